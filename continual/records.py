@@ -1,0 +1,97 @@
+"""The nouns of the loop: immutable, checked when they are made."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from continual.errors import DataError
+
+__all__ = ["Arm", "Example", "Origin", "PromotionDecision", "Route", "Split"]
+
+
+class Split(StrEnum):
+    """What a labelled row may be used for; decided by a stable hash of its text, never by chance."""
+
+    TRAIN = "train"
+    HOLDOUT = "holdout"
+
+
+class Origin(StrEnum):
+    """Where a labelled row came from."""
+
+    SEED = "seed"
+    FEEDBACK = "feedback"
+    IMPORT = "import"
+    LABELLER = "labeller"
+
+
+class Arm(StrEnum):
+    """Which side of the route answered a request."""
+
+    CHAMPION = "champion"
+    CHALLENGER = "challenger"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Example:
+    """One labelled text.
+
+    >>> from datetime import datetime, timezone
+    >>> Example(text="card lost", label="lost_card", at=datetime(2026, 1, 1, tzinfo=timezone.utc)).origin.value
+    'seed'
+    """
+
+    text: str
+    label: str
+    at: datetime
+    origin: Origin = Origin.SEED
+    key: str | None = None
+    prediction_id: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.label or self.label != self.label.strip():
+            raise DataError(f"an example's label is {self.label!r}; it must be non-empty without outer spaces")
+        if not self.text.strip():
+            raise DataError(f"an example labelled {self.label!r} has empty text; drop the row or give it text")
+        if self.at.tzinfo is None:
+            raise DataError(f"an example's time {self.at.isoformat()} has no time zone; give UTC, e.g. {self.at}+00:00")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Route:
+    """Which versions of one model answer, and with what share.
+
+    `epoch` grows by one with every change, so that a late writer can be told apart. `share` is the challenger's part
+    of the live requests in [0, 1]. `resident` are the versions that Triton must hold loaded.
+    """
+
+    model: str
+    epoch: int
+    champion: int
+    previous: int | None = None
+    challenger: int | None = None
+    share: float = 0.0
+    resident: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.champion < 1 or self.epoch < 1:
+            raise DataError(f"route of {self.model}: champion {self.champion} and epoch {self.epoch} must be at least 1")
+        if not (math.isfinite(self.share) and 0.0 <= self.share <= 1.0):
+            raise DataError(f"route of {self.model}: share {self.share} must lie in [0, 1]")
+        if self.share > 0 and self.challenger is None:
+            raise DataError(f"route of {self.model}: share {self.share} needs a challenger")
+        missing = {v for v in (self.champion, self.previous, self.challenger) if v is not None} - set(self.resident)
+        if missing:
+            raise DataError(f"route of {self.model}: versions {sorted(missing)} must be in resident {self.resident}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PromotionDecision:
+    """The gate's answer: whether the challenger may replace the champion, and why not."""
+
+    champion: int
+    challenger: int
+    accepted: bool
+    reasons: tuple[str, ...]  # one per failed rule; empty when accepted
+    figures: dict[str, float]  # what the rules looked at, by name
