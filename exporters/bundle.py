@@ -1,0 +1,321 @@
+"""A bundle is a version folder that can be trusted: its manifest names and hashes every file, and nothing else is there."""
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import re
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from continual.errors import BundleRejected
+
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "EngineKind",
+    "FileRecord",
+    "Lineage",
+    "Manifest",
+    "Precision",
+    "digest",
+    "digest_labels",
+    "read_manifest",
+    "toolchain_versions",
+    "verify_bundle",
+    "write_manifest",
+]
+
+FORMAT = "perennial.bundle/1"
+MANIFEST = "manifest.json"
+_NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,99}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_MANIFEST_LIMIT_BYTES = 16 * 2**20
+_CHUNK_BYTES = 1 << 20
+
+
+class EngineKind(StrEnum):
+    """Which runtime executes the engine file."""
+
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TENSORRT = "tensorrt"
+    AOTINDUCTOR = "aotinductor"
+
+
+class Precision(StrEnum):
+    """The arithmetic of the engine's matrix products."""
+
+    FP32 = "fp32"
+    TF32 = "tf32"
+    BF16 = "bf16"
+    FP16 = "fp16"
+    FP8 = "fp8"
+    INT8 = "int8"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """What one file must be, byte for byte."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lineage:
+    """Where a version came from."""
+
+    parent_version: int | None = None
+    cycle_id: str | None = None
+    learner: str | None = None
+    rows: int = 0
+    replay_rows: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything that is promised about one version.
+
+    `engine_file` is the file the runtime opens. `options` are the runtime settings the engine was verified with, for
+    example `inference_precision`. `parity` is the verdict's own record; `toolchain` maps package to version.
+    """
+
+    model: str
+    version: int
+    engine: EngineKind
+    precision: Precision
+    engine_file: str
+    classes: int
+    dimension: int
+    max_length: int
+    labels_sha256: str
+    tokenizer_sha256: str
+    encoder_fingerprint: str
+    graph_fingerprint: str
+    created_at: str
+    toolchain: Mapping[str, str]
+    lineage: Lineage
+    parity: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    files: Mapping[str, FileRecord] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if self.version < 1 or self.classes < 1 or self.dimension < 1 or self.max_length < 1:
+            raise BundleRejected(
+                f"manifest of {self.model!r}: version {self.version}, classes {self.classes}, dimension "
+                f"{self.dimension} and max_length {self.max_length} must each be at least 1; export the version again"
+            )
+        for name in (self.engine_file, *self.files):
+            _check_name(name)
+
+    def to_json(self) -> str:
+        """The manifest as it lies on disk: one key order, so equal manifests are equal bytes."""
+        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> "Manifest":
+        """The manifest that `text` describes.
+
+        Raises:
+            BundleRejected: `text` is no manifest of this format.
+        """
+        try:
+            raw = json.loads(text)
+        except ValueError as exc:
+            raise BundleRejected(f"{MANIFEST} is not JSON ({exc}); it is truncated or altered, export again") from exc
+        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+            seen = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
+            raise BundleRejected(f"{MANIFEST} has format {seen!r}; this version reads {FORMAT!r}; export again")
+        fields = {key: value for key, value in raw.items() if key != "format"}
+        try:
+            fields["engine"] = EngineKind(fields["engine"])
+            fields["precision"] = Precision(fields["precision"])
+            fields["lineage"] = Lineage(**fields["lineage"])
+            fields["files"] = {str(name): FileRecord(**record) for name, record in fields["files"].items()}
+            return cls(**fields)
+        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            raise BundleRejected(f"{MANIFEST} has a wrong or missing field ({exc}); export the version again") from exc
+
+
+def digest(path: Path) -> str:
+    """The file's SHA-256 as hex, read in pieces of 1 MiB."""
+    state = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            state.update(chunk)
+    return state.hexdigest()
+
+
+def digest_labels(labels: tuple[str, ...]) -> str:
+    """A fingerprint of the label set, order included: logit i means `labels[i]`."""
+    return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()
+
+
+def toolchain_versions(*packages: str) -> dict[str, str]:
+    """Package to installed version; absent packages are left out."""
+    versions: dict[str, str] = {}
+    for package in packages:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
+    """Hash every file of `folder` into the manifest and write it last, atomically and synced.
+
+    What `manifest.files` held is replaced. Returns the manifest as written.
+
+    Raises:
+        BundleRejected: the folder holds a link, a special file or a name that a bundle may not have.
+    """
+    files: dict[str, FileRecord] = {}
+    for name, path in _walk(folder):
+        if name == MANIFEST:
+            continue
+        _check_name(name)
+        files[name] = FileRecord(sha256=digest(path), size_bytes=path.stat().st_size)
+        _sync(path)
+    if manifest.engine_file not in files:
+        raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not there; it has {sorted(files)}")
+    written = Manifest.from_json(_with_files(manifest, files).to_json())
+    temporary = folder / f".{MANIFEST}.tmp"
+    temporary.write_text(written.to_json(), encoding="utf-8")
+    _sync(temporary)
+    temporary.replace(folder / MANIFEST)
+    _sync(folder)
+    return written
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest alone, without looking at the files it names.
+
+    Raises:
+        BundleRejected: there is none, or it is not a manifest.
+    """
+    path = folder / MANIFEST
+    try:
+        mode = path.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise BundleRejected(f"{path} is not a plain file; a bundle holds plain files only")
+        if path.stat().st_size > _MANIFEST_LIMIT_BYTES:
+            raise BundleRejected(f"{path} has {path.stat().st_size} bytes (limit {_MANIFEST_LIMIT_BYTES})")
+        return Manifest.from_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise BundleRejected(f"{folder} has no {MANIFEST}; it is not a finished bundle, export again") from exc
+    except UnicodeDecodeError as exc:
+        raise BundleRejected(f"{path} is not UTF-8 ({exc}); it is altered, export again") from exc
+
+
+def verify_bundle(folder: Path, *, tensorrt_version: str | None = None) -> Manifest:
+    """The manifest, after every file has been found as it promises; nothing of the engine is executed.
+
+    `tensorrt_version` is the version of the runtime that will load the plan; by default the one installed here, and
+    where there is none the plan's version is not compared.
+
+    Raises:
+        BundleRejected: a file is truncated, altered, missing, surplus, a link or oddly named, or made for another runtime.
+    """
+    manifest = read_manifest(folder)
+    found = dict(_walk(folder))
+    found.pop(MANIFEST, None)
+    if missing := sorted(set(manifest.files) - set(found)):
+        raise BundleRejected(f"{folder}: missing {missing}, which {MANIFEST} names; copy or export the bundle again")
+    if surplus := sorted(set(found) - set(manifest.files)):
+        raise BundleRejected(
+            f"{folder}: surplus {surplus}, which {MANIFEST} does not name; remove them or export again"
+        )
+    if manifest.engine_file not in manifest.files:
+        raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not among the hashed files")
+    for name, record in manifest.files.items():
+        _check_file(folder, name, found[name], record)
+    _check_labels(folder, manifest)
+    _check_tensorrt(folder, manifest, tensorrt_version)
+    return manifest
+
+
+def _with_files(manifest: Manifest, files: Mapping[str, FileRecord]) -> Manifest:
+    values = {name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}
+    return Manifest(**{**values, "files": files})
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise BundleRejected(
+            f"a bundle may not name the file {name!r}; allowed are plain names of letters, digits, '.', '_' and '-', "
+            "at most one folder deep"
+        )
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Every file under the folder by its name relative to it, links refused rather than followed."""
+    if folder.is_symlink() or not folder.is_dir():
+        raise BundleRejected(f"{folder} is not a folder; give the version folder itself, not a link to it")
+    pending = [folder]
+    while pending:
+        here = pending.pop()
+        for entry in sorted(os.scandir(here), key=lambda item: item.name):
+            path = Path(entry.path)
+            name = path.relative_to(folder).as_posix()
+            if entry.is_symlink():
+                raise BundleRejected(f"{folder}: {name!r} is a link; a bundle holds plain files only")
+            if entry.is_dir():
+                pending.append(path)
+            elif entry.is_file():
+                yield name, path
+            else:
+                raise BundleRejected(f"{folder}: {name!r} is neither a file nor a folder; remove it")
+
+
+def _check_file(folder: Path, name: str, path: Path, record: FileRecord) -> None:
+    size = path.stat().st_size
+    if size != record.size_bytes:
+        word = "truncated" if size < record.size_bytes else "altered"
+        raise BundleRejected(f"{folder}: {name} is {word}: {size} bytes, {MANIFEST} says {record.size_bytes}")
+    if (seen := digest(path)) != record.sha256:
+        raise BundleRejected(f"{folder}: {name} is altered: sha256 {seen[:12]}…, {MANIFEST} says {record.sha256[:12]}…")
+
+
+def _check_labels(folder: Path, manifest: Manifest) -> None:
+    path = folder / "labels.json"
+    if "labels.json" not in manifest.files:
+        raise BundleRejected(f"{folder}: {MANIFEST} names no labels.json; export the version again")
+    labels = json.loads(path.read_text(encoding="utf-8"))
+    if len(labels) != manifest.classes or digest_labels(tuple(labels)) != manifest.labels_sha256:
+        raise BundleRejected(
+            f"{folder}: labels.json has {len(labels)} labels that are not the {manifest.classes} of {MANIFEST}"
+        )
+
+
+def _check_tensorrt(folder: Path, manifest: Manifest, runtime: str | None) -> None:
+    if manifest.engine is not EngineKind.TENSORRT:
+        return
+    runtime = runtime or toolchain_versions("tensorrt").get("tensorrt")
+    built = manifest.toolchain.get("tensorrt")
+    if built is None:
+        raise BundleRejected(f"{folder}: a TensorRT plan without its TensorRT version in {MANIFEST}; export again")
+    if runtime is None or runtime == built:
+        return
+    if manifest.options.get("version_compatible") == "true" and _release(runtime) >= _release(built):
+        return
+    raise BundleRejected(
+        f"{folder}: the plan was built by TensorRT {built}, the runtime is {runtime}; "
+        "export it again there, or with version compatibility"
+    )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

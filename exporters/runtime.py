@@ -1,0 +1,130 @@
+"""One way to run a bundle's engine, whatever compiled it. No torch for the CPU engines: this lives in Triton's processes."""
+
+import queue
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+
+from continual.errors import BundleRejected, DependencyUnreachable
+from exporters.bundle import EngineKind, Manifest, verify_bundle
+
+__all__ = ["Engine", "OnnxEngine", "OpenVinoEngine", "load_engine"]
+
+Tokens = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+INPUTS = ("input_ids", "attention_mask")
+OUTPUTS = ("logits", "embedding")
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """A loaded engine."""
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        """Logits (B, C) and unit-length embeddings (B, d) of B token rows (B, S); may be called from many threads."""
+        ...
+
+
+class OnnxEngine:
+    """ONNX Runtime on the CPU. One session serves every thread: `run` is thread-safe there."""
+
+    def __init__(self, model: Path, *, threads: int = 0) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
+        logits, embedding = self._session.run(list(OUTPUTS), feed)
+        return logits, embedding
+
+
+class OpenVinoEngine:
+    """OpenVINO on the CPU. An infer request is not thread-safe, so each call borrows one of its own."""
+
+    def __init__(
+        self,
+        model: Path,
+        *,
+        threads: int = 0,
+        cache_dir: Path | None = None,
+        precision: str = "f32",
+        hint: str = "LATENCY",
+    ) -> None:
+        import openvino
+
+        settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": hint}
+        if threads:
+            settings["INFERENCE_NUM_THREADS"] = threads
+        if cache_dir is not None:
+            cache_dir.mkdir(parents=True, exist_ok=True)
+            settings["CACHE_DIR"] = str(cache_dir)
+        self._compiled = openvino.Core().compile_model(str(model), "CPU", settings)
+        self._outputs = [self._compiled.output(name) for name in OUTPUTS]
+        self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        try:
+            request = self._idle.get_nowait()
+        except queue.Empty:
+            request = self._compiled.create_infer_request()
+        try:
+            feed = {
+                "input_ids": np.ascontiguousarray(input_ids),
+                "attention_mask": np.ascontiguousarray(attention_mask),
+            }
+            results = request.infer(feed, share_inputs=True)
+            logits, embedding = (np.array(results[output]) for output in self._outputs)
+        finally:
+            self._idle.put(request)
+        return logits, embedding
+
+
+def load_engine(bundle: Path, *, threads: int = 0, cache_dir: Path | None = None) -> Engine:
+    """The bundle's engine, ready to answer; the bundle is verified first, so nothing altered is ever executed.
+
+    `threads` 0 lets the runtime choose. `cache_dir` is where a runtime may keep its compiled form between loads.
+
+    Raises:
+        BundleRejected: the files do not match the manifest, or the runtime refuses the engine file.
+        DependencyUnreachable: the runtime's package is not installed here.
+    """
+    manifest = verify_bundle(bundle)
+    try:
+        return _open(bundle, manifest, threads, cache_dir)
+    except ImportError as exc:
+        raise DependencyUnreachable(
+            f"{bundle} needs the runtime {manifest.engine.value!r}, which cannot be imported here ({exc}); install it"
+        ) from exc
+    except RuntimeError as exc:
+        raise BundleRejected(f"{bundle}: {manifest.engine.value} refuses {manifest.engine_file}: {exc}") from exc
+
+
+def _open(bundle: Path, manifest: Manifest, threads: int, cache_dir: Path | None) -> Engine:
+    path = bundle / manifest.engine_file
+    match manifest.engine:
+        case EngineKind.ONNXRUNTIME:
+            return OnnxEngine(path, threads=threads)
+        case EngineKind.OPENVINO:
+            precision = manifest.options.get("inference_precision", "f32")
+            hint = manifest.options.get("hint", "LATENCY")
+            return OpenVinoEngine(path, threads=threads, cache_dir=cache_dir, precision=precision, hint=hint)
+        case EngineKind.TENSORRT:
+            return _plugin("exporters.tensorrt", bundle, manifest)
+        case EngineKind.AOTINDUCTOR:
+            return _plugin("exporters.aotinductor", bundle, manifest)
+
+
+def _plugin(module: str, bundle: Path, manifest: Manifest) -> Engine:
+    """GPU engines live in modules of their own, with `open_engine(bundle, manifest) -> Engine`."""
+    import importlib
+
+    engine: Engine = importlib.import_module(module).open_engine(bundle, manifest)
+    return engine
