@@ -76,7 +76,9 @@ class Route:
 
     def __post_init__(self) -> None:
         if self.champion < 1 or self.epoch < 1:
-            raise DataError(f"route of {self.model}: champion {self.champion} and epoch {self.epoch} must be at least 1")
+            raise DataError(
+                f"route of {self.model}: champion {self.champion} and epoch {self.epoch} must be at least 1"
+            )
         if not (math.isfinite(self.share) and 0.0 <= self.share <= 1.0):
             raise DataError(f"route of {self.model}: share {self.share} must lie in [0, 1]")
         if self.share > 0 and self.challenger is None:

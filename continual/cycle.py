@@ -1,0 +1,543 @@
+"""One model's way from a trigger to a new champion, or to a refusal, as a pure state machine.
+
+`handle` takes the cycle as it is and one thing that happened, and gives the cycle as it becomes and the commands to
+carry out. It sees no clock, no ledger and no server. Whoever executes the commands may be killed at any time:
+`resume` names the commands of the state that was saved last, and every command may be carried out twice.
+
+    watching -> training -> exporting -> judging -> publishing -> [shadow] -> [approval] -> [canary] -> promoting
+             -> [probation] -> promoted            and from each of them: refused, failed, aborted or rolled_back
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from enum import StrEnum
+
+from continual.errors import DataError, IllegalTransition
+
+__all__ = [
+    "OUTCOMES",
+    "AbortChallenger",
+    "ApprovalExpired",
+    "Approved",
+    "CanaryStepFailed",
+    "CanaryStepPassed",
+    "ChallengerExported",
+    "ChallengerLoaded",
+    "ChallengerTrained",
+    "CloseCycle",
+    "Command",
+    "Cycle",
+    "CyclePlan",
+    "CycleState",
+    "Event",
+    "ExportChallenger",
+    "GateAccepted",
+    "GateRefused",
+    "JudgeChallenger",
+    "OperatorAborted",
+    "OperatorPromoted",
+    "OperatorRolledBack",
+    "ProbationFailed",
+    "ProbationPassed",
+    "Promote",
+    "Promoted",
+    "PublishChallenger",
+    "RequestApproval",
+    "RollBack",
+    "SetShare",
+    "ShadowAccepted",
+    "ShadowRefused",
+    "StartProbation",
+    "StartShadow",
+    "StepFailed",
+    "TrainChallenger",
+    "TriggerFired",
+    "check_invariants",
+    "handle",
+    "new_cycle",
+    "resume",
+]
+
+
+class CycleState(StrEnum):
+    """Where a cycle stands. The last five are outcomes: nothing follows them."""
+
+    WATCHING = "watching"
+    TRAINING = "training"
+    EXPORTING = "exporting"
+    JUDGING = "judging"
+    PUBLISHING = "publishing"
+    SHADOW = "shadow"
+    APPROVAL = "approval"
+    CANARY = "canary"
+    PROMOTING = "promoting"
+    PROBATION = "probation"
+    PROMOTED = "promoted"
+    REFUSED = "refused"
+    FAILED = "failed"
+    ABORTED = "aborted"
+    ROLLED_BACK = "rolled_back"
+
+
+OUTCOMES = frozenset(
+    {CycleState.PROMOTED, CycleState.REFUSED, CycleState.FAILED, CycleState.ABORTED, CycleState.ROLLED_BACK}
+)
+_LOADED = frozenset({CycleState.SHADOW, CycleState.APPROVAL, CycleState.CANARY, CycleState.PROMOTING})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CyclePlan:
+    """Which steps a challenger takes between the gate and the championship.
+
+    `canary_shares` are the challenger's live shares in (0, 1), in rising order; empty means no canary.
+    """
+
+    shadow: bool = False
+    approval: bool = False
+    canary_shares: tuple[float, ...] = ()
+    probation: bool = True
+
+    def __post_init__(self) -> None:
+        if any(not 0 < share < 1 for share in self.canary_shares) or list(self.canary_shares) != sorted(
+            set(self.canary_shares)
+        ):
+            raise DataError(f"canary shares are {self.canary_shares}; they must rise strictly inside (0, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cycle:
+    """A cycle as it is saved after every event.
+
+    >>> cycle = new_cycle(model="intent", champion=1, plan=CyclePlan())
+    >>> cycle, commands = handle(cycle, TriggerFired(reason="drift", challenger=2))
+    >>> cycle.state.value, [type(c).__name__ for c in commands]
+    ('training', ['TrainChallenger'])
+    """
+
+    model: str
+    champion: int
+    plan: CyclePlan
+    state: CycleState = CycleState.WATCHING
+    challenger: int | None = None
+    canary_step: int = 0
+    story: tuple[str, ...] = ()  # one line an event, oldest first
+
+
+# ---- events: what happened ------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TriggerFired:
+    """A policy or an operator asked for a new version; `challenger` is the number reserved for it."""
+
+    reason: str
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengerTrained:
+    """The training process left a complete model."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengerExported:
+    """A bundle that passed the parity gate is staged."""
+
+
+@dataclass(frozen=True, slots=True)
+class GateAccepted:
+    """The challenger is good enough on held-out rows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRefused:
+    """The challenger is not good enough."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengerLoaded:
+    """Every Triton holds the challenger and its golden rows came back right."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShadowAccepted:
+    """Replayed traffic showed nothing against the challenger."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowRefused:
+    """Replayed traffic spoke against the challenger."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Approved:
+    """An operator said yes."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True)
+class ApprovalExpired:
+    """Nobody answered before the deadline."""
+
+
+@dataclass(frozen=True, slots=True)
+class CanaryStepPassed:
+    """The challenger held its live share for the whole step."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CanaryStepFailed:
+    """Live traffic spoke against the challenger."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Promoted:
+    """The route names the challenger as champion."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbationPassed:
+    """The new champion held through probation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProbationFailed:
+    """The new champion did worse than the one before it."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFailed:
+    """The work of the present state could not be done."""
+
+    error: str
+    refused: bool = False  # the parity gate or a check refused it; not a breakdown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorAborted:
+    """An operator stopped the cycle."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorPromoted:
+    """An operator sent a loaded challenger straight to the championship."""
+
+    actor: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorRolledBack:
+    """An operator put the previous champion back; the route has changed already."""
+
+    actor: str
+
+
+Event = (
+    TriggerFired
+    | ChallengerTrained
+    | ChallengerExported
+    | GateAccepted
+    | GateRefused
+    | ChallengerLoaded
+    | ShadowAccepted
+    | ShadowRefused
+    | Approved
+    | ApprovalExpired
+    | CanaryStepPassed
+    | CanaryStepFailed
+    | Promoted
+    | ProbationPassed
+    | ProbationFailed
+    | StepFailed
+    | OperatorAborted
+    | OperatorPromoted
+    | OperatorRolledBack
+)
+
+
+# ---- commands: what to do; each may be carried out twice ------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainChallenger:
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportChallenger:
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgeChallenger:
+    champion: int
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PublishChallenger:
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartShadow:
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestApproval:
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetShare:
+    challenger: int
+    share: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Promote:
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartProbation:
+    champion: int
+    previous: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RollBack:
+    to: int
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbortChallenger:
+    """Take the challenger out of the route, let Triton drop it and clear its work folder."""
+
+    challenger: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloseCycle:
+    outcome: CycleState
+    note: str
+
+
+Command = (
+    TrainChallenger
+    | ExportChallenger
+    | JudgeChallenger
+    | PublishChallenger
+    | StartShadow
+    | RequestApproval
+    | SetShare
+    | Promote
+    | StartProbation
+    | RollBack
+    | AbortChallenger
+    | CloseCycle
+)
+_Step = tuple[Cycle, tuple[Command, ...]]
+
+
+def new_cycle(*, model: str, champion: int, plan: CyclePlan) -> Cycle:
+    """A cycle that waits for its trigger."""
+    return Cycle(model=model, champion=champion, plan=plan)
+
+
+def handle(cycle: Cycle, event: Event) -> _Step:
+    """The cycle after the event, and the commands to carry out in order.
+
+    Raises:
+        IllegalTransition: the event does not fit the state; the message tells the story so far.
+    """
+    if isinstance(event, StepFailed | OperatorAborted) and cycle.state not in OUTCOMES | {CycleState.WATCHING}:
+        after, commands = _end_early(cycle, event)
+    else:
+        transition = _TABLE.get((cycle.state, type(event)))
+        if transition is None:
+            told = "; ".join(cycle.story) or "nothing has happened yet"
+            allowed = sorted(kind.__name__ for state, kind in _TABLE if state is cycle.state)
+            raise IllegalTransition(
+                f"cycle of {cycle.model} in state {cycle.state.value} cannot take {type(event).__name__}; "
+                f"it takes {', '.join(allowed) or 'nothing'}. Story: {told}"
+            )
+        after, commands = transition(cycle, event)
+    return replace(
+        after, story=(*cycle.story, f"{cycle.state.value} + {_told(event)} -> {after.state.value}")
+    ), commands
+
+
+def resume(cycle: Cycle) -> tuple[Command, ...]:
+    """The commands of the saved state, to be carried out (again) after a restart."""
+    if cycle.state is CycleState.WATCHING or cycle.state in OUTCOMES:
+        return ()
+    return _entry_commands(cycle)
+
+
+def check_invariants(cycle: Cycle) -> None:
+    """Fails when the cycle contradicts itself; called after every event in tests.
+
+    Raises:
+        IllegalTransition: an invariant is broken.
+    """
+    broken = []
+    if (cycle.challenger is None) != (cycle.state is CycleState.WATCHING):
+        broken.append(f"challenger {cycle.challenger} in state {cycle.state.value}")
+    if cycle.challenger == cycle.champion:
+        broken.append(f"version {cycle.champion} is champion and challenger")
+    if cycle.state is CycleState.CANARY and not cycle.canary_step < len(cycle.plan.canary_shares):
+        broken.append(f"canary step {cycle.canary_step} of {len(cycle.plan.canary_shares)}")
+    if broken:
+        raise IllegalTransition(f"cycle of {cycle.model}: {'; '.join(broken)}. Story: {'; '.join(cycle.story)}")
+
+
+def _told(event: Event) -> str:
+    facts = ", ".join(f"{name}={getattr(event, name)}" for name in type(event).__dataclass_fields__)
+    return f"{type(event).__name__}({facts})"
+
+
+def _enter(cycle: Cycle, state: CycleState, **changes: int) -> _Step:
+    after = replace(cycle, state=state, **changes)  # type: ignore[arg-type]
+    return after, _entry_commands(after)
+
+
+def _entry_commands(cycle: Cycle) -> tuple[Command, ...]:
+    challenger = cycle.challenger
+    if challenger is None:
+        return ()
+    match cycle.state:
+        case CycleState.TRAINING:
+            return (TrainChallenger(challenger=challenger),)
+        case CycleState.EXPORTING:
+            return (ExportChallenger(challenger=challenger),)
+        case CycleState.JUDGING:
+            return (JudgeChallenger(champion=cycle.champion, challenger=challenger),)
+        case CycleState.PUBLISHING:
+            return (PublishChallenger(challenger=challenger),)
+        case CycleState.SHADOW:
+            return (StartShadow(challenger=challenger),)
+        case CycleState.APPROVAL:
+            return (RequestApproval(challenger=challenger),)
+        case CycleState.CANARY:
+            return (SetShare(challenger=challenger, share=cycle.plan.canary_shares[cycle.canary_step]),)
+        case CycleState.PROMOTING:
+            return (Promote(challenger=challenger),)
+        case CycleState.PROBATION:
+            return (StartProbation(champion=challenger, previous=cycle.champion),)
+        case _:
+            return ()
+
+
+def _close(cycle: Cycle, outcome: CycleState, note: str, *before: Command) -> _Step:
+    return replace(cycle, state=outcome), (*before, CloseCycle(outcome=outcome, note=note))
+
+
+def _drop(cycle: Cycle, outcome: CycleState, note: str) -> _Step:
+    challenger = cycle.challenger
+    before = () if challenger is None else (AbortChallenger(challenger=challenger),)
+    return _close(cycle, outcome, note, *before)
+
+
+def _end_early(cycle: Cycle, event: StepFailed | OperatorAborted) -> _Step:
+    if isinstance(event, OperatorAborted):
+        outcome, note = CycleState.ABORTED, f"aborted by {event.actor}"
+    else:
+        outcome = CycleState.REFUSED if event.refused else CycleState.FAILED
+        note = event.error
+    if cycle.state is CycleState.PROBATION:
+        back = RollBack(to=cycle.champion, reasons=(note,))
+        return _close(cycle, CycleState.ROLLED_BACK, note, back)
+    return _drop(cycle, outcome, note)
+
+
+def _after_trigger(cycle: Cycle, event: Event) -> _Step:
+    if not isinstance(event, TriggerFired):
+        raise IllegalTransition(f"cycle of {cycle.model} starts with TriggerFired, not {type(event).__name__}")
+    return _enter(cycle, CycleState.TRAINING, challenger=event.challenger)
+
+
+def _after_load(cycle: Cycle, _: Event) -> _Step:
+    return _enter(cycle, CycleState.SHADOW) if cycle.plan.shadow else _after_shadow(cycle, _)
+
+
+def _after_shadow(cycle: Cycle, _: Event) -> _Step:
+    return _enter(cycle, CycleState.APPROVAL) if cycle.plan.approval else _after_approval(cycle, _)
+
+
+def _after_approval(cycle: Cycle, _: Event) -> _Step:
+    return _enter(cycle, CycleState.CANARY if cycle.plan.canary_shares else CycleState.PROMOTING)
+
+
+def _after_canary_step(cycle: Cycle, _: Event) -> _Step:
+    step = cycle.canary_step + 1
+    if step < len(cycle.plan.canary_shares):
+        return _enter(cycle, CycleState.CANARY, canary_step=step)
+    return _enter(cycle, CycleState.PROMOTING)
+
+
+def _after_promotion(cycle: Cycle, _: Event) -> _Step:
+    if cycle.plan.probation:
+        return _enter(cycle, CycleState.PROBATION)
+    return _close(cycle, CycleState.PROMOTED, f"version {cycle.challenger} is champion")
+
+
+def _after_probation(cycle: Cycle, _: Event) -> _Step:
+    return _close(cycle, CycleState.PROMOTED, f"version {cycle.challenger} held through probation")
+
+
+def _after_failed_probation(cycle: Cycle, event: Event) -> _Step:
+    reasons = event.reasons if isinstance(event, ProbationFailed) else ("probation failed",)
+    return _close(cycle, CycleState.ROLLED_BACK, "; ".join(reasons), RollBack(to=cycle.champion, reasons=reasons))
+
+
+def _after_operator_roll_back(cycle: Cycle, event: Event) -> _Step:
+    actor = event.actor if isinstance(event, OperatorRolledBack) else "operator"
+    return _close(cycle, CycleState.ROLLED_BACK, f"rolled back by {actor}")
+
+
+def _refuse(cycle: Cycle, event: Event) -> _Step:
+    reasons = getattr(event, "reasons", ())
+    return _drop(cycle, CycleState.REFUSED, "; ".join(reasons) or "refused")
+
+
+def _expire(cycle: Cycle, _: Event) -> _Step:
+    return _drop(cycle, CycleState.REFUSED, "no operator approved before the deadline")
+
+
+def _go(state: CycleState) -> Callable[[Cycle, Event], _Step]:
+    return lambda cycle, _event: _enter(cycle, state)
+
+
+_TABLE: dict[tuple[CycleState, type], Callable[[Cycle, Event], _Step]] = {
+    (CycleState.WATCHING, TriggerFired): _after_trigger,
+    (CycleState.TRAINING, ChallengerTrained): _go(CycleState.EXPORTING),
+    (CycleState.EXPORTING, ChallengerExported): _go(CycleState.JUDGING),
+    (CycleState.JUDGING, GateAccepted): _go(CycleState.PUBLISHING),
+    (CycleState.JUDGING, GateRefused): _refuse,
+    (CycleState.PUBLISHING, ChallengerLoaded): _after_load,
+    (CycleState.SHADOW, ShadowAccepted): _after_shadow,
+    (CycleState.SHADOW, ShadowRefused): _refuse,
+    (CycleState.APPROVAL, Approved): _after_approval,
+    (CycleState.APPROVAL, ApprovalExpired): _expire,
+    (CycleState.CANARY, CanaryStepPassed): _after_canary_step,
+    (CycleState.CANARY, CanaryStepFailed): _refuse,
+    (CycleState.PROMOTING, Promoted): _after_promotion,
+    (CycleState.PROBATION, ProbationPassed): _after_probation,
+    (CycleState.PROBATION, ProbationFailed): _after_failed_probation,
+    (CycleState.PROBATION, OperatorRolledBack): _after_operator_roll_back,
+    **{(state, OperatorPromoted): _go(CycleState.PROMOTING) for state in _LOADED - {CycleState.PROMOTING}},
+}

@@ -1,0 +1,159 @@
+"""Champion against challenger on held-out rows: a promotion decision with its reasons."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.errors import DataError
+from continual.records import PromotionDecision
+
+__all__ = ["GateEvidence", "GateRules", "PairedRows", "judge"]
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateRules:
+    """What a challenger must show. Points are percentage points of accuracy.
+
+    A rule on a difference refuses only when the point estimate passes the limit *and* the paired bootstrap is
+    `confidence` sure that the difference is real, so that a handful of rows can neither promote nor refuse by luck.
+    """
+
+    min_fresh_rows: int = 20
+    min_gain_points: float = 0.0  # on fresh rows, challenger minus champion
+    max_forgetting_points: float = 1.0  # on old rows, the answer restricted to the champion's labels
+    max_slice_drop_points: float = 15.0  # on any label's old rows
+    min_slice_rows: int = 20
+    max_calibration_error: float = 0.2
+    max_latency_ratio: float = 3.0
+    confidence: float = 0.95
+
+    def __post_init__(self) -> None:
+        if not 0.5 <= self.confidence < 1:
+            raise DataError(f"gate confidence is {self.confidence}; it must lie in [0.5, 1)")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PairedRows:
+    """The same held-out rows answered by both versions; each array has shape (n,)."""
+
+    labels: NDArray[Any]
+    champion_correct: Bools
+    challenger_correct: Bools
+
+    def __post_init__(self) -> None:
+        if not len(self.labels) == len(self.champion_correct) == len(self.challenger_correct):
+            raise DataError(
+                f"paired rows differ in length: {len(self.labels)} labels, {len(self.champion_correct)} champion "
+                f"answers, {len(self.challenger_correct)} challenger answers"
+            )
+
+    def difference_points(self) -> NDArray[np.float64]:
+        """Challenger minus champion for each row, in {-100, 0, 100}."""
+        return 100.0 * (self.challenger_correct.astype(np.float64) - self.champion_correct.astype(np.float64))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateEvidence:
+    """Everything the gate looks at.
+
+    `fresh` are held-out rows that came since the champion was trained. `old` are held-out rows from before, with both
+    answers restricted to the champion's labels: confusion with a new label is not forgetting.
+    """
+
+    champion: int
+    challenger: int
+    fresh: PairedRows
+    old: PairedRows
+    challenger_calibration_error: float
+    champion_latency_ms: float
+    challenger_latency_ms: float
+
+
+def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) -> PromotionDecision:
+    """The decision, with one reason for each rule that the challenger fails.
+
+    >>> yes, no = np.ones(50, bool), np.zeros(50, bool)
+    >>> rows = PairedRows(labels=np.array(["a"] * 50), champion_correct=no, challenger_correct=yes)
+    >>> old = PairedRows(labels=np.array(["b"] * 50), champion_correct=yes, challenger_correct=no)
+    >>> evidence = GateEvidence(champion=1, challenger=2, fresh=rows, old=old, challenger_calibration_error=0.01,
+    ...                         champion_latency_ms=5.0, challenger_latency_ms=5.0)
+    >>> decision = judge(evidence, GateRules(), np.random.default_rng(0))
+    >>> decision.accepted, decision.reasons[0]
+    (False, 'forgets: 100.00 points lost on 50 old rows (limit 1.00)')
+    """
+    reasons: list[str] = []
+    fresh, old = evidence.fresh.difference_points(), evidence.old.difference_points()
+    gain = float(fresh.mean()) if len(fresh) else 0.0
+    lost = -float(old.mean()) if len(old) else 0.0
+    if len(fresh) < rules.min_fresh_rows:
+        reasons.append(f"too little evidence: {len(fresh)} fresh held-out rows (at least {rules.min_fresh_rows})")
+    elif gain < rules.min_gain_points and _sure_below(fresh, rules.min_gain_points, rules.confidence, rng):
+        reasons.append(
+            f"not better: {gain:+.2f} points on {len(fresh)} fresh rows (at least {rules.min_gain_points:+.2f})"
+        )
+    if lost > rules.max_forgetting_points and _sure_below(old, 0.0, rules.confidence, rng):
+        reasons.append(
+            f"forgets: {lost:.2f} points lost on {len(old)} old rows (limit {rules.max_forgetting_points:.2f})"
+        )
+    reasons += _slice_reasons(evidence.old, rules, rng)
+    if evidence.challenger_calibration_error > rules.max_calibration_error:
+        reasons.append(
+            f"badly calibrated: expected calibration error {evidence.challenger_calibration_error:.3f} "
+            f"(limit {rules.max_calibration_error:.3f})"
+        )
+    ratio = evidence.challenger_latency_ms / max(evidence.champion_latency_ms, 1e-9)
+    if ratio > rules.max_latency_ratio:
+        reasons.append(f"slower: {ratio:.2f} times the champion's latency (limit {rules.max_latency_ratio:.2f})")
+    figures = {
+        "fresh_rows": float(len(fresh)),
+        "fresh_gain_points": gain,
+        "fresh_champion_accuracy": _mean(evidence.fresh.champion_correct),
+        "fresh_challenger_accuracy": _mean(evidence.fresh.challenger_correct),
+        "old_rows": float(len(old)),
+        "forgetting_points": lost,
+        "old_champion_accuracy": _mean(evidence.old.champion_correct),
+        "old_challenger_accuracy": _mean(evidence.old.challenger_correct),
+        "challenger_calibration_error": evidence.challenger_calibration_error,
+        "latency_ratio": ratio,
+    }
+    return PromotionDecision(
+        champion=evidence.champion,
+        challenger=evidence.challenger,
+        accepted=not reasons,
+        reasons=tuple(reasons),
+        figures=figures,
+    )
+
+
+def _mean(values: Bools) -> float:
+    return float(values.mean()) if len(values) else 0.0
+
+
+def _slice_reasons(old: PairedRows, rules: GateRules, rng: np.random.Generator) -> list[str]:
+    reasons = []
+    differences = old.difference_points()
+    for label in np.unique(old.labels):
+        rows = differences[old.labels == label]
+        drop = -float(rows.mean())
+        if (
+            len(rows) >= rules.min_slice_rows
+            and drop > rules.max_slice_drop_points
+            and _sure_below(rows, 0.0, rules.confidence, rng)
+        ):
+            reasons.append(
+                f"worse on label {label!s}: {drop:.1f} points lost on {len(rows)} rows "
+                f"(limit {rules.max_slice_drop_points:.1f})"
+            )
+    return reasons
+
+
+def _sure_below(
+    differences: NDArray[np.float64], limit: float, confidence: float, rng: np.random.Generator, draws: int = 1000
+) -> bool:
+    """Whether the paired bootstrap puts the mean below `limit` in at least `confidence` of its draws."""
+    means = rng.choice(differences, size=(draws, len(differences)), replace=True).mean(axis=1)
+    return bool((means < limit).mean() >= confidence)

@@ -1,0 +1,236 @@
+"""Settings: `perennial.toml` in the working folder, overridden by `PERENNIAL_*` variables (`__` between levels)."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from continual.errors import ConfigurationError
+
+__all__ = [
+    "ApiSettings",
+    "CycleSettings",
+    "DriftWatchSettings",
+    "EngineSettings",
+    "LearningSettings",
+    "ModelSettings",
+    "ScheduleSettings",
+    "Settings",
+    "TrafficSettings",
+    "TritonSettings",
+    "load_settings",
+]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TritonSettings(_Section):
+    """The inference server: the embedded one, or an external one by URL."""
+
+    url: str = Field(
+        "", description="gRPC address host:port of a Triton run by somebody else; empty starts the embedded one"
+    )
+    host: str = Field("127.0.0.1", description="address that the embedded server listens on")
+    grpc_port: int = Field(8001, ge=1, le=65535)
+    http_port: int = Field(8000, ge=1, le=65535)
+    metrics_port: int = Field(8002, ge=1, le=65535)
+    router_instances: int = Field(2, ge=1, description="router processes; each tokenises and logs on its own")
+    engine_instances: int = Field(1, ge=1, description="engine processes per version")
+    engine_threads: int = Field(0, ge=0, description="threads of one engine; 0 lets the runtime decide")
+    max_batch_size: int = Field(64, ge=1)
+    keep_after_control_dies: bool = Field(
+        True, description="the server goes on answering when the control process is killed; the next one adopts it"
+    )
+
+
+class ApiSettings(_Section):
+    """The HTTP control plane."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(8080, ge=1, le=65535)
+    tokens: dict[str, Literal["viewer", "labeller", "operator"]] = Field(
+        default_factory=dict,
+        description="bearer token -> role; empty leaves a loopback address open and refuses any other",
+    )
+
+
+class TrafficSettings(_Section):
+    """The log of answered requests."""
+
+    rotate_rows: int = Field(5_000, ge=1)
+    rotate_s: float = Field(60.0, gt=0)
+    retention_days: float = Field(30.0, gt=0)
+
+
+class LearningSettings(_Section):
+    """How a challenger is learnt."""
+
+    encoder: str = Field("packaged:minilm", description="a Hugging Face name or folder; the default needs no download")
+    learner: Literal["kernel_lda", "finetune"] = "kernel_lda"
+    max_length: int = Field(128, ge=8, le=512, description="tokens kept of a text")
+    replay_kind: Literal["class_balanced", "reservoir", "herding", "uncertainty"] = "class_balanced"
+    replay_rows: int = Field(770, ge=1)
+    holdout_share: float = Field(
+        0.1, gt=0, lt=0.5, description="share of labelled rows kept for proof, by a hash of the text"
+    )
+    holdout_rows: int = Field(1_500, ge=50, description="most old held-out rows that one judgement looks at")
+    threads: int = Field(2, ge=1)
+    niceness: int = Field(10, ge=0, le=19)
+    timeout_s: float = Field(3_600.0, gt=0)
+    params: dict[str, Any] = Field(default_factory=dict, description="passed on to the learner")
+
+
+class EngineSettings(_Section):
+    """What a challenger is compiled to."""
+
+    engine: Literal["auto", "onnxruntime", "openvino", "tensorrt", "aotinductor"] = "auto"
+    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    timeout_s: float = Field(1_800.0, gt=0)
+
+
+class DriftWatchSettings(_Section):
+    """How traffic is watched."""
+
+    window_rows: int = Field(300, ge=50, description="answered requests in one comparison; windows never overlap")
+    reference_rows: int = Field(600, ge=100, description="first requests of a new champion that become its reference")
+    votes: Literal["2 of 3", "3 of 5"] = "2 of 3"
+    requests_per_false_retraining: int = Field(
+        100_000, ge=1_000, description="at most one false retraining per so many clean requests"
+    )
+    report_every_windows: int = Field(
+        10, ge=1, description="an Evidently report at least this often, and at each change of state"
+    )
+    reports_kept: int = Field(50, ge=1)
+    report_timeout_s: float = Field(120.0, gt=0)
+
+
+class CycleSettings(_Section):
+    """What stands between the gate and the championship."""
+
+    approval: Literal["automatic", "operator"] = "automatic"
+    approval_deadline_s: float = Field(86_400.0, gt=0)
+    shadow: bool = False
+    shadow_rows: int = Field(500, ge=50)
+    canary_shares: tuple[float, ...] = ()
+    canary_step_s: float = Field(60.0, gt=0)
+    probation_s: float = Field(300.0, ge=0, description="0 switches probation off")
+    resident_versions: int = Field(2, ge=1, description="versions that Triton holds: the champion and those before it")
+    disk_versions: int = Field(10, ge=2, description="bundles kept on disk")
+    min_gain_points: float = 0.0
+    max_forgetting_points: float = Field(1.0, ge=0)
+
+
+class ScheduleSettings(_Section):
+    """How often the loop looks; all in seconds."""
+
+    watch_s: float = Field(10.0, gt=0)
+    retrain_check_s: float = Field(10.0, gt=0)
+    reconcile_s: float = Field(15.0, gt=0)
+    compact_s: float = Field(300.0, gt=0)
+    retention_s: float = Field(86_400.0, gt=0)
+
+
+class ModelSettings(_Section):
+    """One served model with its own cycle, policy and buffer."""
+
+    learning: LearningSettings = Field(default_factory=LearningSettings)
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    drift: DriftWatchSettings = Field(default_factory=DriftWatchSettings)
+    cycle: CycleSettings = Field(default_factory=CycleSettings)
+    policy: dict[str, Any] = Field(
+        default_factory=lambda: {
+            "kind": "any",
+            "of": [{"kind": "drift"}, {"kind": "label_count", "labels": 1_000}],
+            "limits": {"cooldown_s": 600.0, "min_labels": 100, "budget_per_day": 24},
+        },
+        description="trigger policy; see continual.policy",
+    )
+
+
+class Settings(BaseSettings):
+    """Everything `perennial` can be told."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="PERENNIAL_", env_nested_delimiter="__", extra="forbid", frozen=True, toml_file="perennial.toml"
+    )
+
+    state: Path = Field(Path("var"), description="ledger, traffic, runs, reports and caches")
+    repository: Path = Field(Path("model_repository"), description="what Triton loads")
+    ledger_url: str = Field("", description="SQLAlchemy URL; empty is SQLite in the state folder")
+    seed: int = 0
+    triton: TritonSettings = Field(default_factory=TritonSettings)
+    api: ApiSettings = Field(default_factory=ApiSettings)
+    traffic: TrafficSettings = Field(default_factory=TrafficSettings)
+    schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    models: dict[str, ModelSettings] = Field(default_factory=lambda: {"intent": ModelSettings()})
+
+    @field_validator("models")
+    @classmethod
+    def _names_are_plain(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
+        for name in models:
+            if not name.replace("_", "").replace("-", "").isalnum() or name.endswith("_engine"):
+                raise ValueError(
+                    f"model name {name!r} must be letters, digits, '-' and '_', and must not end in '_engine'"
+                )
+        if not models:
+            raise ValueError("no model is named; add [models.intent]")
+        return models
+
+    @property
+    def ledger_address(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.ledger_url or f"sqlite:///{self.state.resolve() / 'ledger.db'}"
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment over arguments over the TOML file."""
+        del dotenv_settings, file_secret_settings
+        return env_settings, init_settings, TomlConfigSettingsSource(settings_cls, toml_file=settings_cls._toml_path())
+
+    @classmethod
+    def _toml_path(cls) -> Path:
+        return Path(str(cls.model_config.get("toml_file") or "perennial.toml"))
+
+
+def load_settings(config: Path | None = None) -> Settings:
+    """The settings in force.
+
+    Relative `state` and `repository` paths count from the folder of the settings file.
+
+    Raises:
+        ConfigurationError: the named file is missing or not TOML, or a setting is unknown or out of range.
+    """
+    import tomllib
+
+    path = config or Path("perennial.toml")
+    if config is not None and not path.is_file():
+        raise ConfigurationError(f"settings file {path} does not exist; run `perennial init` to write one")
+
+    class _Located(Settings):
+        model_config = SettingsConfigDict(**{**Settings.model_config, "toml_file": str(path)})
+
+    try:
+        settings = _Located()
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(f"{path} is not valid TOML: {exc}; correct the line and try again") from exc
+    except ValidationError as exc:
+        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (seen {e['input']!r})" for e in exc.errors())
+        raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}") from exc
+    base = path.resolve().parent
+    return Settings.model_construct(
+        **{
+            **{name: getattr(settings, name) for name in Settings.model_fields},
+            "state": base / settings.state,
+            "repository": base / settings.repository,
+        }
+    )
