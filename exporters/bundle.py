@@ -1,4 +1,4 @@
-"""A bundle is a version folder that can be trusted: its manifest names and hashes every file, and nothing else is there."""
+"""A bundle is a version folder that can be trusted: its manifest names and hashes every file in it."""
 
 import hashlib
 import importlib.metadata
@@ -219,7 +219,7 @@ def verify_bundle(folder: Path, *, tensorrt_version: str | None = None) -> Manif
     where there is none the plan's version is not compared.
 
     Raises:
-        BundleRejected: a file is truncated, altered, missing, surplus, a link or oddly named, or made for another runtime.
+        BundleRejected: a file is truncated, altered, missing, surplus, a link or oddly named, or not for this runtime.
     """
     manifest = read_manifest(folder)
     found = dict(_walk(folder))

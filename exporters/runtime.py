@@ -1,5 +1,6 @@
-"""One way to run a bundle's engine, whatever compiled it. No torch for the CPU engines: this lives in Triton's processes."""
+"""One way to run a bundle's engine, whatever compiled it. No torch for CPU engines: this lives in Triton's stubs."""
 
+import importlib
 import queue
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -117,14 +118,12 @@ def _open(bundle: Path, manifest: Manifest, threads: int, cache_dir: Path | None
             hint = manifest.options.get("hint", "LATENCY")
             return OpenVinoEngine(path, threads=threads, cache_dir=cache_dir, precision=precision, hint=hint)
         case EngineKind.TENSORRT:
-            return _plugin("exporters.tensorrt", bundle, manifest)
+            return _plugin("exporters.tensorrt", bundle)
         case EngineKind.AOTINDUCTOR:
-            return _plugin("exporters.aotinductor", bundle, manifest)
+            return _plugin("exporters.aotinductor", bundle)
 
 
-def _plugin(module: str, bundle: Path, manifest: Manifest) -> Engine:
-    """GPU engines live in modules of their own, with `open_engine(bundle, manifest) -> Engine`."""
-    import importlib
-
-    engine: Engine = importlib.import_module(module).open_engine(bundle, manifest)
+def _plugin(module: str, bundle: Path) -> Engine:
+    """Engines that need torch or a GPU live in modules of their own, with `load(bundle) -> Engine`."""
+    engine: Engine = importlib.import_module(module).load(bundle)
     return engine
