@@ -1,0 +1,20 @@
+"""Text before it is learnt from: cleaned, compared, split, freed of personal data, read from files.
+
+Standard library only, so that the server process can import it.
+"""
+
+from continual.preparation.csv_file import read_labelled_csv
+from continual.preparation.personal import deidentify
+from continual.preparation.text import Contradiction, Deduplicated, clean, deduplicate, normalise, row_hash, split_of
+
+__all__ = [
+    "Contradiction",
+    "Deduplicated",
+    "clean",
+    "deduplicate",
+    "deidentify",
+    "normalise",
+    "read_labelled_csv",
+    "row_hash",
+    "split_of",
+]

@@ -1,0 +1,128 @@
+"""Cleaning, comparing and splitting texts by what they say."""
+
+import hashlib
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from continual.errors import ConfigurationError
+from continual.records import Example, Split
+
+__all__ = ["Contradiction", "Deduplicated", "clean", "deduplicate", "normalise", "row_hash", "split_of"]
+
+_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff")  # soft hyphen, zero width space, word joiner, byte order mark
+_BUCKETS = 1 << 64
+
+
+def clean(text: str) -> str:
+    r"""The text as a model should see it: NFC, no control or invisible characters, single spaces; case is kept.
+
+    >>> clean("  My\tcard\u200b\n was  lost\x00 ")
+    'My card was lost'
+    """
+    if text.isascii() and text.isprintable():
+        return " ".join(text.split())
+    composed = unicodedata.normalize("NFC", text)
+    kept = "".join(_visible(character) for character in composed)
+    return " ".join(unicodedata.normalize("NFC", kept).split())
+
+
+def _visible(character: str) -> str:
+    if character.isspace():
+        return " "
+    if character in _INVISIBLE or unicodedata.category(character) in {"Cc", "Cs"}:
+        return ""
+    return character
+
+
+def normalise(text: str) -> str:
+    """The form under which two texts count as the same row; for hashing and comparing, never for a model.
+
+    >>> normalise("My CARD  was lost") == normalise("my card was lost ")
+    True
+    """
+    return clean(unicodedata.normalize("NFKC", clean(text)).casefold())
+
+
+def row_hash(text: str, *, salt: str = "") -> int:
+    """A stable 64-bit number for the normalised text; the same on every machine and in every process."""
+    digest = hashlib.blake2b(
+        normalise(text).encode(), digest_size=8, key=hashlib.blake2b(salt.encode()).digest() if salt else b""
+    )
+    return int.from_bytes(digest.digest(), "big")
+
+
+def split_of(text: str, *, holdout_share: float = 0.1, salt: str = "") -> Split:
+    """What a row may be used for, decided by its normalised text alone.
+
+    A repeated text can therefore never be in both splits; growing `holdout_share` only moves rows into the hold-out.
+
+    Raises:
+        ConfigurationError: `holdout_share` is outside [0, 1].
+
+    >>> split_of("my card was lost") is split_of("My card  was LOST")
+    True
+    >>> split_of("anything", holdout_share=1.0).value
+    'holdout'
+    """
+    if not 0.0 <= holdout_share <= 1.0:
+        raise ConfigurationError(f"holdout_share is {holdout_share}; it must lie in [0, 1], e.g. 0.1")
+    return Split.HOLDOUT if row_hash(text, salt=salt) < holdout_share * _BUCKETS else Split.TRAIN
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contradiction:
+    """One text that came with more than one label.
+
+    >>> Contradiction(text="card lost", kept="lost_card", dropped=("fee",)).kept
+    'lost_card'
+    """
+
+    text: str
+    kept: str
+    dropped: tuple[str, ...]  # sorted, without the kept one
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deduplicated:
+    """Rows without repeats, and what the repeats disagreed on.
+
+    >>> Deduplicated(examples=(), contradictions=(), repeats=0).repeats
+    0
+    """
+
+    examples: tuple[Example, ...]
+    contradictions: tuple[Contradiction, ...]
+    repeats: int  # rows that were left out
+
+
+def deduplicate(examples: Iterable[Example]) -> Deduplicated:
+    """One row per normalised text: the newest one; on equal times the later in the input.
+
+    Rows keep the place at which their text was first seen.
+
+    >>> from datetime import datetime, timezone
+    >>> old = Example(text="Card lost", label="fee", at=datetime(2026, 1, 1, tzinfo=timezone.utc))
+    >>> new = Example(text="card  lost", label="lost_card", at=datetime(2026, 1, 2, tzinfo=timezone.utc))
+    >>> found = deduplicate([new, old])
+    >>> [row.label for row in found.examples], found.contradictions[0].dropped
+    (['lost_card'], ('fee',))
+    """
+    newest: dict[str, Example] = {}
+    labels: dict[str, set[str]] = {}
+    rows = 0
+    for example in examples:
+        rows += 1
+        text = normalise(example.text)
+        labels.setdefault(text, set()).add(example.label)
+        kept = newest.get(text)
+        if kept is None or example.at >= kept.at:
+            newest[text] = example
+    contradictions = tuple(
+        Contradiction(
+            text=newest[text].text, kept=newest[text].label, dropped=tuple(sorted(seen - {newest[text].label}))
+        )
+        for text, seen in labels.items()
+        if len(seen) > 1
+    )
+    return Deduplicated(examples=tuple(newest.values()), contradictions=contradictions, repeats=rows - len(newest))
