@@ -1,0 +1,23 @@
+"""Replay buffers: bounded memories of labelled rows, one rule a file, one battery of laws for all."""
+
+from continual.replay.class_balanced import ClassBalancedBuffer
+from continual.replay.herding import HerdingBuffer
+from continual.replay.make import make_buffer, restore_buffer
+from continual.replay.port import BufferKind, BufferState, Fate, Offered, ReplayBuffer, row_bytes
+from continual.replay.reservoir import ReservoirBuffer
+from continual.replay.uncertainty import UncertaintyBuffer
+
+__all__ = [
+    "BufferKind",
+    "BufferState",
+    "ClassBalancedBuffer",
+    "Fate",
+    "HerdingBuffer",
+    "Offered",
+    "ReplayBuffer",
+    "ReservoirBuffer",
+    "UncertaintyBuffer",
+    "make_buffer",
+    "restore_buffer",
+    "row_bytes",
+]

@@ -1,0 +1,50 @@
+"""A buffer by the name of its kind."""
+
+from continual.errors import ConfigurationError
+from continual.replay.class_balanced import ClassBalancedBuffer
+from continual.replay.herding import HerdingBuffer
+from continual.replay.port import BufferKind, BufferState, ReplayBuffer
+from continual.replay.reservoir import ReservoirBuffer
+from continual.replay.uncertainty import UncertaintyBuffer
+
+__all__ = ["make_buffer", "restore_buffer"]
+
+_KINDS: dict[BufferKind, type[ClassBalancedBuffer | HerdingBuffer | ReservoirBuffer | UncertaintyBuffer]] = {
+    BufferKind.CLASS_BALANCED: ClassBalancedBuffer,
+    BufferKind.HERDING: HerdingBuffer,
+    BufferKind.RESERVOIR: ReservoirBuffer,
+    BufferKind.UNCERTAINTY: UncertaintyBuffer,
+}
+
+
+def make_buffer(
+    kind: BufferKind | str = BufferKind.CLASS_BALANCED,
+    capacity: int = 770,
+    seed: int = 0,
+    byte_budget: int | None = None,
+) -> ReplayBuffer:
+    """Return an empty buffer.
+
+    >>> make_buffer("reservoir", 10).name
+    'reservoir'
+
+    Raises:
+        ConfigurationError: the kind is unknown, or a number is out of range.
+    """
+    return _KINDS[_known(kind)](capacity=capacity, seed=seed, byte_budget=byte_budget)
+
+
+def restore_buffer(state: BufferState) -> ReplayBuffer:
+    """Return the buffer that `state` was taken from.
+
+    Raises:
+        DataError: the state is not whole.
+    """
+    return _KINDS[_known(state.kind)].restore(state)
+
+
+def _known(kind: BufferKind | str) -> BufferKind:
+    try:
+        return BufferKind(kind)
+    except ValueError as exc:
+        raise ConfigurationError(f"replay buffer kind {kind!r} is unknown; use one of {sorted(BufferKind)}") from exc

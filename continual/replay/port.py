@@ -1,0 +1,152 @@
+"""What the loop asks of a replay buffer, and the plain records that pass between it and whoever keeps it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, Self
+
+import numpy as np
+
+from continual.errors import DataError
+from continual.records import Example
+
+__all__ = ["BufferKind", "BufferState", "Fate", "Offered", "ReplayBuffer", "row_bytes"]
+
+_ROW_OVERHEAD = 64  # time, origin and the identity kept beside the text; a flat charge, so that budgets are portable
+
+
+class BufferKind(StrEnum):
+    """Which rule decides what stays when a buffer is full."""
+
+    RESERVOIR = "reservoir"
+    CLASS_BALANCED = "class_balanced"
+    HERDING = "herding"
+    UNCERTAINTY = "uncertainty"
+
+
+class Fate(StrEnum):
+    """What became of an offered row."""
+
+    KEPT = "kept"
+    REJECTED = "rejected"
+    DUPLICATE = "duplicate"  # the same text lies in the buffer already under this or a newer label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offered:
+    """The answer to one offered row: its fate, and the rows that left so that it could stay.
+
+    >>> Offered(fate=Fate.REJECTED).kept
+    False
+    """
+
+    fate: Fate
+    evicted: tuple[Example, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Whether the row lies in the buffer now because of this offer."""
+        return self.fate is Fate.KEPT
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BufferState:
+    """Everything a buffer is, in values that survive JSON: continuing from it equals never having stopped.
+
+    `rng` names the source of chance and its seed: a row's lottery number is a keyed hash of its text, so there is no
+    position in a stream of random numbers to lose. `extras` holds one value a row, in the order of `rows`; empty for
+    the kinds that need none. The order of `rows` is part of the state: `sample` draws by place.
+
+    >>> BufferState(kind=BufferKind.RESERVOIR, capacity=2, byte_budget=None, seen=0, counters={}, rng={}).rows
+    ()
+    """
+
+    kind: BufferKind
+    capacity: int
+    byte_budget: int | None
+    seen: int
+    counters: dict[str, Any]
+    rng: dict[str, Any]
+    rows: tuple[Example, ...] = ()
+    extras: tuple[Any, ...] = field(default=())
+
+    def __post_init__(self) -> None:
+        if self.extras and len(self.extras) != len(self.rows):
+            raise DataError(
+                f"a {self.kind} buffer's state has {len(self.extras)} extras for {len(self.rows)} rows; "
+                "it needs one a row or none; restore from an older state"
+            )
+
+
+class ReplayBuffer(Protocol):
+    """A bounded, labelled memory of past rows; one owner at a time, not thread-safe.
+
+    After every call `len(buffer) <= capacity` and `bytes <= byte_budget`. Nothing given in is changed.
+    """
+
+    name: str
+    capacity: int
+    byte_budget: int | None
+
+    @property
+    def seen(self) -> int:
+        """How many rows were offered, repeated ones included."""
+        ...
+
+    @property
+    def bytes(self) -> int:
+        """What the kept rows cost, by `row_bytes`."""
+        ...
+
+    def __len__(self) -> int: ...
+
+    def offer(
+        self, example: Example, *, uncertainty: float | None = None, embedding: Sequence[float] | None = None
+    ) -> Offered:
+        """Consider one row and say what became of it.
+
+        A retry is harmless: the same text under the same label is answered `DUPLICATE` while it is kept, and meets the
+        same lottery number again once it is not. A newer row with the same text and another label replaces the older.
+        `uncertainty` in [0, 1] (higher means more doubtful) and `embedding` are used by the kinds that are named so.
+        """
+        ...
+
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[Example, ...]:
+        """Draw min(n, len) different rows, each equally likely; the buffer does not change.
+
+        Raises:
+            DataError: n is negative.
+        """
+        ...
+
+    def rows(self) -> tuple[Example, ...]:
+        """Return every kept row."""
+        ...
+
+    def erase(self, key: str) -> int:
+        """Drop every row that carries this key and return how many; a second call returns 0."""
+        ...
+
+    def state(self) -> BufferState:
+        """Return everything needed to continue as if never stopped."""
+        ...
+
+    @classmethod
+    def restore(cls, state: BufferState) -> Self:
+        """Rebuild the buffer that `state` was taken from.
+
+        Raises:
+            DataError: the state belongs to another kind or is not whole.
+        """
+        ...
+
+
+def row_bytes(example: Example) -> int:
+    """Return what one row costs against a byte budget: its UTF-8 text and names, plus 64 for the rest.
+
+    >>> from datetime import datetime, timezone
+    >>> row_bytes(Example(text="card lost", label="lost_card", at=datetime(2026, 1, 1, tzinfo=timezone.utc)))
+    82
+    """
+    names = (example.label, example.key or "", example.prediction_id or "")
+    return _ROW_OVERHEAD + len(example.text.encode()) + sum(len(name.encode()) for name in names)

@@ -1,0 +1,28 @@
+"""A uniform sample of everything offered."""
+
+from continual.records import Example
+from continual.replay.port import BufferKind
+from continual.replay.ranked import RankedBuffer
+
+__all__ = ["ReservoirBuffer"]
+
+
+class ReservoirBuffer(RankedBuffer):
+    """Keeps each different row with the same probability, capacity over rows offered.
+
+    Under a byte budget a group of long rows gives a smaller sample, never a less uniform one.
+    Source: bottom-k sampling, see `continual.replay.lottery`; the same law as Vitter's algorithm R (TOMS 11(1), 1985).
+
+    >>> from datetime import datetime, timezone
+    >>> buffer = ReservoirBuffer(capacity=2, seed=7)
+    >>> at = datetime(2026, 1, 1, tzinfo=timezone.utc)
+    >>> for n in range(100):
+    ...     _ = buffer.offer(Example(text=f"text {n}", label="a", at=at))
+    >>> len(buffer), buffer.seen
+    (2, 100)
+    """
+
+    kind = BufferKind.RESERVOIR
+
+    def _group(self, example: Example) -> str:
+        return ""
