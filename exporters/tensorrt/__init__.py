@@ -1,0 +1,41 @@
+"""TensorRT 10.12 to 11.x: typed ONNX to a plan, new weights by refit, and a plan that answers.
+
+Nothing here imports TensorRT or torch before it is needed, so the room can be entered on a machine without a GPU; what
+needs one says so in one sentence.
+"""
+
+from exporters.tensorrt.job import build_plan, probe_plan, refit_or_build, refit_plan
+from exporters.tensorrt.machine import detect_machine
+from exporters.tensorrt.options import (
+    LONG_TEXT,
+    SHORT_TEXT,
+    BuildOptions,
+    Machine,
+    PlanRecord,
+    Portability,
+    Profile,
+    Refit,
+)
+from exporters.tensorrt.precision import Caster, write_typed
+from exporters.tensorrt.runtime import TensorRtEngine, load, load_plan
+
+__all__ = [
+    "LONG_TEXT",
+    "SHORT_TEXT",
+    "BuildOptions",
+    "Caster",
+    "Machine",
+    "PlanRecord",
+    "Portability",
+    "Profile",
+    "Refit",
+    "TensorRtEngine",
+    "build_plan",
+    "detect_machine",
+    "load",
+    "load_plan",
+    "probe_plan",
+    "refit_or_build",
+    "refit_plan",
+    "write_typed",
+]

@@ -1,0 +1,196 @@
+"""The parent's side: build, refit and probe, each in a process of its own, because a failed one leaks GPU memory."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import continual.errors
+from continual.errors import ExportFailed, PerennialError
+from exporters.tensorrt.machine import check_loadable, check_supported, detect_machine
+from exporters.tensorrt.options import BuildOptions, Machine, PlanRecord, Refit
+from exporters.tensorrt.precision import Caster, write_typed
+from exporters.tensorrt.runtime import record_path
+
+__all__ = ["build_plan", "probe_plan", "refit_or_build", "refit_plan"]
+
+_log = logging.getLogger(__name__)
+BUILD_LIMIT_S = 3600.0
+PROBE_LIMIT_S = 600.0
+_TAIL_CHARACTERS = 1500
+
+
+def build_plan(
+    onnx: Path,
+    plan: Path,
+    options: BuildOptions,
+    *,
+    cache_dir: Path | None = None,
+    calibration: dict[str, Any] | None = None,
+    caster: Caster = Caster.GRAPH,
+    machine: Machine | None = None,
+    device: str = "cuda",
+) -> PlanRecord:
+    """Build the FP32 graph `onnx` into `plan`, its record beside it; both only appear once a probe has run the plan.
+
+    `cache_dir` keeps timings between builds. `calibration` maps input names to token arrays, for INT8 and FP8.
+
+    Raises:
+        DependencyUnreachable: no TensorRT, no GPU, or no nvidia-modelopt where the precision needs it.
+        ExportFailed: TensorRT could not parse, build or run it.
+        BundleRejected: the plan does not keep the engine contract.
+    """
+    machine = _machine(machine)
+    with tempfile.TemporaryDirectory(prefix="tensorrt-", dir=_made(plan.parent)) as folder:
+        typed = Path(folder) / "typed.onnx"
+        graph = write_typed(onnx, typed, options.precision, caster=caster, calibration=calibration)
+        return _finish("build", typed, plan, (machine, options, graph), cache_dir, device)
+
+
+def refit_plan(
+    onnx: Path,
+    base: Path,
+    plan: Path,
+    *,
+    caster: Caster = Caster.GRAPH,
+    machine: Machine | None = None,
+    device: str = "cuda",
+) -> PlanRecord:
+    """Put the weights of the FP32 graph `onnx` into a copy of the plan `base`, without building; see `build_plan`.
+
+    Raises:
+        ExportFailed: `base` is not refittable, its graph differs from that of `onnx`, or a weight was left out.
+        BundleRejected: `base` was made by another TensorRT or for another GPU.
+    """
+    machine = _machine(machine)
+    record = PlanRecord.from_json(record_path(base).read_text(encoding="utf-8"))
+    if record.options.refit is Refit.NONE:
+        raise ExportFailed(f"{base} was built with refit none; build the new version in full with refit weights")
+    with tempfile.TemporaryDirectory(prefix="tensorrt-", dir=_made(plan.parent)) as folder:
+        typed = Path(folder) / "typed.onnx"
+        graph = write_typed(onnx, typed, record.options.precision, caster=caster)
+        if graph != record.graph:
+            raise ExportFailed(
+                f"{onnx.name} has graph {graph[:12]}…, {base.name} was built from {record.graph[:12]}…; "
+                "a refit needs the same graph: build the new version in full"
+            )
+        return _finish("refit", typed, plan, (machine, record.options, graph), None, device, base=base)
+
+
+def refit_or_build(
+    onnx: Path,
+    base: Path | None,
+    plan: Path,
+    options: BuildOptions,
+    *,
+    cache_dir: Path | None = None,
+    machine: Machine | None = None,
+    device: str = "cuda",
+) -> PlanRecord:
+    """The fast way where it fits, else the full build; the record's `path` says which it was."""
+    if base is not None and options.refit is not Refit.NONE:
+        try:
+            return refit_plan(onnx, base, plan, machine=machine, device=device)
+        except (ExportFailed, continual.errors.BundleRejected) as exc:
+            _log.warning("refit_not_possible", extra={"base": str(base), "reason": str(exc)})
+    return build_plan(onnx, plan, options, cache_dir=cache_dir, machine=machine, device=device)
+
+
+def probe_plan(plan: Path, record: PlanRecord, *, device: str = "cuda") -> dict[str, Any]:
+    """Deserialise the plan in a throw-away process, run every profile once, and return the inspector's report.
+
+    Raises:
+        BundleRejected: TensorRT refuses it, or it does not keep the engine contract.
+        ExportFailed: the process died or an answer was not finite.
+    """
+    spec = {"action": "probe", "plan": str(plan), "record": record.to_json(), "device": device}
+    return dict(_run(spec, plan.parent, PROBE_LIMIT_S)["report"])
+
+
+def _finish(
+    path: str,
+    typed: Path,
+    plan: Path,
+    made_from: tuple[Machine, BuildOptions, str],
+    cache_dir: Path | None,
+    device: str,
+    base: Path | None = None,
+) -> PlanRecord:
+    """Run the worker, probe what it made, then move plan, record and report into place."""
+    machine, options, graph = made_from
+    started = time.perf_counter()
+    draft = typed.with_name(plan.name)
+    stripped = path == "build" and options.refit is Refit.STRIPPED
+    record = PlanRecord(machine=machine, options=options, graph=graph, stripped=stripped, path=path, seconds=0.0)
+    if base is not None:
+        check_loadable(_unstripped(PlanRecord.from_json(record_path(base).read_text(encoding="utf-8"))), machine)
+    spec = {
+        "action": path,
+        "onnx": str(typed),
+        "plan": str(draft),
+        "base": None if base is None else str(base),
+        "record": record.to_json(),
+        "cache_dir": None if cache_dir is None else str(cache_dir),
+    }
+    _run(spec, typed.parent, BUILD_LIMIT_S)
+    seconds = time.perf_counter() - started
+    layers: dict[str, int] = {}
+    if not stripped:  # a mould without weights cannot answer; it is probed after its first refit
+        report = probe_plan(draft, record, device=device)
+        layers = report.pop("layers")
+        plan.with_name(f"{plan.name}.layers.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    record = PlanRecord(
+        machine=machine, options=options, graph=graph, stripped=stripped, path=path, seconds=seconds, layers=layers
+    )
+    record_path(plan).write_text(record.to_json(), encoding="utf-8")
+    draft.replace(plan)
+    _log.info("plan_made", extra={"path": path, "seconds": round(seconds, 2), "bytes": plan.stat().st_size})
+    return record
+
+
+def _unstripped(record: PlanRecord) -> PlanRecord:
+    values = {name: getattr(record, name) for name in PlanRecord.__dataclass_fields__}
+    return PlanRecord(**{**values, "stripped": False})
+
+
+def _run(spec: dict[str, Any], folder: Path, limit_s: float) -> dict[str, Any]:
+    """One worker process; its own errors are raised here again, its death becomes ExportFailed with its last lines."""
+    with tempfile.TemporaryDirectory(prefix="worker-", dir=folder) as work:
+        question, answer = Path(work) / "spec.json", Path(work) / "result.json"
+        question.write_text(json.dumps({**spec, "result": str(answer)}), encoding="utf-8")
+        command = [sys.executable, "-m", "exporters.tensorrt.worker", str(question)]
+        try:
+            done = subprocess.run(
+                command, capture_output=True, text=True, timeout=limit_s, check=False, env=dict(os.environ)
+            )
+        except subprocess.TimeoutExpired as exc:
+            raise ExportFailed(
+                f"the TensorRT {spec['action']} took more than {limit_s:.0f} s and was ended; "
+                "lower optimisation_level or give a timing cache"
+            ) from exc
+        tail = (done.stdout + done.stderr)[-_TAIL_CHARACTERS:].strip()
+        if not answer.is_file():
+            raise ExportFailed(f"the TensorRT {spec['action']} process ended with {done.returncode}; it said: {tail}")
+        result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
+    if "error" in result:
+        kind = getattr(continual.errors, result["error"], ExportFailed)
+        lines = f"; TensorRT said: {tail}" if tail else ""
+        raise kind(f"{result['message']}{lines}") if issubclass(kind, PerennialError) else ExportFailed(tail)
+    return result
+
+
+def _machine(machine: Machine | None) -> Machine:
+    if machine is None:
+        return detect_machine()
+    check_supported(machine)
+    return machine
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
