@@ -1,0 +1,89 @@
+"""The replay buffer's place of record: rows, counters and random state in one transaction."""
+
+import hashlib
+from dataclasses import asdict
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, select
+
+from continual.records import Example, Origin
+from continual.replay.port import BufferKind, BufferState
+from ops.ledger import schema
+from ops.ledger.audit import canonical
+from ops.ledger.store import Store, chunks
+
+__all__ = ["BufferStore"]
+
+_ROW = schema.buffer_row
+
+
+class BufferStore(Store):
+    """The part of the ledger that keeps replay buffers."""
+
+    def save_buffer(self, model: str, state: BufferState) -> int:
+        """Replace a model's buffer whole and return how many rows had to be written.
+
+        Either everything of `state` is kept or nothing. Only places whose row changed are written, so that a save
+        after a few offers costs a few rows. A retry writes nothing. The buffer's one owner is its only writer.
+        """
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            head = _head(model, state) | {"saved_at": self._clock()}
+            statement = self._insert(schema.buffer).values(head)
+            connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=head))
+            return self._save_rows(connection, model, state)
+
+    def load_buffer(self, model: str) -> BufferState | None:
+        """Return the buffer as it was saved last, without rows erased since; None before the first save."""
+        with self._read() as connection:
+            head = connection.execute(select(schema.buffer).where(schema.buffer.c.model == model)).mappings().first()
+            if head is None:
+                return None
+            statement = select(_ROW).where(_ROW.c.model == model).order_by(_ROW.c.position)
+            rows = connection.execute(statement).mappings().all()
+        has_extras = bool(rows) and all(row["extra"] is not None for row in rows)
+        return BufferState(
+            kind=BufferKind(head["kind"]),
+            capacity=head["capacity"],
+            byte_budget=head["byte_budget"],
+            seen=head["seen"],
+            counters=head["counters"],
+            rng=head["rng"],
+            rows=tuple(_example(row) for row in rows),
+            extras=tuple(row["extra"]["value"] for row in rows) if has_extras else (),
+        )
+
+    def _save_rows(self, connection: Connection, model: str, state: BufferState) -> int:
+        statement = select(_ROW.c.position, _ROW.c.digest).where(_ROW.c.model == model)
+        stored: dict[int, str] = {row.position: row.digest for row in connection.execute(statement)}
+        extras = state.extras or (None,) * len(state.rows)
+        changed = []
+        for position, (example, extra) in enumerate(zip(state.rows, extras, strict=True)):
+            values = asdict(example) | {"extra": {"value": extra} if state.extras else None}
+            digest = hashlib.sha256(canonical(values).encode()).hexdigest()
+            if stored.get(position) != digest:
+                changed.append(values | {"model": model, "position": position, "digest": digest})
+        gone = [position for position in stored if position >= len(state.rows)]
+        gone += [row["position"] for row in changed if row["position"] in stored]
+        for part in chunks(gone):
+            connection.execute(delete(_ROW).where(_ROW.c.model == model, _ROW.c.position.in_(part)))
+        for rows in chunks(changed):
+            connection.execute(_ROW.insert(), list(rows))
+        return len(changed)
+
+
+def _head(model: str, state: BufferState) -> dict[str, Any]:
+    return {
+        "model": model,
+        "kind": state.kind,
+        "capacity": state.capacity,
+        "byte_budget": state.byte_budget,
+        "seen": state.seen,
+        "counters": state.counters,
+        "rng": state.rng,
+    }
+
+
+def _example(row: RowMapping) -> Example:
+    names = ("text", "label", "at", "key", "prediction_id")
+    return Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))

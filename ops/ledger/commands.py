@@ -1,0 +1,179 @@
+"""The operator's inbox, erasure of a person's rows, and notices that go out once."""
+
+import hashlib
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+
+from continual.errors import NotFound
+from ops.ledger import schema
+from ops.ledger.audit import AuditStore
+from ops.ledger.rows import CommandRow, ErasureReceipt, NoticeRow
+from ops.ledger.store import chunks
+
+__all__ = ["CommandStore"]
+
+_COMMAND = schema.command
+_NOTICE = schema.notice
+
+
+class CommandStore(AuditStore):
+    """The part of the ledger through which people act on the loop."""
+
+    def request_command(self, model: str, kind: str, args: Mapping[str, Any], actor: str) -> int:
+        """Put a command in the model's inbox, audit it, and return its id. Not idempotent."""
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            row = {"model": model, "kind": kind, "args": dict(args), "actor": actor, "requested_at": self._clock()}
+            command_id = int(connection.execute(insert(_COMMAND).values(row).returning(_COMMAND.c.id)).scalar_one())
+            detail = {"command": command_id, "args": dict(args)}
+            self._append_audit(connection, actor=actor, action=f"command.{kind}", model=model, detail=detail)
+        return command_id
+
+    def take_commands(self, model: str) -> tuple[CommandRow, ...]:
+        """Take the commands that nobody took yet, in the order in which they were asked for.
+
+        Each is handed out once. Whoever becomes the loop's leader first calls `reclaim_commands`, so that what a dead
+        leader took and did not finish is handed out again: a command is carried out at least once.
+        """
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            waiting = select(_COMMAND.c.id).where(_COMMAND.c.model == model, _COMMAND.c.taken_at.is_(None))
+            ids = list(connection.scalars(waiting.order_by(_COMMAND.c.id)))
+            if not ids:
+                return ()
+            connection.execute(update(_COMMAND).where(_COMMAND.c.id.in_(ids)).values(taken_at=self._clock()))
+            rows = connection.execute(select(_COMMAND).where(_COMMAND.c.id.in_(ids)).order_by(_COMMAND.c.id))
+            return tuple(CommandRow(**row) for row in rows.mappings())
+
+    def reclaim_commands(self, model: str) -> int:
+        """Put commands that were taken but not finished back into the inbox, and return how many."""
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            lost = update(_COMMAND).where(_COMMAND.c.model == model, _COMMAND.c.taken_at.is_not(None))
+            return connection.execute(lost.where(_COMMAND.c.finished_at.is_(None)).values(taken_at=None)).rowcount
+
+    def finish_command(self, command_id: int, outcome: str) -> None:
+        """Note how a command ended. A retry changes nothing; the first outcome stays.
+
+        Raises:
+            NotFound: the command does not exist.
+        """
+        with self._write() as connection:
+            statement = update(_COMMAND).where(_COMMAND.c.id == command_id, _COMMAND.c.finished_at.is_(None))
+            done = connection.execute(statement.values(finished_at=self._clock(), outcome=outcome))
+            if done.rowcount == 0:
+                self._command(connection, command_id)
+
+    def command(self, command_id: int) -> CommandRow:
+        """Return one command, for whoever waits for its outcome.
+
+        Raises:
+            NotFound: it does not exist.
+        """
+        with self._read() as connection:
+            return CommandRow(**self._command(connection, command_id))
+
+    def commands(self, model: str, limit: int | None = None) -> tuple[CommandRow, ...]:
+        """Return a model's commands, newest first."""
+        statement = select(_COMMAND).where(_COMMAND.c.model == model).order_by(_COMMAND.c.id.desc()).limit(limit)
+        with self._read() as connection:
+            return tuple(CommandRow(**row) for row in connection.execute(statement).mappings())
+
+    def erase_key(
+        self, model: str, key: str, *, prediction_ids: Collection[str] = (), actor: str = "operator"
+    ) -> ErasureReceipt:
+        """Remove a person's feedback, examples and buffer rows, and name the versions that had learnt from them.
+
+        `prediction_ids` are the person's answers in the traffic log, which may carry a key that the labels lack. The
+        audit entry holds a hash of the key, not the key. A retry finds nothing more. Free pages of the database are
+        overwritten on SQLite (secure_delete); backups are not touched.
+        """
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            ids = set(prediction_ids) | self._predictions_of(connection, model, key)
+            lost = self._rows_of(connection, schema.example, model, key, ids)
+            receipt = ErasureReceipt(
+                feedback=self._delete(connection, schema.feedback, model, key, ids),
+                versions=self._learners(connection, lost),
+                buffer_rows=self._delete(connection, schema.buffer_row, model, key, ids),
+                examples=self._delete_examples(connection, lost),
+            )
+            for part in chunks(sorted(ids)):
+                past = schema.feedback_history
+                connection.execute(delete(past).where(past.c.model == model, past.c.prediction_id.in_(part)))
+            detail = {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "feedback": receipt.feedback}
+            detail |= {"examples": receipt.examples, "buffer_rows": receipt.buffer_rows}
+            detail["versions"] = list(receipt.versions)
+            self._append_audit(connection, actor=actor, action="erase", model=model, detail=detail)
+        return receipt
+
+    def claim_notice(self, model: str, alert: str, episode: str, channel: str, *, attempts: int = 3) -> bool:
+        """Return whether this caller is to send an episode's message on a channel; the answer is yes once.
+
+        After `finish_notice` with an error it is yes again, until `attempts` are used up.
+        """
+        values = {"model": model, "alert": alert, "episode": episode, "channel": channel}
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            row = values | {"claimed_at": self._clock(), "attempts": 1}
+            if connection.execute(self._insert(_NOTICE).values(row).on_conflict_do_nothing()).rowcount:
+                return True
+            again = update(_NOTICE).filter_by(**values).where(_NOTICE.c.sent_at.is_(None), _NOTICE.c.error.is_not(None))
+            again = again.where(_NOTICE.c.attempts < attempts)
+            again = again.values(attempts=_NOTICE.c.attempts + 1, error=None, claimed_at=self._clock())
+            return connection.execute(again).rowcount == 1
+
+    def finish_notice(self, model: str, alert: str, episode: str, channel: str, *, error: str | None = None) -> None:
+        """Note that a claimed message was sent, or why it was not. A retry changes nothing."""
+        values = {"model": model, "alert": alert, "episode": episode, "channel": channel}
+        with self._write() as connection:
+            done = update(_NOTICE).filter_by(**values).where(_NOTICE.c.sent_at.is_(None))
+            outcome = {"sent_at": self._clock()} if error is None else {"error": error}
+            connection.execute(done.values(**outcome))
+
+    def notices(self, model: str, limit: int | None = None) -> tuple[NoticeRow, ...]:
+        """Return a model's messages, newest first."""
+        statement = select(_NOTICE).where(_NOTICE.c.model == model)
+        statement = statement.order_by(_NOTICE.c.claimed_at.desc(), _NOTICE.c.alert, _NOTICE.c.channel).limit(limit)
+        with self._read() as connection:
+            return tuple(NoticeRow(**row) for row in connection.execute(statement).mappings())
+
+    def _command(self, connection: Connection, command_id: int) -> RowMapping:
+        row = connection.execute(select(_COMMAND).where(_COMMAND.c.id == command_id)).mappings().first()
+        if row is None:
+            raise NotFound(f"command {command_id} is not in the ledger {self.url}")
+        return row
+
+    def _predictions_of(self, connection: Connection, model: str, key: str) -> set[str]:
+        table = schema.feedback
+        return set(connection.scalars(select(table.c.prediction_id).where(table.c.model == model, table.c.key == key)))
+
+    def _rows_of(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> list[int]:
+        found = set(connection.scalars(select(table.c.id).where(table.c.model == model, table.c.key == key)))
+        for part in chunks(sorted(ids)):
+            found |= set(
+                connection.scalars(select(table.c.id).where(table.c.model == model, table.c.prediction_id.in_(part)))
+            )
+        return sorted(found)
+
+    def _learners(self, connection: Connection, example_ids: list[int]) -> tuple[int, ...]:
+        found: set[int] = set()
+        for part in chunks(example_ids):
+            found |= set(
+                connection.scalars(select(schema.learnt.c.version).where(schema.learnt.c.example_id.in_(part)))
+            )
+        return tuple(sorted(found))
+
+    def _delete(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> int:
+        gone = connection.execute(delete(table).where(table.c.model == model, table.c.key == key)).rowcount
+        for part in chunks(sorted(ids)):
+            named = delete(table).where(table.c.model == model, table.c.prediction_id.in_(part))
+            gone += connection.execute(named).rowcount
+        return gone
+
+    def _delete_examples(self, connection: Connection, ids: list[int]) -> int:
+        for part in chunks(ids):
+            connection.execute(delete(schema.example).where(schema.example.c.id.in_(part)))
+        return len(ids)

@@ -1,0 +1,179 @@
+"""Labels that arrive for answered predictions: kept once each, corrections remembered."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
+
+from ops.ledger import schema
+from ops.ledger.rows import FeedbackReceipt, FeedbackRow, JoinOutcome, PendingFeedback
+from ops.ledger.store import Store, chunks
+
+__all__ = ["FeedbackStore"]
+
+_TABLE = schema.feedback
+_HISTORY = schema.feedback_history
+
+
+class FeedbackStore(Store):
+    """The part of the ledger that keeps labels for predictions.
+
+    Two times are kept of each label: `at`, when it was given, and `received_at`, when it came here. The label with the
+    newest `at` is the current one; every other one is in the history with the time until which it was believed.
+    """
+
+    def add_feedback(self, model: str, rows: Sequence[FeedbackRow]) -> FeedbackReceipt:
+        """Keep labels; when this returns they survive a killed process and a power cut.
+
+        All rows or none. A retry counts them as unchanged. Order among calls does not matter, because the newest `at`
+        wins; on equal times the later call. A stale row, older than the one kept, goes to the history only.
+        """
+        counts = {"new": 0, "corrected": 0, "unchanged": 0, "stale": 0}
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            now = self._clock()
+            known = self._known(connection, model, [row.prediction_id for row in rows])
+            fresh: dict[str, dict[str, Any]] = {}
+            history: list[dict[str, Any]] = []
+            for row in rows:
+                current = fresh.get(row.prediction_id) or known.get(row.prediction_id)
+                fate = _fate(row, current)
+                counts[fate] += 1
+                if fate == "unchanged":
+                    continue
+                history.append(_past(model, row, now, superseded=now if fate == "stale" else None))
+                if fate == "new":
+                    fresh[row.prediction_id] = _values(model, row, now)
+                elif fate == "corrected" and current is not None:
+                    self._correct(connection, model, row, current, now, stored=row.prediction_id in known)
+            for part in chunks(list(fresh.values())):
+                connection.execute(insert(_TABLE), list(part))
+            for part in chunks(history):
+                connection.execute(self._insert(_HISTORY).on_conflict_do_nothing(), list(part))
+            if counts["corrected"]:
+                self._close_history(connection, model, [row.prediction_id for row in rows], now)
+        return FeedbackReceipt(**counts)
+
+    def pending_feedback(self, model: str, limit: int = 1000, *, after_id: int = 0) -> tuple[PendingFeedback, ...]:
+        """Return labels that were not joined to their prediction yet, or were corrected since, in order of arrival.
+
+        `after_id` pages past rows whose prediction has not been seen yet.
+        """
+        statement = (
+            select(_TABLE)
+            .where(_TABLE.c.model == model, _TABLE.c.joined_revision < _TABLE.c.revision, _TABLE.c.id > after_id)
+            .order_by(_TABLE.c.id)
+            .limit(limit)
+        )
+        with self._read() as connection:
+            return tuple(_pending(row) for row in connection.execute(statement).mappings())
+
+    def mark_joined(
+        self, model: str, rows: Sequence[PendingFeedback], *, outcome: JoinOutcome = JoinOutcome.JOINED
+    ) -> int:
+        """Take labels off the pending list and return how many. A retry returns the same and changes nothing.
+
+        A label that was corrected after it was read stays pending. `UNMATCHED` gives up on a prediction that is not in
+        the traffic log; a later correction makes it pending again.
+        """
+        marked = 0
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            for row in rows:
+                statement = update(_TABLE).where(_TABLE.c.model == model, _TABLE.c.id == row.id)
+                statement = statement.where(_TABLE.c.revision == row.revision)
+                done = connection.execute(statement.values(joined_revision=row.revision, outcome=outcome))
+                marked += done.rowcount
+        return marked
+
+    def feedback_count(self, model: str, *, since: datetime | None = None) -> int:
+        """Return how many predictions have a label, or got or changed one since a time."""
+        statement = select(func.count()).select_from(_TABLE).where(_TABLE.c.model == model)
+        if since is not None:
+            statement = statement.where(_TABLE.c.received_at >= since)
+        with self._read() as connection:
+            return connection.scalar(statement) or 0
+
+    def feedback_labels(self, model: str, prediction_ids: Sequence[str]) -> dict[str, str]:
+        """Return the current label of each of these predictions that has one."""
+        with self._read() as connection:
+            known = self._known(connection, model, prediction_ids)
+        return {prediction_id: row["label"] for prediction_id, row in known.items()}
+
+    def _known(self, connection: Connection, model: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        found: dict[str, dict[str, Any]] = {}
+        for part in chunks(list(dict.fromkeys(ids))):
+            statement = select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.prediction_id.in_(part))
+            found |= {row["prediction_id"]: dict(row) for row in connection.execute(statement).mappings()}
+        return found
+
+    def _correct(
+        self,
+        connection: Connection,
+        model: str,
+        row: FeedbackRow,
+        current: dict[str, Any],
+        now: datetime,
+        *,
+        stored: bool,
+    ) -> None:
+        facts = {"label": row.label, "at": row.at, "received_at": now, "origin": row.origin}
+        facts["key"] = row.key if row.key is not None else current["key"]
+        facts["revision"] = current["revision"] + 1
+        current.update(facts)
+        if stored:
+            place = (_TABLE.c.model == model) & (_TABLE.c.prediction_id == row.prediction_id)
+            connection.execute(update(_TABLE).where(place).values(facts))
+
+    def _close_history(self, connection: Connection, model: str, ids: Sequence[str], now: datetime) -> None:
+        """Give every history row that no longer is the current label the time at which it stopped being so."""
+        for part in chunks(list(dict.fromkeys(ids))):
+            current = (
+                select(_TABLE.c.id)
+                .where(_TABLE.c.model == _HISTORY.c.model, _TABLE.c.prediction_id == _HISTORY.c.prediction_id)
+                .where(_TABLE.c.label == _HISTORY.c.label, _TABLE.c.at == _HISTORY.c.at)
+            )
+            stale = update(_HISTORY).where(_HISTORY.c.model == model, _HISTORY.c.prediction_id.in_(part))
+            stale = stale.where(_HISTORY.c.superseded_at.is_(None), ~current.exists())
+            connection.execute(stale.values(superseded_at=now))
+
+
+def _fate(row: FeedbackRow, current: dict[str, Any] | None) -> str:
+    if current is None:
+        return "new"
+    if row.label == current["label"] and row.at == current["at"]:
+        return "unchanged"
+    if row.at < current["at"]:
+        return "stale"
+    return "unchanged" if row.label == current["label"] else "corrected"
+
+
+def _values(model: str, row: FeedbackRow, now: datetime) -> dict[str, Any]:
+    return {
+        "model": model,
+        "prediction_id": row.prediction_id,
+        "label": row.label,
+        "at": row.at,
+        "received_at": now,
+        "origin": row.origin,
+        "key": row.key,
+        "revision": 1,
+    }
+
+
+def _past(model: str, row: FeedbackRow, now: datetime, *, superseded: datetime | None) -> dict[str, Any]:
+    return {
+        "model": model,
+        "prediction_id": row.prediction_id,
+        "label": row.label,
+        "at": row.at,
+        "received_at": now,
+        "origin": row.origin,
+        "superseded_at": superseded,
+    }
+
+
+def _pending(row: RowMapping) -> PendingFeedback:
+    names = ("id", "prediction_id", "label", "at", "received_at", "origin", "key", "revision")
+    return PendingFeedback(**{name: row[name] for name in names})

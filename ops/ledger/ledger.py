@@ -1,0 +1,117 @@
+"""The database of record: opened, brought to the current schema, and ready for every part of it."""
+
+from collections.abc import Callable
+from datetime import datetime
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from typing import Any, Self
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
+
+from continual.errors import ConfigurationError, DependencyUnreachable
+from ops.ledger.buffers import BufferStore
+from ops.ledger.commands import CommandStore
+from ops.ledger.cycles import CycleStore
+from ops.ledger.examples import ExampleStore
+from ops.ledger.feedback import FeedbackStore
+from ops.ledger.jobs import JobStore
+from ops.ledger.migration import migrate
+from ops.ledger.store import WRITE, translated, utc_now
+from ops.ledger.versions import VersionStore
+
+__all__ = ["Ledger"]
+
+_BUSY_MS = 15_000
+
+
+class Ledger(VersionStore, FeedbackStore, ExampleStore, BufferStore, CycleStore, CommandStore, JobStore):
+    """The database of record. Threads and processes may share it; every call is one transaction of its own.
+
+    What a call returned was committed: with SQLite that means fsynced (WAL, synchronous=FULL).
+    """
+
+    @classmethod
+    def open(cls, url: str, *, clock: Callable[[], datetime] = utc_now) -> Self:
+        """Open `sqlite:///var/ledger.db` or `postgresql://...`, creating and migrating as needed.
+
+        Several processes may open a new database at once: one of them migrates.
+
+        Raises:
+            ConfigurationError: the URL is wrong, or a newer release wrote the database.
+            DependencyUnreachable: the database cannot be reached, or psycopg is missing.
+        """
+        engine = _engine(_checked(url))
+        ledger = cls(engine, clock=clock)
+        try:
+            with translated(ledger.url):
+                migrate(engine, ledger.url)
+        except BaseException:
+            engine.dispose()
+            raise
+        return ledger
+
+    @property
+    def engine(self) -> Engine:
+        """The SQLAlchemy engine, for the leader's own connection and for a person's queries."""
+        return self._engine
+
+    def close(self) -> None:
+        """Give back every connection. Calling it again does nothing."""
+        self._engine.dispose()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _checked(url: str) -> URL:
+    try:
+        parsed = make_url(url)
+    except (exc.ArgumentError, ValueError) as error:
+        raise ConfigurationError(
+            f"ledger url {url!r} cannot be read ({error}); give sqlite:///PATH or postgresql://USER@HOST/NAME"
+        ) from error
+    backend = parsed.get_backend_name()
+    if backend == "postgresql" or parsed.drivername == "postgres":
+        return parsed.set(drivername="postgresql+psycopg")
+    if backend != "sqlite":
+        raise ConfigurationError(f"ledger url names {backend!r}; allowed are sqlite and postgresql")
+    if parsed.database in {None, "", ":memory:"}:
+        raise ConfigurationError("ledger url names an SQLite database in memory; it needs a file: sqlite:///PATH")
+    return parsed
+
+
+def _engine(url: URL) -> Engine:
+    if url.get_backend_name() == "sqlite":
+        Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
+        event.listen(engine, "connect", _prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
+    try:
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+    except ModuleNotFoundError as error:
+        raise DependencyUnreachable(
+            f"a PostgreSQL ledger needs psycopg, which is not installed ({error}); pip install 'perennial[postgresql]'"
+        ) from error
+
+
+def _prepare_sqlite(connection: SqliteConnection, _: Any) -> None:
+    """Hand transaction control to us (the driver would begin them late) and set what durability needs."""
+    connection.isolation_level = None
+    for pragma in (
+        f"busy_timeout={_BUSY_MS}",
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        "secure_delete=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    """Take the write lock at once: a read that turns into a write fails when another writer came in between."""
+    writes = connection.get_execution_options().get(WRITE, False)
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

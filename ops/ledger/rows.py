@@ -1,0 +1,322 @@
+"""What the ledger takes and gives back: frozen rows, and the receipts of its writes."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from continual.errors import DataError, PerennialError
+from continual.records import Example, Origin, Split
+
+__all__ = [
+    "AuditEntry",
+    "AuditVerdict",
+    "CommandRow",
+    "Conflict",
+    "CycleRow",
+    "DriftReportRow",
+    "ErasureReceipt",
+    "ExamplesReceipt",
+    "FeedbackReceipt",
+    "FeedbackRow",
+    "Fence",
+    "JobRow",
+    "JobRunRow",
+    "JoinOutcome",
+    "JournalRow",
+    "ModelRow",
+    "NoticeRow",
+    "PendingFeedback",
+    "Phase",
+    "RunOutcome",
+    "StoredExample",
+    "VersionRow",
+    "VersionState",
+]
+
+Json = Any
+
+
+class Conflict(PerennialError):
+    """Somebody else changed the row first; nothing was written. Read it again and decide anew."""
+
+
+class VersionState(StrEnum):
+    """Where a version stands in its life."""
+
+    TRAINING = "training"
+    EXPORTED = "exported"
+    PUBLISHED = "published"
+    RESIDENT = "resident"
+    CHAMPION = "champion"
+    RETIRED = "retired"
+    REFUSED = "refused"
+    FAILED = "failed"
+    REMOVED = "removed"
+
+
+class Phase(StrEnum):
+    """Which side of a step a journal entry tells of."""
+
+    INTENT = "intent"
+    OUTCOME = "outcome"
+
+
+class JoinOutcome(StrEnum):
+    """What became of a feedback row that was taken to the traffic log."""
+
+    JOINED = "joined"
+    UNMATCHED = "unmatched"
+
+
+class RunOutcome(StrEnum):
+    """How a job's run ended."""
+
+    DONE = "done"
+    FAILED = "failed"
+    MISSED = "missed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """A leader's proof: its lease and the epoch at which it won it."""
+
+    name: str
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelRow:
+    """A registered model and its settings."""
+
+    name: str
+    settings: Mapping[str, Json]
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionRow:
+    """One version: its state, where it came from and what was measured on it."""
+
+    model: str
+    version: int
+    state: VersionState = VersionState.TRAINING
+    parent: int | None = None
+    cycle_id: int | None = None
+    learner: str | None = None
+    encoder_fingerprint: str | None = None
+    labels: tuple[str, ...] = ()
+    metrics: Mapping[str, Json] = field(default_factory=dict)
+    lineage: Mapping[str, Json] = field(default_factory=dict)
+    bundle_sha256: str | None = None
+    created_at: datetime | None = None  # set by the ledger when missing
+    published_at: datetime | None = None
+    state_at: datetime | None = None  # set by the ledger
+
+    def __post_init__(self) -> None:
+        if self.version < 1:
+            raise DataError(f"{self.model} version {self.version} must be at least 1; ask next_version for a number")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRow:
+    """One label for one answered prediction. `at` is when the label was given, not when it arrived."""
+
+    prediction_id: str
+    label: str
+    at: datetime
+    origin: Origin = Origin.FEEDBACK
+    key: str | None = None
+
+    def __post_init__(self) -> None:
+        if not self.prediction_id:
+            raise DataError(f"feedback with label {self.label!r} has an empty prediction id; send the id of the answer")
+        if not self.label or self.label != self.label.strip():
+            raise DataError(
+                f"feedback for {self.prediction_id} has label {self.label!r}; it must be non-empty without outer spaces"
+            )
+        if self.at.tzinfo is None:
+            raise DataError(
+                f"feedback for {self.prediction_id} has time {self.at.isoformat()} without a zone; give UTC"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackReceipt:
+    """How many labels were new, changed an earlier one, said the same, or came late behind a newer one."""
+
+    new: int = 0
+    corrected: int = 0
+    unchanged: int = 0
+    stale: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PendingFeedback:
+    """A label that waits for its prediction; hand the same row to `mark_joined`."""
+
+    id: int
+    prediction_id: str
+    label: str
+    at: datetime
+    received_at: datetime
+    origin: Origin
+    key: str | None
+    revision: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoredExample:
+    """An example with its row id, by which it is marked as learnt."""
+
+    id: int
+    example: Example
+    split: Split
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExamplesReceipt:
+    """How many examples were added, changed a label, or were there already.
+
+    `contradictions` counts the rows that disagreed with a stored label, whichever of the two won.
+    """
+
+    added: int = 0
+    relabelled: int = 0
+    unchanged: int = 0
+    contradictions: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleRow:
+    """One cycle. `payload` is the cycle's own state, opaque here; `outcome` is empty while it is active."""
+
+    id: int
+    model: str
+    reason: str
+    state: str
+    payload: Json
+    opened_at: datetime
+    saved_at: datetime
+    closed_at: datetime | None = None
+    outcome: str | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalRow:
+    """One side of one step of a cycle."""
+
+    id: int
+    cycle_id: int
+    model: str
+    step: str
+    phase: Phase
+    payload: Json
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftReportRow:
+    """One measured comparison. `state` is the rule's word for it, e.g. ok, warning, alert."""
+
+    model: str
+    version: int
+    at: datetime
+    rows: int
+    state: str
+    payload: Json
+    window_from: datetime | None = None
+    window_to: datetime | None = None
+    path: str | None = None
+    id: int | None = None  # set by the ledger
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditEntry:
+    """One link of the chain: who did what, and the hash over the link before it and this one."""
+
+    seq: int
+    at: datetime
+    actor: str
+    action: str
+    model: str | None
+    detail: Json
+    previous: str
+    hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditVerdict:
+    """Whether the chain holds; else the first entry that does not, and why."""
+
+    intact: bool
+    entries: int
+    broken_seq: int | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandRow:
+    """An operator's request to the loop."""
+
+    id: int
+    model: str
+    kind: str
+    args: Mapping[str, Json]
+    actor: str
+    requested_at: datetime
+    taken_at: datetime | None = None
+    finished_at: datetime | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureReceipt:
+    """How many rows of a person were removed, and which versions had learnt from them."""
+
+    feedback: int
+    examples: int
+    buffer_rows: int
+    versions: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRow:
+    """A job's state of record."""
+
+    name: str
+    trigger: Mapping[str, Json]
+    next_due: datetime
+    paused: bool = False
+    requested_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobRunRow:
+    """One run of one slot of a job. `attempt` grows when a leader died in it and the next one ran it again."""
+
+    id: int
+    job: str
+    due: datetime
+    attempt: int
+    epoch: int
+    started_at: datetime
+    finished_at: datetime | None = None
+    outcome: RunOutcome | None = None
+    note: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoticeRow:
+    """One message of one episode on one channel."""
+
+    model: str
+    alert: str
+    episode: str
+    channel: str
+    claimed_at: datetime
+    attempts: int
+    sent_at: datetime | None = None
+    error: str | None = None

@@ -1,0 +1,143 @@
+"""What every part of the ledger stands on: the engine, its transactions, their fences and the translation of errors."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from sqlalchemy import Connection, Engine, RowMapping, Table, exc, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from continual.errors import DependencyUnreachable, LeaseLost, NotFound
+from ops.ledger import schema
+from ops.ledger.rows import Conflict, Fence
+
+__all__ = ["CHUNK", "WRITE", "Store", "chunks", "translated", "utc_now"]
+
+CHUNK = 500  # values in one IN list; SQLite's oldest limit for variables is 999
+WRITE = "perennial_write"  # execution option: SQLite takes the write lock at BEGIN, not in the middle
+
+_T = TypeVar("_T")
+
+_open: ContextVar[tuple[Engine, Connection] | None] = ContextVar("perennial_ledger_transaction", default=None)
+_fences: ContextVar[tuple[Fence, ...]] = ContextVar("perennial_ledger_fences", default=())
+
+
+def utc_now() -> datetime:
+    """Return the present, aware."""
+    return datetime.now(UTC)
+
+
+def chunks(values: Sequence[_T], size: int = CHUNK) -> Iterator[Sequence[_T]]:
+    """Cut values into runs that fit one statement."""
+    for start in range(0, len(values), size):
+        yield values[start : start + size]
+
+
+@contextmanager
+def translated(where: str) -> Iterator[None]:
+    """Turn what the driver raises into this product's errors.
+
+    Raises:
+        Conflict: a uniqueness rule was broken, so another writer was first.
+        DependencyUnreachable: the database cannot be reached, is locked too long, is full or is no database.
+    """
+    try:
+        yield
+    except exc.IntegrityError as error:
+        raise Conflict(f"ledger {where}: another writer was first ({error.orig}); read again and retry") from error
+    except exc.TimeoutError as error:
+        raise DependencyUnreachable(
+            f"ledger {where}: every connection of the pool is busy ({error}); retry, or run fewer writers"
+        ) from error
+    except exc.DBAPIError as error:
+        raise DependencyUnreachable(
+            f"ledger {where} failed: {error.orig}; check that the database runs, is writable and has free space"
+        ) from error
+
+
+class Store:
+    """Base of the ledger's parts. Threads may share one; each transaction takes a connection of its own."""
+
+    def __init__(self, engine: Engine, *, clock: Callable[[], datetime] = utc_now) -> None:
+        self._engine = engine
+        self._writer = engine.execution_options(**{WRITE: True})
+        self._clock = clock
+
+    @property
+    def url(self) -> str:
+        """The database, without its password."""
+        return self._engine.url.render_as_string(hide_password=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Make the calls inside one transaction: all of them are kept, or none.
+
+        A transaction inside another joins it. It belongs to this thread; keep it short, because on SQLite it holds the
+        only write lock.
+        """
+        with self._write():
+            yield
+
+    @contextmanager
+    def fenced(self, fence: Fence) -> Iterator[None]:
+        """Let no write inside happen unless `fence` still is the newest epoch of its lease.
+
+        The check is part of each write's transaction, so that a leader that was replaced between the check and the
+        write cannot slip through. It holds for this thread.
+
+        Raises:
+            LeaseLost: from the first write after another leader took over; that write did not happen.
+        """
+        token = _fences.set((*_fences.get(), fence))
+        try:
+            yield
+        finally:
+            _fences.reset(token)
+
+    @contextmanager
+    def _read(self) -> Iterator[Connection]:
+        joined = _open.get()
+        if joined is not None and joined[0] is self._engine:
+            with translated(self.url):
+                yield joined[1]
+            return
+        with translated(self.url), self._engine.connect() as connection:
+            yield connection
+
+    @contextmanager
+    def _write(self) -> Iterator[Connection]:
+        joined = _open.get()
+        if joined is not None and joined[0] is self._engine:
+            with translated(self.url):
+                self._check_fences(joined[1])
+                yield joined[1]
+            return
+        with translated(self.url), self._writer.begin() as connection:
+            self._check_fences(connection)
+            token = _open.set((self._engine, connection))
+            try:
+                yield connection
+            finally:
+                _open.reset(token)
+
+    def _check_fences(self, connection: Connection) -> None:
+        for fence in _fences.get():
+            held = select(schema.lease.c.epoch, schema.lease.c.holder).where(schema.lease.c.name == fence.name)
+            row = connection.execute(held.with_for_update(read=True)).first()
+            if row is None or row.epoch != fence.epoch:
+                now = "nobody" if row is None else f"{row.holder} at epoch {row.epoch}"
+                raise LeaseLost(f"lease {fence.name} is held by {now}, not at epoch {fence.epoch}; nothing was written")
+
+    def _lock_model(self, connection: Connection, model: str) -> RowMapping:
+        """Let one writer at a time into a model's rows, and make sure that the model exists."""
+        statement = select(schema.model).where(schema.model.c.name == model).with_for_update(key_share=True)
+        row = connection.execute(statement).mappings().first()
+        if row is None:
+            raise NotFound(f"model {model!r} is not in the ledger {self.url}; register it first")
+        return row
+
+    def _insert(self, table: Table) -> "sqlite.Insert | postgresql.Insert":
+        """Return an insert that knows ON CONFLICT, which both databases spell the same."""
+        return postgresql.insert(table) if self._engine.dialect.name == "postgresql" else sqlite.insert(table)

@@ -1,0 +1,178 @@
+"""Models, their versions, and the route that says which of them answer."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, fields
+from typing import Any
+
+from sqlalchemy import Connection, RowMapping, insert, select, update
+
+from continual.errors import DataError, InputError, NotFound
+from continual.records import Route
+from ops.ledger import schema
+from ops.ledger.audit import AuditStore
+from ops.ledger.rows import Conflict, ModelRow, VersionRow, VersionState
+
+__all__ = ["VersionStore"]
+
+_FACTS = frozenset(field.name for field in fields(VersionRow)) - {"model", "version", "state", "state_at"}
+
+
+class VersionStore(AuditStore):
+    """The part of the ledger that knows models, versions and routes."""
+
+    def register_model(self, name: str, settings: Mapping[str, Any]) -> None:
+        """Make a model known, or replace the settings of a known one. A retry changes nothing."""
+        with self._write() as connection:
+            row = {"name": name, "settings": dict(settings), "created_at": self._clock()}
+            statement = self._insert(schema.model).values(row)
+            connection.execute(
+                statement.on_conflict_do_update(index_elements=["name"], set_={"settings": statement.excluded.settings})
+            )
+
+    def models(self) -> tuple[ModelRow, ...]:
+        """Return every registered model, by name."""
+        with self._read() as connection:
+            rows = connection.execute(select(schema.model).order_by(schema.model.c.name)).mappings().all()
+        return tuple(ModelRow(name=r["name"], settings=r["settings"], created_at=r["created_at"]) for r in rows)
+
+    def next_version(self, model: str) -> int:
+        """Reserve the next version number. No number is given twice, whatever became of the earlier ones.
+
+        Not idempotent: a retry reserves another number and leaves a gap, which is harmless.
+        """
+        with self._write() as connection:
+            number = int(self._lock_model(connection, model)["last_version"]) + 1
+            self._count_version(connection, model, number)
+        return number
+
+    def add_version(self, row: VersionRow) -> None:
+        """Write a new version's row. A number of its own choice moves the counter of `next_version` past it.
+
+        Raises:
+            Conflict: the version exists.
+        """
+        values = asdict(row) | {"labels": list(row.labels), "metrics": dict(row.metrics), "lineage": dict(row.lineage)}
+        with self._write() as connection:
+            if int(self._lock_model(connection, row.model)["last_version"]) < row.version:
+                self._count_version(connection, row.model, row.version)
+            known = select(schema.version.c.state).where(_is(row.model, row.version))
+            if (state := connection.scalar(known)) is not None:
+                raise Conflict(
+                    f"{row.model} version {row.version} exists ({state}); ask next_version for a free number"
+                )
+            now = self._clock()
+            values |= {"created_at": row.created_at or now, "state_at": now}
+            connection.execute(insert(schema.version).values(values))
+
+    def set_version_state(self, model: str, version: int, state: VersionState, **facts: Any) -> VersionRow:
+        """Move a version to a state, note facts (fields of `VersionRow`) and return the row. A retry changes nothing.
+
+        `published_at` is set by itself at the first move to published. The last writer wins; the cycle that owns the
+        version is its only writer.
+
+        Raises:
+            InputError: a fact is not a field of `VersionRow`.
+            NotFound: the version does not exist.
+        """
+        unknown = sorted(set(facts) - _FACTS)
+        if unknown:
+            raise InputError(f"{model} version {version}: unknown facts {unknown}; allowed are {sorted(_FACTS)}")
+        values: dict[str, Any] = {"state": state, "state_at": self._clock(), **_plain(facts)}
+        with self._write() as connection:
+            row = self._version(connection, model, version)
+            if state is VersionState.PUBLISHED and row.published_at is None:
+                values.setdefault("published_at", self._clock())
+            connection.execute(update(schema.version).where(_is(model, version)).values(values))
+            return self._version(connection, model, version)
+
+    def versions(self, model: str) -> tuple[VersionRow, ...]:
+        """Return every version of a model, oldest first."""
+        statement = select(schema.version).where(schema.version.c.model == model).order_by(schema.version.c.version)
+        with self._read() as connection:
+            return tuple(_version_row(row) for row in connection.execute(statement).mappings())
+
+    def version(self, model: str, number: int) -> VersionRow:
+        """Return one version.
+
+        Raises:
+            NotFound: it does not exist.
+        """
+        with self._read() as connection:
+            return self._version(connection, model, number)
+
+    def route(self, model: str) -> Route | None:
+        """Return the desired route, or None before the first version serves."""
+        with self._read() as connection:
+            return self._route(connection, model)
+
+    def set_route(self, route: Route, *, expected_epoch: int, actor: str, reason: str) -> Route:
+        """Replace a model's route if it still is at `expected_epoch` (0: there is none yet), and audit it.
+
+        The new route's epoch is `expected_epoch + 1`. A retry of the same route succeeds without a second audit entry.
+
+        Raises:
+            Conflict: the route is at another epoch; nothing was written.
+            DataError: the new epoch is not `expected_epoch + 1`.
+        """
+        if route.epoch != expected_epoch + 1:
+            raise DataError(
+                f"route of {route.model}: new epoch {route.epoch} must be {expected_epoch + 1}, one after the expected"
+            )
+        with self._write() as connection:
+            self._lock_model(connection, route.model)
+            current = self._route(connection, route.model)
+            if current == route:
+                return route
+            seen = 0 if current is None else current.epoch
+            if seen != expected_epoch:
+                raise Conflict(
+                    f"route of {route.model} is at epoch {seen}, expected {expected_epoch}; read it and decide anew"
+                )
+            values = asdict(route) | {"resident": list(route.resident), "set_at": self._clock()}
+            statement = self._insert(schema.route).values(values)
+            connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=values))
+            detail = {
+                "reason": reason,
+                "from": None if current is None else _route_facts(current),
+                "to": _route_facts(route),
+            }
+            self._append_audit(connection, actor=actor, action="route.set", model=route.model, detail=detail)
+        return route
+
+    def _count_version(self, connection: Connection, model: str, number: int) -> None:
+        connection.execute(update(schema.model).where(schema.model.c.name == model).values(last_version=number))
+
+    def _version(self, connection: Connection, model: str, number: int) -> VersionRow:
+        row = connection.execute(select(schema.version).where(_is(model, number))).mappings().first()
+        if row is None:
+            raise NotFound(f"{model} has no version {number}; list what it has with `perennial model list`")
+        return _version_row(row)
+
+    def _route(self, connection: Connection, model: str) -> Route | None:
+        row = connection.execute(select(schema.route).where(schema.route.c.model == model)).mappings().first()
+        if row is None:
+            return None
+        names = (field.name for field in fields(Route))
+        return Route(**{name: row[name] for name in names} | {"resident": tuple(row["resident"])})
+
+
+def _is(model: str, number: int) -> Any:
+    return (schema.version.c.model == model) & (schema.version.c.version == number)
+
+
+def _plain(facts: dict[str, Any]) -> dict[str, Any]:
+    plain = dict(facts)
+    if "labels" in plain:
+        plain["labels"] = list(plain["labels"])
+    for name in ("metrics", "lineage"):
+        if name in plain:
+            plain[name] = dict(plain[name])
+    return plain
+
+
+def _version_row(row: RowMapping) -> VersionRow:
+    return VersionRow(**dict(row) | {"state": VersionState(row["state"]), "labels": tuple(row["labels"])})
+
+
+def _route_facts(route: Route) -> dict[str, Any]:
+    return asdict(route) | {"resident": list(route.resident)}
