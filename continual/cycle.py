@@ -120,6 +120,7 @@ class Cycle:
     state: CycleState = CycleState.WATCHING
     challenger: int | None = None
     canary_step: int = 0
+    note: str = ""  # why the cycle ended
     story: tuple[str, ...] = ()  # one line an event, oldest first
 
 
@@ -382,10 +383,8 @@ def handle(cycle: Cycle, event: Event) -> _Step:
 
 
 def resume(cycle: Cycle) -> tuple[Command, ...]:
-    """The commands of the saved state, to be carried out (again) after a restart."""
-    if cycle.state is CycleState.WATCHING or cycle.state in OUTCOMES:
-        return ()
-    return _entry_commands(cycle)
+    """The saved state's commands, to be carried out (again) after a restart; an outcome's are those that close it."""
+    return () if cycle.state is CycleState.WATCHING else _entry_commands(cycle)
 
 
 def check_invariants(cycle: Cycle) -> None:
@@ -419,37 +418,29 @@ def _entry_commands(cycle: Cycle) -> tuple[Command, ...]:
     challenger = cycle.challenger
     if challenger is None:
         return ()
-    match cycle.state:
-        case CycleState.TRAINING:
-            return (TrainChallenger(challenger=challenger),)
-        case CycleState.EXPORTING:
-            return (ExportChallenger(challenger=challenger),)
-        case CycleState.JUDGING:
-            return (JudgeChallenger(champion=cycle.champion, challenger=challenger),)
-        case CycleState.PUBLISHING:
-            return (PublishChallenger(challenger=challenger),)
-        case CycleState.SHADOW:
-            return (StartShadow(challenger=challenger),)
-        case CycleState.APPROVAL:
-            return (RequestApproval(challenger=challenger),)
-        case CycleState.CANARY:
-            return (SetShare(challenger=challenger, share=cycle.plan.canary_shares[cycle.canary_step]),)
-        case CycleState.PROMOTING:
-            return (Promote(challenger=challenger),)
-        case CycleState.PROBATION:
-            return (StartProbation(champion=challenger, previous=cycle.champion),)
-        case _:
-            return ()
+    if cycle.state in OUTCOMES:
+        return _closing_commands(cycle, challenger)
+    if cycle.state is CycleState.JUDGING:
+        return (JudgeChallenger(champion=cycle.champion, challenger=challenger),)
+    if cycle.state is CycleState.CANARY:
+        return (SetShare(challenger=challenger, share=cycle.plan.canary_shares[cycle.canary_step]),)
+    if cycle.state is CycleState.PROBATION:
+        return (StartProbation(champion=challenger, previous=cycle.champion),)
+    return (_WORK[cycle.state](challenger=challenger),)
 
 
-def _close(cycle: Cycle, outcome: CycleState, note: str, *before: Command) -> _Step:
-    return replace(cycle, state=outcome), (*before, CloseCycle(outcome=outcome, note=note))
+def _closing_commands(cycle: Cycle, challenger: int) -> tuple[Command, ...]:
+    close = CloseCycle(outcome=cycle.state, note=cycle.note)
+    if cycle.state is CycleState.PROMOTED:
+        return (close,)
+    if cycle.state is CycleState.ROLLED_BACK:
+        return (RollBack(to=cycle.champion, reasons=(cycle.note,)), close)
+    return (AbortChallenger(challenger=challenger), close)
 
 
-def _drop(cycle: Cycle, outcome: CycleState, note: str) -> _Step:
-    challenger = cycle.challenger
-    before = () if challenger is None else (AbortChallenger(challenger=challenger),)
-    return _close(cycle, outcome, note, *before)
+def _close(cycle: Cycle, outcome: CycleState, note: str) -> _Step:
+    after = replace(cycle, state=outcome, note=note)
+    return after, _entry_commands(after)
 
 
 def _end_early(cycle: Cycle, event: StepFailed | OperatorAborted) -> _Step:
@@ -459,9 +450,8 @@ def _end_early(cycle: Cycle, event: StepFailed | OperatorAborted) -> _Step:
         outcome = CycleState.REFUSED if event.refused else CycleState.FAILED
         note = event.error
     if cycle.state is CycleState.PROBATION:
-        back = RollBack(to=cycle.champion, reasons=(note,))
-        return _close(cycle, CycleState.ROLLED_BACK, note, back)
-    return _drop(cycle, outcome, note)
+        outcome = CycleState.ROLLED_BACK
+    return _close(cycle, outcome, note)
 
 
 def _after_trigger(cycle: Cycle, event: Event) -> _Step:
@@ -501,7 +491,7 @@ def _after_probation(cycle: Cycle, _: Event) -> _Step:
 
 def _after_failed_probation(cycle: Cycle, event: Event) -> _Step:
     reasons = event.reasons if isinstance(event, ProbationFailed) else ("probation failed",)
-    return _close(cycle, CycleState.ROLLED_BACK, "; ".join(reasons), RollBack(to=cycle.champion, reasons=reasons))
+    return _close(cycle, CycleState.ROLLED_BACK, "; ".join(reasons))
 
 
 def _after_operator_roll_back(cycle: Cycle, event: Event) -> _Step:
@@ -511,17 +501,25 @@ def _after_operator_roll_back(cycle: Cycle, event: Event) -> _Step:
 
 def _refuse(cycle: Cycle, event: Event) -> _Step:
     reasons = getattr(event, "reasons", ())
-    return _drop(cycle, CycleState.REFUSED, "; ".join(reasons) or "refused")
+    return _close(cycle, CycleState.REFUSED, "; ".join(reasons) or "refused")
 
 
 def _expire(cycle: Cycle, _: Event) -> _Step:
-    return _drop(cycle, CycleState.REFUSED, "no operator approved before the deadline")
+    return _close(cycle, CycleState.REFUSED, "no operator approved before the deadline")
 
 
 def _go(state: CycleState) -> Callable[[Cycle, Event], _Step]:
     return lambda cycle, _event: _enter(cycle, state)
 
 
+_WORK: dict[CycleState, Callable[..., Command]] = {
+    CycleState.TRAINING: TrainChallenger,
+    CycleState.EXPORTING: ExportChallenger,
+    CycleState.PUBLISHING: PublishChallenger,
+    CycleState.SHADOW: StartShadow,
+    CycleState.APPROVAL: RequestApproval,
+    CycleState.PROMOTING: Promote,
+}
 _TABLE: dict[tuple[CycleState, type], Callable[[Cycle, Event], _Step]] = {
     (CycleState.WATCHING, TriggerFired): _after_trigger,
     (CycleState.TRAINING, ChallengerTrained): _go(CycleState.EXPORTING),

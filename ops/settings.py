@@ -195,11 +195,7 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over arguments over the TOML file."""
         del dotenv_settings, file_secret_settings
-        return env_settings, init_settings, TomlConfigSettingsSource(settings_cls, toml_file=settings_cls._toml_path())
-
-    @classmethod
-    def _toml_path(cls) -> Path:
-        return Path(str(cls.model_config.get("toml_file") or "perennial.toml"))
+        return env_settings, init_settings, TomlConfigSettingsSource(settings_cls)
 
 
 def load_settings(config: Path | None = None) -> Settings:

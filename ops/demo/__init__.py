@@ -1,0 +1,1 @@
+"""The demonstration: a shop whose customers change, and a model that keeps up."""

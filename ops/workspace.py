@@ -1,0 +1,119 @@
+"""Where everything lies: one folder for state, one for what Triton loads."""
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from continual.errors import NotFound
+from continual.records import Route
+from ops.settings import ModelSettings, Settings
+
+__all__ = ["Workspace", "write_atomically"]
+
+
+def write_atomically(path: Path, content: bytes | str) -> None:
+    """Replace a file so that a reader sees the old content or the new one, and a crash leaves one of them."""
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths of a workspace, derived from its settings."""
+
+    settings: Settings
+
+    @property
+    def state(self) -> Path:
+        """Ledger, traffic, runs, reports and caches."""
+        return self.settings.state
+
+    @property
+    def repository(self) -> Path:
+        """What Triton loads."""
+        return self.settings.repository
+
+    @property
+    def cache(self) -> Path:
+        """What may be deleted at any time."""
+        return self.state / "cache"
+
+    def model(self, name: str) -> ModelSettings:
+        """One model's settings.
+
+        Raises:
+            NotFound: the settings do not name it.
+        """
+        try:
+            return self.settings.models[name]
+        except KeyError:
+            known = ", ".join(sorted(self.settings.models))
+            raise NotFound(f"model {name!r} is not in the settings; they name {known}") from None
+
+    def engine_model(self, name: str) -> str:
+        """The Triton model that holds the versions."""
+        return f"{name}_engine"
+
+    def bundle(self, name: str, version: int) -> Path:
+        """A version's folder."""
+        return self.repository / self.engine_model(name) / str(version)
+
+    def traffic(self, name: str) -> Path:
+        """The model's log of answered requests."""
+        return self.state / "traffic" / name
+
+    def route_file(self, name: str) -> Path:
+        """What the router reads."""
+        return self.state / "route" / f"{name}.json"
+
+    def run(self, name: str, version: int) -> Path:
+        """The work folder of a challenger's training and export."""
+        return self.state / "runs" / name / str(version)
+
+    def reports(self, name: str) -> Path:
+        """Drift references and Evidently reports."""
+        return self.state / "reports" / name
+
+    @property
+    def evidently(self) -> Path:
+        """The workspace that `evidently ui` opens."""
+        return self.state / "evidently"
+
+    def write_route(self, route: Route) -> bool:
+        """Make the router's file say what the ledger says, and tell whether it had to change.
+
+        A file with a newer epoch is left alone, so that a late writer cannot undo a newer decision.
+        """
+        path = self.route_file(route.model)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with self._locked(path.with_suffix(".lock")):
+            seen = self.read_route(route.model)
+            if seen is not None and (seen.epoch > route.epoch or seen == route):
+                return False
+            write_atomically(path, json.dumps(asdict(route)))
+        return True
+
+    def read_route(self, name: str) -> Route | None:
+        """What the router's file says; None when it is missing or torn."""
+        try:
+            content = json.loads(self.route_file(name).read_text(encoding="utf-8"))
+            return Route(**{**content, "resident": tuple(content["resident"])})
+        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+            return None
+
+    @staticmethod
+    @contextmanager
+    def _locked(path: Path) -> Iterator[None]:
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
