@@ -1,0 +1,146 @@
+"""A trained model as learners leave it: read, checked, and turned into the module that engines must answer like."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from continual.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["HeadKind", "TrainedModel"]
+
+Array = npt.NDArray[Any]
+
+
+class HeadKind(StrEnum):
+    """What turns an embedding into logits."""
+
+    KERNEL_LDA = "kernel_lda"
+    LINEAR = "linear"
+
+
+_TENSORS: Mapping[HeadKind, tuple[str, ...]] = {
+    HeadKind.KERNEL_LDA: ("omega", "phase", "weight", "bias"),
+    HeadKind.LINEAR: ("weight", "bias"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainedModel:
+    """What a learner wrote: an encoder, a head and the labels in logit order.
+
+    `head` holds float32 arrays by name: kernel_lda omega (d, D), phase (D,), weight (C, D), bias (C,); linear weight
+    (C, d), bias (C,). The temperature is already in weight and bias.
+    """
+
+    folder: Path
+    encoder: Path
+    encoder_name: str
+    encoder_fingerprint: str
+    labels: tuple[str, ...]
+    kind: HeadKind
+    head: Mapping[str, npt.NDArray[np.float32]]
+    max_length: int
+    learner: str
+    record: Mapping[str, Any]
+
+    @classmethod
+    def load(cls, folder: Path) -> "TrainedModel":
+        """Read `model.json` and `head.safetensors`; the encoder's own weights are only located.
+
+        Raises:
+            DataError: a file is missing, or the head's shapes do not fit each other and the labels.
+        """
+        from safetensors.numpy import load_file
+
+        path = folder / "model.json"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            kind = HeadKind(record["head"])
+            tensors = load_file(folder / "head.safetensors")
+            head = {name: np.asarray(tensors[name], dtype=np.float32) for name in _TENSORS[kind]}
+            model = cls(
+                folder=folder,
+                encoder=_locate(folder, str(record["encoder"])),
+                encoder_name=str(record["encoder"]),
+                encoder_fingerprint=str(record["encoder_fingerprint"]),
+                labels=tuple(str(label) for label in record["labels"]),
+                kind=kind,
+                head=head,
+                max_length=int(record["max_length"]),
+                learner=str(record.get("learner", kind.value)),
+                record=record,
+            )
+        except (OSError, KeyError, ValueError, TypeError) as exc:
+            raise DataError(f"{folder} is not a trained model: {type(exc).__name__} {exc}; train it again") from exc
+        model._check()
+        return model
+
+    @property
+    def dimension(self) -> int:
+        """The embedding's length."""
+        return int(self.head["omega"].shape[0] if self.kind is HeadKind.KERNEL_LDA else self.head["weight"].shape[1])
+
+    def module(self) -> "torch.nn.Module":
+        """The FP32 torch module `(input_ids, attention_mask) -> (logits, embedding)`: the reference of every engine."""
+        from exporters.module import build_module
+
+        return build_module(self)
+
+    def parameters(self, *, encoder: bool = True) -> dict[str, Array]:
+        """Every weight by its module name, `head.*` and, when asked for, `encoder.*`; float32."""
+        found: dict[str, Array] = {f"head.{name}": tensor for name, tensor in self.head.items()}
+        if encoder:
+            from exporters.module import encoder_parameters
+
+            found |= encoder_parameters(self.encoder)
+        return found
+
+    def write_tokenizer(self, target: Path) -> None:
+        """Write the encoder's `tokenizer.json` with truncation to `max_length` and without padding."""
+        from tokenizers import Tokenizer
+
+        source = self.encoder / "tokenizer.json"
+        if not source.is_file():
+            raise DataError(
+                f"the encoder {self.encoder} has no tokenizer.json; save a fast tokenizer beside its weights"
+            )
+        tokenizer = Tokenizer.from_file(str(source))
+        tokenizer.enable_truncation(self.max_length)
+        tokenizer.no_padding()
+        tokenizer.save(str(target), pretty=False)
+
+    def _check(self) -> None:
+        classes = len(self.labels)
+        shapes = {name: tuple(tensor.shape) for name, tensor in self.head.items()}
+        width = shapes["weight"][1] if len(shapes["weight"]) == 2 else -1
+        wanted: dict[str, tuple[int, ...]] = {"weight": (classes, width), "bias": (classes,)}
+        if self.kind is HeadKind.KERNEL_LDA:
+            wanted |= {"omega": (shapes["omega"][0], width), "phase": (width,)}
+        if shapes != wanted:
+            raise DataError(f"{self.folder}: head shapes {shapes} do not fit {classes} labels, wanted {wanted}")
+        if len(set(self.labels)) != classes:
+            raise DataError(f"{self.folder}: the {classes} labels repeat; each logit needs a label of its own")
+        broken = [name for name, tensor in self.head.items() if not np.isfinite(tensor).all()]
+        if broken:
+            raise DataError(f"{self.folder}: head tensors {broken} hold NaN or Inf; train it again")
+        if self.max_length < 2:
+            raise DataError(f"{self.folder}: max_length {self.max_length} must be at least 2")
+
+
+def _locate(folder: Path, name: str) -> Path:
+    """The encoder's folder: beside model.json when it was tuned, else wherever its name resolves to."""
+    inside = folder / name
+    if "\\" not in name and inside.is_dir() and inside.resolve().is_relative_to(folder.resolve()):
+        return inside
+    from continual.learning.encoder import resolve_encoder
+
+    return Path(resolve_encoder(name))
