@@ -59,7 +59,7 @@ class AuditStore(Store):
         statement = statement.order_by(schema.audit_entry.c.seq.desc()).limit(limit)
         with self._read() as connection:
             rows = connection.execute(statement).mappings().all()
-        return tuple(_entry(row) for row in reversed(rows))
+        return tuple(_entry(dict(row)) for row in reversed(rows))
 
     def audit_head(self) -> tuple[int, str]:
         """Return the number and hash of the newest entry: what to print elsewhere as evidence."""
@@ -79,9 +79,7 @@ class AuditStore(Store):
                     previous, seq = row["hash"], seq + 1
         told = (0, GENESIS) if head is None else (head.seq, head.hash)
         if told[0] > seq or (told[0] == seq and told[1] != previous):
-            reason = (
-                f"the head tells of entry {told[0]} with hash {told[1][:12]}; the log ends at {seq} ({previous[:12]})"
-            )
+            reason = f"the head tells of entry {told[0]} ({told[1][:12]}); the log ends at {seq} ({previous[:12]})"
             return AuditVerdict(intact=False, entries=seq, broken_seq=min(seq + 1, told[0]), reason=reason)
         if told[0] < seq:  # under READ COMMITTED an entry may be committed after the head was read
             return self._verdict_behind_head(told, seq)
@@ -127,7 +125,7 @@ def _fault(row: RowMapping, expected: int, previous: str) -> str | None:
         return f"entry {expected} is missing; the next one is {row['seq']}"
     if row["previous"] != previous:
         return f"entry {expected} names previous hash {row['previous'][:12]}, the chain has {previous[:12]}"
-    if row["hash"] != (computed := entry_hash(previous, row)):
+    if row["hash"] != (computed := entry_hash(previous, dict(row))):
         return f"entry {expected} has hash {row['hash'][:12]}, its content gives {computed[:12]}"
     return None
 

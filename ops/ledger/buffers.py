@@ -2,15 +2,17 @@
 
 import hashlib
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, delete, select
 
 from continual.records import Example, Origin
-from continual.replay.port import BufferKind, BufferState
 from ops.ledger import schema
 from ops.ledger.audit import canonical
 from ops.ledger.store import Store, chunks
+
+if TYPE_CHECKING:  # its package imports numpy, which a command that prints help need not wait for
+    from continual.replay.port import BufferState
 
 __all__ = ["BufferStore"]
 
@@ -20,7 +22,7 @@ _ROW = schema.buffer_row
 class BufferStore(Store):
     """The part of the ledger that keeps replay buffers."""
 
-    def save_buffer(self, model: str, state: BufferState) -> int:
+    def save_buffer(self, model: str, state: "BufferState") -> int:
         """Replace a model's buffer whole and return how many rows had to be written.
 
         Either everything of `state` is kept or nothing. Only places whose row changed are written, so that a save
@@ -33,8 +35,10 @@ class BufferStore(Store):
             connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=head))
             return self._save_rows(connection, model, state)
 
-    def load_buffer(self, model: str) -> BufferState | None:
+    def load_buffer(self, model: str) -> "BufferState | None":
         """Return the buffer as it was saved last, without rows erased since; None before the first save."""
+        from continual.replay.port import BufferKind, BufferState
+
         with self._read() as connection:
             head = connection.execute(select(schema.buffer).where(schema.buffer.c.model == model)).mappings().first()
             if head is None:
@@ -53,7 +57,7 @@ class BufferStore(Store):
             extras=tuple(row["extra"]["value"] for row in rows) if has_extras else (),
         )
 
-    def _save_rows(self, connection: Connection, model: str, state: BufferState) -> int:
+    def _save_rows(self, connection: Connection, model: str, state: "BufferState") -> int:
         statement = select(_ROW.c.position, _ROW.c.digest).where(_ROW.c.model == model)
         stored: dict[int, str] = {row.position: row.digest for row in connection.execute(statement)}
         extras = state.extras or (None,) * len(state.rows)
@@ -72,7 +76,7 @@ class BufferStore(Store):
         return len(changed)
 
 
-def _head(model: str, state: BufferState) -> dict[str, Any]:
+def _head(model: str, state: "BufferState") -> dict[str, Any]:
     return {
         "model": model,
         "kind": state.kind,

@@ -147,8 +147,8 @@ class ExampleStore(Store):
     def _replace(self, connection: Connection, ended: list[int], now: datetime, rows: list[dict[str, Any]]) -> None:
         for part in chunks(ended):
             connection.execute(update(_TABLE).where(_TABLE.c.id.in_(part)).values(superseded_at=now))
-        for part in chunks(rows):
-            connection.execute(insert(_TABLE), list(part))
+        for new in chunks(rows):
+            connection.execute(insert(_TABLE), list(new))
 
 
 def _current(statement: Select[Any], model: str, split: Split | None) -> Select[Any]:

@@ -137,9 +137,7 @@ class FeedbackRow:
                 f"feedback for {self.prediction_id} has label {self.label!r}; it must be non-empty without outer spaces"
             )
         if self.at.tzinfo is None:
-            raise DataError(
-                f"feedback for {self.prediction_id} has time {self.at.isoformat()} without a zone; give UTC"
-            )
+            raise DataError(f"feedback for {self.prediction_id} has time {self.at} without a zone; give UTC")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,9 +57,7 @@ class VersionStore(AuditStore):
                 self._count_version(connection, row.model, row.version)
             known = select(schema.version.c.state).where(_is(row.model, row.version))
             if (state := connection.scalar(known)) is not None:
-                raise Conflict(
-                    f"{row.model} version {row.version} exists ({state}); ask next_version for a free number"
-                )
+                raise Conflict(f"{row.model} version {row.version} exists ({state}); ask next_version for another")
             now = self._clock()
             values |= {"created_at": row.created_at or now, "state_at": now}
             connection.execute(insert(schema.version).values(values))

@@ -1,6 +1,6 @@
 """Run by alembic: upgrades on the connection that `ops.ledger.migration` hands over, inside its transaction."""
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from sqlalchemy import create_engine, types
@@ -8,7 +8,7 @@ from sqlalchemy import create_engine, types
 from ops.ledger.schema import UtcTime, metadata
 
 
-def render_item(kind: str, item: Any, _: Any) -> str | bool:
+def render_item(kind: str, item: Any, _: Any) -> str | Literal[False]:
     """Write our time type into migrations as the plain type that it is stored as."""
     if kind == "type" and isinstance(item, UtcTime):
         return "sa.DateTime(timezone=True)"
