@@ -1,0 +1,16 @@
+"""Which traffic is worth a label, what the labelled part says about all of it, and which labels to doubt."""
+
+from continual.labelling.estimate import Estimate, estimate_accuracy
+from continual.labelling.noise import Doubt, doubt_labels
+from continual.labelling.select import Reason, Selected, Shares, select
+
+__all__ = [
+    "Doubt",
+    "Estimate",
+    "Reason",
+    "Selected",
+    "Shares",
+    "doubt_labels",
+    "estimate_accuracy",
+    "select",
+]

@@ -1,0 +1,110 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from continual.errors import ConfigurationError, DataError
+from continual.labelling import Reason, Shares, estimate_accuracy, select
+
+
+@given(
+    margins=st.lists(st.floats(0, 1), max_size=60),
+    budget=st.integers(0, 70),
+    seed=st.integers(0, 99),
+    with_drift=st.booleans(),
+)
+def test_select_takes_each_row_once_and_weights_stand_for_all_rows(
+    margins: list[float], budget: int, seed: int, with_drift: bool
+) -> None:
+    drift = np.random.default_rng(seed).normal(size=len(margins)) if with_drift else None
+    chosen = select(margins, budget=budget, rng=np.random.default_rng(seed), drift=drift)
+    assert len(chosen) == len({row.index for row in chosen}) == min(budget, len(margins))
+    if chosen:
+        assert sum(row.weight for row in chosen) == pytest.approx(len(margins))
+    again = select(margins, budget=budget, rng=np.random.default_rng(seed), drift=drift)
+    assert chosen == again
+
+
+def test_select_takes_the_smallest_margins_and_the_highest_drift() -> None:
+    rng = np.random.default_rng(0)
+    margins, drift = rng.random(200), rng.random(200)
+    drift[:50] = np.nan
+    chosen = select(margins, budget=20, rng=rng, drift=drift)
+    by_reason = {reason: {row.index for row in chosen if row.reason is reason} for reason in Reason}
+    assert by_reason[Reason.DRIFTED] == set((np.argsort(-np.nan_to_num(drift, nan=-1)))[:6].tolist())
+    left = [i for i in np.argsort(margins).tolist() if i not in by_reason[Reason.DRIFTED]]
+    assert by_reason[Reason.UNCERTAIN] == set(left[:8])
+    assert len(by_reason[Reason.UNIFORM]) == 6
+
+
+def test_select_without_drift_gives_that_share_to_chance() -> None:
+    chosen = select(np.linspace(0, 1, 100), budget=10, rng=np.random.default_rng(0))
+    reasons = [row.reason for row in chosen]
+    assert (reasons.count(Reason.UNCERTAIN), reasons.count(Reason.UNIFORM)) == (4, 6)
+
+
+def test_a_budget_of_one_is_drawn_by_chance() -> None:
+    chosen = select([0.1, 0.9, 0.5], budget=1, rng=np.random.default_rng(0), drift=[1.0, 2.0, 3.0])
+    assert [row.reason for row in chosen] == [Reason.UNIFORM]
+
+
+def test_estimate_is_unbiased_although_doubtful_rows_are_labelled_more_often() -> None:
+    rng = np.random.default_rng(5)
+    margins = rng.random(400)
+    right = rng.random(400) < 0.5 + 0.5 * margins  # errors live where the margin is small
+    estimates, plain, covered = [], [], 0
+    for _ in range(400):
+        chosen = select(margins, budget=60, rng=rng)
+        hits = [bool(right[row.index]) for row in chosen]
+        estimate = estimate_accuracy(hits, [row.probability for row in chosen])
+        estimates.append(estimate.accuracy)
+        plain.append(np.mean(hits))
+        covered += estimate.low <= right.mean() <= estimate.high
+    standard_error = np.std(estimates) / np.sqrt(len(estimates))
+    assert abs(np.mean(estimates) - right.mean()) < 4 * standard_error
+    assert np.mean(plain) < right.mean() - 0.05
+    assert 0.9 <= covered / 400 <= 0.99
+
+
+def test_stopping_early_leaves_the_estimate_nearly_unbiased() -> None:
+    rng = np.random.default_rng(6)
+    margins = rng.random(400)
+    right = rng.random(400) < 0.5 + 0.5 * margins
+    estimates = []
+    for _ in range(400):
+        chosen = select(margins, budget=60, rng=rng)[:30]
+        estimates.append(
+            estimate_accuracy([bool(right[row.index]) for row in chosen], [r.probability for r in chosen]).accuracy
+        )
+    assert abs(np.mean(estimates) - right.mean()) < 0.02
+
+
+def test_estimate_with_everything_labelled_is_exact_and_with_few_labels_is_wide() -> None:
+    everything = estimate_accuracy([True, True, False, True], [1.0] * 4)
+    assert (everything.accuracy, everything.low, everything.high) == (0.75, 0.75, 0.75)
+    few = estimate_accuracy([True] * 5, [0.01] * 5)
+    assert few.accuracy == 1.0
+    assert few.low < 0.8
+
+
+@pytest.mark.parametrize(
+    "shares",
+    [{"uniform": 0.0, "uncertain": 0.7, "drifted": 0.3}, {"uniform": 0.9}, {"uncertain": -0.1, "drifted": 0.8}],
+)
+def test_shares_must_be_a_split_with_a_uniform_part(shares: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="labelling shares are"):
+        Shares(**shares)
+
+
+def test_wrong_input_is_refused_with_what_was_seen() -> None:
+    rng = np.random.default_rng(0)
+    with pytest.raises(DataError, match=r"range from 0.5 to 1.5"):
+        select([0.5, 1.5], budget=1, rng=rng)
+    with pytest.raises(DataError, match=r"\(2,\) and drift scores \(1,\)"):
+        select([0.5, 0.5], budget=1, rng=rng, drift=[1.0])
+    with pytest.raises(DataError, match="budget is -1"):
+        select([0.5], budget=-1, rng=rng)
+    with pytest.raises(DataError, match="at least one label"):
+        estimate_accuracy([], [])
+    with pytest.raises(DataError, match=r"\(0, 1\]"):
+        estimate_accuracy([True], [0.0])
