@@ -118,7 +118,8 @@ class CommandStore(AuditStore):
         with self._write() as connection:
             self._lock_model(connection, model)
             row = values | {"claimed_at": self._clock(), "attempts": 1}
-            if connection.execute(self._insert(_NOTICE).values(row).on_conflict_do_nothing()).rowcount:
+            first = self._insert(_NOTICE).values(row).on_conflict_do_nothing().returning(_NOTICE.c.attempts)
+            if connection.execute(first).first() is not None:
                 return True
             again = update(_NOTICE).filter_by(**values).where(_NOTICE.c.sent_at.is_(None), _NOTICE.c.error.is_not(None))
             again = again.where(_NOTICE.c.attempts < attempts)

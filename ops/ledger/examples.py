@@ -44,7 +44,7 @@ class ExampleStore(Store):
             self._lock_model(connection, model)
             now = self._clock()
             hashes = [text_hash(example.text) for example in examples]
-            known = self._known(connection, model, hashes)
+            known = self._texts(connection, model, hashes)
             added: dict[str, dict[str, Any]] = {}
             ended: list[int] = []
             late: list[dict[str, Any]] = []
@@ -128,7 +128,7 @@ class ExampleStore(Store):
         with self._read() as connection:
             return connection.scalar(statement) or 0
 
-    def _known(self, connection: Connection, model: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def _texts(self, connection: Connection, model: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for part in chunks(list(dict.fromkeys(hashes))):
             statement = _current(select(_TABLE), model, None).where(_TABLE.c.text_hash.in_(part))

@@ -33,7 +33,7 @@ class FeedbackStore(Store):
         with self._write() as connection:
             self._lock_model(connection, model)
             now = self._clock()
-            known = self._known(connection, model, [row.prediction_id for row in rows])
+            known = self._labelled(connection, model, [row.prediction_id for row in rows])
             fresh: dict[str, dict[str, Any]] = {}
             history: list[dict[str, Any]] = []
             for row in rows:
@@ -98,10 +98,10 @@ class FeedbackStore(Store):
     def feedback_labels(self, model: str, prediction_ids: Sequence[str]) -> dict[str, str]:
         """Return the current label of each of these predictions that has one."""
         with self._read() as connection:
-            known = self._known(connection, model, prediction_ids)
+            known = self._labelled(connection, model, prediction_ids)
         return {prediction_id: row["label"] for prediction_id, row in known.items()}
 
-    def _known(self, connection: Connection, model: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def _labelled(self, connection: Connection, model: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}
         for part in chunks(list(dict.fromkeys(ids))):
             statement = select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.prediction_id.in_(part))

@@ -1,0 +1,531 @@
+"""What the ledger promises, on SQLite and on PostgreSQL alike."""
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from continual.errors import DataError, InputError, LeaseLost, NotFound
+from continual.records import Example, Origin, Route, Split
+from continual.replay import BufferKind, BufferState
+from ops.ledger import (
+    Conflict,
+    DriftReportRow,
+    FeedbackReceipt,
+    FeedbackRow,
+    Fence,
+    JoinOutcome,
+    Ledger,
+    Phase,
+    VersionRow,
+    VersionState,
+)
+from tests.component.databases import BACKENDS, fresh_url
+
+pytestmark = pytest.mark.component
+
+T0 = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+def at(hours: float) -> datetime:
+    return T0 + timedelta(hours=hours)
+
+
+@pytest.fixture(params=BACKENDS)
+def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
+    with Ledger.open(fresh_url(request.param, tmp_path)) as opened:
+        opened.register_model("intent", {"task": "text"})
+        yield opened
+
+
+def example(text: str, label: str = "fee", hours: float = 0, **facts: str) -> Example:
+    return Example(text=text, label=label, at=at(hours), origin=Origin.FEEDBACK, **facts)  # type: ignore[arg-type]
+
+
+def all_train(_: str) -> Split:
+    return Split.TRAIN
+
+
+def together(count: int, action: Callable[[int], object]) -> list[object]:
+    """Run an action in threads that start at the same moment; return results and errors in order."""
+    results: list[object] = [None] * count
+    gate = threading.Barrier(count)
+
+    def work(index: int) -> None:
+        gate.wait()
+        try:
+            results[index] = action(index)
+        except Exception as error:
+            results[index] = error
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+# models and versions
+
+
+def test_register_model_replaces_settings_and_keeps_the_version_counter(ledger: Ledger) -> None:
+    assert ledger.next_version("intent") == 1
+    ledger.register_model("intent", {"task": "ranking"})
+    assert [(row.name, row.settings) for row in ledger.models()] == [("intent", {"task": "ranking"})]
+    assert ledger.next_version("intent") == 2
+
+
+def test_a_version_number_is_never_given_twice_even_by_threads_at_once(ledger: Ledger) -> None:
+    numbers = together(8, lambda _: ledger.next_version("intent"))
+    assert sorted(numbers) == list(range(1, 9))  # type: ignore[type-var]
+
+
+def test_a_version_number_chosen_by_the_caller_moves_the_counter_past_it(ledger: Ledger) -> None:
+    ledger.add_version(VersionRow(model="intent", version=7, state=VersionState.FAILED))
+    assert ledger.next_version("intent") == 8
+
+
+def test_a_version_round_trips_and_its_state_and_facts_change(ledger: Ledger) -> None:
+    row = VersionRow(
+        model="intent", version=1, parent=None, learner="kernel_lda", labels=("a", "b"), lineage={"rows": 10}
+    )
+    ledger.add_version(row)
+    ledger.set_version_state("intent", 1, VersionState.EXPORTED, metrics={"accuracy": 0.9}, bundle_sha256="ab")
+    published = ledger.set_version_state("intent", 1, VersionState.PUBLISHED)
+    again = ledger.set_version_state("intent", 1, VersionState.PUBLISHED)
+    assert again.published_at == published.published_at is not None
+    stored = ledger.version("intent", 1)
+    assert replace(stored, created_at=None, published_at=None, state_at=None) == replace(
+        row, state=VersionState.PUBLISHED, metrics={"accuracy": 0.9}, bundle_sha256="ab"
+    )
+    assert ledger.versions("intent") == (stored,)
+
+
+def test_a_version_is_added_once_and_unknown_ones_and_facts_are_named(ledger: Ledger) -> None:
+    ledger.add_version(VersionRow(model="intent", version=1))
+    with pytest.raises(Conflict, match="version 1 exists"):
+        ledger.add_version(VersionRow(model="intent", version=1))
+    with pytest.raises(NotFound, match="no version 9"):
+        ledger.set_version_state("intent", 9, VersionState.FAILED)
+    with pytest.raises(InputError, match="colour"):
+        ledger.set_version_state("intent", 1, VersionState.FAILED, colour="red")
+    with pytest.raises(NotFound, match="'other' is not in the ledger"):
+        ledger.next_version("other")
+
+
+# the route
+
+
+def route(epoch: int, champion: int = 1, **facts: object) -> Route:
+    resident = facts.pop("resident", (champion,))
+    return Route(model="intent", epoch=epoch, champion=champion, resident=resident, **facts)  # type: ignore[arg-type]
+
+
+def test_the_route_moves_by_compare_and_swap_and_each_move_is_audited(ledger: Ledger) -> None:
+    assert ledger.route("intent") is None
+    first = route(1)
+    second = route(2, champion=2, previous=1, challenger=3, share=0.25, resident=(1, 2, 3))
+    ledger.set_route(first, expected_epoch=0, actor="loop", reason="first version")
+    ledger.set_route(second, expected_epoch=1, actor="anna", reason="better")
+    assert ledger.route("intent") == second
+    entries = ledger.audit_entries("intent")
+    assert [(e.actor, e.detail["reason"], e.detail["to"]["champion"]) for e in entries] == [
+        ("loop", "first version", 1),
+        ("anna", "better", 2),
+    ]
+    assert entries[1].detail["from"]["champion"] == 1
+
+
+def test_a_late_writer_of_the_route_is_told_seen_and_expected_and_changes_nothing(ledger: Ledger) -> None:
+    ledger.set_route(route(1), expected_epoch=0, actor="a", reason="r")
+    ledger.set_route(route(2), expected_epoch=1, actor="a", reason="r")
+    with pytest.raises(Conflict, match="at epoch 2, expected 1"):
+        ledger.set_route(route(2, champion=5), expected_epoch=1, actor="b", reason="r")
+    with pytest.raises(DataError, match="new epoch 9 must be 3"):
+        ledger.set_route(route(9), expected_epoch=2, actor="b", reason="r")
+    assert len(ledger.audit_entries()) == 2
+
+
+def test_a_retry_of_the_same_route_succeeds_without_a_second_audit_entry(ledger: Ledger) -> None:
+    for _ in range(2):
+        ledger.set_route(route(1), expected_epoch=0, actor="a", reason="r")
+    assert len(ledger.audit_entries()) == 1
+
+
+def test_of_many_writers_of_one_epoch_exactly_one_wins(ledger: Ledger) -> None:
+    results = together(6, lambda i: ledger.set_route(route(1, champion=i + 1), expected_epoch=0, actor="a", reason="r"))
+    winners = [result for result in results if isinstance(result, Route)]
+    assert len(winners) == 1
+    assert sum(isinstance(result, Conflict) for result in results) == 5
+    assert ledger.route("intent") == winners[0]
+
+
+# feedback
+
+
+def label(prediction: str, name: str, hours: float = 0, key: str | None = None) -> FeedbackRow:
+    return FeedbackRow(prediction_id=prediction, label=name, at=at(hours), key=key)
+
+
+def test_feedback_is_counted_as_new_unchanged_corrected_and_stale(ledger: Ledger) -> None:
+    assert ledger.add_feedback("intent", [label("p1", "a"), label("p2", "b")]) == FeedbackReceipt(new=2)
+    assert ledger.add_feedback("intent", [label("p1", "a"), label("p2", "b")]) == FeedbackReceipt(unchanged=2)
+    assert ledger.add_feedback("intent", [label("p1", "c", 2)]) == FeedbackReceipt(corrected=1)
+    assert ledger.add_feedback("intent", [label("p1", "d", 1)]) == FeedbackReceipt(stale=1)
+    assert ledger.feedback_labels("intent", ["p1", "p2", "p3"]) == {"p1": "c", "p2": "b"}
+    assert ledger.feedback_count("intent") == 2
+
+
+def test_feedback_whose_first_call_holds_a_correction_of_itself_ends_at_the_newest(ledger: Ledger) -> None:
+    rows = [label("p1", "a", 0), label("p1", "b", 2), label("p1", "c", 1)]
+    assert ledger.add_feedback("intent", rows) == FeedbackReceipt(new=1, corrected=1, stale=1)
+    assert ledger.feedback_labels("intent", ["p1"]) == {"p1": "b"}
+
+
+def test_feedback_in_any_order_ends_at_the_same_labels(ledger: Ledger) -> None:
+    for name, order in (("one", (0, 1, 2)), ("two", (2, 1, 0)), ("three", (1, 2, 0))):
+        ledger.register_model(name, {})
+        rows = [label("p", "a", 0), label("p", "b", 1), label("p", "c", 2)]
+        for index in order:
+            ledger.add_feedback(name, [rows[index]])
+        assert ledger.feedback_labels(name, ["p"]) == {"p": "c"}
+
+
+def test_joined_feedback_leaves_the_pending_list_and_a_correction_brings_it_back(ledger: Ledger) -> None:
+    ledger.add_feedback("intent", [label("p1", "a"), label("p2", "b")])
+    pending = ledger.pending_feedback("intent")
+    assert [(row.prediction_id, row.label) for row in pending] == [("p1", "a"), ("p2", "b")]
+    assert ledger.mark_joined("intent", pending) == 2
+    assert ledger.mark_joined("intent", pending) == 2
+    assert ledger.pending_feedback("intent") == ()
+    ledger.add_feedback("intent", [label("p2", "c", 1)])
+    assert [(row.prediction_id, row.label) for row in ledger.pending_feedback("intent")] == [("p2", "c")]
+
+
+def test_feedback_corrected_between_read_and_join_stays_pending(ledger: Ledger) -> None:
+    ledger.add_feedback("intent", [label("p1", "a")])
+    read = ledger.pending_feedback("intent")
+    ledger.add_feedback("intent", [label("p1", "b", 1)])
+    assert ledger.mark_joined("intent", read) == 0
+    assert [row.label for row in ledger.pending_feedback("intent")] == ["b"]
+
+
+def test_pending_feedback_is_paged_and_can_be_given_up(ledger: Ledger) -> None:
+    ledger.add_feedback("intent", [label(f"p{i}", "a") for i in range(5)])
+    first = ledger.pending_feedback("intent", 2)
+    rest = ledger.pending_feedback("intent", 9, after_id=first[-1].id)
+    assert [row.prediction_id for row in (*first, *rest)] == [f"p{i}" for i in range(5)]
+    ledger.mark_joined("intent", first, outcome=JoinOutcome.UNMATCHED)
+    assert len(ledger.pending_feedback("intent")) == 3
+
+
+def test_feedback_rejects_rows_that_cannot_be_labels() -> None:
+    with pytest.raises(DataError, match="empty prediction id"):
+        label("", "a")
+    with pytest.raises(DataError, match="outer spaces"):
+        label("p", " a")
+    with pytest.raises(DataError, match="without a zone"):
+        FeedbackRow(prediction_id="p", label="a", at=datetime(2026, 1, 1))  # noqa: DTZ001
+
+
+def test_feedback_from_threads_at_once_is_kept_once_each(ledger: Ledger) -> None:
+    rows = [label(f"p{i}", "a") for i in range(50)]
+    receipts = together(4, lambda _: ledger.add_feedback("intent", rows))
+    assert sum(receipt.new for receipt in receipts) == 50  # type: ignore[attr-defined]
+    assert ledger.feedback_count("intent") == 50
+
+
+# examples
+
+
+def test_examples_are_kept_once_a_normalised_text_with_the_newest_label(ledger: Ledger) -> None:
+    first = ledger.add_examples("intent", [example("My card", "lost"), example("hello", "hi")], all_train)
+    assert (first.added, first.unchanged) == (2, 0)
+    second = ledger.add_examples("intent", [example("my  CARD", "stolen", 1), example("hello", "hi", 1)], all_train)
+    assert (second.relabelled, second.unchanged, second.contradictions) == (1, 1, 1)
+    late = ledger.add_examples("intent", [example("my card", "fee", 0.5)], all_train)
+    assert (late.unchanged, late.contradictions) == (1, 1)
+    assert ledger.label_counts("intent") == {"hi": 1, "stolen": 1}
+    assert ledger.contradiction_count("intent") == 2
+
+
+def test_examples_added_again_change_nothing(ledger: Ledger) -> None:
+    rows = [example("a", "x"), example("a", "y", 1), example("a", "z", 0.5), example("b", "x")]
+    first = ledger.add_examples("intent", rows, all_train)
+    assert (first.added, first.relabelled, first.contradictions) == (2, 1, 2)
+    again = ledger.add_examples("intent", rows, all_train)
+    assert (again.added, again.relabelled) == (0, 0)
+    assert ledger.contradiction_count("intent") == 2
+    assert {stored.example.label for stored in ledger.examples("intent")} == {"y", "x"}
+
+
+def test_a_relabelled_example_is_an_arrival_and_unlearnt_again(ledger: Ledger) -> None:
+    ledger.add_examples("intent", [example("a"), example("b")], all_train)
+    seen = ledger.examples("intent")
+    ledger.mark_learnt("intent", [stored.id for stored in seen], 1)
+    assert ledger.unlearnt_count("intent") == 0
+    ledger.add_examples("intent", [example("a", "other", 1)], all_train)
+    fresh = ledger.examples("intent", since_id=seen[-1].id)
+    assert [(stored.example.text, stored.example.label) for stored in fresh] == [("a", "other")]
+    assert ledger.unlearnt_count("intent") == ledger.unlearnt_count("intent", by=1) == 1
+    assert [s.example.text for s in ledger.examples("intent", not_learnt_by=1)] == ["a"]
+
+
+def test_a_text_never_moves_between_splits_when_its_label_changes(ledger: Ledger) -> None:
+    ledger.add_examples("intent", [example("a")], lambda _: Split.HOLDOUT)
+    ledger.add_examples("intent", [example("a", "other", 1), example("b")], all_train)
+    assert [s.example.label for s in ledger.examples("intent", split=Split.HOLDOUT)] == ["other"]
+    assert ledger.label_counts("intent", Split.TRAIN) == {"fee": 1}
+    assert ledger.unlearnt_count("intent") == 1
+
+
+def test_what_a_refused_version_learnt_counts_as_unlearnt(ledger: Ledger) -> None:
+    ledger.add_examples("intent", [example("a"), example("b"), example("c")], all_train)
+    ids = [stored.id for stored in ledger.examples("intent")]
+    ledger.add_version(VersionRow(model="intent", version=1, state=VersionState.CHAMPION))
+    ledger.add_version(VersionRow(model="intent", version=2))
+    ledger.mark_learnt("intent", ids[:1], 1)
+    ledger.mark_learnt("intent", [*ids, 10**9], 2)
+    assert ledger.unlearnt_count("intent") == 0
+    ledger.set_version_state("intent", 2, VersionState.REFUSED)
+    assert ledger.unlearnt_count("intent") == 2
+    assert ledger.unlearnt_count("intent", by=2) == 0
+
+
+def test_examples_of_one_model_say_nothing_about_another(ledger: Ledger) -> None:
+    ledger.register_model("other", {})
+    ledger.add_examples("intent", [example("a")], all_train)
+    assert ledger.examples("other") == ()
+    assert ledger.add_examples("other", [example("a", "x")], all_train).added == 1
+
+
+# the replay buffer
+
+
+def buffer_state(*texts: str, seen: int = 3, extras: tuple[object, ...] = ()) -> BufferState:
+    return BufferState(
+        kind=BufferKind.CLASS_BALANCED,
+        capacity=4,
+        byte_budget=None,
+        seen=seen,
+        counters={"fee": seen},
+        rng={"seed": 7},
+        rows=tuple(example(text, key="k" if text == "mine" else None) for text in texts),  # type: ignore[arg-type]
+        extras=extras,
+    )
+
+
+def test_a_buffer_comes_back_as_it_was_saved(ledger: Ledger) -> None:
+    assert ledger.load_buffer("intent") is None
+    for state in (
+        buffer_state("a", "b", "c", extras=([0.5, 1], [0.25], [])),
+        buffer_state(),
+        buffer_state("c", "a", seen=9),
+    ):
+        ledger.save_buffer("intent", state)
+        assert ledger.load_buffer("intent") == state
+
+
+def test_a_buffer_save_writes_only_the_places_that_changed(ledger: Ledger) -> None:
+    assert ledger.save_buffer("intent", buffer_state("a", "b", "c")) == 3
+    assert ledger.save_buffer("intent", buffer_state("a", "b", "c", seen=4)) == 0
+    assert ledger.save_buffer("intent", buffer_state("a", "x", "c", "d")) == 2
+    assert ledger.save_buffer("intent", buffer_state("a", "x")) == 0
+    assert ledger.load_buffer("intent") == buffer_state("a", "x")
+
+
+def test_a_failed_transaction_leaves_the_buffer_whole(ledger: Ledger) -> None:
+    ledger.save_buffer("intent", buffer_state("a", "b"))
+
+    def interrupted() -> None:
+        with ledger.transaction():
+            ledger.save_buffer("intent", buffer_state("x", seen=99))
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        interrupted()
+    assert ledger.load_buffer("intent") == buffer_state("a", "b")
+
+
+# cycles, journal, reports, states
+
+
+def test_one_cycle_is_active_at_a_time_and_it_remembers_its_story(ledger: Ledger) -> None:
+    assert ledger.active_cycle("intent") is None
+    first = ledger.open_cycle("intent", "drift", {"n": 1})
+    with pytest.raises(Conflict, match=f"cycle {first} under way"):
+        ledger.open_cycle("intent", "schedule", {})
+    ledger.save_cycle(first, "training", {"n": 2})
+    active = ledger.active_cycle("intent")
+    assert active is not None
+    assert (active.id, active.state, active.payload, active.reason) == (first, "training", {"n": 2}, "drift")
+    ledger.close_cycle(first, "promoted", "all good")
+    ledger.close_cycle(first, "promoted")
+    with pytest.raises(Conflict, match="closed as 'promoted'"):
+        ledger.close_cycle(first, "refused")
+    with pytest.raises(Conflict, match="closed"):
+        ledger.save_cycle(first, "x", {})
+    second = ledger.open_cycle("intent", "schedule", {})
+    assert [cycle.id for cycle in ledger.cycles("intent")] == [second, first]
+    assert ledger.cycle(first).note == "all good"
+    with pytest.raises(NotFound):
+        ledger.cycle(999)
+
+
+def test_of_two_cycles_opened_at_once_one_wins(ledger: Ledger) -> None:
+    results = together(4, lambda _: ledger.open_cycle("intent", "drift", {}))
+    assert sum(isinstance(result, int) for result in results) == 1
+    assert sum(isinstance(result, Conflict) for result in results) == 3
+
+
+def test_an_intent_is_open_until_its_outcome(ledger: Ledger) -> None:
+    cycle = ledger.open_cycle("intent", "drift", {})
+    ledger.journal(cycle, "intent", "train", Phase.INTENT, {"run": 1})
+    ledger.journal(cycle, "intent", "train", Phase.OUTCOME, {"ok": True})
+    ledger.journal(cycle, "intent", "export", Phase.INTENT, {"try": 1})
+    ledger.journal(cycle, "intent", "export", Phase.INTENT, {"try": 2})
+    assert [(row.step, row.payload) for row in ledger.open_intents("intent")] == [("export", {"try": 2})]
+    ledger.journal(cycle, "intent", "export", Phase.OUTCOME, None)
+    assert ledger.open_intents("intent") == ()
+    assert [(row.step, row.phase.value) for row in ledger.journal_of(cycle)] == [
+        ("train", "intent"),
+        ("train", "outcome"),
+        ("export", "intent"),
+        ("export", "intent"),
+        ("export", "outcome"),
+    ]
+
+
+def test_drift_reports_come_back_newest_first(ledger: Ledger) -> None:
+    rows = [
+        DriftReportRow(model="intent", version=1, at=at(i), rows=300, state="ok", payload={"p": i}, window_from=at(0))
+        for i in range(3)
+    ]
+    ids = [ledger.add_drift_report(row) for row in rows]
+    assert ledger.drift_reports("intent", 2) == (replace(rows[2], id=ids[2]), replace(rows[1], id=ids[1]))
+
+
+def test_a_monitor_state_is_replaced_whole(ledger: Ledger) -> None:
+    assert ledger.get_state("intent", "detector") is None
+    ledger.put_state("intent", "detector", {"evidence": 0.5})
+    ledger.put_state("intent", "detector", {"evidence": 0.75})
+    assert ledger.get_state("intent", "detector") == {"evidence": 0.75}
+
+
+# commands, erasure, notices
+
+
+def test_a_command_is_handed_out_once_and_again_after_its_taker_died(ledger: Ledger) -> None:
+    first = ledger.request_command("intent", "promote", {"version": 3}, "anna")
+    second = ledger.request_command("intent", "pause", {}, "ben")
+    assert [(c.id, c.kind, c.args, c.actor) for c in ledger.take_commands("intent")] == [
+        (first, "promote", {"version": 3}, "anna"),
+        (second, "pause", {}, "ben"),
+    ]
+    assert ledger.take_commands("intent") == ()
+    ledger.finish_command(first, "done")
+    ledger.finish_command(first, "done twice")
+    assert ledger.command(first).outcome == "done"
+    assert ledger.reclaim_commands("intent") == 1
+    assert [c.id for c in ledger.take_commands("intent")] == [second]
+    assert [entry.action for entry in ledger.audit_entries()] == ["command.promote", "command.pause"]
+    with pytest.raises(NotFound):
+        ledger.finish_command(999, "done")
+
+
+def test_erasing_a_person_removes_every_row_and_names_the_versions(ledger: Ledger) -> None:
+    ledger.add_feedback("intent", [label("p1", "a", key="k"), label("p2", "a", key="other"), label("p3", "a")])
+    rows = [
+        example("mine", key="k"),
+        example("by id", prediction_id="p1"),
+        example("logged", prediction_id="p3"),
+        example("not mine", key="other"),
+    ]
+    ledger.add_examples("intent", rows, all_train)
+    ids = {s.example.text: s.id for s in ledger.examples("intent")}
+    ledger.mark_learnt("intent", [ids["mine"], ids["not mine"]], 1)
+    ledger.mark_learnt("intent", [ids["by id"]], 3)
+    ledger.mark_learnt("intent", [ids["not mine"]], 2)
+    ledger.save_buffer("intent", buffer_state("mine", "theirs"))
+    receipt = ledger.erase_key("intent", "k", prediction_ids=["p3"], actor="dpo")
+    assert (receipt.feedback, receipt.examples, receipt.buffer_rows, receipt.versions) == (2, 3, 1, (1, 3))
+    assert ledger.feedback_labels("intent", ["p1", "p2", "p3"]) == {"p2": "a"}
+    assert [s.example.text for s in ledger.examples("intent")] == ["not mine"]
+    left = ledger.load_buffer("intent")
+    assert left is not None
+    assert [row.text for row in left.rows] == ["theirs"]
+    again = ledger.erase_key("intent", "k", prediction_ids=["p3"])
+    assert (again.feedback, again.examples, again.buffer_rows, again.versions) == (0, 0, 0, ())
+    assert "'k'" not in str(ledger.audit_entries())
+
+
+def test_a_buffer_can_be_saved_after_an_erasure_left_a_gap(ledger: Ledger) -> None:
+    ledger.save_buffer("intent", buffer_state("a", "mine", "c"))
+    ledger.erase_key("intent", "k")
+    ledger.save_buffer("intent", buffer_state("a", "c", "d"))
+    assert ledger.load_buffer("intent") == buffer_state("a", "c", "d")
+
+
+def test_a_notice_is_claimed_once_and_after_an_error_a_few_times_more(ledger: Ledger) -> None:
+    results = together(4, lambda _: ledger.claim_notice("intent", "drift", "e1", "webhook"))
+    assert sorted(map(bool, results)) == [False, False, False, True]
+    ledger.finish_notice("intent", "drift", "e1", "webhook", error="503")
+    assert ledger.claim_notice("intent", "drift", "e1", "webhook", attempts=2)
+    ledger.finish_notice("intent", "drift", "e1", "webhook", error="503")
+    assert not ledger.claim_notice("intent", "drift", "e1", "webhook", attempts=2)
+    assert ledger.claim_notice("intent", "drift", "e1", "webhook", attempts=3)
+    ledger.finish_notice("intent", "drift", "e1", "webhook")
+    assert not ledger.claim_notice("intent", "drift", "e1", "webhook", attempts=9)
+    assert ledger.claim_notice("intent", "drift", "e2", "webhook")
+    assert [row.episode for row in ledger.notices("intent")] == ["e2", "e1"]
+
+
+# transactions and fences
+
+
+def test_calls_in_one_transaction_are_kept_or_lost_together(ledger: Ledger) -> None:
+    with ledger.transaction():
+        ledger.put_state("intent", "a", 1)
+        assert ledger.get_state("intent", "a") == 1
+        with ledger.transaction():
+            ledger.put_state("intent", "b", 2)
+
+    def interrupted() -> None:
+        with ledger.transaction():
+            ledger.put_state("intent", "a", 9)
+            ledger.audit("x", "y", None, {})
+            raise RuntimeError("stop")
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert (ledger.get_state("intent", "a"), ledger.get_state("intent", "b")) == (1, 2)
+    assert ledger.audit_entries() == ()
+
+
+def test_a_fenced_write_happens_only_while_its_epoch_is_the_newest(ledger: Ledger) -> None:
+    first = Fence(name="loop", epoch=ledger.acquire_lease("loop", "one"))
+    with ledger.fenced(first):
+        ledger.put_state("intent", "a", 1)
+        assert ledger.acquire_lease("loop", "two") == 2
+        with pytest.raises(LeaseLost, match="two at epoch 2, not at epoch 1"):
+            ledger.put_state("intent", "a", 2)
+    with pytest.raises(LeaseLost):
+        ledger.check_fence(first)
+    with pytest.raises(LeaseLost, match="nobody"), ledger.fenced(Fence(name="none", epoch=1)):
+        ledger.put_state("intent", "a", 3)
+    assert ledger.get_state("intent", "a") == 1
+    assert ledger.lease("loop") == (2, "two")
+    ledger.put_state("intent", "a", 4)
+
+
+def test_no_part_of_the_ledger_hides_a_method_of_another() -> None:
+    owners: dict[str, str] = {}
+    for part in Ledger.__mro__[1:-1]:
+        for name in vars(part):
+            if not name.startswith("__"):
+                assert name not in owners, f"{name} is defined by {owners[name]} and {part.__name__}"
+                owners[name] = part.__name__
