@@ -1,0 +1,23 @@
+"""Drift: what changed between a version's first traffic and now, and whether that is worth a retraining."""
+
+from continual.drift.compare import DriftComparison, SignalResult, compare
+from continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
+from continual.drift.reference import ReferenceProfile
+from continual.drift.settings import DriftSettings, Signal, Votes, alpha_for
+from continual.drift.window import Window
+
+__all__ = [
+    "DriftComparison",
+    "DriftMonitor",
+    "DriftSettings",
+    "DriftSignal",
+    "Level",
+    "MonitorState",
+    "ReferenceProfile",
+    "Signal",
+    "SignalResult",
+    "Votes",
+    "Window",
+    "alpha_for",
+    "compare",
+]

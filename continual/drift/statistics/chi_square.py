@@ -15,8 +15,8 @@ _LEAST_EXPECTED = 5.0
 
 
 def chi_square(
-    reference: Sequence[str],
-    current: Sequence[str],
+    reference: Sequence[str] | NDArray[np.str_],
+    current: Sequence[str] | NDArray[np.str_],
     *,
     rng: np.random.Generator,
     permutations: int = 999,

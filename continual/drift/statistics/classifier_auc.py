@@ -1,5 +1,7 @@
 """Domain classifier: how well a linear model tells current rows from the reference, on rows it was not fitted on."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +16,8 @@ MAX_ROWS = 600
 
 
 def classifier_auc(
-    reference: NDArray[np.floating],
-    current: NDArray[np.floating],
+    reference: NDArray[np.floating[Any]],
+    current: NDArray[np.floating[Any]],
     *,
     rng: np.random.Generator,
     permutations: int = 999,

@@ -1,5 +1,6 @@
 """Counting two samples of categories into one table, with sparse categories pooled."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -10,7 +11,9 @@ from continual.errors import DataError
 __all__ = ["contingency", "pool_sparse"]
 
 
-def contingency(reference: Sequence[str], current: Sequence[str]) -> NDArray[np.int64]:
+def contingency(
+    reference: Sequence[str] | NDArray[np.str_], current: Sequence[str] | NDArray[np.str_]
+) -> NDArray[np.int64]:
     """Return the counts as a (2, k) table over every category seen on either side.
 
     Raises:
@@ -21,10 +24,9 @@ def contingency(reference: Sequence[str], current: Sequence[str]) -> NDArray[np.
     """
     if len(reference) == 0 or len(current) == 0:
         raise DataError(f"{len(reference)} reference and {len(current)} current categories; each side needs a row")
-    pooled = np.concatenate([np.asarray(reference, dtype=str), np.asarray(current, dtype=str)])
-    names, codes = np.unique(pooled, return_inverse=True)
-    sides = (codes[: len(reference)], codes[len(reference) :])
-    return np.stack([np.bincount(side, minlength=len(names)) for side in sides]).astype(np.int64)
+    counts = [Counter(np.asarray(side).tolist()) for side in (reference, current)]  # far cheaper than sorting strings
+    names = sorted(counts[0] | counts[1])
+    return np.array([[side[name] for name in names] for side in counts], dtype=np.int64)
 
 
 def pool_sparse(table: NDArray[np.int64], *, minimum: float = 5.0) -> NDArray[np.int64]:

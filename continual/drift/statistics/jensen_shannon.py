@@ -13,8 +13,8 @@ __all__ = ["jensen_shannon"]
 
 
 def jensen_shannon(
-    reference: Sequence[str],
-    current: Sequence[str],
+    reference: Sequence[str] | NDArray[np.str_],
+    current: Sequence[str] | NDArray[np.str_],
     *,
     rng: np.random.Generator,
     permutations: int = 999,

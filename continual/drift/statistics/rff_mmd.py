@@ -1,5 +1,7 @@
 """Maximum mean discrepancy of embeddings by random Fourier features, with a permutation p-value."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,8 +16,8 @@ MAX_ROWS = 2_000
 
 
 def rff_mmd(
-    reference: NDArray[np.floating],
-    current: NDArray[np.floating],
+    reference: NDArray[np.floating[Any]],
+    current: NDArray[np.floating[Any]],
     *,
     rng: np.random.Generator,
     permutations: int = 999,
@@ -71,7 +73,7 @@ def rff_mmd(
     )
 
 
-def matrix(values: NDArray[np.floating], side: str) -> NDArray[np.float32]:
+def matrix(values: NDArray[np.floating[Any]], side: str) -> NDArray[np.float32]:
     """Return the rows as float32 (n, d).
 
     Raises:

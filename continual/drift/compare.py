@@ -1,0 +1,214 @@
+"""One comparison of a window with its version's reference: is there a difference, does it matter, and in what."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+import numpy as np
+
+from continual.drift.reference import ReferenceProfile
+from continual.drift.settings import DriftSettings, Signal
+from continual.drift.statistics import StatisticResult, chi_square, classifier_auc, ks, rff_mmd, wasserstein
+from continual.drift.window import Window, non_letter_share
+from continual.errors import DataError
+
+__all__ = ["DriftComparison", "SignalResult", "compare", "holm", "measure", "signals_of"]
+
+TEXT_ROWS = 2_000
+"""Rows of a window whose texts are read; numbers and labels are taken from every row."""
+
+_METHODS: Mapping[Signal, str] = {
+    Signal.CONFIDENCE: "ks",
+    Signal.ENTROPY: "wasserstein",
+    Signal.PREDICTION: "chi_square",
+    Signal.LENGTH: "ks",
+    Signal.NON_LETTER: "ks",
+    Signal.UNKNOWN_WORDS: "ks",
+    Signal.EMBEDDING: "rff_mmd",
+    Signal.DOMAIN: "classifier_auc",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignalResult:
+    """One signal's answer. `drifted` holds when `adjusted_p` is below the level and the effect reaches its floor."""
+
+    signal: Signal
+    method: str
+    result: StatisticResult
+    adjusted_p: float
+    drifted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftComparison:
+    """One measured comparison; `signals` come strongest first. `seed` repeats it exactly.
+
+    >>> r = StatisticResult(statistic=0.3, p_value=0.001, effect=0.3, floor=0.1, n_reference=600, n_current=300)
+    >>> s = SignalResult(signal=Signal.CONFIDENCE, method="ks", result=r, adjusted_p=0.002, drifted=True)
+    >>> c = DriftComparison(version=3, n_reference=600, n_current=300, alpha=0.02, permutations=999, seed=7,
+    ...                     signals=(s,))
+    >>> c.drifted, DriftComparison.from_json(c.to_json()) == c
+    (True, True)
+    """
+
+    version: int
+    n_reference: int
+    n_current: int
+    alpha: float
+    permutations: int
+    seed: int
+    signals: tuple[SignalResult, ...]
+
+    @property
+    def drifted(self) -> bool:
+        """Whether any signal drifted."""
+        return any(signal.drifted for signal in self.signals)
+
+    @property
+    def drifted_signals(self) -> tuple[Signal, ...]:
+        """Return the signals that drifted, strongest first."""
+        return tuple(signal.signal for signal in self.signals if signal.drifted)
+
+    def released(self, settings: DriftSettings) -> bool:
+        """Whether every signal is clean by the stricter release level, so that a warning may end."""
+        level = min(0.5, self.alpha * settings.release)
+        return not any(
+            s.adjusted_p < level and s.result.effect >= settings.release_floor * s.result.floor for s in self.signals
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values, with `drifted` beside them for readers of the JSON."""
+        return {**asdict(self), "signals": [asdict(signal) for signal in self.signals], "drifted": self.drifted}
+
+    @classmethod
+    def from_json(cls, facts: Mapping[str, Any]) -> Self:
+        """Return the comparison that `to_json` wrote."""
+        signals = tuple(
+            SignalResult(
+                signal=Signal(item["signal"]),
+                method=item["method"],
+                result=StatisticResult(**item["result"]),
+                adjusted_p=item["adjusted_p"],
+                drifted=item["drifted"],
+            )
+            for item in facts["signals"]
+        )
+        rest = {name: facts[name] for name in ("version", "n_reference", "n_current", "alpha", "permutations", "seed")}
+        return cls(signals=signals, **rest)
+
+
+def compare(
+    reference: ReferenceProfile, current: Window, settings: DriftSettings, rng: np.random.Generator
+) -> DriftComparison:
+    """Return the comparison of a window with the reference of the version that answered it.
+
+    Takes some 0.3 s for 300 rows against 600, and under 1 s for 100,000: texts and embeddings are sampled.
+
+    Raises:
+        DataError: the window is smaller than `min_rows`, or another version answered some of it.
+    """
+    if len(current) < settings.min_rows:
+        raise DataError(f"a window has {len(current)} rows; wait for at least {settings.min_rows} before comparing it")
+    others = sorted(set(np.unique(current.versions).tolist()) - {reference.version})
+    if others:
+        raise DataError(
+            f"a window for version {reference.version} has rows of versions {others}; use Window.of_version"
+        )
+    alpha = settings.alpha(n_reference=reference.seen_rows, n_current=len(current))
+    signals = signals_of(reference, current)
+    permutations = int(np.clip(np.ceil(2 * len(signals) / alpha), 499, 9_999))
+    seed = int(rng.integers(2**31))
+    results = {
+        signal: measure(signal, reference, current, seed=seed, permutations=permutations, floor=settings.floors[signal])
+        for signal in signals
+    }
+    adjusted = holm({signal: result.p_value for signal, result in results.items()})
+    answers = [
+        SignalResult(
+            signal=signal,
+            method=_METHODS[signal],
+            result=result,
+            adjusted_p=adjusted[signal],
+            drifted=adjusted[signal] < alpha and result.relevant,
+        )
+        for signal, result in results.items()
+    ]
+    return DriftComparison(
+        version=reference.version,
+        n_reference=reference.seen_rows,
+        n_current=len(current),
+        alpha=alpha,
+        permutations=permutations,
+        seed=seed,
+        signals=tuple(sorted(answers, key=_strength)),
+    )
+
+
+def signals_of(reference: ReferenceProfile, current: Window) -> tuple[Signal, ...]:
+    """Return the signals that can be compared; without embeddings on both sides the last two are left out."""
+    if reference.sample.embeddings is not None and current.embeddings is not None:
+        return tuple(Signal)
+    return tuple(signal for signal in Signal if signal not in (Signal.EMBEDDING, Signal.DOMAIN))
+
+
+def measure(
+    signal: Signal, reference: ReferenceProfile, current: Window, *, seed: int, permutations: int, floor: float
+) -> StatisticResult:
+    """Return one signal's statistic; the same seed gives the same answer."""
+    rng = np.random.default_rng([seed, list(Signal).index(signal)])
+    sample = reference.sample
+    match signal:
+        case Signal.CONFIDENCE:
+            return ks(sample.confidences, current.confidences, floor=floor)
+        case Signal.ENTROPY:
+            return wasserstein(sample.entropies, current.entropies, rng=rng, permutations=permutations, floor=floor)
+        case Signal.PREDICTION:
+            return chi_square(
+                reference_labels(reference), current.predictions, rng=rng, permutations=permutations, floor=floor
+            )
+        case Signal.LENGTH:
+            return ks(sample.lengths, current.lengths, floor=floor)
+        case Signal.NON_LETTER:
+            shares = [np.array([non_letter_share(str(t)) for t in w.texts]) for w in (sample, _some(current, seed))]
+            return ks(shares[0], shares[1], floor=floor)
+        case Signal.UNKNOWN_WORDS:
+            return ks(reference.unknown_shares, reference.unknown_shares_of(_some(current, seed)), floor=floor)
+        case Signal.EMBEDDING | Signal.DOMAIN:
+            some = _some(current, seed)
+            if sample.embeddings is None or some.embeddings is None:
+                raise DataError(f"signal {signal} needs embeddings on both sides; log them, or leave the signal out")
+            test = rff_mmd if signal is Signal.EMBEDDING else classifier_auc
+            return test(sample.embeddings, some.embeddings, rng=rng, permutations=permutations, floor=floor)
+
+
+def holm(p_values: Mapping[Signal, float]) -> dict[Signal, float]:
+    """Return p-values adjusted so that the chance of any false alarm among them is at most the level.
+
+    Source: Holm (1979), A simple sequentially rejective multiple test procedure.
+
+    >>> holm({Signal.CONFIDENCE: 0.01, Signal.LENGTH: 0.04})
+    {<Signal.CONFIDENCE: 'confidence'>: 0.02, <Signal.LENGTH: 'length'>: 0.04}
+    """
+    adjusted: dict[Signal, float] = {}
+    largest = 0.0
+    ranked = sorted(p_values.items(), key=lambda item: item[1])
+    for position, (signal, p_value) in enumerate(ranked):
+        largest = max(largest, min(1.0, (len(ranked) - position) * p_value))
+        adjusted[signal] = largest
+    return adjusted
+
+
+def reference_labels(reference: ReferenceProfile) -> list[str]:
+    """Return the reference's predicted labels, every row seen and not only the sample's, in label order."""
+    return [label for label, count in reference.label_counts.items() for _ in range(count)]
+
+
+def _some(current: Window, seed: int) -> Window:
+    if len(current) <= TEXT_ROWS:
+        return current
+    return current.rows(np.sort(np.random.default_rng(seed).choice(len(current), TEXT_ROWS, replace=False)))
+
+
+def _strength(answer: SignalResult) -> tuple[bool, float, float]:
+    return (not answer.drifted, answer.adjusted_p, -answer.result.effect / max(answer.result.floor, 1e-9))

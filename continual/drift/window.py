@@ -1,0 +1,155 @@
+"""Answered requests as arrays: the current window, and the reference that a version is compared with."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.errors import DataError
+
+__all__ = ["Window", "non_letter_share", "words_of"]
+
+_WORD = re.compile(r"[^\W\d_]+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Window:
+    """Answered requests in the order they came, one array a column, all of one length n.
+
+    `embeddings` is (n, d) or absent. `times` is datetime64[us] in UTC or absent. `lengths` are tokens or words, in one
+    unit for reference and window.
+
+    >>> w = Window.from_columns({"text": ["card lost", "pin"], "label": ["a", "b"], "confidence": [0.9, 0.4],
+    ...                          "margin": [0.8, 0.1], "entropy": [0.2, 1.1], "version": [3, 3]})
+    >>> len(w), w.lengths.tolist(), len(w.rows([1]))
+    (2, [2, 1], 1)
+    """
+
+    texts: NDArray[np.object_]
+    predictions: NDArray[np.str_]
+    confidences: NDArray[np.float32]
+    margins: NDArray[np.float32]
+    entropies: NDArray[np.float32]
+    lengths: NDArray[np.int32]
+    versions: NDArray[np.int64]
+    embeddings: NDArray[np.floating[Any]] | None = None
+    times: NDArray[np.datetime64] | None = None
+    ids: NDArray[np.str_] | None = None
+
+    def __post_init__(self) -> None:
+        n = len(self.texts)
+        for name in self.__slots__:
+            column = getattr(self, name)
+            if column is not None and len(column) != n:
+                raise DataError(f"a window's column {name} has {len(column)} rows; texts have {n}: give one length")
+        if self.embeddings is not None and self.embeddings.ndim != 2:
+            raise DataError(f"a window's embeddings have shape {self.embeddings.shape}; give (rows, dimensions)")
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> Self:
+        """Return a window from columns named like the traffic log's; sequences, numpy or Arrow arrays.
+
+        `text`, `label`, `confidence`, `margin`, `entropy` and `version` must be there; `embedding`, `at`, `tokens` and
+        `prediction_id` may. Embeddings with a missing row are left out whole. A fixed-size-list Arrow column is taken
+        without copying each row.
+
+        Raises:
+            DataError: a column is missing, or the columns differ in length.
+        """
+        needed = ("text", "label", "confidence", "margin", "entropy", "version")
+        missing = [name for name in needed if name not in columns]
+        if missing:
+            raise DataError(f"a window lacks the columns {missing}; it needs {list(needed)}")
+        texts = np.array([str(text) for text in _plain(columns["text"])], dtype=object)
+        tokens = columns.get("tokens")
+        lengths = [len(str(text).split()) for text in texts] if tokens is None else _plain(tokens)
+        return cls(
+            texts=texts,
+            predictions=np.asarray(_plain(columns["label"]), dtype=str),
+            confidences=np.asarray(_plain(columns["confidence"]), dtype=np.float32),
+            margins=np.asarray(_plain(columns["margin"]), dtype=np.float32),
+            entropies=np.asarray(_plain(columns["entropy"]), dtype=np.float32),
+            lengths=np.asarray(lengths, dtype=np.int32),
+            versions=np.asarray(_plain(columns["version"]), dtype=np.int64),
+            embeddings=_embeddings(columns.get("embedding")),
+            times=_times(columns.get("at")),
+            ids=None
+            if columns.get("prediction_id") is None
+            else np.asarray(_plain(columns["prediction_id"]), dtype=str),
+        )
+
+    def rows(self, chosen: Sequence[int] | NDArray[np.integer[Any]] | slice) -> Self:
+        """Return a window of the chosen rows, in the order given."""
+        index = chosen if isinstance(chosen, slice) else np.asarray(chosen, dtype=np.int64)
+
+        def take(column: Any) -> Any:
+            return None if column is None else column[index]
+
+        return type(self)(**{name: take(getattr(self, name)) for name in self.__slots__})
+
+    def of_version(self, version: int) -> Self:
+        """Return the rows that this version answered."""
+        return self.rows(np.flatnonzero(self.versions == version))
+
+
+def words_of(text: str) -> list[str]:
+    """Return the lower-case words of letters, in order.
+
+    >>> words_of("Card N26 hasn't come!")
+    ['card', 'n', 'hasn', 't', 'come']
+    """
+    return _WORD.findall(text.lower())
+
+
+def non_letter_share(text: str) -> float:
+    """Return the share of characters in [0, 1] that are neither letters nor spaces; 0 for an empty text.
+
+    >>> non_letter_share("ab 1!")
+    0.4
+    """
+    return sum(not (c.isalpha() or c.isspace()) for c in text) / len(text) if text else 0.0
+
+
+def _plain(column: Any) -> Any:
+    if hasattr(column, "to_numpy"):  # Arrow and pandas columns
+        try:
+            return column.to_numpy(zero_copy_only=False)
+        except TypeError:
+            return column.to_numpy()
+    return column
+
+
+def _times(column: Any) -> NDArray[np.datetime64] | None:
+    if column is None:
+        return None
+    values = _plain(column)
+    if len(values) and getattr(values[0], "tzinfo", None) is not None:
+        values = [value.timestamp() * 1e6 for value in values]
+        return np.asarray(values, dtype=np.int64).astype("datetime64[us]")
+    return np.asarray(values, dtype="datetime64[us]")
+
+
+def _embeddings(column: Any) -> NDArray[np.floating[Any]] | None:
+    if column is None:
+        return None
+    if hasattr(column, "combine_chunks"):
+        column = column.combine_chunks()
+    if hasattr(column, "null_count") and hasattr(column, "flatten"):
+        if column.null_count or not len(column):
+            return None
+        flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False))
+        return flat.reshape(len(column), -1)
+    if not isinstance(column, np.ndarray):
+        if len(column) == 0 or any(row is None for row in column):
+            return None
+        column = np.stack([np.asarray(row) for row in column])
+    if column.dtype == object:
+        return _embeddings(list(column))
+    rows: NDArray[np.floating[Any]] = column
+    return rows if rows.dtype in (np.float16, np.float32) else rows.astype(np.float32)
