@@ -5,9 +5,11 @@ never from a place that others may write to. Its weights can be replaced without
 """
 
 import copy
+import hashlib
 import json
 import threading
 import time
+import warnings
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ Floats = npt.NDArray[np.float32]
 FORMAT = "perennial.aotinductor/1"
 WEIGHTS = "model.weights.safetensors"  # beside the package: loaded over the weights that were compiled in
 _DTYPES = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.FP16: "float16"}
+_INDUCTOR = {"always_keep_tensor_constants": True}  # else small biases are written into the code, where no swap reaches
 _CPU_LEVELS = ("DEFAULT", "NO AVX", "AVX2", "AVX512")
 
 
@@ -37,7 +40,8 @@ _CPU_LEVELS = ("DEFAULT", "NO AVX", "AVX2", "AVX512")
 class PackageRecord:
     """What lies beside a package as `<package>.json`: what it was compiled by, for, and up to which shapes.
 
-    `processor` is the GPU's name and compute capability, or the CPU's vector level.
+    `processor` is the GPU's name and compute capability, or the CPU's vector level. `weights` maps each replaceable
+    weight to its type and shape; `fixed` maps those that the compiler kept no place for to a digest of their values.
     """
 
     torch: str
@@ -47,6 +51,8 @@ class PackageRecord:
     max_batch: int
     max_sequence: int
     seconds: float
+    weights: Mapping[str, str]
+    fixed: Mapping[str, str]
 
     def to_json(self) -> str:
         """The record as it lies on disk."""
@@ -102,9 +108,10 @@ def build_package(
         1: torch.export.Dim("sequence", min=1, max=max_sequence),
     }
     try:
-        with torch.no_grad():
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of its own internals here (2.13)
             program = torch.export.export(wrapped, (rows, rows.clone()), dynamic_shapes=(axes, axes))
-            aoti_compile_and_package(program, package_path=str(package))
+            aoti_compile_and_package(program, package_path=str(package), inductor_configs=_INDUCTOR)
     except Exception as exc:  # torch raises dozens of unrelated types here, and all mean the same to the caller
         if "compiler" in str(exc).lower() and "not found" in str(exc).lower():
             raise DependencyUnreachable(f"AOTInductor needs a C++ compiler: {_first_line(exc)}; install g++") from exc
@@ -119,31 +126,33 @@ def build_package(
         max_batch=max_batch,
         max_sequence=max_sequence,
         seconds=time.perf_counter() - started,
+        **_replaceable(package, wrapped),
     )
     package.with_name(f"{package.name}.json").write_text(record.to_json(), encoding="utf-8")
     return record
 
 
-def swap_weights(module: "torch.nn.Module", package: Path, *, precision: Precision) -> Path:
+def swap_weights(module: "torch.nn.Module", package: Path) -> Path:
     """Write `module`'s weights beside `package`, where the next load puts them over the compiled ones.
 
     The package itself is neither compiled nor changed. Returns the file.
 
     Raises:
-        ExportFailed: the weights' names, shapes or types are not the package's.
+        ExportFailed: the weights' names, shapes or types are not the package's, or a fixed one changed.
     """
     from safetensors.torch import save_file
 
-    wanted = {name: (tuple(value.shape), value.dtype) for name, value in _constants(package).items()}
-    state = _prepare(module, precision).state_dict()
-    weights = {name: state[name].detach().cpu().contiguous() for name in wanted if name in state}
-    seen = {name: (tuple(value.shape), value.dtype) for name, value in weights.items()}
+    record = PackageRecord.read(package)
+    everything = _weights(_prepare(module, Precision(record.precision)))
+    weights = {name: value for name, value in everything.items() if name not in record.fixed}
+    fixed = {name: _digest(value) for name, value in everything.items() if name in record.fixed}
+    seen, wanted = {**_describe(weights), **fixed}, {**record.weights, **record.fixed}
     if seen != wanted:
-        wrong = sorted(name for name in wanted if seen.get(name) != wanted[name])
+        wrong = sorted(name for name in {*seen, *wanted} if seen.get(name) != wanted.get(name))
         raise ExportFailed(f"weights {wrong[:3]} do not fit {package.name} ({len(wrong)} differ); compile it in full")
     path = package.with_name(WEIGHTS)
     temporary = path.with_suffix(".tmp")
-    save_file({name: value.clone() for name, value in weights.items()}, temporary)
+    save_file({name: value.detach().cpu().clone() for name, value in weights.items()}, temporary)
     temporary.replace(path)
     return path
 
@@ -223,9 +232,8 @@ class AotInductorEngine:
         from safetensors.torch import load_file
 
         weights = load_file(str(path), device=self._record.device)
-        known = set(self._compiled.get_constant_fqns())
-        if known != set(weights):
-            raise BundleRejected(f"{path} has other weights than its package: {sorted(known ^ set(weights))[:3]}")
+        if _describe(weights) != dict(self._record.weights):
+            raise BundleRejected(f"{path} has other weights than its package was compiled with; export again")
         self._compiled.load_constants(weights, check_full_update=True, user_managed=False)
 
 
@@ -259,11 +267,30 @@ def _widen(output: Any) -> Any:
     return type(output)(_widen(value) for value in output) if isinstance(output, tuple) else output
 
 
-def _constants(package: Path) -> Mapping[str, Any]:
+def _weights(module: "torch.nn.Module") -> dict[str, Any]:
+    """Parameters and buffers by name, those that no checkpoint keeps included: a package holds them all."""
+    return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _replaceable(package: Path, module: "torch.nn.Module") -> dict[str, dict[str, str]]:
+    """Which weights a later swap reaches, and which it does not."""
     from torch._inductor import aoti_load_package
 
-    compiled: Any = aoti_load_package(str(package))
-    return dict(compiled.loader.get_constants())
+    known = set(aoti_load_package(str(package)).get_constant_fqns())
+    everything = _weights(module)
+    kept = {name: value for name, value in everything.items() if name in known}
+    fixed = {name: _digest(value) for name, value in everything.items() if name not in known}
+    return {"weights": _describe(kept), "fixed": fixed}
+
+
+def _digest(value: "torch.Tensor") -> str:
+    import torch
+
+    return hashlib.sha256(value.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().tobytes()).hexdigest()
+
+
+def _describe(weights: Mapping[str, Any]) -> dict[str, str]:
+    return {name: f"{value.dtype} {tuple(value.shape)}" for name, value in sorted(weights.items())}
 
 
 def _processor(device: str) -> str:
