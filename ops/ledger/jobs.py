@@ -1,6 +1,6 @@
 """The scheduler's state of record: jobs, their runs, and the leader's lease."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -119,10 +119,13 @@ class JobStore(Store):
             found = connection.execute(statement).mappings().first()
         return None if found is None else _run(found)
 
-    def reclaim_runs(self, epoch: int) -> tuple[JobRunRow, ...]:
-        """Take over the runs that earlier epochs started and did not finish, one attempt further, oldest slot first."""
+    def reclaim_runs(self, epoch: int, *, but: Collection[int] = ()) -> tuple[JobRunRow, ...]:
+        """Take over the runs that were started and not finished, one attempt further, oldest slot first.
+
+        `but` are the ids of the runs that this epoch has under way.
+        """
         with self._write() as connection:
-            lost = update(_RUN).where(_RUN.c.finished_at.is_(None), _RUN.c.epoch < epoch)
+            lost = update(_RUN).where(_RUN.c.finished_at.is_(None), _RUN.c.epoch <= epoch, _RUN.c.id.not_in(but))
             facts = {"epoch": epoch, "attempt": _RUN.c.attempt + 1, "started_at": self._clock()}
             rows = connection.execute(lost.values(facts).returning(_RUN)).mappings().all()
         return tuple(sorted((_run(row) for row in rows), key=lambda run: (run.due, run.job)))
@@ -133,14 +136,6 @@ class JobStore(Store):
             statement = update(_RUN).where(_RUN.c.id == run_id, _RUN.c.finished_at.is_(None))
             facts = {"finished_at": self._clock(), "outcome": outcome, "note": note}
             return connection.execute(statement.values(facts)).rowcount == 1
-
-    def add_missed_run(self, name: str, slot: datetime, epoch: int, note: str) -> None:
-        """Note a slot that was let pass. A retry changes nothing."""
-        now = self._clock()
-        row = {"job": name, "due": slot, "attempt": 0, "epoch": epoch, "started_at": now, "finished_at": now}
-        row |= {"outcome": RunOutcome.MISSED, "note": note}
-        with self._write() as connection:
-            connection.execute(self._insert(_RUN).values(row).on_conflict_do_nothing())
 
     def job_runs(self, name: str, limit: int | None = None) -> tuple[JobRunRow, ...]:
         """Return a job's runs, newest slot first."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,8 +42,8 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
         yield opened
 
 
-def example(text: str, label: str = "fee", hours: float = 0, **facts: str) -> Example:
-    return Example(text=text, label=label, at=at(hours), origin=Origin.FEEDBACK, **facts)  # type: ignore[arg-type]
+def example(text: str, label: str = "fee", hours: float = 0, **facts: str | None) -> Example:
+    return Example(text=text, label=label, at=at(hours), origin=Origin.FEEDBACK, **facts)
 
 
 def all_train(_: str) -> Split:
@@ -120,9 +121,9 @@ def test_a_version_is_added_once_and_unknown_ones_and_facts_are_named(ledger: Le
 # the route
 
 
-def route(epoch: int, champion: int = 1, **facts: object) -> Route:
+def route(epoch: int, champion: int = 1, **facts: Any) -> Route:
     resident = facts.pop("resident", (champion,))
-    return Route(model="intent", epoch=epoch, champion=champion, resident=resident, **facts)  # type: ignore[arg-type]
+    return Route(model="intent", epoch=epoch, champion=champion, resident=resident, **facts)
 
 
 def test_the_route_moves_by_compare_and_swap_and_each_move_is_audited(ledger: Ledger) -> None:
@@ -314,7 +315,7 @@ def buffer_state(*texts: str, seen: int = 3, extras: tuple[object, ...] = ()) ->
         seen=seen,
         counters={"fee": seen},
         rng={"seed": 7},
-        rows=tuple(example(text, key="k" if text == "mine" else None) for text in texts),  # type: ignore[arg-type]
+        rows=tuple(example(text, key="k" if text == "mine" else None) for text in texts),
         extras=extras,
     )
 

@@ -1,29 +1,30 @@
-"""A fresh, migrated database for each test; migrated once, copied after that."""
+"""An empty, migrated database for each test; migrated once, copied or emptied after that."""
 
 import atexit
 import functools
-import itertools
 import shutil
 import tempfile
 from pathlib import Path
 
+from sqlalchemy import delete, update
+
 from ops.ledger import Ledger
+from ops.ledger.audit import GENESIS
+from ops.ledger.schema import audit_head, metadata
 from tests.component.databases.postgres import PostgresServer
 
 __all__ = ["BACKENDS", "fresh_url"]
 
 BACKENDS = ("sqlite", "postgresql")
-_numbers = itertools.count()
 
 
 def fresh_url(backend: str, folder: Path) -> str:
-    """Return the URL of a new database at the current schema."""
+    """Return the URL of an empty database at the current schema; on PostgreSQL the one before is emptied."""
     if backend == "sqlite":
         path = folder / "ledger.db"
         shutil.copyfile(_sqlite_template(), path)
         return f"sqlite:///{path}"
-    server = _server()
-    return server.create(f"ledger_{next(_numbers)}", template="ledger_template")
+    return _emptied(_server().url())
 
 
 @functools.cache
@@ -39,5 +40,13 @@ def _sqlite_template() -> Path:
 def _server() -> PostgresServer:
     server = PostgresServer.start()
     atexit.register(server.stop)
-    Ledger.open(server.create("ledger_template")).close()
     return server
+
+
+def _emptied(url: str) -> str:
+    with Ledger.open(url) as ledger, ledger.engine.begin() as connection:
+        for table in reversed(metadata.sorted_tables):
+            if table is not audit_head:
+                connection.execute(delete(table))
+        connection.execute(update(audit_head).values(seq=0, hash=GENESIS))
+    return url

@@ -1,0 +1,108 @@
+"""Which slot of a job is due: arithmetic only."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from continual.errors import ConfigurationError
+from ops.scheduling import Catch, JobSpec
+
+T0 = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
+
+
+def spec(**facts: Any) -> JobSpec:
+    return JobSpec(name="watch:intent", action=lambda _: None, **facts)
+
+
+def after(seconds: float) -> datetime:
+    return T0 + timedelta(seconds=seconds)
+
+
+def test_a_job_is_not_due_before_its_time() -> None:
+    assert spec(interval_s=60).slot(after(60), after(59.9)) is None
+
+
+def test_a_slot_that_comes_in_time_moves_the_due_time_by_one_interval() -> None:
+    slot = spec(interval_s=60).slot(T0, after(0.2))
+    assert slot is not None
+    assert (slot.at, slot.next_due, slot.skipped, slot.expired) == (T0, after(60), 0, False)
+
+
+@pytest.mark.parametrize("late_s", [60, 61, 330, 86_400 * 400])
+def test_slots_that_passed_become_one_run_and_the_rhythm_is_kept(late_s: float) -> None:
+    slot = spec(interval_s=60).slot(T0, after(late_s))
+    assert slot is not None
+    assert slot.skipped == late_s // 60
+    assert slot.at <= after(late_s) < slot.next_due
+    assert (slot.next_due - T0) % timedelta(seconds=60) == timedelta(0)
+
+
+def test_each_slot_that_passed_runs_when_the_job_wants_it() -> None:
+    due, ran = T0, []
+    while (slot := spec(interval_s=60, catch=Catch.EACH).slot(due, after(330))) is not None:
+        ran.append(slot.at)
+        due = slot.next_due
+    assert ran == [after(60 * i) for i in range(6)]
+
+
+def test_a_run_later_than_its_grace_is_expired_and_without_a_grace_never() -> None:
+    late = after(3600 * 5)
+    assert spec(interval_s=86_400).slot(T0, late).expired is False  # type: ignore[union-attr]
+    assert spec(interval_s=86_400, misfire_grace_s=300).slot(T0, late).expired is True  # type: ignore[union-attr]
+    assert spec(interval_s=86_400, misfire_grace_s=300).slot(T0, after(299)).expired is False  # type: ignore[union-attr]
+
+
+def test_a_cron_line_means_what_cron_means_by_it() -> None:
+    first = {
+        "30 2 * * *": datetime(2026, 3, 2, 2, 30, tzinfo=UTC),
+        "0 0 * * 0": datetime(2026, 3, 8, tzinfo=UTC),  # Sunday
+        "0 0 * * 7": datetime(2026, 3, 8, tzinfo=UTC),
+        "0 0 * * 3": datetime(2026, 3, 4, tzinfo=UTC),
+        "0 0 * * 5-7": datetime(2026, 3, 6, tzinfo=UTC),
+        "0 0 * * 2,4": datetime(2026, 3, 3, tzinfo=UTC),
+        "0 0 * * sat": datetime(2026, 3, 7, tzinfo=UTC),
+        "*/15 * * * *": datetime(2026, 3, 2, 0, 15, tzinfo=UTC),
+    }
+    assert {line: spec(cron=line).first_due(T0) for line in first} == first
+
+
+def test_a_cron_job_that_was_missed_runs_once_and_goes_on_at_the_next_time() -> None:
+    nightly = spec(cron="30 2 * * *")
+    slot = nightly.slot(after(9000), after(86_400 * 3))
+    assert slot is not None
+    assert (slot.at, slot.next_due) == (after(9000), after(86_400 * 3 + 9000))
+    assert not slot.expired
+
+
+def test_a_cron_job_with_a_grace_runs_for_the_slot_that_is_not_too_late() -> None:
+    nightly = spec(cron="30 2 * * *", misfire_grace_s=3600)
+    kept = nightly.slot(after(9000), after(86_400 * 3 + 9000 + 1800))
+    assert kept is not None
+    assert (kept.at, kept.expired) == (after(86_400 * 3 + 9000), False)
+    lost = nightly.slot(after(9000), after(86_400 * 3))
+    assert lost is not None
+    assert (lost.expired, lost.next_due) == (True, after(86_400 * 3 + 9000))
+
+
+@pytest.mark.parametrize(
+    ("facts", "told"),
+    [
+        ({}, "either interval_s or cron"),
+        ({"interval_s": 1, "cron": "* * * * *"}, "either interval_s or cron"),
+        ({"interval_s": 0}, "must lie in"),
+        ({"interval_s": 1, "misfire_grace_s": 0}, "must be positive"),
+        ({"cron": "* * * *"}, "has 4 fields"),
+        ({"cron": "61 * * * *"}, "cannot be read"),
+        ({"cron": "0 0 * * 9"}, "cannot be read"),
+        ({"cron": "0 0 31 2 *"}, "never comes"),
+    ],
+)
+def test_a_job_that_cannot_be_is_refused_with_the_reason(facts: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        spec(**facts)
+
+
+def test_a_job_name_is_plain() -> None:
+    with pytest.raises(ConfigurationError, match="must match"):
+        JobSpec(name="Watch it", action=lambda _: None, interval_s=1)
