@@ -1,8 +1,10 @@
 """Fuses attention for ONNX Runtime: its own optimiser finds none in a dynamo-exported graph, so we say where it is."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
@@ -30,7 +32,7 @@ class _Index:
             name = node.input[0]
         return node
 
-    def constant(self, name: str) -> np.ndarray | None:
+    def constant(self, name: str) -> npt.NDArray[Any] | None:
         """The value's initializer, when it has one."""
         return numpy_helper.to_array(self.values[name]) if name in self.values else None
 
@@ -38,8 +40,8 @@ class _Index:
 def fuse_attention(model: onnx.ModelProto) -> int:
     """Replace each projected softmax(QK'/sqrt(d))V by one `com.microsoft.Attention`, in place; returns how many.
 
-    Q, K and V weights become one initializer per layer, and the sources in the metadata say so. The raw `attention_mask`
-    feeds the operator, so the additive mask disappears. A layer that does not match is left as it is.
+    Q, K and V weights become one initializer per layer, and the sources in the metadata say so. The raw
+    `attention_mask` feeds the operator, so the additive mask disappears. A layer that does not match is left as it is.
     """
     graph, sources = model.graph, read_sources(model)
     index = _Index(graph)
@@ -67,7 +69,7 @@ def _fuse_one(graph: onnx.GraphProto, index: _Index, softmax: onnx.NodeProto, so
         return 0
     paths: Mapping[str, tuple[str, tuple[str, ...]]] = {
         "query": (scores.input[0], ("Transpose", "Reshape", "Add")),
-        "key": (scores.input[1], ("Transpose", "Transpose", "Reshape", "Add")),
+        "key": (scores.input[1], ("Transpose", "Reshape", "Add")),
         "value": (context.input[1], ("Transpose", "Reshape", "Add")),
     }
     added = [index.up(start, *path) for start, path in paths.values()]
@@ -76,7 +78,8 @@ def _fuse_one(graph: onnx.GraphProto, index: _Index, softmax: onnx.NodeProto, so
     scale = index.constant(scale_mul.input[1])
     if len(joined) != 3 or scale is None or len({node.input[0] for node in joined}) != 1:
         return 0
-    heads = _heads(index, scores.input[0])
+    first = index.constant(joined[0].input[1])
+    heads = _heads(index, scores.input[0], first.shape[-1]) if first is not None else 0
     if heads == 0:
         return 0
     stem = merged.output[0]
@@ -95,17 +98,15 @@ def _fuse_one(graph: onnx.GraphProto, index: _Index, softmax: onnx.NodeProto, so
     return 1
 
 
-def _heads(index: _Index, query: str) -> int:
-    """The number of heads from the Reshape to (batch, sequence, heads, d) in front of the query's Transpose."""
+def _heads(index: _Index, query: str, width: int) -> int:
+    """The number of heads from the Reshape to (batch, sequence, heads, d) of the query; 0 if unclear."""
     reshape = index.up(query, "Transpose", "Reshape")
     shape = index.makers.get(reshape.input[1]) if reshape is not None else None
     if shape is None or shape.op_type != "Concat":
         return 0
-    tail = index.constant(shape.input[-1])
-    before = index.constant(shape.input[-2])
-    if tail is not None and tail.size == 2:
-        return int(tail[0])
-    return int(before.reshape(-1)[0]) if tail is not None and before is not None else 0
+    known = [index.constant(name) for name in shape.input]
+    tail = [int(size) for part in known if part is not None for size in part.reshape(-1)][-1:]
+    return width // tail[0] if tail and tail[0] > 0 and width % tail[0] == 0 else 0
 
 
 def _join(graph: onnx.GraphProto, index: _Index, names: list[str], joined: str, sources: dict[str, Source]) -> str:

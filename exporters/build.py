@@ -1,0 +1,86 @@
+"""What every engine builder gives back, and which builder answers for which engine."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from continual.errors import ConfigurationError
+from exporters.bundle import EngineKind, Precision
+
+__all__ = ["BuiltEngine", "build_engine", "choose_engine", "hardware_precisions"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuiltEngine:
+    """An engine file in a folder, and the runtime settings it must be opened with."""
+
+    engine: EngineKind
+    precision: Precision
+    file: str
+    seconds: float
+    options: Mapping[str, str] = field(default_factory=dict)
+    toolchain: tuple[str, ...] = ()  # packages whose versions belong into the manifest
+
+
+def hardware_precisions() -> frozenset[Precision]:
+    """The precisions that this machine's CPU computes in hardware, by OpenVINO's own capability query."""
+    import openvino
+
+    capabilities = set(openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+    names = {"FP32": Precision.FP32, "BF16": Precision.BF16, "FP16": Precision.FP16, "INT8": Precision.INT8}
+    return frozenset(precision for name, precision in names.items() if name in capabilities)
+
+
+def choose_engine(engine: str = "auto", precision: str = "auto") -> tuple[EngineKind, Precision]:
+    """The engine and precision to build; `auto` picks what measured fastest on a CPU like this one.
+
+    That is OpenVINO in BF16 where the CPU has it (AMX or AVX512_BF16), else the FP32 engine of `docs/engines.md`.
+
+    Raises:
+        ConfigurationError: a name is unknown, or the CPU engine cannot compute the precision here.
+    """
+    try:
+        kind = None if engine == "auto" else EngineKind(engine)
+        wanted = None if precision == "auto" else Precision(precision)
+    except ValueError as exc:
+        known = [*EngineKind, "auto"], [*Precision, "auto"]
+        raise ConfigurationError(f"engine {engine!r} with precision {precision!r}: {exc}; known are {known}") from exc
+    bf16 = kind in {None, EngineKind.OPENVINO} and wanted in {None, Precision.BF16}
+    has_bf16 = bf16 and Precision.BF16 in hardware_precisions()
+    if wanted is Precision.BF16 and kind in {None, EngineKind.OPENVINO} and not has_bf16:
+        raise ConfigurationError("this CPU has no BF16 arithmetic (AMX or AVX512_BF16); use precision fp32 or int8")
+    if kind is None:
+        kind = EngineKind.OPENVINO
+    if wanted is None:
+        wanted = Precision.BF16 if has_bf16 else Precision.FP32
+    return kind, wanted
+
+
+def build_engine(
+    engine: EngineKind, precision: Precision, graph: Path, folder: Path, calibration: Sequence[Sequence[int]] = ()
+) -> BuiltEngine:
+    """Compile the ONNX file `graph` into `folder`; INT8 needs `calibration` token rows of the model's own domain.
+
+    Raises:
+        ConfigurationError: the engine does not come in that precision.
+        DependencyUnreachable: a package or device that the engine needs is not here.
+        ExportFailed: the builder refuses the graph.
+    """
+    match engine:
+        case EngineKind.ONNXRUNTIME:
+            from exporters.onnxruntime import build_onnxruntime
+
+            built = build_onnxruntime(graph, folder, precision)
+        case EngineKind.OPENVINO:
+            from exporters.openvino import build_openvino
+
+            built = build_openvino(graph, folder, precision, calibration)
+        case _:
+            raise ConfigurationError(
+                f"engine {engine.value!r} is not built from ONNX on this path; use onnxruntime or openvino here"
+            )
+    _LOG.info("engine_built", extra={"engine": engine.value, "precision": precision.value, "seconds": built.seconds})
+    return built

@@ -1,0 +1,248 @@
+"""A trained model becomes a verified bundle: the process that `perennial` starts, and the function inside it."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from continual.errors import ConfigurationError, ExportFailed, PerennialError
+from exporters.build import BuiltEngine, build_engine, choose_engine
+from exporters.bundle import (
+    EngineKind,
+    Manifest,
+    Precision,
+    digest,
+    digest_labels,
+    toolchain_versions,
+    verify_bundle,
+    write_manifest,
+)
+from exporters.classifier import BundleClassifier, TextTokenizer
+from exporters.golden import Golden
+from exporters.parity import ParityLimits, ParityVerdict, check_parity
+from exporters.reference import TorchClassifier
+from exporters.spec import ExportPath, ExportResult, ExportSpec
+from exporters.texts import read_texts, spread
+from exporters.trained import TrainedModel
+from exporters.weight_swap import swap_weights
+
+if TYPE_CHECKING:
+    from torch.nn import Module
+
+__all__ = ["export_bundle", "main"]
+
+Progress = Callable[[str, Mapping[str, Any]], None]
+_GOLDEN_ROWS = 8
+
+
+class _Stages:
+    """Seconds by stage, and the voice that tells them."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.seconds: dict[str, float] = {}
+        self._progress = progress
+        self._last = time.perf_counter()
+
+    def done(self, stage: str, **facts: Any) -> None:
+        now = time.perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now
+        self._progress(stage, {"seconds": round(self.seconds[stage], 3), **facts})
+
+
+def export_bundle(spec: ExportSpec, progress: Progress = lambda stage, facts: None) -> ExportResult:
+    """Build, prove and write the bundle; `out_dir` appears complete, by one rename, or not at all.
+
+    Raises:
+        ParityFailed: the engine does not answer like the model; nothing is left behind.
+        ExportFailed: neither a swap nor a build gave an engine.
+        ConfigurationError, DataError: the spec, the trained model or the held-out file is wrong.
+    """
+    if spec.out_dir.exists() and any(spec.out_dir.iterdir()):
+        raise ConfigurationError(f"{spec.out_dir} is not empty; give a new folder, versions are never written twice")
+    work = spec.out_dir.parent / f".{spec.out_dir.name}.building-{os.getpid()}"
+    work.mkdir(parents=True)
+    try:
+        result = _Export(spec, work, _Stages(progress)).run()
+        if spec.out_dir.exists():
+            spec.out_dir.rmdir()
+        work.rename(spec.out_dir)
+        return result
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+class _Export:
+    """The steps of one export, in a folder that nobody else sees."""
+
+    def __init__(self, spec: ExportSpec, work: Path, stages: _Stages) -> None:
+        self.spec, self.work, self.stages = spec, work, stages
+        self.trained = TrainedModel.load(spec.trained_dir)
+        self.texts, self.labels = spread(*read_texts(spec.held_out), spec.parity_rows)
+        self.module: Module | None = None
+
+    def run(self) -> ExportResult:
+        engine, precision, previous = self._choose()
+        limits = ParityLimits.from_mapping(precision, self.spec.limits)
+        self._copy_model()
+        self.stages.done("prepare", engine=engine.value, precision=precision.value)
+        reason: str | None = None
+        if previous is not None and self.spec.previous_bundle is not None:
+            try:
+                built = swap_weights(self.spec.previous_bundle, previous, self.trained, self.work)
+                self.stages.done("weight_swap")
+                verdict = self._prove(built, previous.graph_fingerprint, limits)
+                if verdict.accepted:
+                    return self._finish(built, previous.graph_fingerprint, verdict, ExportPath.WEIGHT_SWAP, None)
+                reason = "; ".join(verdict.reasons)
+            except ExportFailed as exc:
+                reason = str(exc)
+        elif self.spec.previous_bundle is not None:
+            reason = "the previous bundle has another engine or precision"
+        built, graph = self._build(engine, precision)
+        verdict = self._prove(built, graph, limits)
+        verdict.require(f"{self.spec.model} version {self.spec.version} ({engine.value} {precision.value})")
+        return self._finish(built, graph, verdict, ExportPath.FULL, reason)
+
+    def _choose(self) -> tuple[EngineKind, Precision, Manifest | None]:
+        engine, precision = choose_engine(self.spec.engine, self.spec.precision)
+        if self.spec.previous_bundle is None:
+            return engine, precision, None
+        previous = verify_bundle(self.spec.previous_bundle)
+        same = (previous.engine, previous.precision) == (engine, precision)
+        return engine, precision, previous if same else None
+
+    def _copy_model(self) -> None:
+        self.trained.write_tokenizer(self.work / "tokenizer.json")
+        (self.work / "labels.json").write_text(
+            json.dumps(list(self.trained.labels), ensure_ascii=False) + "\n", "utf-8"
+        )
+        for name in ("model.json", "head.safetensors", "statistics.safetensors"):
+            if (self.spec.trained_dir / name).is_file():
+                shutil.copyfile(self.spec.trained_dir / name, self.work / name)
+        if self.trained.encoder.is_relative_to(self.spec.trained_dir):
+            inside = self.work / self.trained.encoder.relative_to(self.spec.trained_dir)
+            shutil.copytree(self.trained.encoder, inside, copy_function=shutil.copyfile)
+
+    def _reference_module(self) -> "Module":
+        if self.module is None:
+            if self.spec.threads:
+                import torch
+
+                torch.set_num_threads(self.spec.threads)
+            self.module = self.trained.module()
+            self.stages.done("load_model")
+        return self.module
+
+    def _build(self, engine: EngineKind, precision: Precision) -> tuple[BuiltEngine, str]:
+        from exporters.onnx import export_onnx
+
+        graph_file = self.work / ".portable.onnx"
+        graph = export_onnx(self.trained, graph_file, module=self._reference_module())
+        self.stages.done("onnx", nodes=sum(graph.operators.values()))
+        rows: Sequence[Sequence[int]] = ()
+        if precision in {Precision.INT8, Precision.FP8}:
+            texts = read_texts(self.spec.calibration)[0] if self.spec.calibration else self.texts
+            rows = TextTokenizer(self.work / "tokenizer.json").encode(texts)
+        built = build_engine(engine, precision, graph_file, self.work, rows)
+        graph_file.unlink()
+        self.stages.done("build")
+        return built, graph.fingerprint
+
+    def _prove(self, built: BuiltEngine, graph: str, limits: ParityLimits) -> ParityVerdict:
+        """Open the engine as Triton will, from a sealed bundle, and compare it with the torch model."""
+        write_manifest(self.work, self._manifest(built, graph, {}))
+        candidate = BundleClassifier.load(self.work, threads=self.spec.threads)
+        self.stages.done("load_engine")
+        reference = TorchClassifier(self.trained, self.work / "tokenizer.json", self._reference_module())
+        verdict = check_parity(reference, candidate, self.texts, self.labels, limits)
+        self.stages.done("parity", accepted=verdict.accepted, agreement=verdict.agreement)
+        if verdict.accepted:
+            self._write_golden(candidate, limits)
+        (self.work / "manifest.json").unlink()
+        return verdict
+
+    def _write_golden(self, candidate: BundleClassifier, limits: ParityLimits) -> None:
+        texts = tuple(spread(self.texts, None, _GOLDEN_ROWS)[0])
+        rows = candidate.tokenizer.encode(texts)
+        answers = [candidate.predict([text]).logits[0].tolist() for text in texts]
+        Golden(
+            texts=texts,
+            input_ids=tuple(tuple(row) for row in rows),
+            logits=tuple(tuple(row) for row in answers),
+            tolerance=limits.invariance,
+        ).write(self.work)
+
+    def _manifest(self, built: BuiltEngine, graph: str, parity: Mapping[str, Any]) -> Manifest:
+        trained = self.trained
+        return Manifest(
+            model=self.spec.model,
+            version=self.spec.version,
+            engine=built.engine,
+            precision=built.precision,
+            engine_file=built.file,
+            classes=len(trained.labels),
+            dimension=trained.dimension,
+            max_length=trained.max_length,
+            labels_sha256=digest_labels(trained.labels),
+            tokenizer_sha256=digest(self.work / "tokenizer.json"),
+            encoder_fingerprint=trained.encoder_fingerprint,
+            graph_fingerprint=graph,
+            created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            toolchain=toolchain_versions(*built.toolchain, "numpy", "tokenizers"),
+            lineage=self.spec.lineage,
+            parity=parity,
+            options=built.options,
+        )
+
+    def _finish(
+        self, built: BuiltEngine, graph: str, verdict: ParityVerdict, path: ExportPath, reason: str | None
+    ) -> ExportResult:
+        write_manifest(self.work, self._manifest(built, graph, verdict.to_record()))
+        sha256 = digest(self.work / "manifest.json")
+        self.stages.done("seal")
+        return ExportResult(
+            bundle=self.spec.out_dir,
+            path=path,
+            fallback_reason=reason,
+            engine=built.engine,
+            precision=built.precision,
+            seconds=dict(self.stages.seconds),
+            verdict=verdict,
+            manifest_sha256=sha256,
+        )
+
+
+def _say(stage: str, facts: Mapping[str, Any]) -> None:
+    sys.stdout.write(json.dumps({"stage": stage, **facts}) + "\n")
+    sys.stdout.flush()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m exporters.job SPEC.json`: progress on stdout, the result in a file, the error tree's exit codes."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m exporters.job SPEC.json\n")
+        return 2
+    record = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    out = Path(record["out_dir"])
+    target = Path(record.get("result") or out.parent / f"{out.name}.result.json")
+    try:
+        result = export_bundle(ExportSpec.from_record(record), _say).to_record()
+        code = 0
+    except PerennialError as exc:
+        result = {"error": type(exc).__name__, "message": str(exc)}
+        code = exc.exit_code
+        sys.stderr.write(f"{exc}\n")
+    temporary = target.with_name(f".{target.name}.tmp")
+    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    temporary.replace(target)
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
