@@ -14,7 +14,18 @@ from numpy.typing import NDArray
 
 from continual.errors import ConfigurationError, DependencyUnreachable
 
-__all__ = ["PACKAGED_MINILM", "Embedder", "Encoder", "Progress", "fingerprint", "pool", "resolve_encoder"]
+__all__ = [
+    "PACKAGED_MINILM",
+    "Embedder",
+    "Encoder",
+    "Progress",
+    "fingerprint",
+    "hidden_size",
+    "load_tokenizer",
+    "pad",
+    "pool",
+    "resolve_encoder",
+]
 
 PACKAGED_MINILM = "packaged:minilm"
 
@@ -119,6 +130,20 @@ def _configuration(path: Path) -> bytes:
     for passing in ("_name_or_path", "transformers_version", "torch_dtype", "dtype"):
         settings.pop(passing, None)
     return json.dumps(settings, sort_keys=True).encode()
+
+
+def hidden_size(folder: Path) -> int:
+    """d: the length of the embeddings of the encoder in `folder`, read from its `config.json`.
+
+    Raises:
+        ConfigurationError: it does not say.
+    """
+    try:
+        return int(json.loads((folder / "config.json").read_bytes())["hidden_size"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigurationError(
+            f"{folder / 'config.json'} has no hidden_size ({error}); use a BERT-like one"
+        ) from error
 
 
 def pool(hidden: Any, mask: Any) -> Any:

@@ -1,0 +1,105 @@
+"""Embeddings that were paid for once: on disk, by text and encoder, so that a killed or repeated job goes on."""
+
+import fcntl
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.learning.encoder import Embedder, Progress
+from continual.learning.files import written_whole
+
+__all__ = ["EmbeddingCache"]
+
+_KEY_BYTES = 16
+
+
+class EmbeddingCache:
+    """An append-only file of (hash of text, embedding) records for one encoder.
+
+    Texts themselves are not in it. A record torn by a kill is cut off when the file is next opened; writers take a
+    lock for each append, so jobs may share it. 1.6 kB a text at d = 384.
+
+    >>> import tempfile, numpy as np
+    >>> cache = EmbeddingCache(Path(tempfile.mkdtemp()), encoder="sha256:1", max_length=32, dimension=2)
+    >>> cache.embed(["a", "b", "a"], lambda texts: np.ones((len(texts), 2), np.float32)).shape, len(cache)
+    ((3, 2), 2)
+    """
+
+    def __init__(self, folder: Path, *, encoder: str, max_length: int, dimension: int) -> None:
+        identity = hashlib.blake2b(f"{encoder}/{max_length}/{dimension}".encode(), digest_size=12).hexdigest()
+        self.path = folder / f"{identity}.embeddings"
+        self._dimension = dimension
+        self._record = np.dtype([("key", f"V{_KEY_BYTES}"), ("x", "<f4", (dimension,))])
+        folder.mkdir(parents=True, exist_ok=True)
+        self._rows: dict[bytes, NDArray[np.float32]] = {}
+        self._read()
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        embedder: Embedder,
+        *,
+        chunk: int = 256,
+        progress: Progress | None = None,
+        between: Callable[[], None] | None = None,
+    ) -> NDArray[np.float32]:
+        """Embeddings (texts, d) in order; only texts not seen before go to `embedder`, `chunk` at a time.
+
+        `between` is called after each chunk has reached the disk; what it raises ends the work without loss.
+        """
+        missing = [text for text in dict.fromkeys(texts) if _key(text) not in self._rows]
+        missing.sort(key=len)  # texts of like length share a batch
+        for start in range(0, len(missing), chunk):
+            part = missing[start : start + chunk]
+            self._append(part, embedder(part))
+            if progress is not None:
+                progress(min(start + chunk, len(missing)), len(missing))
+            if between is not None:
+                between()
+        if not texts:
+            return np.empty((0, self._dimension), dtype=np.float32)
+        return np.stack([self._rows[_key(text)] for text in texts])
+
+    def erase(self, texts: Iterable[str]) -> int:
+        """Forgets texts, in the file too, and returns how many were in it."""
+        gone = {_key(text) for text in texts} & self._rows.keys()
+        if gone:
+            for key in gone:
+                del self._rows[key]
+            with written_whole(self.path) as temporary:
+                temporary.write_bytes(self._records(self._rows.items()))
+        return len(gone)
+
+    def _read(self) -> None:
+        if not self.path.exists():
+            return
+        size = self._record.itemsize
+        with self.path.open("rb+") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            content = stream.read()
+            whole = len(content) - len(content) % size
+            if whole != len(content):
+                stream.truncate(whole)
+        records = np.frombuffer(content[:whole], dtype=self._record)
+        self._rows.update(zip((bytes(key) for key in records["key"]), records["x"], strict=True))
+
+    def _append(self, texts: Sequence[str], embeddings: NDArray[np.float32]) -> None:
+        rows = [(_key(text), row.astype(np.float32)) for text, row in zip(texts, embeddings, strict=True)]
+        with self.path.open("ab") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            stream.write(self._records(rows))
+            stream.flush()
+        self._rows.update(rows)
+
+    def _records(self, rows: Iterable[tuple[bytes, NDArray[np.float32]]]) -> bytes:
+        return b"".join(key + row.astype("<f4").tobytes() for key, row in rows)
+
+
+def _key(text: str) -> bytes:
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=_KEY_BYTES).digest()

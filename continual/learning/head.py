@@ -1,0 +1,63 @@
+"""A solved head: what an exporter bakes into the graph."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.errors import ConfigurationError
+from continual.learning.fourier import FourierFeatures
+
+__all__ = ["HeadWeights", "Priors"]
+
+_BLOCK = 2048  # rows mapped at a time
+
+
+class Priors(StrEnum):
+    """What the head believes about class frequencies before it reads a text."""
+
+    UNIFORM = "uniform"
+    EMPIRICAL = "empirical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeadWeights:
+    """A solved head: logits = phi(x) weight^T + bias, with the temperature folded in.
+
+    >>> import numpy as np
+    >>> head = HeadWeights(labels=("a", "b"), omega=np.zeros((2, 2), np.float32), phase=np.zeros(2, np.float32),
+    ...                    weight=np.eye(2, dtype=np.float32), bias=np.zeros(2, np.float32), temperature=1.0)
+    >>> head.logits(np.ones((1, 2))).shape
+    (1, 2)
+    """
+
+    labels: tuple[str, ...]
+    omega: NDArray[np.float32]  # (d, D)
+    phase: NDArray[np.float32]  # (D,)
+    weight: NDArray[np.float32]  # (C, D)
+    bias: NDArray[np.float32]  # (C,)
+    temperature: float
+
+    def logits(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Calibrated scores (rows, C) for embeddings X (rows, d); softmax of them are the probabilities."""
+        features = FourierFeatures(omega=self.omega, phase=self.phase)
+        blocks = [
+            features(X[start : start + _BLOCK]) @ self.weight.astype(np.float64).T for start in range(0, len(X), _BLOCK)
+        ]
+        scores = np.concatenate(blocks) if blocks else np.empty((0, len(self.labels)))
+        return scores + self.bias
+
+    def cooled(self, temperature: float) -> "HeadWeights":
+        """The same head with its logits divided by `temperature` once more."""
+        if not temperature > 0:
+            raise ConfigurationError(f"temperature is {temperature}; it must be positive")
+        return HeadWeights(
+            labels=self.labels,
+            omega=self.omega,
+            phase=self.phase,
+            weight=(self.weight / temperature).astype(np.float32),
+            bias=(self.bias / temperature).astype(np.float32),
+            temperature=self.temperature * temperature,
+        )

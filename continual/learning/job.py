@@ -1,0 +1,85 @@
+"""A training process: `python -m continual.learning.job SPEC.json`.
+
+Progress goes to standard output as JSON lines, logs to standard error. Exit codes: 0 the model is there, 143 stopped
+by SIGTERM after a checkpoint, else the code of the error. A job that was killed is simply started again: what it had
+embedded or trained is on disk, and `model.json` appears only when all else is.
+"""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from continual.errors import InputError, PerennialError
+from continual.learning.context import Cancelled, Context
+from continual.learning.encoder import Embedder
+from continual.learning.spec import JobSpec, Learner
+from continual.learning.trained import ModelCard
+
+__all__ = ["main", "run_job"]
+
+logger = logging.getLogger(__name__)
+
+_STOPPED = 143  # 128 + SIGTERM
+_THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+def run_job(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> ModelCard:
+    """Trains what the spec says and returns the finished model's card, in this process.
+
+    Raises:
+        InputError: the spec or its files are wrong.
+        TrainingFailed: there is nothing to learn from.
+        Cancelled: the context was told to stop.
+    """
+    if spec.learner is Learner.FINETUNE:
+        from continual.learning.finetune import train_slow
+
+        return train_slow(spec, context)
+    from continual.learning.fast import train_fast
+
+    return train_fast(spec, context, embedder)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Runs the job in the spec file named by the only argument and returns the exit code."""
+    logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
+    if len(arguments) != 1:
+        logger.error("usage: python -m continual.learning.job SPEC.json")
+        return InputError.exit_code
+    context = Context.on_stdout()
+    restore = context.listen()
+    try:
+        spec = JobSpec.read(Path(arguments[0]))
+        _be_modest(spec)
+        card = run_job(spec, context)
+    except Cancelled:
+        logger.info("job_stopped")
+        return _STOPPED
+    except PerennialError as error:
+        sys.stdout.write(json.dumps({"stage": "failed", "error": type(error).__name__, "message": str(error)}) + "\n")
+        logger.error("%s: %s", type(error).__name__, error)
+        return error.exit_code
+    finally:
+        restore()
+    sys.stdout.write(json.dumps({"stage": "done", "done": 1, "total": 1, "metrics": card.metrics}) + "\n")
+    return 0
+
+
+def _be_modest(spec: JobSpec) -> None:
+    """Lowers this process's priority and its threads, before a numerical library is loaded or asked."""
+    if spec.nice:
+        os.nice(spec.nice)
+    if not spec.threads:
+        return
+    for name in _THREAD_SETTINGS:
+        os.environ[name] = str(spec.threads)
+    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+
+    threadpool_limits(limits=spec.threads)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

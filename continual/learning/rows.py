@@ -1,0 +1,93 @@
+"""Labelled rows in files, as they pass between the ledger and a training process."""
+
+import json
+from collections.abc import Iterable
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from continual.errors import DataError
+from continual.learning.files import written_whole
+from continual.preparation import clean
+from continual.records import Example, Origin
+
+__all__ = ["read_rows", "write_rows"]
+
+
+def read_rows(path: Path | None) -> list[Example]:
+    """The rows of a JSON-lines (`.jsonl`, `.json`) or Parquet file; none for None.
+
+    A row has `text`, `label`, `at` (ISO 8601 with a zone) and optionally `origin`, `key`, `prediction_id`. Texts are
+    cleaned, as they are before they are served.
+
+    Raises:
+        DataError: the file is missing, or a row is wrong; it names the row.
+    """
+    if path is None:
+        return []
+    if not path.is_file():
+        raise DataError(f"rows file {path} does not exist; write it before the job starts")
+    raw = _parquet(path) if path.suffix == ".parquet" else _json_lines(path)
+    return [_example(path, number, row) for number, row in raw]
+
+
+def write_rows(path: Path, rows: Iterable[Example]) -> None:
+    """Writes rows as JSON lines, whole or not at all."""
+    lines = [
+        json.dumps(
+            {
+                "text": row.text,
+                "label": row.label,
+                "at": row.at.isoformat(),
+                "origin": row.origin.value,
+                "key": row.key,
+                "prediction_id": row.prediction_id,
+            },
+            ensure_ascii=False,
+        )
+        for row in rows
+    ]
+    with written_whole(path) as temporary:
+        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+
+
+def _json_lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    with path.open(encoding="utf-8") as stream:
+        for number, line in enumerate(stream, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise DataError(f"{path} line {number} is not JSON ({error}); write one object a line") from error
+            if not isinstance(row, dict):
+                raise DataError(f"{path} line {number} is {type(row).__name__}; write one object a line")
+            yield number, row
+
+
+def _parquet(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+    import pyarrow.parquet as pq
+    from pyarrow import ArrowException
+
+    try:
+        rows = pq.read_table(path).to_pylist()
+    except ArrowException as error:
+        raise DataError(f"{path} is not a Parquet file ({error}); write it again") from error
+    return enumerate(rows, start=1)
+
+
+def _example(path: Path, number: int, row: dict[str, Any]) -> Example:
+    try:
+        at = row["at"]
+        return Example(
+            text=clean(row["text"]),
+            label=row["label"],
+            at=at if isinstance(at, datetime) else datetime.fromisoformat(at),
+            origin=Origin(row.get("origin") or Origin.SEED),
+            key=row.get("key"),
+            prediction_id=row.get("prediction_id"),
+        )
+    except KeyError as error:
+        raise DataError(f"{path} row {number} has no {error}; it needs text, label and at") from error
+    except (ValueError, TypeError, DataError) as error:
+        raise DataError(f"{path} row {number}: {error}") from error

@@ -1,0 +1,95 @@
+"""Bandwidth and shrinkage of a kernel head, chosen by rows it has not seen."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.learning.calibration import fit_temperature, log_loss, places_of
+from continual.learning.fourier import FourierFeatures
+from continual.learning.head import HeadWeights, Priors
+from continual.learning.kernel_lda import KernelLda
+
+__all__ = ["GAMMAS", "SHRINKAGES", "HeldOut", "choose_gamma", "choose_shrinkage", "default_shrinkage"]
+
+GAMMAS = (0.5, 0.25, 1.0, 2.0)  # the first is kept unless another is clearly better
+SHRINKAGES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+_NARROW = 1000  # Fourier features to choose with
+_MOST_ROWS = 4000  # rows to choose the bandwidth with
+_CLEARLY = 0.005
+_LOSS_WEIGHT = 0.1
+_MANY_ROWS = 2000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeldOut:
+    """Rows that no head has been fitted on.
+
+    >>> HeldOut(X=np.zeros((0, 2)), labels=()).within(("a",)).labels
+    ()
+    """
+
+    X: NDArray[np.floating[Any]]  # (rows, d)
+    labels: tuple[str, ...]
+
+    def within(self, labels: Sequence[str]) -> "HeldOut":
+        """Only the rows of these classes."""
+        known = set(labels)
+        rows = [row for row, label in enumerate(self.labels) if label in known]
+        return HeldOut(X=self.X[rows], labels=tuple(self.labels[row] for row in rows))
+
+
+def default_shrinkage(rows: int) -> float:
+    """What to use when there is nothing to choose with."""
+    return 3e-6 if rows >= _MANY_ROWS else 1e-4
+
+
+def choose_shrinkage(head: KernelLda, held_out: HeldOut, *, priors: Priors = Priors.UNIFORM) -> float:
+    """The shrinkage with the best score on held-out rows, found on the first thousand features: about a second.
+
+    The score is the error rate plus a tenth of the log loss at the best temperature: errors decide, and among settings
+    that err alike the better calibrated one wins.
+    """
+    return _best_shrinkage(head.narrowed(_NARROW), held_out, priors)[1]
+
+
+def choose_gamma(
+    X: NDArray[np.floating[Any]],
+    labels: Sequence[str],
+    held_out: HeldOut,
+    *,
+    seed: int,
+    priors: Priors = Priors.UNIFORM,
+) -> float:
+    """The kernel's gamma, chosen on a sample of at most 4,000 rows and a thousand features: some seconds.
+
+    Once chosen it stays: the sums of a head cannot be carried over to another bandwidth.
+    """
+    rng = np.random.default_rng(seed)
+    rows = np.sort(rng.permutation(len(labels))[:_MOST_ROWS])
+    sample = [labels[row] for row in rows]
+    scores = []
+    for gamma in GAMMAS:
+        features = FourierFeatures.make(dimension=X.shape[1], features=_NARROW, gamma=gamma, seed=seed)
+        head = KernelLda(features)
+        head.add(X[rows], sample)
+        scores.append(_best_shrinkage(head, held_out, priors)[0])
+    best = int(np.argmin(scores))
+    return GAMMAS[best] if scores[best] < scores[0] - _CLEARLY else GAMMAS[0]
+
+
+def _best_shrinkage(head: KernelLda, held_out: HeldOut, priors: Priors) -> tuple[float, float]:
+    known = held_out.within(head.labels)
+    if not known.labels:
+        return 0.0, default_shrinkage(head.rows)
+    scored = [(_score(head.solve(shrinkage=value, priors=priors), known), value) for value in SHRINKAGES]
+    return min(scored)
+
+
+def _score(head: HeadWeights, held_out: HeldOut) -> float:
+    logits = head.logits(held_out.X)
+    truth = places_of(held_out.labels, head.labels)
+    errors = float((logits.argmax(axis=1) != truth).mean())
+    return errors + _LOSS_WEIGHT * log_loss(logits, truth, fit_temperature(logits, truth))

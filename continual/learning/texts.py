@@ -1,0 +1,53 @@
+"""Embeddings of texts for one job: from the cache where they are, else from the encoder."""
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.learning.context import Context
+from continual.learning.embedding_cache import EmbeddingCache
+from continual.learning.encoder import Embedder, Encoder, fingerprint, hidden_size, resolve_encoder
+from continual.learning.spec import JobSpec
+
+__all__ = ["Texts"]
+
+
+class Texts:
+    """Embeds a job's texts; the encoder is loaded only when a text is not in the cache.
+
+    >>> Texts.__call__.__name__
+    '__call__'
+    """
+
+    def __init__(self, spec: JobSpec, context: Context, embedder: Embedder | None = None) -> None:
+        self.folder = resolve_encoder(spec.encoder)
+        self.fingerprint = fingerprint(self.folder)
+        self._spec, self._context, self._embedder = spec, context, embedder
+        self.cache = EmbeddingCache(
+            spec.cache_folder,
+            encoder=self.fingerprint,
+            max_length=spec.max_length,
+            dimension=hidden_size(self.folder),
+        )
+
+    @cached_property
+    def _encoder(self) -> Encoder:
+        return Encoder.load(str(self.folder), max_length=self._spec.max_length, threads=self._spec.threads)
+
+    def _run(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        return self._encoder.embed(texts) if self._embedder is None else self._embedder(texts)
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeddings (texts, d); each chunk that was embedded is on disk before the next begins.
+
+        Raises:
+            Cancelled: the job was told to stop; what was embedded so far is kept.
+        """
+        return self.cache.embed(
+            texts,
+            self._run,
+            progress=self._context.stage("embed"),
+            between=self._context.checkpoint,
+        )
