@@ -92,14 +92,8 @@ class ReferenceProfile:
             "quantiles": {name: values.tolist() for name, values in self.quantiles.items()},
             "vocabulary": sorted(self.vocabulary),
             "unknown_shares": self.unknown_shares.tolist(),
-            "texts": [str(text) for text in self.sample.texts],
         }
-        columns = {
-            name: getattr(self.sample, name)
-            for name in self.sample.__slots__
-            if name != "texts" and getattr(self.sample, name) is not None
-        }
-        np.savez_compressed(folder / "sample.npz", **columns)
+        self.sample.save(folder / "sample.npz")
         (folder / "profile.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
@@ -111,8 +105,6 @@ class ReferenceProfile:
         """
         try:
             facts = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
-            with np.load(folder / "sample.npz", allow_pickle=False) as stored:
-                columns = {name: stored[name] for name in stored.files}
         except (OSError, ValueError) as exc:
             raise DataError(f"the reference in {folder} cannot be read ({exc}); build it again from traffic") from exc
         if facts.get("format") != _FORMAT:
@@ -124,7 +116,7 @@ class ReferenceProfile:
             quantiles={name: np.asarray(values) for name, values in facts["quantiles"].items()},
             vocabulary=frozenset(facts["vocabulary"]),
             unknown_shares=np.asarray(facts["unknown_shares"], dtype=np.float64),
-            sample=Window(texts=np.array(facts["texts"], dtype=object), **columns),
+            sample=Window.load(folder / "sample.npz"),
         )
 
 

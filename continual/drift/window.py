@@ -3,7 +3,9 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +94,31 @@ class Window:
             return None if column is None else column[index]
 
         return type(self)(**{name: take(getattr(self, name)) for name in self.__slots__})
+
+    def save(self, path: Path) -> None:
+        """Write one `.npz` file, without pickles; it holds the texts."""
+        columns = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) is not None}
+        encoded = [str(text).encode() for text in self.texts]
+        columns["texts"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
+        ends = np.cumsum([len(text) for text in encoded], dtype=np.int64)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.savez_compressed(path, text_ends=ends, **columns)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Return the window that `save` wrote.
+
+        Raises:
+            DataError: the file is missing or damaged.
+        """
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                columns = {name: stored[name] for name in stored.files}
+            raw, ends = columns.pop("texts").tobytes(), columns.pop("text_ends").tolist()
+            texts = [raw[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as exc:
+            raise DataError(f"the window in {path} cannot be read ({exc}); cut it again from the traffic log") from exc
+        return cls(texts=np.array(texts, dtype=object), **columns)
 
     def of_version(self, version: int) -> Self:
         """Return the rows that this version answered."""
