@@ -5,7 +5,8 @@ from typing import Any
 
 from tests.doubles.tensorrt_listing import MAY_BE_NONE, Overload, listing, parse
 
-_HEADER = """import collections.abc
+_HEADER = """# mypy: disable-error-code="overload-cannot-match, override, type-arg"
+import collections.abc
 import typing
 import typing_extensions
 import numpy

@@ -80,7 +80,7 @@ def test_double_refuses_weak_typing_and_unshifted_flags(trt: ModuleType) -> None
     builder = trt.Builder(trt.Logger())
     with pytest.raises(Misuse, match="strongly typed"):
         builder.create_network()
-    with pytest.raises(Misuse, match="strongly typed|no flag"):
+    with pytest.raises(Misuse, match=r"strongly typed|no flag"):
         builder.create_network(int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
 
 
