@@ -1,0 +1,190 @@
+"""Class-incremental BANKING77 on frozen MiniLM embeddings: Perennial's learners beside Avalanche 0.6.0.
+
+    python -m benchmarks.learning --data FOLDER [--quick] [--without-avalanche]
+
+Seven updates of eleven new classes, in the published order and four seeded ones. The test set is looked at only at the
+end of each update; hyper-parameters come from a hold-out of the training rows. All arms read the same embeddings and
+are scored by one function; those that train a network start from the same weights and take the same steps (cumulative
+and GDumb excepted: their steps are in the record). Needs matplotlib for the plots, beside the benchmarks extra.
+"""
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks import learning_arms, learning_avalanche, learning_data, record
+from benchmarks.learning_report import plot, table
+from benchmarks.learning_score import Scored, compare, score
+from continual.learning.fourier import FourierFeatures
+from continual.records import Example
+from continual.replay import BufferKind, make_buffer
+
+__all__ = ["main"]
+
+PER_UPDATE = 11
+BUDGETS = (77, 385, 770)
+GAMMA = 0.5
+BLEND = 0.1  # the network's share beside kernel LDA
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, print the table and write `learning.json` and two plots."""
+    options = _options(arguments)
+    cache = options.out / "cache"
+    data = learning_data.load(options.data, cache)
+    orders = learning_data.class_orders(len(data.labels), 1 if options.quick else options.orders)
+    budgets = BUDGETS[1:2] if options.quick else BUDGETS
+    arms = _ours(data, orders, budgets, quick=options.quick)
+    if not options.without_avalanche:
+        python = learning_avalanche.environment(options.out / ".venv-avalanche")
+        runs = learning_avalanche.plan(orders, budgets, PER_UPDATE, quick=options.quick)
+        folder = learning_avalanche.run(python, data, runs, cache)
+        for run in runs:
+            about = _about(run["arm"], "avalanche", run["buffer_rows"], run["order"])
+            arms.append(score(about, learning_avalanche.read(folder, run), run["classes"], data.y_test, PER_UPDATE))
+    differences = _differences(arms)
+    print(table([arm.record for arm in arms], differences))
+    results = {
+        "embeddings": data.digest,
+        "arms": [arm.record for arm in arms],
+        "differences": differences,
+        "buffers": _buffers(20_000 if options.quick else 1_000_000),
+    }
+    path = record.write("learning-quick" if options.quick else "learning", results, options.out)
+    plots = plot([arm.record for arm in arms], options.out / "plots")
+    print("\n".join(str(written) for written in (path, *plots)), file=sys.stderr)
+    return 0
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks.learning", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with train.csv, test.csv, categories.json")
+    parser.add_argument("--out", type=Path, default=record.OUT, help="where results, plots and caches go")
+    parser.add_argument("--orders", type=int, default=5, help="how many class orders, the published one first")
+    parser.add_argument("--quick", action="store_true", help="published order, one budget, two Avalanche arms")
+    parser.add_argument("--without-avalanche", action="store_true", help="only Perennial's own arms")
+    return parser.parse_args(arguments)
+
+
+def _ours(data: learning_data.Frozen, orders: list[list[int]], budgets: Sequence[int], *, quick: bool) -> list[Scored]:
+    dimension = data.x_train.shape[1]
+    features = {
+        "kernel_lda": FourierFeatures.make(dimension=dimension, features=3000, gamma=GAMMA, seed=0),
+        "kernel_lda_layers": learning_arms.layered_features(dimension, 1000, GAMMA, 0),
+    }
+    arms: list[Scored] = []
+    reference: dict[str, Any] = {}
+    tuned = {name: learning_arms.tune(data, mapping) for name, mapping in features.items()}
+    for number, order in enumerate(orders):
+
+        def scored(name: str, rows: int, updates: Iterable[learning_arms.Update], **more: Any) -> None:
+            about = {**_about(name, "perennial", rows, number), **more}  # noqa: B023 - called within this turn
+            arms.append(score(about, updates, order, data.y_test, PER_UPDATE))  # noqa: B023
+            _say(arms[-1])
+
+        closed = {}
+        for name, mapping in features.items():
+            updates = list(learning_arms.kernel_lda(data, order, PER_UPDATE, mapping, tuned[name]))
+            closed[name] = updates
+            last = reference.setdefault(name, updates[-1].scores)
+            drift = float(np.abs(updates[-1].scores - last).max())
+            scored(name, 0, updates, hyper_parameters=_plain(tuned[name]), largest_logit_difference_to_order_0=drift)
+        for rows in budgets:
+            for kind in [BufferKind.CLASS_BALANCED] if number or quick else list(BufferKind):
+                replayed = list(learning_arms.replay_mlp(data, order, PER_UPDATE, kind=kind, rows=rows, seed=number))
+                scored(f"replay_{kind}", rows, replayed)
+                if kind is BufferKind.CLASS_BALANCED:
+                    mixed = learning_arms.blend(closed["kernel_lda_layers"], replayed, BLEND)
+                    scored("kernel_lda_layers_and_replay", rows, mixed, hyper_parameters={"share": BLEND})
+    return arms
+
+
+def _about(name: str, library: str, rows: int, order: int) -> dict[str, Any]:
+    return {
+        "name": name,
+        "library": library,
+        "encoder": "frozen",
+        "buffer_rows": rows,
+        "order": order,
+        "seed": order,
+    }
+
+
+def _plain(tuned: learning_arms.Tuned) -> dict[str, float]:
+    return {name: getattr(tuned, name) for name in tuned.__slots__}
+
+
+def _say(arm: Scored) -> None:
+    r = arm.record
+    print(
+        f"{r['name']} rows={r['buffer_rows']} order={r['order']} final={r['final_accuracy']:.2f} "
+        f"s/update={r['seconds_per_update']:.1f}",
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _differences(arms: Sequence[Scored]) -> list[dict[str, Any]]:
+    """Return ours against each Avalanche arm: kernel LDA against all, replay against replay at equal rows."""
+    groups: dict[tuple[str, str, int], list[Scored]] = {}
+    for arm in arms:
+        groups.setdefault((arm.record["library"], arm.record["name"], arm.record["buffer_rows"]), []).append(arm)
+    rng = np.random.default_rng(0)
+    found = []
+    for (library, _, rows), theirs in groups.items():
+        if library != "avalanche":
+            continue
+        rivals = ["kernel_lda", "kernel_lda_layers", "replay_class_balanced", "kernel_lda_layers_and_replay"]
+        for name in rivals:
+            ours = groups.get(("perennial", name, 0)) or groups.get(("perennial", name, rows))
+            if ours:
+                found.append(compare(ours, theirs, rng))
+    return found
+
+
+def _buffers(offers: int) -> list[dict[str, Any]]:
+    """Return microseconds an offer and the process's growth in memory, for each kind, 770 rows and 77 classes."""
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    found = []
+    for kind in BufferKind:
+        buffer = make_buffer(kind, 770, 0)
+        embedding = np.random.default_rng(0).normal(size=(64, 384)).astype(np.float32)
+        before, spent = 0, 0.0
+        for start in range(0, offers, 10_000):
+            rows = [
+                Example(text=f"how do I do the thing number {n} with my card", label=f"class {n * 7919 % 77}", at=at)
+                for n in range(start, min(start + 10_000, offers))
+            ]
+            began = time.perf_counter()
+            for n, row in enumerate(rows):
+                buffer.offer(row, embedding=embedding[n % 64], uncertainty=(n % 10) / 10)
+            spent += time.perf_counter() - began
+            if start == 0:
+                before = _resident_bytes()
+        found.append(
+            {
+                "kind": kind.value,
+                "offers": buffer.seen,
+                "rows": len(buffer),
+                "microseconds_an_offer": 1e6 * spent / offers,
+                "growth_after_the_first_10000_mib": (_resident_bytes() - before) / 2**20,
+            }
+        )
+        print(found[-1], file=sys.stderr, flush=True)
+    return found
+
+
+def _resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
