@@ -1,0 +1,134 @@
+"""A small BERT compiled ahead of time on this CPU answers like the eager one, in every shape, and takes new weights."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from continual.errors import BundleRejected, ConfigurationError, DataError, DependencyUnreachable, ExportFailed
+from exporters.aotinductor import WEIGHTS, build_package, load_package, swap_weights
+from exporters.bundle import Precision
+
+pytestmark = pytest.mark.component
+
+
+def classifier(seed: int, *, classes: int = 5) -> Any:
+    """A BERT of two layers with masked mean pooling and a linear head, weights drawn from the seed."""
+    import torch
+    from transformers import BertConfig, BertModel
+
+    class Classifier(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            config = BertConfig(
+                hidden_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                intermediate_size=64,
+                vocab_size=100,
+                max_position_embeddings=64,
+            )
+            self.encoder = BertModel(config, add_pooling_layer=False)
+            self.head = torch.nn.Linear(32, classes)
+
+        def forward(self, input_ids: Any, attention_mask: Any) -> tuple[Any, Any]:
+            hidden = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+            mask = attention_mask[..., None].to(hidden.dtype)
+            mean = (hidden * mask).sum(1) / mask.sum(1).clamp(min=1e-9)
+            embedding = torch.nn.functional.normalize(mean, dim=1)
+            return self.head(embedding), embedding
+
+    torch.manual_seed(seed)
+    return Classifier().eval()
+
+
+def eager(module: Any, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    import torch
+
+    with torch.no_grad():
+        logits, embedding = module(torch.from_numpy(ids), torch.from_numpy(mask))
+    return logits.numpy(), embedding.numpy()
+
+
+def rows(count: int, sequence: int) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(count * 100 + sequence)
+    mask = (np.arange(sequence)[None, :] < rng.integers(1, sequence + 1, (count, 1))).astype(np.int64)
+    return rng.integers(1, 100, (count, sequence)) * mask, mask
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("aotinductor") / "model.pt2"
+    build_package(classifier(0), path, device="cpu", max_batch=16, max_sequence=64)
+    return path
+
+
+@pytest.fixture
+def swapped(package: Path) -> Iterator[Path]:
+    yield swap_weights(classifier(1), package)
+    package.with_name(WEIGHTS).unlink()
+
+
+def test_package_answers_like_the_eager_model_in_every_shape(package: Path) -> None:
+    engine, module = load_package(package), classifier(0)
+    for count, sequence in ((1, 1), (1, 7), (2, 8), (16, 64), (40, 3)):  # 40 rows go in three pieces
+        ids, mask = rows(count, sequence)
+        for got, wanted in zip(engine.infer(ids, mask), eager(module, ids, mask), strict=True):
+            assert got.shape == wanted.shape
+            np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_swapped_weights_answer_like_the_new_model_without_compiling(package: Path, swapped: Path) -> None:
+    ids, mask = rows(9, 12)
+    before = package.read_bytes()
+    for got, wanted in zip(load_package(package).infer(ids, mask), eager(classifier(1), ids, mask), strict=True):
+        np.testing.assert_allclose(got, wanted, atol=1e-5)
+    assert package.read_bytes() == before
+    assert swapped.name == WEIGHTS
+
+
+def test_weights_of_another_shape_are_refused(package: Path) -> None:
+    with pytest.raises(ExportFailed, match="head"):
+        swap_weights(classifier(0, classes=6), package)
+    assert not package.with_name(WEIGHTS).exists()
+
+
+def test_shapes_outside_what_was_compiled_are_refused(package: Path) -> None:
+    engine = load_package(package)
+    with pytest.raises(DataError, match="1 to 64"):
+        engine.infer(*rows(1, 65))
+    with pytest.raises(DataError, match="must both be"):
+        engine.infer(rows(2, 4)[0], rows(3, 4)[1])
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "word"),
+    [("torch", "1.13.0", "1.13.0"), ("processor", "cpu AVX1024", "AVX1024"), ("format", "x", "format")],
+)
+def test_a_package_from_elsewhere_is_refused(package: Path, tmp_path: Path, field: str, value: str, word: str) -> None:
+    record = json.loads(package.with_name("model.pt2.json").read_text())
+    (tmp_path / "model.pt2").write_bytes(package.read_bytes())
+    with pytest.raises(BundleRejected, match="missing"):
+        load_package(tmp_path / "model.pt2")
+    (tmp_path / "model.pt2.json").write_text(json.dumps({**record, field: value}))
+    with pytest.raises(BundleRejected, match=word):
+        load_package(tmp_path / "model.pt2")
+
+
+def test_tf32_is_not_offered(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="tf32"):
+        build_package(classifier(0), tmp_path / "model.pt2", precision=Precision.TF32, device="cpu")
+
+
+def test_half_precision_needs_an_encoder_to_narrow(tmp_path: Path) -> None:
+    with pytest.raises(ExportFailed, match="encoder"):
+        build_package(classifier(0).head, tmp_path / "model.pt2", precision=Precision.BF16, device="cpu")
+
+
+def test_a_device_that_is_not_here_is_unreachable(tmp_path: Path) -> None:
+    with pytest.raises(DependencyUnreachable, match="NVIDIA GPU") as caught:
+        build_package(classifier(0), tmp_path / "model.pt2", device="xpu")
+    assert caught.value.exit_code == 3
