@@ -65,6 +65,7 @@ class LoopScheduler:
         self._running: dict[str, int | None] = {}
         self._waiting: list[JobRunRow] = []
         self._guard = threading.Lock()
+        self._beating = threading.Lock()
         self._epoch: int | None = None
         self._pool: Any = None
 
@@ -82,14 +83,16 @@ class LoopScheduler:
         from apscheduler.triggers.interval import IntervalTrigger
 
         lanes = {spec.lane for spec in self._specs.values()} - {"default"}
-        executors = {"default": ThreadPoolExecutor(self._threads), "_beat": ThreadPoolExecutor(1)}
+        executors = {"default": ThreadPoolExecutor(self._threads), "_beat": ThreadPoolExecutor(2)}
         executors |= {lane: ThreadPoolExecutor(1) for lane in lanes}
         self._pool = BackgroundScheduler(
             executors=executors,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
-        self._pool.add_job(self._safe_beat, IntervalTrigger(seconds=self._poll_s), executor="_beat", id="_beat")
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it tells of every beat, and of each that was late
+        every = IntervalTrigger(seconds=self._poll_s)
+        self._pool.add_job(self._safe_beat, every, executor="_beat", id="_beat", max_instances=2)
         self._leader.start()
         self._pool.start()
         self._pool.modify_job("_beat", next_run_time=datetime.now(UTC))
@@ -243,12 +246,16 @@ class LoopScheduler:
         self._pool.add_job(self.execute, args=(run, fence), executor=lane, id=f"run-{run.id}-{run.attempt}")
 
     def _safe_beat(self) -> None:
+        if not self._beating.acquire(blocking=False):
+            return  # a slow beat stands for the ones that came meanwhile
         try:
             self.beat()
         except LeaseLost as error:
             _log.warning("scheduler_lost_lease", extra={"error": str(error)})
         except PerennialError as error:
             _log.error("scheduler_beat_failed", extra={"error": str(error)})
+        finally:
+            self._beating.release()
 
     def _view(self, row: JobRow) -> JobView:
         runs = self._ledger.job_runs(row.name, 1)
