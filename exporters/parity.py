@@ -9,14 +9,22 @@ import numpy.typing as npt
 
 from continual.errors import ConfigurationError, ParityFailed
 from exporters.bundle import Precision
-from exporters.classifier import TextTokenizer, pad, run_sorted
+from exporters.classifier import pad, run_sorted
 from exporters.runtime import Engine, Floats
 
-__all__ = ["Answerer", "ParityLimits", "ParityVerdict", "check_parity", "default_limits"]
+__all__ = ["Answerer", "ParityLimits", "ParityVerdict", "Tokenises", "check_parity", "default_limits"]
 
 _BATCH = 32
 _INVARIANCE_ROWS = 16
 _RESAMPLES = 1000
+
+
+class Tokenises(Protocol):
+    """Whatever makes token rows of texts."""
+
+    def encode(self, texts: Sequence[str], /) -> list[list[int]]:
+        """The token ids of each text, unpadded."""
+        ...
 
 
 class Answerer(Protocol):
@@ -28,7 +36,7 @@ class Answerer(Protocol):
         ...
 
     @property
-    def tokenizer(self) -> TextTokenizer:
+    def tokenizer(self) -> Tokenises:
         """What makes token rows of texts."""
         ...
 
@@ -138,8 +146,9 @@ def check_parity(
     reasons = _same_words(reference, engine, texts, rows)
     wanted, _ = run_sorted(reference.engine, rows, _BATCH)
     seen, embedding = run_sorted(engine.engine, rows, _BATCH)
-    if not rows or wanted.shape != seen.shape:
-        reasons.append(f"logits have shape {seen.shape}, the reference's {wanted.shape}, over {len(rows)} texts")
+    if not rows or wanted.shape != seen.shape or seen.shape[1] != len(engine.labels):
+        shapes = f"{seen.shape} for {len(engine.labels)} labels, the reference's {wanted.shape}"
+        reasons.append(f"logits have shape {shapes}, over {len(rows)} texts")
         return _verdict(reasons, limits, reference_name, len(rows))
     if not (np.isfinite(seen).all() and np.isfinite(embedding).all()):
         reasons.append(f"{int((~np.isfinite(seen)).any(axis=1).sum())} rows have NaN or Inf")

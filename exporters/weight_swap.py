@@ -73,7 +73,8 @@ def _swap_openvino(source: Path, model: TrainedModel, target: Path, same_encoder
     network = openvino.Core().read_model(str(source))
     places = read_places(network)
     sources = {name: place.source for name, place in places.items()}
-    sizes = {node.get_friendly_name(): tuple(node.get_output_shape(0)) for node in network.get_ops()}
+    constants = (node for node in network.get_ops() if node.get_type_name() == "Constant")
+    sizes = {node.get_friendly_name(): tuple(node.get_output_shape(0)) for node in constants}
     shapes = {name: sizes[name][::-1] if place.turned else sizes[name] for name, place in places.items()}
     values = _new_values(sources, shapes, model, same_encoder)
     fill(network, places, values)

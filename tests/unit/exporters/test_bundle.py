@@ -1,0 +1,227 @@
+"""A bundle that is not exactly what its manifest says is refused, with the reason."""
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from continual.errors import BundleRejected
+from exporters.bundle import (
+    EngineKind,
+    Lineage,
+    Manifest,
+    Precision,
+    digest,
+    digest_labels,
+    read_manifest,
+    verify_bundle,
+    write_manifest,
+)
+
+LABELS = ("card_lost", "top_up", "Ünicode")
+
+
+def make_manifest(**changes: Any) -> Manifest:
+    values: dict[str, Any] = {
+        "model": "intent",
+        "version": 3,
+        "engine": EngineKind.ONNXRUNTIME,
+        "precision": Precision.FP32,
+        "engine_file": "model.onnx",
+        "classes": len(LABELS),
+        "dimension": 4,
+        "max_length": 16,
+        "labels_sha256": digest_labels(LABELS),
+        "tokenizer_sha256": "t",
+        "encoder_fingerprint": "e",
+        "graph_fingerprint": "g",
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "toolchain": {"onnxruntime": "1"},
+        "lineage": Lineage(parent_version=2, cycle_id="c1", learner="kernel_lda", rows=10, replay_rows=4),
+    }
+    return Manifest(**values | changes)
+
+
+@pytest.fixture
+def bundle(tmp_path: Path) -> Path:
+    folder = tmp_path / "3"
+    (folder / "encoder").mkdir(parents=True)
+    (folder / "model.onnx").write_bytes(bytes(range(256)) * 9000)  # more than one piece of the streaming digest
+    (folder / "labels.json").write_text(json.dumps(list(LABELS)), "utf-8")
+    (folder / "encoder" / "config.json").write_text("{}", "utf-8")
+    write_manifest(folder, make_manifest())
+    return folder
+
+
+def test_bundle_untouched_is_verified(bundle: Path) -> None:
+    manifest = verify_bundle(bundle)
+    assert set(manifest.files) == {"model.onnx", "labels.json", "encoder/config.json"}
+    assert manifest.lineage.replay_rows == 4
+    assert manifest.files["model.onnx"].sha256 == digest(bundle / "model.onnx")
+
+
+def test_manifest_survives_its_json() -> None:
+    manifest = make_manifest(parity={"accepted": True, "agreement": 0.5}, options={"hint": "LATENCY"})
+    assert Manifest.from_json(manifest.to_json()) == manifest
+    assert Manifest.from_json(manifest.to_json()).to_json() == manifest.to_json()
+
+
+def truncate(folder: Path) -> None:
+    with (folder / "model.onnx").open("r+b") as stream:
+        stream.truncate(100)
+
+
+def alter(folder: Path) -> None:
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[-1] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+
+
+def remove(folder: Path) -> None:
+    (folder / "encoder" / "config.json").unlink()
+
+
+def add(folder: Path) -> None:
+    (folder / "model.py").write_text("print('hello')", "utf-8")
+
+
+def add_deep(folder: Path) -> None:
+    (folder / "encoder" / "weights.bin").write_bytes(b"pickle")
+
+
+def link_file(folder: Path) -> None:
+    target = folder.parent / "elsewhere.onnx"
+    (folder / "model.onnx").rename(target)
+    (folder / "model.onnx").symlink_to(target)
+
+
+def link_folder(folder: Path) -> None:
+    (folder / "encoder").rename(folder.parent / "outside")
+    (folder / "encoder").symlink_to(folder.parent / "outside")
+
+
+def link_manifest(folder: Path) -> None:
+    (folder / "manifest.json").rename(folder.parent / "m.json")
+    (folder / "manifest.json").symlink_to(folder.parent / "m.json")
+
+
+def cut_manifest(folder: Path) -> None:
+    path = folder / "manifest.json"
+    path.write_bytes(path.read_bytes()[:-40])
+
+
+def drop_manifest(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+
+
+def edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+    def apply(folder: Path) -> None:
+        raw = json.loads((folder / "manifest.json").read_text("utf-8"))
+        change(raw)
+        (folder / "manifest.json").write_text(json.dumps(raw), "utf-8")
+
+    return apply
+
+
+def climb(raw: dict[str, Any]) -> None:
+    raw["files"]["../../etc/passwd"] = {"sha256": "0", "size_bytes": 1}
+
+
+def climb_engine(raw: dict[str, Any]) -> None:
+    raw["engine_file"] = "../2/model.onnx"
+
+
+TAMPERING: list[tuple[Callable[[Path], None], str]] = [
+    (truncate, "truncated"),
+    (alter, "altered"),
+    (remove, "missing"),
+    (add, "surplus"),
+    (add_deep, "surplus"),
+    (link_file, "link"),
+    (link_folder, "link"),
+    (link_manifest, "plain file"),
+    (cut_manifest, "not JSON"),
+    (drop_manifest, r"no manifest\.json"),
+    (edit(climb), "may not name"),
+    (edit(climb_engine), "may not name"),
+    (edit(lambda raw: raw["files"].update({"/abs": {"sha256": "0", "size_bytes": 1}})), "may not name"),
+    (edit(lambda raw: raw["files"].update({"a\\b": {"sha256": "0", "size_bytes": 1}})), "may not name"),
+    (edit(lambda raw: raw["files"].update({".hidden": {"sha256": "0", "size_bytes": 1}})), "may not name"),
+    (edit(lambda raw: raw.update(format="perennial.bundle/9")), "format"),
+    (edit(lambda raw: raw.update(engine="torchscript")), "torchscript"),
+    (edit(lambda raw: raw.update(version=0)), "at least 1"),
+    (edit(lambda raw: raw.update(surprise=1)), "surprise"),
+    (edit(lambda raw: raw.pop("lineage")), "lineage"),
+    (edit(lambda raw: raw["files"].pop("labels.json")), "surplus"),
+    (edit(lambda raw: raw.update(classes=2)), "labels"),
+    (edit(lambda raw: raw.update(labels_sha256="0")), "labels"),
+    (edit(lambda raw: raw.update(engine_file="model.plan")), "not among"),
+]
+
+
+@pytest.mark.parametrize(("tamper", "reason"), TAMPERING)
+def test_bundle_tampered_with_is_refused(bundle: Path, tamper: Callable[[Path], None], reason: str) -> None:
+    tamper(bundle)
+    with pytest.raises(BundleRejected, match=reason):
+        verify_bundle(bundle)
+
+
+def test_bundle_reached_by_a_link_is_refused(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "4").symlink_to(bundle)
+    with pytest.raises(BundleRejected, match="not a folder"):
+        verify_bundle(tmp_path / "4")
+
+
+@pytest.mark.parametrize(
+    ("runtime", "options", "accepted"),
+    [
+        ("10.16.1.11", {}, True),
+        ("10.16.1.12", {}, False),
+        ("11.4.0.106", {}, False),
+        ("11.4.0.106", {"version_compatible": "true"}, True),
+        ("10.12.0.1", {"version_compatible": "true"}, False),
+    ],
+)
+def test_plan_of_a_foreign_tensorrt_is_refused(
+    bundle: Path, runtime: str, options: dict[str, str], accepted: bool
+) -> None:
+    toolchain = {"tensorrt": "10.16.1.11"}
+    write_manifest(bundle, make_manifest(engine=EngineKind.TENSORRT, toolchain=toolchain, options=options))
+    if accepted:
+        assert verify_bundle(bundle, tensorrt_version=runtime).engine is EngineKind.TENSORRT
+    else:
+        with pytest.raises(BundleRejected, match=r"built by TensorRT 10\.16"):
+            verify_bundle(bundle, tensorrt_version=runtime)
+
+
+def test_plan_without_its_version_is_refused(bundle: Path) -> None:
+    write_manifest(bundle, make_manifest(engine=EngineKind.TENSORRT))
+    with pytest.raises(BundleRejected, match="without its TensorRT version"):
+        verify_bundle(bundle, tensorrt_version="11.4.0")
+
+
+def test_manifest_is_not_written_over_a_link(bundle: Path) -> None:
+    link_file(bundle)
+    with pytest.raises(BundleRejected, match="link"):
+        write_manifest(bundle, make_manifest())
+
+
+def test_manifest_without_its_engine_file_is_not_written(bundle: Path) -> None:
+    with pytest.raises(BundleRejected, match=r"model\.plan"):
+        write_manifest(bundle, make_manifest(engine_file="model.plan"))
+
+
+def test_manifest_replaces_what_was_claimed_about_files(bundle: Path) -> None:
+    stale = read_manifest(bundle)
+    (bundle / "model.onnx").write_bytes(b"new engine")
+    written = write_manifest(bundle, stale)
+    assert written.files["model.onnx"].size_bytes == 10
+    assert asdict(verify_bundle(bundle)) == asdict(written)
+
+
+def test_label_digest_depends_on_order() -> None:
+    assert digest_labels(("a", "b")) != digest_labels(("b", "a"))
+    assert digest_labels(("a,b",)) != digest_labels(("a", "b"))
