@@ -1,4 +1,4 @@
-"""What an operator or the loop does to the route: every change goes through the ledger first, then to the router's file."""
+"""Changes of the route, by an operator or the loop: through the ledger first, then to the router's file."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

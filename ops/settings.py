@@ -76,6 +76,7 @@ class LearningSettings(_Section):
     holdout_share: float = Field(
         0.1, gt=0, lt=0.5, description="share of labelled rows kept for proof, by a hash of the text"
     )
+    min_class_rows: int = Field(5, ge=1, description="rows that a new label needs before it becomes a class")
     holdout_rows: int = Field(1_500, ge=50, description="most old held-out rows that one judgement looks at")
     threads: int = Field(2, ge=1)
     niceness: int = Field(10, ge=0, le=19)
@@ -97,6 +98,7 @@ class DriftWatchSettings(_Section):
     window_rows: int = Field(300, ge=50, description="answered requests in one comparison; windows never overlap")
     reference_rows: int = Field(600, ge=100, description="first requests of a new champion that become its reference")
     votes: Literal["2 of 3", "3 of 5"] = "2 of 3"
+    cooldown_requests: int = Field(1_000, ge=0, description="requests between two alerts at the least")
     requests_per_false_retraining: int = Field(
         100_000, ge=1_000, description="at most one false retraining per so many clean requests"
     )
@@ -121,6 +123,7 @@ class CycleSettings(_Section):
     disk_versions: int = Field(10, ge=2, description="bundles kept on disk")
     min_gain_points: float = 0.0
     max_forgetting_points: float = Field(1.0, ge=0)
+    min_fresh_rows: int = Field(20, ge=0, description="fresh held-out rows that a judgement needs")
 
 
 class ScheduleSettings(_Section):

@@ -1,0 +1,284 @@
+"""The HTTP control plane: status, labels and an operator's commands, under `/v1`."""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime
+from ipaddress import ip_address
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field
+
+from continual.errors import (
+    ConfigurationError,
+    DataError,
+    DependencyUnreachable,
+    InputError,
+    NotFound,
+    PerennialError,
+    Refused,
+)
+from continual.records import Example, Origin
+from ops.ledger import Conflict, FeedbackRow, Ledger
+from ops.loop.events import Happenings
+from ops.settings import ApiSettings
+from ops.status import cycle_facts, model_status, version_facts
+
+__all__ = ["LoopControl", "create_api"]
+
+_RANK = {"viewer": 0, "labeller": 1, "operator": 2}
+
+
+class LoopControl(Protocol):
+    """What the API needs of the running loop."""
+
+    def promote(self, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
+        """Make a version champion; it is loaded first where needed."""
+        ...
+
+    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
+        """Put the previous champion back."""
+        ...
+
+    def retrain(self, model: str, *, actor: str) -> int | None:
+        """Open a cycle; None when one is under way."""
+        ...
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        ...
+
+    def health(self) -> dict[str, Any]:
+        """Whether each part answers."""
+        ...
+
+
+class _Body(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Label(_Body):
+    """One label: for an answered prediction, or with its own text."""
+
+    label: str = Field(min_length=1, max_length=200)
+    prediction_id: str | None = Field(None, max_length=100)
+    text: str | None = Field(None, max_length=100_000)
+    key: str | None = Field(None, max_length=500)
+    at: datetime | None = None
+
+
+class Feedback(_Body):
+    """Labels for one model."""
+
+    model: str = "intent"
+    labels: list[Label] = Field(min_length=1, max_length=10_000)
+
+
+class VersionBody(_Body):
+    """Which version, and why."""
+
+    version: int = Field(ge=1)
+    reason: str = "operator"
+
+
+class RollbackBody(_Body):
+    """Where to, and why."""
+
+    to: int | None = Field(None, ge=1)
+    reason: str = "operator"
+
+
+def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, settings: ApiSettings) -> FastAPI:
+    """The application.
+
+    Raises:
+        ConfigurationError: it would listen beyond loopback without tokens.
+    """
+    if not settings.tokens and not _is_loopback(settings.host):
+        raise ConfigurationError(
+            f"api.host is {settings.host} and api.tokens is empty; add tokens, or listen on 127.0.0.1"
+        )
+    api = FastAPI(title="Perennial", version="1", docs_url="/docs", redoc_url=None)
+    _translate_errors(api)
+    viewer, labeller, operator = (_role(settings, name) for name in ("viewer", "labeller", "operator"))
+    _add_reading(api, ledger, control, happenings, viewer)
+    _add_feedback(api, ledger, labeller)
+    _add_commands(api, ledger, control, operator)
+    return api
+
+
+def _add_reading(
+    api: FastAPI, ledger: Ledger, control: LoopControl, happenings: Happenings, viewer: Callable[..., str]
+) -> None:
+    @api.get("/healthz")
+    def healthz() -> Response:
+        health = control.health()
+        return JSONResponse(health, status_code=200 if health["healthy"] else 503)
+
+    @api.get("/metrics", dependencies=[Depends(viewer)])
+    def metrics() -> Response:
+        return Response(control.metrics(), media_type="text/plain; version=0.0.4")
+
+    @api.get("/v1/models", dependencies=[Depends(viewer)])
+    def models() -> list[dict[str, Any]]:
+        return [model_status(ledger, row.name) for row in ledger.models()]
+
+    @api.get("/v1/models/{model}", dependencies=[Depends(viewer)])
+    def model(model: str) -> dict[str, Any]:
+        _known(ledger, model)
+        return model_status(ledger, model)
+
+    @api.get("/v1/models/{model}/versions", dependencies=[Depends(viewer)])
+    def versions(model: str) -> list[dict[str, Any]]:
+        _known(ledger, model)
+        return [version_facts(row) for row in ledger.versions(model)]
+
+    @api.get("/v1/models/{model}/cycles", dependencies=[Depends(viewer)])
+    def cycles(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[dict[str, Any]]:
+        _known(ledger, model)
+        return [cycle_facts(row) for row in ledger.cycles(model, limit)]
+
+    @api.get("/v1/models/{model}/drift", dependencies=[Depends(viewer)])
+    def drift(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[dict[str, Any]]:
+        _known(ledger, model)
+        return [
+            {
+                "id": r.id,
+                "version": r.version,
+                "at": r.at,
+                "rows": r.rows,
+                "state": r.state,
+                "path": r.path,
+                **r.payload,
+            }
+            for r in ledger.drift_reports(model, limit)
+        ]
+
+    @api.get("/v1/events", dependencies=[Depends(viewer)])
+    def events(since: Annotated[int, Query(ge=0)] = 0) -> list[dict[str, Any]]:
+        return [
+            {"number": h.number, "at": h.at, "model": h.model, "name": h.name, "facts": h.facts}
+            for h in happenings.since(since)
+        ]
+
+    @api.get("/v1/audit", dependencies=[Depends(viewer)])
+    def audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[dict[str, Any]]:
+        return [
+            {"seq": e.seq, "at": e.at, "actor": e.actor, "action": e.action, "model": e.model, "detail": e.detail}
+            for e in ledger.audit_entries()[-limit:]
+        ]
+
+
+def _add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> None:
+    @api.post("/v1/feedback")
+    def feedback(body: Feedback, actor: Annotated[str, Depends(labeller)]) -> dict[str, Any]:
+        del actor
+        _known(ledger, body.model)
+        now = datetime.now(UTC)
+        rows, examples = [], []
+        for number, label in enumerate(body.labels):
+            if (label.prediction_id is None) == (label.text is None):
+                raise DataError(f"label {number} needs a prediction_id or a text, and not both")
+            at = label.at or now
+            if at.tzinfo is None:
+                raise DataError(f"label {number} has time {at.isoformat()} without a zone; give UTC, e.g. {at}Z")
+            if label.prediction_id is not None:
+                rows.append(FeedbackRow(prediction_id=label.prediction_id, label=label.label, at=at, key=label.key))
+            elif label.text is not None:
+                examples.append(
+                    Example(text=label.text, label=label.label, at=at, origin=Origin.FEEDBACK, key=label.key)
+                )
+        receipt = ledger.add_feedback(body.model, rows)
+        added = add_labelled(ledger, body.model, examples)
+        return {
+            "new": receipt.new + added["added"],
+            "corrected": receipt.corrected + added["relabelled"],
+            "unchanged": receipt.unchanged + receipt.stale + added["unchanged"],
+        }
+
+
+def add_labelled(ledger: Ledger, model: str, examples: list[Example]) -> dict[str, int]:
+    """Store labelled texts by the model's own hold-out share and return what became of them."""
+    from dataclasses import asdict
+
+    from continual.preparation import split_of
+
+    if not examples:
+        return {"added": 0, "relabelled": 0, "unchanged": 0, "contradictions": 0}
+    told = {row.name: row.settings for row in ledger.models()}[model]
+    share = float(told.get("learning", {}).get("holdout_share", 0.1))
+    receipt = ledger.add_examples(model, examples, lambda text: split_of(text, holdout_share=share))
+    return asdict(receipt)
+
+
+def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl, operator: Callable[..., str]) -> None:
+    @api.post("/v1/models/{model}/promote")
+    def promote(model: str, body: VersionBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
+        _known(ledger, model)
+        return control.promote(model, body.version, actor=actor, reason=body.reason)
+
+    @api.post("/v1/models/{model}/rollback")
+    def rollback(model: str, body: RollbackBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
+        _known(ledger, model)
+        return control.roll_back(model, to=body.to, actor=actor, reason=body.reason)
+
+    @api.post("/v1/models/{model}/retrain", status_code=202)
+    def retrain(model: str, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
+        _known(ledger, model)
+        cycle = control.retrain(model, actor=actor)
+        if cycle is None:
+            raise Conflict(f"{model} has a cycle under way; abort it, or wait for its end")
+        return {"cycle": cycle}
+
+    @api.post("/v1/models/{model}/commands/{kind}", status_code=202)
+    def command(model: str, kind: str, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
+        _known(ledger, model)
+        allowed = ("abort", "approve", "pause", "promote", "resume")
+        if kind not in allowed:
+            raise InputError(f"command {kind!r} is unknown; allowed are {', '.join(allowed)}")
+        return {"command": ledger.request_command(model, kind, {}, actor)}
+
+
+def _known(ledger: Ledger, model: str) -> None:
+    known = [row.name for row in ledger.models()]
+    if model not in known:
+        raise NotFound(f"model {model!r} is not known; there are {', '.join(known) or 'none'}")
+
+
+def _role(settings: ApiSettings, needed: str) -> Callable[..., str]:
+    def check(request: Request) -> str:
+        if not settings.tokens:
+            return "local"
+        scheme, _, given = request.headers.get("authorization", "").partition(" ")
+        for token, role in settings.tokens.items():
+            if scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), token.encode()):
+                if _RANK[role] >= _RANK[needed]:
+                    return role
+                raise HTTPException(403, f"this token's role is {role}; {needed} is needed")
+        raise HTTPException(401, "give a bearer token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
+
+    return check
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+_STATUS: tuple[tuple[type[PerennialError], int], ...] = (
+    (NotFound, 404),
+    (Conflict, 409),
+    (Refused, 409),
+    (InputError, 422),
+    (DependencyUnreachable, 503),
+)
+
+
+def _translate_errors(api: FastAPI) -> None:
+    @api.exception_handler(PerennialError)
+    def translate(_: Request, error: Exception) -> JSONResponse:
+        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
+        return JSONResponse({"error": type(error).__name__, "detail": str(error)}, status_code=status)

@@ -1,0 +1,189 @@
+"""What the demonstration shows: figures out of the stream, the loop's own events and the test set."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from exporters.classifier import BundleClassifier, Predictions
+from ops.demo.data import DemoData, Row
+from ops.demo.world import Answered
+from ops.triton.client import PerennialClient
+
+__all__ = ["Exam", "Moments", "Recorded", "accuracy", "ask_triton", "examine", "percentile_ms", "summarise"]
+
+_SWAP_S = 3.0  # around a promotion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """Everything that was written down while the demonstration ran; `events` are the loop's happenings."""
+
+    answered: tuple[Answered, ...]
+    events: tuple[Mapping[str, Any], ...]
+    wave_began: tuple[int, ...]
+    wave_began_at: tuple[datetime, ...]
+    triton_restarts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moments:
+    """Request numbers, one entry a wave; None where it never happened."""
+
+    drift: tuple[int, ...]
+    detected: tuple[int | None, ...]
+    serving: tuple[int | None, ...]
+    early_cycles: int  # retrainings before the first wave
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """Accuracies on the test set, in [0, 1]; the lists hold one entry a wave."""
+
+    before: float
+    drifted: tuple[float, ...]
+    after: float
+    never_retrained: float
+    old_first: float
+    old_last: float
+    old_restricted_first: float
+    old_restricted_last: float
+
+
+def accuracy(answers: Sequence[str], rows: Sequence[Row]) -> float:
+    """Share of right answers; nan without rows."""
+    return float(np.mean([a == label for a, (_, label) in zip(answers, rows, strict=True)])) if rows else float("nan")
+
+
+def ask_triton(url: str, model: str, rows: Sequence[Row], batch: int = 32) -> list[str]:
+    """The served model's labels for the rows' texts."""
+    client = PerennialClient(url, model)
+    try:
+        answers: list[str] = []
+        for start in range(0, len(rows), batch):
+            answers += [a.label for a in client.predict([text for text, _ in rows[start : start + batch]])]
+        return answers
+    finally:
+        client.close()
+
+
+def moments(recorded: Recorded) -> Moments:
+    """When each wave began, was noticed, and was answered by a version that had learnt from it."""
+    alerts = [_at(e) for e in recorded.events if e["name"] == "drift.window" and e["facts"].get("alert")]
+    opened = [(_at(e), e["facts"]["version"]) for e in recorded.events if e["name"] == "cycle.opened"]
+    first = {}
+    for a in sorted(recorded.answered, key=lambda a: a.number):
+        if a.version and a.version not in first:
+            first[a.version] = a.number
+    detected: list[int | None] = []
+    serving: list[int | None] = []
+    ends = [*recorded.wave_began_at[1:], datetime.max.replace(tzinfo=recorded.wave_began_at[0].tzinfo)]
+    for began, end in zip(recorded.wave_began_at, ends, strict=True):
+        alert = next((at for at in alerts if began <= at < end), None)
+        detected.append(None if alert is None else _number_at(recorded.answered, alert))
+        versions = [version for at, version in opened if began <= at < end and version in first]
+        serving.append(first[versions[0]] if versions else None)
+    early = sum(1 for at, _ in opened if at < recorded.wave_began_at[0])
+    return Moments(drift=recorded.wave_began, detected=tuple(detected), serving=tuple(serving), early_cycles=early)
+
+
+def examine(
+    data: DemoData, bundles: Mapping[int, Path], last_answers: Sequence[str], champions: Sequence[int], cache: Path
+) -> Exam:
+    """Examine the first version, each wave's champion and the last one.
+
+    Args:
+        data: the demonstration's data.
+        bundles: version -> folder.
+        last_answers: what Triton answered for `data.test` at the end.
+        champions: the version that answered when each wave began.
+        cache: where compiled engines may be kept.
+    """
+    known: dict[int, tuple[BundleClassifier, Predictions]] = {}
+    texts = [text for text, _ in data.test]
+    for version in {min(bundles), max(bundles), *champions}:
+        classifier = BundleClassifier.load(bundles[version], cache_dir=cache)
+        known[version] = classifier, classifier.predict(texts)
+    first, last = known[min(bundles)], known[max(bundles)]
+    old = [i for i, (_, label) in enumerate(data.test) if label in set(data.first_intents)]
+    old_rows = [data.test[i] for i in old]
+    drifted = []
+    for wave, version in enumerate(champions, start=1):
+        arrived = set(data.known_after(wave))
+        places = [i for i, (_, label) in enumerate(data.test) if label in arrived]
+        drifted.append(accuracy([known[version][1].labels[i] for i in places], [data.test[i] for i in places]))
+    return Exam(
+        before=accuracy([first[1].labels[i] for i in old], old_rows),
+        drifted=tuple(drifted),
+        after=accuracy(last_answers, data.test),
+        never_retrained=accuracy(first[1].labels, data.test),
+        old_first=accuracy([first[1].labels[i] for i in old], old_rows),
+        old_last=accuracy([last_answers[i] for i in old], old_rows),
+        old_restricted_first=accuracy(_within(*first, old, data.first_intents), old_rows),
+        old_restricted_last=accuracy(_within(*last, old, data.first_intents), old_rows),
+    )
+
+
+def _within(version: BundleClassifier, answers: Predictions, places: Sequence[int], labels: Sequence[str]) -> list[str]:
+    allowed = np.isin(np.asarray(version.labels), np.asarray(list(labels)))
+    logits = np.where(allowed[None, :], answers.logits[list(places)], -np.inf)
+    return [version.labels[i] for i in logits.argmax(axis=1)]
+
+
+def percentile_ms(values: Sequence[float], q: float = 99.0) -> float | None:
+    """A percentile of latencies, or None without any."""
+    return float(np.percentile(values, q)) if values else None
+
+
+def promotions(recorded: Recorded) -> list[datetime]:
+    """When the route changed to a new champion."""
+    return [_at(e) for e in recorded.events if e["name"] == "route.promoted"]
+
+
+def summarise(
+    recorded: Recorded, exam: Exam, when: Moments, *, replay_rows: int, wall_seconds: float
+) -> dict[str, Any]:
+    """The content of `summary.json`."""
+    swaps = promotions(recorded)
+    ok = [a for a in recorded.answered if not a.error]
+    near = [a for a in ok if any(abs((a.sent_at - at).total_seconds()) <= _SWAP_S for at in swaps)]
+    near_numbers = {a.number for a in near}
+    failed = [a for a in recorded.answered if a.error]
+    errors: dict[str, int] = {}
+    for a in failed:
+        errors[a.error[:160]] = errors.get(a.error[:160], 0) + 1
+    return {
+        "requests": len(recorded.answered),
+        "failed_requests": len(failed),
+        "failures": errors,
+        "versions_served": sorted({a.version for a in ok}),
+        "swaps": len(swaps),
+        "drift_at_request": list(when.drift),
+        "detected_at_request": list(when.detected),
+        "new_version_serving_at_request": list(when.serving),
+        "retrainings_before_first_wave": when.early_cycles,
+        "accuracy_before": exam.before,
+        "accuracy_drifted": exam.drifted[-1] if exam.drifted else None,
+        "accuracy_drifted_by_wave": list(exam.drifted),
+        "accuracy_after": exam.after,
+        "accuracy_never_retrained": exam.never_retrained,
+        "forgetting_points": 100.0 * (exam.old_restricted_first - exam.old_restricted_last),
+        "old_accuracy_first": exam.old_first,
+        "old_accuracy_last": exam.old_last,
+        "replay_rows": replay_rows,
+        "p99_ms_steady": percentile_ms([a.latency_ms for a in ok if a.number not in near_numbers]),
+        "p99_ms_swap": percentile_ms([a.latency_ms for a in near]),
+        "triton_restarts": recorded.triton_restarts,
+        "wall_seconds": wall_seconds,
+    }
+
+
+def _at(event: Mapping[str, Any]) -> datetime:
+    return datetime.fromisoformat(str(event["at"]).replace("Z", "+00:00"))
+
+
+def _number_at(answered: Sequence[Answered], moment: datetime) -> int:
+    return max((a.number for a in answered if a.sent_at <= moment), default=0)

@@ -1,0 +1,293 @@
+"""The demonstration from its first training to its last page."""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from continual.errors import DataError, DependencyUnreachable, PerennialError
+from continual.records import Example
+from exporters.classifier import BundleClassifier
+from ops.bootstrap import first_version
+from ops.demo.data import DemoData, folder_data, generated_data
+from ops.demo.measure import Recorded, ask_triton, examine, moments, summarise
+from ops.demo.options import DemoOptions, write_settings
+from ops.demo.report import write_report
+from ops.demo.world import Answered, Labeller, Source, Stream
+from ops.ledger import Ledger
+from ops.settings import Settings, load_settings
+from ops.workspace import Workspace, write_atomically
+
+__all__ = ["Demo", "Progress", "run_demo"]
+
+logger = logging.getLogger(__name__)
+_MODEL = "intent"
+_MARK = "perennial.toml"
+
+Progress = Callable[[str, dict[str, Any]], None]
+
+
+def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
+    """Run it and return the summary; `summary.json` and `report.html` lie in `options.out`.
+
+    Raises:
+        DataError: the data or the output folder cannot be used.
+        DependencyUnreachable: the server did not come up.
+        PerennialError: a wave was never answered by a new version in its time.
+    """
+    started = time.perf_counter()
+    data = (
+        generated_data(options.seed, share=options.wave_share)
+        if options.data is None
+        else folder_data(
+            options.data,
+            options.seed,
+            first=options.first_intents,
+            waves=options.waves,
+            share=options.wave_share,
+        )
+    )
+    _empty(options.out)
+    settings = load_settings(write_settings(options))
+    workspace = Workspace(settings)
+    progress("training", {"rows": len(data.seed), "intents": len(data.first_intents)})
+    now = datetime.now(UTC)
+    with Ledger.open(settings.ledger_address) as ledger:
+        seed = [Example(text=text, label=label, at=now) for text, label in data.seed]
+        first_version(ledger, workspace, _MODEL, seed, lambda told: progress("training.step", told))
+    demo = Demo(options, data, settings, progress)
+    try:
+        demo.start()
+        demo.live()
+        return demo.finish(started)
+    finally:
+        demo.stop()
+
+
+def _empty(out: Path) -> None:
+    """Make room for a new run; a folder that is not a demo's is left alone."""
+    if out.exists() and any(out.iterdir()):
+        if not (out / _MARK).is_file():
+            raise DataError(f"{out} is not empty and holds no earlier demo; name another folder with --out")
+        shutil.rmtree(out)
+    out.mkdir(parents=True, exist_ok=True)
+
+
+class Demo:
+    """A running demonstration: the loop in a process of its own, and the world around it."""
+
+    def __init__(self, options: DemoOptions, data: DemoData, settings: Settings, progress: Progress) -> None:
+        self._options, self._data, self._settings, self._progress = options, data, settings, progress
+        self._workspace = Workspace(settings)
+        self._api = f"http://{settings.api.host}:{settings.api.port}"
+        self._grpc = f"{settings.triton.host}:{settings.triton.grpc_port}"
+        self._http = httpx.Client(base_url=self._api, timeout=10)
+        self._serve: subprocess.Popen[bytes] | None = None
+        self._source = Source(data, options.seed + 1)
+        self._labeller = Labeller(
+            self._api, _MODEL, share=options.label_share, delay_s=options.label_delay_s, seed=options.seed + 2
+        )
+        self._stream = Stream(
+            url=self._grpc,
+            model=_MODEL,
+            source=self._source,
+            rate=options.rate,
+            clients=options.clients,
+            on_answer=self._labeller.offer,
+        )
+        self._events: list[dict[str, Any]] = []
+        self._began: list[tuple[int, datetime, int]] = []  # request, time, champion
+        self._killed = False
+
+    def start(self) -> None:
+        """Start the loop and wait until it answers."""
+        log = (self._options.out / "serve.log").open("ab")
+        self._serve = subprocess.Popen(
+            [sys.executable, "-m", "ops.cli", "serve", "--config", str(self._options.out / _MARK)],
+            stdout=log,
+            stderr=log,
+            stdin=subprocess.DEVNULL,
+        )
+        log.close()
+        self._progress("starting", {"api": self._api, "grpc": self._grpc})
+        deadline = time.monotonic() + 90
+        while time.monotonic() < deadline:
+            if self._serve.poll() is not None:
+                raise DependencyUnreachable(
+                    f"the loop ended with exit code {self._serve.returncode}; see {self._options.out / 'serve.log'}"
+                )
+            if self._healthy():
+                return
+            time.sleep(0.3)
+        raise DependencyUnreachable(f"the loop did not come up in 90 s; see {self._options.out / 'serve.log'}")
+
+    def live(self) -> None:
+        """Let the world happen: a steady time, the waves, and a last while in which everything is known."""
+        self._stream.start()
+        self._labeller.start()
+        self._until("steady", lambda: self._stream.sent >= self._options.steady_requests)
+        for wave in range(1, len(self._data.waves) + 1):
+            self._began.append((self._stream.sent, datetime.now(UTC), self._champion()))
+            self._source.wave = wave
+            self._progress("wave", {"wave": wave, "intents": len(self._data.waves[wave - 1].intents)})
+            before = self._champion()
+            self._until(f"wave {wave}: noticing and learning", lambda before=before: self._champion() != before)
+            version = self._champion()
+            self._until(
+                f"wave {wave}: version {version} serves",
+                lambda version=version: self._served_by(version) >= self._options.settle_requests,
+            )
+        self._source.settled = True
+        self._until("settling", self._is_settled)
+
+    def finish(self, started: float) -> dict[str, Any]:
+        """Stop the stream, examine, and write the pages."""
+        self._progress("examining", {})
+        self._until("last cycle", self._is_idle)
+        self._stream.stop()
+        self._labeller.stop()
+        self._follow()
+        answers = ask_triton(self._grpc, _MODEL, self._data.test)
+        health = self._http.get("/healthz").json()
+        self.stop()
+        answered = tuple(sorted(self._stream.since(0), key=lambda a: a.number))
+        recorded = Recorded(
+            answered=answered,
+            events=tuple(self._events),
+            wave_began=tuple(number for number, _, _ in self._began),
+            wave_began_at=tuple(at for _, at, _ in self._began),
+            triton_restarts=int(health.get("triton", {}).get("restarts", 0)),
+        )
+        with Ledger.open(self._settings.ledger_address) as ledger:
+            route = ledger.route(_MODEL)
+            buffer = ledger.load_buffer(_MODEL)
+            versions = [
+                {"version": v.version, "state": v.state.value, "classes": len(v.labels), "lineage": dict(v.lineage)}
+                for v in ledger.versions(_MODEL)
+            ]
+        last = 1 if route is None else route.champion
+        champions = [champion for _, _, champion in self._began]
+        bundles = {v: self._workspace.bundle(_MODEL, v) for v in {1, last, *champions}}
+        exam = examine(self._data, bundles, answers, champions, self._workspace.cache)
+        summary = summarise(
+            recorded,
+            exam,
+            moments(recorded),
+            replay_rows=0 if buffer is None else len(buffer.rows),
+            wall_seconds=0.0,
+        )
+        twin = BundleClassifier.load(bundles[1], cache_dir=self._workspace.cache).predict([a.text for a in answered])
+        title = f"Demonstration on {self._data.name}"
+        summary["wall_seconds"] = time.perf_counter() - started
+        write_report(self._options.out / "report.html", recorded, twin.labels, summary, title)
+        summary["wall_seconds"] = time.perf_counter() - started
+        summary["versions"] = versions
+        write_atomically(self._options.out / "summary.json", json.dumps(summary, indent=1, default=str))
+        return summary
+
+    def stop(self) -> None:
+        """End everything that was started; calling it again does nothing."""
+        self._stream.stop()
+        self._labeller_stop()
+        if self._serve is not None and self._serve.poll() is None:
+            self._serve.terminate()
+            try:
+                self._serve.wait(timeout=45)
+            except subprocess.TimeoutExpired:
+                self._serve.kill()
+                self._serve.wait()
+
+    def _labeller_stop(self) -> None:
+        if self._labeller.running:
+            self._labeller.stop()
+
+    def _until(self, what: str, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + self._options.wave_timeout_s
+        while not done():
+            self._follow()
+            self._maybe_kill()
+            recent = self._stream.since(max(0, len(self._stream.answered) - 200))
+            right = [a.answer == a.label for a in recent]
+            self._progress(
+                "tick",
+                {
+                    "phase": what,
+                    "requests": self._stream.sent,
+                    "failed": self._stream.failed,
+                    "labels": self._labeller.delivered,
+                    "accuracy": sum(right) / len(right) if right else None,
+                    "version": recent[-1].version if recent else 0,
+                },
+            )
+            if time.monotonic() > deadline or self._stream.sent > self._options.most_requests:
+                raise PerennialError(
+                    f"{what!r} was not over after {self._options.wave_timeout_s:.0f} s and {self._stream.sent} requests; "
+                    f"the loop's log is {self._options.out / 'serve.log'}"
+                )
+            if self._serve is not None and self._serve.poll() is not None:
+                raise DependencyUnreachable(
+                    f"the loop ended with exit code {self._serve.returncode}; see {self._options.out / 'serve.log'}"
+                )
+            time.sleep(0.25)
+
+    def _follow(self) -> None:
+        since = self._events[-1]["number"] if self._events else 0
+        try:
+            new = self._http.get("/v1/events", params={"since": since}).json()
+        except (httpx.HTTPError, json.JSONDecodeError):
+            return  # asked again at the next tick
+        for event in new:
+            self._events.append(event)
+            self._progress("event", event)
+
+    def _champion(self) -> int:
+        route = self._workspace.read_route(_MODEL)
+        return 0 if route is None else route.champion
+
+    def _served_by(self, version: int) -> int:
+        return sum(1 for a in self._stream.since(0) if a.version == version)
+
+    def _status(self) -> dict[str, Any]:
+        try:
+            told: dict[str, Any] = self._http.get(f"/v1/models/{_MODEL}").json()
+        except (httpx.HTTPError, json.JSONDecodeError):
+            return {}
+        return told
+
+    def _is_idle(self) -> bool:
+        status = self._status()
+        return bool(status) and status["cycle"] is None
+
+    def _is_settled(self) -> bool:
+        """Every row was sent (or as many as the time allows), its labels were learnt, and no cycle is under way."""
+        if self._source.left() > 0 and self._stream.sent < self._options.most_requests * 0.9:
+            return False
+        status = self._status()
+        if not status or status["cycle"] is not None:
+            return False
+        return int(status["labels"]["unlearnt"]) < self._options.label_count
+
+    def _maybe_kill(self) -> None:
+        at = self._options.kill_triton_at
+        if at is None or self._killed or self._stream.sent < at:
+            return
+        pid = json.loads((self._workspace.state / "triton" / "server.json").read_text(encoding="utf-8"))["pid"]
+        os.kill(int(pid), signal.SIGKILL)
+        self._killed = True
+        self._progress("killed", {"pid": pid, "request": self._stream.sent})
+
+    def _healthy(self) -> bool:
+        try:
+            return self._http.get("/healthz").status_code == 200
+        except httpx.HTTPError:
+            return False

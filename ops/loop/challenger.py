@@ -1,0 +1,281 @@
+"""Makes a challenger: rows out of the ledger, a model out of a training process, a bundle out of an export process."""
+
+import json
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
+from continual.records import Example, PromotionDecision, Split
+from continual.replay import ReplayBuffer, make_buffer, restore_buffer
+from ops.ledger import Ledger, StoredExample, VersionRow
+from ops.loop.judging import JudgingSpec
+from ops.loop.process import JobResult, run_job
+from ops.workspace import Workspace, write_atomically
+
+__all__ = ["ChallengerMaker", "HoldoutRows", "TrainingRows", "open_buffer", "write_examples"]
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRows:
+    """What one training learns from. `learnt` are the ids that the new version will have learnt in the end."""
+
+    fresh: tuple[StoredExample, ...]
+    replay: tuple[Example, ...]
+    learnt: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldoutRows:
+    """Rows kept for proof: those that came since the champion was trained, and those from before."""
+
+    fresh: tuple[Example, ...]
+    old: tuple[Example, ...]
+
+
+def open_buffer(ledger: Ledger, workspace: Workspace, model: str) -> ReplayBuffer:
+    """The model's replay buffer as it was saved last, or an empty one."""
+    state = ledger.load_buffer(model)
+    if state is not None:
+        return restore_buffer(state)
+    learning = workspace.model(model).learning
+    return make_buffer(learning.replay_kind, learning.replay_rows, seed=workspace.settings.seed)
+
+
+def write_examples(path: Path, examples: Sequence[Example]) -> None:
+    """JSON lines, one example each."""
+    lines = (
+        json.dumps(
+            {
+                "text": e.text,
+                "label": e.label,
+                "at": e.at.isoformat(),
+                "origin": e.origin.value,
+                "key": e.key,
+                "prediction_id": e.prediction_id,
+            },
+            ensure_ascii=False,
+        )
+        for e in examples
+    )
+    write_atomically(path, "".join(f"{line}\n" for line in lines))
+
+
+class ChallengerMaker:
+    """Carries out training, export and judgement of one model's challengers. Every method may be repeated."""
+
+    def __init__(self, ledger: Ledger, workspace: Workspace, model: str) -> None:
+        self._ledger, self._workspace, self._model = ledger, workspace, model
+        self._settings = workspace.model(model)
+        self.cancel = threading.Event()
+
+    def training_rows(self, champion: VersionRow | None) -> TrainingRows:
+        """Rows that the champion has not learnt yet, and the replay buffer's.
+
+        A label that is new to the champion counts once it has `min_class_rows` rows: a slip of a labeller's pen makes
+        no class.
+        """
+        parent = None if champion is None else champion.version
+        candidates = self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
+        if parent is None:
+            candidates = self._ledger.examples(self._model, split=Split.TRAIN)
+        known = set() if champion is None else set(champion.labels)
+        counts: dict[str, int] = {}
+        for stored in candidates:
+            counts[stored.example.label] = counts.get(stored.example.label, 0) + 1
+        enough = self._settings.learning.min_class_rows
+        fresh = tuple(s for s in candidates if s.example.label in known or counts[s.example.label] >= enough)
+        candidate_ids = {s.id for s in candidates}
+        inherited = () if parent is None else (s.id for s in self._all_train() if s.id not in candidate_ids)
+        buffer = open_buffer(self._ledger, self._workspace, self._model)
+        return TrainingRows(fresh=fresh, replay=tuple(buffer.rows()), learnt=(*inherited, *(s.id for s in fresh)))
+
+    def holdout_rows(self, champion: VersionRow | None) -> HoldoutRows:
+        """Held-out rows, told apart by whether they came before or after the champion's training.
+
+        At most `holdout_rows` old ones are taken, drawn by the workspace's seed, so that proof stays affordable.
+        """
+        last = 0 if champion is None else int(champion.lineage.get("last_example_id", 0))
+        rows = self._ledger.examples(self._model, split=Split.HOLDOUT)
+        old = [s.example for s in rows if s.id <= last]
+        most = self._settings.learning.holdout_rows
+        if len(old) > most:
+            chosen = np.random.default_rng(self._workspace.settings.seed).permutation(len(old))[:most]
+            old = [old[i] for i in sorted(chosen)]
+        fresh = [s.example for s in rows if s.id > last]
+        return HoldoutRows(fresh=tuple(fresh[-most:]), old=tuple(old))
+
+    def last_example_id(self) -> int:
+        """The newest example's id; 0 when there is none."""
+        rows = [s.id for split in Split for s in self._ledger.examples(self._model, split=split)]
+        return max(rows, default=0)
+
+    def train(self, version: int, champion: VersionRow | None, rows: TrainingRows, on_progress: Progress) -> Path:
+        """Train in a process of its own and return the trained model's folder.
+
+        A folder that is complete already is returned as it is; a training that was killed goes on where it can.
+
+        Raises:
+            DataError: there is nothing to learn from.
+            TrainingFailed: the process ended without a model.
+        """
+        folder = self._workspace.run(self._model, version)
+        trained = folder / "trained"
+        if (trained / "model.json").is_file():
+            return trained
+        if not rows.fresh and champion is None:
+            raise DataError(
+                f"model {self._model} has no labelled training rows; import some with `perennial feedback import`"
+            )
+        learning = self._settings.learning
+        holdout = self.holdout_rows(champion)
+        write_examples(folder / "examples.jsonl", [s.example for s in rows.fresh])
+        write_examples(folder / "replay.jsonl", rows.replay)
+        write_examples(folder / "holdout.jsonl", [*holdout.old, *holdout.fresh])
+        spec = {
+            "learner": learning.learner,
+            "encoder": learning.encoder,
+            "previous": None if champion is None else str(self._workspace.bundle(self._model, champion.version)),
+            "examples": str(folder / "examples.jsonl"),
+            "replay": str(folder / "replay.jsonl"),
+            "holdout": str(folder / "holdout.jsonl"),
+            "out": str(trained),
+            "seed": self._workspace.settings.seed,
+            "threads": learning.threads,
+            "max_length": learning.max_length,
+            "params": learning.params,
+        }
+        write_atomically(folder / "train.json", json.dumps(spec, indent=1))
+        result = self._run("continual.learning.job", folder, "train", learning.timeout_s, on_progress)
+        if result.exit_code != 0 or not (trained / "model.json").is_file():
+            raise TrainingFailed(_ended(f"training of {self._model} version {version}", result, folder / "train.log"))
+        return trained
+
+    def export(
+        self, version: int, champion: VersionRow | None, rows: TrainingRows, cycle_id: int | None, on_progress: Progress
+    ) -> Path:
+        """Export and verify in a process of its own and return the staged bundle's folder.
+
+        Raises:
+            ParityFailed: the engine does not answer like the model.
+            ExportFailed: the process ended without a bundle.
+        """
+        folder = self._workspace.run(self._model, version)
+        staged = self._workspace.repository / ".staging" / f"{self._workspace.engine_model(self._model)}-{version}"
+        result_path = folder / "export.result.json"
+        if (staged / "manifest.json").is_file() and result_path.is_file():
+            return staged
+        holdout = self.holdout_rows(champion)
+        proof = [*holdout.old, *holdout.fresh] or [s.example for s in rows.fresh]
+        write_examples(folder / "heldout.jsonl", proof)
+        engine = self._settings.engine
+        parent = None if champion is None else champion.version
+        spec = {
+            "trained_dir": str(folder / "trained"),
+            "out_dir": str(staged),
+            "engine": engine.engine,
+            "precision": engine.precision,
+            "held_out": str(folder / "heldout.jsonl"),
+            "previous_bundle": None if parent is None else str(self._workspace.bundle(self._model, parent)),
+            "model": self._model,
+            "version": version,
+            "lineage": {
+                "parent_version": parent,
+                "cycle_id": None if cycle_id is None else str(cycle_id),
+                "learner": self._settings.learning.learner,
+                "rows": len(rows.fresh),
+                "replay_rows": len(rows.replay),
+            },
+            "threads": self._settings.learning.threads,
+            "result": str(result_path),
+            "cache_dir": str(self._workspace.cache),
+        }
+        write_atomically(folder / "export.json", json.dumps(spec, indent=1))
+        result = self._run("exporters.job", folder, "export", engine.timeout_s, on_progress)
+        if result.exit_code == ParityFailed.exit_code:
+            raise ParityFailed(result.tail.splitlines()[-1] if result.tail else "the parity gate refused the engine")
+        if result.exit_code != 0 or not (staged / "manifest.json").is_file():
+            raise ExportFailed(_ended(f"export of {self._model} version {version}", result, folder / "export.log"))
+        return staged
+
+    def judge(self, version: int, champion: VersionRow) -> PromotionDecision:
+        """Champion against challenger on held-out rows, in a process of its own.
+
+        Raises:
+            ExportFailed: the process ended without a decision.
+        """
+        folder = self._workspace.run(self._model, version)
+        holdout = self.holdout_rows(champion)
+        cycle, learning = self._settings.cycle, self._settings.learning
+        staged = self._workspace.repository / ".staging" / f"{self._workspace.engine_model(self._model)}-{version}"
+        published = self._workspace.bundle(self._model, version)
+        spec = JudgingSpec(
+            champion=champion.version,
+            challenger=version,
+            champion_bundle=str(self._workspace.bundle(self._model, champion.version)),
+            challenger_bundle=str(published if published.is_dir() else staged),
+            fresh=[[e.text, e.label] for e in holdout.fresh],
+            old=[[e.text, e.label] for e in holdout.old],
+            rules={
+                "min_gain_points": cycle.min_gain_points,
+                "max_forgetting_points": cycle.max_forgetting_points,
+                "min_fresh_rows": cycle.min_fresh_rows,
+            },
+            seed=self._workspace.settings.seed,
+            threads=learning.threads,
+            cache=str(self._workspace.cache),
+        )
+        write_atomically(folder / "judge.json", json.dumps(asdict(spec)))
+        (folder / "decision.json").unlink(missing_ok=True)
+        result = self._run("ops.loop.judging", folder, "judge", learning.timeout_s, lambda _: None)
+        path = folder / "decision.json"
+        if result.exit_code != 0 or not path.is_file():
+            raise ExportFailed(_ended(f"judgement of {self._model} version {version}", result, folder / "judge.log"))
+        told = json.loads(path.read_text(encoding="utf-8"))
+        return PromotionDecision(**{**told, "reasons": tuple(told["reasons"])})
+
+    def remember(self, rows: TrainingRows) -> int:
+        """Offer what was learnt to the replay buffer, save it, and return how many rows it holds.
+
+        The buffer knows a text by its hash, so that offering the same rows again after a crash changes nothing.
+        """
+        buffer = open_buffer(self._ledger, self._workspace, self._model)
+        for stored in rows.fresh:
+            buffer.offer(stored.example)
+        self._ledger.save_buffer(self._model, buffer.state())
+        return len(buffer.rows())
+
+    def learnt_at(self) -> datetime | None:
+        """When the newest training row was given; None without rows."""
+        rows = self._all_train()
+        return max((s.example.at for s in rows), default=None)
+
+    def _all_train(self) -> tuple[StoredExample, ...]:
+        return self._ledger.examples(self._model, split=Split.TRAIN)
+
+    def _run(self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress) -> JobResult:
+        return run_job(
+            module,
+            [str(folder / f"{name}.json")],
+            log=folder / f"{name}.log",
+            timeout_s=timeout_s,
+            niceness=self._settings.learning.niceness,
+            cancel=self.cancel,
+            on_progress=on_progress,
+        )
+
+
+def _ended(what: str, result: JobResult, log: Path) -> str:
+    if result.cancelled:
+        return f"{what} was cancelled"
+    if result.timed_out:
+        return f"{what} took longer than its limit; raise the model's timeout_s or give it fewer rows (log: {log})"
+    last = result.tail.splitlines()[-1] if result.tail else "nothing on stderr"
+    return f"{what} ended with exit code {result.exit_code}: {last} (log: {log})"

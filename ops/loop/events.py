@@ -1,0 +1,40 @@
+"""What the loop tells while it works: a bounded, numbered list that the API and the demo follow."""
+
+import threading
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+__all__ = ["Happening", "Happenings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Happening:
+    """One thing that happened; `number` grows by one."""
+
+    number: int
+    at: datetime
+    model: str
+    name: str
+    facts: dict[str, Any]
+
+
+class Happenings:
+    """The latest happenings of this process; thread-safe."""
+
+    def __init__(self, keep: int = 2_000) -> None:
+        self._kept: deque[Happening] = deque(maxlen=keep)
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def tell(self, model: str, name: str, **facts: Any) -> None:
+        """Add one."""
+        with self._lock:
+            self._count += 1
+            self._kept.append(Happening(number=self._count, at=datetime.now(UTC), model=model, name=name, facts=facts))
+
+    def since(self, number: int) -> list[Happening]:
+        """Those after `number`, oldest first."""
+        with self._lock:
+            return [happening for happening in self._kept if happening.number > number]

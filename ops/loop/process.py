@@ -1,0 +1,128 @@
+"""Jobs in processes of their own: started, followed, cancelled, and told apart by how they ended."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["JobResult", "run_job"]
+
+logger = logging.getLogger(__name__)
+_GRACE_S = 10.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """How a job ended. `tail` is the end of what it wrote to stderr."""
+
+    exit_code: int
+    cancelled: bool
+    timed_out: bool
+    tail: str
+
+
+def run_job(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    log: Path,
+    timeout_s: float,
+    niceness: int,
+    cancel: threading.Event,
+    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> JobResult:
+    """Run `python -m module arguments` to its end; each JSON line on its stdout goes to `on_progress`.
+
+    The job dies with this process. When `cancel` is set or the time is up it gets SIGTERM, and SIGKILL ten seconds
+    later.
+    """
+    log.parent.mkdir(parents=True, exist_ok=True)
+    argv = [sys.executable, "-m", "ops.loop.child", str(niceness), module, *arguments]
+    environment = {
+        **os.environ,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+    }
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        ended = threading.Event()
+        watch = _Watch(process, cancel, ended, timeout_s)
+        thread = threading.Thread(target=watch.run, name=f"watch-{module}", daemon=True)
+        thread.start()
+        try:
+            _follow(process, on_progress)
+            code = process.wait()
+        finally:
+            ended.set()
+            thread.join()
+            if process.poll() is None:
+                _signal_group(process, signal.SIGKILL)
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+    return JobResult(exit_code=code, cancelled=watch.cancelled, timed_out=watch.timed_out, tail=_tail(log))
+
+
+class _Watch:
+    """Ends the process when it is cancelled or late."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], cancel: threading.Event, ended: threading.Event, timeout_s: float
+    ) -> None:
+        self._process, self._cancel, self._ended, self._left_s = process, cancel, ended, timeout_s
+        self.cancelled = self.timed_out = False
+
+    def run(self) -> None:
+        while not self._ended.wait(0.2):
+            self._left_s -= 0.2
+            if self._cancel.is_set():
+                self.cancelled = True
+            elif self._left_s <= 0:
+                self.timed_out = True
+            else:
+                continue
+            _signal_group(self._process, signal.SIGTERM)
+            if not self._ended.wait(_GRACE_S):
+                _signal_group(self._process, signal.SIGKILL)
+            return
+
+
+def _follow(process: subprocess.Popen[bytes], on_progress: Callable[[dict[str, Any]], None]) -> None:
+    if process.stdout is None:
+        return
+    for line in process.stdout:
+        try:
+            told = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            logger.debug("job.output", extra={"line": line[:500].decode(errors="replace")})
+            continue
+        if isinstance(told, dict):
+            on_progress(told)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        logger.debug("job.already_gone", extra={"pid": process.pid})
+
+
+def _tail(log: Path, size: int = 2_000) -> str:
+    with log.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - size))
+        return file.read().decode(errors="replace").strip()

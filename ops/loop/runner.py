@@ -1,0 +1,239 @@
+"""Carries one model's cycle: saves it after every event, journals every step, goes on where a killed one stopped."""
+
+import logging
+import threading
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from continual import cycle as cy
+from continual.errors import IllegalTransition, PerennialError, Refused
+from ops.ledger import CommandRow, CycleRow, Ledger, Phase, VersionRow
+from ops.loop.events import Happenings
+from ops.workspace import Workspace
+
+__all__ = ["PAUSED", "CycleRunner", "StepContext", "Steps", "decode", "encode"]
+
+logger = logging.getLogger(__name__)
+PAUSED = "cycle_paused"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepContext:
+    """Which cycle a step belongs to, and when its present state began."""
+
+    cycle_id: int
+    cycle: cy.Cycle
+    entered_at: datetime
+
+
+class Steps(Protocol):
+    """The work behind the commands. Each may be carried out again after a crash, with the same effect as once."""
+
+    def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
+        """Carry a command out. None means: not done yet, ask again soon."""
+        ...
+
+    def cancel(self) -> None:
+        """Make a step that is at work end early."""
+        ...
+
+
+def encode(cycle: cy.Cycle) -> dict[str, Any]:
+    """A cycle as JSON."""
+    return asdict(cycle)
+
+
+def decode(payload: dict[str, Any]) -> cy.Cycle:
+    """A cycle out of its JSON."""
+    plan = payload["plan"]
+    return cy.Cycle(
+        **{
+            **payload,
+            "state": cy.CycleState(payload["state"]),
+            "plan": cy.CyclePlan(**{**plan, "canary_shares": tuple(plan["canary_shares"])}),
+            "story": tuple(payload["story"]),
+        }
+    )
+
+
+class CycleRunner:
+    """One model's cycles, one after the other, in one thread."""
+
+    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, steps: Steps, happenings: Happenings) -> None:
+        self._ledger, self._workspace, self._model = ledger, workspace, model
+        self._steps, self._happenings = steps, happenings
+        self._wake, self._stop = threading.Event(), threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        """Begin to carry cycles, first the one that was under way."""
+        self._thread = threading.Thread(target=self._run, name=f"cycle-{self._model}", daemon=False)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop after the present step, which is told to end early; the cycle goes on at the next start."""
+        self._stop.set()
+        self._wake.set()
+        self._steps.cancel()
+        if self._thread is not None:
+            self._thread.join()
+
+    def fire(self, reason: str, *, actor: str) -> int | None:
+        """Open a cycle and return its id, or None when one is under way already."""
+        route = self._ledger.route(self._model)
+        if route is None or self._ledger.active_cycle(self._model) is not None:
+            return None
+        version = self._ledger.next_version(self._model)
+        settings = self._workspace.model(self._model)
+        plan = cy.CyclePlan(
+            shadow=settings.cycle.shadow,
+            approval=settings.cycle.approval == "operator",
+            canary_shares=settings.cycle.canary_shares,
+            probation=settings.cycle.probation_s > 0,
+        )
+        cycle = cy.new_cycle(model=self._model, champion=route.champion, plan=plan)
+        cycle, _ = cy.handle(cycle, cy.TriggerFired(reason=reason, challenger=version))
+        cycle_id = self._ledger.open_cycle(self._model, reason, encode(cycle), state=cycle.state.value)
+        self._ledger.add_version(
+            VersionRow(
+                model=self._model,
+                version=version,
+                parent=route.champion,
+                cycle_id=cycle_id,
+                learner=settings.learning.learner,
+                lineage={"reason": reason, "actor": actor},
+            )
+        )
+        self._ledger.audit(
+            actor, "cycle.opened", self._model, {"cycle": cycle_id, "version": version, "reason": reason}
+        )
+        self._happenings.tell(self._model, "cycle.opened", cycle=cycle_id, version=version, reason=reason)
+        logger.info(
+            "cycle.opened", extra={"model": self._model, "cycle": cycle_id, "version": version, "reason": reason}
+        )
+        self._wake.set()
+        return cycle_id
+
+    def advance(self) -> bool:
+        """Carry out the present state's commands once; False when there is nothing to do now."""
+        row = self._ledger.active_cycle(self._model)
+        if row is None:
+            return self._take_idle_commands()
+        cycle = decode(row.payload)
+        if (operator := self._operator_event(cycle)) is not None:
+            self._apply(row, cycle, operator)
+            return True
+        if self._ledger.get_state(self._model, PAUSED) and cycle.state not in cy.OUTCOMES:
+            return False
+        context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at)
+        for command in cy.resume(cycle):
+            if isinstance(command, cy.CloseCycle):
+                self._close(row, command)
+                return True
+            event = self._execute(command, context)
+            if event is not None and cycle.state not in cy.OUTCOMES:
+                self._apply(row, cycle, event)
+                return True
+        return False
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            try:
+                busy = self.advance()
+            except PerennialError:
+                logger.exception("cycle.step_failed", extra={"model": self._model})
+                busy = False
+            if not busy:
+                self._wake.wait(0.25)
+                self._wake.clear()
+
+    def _execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
+        step = type(command).__name__
+        waits = isinstance(command, cy.StartShadow | cy.RequestApproval | cy.SetShare | cy.StartProbation)
+        if not waits:
+            self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
+            self._happenings.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
+        try:
+            event = self._steps.execute(command, context)
+        except PerennialError as exc:
+            if self._stop.is_set():
+                return None
+            logger.warning("cycle.step_refused", extra={"model": self._model, "step": step, "error": str(exc)})
+            event = cy.StepFailed(error=f"{step}: {exc}", refused=isinstance(exc, Refused))
+        if event is not None or not waits:
+            outcome = None if event is None else type(event).__name__
+            self._ledger.journal(context.cycle_id, self._model, step, Phase.OUTCOME, {"event": outcome})
+        return event
+
+    def _apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> None:
+        after, _ = cy.handle(cycle, event)
+        cy.check_invariants(after)
+        self._ledger.save_cycle(row.id, after.state.value, encode(after))
+        facts = {"cycle": row.id, "state": after.state.value, "event": type(event).__name__, "note": after.note}
+        self._happenings.tell(self._model, "cycle.state", version=after.challenger, **facts)
+        logger.info("cycle.state", extra={"model": self._model, **facts})
+
+    def _close(self, row: CycleRow, command: cy.CloseCycle) -> None:
+        cycle = decode(row.payload)
+        self._ledger.close_cycle(row.id, command.outcome.value, command.note)
+        self._ledger.audit(
+            "loop",
+            "cycle.closed",
+            self._model,
+            {"cycle": row.id, "outcome": command.outcome.value, "note": command.note},
+        )
+        facts = {"cycle": row.id, "outcome": command.outcome.value, "note": command.note}
+        self._happenings.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
+        logger.info("cycle.closed", extra={"model": self._model, **facts})
+
+    def _operator_event(self, cycle: cy.Cycle) -> cy.Event | None:
+        if cycle.state in cy.OUTCOMES:
+            return None
+        for command in self._ledger.take_commands(self._model):
+            event = _event_of(command)
+            if event is None:
+                self._idle_command(command, active=True)
+                continue
+            try:
+                cy.handle(cycle, event)
+            except IllegalTransition as exc:
+                self._ledger.finish_command(command.id, f"refused: {exc}")
+                continue
+            self._ledger.finish_command(command.id, "done")
+            return event
+        return None
+
+    def _take_idle_commands(self) -> bool:
+        commands = self._ledger.take_commands(self._model)
+        for command in commands:
+            self._idle_command(command, active=False)
+        return bool(commands)
+
+    def _idle_command(self, command: CommandRow, *, active: bool) -> None:
+        if command.kind == "pause":
+            self._ledger.put_state(self._model, PAUSED, True)
+        elif command.kind == "resume":
+            self._ledger.put_state(self._model, PAUSED, False)
+        elif command.kind == "retrain" and not active:
+            self.fire(f"asked by {command.actor}", actor=command.actor)
+        else:
+            state = "a cycle under way" if active else "no cycle under way"
+            self._ledger.finish_command(command.id, f"refused: {command.kind} does not fit {state}")
+            return
+        self._ledger.finish_command(command.id, "done")
+
+
+def _event_of(command: CommandRow) -> cy.Event | None:
+    """The event that an operator's command is to a cycle under way; None when it is something else."""
+    match command.kind:
+        case "abort":
+            return cy.OperatorAborted(actor=command.actor)
+        case "approve":
+            return cy.Approved(actor=command.actor)
+        case "promote":
+            return cy.OperatorPromoted(actor=command.actor)
+        case "rolled_back":
+            return cy.OperatorRolledBack(actor=command.actor)
+        case _:
+            return None
