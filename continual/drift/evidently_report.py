@@ -245,7 +245,7 @@ def _report(reference: ReferenceProfile, current: Window, comparison: DriftCompa
             RowCount(tests=[]),  # a default test would fail any window that is not as long as the reference
             DriftedColumnsCount(columns=columns, per_column_method=methods, drift_share=1 / len(columns)),
             *(ValueDrift(column=name, method=methods[name], threshold=comparison.alpha) for name in columns),
-            *(ValueStats(column=name) for name in shown),
+            *(ValueStats(column=name, include_tests=False) for name in shown),
         ],
         include_tests=True,
         metadata={"version": str(comparison.version), "drifted": str(comparison.drifted), **metadata},
