@@ -1,4 +1,4 @@
-"""What a job is, and which slot of it is due. Pure but for the cron arithmetic that APScheduler lends."""
+"""What a job is, and which slot of it is due: arithmetic, without I/O."""
 
 import re
 from collections.abc import Callable
@@ -8,11 +8,11 @@ from enum import StrEnum
 from typing import Any
 
 from continual.errors import ConfigurationError
+from continual.policy.cron import next_time
 from ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
 
 __all__ = ["Catch", "JobRun", "JobSpec", "Slot", "as_run"]
 
-_DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 _NAME = re.compile(r"[a-z][a-z0-9_.:-]*")
 
 
@@ -89,7 +89,7 @@ class JobSpec:
         if self.misfire_grace_s is not None and self.misfire_grace_s <= 0:
             raise ConfigurationError(f"job {self.name}: misfire_grace_s {self.misfire_grace_s} must be positive")
         if self.cron is not None:
-            _cron(self.cron)
+            next_time(self.cron, datetime(2026, 1, 1, tzinfo=UTC))
 
     @property
     def trigger(self) -> dict[str, Any]:
@@ -125,43 +125,9 @@ class JobSpec:
     def _after(self, moment: datetime) -> datetime:
         if self.interval_s is not None:
             return moment + timedelta(seconds=self.interval_s)
-        found: datetime = _cron(str(self.cron)).get_next_fire_time(None, moment + timedelta(microseconds=1))
-        return found.astimezone(UTC)
+        return next_time(str(self.cron), moment)
 
 
 def as_run(row: JobRunRow, fence: Fence, ledger: Ledger) -> JobRun:
     """Return what the action of a claimed run gets."""
     return JobRun(run_id=row.id, job=row.job, slot=row.due, attempt=row.attempt, fence=fence, ledger=ledger)
-
-
-def _cron(line: str) -> Any:
-    """Parse a crontab line as cron means it.
-
-    APScheduler 3 counts weekdays from Monday, cron from Sunday; names mean the same in both.
-    """
-    from apscheduler.triggers.cron import CronTrigger
-
-    parts = line.split()
-    if len(parts) != 5:
-        raise ConfigurationError(f"cron line {line!r} has {len(parts)} fields; it needs 5, e.g. '30 2 * * mon'")
-    try:
-        parts[4] = ",".join(_weekdays(part) for part in parts[4].lower().split(","))
-        trigger = CronTrigger.from_crontab(" ".join(parts), timezone=UTC)
-    except (ValueError, IndexError) as error:
-        raise ConfigurationError(f"cron line {line!r} cannot be read: {error}; e.g. '30 2 * * mon'") from error
-    if trigger.get_next_fire_time(None, datetime(2026, 1, 1, tzinfo=UTC)) is None:
-        raise ConfigurationError(f"cron line {line!r} names a day that never comes; e.g. '30 2 * * mon'")
-    return trigger
-
-
-def _weekdays(part: str) -> str:
-    """Spell numbered weekdays (0 and 7 are Sunday) by name; a range becomes a list, because it may pass Sunday."""
-    span, _, step = part.partition("/")
-    if not re.fullmatch(r"\d(-\d)?", span):
-        return part
-    first, _, last = span.partition("-")
-    end = int(last or (6 if step else first))
-    names = [_DAYS[day % 7] for day in range(int(first), end + 1, int(step or 1))]
-    if not names or end > 7:
-        raise ValueError(f"weekday {part} must lie in 0-7")
-    return ",".join(dict.fromkeys(names))

@@ -1,0 +1,47 @@
+"""Trigger policies: when to retrain, decided from facts alone."""
+
+from continual.policy.conditions import (
+    All,
+    Any,
+    AtLeastN,
+    Condition,
+    Drift,
+    EstimatedAccuracy,
+    LabelCount,
+    MeasuredAccuracy,
+    Schedule,
+)
+from continual.policy.cron import next_time
+from continual.policy.decide import Limits, QuietHours, TriggerDecision, TriggerPolicy, decide
+from continual.policy.facts import DriftState, Facts, MeasuredShare
+from continual.policy.parse import parse_policy, policy_values
+from continual.policy.replay import ChangeFound, History, HistoryPoint, ReplayResult, Retraining, replay
+
+__all__ = [
+    "All",
+    "Any",
+    "AtLeastN",
+    "ChangeFound",
+    "Condition",
+    "Drift",
+    "DriftState",
+    "EstimatedAccuracy",
+    "Facts",
+    "History",
+    "HistoryPoint",
+    "LabelCount",
+    "Limits",
+    "MeasuredAccuracy",
+    "MeasuredShare",
+    "QuietHours",
+    "ReplayResult",
+    "Retraining",
+    "Schedule",
+    "TriggerDecision",
+    "TriggerPolicy",
+    "decide",
+    "next_time",
+    "parse_policy",
+    "policy_values",
+    "replay",
+]

@@ -1,0 +1,71 @@
+"""What a trigger policy looks at: plain values, gathered by whoever runs the loop."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from continual.errors import DataError
+
+__all__ = ["DriftState", "Facts", "MeasuredShare"]
+
+
+class DriftState(StrEnum):
+    """The drift rule's word for the present."""
+
+    OK = "ok"
+    WARNING = "warning"
+    ALERT = "alert"
+    COOLDOWN = "cooldown"
+
+    @property
+    def rank(self) -> int:
+        """How serious it is; a cooldown asks for nothing."""
+        return {"warning": 1, "alert": 2}.get(self.value, 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MeasuredShare:
+    """A share of right answers with its interval and the labels behind it.
+
+    >>> MeasuredShare(value=0.9, low=0.86, high=0.93, labels=200).labels
+    200
+    """
+
+    value: float
+    low: float
+    high: float
+    labels: int
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.low <= self.value <= self.high <= 1.0 or self.labels < 0:
+            raise DataError(
+                f"share {self.value} with interval [{self.low}, {self.high}] on {self.labels} labels is not one: it "
+                "needs 0 <= low <= value <= high <= 1 and labels >= 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """The present of one model. Accuracies are shares in [0, 1]; higher is better.
+
+    `cycles` are the times at which retrainings began, in any order, at least those of the last 24 hours and the newest.
+
+    >>> from datetime import timezone
+    >>> Facts(champion_since=datetime(2026, 1, 1, tzinfo=timezone.utc)).last_cycle_at is None
+    True
+    """
+
+    champion_since: datetime
+    cycles: tuple[datetime, ...] = ()
+    unlearnt_labels: int = 0
+    drift: DriftState = DriftState.OK
+    drift_since: datetime | None = None  # when the present episode left ok
+    drift_signals: tuple[str, ...] = ()
+    estimated_accuracy: float | None = None
+    measured_accuracy: MeasuredShare | None = None
+    reference_accuracy: float | None = None  # the champion's, when it was promoted
+
+    @property
+    def last_cycle_at(self) -> datetime | None:
+        """When the newest retraining began."""
+        return max(self.cycles, default=None)

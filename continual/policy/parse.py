@@ -1,0 +1,115 @@
+"""Policies from and to plain values, as settings files hold them."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from datetime import time
+from typing import Any as Anything
+from typing import get_args
+
+from continual.errors import ConfigurationError
+from continual.policy.conditions import Condition
+from continual.policy.decide import Limits, QuietHours, TriggerPolicy
+from continual.policy.facts import DriftState
+
+__all__ = ["parse_policy", "policy_values"]
+
+_KINDS: dict[str, type[Anything]] = {kind.kind: kind for kind in get_args(Condition)}
+
+
+def parse_policy(values: Mapping[str, Anything]) -> TriggerPolicy:
+    """A policy from plain values: a condition with its `kind`, and `limits` beside it at the top.
+
+    Raises:
+        ConfigurationError: an unknown kind or field, a missing field, or a value out of range; the message says where.
+
+    >>> policy = parse_policy({"kind": "any", "limits": {"budget_per_day": 2}, "policies": [
+    ...     {"kind": "drift"}, {"kind": "label_count", "at_least": 200}]})
+    >>> policy.limits.budget_per_day, [member.kind for member in policy.when.policies]
+    (2, ['drift', 'label_count'])
+    """
+    rest = dict(values)
+    limits = rest.pop("limits", {})
+    return TriggerPolicy(when=_condition(rest, "policy"), limits=_limits(limits))
+
+
+def policy_values(policy: TriggerPolicy) -> dict[str, Anything]:
+    """Return the plain values that `parse_policy` reads back, without those that are left at their default."""
+    values: dict[str, Anything] = _values(policy.when)
+    limits = _values(policy.limits)
+    return values | {"limits": limits} if limits else values
+
+
+def _condition(values: Anything, where: str) -> Condition:
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"{where} is {values!r}; it must be a table with a kind")
+    rest = dict(values)
+    kind = rest.pop("kind", None)
+    if kind not in _KINDS:
+        raise ConfigurationError(f"{where} has kind {kind!r}; allowed are {', '.join(sorted(_KINDS))}")
+    if "policies" in rest:
+        members = rest["policies"]
+        if not isinstance(members, (list, tuple)):
+            raise ConfigurationError(f"{where}.policies is {members!r}; it must be a list of policies")
+        rest["policies"] = tuple(_condition(each, f"{where}.policies[{i}]") for i, each in enumerate(members))
+    if "level" in rest:
+        rest["level"] = _level(rest["level"], where)
+    made: Condition = _make(_KINDS[kind], rest, where)
+    return made
+
+
+def _limits(values: Anything) -> Limits:
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"policy.limits is {values!r}; it must be a table")
+    rest = dict(values)
+    if isinstance(rest.get("quiet_hours"), Mapping):
+        quiet = dict(rest["quiet_hours"])
+        for name in ("start", "end"):
+            if isinstance(quiet.get(name), str):
+                quiet[name] = _time(quiet[name], name)
+        rest["quiet_hours"] = _make(QuietHours, quiet, "policy.limits.quiet_hours")
+    made: Limits = _make(Limits, rest, "policy.limits")
+    return made
+
+
+def _make(kind: type[Anything], values: dict[str, Anything], where: str) -> Anything:
+    known = {field.name for field in fields(kind)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ConfigurationError(f"{where} has unknown fields {unknown}; allowed are {sorted(known)}")
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{where} cannot be made of {values}: {error}; its fields are {sorted(known)}"
+        ) from error
+
+
+def _level(value: Anything, where: str) -> DriftState:
+    try:
+        return DriftState(value)
+    except ValueError as error:
+        raise ConfigurationError(f"{where}.level is {value!r}; allowed are warning, alert") from error
+
+
+def _time(value: str, name: str) -> time:
+    try:
+        return time.fromisoformat(value)
+    except ValueError as error:
+        raise ConfigurationError(f"policy.limits.quiet_hours.{name} is {value!r}; write HH:MM, e.g. '22:00'") from error
+
+
+def _values(record: Anything) -> dict[str, Anything]:
+    values = {"kind": record.kind} if hasattr(record, "kind") else {}
+    for field in fields(record):
+        value = getattr(record, field.name)
+        if value == field.default or value is None:
+            continue
+        if isinstance(value, tuple):
+            values[field.name] = [_values(each) for each in value]
+        elif is_dataclass(value):
+            values[field.name] = _values(value)
+        elif isinstance(value, time):
+            values[field.name] = f"{value:%H:%M}"
+        else:
+            values[field.name] = str(value) if isinstance(value, DriftState) else value
+    return values

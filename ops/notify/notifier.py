@@ -1,0 +1,50 @@
+"""Tells people once: the ledger remembers what was sent."""
+
+import logging
+from collections.abc import Sequence
+
+from continual.errors import ConfigurationError, PerennialError
+from ops.ledger import Ledger
+from ops.notify.channels import Channel
+from ops.notify.message import Message
+
+__all__ = ["Notifier"]
+
+_log = logging.getLogger(__name__)
+
+
+class Notifier:
+    """Sends each episode's message once on each channel, whichever processes ask and however often.
+
+    A process that dies between claim and delivery leaves the message unsent rather than sent twice; the notice's row
+    tells of it.
+    """
+
+    def __init__(self, ledger: Ledger, channels: Sequence[Channel], *, attempts: int = 3) -> None:
+        names = [channel.name for channel in channels]
+        if len(set(names)) != len(names):
+            raise ConfigurationError(f"notification channels {sorted(names)} are not all different; give each a name")
+        self._ledger = ledger
+        self._channels = tuple(channels)
+        self._attempts = attempts
+
+    def notify(self, message: Message) -> tuple[str, ...]:
+        """Send a message and return the names of the channels that took it now.
+
+        Never raises for a channel: what failed is noted in the ledger, logged, and tried again at the next call for the
+        same episode, `attempts` times in all.
+        """
+        return tuple(channel.name for channel in self._channels if self._send(channel, message))
+
+    def _send(self, channel: Channel, message: Message) -> bool:
+        episode = (message.model, message.alert, message.episode, channel.name)
+        if not self._ledger.claim_notice(*episode, attempts=self._attempts):
+            return False
+        try:
+            channel.send(message)
+        except PerennialError as error:
+            _log.warning("notice_not_sent", extra={"channel": channel.name, "error": str(error)})
+            self._ledger.finish_notice(*episode, error=str(error))
+            return False
+        self._ledger.finish_notice(*episode)
+        return True
