@@ -108,7 +108,8 @@ def build_package(
         1: torch.export.Dim("sequence", min=1, max=max_sequence),
     }
     try:
-        with torch.no_grad(), warnings.catch_warnings():
+        # the default device is for tensors that a forward pass makes without naming one
+        with torch.no_grad(), torch.device(device), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own internals here (2.13)
             program = torch.export.export(wrapped, (rows, rows.clone()), dynamic_shapes=(axes, axes))
             aoti_compile_and_package(program, package_path=str(package), inductor_configs=_INDUCTOR)
@@ -249,9 +250,21 @@ def _prepare(module: "torch.nn.Module", precision: Precision) -> "torch.nn.Modul
         raise ExportFailed(
             f"{type(module).__name__} has no submodule 'encoder' to compute in {precision.value}; export it as fp32"
         )
-    encoder.to(getattr(torch, _DTYPES[precision]))
+    kind = getattr(torch, _DTYPES[precision])
+    encoder.to(kind)
+    encoder.register_forward_pre_hook(lambda _module, given, named: _narrow(given, named, kind), with_kwargs=True)
     encoder.register_forward_hook(lambda _module, _inputs, output: _widen(output))
     return copied
+
+
+def _narrow(given: tuple[Any, ...], named: dict[str, Any], kind: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The encoder's inputs with floating tensors (an additive mask) in its own type."""
+    import torch
+
+    def cast(value: Any) -> Any:
+        return value.to(kind) if isinstance(value, torch.Tensor) and value.is_floating_point() else value
+
+    return tuple(cast(value) for value in given), {name: cast(value) for name, value in named.items()}
 
 
 def _widen(output: Any) -> Any:

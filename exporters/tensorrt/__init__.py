@@ -4,6 +4,7 @@ Nothing here imports TensorRT or torch before it is needed, so the room can be e
 needs one says so in one sentence.
 """
 
+from exporters.tensorrt.bundled import build_tensorrt
 from exporters.tensorrt.job import build_plan, probe_plan, refit_or_build, refit_plan
 from exporters.tensorrt.machine import detect_machine
 from exporters.tensorrt.options import (
@@ -31,6 +32,7 @@ __all__ = [
     "Refit",
     "TensorRtEngine",
     "build_plan",
+    "build_tensorrt",
     "detect_machine",
     "load",
     "load_plan",

@@ -89,16 +89,27 @@ def refit_or_build(
     options: BuildOptions,
     *,
     cache_dir: Path | None = None,
+    calibration: dict[str, Any] | None = None,
     machine: Machine | None = None,
     device: str = "cuda",
 ) -> PlanRecord:
-    """The fast way where it fits, else the full build; the record's `path` says which it was."""
-    if base is not None and options.refit is not Refit.NONE:
+    """The fast way where `base` was built to the same options, else the full build; the record's `path` says which."""
+    if base is not None and _same_request(base, options):
         try:
             return refit_plan(onnx, base, plan, machine=machine, device=device)
         except (ExportFailed, continual.errors.BundleRejected) as exc:
             _log.warning("refit_not_possible", extra={"base": str(base), "reason": str(exc)})
-    return build_plan(onnx, plan, options, cache_dir=cache_dir, machine=machine, device=device)
+    return build_plan(onnx, plan, options, cache_dir=cache_dir, calibration=calibration, machine=machine, device=device)
+
+
+def _same_request(base: Path, options: BuildOptions) -> bool:
+    """Whether `base` is refittable and was built to these very options."""
+    try:
+        built = PlanRecord.from_json(record_path(base).read_text(encoding="utf-8")).options
+    except (OSError, continual.errors.BundleRejected) as exc:
+        _log.warning("refit_base_unreadable", extra={"base": str(base), "reason": str(exc)})
+        return False
+    return options.refit is not Refit.NONE and built == options
 
 
 def probe_plan(plan: Path, record: PlanRecord, *, device: str = "cuda") -> dict[str, Any]:
