@@ -13,7 +13,15 @@ from onnx import numpy_helper
 
 from continual.errors import ExportFailed
 
-__all__ = ["Source", "attach_sources", "fingerprint", "fold_transposes", "read_sources", "set_initializer"]
+__all__ = [
+    "Source",
+    "attach_sources",
+    "fingerprint",
+    "fold_transposes",
+    "mark_weights",
+    "read_sources",
+    "set_initializer",
+]
 
 _KEY = "perennial.weights"
 Array = npt.NDArray[Any]
@@ -94,6 +102,21 @@ def fold_transposes(graph: onnx.GraphProto, parameters: Iterable[str]) -> dict[s
     left = {item.name for item in graph.initializer}
     turned = {name: Source(parameters=(name.removesuffix(".T"),), transposed=True) for name in folded.values()}
     return turned | {name: Source(parameters=(name,)) for name in known & left}
+
+
+def mark_weights(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, Array]:
+    """Put noise of its own into each named initializer and return what was put in.
+
+    Optimisers and converters merge constants that are equal (biases of 0, gains of 1 in a fresh model), after which
+    they could not be given different values again. Marked weights are never equal.
+    """
+    generator = np.random.default_rng(0)
+    wanted, marks = set(names), {}
+    for item in model.graph.initializer:
+        if item.name in wanted:
+            marks[item.name] = generator.random(tuple(item.dims), dtype=np.float32)
+            item.CopyFrom(numpy_helper.from_array(marks[item.name], item.name))
+    return marks
 
 
 def fingerprint(model: onnx.ModelProto) -> str:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import onnx
+from onnx import numpy_helper
 
 from continual.errors import ExportFailed
-from exporters.graph import attach_sources, fingerprint, fold_transposes
+from exporters.graph import attach_sources, fingerprint, fold_transposes, mark_weights, set_initializer
 from exporters.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -49,8 +50,12 @@ def export_onnx(model: TrainedModel, target: Path, *, module: "torch.nn.Module |
     try:
         proto = _trace(module, model.max_length)
         sources = fold_transposes(proto.graph, [name for name, _ in _tensors(module)])
+        real = {item.name: numpy_helper.to_array(item) for item in proto.graph.initializer if item.name in sources}
+        mark_weights(proto, sources)
         proto = _optimise(proto)
         left = {item.name for item in proto.graph.initializer}
+        for name in left & set(real):
+            set_initializer(proto, name, real[name])
         attach_sources(proto, {name: source for name, source in sources.items() if name in left})
         _name_shapes(proto)
         onnx.checker.check_model(proto, full_check=True)

@@ -13,7 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from continual.errors import ExportFailed
-from exporters.graph import Source, read_sources
+from exporters.graph import Source, mark_weights, read_sources
 
 __all__ = ["Place", "convert_placed", "fill", "read_places"]
 
@@ -43,7 +43,7 @@ def convert_placed(graph: Path) -> Any:
     proto = onnx.load(graph)
     sources = read_sources(proto)
     real = {item.name: numpy_helper.to_array(item) for item in proto.graph.initializer if item.name in sources}
-    marks = _mark(proto, sources)
+    marks = mark_weights(proto, sources)
     with tempfile.TemporaryDirectory(dir=graph.parent, prefix=".marked-") as folder:
         marked = Path(folder) / "marked.onnx"
         onnx.save_model(proto, marked)
@@ -93,17 +93,6 @@ def fill(model: Any, places: Mapping[str, Place], values: Mapping[str, Array]) -
 
 def _constants(model: Any) -> dict[str, Any]:
     return {node.get_friendly_name(): node for node in model.get_ops() if node.get_type_name() == "Constant"}
-
-
-def _mark(proto: onnx.ModelProto, sources: Mapping[str, Source]) -> dict[str, Array]:
-    """Replace every weight by noise of its own, so that no two are equal; returns what was put in."""
-    generator = np.random.default_rng(0)
-    marks: dict[str, Array] = {}
-    for item in proto.graph.initializer:
-        if item.name in sources:
-            marks[item.name] = generator.random(tuple(item.dims), dtype=np.float32)
-            item.CopyFrom(numpy_helper.from_array(marks[item.name], item.name))
-    return marks
 
 
 def _find(

@@ -1,19 +1,41 @@
-"""`config.pbtxt` for router and engines, built through Triton's own protobuf so that a wrong field cannot pass."""
+"""Triton's `config.pbtxt`, written through Triton's own protobuf: one generator for the embedded server and NGC's."""
 
-from collections.abc import Mapping, Sequence
+import math
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from continual.errors import ConfigurationError
 
-__all__ = ["EngineBackend", "EngineSpec", "RouterSpec", "engine_config", "parse_config", "router_config"]
+__all__ = [
+    "EngineBackend",
+    "EngineSpec",
+    "RouterSpec",
+    "engine_config",
+    "parse_config",
+    "router_config",
+    "versions_of",
+    "with_versions",
+]
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+_ROUTER_OUTPUTS = (
+    ("LABEL", "TYPE_STRING", 1),
+    ("CONFIDENCE", "TYPE_FP32", 1),
+    ("VERSION", "TYPE_INT64", 1),
+    ("PREDICTION_ID", "TYPE_STRING", 1),
+    ("SCORES", "TYPE_FP32", -1),
+    ("LABELS", "TYPE_STRING", -1),
+    ("ARM", "TYPE_STRING", 1),
+)
 
 
 class EngineBackend(StrEnum):
-    """What runs an engine model inside Triton."""
+    """Which Triton backend executes an engine model's versions."""
 
-    PERENNIAL = "perennial_engine"  # the embedded server's python-based backend; reads the manifest
+    PERENNIAL = "perennial_engine"
     ONNXRUNTIME = "onnxruntime"
     OPENVINO = "openvino"
     TENSORRT = "tensorrt"
@@ -28,122 +50,182 @@ _FILES = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RouterSpec:
-    """The model that clients call. `parameters` are what the router reads at its start."""
+    """The model that clients call. `parameters` become strings the router reads, for example `route_path`."""
 
-    name: str
+    model: str
     parameters: Mapping[str, str]
     instances: int = 2
     max_batch_size: int = 64
-    queue_delay_us: int = 500
+    queue_delay_us: int = 0
+    backend: str = "perennial"
+
+    def __post_init__(self) -> None:
+        _check(self.model, self.instances, self.max_batch_size, self.queue_delay_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSpec:
-    """The model that holds the versions. `profiles` are TensorRT optimisation profile numbers."""
+    """The model that holds the versions.
 
-    name: str
-    versions: Sequence[int]
+    `threads` 0 lets the runtime choose. `profiles` are the TensorRT optimisation profiles each instance may use. `gpu`
+    places the instances on the first GPU; TensorRT always is.
+    """
+
+    model: str
+    versions: tuple[int, ...] = ()
     backend: EngineBackend = EngineBackend.PERENNIAL
     instances: int = 1
-    gpu: bool = False
+    threads: int = 0
     max_batch_size: int = 64
-    queue_delay_us: int = 200
-    profiles: Sequence[int] = ()
+    queue_delay_us: int = 0
+    profiles: tuple[str, ...] = ()
+    gpu: bool = False
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not self.versions or min(self.versions) < 1:
+        _check(self.model, self.instances, self.max_batch_size, self.queue_delay_us)
+        _check_versions(self.model, self.versions)
+        if self.threads < 0:
+            raise ConfigurationError(f"{self.model}: threads {self.threads} must be 0 (the runtime chooses) or more")
+        if self.profiles and self.backend is not EngineBackend.TENSORRT:
             raise ConfigurationError(
-                f"engine model {self.name} has versions {list(self.versions)}; name at least one, from 1"
+                f"{self.model}: optimisation profiles {list(self.profiles)} belong to the tensorrt backend, "
+                f"not to {self.backend.value}; leave them out"
             )
 
 
 def router_config(spec: RouterSpec) -> str:
-    """The router's `config.pbtxt`."""
-    from tritonclient.grpc import model_config_pb2 as pb
-
-    config = _base(pb, spec.name, "perennial", spec.max_batch_size, spec.queue_delay_us, spec.parameters)
-    _tensor(config.input.add(), "TEXT", pb.TYPE_STRING, [1])
-    _tensor(config.input.add(), "KEY", pb.TYPE_STRING, [1], optional=True)
-    for name, kind, dims in (
-        ("LABEL", pb.TYPE_STRING, [1]),
-        ("CONFIDENCE", pb.TYPE_FP32, [1]),
-        ("VERSION", pb.TYPE_INT64, [1]),
-        ("PREDICTION_ID", pb.TYPE_STRING, [1]),
-        ("SCORES", pb.TYPE_FP32, [-1]),
-        ("LABELS", pb.TYPE_STRING, [-1]),
-    ):
-        _tensor(config.output.add(), name, kind, dims)
-    group = config.instance_group.add()
-    group.count, group.kind = spec.instances, pb.ModelInstanceGroup.KIND_CPU
+    """The router's `config.pbtxt`. It has one version and no warm-up, because an answer is always logged."""
+    config = _new(spec.model, spec.backend, spec.max_batch_size, spec.queue_delay_us)
+    _input(config, "TEXT", "TYPE_STRING", 1)
+    _input(config, "KEY", "TYPE_STRING", 1).optional = True
+    for name, kind, size in _ROUTER_OUTPUTS:
+        _output(config, name, kind, size)
+    config.instance_group.add(count=spec.instances, kind=_kinds()["KIND_CPU"])
     config.version_policy.specific.versions.append(1)
+    _parameters(config, spec.parameters)
     return _text(config)
 
 
 def engine_config(spec: EngineSpec) -> str:
-    """The engine model's `config.pbtxt`; nothing is left to auto-completion."""
-    from tritonclient.grpc import model_config_pb2 as pb
-
-    config = _base(pb, spec.name, spec.backend.value, spec.max_batch_size, spec.queue_delay_us, spec.parameters)
-    if spec.backend in _FILES:
-        config.default_model_filename = _FILES[spec.backend]
-    if spec.backend is EngineBackend.TENSORRT:
-        config.platform = "tensorrt_plan"
-    _tensor(config.input.add(), "input_ids", pb.TYPE_INT64, [-1])
-    _tensor(config.input.add(), "attention_mask", pb.TYPE_INT64, [-1])
-    _tensor(config.output.add(), "logits", pb.TYPE_FP32, [-1])
-    _tensor(config.output.add(), "embedding", pb.TYPE_FP32, [-1])
-    group = config.instance_group.add()
-    group.count = spec.instances
-    group.kind = pb.ModelInstanceGroup.KIND_GPU if spec.gpu else pb.ModelInstanceGroup.KIND_CPU
-    group.profile.extend(str(profile) for profile in spec.profiles)
-    config.version_policy.specific.versions.extend(sorted(spec.versions))
+    """The engine model's `config.pbtxt`: its inputs and outputs are those inside the ONNX graph."""
+    config = _new(spec.model, spec.backend.value, spec.max_batch_size, spec.queue_delay_us)
+    for name in ("input_ids", "attention_mask"):
+        tensor = _input(config, name, "TYPE_INT64", -1)
+        tensor.allow_ragged_batch = spec.backend is EngineBackend.PERENNIAL  # it pads the requests of a batch itself
+    _output(config, "logits", "TYPE_FP32", -1)
+    _output(config, "embedding", "TYPE_FP32", -1)
+    on_gpu = spec.gpu or spec.backend is EngineBackend.TENSORRT
+    group = config.instance_group.add(count=spec.instances, kind=_kinds()["KIND_GPU" if on_gpu else "KIND_CPU"])
+    group.profile.extend(spec.profiles)
+    config.version_policy.specific.versions.extend(sorted(set(spec.versions)))
+    _parameters(config, {**_thread_parameters(spec), **spec.parameters})
     if spec.backend is not EngineBackend.PERENNIAL:
-        _warm_up(pb, config)
+        config.default_model_filename = _FILES[spec.backend]
+        _warm_up(config)
     return _text(config)
 
 
 def parse_config(text: str) -> Any:
-    """The protobuf message of a `config.pbtxt`.
+    """The `ModelConfig` message that a `config.pbtxt` describes.
 
     Raises:
-        ConfigurationError: a field is unknown or has the wrong type.
+        ConfigurationError: the text is no model configuration.
     """
     from google.protobuf import text_format
-    from tritonclient.grpc import model_config_pb2 as pb
+    from tritonclient.grpc import model_config_pb2
 
     try:
-        return text_format.Parse(text, pb.ModelConfig())
+        return text_format.Parse(text, model_config_pb2.ModelConfig())
     except text_format.ParseError as exc:
-        raise ConfigurationError(f"config.pbtxt cannot be read: {exc}; let Perennial write it again") from exc
+        raise ConfigurationError(f"config.pbtxt is not a model configuration ({exc}); write it again") from exc
 
 
-def _base(
-    pb: Any, name: str, backend: str, max_batch_size: int, queue_delay_us: int, parameters: Mapping[str, str]
-) -> Any:
-    config = pb.ModelConfig(name=name, backend=backend, max_batch_size=max_batch_size)
+def versions_of(text: str) -> tuple[int, ...]:
+    """The versions that a `config.pbtxt` names; none where its policy is another one."""
+    return tuple(parse_config(text).version_policy.specific.versions)
+
+
+def with_versions(text: str, versions: tuple[int, ...]) -> str:
+    """The same configuration with other versions: the one change that reloads nothing that is loaded already."""
+    config = parse_config(text)
+    _check_versions(config.name, versions)
+    config.version_policy.specific.versions[:] = sorted(set(versions))
+    return _text(config)
+
+
+def _check(model: str, instances: int, max_batch_size: int, queue_delay_us: int) -> None:
+    if not _NAME.fullmatch(model):
+        raise ConfigurationError(f"model name {model!r} must be letters, digits, '_', '-' or '.', at most 128")
+    if instances < 1 or max_batch_size < 1 or queue_delay_us < 0:
+        raise ConfigurationError(
+            f"{model}: instances {instances} and max_batch_size {max_batch_size} must be at least 1, "
+            f"queue_delay_us {queue_delay_us} at least 0"
+        )
+
+
+def _check_versions(model: str, versions: tuple[int, ...]) -> None:
+    if wrong := [version for version in versions if version < 1]:
+        raise ConfigurationError(f"{model}: versions {wrong} must be at least 1")
+
+
+def _new(model: str, backend: str, max_batch_size: int, queue_delay_us: int) -> Any:
+    from tritonclient.grpc import model_config_pb2
+
+    config = model_config_pb2.ModelConfig(name=model, backend=backend, max_batch_size=max_batch_size)
+    preferred = [size for size in (2**power for power in range(2, 12)) if size < max_batch_size]
+    # A preferred size only pays when the batcher waits for it; without a delay it forms what is there.
+    if queue_delay_us:
+        config.dynamic_batching.preferred_batch_size.extend([*preferred[-2:], max_batch_size])
     config.dynamic_batching.max_queue_delay_microseconds = queue_delay_us
-    for key, value in sorted(parameters.items()):
-        config.parameters[key].string_value = value
     return config
 
 
-def _tensor(tensor: Any, name: str, kind: int, dims: Sequence[int], *, optional: bool = False) -> None:
-    tensor.name, tensor.data_type = name, kind
-    tensor.dims.extend(dims)
-    if optional:
-        tensor.optional = True
+def _kinds() -> Mapping[str, int]:
+    from tritonclient.grpc import model_config_pb2
+
+    return dict(model_config_pb2.ModelInstanceGroup.Kind.items())
 
 
-def _warm_up(pb: Any, config: Any) -> None:
-    """A short and a long batch, so that no client pays for the first one."""
-    for tokens in (16, 128):
-        sample = config.model_warmup.add()
-        sample.name, sample.batch_size = f"{tokens} tokens", 1
+def _input(config: Any, name: str, kind: str, size: int) -> Any:
+    return config.input.add(name=name, data_type=_data_type(kind), dims=[size])
+
+
+def _output(config: Any, name: str, kind: str, size: int) -> None:
+    config.output.add(name=name, data_type=_data_type(kind), dims=[size])
+
+
+def _data_type(kind: str) -> int:
+    from tritonclient.grpc import model_config_pb2
+
+    return int(model_config_pb2.DataType.Value(kind))
+
+
+def _parameters(config: Any, parameters: Mapping[str, str]) -> None:
+    for key in sorted(parameters):
+        config.parameters[key].string_value = parameters[key]
+
+
+def _thread_parameters(spec: EngineSpec) -> dict[str, str]:
+    match spec.backend:
+        case EngineBackend.PERENNIAL:
+            return {"threads": str(spec.threads)}
+        case EngineBackend.ONNXRUNTIME if spec.threads:
+            return {"intra_op_thread_count": str(spec.threads), "inter_op_thread_count": "1"}
+        case EngineBackend.OPENVINO if spec.threads:
+            return {"INFERENCE_NUM_THREADS": str(spec.threads)}
+        case _:
+            return {}
+
+
+def _warm_up(config: Any) -> None:
+    for rows in sorted({1, 2 ** int(math.log2(config.max_batch_size))}):
+        warm = config.model_warmup.add(name=f"rows_{rows}", batch_size=rows)
         for name in ("input_ids", "attention_mask"):
-            tensor = sample.inputs[name]
-            tensor.data_type, tensor.zero_data = pb.TYPE_INT64, True
-            tensor.dims.extend([tokens])
+            tensor = warm.inputs[name]
+            tensor.data_type = _data_type("TYPE_INT64")
+            tensor.dims.append(16)
+            tensor.zero_data = True
 
 
 def _text(config: Any) -> str:
