@@ -2,9 +2,10 @@
 
 import hashlib
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, select, update
+from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
 
 from continual.errors import NotFound
 from ops.ledger import schema
@@ -16,6 +17,7 @@ __all__ = ["CommandStore"]
 
 _COMMAND = schema.command
 _NOTICE = schema.notice
+_CLAIM = timedelta(minutes=10)
 
 
 class CommandStore(AuditStore):
@@ -112,7 +114,8 @@ class CommandStore(AuditStore):
     def claim_notice(self, model: str, alert: str, episode: str, channel: str, *, attempts: int = 3) -> bool:
         """Return whether this caller is to send an episode's message on a channel; the answer is yes once.
 
-        After `finish_notice` with an error it is yes again, until `attempts` are used up.
+        After `finish_notice` with an error, or when a claim led to nothing for ten minutes because its process died, it
+        is yes again, until `attempts` are used up.
         """
         values = {"model": model, "alert": alert, "episode": episode, "channel": channel}
         with self._write() as connection:
@@ -121,9 +124,11 @@ class CommandStore(AuditStore):
             first = self._insert(_NOTICE).values(row).on_conflict_do_nothing().returning(_NOTICE.c.attempts)
             if connection.execute(first).first() is not None:
                 return True
-            again = update(_NOTICE).filter_by(**values).where(_NOTICE.c.sent_at.is_(None), _NOTICE.c.error.is_not(None))
+            now = self._clock()
+            open_again = or_(_NOTICE.c.error.is_not(None), _NOTICE.c.claimed_at < now - _CLAIM)
+            again = update(_NOTICE).filter_by(**values).where(_NOTICE.c.sent_at.is_(None), open_again)
             again = again.where(_NOTICE.c.attempts < attempts)
-            again = again.values(attempts=_NOTICE.c.attempts + 1, error=None, claimed_at=self._clock())
+            again = again.values(attempts=_NOTICE.c.attempts + 1, error=None, claimed_at=now)
             return connection.execute(again).rowcount == 1
 
     def finish_notice(self, model: str, alert: str, episode: str, channel: str, *, error: str | None = None) -> None:

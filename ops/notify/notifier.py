@@ -16,8 +16,8 @@ _log = logging.getLogger(__name__)
 class Notifier:
     """Sends each episode's message once on each channel, whichever processes ask and however often.
 
-    A process that dies between claim and delivery leaves the message unsent rather than sent twice; the notice's row
-    tells of it.
+    When a process dies between claim and delivery, the next call for the episode after ten minutes sends it; if the
+    message did leave, the receiver gets it twice under one Idempotency-Key.
     """
 
     def __init__(self, ledger: Ledger, channels: Sequence[Channel], *, attempts: int = 3) -> None:

@@ -1,7 +1,8 @@
 """Messages as signed HTTP posts.
 
 The receiver recomputes HMAC-SHA256 over `TIMESTAMP.BODY` with the shared secret and compares it with the header
-`Perennial-Signature: t=TIMESTAMP,v1=HEX`; a timestamp older than it likes is a replayed post. `verify_signature` does it.
+`Perennial-Signature: t=TIMESTAMP,v1=HEX`; an old timestamp tells a replayed post. `verify_signature`
+does it.
 """
 
 import hashlib
