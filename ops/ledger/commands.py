@@ -89,8 +89,9 @@ class CommandStore(AuditStore):
         """Remove a person's feedback, examples and buffer rows, and name the versions that had learnt from them.
 
         `prediction_ids` are the person's answers in the traffic log, which may carry a key that the labels lack. The
-        audit entry holds a hash of the key, not the key. A retry finds nothing more. Free pages of the database are
-        overwritten on SQLite (secure_delete); backups are not touched.
+        audit entry holds a hash of the key, not the key. A retry finds nothing more. On SQLite the freed bytes are
+        overwritten and the write-ahead log is emptied once no reader needs it. Backups, and texts that a caller put
+        into journal or report payloads, are not touched.
         """
         with self._write() as connection:
             self._lock_model(connection, model)
@@ -109,6 +110,7 @@ class CommandStore(AuditStore):
             detail |= {"examples": receipt.examples, "buffer_rows": receipt.buffer_rows}
             detail["versions"] = list(receipt.versions)
             self._append_audit(connection, actor=actor, action="erase", model=model, detail=detail)
+        self._empty_log()
         return receipt
 
     def claim_notice(self, model: str, alert: str, episode: str, channel: str, *, attempts: int = 3) -> bool:
@@ -145,6 +147,15 @@ class CommandStore(AuditStore):
         statement = statement.order_by(_NOTICE.c.claimed_at.desc(), _NOTICE.c.alert, _NOTICE.c.channel).limit(limit)
         with self._read() as connection:
             return tuple(NoticeRow(**row) for row in connection.execute(statement).mappings())
+
+    def _empty_log(self) -> None:
+        if self._engine.dialect.name != "sqlite":
+            return
+        connection = self._engine.raw_connection()  # a checkpoint cannot run inside a transaction
+        try:
+            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            connection.close()
 
     def _command(self, connection: Connection, command_id: int) -> RowMapping:
         row = connection.execute(select(_COMMAND).where(_COMMAND.c.id == command_id)).mappings().first()

@@ -77,14 +77,16 @@ class FeedbackStore(Store):
         A label that was corrected after it was read stays pending. `UNMATCHED` gives up on a prediction that is not in
         the traffic log; a later correction makes it pending again.
         """
+        revisions = {row.id: row.revision for row in rows}
         marked = 0
         with self._write() as connection:
             self._lock_model(connection, model)
-            for row in rows:
-                statement = update(_TABLE).where(_TABLE.c.model == model, _TABLE.c.id == row.id)
-                statement = statement.where(_TABLE.c.revision == row.revision)
-                done = connection.execute(statement.values(joined_revision=row.revision, outcome=outcome))
-                marked += done.rowcount
+            for part in chunks(list(revisions)):
+                stored = select(_TABLE.c.id, _TABLE.c.revision).where(_TABLE.c.model == model, _TABLE.c.id.in_(part))
+                same = [row.id for row in connection.execute(stored) if row.revision == revisions[row.id]]
+                done = update(_TABLE).where(_TABLE.c.id.in_(same))
+                connection.execute(done.values(joined_revision=_TABLE.c.revision, outcome=outcome))
+                marked += len(same)
         return marked
 
     def feedback_count(self, model: str, *, since: datetime | None = None) -> int:

@@ -19,6 +19,7 @@ CHUNK = 500  # values in one IN list; SQLite's oldest limit for variables is 999
 WRITE = "perennial_write"  # execution option: SQLite takes the write lock at BEGIN, not in the middle
 
 _T = TypeVar("_T")
+_RETRIED = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock
 
 _open: ContextVar[tuple[Engine, Connection] | None] = ContextVar("perennial_ledger_transaction", default=None)
 _fences: ContextVar[tuple[Fence, ...]] = ContextVar("perennial_ledger_fences", default=())
@@ -40,7 +41,7 @@ def translated(where: str) -> Iterator[None]:
     """Turn what the driver raises into this product's errors.
 
     Raises:
-        Conflict: a uniqueness rule was broken, so another writer was first.
+        Conflict: another writer was first, or held us up while we held it up.
         DependencyUnreachable: the database cannot be reached, is locked too long, is full or is no database.
     """
     try:
@@ -52,6 +53,8 @@ def translated(where: str) -> Iterator[None]:
             f"ledger {where}: every connection of the pool is busy ({error}); retry, or run fewer writers"
         ) from error
     except exc.DBAPIError as error:
+        if getattr(error.orig, "sqlstate", None) in _RETRIED:
+            raise Conflict(f"ledger {where}: two writers held each other up ({error.orig}); retry") from error
         raise DependencyUnreachable(
             f"ledger {where} failed: {error.orig}; check that the database runs, is writable and has free space"
         ) from error

@@ -530,3 +530,31 @@ def test_no_part_of_the_ledger_hides_a_method_of_another() -> None:
             if not name.startswith("__"):
                 assert name not in owners, f"{name} is defined by {owners[name]} and {part.__name__}"
                 owners[name] = part.__name__
+
+
+def test_an_erased_text_is_in_no_file_of_an_sqlite_ledger(tmp_path: Path) -> None:
+    with Ledger.open(fresh_url("sqlite", tmp_path)) as ledger:
+        ledger.register_model("intent", {})
+        secret = "quartz jackdaw sphinx"
+        ledger.add_examples("intent", [example(secret, key="k"), example("other")], all_train)
+        ledger.save_buffer("intent", replace(buffer_state(), rows=(example(secret, key="k"),)))
+        assert any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir())
+        ledger.erase_key("intent", "k")
+        assert not any(secret.encode() in path.read_bytes() for path in tmp_path.iterdir())
+
+
+def test_writers_that_hold_each_other_up_are_told_to_retry(tmp_path: Path) -> None:
+    """Two transactions that lock two models in opposite order: PostgreSQL ends one of them."""
+    with Ledger.open(fresh_url("postgresql", tmp_path)) as ledger:
+        for name in ("a", "b"):
+            ledger.register_model(name, {})
+        gate = threading.Barrier(2)
+
+        def crossing(index: int) -> None:
+            with ledger.transaction():
+                ledger.put_state("ab"[index], "x", 1)
+                gate.wait()
+                ledger.put_state("ba"[index], "x", 1)
+
+        results = together(2, crossing)
+        assert sorted(type(result).__name__ for result in results) == ["Conflict", "NoneType"]
