@@ -101,12 +101,12 @@ def test_only_the_leader_starts_anything(bench: Bench) -> None:
     assert [bench.beat(second), bench.beat(first)] == [0, 1]
 
 
-def test_a_day_long_interval_survives_a_restart_every_hour(bench: Bench) -> None:
-    for _ in range(60):
+def test_a_day_long_interval_survives_a_restart_every_six_hours(bench: Bench) -> None:
+    for _ in range(10):
         scheduler = bench.scheduler(JobSpec(name="retrain", action=bench.note, interval_s=DAY_S))
         bench.beat(scheduler)
         scheduler.leader.stop()
-        bench.clock.pass_s(3600)
+        bench.clock.pass_s(6 * 3600)
     assert [slot for _, slot, _ in bench.slots] == [T0 + timedelta(days=1), T0 + timedelta(days=2)]
 
 
