@@ -9,14 +9,15 @@ import numpy as np
 import pytest
 
 from continual.errors import BundleRejected, ConfigurationError, DataError, DependencyUnreachable, ExportFailed
-from exporters.aotinductor import WEIGHTS, build_package, load_package, swap_weights
-from exporters.bundle import Precision
+from exporters.aotinductor import WEIGHTS, build_aotinductor, build_package, load_package, swap_weights
+from exporters.bundle import EngineKind, Lineage, Manifest, Precision, digest_labels, write_manifest
+from exporters.runtime import load_engine
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]  # the C++ compiler takes half a minute, alone
 
 
 def classifier(seed: int, *, classes: int = 5) -> Any:
-    """A BERT of two layers with masked mean pooling and a linear head, weights drawn from the seed."""
+    """A BERT of one layer with masked mean pooling and a linear head, weights drawn from the seed."""
     import torch
     from transformers import BertConfig, BertModel
 
@@ -25,7 +26,7 @@ def classifier(seed: int, *, classes: int = 5) -> Any:
             super().__init__()
             config = BertConfig(
                 hidden_size=32,
-                num_hidden_layers=2,
+                num_hidden_layers=1,
                 num_attention_heads=2,
                 intermediate_size=64,
                 vocab_size=100,
@@ -88,6 +89,48 @@ def test_swapped_weights_answer_like_the_new_model_without_compiling(package: Pa
         np.testing.assert_allclose(got, wanted, atol=1e-5)
     assert package.read_bytes() == before
     assert swapped.name == WEIGHTS
+
+
+def test_a_bundle_takes_the_code_of_the_one_before_and_is_served_by_the_runtime(package: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "2"
+    built = build_aotinductor(
+        classifier(1), bundle, Precision.FP32, previous=package.parent, device="cpu", max_batch=16, max_sequence=64
+    )
+    assert built.options == {"path": "swap"}
+    assert (bundle / "model.pt2").read_bytes() == package.read_bytes()
+    labels = ("a", "b", "c", "d", "e")
+    (bundle / "labels.json").write_text(json.dumps(labels))
+    manifest = Manifest(
+        model="intent",
+        version=2,
+        engine=EngineKind.AOTINDUCTOR,
+        precision=Precision.FP32,
+        engine_file=built.file,
+        classes=5,
+        dimension=32,
+        max_length=64,
+        labels_sha256=digest_labels(labels),
+        tokenizer_sha256="",
+        encoder_fingerprint="",
+        graph_fingerprint="",
+        created_at="2026-01-01T00:00:00+00:00",
+        toolchain={},
+        lineage=Lineage(),
+    )
+    write_manifest(bundle, manifest)
+    ids, mask = rows(3, 5)
+    logits, _ = load_engine(bundle).infer(ids, mask)
+    np.testing.assert_allclose(logits, eager(classifier(1), ids, mask)[0], atol=1e-5)
+    with (bundle / WEIGHTS).open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(BundleRejected, match="altered"):
+        load_engine(bundle)
+
+
+def test_code_that_does_not_fit_is_not_taken(package: Path, tmp_path: Path) -> None:
+    with pytest.raises(ExportFailed, match="encoder"):  # so it went on to compile, in the precision asked for
+        build_aotinductor(classifier(0).head, tmp_path, Precision.BF16, previous=package.parent, device="cpu")
+    assert not list(tmp_path.iterdir())
 
 
 def test_weights_of_another_shape_are_refused(package: Path) -> None:

@@ -24,6 +24,7 @@ from exporters.tensorrt import (
     Profile,
     Refit,
     build_plan,
+    build_tensorrt,
     load_plan,
     refit_or_build,
     refit_plan,
@@ -172,6 +173,27 @@ def test_a_changed_graph_is_built_in_full(world: World) -> None:
         other, world.plan, world.folder / "4" / "model.plan", FP16, machine=world.machine, device="cpu"
     )
     assert record.path == "build"
+
+
+def test_a_bundle_is_refitted_from_the_one_before(world: World, tmp_path: Path) -> None:
+    built = build_tensorrt(
+        world.newer,
+        tmp_path / "2",
+        Precision.FP16,
+        options=FP16,
+        previous=world.plan.parent,
+        machine=world.machine,
+        device="cpu",
+    )
+    assert built.options == {"path": "refit", "version_compatible": "false"}
+    assert {path.name for path in (tmp_path / "2").iterdir()} == {
+        "model.plan",
+        "model.plan.json",
+        "model.plan.layers.json",
+    }
+    ids, mask = rows(2, 5)
+    plan = load_plan(tmp_path / "2" / built.file, machine=world.machine, device="cpu")
+    np.testing.assert_allclose(plan.infer(ids, mask)[0], reference(world.newer, ids, mask)[0], atol=5e-3)
 
 
 @pytest.mark.parametrize("settings", [{"unset": ("head.bias",)}, {"missing": ("head.bias",)}])

@@ -1,0 +1,98 @@
+"""A package that answers."""
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from continual.errors import BundleRejected, DataError
+from exporters.aotinductor.package import WEIGHTS, PackageRecord, processor_of, runs_on
+from exporters.aotinductor.weights import describe
+from exporters.bundle import read_manifest
+
+__all__ = ["AotInductorEngine", "load", "load_package"]
+
+Tokens = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+def load(bundle: Path) -> "AotInductorEngine":
+    """The engine of a verified bundle, on the device it was compiled for.
+
+    Raises:
+        BundleRejected: compiled by another torch, or for another processor.
+        DependencyUnreachable: it needs a GPU and there is none.
+    """
+    return load_package(bundle / read_manifest(bundle).engine_file)
+
+
+def load_package(package: Path) -> "AotInductorEngine":
+    """The engine in `package`, with the weights that lie beside it, if any; see `load`."""
+    import torch
+
+    record = PackageRecord.read(package)
+    if record.torch.split("+")[0] != torch.__version__.split("+")[0]:
+        raise BundleRejected(
+            f"{package} was compiled by torch {record.torch}, here is {torch.__version__}; export again"
+        )
+    here = processor_of(record.device)
+    if not runs_on(record, here):
+        raise BundleRejected(f"{package} was compiled for {record.processor}, here is {here}; export again here")
+    return AotInductorEngine(package, record)
+
+
+class AotInductorEngine:
+    """A loaded package. Callers wait for each other: one runner holds one set of scratch memory."""
+
+    def __init__(self, package: Path, record: PackageRecord) -> None:
+        from torch._inductor import aoti_load_package
+
+        self._record = record
+        self._compiled: Any = aoti_load_package(str(package))
+        self._lock = threading.Lock()
+        weights = package.with_name(WEIGHTS)
+        if weights.is_file():
+            self._put(weights)
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        """Logits (B, C) and embeddings (B, d) of token rows (B, S); larger batches than compiled for go in pieces.
+
+        Raises:
+            DataError: the two arrays differ in shape, have no rows, or S is outside what was compiled.
+        """
+        limit = self._record.max_sequence
+        if input_ids.ndim != 2 or input_ids.shape != attention_mask.shape or not input_ids.shape[0]:
+            raise DataError(
+                f"input_ids {input_ids.shape} and attention_mask {attention_mask.shape} must both be (B, S)"
+            )
+        if not 1 <= input_ids.shape[1] <= limit:
+            raise DataError(f"texts of {input_ids.shape[1]} tokens; this engine takes 1 to {limit}: truncate them")
+        step = self._record.max_batch
+        with self._lock:
+            pieces = [
+                self._run(input_ids[at : at + step], attention_mask[at : at + step])
+                for at in range(0, len(input_ids), step)
+            ]
+        logits, embedding = (np.concatenate(part) for part in zip(*pieces, strict=True))
+        return logits, embedding
+
+    def _run(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        import torch
+
+        ids, mask = (
+            torch.from_numpy(np.array(rows, dtype=np.int64)).to(self._record.device)
+            for rows in (input_ids, attention_mask)
+        )
+        with torch.no_grad():
+            logits, embedding = self._compiled(ids, mask)
+        return logits.float().cpu().numpy(), embedding.float().cpu().numpy()
+
+    def _put(self, path: Path) -> None:
+        from safetensors.torch import load_file
+
+        weights = load_file(str(path), device=self._record.device)
+        if describe(weights) != dict(self._record.weights):
+            raise BundleRejected(f"{path} has other weights than its package was compiled with; export again")
+        self._compiled.load_constants(weights, check_full_update=True, user_managed=False)
