@@ -20,6 +20,7 @@ from continual.errors import (
     Refused,
 )
 from continual.records import Example, Origin
+from ops.feedback import add_labelled
 from ops.ledger import Conflict, FeedbackRow, Ledger
 from ops.loop.events import Happenings
 from ops.settings import ApiSettings
@@ -196,20 +197,6 @@ def _add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) ->
             "corrected": receipt.corrected + added["relabelled"],
             "unchanged": receipt.unchanged + receipt.stale + added["unchanged"],
         }
-
-
-def add_labelled(ledger: Ledger, model: str, examples: list[Example]) -> dict[str, int]:
-    """Store labelled texts by the model's own hold-out share and return what became of them."""
-    from dataclasses import asdict
-
-    from continual.preparation import split_of
-
-    if not examples:
-        return {"added": 0, "relabelled": 0, "unchanged": 0, "contradictions": 0}
-    told = {row.name: row.settings for row in ledger.models()}[model]
-    share = float(told.get("learning", {}).get("holdout_share", 0.1))
-    receipt = ledger.add_examples(model, examples, lambda text: split_of(text, holdout_share=share))
-    return asdict(receipt)
 
 
 def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl, operator: Callable[..., str]) -> None:

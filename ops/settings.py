@@ -146,7 +146,7 @@ class ModelSettings(_Section):
     policy: dict[str, Any] = Field(
         default_factory=lambda: {
             "kind": "any",
-            "of": [{"kind": "drift"}, {"kind": "label_count", "labels": 1_000}],
+            "policies": [{"kind": "drift"}, {"kind": "label_count", "at_least": 1_000}],
             "limits": {"cooldown_s": 600.0, "min_labels": 100, "budget_per_day": 24},
         },
         description="trigger policy; see continual.policy",

@@ -50,7 +50,7 @@ resident_versions = 2
 
 [models.intent.policy]
 kind = "any"
-of = [{{ kind = "drift" }}, {{ kind = "label_count", labels = {label_count} }}]
+policies = [{{ kind = "drift" }}, {{ kind = "label_count", at_least = {label_count} }}]
 limits = {{ cooldown_s = 5.0, min_labels = {min_labels}, budget_per_day = 100 }}
 """
 

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ops.demo.data import DemoData, folder_data, generated_data
 from ops.demo.measure import Recorded, ask_triton, examine, moments, summarise
 from ops.demo.options import DemoOptions, write_settings
 from ops.demo.report import write_report
-from ops.demo.world import Answered, Labeller, Source, Stream
+from ops.demo.world import Labeller, Source, Stream
 from ops.ledger import Ledger
 from ops.settings import Settings, load_settings
 from ops.workspace import Workspace, write_atomically
@@ -141,12 +142,9 @@ class Demo:
             self._source.wave = wave
             self._progress("wave", {"wave": wave, "intents": len(self._data.waves[wave - 1].intents)})
             before = self._champion()
-            self._until(f"wave {wave}: noticing and learning", lambda before=before: self._champion() != before)
+            self._until(f"wave {wave}: noticing and learning", partial(self._has_changed, before))
             version = self._champion()
-            self._until(
-                f"wave {wave}: version {version} serves",
-                lambda version=version: self._served_by(version) >= self._options.settle_requests,
-            )
+            self._until(f"wave {wave}: version {version} serves", partial(self._has_settled, version))
         self._source.settled = True
         self._until("settling", self._is_settled)
 
@@ -231,8 +229,8 @@ class Demo:
             )
             if time.monotonic() > deadline or self._stream.sent > self._options.most_requests:
                 raise PerennialError(
-                    f"{what!r} was not over after {self._options.wave_timeout_s:.0f} s and {self._stream.sent} requests; "
-                    f"the loop's log is {self._options.out / 'serve.log'}"
+                    f"{what!r} was not over after {self._options.wave_timeout_s:.0f} s and "
+                    f"{self._stream.sent} requests; the loop's log is {self._options.out / 'serve.log'}"
                 )
             if self._serve is not None and self._serve.poll() is not None:
                 raise DependencyUnreachable(
@@ -254,8 +252,12 @@ class Demo:
         route = self._workspace.read_route(_MODEL)
         return 0 if route is None else route.champion
 
-    def _served_by(self, version: int) -> int:
-        return sum(1 for a in self._stream.since(0) if a.version == version)
+    def _has_changed(self, before: int) -> bool:
+        return self._champion() != before
+
+    def _has_settled(self, version: int) -> bool:
+        served = sum(1 for a in self._stream.since(0) if a.version == version)
+        return served >= self._options.settle_requests
 
     def _status(self) -> dict[str, Any]:
         try:

@@ -149,7 +149,10 @@ class ChallengerMaker:
             "out": str(trained),
             "seed": self._workspace.settings.seed,
             "threads": learning.threads,
+            "nice": 0,  # the process is niced as a whole
             "max_length": learning.max_length,
+            "cache": str(self._workspace.cache / "embeddings"),
+            "parent_version": None if champion is None else champion.version,
             "params": learning.params,
         }
         write_atomically(folder / "train.json", json.dumps(spec, indent=1))
@@ -174,7 +177,8 @@ class ChallengerMaker:
             return staged
         holdout = self.holdout_rows(champion)
         proof = [*holdout.old, *holdout.fresh] or [s.example for s in rows.fresh]
-        write_examples(folder / "heldout.jsonl", proof)
+        held_out = {"texts": [e.text for e in proof], "labels": [e.label for e in proof]}
+        write_atomically(folder / "heldout.json", json.dumps(held_out, ensure_ascii=False))
         engine = self._settings.engine
         parent = None if champion is None else champion.version
         spec = {
@@ -182,7 +186,7 @@ class ChallengerMaker:
             "out_dir": str(staged),
             "engine": engine.engine,
             "precision": engine.precision,
-            "held_out": str(folder / "heldout.jsonl"),
+            "held_out": str(folder / "heldout.json"),
             "previous_bundle": None if parent is None else str(self._workspace.bundle(self._model, parent)),
             "model": self._model,
             "version": version,
@@ -195,7 +199,6 @@ class ChallengerMaker:
             },
             "threads": self._settings.learning.threads,
             "result": str(result_path),
-            "cache_dir": str(self._workspace.cache),
         }
         write_atomically(folder / "export.json", json.dumps(spec, indent=1))
         result = self._run("exporters.job", folder, "export", engine.timeout_s, on_progress)

@@ -55,9 +55,11 @@ class LoopSteps:
             case cy.Promote(challenger=version):
                 return self._promote(version, context)
             case cy.RollBack(to=version, reasons=reasons):
-                return self._roll_back(version, "; ".join(reasons), context)
+                self._roll_back(version, "; ".join(reasons), context)
+                return None
             case cy.AbortChallenger(challenger=version):
-                return self._abort(version, context)
+                self._abort(version, context)
+                return None
             case _:
                 return self._wait(command, context)
 

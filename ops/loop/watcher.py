@@ -19,7 +19,7 @@ from ops.loop.events import Happenings
 from ops.traffic import TrafficLog
 from ops.workspace import Workspace
 
-__all__ = ["ReportRequest", "Watcher", "drift_settings"]
+__all__ = ["ReportRequest", "Watcher", "drift_settings", "reference_folder"]
 
 logger = logging.getLogger(__name__)
 _STATE = "watch"
@@ -62,6 +62,11 @@ def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
         min_rows=min(told.window_rows, 100),
         cooldown_requests=told.cooldown_requests,
     )
+
+
+def reference_folder(workspace: Workspace, model: str, version: int) -> Path:
+    """Where a version's reference lies."""
+    return workspace.reports(model) / f"reference-{version}"
 
 
 class Watcher:
@@ -200,7 +205,7 @@ class Watcher:
         logger.info("drift.window", extra={"model": self._model, **facts})
 
     def _reference(self, version: int) -> Path:
-        return self._workspace.reports(self._model) / f"reference-{version}"
+        return reference_folder(self._workspace, self._model, version)
 
 
 def _score(effect: float, floor: float) -> float:

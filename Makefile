@@ -1,0 +1,42 @@
+# Everything sets itself up: the first target on a fresh machine makes the environment.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-gpu check chaos clean
+
+help: ## this list
+	@grep -hE '^[a-z-]+%?:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 16
+	@echo "bench-NAME      one of: $(notdir $(basename $(wildcard benchmarks/*.py)))"
+
+setup: $(STAMP) ## the environment in .venv
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,postgresql,quantisation,lora]"
+	@touch $@
+
+demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data DIR ...")
+	$(BIN)/perennial demo $(ARGS)
+
+test: setup ## all tests that need no GPU
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+test-gpu: setup ## the tests that need an NVIDIA GPU
+	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)
+
+check: setup ## ruff and mypy
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+bench-%: setup ## a benchmark; writes benchmarks/out/NAME.json
+	$(BIN)/python -m benchmarks.$* $(ARGS)
+
+clean: ## what demos and benchmarks left behind
+	rm -rf var/demo benchmarks/out/*.json

@@ -1,0 +1,60 @@
+"""What the commands share: where they speak, and the options they have in common."""
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+__all__ = ["ConfigOption", "JsonOption", "ModelOption", "print_json", "print_table", "say", "say_error", "shown"]
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="settings file; default ./perennial.toml where it exists")
+]
+ModelOption = Annotated[str, typer.Option("--model", "-m", help="which model")]
+JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
+
+_out = Console(soft_wrap=True)
+_err = Console(stderr=True, soft_wrap=True)
+
+
+def say(message: str) -> None:
+    """A line for a person, on stderr."""
+    _err.print(message, highlight=False)
+
+
+def say_error(kind: str, message: str) -> None:
+    """An error, on stderr."""
+    _err.print(f"[bold red]{kind}[/]: ", end="", highlight=False)
+    _err.print(message, markup=False, highlight=False)
+
+
+def print_json(value: Any) -> None:
+    """JSON on stdout."""
+    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """A table on stdout."""
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for column in columns:
+        table.add_column(column)
+    for row in rows:
+        table.add_row(*(shown(value) for value in row))
+    _out.print(table)
+
+
+def shown(value: Any) -> str:
+    """A value as a person wants to read it."""
+    if value is None:
+        return "-"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if hasattr(value, "isoformat"):
+        return str(value.isoformat(sep=" ", timespec="seconds"))
+    if isinstance(value, list | tuple):
+        return ", ".join(shown(v) for v in value) or "-"
+    return str(value)

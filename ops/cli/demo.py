@@ -1,0 +1,165 @@
+"""`demo`."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.console import print_table, say
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(demo)
+
+
+def demo(
+    data: Annotated[
+        Path | None, typer.Option(help="folder with train.csv and test.csv (text,category); default generated requests")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("var/demo"),
+    seed: Annotated[int, typer.Option(help="of data, stream and labels")] = 0,
+    rate: Annotated[float, typer.Option(help="requests a second")] = 45.0,
+    first: Annotated[int, typer.Option(help="intents known at the start (with --data)")] = 40,
+    waves: Annotated[int, typer.Option(help="waves in which the others arrive (with --data)")] = 3,
+    label_share: Annotated[float, typer.Option(help="share of the answers that get a label")] = 0.8,
+    replay_rows: Annotated[int, typer.Option(help="size of the replay buffer")] = 770,
+    learner: Annotated[str, typer.Option(help="kernel_lda or finetune")] = "kernel_lda",
+    kill_triton_at: Annotated[int | None, typer.Option(help="kill the inference server at this request")] = None,
+) -> None:
+    """Serve, let the world change, and watch the loop keep the model good, unattended."""
+    from ops.demo.options import DemoOptions
+    from ops.demo.run import run_demo
+
+    options = DemoOptions(
+        out=out,
+        data=data,
+        seed=seed,
+        rate=rate,
+        first_intents=first,
+        waves=waves,
+        label_share=label_share,
+        replay_rows=replay_rows,
+        learner=learner,
+        kill_triton_at=kill_triton_at,
+    )
+    with _screen() as progress:
+        summary = run_demo(options, progress)
+    shown = {k: v for k, v in summary.items() if k != "versions"}
+    print_table("What happened", ("figure", "value"), shown.items())
+    say(f"figures: {out / 'summary.json'}   plots: {out / 'report.html'}   log: {out / 'serve.log'}")
+
+
+@contextmanager
+def _screen() -> Iterator[Any]:
+    """A live panel on a terminal; on anything else a line at each change."""
+    if sys.stderr.isatty():
+        from rich.console import Console
+        from rich.live import Live
+
+        panel = _Panel()
+        with Live(console=Console(stderr=True), refresh_per_second=4, get_renderable=panel.render):
+            yield panel.tell
+    else:
+        yield _Lines().tell
+
+
+def told(kind: str, facts: dict[str, Any]) -> str | None:
+    """A happening as a sentence; None when it is of no interest."""
+    if kind == "event":
+        return _event_told(facts["name"], facts["facts"])
+    sentences = {
+        "training": "training version 1 on {rows} rows of {intents} intents",
+        "starting": "starting Triton and the loop (grpc {grpc})",
+        "wave": "the world changes: wave {wave} with {intents} new intents",
+        "killed": "killed Triton (pid {pid}) at request {request}",
+        "examining": "examining the last version on the test set",
+    }
+    return sentences[kind].format(**facts) if kind in sentences else None
+
+
+def _event_told(name: str, facts: dict[str, Any]) -> str | None:
+    match name:
+        case "drift.window" if facts["level"] != "ok" or facts["drifted"]:
+            signals = ", ".join(facts["signals"]) or "no signal"
+            return f"drift {facts['level']}: {signals} (score {facts['score']:.1f})"
+        case "cycle.opened":
+            return f"cycle {facts['cycle']} opened for version {facts['version']}: {facts['reason']}"
+        case "cycle.state":
+            return f"version {facts['version']}: {facts['state']}" + (f" ({facts['note']})" if facts["note"] else "")
+        case "gate.decided":
+            verdict = "accepted" if facts["accepted"] else "refused: " + "; ".join(facts["reasons"])
+            return (
+                f"gate {verdict}; fresh rows {facts['fresh_champion_accuracy']:.3f} -> "
+                f"{facts['fresh_challenger_accuracy']:.3f}, forgetting {facts['forgetting_points']:.2f} points"
+            )
+        case "route.promoted":
+            return f"version {facts['version']} answers now; replay buffer holds {facts['replay_rows']} rows"
+        case "route.rolled_back":
+            return f"rolled back to version {facts['version']}: {facts['reason']}"
+        case "reconcile.healed":
+            return f"healed: {facts['what']}"
+        case _:
+            return None
+
+
+class _Lines:
+    """One line a change, and the counters now and then."""
+
+    def __init__(self) -> None:
+        self._phase, self._ticks = "", 0
+
+    def tell(self, kind: str, facts: dict[str, Any]) -> None:
+        if kind == "tick":
+            self._ticks += 1
+            if facts["phase"] == self._phase and self._ticks % 40:
+                return
+            self._phase = facts["phase"]
+            say(_counters(facts))
+        elif (sentence := told(kind, facts)) is not None:
+            say(sentence)
+
+
+def _counters(facts: dict[str, Any]) -> str:
+    accuracy = "-" if facts["accuracy"] is None else f"{facts['accuracy']:.1%}"
+    return (
+        f"{facts['phase']}: {facts['requests']} requests, {facts['failed']} failed, {facts['labels']} labels, "
+        f"accuracy of the last 200 {accuracy}, version {facts['version']}"
+    )
+
+
+class _Panel:
+    """What the terminal shows while it runs."""
+
+    def __init__(self) -> None:
+        self._tick: dict[str, Any] = {}
+        self._step = ""
+        self._news: list[str] = []
+
+    def tell(self, kind: str, facts: dict[str, Any]) -> None:
+        if kind == "tick":
+            self._tick = facts
+        elif kind == "training.step":
+            self._step = f"{facts.get('stage', '')} {facts.get('done', '')}/{facts.get('total', '')}"
+        elif kind == "event" and facts["name"].endswith(".progress"):
+            step = facts["facts"]
+            self._step = f"{facts['name'].split('.')[0]}: {step.get('stage', '')}"
+        elif (sentence := told(kind, facts)) is not None:
+            self._news = [*self._news, sentence][-12:]
+
+    def render(self) -> Any:
+        from rich.console import Group
+        from rich.markup import escape
+        from rich.panel import Panel
+        from rich.text import Text
+
+        lines: list[Any] = [Text(_counters(self._tick), style="bold")] if self._tick else []
+        if self._step:
+            lines.append(Text(f"working: {self._step}", style="dim"))
+        lines += [Text.from_markup(escape(sentence)) for sentence in self._news]
+        return Panel(Group(*lines), title="perennial demo", border_style="green")

@@ -1,0 +1,107 @@
+"""`drift report`, `drift watch`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="What the traffic says.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_app, name="drift")
+
+
+@_app.command()
+def watch(
+    model: ModelOption = "intent",
+    limit: Annotated[int, typer.Option(min=1, max=1000, help="newest windows")] = 20,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """The newest windows and their verdicts."""
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        reports = parts.ledger.drift_reports(model, limit)
+    finally:
+        parts.close()
+    if as_json:
+        print_json([{"id": r.id, "version": r.version, "at": r.at, "state": r.state, **r.payload} for r in reports])
+        return
+    print_table(
+        f"Windows of {model}, newest first",
+        ("report", "at", "version", "rows", "state", "drifted signals"),
+        ((r.id, r.at, r.version, r.rows, r.state, r.payload["signal"]["signals"]) for r in reports),
+    )
+
+
+@_app.command()
+def report(
+    model: ModelOption = "intent",
+    rows: Annotated[int, typer.Option(min=50, max=100_000, help="newest requests to compare")] = 300,
+    out: Annotated[Path, typer.Option(help="where the HTML goes")] = Path("drift.html"),
+    config: ConfigOption = None,
+) -> None:
+    """Compare the newest requests with the champion's reference now, as an Evidently report."""
+    from ops.cli.progress import stages
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        with stages("drift report") as tell:
+            tell({"stage": "comparing and drawing"})
+            told = _report(parts, model, rows, out)
+    finally:
+        parts.close()
+    say(f"open {out}, or all reports: evidently ui --workspace {parts.workspace.evidently}")
+    print_json(told)
+
+
+def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
+    import numpy as np
+
+    from continual.drift.compare import compare
+    from continual.drift.evidently_report import build_report
+    from continual.drift.reference import ReferenceProfile
+    from continual.drift.window import Window
+    from continual.errors import DataError, NotFound
+    from ops.loop.watcher import drift_settings, reference_folder
+    from ops.traffic import TrafficLog
+
+    route = parts.ledger.route(model)
+    if route is None:
+        raise NotFound(f"model {model} serves no version yet; train one with `perennial init --data FILE`")
+    folder = reference_folder(parts.workspace, model, route.champion)
+    if not folder.is_dir():
+        needed = parts.workspace.model(model).drift.reference_rows
+        raise DataError(f"version {route.champion} has no reference yet; it is taken from its first {needed} requests")
+    table = TrafficLog(parts.workspace.traffic(model)).read(version=route.champion, last=rows)
+    window = Window.from_columns({name: table[name] for name in table.column_names})
+    reference = ReferenceProfile.load(folder)
+    comparison = compare(
+        reference, window, drift_settings(parts.workspace, model), np.random.default_rng(parts.settings.seed)
+    )
+    paths = build_report(
+        reference,
+        window,
+        comparison,
+        out,
+        parts.workspace.evidently,
+        {"model": model, "version": str(route.champion)},
+        parts.workspace.model(model).drift.report_timeout_s,
+    )
+    return {
+        "drifted": comparison.drifted,
+        "signals": [s.value for s in comparison.drifted_signals],
+        "rows": len(window),
+        "html": str(paths.html),
+        "json": str(paths.json),
+    }

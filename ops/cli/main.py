@@ -1,0 +1,68 @@
+"""The application: every command, and how an error becomes an exit code.
+
+Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed, 2 usage or configuration,
+3 a dependency is unreachable, 4 refused by a gate, 130 interrupted.
+"""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from continual.errors import PerennialError
+from ops.cli import demo, drift, feedback, models, serving
+from ops.cli.console import say_error
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="perennial",
+    help="Keeps a deployed text model good by itself: serve, watch, retrain, prove, swap.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+@app.callback()
+def _options(
+    log_level: Annotated[str, typer.Option(help="debug, info, warning or error; logs go to stderr")] = "warning",
+) -> None:
+    from ops.logs import configure_logging
+
+    if log_level.lower() not in {"debug", "info", "warning", "error"}:
+        raise typer.BadParameter(f"{log_level!r}; allowed are debug, info, warning, error", param_hint="--log-level")
+    configure_logging(log_level)
+
+
+serving.register(app)
+models.register(app)
+feedback.register(app)
+drift.register(app)
+demo.register(app)
+
+
+def main() -> int:
+    """Run the command line and return its exit code."""
+    try:
+        code = app(standalone_mode=False)
+    except PerennialError as error:
+        say_error(type(error).__name__, str(error))
+        return error.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        say_error("Interrupted", "stopped by you")
+        return 130
+    except typer.Exit as end:
+        return int(end.exit_code)
+    except Exception as error:
+        from click import ClickException
+
+        if not isinstance(error, ClickException):
+            raise
+        error.show()
+        return error.exit_code
+    return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

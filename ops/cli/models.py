@@ -1,0 +1,129 @@
+"""`model list|show|promote|rollback`."""
+
+from typing import Annotated
+
+import typer
+
+from ops.cli.actor import actor
+from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="Versions: list, show, promote, roll back.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_app, name="model")
+
+
+@_app.command("list")
+def list_versions(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every version, its state and where it came from."""
+    from ops.status import version_facts
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        rows = [version_facts(row) for row in parts.ledger.versions(model)]
+        route = parts.ledger.route(model)
+    finally:
+        parts.close()
+    if as_json:
+        print_json(rows)
+        return
+    champion = None if route is None else route.champion
+    print_table(
+        f"Versions of {model}",
+        ("version", "state", "parent", "classes", "rows", "why", "created"),
+        (
+            (
+                f"{r['version']}{' *' if r['version'] == champion else ''}",
+                r["state"],
+                r["parent"],
+                r["classes"],
+                r["lineage"].get("rows"),
+                r["lineage"].get("reason"),
+                r["created_at"],
+            )
+            for r in rows
+        ),
+    )
+
+
+@_app.command()
+def show(version: int, model: ModelOption = "intent", config: ConfigOption = None) -> None:
+    """Everything known about one version."""
+    from ops.status import version_facts
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        row = parts.ledger.version(model, version)
+        print_json({**version_facts(row), "labels": list(row.labels)})
+    finally:
+        parts.close()
+
+
+_Reason = Annotated[str, typer.Option(help="why; goes to the audit log")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")]
+
+
+@_app.command()
+def promote(
+    version: int,
+    model: ModelOption = "intent",
+    reason: _Reason = "operator",
+    dry_run: _DryRun = False,
+    config: ConfigOption = None,
+) -> None:
+    """Make a version champion; it is loaded and probed first where needed."""
+    from dataclasses import asdict
+
+    from ops.operations import pinned, promoted
+    from ops.service import promote_version
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        if dry_run:
+            route = parts.ledger.route(model)
+            if route is not None:
+                keep = parts.workspace.model(model).cycle.resident_versions
+                print_json(
+                    {"now": asdict(route), "then": asdict(promoted(version, resident=keep)(pinned(version)(route)))}
+                )
+            return
+        print_json(promote_version(parts, model, version, actor=actor(), reason=reason))
+    finally:
+        parts.close()
+
+
+@_app.command()
+def rollback(
+    to: Annotated[int | None, typer.Option(help="version; default the previous champion")] = None,
+    model: ModelOption = "intent",
+    reason: _Reason = "operator",
+    dry_run: _DryRun = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put the previous champion back; it is still loaded, so this takes milliseconds."""
+    from dataclasses import asdict
+
+    from ops.operations import rolled_back
+    from ops.service import roll_back_version
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        if dry_run:
+            route = parts.ledger.route(model)
+            if route is not None:
+                print_json({"now": asdict(route), "then": asdict(rolled_back(to=to)(route))})
+            return
+        print_json(roll_back_version(parts, model, to=to, actor=actor(), reason=reason))
+    finally:
+        parts.close()

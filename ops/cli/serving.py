@@ -1,0 +1,161 @@
+"""`init`, `serve`, `status`, `predict`, `retrain`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+
+__all__ = ["register"]
+
+_TOML = """# Settings of this workspace; every value can also be given as PERENNIAL_SECTION__NAME.
+# state = "var"
+# repository = "model_repository"
+
+[triton]
+grpc_port = 8001
+http_port = 8000
+metrics_port = 8002
+
+[api]
+port = 8080
+
+[models.{model}.learning]
+# encoder = "packaged:minilm"   # or any Hugging Face name or folder
+replay_rows = 770
+
+[models.{model}.policy]
+kind = "any"
+policies = [{{ kind = "drift" }}, {{ kind = "label_count", at_least = 1000 }}]
+limits = {{ cooldown_s = 600.0, min_labels = 100, budget_per_day = 24 }}
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(init)
+    app.command()(serve)
+    app.command()(status)
+    app.command()(predict)
+    app.command()(retrain)
+
+
+def init(
+    data: Annotated[Path | None, typer.Option(help="labelled rows (CSV with text,category or text,label)")] = None,
+    model: ModelOption = "intent",
+    config: ConfigOption = None,
+) -> None:
+    """Write perennial.toml where there is none; with --data, train and publish the first version."""
+    path = config or Path("perennial.toml")
+    if not path.exists():
+        from ops.workspace import write_atomically
+
+        write_atomically(path, _TOML.format(model=model))
+        say(f"wrote {path}")
+    if data is None:
+        say(f"next: perennial init --data FILE.csv --model {model}")
+        return
+    from continual.preparation import read_labelled_csv
+    from ops.bootstrap import first_version
+    from ops.cli.progress import stages
+    from ops.wiring import open_parts
+
+    examples = read_labelled_csv(data)
+    parts = open_parts(path)
+    try:
+        with stages(f"first version of {model}") as tell:
+            made = first_version(parts.ledger, parts.workspace, model, examples, tell)
+    finally:
+        parts.close()
+    print_json(
+        {
+            "model": model,
+            "version": made.version,
+            "rows": made.rows,
+            "labels": len(made.labels),
+            "replay_rows": made.replay_rows,
+            "bundle": str(made.bundle),
+        }
+    )
+
+
+def serve(config: ConfigOption = None) -> None:
+    """Start Triton, the loop and the control API; runs until SIGTERM or Ctrl-C."""
+    import logging
+
+    from ops.service import Service
+    from ops.wiring import open_parts
+
+    root = logging.getLogger()
+    root.setLevel(min(root.level, logging.INFO))
+    parts = open_parts(config)
+    say(f"perennial serves on grpc {parts.controls[0].url}, control API port {parts.settings.api.port}; Ctrl-C ends it")
+    Service(parts).run()
+
+
+def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Which version answers, how the traffic looks, and what the loop is doing."""
+    from ops.status import model_status
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        told = [model_status(parts.ledger, name) for name in parts.settings.models]
+        live = all(control.live() for control in parts.controls)
+    finally:
+        parts.close()
+    if as_json:
+        print_json({"triton_live": live, "models": told})
+        return
+    print_table(
+        f"Triton {'answers' if live else 'does not answer'}",
+        ("model", "champion", "previous", "resident", "drift", "cycle", "unlearnt labels", "replay rows"),
+        (
+            (
+                m["model"],
+                m["champion"],
+                m["previous"],
+                m["resident"],
+                None if m["drift"] is None else m["drift"]["state"],
+                None if m["cycle"] is None else m["cycle"]["state"],
+                m["labels"]["unlearnt"],
+                m["replay_rows"],
+            )
+            for m in told
+        ),
+    )
+
+
+def predict(
+    texts: Annotated[list[str], typer.Argument(help="one or more texts")],
+    model: ModelOption = "intent",
+    key: Annotated[str | None, typer.Option(help="caller's id: keeps the caller on its arm")] = None,
+    scores: Annotated[bool, typer.Option("--scores", help="every label's probability")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Ask the served model."""
+    from dataclasses import asdict
+
+    from ops.settings import load_settings
+    from ops.triton.client import PerennialClient
+    from ops.wiring import grpc_url
+
+    with PerennialClient(grpc_url(load_settings(config)), model) as client:
+        keys = None if key is None else [key] * len(texts)
+        print_json([asdict(answer) for answer in client.predict(texts, keys, scores=scores)])
+
+
+def retrain(model: ModelOption = "intent", config: ConfigOption = None) -> None:
+    """Ask the running loop to train a challenger now, whatever the policy says."""
+    from ops.cli.actor import actor
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        number = parts.ledger.request_command(model, "retrain", {}, actor())
+    finally:
+        parts.close()
+    say("asked; the running `perennial serve` takes it up (see `perennial status`)")
+    print_json({"command": number})

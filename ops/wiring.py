@@ -1,0 +1,114 @@
+"""The one place where everything is joined."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporters.triton_config import EngineSpec, RouterSpec
+from ops.ledger import Ledger
+from ops.loop.reconciler import Reconciler
+from ops.settings import Settings, load_settings
+from ops.triton.control import TritonControl
+from ops.triton.repository import ModelRepository
+from ops.triton.router import RouterSettings
+from ops.triton.server import OnParentDeath, ServerAddress, TritonServer
+from ops.workspace import Workspace
+
+__all__ = ["Parts", "address_of", "engine_spec", "grpc_url", "open_parts", "router_spec", "triton_server"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What commands and the service work with."""
+
+    settings: Settings
+    workspace: Workspace
+    ledger: Ledger
+    repository: ModelRepository
+    controls: tuple[TritonControl, ...]
+    reconciler: Reconciler
+
+    def close(self) -> None:
+        """Close connections."""
+        for control in self.controls:
+            control.close()
+        self.ledger.close()
+
+
+def open_parts(config: Path | None) -> Parts:
+    """Settings, ledger, repository and the way to Triton."""
+    settings = load_settings(config)
+    workspace = Workspace(settings)
+    ledger = Ledger.open(settings.ledger_address)
+    repository = ModelRepository(workspace.repository)
+    controls = tuple(TritonControl(url) for url in _urls(settings))
+    reconciler = Reconciler(ledger, workspace, repository, controls)
+    return Parts(
+        settings=settings,
+        workspace=workspace,
+        ledger=ledger,
+        repository=repository,
+        controls=controls,
+        reconciler=reconciler,
+    )
+
+
+def _urls(settings: Settings) -> tuple[str, ...]:
+    given = tuple(url.strip() for url in settings.triton.url.split(",") if url.strip())
+    return given or (address_of(settings).grpc,)
+
+
+def grpc_url(settings: Settings) -> str:
+    """Where a client asks."""
+    return _urls(settings)[0]
+
+
+def address_of(settings: Settings) -> ServerAddress:
+    """Where the embedded server listens."""
+    triton = settings.triton
+    return ServerAddress(
+        host=triton.host, grpc_port=triton.grpc_port, http_port=triton.http_port, metrics_port=triton.metrics_port
+    )
+
+
+def triton_server(parts: Parts) -> TritonServer:
+    """The embedded server of these settings, not started."""
+    settings = parts.settings
+    keep = settings.triton.keep_after_control_dies
+    return TritonServer(
+        settings.state / "triton",
+        settings.repository,
+        address_of(settings),
+        on_parent_death=OnParentDeath.KEEP if keep else OnParentDeath.STOP,
+    )
+
+
+def router_spec(parts: Parts, model: str) -> RouterSpec:
+    """The router's configuration."""
+    settings, workspace = parts.settings, parts.workspace
+    router = RouterSettings(
+        model=model,
+        engine_model=workspace.engine_model(model),
+        route_path=workspace.route_file(model),
+        repository=workspace.repository,
+        traffic_dir=workspace.traffic(model),
+        rotate_rows=settings.traffic.rotate_rows,
+        rotate_s=settings.traffic.rotate_s,
+    )
+    return RouterSpec(
+        model=model,
+        parameters=router.to_parameters(),
+        instances=settings.triton.router_instances,
+        max_batch_size=settings.triton.max_batch_size,
+    )
+
+
+def engine_spec(parts: Parts, model: str) -> EngineSpec:
+    """The engine model's configuration, its versions left out."""
+    triton = parts.settings.triton
+    return EngineSpec(
+        model=parts.workspace.engine_model(model),
+        instances=triton.engine_instances,
+        threads=triton.engine_threads,
+        max_batch_size=triton.max_batch_size,
+        parameters={"cache_dir": str((parts.workspace.cache / "engines").resolve())},
+    )

@@ -1,0 +1,68 @@
+"""Route changes are pure functions of a route; these are their laws."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from continual.errors import Refused
+from continual.records import Route
+from ops.operations import pinned, promoted, rolled_back, with_challenger, without_challenger
+
+START = Route(model="intent", epoch=3, champion=2, previous=1, resident=(1, 2))
+
+
+def test_a_challenger_joins_without_taking_requests() -> None:
+    after = with_challenger(3, 0.0, resident=2)(START)
+    assert (after.champion, after.challenger, after.share) == (2, 3, 0.0)
+    assert set(after.resident) == {1, 2, 3}
+
+
+def test_promotion_keeps_the_previous_champion_resident() -> None:
+    after = promoted(3, resident=2)(with_challenger(3, 0.2, resident=2)(START))
+    assert (after.champion, after.previous, after.challenger, after.share) == (3, 2, None, 0.0)
+    assert after.resident == (2, 3)
+
+
+def test_promotion_of_a_version_that_is_not_loaded_is_refused() -> None:
+    with pytest.raises(Refused, match=r"version 9 of intent is not loaded \(resident: \[1, 2\]\)"):
+        promoted(9, resident=2)(START)
+
+
+def test_rollback_swaps_champion_and_previous_and_needs_no_load() -> None:
+    after = rolled_back()(START)
+    assert (after.champion, after.previous) == (1, 2)
+    assert after.resident == START.resident
+
+
+def test_rollback_without_a_previous_champion_is_refused() -> None:
+    with pytest.raises(Refused, match="no previous champion"):
+        rolled_back()(Route(model="intent", epoch=1, champion=1, resident=(1,)))
+
+
+def test_an_aborted_challenger_is_unloaded_and_a_champion_never() -> None:
+    joined = with_challenger(3, 0.5, resident=2)(START)
+    after = without_challenger(3)(joined)
+    assert (after.challenger, after.share, after.resident) == (None, 0.0, (1, 2))
+    assert without_challenger(2)(START) == START
+
+
+@given(st.lists(st.tuples(st.sampled_from(["join", "promote", "back", "drop", "pin"]), st.integers(1, 6)), max_size=25))
+def test_any_sequence_of_changes_keeps_champion_and_previous_resident(steps: list[tuple[str, int]]) -> None:
+    route = START
+    for kind, version in steps:
+        change = {
+            "join": with_challenger(version, 0.1, resident=2),
+            "promote": promoted(version, resident=2),
+            "back": rolled_back(),
+            "drop": without_challenger(version),
+            "pin": pinned(version),
+        }[kind]
+        if kind == "join" and version in {route.champion, route.previous}:
+            continue
+        try:
+            route = change(route)
+        except Refused:
+            continue
+        # Route checks itself that champion, previous and challenger are resident
+        assert route.champion in route.resident
+        assert route.challenger != route.champion

@@ -1,0 +1,61 @@
+"""Settings: where they come from, and what a wrong one is told."""
+
+from pathlib import Path
+
+import pytest
+
+from continual.errors import ConfigurationError, NotFound
+from ops.settings import Settings, load_settings
+from ops.workspace import Workspace
+
+
+def write(folder: Path, content: str) -> Path:
+    path = folder / "perennial.toml"
+    path.write_text(content)
+    return path
+
+
+def test_settings_have_defaults_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    settings = load_settings()
+    assert list(settings.models) == ["intent"]
+    assert settings.triton.host == "127.0.0.1"
+    assert settings.state == tmp_path / "var"
+    assert settings.ledger_address == f"sqlite:///{tmp_path / 'var' / 'ledger.db'}"
+
+
+def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, 'state = "here"\n'))
+    assert settings.state == tmp_path / "here"
+
+
+def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERENNIAL_TRITON__GRPC_PORT", "9001")
+    settings = load_settings(write(tmp_path, "[triton]\ngrpc_port = 7001\nhttp_port = 7000\n"))
+    assert (settings.triton.grpc_port, settings.triton.http_port) == (9001, 7000)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        ("[triton]\ngrpc_prt = 1\n", "triton.grpc_prt"),
+        ("[triton]\ngrpc_port = 99999\n", r"seen 99999"),
+        ("[models.intent.learning]\nholdout_share = 0.9\n", "holdout_share"),
+        ('[models."bad name"]\n', "must be letters, digits"),
+        ("[models.intent_engine]\n", "must not end in '_engine'"),
+        ("this is not toml", "not valid TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_what_was_seen(tmp_path: Path, content: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told):
+        load_settings(write(tmp_path, content))
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="does not exist; run `perennial init`"):
+        load_settings(tmp_path / "nowhere.toml")
+
+
+def test_an_unknown_model_is_told_the_known_ones() -> None:
+    with pytest.raises(NotFound, match="model 'sentiment' is not in the settings; they name intent"):
+        Workspace(Settings()).model("sentiment")
