@@ -6,12 +6,13 @@ import warnings
 from pathlib import Path
 
 import onnx
+from onnx import helper, numpy_helper
 
 from continual.errors import ConfigurationError, ExportFailed
 from exporters.attention import fuse_attention
 from exporters.build import BuiltEngine
 from exporters.bundle import EngineKind, Precision
-from exporters.graph import attach_sources, read_sources
+from exporters.graph import Source, attach_sources, read_sources
 
 __all__ = ["build_onnxruntime"]
 
@@ -46,10 +47,29 @@ def build_onnxruntime(graph: Path, folder: Path, precision: Precision) -> BuiltE
     )
 
 
+def _split_gemm(model: onnx.ModelProto) -> dict[str, Source]:
+    """Turn the head's Gemm into MatMul and Add by our own names; the quantiser would lose them and quantise it."""
+    sources, graph = read_sources(model), model.graph
+    values = {item.name: item for item in graph.initializer}
+    for node in [item for item in graph.node if item.op_type == "Gemm" and item.input[1] in sources]:
+        name, turned = node.input[1], f"{node.input[1]}.T"
+        graph.initializer.append(numpy_helper.from_array(numpy_helper.to_array(values[name]).T.copy(), turned))
+        graph.initializer.remove(values[name])
+        sources[turned] = Source(parameters=sources.pop(name).parameters, transposed=True)
+        product = f"{node.output[0]}.product"
+        position = list(graph.node).index(node)
+        graph.node.insert(
+            position, helper.make_node("Add", [product, node.input[2]], [node.output[0]], name="head.add")
+        )
+        graph.node.insert(position, helper.make_node("MatMul", [node.input[0], turned], [product], name="head.matmul"))
+        graph.node.remove(node)
+    return sources
+
+
 def _quantise(model: onnx.ModelProto, folder: Path) -> onnx.ModelProto:
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
-    sources = read_sources(model)
+    sources = _split_gemm(model)
     head = [node.name for node in model.graph.node if any(name.startswith("head.") for name in node.input)]
     plain, quantised = folder / ".fused.onnx", folder / ".quantised.onnx"
     logger = logging.getLogger()

@@ -63,7 +63,6 @@ def _swap_onnx(source: Path, model: TrainedModel, target: Path, same_encoder: bo
     for output in proto.graph.output:
         if output.name == "logits":
             output.type.tensor_type.shape.dim[1].dim_value = len(model.labels)
-    del proto.graph.value_info[:]
     onnx.save_model(proto, target)
 
 
