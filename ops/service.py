@@ -18,8 +18,10 @@ from ops.metrics import prometheus_text
 from ops.operations import change_route, pinned, promoted, rolled_back
 from ops.scheduling.jobs import JobRun, JobSpec
 from ops.scheduling.scheduler import LoopScheduler
+from ops.triton.probe import probe_router
+from ops.triton.server import TritonServer
 from ops.triton.supervisor import Supervisor
-from ops.wiring import Parts, address_of, engine_spec, router_spec, triton_server
+from ops.wiring import Parts, engine_spec, router_spec, server_spec
 
 __all__ = ["Service", "promote_version", "roll_back_version"]
 
@@ -87,7 +89,7 @@ class Service:
             signal.signal(number, lambda *_: self._stop.set())
         try:
             self.start()
-            logger.info("service.ready", extra={"grpc": address_of(self._parts.settings).grpc})
+            logger.info("service.ready", extra={"grpc": self._parts.controls[0].url})
             self._stop.wait()
         finally:
             self.stop()
@@ -163,8 +165,7 @@ class Service:
         if self._parts.settings.triton.url:
             return None
         return Supervisor(
-            triton_server(self._parts),
-            self._parts.controls[0],
+            TritonServer(server_spec(self._parts.settings)),
             models=self._loadable,
             probe=self._probe,
             on_started=self._reconcile_all,
@@ -186,7 +187,7 @@ class Service:
     def _probe(self) -> None:
         for model in self._loops:
             if self._parts.ledger.route(model) is not None:
-                self._parts.controls[0].probe_router(model)
+                probe_router(self._parts.controls[0].url, model)
 
     def _reconcile_all(self) -> None:
         for model in self._loops:

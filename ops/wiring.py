@@ -10,10 +10,10 @@ from ops.settings import Settings, load_settings
 from ops.triton.control import TritonControl
 from ops.triton.repository import ModelRepository
 from ops.triton.router import RouterSettings
-from ops.triton.server import OnParentDeath, ServerAddress, TritonServer
+from ops.triton.server import OnParentDeath, ServerSpec
 from ops.workspace import Workspace
 
-__all__ = ["Parts", "address_of", "engine_spec", "grpc_url", "open_parts", "router_spec", "triton_server"]
+__all__ = ["Parts", "engine_spec", "grpc_url", "open_parts", "router_spec", "server_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,7 +54,7 @@ def open_parts(config: Path | None) -> Parts:
 
 def _urls(settings: Settings) -> tuple[str, ...]:
     given = tuple(url.strip() for url in settings.triton.url.split(",") if url.strip())
-    return given or (address_of(settings).grpc,)
+    return given or (server_spec(settings).url,)
 
 
 def grpc_url(settings: Settings) -> str:
@@ -62,23 +62,17 @@ def grpc_url(settings: Settings) -> str:
     return _urls(settings)[0]
 
 
-def address_of(settings: Settings) -> ServerAddress:
-    """Where the embedded server listens."""
+def server_spec(settings: Settings) -> ServerSpec:
+    """The embedded server of these settings."""
     triton = settings.triton
-    return ServerAddress(
-        host=triton.host, grpc_port=triton.grpc_port, http_port=triton.http_port, metrics_port=triton.metrics_port
-    )
-
-
-def triton_server(parts: Parts) -> TritonServer:
-    """The embedded server of these settings, not started."""
-    settings = parts.settings
-    keep = settings.triton.keep_after_control_dies
-    return TritonServer(
-        settings.state / "triton",
-        settings.repository,
-        address_of(settings),
-        on_parent_death=OnParentDeath.KEEP if keep else OnParentDeath.STOP,
+    return ServerSpec(
+        folder=settings.state / "triton",
+        repository=settings.repository,
+        host=triton.host,
+        grpc_port=triton.grpc_port,
+        http_port=triton.http_port,
+        metrics_port=triton.metrics_port,
+        on_parent_death=OnParentDeath.KEEP if triton.keep_after_control_dies else OnParentDeath.STOP,
     )
 
 

@@ -1,4 +1,4 @@
-"""A small typed client. Any KServe v2 client works as well; this one only saves its users the tensors."""
+"""A convenience over gRPC; any KServe v2 client works as well."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,14 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from continual.errors import DataError, DependencyUnreachable
+from continual.errors import InputError
+from ops.triton.control import triton_errors
 
 __all__ = ["Answer", "PerennialClient"]
+
+_ALWAYS = ("LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """One text's answer. `scores` maps every label to its probability when asked for."""
+    """What one text got. `scores` maps label to probability, where it was asked for."""
 
     label: str
     confidence: float
@@ -23,42 +26,52 @@ class Answer:
 
 
 class PerennialClient:
-    """Asks a served model over gRPC; may be shared by threads."""
+    """Asks a served text model; one client may be shared by threads."""
 
-    def __init__(self, url: str, model: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, model: str, *, timeout_s: float = 30.0) -> None:
         from tritonclient.grpc import InferenceServerClient
 
-        quick = [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 1000)]
-        quick += [("grpc.min_reconnect_backoff_ms", 100)]
-        self.url, self.model, self._timeout_s = url, model, timeout_s
-        self._client: Any = InferenceServerClient(url, channel_args=quick)
+        self._url, self._model, self._timeout_s = url, model, timeout_s
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+        options += [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100)]
+        options += [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._client = InferenceServerClient(url, channel_args=options)
 
-    def predict(self, texts: Sequence[str], keys: Sequence[str] | None = None, *, scores: bool = False) -> list[Answer]:
-        """Answers in the order of the texts.
+    def __enter__(self) -> "PerennialClient":
+        return self
 
-        Raises:
-            DataError: the server found something wrong with a text or a key.
-            DependencyUnreachable: no answer.
-        """
-        from tritonclient.grpc import InferRequestedOutput
-        from tritonclient.utils import InferenceServerException
-
-        if not texts:
-            return []
-        inputs = [_strings("TEXT", texts)] + ([] if keys is None else [_strings("KEY", keys)])
-        names = ["LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID", *(["SCORES", "LABELS"] if scores else [])]
-        outputs = [InferRequestedOutput(name) for name in names]
-        try:
-            result = self._client.infer(self.model, inputs, outputs=outputs, client_timeout=self._timeout_s)
-        except InferenceServerException as exc:
-            if "INVALID_ARGUMENT" in str(exc.status()):
-                raise DataError(exc.message()) from exc
-            raise DependencyUnreachable(f"{self.model} at {self.url} gave no answer: {exc.message()}") from exc
-        return _answers(result, scores=scores)
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the channel."""
         self._client.close()
+
+    def predict(self, texts: Sequence[str], keys: Sequence[str] | None = None, scores: bool = False) -> list[Answer]:
+        """One answer a text, in order, from one request.
+
+        `keys` are stable caller ids, one a text: the same key stays on its side of a canary and can be erased.
+
+        Raises:
+            InputError: keys and texts differ in number.
+            DependencyUnreachable: the server does not answer; NotFound: it has no such model; PublishFailed: it refuses.
+        """
+        if keys is not None and len(keys) != len(texts):
+            raise InputError(f"{len(keys)} keys for {len(texts)} texts; give one key a text, or none")
+        if not texts:
+            return []
+        from tritonclient.grpc import InferRequestedOutput
+
+        inputs = [_strings("TEXT", texts)] + ([] if keys is None else [_strings("KEY", keys)])
+        names = (*_ALWAYS, "SCORES", "LABELS") if scores else _ALWAYS
+        with triton_errors(self._url, f"asking {self._model}"):
+            result = self._client.infer(
+                self._model,
+                inputs,
+                outputs=[InferRequestedOutput(name) for name in names],
+                client_timeout=self._timeout_s,
+            )
+        return _answers(result, len(texts), scores)
 
 
 def _strings(name: str, values: Sequence[str]) -> Any:
@@ -69,24 +82,19 @@ def _strings(name: str, values: Sequence[str]) -> Any:
     return tensor
 
 
-def _answers(result: Any, *, scores: bool) -> list[Answer]:
-    labels, confidences = result.as_numpy("LABEL"), result.as_numpy("CONFIDENCE")
-    versions, ids = result.as_numpy("VERSION"), result.as_numpy("PREDICTION_ID")
-    names = result.as_numpy("LABELS") if scores else None
-    values = result.as_numpy("SCORES") if scores else None
-    answers = []
-    for row in range(len(labels)):
-        by_label = None
-        if names is not None and values is not None:
-            pairs = zip(names[row], values[row], strict=True)
-            by_label = {name.decode(): float(value) for name, value in pairs if name}
-        answers.append(
-            Answer(
-                label=labels[row, 0].decode(),
-                confidence=float(confidences[row, 0]),
-                version=int(versions[row, 0]),
-                prediction_id=ids[row, 0].decode(),
-                scores=by_label,
-            )
+def _answers(result: Any, count: int, scores: bool) -> list[Answer]:
+    columns = {name: result.as_numpy(name)[:, 0] for name in _ALWAYS}
+    if scores:
+        shares, names = result.as_numpy("SCORES"), result.as_numpy("LABELS")
+    return [
+        Answer(
+            label=columns["LABEL"][row].decode(),
+            confidence=float(columns["CONFIDENCE"][row]),
+            version=int(columns["VERSION"][row]),
+            prediction_id=columns["PREDICTION_ID"][row].decode(),
+            scores={n.decode(): float(s) for n, s in zip(names[row], shares[row], strict=True) if n}
+            if scores
+            else None,
         )
-    return answers
+        for row in range(count)
+    ]

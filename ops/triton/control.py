@@ -1,119 +1,157 @@
-"""Orders to a Triton, over gRPC only: an HTTP load would hold up every connection of its worker thread."""
+"""Telling a running Triton what to hold, over gRPC: its HTTP load would stall every connection of a worker thread."""
 
-import contextlib
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
-from continual.errors import DependencyUnreachable, PublishFailed
+import numpy as np
+
+from continual.errors import BundleRejected, DependencyUnreachable, NotFound, PublishFailed
 from exporters.golden import Golden
 
-__all__ = ["TritonControl"]
+__all__ = ["IndexEntry", "TritonControl", "triton_errors"]
+
+_UNREACHABLE = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexEntry:
+    """One version as Triton's index has it; `version` 0 is a model that has none."""
+
+    model: str
+    version: int
+    state: str
+    reason: str
+
+
+@contextmanager
+def triton_errors(url: str, what: str) -> Iterator[None]:
+    """Turn Triton's and gRPC's errors into ours; `what` says what was tried.
+
+    Raises:
+        DependencyUnreachable: Triton does not answer, or not in time.
+        NotFound: it has no such model or version.
+        PublishFailed: it answers and refuses.
+    """
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        yield
+    except InferenceServerException as exc:
+        status, message = str(exc.status()), exc.message()
+        if status in _UNREACHABLE and "is not ready" not in str(message) and "available versions" not in str(message):
+            raise DependencyUnreachable(f"{what}: Triton at {url} does not answer ({message}); is it running?") from exc
+        if status == "StatusCode.NOT_FOUND" or "unknown model" in str(message) or "available versions" in str(message):
+            raise NotFound(f"{what}: Triton at {url} has no such model or version ({message})") from exc
+        raise PublishFailed(f"{what}: Triton at {url} refuses: {message}; see its log") from exc
+    except OSError as exc:
+        raise DependencyUnreachable(f"{what}: Triton at {url} cannot be reached: {exc}") from exc
 
 
 class TritonControl:
-    """One Triton server."""
+    """One Triton server. Methods may be called from many threads; each call is bounded in time."""
 
-    def __init__(self, url: str, *, load_timeout_s: float = 300.0) -> None:
+    def __init__(self, url: str, *, timeout_s: float = 10.0, load_timeout_s: float = 180.0) -> None:
         from tritonclient.grpc import InferenceServerClient
 
         self.url = url
-        self._load_timeout_s = load_timeout_s
-        self._client: Any = InferenceServerClient(url)
+        self._timeout_s, self._load_timeout_s = timeout_s, load_timeout_s
+        # No global connection pool: a restarted server must not be met with an old channel's back-off.
+        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
+        options += [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100)]
+        options += [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+        self._client = InferenceServerClient(url, channel_args=options)
 
-    def live(self) -> bool:
+    def close(self) -> None:
+        """Close the channel."""
+        self._client.close()
+
+    def live(self, timeout_s: float = 2.0) -> bool:
         """Whether the server answers at all."""
-        try:
-            with self._translated("liveness"):
-                return bool(self._client.is_server_live(client_timeout=2.0))
-        except DependencyUnreachable:
-            return False
+        return self._ask(lambda: self._client.is_server_live(client_timeout=timeout_s))
 
-    def wait_live(self, timeout_s: float) -> None:
-        """Wait until the server answers.
+    def wait_live(self, timeout_s: float = 30.0) -> None:
+        """Return once the server answers.
 
         Raises:
-            DependencyUnreachable: it did not in time.
+            DependencyUnreachable: it does not within `timeout_s`.
         """
-        deadline = time.monotonic() + timeout_s
-        while not self.live():
-            if time.monotonic() > deadline:
-                raise DependencyUnreachable(
-                    f"Triton at {self.url} did not answer within {timeout_s:.0f} s; see its log"
-                )
-            time.sleep(0.1)
+        end = time.monotonic() + timeout_s
+        while not self.live(timeout_s=1.0):
+            if time.monotonic() > end:
+                raise DependencyUnreachable(f"Triton at {self.url} did not answer within {timeout_s:g} s; see its log")
+            time.sleep(0.05)
 
-    def ready(self, model: str, version: int) -> bool:
-        """Whether this version of the model is ready.
-
-        Raises:
-            DependencyUnreachable: the server does not answer.
-        """
-        with self._translated(f"readiness of {model}"):
-            return bool(self._client.is_model_ready(model, str(version), client_timeout=5.0))
+    def ready(self, model: str, version: int | None = None) -> bool:
+        """Whether Triton says that it holds this version (any one, where none is named); False when it is away."""
+        number = "" if version is None else str(version)
+        return self._ask(lambda: self._client.is_model_ready(model, number, client_timeout=self._timeout_s))
 
     def load(self, model: str) -> None:
-        """Load what `config.pbtxt` names; returns when every version that is new has been loaded and warmed up.
+        """Make Triton hold what the model's `config.pbtxt` says; returns when all of it is loaded. Idempotent.
 
-        All or nothing: when one version fails, those that served go on.
+        What serves goes on serving meanwhile. All or nothing: when one version fails, the ones before stay. A missing
+        version folder is no error to Triton: ask `ready` for each version afterwards.
 
         Raises:
-            PublishFailed: Triton refused, with its reason.
+            PublishFailed: a version could not be loaded; DependencyUnreachable: Triton is away.
         """
-        with self._translated(f"load of {model}"):
+        with triton_errors(self.url, f"loading {model}"):
             self._client.load_model(model, client_timeout=self._load_timeout_s)
 
-    def unload(self, model: str) -> None:
-        """Unload a model with all its versions."""
-        with self._translated(f"unload of {model}"):
-            self._client.unload_model(model, client_timeout=self._load_timeout_s)
+    def unload(self, model: str, *, wait_s: float = 0.0) -> None:
+        """Let go of every version; requests under way still finish. With `wait_s`, return once they have."""
+        with triton_errors(self.url, f"unloading {model}"):
+            self._client.unload_model(model, client_timeout=self._timeout_s)
+        end = time.monotonic() + wait_s
+        while time.monotonic() < end and any(e.model == model and e.state != "UNAVAILABLE" for e in self.index()):
+            time.sleep(0.05)
 
-    def index(self) -> list[dict[str, Any]]:
-        """Every model version Triton knows: `name`, `version`, `state`, `reason`."""
-        with self._translated("index"):
-            answer = self._client.get_model_repository_index(as_json=True, client_timeout=5.0)
-        return list(answer.get("models", []))
+    def index(self) -> tuple[IndexEntry, ...]:
+        """Every model version that Triton knows of, with its state and the reason for it."""
+        with triton_errors(self.url, "reading the model index"):
+            index = self._client.get_model_repository_index(client_timeout=self._timeout_s)
+        return tuple(
+            IndexEntry(model=m.name, version=int(m.version or 0), state=m.state, reason=m.reason)
+            for m in index.models
+            if not m.name.startswith(".")  # our staging folder lies beside the models
+        )
 
-    def probe_engine(self, engine_model: str, version: int, golden: Golden) -> float:
-        """Ask one version for its golden rows and return the largest logit difference.
-
-        Raises:
-            PublishFailed: it does not give its golden answers.
-        """
+    def infer_engine(self, model: str, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
+        """Logits (B, C) and embeddings (B, d) that one loaded version gives for token rows (B, S)."""
         from tritonclient.grpc import InferInput
 
-        ids, mask = golden.tokens()
         inputs = []
-        for name, rows in (("input_ids", ids), ("attention_mask", mask)):
-            tensor = InferInput(name, list(rows.shape), "INT64")
-            tensor.set_data_from_numpy(rows)
+        for name, array in (("input_ids", ids), ("attention_mask", mask)):
+            tensor = InferInput(name, list(array.shape), "INT64")
+            tensor.set_data_from_numpy(np.ascontiguousarray(array, dtype=np.int64))
             inputs.append(tensor)
-        with self._translated(f"golden probe of {engine_model} version {version}"):
-            answer = self._client.infer(engine_model, inputs, model_version=str(version), client_timeout=30.0)
-        seen = golden.difference(answer.as_numpy("logits"))
+        with triton_errors(self.url, f"asking {model} version {version}"):
+            result = self._client.infer(model, inputs, model_version=str(version), client_timeout=self._timeout_s)
+        return result.as_numpy("logits"), result.as_numpy("embedding")
+
+    def probe_engine(self, model: str, version: int, golden: Golden) -> float:
+        """Ask a loaded version for its known answers; returns the largest logit difference.
+
+        Raises:
+            BundleRejected: it does not repeat them; NotFound, PublishFailed, DependencyUnreachable: it does not answer.
+        """
+        logits, _ = self.infer_engine(model, version, *golden.tokens())
+        seen = golden.difference(logits)
         if not seen <= golden.tolerance:
-            raise PublishFailed(
-                f"{engine_model} version {version} at {self.url} differs from its golden answers by {seen:.3g} "
-                f"(limit {golden.tolerance:.3g}); it will not be routed to"
+            raise BundleRejected(
+                f"{model} version {version} at {self.url} differs from its golden answers by {seen:.3g} "
+                f"(limit {golden.tolerance:.3g}); do not route to it, export the version again for this machine"
             )
         return seen
 
-    def close(self) -> None:
-        """Close the connection."""
-        self._client.close()
-
-    @contextlib.contextmanager
-    def _translated(self, what: str) -> Iterator[None]:
+    @staticmethod
+    def _ask(question: Any) -> bool:
         from tritonclient.utils import InferenceServerException
 
         try:
-            yield
-        except InferenceServerException as exc:
-            status = str(exc.status() or "")
-            if "UNAVAILABLE" in status or "DEADLINE" in status or "CANCELLED" in status:
-                if "Deadline" in status or "DEADLINE" in status:
-                    raise DependencyUnreachable(f"{what} at {self.url} took too long; see Triton's log") from exc
-                raise DependencyUnreachable(
-                    f"Triton at {self.url} cannot be reached for {what}: {exc.message()}"
-                ) from exc
-            raise PublishFailed(f"{what} at {self.url} was refused: {exc.message()}") from exc
+            return bool(question())
+        except (InferenceServerException, OSError):
+            return False

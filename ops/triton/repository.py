@@ -1,109 +1,173 @@
-"""The folder that Triton loads: versions arrive by rename, `config.pbtxt` by replacement, nothing else ever changes.
-
-Triton counts any other changed entry of a model's folder as a change of all its versions, and takes `4.partial` for
-version 4; so staging lies in `.staging`, outside every model.
-"""
+"""What Triton loads, changed only in ways that never make it reload a version that serves."""
 
 import logging
 import os
 import shutil
-from collections.abc import Sequence
-from dataclasses import replace
+import uuid
+from collections.abc import Iterable
 from pathlib import Path
 
-from continual.errors import PublishFailed
-from exporters.triton_config import EngineSpec, RouterSpec, engine_config, router_config
+from continual.errors import NotFound, PublishFailed
+from exporters.triton_config import (
+    EngineSpec,
+    RouterSpec,
+    engine_config,
+    router_config,
+    versions_of,
+    with_versions,
+)
 
 __all__ = ["ModelRepository"]
 
 logger = logging.getLogger(__name__)
 _CONFIG = "config.pbtxt"
+_STAGING = ".staging"
 
 
 class ModelRepository:
-    """Reads and changes a model repository. Every change is complete or absent after a crash."""
+    """A folder of Triton models.
 
-    def __init__(self, root: Path, *, engines: dict[str, EngineSpec] | None = None) -> None:
-        self.root = root
-        self._engines = engines or {}
+    At model level there is nothing but `config.pbtxt` and version folders: a change of any other entry would make
+    Triton reload every version. Work in progress lies in `.staging` beside the models.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    @property
+    def root(self) -> Path:
+        """The folder given to Triton."""
+        return self._root
 
     @property
     def staging(self) -> Path:
-        """Where bundles are made."""
-        return self.root / ".staging"
+        """Where versions are made ready; on the same file system, so that a rename publishes them."""
+        folder = self._root / _STAGING
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def install_router(self, spec: RouterSpec) -> bool:
-        """Make the router model's folder, and tell whether it had to change."""
-        folder = self.root / spec.name
-        (folder / "1").mkdir(parents=True, exist_ok=True)
-        return _replace(folder / _CONFIG, router_config(spec))
+        """Write the router's configuration and its one, empty version folder; returns whether anything changed."""
+        (self._root / spec.model / "1").mkdir(parents=True, exist_ok=True)
+        return self._configure(spec.model, router_config(spec))
 
-    def versions(self, engine_model: str) -> tuple[int, ...]:
-        """The versions on disk, ascending."""
-        folder = self.root / engine_model
+    def install_engine(self, spec: EngineSpec) -> bool:
+        """Write the engine model's configuration; the versions named so far stay unless `spec` names some.
+
+        Returns whether anything changed. A change beyond versions and instances reloads every version.
+        """
+        text = engine_config(spec)
+        if not spec.versions and (seen := self._read(spec.model)) is not None:
+            text = with_versions(text, versions_of(seen))
+        return self._configure(spec.model, text)
+
+    def versions(self, model: str) -> tuple[int, ...]:
+        """The version folders on disk, ascending."""
+        folder = self._root / model
         if not folder.is_dir():
             return ()
-        return tuple(sorted(int(entry.name) for entry in folder.iterdir() if entry.is_dir() and entry.name.isdigit()))
+        names = (entry.name for entry in folder.iterdir() if entry.is_dir())
+        return tuple(sorted(int(name) for name in names if name.isascii() and name.isdigit() and name[0] != "0"))
 
-    def set_versions(self, engine_model: str, versions: Sequence[int]) -> bool:
-        """Name the versions that Triton shall hold, and tell whether `config.pbtxt` had to change."""
-        spec = self._engines.get(engine_model) or EngineSpec(name=engine_model, versions=versions)
-        spec = replace(spec, name=engine_model, versions=tuple(versions))
-        return _replace(self.root / engine_model / _CONFIG, engine_config(spec))
+    def engine_versions(self, model: str) -> tuple[int, ...]:
+        """The versions that the model's `config.pbtxt` asks Triton to hold."""
+        text = self._read(model)
+        return () if text is None else versions_of(text)
 
-    def publish(self, staged: Path, engine_model: str, version: int) -> Path:
-        """Move a complete, verified bundle to its place.
+    def publish(self, staged: Path, model: str, version: int) -> Path:
+        """Move a staged bundle to its place as `version`: all of it is there or none of it, even after a power cut.
+
+        A staged folder on another file system is copied into `.staging` first. Triton does not look at it before
+        `set_versions` names it and a load is asked for.
 
         Raises:
-            PublishFailed: the version exists, or the staging folder lies on another file system.
+            PublishFailed: the version is there already (versions are immutable), or the disk refuses.
         """
-        target = self.root / engine_model / str(version)
+        if version < 1:
+            raise PublishFailed(f"{model}: version {version} must be at least 1; Triton reads nothing else")
+        target = self._root / model / str(version)
         if target.exists():
-            raise PublishFailed(f"{target} exists; versions are never overwritten, export under the next number")
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for file in staged.iterdir():
-            _sync(file)
-        _sync(staged)
+            raise PublishFailed(f"{target} exists and versions are immutable; publish under the next number")
         try:
-            staged.rename(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            ready = self._on_this_file_system(staged)
+            _sync_tree(ready)
+            ready.rename(target)
+            _sync(target.parent)
         except OSError as exc:
-            raise PublishFailed(
-                f"{staged} could not be moved to {target}: {exc}; staging and repository must share a file system"
-            ) from exc
-        _sync(target.parent)
-        logger.info("version.published", extra={"path": str(target)})
+            raise PublishFailed(f"{model}: version {version} could not be placed at {target}: {exc}") from exc
+        logger.info("repository.published", extra={"model": model, "version": version})
         return target
 
-    def remove_version(self, engine_model: str, version: int) -> None:
-        """Delete a version's folder; first out of the model, so that a crash leaves no half of it there."""
-        target = self.root / engine_model / str(version)
-        if target.is_dir():
-            self.staging.mkdir(parents=True, exist_ok=True)
-            gone = self.staging / f"removed-{engine_model}-{version}"
-            shutil.rmtree(gone, ignore_errors=True)
-            target.rename(gone)
-            shutil.rmtree(gone)
+    def set_versions(self, model: str, versions: Iterable[int], spec: EngineSpec | None = None) -> bool:
+        """Make `config.pbtxt` name exactly these versions; returns whether it had to change.
 
-    def clear_staging(self, *, keep: Sequence[str] = ()) -> list[str]:
-        """Delete leftovers of killed exports and return their names."""
-        if not self.staging.is_dir():
-            return []
-        leftovers = [entry for entry in self.staging.iterdir() if entry.name not in keep]
-        for entry in leftovers:
-            shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
-        return sorted(entry.name for entry in leftovers)
+        Everything else in the file is kept; where there is none yet, `spec` (by default a plain one) writes it.
+
+        Raises:
+            NotFound: a version has no folder.
+        """
+        wanted = tuple(sorted(set(versions)))
+        if missing := sorted(set(wanted) - set(self.versions(model))):
+            raise NotFound(f"{self._root / model} has no versions {missing}; publish them before they are named")
+        text = self._read(model)
+        if text is None:
+            text = engine_config(spec or EngineSpec(model=model))
+        return self._configure(model, with_versions(text, wanted))
+
+    def remove_version(self, model: str, version: int) -> None:
+        """Delete a version's folder: first out of Triton's sight, then from the disk. Absent is no error.
+
+        Raises:
+            PublishFailed: `config.pbtxt` still names it.
+        """
+        if version in self.engine_versions(model):
+            raise PublishFailed(f"{model}: version {version} is named in {_CONFIG}; set other versions and load first")
+        folder = self._root / model / str(version)
+        if folder.is_dir():
+            doomed = self.staging / f"removed-{model}-{version}-{uuid.uuid4().hex[:8]}"
+            folder.rename(doomed)
+            shutil.rmtree(doomed)
+
+    def clean_staging(self) -> tuple[str, ...]:
+        """Delete what killed processes left in `.staging`; call it while nobody exports. Returns the names."""
+        names = tuple(sorted(entry.name for entry in self.staging.iterdir()))
+        for name in names:
+            path = self.staging / name
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+        return names
+
+    def _read(self, model: str) -> str | None:
+        try:
+            return (self._root / model / _CONFIG).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def _configure(self, model: str, text: str) -> bool:
+        if self._read(model) == text:
+            return False
+        path = self._root / model / _CONFIG
+        path.parent.mkdir(parents=True, exist_ok=True)
+        staged = self.staging / f"config-{model}-{uuid.uuid4().hex[:8]}"
+        staged.write_text(text, encoding="utf-8")
+        _sync(staged)
+        staged.replace(path)
+        _sync(path.parent)
+        return True
+
+    def _on_this_file_system(self, staged: Path) -> Path:
+        if staged.stat().st_dev == self._root.stat().st_dev:
+            return staged
+        copy = self.staging / f"copy-{uuid.uuid4().hex[:8]}"
+        shutil.copytree(staged, copy)
+        return copy
 
 
-def _replace(path: Path, content: str) -> bool:
-    if path.is_file() and path.read_text(encoding="utf-8") == content:
-        return False
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # the temporary file lies beside the models, not inside one
-    temporary = path.parent.parent / f".{path.parent.name}.{path.name}.{os.getpid()}"
-    temporary.write_text(content, encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(path)
-    return True
+def _sync_tree(folder: Path) -> None:
+    for here, _, files in os.walk(folder, topdown=False):
+        for name in files:
+            _sync(Path(here, name))
+        _sync(Path(here))
 
 
 def _sync(path: Path) -> None:

@@ -1,311 +1,259 @@
-"""The embedded Triton: assembled from the `nvidia-pytriton` wheel, started, adopted, stopped."""
+"""The embedded Triton: started, adopted, stopped."""
 
 import hashlib
 import json
 import logging
 import os
-import shutil
-import signal
-import socket
 import subprocess
-import sys
-import sysconfig
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from contextlib import suppress
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from continual.errors import DependencyUnreachable
+from ops.triton.control import TritonControl
+from ops.triton.installation import Installation, assemble
+from ops.triton.processes import check_port_free, end_group, group_members, is_running, start_ticks
 
-__all__ = ["OnParentDeath", "ServerAddress", "TritonServer", "assemble", "free_port"]
+__all__ = ["OnParentDeath", "ServerSpec", "TritonServer"]
 
 logger = logging.getLogger(__name__)
 _BACKENDS = ("perennial", "perennial_engine")
-_STOP_S = 30.0
+# A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
+# that died. PR_SET_PDEATHSIG would also fire when only the thread that started Triton ends.
+_GUARD = 'trap "" TERM INT HUP; read -r _; kill -TERM "$0" 2>/dev/null; sleep 2; kill -KILL -- "-$0" 2>/dev/null'
 
 
 class OnParentDeath(StrEnum):
-    """What becomes of the server when the control process dies."""
+    """What becomes of the server when the process that started it dies."""
 
-    STOP = "stop"
-    KEEP = "keep"  # it goes on answering; the next control process adopts it
+    STOP = "stop"  # for demonstrations and tests
+    KEEP = "keep"  # it goes on answering, and the next process adopts it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ServerAddress:
-    """Where the server listens."""
+class ServerSpec:
+    """How to run the server. `models` are loaded at the start; a missing one does not keep it from starting."""
 
-    host: str
-    grpc_port: int
-    http_port: int
-    metrics_port: int
+    folder: Path  # <state>/triton
+    repository: Path
+    models: tuple[str, ...] = ()
+    host: str = "127.0.0.1"
+    grpc_port: int = 8001
+    http_port: int = 8000
+    metrics_port: int = 8002
+    on_parent_death: OnParentDeath = OnParentDeath.KEEP
+    start_timeout_s: float = 60.0
+    stop_timeout_s: float = 15.0
 
     @property
-    def grpc(self) -> str:
-        """For clients: `host:port`; a wildcard address is reached over loopback."""
-        host = "127.0.0.1" if self.host in {"0.0.0.0", "::"} else self.host
-        return f"{host}:{self.grpc_port}"
+    def url(self) -> str:
+        """Where gRPC answers; a server that listens everywhere is asked on the loopback."""
+        return f"{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.grpc_port}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for specs whose servers answer alike: a running one with the same may be adopted."""
+        parts = (self.repository.resolve(), self.host, self.grpc_port, self.http_port, self.metrics_port)
+        return hashlib.sha256(repr(tuple(map(str, parts))).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class _Record:
-    """Who runs: enough to tell our server from a stranger that got its pid."""
-
     pid: int
-    started_ticks: int
+    ticks: int
     fingerprint: str
 
 
-def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
-
-
-def assemble(folder: Path) -> Path:
-    """Put the wheel's server, its python backend and our two backends together, and return the backends' folder.
-
-    Raises:
-        DependencyUnreachable: the wheel is missing, or has no stub for this Python.
-    """
-    wheel = _wheel()
-    version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    stub = wheel / "python_backend_stubs" / version / "triton_python_backend_stub"
-    if not stub.is_file():
-        raise DependencyUnreachable(f"nvidia-pytriton has no Triton stub for Python {version}; use Python 3.11")
-    backends = folder / "backends"
-    python = backends / "python"
-    python.mkdir(parents=True, exist_ok=True)
-    for source in ((wheel / "backends" / "python").iterdir(), [stub]):
-        for file in source:
-            if file.is_file():
-                _copy(file, python / file.name)
-    ours = Path(__file__).with_name("backends")
-    for name in _BACKENDS:
-        (backends / name).mkdir(exist_ok=True)
-        _copy(ours / name / "model.py", backends / name / "model.py")
-    return backends
-
-
 class TritonServer:
-    """One embedded server process, started here or adopted from a control process that died."""
+    """One embedded server, known by `server.json`: process id, start time, ports and settings."""
 
-    def __init__(
-        self,
-        folder: Path,
-        repository: Path,
-        address: ServerAddress,
-        *,
-        on_parent_death: OnParentDeath = OnParentDeath.STOP,
-    ) -> None:
-        self.address = address
-        self._folder, self._repository, self._on_parent_death = folder, repository, on_parent_death
+    def __init__(self, spec: ServerSpec) -> None:
+        self.spec = spec
         self._process: subprocess.Popen[bytes] | None = None
-        self._adopted: _Record | None = None
+        self._guard: subprocess.Popen[bytes] | None = None
+        self._record: _Record | None = None
+        self.adopted = False
 
     @property
     def pid(self) -> int | None:
-        """The server's process id while it runs."""
-        if self._process is not None:
-            return self._process.pid if self._process.poll() is None else None
-        if self._adopted is not None and _is_running(self._adopted):
-            return self._adopted.pid
-        return None
+        """The server's process id, while it runs."""
+        return self._record.pid if self._record is not None and self.alive() else None
 
     @property
+    def log_path(self) -> Path:
+        """What the server and its backends print."""
+        return self.spec.folder / "tritonserver.log"
+
     def alive(self) -> bool:
-        """Whether the process runs."""
-        return self.pid is not None
+        """Whether the process runs; it may still hang."""
+        if self._process is not None:
+            self._process.poll()
+        return self._record is not None and is_running(self._record.pid, self._record.ticks)
 
-    @property
-    def log(self) -> Path:
-        """What the server and its stubs wrote."""
-        return self._folder / "triton.log"
+    def start(self) -> bool:
+        """Adopt the server that `server.json` names, or start one; returns once it answers, True when adopted.
 
-    def adopt(self) -> bool:
-        """Take over a server that an earlier control process left running with the same settings.
-
-        One with other settings, or one that no longer answers for itself, is ended.
-        """
-        record = self._read_record()
-        if record is None or not _is_running(record):
-            self._record_path.unlink(missing_ok=True)
-            return False
-        if record.fingerprint == self._fingerprint():
-            self._adopted = record
-            logger.info("triton.adopted", extra={"pid": record.pid})
-            return True
-        logger.warning("triton.replaced", extra={"pid": record.pid})
-        _end(record.pid, _STOP_S, lambda: _is_running(record))
-        self._record_path.unlink(missing_ok=True)
-        return False
-
-    def start(self, models: Sequence[str]) -> None:
-        """Start the server with these models loaded. Returns at once; wait with `TritonControl.wait_live`.
+        A named server with other settings is stopped first, what a dead one left behind is cleared away.
 
         Raises:
-            DependencyUnreachable: a port is taken, or the wheel is incomplete.
+            DependencyUnreachable: something it needs is missing, a port is taken, or it does not come up.
         """
-        self._check_ports()
-        backends = assemble(self._folder)
-        self._repository.mkdir(parents=True, exist_ok=True)
-        with self.log.open("ab") as log:
+        self.spec.folder.mkdir(parents=True, exist_ok=True)
+        if self._adopt():
+            return True
+        self._clear()
+        for purpose in ("grpc", "http", "metrics"):
+            check_port_free(self.spec.host, getattr(self.spec, f"{purpose}_port"), purpose)
+        self.spec.repository.mkdir(parents=True, exist_ok=True)
+        self._launch(assemble(self.spec.folder))
+        self._wait()
+        logger.info("triton.started", extra={"pid": self.pid, "url": self.spec.url})
+        return False
+
+    def stop(self) -> None:
+        """End the server, its stubs and what it left in shared memory. A second call does nothing."""
+        self._clear()
+        logger.info("triton.stopped", extra={"url": self.spec.url})
+
+    def release(self) -> None:
+        """Let go of a server that is to go on without this process (KEEP)."""
+        self._process = None
+
+    def _adopt(self) -> bool:
+        seen = self._read()
+        if seen is None or not is_running(seen.pid, seen.ticks) or seen.fingerprint != self.spec.fingerprint:
+            return False
+        control = TritonControl(self.spec.url)
+        try:
+            control.wait_live(5.0)
+        except DependencyUnreachable:
+            return False
+        finally:
+            control.close()
+        self._record, self.adopted = seen, True
+        if self.spec.on_parent_death is OnParentDeath.STOP:
+            self._watch(seen.pid)
+        logger.info("triton.adopted", extra={"pid": seen.pid, "url": self.spec.url})
+        return True
+
+    def _clear(self) -> None:
+        record = self._record or self._read()
+        if record is not None:
+            # A process id may be another's by now: without its leader, a group counts only if its members are ours.
+            if is_running(record.pid, record.ticks) or _ours(record.pid, self.spec.folder):
+                end_group(record.pid, grace_s=self.spec.stop_timeout_s)
+        if self._process is not None:
+            with suppress(subprocess.TimeoutExpired):
+                self._process.wait(timeout=5)
+        if self._guard is not None:
+            self._guard.kill()
+            self._guard.wait()
+            if self._guard.stdin is not None:
+                self._guard.stdin.close()
+        self._process = self._guard = self._record = None
+        self.adopted = False
+        self._path.unlink(missing_ok=True)
+        for leftover in Path("/dev/shm").glob(f"{self._shared_memory}*"):
+            with suppress(OSError):
+                leftover.unlink()
+
+    def _launch(self, installation: Installation) -> None:
+        if self.log_path.exists():
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-m",
-                    "ops.triton.launch",
-                    self._on_parent_death.value,
-                    *self._command(backends, models),
-                ],
-                stdout=log,
-                stderr=log,
+                self._command(installation),
+                env=installation.environment(),
                 stdin=subprocess.DEVNULL,
-                env=self._environment(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                cwd=self.spec.folder,
                 start_new_session=True,
             )
-        self._adopted = None
-        record = _Record(
-            pid=self._process.pid, started_ticks=_started_ticks(self._process.pid) or 0, fingerprint=self._fingerprint()
+        pid = self._process.pid
+        self._record = _Record(pid, start_ticks(pid) or 0, self.spec.fingerprint)
+        content = {
+            "pid": pid,
+            "ticks": self._record.ticks,
+            "fingerprint": self._record.fingerprint,
+            "host": self.spec.host,
+            "ports": {"grpc": self.spec.grpc_port, "http": self.spec.http_port, "metrics": self.spec.metrics_port},
+        }
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.replace(self._path)
+        if self.spec.on_parent_death is OnParentDeath.STOP:
+            self._watch(pid)
+
+    def _watch(self, pid: int) -> None:
+        self._guard = subprocess.Popen(
+            ["/bin/sh", "-c", _GUARD, str(pid)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
         )
-        temporary = self._record_path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({**asdict(record), "grpc": self.address.grpc}), encoding="utf-8")
-        temporary.replace(self._record_path)
-        logger.info("triton.started", extra={"pid": record.pid, "grpc": self.address.grpc})
 
-    def stop(self, timeout_s: float = _STOP_S) -> None:
-        """End the server and its stubs; calling it again does nothing."""
-        process, adopted = self._process, self._adopted
-        if process is not None:
-            _end(process.pid, timeout_s, lambda: process.poll() is None)
-            process.wait()
-        elif adopted is not None and _is_running(adopted):
-            _end(adopted.pid, timeout_s, lambda: _is_running(adopted))
-        self._process = self._adopted = None
-        self._record_path.unlink(missing_ok=True)
-
-    def kill(self) -> None:
-        """End a server that hangs, stubs included, without asking."""
-        self.stop(timeout_s=0.0)
-
-    @property
-    def _record_path(self) -> Path:
-        return self._folder / "server.json"
-
-    def _read_record(self) -> _Record | None:
-        try:
-            told = json.loads(self._record_path.read_text(encoding="utf-8"))
-            return _Record(**{name: told[name] for name in ("pid", "started_ticks", "fingerprint")})
-        except (FileNotFoundError, json.JSONDecodeError, KeyError):
-            return None
-
-    def _command(self, backends: Path, models: Sequence[str]) -> list[str]:
-        address = self.address
-        return [
-            str(_wheel() / "bin" / "tritonserver"),
-            f"--model-repository={self._repository.resolve()}",
-            f"--backend-directory={backends.resolve()}",
+    def _command(self, installation: Installation) -> list[str]:
+        spec, path = self.spec, str(self.spec.repository.resolve())
+        command = [
+            str(installation.binary),
+            f"--model-repository={path}",
+            f"--backend-directory={installation.backends.resolve()}",
             "--model-control-mode=explicit",
             "--strict-readiness=false",
             "--disable-auto-complete-config",
             "--exit-on-error=false",
             "--exit-timeout-secs=10",
-            f"--grpc-address={address.host}",
-            f"--grpc-port={address.grpc_port}",
-            f"--http-address={address.host}",
-            f"--http-port={address.http_port}",
-            f"--metrics-address={address.host}",
-            f"--metrics-port={address.metrics_port}",
             "--allow-gpu-metrics=false",
-            "--log-verbose=0",
-            *(f"--load-model={model}" for model in models),
+            "--grpc-infer-allocation-pool-size=64",
         ]
+        for purpose in ("grpc", "http", "metrics"):
+            command += [f"--{purpose}-port={getattr(spec, f'{purpose}_port')}"]
+            command += [f"--{purpose}-address={spec.host}", f"--allow-{purpose}=true"]
+        for backend in _BACKENDS:
+            command.append(f"--backend-config={backend},shm-region-prefix-name={self._shared_memory}_{backend}")
+        return [*command, *(f"--load-model={model}" for model in spec.models)]
 
-    def _environment(self) -> dict[str, str]:
-        libraries = [str(_wheel().parent.parent / "nvidia_pytriton.libs"), str(sysconfig.get_config_var("LIBDIR"))]
-        if existing := os.environ.get("LD_LIBRARY_PATH"):
-            libraries.append(existing)
-        return {
-            **os.environ,
-            "LD_LIBRARY_PATH": os.pathsep.join(libraries),
-            "PERENNIAL_PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-            "TOKENIZERS_PARALLELISM": "false",
-        }
+    def _wait(self) -> None:
+        control = TritonControl(self.spec.url)
+        end = time.monotonic() + self.spec.start_timeout_s
+        try:
+            while not control.live(timeout_s=1.0):
+                if not self.alive() or time.monotonic() > end:
+                    self._fail("ended at once" if not self.alive() else "did not answer in time")
+                time.sleep(0.05)
+        finally:
+            control.close()
 
-    def _fingerprint(self) -> str:
-        """Settings and code that a server must share with ours to be adopted."""
-        command = self._command(self._folder / "backends", ())
-        return hashlib.sha256(json.dumps([command, sys.path]).encode()).hexdigest()
+    def _fail(self, how: str) -> None:
+        lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
+        wrong = [line for line in lines if line[:1] == "E" and line[1:2].isdigit()][-3:] or lines[:1]
+        self._clear()
+        raise DependencyUnreachable(f"Triton {how} at {self.spec.url}: {' | '.join(wrong)}; see {self.log_path}")
 
-    def _check_ports(self) -> None:
-        address = self.address
-        for name in ("grpc_port", "http_port", "metrics_port"):
-            port = getattr(address, name)
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((address.host, port))
-                except OSError as exc:
-                    raise DependencyUnreachable(
-                        f"port {port} on {address.host} is taken ({exc.strerror}); set triton.{name} in perennial.toml "
-                        f"to a free one, or stop whoever listens there"
-                    ) from exc
+    def _read(self) -> _Record | None:
+        try:
+            content = json.loads(self._path.read_text(encoding="utf-8"))
+            return _Record(int(content["pid"]), int(content["ticks"]), str(content["fingerprint"]))
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return None
 
+    @property
+    def _path(self) -> Path:
+        return self.spec.folder / "server.json"
 
-def _wheel() -> Path:
-    from importlib.util import find_spec
-
-    spec = find_spec("pytriton")
-    if spec is None or spec.origin is None:
-        raise DependencyUnreachable("package nvidia-pytriton is not installed; run `make setup`, or set triton.url")
-    folder = Path(spec.origin).with_name("tritonserver")
-    if not (folder / "bin" / "tritonserver").is_file():
-        raise DependencyUnreachable(f"{folder} has no tritonserver; reinstall nvidia-pytriton==0.7.0")
-    return folder
+    @property
+    def _shared_memory(self) -> str:
+        return "perennial_" + hashlib.sha256(str(self.spec.folder.resolve()).encode()).hexdigest()[:12]
 
 
-def _copy(source: Path, target: Path) -> None:
-    """Copy when it differs, by replacement: a running server may have the old file mapped."""
-    if (
-        target.is_file()
-        and target.stat().st_size == source.stat().st_size
-        and target.read_bytes() == source.read_bytes()
-    ):
-        return
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
-    shutil.copy2(source, temporary)
-    temporary.replace(target)
-
-
-def _started_ticks(pid: int) -> int | None:
-    """When the kernel started this process, in clock ticks since boot; None without one, or for a zombie."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return None
-    return None if fields[0] == "Z" else int(fields[19])
-
-
-def _is_running(record: _Record) -> bool:
-    return _started_ticks(record.pid) == record.started_ticks
-
-
-def _end(pid: int, timeout_s: float, check: Callable[[], bool]) -> None:
-    """SIGTERM, then SIGKILL for the whole group: a stub must not outlive its server."""
-    deadline = time.monotonic() + timeout_s
-    if timeout_s > 0 and check():
-        _signal(pid, signal.SIGTERM, group=False)
-        while check() and time.monotonic() < deadline:
-            time.sleep(0.05)
-    _signal(pid, signal.SIGKILL, group=True)
-    while check():
-        time.sleep(0.02)
-
-
-def _signal(pid: int, number: signal.Signals, *, group: bool) -> None:
-    try:
-        os.killpg(pid, number) if group else os.kill(pid, number)
-    except ProcessLookupError:
-        logger.debug("triton.already_gone", extra={"pid": pid})
+def _ours(group: int, folder: Path) -> bool:
+    marker = str(folder.resolve()).encode()
+    for pid in group_members(group):
+        with suppress(OSError):
+            if marker not in Path(f"/proc/{pid}/cmdline").read_bytes():
+                return False
+    return bool(group_members(group)) and os.getpgid(0) != group

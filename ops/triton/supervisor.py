@@ -4,9 +4,9 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from continual.errors import DependencyUnreachable, PerennialError
-from ops.triton.control import TritonControl
+from continual.errors import PerennialError
 from ops.triton.server import TritonServer
 
 __all__ = ["Supervisor"]
@@ -19,7 +19,6 @@ class Supervisor:
 
     Args:
         server: what to watch.
-        control: how to ask it.
         models: the models to load at a start, asked anew each time.
         probe: raises when the server does not serve; called every `interval_s`.
         on_started: called after every start, the first included, when the server is live.
@@ -28,18 +27,16 @@ class Supervisor:
     def __init__(
         self,
         server: TritonServer,
-        control: TritonControl,
         *,
         models: Callable[[], Sequence[str]],
         probe: Callable[[], None],
         on_started: Callable[[], None],
         interval_s: float = 1.0,
-        start_timeout_s: float = 120.0,
         failures: int = 5,
     ) -> None:
-        self._server, self._control, self._models = server, control, models
+        self._server, self._models = server, models
         self._probe, self._on_started = probe, on_started
-        self._interval_s, self._start_timeout_s, self._failures = interval_s, start_timeout_s, failures
+        self._interval_s, self._failures = interval_s, failures
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -66,20 +63,19 @@ class Supervisor:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
-        if not keep_server:
+        if keep_server:
+            self._server.release()
+        else:
             self._server.stop()
 
     @property
     def healthy(self) -> bool:
         """Whether the last probe passed."""
-        return self._server.alive and self.failing_since is None
+        return self._server.alive() and self.failing_since is None
 
     def _run(self, started: threading.Event, errors: list[PerennialError]) -> None:
         try:
-            if not (self._server.adopt() and self._control.live()):
-                self._server.stop()
-                self._bring_up()
-            self._on_started()
+            self._bring_up()
         except PerennialError as exc:
             self._server.stop()
             errors.append(exc)
@@ -92,7 +88,7 @@ class Supervisor:
 
     def _look(self, failed: int) -> int:
         """One look at the server; returns how many looks in a row have failed."""
-        if self._server.alive:
+        if self._server.alive():
             try:
                 self._probe()
             except PerennialError as exc:
@@ -115,9 +111,8 @@ class Supervisor:
             self.restarts += 1
             logger.error("triton.restarting", extra={"restarts": self.restarts})
             try:
-                self._server.kill()
+                self._server.stop()
                 self._bring_up()
-                self._on_started()
             except PerennialError as exc:
                 logger.exception("triton.restart_failed", extra={"error": str(exc)})
                 self._stop.wait(pause_s)
@@ -127,13 +122,6 @@ class Supervisor:
                 return
 
     def _bring_up(self) -> None:
-        self._server.start(self._models())
-        deadline = time.monotonic() + self._start_timeout_s
-        while not self._control.live():
-            if not self._server.alive:
-                raise DependencyUnreachable(f"Triton ended while it started; see {self._server.log}")
-            if time.monotonic() > deadline or self._stop.is_set():
-                raise DependencyUnreachable(
-                    f"Triton did not answer within {self._start_timeout_s:.0f} s; see {self._server.log}"
-                )
-            time.sleep(0.1)
+        self._server.spec = replace(self._server.spec, models=tuple(self._models()))
+        self._server.start()
+        self._on_started()

@@ -1,113 +1,101 @@
-"""The router inside Triton: translates between Triton's types and `ops.triton.router`."""
+"""Triton's entry to the router: translates requests and answers; the work is in `ops.triton.router`."""
 
 import json
 import os
 import sys
+from collections.abc import Sequence
+from typing import Any
 
-sys.path[:0] = [path for path in os.environ.get("PERENNIAL_PYTHONPATH", "").split(os.pathsep) if path not in sys.path]
-
-from pathlib import Path  # noqa: E402
-from typing import Any  # noqa: E402
+sys.path[:0] = [p for p in os.environ.get("PERENNIAL_PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
+sys.dont_write_bytecode = True
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
-from ops.traffic import TrafficWriter  # noqa: E402
 
-from continual.errors import DependencyUnreachable, InputError, PerennialError  # noqa: E402
-from ops.triton.route_file import RouteFile  # noqa: E402
-from ops.triton.router import KEY_BYTES, RequestAnswer, Router, RouterRequest, read_strings  # noqa: E402
-from ops.triton.stub_log import log_through_triton  # noqa: E402
+from continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
+from ops.traffic import TrafficWriter  # noqa: E402
+from ops.triton.answers import columns, wanted_outputs  # noqa: E402
+from ops.triton.probe import PROBE_REQUEST  # noqa: E402
+from ops.triton.router import Question, Router, RouterSettings, Served, decode_rows  # noqa: E402
 
 
 class TritonPythonModel:
     """One router process."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        """Read the parameters and open the traffic log."""
-        log_through_triton(pb_utils.Logger)
-        parameters = {k: v["string_value"] for k, v in json.loads(args["model_config"])["parameters"].items()}
-        self._engine_model = parameters["engine_model"]
-        self._writer = TrafficWriter(
-            Path(parameters["traffic_dir"]),
-            f"{args['model_instance_name']}-{os.getpid()}",
-            rotate_rows=int(parameters["rotate_rows"]),
-            rotate_s=float(parameters["rotate_s"]),
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
+        self._settings = RouterSettings.from_parameters(args["model_name"], parameters)
+        self._log = TrafficWriter(
+            self._settings.traffic_dir,
+            f"{args['model_instance_name']}_{os.getpid()}",
+            rotate_rows=self._settings.rotate_rows,
+            rotate_s=self._settings.rotate_s,
         )
-        self._router = Router(
-            route=RouteFile(Path(parameters["route_path"])),
-            bundles=Path(parameters["bundles"]),
-            engine=self._infer,
-            sink=self._writer,
-        )
+        self._router = Router(self._settings, self._log, self._ask_engine)
+        self._router.warm()
+        self._unlogged = pb_utils.MetricFamily(
+            name="perennial_traffic_write_failures_total",
+            description="Batches whose traffic log write failed at first",
+            kind=pb_utils.MetricFamily.COUNTER,
+        ).Metric(labels={"model": args["model_name"], "instance": args["model_instance_name"]})
+        self._failures = 0
 
-    def execute(self, requests: list[Any]) -> list[Any]:
-        """Answer one batch of requests; one that cannot be read fails alone."""
-        read = [self._read(request) for request in requests]
-        good = [request for request in read if isinstance(request, RouterRequest)]
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        questions: list[Question] = []
+        parts: list[slice | str] = []
+        for request in requests:
+            try:
+                rows = self._read(request)
+            except PerennialError as exc:
+                parts.append(str(exc))
+                continue
+            parts.append(slice(len(questions), len(questions) + len(rows)))
+            questions += rows
+        failed, served = "", []
         try:
-            answers = iter(self._router.answer(good) if good else [])
-        except Exception as exc:  # a stub that raises answers nobody in the batch
-            pb_utils.Logger.log_error(f"router failed: {type(exc).__name__}: {exc}")
-            error = DependencyUnreachable(f"the router failed on this batch: {type(exc).__name__}: {exc}")
-            answers = iter([error for _ in good])
-        responses = []
-        for request, item in zip(requests, read, strict=True):
-            answer = next(answers) if isinstance(item, RouterRequest) else item
-            responses.append(_response(answer, set(request.requested_output_names())))
-        return responses
+            served = self._router.answer(questions) if questions else []
+        except PerennialError as exc:
+            failed = str(exc)
+        self._count()
+        return [self._respond(r, p, served, failed) for r, p in zip(requests, parts, strict=True)]
 
     def finalize(self) -> None:
-        """Seal the traffic segment."""
-        self._writer.close()
+        self._log.close()
 
-    def _read(self, request: Any) -> RouterRequest | InputError:
-        try:
-            texts = read_strings(pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy(), "TEXT")
-            tensor = pb_utils.get_input_tensor_by_name(request, "KEY")
-            keys: tuple[str | None, ...] = (None,) * len(texts)
-            if tensor is not None:
-                given = read_strings(tensor.as_numpy(), "KEY", most_bytes=KEY_BYTES)
-                keys = tuple(key or None for key in given)
-        except InputError as exc:
-            return exc
-        wanted = set(request.requested_output_names())
-        parameters = json.loads(request.parameters() or "{}")
-        return RouterRequest(
-            texts=texts,
-            keys=keys,
-            scores=bool(wanted & {"SCORES", "LABELS"}),
-            probe=bool(parameters.get("perennial_probe", False)),
-        )
+    def _read(self, request: Any) -> list[Question]:
+        texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().reshape(-1)
+        key = pb_utils.get_input_tensor_by_name(request, "KEY")
+        keys = None if key is None else key.as_numpy().reshape(-1)
+        logged = request.request_id() != PROBE_REQUEST
+        return decode_rows(texts, keys, self._settings.max_key_bytes, logged=logged)
 
-    def _infer(self, version: int, input_ids: Any, attention_mask: Any) -> Any:
+    def _respond(self, request: Any, part: slice | str, served: list[Served], failed: str) -> Any:
+        if isinstance(part, str) or failed:
+            reason = part if isinstance(part, str) else failed
+            return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(reason))
+        wanted = wanted_outputs(request.requested_output_names())
+        arrays = columns(served[part], wanted)
+        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(n, a) for n, a in arrays.items()])
+
+    def _ask_engine(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
         request = pb_utils.InferenceRequest(
-            model_name=self._engine_model,
-            model_version=version,
+            model_name=self._settings.engine_model,
+            requested_version=version,
             requested_output_names=["logits", "embedding"],
-            inputs=[pb_utils.Tensor("input_ids", input_ids), pb_utils.Tensor("attention_mask", attention_mask)],
+            inputs=[pb_utils.Tensor("input_ids", ids), pb_utils.Tensor("attention_mask", mask)],
         )
         response = request.exec()
         if response.has_error():
-            raise DependencyUnreachable(f"{self._engine_model} version {version}: {response.error().message()}")
-        return (
-            pb_utils.get_output_tensor_by_name(response, "logits").as_numpy(),
-            pb_utils.get_output_tensor_by_name(response, "embedding").as_numpy(),
-        )
+            raise DependencyUnreachable(
+                f"engine {self._settings.engine_model} version {version} did not answer: {response.error().message()}"
+            )
+        tensors = (pb_utils.get_output_tensor_by_name(response, name) for name in ("logits", "embedding"))
+        logits, embedding = (np.asarray(tensor.as_numpy()) for tensor in tensors)
+        return logits, embedding
 
-
-def _response(answer: RequestAnswer | PerennialError, wanted: set[str]) -> Any:
-    if isinstance(answer, PerennialError):
-        code = pb_utils.TritonError.INVALID_ARG if isinstance(answer, InputError) else pb_utils.TritonError.UNAVAILABLE
-        return pb_utils.InferenceResponse(error=pb_utils.TritonError(str(answer), code))
-    tensors = {
-        "LABEL": np.array([[label.encode()] for label in answer.label], dtype=object),
-        "CONFIDENCE": np.array(answer.confidence, dtype=np.float32)[:, None],
-        "VERSION": np.array(answer.version, dtype=np.int64)[:, None],
-        "PREDICTION_ID": np.array([[name.encode()] for name in answer.prediction_id], dtype=object),
-    }
-    if answer.scores is not None and answer.labels is not None:
-        tensors["SCORES"] = answer.scores
-        tensors["LABELS"] = np.array([[name.encode() for name in row] for row in answer.labels], dtype=object)
-    return pb_utils.InferenceResponse(
-        output_tensors=[pb_utils.Tensor(name, value) for name, value in tensors.items() if name in wanted]
-    )
+    def _count(self) -> None:
+        if (failures := self._router.write_failures) > self._failures:
+            self._unlogged.increment(failures - self._failures)
+            self._failures = failures

@@ -1,0 +1,88 @@
+"""Processes by id: alive or not, since when, and their whole group ended without leaving orphans."""
+
+import os
+import signal
+import socket
+import time
+from contextlib import suppress
+from pathlib import Path
+
+from continual.errors import DependencyUnreachable
+
+__all__ = ["check_port_free", "end_group", "free_port", "group_members", "is_running", "start_ticks"]
+
+_PROC = Path("/proc")
+
+
+def _fields(pid: int) -> list[str] | None:
+    """`/proc/PID/stat` after the command's name, which may hold spaces and brackets."""
+    try:
+        text = (_PROC / str(pid) / "stat").read_text(encoding="utf-8", errors="replace")
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    return text.rpartition(")")[2].split()
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot: with the id it names one process for ever. None if gone."""
+    fields = _fields(pid)
+    return None if fields is None or fields[0] in "ZX" else int(fields[19])
+
+
+def is_running(pid: int, ticks: int) -> bool:
+    """Whether this very process still runs; a zombie does not."""
+    return start_ticks(pid) == ticks
+
+
+def group_members(group: int) -> tuple[int, ...]:
+    """The living processes of a group."""
+    members = []
+    for entry in _PROC.iterdir():
+        if entry.name.isdigit() and (fields := _fields(int(entry.name))) is not None:
+            if int(fields[2]) == group and fields[0] not in "ZX":
+                members.append(int(entry.name))
+    return tuple(members)
+
+
+def end_group(group: int, *, grace_s: float) -> None:
+    """SIGTERM to the leader, `grace_s` to finish, then SIGKILL to whoever is left of its group; waits for the end."""
+    with suppress(ProcessLookupError):
+        os.kill(group, signal.SIGTERM)
+    _wait_empty(group, grace_s)
+    with suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+    _wait_empty(group, 5.0)
+
+
+def _wait_empty(group: int, wait_s: float) -> None:
+    end = time.monotonic() + wait_s
+    while time.monotonic() < end:
+        with suppress(ChildProcessError):
+            os.waitpid(group, os.WNOHANG)  # reap it, where it is a child of this process
+        if not group_members(group):
+            return
+        time.sleep(0.05)
+
+
+def free_port(host: str = "127.0.0.1") -> int:
+    """A port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def check_port_free(host: str, port: int, purpose: str) -> None:
+    """Return when nobody listens there.
+
+    Raises:
+        DependencyUnreachable: the port is taken or the address is not of this machine.
+    """
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as exc:
+            raise DependencyUnreachable(
+                f"Triton's {purpose} port {port} on {host} cannot be used ({exc.strerror}); stop what listens there "
+                f"or set another port (triton.{purpose}_port)"
+            ) from exc
