@@ -26,7 +26,7 @@ from continual.learning.trained import MODEL_FILE, STATISTICS_FILE, ModelCard, r
 from continual.preparation import deduplicate, row_hash, split_of
 from continual.records import Example, Split
 
-__all__ = ["FastSettings", "train_fast"]
+__all__ = ["FastModel", "FastSettings", "fit_fast", "train_fast", "write_fast"]
 
 logger = logging.getLogger(__name__)
 
@@ -77,8 +77,40 @@ class _Rows:
         return cls(**read)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FastModel:
+    """What the fast learner makes: the solved head, the sums behind it, and the card.
+
+    >>> sorted(FastModel.__dataclass_fields__)
+    ['card', 'head', 'statistics']
+    """
+
+    head: HeadWeights
+    statistics: KernelLda
+    card: ModelCard
+
+
 def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> ModelCard:
-    """Learns the spec's rows into a kernel head and writes the trained folder, `model.json` last.
+    """`fit_fast`, written to the spec's `out` folder with `model.json` last."""
+    model = fit_fast(spec, context, embedder)
+    context.checkpoint()
+    write_fast(spec.out, model)
+    model.card.write(spec.out)
+    logger.info("fast_model_trained", extra={"rows": model.statistics.rows, "classes": len(model.head.labels)})
+    return model.card
+
+
+def write_fast(out: Path, model: FastModel) -> None:
+    """Writes the head and its sums; the card is left to the caller, who writes it last."""
+    out.mkdir(parents=True, exist_ok=True)
+    (out / MODEL_FILE).unlink(missing_ok=True)  # an older result here must not vouch for half of a new one
+    with written_whole(out / STATISTICS_FILE) as temporary:
+        model.statistics.save(temporary)
+    write_head(out, model.head)
+
+
+def fit_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> FastModel:
+    """Learns the spec's rows into a kernel head.
 
     With `previous` on the same encoder its sums are carried on and only the fresh rows are added; rows that are in
     already change nothing, relabelled ones move. Without, or when the encoder changed, the head is built from the
@@ -135,10 +167,7 @@ def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None
         },
         settings=chosen,
     )
-    context.checkpoint()
-    _write(spec.out, solved, head, card)
-    logger.info("fast_model_trained", extra={"rows": head.rows, "classes": len(solved.labels), "added": added})
-    return card
+    return FastModel(head=solved, statistics=head, card=card)
 
 
 def _carried(spec: JobSpec, encoder: str) -> KernelLda | None:
@@ -164,7 +193,9 @@ def _features(
             fit = [row for row in learnt if split_of(row.text, salt="bandwidth") is Split.TRAIN]
             held = [row for row in learnt if split_of(row.text, salt="bandwidth") is Split.HOLDOUT]
         X, labels, _ = _arrays(fit, texts)
-        gamma = choose_gamma(X, labels, _held_out(held, texts), seed=spec.seed, priors=settings.priors)
+        gamma = choose_gamma(
+            X, labels, _held_out(held, texts), features=settings.features, seed=spec.seed, priors=settings.priors
+        )
     return FourierFeatures.make(
         dimension=hidden_size(texts.folder), features=settings.features, gamma=gamma or GAMMAS[0], seed=spec.seed
     )
@@ -248,12 +279,3 @@ def _held_out(rows: Sequence[Example], texts: Texts) -> HeldOut:
 def _arrays(rows: Sequence[Example], texts: Texts) -> tuple[NDArray[np.float32], list[str], list[int]]:
     """Embeddings, labels and keys: what `KernelLda.add` and `remove` take."""
     return texts([row.text for row in rows]), [row.label for row in rows], [row_hash(row.text) for row in rows]
-
-
-def _write(out: Path, solved: HeadWeights, head: KernelLda, card: ModelCard) -> None:
-    out.mkdir(parents=True, exist_ok=True)
-    (out / MODEL_FILE).unlink(missing_ok=True)  # an older result here must not vouch for half of a new one
-    with written_whole(out / STATISTICS_FILE) as temporary:
-        head.save(temporary)
-    write_head(out, solved)
-    card.write(out)

@@ -14,8 +14,9 @@ from continual.learning.kernel_lda import KernelLda
 
 __all__ = ["GAMMAS", "SHRINKAGES", "HeldOut", "choose_gamma", "choose_shrinkage", "default_shrinkage"]
 
-GAMMAS = (0.5, 0.25, 1.0, 2.0)  # the first is kept unless another is clearly better
-SHRINKAGES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
+GAMMAS = (0.5, 0.25, 1.0)  # the first is kept unless another is clearly better
+SHRINKAGES = (1e-6, 3e-6, 1e-5, 3e-5, 1e-4, 3e-4, 1e-3)
+_COARSE = SHRINKAGES[::2]
 _NARROW = 1000  # Fourier features to choose with
 _MOST_ROWS = 4000  # rows to choose the bandwidth with
 _CLEARLY = 0.005
@@ -52,7 +53,7 @@ def choose_shrinkage(head: KernelLda, held_out: HeldOut, *, priors: Priors = Pri
     The score is the error rate plus a tenth of the log loss at the best temperature: errors decide, and among settings
     that err alike the better calibrated one wins.
     """
-    return _best_shrinkage(head.narrowed(_NARROW), held_out, priors)[1]
+    return _best_shrinkage(head.narrowed(_NARROW), held_out, priors, SHRINKAGES)[1]
 
 
 def choose_gamma(
@@ -60,6 +61,7 @@ def choose_gamma(
     labels: Sequence[str],
     held_out: HeldOut,
     *,
+    features: int,
     seed: int,
     priors: Priors = Priors.UNIFORM,
 ) -> float:
@@ -70,21 +72,21 @@ def choose_gamma(
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(labels))[:_MOST_ROWS])
     sample = [labels[row] for row in rows]
-    scores = []
+    narrow, scores = min(_NARROW, features), []
     for gamma in GAMMAS:
-        features = FourierFeatures.make(dimension=X.shape[1], features=_NARROW, gamma=gamma, seed=seed)
-        head = KernelLda(features)
+        draw = FourierFeatures.make(dimension=X.shape[1], features=narrow, gamma=gamma, seed=seed)
+        head = KernelLda(draw)
         head.add(X[rows], sample)
-        scores.append(_best_shrinkage(head, held_out, priors)[0])
+        scores.append(_best_shrinkage(head, held_out, priors, _COARSE)[0])
     best = int(np.argmin(scores))
     return GAMMAS[best] if scores[best] < scores[0] - _CLEARLY else GAMMAS[0]
 
 
-def _best_shrinkage(head: KernelLda, held_out: HeldOut, priors: Priors) -> tuple[float, float]:
+def _best_shrinkage(head: KernelLda, held_out: HeldOut, priors: Priors, among: Sequence[float]) -> tuple[float, float]:
     known = held_out.within(head.labels)
     if not known.labels:
         return 0.0, default_shrinkage(head.rows)
-    scored = [(_score(head.solve(shrinkage=value, priors=priors), known), value) for value in SHRINKAGES]
+    scored = [(_score(head.solve(shrinkage=value, priors=priors), known), value) for value in among]
     return min(scored)
 
 

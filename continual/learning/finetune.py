@@ -1,0 +1,220 @@
+"""From labelled rows to a tuned encoder and its head, in minutes: the slow learner's job."""
+
+import hashlib
+import json
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.errors import ConfigurationError, TrainingFailed
+from continual.learning.calibration import fit_temperature, log_loss, places_of
+from continual.learning.context import Context
+from continual.learning.encoder import load_tokenizer
+from continual.learning.fast import fit_fast, write_fast
+from continual.learning.files import written_whole
+from continual.learning.network import SCALE, Tuned, make_network
+from continual.learning.rows import read_rows
+from continual.learning.spec import JobSpec
+from continual.learning.strategies import make_strategy
+from continual.learning.teacher import Teacher
+from continual.learning.texts import Texts
+from continual.learning.trained import HEAD_FILE, MODEL_FILE, STATISTICS_FILE, ModelCard
+from continual.learning.trainer import Corpus, Schedule, Trainer
+from continual.preparation import deduplicate, row_hash
+from continual.records import Example
+
+__all__ = ["SlowSettings", "train_slow"]
+
+logger = logging.getLogger(__name__)
+
+_CHECKPOINT = "checkpoint.pt"
+_ENCODER = "encoder"
+_JOB = "job.sha256"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SlowSettings:
+    """The `params` of a fine-tuning job.
+
+    >>> SlowSettings.of({"strategy": "der++", "epochs": 1}).schedule.epochs
+    1
+    """
+
+    strategy: str = "replay"
+    strategy_settings: dict[str, Any] = field(default_factory=dict)
+    head: str = "kernel_lda"  # what answers afterwards: "kernel_lda" or "linear"
+    head_settings: dict[str, Any] = field(default_factory=dict)
+    balanced: bool = False  # weigh classes by 1 / sqrt(rows)
+    schedule: Schedule = field(default_factory=Schedule)
+    tuned: Tuned = field(default_factory=Tuned)
+
+    @classmethod
+    def of(cls, params: dict[str, Any], *, seed: int = 0) -> "SlowSettings":
+        """Settings out of a spec; the names of `Schedule` and `Tuned` stand beside the others.
+
+        Raises:
+            ConfigurationError: a name or a value is not known.
+        """
+        known = {part: {entry.name for entry in fields(part)} for part in (cls, Schedule, Tuned)}
+        own = known[cls] - {"schedule", "tuned"}
+        unknown = sorted(params.keys() - own - known[Schedule] - known[Tuned])
+        if unknown:
+            allowed = sorted(own | known[Schedule] | known[Tuned])
+            raise ConfigurationError(f"params {unknown} are not known; known: {allowed}")
+        if params.get("head", "kernel_lda") not in {"kernel_lda", "linear"}:
+            raise ConfigurationError(f"head {params['head']!r} must be 'kernel_lda' or 'linear'")
+        picked = {part: {name: params[name] for name in names if name in params} for part, names in known.items()}
+        schedule = Schedule(**{"seed": seed} | picked[Schedule])
+        if schedule.epochs < 1 or schedule.batch < 1 or schedule.checkpoint_steps < 1:
+            raise ConfigurationError(f"epochs, batch and checkpoint_steps must be at least 1: {schedule}")
+        return cls(**picked[cls], schedule=schedule, tuned=Tuned(**picked[Tuned]))
+
+
+def train_slow(spec: JobSpec, context: Context) -> ModelCard:
+    """Tunes the encoder on the spec's rows by the named strategy and writes the trained folder, `model.json` last.
+
+    A job that was stopped goes on from its last checkpoint when it is run again with the same spec and rows.
+    Afterwards the head is a kernel head built on the tuned encoder from the fresh and the replay rows (old rows that
+    are in neither can't be embedded again), or the network's own linear head.
+
+    Raises:
+        DataError, ConfigurationError: the spec or its files are wrong.
+        TrainingFailed: there are no rows, fewer than two classes, or the loss diverged.
+        Cancelled: the job was told to stop, after a checkpoint.
+    """
+    settings = SlowSettings.of(spec.params, seed=spec.seed)
+    fresh = deduplicate(read_rows(spec.examples)).examples
+    replay = _without(deduplicate(read_rows(spec.replay)).examples, fresh)
+    texts = Texts(spec, context)
+    teacher = Teacher.of(spec, texts)
+    labels = tuple(sorted({row.label for row in (*fresh, *replay)} | set(teacher.labels)))
+    if not fresh or len(labels) < 2:
+        raise TrainingFailed(f"{len(fresh)} fresh rows of {len(labels)} classes; tuning needs rows and two classes")
+    known = [row for row in deduplicate(read_rows(spec.holdout)).examples if row.label in labels]
+    remembered = teacher.corpus(replay, labels, remembered=True)
+    corpora = (teacher.corpus(fresh, labels), remembered, teacher.corpus(known, labels))
+    _begin(spec, [*fresh, *replay])
+    network, trainer = _trainer(spec, settings, texts, [*fresh, *replay], labels)
+    figures = trainer.run(*corpora, context)
+    _save_encoder(network, texts.folder, spec.out / _ENCODER)
+    teacher.remember(spec.out, replay, remembered, labels)
+    tuned = replace(spec, encoder=str(spec.out / _ENCODER), previous=None, params=settings.head_settings, erase=None)
+    if settings.head == "linear":
+        card = _linear(tuned, network, labels, corpora[2])
+    else:
+        model = fit_fast(tuned, context)
+        write_fast(spec.out, model)
+        card = model.card
+    used = {"strategy": settings.strategy} | asdict(settings.schedule) | asdict(settings.tuned)
+    card = replace(
+        card,
+        learner=spec.learner.value,
+        encoder=_ENCODER,
+        metrics=card.metrics | figures,
+        settings=card.settings | used,
+        data={"rows": len(fresh), "replay_rows": len(replay), "classes": len(card.labels)},
+    )
+    card.write(spec.out)
+    (spec.out / _CHECKPOINT).unlink(missing_ok=True)
+    logger.info("slow_model_trained", extra={"rows": len(fresh), "replay_rows": len(replay), "out": str(spec.out)})
+    return card
+
+
+def _without(rows: Sequence[Example], others: Sequence[Example]) -> tuple[Example, ...]:
+    """The rows whose text is not among the others."""
+    taken = {row_hash(row.text) for row in others}
+    return tuple(row for row in rows if row_hash(row.text) not in taken)
+
+
+def _begin(spec: JobSpec, rows: Sequence[Example]) -> None:
+    """Makes `out` ready: no result in it, and no checkpoint of another job."""
+    spec.out.mkdir(parents=True, exist_ok=True)
+    (spec.out / MODEL_FILE).unlink(missing_ok=True)
+    told = json.dumps([spec.encoder, str(spec.previous), spec.seed, spec.max_length, spec.params], sort_keys=True)
+    seen = json.dumps([(row.text, row.label) for row in rows])
+    identity = hashlib.sha256(f"{told}{seen}".encode()).hexdigest()
+    mark = spec.out / _JOB
+    if mark.is_file() and mark.read_text(encoding="ascii") == identity:
+        return
+    (spec.out / _CHECKPOINT).unlink(missing_ok=True)
+    with written_whole(mark) as temporary:
+        temporary.write_text(identity, encoding="ascii")
+
+
+def _trainer(
+    spec: JobSpec, settings: SlowSettings, texts: Texts, rows: Sequence[Example], labels: Sequence[str]
+) -> tuple[Any, Trainer]:
+    import torch
+
+    if spec.threads:
+        torch.set_num_threads(spec.threads)
+    torch.manual_seed(spec.seed)  # the LoRA matrices begin at random
+    truth = places_of([row.label for row in rows], labels)
+    network = make_network(texts.folder, _class_means(texts([row.text for row in rows]), truth, labels), settings.tuned)
+    counts = np.bincount(truth, minlength=len(labels))
+    weights = 1.0 / np.sqrt(np.maximum(counts, 1))
+    trainer = Trainer(
+        network=network,
+        tokenizer=load_tokenizer(texts.folder, spec.max_length),
+        strategy=make_strategy(settings.strategy, settings.strategy_settings),
+        schedule=settings.schedule,
+        class_weights=(weights / weights.mean()).astype(np.float32) if settings.balanced else None,
+        checkpoint=spec.out / _CHECKPOINT,
+    )
+    return network, trainer
+
+
+def _class_means(X: NDArray[np.float32], truth: NDArray[np.intp], labels: Sequence[str]) -> NDArray[np.float32]:
+    """Unit mean embedding of each class, (C, d); zeros for a class without rows."""
+    means = np.zeros((len(labels), X.shape[1]), dtype=np.float32)
+    np.add.at(means, truth, X)
+    lengths = np.linalg.norm(means, axis=1, keepdims=True)
+    return np.asarray(means / np.maximum(lengths, 1e-9), dtype=np.float32)
+
+
+def _save_encoder(network: Any, source: Path, folder: Path) -> None:
+    """A Hugging Face folder of the tuned encoder, replaced as a whole."""
+    staging = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    network.merged().save_pretrained(staging, safe_serialization=True)
+    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+        if (source / name).is_file():
+            shutil.copyfile(source / name, staging / name)
+    shutil.rmtree(folder, ignore_errors=True)
+    staging.rename(folder)
+
+
+def _linear(spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corpus) -> ModelCard:
+    """Writes the network's own head, calibrated on the held-out rows, and returns its card."""
+    from safetensors.numpy import save_file
+
+    weight = SCALE * network.head.weight.detach().numpy()
+    bias = network.head.bias.detach().numpy()
+    texts = Texts(spec, Context())
+    logits = (texts(held_out.texts) @ weight.T + bias).astype(np.float64)
+    truth = held_out.truth.astype(np.intp)
+    temperature = fit_temperature(logits, truth)
+    with written_whole(spec.out / HEAD_FILE) as temporary:
+        save_file({"weight": weight / np.float32(temperature), "bias": bias / np.float32(temperature)}, temporary)
+    (spec.out / STATISTICS_FILE).unlink(missing_ok=True)
+    metrics = {}
+    if len(truth):
+        accuracy = float((logits.argmax(axis=1) == truth).mean())
+        metrics = {"holdout_accuracy": accuracy, "holdout_log_loss": log_loss(logits, truth, temperature)}
+    return ModelCard(
+        learner=spec.learner.value,
+        encoder=_ENCODER,
+        encoder_fingerprint=texts.fingerprint,
+        labels=labels,
+        head="linear",
+        temperature=temperature,
+        max_length=spec.max_length,
+        metrics=metrics | {"holdout_rows": float(len(truth))},
+        parent_version=spec.parent_version,
+    )

@@ -1,0 +1,242 @@
+"""The training loop of the slow learner: deterministic, with checkpoints from which it goes on exactly."""
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.errors import DataError, TrainingFailed
+from continual.learning.augmentation import augment
+from continual.learning.context import Context
+from continual.learning.encoder import pad
+from continual.learning.files import written_whole
+from continual.learning.strategies.port import Batch, Strategy
+
+__all__ = ["Corpus", "Schedule", "Trainer", "has_fast_bf16"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Corpus:
+    """Rows to train on.
+
+    >>> Corpus(texts=("a",), truth=np.zeros(1, np.int64), teacher=np.zeros((1, 2), np.float32)).texts
+    ('a',)
+    """
+
+    texts: tuple[str, ...]
+    truth: NDArray[np.int64]  # (rows,)
+    teacher: NDArray[np.float32]  # (rows, C); NaN where the previous model did not know the class
+
+    def joined(self, other: "Corpus") -> "Corpus":
+        """Both corpora's rows."""
+        return Corpus(
+            texts=self.texts + other.texts,
+            truth=np.concatenate([self.truth, other.truth]),
+            teacher=np.concatenate([self.teacher, other.teacher]),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Schedule:
+    """How long and how hard to train.
+
+    >>> Schedule(epochs=2, batch=32).steps(rows=100)
+    8
+    """
+
+    epochs: int = 3
+    batch: int = 32
+    learning_rate: float = 2e-4
+    head_learning_rate: float = 2e-3
+    warmup: float = 0.1  # share of the steps
+    weight_decay: float = 0.01
+    patience: int = 2  # epochs without a better held-out loss before stopping
+    checkpoint_steps: int = 25
+    augment: float = 0.0  # share of words left out; 0: no augmentation
+    seed: int = 0
+
+    def steps(self, rows: int) -> int:
+        """Optimiser steps in all."""
+        return self.epochs * -(-rows // self.batch)
+
+    def factor(self, step: int, total: int) -> float:
+        """What the learning rates are multiplied by: up linearly, then down linearly to 0."""
+        warm = max(1, round(self.warmup * total))
+        return (step + 1) / warm if step < warm else max(0.0, (total - step) / max(1, total - warm))
+
+
+def has_fast_bf16() -> bool:
+    """Whether this CPU multiplies bfloat16 natively (AMX or AVX-512 BF16); elsewhere autocast only costs time."""
+    try:
+        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
+    except OSError:
+        return False
+    return "amx_bf16" in flags or "avx512_bf16" in flags
+
+
+class Trainer:
+    """Trains one network on one corpus with one strategy.
+
+    Which rows a step sees, and how they are augmented, follows from the seed and the step's number alone; the rest
+    (weights, optimiser, torch's random state, the best epoch so far) is in the checkpoint. A training that was killed
+    and started again therefore ends in the same weights as one that was not, on the same machine and thread count.
+
+    >>> Trainer.run.__name__
+    'run'
+    """
+
+    def __init__(
+        self,
+        *,
+        network: Any,
+        tokenizer: Any,
+        strategy: Strategy,
+        schedule: Schedule,
+        class_weights: NDArray[np.float32] | None,
+        checkpoint: Path,
+    ) -> None:
+        import torch
+
+        self.network, self.strategy, self.schedule = network, strategy, schedule
+        self._tokenizer, self._checkpoint = tokenizer, checkpoint
+        self._weights = None if class_weights is None else torch.from_numpy(class_weights)
+        encoder = [weight for weight in network.encoder.parameters() if weight.requires_grad]
+        groups = [
+            {"params": encoder, "lr": schedule.learning_rate, "peak": schedule.learning_rate},
+            {"params": list(network.head.parameters()), "lr": 0.0, "peak": schedule.head_learning_rate},
+        ]
+        self._optimiser = torch.optim.AdamW([g for g in groups if g["params"]], weight_decay=schedule.weight_decay)
+        self._best: dict[str, Any] = {"loss": float("inf"), "epoch": -1, "state": {}}
+
+    def run(self, fresh: Corpus, replay: Corpus, held_out: Corpus, context: Context) -> dict[str, float]:
+        """Trains, leaves the best epoch's weights in the network and returns the figures.
+
+        Raises:
+            TrainingFailed: the loss is no longer a number.
+            Cancelled: the context was told to stop; a checkpoint has been written.
+        """
+        import torch
+
+        torch.manual_seed(self.schedule.seed)
+        self.strategy.begin(self.network, self._batches(replay))
+        corpus = fresh.joined(replay) if self.strategy.mixes else fresh
+        total, an_epoch = self.schedule.steps(len(corpus.texts)), -(-len(corpus.texts) // self.schedule.batch)
+        step = self._resume()
+        while step < total:
+            epoch = step // an_epoch
+            if step % an_epoch == 0 and epoch - self._best["epoch"] > self.schedule.patience:
+                break
+            self._step(step, total, self._fresh_rows(step, an_epoch, corpus), self._replay_rows(step, replay))
+            step += 1
+            if step % an_epoch == 0 and held_out.texts:
+                self._judge(epoch, held_out)
+            context.tell("train", step, total)
+            if step % self.schedule.checkpoint_steps == 0 or step == total or context.cancelled:
+                self._save(step)
+                context.checkpoint()
+        if self._best["state"]:
+            self.network.load_state_dict(self._best["state"], strict=False)
+        self.network.eval()
+        return {"steps": float(step), "best_epoch": float(self._best["epoch"])}
+
+    def _step(self, step: int, total: int, fresh: Batch, replay: Batch | None) -> None:
+        import torch
+
+        self.network.train()
+        for group in self._optimiser.param_groups:
+            group["lr"] = group["peak"] * self.schedule.factor(step, total)
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bf16()):
+            loss = self.strategy.loss(self.network, fresh, replay, self._weights)
+        if not torch.isfinite(loss):
+            raise TrainingFailed(f"the loss is {float(loss)} at step {step}; lower the learning rate and run it again")
+        self._optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
+        self._optimiser.step()
+
+    def _judge(self, epoch: int, held_out: Corpus) -> None:
+        """Keeps the weights if the held-out loss is the smallest so far."""
+        import torch
+        from torch.nn import functional
+
+        self.network.eval()
+        with torch.inference_mode():
+            losses = [
+                functional.cross_entropy(self.network(batch.ids, batch.mask).float(), batch.truth, reduction="sum")
+                for batch in self._batches(held_out)
+            ]
+        loss = float(sum(losses)) / len(held_out.texts)
+        logger.info("epoch_judged", extra={"epoch": epoch, "held_out_loss": loss})
+        if loss < self._best["loss"]:
+            state = {name: value.detach().clone() for name, value in self._trainable().items()}
+            self._best = {"loss": loss, "epoch": epoch, "state": state}
+
+    def _fresh_rows(self, step: int, an_epoch: int, corpus: Corpus) -> Batch:
+        epoch, place = divmod(step, an_epoch)
+        order = np.random.default_rng([self.schedule.seed, 1, epoch]).permutation(len(corpus.texts))
+        return self._batch(corpus, order[place * self.schedule.batch : (place + 1) * self.schedule.batch], step)
+
+    def _replay_rows(self, step: int, replay: Corpus) -> Batch | None:
+        if not (self.strategy.wants_replay and replay.texts):
+            return None
+        rng = np.random.default_rng([self.schedule.seed, 2, step])
+        size = min(self.schedule.batch, len(replay.texts))
+        return self._batch(replay, rng.choice(len(replay.texts), size, replace=False), step)
+
+    def _batches(self, corpus: Corpus) -> Iterator[Batch]:
+        for start in range(0, len(corpus.texts), self.schedule.batch):
+            yield self._batch(corpus, range(start, min(start + self.schedule.batch, len(corpus.texts))), None)
+
+    def _batch(self, corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], step: int | None) -> Batch:
+        import torch
+
+        places = [int(row) for row in rows]
+        texts = [corpus.texts[row] for row in places]
+        if step is not None and self.schedule.augment > 0:
+            rng = np.random.default_rng([self.schedule.seed, 3, step])
+            texts = [augment(text, rng, share=self.schedule.augment) for text in texts]
+        ids, mask = pad([tokens.ids for tokens in self._tokenizer.encode_batch(texts)])
+        truth, teacher = torch.from_numpy(corpus.truth[places]), torch.from_numpy(corpus.teacher[places])
+        return Batch(ids=ids, mask=mask, truth=truth, teacher=teacher)
+
+    def _trainable(self) -> dict[str, Any]:
+        names = {name for name, weight in self.network.named_parameters() if weight.requires_grad}
+        return {name: value for name, value in self.network.state_dict().items() if name in names}
+
+    def _save(self, step: int) -> None:
+        import torch
+
+        state = {
+            "step": step,
+            "weights": self._trainable(),
+            "optimiser": self._optimiser.state_dict(),
+            "random": torch.get_rng_state(),
+            "best": self._best,
+        }
+        with written_whole(self._checkpoint) as temporary:
+            torch.save(state, temporary)
+
+    def _resume(self) -> int:
+        """Restores the checkpoint, if there is one, and returns the next step."""
+        import torch
+
+        if not self._checkpoint.exists():
+            return 0
+        try:
+            state = torch.load(self._checkpoint, weights_only=True)
+        except (OSError, RuntimeError, EOFError, ValueError) as error:
+            raise DataError(
+                f"checkpoint {self._checkpoint} cannot be read ({error}); delete it to start over"
+            ) from error
+        self.network.load_state_dict(state["weights"], strict=False)
+        self._optimiser.load_state_dict(state["optimiser"])
+        torch.set_rng_state(state["random"])
+        self._best = state["best"]
+        logger.info("training_resumed", extra={"step": state["step"]})
+        return int(state["step"])

@@ -1,0 +1,167 @@
+"""The slow learner: it learns, it remembers, and it goes on exactly where it was stopped."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from continual.errors import ConfigurationError, TrainingFailed
+from continual.learning.augmentation import augment
+from continual.learning.context import Cancelled, Context
+from continual.learning.encoder import Encoder
+from continual.learning.finetune import SlowSettings, train_slow
+from continual.learning.spec import JobSpec
+from continual.learning.strategies import STRATEGIES, make_strategy
+from continual.learning.trained import read_card
+from tests.unit.learning.conftest import make_rows
+
+Write = Callable[..., Path]
+QUICK = {"epochs": 2, "batch": 16, "learning_rate": 1e-3, "head_settings": {"features": 100, "gamma": 0.5}}
+
+
+class StopAfter(Context):
+    """A context that is told to stop when the training has made some steps."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self._steps = steps
+
+    def tell(self, stage: str, done: int, total: int) -> None:
+        if stage == "train" and done == self._steps:
+            self.cancelled = True
+
+
+def tune(path: Path, context: Context | None = None) -> Path:
+    spec = JobSpec.read(path)
+    train_slow(spec, context or Context())
+    return spec.out
+
+
+def weights(out: Path) -> dict[str, np.ndarray]:
+    from safetensors.numpy import load_file
+
+    return load_file(out / "encoder" / "model.safetensors") | load_file(out / "head.safetensors")
+
+
+def test_tuned_model_answers_from_its_own_folder(make_spec: Write) -> None:
+    holdout = make_rows("card loan trip", 30, 9)
+    path = make_spec(
+        "one", learner="finetune", examples=make_rows("card loan trip", 40, 1), holdout=holdout, params=QUICK
+    )
+    out = tune(path)
+    card = read_card(out)
+    assert (card.encoder, card.head, card.labels) == ("encoder", "kernel_lda", ("card", "loan", "trip"))
+    assert card.metrics["holdout_accuracy"] > 0.9
+    assert Encoder.load(str(out / "encoder"), max_length=24).embed(["my card"]).shape == (1, 32)
+    assert (out / "statistics.safetensors").is_file()
+    assert not (out / "checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("steps", [1, 7, 12])
+def test_stopped_training_ends_in_the_same_weights(make_spec: Write, steps: int) -> None:
+    told = {
+        "learner": "finetune",
+        "examples": make_rows("card loan trip", 30, 1),
+        "replay": make_rows("fees", 12, 3),
+        "holdout": make_rows("card loan trip", 10, 9),
+        "params": QUICK | {"checkpoint_steps": 5, "augment": 0.1},
+    }
+    whole = tune(make_spec("whole", **told))
+    path = make_spec("stopped", **told)
+    with pytest.raises(Cancelled):
+        tune(path, StopAfter(steps))
+    assert not (path.parent / "stopped-out" / "model.json").exists()
+    resumed = tune(path)
+    expected, got = weights(whole), weights(resumed)
+    assert expected.keys() == got.keys()
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
+
+
+def test_checkpoint_of_another_job_is_not_used(make_spec: Write) -> None:
+    params = QUICK | {"checkpoint_steps": 1}
+    path = make_spec("one", learner="finetune", examples=make_rows("card loan", 30, 1), params=params)
+    with pytest.raises(Cancelled):
+        tune(path, StopAfter(3))
+    fresh = make_spec("one", learner="finetune", examples=make_rows("card trip", 30, 5), params=params)
+    assert read_card(tune(fresh)).metrics["steps"] == 8
+    assert read_card(tune(fresh)).labels == ("card", "trip")
+
+
+@pytest.mark.parametrize("strategy", sorted(STRATEGIES))
+def test_each_strategy_learns_a_second_lesson(make_spec: Write, strategy: str) -> None:
+    params = QUICK | {"strategy": strategy, "head": "linear", "epochs": 4}
+    first = tune(make_spec("one", learner="finetune", examples=make_rows("card loan", 40, 1), params=params))
+    path = make_spec(
+        "two",
+        learner="finetune",
+        previous=first,
+        encoder=str(first / "encoder"),
+        examples=make_rows("trip fees", 40, 2),
+        replay=make_rows("card loan", 10, 1),
+        holdout=make_rows("card loan trip fees", 20, 9),
+        params=params,
+    )
+    card = read_card(tune(path))
+    assert card.labels == ("card", "fees", "loan", "trip")
+    assert card.metrics["holdout_accuracy"] > (0.5 if strategy in {"naive", "lwf", "ewc"} else 0.85)
+
+
+def test_lora_and_frozen_layers_leave_the_rest_alone(make_spec: Write, tiny_encoder: Path) -> None:
+    from safetensors.numpy import load_file
+
+    before = load_file(tiny_encoder / "model.safetensors")
+    for name, told in (("frozen", {"frozen_layers": 1}), ("lora", {"lora_rank": 2})):
+        rows = make_rows("card loan", 40, 1)
+        out = tune(make_spec(name, learner="finetune", examples=rows, params=QUICK | told | {"balanced": True}))
+        after = load_file(out / "encoder" / "model.safetensors")
+        changed = {key for key, value in after.items() if not np.array_equal(value, before[key])}
+        assert after.keys() == before.keys()
+        assert any("layer.1" in key for key in changed)
+        assert not any("embeddings" in key for key in changed)
+        assert name == "lora" or not any("layer.0" in key for key in changed)
+
+
+def test_dark_replay_keeps_the_logits_of_the_first_time(make_spec: Write) -> None:
+    from safetensors.numpy import load_file
+
+    params = QUICK | {"strategy": "der++", "head": "linear", "epochs": 1}
+    old = make_rows("card loan", 10, 1)
+    first = tune(make_spec("one", learner="finetune", examples=make_rows("card loan", 40, 4), params=params))
+    outs = [first]
+    for name, label in (("two", "trip"), ("three", "fees")):
+        told = {"previous": outs[-1], "encoder": str(outs[-1] / "encoder"), "replay": old, "params": params}
+        outs.append(tune(make_spec(name, learner="finetune", examples=make_rows(label, 20, 2), **told)))
+    second, third = (load_file(out / "replay_logits.safetensors")["logits"] for out in outs[1:])
+    assert np.isnan(second).sum() == 20  # (20 rows, 3 classes): the third class was not known then
+    assert np.isnan(third).sum() == 40
+    np.testing.assert_array_equal(third[:, [0, 2]], second[:, [0, 1]])
+
+
+def test_wrong_settings_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="epoch_count"):
+        SlowSettings.of({"epoch_count": 3})
+    with pytest.raises(ConfigurationError, match="at least 1"):
+        SlowSettings.of({"epochs": 0})
+    with pytest.raises(ConfigurationError, match="not known"):
+        make_strategy("magic")
+    with pytest.raises(ConfigurationError, match="colour"):
+        make_strategy("replay", {"colour": 1})
+
+
+def test_one_class_is_not_enough(make_spec: Write) -> None:
+    path = make_spec("one", learner="finetune", examples=make_rows("card", 5, 1), params=QUICK)
+    with pytest.raises(TrainingFailed, match="two classes"):
+        tune(path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"params": QUICK | {"frozen_layers": 9}}))
+
+
+def test_augmented_text_keeps_most_of_its_words() -> None:
+    rng = np.random.default_rng(0)
+    text = "one two three four five six seven eight nine ten"
+    changed = [augment(text, rng, share=0.2) for _ in range(50)]
+    assert len(set(changed)) > 25
+    assert all(set(new.split()) <= set(text.split()) for new in changed)
+    assert np.mean([len(new.split()) for new in changed]) > 7
