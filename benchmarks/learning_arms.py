@@ -173,10 +173,11 @@ def _fill(buffer: Any, data: Frozen, fresh: NDArray[np.int64], net: Any, x: Any)
 
     net.eval()
     with torch.no_grad():
-        sure = torch.softmax(net(x[fresh]), 1).max(1).values.numpy()
-    for row, confidence in zip(fresh, sure, strict=True):
+        embeddings = x[fresh]
+        sure = torch.softmax(net(embeddings), 1).max(1).values.numpy()
+    for row, embedding, confidence in zip(fresh, embeddings.numpy(), sure, strict=True):
         doubt = float(np.clip(1.0 - confidence, 0.0, 1.0))
-        buffer.offer(data.train[row], uncertainty=doubt, embedding=data.x_train[row])
+        buffer.offer(data.train[row], uncertainty=doubt, embedding=embedding)
 
 
 def _endless(stored: NDArray[np.int64], rng: np.random.Generator) -> Iterator[NDArray[np.int64]]:

@@ -1,5 +1,6 @@
 """Class-balanced, and within a class the rows whose mean stays closest to the mean of all rows offered."""
 
+import math
 import zlib
 from collections.abc import Sequence
 from typing import Any
@@ -30,7 +31,7 @@ class HerdingBuffer(SlottedBuffer[Floats]):
     evicted row offered again a second time; it holds rounded sums of rows, so after an erasure of rows that had been
     evicted before, start a new buffer if their traces in the mean matter.
     Source: iCaRL, Rebuffi et al., CVPR 2017, section 3.4, made online: instead of choosing a prefix, the row that can
-    best be spared leaves.
+    best be spared leaves. Wide embeddings are folded by random signs, Weinberger et al., ICML 2009.
 
     >>> from datetime import datetime, timezone
     >>> buffer = HerdingBuffer(capacity=2, seed=7)
@@ -50,7 +51,7 @@ class HerdingBuffer(SlottedBuffer[Floats]):
         self._members: dict[str, dict[bytes, None]] = {}  # kept identities, in order of entry
         self._largest = LargestGroup()
         self._space: int | None = None  # width of the given embeddings; 0 for hashed words
-        self._projection: Floats | None = None
+        self._signs: Floats | None = None
 
     def _note(
         self, example: Example, ticket: Ticket, uncertainty: float | None, embedding: Sequence[float] | None
@@ -64,18 +65,22 @@ class HerdingBuffer(SlottedBuffer[Floats]):
                 "(0 means none); describe all rows alike, or start a new buffer after a change of encoder"
             )
         vector = _hashed_words(example.text) if embedding is None else self._project(np.asarray(embedding, np.float64))
-        norm = float(np.sqrt(vector @ vector))
-        if not np.isfinite(norm):
+        norm = math.sqrt(float(np.einsum("w,w->", vector, vector)))
+        if not math.isfinite(norm):
             raise DataError(f"the embedding of {example.text[:40]!r} is not finite; offer finite numbers")
         return vector / norm if norm > 0 else vector
 
     def _project(self, embedding: Floats) -> Floats:
+        """Return the embedding folded into 64 numbers under random signs, which keeps inner products on average."""
         if len(embedding) <= _WIDTH:
             return embedding
-        if self._projection is None:
-            rng = np.random.default_rng(self._seed)
-            self._projection = rng.standard_normal((_WIDTH, len(embedding))) / np.sqrt(_WIDTH)
-        return self._projection @ embedding
+        if self._signs is None:
+            self._signs = np.random.default_rng(self._seed).choice([-1.0, 1.0], len(embedding))
+        signed = embedding * self._signs
+        if len(signed) % _WIDTH:
+            signed = np.pad(signed, (0, -len(signed) % _WIDTH))
+        folded: Floats = signed.reshape(-1, _WIDTH).sum(axis=0)  # (d / 64, 64) -> (64,)
+        return folded
 
     def _note_again(self, ticket: Ticket, extra: Any) -> Floats:
         return np.asarray(extra, dtype=np.float64)
