@@ -82,7 +82,7 @@ class TritonPythonModel:
     def _ask_engine(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
         request = pb_utils.InferenceRequest(
             model_name=self._settings.engine_model,
-            requested_version=version,
+            model_version=version,
             requested_output_names=["logits", "embedding"],
             inputs=[pb_utils.Tensor("input_ids", ids), pb_utils.Tensor("attention_mask", mask)],
         )
