@@ -60,9 +60,17 @@ def choose_engine(engine: str = "auto", precision: str = "auto") -> tuple[Engine
 
 
 def build_engine(
-    engine: EngineKind, precision: Precision, graph: Path, folder: Path, calibration: Sequence[Sequence[int]] = ()
+    engine: EngineKind,
+    precision: Precision,
+    graph: Path,
+    folder: Path,
+    calibration: Sequence[Sequence[int]] = (),
+    *,
+    previous: Path | None = None,
 ) -> BuiltEngine:
     """Compile the ONNX file `graph` into `folder`; INT8 needs `calibration` token rows of the model's own domain.
+
+    `previous` is a bundle that TensorRT may refit instead of building; the CPU engines have `swap_weights` for that.
 
     Raises:
         ConfigurationError: the engine does not come in that precision.
@@ -78,9 +86,14 @@ def build_engine(
             from exporters.openvino import build_openvino
 
             built = build_openvino(graph, folder, precision, calibration)
-        case _:
+        case EngineKind.TENSORRT:
+            from exporters.tensorrt.bundled import build_tensorrt
+
+            built = build_tensorrt(graph, folder, precision, calibration, previous=previous)
+        case EngineKind.AOTINDUCTOR:
             raise ConfigurationError(
-                f"engine {engine.value!r} is not built from ONNX on this path; use onnxruntime or openvino here"
+                "an AOTInductor package is compiled from the torch module, not from ONNX; "
+                "call exporters.aotinductor.bundled.build_aotinductor"
             )
     _LOG.info("engine_built", extra={"engine": engine.value, "precision": precision.value, "seconds": built.seconds})
     return built

@@ -24,6 +24,8 @@ from exporters.bundle import (
 )
 from exporters.classifier import BundleClassifier, TextTokenizer
 from exporters.golden import Golden
+from exporters.module import fingerprint_module
+from exporters.onnx import export_onnx
 from exporters.parity import ParityLimits, ParityVerdict, check_parity
 from exporters.reference import TorchClassifier
 from exporters.spec import ExportPath, ExportResult, ExportSpec
@@ -38,6 +40,7 @@ __all__ = ["export_bundle", "main"]
 
 Progress = Callable[[str, Mapping[str, Any]], None]
 _GOLDEN_ROWS = 8
+_SWAPPED_HERE = frozenset({EngineKind.ONNXRUNTIME, EngineKind.OPENVINO})  # the others reuse inside their builders
 
 
 class _Stages:
@@ -65,6 +68,8 @@ def export_bundle(spec: ExportSpec, progress: Progress = lambda stage, facts: No
     """
     if spec.out_dir.exists() and any(spec.out_dir.iterdir()):
         raise ConfigurationError(f"{spec.out_dir} is not empty; give a new folder, versions are never written twice")
+    for left in spec.out_dir.parent.glob(f".{spec.out_dir.name}.building-*"):  # by an export that was killed
+        shutil.rmtree(left, ignore_errors=True)
     work = spec.out_dir.parent / f".{spec.out_dir.name}.building-{os.getpid()}"
     work.mkdir(parents=True)
     try:
@@ -92,22 +97,42 @@ class _Export:
         self._copy_model()
         self.stages.done("prepare", engine=engine.value, precision=precision.value)
         reason: str | None = None
-        if previous is not None and self.spec.previous_bundle is not None:
+        if previous is not None:
             try:
-                built = swap_weights(self.spec.previous_bundle, previous, self.trained, self.work)
+                built, graph = self._reuse(previous)
                 self.stages.done("weight_swap")
-                verdict = self._prove(built, previous.graph_fingerprint, limits)
+                verdict = self._prove(built, graph, limits)
                 if verdict.accepted:
-                    return self._finish(built, previous.graph_fingerprint, verdict, ExportPath.WEIGHT_SWAP, None)
+                    return self._finish(built, graph, verdict, ExportPath.WEIGHT_SWAP, None)
                 reason = "; ".join(verdict.reasons)
             except ExportFailed as exc:
                 reason = str(exc)
+            self._clear(previous.engine_file)
         elif self.spec.previous_bundle is not None:
             reason = "the previous bundle has another engine or precision"
-        built, graph = self._build(engine, precision)
+        built, graph = self._build(engine, precision, None)
         verdict = self._prove(built, graph, limits)
         verdict.require(f"{self.spec.model} version {self.spec.version} ({engine.value} {precision.value})")
         return self._finish(built, graph, verdict, ExportPath.FULL, reason)
+
+    def _reuse(self, previous: Manifest) -> tuple[BuiltEngine, str]:
+        """The previous engine with the new weights.
+
+        Raises:
+            ExportFailed: it cannot take them.
+        """
+        bundle = self.spec.previous_bundle
+        if bundle is not None and previous.engine in _SWAPPED_HERE:
+            return swap_weights(bundle, previous, self.trained, self.work), previous.graph_fingerprint
+        built, graph = self._build(previous.engine, previous.precision, bundle)
+        if built.options.get("path") == "build":
+            raise ExportFailed(f"the {previous.engine.value} engine of {bundle} could not take the new weights")
+        return built, graph
+
+    def _clear(self, engine_file: str) -> None:
+        for path in self.work.glob(f"{Path(engine_file).stem}.*"):
+            if path.name != "model.json":
+                path.unlink()
 
     def _choose(self) -> tuple[EngineKind, Precision, Manifest | None]:
         engine, precision = choose_engine(self.spec.engine, self.spec.precision)
@@ -139,17 +164,24 @@ class _Export:
             self.stages.done("load_model")
         return self.module
 
-    def _build(self, engine: EngineKind, precision: Precision) -> tuple[BuiltEngine, str]:
-        from exporters.onnx import export_onnx
+    def _build(self, engine: EngineKind, precision: Precision, previous: Path | None) -> tuple[BuiltEngine, str]:
+        module = self._reference_module()
+        if engine is EngineKind.AOTINDUCTOR:
+            from exporters.aotinductor.bundled import build_aotinductor
 
+            built = build_aotinductor(
+                module, self.work, precision, previous=previous, max_sequence=self.trained.max_length
+            )
+            self.stages.done("build")
+            return built, fingerprint_module(module)
         graph_file = self.work / ".portable.onnx"
-        graph = export_onnx(self.trained, graph_file, module=self._reference_module())
+        graph = export_onnx(self.trained, graph_file, module=module)
         self.stages.done("onnx", nodes=sum(graph.operators.values()))
         rows: Sequence[Sequence[int]] = ()
         if precision in {Precision.INT8, Precision.FP8}:
             texts = read_texts(self.spec.calibration)[0] if self.spec.calibration else self.texts
             rows = TextTokenizer(self.work / "tokenizer.json").encode(texts)
-        built = build_engine(engine, precision, graph_file, self.work, rows)
+        built = build_engine(engine, precision, graph_file, self.work, rows, previous=previous)
         graph_file.unlink()
         self.stages.done("build")
         return built, graph.fingerprint

@@ -1,5 +1,6 @@
 """The torch module behind a trained model: encoder, masked mean, unit length, head; its exported graph is clean."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Mapping
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
     from exporters.trained import TrainedModel
 
-__all__ = ["build_module", "encoder_parameters"]
+__all__ = ["build_module", "encoder_parameters", "fingerprint_module"]
 
 _MASKED_SCORE = -1e4  # exact in FP16 and BF16, and exp(-1e4) is 0 in each, so padding never reaches an answer
 _OWN_MASK = frozenset({"bert", "roberta", "xlm-roberta", "electra", "camembert", "mpnet", "distilbert"})
@@ -53,6 +54,12 @@ def encoder_parameters(folder: Path) -> dict[str, npt.NDArray[Any]]:
     """The encoder's weights by module name (`encoder.` in front), float32."""
     state = _load_encoder(folder).state_dict()
     return {f"encoder.{name}": tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
+
+
+def fingerprint_module(module: "torch.nn.Module") -> str:
+    """SHA-256 over the weights' names, types and shapes, for engines that are compiled without an ONNX graph."""
+    entries = [f"{name} {tensor.dtype} {tuple(tensor.shape)}" for name, tensor in sorted(module.state_dict().items())]
+    return hashlib.sha256("\n".join(entries).encode()).hexdigest()
 
 
 def _encoder_inputs(kind: str, input_ids: "torch.Tensor", attention_mask: "torch.Tensor") -> dict[str, "torch.Tensor"]:

@@ -15,9 +15,9 @@ from onnx import numpy_helper
 from continual.errors import ExportFailed
 from exporters.graph import Source, mark_weights, read_sources
 
-__all__ = ["Place", "convert_placed", "fill", "read_places"]
+__all__ = ["PLACES", "Place", "convert_placed", "fill", "read_places"]
 
-_PATH = ["perennial", "weights"]
+PLACES = ["perennial", "weights"]  # where in rt_info
 Array = npt.NDArray[Any]
 
 
@@ -54,7 +54,7 @@ def convert_placed(graph: Path) -> Any:
     record = {
         name: [list(place.source.parameters), place.source.transposed, place.turned] for name, place in places.items()
     }
-    model.set_rt_info(json.dumps(record), _PATH)
+    model.set_rt_info(json.dumps(record), PLACES)
     return model
 
 
@@ -64,9 +64,9 @@ def read_places(model: Any) -> dict[str, Place]:
     Raises:
         ExportFailed: the model was not converted by this product.
     """
-    if not model.has_rt_info(_PATH):
+    if not model.has_rt_info(PLACES):
         raise ExportFailed("the OpenVINO model has no record of its weights' places; export in full")
-    raw = json.loads(model.get_rt_info(_PATH).astype(str))
+    raw = json.loads(model.get_rt_info(PLACES).astype(str))
     present = {name for name, node in _constants(model).items() if node.get_element_type().get_type_name() == "f32"}
     return {
         name: Place(source=Source(parameters=tuple(names), transposed=transposed), turned=turned)
