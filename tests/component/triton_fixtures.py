@@ -1,0 +1,177 @@
+"""A tiny text model for the real Triton: a bundle that is built in milliseconds and answers by its first known word."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from continual.records import Route
+from exporters.bundle import (
+    EngineKind,
+    Lineage,
+    Manifest,
+    Precision,
+    digest,
+    digest_labels,
+    write_manifest,
+)
+from exporters.golden import Golden
+from exporters.runtime import OnnxEngine
+from exporters.triton_config import EngineSpec, RouterSpec
+from ops.triton.processes import free_port
+from ops.triton.repository import ModelRepository
+from ops.triton.router import RouterSettings
+from ops.triton.server import OnParentDeath, ServerSpec
+from ops.workspace import write_atomically
+
+WORDS = ("[PAD]", "[UNK]", "card", "lost", "money", "transfer", "hello")
+LABELS = ("card_issue", "money_issue", "greeting")
+_KNOWN = {"card": 0, "lost": 0, "money": 1, "transfer": 1, "hello": 2}
+MODEL = "intent"
+ENGINE = "intent_engine"
+
+
+def write_bundle(
+    folder: Path, version: int, *, labels: Sequence[str] = LABELS, shift: int = 0, golden_error: float = 0.0
+) -> Path:
+    """A verified bundle; `shift` rotates its answers, so that versions can be told apart by what they say."""
+    folder.mkdir(parents=True)
+    onnx.save(_graph(len(labels), shift), str(folder / "model.onnx"))
+    tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.enable_truncation(32)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "labels.json").write_text(json.dumps(list(labels)))
+    texts = ("card lost", "money", "hello hello hello")
+    ids = tuple(tuple(tokenizer.encode(text).ids) for text in texts)
+    engine = OnnxEngine(folder / "model.onnx", threads=1)
+    logits = [engine.infer(np.array([row]), np.ones((1, len(row)), dtype=np.int64))[0][0] for row in ids]
+    known = tuple(tuple(float(x) + golden_error for x in row) for row in logits)
+    Golden(texts=texts, input_ids=ids, logits=known, tolerance=1e-3).write(folder)
+    write_manifest(
+        folder,
+        Manifest(
+            model=MODEL,
+            version=version,
+            engine=EngineKind.ONNXRUNTIME,
+            precision=Precision.FP32,
+            engine_file="model.onnx",
+            classes=len(labels),
+            dimension=len(labels),
+            max_length=32,
+            labels_sha256=digest_labels(tuple(labels)),
+            tokenizer_sha256=digest(folder / "tokenizer.json"),
+            encoder_fingerprint="tiny",
+            graph_fingerprint="tiny",
+            created_at="2026-01-01T00:00:00+00:00",
+            toolchain={},
+            lineage=Lineage(),
+        ),
+    )
+    return folder
+
+
+def _graph(classes: int, shift: int) -> onnx.ModelProto:
+    table = np.full((len(WORDS), classes), 0.1, dtype=np.float32)
+    for word, column in _KNOWN.items():
+        table[WORDS.index(word), (column + shift) % classes] = 4.0
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["rows"]),  # (B, S, C)
+        helper.make_node("Cast", ["attention_mask"], ["mask2"], to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask2", "last"], ["mask"]),
+        helper.make_node("Mul", ["rows", "mask"], ["kept"]),
+        helper.make_node("ReduceSum", ["kept", "middle"], ["sum"], keepdims=0),
+        helper.make_node("ReduceSum", ["mask", "middle"], ["count"], keepdims=0),
+        helper.make_node("Div", ["sum", "count"], ["mean"]),
+        helper.make_node("LpNormalization", ["mean"], ["embedding"], axis=1, p=2),
+        helper.make_node("MatMul", ["mean", "weight"], ["logits"]),
+    ]
+    constants = {
+        "table": table,
+        "weight": np.eye(classes, dtype=np.float32),
+        "last": np.array([2], dtype=np.int64),
+        "middle": np.array([1], dtype=np.int64),
+    }
+    graph = helper.make_graph(
+        nodes,
+        "tiny",
+        [helper.make_tensor_value_info(n, TensorProto.INT64, ["B", "S"]) for n in ("input_ids", "attention_mask")],
+        [helper.make_tensor_value_info(n, TensorProto.FLOAT, ["B", classes]) for n in ("logits", "embedding")],
+        [numpy_helper.from_array(value, name) for name, value in constants.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
+    model.ir_version = 9
+    return model
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A workspace of its own: repository, route and traffic of one tiny model."""
+
+    root: Path
+
+    @property
+    def repository(self) -> ModelRepository:
+        return ModelRepository(self.root / "model_repository")
+
+    @property
+    def traffic(self) -> Path:
+        return self.root / "var" / "traffic" / MODEL
+
+    @property
+    def route_path(self) -> Path:
+        return self.root / "var" / "route" / f"{MODEL}.json"
+
+    def install(self, versions: Sequence[int] = (1,), *, router_instances: int = 2) -> None:
+        settings = RouterSettings(
+            model=MODEL,
+            engine_model=ENGINE,
+            route_path=self.route_path,
+            repository=self.repository.root,
+            traffic_dir=self.traffic,
+        )
+        self.repository.install_router(
+            RouterSpec(model=MODEL, parameters=settings.to_parameters(), instances=router_instances)
+        )
+        self.repository.install_engine(EngineSpec(model=ENGINE, threads=1))
+        for version in versions:
+            self.publish(version)
+        self.repository.set_versions(ENGINE, versions)
+        self.route(champion=versions[0], resident=tuple(versions))
+
+    def publish(self, version: int, *, shift: int | None = None, golden_error: float = 0.0) -> None:
+        staged = self.repository.staging / f"v{version}"
+        write_bundle(staged, version, shift=version - 1 if shift is None else shift, golden_error=golden_error)
+        self.repository.publish(staged, ENGINE, version)
+
+    def route(
+        self,
+        *,
+        champion: int,
+        resident: tuple[int, ...],
+        challenger: int | None = None,
+        share: float = 0.0,
+        epoch: int = 1,
+    ) -> None:
+        route = Route(
+            model=MODEL, epoch=epoch, champion=champion, challenger=challenger, share=share, resident=resident
+        )
+        content = {name: getattr(route, name) for name in Route.__dataclass_fields__}
+        write_atomically(self.route_path, json.dumps(content))
+
+    def spec(self, *, on_parent_death: OnParentDeath = OnParentDeath.STOP) -> ServerSpec:
+        ports = [free_port() for _ in range(3)]
+        return ServerSpec(
+            folder=self.root / "var" / "triton",
+            repository=self.repository.root,
+            models=(ENGINE, MODEL),
+            grpc_port=ports[0],
+            http_port=ports[1],
+            metrics_port=ports[2],
+            on_parent_death=on_parent_death,
+        )
