@@ -112,7 +112,7 @@ class Window:
             DataError: the file is missing or damaged.
         """
         try:
-            with np.load(path, allow_pickle=False) as stored:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
                 columns = {name: stored[name] for name in stored.files}
             raw, ends = columns.pop("texts").tobytes(), columns.pop("text_ends").tolist()
             texts = [raw[start:end].decode() for start, end in zip([0, *ends], ends, strict=False)]

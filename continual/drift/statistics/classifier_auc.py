@@ -85,10 +85,9 @@ def _targets(member: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 def _auc(scores: NDArray[np.float32], member: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the AUC of each column of `scores` (rows, count) for memberships (count, rows)."""
-    ranks = np.argsort(np.argsort(scores.T, axis=1), axis=1) + 1.0  # float scores of distinct rows seldom tie
+    order = np.argsort(scores.T, axis=1)  # float scores of distinct rows seldom tie
+    sums = np.take_along_axis(member, order, axis=1) @ np.arange(1.0, member.shape[1] + 1.0)  # of the positives' ranks
     positives = member.sum(axis=1)
     negatives = member.shape[1] - positives
-    total: NDArray[np.float64] = ((ranks * member).sum(axis=1) - positives * (positives + 1) / 2) / (
-        positives * negatives
-    )
+    total: NDArray[np.float64] = (sums - positives * (positives + 1) / 2) / (positives * negatives)
     return total
