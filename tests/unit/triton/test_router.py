@@ -1,0 +1,209 @@
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from continual.errors import ConfigurationError, DataError, DependencyUnreachable, NotFound
+from continual.records import Arm
+from ops.triton.answers import columns, wanted_outputs
+from ops.triton.route import pick_arm
+from ops.triton.router import Question, Router, RouterSettings, decode_rows, prediction_id
+from ops.workspace import write_atomically
+
+
+class _Sink:
+    """A log in memory that refuses while `full`."""
+
+    def __init__(self) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self.full = False
+
+    def append(self, columns: Mapping[str, Any]) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        names = [name for name in columns if name != "embedding"]
+        self.rows += [dict(zip(names, row, strict=True)) for row in zip(*(columns[n] for n in names), strict=True)]
+
+
+class _Engines:
+    """Two small engines: version 1 knows two labels, version 2 three. Each answers by the first token."""
+
+    def __init__(self) -> None:
+        self.broken: set[int] = set()
+        self.calls: list[tuple[int, tuple[int, ...]]] = []
+
+    def __call__(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
+        self.calls.append((version, ids.shape))
+        if version in self.broken:
+            raise DependencyUnreachable(f"engine version {version} is away")
+        classes = version + 1
+        logits = np.zeros((len(ids), classes), dtype=np.float32)
+        logits[np.arange(len(ids)), ids[:, 0] % classes] = 3.0
+        return logits, np.ones((len(ids), 4), dtype=np.float32) / 2
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for version, labels in ((1, ["no", "yes"]), (2, ["no", "yes", "maybe"])):
+        folder = tmp_path / "repository" / "intent_engine" / str(version)
+        folder.mkdir(parents=True)
+        tokenizer = Tokenizer(models.WordLevel({"[UNK]": 0, "yes": 1, "no": 2}, unk_token="[UNK]"))
+        tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+        tokenizer.enable_truncation(8)
+        tokenizer.save(str(folder / "tokenizer.json"))
+        (folder / "labels.json").write_text(json.dumps(labels))
+    _route(tmp_path)
+    return tmp_path
+
+
+def _route(place: Path, **changes: Any) -> None:
+    content = {"model": "intent", "epoch": 1, "champion": 1, "previous": None, "challenger": None, "share": 0.0}
+    write_atomically(place / "route.json", json.dumps({**content, "resident": [1, 2], **changes}))
+
+
+def _settings(place: Path) -> RouterSettings:
+    return RouterSettings(
+        model="intent",
+        engine_model="intent_engine",
+        route_path=place / "route.json",
+        repository=place / "repository",
+        traffic_dir=place / "traffic",
+        max_characters=100,
+    )
+
+
+def _router(place: Path) -> tuple[Router, _Sink, _Engines]:
+    sink, engines = _Sink(), _Engines()
+    return Router(_settings(place), sink, engines), sink, engines
+
+
+def test_answers_name_version_and_are_logged_first(place):
+    router, sink, _ = _router(place)
+    answers = router.answer([Question("yes yes", "me"), Question("something")])
+    assert [(a.label, a.version, a.arm) for a in answers] == [("yes", 1, Arm.CHAMPION), ("no", 1, Arm.CHAMPION)]
+    assert [row["prediction_id"] for row in sink.rows] == [a.prediction_id for a in answers]
+    assert [row["key"] for row in sink.rows] == ["me", None]
+    assert sink.rows[0]["confidence"] == pytest.approx(1 / (1 + np.exp(-3.0)), abs=1e-5)
+    assert sink.rows[0]["tokens"] == 2
+
+
+def test_stored_text_is_deidentified(place):
+    router, sink, _ = _router(place)
+    router.answer([Question("yes write to jo.doe@example.org")])
+    assert sink.rows[0]["text"] == "yes write to [email]"
+
+
+def test_a_probe_is_answered_and_not_logged(place):
+    router, sink, _ = _router(place)
+    answers = router.answer([Question("yes", logged=False), Question("no")])
+    assert len(answers) == 2
+    assert [row["prediction_id"] for row in sink.rows] == [answers[1].prediction_id]
+
+
+def test_empty_and_long_texts_get_answers(place):
+    router, sink, engines = _router(place)
+    assert [a.version for a in router.answer([Question(""), Question("yes " * 25_000)])] == [1, 1]
+    assert engines.calls == [(1, (2, 8))]
+    assert len(sink.rows[1]["text"]) <= 100
+
+
+def test_rows_are_grouped_by_version_and_come_back_in_order(place):
+    _route(place, challenger=2, share=0.5)
+    router, _, engines = _router(place)
+    keys = [f"k{number}" for number in range(40)]
+    answers = router.answer([Question("yes", key) for key in keys])
+    route = router._current()
+    expected = [2 if pick_arm(route, key) is Arm.CHALLENGER else 1 for key in keys]
+    assert [a.version for a in answers] == expected
+    assert sorted(version for version, _ in engines.calls) == [1, 2]
+
+
+def test_a_failing_challenger_leaves_its_rows_to_the_champion(place):
+    _route(place, challenger=2, share=1.0)
+    router, sink, engines = _router(place)
+    engines.broken = {2}
+    answers = router.answer([Question("yes"), Question("no")])
+    assert [(a.version, a.arm) for a in answers] == [(1, Arm.CHAMPION)] * 2
+    assert [row["arm"] for row in sink.rows] == ["champion"] * 2
+
+
+def test_a_failing_champion_is_an_error_and_logs_nothing(place):
+    router, sink, engines = _router(place)
+    engines.broken = {1}
+    with pytest.raises(DependencyUnreachable, match="version 1"):
+        router.answer([Question("yes")])
+    assert sink.rows == []
+
+
+def test_a_flipped_route_answers_with_the_other_version(place):
+    router, _, _ = _router(place)
+    assert router.answer([Question("yes")])[0].version == 1
+    _route(place, champion=2, previous=1, epoch=2)
+    assert router.answer([Question("yes")])[0].version == 2
+
+
+def test_a_missing_version_folder_is_named(place):
+    _route(place, champion=7, resident=[7])
+    router, _, _ = _router(place)
+    with pytest.raises(NotFound, match="intent_engine/7"):
+        router.answer([Question("yes")])
+
+
+def test_a_full_disk_fails_no_answer_and_gets_the_rows_later(place):
+    router, sink, _ = _router(place)
+    sink.full = True
+    first = router.answer([Question("yes")])
+    assert (len(first), sink.rows, router.write_failures) == (1, [], 1)
+    sink.full = False
+    second = router.answer([Question("no")])
+    assert [row["prediction_id"] for row in sink.rows] == [first[0].prediction_id, second[0].prediction_id]
+
+
+def test_settings_survive_the_way_through_config(place):
+    settings = _settings(place)
+    assert RouterSettings.from_parameters("intent", settings.to_parameters()) == settings
+    with pytest.raises(ConfigurationError, match="route_path"):
+        RouterSettings.from_parameters("intent", {"engine_model": "e"})
+
+
+def test_invalid_utf8_names_row_and_byte():
+    with pytest.raises(DataError, match=r"TEXT of row 1 is not UTF-8: byte 0xff at offset 2"):
+        decode_rows([b"fine", b"ab\xffcd"], None, 10)
+
+
+def test_a_key_may_not_be_too_long():
+    assert decode_rows([b"t"], [b"k" * 10], 10)[0].key == "k" * 10
+    with pytest.raises(DataError, match=r"11 bytes \(limit 10\)"):
+        decode_rows([b"t"], [b"k" * 11], 10)
+
+
+def test_prediction_ids_sort_by_time_and_differ():
+    ids = [prediction_id(now) for now in (1_700_000_000_000_000, 1_700_000_000_001_000, 1_800_000_000_000_000)]
+    assert ids == sorted(ids)
+    assert int(ids[0][:12], 16) == 1_700_000_000_000
+    assert len({prediction_id(5) for _ in range(1_000)}) == 1_000
+
+
+def test_scores_of_versions_with_other_classes_share_one_width(place):
+    _route(place, challenger=2, share=0.5)
+    router, _, _ = _router(place)
+    answers = router.answer([Question("yes", f"k{number}") for number in range(20)])
+    arrays = columns(answers, frozenset({"SCORES", "LABELS"}))
+    assert set(arrays) == {"SCORES", "LABELS"}
+    assert arrays["SCORES"].shape == arrays["LABELS"].shape == (20, 3)
+    np.testing.assert_allclose(arrays["SCORES"].sum(axis=1), 1.0, atol=1e-5)
+    two = [answer.version == 1 for answer in answers]
+    assert 0 < sum(two) < 20
+    assert all(names[2] == b"" for names, small in zip(arrays["LABELS"], two, strict=True) if small)
+
+
+def test_no_listed_outputs_means_the_usual_four():
+    usual = {"LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID"}
+    assert wanted_outputs([]) == usual
+    assert wanted_outputs([*usual, "SCORES", "LABELS", "ARM"]) == usual
+    assert wanted_outputs([*usual, "SCORES", "LABELS"]) == {*usual, "SCORES", "LABELS"}
+    assert wanted_outputs(["LABEL"]) == {"LABEL"}

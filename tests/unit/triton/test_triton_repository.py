@@ -1,0 +1,126 @@
+import numpy as np
+import pytest
+
+from continual.errors import BundleRejected, NotFound, PublishFailed
+from exporters.triton_config import EngineSpec, RouterSpec, parse_config
+from ops.triton.engine import EngineHost, pad_together
+from ops.triton.repository import ModelRepository
+from tests.component.triton_fixtures import ENGINE, write_bundle
+
+
+def _staged(repository: ModelRepository, name: str = "work") -> object:
+    folder = repository.staging / name
+    folder.mkdir()
+    (folder / "manifest.json").write_text("{}")
+    return folder
+
+
+def test_publish_moves_the_staged_folder_and_refuses_a_second_time(tmp_path):
+    repository = ModelRepository(tmp_path)
+    staged = _staged(repository)
+    target = repository.publish(staged, ENGINE, 3)
+    assert target == tmp_path / ENGINE / "3"
+    assert (target / "manifest.json").read_text() == "{}"
+    assert not staged.exists()
+    with pytest.raises(PublishFailed, match="immutable"):
+        repository.publish(_staged(repository), ENGINE, 3)
+    assert repository.versions(ENGINE) == (3,)
+
+
+def test_model_level_holds_config_and_versions_only(tmp_path):
+    repository = ModelRepository(tmp_path)
+    repository.install_engine(EngineSpec(model=ENGINE))
+    for version in (1, 2):
+        repository.publish(_staged(repository), ENGINE, version)
+        repository.set_versions(ENGINE, (version,))
+    assert sorted(entry.name for entry in (tmp_path / ENGINE).iterdir()) == ["1", "2", "config.pbtxt"]
+    assert repository.clean_staging() == ()
+
+
+def test_set_versions_keeps_the_rest_and_tells_whether_it_changed(tmp_path):
+    repository = ModelRepository(tmp_path)
+    repository.install_engine(EngineSpec(model=ENGINE, threads=3))
+    repository.publish(_staged(repository), ENGINE, 1)
+    assert repository.set_versions(ENGINE, (1,)) is True
+    assert repository.set_versions(ENGINE, (1,)) is False
+    assert repository.engine_versions(ENGINE) == (1,)
+    config = parse_config((tmp_path / ENGINE / "config.pbtxt").read_text())
+    assert config.parameters["threads"].string_value == "3"
+    with pytest.raises(NotFound, match=r"\[9\]"):
+        repository.set_versions(ENGINE, (1, 9))
+    assert repository.engine_versions(ENGINE) == (1,)
+
+
+def test_installing_an_engine_again_keeps_its_versions(tmp_path):
+    repository = ModelRepository(tmp_path)
+    repository.publish(_staged(repository), ENGINE, 1)
+    repository.set_versions(ENGINE, (1,))
+    assert repository.install_engine(EngineSpec(model=ENGINE, threads=2)) is True
+    assert repository.engine_versions(ENGINE) == (1,)
+
+
+def test_router_has_one_empty_version(tmp_path):
+    repository = ModelRepository(tmp_path)
+    spec = RouterSpec(model="intent", parameters={})
+    assert repository.install_router(spec) is True
+    assert repository.install_router(spec) is False
+    assert list((tmp_path / "intent" / "1").iterdir()) == []
+
+
+def test_a_named_version_is_not_removed(tmp_path):
+    repository = ModelRepository(tmp_path)
+    for version in (1, 2):
+        repository.publish(_staged(repository), ENGINE, version)
+    repository.set_versions(ENGINE, (1,))
+    with pytest.raises(PublishFailed, match="still|named"):
+        repository.remove_version(ENGINE, 1)
+    repository.remove_version(ENGINE, 2)
+    repository.remove_version(ENGINE, 2)
+    assert repository.versions(ENGINE) == (1,)
+
+
+def test_leftovers_in_staging_are_cleaned(tmp_path):
+    repository = ModelRepository(tmp_path)
+    _staged(repository, "killed")
+    assert repository.clean_staging() == ("killed",)
+    assert list(repository.staging.iterdir()) == []
+
+
+def test_odd_names_are_no_versions(tmp_path):
+    for name in ("1", "02", "4.partial", "x"):
+        (tmp_path / ENGINE / name).mkdir(parents=True)
+    assert ModelRepository(tmp_path).versions(ENGINE) == (1,)
+
+
+def test_an_engine_answers_requests_of_other_lengths_as_if_alone(tmp_path):
+    write_bundle(tmp_path / "1", 1)
+    host = EngineHost.load(tmp_path, 1, threads=1)
+    requests = [
+        (np.array([row], dtype=np.int64), np.ones((1, len(row)), dtype=np.int64)) for row in ([2, 3], [4], [6, 6, 6])
+    ]
+    together = host.infer(requests)
+    for request, (logits, embedding) in zip(requests, together, strict=True):
+        alone, alone_embedding = host.infer([request])[0]
+        np.testing.assert_allclose(logits, alone, atol=1e-6)
+        np.testing.assert_allclose(embedding, alone_embedding, atol=1e-6)
+
+
+def test_padding_masks_what_it_adds():
+    ids, mask = pad_together([(np.full((2, 3), 7), np.ones((2, 3))), (np.full((1, 1), 8), np.ones((1, 1)))])
+    assert ids.tolist() == [[7, 7, 7], [7, 7, 7], [8, 0, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 1, 1], [1, 0, 0]]
+
+
+def test_an_engine_that_does_not_repeat_its_golden_answers_is_refused(tmp_path):
+    write_bundle(tmp_path / "1", 1, golden_error=0.5)
+    with pytest.raises(BundleRejected, match="golden"):
+        EngineHost.load(tmp_path, 1, threads=1)
+
+
+def test_an_altered_bundle_is_refused(tmp_path):
+    folder = write_bundle(tmp_path / "1", 1)
+    data = bytearray((folder / "model.onnx").read_bytes())
+    data[-1] ^= 1
+    (folder / "model.onnx").write_bytes(bytes(data))
+    with pytest.raises(BundleRejected, match="altered"):
+        EngineHost.load(tmp_path, 1, threads=1)
