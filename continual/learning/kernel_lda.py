@@ -220,8 +220,9 @@ class KernelLda:
             "known_labels": np.array([self._place[label] for label in self._known.values()], dtype=np.int32),
             **{f"anchor.{row}": self._anchors[label] for row, label in enumerate(self._anchors)},
         }
-        about = {"format": _FORMAT, "labels": json.dumps(order), "anchors": json.dumps(list(self._anchors))}
-        save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, path, metadata=about)
+        about = json.dumps({"format": _FORMAT, "labels": order, "anchors": list(self._anchors)})
+        whole = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
+        save_file(whole, path, metadata={"about": about})  # one entry: safetensors writes several in random order
 
     @classmethod
     def load(cls, path: Path) -> "KernelLda":
@@ -234,14 +235,14 @@ class KernelLda:
 
         try:
             with safe_open(path, framework="np") as file:
-                about = file.metadata() or {}
+                about: dict[str, Any] = json.loads((file.metadata() or {}).get("about", "{}"))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         except (OSError, SafetensorError) as error:
             raise DataError(f"statistics {path} cannot be read ({error}); retrain from the stored rows") from error
         if about.get("format") != _FORMAT:
             raise DataError(f"statistics {path} have format {about.get('format')!r}; this version reads {_FORMAT!r}")
         head = cls(FourierFeatures(omega=tensors["omega"], phase=tensors["phase"]))
-        order: list[str] = json.loads(about["labels"])
+        order: list[str] = about["labels"]
         head._place = {label: place for place, label in enumerate(order)}
         head._counts, head._sums = tensors["counts"], tensors["sums"]
         lower = np.tril_indices(head.features.size)
@@ -249,7 +250,7 @@ class KernelLda:
         head._outer.T[lower] = tensors["outer_lower"]
         places = zip(tensors["known_keys"].tolist(), tensors["known_labels"].tolist(), strict=True)
         head._known = {key: order[place] for key, place in places}
-        head._anchors = {label: tensors[f"anchor.{row}"] for row, label in enumerate(json.loads(about["anchors"]))}
+        head._anchors = {label: tensors[f"anchor.{row}"] for row, label in enumerate(about["anchors"])}
         return head
 
     def _check(self, X: NDArray[np.floating[Any]], labels: Sequence[str], keys: Sequence[int] | None) -> None:

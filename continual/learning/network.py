@@ -1,5 +1,6 @@
 """The network that fine-tuning trains: an encoder with a linear head on its pooled embedding."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,6 +86,7 @@ def _with_lora(encoder: Any, rank: int) -> Any:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
         raise DependencyUnreachable("LoRA needs peft; install it with: pip install 'perennial[lora]'") from error
-    return get_peft_model(
-        encoder, LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
-    )
+    settings = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
+    with warnings.catch_warnings():  # peft 0.21 asks transformers 5 for a deprecated property
+        warnings.simplefilter("ignore", FutureWarning)
+        return get_peft_model(encoder, settings)

@@ -134,7 +134,7 @@ def test_cancelled_job_keeps_what_it_embedded(make_spec: Write, tmp_path: Path) 
 
 
 def test_process_stopped_by_sigterm_exits_143_and_finishes_when_run_again(make_spec: Write) -> None:
-    path = make_spec("one", examples=make_rows("card loan trip fees", 400, 1))
+    path = make_spec("one", examples=make_rows("card loan trip fees", 150, 1))
     command = [sys.executable, "-m", "continual.learning.job", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
@@ -142,13 +142,13 @@ def test_process_stopped_by_sigterm_exits_143_and_finishes_when_run_again(make_s
         process.send_signal(signal.SIGTERM)
         process.stdout.read()
         assert process.wait(timeout=120) == 143
-    assert first == {"stage": "embed", "done": 256, "total": 1600}
+    assert first == {"stage": "embed", "done": 256, "total": 600}
     assert not (path.parent / "one-out" / "model.json").exists()
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, check=True)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
-    assert lines[0]["total"] < 1600
+    assert lines[0]["total"] < 600
     assert lines[-1]["stage"] == "done"
-    assert read_card(path.parent / "one-out").data["rows"] == 1600
+    assert read_card(path.parent / "one-out").data["rows"] == 600
 
 
 def test_main_tells_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,70 @@
+"""Encoders are found, told apart and embed in the order given."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from continual.errors import ConfigurationError
+from continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
+
+TEXTS = ["my card", "the loan with interest please help", "my card", "", "new trip"]
+
+
+def test_embeddings_are_unit_vectors_in_the_order_given(tiny_encoder: Path) -> None:
+    encoder = Encoder.load(str(tiny_encoder), max_length=16)
+    told: list[tuple[int, int]] = []
+    together = encoder.embed(TEXTS, batch=2, progress=lambda done, total: told.append((done, total)))
+    assert (together.shape, together.dtype) == ((5, 32), np.float32)
+    np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-6)
+    np.testing.assert_array_equal(together[0], together[2])
+    alone = np.concatenate([encoder([text]) for text in TEXTS])
+    np.testing.assert_allclose(together, alone, atol=1e-6)
+    assert told == [(2, 4), (4, 4)]
+    assert encoder.embed([]).shape == (0, 32)
+
+
+def test_long_texts_are_cut_at_max_length(tiny_encoder: Path) -> None:
+    encoder = Encoder.load(str(tiny_encoder), max_length=6)
+    one, other = encoder.embed(["my card was lost and gone", "my card was lost please help me"])
+    np.testing.assert_allclose(one, other, atol=1e-6)
+    assert Encoder.load(str(tiny_encoder), max_length=4000).max_length == 32
+
+
+def test_fingerprint_follows_the_content_alone(tiny_encoder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(tiny_encoder, copy)
+    settings = json.loads((copy / "config.json").read_text())
+    (copy / "config.json").write_text(json.dumps(settings | {"_name_or_path": "elsewhere"}))
+    assert fingerprint(copy) == fingerprint(tiny_encoder)
+    content = bytearray((copy / "model.safetensors").read_bytes())
+    content[-1] ^= 1
+    (copy / "model.safetensors").write_bytes(content)
+    assert fingerprint(copy) != fingerprint(tiny_encoder)
+
+
+def test_folders_and_packaged_names_are_resolved(tiny_encoder: Path) -> None:
+    assert resolve_encoder(str(tiny_encoder)) == tiny_encoder.resolve()
+    packaged = resolve_encoder("packaged:minilm")
+    assert (packaged / "model.safetensors").is_file()
+    assert hidden_size(packaged) == 384
+
+
+@pytest.mark.parametrize("name", ["packaged:giant", "/nowhere/at/all", "./missing", "a b c!"])
+def test_unknown_names_are_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError):
+        resolve_encoder(name)
+
+
+def test_folders_that_are_no_encoders_are_refused(tmp_path: Path, tiny_encoder: Path) -> None:
+    with pytest.raises(ConfigurationError, match=r"no config\.json"):
+        resolve_encoder(str(tmp_path))
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigurationError, match="lacks"):
+        fingerprint(tmp_path)
+    with pytest.raises(ConfigurationError, match="hidden_size"):
+        hidden_size(tmp_path)
+    with pytest.raises(ConfigurationError, match="at least 3"):
+        Encoder.load(str(tiny_encoder), max_length=2)
