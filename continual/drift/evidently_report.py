@@ -217,8 +217,7 @@ def _register(reference: ReferenceProfile, current: Window, comparison: DriftCom
 def _report(reference: ReferenceProfile, current: Window, comparison: DriftComparison, metadata: dict[str, str]) -> Any:
     from evidently import DataDefinition, Dataset, Report
     from evidently.descriptors import NonLetterCharacterPercentage, SentenceCount, TextLength, WordCount
-    from evidently.metrics import DriftedColumnsCount, RowCount, ValueDrift
-    from evidently.presets import ValueStats
+    from evidently.metrics import DriftedColumnsCount, MeanValue, QuantileValue, RowCount, ValueDrift
 
     columns = [signal.signal.value for signal in comparison.signals]
     methods = {name: f"perennial_{name}" for name in columns}
@@ -245,7 +244,8 @@ def _report(reference: ReferenceProfile, current: Window, comparison: DriftCompa
             RowCount(tests=[]),  # a default test would fail any window that is not as long as the reference
             DriftedColumnsCount(columns=columns, per_column_method=methods, drift_share=1 / len(columns)),
             *(ValueDrift(column=name, method=methods[name], threshold=comparison.alpha) for name in columns),
-            *(ValueStats(column=name, include_tests=False) for name in shown),
+            *(MeanValue(column=name, tests=[]) for name in shown),
+            *(QuantileValue(column=name, quantile=0.5, tests=[]) for name in shown),
         ],
         include_tests=True,
         metadata={"version": str(comparison.version), "drifted": str(comparison.drifted), **metadata},

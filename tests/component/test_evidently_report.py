@@ -96,3 +96,9 @@ def test_importing_drift_does_not_import_evidently() -> None:
     code = "import sys, continual.drift, continual.drift.evidently_report; print('evidently' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "False"
+
+
+def test_report_holds_no_verdict_but_ours(compared: Made, reports: tuple[Path, list[ReportPaths]]) -> None:
+    report = json.loads(reports[1][0].json.read_text())
+    kinds = [test["metric_config"]["params"]["type"].rpartition(":")[2] for test in report["tests"]]
+    assert sorted(kinds) == ["DriftedColumnsCount", *["ValueDrift"] * len(compared[2].signals)]
