@@ -1,0 +1,14 @@
+"""The traffic log: every answered request, flushed before its answer leaves, read exactly once.
+
+    live/     Arrow streams being appended, one a writer
+    sealed/   rotated streams, named by the times that they cover
+    parquet/  compacted streams, named likewise; any Parquet reader may open them
+
+Needs pyarrow, numpy and the standard library alone, so that the server process can import it.
+"""
+
+from ops.traffic.columns import COLUMNS, schema
+from ops.traffic.log import TrafficLog
+from ops.traffic.writer import TrafficWriter
+
+__all__ = ["COLUMNS", "TrafficLog", "TrafficWriter", "schema"]

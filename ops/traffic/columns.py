@@ -1,0 +1,130 @@
+"""What one row of the traffic log is, and how columns become an Arrow batch."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from continual.errors import DataError
+
+__all__ = ["COLUMNS", "conform", "id_time_us", "schema", "span_us", "to_batch"]
+
+COLUMNS: Mapping[str, pa.DataType] = {
+    "prediction_id": pa.string(),
+    "at": pa.timestamp("us", tz="UTC"),
+    "text": pa.string(),
+    "key": pa.string(),
+    "label": pa.string(),
+    "confidence": pa.float32(),
+    "margin": pa.float32(),
+    "entropy": pa.float32(),
+    "version": pa.int64(),
+    "arm": pa.string(),
+    "tokens": pa.int32(),
+    "latency_ms": pa.float32(),
+}
+_ID_DIGITS = 12  # of hex: 48 bits of unix time in milliseconds
+_MAY_BE_NULL = frozenset({"key", "embedding"})
+
+
+def schema(dimension: int | None = None) -> pa.Schema:
+    """The columns of the log; `embedding` holds `dimension` half floats, or nothing but nulls when that is None."""
+    embedding = pa.null() if dimension is None else pa.list_(pa.float16(), dimension)
+    fields = [pa.field(name, kind, nullable=name in _MAY_BE_NULL) for name, kind in COLUMNS.items()]
+    return pa.schema([*fields, pa.field("embedding", embedding)])
+
+
+def to_batch(columns: Mapping[str, Any], dimension: int | None) -> pa.RecordBatch:
+    """One record batch of the given columns; rows without embeddings get nulls of the given dimension.
+
+    Raises:
+        DataError: a column is missing, unknown, of another length or type, has a null where none may be, `at` has no
+            time zone, or a prediction id doesn't start with its time.
+    """
+    unknown = sorted(set(columns) - set(COLUMNS) - {"embedding"})
+    missing = sorted(set(COLUMNS) - set(columns))
+    if unknown or missing:
+        raise DataError(f"traffic rows lack {missing} and have the unknown {unknown}; give {[*COLUMNS, 'embedding']}")
+    rows = len(columns["prediction_id"])
+    arrays = [_column(name, columns[name], rows) for name in COLUMNS]
+    for value in arrays[0].to_pylist():
+        if id_time_us(value) is None:
+            raise DataError(
+                f"prediction id {value!r} doesn't start with {_ID_DIGITS} hex digits of the unix time in milliseconds"
+            )
+    embedding = _embedding(columns.get("embedding"), rows, dimension)
+    width = None if pa.types.is_null(embedding.type) else embedding.type.list_size
+    return pa.RecordBatch.from_arrays([*arrays, embedding], schema=schema(width))
+
+
+def _column(name: str, values: Sequence[Any], rows: int) -> pa.Array:
+    if len(values) != rows:
+        raise DataError(f"traffic column {name!r} has {len(values)} values for {rows} prediction ids")
+    if name == "at" and any(isinstance(value, datetime) and value.tzinfo is None for value in values):
+        raise DataError("traffic column 'at' has a time without a time zone; give UTC, e.g. datetime.now(UTC)")
+    try:
+        array = pa.array(values, type=COLUMNS[name])
+    except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
+        raise DataError(f"traffic column {name!r} doesn't hold {COLUMNS[name]}: {exc}") from exc
+    if array.null_count and name not in _MAY_BE_NULL:
+        raise DataError(f"traffic column {name!r} has {array.null_count} nulls of {rows} rows; only keys may be null")
+    return array
+
+
+def _embedding(values: Any, rows: int, dimension: int | None) -> pa.Array:
+    if values is None:
+        return pa.nulls(rows, schema(dimension).field("embedding").type)
+    matrix = np.asarray(values)
+    if matrix.ndim != 2 or matrix.shape[0] != rows or matrix.shape[1] < 1:
+        raise DataError(f"traffic column 'embedding' has shape {matrix.shape}; give ({rows}, dimension)")
+    with np.errstate(over="ignore"):
+        half = np.ascontiguousarray(matrix, dtype=np.float16)
+    return pa.FixedSizeListArray.from_arrays(pa.array(half.reshape(-1)), matrix.shape[1])
+
+
+def id_time_us(prediction_id: str) -> int | None:
+    """When an id was made, in microseconds of unix time; None when it isn't an id of this product."""
+    try:
+        return 1_000 * int(prediction_id[:_ID_DIGITS], 16) if len(prediction_id) >= _ID_DIGITS else None
+    except ValueError:
+        return None
+
+
+def span_us(rows: pa.RecordBatch | pa.Table) -> tuple[int, int]:
+    """First and last microsecond of the rows, counting both when they were logged and when their ids were made."""
+    ends = pc.min_max(rows["at"].cast(pa.int64())).as_py()
+    ids = pc.min_max(rows["prediction_id"]).as_py()
+    first = id_time_us(ids["min"])
+    last = id_time_us(ids["max"])
+    return (
+        max(0, min(ends["min"], ends["min"] if first is None else first)),
+        max(0, ends["max"], 0 if last is None else last),
+    )
+
+
+def conform(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
+    """One table of all rows, with the columns in the order of `names`.
+
+    Rows whose embedding has another dimension than those of the last table that has any get a null there.
+    """
+    widths = [width for table in tables if (width := _width(table)) is not None]
+    target = schema(widths[-1] if widths else None)
+    wanted = pa.schema([target.field(name) for name in names])
+    fitting = [wanted.empty_table()]
+    for table in tables:
+        fit = table.select(wanted.names)
+        if "embedding" in names and _width(table) != (widths[-1] if widths else None):
+            nulls = pa.nulls(fit.num_rows, target.field("embedding").type)
+            fit = fit.set_column(names.index("embedding"), target.field("embedding"), nulls)
+        fitting.append(fit.cast(wanted))
+    return pa.concat_tables(fitting)
+
+
+def _width(table: pa.Table) -> int | None:
+    """The dimension of a table's embeddings, None where it has none."""
+    if "embedding" not in table.column_names or pa.types.is_null(table.schema.field("embedding").type):
+        return None
+    return int(table.schema.field("embedding").type.list_size)

@@ -1,0 +1,261 @@
+"""Reads a model's traffic log while others append to it, rotate it and compact it."""
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from continual.errors import DataError, DependencyUnreachable
+from ops.traffic import maintenance
+from ops.traffic.catalogue import Catalogue, LogFile
+from ops.traffic.columns import COLUMNS, conform, id_time_us
+from ops.traffic.parquet import ParquetRows
+from ops.traffic.segment import PARQUET, Stream
+
+__all__ = ["TrafficLog"]
+
+_T = TypeVar("_T")
+_TRIES = 200
+_STREAMS = 64  # streams whose rows are kept, so that a tail read parses only what is new
+_FOOTERS = 4_096
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Query:
+    since: datetime | None
+    until: datetime | None
+    version: int | None
+    names: tuple[str, ...]
+
+    def wants(self, file: LogFile) -> bool:
+        return (self.since is None or file.last_us >= _us(self.since)) and (
+            self.until is None or file.first_us < _us(self.until)
+        )
+
+    def keep(self, table: pa.Table) -> pa.Table:
+        """The table's rows and columns that the query asks for; `at` and `prediction_id` always."""
+        mask: pa.ChunkedArray | None = None
+        for test in self._tests(table):
+            mask = test if mask is None else pc.and_(mask, test)
+        table = table.select([name for name in self.names if name in table.column_names])
+        return table if mask is None else table.filter(mask)
+
+    def _tests(self, table: pa.Table) -> list[pa.ChunkedArray]:
+        tests = []
+        if self.since is not None:
+            tests.append(pc.greater_equal(table["at"], _moment(self.since)))
+        if self.until is not None:
+            tests.append(pc.less(table["at"], _moment(self.until)))
+        if self.version is not None:
+            tests.append(pc.equal(table["version"], self.version))
+        return tests
+
+
+class TrafficLog:
+    """One model's answered requests. Safe to share between threads; any number of processes may read and maintain it.
+
+    Each row that a writer flushed before the call is seen exactly once, whatever was killed when. A missing folder is
+    an empty log.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root = Path(root)
+        self._guard = threading.Lock()
+        self._streams: OrderedDict[str, Stream] = OrderedDict()
+        self._footers: OrderedDict[tuple[Path, int, int], ParquetRows] = OrderedDict()
+
+    def read(
+        self,
+        since: datetime | None = None,
+        until: datetime | None = None,
+        columns: Sequence[str] | None = None,
+        version: int | None = None,
+        last: int | None = None,
+    ) -> pa.Table:
+        """The rows logged at or after `since` and before `until`, sorted by (at, prediction_id).
+
+        `last` keeps the newest that the other arguments leave, and reads only as far back as it takes. Files outside
+        the times asked for stay closed. Rows whose embedding has another dimension than the newest have a null there.
+
+        Raises:
+            DataError: a column is unknown, a time has no zone, or `last` is negative.
+            DependencyUnreachable: the files kept changing under the reader.
+        """
+        wanted = _checked(columns, since, until, last)
+        names = tuple(dict.fromkeys([*wanted, "at", "prediction_id"]))
+        query = _Query(since=since, until=until, version=version, names=names)
+        table = self._steadily(lambda: self._collect(query, last))
+        return (table if last is None else table.slice(max(0, table.num_rows - last))).select(wanted)
+
+    def lookup(self, prediction_ids: Sequence[str], columns: Sequence[str] | None = None) -> pa.Table:
+        """The rows with these prediction ids, sorted by (at, prediction_id); unknown ids have none.
+
+        The time in an id says which files may hold it; only those are opened.
+
+        Raises:
+            DataError: a column is unknown.
+            DependencyUnreachable: the files kept changing under the reader.
+        """
+        wanted = _checked(columns, None, None, None)
+        names = tuple(dict.fromkeys([*wanted, "at", "prediction_id"]))
+        ids = {name: moment for name in prediction_ids if (moment := id_time_us(name)) is not None}
+        return self._steadily(lambda: self._find(ids, names)).select(wanted)
+
+    def count(self) -> int:
+        """How many rows the log holds."""
+        return self._steadily(lambda: sum(self._rows_of(file) for file in Catalogue.of(self._root).files))
+
+    def compact(self, min_age_s: float = 0.0) -> int:
+        """Move sealed rows into Parquet; returns how many rows moved.
+
+        Streams of writers that are gone, or that were left untouched for ten minutes, are sealed first. Streams
+        written to less than `min_age_s` ago wait. Also finishes what a killed compaction began, and joins small files.
+        """
+        return maintenance.compact(self._root, min_age_s=min_age_s)
+
+    def erase(self, key: str) -> int:
+        """Remove every row that was logged with this key before the call; returns how many.
+
+        Raises:
+            DependencyUnreachable: a live stream's writer kept it locked.
+        """
+        return maintenance.discard(self._root, lambda rows: pc.equal(rows["key"], key))
+
+    def prune(self, older_than: datetime) -> int:
+        """Remove the rows logged before `older_than`; returns how many.
+
+        Raises:
+            DataError: the time has no zone.
+            DependencyUnreachable: a live stream's writer kept it locked.
+        """
+        _checked(None, older_than, None, None)
+        moment = _moment(older_than)
+        return maintenance.discard(self._root, lambda rows: pc.less(rows["at"], moment), before_us=_us(older_than))
+
+    def _steadily(self, attempt: Callable[[], _T]) -> _T:
+        """Repeat a reading whose list of files went out of date."""
+        for count in range(_TRIES):
+            try:
+                return attempt()
+            except FileNotFoundError:
+                time.sleep(min(0.05, 0.0005 * count))
+        raise DependencyUnreachable(
+            f"the traffic log in {self._root} changed during each of {_TRIES} readings; see what keeps rewriting it"
+        )
+
+    def _collect(self, query: _Query, last: int | None) -> pa.Table:
+        catalogue = Catalogue.of(self._root)
+        tables = [query.keep(rows) for file in catalogue.live if (rows := self._stream(file)) is not None]
+        at_hand = sum(table.num_rows for table in tables)
+        older = [file for file in (*catalogue.sealed, *catalogue.parquet) if query.wants(file)]
+        for file in sorted(older, key=lambda file: file.last_us, reverse=True):
+            if last is not None and at_hand >= last and file.last_us < _nth_newest_us(tables, last):
+                break
+            for rows in self._pieces(file, query, last):
+                tables.append(query.keep(rows))
+                at_hand += tables[-1].num_rows
+        return _sorted(conform(_oldest_first(tables), query.names))
+
+    def _pieces(self, file: LogFile, query: _Query, last: int | None) -> Sequence[pa.Table]:
+        if file.folder != PARQUET:
+            rows = self._stream(file)
+            return [] if rows is None else [rows]
+        names = (*query.names, *(["version"] if query.version is not None else []))
+        since, until = (None if moment is None else _us(moment) for moment in (query.since, query.until))
+        parquet = self._parquet(file)
+        groups = parquet.groups(since_us=since, until_us=until, version=query.version)
+        if last is None:
+            return [parquet.read(groups, names)]
+        pieces: list[pa.Table] = []
+        for group in reversed(groups):  # a file is sorted by time: the newest rows come last
+            pieces.append(parquet.read([group], names))
+            if sum(query.keep(piece).num_rows for piece in pieces) >= last:
+                break
+        return pieces
+
+    def _find(self, ids: dict[str, int], names: tuple[str, ...]) -> pa.Table:
+        tables = []
+        for file in Catalogue.of(self._root).files:
+            here = [name for name, moment in ids.items() if file.first_us <= moment <= file.last_us]
+            if not here:
+                continue
+            wanted = pa.array(here, type=pa.string())
+            if file.folder == PARQUET:
+                tables.append(self._parquet(file).find(wanted, names))
+            elif (rows := self._stream(file)) is not None:
+                tables.append(rows.filter(pc.is_in(rows["prediction_id"], wanted)).select(names))
+        return _sorted(conform(_oldest_first(tables), names))
+
+    def _rows_of(self, file: LogFile) -> int:
+        if file.folder == PARQUET:
+            return self._parquet(file).rows
+        rows = self._stream(file)
+        return 0 if rows is None else int(rows.num_rows)
+
+    def _stream(self, file: LogFile) -> pa.Table | None:
+        with self._guard:
+            stream = self._streams.setdefault(file.stem, Stream())
+            self._streams.move_to_end(file.stem)
+            while len(self._streams) > _STREAMS:
+                self._streams.popitem(last=False)
+        return stream.read(file.path)
+
+    def _parquet(self, file: LogFile) -> ParquetRows:
+        status = file.path.stat()
+        name = (file.path, status.st_ino, status.st_mtime_ns)
+        with self._guard:
+            known = self._footers.get(name)
+        if known is None:
+            known = ParquetRows.of(file.path)
+            with self._guard:
+                self._footers[name] = known
+                while len(self._footers) > _FOOTERS:
+                    self._footers.popitem(last=False)
+        return known
+
+
+def _checked(
+    columns: Sequence[str] | None, since: datetime | None, until: datetime | None, last: int | None
+) -> list[str]:
+    every = [*COLUMNS, "embedding"]
+    unknown = sorted(set(columns or ()) - set(every))
+    if unknown:
+        raise DataError(f"the traffic log has no columns {unknown}; it has {every}")
+    for moment in (since, until):
+        if moment is not None and moment.tzinfo is None:
+            raise DataError(f"the time {moment.isoformat()} has no time zone; give UTC, e.g. {moment}+00:00")
+    if last is not None and last < 0:
+        raise DataError(f"the last {last} rows were asked for; ask for 0 or more")
+    return every if columns is None else list(columns)
+
+
+def _us(moment: datetime) -> int:
+    return int(_moment(moment).value)
+
+
+def _moment(moment: datetime) -> pa.Scalar:
+    return pa.scalar(moment.astimezone(UTC), COLUMNS["at"])
+
+
+def _nth_newest_us(tables: Sequence[pa.Table], last: int) -> int:
+    if last == 0:
+        return 2**62
+    times = pa.chunked_array([chunk for table in tables for chunk in table["at"].chunks], type=COLUMNS["at"])
+    ranked = pc.array_sort_indices(times, order="descending")
+    return int(times[ranked[last - 1].as_py()].value)
+
+
+def _oldest_first(tables: Sequence[pa.Table]) -> list[pa.Table]:
+    filled = [table for table in tables if table.num_rows]
+    return sorted(filled, key=lambda table: pc.max(table["at"]).value)
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    return table.sort_by([("at", "ascending"), ("prediction_id", "ascending")])

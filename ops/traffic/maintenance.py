@@ -1,0 +1,188 @@
+"""What rewrites the log: compaction, erasure, retention. One process at a time, under a lock; readers need none.
+
+A compaction states in the journal what its output replaces, moves the output into place, and deletes what it
+replaced. Killed anywhere in between, the log reads the same, and the next call finishes the deletions before all else.
+"""
+
+import fcntl
+import json
+import logging
+import secrets
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from continual.errors import DependencyUnreachable
+from ops.traffic.catalogue import Catalogue, LogFile, journal_path, superseded
+from ops.traffic.columns import COLUMNS, conform, span_us
+from ops.traffic.parquet import replace_durably, write_parquet
+from ops.traffic.segment import LIVE, PARQUET, Stream, seal, sealed_name, writer_gone
+
+__all__ = ["compact", "discard"]
+
+logger = logging.getLogger(__name__)
+_NAMES = (*COLUMNS, "embedding")
+_MOST_ROWS = 50_000  # of one compaction's output
+_SMALL_ROWS = 12_000  # a file below this is joined with others
+_SMALL_FILES = 8
+_IDLE_S = 600.0  # a live stream nobody wrote to for so long is sealed, whoever holds it
+_SEAL_PATIENCE_S = 5.0
+
+
+def compact(root: Path, *, min_age_s: float) -> int:
+    """Move sealed rows into Parquet; see `TrafficLog.compact`."""
+    if not root.is_dir():
+        return 0
+    with _alone(root):
+        _recover(root)
+        _seal_abandoned(root)
+        ripe = [file for file in Catalogue.of(root).sealed if _age_s(file.path) >= min_age_s]
+        moved = sum(_replace(root, taken) for taken in _portions(ripe))
+        _join_small(root)
+    if moved:
+        logger.info("traffic.compacted", extra={"root": str(root), "rows": moved})
+    return moved
+
+
+def discard(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray], *, before_us: int | None = None) -> int:
+    """Remove the rows that `unwanted` marks, also from live streams; returns how many.
+
+    `before_us` leaves files alone whose rows are all later. Files keep their names: their times only bound the rows.
+
+    Raises:
+        DependencyUnreachable: a live stream stayed locked.
+    """
+    if not root.is_dir():
+        return 0
+    with _alone(root):
+        _recover(root)
+        _seal_holding(root, unwanted)
+        catalogue = Catalogue.of(root)
+        removed = 0
+        for file in (*catalogue.sealed, *catalogue.parquet):
+            if before_us is None or file.first_us < before_us:
+                removed += _without(file, unwanted)
+    if removed:
+        logger.info("traffic.discarded", extra={"root": str(root), "rows": removed})
+    return removed
+
+
+@contextmanager
+def _alone(root: Path) -> Iterator[None]:
+    with (root / ".maintenance.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _recover(root: Path) -> None:
+    output, replaced = superseded(root)
+    if output and (root / output).exists():
+        for name in sorted(replaced):
+            (root / name).unlink(missing_ok=True)
+    for folder in root.iterdir():
+        if folder.is_dir():
+            for left in folder.glob(".*.tmp"):
+                left.unlink()
+
+
+def _seal_abandoned(root: Path) -> None:
+    for file in Catalogue.of(root).live:
+        if (writer_gone(file.stem) or _age_s(file.path) > _IDLE_S) and not seal(file.path, 0.0):
+            logger.warning("traffic.stream_locked", extra={"path": str(file.path)})
+
+
+def _seal_holding(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> None:
+    for path in sorted((root / LIVE).glob("*.arrows")):
+        try:
+            rows = Stream().read(path)
+        except FileNotFoundError:
+            continue  # rotated meanwhile: it is among the sealed ones
+        if rows is not None and pc.any(unwanted(rows)).as_py() and not seal(path, _SEAL_PATIENCE_S):
+            raise DependencyUnreachable(
+                f"{path} was kept locked for {_SEAL_PATIENCE_S:g} s by its writer, so nothing was removed; "
+                "see whether that process hangs, then try again"
+            )
+
+
+def _portions(files: Sequence[LogFile]) -> Iterator[list[tuple[LogFile, pa.Table]]]:
+    """Files that make one output each: neighbours in time, one embedding dimension, a bounded number of rows."""
+    portion: list[tuple[LogFile, pa.Table]] = []
+    for file in files:
+        rows = _rows(file.path)
+        kind = rows.schema.field("embedding").type
+        full = sum(table.num_rows for _, table in portion) >= _MOST_ROWS
+        if full or (portion and portion[0][1].schema.field("embedding").type != kind):
+            yield portion
+            portion = []
+        portion.append((file, rows))
+    if portion:
+        yield portion
+
+
+def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
+    """Write one Parquet file in place of others, in the order that survives a kill; returns its rows."""
+    table = _sorted(conform([rows for _, rows in taken], _NAMES))
+    if table.num_rows:
+        output = root / PARQUET / sealed_name(*span_us(table), secrets.token_hex(6), ".parquet")
+        told = {
+            "output": output.relative_to(root).as_posix(),
+            "replaces": sorted(file.path.relative_to(root).as_posix() for file, _ in taken),
+        }
+        temporary = journal_path(root).with_suffix(".tmp")
+        temporary.write_text(json.dumps(told), encoding="utf-8")
+        replace_durably(temporary, journal_path(root))
+        write_parquet(table, output)
+    for file, _ in taken:
+        file.path.unlink()
+    return int(table.num_rows)
+
+
+def _join_small(root: Path) -> None:
+    """Join neighbouring small files, so that their number grows with the rows and not with the compactions."""
+    small = [file for file in Catalogue.of(root).parquet if pq.read_metadata(file.path).num_rows < _SMALL_ROWS]
+    if len(small) >= _SMALL_FILES:
+        for taken in _portions(small):
+            if len(taken) > 1:
+                _replace(root, taken)
+
+
+def _without(file: LogFile, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> int:
+    """Rewrite a file in its place without some of its rows; returns how many those were."""
+    rows = _rows(file.path)
+    gone = pc.fill_null(unwanted(rows), False)
+    removed = int(pc.sum(gone).as_py() or 0)
+    if not removed:
+        return 0
+    kept = rows.filter(pc.invert(gone))
+    if not kept.num_rows:
+        file.path.unlink()
+    elif file.folder == PARQUET:
+        write_parquet(kept, file.path)
+    else:
+        temporary = file.path.with_name(f".{file.path.name}.tmp")
+        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, kept.schema) as stream:
+            stream.write_table(kept)
+        replace_durably(temporary, file.path)
+    return removed
+
+
+def _rows(path: Path) -> pa.Table:
+    """A file's whole rows; an empty table where it has none."""
+    if path.suffix == ".parquet":
+        with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
+            return file.read().replace_schema_metadata(None)
+    rows = Stream().read(path)
+    return conform([], _NAMES) if rows is None else rows
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    return table.sort_by([("at", "ascending"), ("prediction_id", "ascending")])
+
+
+def _age_s(path: Path) -> float:
+    return time.time() - path.stat().st_mtime

@@ -1,0 +1,100 @@
+"""One compacted file: which of its row groups matter, and its rows."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from ops.traffic.columns import COLUMNS
+
+__all__ = ["ParquetRows", "replace_durably", "write_parquet"]
+
+_GROUP_ROWS = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class ParquetRows:
+    """A file's footer; rows are read when asked for. Files are sorted by (at, prediction_id)."""
+
+    path: Path
+    footer: pq.FileMetaData
+
+    @classmethod
+    def of(cls, path: Path) -> "ParquetRows":
+        """Read the footer.
+
+        Raises:
+            FileNotFoundError: the file was replaced or removed.
+        """
+        with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
+            return cls(path, file.metadata)
+
+    @property
+    def rows(self) -> int:
+        return int(self.footer.num_rows)
+
+    def groups(self, *, since_us: int | None, until_us: int | None, version: int | None) -> list[int]:
+        """The row groups that may hold rows of these times and this version, by their statistics."""
+        kept = []
+        for group in range(self.footer.num_row_groups):
+            first, last = (_us(value) for value in self._bounds(group, "at"))
+            low, high = self._bounds(group, "version")
+            if (
+                (since_us is None or last >= since_us)
+                and (until_us is None or first < until_us)
+                and (version is None or low <= version <= high)
+            ):
+                kept.append(group)
+        return kept
+
+    def read(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
+        """The rows of some groups.
+
+        Raises:
+            FileNotFoundError: the file was replaced or removed.
+        """
+        with pa.OSFile(str(self.path)) as source, pq.ParquetFile(source, metadata=self.footer) as file:
+            return file.read_row_groups(list(groups), columns=list(dict.fromkeys(names))).replace_schema_metadata(None)
+
+    def find(self, ids: pa.Array, names: Sequence[str]) -> pa.Table:
+        """The rows with these prediction ids; a group's other columns are read only where it holds one."""
+        tables = [self.read([], names)]
+        for group in range(self.footer.num_row_groups):
+            known = self.read([group], ["prediction_id"])["prediction_id"]
+            mask = pc.is_in(known, ids)
+            if pc.any(mask).as_py():
+                tables.append(self.read([group], names).filter(mask))
+        return pa.concat_tables(tables)
+
+    def _bounds(self, group: int, name: str) -> tuple[Any, Any]:
+        statistics = self.footer.row_group(group).column(list(COLUMNS).index(name)).statistics
+        return statistics.min, statistics.max
+
+
+def _us(moment: Any) -> int:
+    return int(pa.scalar(moment, COLUMNS["at"]).value)
+
+
+def write_parquet(table: pa.Table, path: Path) -> None:
+    """Write a sorted table so that the file is there whole or not at all, also after a power cut."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.tmp")
+    pq.write_table(table, temporary, row_group_size=_GROUP_ROWS, compression="zstd")
+    replace_durably(temporary, path)
+
+
+def replace_durably(temporary: Path, path: Path) -> None:
+    """Put a written file in its place, with fsync of the file and its folder."""
+    with temporary.open("rb") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,169 @@
+"""One Arrow stream of the log: its name, its rows up to the last whole batch, and how it is sealed.
+
+A writer holds an exclusive `flock` on its live file only while it appends, and looks under that lock whether the file
+is still in its place. So any process may seal any live stream at any time: the writer notices and opens another.
+"""
+
+import fcntl
+import os
+import struct
+import threading
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyarrow as pa
+
+from ops.traffic.columns import span_us
+
+__all__ = [
+    "LIVE",
+    "PARQUET",
+    "SEALED",
+    "Stream",
+    "in_place",
+    "lock",
+    "process_start",
+    "seal",
+    "sealed_name",
+    "writer_gone",
+]
+
+LIVE, SEALED, PARQUET = "live", "sealed", "parquet"
+_CONTINUATION = 0xFFFFFFFF
+_CHUNKS = 64  # batches kept apart before they are joined
+
+
+def sealed_name(first_us: int, last_us: int, stem: str, suffix: str) -> str:
+    """A file's name carries the times it covers, so that a reader can leave it unopened."""
+    return f"{first_us:018d}-{last_us:018d}-{stem}{suffix}"
+
+
+def process_start(pid: int) -> str | None:
+    """When a process started, in clock ticks since boot; with the pid it names one process. None when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def writer_gone(stem: str) -> bool:
+    """Whether the process named in a live stream's file name no longer runs."""
+    parts = stem.rsplit("-", 4)
+    return len(parts) != 5 or not parts[1].isdigit() or process_start(int(parts[1])) != parts[2]
+
+
+def lock(descriptor: int, timeout_s: float) -> bool:
+    """Take the stream's lock; False when somebody kept it for longer than `timeout_s`."""
+    deadline = time.monotonic() + timeout_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.001)
+
+
+def in_place(descriptor: int, path: Path) -> bool:
+    """Whether the open file is still the one at `path`."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    mine = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
+
+
+@dataclass(slots=True)
+class Stream:
+    """A stream's rows, read on from where the last reading stopped. Safe to share between threads."""
+
+    inode: int = -1
+    size: int = 0  # bytes up to the end of the last whole batch
+    schema: pa.Schema | None = None
+    batches: list[pa.RecordBatch] = field(default_factory=list)
+    guard: threading.Lock = field(default_factory=threading.Lock)
+
+    def read(self, path: Path) -> pa.Table | None:
+        """All whole batches in the file; None when there is none yet.
+
+        Raises:
+            FileNotFoundError: the file was moved or removed.
+        """
+        with self.guard, path.open("rb") as file:
+            return self.take(file.fileno())
+
+    def take(self, descriptor: int) -> pa.Table | None:
+        """`read` for an open file."""
+        status = os.fstat(descriptor)
+        if status.st_ino != self.inode or status.st_size < self.size:
+            self.inode, self.size, self.schema, self.batches = status.st_ino, 0, None, []
+        if status.st_size > self.size:
+            self._parse(os.pread(descriptor, status.st_size - self.size, self.size))
+        if self.schema is None or not self.batches:
+            return None
+        return pa.Table.from_batches(self.batches)
+
+    def _parse(self, data: bytes) -> None:
+        buffer = pa.py_buffer(data)
+        start = 0
+        while (end := _message_end(data, start)) is not None:
+            message = pa.ipc.read_message(buffer.slice(start, end - start))
+            if message.type == "schema":
+                self.schema = pa.ipc.read_schema(message)
+            elif self.schema is not None:
+                self.batches.append(pa.ipc.read_record_batch(message, self.schema))
+            start = end
+        self.size += start
+        if len(self.batches) > _CHUNKS:
+            self.batches = pa.Table.from_batches(self.batches).combine_chunks().to_batches()
+
+
+def _message_end(data: bytes, start: int) -> int | None:
+    """Where the message at `start` ends; None when it is torn. Its body's length stands in its metadata."""
+    if len(data) < start + 8:
+        return None
+    mark, metadata = struct.unpack_from("<II", data, start)
+    if mark != _CONTINUATION or metadata == 0 or len(data) < start + 8 + metadata:
+        return None
+    end = start + 8 + metadata + _body_length(data, start + 8)
+    return end if len(data) >= end else None
+
+
+def _body_length(data: bytes, table_at: int) -> int:
+    """`Message.bodyLength`, the fourth field of the flatbuffer's root table."""
+    root = table_at + struct.unpack_from("<I", data, table_at)[0]
+    vtable = root - struct.unpack_from("<i", data, root)[0]
+    if struct.unpack_from("<H", data, vtable)[0] < 12:
+        return 0
+    offset = struct.unpack_from("<H", data, vtable + 10)[0]
+    return int(struct.unpack_from("<q", data, root + offset)[0]) if offset else 0
+
+
+def seal(path: Path, timeout_s: float) -> bool:
+    """Move a live stream to the sealed ones, without its torn end; one without rows is removed.
+
+    Returns:
+        Whether the stream is out of `live/` now, by this call or another's; False when its writer kept the lock.
+    """
+    try:
+        file = path.open("r+b")
+    except FileNotFoundError:
+        return True
+    with file:
+        if not lock(file.fileno(), timeout_s):
+            return False
+        if not in_place(file.fileno(), path):
+            return True
+        stream = Stream()
+        rows = stream.take(file.fileno())
+        if rows is None:
+            path.unlink()
+            return True
+        os.ftruncate(file.fileno(), stream.size)
+        folder = path.parent.parent / SEALED
+        folder.mkdir(exist_ok=True)
+        path.rename(folder / sealed_name(*span_us(rows), path.stem, path.suffix))
+    return True
