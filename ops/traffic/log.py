@@ -174,9 +174,11 @@ class TrafficLog:
         if last is None:
             return [parquet.read(groups, names)]
         pieces: list[pa.Table] = []
+        found = 0
         for group in reversed(groups):  # a file is sorted by time: the newest rows come last
             pieces.append(parquet.read([group], names))
-            if sum(query.keep(piece).num_rows for piece in pieces) >= last:
+            found += query.keep(pieces[-1]).num_rows
+            if found >= last:
                 break
         return pieces
 

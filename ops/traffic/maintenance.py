@@ -15,12 +15,11 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from continual.errors import DependencyUnreachable
 from ops.traffic.catalogue import Catalogue, LogFile, journal_path, superseded
 from ops.traffic.columns import COLUMNS, conform, span_us
-from ops.traffic.parquet import replace_durably, write_parquet
+from ops.traffic.parquet import ParquetRows, replace_durably, write_parquet
 from ops.traffic.segment import LIVE, PARQUET, Stream, seal, sealed_name, writer_gone
 
 __all__ = ["compact", "discard"]
@@ -92,7 +91,11 @@ def _recover(root: Path) -> None:
 
 def _seal_abandoned(root: Path) -> None:
     for file in Catalogue.of(root).live:
-        if (writer_gone(file.stem) or _age_s(file.path) > _IDLE_S) and not seal(file.path, 0.0):
+        try:
+            abandoned = writer_gone(file.stem) or _age_s(file.path) > _IDLE_S
+        except FileNotFoundError:
+            continue  # rotated meanwhile
+        if abandoned and not seal(file.path, 0.0):
             logger.warning("traffic.stream_locked", extra={"path": str(file.path)})
 
 
@@ -144,7 +147,7 @@ def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
 
 def _join_small(root: Path) -> None:
     """Join neighbouring small files, so that their number grows with the rows and not with the compactions."""
-    small = [file for file in Catalogue.of(root).parquet if pq.read_metadata(file.path).num_rows < _SMALL_ROWS]
+    small = [file for file in Catalogue.of(root).parquet if ParquetRows.of(file.path).rows < _SMALL_ROWS]
     if len(small) >= _SMALL_FILES:
         for taken in _portions(small):
             if len(taken) > 1:
@@ -174,8 +177,7 @@ def _without(file: LogFile, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> 
 def _rows(path: Path) -> pa.Table:
     """A file's whole rows; an empty table where it has none."""
     if path.suffix == ".parquet":
-        with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
-            return file.read().replace_schema_metadata(None)
+        return ParquetRows.of(path).read_all()
     rows = Stream().read(path)
     return conform([], _NAMES) if rows is None else rows
 

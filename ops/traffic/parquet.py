@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -15,6 +16,7 @@ from ops.traffic.columns import COLUMNS
 __all__ = ["ParquetRows", "replace_durably", "write_parquet"]
 
 _GROUP_ROWS = 5_000
+_DIMENSION = b"perennial.dimension"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,14 @@ class ParquetRows:
 
     @property
     def rows(self) -> int:
+        """How many there are."""
         return int(self.footer.num_rows)
+
+    @property
+    def dimension(self) -> int | None:
+        """Of the embeddings; None where no row has one."""
+        told = (self.footer.metadata or {}).get(_DIMENSION)
+        return None if told is None else int(told)
 
     def groups(self, *, since_us: int | None, until_us: int | None, version: int | None) -> list[int]:
         """The row groups that may hold rows of these times and this version, by their statistics."""
@@ -59,7 +68,11 @@ class ParquetRows:
             FileNotFoundError: the file was replaced or removed.
         """
         with pa.OSFile(str(self.path)) as source, pq.ParquetFile(source, metadata=self.footer) as file:
-            return file.read_row_groups(list(groups), columns=list(dict.fromkeys(names))).replace_schema_metadata(None)
+            return _fixed(file.read_row_groups(list(groups), columns=list(dict.fromkeys(names))), self.dimension)
+
+    def read_all(self) -> pa.Table:
+        """All rows and columns."""
+        return self.read(range(self.footer.num_row_groups), [*COLUMNS, "embedding"])
 
     def find(self, ids: pa.Array, names: Sequence[str]) -> pa.Table:
         """The rows with these prediction ids; a group's other columns are read only where it holds one."""
@@ -84,7 +97,7 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a sorted table so that the file is there whole or not at all, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(table, temporary, row_group_size=_GROUP_ROWS, compression="zstd")
+    pq.write_table(_varying(table), temporary, row_group_size=_GROUP_ROWS, compression="zstd")
     replace_durably(temporary, path)
 
 
@@ -98,3 +111,29 @@ def replace_durably(temporary: Path, path: Path) -> None:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _varying(table: pa.Table) -> pa.Table:
+    """The table with embeddings as plain lists: pyarrow 25 can't read back a fixed-size list that has a null."""
+    column = table["embedding"].combine_chunks()
+    if pa.types.is_null(column.type):
+        return table
+    ends = np.cumsum(column.is_valid().to_numpy(zero_copy_only=False)) * column.type.list_size
+    offsets = pa.array(np.concatenate([[0], ends]), type=pa.int32())
+    missing = column.is_null() if column.null_count else None
+    lists = pa.ListArray.from_arrays(offsets, column.flatten(), mask=missing)
+    told = {_DIMENSION: str(column.type.list_size)}
+    return table.set_column(table.column_names.index("embedding"), "embedding", lists).replace_schema_metadata(told)
+
+
+def _fixed(table: pa.Table, dimension: int | None) -> pa.Table:
+    """What `_varying` was given."""
+    table = table.replace_schema_metadata(None)
+    if dimension is None or "embedding" not in table.column_names:
+        return table
+    column = table["embedding"].combine_chunks()
+    values = np.zeros((len(column), dimension), dtype=np.float16)
+    values[column.is_valid().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy().reshape(-1, dimension)
+    missing = column.is_null() if column.null_count else None
+    fixed = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), dimension, mask=missing)
+    return table.set_column(table.column_names.index("embedding"), "embedding", fixed)

@@ -5,6 +5,7 @@ is still in its place. So any process may seal any live stream at any time: the 
 """
 
 import fcntl
+import logging
 import os
 import struct
 import threading
@@ -29,6 +30,7 @@ __all__ = [
     "writer_gone",
 ]
 
+logger = logging.getLogger(__name__)
 LIVE, SEALED, PARQUET = "live", "sealed", "parquet"
 _CONTINUATION = 0xFFFFFFFF
 _CHUNKS = 64  # batches kept apart before they are joined
@@ -81,6 +83,7 @@ class Stream:
     """A stream's rows, read on from where the last reading stopped. Safe to share between threads."""
 
     inode: int = -1
+    changed_ns: int = -1
     size: int = 0  # bytes up to the end of the last whole batch
     schema: pa.Schema | None = None
     batches: list[pa.RecordBatch] = field(default_factory=list)
@@ -98,8 +101,10 @@ class Stream:
     def take(self, descriptor: int) -> pa.Table | None:
         """`read` for an open file."""
         status = os.fstat(descriptor)
-        if status.st_ino != self.inode or status.st_size < self.size:
+        rewritten = status.st_size == self.size and status.st_mtime_ns != self.changed_ns
+        if status.st_ino != self.inode or status.st_size < self.size or rewritten:
             self.inode, self.size, self.schema, self.batches = status.st_ino, 0, None, []
+        self.changed_ns = status.st_mtime_ns
         if status.st_size > self.size:
             self._parse(os.pread(descriptor, status.st_size - self.size, self.size))
         if self.schema is None or not self.batches:
@@ -110,15 +115,23 @@ class Stream:
         buffer = pa.py_buffer(data)
         start = 0
         while (end := _message_end(data, start)) is not None:
-            message = pa.ipc.read_message(buffer.slice(start, end - start))
-            if message.type == "schema":
-                self.schema = pa.ipc.read_schema(message)
-            elif self.schema is not None:
-                self.batches.append(pa.ipc.read_record_batch(message, self.schema))
+            try:
+                self._take_message(pa.ipc.read_message(buffer.slice(start, end - start)))
+            except (pa.ArrowInvalid, OSError) as exc:
+                logger.warning("traffic.stream_damaged", extra={"at_byte": self.size + start, "reason": str(exc)})
+                break
             start = end
         self.size += start
         if len(self.batches) > _CHUNKS:
             self.batches = pa.Table.from_batches(self.batches).combine_chunks().to_batches()
+
+    def _take_message(self, message: pa.ipc.Message) -> None:
+        if message.type == "schema":
+            self.schema = pa.ipc.read_schema(message)
+        elif self.schema is not None:
+            batch = pa.ipc.read_record_batch(message, self.schema)
+            batch.validate()
+            self.batches.append(batch)
 
 
 def _message_end(data: bytes, start: int) -> int | None:

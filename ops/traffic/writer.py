@@ -1,5 +1,6 @@
 """Appends answered requests to the log; one writer a process."""
 
+import fcntl
 import logging
 import os
 import re
@@ -156,6 +157,4 @@ class TrafficWriter:
 
 
 def _unlock(descriptor: int) -> None:
-    import fcntl
-
     fcntl.flock(descriptor, fcntl.LOCK_UN)
