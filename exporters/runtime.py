@@ -39,7 +39,10 @@ class OnnxEngine:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 3
-        self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        except Exception as exc:  # its eleven error types share no other base
+            raise RuntimeError(str(exc)) from exc
 
     def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
         feed = {"input_ids": input_ids, "attention_mask": attention_mask}

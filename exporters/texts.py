@@ -30,7 +30,7 @@ def read_texts(path: Path) -> tuple[list[str], list[str] | None]:
             )
         else:
             texts, labels = _from_json(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, KeyError, TypeError) as exc:
+    except (OSError, ValueError, LookupError, TypeError) as exc:
         raise DataError(f"{path} holds no texts: {type(exc).__name__} {exc}; give parquet or JSON with texts") from exc
     if not texts or (labels is not None and len(labels) != len(texts)):
         raise DataError(

@@ -113,9 +113,21 @@ def portable(tmp_path_factory: pytest.TempPathFactory, trained: TrainedModel) ->
     return export_onnx(trained, tmp_path_factory.mktemp("portable") / "model.onnx")
 
 
-@pytest.fixture(scope="session", params=CPU_ENGINES, ids=lambda kind: kind.value)
+@pytest.fixture(scope="session")
+def finished() -> dict[EngineKind, ExportResult]:
+    """Bundles by engine, each built once in a run."""
+    return {}
+
+
+@pytest.fixture(params=CPU_ENGINES, ids=lambda kind: kind.value)
 def built(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, trained: TrainedModel
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    trained: TrainedModel,
+    finished: dict[EngineKind, ExportResult],
 ) -> ExportResult:
-    """A finished FP32 bundle of each CPU engine."""
-    return export(tmp_path_factory.mktemp("bundles"), trained.folder, request.param)
+    """A finished FP32 bundle of each CPU engine; never altered by a test."""
+    engine: EngineKind = request.param
+    if engine not in finished:
+        finished[engine] = export(tmp_path_factory.mktemp("bundles"), trained.folder, engine)
+    return finished[engine]

@@ -11,11 +11,10 @@ import pytest
 from exporters.attention import fuse_attention
 from exporters.classifier import pad
 from exporters.graph import fingerprint, fold_transposes, read_sources, set_initializer
-from exporters.onnx import OPSET, OnnxGraph, export_onnx
+from exporters.onnx import OPSET, OnnxGraph
 from exporters.reference import TorchEngine
 from exporters.runtime import OnnxEngine
 from exporters.trained import TrainedModel
-from tests.component.exporters.conftest import write_trained
 
 pytestmark = pytest.mark.component
 
@@ -98,11 +97,7 @@ def test_fusion_leaves_a_shared_softmax_alone(portable: OnnxGraph) -> None:
     assert fuse_attention(model) == 1
 
 
-def test_fingerprint_ignores_weights_and_class_count_only(
-    portable: OnnxGraph, encoder: Path, tmp_path: Path, trained: TrainedModel
-) -> None:
-    grown = TrainedModel.load(write_trained(tmp_path / "grown", encoder, classes=9, seed=5))
-    assert export_onnx(grown, tmp_path / "grown.onnx").fingerprint == portable.fingerprint
+def test_fingerprint_ignores_weights_but_not_the_feature_count(portable: OnnxGraph) -> None:
     other = onnx.load(portable.path)
     print_before = fingerprint(other)
     set_initializer(other, "head.bias", np.zeros(6, dtype=np.float32))

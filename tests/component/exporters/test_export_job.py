@@ -1,0 +1,302 @@
+"""The export process: a whole bundle or nothing, and broken engines never become one."""
+
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from continual.errors import BundleRejected, ConfigurationError, DataError
+from exporters.build import choose_engine
+from exporters.bundle import (
+    EngineKind,
+    Manifest,
+    Precision,
+    digest,
+    digest_labels,
+    read_manifest,
+    verify_bundle,
+    write_manifest,
+)
+from exporters.classifier import BundleClassifier
+from exporters.golden import Golden
+from exporters.graph import set_initializer
+from exporters.job import export_bundle, main
+from exporters.parity import check_parity, default_limits
+from exporters.reference import TorchClassifier
+from exporters.runtime import load_engine
+from exporters.spec import ExportResult, ExportSpec
+from exporters.texts import read_texts, spread
+from exporters.trained import TrainedModel
+from tests.component.exporters.conftest import TEXTS, write_texts, write_trained
+
+pytestmark = pytest.mark.component
+
+Break = Callable[[onnx.ModelProto], None]
+
+
+def values(model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    return {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
+
+
+def scale_one_weight(model: onnx.ModelProto) -> None:
+    name = next(item.name for item in model.graph.initializer if item.name.endswith("output.dense.weight.T"))
+    set_initializer(model, name, values(model)[name] * 1.02)
+
+
+def permute_logits(model: onnx.ModelProto) -> None:
+    for name in ("head.weight", "head.bias"):
+        set_initializer(model, name, values(model)[name][::-1])
+
+
+def drop_mask(model: onnx.ModelProto) -> None:
+    """Attention sees every position: the mask's integers become ones, pooling keeps the true mask."""
+    cast = next(node for node in model.graph.node if node.name == "cast.attention_mask")
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(1, np.int64), "one"))
+    model.graph.node.insert(0, onnx.helper.make_node("Clip", ["attention_mask", "one", "one"], ["all.ones"]))
+    cast.input[0] = "all.ones"
+
+
+def zero_a_layer(model: onnx.ModelProto) -> None:
+    for name, value in values(model).items():
+        if name.startswith("encoder.encoder.layer.1.") and value.ndim == 2:
+            set_initializer(model, name, np.zeros_like(value))
+
+
+BROKEN: list[tuple[Break, str]] = [
+    (scale_one_weight, "max_abs_logit"),
+    (permute_logits, "agreement"),
+    (drop_mask, "invariance"),
+    (zero_a_layer, "agreement"),
+]
+
+
+def clone(bundle: Path, target: Path) -> Path:
+    return Path(shutil.copytree(bundle, target))
+
+
+def judge(trained: TrainedModel, bundle: Path) -> tuple[bool, str]:
+    reference = TorchClassifier(trained, bundle / "tokenizer.json")
+    verdict = check_parity(
+        reference, BundleClassifier.load(bundle, threads=1), TEXTS, None, default_limits(Precision.FP32)
+    )
+    return verdict.accepted, "; ".join(verdict.reasons)
+
+
+@pytest.mark.parametrize("built", [EngineKind.ONNXRUNTIME], indirect=True)
+@pytest.mark.parametrize(("break_it", "reason"), BROKEN)
+def test_parity_refuses_a_deliberately_broken_engine(
+    built: ExportResult, trained: TrainedModel, tmp_path: Path, break_it: Break, reason: str
+) -> None:
+    assert judge(trained, built.bundle) == (True, "")
+    bundle = clone(built.bundle, tmp_path / "broken")
+    model = onnx.load(bundle / "model.onnx")
+    break_it(model)
+    onnx.save_model(model, bundle / "model.onnx")
+    write_manifest(bundle, stale_manifest(bundle))
+    accepted, reasons = judge(trained, bundle)
+    assert not accepted
+    assert reason in reasons
+
+
+def stale_manifest(bundle: Path) -> Manifest:
+    """The manifest of a bundle that was altered behind its back, which verification must notice."""
+    with pytest.raises(BundleRejected):
+        verify_bundle(bundle)
+    return read_manifest(bundle)
+
+
+@pytest.mark.parametrize("built", [EngineKind.ONNXRUNTIME], indirect=True)
+def test_parity_refuses_permuted_labels(built: ExportResult, trained: TrainedModel, tmp_path: Path) -> None:
+    bundle = clone(built.bundle, tmp_path / "permuted")
+    labels = [*trained.labels[1:], trained.labels[0]]
+    (bundle / "labels.json").write_text(json.dumps(labels), "utf-8")
+    write_manifest(bundle, replace(stale_manifest(bundle), labels_sha256=digest_labels(tuple(labels))))
+    accepted, reasons = judge(trained, bundle)
+    assert not accepted
+    assert "6 of 6 labels stand at another logit than in the model; agreement 0.0000" in reasons
+
+
+def test_bundle_holds_what_the_architecture_promises(built: ExportResult, trained: TrainedModel) -> None:
+    manifest = verify_bundle(built.bundle)
+    plain = {"tokenizer.json", "labels.json", "golden.json", "head.safetensors", "statistics.safetensors", "model.json"}
+    engine = {"model.onnx"} if built.engine is EngineKind.ONNXRUNTIME else {"model.xml", "model.bin"}
+    assert {name for name in manifest.files if "/" not in name} == plain | engine
+    assert {"encoder/config.json", "encoder/model.safetensors", "encoder/tokenizer.json"} <= set(manifest.files)
+    assert manifest.parity["accepted"] is True
+    assert manifest.parity["rows"] == len(TEXTS)
+    assert {"onnx", "torch", built.engine.value} <= set(manifest.toolchain)
+    assert manifest.tokenizer_sha256 == digest(built.bundle / "tokenizer.json")
+    assert [path.name for path in built.bundle.parent.iterdir() if path.name.startswith(".")] == []
+    again = TrainedModel.load(built.bundle)
+    assert (again.labels, again.encoder_fingerprint) == (trained.labels, trained.encoder_fingerprint)
+    assert again.encoder == built.bundle / "encoder"
+
+
+def test_loaded_engine_repeats_its_golden_answers(built: ExportResult) -> None:
+    engine, golden = load_engine(built.bundle, threads=1), Golden.read(built.bundle)
+    assert golden.check(engine) < 1e-4
+    assert len(golden.texts) == len(golden.input_ids) == len(golden.logits) == 8
+    spoilt = Golden(texts=golden.texts, input_ids=golden.input_ids[::-1], logits=golden.logits, tolerance=0.001)
+    with pytest.raises(BundleRejected, match="golden"):
+        spoilt.check(engine)
+
+
+def test_classifier_answers_in_order_whatever_the_batch(built: ExportResult) -> None:
+    classifier = BundleClassifier.load(built.bundle, threads=1)
+    whole, alone = classifier.predict(TEXTS, batch=7), [classifier.predict([text]) for text in TEXTS[:9]]
+    assert whole.labels[:9] == [one.labels[0] for one in alone]
+    np.testing.assert_allclose(whole.logits[:9], np.concatenate([one.logits for one in alone]), atol=5e-5)
+    np.testing.assert_allclose(whole.confidences, np.exp(whole.logits).max(1) / np.exp(whole.logits).sum(1), rtol=1e-4)
+    assert classifier.predict([]).logits.shape == (0, 6)
+
+
+def test_engine_answers_many_threads_at_once(built: ExportResult) -> None:
+    classifier = BundleClassifier.load(built.bundle, threads=1)
+    wanted = classifier.predict(TEXTS, batch=4).logits
+    with ThreadPoolExecutor(8) as pool:
+        for seen in pool.map(lambda _: classifier.predict(TEXTS, batch=4).logits, range(16)):
+            assert np.array_equal(seen, wanted)
+
+
+def test_engine_refused_by_its_runtime_is_a_rejected_bundle(built: ExportResult, tmp_path: Path) -> None:
+    bundle = clone(built.bundle, tmp_path / "garbage")
+    (bundle / verify_bundle(built.bundle).engine_file).write_bytes(b"not an engine")
+    write_manifest(bundle, stale_manifest(bundle))
+    with pytest.raises(BundleRejected, match=f"{built.engine.value} refuses"):
+        load_engine(bundle)
+
+
+def test_openvino_cache_is_filled_and_used(built: ExportResult, tmp_path: Path) -> None:
+    engine = load_engine(built.bundle, threads=1, cache_dir=tmp_path / "cache")
+    golden = Golden.read(built.bundle)
+    cached = list((tmp_path / "cache").glob("*.blob")) if (tmp_path / "cache").is_dir() else []
+    assert len(cached) == (1 if built.engine is EngineKind.OPENVINO else 0)
+    assert (
+        golden.check(load_engine(built.bundle, threads=1, cache_dir=tmp_path / "cache")) <= golden.check(engine) + 1e-6
+    )
+
+
+def spec_file(folder: Path, trained: Path, **changes: object) -> Path:
+    record = {
+        "trained_dir": str(trained), "out_dir": str(folder / "9"), "held_out": str(write_texts(folder / "held.json")),
+        "model": "tiny", "version": 9, "engine": "onnxruntime", "precision": "fp32", "threads": 1,
+        "lineage": {"parent_version": 8, "cycle_id": "c", "learner": "kernel_lda", "rows": 5, "replay_rows": 2},
+    }  # fmt: skip
+    path = folder / "spec.json"
+    path.write_text(json.dumps(record | changes), "utf-8")
+    return path
+
+
+@pytest.mark.parametrize("built", [EngineKind.ONNXRUNTIME], indirect=True)
+def test_process_writes_bundle_result_and_progress(built: ExportResult, trained: TrainedModel, tmp_path: Path) -> None:
+    path = spec_file(tmp_path, trained.folder, previous_bundle=str(built.bundle))
+    command = [sys.executable, "-m", "exporters.job", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    stages = [json.loads(line)["stage"] for line in done.stdout.splitlines()]
+    assert stages == ["prepare", "weight_swap", "load_engine", "load_model", "parity", "seal"]
+    result = json.loads((tmp_path / "9.result.json").read_text("utf-8"))
+    assert (result["path"], result["verdict"]["accepted"]) == ("weight_swap", True)
+    assert result["manifest_sha256"] == digest(tmp_path / "9" / "manifest.json")
+    assert verify_bundle(tmp_path / "9").lineage.cycle_id == "c"
+
+
+@pytest.mark.parametrize("built", [EngineKind.ONNXRUNTIME], indirect=True)
+def test_process_leaves_nothing_of_an_engine_that_parity_refuses(
+    built: ExportResult, trained: TrainedModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / ".9.building-1").mkdir()  # left by an export that was killed
+    path = spec_file(tmp_path, trained.folder, previous_bundle=str(built.bundle), limits={"mean_abs_logit": 0.0})
+    assert main([str(path)]) == 4
+    assert {item.name for item in tmp_path.iterdir()} == {"spec.json", "held.json", "9.result.json"}
+    result = json.loads((tmp_path / "9.result.json").read_text("utf-8"))
+    assert result["error"] == "ParityFailed"
+    assert "mean_abs_logit" in capsys.readouterr().err
+
+
+def test_process_refuses_a_wrong_spec(trained: TrainedModel, tmp_path: Path) -> None:
+    assert main([str(spec_file(tmp_path, trained.folder, colour="red"))]) == 2
+    assert main([str(spec_file(tmp_path, tmp_path))]) == 2
+    assert main([str(spec_file(tmp_path, trained.folder, engine="abacus"))]) == 2
+    assert main([]) == 2
+
+
+def test_finished_version_is_never_written_over(built: ExportResult, trained: TrainedModel) -> None:
+    spec = ExportSpec(trained_dir=trained.folder, out_dir=built.bundle, held_out=built.bundle, model="m", version=1)
+    with pytest.raises(ConfigurationError, match="not empty"):
+        export_bundle(spec)
+    verify_bundle(built.bundle)
+
+
+def test_auto_engine_is_one_this_cpu_computes_in_hardware() -> None:
+    engine, precision = choose_engine()
+    assert engine is EngineKind.OPENVINO
+    assert precision in {Precision.FP32, Precision.BF16}
+    assert choose_engine("onnxruntime") == (EngineKind.ONNXRUNTIME, Precision.FP32)
+    with pytest.raises(ConfigurationError, match="abacus"):
+        choose_engine("abacus")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "texts", "labels"),
+    [
+        ("a.json", '{"texts": ["x", "y"], "labels": ["1", "2"]}', ["x", "y"], ["1", "2"]),
+        ("a.json", '[{"text": "x", "label": "1"}]', ["x"], ["1"]),
+        ("a.jsonl", '{"text": "x"}\n\n{"text": "y"}\n', ["x", "y"], None),
+        ("a.jsonl", '{"text": "x", "label": "1"}\n', ["x"], ["1"]),
+    ],
+)
+def test_texts_are_read_in_each_form(
+    tmp_path: Path, name: str, content: str, texts: list[str], labels: list[str] | None
+) -> None:
+    (tmp_path / name).write_text(content, "utf-8")
+    assert read_texts(tmp_path / name) == (texts, labels)
+
+
+def test_texts_are_read_from_parquet(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"text": ["x"], "label": ["1"]}), tmp_path / "a.parquet")
+    assert read_texts(tmp_path / "a.parquet") == (["x"], ["1"])
+
+
+@pytest.mark.parametrize("content", ["", "[]", "nonsense", '{"texts": ["x"], "labels": []}', '[{"label": "1"}]'])
+def test_texts_that_are_none_are_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content, "utf-8")
+    with pytest.raises(DataError, match=r"a\.json"):
+        read_texts(tmp_path / "a.json")
+
+
+def test_spread_takes_rows_from_the_whole_file() -> None:
+    texts, labels = spread([str(i) for i in range(1000)], [str(-i) for i in range(1000)], 10)
+    assert texts == [str(i) for i in range(0, 1000, 100)]
+    assert labels == [str(-i) for i in range(0, 1000, 100)]
+    assert spread(["a", "b"], None, 10) == (["a", "b"], None)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"head": "mlp"}, "mlp"),
+        ({"labels": ["a", "b"]}, "do not fit 2 labels"),
+        ({"labels": ["a"] * 6}, "repeat"),
+        ({"max_length": 1}, "max_length"),
+    ],
+)
+def test_trained_model_that_does_not_fit_itself_is_refused(
+    encoder: Path, tmp_path: Path, change: dict[str, object], reason: str
+) -> None:
+    folder = write_trained(tmp_path / "t", encoder)
+    record = json.loads((folder / "model.json").read_text("utf-8"))
+    (folder / "model.json").write_text(json.dumps(record | change), "utf-8")
+    with pytest.raises(DataError, match=reason):
+        TrainedModel.load(folder)
