@@ -85,18 +85,19 @@ class EDetector:
         bets = np.asarray(values, dtype=np.float64).ravel()
         if len(bets) and not (np.isfinite(bets).all() and bets.min() >= 0.0 and bets.max() <= 1.0):
             raise DataError("an e-detector takes values in [0, 1]; scale them, and drop rows without one")
-        stakes = np.array(_STAKES) / self.bound  # a stake c bets on a mean of about bound + c (1 - bound)
-        evidence = np.array(state.evidence)
+        stakes = [stake / self.bound for stake in _STAKES]  # a stake c bets on a mean of about bound + c (1 - bound)
+        evidence = list(state.evidence)
         alarms: list[int] = []
         for position, value in enumerate(bets.tolist(), start=state.seen + 1):
-            evidence = np.minimum((evidence + 1.0) * (1.0 + stakes * (value - self.bound)), _MOST)
-            if evidence.mean() >= self.run_length:
+            gain = value - self.bound
+            evidence = [min((e + 1.0) * (1.0 + s * gain), _MOST) for e, s in zip(evidence, stakes, strict=True)]
+            if sum(evidence) >= self.run_length * len(stakes):
                 alarms.append(position)
-                evidence = np.zeros(len(stakes))
+                evidence = [0.0] * len(stakes)
         after = EDetectorState(
             seen=state.seen + len(bets),
             total=state.total + float(bets.sum()),
-            evidence=tuple(evidence.tolist()),
+            evidence=tuple(evidence),
             alarms=state.alarms + len(alarms),
             last_alarm=alarms[-1] if alarms else state.last_alarm,
         )
