@@ -54,7 +54,9 @@ class PerennialClient:
 
         Raises:
             InputError: keys and texts differ in number.
-            DependencyUnreachable: the server does not answer; NotFound: it has no such model; PublishFailed: it refuses.
+            DependencyUnreachable: the server does not answer.
+            NotFound: it has no such model.
+            PublishFailed: it refuses the request.
         """
         if keys is not None and len(keys) != len(texts):
             raise InputError(f"{len(keys)} keys for {len(texts)} texts; give one key a text, or none")

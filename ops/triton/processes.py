@@ -38,9 +38,9 @@ def group_members(group: int) -> tuple[int, ...]:
     """The living processes of a group."""
     members = []
     for entry in _PROC.iterdir():
-        if entry.name.isdigit() and (fields := _fields(int(entry.name))) is not None:
-            if int(fields[2]) == group and fields[0] not in "ZX":
-                members.append(int(entry.name))
+        fields = _fields(int(entry.name)) if entry.name.isdigit() else None
+        if fields is not None and int(fields[2]) == group and fields[0] not in "ZX":
+            members.append(int(entry.name))
     return tuple(members)
 
 

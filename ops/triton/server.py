@@ -4,6 +4,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import subprocess
 import time
 from contextlib import suppress
@@ -19,7 +20,7 @@ from ops.triton.processes import check_port_free, end_group, group_members, is_r
 __all__ = ["OnParentDeath", "ServerSpec", "TritonServer"]
 
 logger = logging.getLogger(__name__)
-_BACKENDS = ("perennial", "perennial_engine")
+_SEGMENT = re.compile(rb"triton_perennial(?:_engine)?_backend_shm_region_[0-9a-f-]{36}")
 # A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
 # that died. PR_SET_PDEATHSIG would also fire when only the thread that started Triton ends.
 _GUARD = 'trap "" TERM INT HUP; read -r _; kill -TERM "$0" 2>/dev/null; sleep 2; kill -KILL -- "-$0" 2>/dev/null'
@@ -103,7 +104,7 @@ class TritonServer:
         self.spec.folder.mkdir(parents=True, exist_ok=True)
         if self._adopt():
             return True
-        self._clear()
+        self._clear(self.spec.stop_timeout_s)
         for purpose in ("grpc", "http", "metrics"):
             check_port_free(self.spec.host, getattr(self.spec, f"{purpose}_port"), purpose)
         self.spec.repository.mkdir(parents=True, exist_ok=True)
@@ -114,8 +115,13 @@ class TritonServer:
 
     def stop(self) -> None:
         """End the server, its stubs and what it left in shared memory. A second call does nothing."""
-        self._clear()
+        self._clear(self.spec.stop_timeout_s)
         logger.info("triton.stopped", extra={"url": self.spec.url})
+
+    def kill(self) -> None:
+        """End a server that does not answer, without waiting for it; clears up like `stop`."""
+        self._clear(0.0)
+        logger.warning("triton.killed", extra={"url": self.spec.url})
 
     def release(self) -> None:
         """Let go of a server that is to go on without this process (KEEP)."""
@@ -133,17 +139,28 @@ class TritonServer:
         finally:
             control.close()
         self._record, self.adopted = seen, True
-        if self.spec.on_parent_death is OnParentDeath.STOP:
+        if self.spec.on_parent_death is OnParentDeath.STOP and self._guard is None:
             self._watch(seen.pid)
         logger.info("triton.adopted", extra={"pid": seen.pid, "url": self.spec.url})
         return True
 
-    def _clear(self) -> None:
+    def segments(self) -> frozenset[str]:
+        """The shared memory of the running server and its stubs, by name; a killed one leaves it behind."""
         record = self._record or self._read()
-        if record is not None:
-            # A process id may be another's by now: without its leader, a group counts only if its members are ours.
-            if is_running(record.pid, record.ticks) or _ours(record.pid, self.spec.folder):
-                end_group(record.pid, grace_s=self.spec.stop_timeout_s)
+        found: set[bytes] = set()
+        for pid in () if record is None else group_members(record.pid):
+            for source in ("maps", "cmdline"):
+                with suppress(OSError):
+                    found.update(_SEGMENT.findall(Path(f"/proc/{pid}/{source}").read_bytes()))
+        return frozenset(name.decode() for name in found)
+
+    def _clear(self, grace_s: float) -> None:
+        record = self._record or self._read()
+        segments: frozenset[str] = frozenset()
+        # A process id may be another's by now: without its leader, a group counts only if its members are ours.
+        if record is not None and (is_running(record.pid, record.ticks) or _ours(record.pid, self.spec.folder)):
+            segments = self.segments()
+            end_group(record.pid, grace_s=grace_s if is_running(record.pid, record.ticks) else 0.0)
         if self._process is not None:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
@@ -155,9 +172,8 @@ class TritonServer:
         self._process = self._guard = self._record = None
         self.adopted = False
         self._path.unlink(missing_ok=True)
-        for leftover in Path("/dev/shm").glob(f"{self._shared_memory}*"):
-            with suppress(OSError):
-                leftover.unlink()
+        for name in segments:
+            Path("/dev/shm", name).unlink(missing_ok=True)
 
     def _launch(self, installation: Installation) -> None:
         if self.log_path.exists():
@@ -213,8 +229,6 @@ class TritonServer:
         for purpose in ("grpc", "http", "metrics"):
             command += [f"--{purpose}-port={getattr(spec, f'{purpose}_port')}"]
             command += [f"--{purpose}-address={spec.host}", f"--allow-{purpose}=true"]
-        for backend in _BACKENDS:
-            command.append(f"--backend-config={backend},shm-region-prefix-name={self._shared_memory}_{backend}")
         return [*command, *(f"--load-model={model}" for model in spec.models)]
 
     def _wait(self) -> None:
@@ -231,7 +245,7 @@ class TritonServer:
     def _fail(self, how: str) -> None:
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         wrong = [line for line in lines if line[:1] == "E" and line[1:2].isdigit()][-3:] or lines[:1]
-        self._clear()
+        self._clear(0.0)
         raise DependencyUnreachable(f"Triton {how} at {self.spec.url}: {' | '.join(wrong)}; see {self.log_path}")
 
     def _read(self) -> _Record | None:
@@ -244,10 +258,6 @@ class TritonServer:
     @property
     def _path(self) -> Path:
         return self.spec.folder / "server.json"
-
-    @property
-    def _shared_memory(self) -> str:
-        return "perennial_" + hashlib.sha256(str(self.spec.folder.resolve()).encode()).hexdigest()[:12]
 
 
 def _ours(group: int, folder: Path) -> bool:

@@ -111,7 +111,7 @@ class Supervisor:
             self.restarts += 1
             logger.error("triton.restarting", extra={"restarts": self.restarts})
             try:
-                self._server.stop()
+                self._server.kill()
                 self._bring_up()
             except PerennialError as exc:
                 logger.exception("triton.restart_failed", extra={"error": str(exc)})

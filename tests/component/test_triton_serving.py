@@ -1,0 +1,259 @@
+"""The served contract, on the real embedded Triton."""
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pyarrow as pa
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
+
+from continual.errors import BundleRejected, NotFound, PublishFailed
+from exporters.golden import Golden
+from ops.triton.client import PerennialClient
+from ops.triton.control import TritonControl
+from ops.triton.server import TritonServer
+from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
+
+pytestmark = pytest.mark.component
+
+
+class Served:
+    """One server for the module, with versions 1 and 2 loaded."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.server = TritonServer(place.spec())
+        self.epoch = 1
+
+    def flip(self, **route: Any) -> None:
+        self.epoch += 1
+        self.place.route(epoch=self.epoch, **route)
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    place = Place(tmp_path_factory.mktemp("triton"))
+    place.install((1, 2))
+    served = Served(place)
+    served.server.start()
+    try:
+        yield served
+    finally:
+        served.server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _champion_is_one(served: Served) -> None:
+    served.flip(champion=1, resident=(1, 2))
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[PerennialClient]:
+    with PerennialClient(served.server.spec.url, MODEL) as client:
+        yield client
+
+
+@pytest.fixture
+def control(served: Served) -> Iterator[TritonControl]:
+    control = TritonControl(served.server.spec.url)
+    yield control
+    control.close()
+
+
+def _post(served: Served, body: dict[str, Any], model: str = MODEL) -> httpx.Response:
+    url = f"http://127.0.0.1:{served.server.spec.http_port}/v2/models/{model}/infer"
+    return httpx.post(url, json=body, timeout=20)
+
+
+def _text(*texts: str, **more: Any) -> dict[str, Any]:
+    tensor = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
+    return {"inputs": [tensor], **more}
+
+
+def _raw_grpc(served: Served, rows: list[bytes]) -> Any:
+    tensor = InferInput("TEXT", [len(rows), 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[row] for row in rows], dtype=object))
+    with InferenceServerClient(served.server.spec.url) as client:
+        return client.infer(MODEL, [tensor], client_timeout=20)
+
+
+def test_grpc_client_gets_answers_in_order(client):
+    answers = client.predict(["card lost", "money transfer", "hello"])
+    assert [answer.label for answer in answers] == list(LABELS)
+    assert {answer.version for answer in answers} == {1}
+    assert len({answer.prediction_id for answer in answers}) == 3
+    assert all(answer.scores is None for answer in answers)
+
+
+def test_scores_come_when_they_are_asked_for(client):
+    answer = client.predict(["card lost"], scores=True)[0]
+    assert answer.scores is not None
+    assert set(answer.scores) == set(LABELS)
+    assert sum(answer.scores.values()) == pytest.approx(1, abs=1e-5)
+    assert answer.scores[answer.label] == pytest.approx(answer.confidence)
+
+
+def test_http_without_outputs_gives_the_usual_four(served):
+    response = _post(served, _text("hello"))
+    assert response.status_code == 200
+    outputs = {tensor["name"]: tensor for tensor in response.json()["outputs"]}
+    assert set(outputs) == {"LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID"}
+    assert outputs["LABEL"]["data"] == ["greeting"]
+    assert outputs["VERSION"]["shape"] == [1, 1]
+
+
+def test_http_gives_only_the_outputs_asked_for(served):
+    response = _post(served, _text("hello", outputs=[{"name": "LABELS"}, {"name": "SCORES"}]))
+    assert {tensor["name"] for tensor in response.json()["outputs"]} == {"SCORES", "LABELS"}
+
+
+def test_plain_http_as_curl_sends_it(served):
+    connection = http.client.HTTPConnection("127.0.0.1", served.server.spec.http_port, timeout=20)
+    connection.request("POST", f"/v2/models/{MODEL}/infer", body=json.dumps(_text("card")))
+    response = connection.getresponse()
+    assert response.status == 200
+    assert json.loads(response.read())["outputs"][0]["data"] == ["card_issue"]
+    connection.close()
+
+
+def test_empty_and_huge_texts_are_answered(client):
+    assert [answer.version for answer in client.predict(["", "card " * 20_000])] == [1, 1]
+
+
+def test_invalid_utf8_is_refused_by_row_and_byte_and_harms_nobody_else(served, client):
+    with pytest.raises(InferenceServerException, match=r"TEXT of row 1 is not UTF-8: byte 0xff at offset 2"):
+        _raw_grpc(served, [b"fine", b"ab\xffc"])
+    assert client.predict(["hello"])[0].label == "greeting"
+
+
+def test_a_key_too_long_is_refused(client):
+    with pytest.raises(PublishFailed, match="KEY of row 0"):
+        client.predict(["hello"], keys=["k" * 5_000])
+
+
+@pytest.mark.parametrize(
+    ("body", "match"),
+    [
+        ({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "INT32", "data": [1]}]}, "data-type|datatype"),
+        ({"inputs": [{"name": "TEXT", "shape": [1, 2], "datatype": "BYTES", "data": ["a", "b"]}]}, "shape"),
+        ({"inputs": [{"name": "OTHER", "shape": [1, 1], "datatype": "BYTES", "data": ["a"]}]}, "OTHER|TEXT"),
+    ],
+)
+def test_wrong_type_shape_and_name_are_clear_errors(served, client, body, match):
+    response = _post(served, body)
+    assert response.status_code == 400
+    assert any(word in response.json()["error"] for word in match.split("|"))
+    assert client.predict(["hello"])[0].label == "greeting"
+
+
+def test_an_unknown_model_is_an_error(served):
+    assert _post(served, _text("hello"), model="nobody").status_code in {400, 404}
+    with PerennialClient(served.server.spec.url, "nobody") as client, pytest.raises(NotFound, match="nobody"):
+        client.predict(["hello"])
+
+
+def test_a_flipped_route_answers_without_a_load(served, client):
+    assert client.predict(["card lost"])[0].version == 1
+    served.flip(champion=2, resident=(1, 2))
+    started = time.perf_counter()
+    answer = client.predict(["card lost"])[0]
+    assert (answer.version, answer.label) == (2, "money_issue")
+    assert time.perf_counter() - started < 1.0
+
+
+def test_the_same_key_stays_on_its_arm(served, client):
+    served.flip(champion=1, challenger=2, share=0.5, resident=(1, 2))
+    keys = [f"caller-{number}" for number in range(40)]
+    first = [answer.version for answer in client.predict(["hello"] * 40, keys=keys)]
+    assert set(first) == {1, 2}
+    for _ in range(3):
+        assert [answer.version for answer in client.predict(["hello"] * 40, keys=keys)] == first
+
+
+def test_a_challenger_that_is_not_loaded_leaves_its_rows_to_the_champion(served, client):
+    served.place.publish(7)
+    served.flip(champion=1, challenger=7, share=1.0, resident=(1, 2, 7))
+    assert {answer.version for answer in client.predict(["hello", "card"])} == {1}
+
+
+def test_an_unloaded_champion_is_a_clear_error_and_no_hang(served, client):
+    served.place.publish(8)
+    served.flip(champion=8, resident=(1, 2, 8))
+    started = time.monotonic()
+    with pytest.raises(PublishFailed, match="version 8"):
+        client.predict(["hello"])
+    assert time.monotonic() - started < 10
+
+
+def test_a_version_loaded_under_traffic_fails_no_request(served, client, control):
+    stop, answered, failed = threading.Event(), [], []
+
+    def ask() -> None:
+        with PerennialClient(served.server.spec.url, MODEL) as mine:
+            while not stop.is_set():
+                try:
+                    answered.append(mine.predict(["card lost"])[0].version)
+                except Exception as exc:  # every failure counts
+                    failed.append(exc)
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    served.place.publish(3, shift=2)
+    served.place.repository.set_versions(ENGINE, (1, 2, 3))
+    control.load(ENGINE)
+    assert all(control.ready(ENGINE, version) for version in (1, 2, 3))
+    served.flip(champion=3, resident=(1, 2, 3))
+    assert client.predict(["card lost"])[0].version == 3
+    served.flip(champion=1, resident=(1, 2))
+    served.place.repository.set_versions(ENGINE, (1, 2))
+    control.load(ENGINE)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert set(answered) >= {1}
+    assert len(answered) > 20
+    assert not control.ready(ENGINE, 3)
+
+
+def test_a_version_that_fails_its_golden_answers_is_not_loaded_and_the_old_ones_stay(served, client, control):
+    served.place.publish(4, golden_error=0.5)
+    served.place.repository.set_versions(ENGINE, (1, 2, 4))
+    with pytest.raises(PublishFailed, match="golden"):
+        control.load(ENGINE)
+    assert control.ready(ENGINE, 1)
+    assert not control.ready(ENGINE, 4)
+    assert client.predict(["hello"])[0].version == 1
+    served.place.repository.set_versions(ENGINE, (1, 2))
+    control.load(ENGINE)
+
+
+def test_a_probe_compares_with_the_golden_answers(served, control):
+    golden = Golden.read(served.place.repository.root / ENGINE / "2")
+    assert control.probe_engine(ENGINE, 2, golden) <= golden.tolerance
+    with pytest.raises(BundleRejected, match="version 1"):
+        control.probe_engine(ENGINE, 1, golden)
+
+
+def test_the_index_names_models_and_versions_only(control):
+    entries = control.index()
+    assert {entry.model for entry in entries} == {MODEL, ENGINE}
+    assert {(e.model, e.version) for e in entries if e.state == "READY"} >= {(MODEL, 1), (ENGINE, 1), (ENGINE, 2)}
+
+
+def test_every_answer_is_on_disk_before_it_arrives(served, client):
+    answers = client.predict(["card", "hello"], keys=["a", "b"])
+    logged: set[str] = set()
+    for path in served.place.traffic.rglob("*.arrows"):
+        with pa.OSFile(str(path)) as file:
+            for batch in pa.ipc.open_stream(file):
+                logged.update(batch.column("prediction_id").to_pylist())
+    assert {answer.prediction_id for answer in answers} <= logged
