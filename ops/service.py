@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import Any
+from typing import IO, Any
 
 from continual.errors import DependencyUnreachable, NotFound, PerennialError
 from ops.api import create_api
@@ -82,6 +82,7 @@ class Service:
         self._api: Any = None
         self._api_thread: threading.Thread | None = None
         self._started = time.monotonic()
+        self._claim: IO[str] | None = None
 
     def run(self) -> None:
         """Start, wait for SIGTERM or SIGINT, and stop in order."""
@@ -99,7 +100,9 @@ class Service:
 
         Raises:
             DependencyUnreachable: Triton or a port cannot be had.
+            Refused: another process serves from the same state folder.
         """
+        self._claim = self._parts.workspace.claim()
         register(self._parts.ledger, self._parts.workspace)
         for model in self._loops:
             self._parts.repository.install_router(router_spec(self._parts, model))
@@ -128,6 +131,8 @@ class Service:
         if self._supervisor is not None:
             self._supervisor.stop()
         self._parts.close()
+        if self._claim is not None:
+            self._claim.close()
 
     # ---- what the API needs ----
 

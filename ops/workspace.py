@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import IO
 
-from continual.errors import NotFound
+from continual.errors import NotFound, Refused
 from continual.records import Route
 from ops.settings import ModelSettings, Settings
 
@@ -110,6 +111,28 @@ class Workspace:
             return Route(**{**content, "resident": tuple(content["resident"])})
         except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
             return None
+
+    def claim(self) -> IO[str]:
+        """Claim the state folder for one serving process; the claim ends with the returned file, or the process.
+
+        Raises:
+            Refused: another process serves from this folder.
+        """
+        self.state.mkdir(parents=True, exist_ok=True)
+        file = (self.state / "serve.lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise Refused(
+                f"another `perennial serve` (pid {holder}) uses {self.state}; stop it, or give this one its own state folder"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return file
 
     @staticmethod
     @contextmanager

@@ -175,7 +175,7 @@ class Watcher:
         )
         self._tell(progress.version, comparison, signal, report_id, cursor)
         every = self._workspace.model(self._model).drift.report_every_windows
-        if signal.changed or signal.alert or progress.windows % every == 0:
+        if signal.alert or progress.windows % every == 0:
             self._wants_report(
                 ReportRequest(
                     model=self._model, report_id=report_id, reference=reference, window=window, comparison=comparison

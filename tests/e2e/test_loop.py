@@ -1,0 +1,204 @@
+"""The loop as its users meet it: serve, drift, labels, a new version, roll back, and what survives a kill."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from continual.errors import DataError, PerennialError
+from ops.triton.client import Answer
+from tests.e2e.conftest import requests_about
+from tests.e2e.workspace import E2eWorkspace, ask, kill, wait_for
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+KNOWN = ["card", "loan", "trip"]
+
+
+class Traffic:
+    """A client that never stops asking; labels follow its answers."""
+
+    def __init__(self, workspace: E2eWorkspace) -> None:
+        self._workspace = workspace
+        self.about, self.failed, self.answers = list(KNOWN), 0, list[tuple[str, Answer]]()
+        self._stop, self._seed = threading.Event(), 100
+
+    def work(self) -> None:
+        with self._workspace.client() as client:
+            while not self._stop.is_set():
+                self._seed += 1
+                pairs = []
+                for text, label in requests_about(self.about, 20, self._seed):
+                    try:
+                        answer = client.predict([text])[0]
+                    except PerennialError:
+                        self.failed += 1
+                        time.sleep(0.1)
+                        continue
+                    self.answers.append((label, answer))
+                    pairs.append((answer.prediction_id, label))
+                    time.sleep(0.004)
+                if pairs:
+                    self._workspace.feedback(pairs)
+
+    @contextmanager
+    def flowing(self) -> Iterator["Traffic"]:
+        thread = threading.Thread(target=self.work)
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._stop.set()
+            thread.join()
+
+
+def test_loop_learns_a_new_subject_unattended_and_rolls_back(workspace: E2eWorkspace) -> None:
+    with workspace.serving(), Traffic(workspace).flowing() as traffic:
+        wait_for(lambda: len(traffic.answers) > 450, 120, "a reference and a clean window")
+        assert workspace.status()["champion"] == 1
+        assert workspace.status()["cycle"] is None
+        traffic.about = [*KNOWN, "fees", "fees"]
+        wait_for(lambda: workspace.status()["champion"] == 2, 240, "version 2 to answer")
+        wait_for(lambda: workspace.status()["cycle"] is None, 60, "the end of probation")
+        seen = len(traffic.answers)
+        wait_for(lambda: len(traffic.answers) > seen + 150, 60, "answers of version 2")
+        late = traffic.answers[-100:]
+        assert {answer.version for _, answer in late} == {2}
+        assert sum(answer.label == label for label, answer in late) >= 85
+        assert traffic.failed == 0
+
+        rolled = workspace.cli("model", "rollback", "--reason", "test")
+        assert (rolled["champion"], rolled["previous"]) == (1, 2)
+        with workspace.client() as client:
+            wait_for(lambda: client.predict(["my card"])[0].version == 1, 2, "version 1 to answer")
+        promoted = workspace.cli("model", "promote", "2")
+        assert promoted["champion"] == 2
+        assert traffic.failed == 0
+
+    versions = workspace.cli("model", "list", "--json")
+    assert [v["version"] for v in versions] == [1, 2]
+    assert versions[1]["classes"] == 4
+    assert "drift" in versions[1]["lineage"]["reason"]
+    assert versions[1]["lineage"]["replay_rows"] == 60
+    assert versions[1]["metrics"]["gate"]["accepted"]
+
+
+def test_serve_killed_and_restarted_has_the_same_champion_buffer_and_feedback(workspace: E2eWorkspace) -> None:
+    with workspace.serving() as process, workspace.client() as client:
+        before = workspace.status()
+        answers = ask(client, [text for text, _ in requests_about(KNOWN, 30, seed=7)])
+        receipt = workspace.feedback([(answer.prediction_id, "card") for answer in answers])
+        assert receipt["new"] == 30
+        kill(process.pid)
+        process.wait()
+    with workspace.serving(), workspace.client() as client:
+        after = workspace.status()
+        assert after["champion"] == before["champion"]
+        assert after["replay_rows"] == before["replay_rows"]
+        assert after["labels"]["feedback"] == before["labels"]["feedback"] + 30
+        wait_for(
+            lambda: client.predict(["my card"])[0].version == before["champion"], 30, "the same champion to answer"
+        )
+
+
+def test_triton_killed_comes_back_with_the_same_champion(workspace: E2eWorkspace) -> None:
+    with workspace.serving(), workspace.client() as client:
+        champion = client.predict(["my card"])[0].version
+        kill(workspace.triton_pid())
+
+        def answers() -> bool:
+            try:
+                return client.predict(["my card"])[0].version == champion
+            except PerennialError:
+                return False
+
+        wait_for(answers, 60, "Triton to answer again")
+        assert httpx.get(f"http://127.0.0.1:{workspace.api}/healthz", timeout=10).json()["triton"]["restarts"] >= 1
+
+
+def test_a_second_serve_of_the_same_workspace_is_refused(workspace: E2eWorkspace) -> None:
+    with workspace.serving() as process:
+        told = workspace.cli("serve", check=4)
+        assert f"another `perennial serve` (pid {process.pid})" in told
+
+
+def test_served_contract_over_plain_http(workspace: E2eWorkspace) -> None:
+    body = {
+        "inputs": [{"name": "TEXT", "shape": [2, 1], "datatype": "BYTES", "data": ["my card", ""]}],
+        "outputs": [{"name": name} for name in ("LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID", "SCORES", "LABELS")],
+    }
+    with workspace.serving():
+        base = f"http://127.0.0.1:{workspace.http}/v2/models"
+        answer = httpx.post(f"{base}/intent/infer", json=body, timeout=20)
+        outputs = {output["name"]: output for output in answer.json()["outputs"]}
+        assert outputs["LABEL"]["shape"] == [2, 1]
+        width = outputs["LABELS"]["shape"][1]
+        assert outputs["SCORES"]["shape"] == [2, width]
+        assert sum(outputs["SCORES"]["data"][:width]) == pytest.approx(1.0, abs=1e-4)
+        long = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["card " * 20_000]}]}
+        assert httpx.post(f"{base}/intent/infer", json=long, timeout=20).status_code == 200
+        wrong = {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "FP32", "data": [1.0]}]}
+        refused = httpx.post(f"{base}/intent/infer", json=wrong, timeout=20)
+        assert refused.status_code == 400
+        assert "TEXT" in refused.json()["error"]
+        assert httpx.post(f"{base}/nobody/infer", json=body, timeout=20).status_code in {400, 404}
+
+
+def test_control_api_names_what_is_wrong(workspace: E2eWorkspace) -> None:
+    with workspace.serving():
+        base = f"http://127.0.0.1:{workspace.api}/v1"
+        assert httpx.get(f"{base}/models/nobody", timeout=20).status_code == 404
+        empty = httpx.post(f"{base}/feedback", json={"model": "intent", "labels": [{"label": "card"}]}, timeout=20)
+        assert empty.status_code == 422
+        assert "needs a prediction_id or a text" in empty.json()["detail"]
+        texts = {"model": "intent", "labels": [{"label": "card", "text": "my very own card"}]}
+        assert httpx.post(f"{base}/feedback", json=texts, timeout=20).json()["new"] == 1
+        assert httpx.post(f"{base}/models/intent/promote", json={"version": 99}, timeout=20).status_code == 404
+        metrics = httpx.get(f"http://127.0.0.1:{workspace.api}/metrics", timeout=20).text
+        assert 'perennial_champion_version{model="intent"}' in metrics
+
+
+def test_commands_tell_what_is_missing(workspace: E2eWorkspace, tmp_path: Path) -> None:
+    assert "cannot be read" in workspace.cli("feedback", "import", str(tmp_path / "nowhere.csv"), check=2)
+    assert "model 'other' is not in the settings" in workspace.cli("model", "list", "--model", "other", check=1)
+    again = workspace.cli("init", "--data", str(workspace.folder / "seed.csv"), check=4)
+    assert "serves version" in again
+    unreachable = workspace.cli("predict", "hello", check=3)
+    assert "does not answer" in unreachable
+
+
+def test_feedback_file_with_a_bad_row_stores_nothing(workspace: E2eWorkspace, tmp_path: Path) -> None:
+    file = tmp_path / "labels.csv"
+    file.write_text("prediction_id,label\nabc,card\n,loan\n")
+    told = workspace.cli("feedback", "import", str(file), check=2)
+    assert "line 3" in told
+    file.write_text("prediction_id,label\nabc,card\n")
+    assert workspace.cli("feedback", "import", str(file))["new"] == 1
+
+
+def test_dry_run_changes_nothing(workspace: E2eWorkspace) -> None:
+    before = json.loads((workspace.folder / "state" / "route" / "intent.json").read_text())
+    told = workspace.cli("model", "rollback", "--dry-run")
+    assert told["now"]["champion"] == before["champion"]
+    assert told["then"]["champion"] == before["previous"]
+    assert json.loads((workspace.folder / "state" / "route" / "intent.json").read_text()) == before
+
+
+def test_bad_text_is_an_error_for_its_own_request(workspace: E2eWorkspace) -> None:
+    import numpy as np
+    from tritonclient.grpc import InferenceServerClient, InferInput
+    from tritonclient.utils import InferenceServerException
+
+    with workspace.serving(), InferenceServerClient(f"127.0.0.1:{workspace.grpc}") as raw:
+        tensor = InferInput("TEXT", [1, 1], "BYTES")
+        tensor.set_data_from_numpy(np.array([[b"caf\xff"]], dtype=object))
+        with pytest.raises(InferenceServerException, match=r"not UTF-8: byte 0xff at offset 3"):
+            raw.infer("intent", [tensor])
+        with workspace.client() as client:
+            assert client.predict(["my card"])[0].label
+            with pytest.raises((DataError, PerennialError), match=r"KEY of row 0 has 5000 bytes"):
+                client.predict(["my card"], ["k" * 5000])

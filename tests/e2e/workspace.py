@@ -1,0 +1,153 @@
+"""A workspace with a tiny random encoder, and the command line run in it as a user would."""
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from ops.triton.client import Answer, PerennialClient
+from ops.triton.processes import free_port
+
+_TOML = """
+state = "state"
+repository = "model_repository"
+[triton]
+grpc_port = {grpc}
+http_port = {http}
+metrics_port = {metrics}
+router_instances = 1
+keep_after_control_dies = {keep}
+[api]
+port = {api}
+[schedule]
+watch_s = 0.5
+retrain_check_s = 0.5
+reconcile_s = 2.0
+compact_s = 3.0
+[models.intent.learning]
+encoder = "{encoder}"
+max_length = 32
+replay_rows = 60
+[models.intent.learning.params]
+features = 256
+[models.intent.drift]
+window_rows = 100
+reference_rows = 200
+cooldown_requests = 100
+report_every_windows = 1000
+[models.intent.cycle]
+probation_s = 1.0
+min_fresh_rows = 5
+[models.intent.policy]
+kind = "any"
+policies = [{{ kind = "drift" }}, {{ kind = "label_count", at_least = 5000 }}]
+limits = {{ cooldown_s = 1.0, min_labels = 40 }}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class E2eWorkspace:
+    """Where it lies and on which ports it listens."""
+
+    folder: Path
+    grpc: int
+    http: int
+    api: int
+
+    @property
+    def config(self) -> Path:
+        return self.folder / "perennial.toml"
+
+    def cli(self, *arguments: str, check: int | None = 0) -> Any:
+        """Run `perennial`; returns its JSON, or the finished process where no exit code is expected."""
+        command = [sys.executable, "-m", "ops.cli", *arguments, "--config", str(self.config)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+        if check is None:
+            return done
+        assert done.returncode == check, f"{arguments} ended with {done.returncode}: {done.stderr[-2000:]}"
+        return json.loads(done.stdout) if done.stdout.strip() and check == 0 else done.stderr
+
+    def client(self) -> PerennialClient:
+        return PerennialClient(f"127.0.0.1:{self.grpc}", "intent")
+
+    def status(self) -> dict[str, Any]:
+        answer = httpx.get(f"http://127.0.0.1:{self.api}/v1/models/intent", timeout=20)
+        answer.raise_for_status()
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def feedback(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        labels = [{"prediction_id": number, "label": label} for number, label in pairs]
+        url = f"http://127.0.0.1:{self.api}/v1/feedback"
+        answer = httpx.post(url, json={"model": "intent", "labels": labels}, timeout=20)
+        answer.raise_for_status()
+        told: dict[str, Any] = answer.json()
+        return told
+
+    def triton_pid(self) -> int:
+        return int(json.loads((self.folder / "state" / "triton" / "server.json").read_text())["pid"])
+
+    @contextmanager
+    def serving(self) -> Iterator[subprocess.Popen[bytes]]:
+        """`perennial serve` until the block ends; what it started ends with it."""
+        log = (self.folder / "serve.log").open("ab")
+        command = [sys.executable, "-m", "ops.cli", "--log-level", "info", "serve", "--config", str(self.config)]
+        process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        log.close()
+        try:
+            wait_for(lambda: self._healthy(process), 120, "serve to be healthy")
+            yield process
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+                process.wait(timeout=60)
+
+    def _healthy(self, process: subprocess.Popen[bytes]) -> bool:
+        assert process.poll() is None, (self.folder / "serve.log").read_text()[-3000:]
+        try:
+            return httpx.get(f"http://127.0.0.1:{self.api}/healthz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+
+def make_workspace(folder: Path, encoder: Path, *, keep: bool = False) -> E2eWorkspace:
+    grpc, http, metrics, api = (free_port() for _ in range(4))
+    workspace = E2eWorkspace(folder=folder, grpc=grpc, http=http, api=api)
+    folder.mkdir(parents=True, exist_ok=True)
+    workspace.config.write_text(
+        _TOML.format(grpc=grpc, http=http, metrics=metrics, api=api, encoder=encoder, keep="true" if keep else "false")
+    )
+    return workspace
+
+
+def write_csv(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["text", "label"])
+        writer.writerows(rows)
+    return path
+
+
+def wait_for(done: Callable[[], bool], timeout_s: float, what: str) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not done():
+        assert time.monotonic() < deadline, f"waited {timeout_s} s for {what}"
+        time.sleep(0.2)
+
+
+def kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)
+
+
+def ask(client: PerennialClient, texts: Sequence[str]) -> list[Answer]:
+    return [client.predict([text])[0] for text in texts]
