@@ -31,6 +31,7 @@ class TorchClassifier:
     """A trained model before any export: engine, tokenizer and labels, as a bundle has them."""
 
     def __init__(self, model: TrainedModel, tokenizer: Path, module: "torch.nn.Module | None" = None) -> None:
-        self.engine = TorchEngine(model.module() if module is None else module)
+        self.module = model.module() if module is None else module
+        self.engine = TorchEngine(self.module)
         self.tokenizer = TextTokenizer(tokenizer)
         self.labels = model.labels

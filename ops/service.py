@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
-from typing import IO, Any
+from typing import Any
 
 from continual.errors import DependencyUnreachable, NotFound, PerennialError
 from ops.api import create_api
@@ -82,27 +82,30 @@ class Service:
         self._api: Any = None
         self._api_thread: threading.Thread | None = None
         self._started = time.monotonic()
-        self._claim: IO[str] | None = None
 
     def run(self) -> None:
-        """Start, wait for SIGTERM or SIGINT, and stop in order."""
+        """Start, wait for SIGTERM or SIGINT, and stop in order.
+
+        Raises:
+            Refused: another process serves from the same state folder.
+        """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._stop.set())
-        try:
-            self.start()
-            logger.info("service.ready", extra={"grpc": self._parts.controls[0].url})
-            self._stop.wait()
-        finally:
-            self.stop()
+        with self._parts.workspace.claim():  # before anything is touched: the server there may be another's
+            try:
+                self.start()
+                logger.info("service.ready", extra={"grpc": self._parts.controls[0].url})
+                while not self._stop.wait(0.5):
+                    pass  # a signal that another thread received is only handled when this one wakes
+            finally:
+                self.stop()
 
     def start(self) -> None:
         """Bring up Triton, make it match the ledger, then start the loop and the API.
 
         Raises:
             DependencyUnreachable: Triton or a port cannot be had.
-            Refused: another process serves from the same state folder.
         """
-        self._claim = self._parts.workspace.claim()
         register(self._parts.ledger, self._parts.workspace)
         for model in self._loops:
             self._parts.repository.install_router(router_spec(self._parts, model))
@@ -131,8 +134,6 @@ class Service:
         if self._supervisor is not None:
             self._supervisor.stop()
         self._parts.close()
-        if self._claim is not None:
-            self._claim.close()
 
     # ---- what the API needs ----
 
