@@ -1,0 +1,145 @@
+"""What limits the engines: time by operator, the arithmetic ceiling of this machine, and whether the gate has teeth."""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import numpy_helper
+
+from exporters.bundle import Precision
+from exporters.classifier import pad
+from exporters.graph import set_initializer
+from exporters.parity import check_parity, default_limits
+from exporters.reference import TorchClassifier
+from exporters.runtime import OnnxEngine
+
+__all__ = ["broken_engines", "ceiling", "profile_openvino"]
+
+
+def profile_openvino(file: Path, rows: Sequence[Sequence[int]], threads: int, precision: str = "f32") -> dict[str, Any]:
+    """Share of time by layer type on one batch of `rows`, and the kernels that the matrix products got."""
+    import openvino
+
+    settings = {"PERF_COUNT": True, "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+    compiled = openvino.Core().compile_model(str(file), "CPU", settings)
+    request = compiled.create_infer_request()
+    ids, mask = pad(rows)
+    times: Counter[str] = Counter()
+    kernels: Counter[str] = Counter()
+    for _ in range(20):
+        request.infer({"input_ids": ids, "attention_mask": mask})
+        for item in request.profiling_info:
+            micros = item.real_time.total_seconds() * 1e6
+            times[item.node_type] += micros
+            if item.node_type in {"FullyConnected", "MatMul"}:
+                kernels[item.exec_type] += micros
+    total = sum(times.values())
+    return {
+        "batch": list(ids.shape),
+        "share_by_layer": {name: round(value / total, 4) for name, value in times.most_common(8)},
+        "product_kernels": {name: round(value / total, 4) for name, value in kernels.most_common(4)},
+    }
+
+
+def ceiling(rows: Sequence[Sequence[int]], dimension: int, inner: int, layers: int, head_flop: int) -> dict[str, float]:
+    """FLOP of an average row, the machine's measured FP32 rate on this model's products, and rows/s if all were one.
+
+    The rate is numpy's (OpenBLAS) on (512, d) x (d, inner), best of 30: what a tuned library reaches, no data sheet.
+    """
+    lengths = np.array([len(row) for row in rows], dtype=np.float64)
+    per_token = 2 * (4 * dimension**2 + 2 * dimension * inner) * layers
+    attention = 4 * dimension * layers * (lengths**2).mean()
+    flop = lengths.mean() * per_token + attention + head_flop
+    generator = np.random.default_rng(0)
+    left = generator.random((512, dimension), dtype=np.float32)
+    right = generator.random((dimension, inner), dtype=np.float32)
+    best = min(_timed(lambda: left @ right) for _ in range(30))
+    rate = 2 * 512 * dimension * inner / best
+    return {
+        "tokens_per_row": float(lengths.mean()),
+        "mflop_per_row": flop / 1e6,
+        "fp32_gflops": rate / 1e9,
+        "ceiling_rows_per_s": rate / flop,
+    }
+
+
+def broken_engines(
+    reference: TorchClassifier, portable: Path, texts: Sequence[str], labels: Sequence[str], threads: int
+) -> list[dict[str, Any]]:
+    """Each kind of broken engine under the limits of each precision: was it refused, and by which rules."""
+    found = []
+    for name, breaks in _BREAKS.items():
+        model = onnx.load(portable)
+        breaks(model)
+        engine = OnnxEngine(_saved(model, portable.parent / "broken.onnx"), threads=threads)
+        answerer = _Broken(engine, reference)
+        for precision in (Precision.FP32, Precision.BF16, Precision.INT8):
+            verdict = check_parity(reference, answerer, texts, labels, default_limits(precision))
+            record = {"broken": name, "limits": precision.value, "refused": not verdict.accepted}
+            found.append(record | {"agreement": verdict.agreement, "reasons": list(verdict.reasons)})
+    return found
+
+
+class _Broken:
+    def __init__(self, engine: OnnxEngine, reference: TorchClassifier) -> None:
+        self.engine, self.tokenizer, self.labels = engine, reference.tokenizer, reference.labels
+
+
+def _saved(model: onnx.ModelProto, path: Path) -> Path:
+    onnx.save_model(model, path)
+    return path
+
+
+def _values(model: onnx.ModelProto) -> dict[str, npt.NDArray[Any]]:
+    return {item.name: numpy_helper.to_array(item) for item in model.graph.initializer}
+
+
+def _scale_a_weight(model: onnx.ModelProto) -> None:
+    name = next(item.name for item in model.graph.initializer if "layer.3.output.dense.weight" in item.name)
+    set_initializer(model, name, _values(model)[name] * 1.5)
+
+
+def _permute_logits(model: onnx.ModelProto) -> None:
+    values = _values(model)
+    for name in ("head.weight", "head.bias"):
+        set_initializer(model, name, np.roll(values[name], 1, axis=0))
+
+
+def _drop_mask(model: onnx.ModelProto) -> None:
+    """Attention sees the padding: the comparison that makes its mask reads ones."""
+    compare = next(node for node in model.graph.node if node.op_type == "Greater")
+    makers = {name: node for node in model.graph.node for name in node.output}
+    node = makers.get(compare.input[0])
+    while node is not None and "attention_mask" not in node.input:
+        node = makers.get(node.input[0])
+    target = compare if node is None else node
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "one"))
+    model.graph.node.insert(0, onnx.helper.make_node("Clip", ["attention_mask", "one", "one"], ["all.ones"]))
+    if list(target.input).count("attention_mask") == 0:
+        raise RuntimeError("the attention mask was not found in the graph; the break must be written anew")
+    target.input[list(target.input).index("attention_mask")] = "all.ones"
+
+
+def _zero_a_layer(model: onnx.ModelProto) -> None:
+    for name, value in _values(model).items():
+        if "encoder.layer.2." in name and value.ndim == 2:
+            set_initializer(model, name, np.zeros_like(value))
+
+
+_BREAKS: dict[str, Callable[[onnx.ModelProto], None]] = {
+    "one weight scaled by 1.5": _scale_a_weight,
+    "labels permuted": _permute_logits,
+    "padding mask dropped": _drop_mask,
+    "one layer zeroed": _zero_a_layer,
+}
+
+
+def _timed(call: Callable[[], object]) -> float:
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started
