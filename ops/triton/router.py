@@ -288,13 +288,21 @@ class Router:
         self._write(columns)
 
     def _write(self, columns: Mapping[str, Any]) -> None:
-        """Append; a disk that refuses fails no answer, and gets the rows again before the next ones, up to a bound."""
+        """Append; a disk that refuses fails no answer, and gets the rows again before the next ones, up to a bound.
+
+        Rows that the log itself refuses are dropped: no retry can mend them, and those behind them must not wait.
+        """
         self._unwritten.append(columns)
         try:
             while self._unwritten:
-                self._log.append(self._unwritten[0])
+                try:
+                    self._log.append(self._unwritten[0])
+                except PerennialError as exc:
+                    self.write_failures += 1
+                    lost = len(self._unwritten[0]["text"])
+                    logger.error("traffic.refused", extra={"reason": str(exc), "rows": lost})
                 self._unwritten.popleft()
-        except (OSError, PerennialError) as exc:
+        except OSError as exc:
             self.write_failures += 1
             logger.error("traffic.not_written", extra={"reason": str(exc), "batches_waiting": len(self._unwritten)})
             while sum(len(batch["text"]) for batch in self._unwritten) > _UNWRITTEN_ROWS:

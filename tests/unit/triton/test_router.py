@@ -21,8 +21,11 @@ class _Sink:
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
         self.full = False
+        self.refused = "\0"
 
     def append(self, columns: Mapping[str, Any]) -> None:
+        if self.refused in columns["text"]:
+            raise DataError(f"{self.refused!r} does not fit")
         if self.full:
             raise OSError(28, "No space left on device")
         names = [name for name in columns if name != "embedding"]
@@ -161,6 +164,15 @@ def test_a_full_disk_fails_no_answer_and_gets_the_rows_later(place):
     sink.full = False
     second = router.answer([Question("no")])
     assert [row["prediction_id"] for row in sink.rows] == [first[0].prediction_id, second[0].prediction_id]
+
+
+def test_rows_that_the_log_refuses_do_not_hold_up_the_others(place):
+    router, sink, _ = _router(place)
+    sink.refused = "no"
+    assert len(router.answer([Question("no")])) == 1
+    second = router.answer([Question("yes")])
+    assert [row["prediction_id"] for row in sink.rows] == [second[0].prediction_id]
+    assert router.write_failures == 1
 
 
 def test_settings_survive_the_way_through_config(place):

@@ -11,6 +11,7 @@ sys.dont_write_bytecode = True
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import numpy as np  # noqa: E402
+import pyarrow  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
@@ -35,6 +36,7 @@ class TritonPythonModel:
         )
         self._router = Router(self._settings, self._log, self._ask_engine)
         self._router.warm()
+        pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
         self._unlogged = pb_utils.MetricFamily(
             name="perennial_traffic_write_failures_total",
             description="Batches whose traffic log write failed at first",
