@@ -78,6 +78,10 @@ class LearningSettings(_Section):
     )
     min_class_rows: int = Field(5, ge=1, description="rows that a new label needs before it becomes a class")
     holdout_rows: int = Field(1_500, ge=50, description="most old held-out rows that one judgement looks at")
+    reuse_logged_embeddings: bool = Field(
+        True,
+        description="learn from the embeddings that answered the requests, kept in half precision in the traffic log",
+    )
     threads: int = Field(2, ge=1)
     niceness: int = Field(10, ge=0, le=19)
     timeout_s: float = Field(3_600.0, gt=0)
@@ -89,6 +93,7 @@ class EngineSettings(_Section):
 
     engine: Literal["auto", "onnxruntime", "openvino", "tensorrt", "aotinductor"] = "auto"
     precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    parity_rows: int = Field(512, ge=16, description="held-out texts that the parity gate compares")
     timeout_s: float = Field(1_800.0, gt=0)
 
 

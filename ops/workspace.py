@@ -127,7 +127,8 @@ class Workspace:
             holder = file.read().strip() or "unknown"
             file.close()
             raise Refused(
-                f"another `perennial serve` (pid {holder}) uses {self.state}; stop it, or give this one its own state folder"
+                f"another `perennial serve` (pid {holder}) uses {self.state}; stop it, or give this one its own "
+                f"state folder"
             ) from None
         file.truncate(0)
         file.write(str(os.getpid()))

@@ -66,6 +66,16 @@ class EmbeddingCache:
             return np.empty((0, self._dimension), dtype=np.float32)
         return np.stack([self._rows[_key(text)] for text in texts])
 
+    def remember(self, texts: Sequence[str], embeddings: NDArray[np.float16] | NDArray[np.float32]) -> int:
+        """Keep embeddings that another run of the same encoder made; texts known already stay as they are.
+
+        Returns how many were new. `embeddings` is (texts, d).
+        """
+        new = {text: place for place, text in enumerate(texts) if _key(text) not in self._rows}
+        if new:
+            self._append(list(new), np.asarray(embeddings, dtype=np.float32)[list(new.values())])
+        return len(new)
+
     def erase(self, texts: Iterable[str]) -> int:
         """Forgets texts, in the file too, and returns how many were in it."""
         gone = {_key(text) for text in texts} & self._rows.keys()

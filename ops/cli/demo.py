@@ -24,7 +24,7 @@ def demo(
     ] = None,
     out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("var/demo"),
     seed: Annotated[int, typer.Option(help="of data, stream and labels")] = 0,
-    rate: Annotated[float, typer.Option(help="requests a second")] = 45.0,
+    rate: Annotated[float, typer.Option(help="requests a second")] = 30.0,
     first: Annotated[int, typer.Option(help="intents known at the start (with --data)")] = 40,
     waves: Annotated[int, typer.Option(help="waves in which the others arrive (with --data)")] = 3,
     label_share: Annotated[float, typer.Option(help="share of the answers that get a label")] = 0.8,
@@ -85,9 +85,9 @@ def told(kind: str, facts: dict[str, Any]) -> str | None:
 
 def _event_told(name: str, facts: dict[str, Any]) -> str | None:
     match name:
-        case "drift.window" if facts["level"] != "ok" or facts["drifted"]:
+        case "drift.window" if facts["state"] != "ok" or facts["drifted"]:
             signals = ", ".join(facts["signals"]) or "no signal"
-            return f"drift {facts['level']}: {signals} (score {facts['score']:.1f})"
+            return f"drift {facts['state']}: {signals} (score {facts['score']:.1f})"
         case "cycle.opened":
             return f"cycle {facts['cycle']} opened for version {facts['version']}: {facts['reason']}"
         case "cycle.state":

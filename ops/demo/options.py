@@ -19,6 +19,7 @@ seed = {seed}
 grpc_port = {grpc}
 http_port = {http}
 metrics_port = {metrics}
+engine_threads = 1
 keep_after_control_dies = false
 
 [api]
@@ -37,6 +38,10 @@ compact_s = 30.0
 [models.intent.learning]
 replay_rows = {replay_rows}
 learner = "{learner}"
+niceness = 3
+
+[models.intent.engine]
+parity_rows = 160
 
 [models.intent.drift]
 window_rows = {window_rows}
@@ -67,22 +72,22 @@ class DemoOptions:
     out: Path
     data: Path | None = None
     seed: int = 0
-    rate: float = 45.0
-    clients: int = 6
+    rate: float = 30.0
+    clients: int = 4
     first_intents: int = 40
     waves: int = 3
     wave_share: float = 0.5
     label_share: float = 0.8
     label_delay_s: float = 3.0
-    steady_requests: int = 1_100
-    settle_requests: int = 700
+    steady_requests: int = 800
+    settle_requests: int = 500
     most_requests: int = 30_000
     wave_timeout_s: float = 240.0
     replay_rows: int = 770
     learner: str = "kernel_lda"
-    window_rows: int = 200
-    reference_rows: int = 400
-    min_labels: int = 250
+    window_rows: int = 150
+    reference_rows: int = 300
+    min_labels: int = 200
     label_count: int = 1_200
     kill_triton_at: int | None = None
 

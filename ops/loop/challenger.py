@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
 from continual.records import Example, PromotionDecision, Split
@@ -16,6 +18,7 @@ from continual.replay import ReplayBuffer, make_buffer, restore_buffer
 from ops.ledger import Ledger, StoredExample, VersionRow
 from ops.loop.judging import JudgingSpec
 from ops.loop.process import JobResult, run_job
+from ops.traffic import TrafficLog
 from ops.workspace import Workspace, write_atomically
 
 __all__ = ["ChallengerMaker", "HoldoutRows", "TrainingRows", "open_buffer", "write_examples"]
@@ -136,6 +139,8 @@ class ChallengerMaker:
             )
         learning = self._settings.learning
         holdout = self.holdout_rows(champion)
+        if learning.reuse_logged_embeddings:
+            self._reuse_embeddings([*(s.example for s in rows.fresh), *holdout.fresh])
         write_examples(folder / "examples.jsonl", [s.example for s in rows.fresh])
         write_examples(folder / "replay.jsonl", rows.replay)
         write_examples(folder / "holdout.jsonl", [*holdout.old, *holdout.fresh])
@@ -151,7 +156,7 @@ class ChallengerMaker:
             "threads": learning.threads,
             "nice": 0,  # the process is niced as a whole
             "max_length": learning.max_length,
-            "cache": str(self._workspace.cache / "embeddings"),
+            "cache": str(self._embeddings),
             "parent_version": None if champion is None else champion.version,
             "params": learning.params,
         }
@@ -198,6 +203,7 @@ class ChallengerMaker:
                 "replay_rows": len(rows.replay),
             },
             "threads": self._settings.learning.threads,
+            "parity_rows": engine.parity_rows,
             "result": str(result_path),
         }
         write_atomically(folder / "export.json", json.dumps(spec, indent=1))
@@ -259,6 +265,34 @@ class ChallengerMaker:
         """When the newest training row was given; None without rows."""
         rows = self._all_train()
         return max((s.example.at for s in rows), default=None)
+
+    @property
+    def _embeddings(self) -> Path:
+        return self._workspace.state / "embeddings"
+
+    def _reuse_embeddings(self, examples: Sequence[Example]) -> None:
+        """Hand the embeddings that answered these texts to the training, so that it need not make them again.
+
+        Taken are those of versions with the learner's own encoder, and only where the logged text is the text that was
+        embedded: de-identification puts its placeholders in brackets.
+        """
+        from continual.learning.embedding_cache import EmbeddingCache
+        from continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
+
+        learning = self._settings.learning
+        folder = resolve_encoder(learning.encoder)
+        encoder = fingerprint(folder)
+        same = [v.version for v in self._ledger.versions(self._model) if v.encoder_fingerprint == encoder]
+        texts = {e.prediction_id: e.text for e in examples if e.prediction_id is not None and "[" not in e.text}
+        table = TrafficLog(self._workspace.traffic(self._model)).lookup(list(texts))
+        table = table.filter(pc.is_in(table["version"], value_set=pa.array(same, pa.int64())))
+        table = table.filter(pc.is_valid(table["embedding"]))
+        dimension = hidden_size(folder)
+        if not table.num_rows or getattr(table["embedding"].type, "list_size", None) != dimension:
+            return
+        made = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
+        cache = EmbeddingCache(self._embeddings, encoder=encoder, max_length=learning.max_length, dimension=dimension)
+        cache.remember([texts[name] for name in table["prediction_id"].to_pylist()], made)
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from continual.errors import PerennialError
 from continual.gate import GateEvidence, GateRules, PairedRows, judge
@@ -20,7 +21,7 @@ from continual.learning.metrics import expected_calibration_error
 from continual.records import PromotionDecision
 from exporters.classifier import BundleClassifier, softmax
 
-__all__ = ["JudgingSpec", "main", "measure", "paired"]
+__all__ = ["JudgingSpec", "main", "measure"]
 
 _LATENCY_TEXTS = 40
 
@@ -42,59 +43,58 @@ class JudgingSpec:
 
 
 def measure(spec: JudgingSpec) -> GateEvidence:
-    """Let both bundles answer all rows, and time them one text at a time, taking turns."""
+    """Let both bundles answer all rows once, and time them one text at a time, taking turns."""
     cache = None if spec.cache is None else Path(spec.cache)
     champion = BundleClassifier.load(Path(spec.champion_bundle), threads=spec.threads, cache_dir=cache)
     challenger = BundleClassifier.load(Path(spec.challenger_bundle), threads=spec.threads, cache_dir=cache)
-    champion_ms, challenger_ms = _latencies(champion, challenger, [row[0] for row in (spec.fresh + spec.old)])
+    rows = spec.fresh + spec.old
+    texts = [row[0] for row in rows]
+    fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
+    answers = _Answers(champion, texts), _Answers(challenger, texts)
+    champion_ms, challenger_ms = _latencies(champion, challenger, texts)
+    labels = np.asarray([row[1] for row in rows], dtype=str)
     return GateEvidence(
         champion=spec.champion,
         challenger=spec.challenger,
-        fresh=paired(champion, challenger, spec.fresh, within=None),
-        old=paired(champion, challenger, spec.old, within=champion.labels),
-        challenger_calibration_error=_calibration_error(challenger, spec.fresh + spec.old),
+        fresh=_paired(answers, labels, fresh, within=None),
+        old=_paired(answers, labels, old, within=champion.labels),
+        challenger_calibration_error=answers[1].calibration_error(labels),
         champion_latency_ms=champion_ms,
         challenger_latency_ms=challenger_ms,
     )
 
 
-def paired(
-    champion: BundleClassifier,
-    challenger: BundleClassifier,
-    rows: Sequence[Sequence[str]],
-    *,
-    within: Sequence[str] | None,
+class _Answers:
+    """One version's answers to all rows."""
+
+    def __init__(self, version: BundleClassifier, texts: Sequence[str]) -> None:
+        self._labels = np.asarray(version.labels)
+        self._logits = version.predict(texts).logits
+
+    def correct(self, labels: NDArray[np.str_], rows: slice, within: Sequence[str] | None) -> NDArray[np.bool_]:
+        """Which of the rows are answered right, the answers restricted to the labels `within` when given."""
+        logits = self._logits[rows]
+        if within is not None:
+            logits = np.where(np.isin(self._labels, np.asarray(list(within)))[None, :], logits, -np.inf)
+        return np.asarray(self._labels[logits.argmax(axis=1)] == labels[rows], dtype=np.bool_)
+
+    def calibration_error(self, labels: NDArray[np.str_]) -> float:
+        """Expected calibration error over all rows; 0 without any."""
+        if not len(labels):
+            return 0.0
+        right = self.correct(labels, slice(None), None)
+        return float(expected_calibration_error(softmax(self._logits).max(axis=1), right))
+
+
+def _paired(
+    answers: tuple[_Answers, _Answers], labels: NDArray[np.str_], rows: slice, *, within: Sequence[str] | None
 ) -> PairedRows:
-    """Both versions on the same rows, the answers restricted to the labels `within` when given.
-
-    Restricted rows whose own label is outside are left out.
-    """
-    kept = [row for row in rows if within is None or row[1] in set(within)]
-    return PairedRows(
-        labels=np.asarray([row[1] for row in kept], dtype=object).astype(str),
-        champion_correct=_correct(champion, kept, within),
-        challenger_correct=_correct(challenger, kept, within),
-    )
-
-
-def _correct(version: BundleClassifier, rows: Sequence[Sequence[str]], within: Sequence[str] | None) -> Any:
-    if not rows:
-        return np.zeros(0, dtype=np.bool_)
-    logits = version.predict([row[0] for row in rows]).logits.copy()
+    """Both versions on the same rows; restricted, rows whose own label is outside are left out."""
+    kept = np.ones(len(labels[rows]), dtype=np.bool_)
     if within is not None:
-        allowed = np.isin(np.asarray(version.labels), np.asarray(list(within)))
-        logits[:, ~allowed] = -np.inf
-    answers = np.asarray(version.labels)[logits.argmax(axis=1)]
-    return answers == np.asarray([row[1] for row in rows])
-
-
-def _calibration_error(version: BundleClassifier, rows: Sequence[Sequence[str]]) -> float:
-    if not rows:
-        return 0.0
-    probabilities = softmax(version.predict([row[0] for row in rows]).logits)
-    answers = np.asarray(version.labels)[probabilities.argmax(axis=1)]
-    correct = answers == np.asarray([row[1] for row in rows])
-    return float(expected_calibration_error(probabilities.max(axis=1), correct))
+        kept = np.isin(labels[rows], np.asarray(list(within)))
+    champion, challenger = (version.correct(labels, rows, within)[kept] for version in answers)
+    return PairedRows(labels=labels[rows][kept], champion_correct=champion, challenger_correct=challenger)
 
 
 def _latencies(champion: BundleClassifier, challenger: BundleClassifier, texts: Sequence[str]) -> tuple[float, float]:

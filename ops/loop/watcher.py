@@ -125,8 +125,14 @@ class Watcher:
             return _Progress(**told)
         episode = int(((told or {}).get("monitor") or {}).get("episode", 0))
         fresh = DriftMonitor(settings=drift_settings(self._workspace, self._model)).start(champion, episode=episode)
-        started = datetime.now(UTC).isoformat() if told else None
-        return _Progress(version=champion, cursor=started, monitor=fresh.to_json())
+        started = _Progress(
+            version=champion,
+            cursor=datetime.now(UTC).isoformat() if told else None,
+            reference_ready=self._reference(champion).is_dir(),  # a champion that was rolled back to has one
+            monitor=fresh.to_json(),
+        )
+        self._ledger.put_state(self._model, _STATE, _plain(started))
+        return started
 
     def _next_window(self, progress: _Progress, rows: int) -> tuple[Window | None, str]:
         since = None if progress.cursor is None else datetime.fromisoformat(progress.cursor)
@@ -175,7 +181,8 @@ class Watcher:
         )
         self._tell(progress.version, comparison, signal, report_id, cursor)
         every = self._workspace.model(self._model).drift.report_every_windows
-        if signal.alert or progress.windows % every == 0:
+        new_episode = signal.alert and after.episode != before.episode
+        if new_episode or progress.windows % every == 0:
             self._wants_report(
                 ReportRequest(
                     model=self._model, report_id=report_id, reference=reference, window=window, comparison=comparison
@@ -192,7 +199,7 @@ class Watcher:
         top = comparison.signals[0]
         facts = {
             "version": version,
-            "level": signal.level.value,
+            "state": signal.level.value,
             "alert": signal.alert,
             "drifted": comparison.drifted,
             "report": report_id,
