@@ -43,7 +43,7 @@ def rates(embeddings: NDArray[np.float32], *, quick: bool) -> Iterator[dict[str,
     }
     for size in _SIZES:
         many = (60 if quick else 600) if size <= 1_000 else (20 if quick else 150)
-        few = (30 if quick else 300) if size <= 300 else (10 if quick else 80)
+        few = (30 if quick else 300) if size <= 300 else (10 if quick else 300)
         yield from _of_kind("lognormal", "num", numeric, _numbers(size, rng), size, many, rng)
         for levels in _LEVELS:
             yield from _of_kind(f"{levels} levels", "cat", categories, _levels(levels, size, rng), size, many, rng)

@@ -45,6 +45,8 @@ def classifier_auc(
     a, b = a[rng.permutation(len(a))], b[rng.permutation(len(b))]
     halves = [np.concatenate([a[i::2], b[i::2]]) for i in range(2)]
     members = [np.arange(len(half)) >= len(a[i::2]) for i, half in enumerate(halves)]
+    mixed = [rng.permutation(len(half)) for half in halves]  # equal texts tie; their order must not tell their side
+    halves, members = ([part[order] for part, order in zip(parts, mixed, strict=True)] for parts in (halves, members))
     scorers = [_scorer(halves[1], halves[0], ridge), _scorer(halves[0], halves[1], ridge)]
 
     def mean_auc(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> NDArray[np.float64]:
@@ -85,7 +87,7 @@ def _targets(member: NDArray[np.bool_]) -> NDArray[np.float32]:
 
 def _auc(scores: NDArray[np.float32], member: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the AUC of each column of `scores` (rows, count) for memberships (count, rows)."""
-    order = np.argsort(scores.T, axis=1)  # float scores of distinct rows seldom tie
+    order = np.argsort(scores.T, axis=1)  # ties fall by place, which is random
     sums = np.take_along_axis(member, order, axis=1) @ np.arange(1.0, member.shape[1] + 1.0)  # of the positives' ranks
     positives = member.sum(axis=1)
     negatives = member.shape[1] - positives
