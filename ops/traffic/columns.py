@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from continual.errors import DataError
 
-__all__ = ["COLUMNS", "conform", "id_time_us", "schema", "span_us", "to_batch"]
+__all__ = ["COLUMNS", "conform", "id_time_us", "in_order", "schema", "span_us", "to_batch"]
 
 COLUMNS: Mapping[str, pa.DataType] = {
     "prediction_id": pa.string(),
@@ -121,6 +121,12 @@ def conform(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
             fit = fit.set_column(names.index("embedding"), target.field("embedding"), nulls)
         fitting.append(fit.cast(wanted))
     return pa.concat_tables(fitting)
+
+
+def in_order(table: pa.Table) -> pa.Table:
+    """The rows sorted by (at, prediction_id)."""
+    whole = table.combine_chunks()  # taking rows of many chunks is slow in pyarrow 25
+    return whole.take(pc.sort_indices(whole, [("at", "ascending"), ("prediction_id", "ascending")]))
 
 
 def _width(table: pa.Table) -> int | None:

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from continual.errors import DataError, DependencyUnreachable
 from ops.traffic import maintenance
 from ops.traffic.catalogue import Catalogue, LogFile
-from ops.traffic.columns import COLUMNS, conform, id_time_us
+from ops.traffic.columns import COLUMNS, conform, id_time_us, in_order
 from ops.traffic.parquet import ParquetRows
 from ops.traffic.segment import PARQUET, Stream
 
@@ -161,7 +161,7 @@ class TrafficLog:
             for rows in self._pieces(file, query, last):
                 tables.append(query.keep(rows))
                 at_hand += tables[-1].num_rows
-        return _sorted(conform(_oldest_first(tables), query.names))
+        return in_order(conform(_oldest_first(tables), query.names))
 
     def _pieces(self, file: LogFile, query: _Query, last: int | None) -> Sequence[pa.Table]:
         if file.folder != PARQUET:
@@ -193,7 +193,7 @@ class TrafficLog:
                 tables.append(self._parquet(file).find(wanted, names))
             elif (rows := self._stream(file)) is not None:
                 tables.append(rows.filter(pc.is_in(rows["prediction_id"], wanted)).select(names))
-        return _sorted(conform(_oldest_first(tables), names))
+        return in_order(conform(_oldest_first(tables), names))
 
     def _rows_of(self, file: LogFile) -> int:
         if file.folder == PARQUET:
@@ -257,7 +257,3 @@ def _nth_newest_us(tables: Sequence[pa.Table], last: int) -> int:
 def _oldest_first(tables: Sequence[pa.Table]) -> list[pa.Table]:
     filled = [table for table in tables if table.num_rows]
     return sorted(filled, key=lambda table: pc.max(table["at"]).value)
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    return table.sort_by([("at", "ascending"), ("prediction_id", "ascending")])

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 
 from continual.errors import DependencyUnreachable
 from ops.traffic.catalogue import Catalogue, LogFile, journal_path, superseded
-from ops.traffic.columns import COLUMNS, conform, span_us
+from ops.traffic.columns import COLUMNS, conform, in_order, span_us
 from ops.traffic.parquet import ParquetRows, replace_durably, write_parquet
 from ops.traffic.segment import LIVE, PARQUET, Stream, seal, sealed_name, writer_gone
 
@@ -129,7 +129,7 @@ def _portions(files: Sequence[LogFile]) -> Iterator[list[tuple[LogFile, pa.Table
 
 def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
     """Write one Parquet file in place of others, in the order that survives a kill; returns its rows."""
-    table = _sorted(conform([rows for _, rows in taken], _NAMES))
+    table = in_order(conform([rows for _, rows in taken], _NAMES))
     if table.num_rows:
         output = root / PARQUET / sealed_name(*span_us(table), secrets.token_hex(6), ".parquet")
         told = {
@@ -180,10 +180,6 @@ def _rows(path: Path) -> pa.Table:
         return ParquetRows.of(path).read_all()
     rows = Stream().read(path)
     return conform([], _NAMES) if rows is None else rows
-
-
-def _sorted(table: pa.Table) -> pa.Table:
-    return table.sort_by([("at", "ascending"), ("prediction_id", "ascending")])
 
 
 def _age_s(path: Path) -> float:
