@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ _ID_DIGITS = 12  # of hex: 48 bits of unix time in milliseconds
 _MAY_BE_NULL = frozenset({"key", "embedding"})
 
 
+@lru_cache(maxsize=64)
 def schema(dimension: int | None = None) -> pa.Schema:
     """The columns of the log; `embedding` holds `dimension` half floats, or nothing but nulls when that is None."""
     embedding = pa.null() if dimension is None else pa.list_(pa.float16(), dimension)
@@ -95,14 +97,10 @@ def id_time_us(prediction_id: str) -> int | None:
 
 def span_us(rows: pa.RecordBatch | pa.Table) -> tuple[int, int]:
     """First and last microsecond of the rows, counting both when they were logged and when their ids were made."""
-    ends = pc.min_max(rows["at"].cast(pa.int64())).as_py()
+    times = pc.min_max(rows["at"])
     ids = pc.min_max(rows["prediction_id"]).as_py()
-    first = id_time_us(ids["min"])
-    last = id_time_us(ids["max"])
-    return (
-        max(0, min(ends["min"], ends["min"] if first is None else first)),
-        max(0, ends["max"], 0 if last is None else last),
-    )
+    moments = [times["min"].value, times["max"].value, id_time_us(ids["min"]) or 0, id_time_us(ids["max"]) or 0]
+    return max(0, min(moments)), max(0, *moments)
 
 
 def conform(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
