@@ -13,7 +13,7 @@ from ops.demo.data import DemoData, Row
 from ops.demo.world import Answered
 from ops.triton.client import PerennialClient
 
-__all__ = ["Exam", "Moments", "Recorded", "accuracy", "ask_triton", "examine", "percentile_ms", "summarise"]
+__all__ = ["Exam", "Moments", "Recorded", "accuracy", "ask_triton", "at_of", "examine", "percentile_ms", "summarise"]
 
 _SWAP_S = 3.0  # around a promotion
 
@@ -72,8 +72,8 @@ def ask_triton(url: str, model: str, rows: Sequence[Row], batch: int = 32) -> li
 
 def moments(recorded: Recorded) -> Moments:
     """When each wave began, was noticed, and was answered by a version that had learnt from it."""
-    alerts = [_at(e) for e in recorded.events if e["name"] == "drift.window" and e["facts"].get("alert")]
-    opened = [(_at(e), e["facts"]["version"]) for e in recorded.events if e["name"] == "cycle.opened"]
+    alerts = [at_of(e) for e in recorded.events if e["name"] == "drift.window" and e["facts"].get("alert")]
+    opened = [(at_of(e), e["facts"]["version"]) for e in recorded.events if e["name"] == "cycle.opened"]
     first = {}
     for a in sorted(recorded.answered, key=lambda a: a.number):
         if a.version and a.version not in first:
@@ -140,7 +140,7 @@ def percentile_ms(values: Sequence[float], q: float = 99.0) -> float | None:
 
 def promotions(recorded: Recorded) -> list[datetime]:
     """When the route changed to a new champion."""
-    return [_at(e) for e in recorded.events if e["name"] == "route.promoted"]
+    return [at_of(e) for e in recorded.events if e["name"] == "route.promoted"]
 
 
 def summarise(
@@ -181,7 +181,8 @@ def summarise(
     }
 
 
-def _at(event: Mapping[str, Any]) -> datetime:
+def at_of(event: Mapping[str, Any]) -> datetime:
+    """When a happening of the loop happened."""
     return datetime.fromisoformat(str(event["at"]).replace("Z", "+00:00"))
 
 

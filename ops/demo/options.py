@@ -55,7 +55,7 @@ resident_versions = 2
 
 [models.intent.policy]
 kind = "any"
-policies = [{{ kind = "drift" }}, {{ kind = "label_count", at_least = {label_count} }}]
+policies = [{{ kind = "drift" }}, {{ kind = "schedule", interval_s = {retrain_every_s} }}]
 limits = {{ cooldown_s = 5.0, min_labels = {min_labels}, budget_per_day = 100 }}
 """
 
@@ -65,8 +65,10 @@ class DemoOptions:
     """The demonstration's knobs.
 
     `rate` is requests a second. `label_share` of the answered requests get their label `label_delay_s` later.
-    `steady_requests` pass before the first wave, `settle_requests` by the new version before the next one.
-    `kill_triton_at` is the request at which the inference server is killed, to see it come back.
+    `steady_requests` pass before the first wave, `settle_requests` by the new version before the next one. After the
+    last wave `finish_requests` more are sent (None: until every row has been), and then until the scheduled retraining
+    has learnt what is left. `kill_triton_at` is the request at which the inference server is killed, to see it come
+    back.
     """
 
     out: Path
@@ -79,7 +81,7 @@ class DemoOptions:
     wave_share: float = 0.5
     label_share: float = 0.8
     label_delay_s: float = 3.0
-    steady_requests: int = 800
+    steady_requests: int = 750
     settle_requests: int = 500
     most_requests: int = 30_000
     wave_timeout_s: float = 240.0
@@ -88,7 +90,8 @@ class DemoOptions:
     window_rows: int = 150
     reference_rows: int = 300
     min_labels: int = 200
-    label_count: int = 1_200
+    retrain_every_s: float = 110.0
+    finish_requests: int | None = 600
     kill_triton_at: int | None = None
 
     def __post_init__(self) -> None:
@@ -127,7 +130,7 @@ def write_settings(options: DemoOptions) -> Path:
         reference_rows=options.reference_rows,
         cooldown_requests=2 * options.window_rows,
         probation_s=5.0,
-        label_count=options.label_count,
+        retrain_every_s=options.retrain_every_s,
         min_labels=options.min_labels,
     )
     write_atomically(path, content)

@@ -21,7 +21,7 @@ from continual.records import Example
 from exporters.classifier import BundleClassifier
 from ops.bootstrap import first_version
 from ops.demo.data import DemoData, folder_data, generated_data
-from ops.demo.measure import Recorded, ask_triton, examine, moments, summarise
+from ops.demo.measure import Recorded, ask_triton, at_of, examine, moments, summarise
 from ops.demo.options import DemoOptions, write_settings
 from ops.demo.report import write_report
 from ops.demo.world import Labeller, Source, Stream
@@ -67,12 +67,17 @@ def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
         seed = [Example(text=text, label=label, at=now) for text, label in data.seed]
         first_version(ledger, workspace, _MODEL, seed, lambda told: progress("training.step", told))
     demo = Demo(options, data, settings, progress)
+    signal.signal(signal.SIGTERM, _interrupt)
     try:
         demo.start()
         demo.live()
         return demo.finish(started)
     finally:
         demo.stop()
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _empty(out: Path) -> None:
@@ -114,7 +119,17 @@ class Demo:
         """Start the loop and wait until it answers."""
         log = (self._options.out / "serve.log").open("ab")
         self._serve = subprocess.Popen(
-            [sys.executable, "-m", "ops.cli", "serve", "--config", str(self._options.out / _MARK)],
+            # the wrapper ends it with this process, however this one ends
+            [
+                sys.executable,
+                "-m",
+                "ops.loop.child",
+                "0",
+                "ops.cli",
+                "serve",
+                "--config",
+                str(self._options.out / _MARK),
+            ],
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,
@@ -141,17 +156,17 @@ class Demo:
             self._began.append((self._stream.sent, datetime.now(UTC), self._champion()))
             self._source.wave = wave
             self._progress("wave", {"wave": wave, "intents": len(self._data.waves[wave - 1].intents)})
-            before = self._champion()
-            self._until(f"wave {wave}: noticing and learning", partial(self._has_changed, before))
+            began = self._began[-1][1]
+            self._until(f"wave {wave}: noticing and learning", partial(self._has_answer_to, began))
             version = self._champion()
             self._until(f"wave {wave}: version {version} serves", partial(self._has_settled, version))
         self._source.settled = True
-        self._until("settling", self._is_settled)
+        self._until("settling", partial(self._is_sent, self._stream.sent))
+        self._until("last retraining", partial(self._has_learnt_since, datetime.now(UTC)))
 
     def finish(self, started: float) -> dict[str, Any]:
         """Stop the stream, examine, and write the pages."""
         self._progress("examining", {})
-        self._until("last cycle", self._is_idle)
         self._stream.stop()
         self._labeller.stop()
         self._follow()
@@ -252,32 +267,27 @@ class Demo:
         route = self._workspace.read_route(_MODEL)
         return 0 if route is None else route.champion
 
-    def _has_changed(self, before: int) -> bool:
-        return self._champion() != before
+    def _has_answer_to(self, began: datetime) -> bool:
+        """A version whose cycle began with or after the wave is champion."""
+        answers = {e["facts"]["version"] for e in self._events if e["name"] == "cycle.opened" and at_of(e) >= began}
+        return self._champion() in answers
 
     def _has_settled(self, version: int) -> bool:
         served = sum(1 for a in self._stream.since(0) if a.version == version)
         return served >= self._options.settle_requests
 
-    def _status(self) -> dict[str, Any]:
-        try:
-            told: dict[str, Any] = self._http.get(f"/v1/models/{_MODEL}").json()
-        except (httpx.HTTPError, json.JSONDecodeError):
-            return {}
-        return told
+    def _is_sent(self, settled_at: int) -> bool:
+        """Enough of the settled world has been seen."""
+        if self._stream.sent >= self._options.most_requests * 0.9:
+            return True
+        enough = self._options.finish_requests
+        return self._source.left() == 0 if enough is None else self._stream.sent >= settled_at + enough
 
-    def _is_idle(self) -> bool:
-        status = self._status()
-        return bool(status) and status["cycle"] is None
-
-    def _is_settled(self) -> bool:
-        """Every row was sent (or as many as the time allows), its labels were learnt, and no cycle is under way."""
-        if self._source.left() > 0 and self._stream.sent < self._options.most_requests * 0.9:
-            return False
-        status = self._status()
-        if not status or status["cycle"] is not None:
-            return False
-        return int(status["labels"]["unlearnt"]) < self._options.label_count
+    def _has_learnt_since(self, moment: datetime) -> bool:
+        """A cycle that began after `moment` has ended, and none is under way."""
+        opened = {e["facts"]["cycle"] for e in self._events if e["name"] == "cycle.opened" and at_of(e) >= moment}
+        closed = {e["facts"]["cycle"] for e in self._events if e["name"] == "cycle.closed"}
+        return bool(opened) and opened <= closed
 
     def _maybe_kill(self) -> None:
         at = self._options.kill_triton_at

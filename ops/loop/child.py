@@ -24,7 +24,7 @@ def main() -> None:
     os.nice(max(0, int(sys.argv[1]) - os.nice(0)))
     module = sys.argv[2]
     sys.argv = [module, *sys.argv[3:]]
-    runpy.run_module(module, run_name="__main__", alter_sys=True)
+    runpy.run_module(module, run_name="__main__", alter_sys=True)  # a package runs its __main__
 
 
 if __name__ == "__main__":

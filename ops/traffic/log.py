@@ -22,7 +22,7 @@ from ops.traffic.segment import PARQUET, Stream
 __all__ = ["TrafficLog"]
 
 _T = TypeVar("_T")
-_TRIES = 200
+_TRIES = 100
 _STREAMS = 64  # streams whose rows are kept, so that a tail read parses only what is new
 _FOOTERS = 4_096
 
@@ -145,7 +145,7 @@ class TrafficLog:
             try:
                 return attempt()
             except FileNotFoundError:
-                time.sleep(min(0.05, 0.0005 * count))
+                time.sleep(min(0.02, 0.0005 * count))
         raise DependencyUnreachable(
             f"the traffic log in {self._root} changed during each of {_TRIES} readings; see what keeps rewriting it"
         )

@@ -299,8 +299,8 @@ class Router:
                     self._log.append(self._unwritten[0])
                 except PerennialError as exc:
                     self.write_failures += 1
-                    rows = len(self._unwritten[0]["text"])
-                    logger.error("traffic.refused", extra={"reason": str(exc), "rows": rows})
+                    refused = len(self._unwritten[0]["text"])
+                    logger.error("traffic.refused", extra={"reason": str(exc), "rows": refused})
                 self._unwritten.popleft()
         except OSError as exc:
             self.write_failures += 1
