@@ -40,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
     import torch
 
     torch.set_num_threads(options.threads)
-    cache = options.cache
+    cache = options.cache.resolve()
     model = train(options.data, cache, options.learner, options.threads)
     texts, labels = read_split(options.data, "test")
     calibration, _ = spread(read_split(options.data, "train")[0], None, 300)

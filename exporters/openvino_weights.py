@@ -77,7 +77,7 @@ def read_places(model: Any) -> dict[str, Place]:
 
 def fill(model: Any, places: Mapping[str, Place], values: Mapping[str, Array]) -> None:
     """Put `values` (by constant name, oriented as in the ONNX) into the model; shapes are inferred anew."""
-    from openvino import opset8
+    from openvino.op import Constant
 
     constants = _constants(model)
     for name, value in values.items():
@@ -85,7 +85,7 @@ def fill(model: Any, places: Mapping[str, Place], values: Mapping[str, Array]) -
         array = np.ascontiguousarray(value.T if places[name].turned else value, dtype=np.float32)
         rank = len(node.get_output_shape(0))
         array = array.reshape((1,) * (rank - array.ndim) + array.shape)
-        fresh = opset8.constant(array, dtype=np.float32)
+        fresh = Constant(array)
         node.output(0).replace(fresh.output(0))
         fresh.set_friendly_name(name)
     model.validate_nodes_and_infer_types()
