@@ -162,7 +162,9 @@ class Demo:
             self._until(f"wave {wave}: version {version} serves", partial(self._has_settled, version))
         self._source.settled = True
         self._until("settling", partial(self._is_sent, self._stream.sent))
-        self._until("last retraining", partial(self._has_learnt_since, datetime.now(UTC)))
+        if self._options.finish_requests is None:
+            self._until("last retraining", partial(self._has_learnt_since, datetime.now(UTC)))
+        self._until("last cycle", self._is_idle)
 
     def finish(self, started: float) -> dict[str, Any]:
         """Stop the stream, examine, and write the pages."""
@@ -282,6 +284,10 @@ class Demo:
             return True
         enough = self._options.finish_requests
         return self._source.left() == 0 if enough is None else self._stream.sent >= settled_at + enough
+
+    def _is_idle(self) -> bool:
+        opened = sum(e["name"] == "cycle.opened" for e in self._events)
+        return opened == sum(e["name"] == "cycle.closed" for e in self._events)
 
     def _has_learnt_since(self, moment: datetime) -> bool:
         """A cycle that began after `moment` has ended, and none is under way."""
