@@ -287,7 +287,7 @@ class Demo:
 
     def _is_idle(self) -> bool:
         opened = sum(e["name"] == "cycle.opened" for e in self._events)
-        return opened == sum(e["name"] == "cycle.closed" for e in self._events)
+        return bool(opened == sum(e["name"] == "cycle.closed" for e in self._events))
 
     def _has_learnt_since(self, moment: datetime) -> bool:
         """A cycle that began after `moment` has ended, and none is under way."""

@@ -136,7 +136,7 @@ def test_damaged_stream_ends_at_the_damage(tmp_path: Path) -> None:
 
 def template_of(root: Path) -> list[int]:
     """A log with Parquet files, sealed streams and what dead writers left; returns the numbers of its rows."""
-    for place, kind in enumerate(["parquet", "parquet", "sealed", "sealed", "dead", "dead"]):
+    for place, kind in enumerate(["parquet", "sealed", "sealed", "dead"]):
         writer = TrafficWriter(root, "w")
         for number in range(3 * place, 3 * place + 3):
             writer.append(columns([number % 6], first=number, key="ab"[number % 2]))
@@ -146,7 +146,7 @@ def template_of(root: Path) -> list[int]:
         writer.close()
         if kind == "parquet":
             TrafficLog(root).compact()
-    return list(range(18))
+    return list(range(12))
 
 
 @pytest.mark.parametrize("call", ["compact", "erase", "prune"])
@@ -160,7 +160,7 @@ def test_rewriting_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path, 
     child = start(KILL_AT_EACH_STEP, tmp_path / "template", tmp_path, call)
     steps = int(child.communicate()[0])
     assert child.returncode == 0
-    assert steps > 12, "too few steps: the hook didn't see the filesystem"
+    assert steps >= 8, "too few steps: the hook didn't see the filesystem"
     for step in range(steps + 1):
         log = TrafficLog(tmp_path / str(step))
         left = numbers(log.read())
@@ -184,12 +184,12 @@ def test_readers_see_all_told_rows_once_while_all_work(tmp_path: Path) -> None:
     )
     writers = [start(WRITE, tmp_path, first, 7) for first in (0, 1_000_000)]
     told: list[set[int]] = [set(), set()]
-    log, until, readings = TrafficLog(tmp_path), time.monotonic() + 6, 0
+    log, until, readings = TrafficLog(tmp_path), time.monotonic() + 4, 0
     try:
-        while time.monotonic() < until or len(told[0]) + len(told[1]) < 500:
+        while time.monotonic() < until or readings < 8 or not list(tmp_path.glob("parquet/*.parquet")):
             for writer, mine in zip(writers, told, strict=True):
                 assert writer.stdout is not None
-                mine.update(int(writer.stdout.readline()) for _ in range(5))
+                mine.update(int(writer.stdout.readline()) for _ in range(25))
             reader = log if readings % 3 else TrafficLog(tmp_path)
             read = numbers(reader.read(columns=["text"]))
             assert len(read) == len(set(read))
@@ -200,12 +200,10 @@ def test_readers_see_all_told_rows_once_while_all_work(tmp_path: Path) -> None:
             assert numbers(reader.lookup([row_id(newest / 1000, newest)])) == [newest]
             readings += 1
         assert compactor.poll() is None, "the compacting process failed"
-        assert readings > 5
     finally:
         for process in (*writers, compactor):
             process.kill()
             process.communicate()
-    assert any((tmp_path / "parquet").iterdir())
 
 
 def test_writer_whose_stream_is_kept_locked_opens_another(tmp_path: Path) -> None:
