@@ -84,7 +84,7 @@ class DemoOptions:
     steady_requests: int = 720
     settle_requests: int = 430
     most_requests: int = 30_000
-    wave_timeout_s: float = 240.0
+    wave_timeout_s: float = 420.0
     replay_rows: int = 770
     learner: str = "kernel_lda"
     window_rows: int = 150
