@@ -190,6 +190,7 @@ def test_readers_see_all_told_rows_once_while_all_work(tmp_path: Path) -> None:
             for writer, mine in zip(writers, told, strict=True):
                 assert writer.stdout is not None
                 mine.update(int(writer.stdout.readline()) for _ in range(25))
+            assert compactor.poll() is None, "the compacting process failed"
             reader = log if readings % 3 else TrafficLog(tmp_path)
             read = numbers(reader.read(columns=["text"]))
             assert len(read) == len(set(read))
@@ -199,7 +200,6 @@ def test_readers_see_all_told_rows_once_while_all_work(tmp_path: Path) -> None:
             assert newest in tail
             assert numbers(reader.lookup([row_id(newest / 1000, newest)])) == [newest]
             readings += 1
-        assert compactor.poll() is None, "the compacting process failed"
     finally:
         for process in (*writers, compactor):
             process.kill()
