@@ -14,6 +14,7 @@ from ops.traffic.segment import LIVE, PARQUET, SEALED
 __all__ = ["Catalogue", "LogFile", "journal_path", "superseded"]
 
 _ENDLESS_US = 10**18
+_LISTINGS = 50
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,10 +61,12 @@ class Catalogue:
 
     @classmethod
     def of(cls, root: Path) -> "Catalogue":
-        """List the folders until two listings agree."""
+        """List the folders until two listings agree; a list that is still out of date shows when a file is opened."""
         seen = _names(root)
-        while (again := _names(root)) != seen:
-            seen = again
+        for _ in range(_LISTINGS):
+            before, seen = seen, _names(root)
+            if seen == before:
+                break
         live, sealed, parquet, output, replaced = seen
         if output.removeprefix(f"{PARQUET}/") not in parquet:
             replaced = frozenset()

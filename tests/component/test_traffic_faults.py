@@ -284,6 +284,16 @@ def test_reader_gives_up_on_files_that_never_hold_still(tmp_path: Path) -> None:
         TrafficLog(tmp_path).read()
 
 
+def test_stream_listed_on_its_way_to_the_sealed_ones_counts_once(tmp_path: Path) -> None:
+    writer = TrafficWriter(tmp_path, "a")
+    writer.append(columns([0]))
+    [live] = (tmp_path / "live").iterdir()
+    (tmp_path / "sealed").mkdir()
+    os.link(live, tmp_path / "sealed" / f"{0:018d}-{10**17:018d}-{live.name}")
+    assert (numbers(TrafficLog(tmp_path).read()), TrafficLog(tmp_path).count()) == ([0], 1)
+    writer.close()
+
+
 def test_random_bytes_never_break_reading_a_stream(tmp_path: Path) -> None:
     chance = random.Random(5)
     stream = tmp_path / "live" / "x-1-0-0-0.arrows"
