@@ -284,7 +284,8 @@ class ChallengerMaker:
         encoder = fingerprint(folder)
         same = [v.version for v in self._ledger.versions(self._model) if v.encoder_fingerprint == encoder]
         texts = {e.prediction_id: e.text for e in examples if e.prediction_id is not None and "[" not in e.text}
-        table = TrafficLog(self._workspace.traffic(self._model)).lookup(list(texts))
+        columns = ["prediction_id", "version", "embedding"]
+        table = TrafficLog(self._workspace.traffic(self._model)).lookup(list(texts), columns=columns)
         table = table.filter(pc.is_in(table["version"], value_set=pa.array(same, pa.int64())))
         table = table.filter(pc.is_valid(table["embedding"]))
         dimension = hidden_size(folder)

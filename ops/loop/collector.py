@@ -42,7 +42,8 @@ def collect(
     after = 0
     while page := ledger.pending_feedback(model, _PAGE, after_id=after):
         after = page[-1].id
-        answered = {row["prediction_id"]: row for row in traffic.lookup([p.prediction_id for p in page]).to_pylist()}
+        rows = traffic.lookup([p.prediction_id for p in page], columns=["prediction_id", "text", "key"])
+        answered = {row["prediction_id"]: row for row in rows.to_pylist()}
         found = [p for p in page if p.prediction_id in answered and str(answered[p.prediction_id]["text"]).strip()]
         lost = [p for p in page if p.prediction_id not in answered and now - p.received_at > give_up_after]
         ledger.add_examples(

@@ -115,7 +115,7 @@ class ModelLoop:
     def compact(self) -> str:
         """Turn sealed traffic segments into Parquet."""
         files = self.traffic.compact()
-        return f"{files} segments" if files else ""
+        return f"{files} rows" if files else ""
 
     def retain(self) -> str:
         """Forget traffic, reports and bundles beyond what the settings keep."""
@@ -123,7 +123,7 @@ class ModelLoop:
         pruned = self.traffic.prune(datetime.now(UTC) - keep)
         reports = prune_reports(self._reports_folder, self._settings.drift.reports_kept)
         removed = self._remove_old_bundles()
-        return f"{pruned} traffic files, {len(reports)} reports, bundles {removed}"
+        return f"{pruned} traffic rows, {len(reports)} reports, bundles {removed}"
 
     def _remove_old_bundles(self) -> list[int]:
         route = self._ledger.route(self.model)
