@@ -68,6 +68,7 @@ class LoopScheduler:
         self._beating = threading.Lock()
         self._epoch: int | None = None
         self._pool: Any = None
+        self._stopping = False
 
     @property
     def leader(self) -> Leader:
@@ -78,6 +79,7 @@ class LoopScheduler:
         """Stand for election and run what is due while leading. Calling it again while it runs does nothing."""
         if self._pool is not None:
             return
+        self._stopping = False
         from apscheduler.executors.pool import ThreadPoolExecutor
         from apscheduler.schedulers.background import BackgroundScheduler
         from apscheduler.triggers.interval import IntervalTrigger
@@ -102,6 +104,8 @@ class LoopScheduler:
         if self._pool is None:
             return
         self._pool.remove_job("_beat")
+        with self._beating:  # APScheduler holds its locks while it waits for threads: a beat that adds a run would hang
+            self._stopping = True
         self._pool.shutdown(wait=True)
         self._pool = None
         self._leader.stop()
@@ -249,7 +253,8 @@ class LoopScheduler:
         if not self._beating.acquire(blocking=False):
             return  # a slow beat stands for the ones that came meanwhile
         try:
-            self.beat()
+            if not self._stopping:
+                self.beat()
         except LeaseLost as error:
             _log.warning("scheduler_lost_lease", extra={"error": str(error)})
         except PerennialError as error:

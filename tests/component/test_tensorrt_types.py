@@ -21,6 +21,8 @@ warn_unreachable = True
 follow_imports = skip
 [mypy-torch,onnx]
 follow_imports = skip
+[mypy-nncf.*,onnxruntime.*,openvino.*]
+ignore_missing_imports = True
 """
 _WRONG = {
     "removed flag": "config.set_flag(trt.BuilderFlag.FP16)",

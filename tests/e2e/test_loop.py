@@ -80,7 +80,7 @@ def test_loop_learns_a_new_subject_unattended_and_rolls_back(workspace: E2eWorks
         assert traffic.failed == 0
 
     versions = workspace.cli("model", "list", "--json")
-    assert [v["version"] for v in versions] == [1, 2]
+    assert [v["version"] for v in versions][:2] == [1, 2]  # traffic after the rollback may have asked for another
     assert versions[1]["classes"] == 4
     assert "drift" in versions[1]["lineage"]["reason"]
     assert versions[1]["lineage"]["replay_rows"] == 60
@@ -167,7 +167,7 @@ def test_commands_tell_what_is_missing(workspace: E2eWorkspace, tmp_path: Path) 
     assert "model 'other' is not in the settings" in workspace.cli("model", "list", "--model", "other", check=1)
     again = workspace.cli("init", "--data", str(workspace.folder / "seed.csv"), check=4)
     assert "serves version" in again
-    unreachable = workspace.cli("predict", "hello", check=3)
+    unreachable = workspace.cli("predict", "hello", check=3)  # nothing serves between the tests
     assert "does not answer" in unreachable
 
 
