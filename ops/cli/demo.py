@@ -47,7 +47,7 @@ def demo(
         replay_rows=replay_rows,
         learner=learner,
         kill_triton_at=kill_triton_at,
-        finish_requests=450 if data is None else None,
+        finish_requests=200 if data is None else None,
     )
     with _screen() as progress:
         summary = run_demo(options, progress)

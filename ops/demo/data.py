@@ -74,7 +74,7 @@ def generated_data(seed: int, *, share: float = 0.5) -> DemoData:
             (FIRST_INTENTS + sum(WAVES, ()), Era.CHATTY),
         )
         for phrasing in Phrasing
-        for row in take(intents, 10 * len(intents), era, phrasing)
+        for row in take(intents, 6 * len(intents), era, phrasing)
     ]
     start = take(FIRST_INTENTS, 900, Era.FORMAL)
     steady = take(FIRST_INTENTS, 3_000, Era.FORMAL)

@@ -81,17 +81,17 @@ class DemoOptions:
     wave_share: float = 0.5
     label_share: float = 0.8
     label_delay_s: float = 3.0
-    steady_requests: int = 720
-    settle_requests: int = 430
+    steady_requests: int = 620
+    settle_requests: int = 380
     most_requests: int = 30_000
     wave_timeout_s: float = 420.0
     replay_rows: int = 770
     learner: str = "kernel_lda"
-    window_rows: int = 150
-    reference_rows: int = 270
+    window_rows: int = 120
+    reference_rows: int = 240
     min_labels: int = 200
     retrain_every_s: float = 110.0
-    finish_requests: int | None = 450
+    finish_requests: int | None = 200
     kill_triton_at: int | None = None
 
     def __post_init__(self) -> None:

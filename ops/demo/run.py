@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -24,7 +24,7 @@ from ops.demo.data import DemoData, folder_data, generated_data
 from ops.demo.measure import Recorded, ask_triton, at_of, examine, moments, summarise
 from ops.demo.options import DemoOptions, write_settings
 from ops.demo.report import write_report
-from ops.demo.world import Labeller, Source, Stream
+from ops.demo.world import Answered, Labeller, Source, Stream
 from ops.ledger import Ledger
 from ops.settings import Settings, load_settings
 from ops.workspace import Workspace, write_atomically
@@ -87,6 +87,14 @@ def _empty(out: Path) -> None:
             raise DataError(f"{out} is not empty and holds no earlier demo; name another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
+
+
+def _twin(first: BundleClassifier, answered: Sequence[Answered]) -> list[str]:
+    """What the first version says to every request; where it answered itself, its answer is known."""
+    known = {a.text: a.answer for a in answered if a.version == 1}
+    rest = list(dict.fromkeys(a.text for a in answered if a.text not in known))
+    known |= dict(zip(rest, first.predict(rest).labels, strict=True))
+    return [known[a.text] for a in answered]
 
 
 class Demo:
@@ -201,10 +209,10 @@ class Demo:
             replay_rows=0 if buffer is None else len(buffer.rows),
             wall_seconds=0.0,
         )
-        twin = BundleClassifier.load(bundles[1], cache_dir=self._workspace.cache).predict([a.text for a in answered])
+        twin = _twin(BundleClassifier.load(bundles[1], cache_dir=self._workspace.cache), answered)
         title = f"Demonstration on {self._data.name}"
         summary["wall_seconds"] = time.perf_counter() - started
-        write_report(self._options.out / "report.html", recorded, twin.labels, summary, title)
+        write_report(self._options.out / "report.html", recorded, twin, summary, title)
         summary["wall_seconds"] = time.perf_counter() - started
         summary["versions"] = versions
         write_atomically(self._options.out / "summary.json", json.dumps(summary, indent=1, default=str))
