@@ -9,7 +9,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-__all__ = ["OUT", "machine", "write"]
+__all__ = ["OUT", "commit", "machine", "write"]
 
 OUT = Path(__file__).parent / "out"
 
@@ -38,7 +38,7 @@ def write(name: str, results: dict[str, Any], out: Path | None = None) -> Path:
     """
     folder = OUT if out is None else out
     folder.mkdir(parents=True, exist_ok=True)
-    document = {"name": name, "commit": _commit(), "machine": machine(), "results": _plain(results)}
+    document = {"name": name, "commit": commit(), "machine": machine(), "results": _plain(results)}
     path = folder / f"{name}.json"
     partial = path.with_suffix(f".{os.getpid()}.partial")
     partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
@@ -79,7 +79,7 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def _commit() -> str:
+def commit() -> str:
     """Return the short commit, with `+` when tracked files differ from it, or `unknown` outside a checkout."""
     root = Path(__file__).parent
     try:
