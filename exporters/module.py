@@ -69,11 +69,12 @@ def _encoder_inputs(kind: str, input_ids: "torch.Tensor", attention_mask: "torch
     if kind not in _OWN_MASK:
         return {"input_ids": input_ids, "attention_mask": attention_mask}
     keep = attention_mask[:, None, None, :] > 0  # (batch, 1, 1, sequence)
-    zero, masked = torch.zeros((), dtype=torch.float32), torch.full((), _MASKED_SCORE)
+    zero = torch.zeros((), dtype=torch.float32, device=input_ids.device)
+    masked = torch.full((), _MASKED_SCORE, device=input_ids.device)
     inputs = {"input_ids": input_ids, "attention_mask": torch.where(keep, zero, masked)}
     if kind in _TYPED:
         inputs["token_type_ids"] = torch.zeros_like(input_ids)
-        inputs["position_ids"] = torch.arange(input_ids.shape[1]).unsqueeze(0)
+        inputs["position_ids"] = torch.arange(input_ids.shape[1], device=input_ids.device).unsqueeze(0)
     return inputs
 
 
