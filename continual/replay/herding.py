@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from continual.errors import DataError
 from continual.preparation import normalise
 from continual.records import Example
+from continual.replay.kept_mean import GRID, KeptMean
 from continual.replay.largest import LargestGroup
 from continual.replay.lottery import Ticket
 from continual.replay.port import BufferKind
@@ -28,7 +29,7 @@ class HerdingBuffer(SlottedBuffer[Floats]):
 
     Give `offer` the row's embedding; without one the row is described by its hashed words. All rows of a buffer are
     described alike. An insertion into a full buffer looks at every kept row of one class. A class's mean counts an
-    evicted row offered again a second time; it holds rounded sums of rows, so after an erasure of rows that had been
+    evicted row offered again a second time; it holds sums over rows, so after an erasure of rows that had been
     evicted before, start a new buffer if their traces in the mean matter.
     Source: iCaRL, Rebuffi et al., CVPR 2017, section 3.4, made online: instead of choosing a prefix, the row that can
     best be spared leaves. Wide embeddings are folded by random signs, Weinberger et al., ICML 2009.
@@ -46,10 +47,9 @@ class HerdingBuffer(SlottedBuffer[Floats]):
 
     def __init__(self, *, capacity: int, seed: int = 0, byte_budget: int | None = None) -> None:
         super().__init__(capacity=capacity, seed=seed, byte_budget=byte_budget)
-        self._sums: dict[str, Floats] = {}  # of all rows offered, by class
-        self._counts: dict[str, int] = {}
-        self._members: dict[str, dict[bytes, None]] = {}  # kept identities, in order of entry
+        self._classes: dict[str, KeptMean] = {}
         self._largest = LargestGroup()
+        self._outgoing: bytes | None = None  # who leaves for the row that is just coming in, when that is known
         self._space: int | None = None  # width of the given embeddings; 0 for hashed words
         self._signs: Floats | None = None
 
@@ -65,10 +65,10 @@ class HerdingBuffer(SlottedBuffer[Floats]):
                 "(0 means none); describe all rows alike, or start a new buffer after a change of encoder"
             )
         vector = _hashed_words(example.text) if embedding is None else self._project(np.asarray(embedding, np.float64))
-        norm = math.sqrt(float(np.einsum("w,w->", vector, vector)))
+        norm = math.sqrt(float(vector @ vector))
         if not math.isfinite(norm):
             raise DataError(f"the embedding of {example.text[:40]!r} is not finite; offer finite numbers")
-        return vector / norm if norm > 0 else vector
+        return np.rint(vector * (GRID / norm)) / GRID if norm > 0 else vector
 
     def _project(self, embedding: Floats) -> Floats:
         """Return the embedding folded into 64 numbers under random signs, which keeps inner products on average."""
@@ -79,67 +79,78 @@ class HerdingBuffer(SlottedBuffer[Floats]):
         signed = embedding * self._signs
         if len(signed) % _WIDTH:
             signed = np.pad(signed, (0, -len(signed) % _WIDTH))
-        folded: Floats = signed.reshape(-1, _WIDTH).sum(axis=0)  # (d / 64, 64) -> (64,)
+        folded: Floats = np.add.reduce(signed.reshape(-1, _WIDTH), axis=0)  # (d / 64, 64) -> (64,)
         return folded
 
     def _note_again(self, ticket: Ticket, extra: Any) -> Floats:
-        return np.asarray(extra, dtype=np.float64)
+        return _on_grid(extra)
 
     def _extra(self, note: Floats) -> Any:
         return note.tolist()
 
     def _wants(self, example: Example, note: Floats) -> bool:
-        held = self._sums.get(example.label)
-        self._sums[example.label] = note.copy() if held is None else held + note
-        self._counts[example.label] = self._counts.get(example.label, 0) + 1
+        group = self._class_of(example.label, len(note))
+        group.count(note)
+        self._outgoing = None
+        full = len(self._rows) == self.capacity and self.byte_budget is None
+        if not full or len(group) < len(self._classes[self._largest.top()]):
+            return True
+        spared = group.spare(
+            note
+        )  # the row's own class must give one: perhaps the row itself, which then need not enter
+        if spared == [b""]:
+            return False
+        self._outgoing = min((name for name in spared if name), key=self._slots.__getitem__)
         return True
+
+    def _class_of(self, label: str, width: int) -> KeptMean:
+        group = self._classes.get(label)
+        if group is None:
+            group = self._classes[label] = KeptMean(width)
+        return group
 
     def _entered(self, slot: int) -> None:
         label = self._rows[slot].label
-        members = self._members.setdefault(label, {})
-        members[self._tickets[slot].identity] = None
-        self._largest.put(label, len(members), 0.0)
+        group = self._class_of(label, len(self._notes[slot]))
+        group.put(self._tickets[slot].identity, self._notes[slot])
+        self._largest.put(label, len(group), 0.0)
 
     def _leaving(self, slot: int) -> None:
         label = self._rows[slot].label
-        members = self._members[label]
-        del members[self._tickets[slot].identity]
-        self._largest.put(label, len(members), 0.0)
-        if not members:
-            del self._members[label]
+        group = self._classes[label]
+        group.drop(self._tickets[slot].identity)
+        self._largest.put(label, len(group), 0.0)
+        if not len(group) and group.all_rows == 0:
+            del self._classes[label]
 
     def _erasing(self, slot: int) -> None:
-        label = self._rows[slot].label
-        self._counts[label] -= 1
-        if self._counts[label] == 0:
-            del self._counts[label], self._sums[label]
-        else:
-            self._sums[label] = self._sums[label] - self._notes[slot]
+        self._classes[self._rows[slot].label].discount(self._notes[slot])
 
     def _victim(self) -> int:
-        label = self._largest.top()
-        slots = sorted(self._slots[identity] for identity in self._members[label])
-        vectors = np.array([self._notes[slot] for slot in slots])  # (kept, width)
-        mean = self._sums[label] / self._counts[label]
-        surplus = (
-            vectors.sum(axis=0) - (len(slots) - 1) * mean
-        )  # the row nearest to this leaves the mean nearest to ours
-        distance = np.einsum("kw,kw->k", vectors - surplus, vectors - surplus)
-        return slots[int(distance.argmin())]
+        if self._outgoing is not None:
+            slot, self._outgoing = self._slots[self._outgoing], None
+            return slot
+        group = self._classes[self._largest.top()]
+        return min(self._slots[identity] for identity in group.spare())
 
     def _counters(self) -> dict[str, Any]:
-        return {
-            "space": self._space,
-            "classes": {
-                label: {"count": self._counts[label], "sum": total.tolist()} for label, total in self._sums.items()
-            },
+        classes = {
+            label: {"count": group.all_rows, "sum": group.all_sum.tolist()} for label, group in self._classes.items()
         }
+        return {"space": self._space, "classes": classes}
 
     def _resume(self, counters: dict[str, Any]) -> None:
         self._space = counters["space"]
         for label, entry in counters["classes"].items():
-            self._counts[str(label)] = int(entry["count"])
-            self._sums[str(label)] = np.asarray(entry["sum"], dtype=np.float64)
+            group = self._class_of(str(label), len(entry["sum"]))
+            group.all_rows = int(entry["count"])
+            group.all_sum = _on_grid(entry["sum"])
+
+
+def _on_grid(values: Any) -> Floats:
+    """Return stored numbers as multiples of 1 / GRID; those that are change nothing."""
+    vector: Floats = np.rint(np.asarray(values, dtype=np.float64) * GRID) / GRID
+    return vector
 
 
 def _hashed_words(text: str) -> Floats:
