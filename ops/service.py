@@ -5,6 +5,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -12,40 +13,59 @@ from typing import Any
 from continual.errors import DependencyUnreachable, NotFound, PerennialError
 from ops.api import create_api
 from ops.bootstrap import register
+from ops.ledger import VersionState
 from ops.loop.events import Happenings
+from ops.loop.herald import RESTARTED, Herald
 from ops.loop.model_loop import ModelLoop
 from ops.metrics import prometheus_text
-from ops.operations import change_route, pinned, promoted, rolled_back
+from ops.operations import change_route, pinned, promoted, rolled_back, without_challenger
 from ops.scheduling.jobs import JobRun, JobSpec
 from ops.scheduling.scheduler import LoopScheduler
 from ops.triton.probe import probe_router
 from ops.triton.server import TritonServer
 from ops.triton.supervisor import Supervisor
-from ops.wiring import Parts, engine_spec, router_spec, server_spec
+from ops.wiring import Parts, engine_spec, notifier, router_spec, server_spec
 
 __all__ = ["Service", "promote_version", "roll_back_version"]
 
 logger = logging.getLogger(__name__)
+_PATIENCE_S = 20.0  # for a server that is being restarted
+_FIRST_ANSWER_S = 30.0
+_STAGED_S = 120.0  # what is younger in the staging folder may be another process's work
 
 
 def promote_version(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
-    """Make a version champion; one that is not loaded is loaded and probed first.
+    """Make a version champion; one that is not loaded is loaded and probed first, on every server.
+
+    All servers or none: when one of them does not take the version, it is taken out of the others again.
 
     Raises:
         NotFound: the version has no bundle.
+        PublishFailed, BundleRejected, DependencyUnreachable: a server does not hold it; the champion is unchanged.
     """
     route = parts.ledger.route(model)
     if route is None or not parts.workspace.bundle(model, version).is_dir():
         on_disk = parts.repository.versions(parts.workspace.engine_model(model))
         raise NotFound(f"{model} has no bundle of version {version}; on disk are {list(on_disk)}")
     if version not in route.resident:
-        change_route(parts.ledger, parts.workspace, model, pinned(version), actor=actor, reason=f"load for: {reason}")
-        parts.reconciler.reconcile(model)
+        _load_everywhere(parts, model, version, actor=actor, reason=reason)
     keep = parts.workspace.model(model).cycle.resident_versions
     change = change_route(
         parts.ledger, parts.workspace, model, promoted(version, resident=keep), actor=actor, reason=reason
     )
     return asdict(change.after)
+
+
+def _load_everywhere(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> None:
+    change_route(parts.ledger, parts.workspace, model, pinned(version), actor=actor, reason=f"load for: {reason}")
+    try:
+        parts.reconciler.reconcile(model, patience_s=_PATIENCE_S)
+    except PerennialError as exc:
+        note = f"version {version} could not be loaded everywhere: {exc}"
+        change_route(parts.ledger, parts.workspace, model, without_challenger(version), actor=actor, reason=note)
+        with suppress(PerennialError):  # what could not be undone now is undone by the timer; the first error counts
+            parts.reconciler.reconcile(model)
+        raise
 
 
 def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
@@ -73,10 +93,21 @@ class Service:
         self._parts = parts
         self.happenings = Happenings()
         self._loops = {
-            name: ModelLoop(parts.ledger, parts.workspace, name, parts.repository, parts.reconciler, self.happenings)
+            name: ModelLoop(
+                parts.ledger,
+                parts.workspace,
+                name,
+                parts.repository,
+                parts.reconciler,
+                self.happenings,
+                parts.controls[0],
+            )
             for name in parts.settings.models
         }
         self._supervisor = self._make_supervisor()
+        self._restarts_told = 0
+        notices = notifier(parts.settings, parts.ledger)
+        self._heralds = {name: Herald(parts.ledger, name, notices) for name in parts.settings.models}
         self._scheduler = LoopScheduler(parts.ledger, self._jobs())
         self._stop = threading.Event()
         self._api: Any = None
@@ -107,6 +138,7 @@ class Service:
             DependencyUnreachable: Triton or a port cannot be had.
         """
         register(self._parts.ledger, self._parts.workspace)
+        self._clean_staging()
         for model in self._loops:
             self._parts.repository.install_router(router_spec(self._parts, model))
             self._parts.repository.install_engine(engine_spec(self._parts, model))
@@ -114,9 +146,9 @@ class Service:
         if self._supervisor is not None:
             self._supervisor.start()
         else:
-            for control in self._parts.controls:
-                control.wait_live(30)
-            self._reconcile_all()
+            self._wait_for_one_server()
+            with suppress(PerennialError):  # told by `_reconcile_all`; the timer goes on trying
+                self._reconcile_all()
         for loop in self._loops.values():
             loop.start()
         self._scheduler.start()
@@ -156,11 +188,17 @@ class Service:
 
     def health(self) -> dict[str, Any]:
         """See `LoopControl`."""
-        triton = self._supervisor is None or self._supervisor.healthy
+        wrong = self._parts.reconciler.wrong
+        servers = {
+            control.url: "; ".join(what for (_, url), what in wrong.items() if url == control.url) or "ok"
+            for control in self._parts.controls
+        }
+        supervised = self._supervisor is None or self._supervisor.healthy
+        triton = supervised and (self._supervisor is not None or any(told == "ok" for told in servers.values()))
         restarts = 0 if self._supervisor is None else self._supervisor.restarts
         return {
             "healthy": triton,
-            "triton": {"healthy": triton, "restarts": restarts},
+            "triton": {"healthy": triton, "restarts": restarts, "servers": servers},
             "scheduler": {"leading": self._scheduler.leader.epoch is not None},
             "uptime_s": time.monotonic() - self._started,
         }
@@ -174,7 +212,7 @@ class Service:
             TritonServer(server_spec(self._parts.settings)),
             models=self._loadable,
             probe=self._probe,
-            on_started=self._reconcile_all,
+            on_started=self._settle,
         )
 
     def _loadable(self) -> list[str]:
@@ -193,25 +231,77 @@ class Service:
     def _probe(self) -> None:
         for model in self._loops:
             if self._parts.ledger.route(model) is not None:
-                probe_router(self._parts.controls[0].url, model)
+                probe_router(self._parts.controls[0].url, model, timeout_s=3.0)
+
+    def _settle(self) -> None:
+        """Bring the embedded server in order after it started or was adopted; it is ours alone."""
+        self._reconcile_all()
+        served = {model for model in self._loops if self._parts.ledger.route(model) is not None}
+        engines = {self._parts.workspace.engine_model(model) for model in served}
+        self._parts.reconciler.unload_strangers(frozenset(served | engines))
 
     def _reconcile_all(self) -> None:
+        """Reconcile every model, whatever becomes of the others; the first error is raised in the end."""
+        errors = []
         for model in self._loops:
-            self._parts.reconciler.reconcile(model)
+            try:
+                self._reconcile(model)
+            except PerennialError as exc:
+                errors.append(exc)
+        if errors:
+            raise errors[0]
+
+    def _wait_for_one_server(self) -> None:
+        end = time.monotonic() + _FIRST_ANSWER_S
+        while not any(control.live(1.0) for control in self._parts.controls):
+            if time.monotonic() > end:
+                urls = ", ".join(control.url for control in self._parts.controls)
+                raise DependencyUnreachable(
+                    f"no Triton answered within {_FIRST_ANSWER_S:g} s at {urls}; start one, or correct triton.url"
+                )
+            time.sleep(0.1)
+
+    def _clean_staging(self) -> None:
+        """Delete what killed processes left, but not what an unfinished version goes on with."""
+        keep = {
+            f"{self._parts.workspace.engine_model(row.name)}-{version.version}"
+            for row in self._parts.ledger.models()
+            for version in self._parts.ledger.versions(row.name)
+            if version.state in {VersionState.TRAINING, VersionState.EXPORTED}
+        }
+        if names := self._parts.repository.clean_staging(keep, older_than_s=_STAGED_S):
+            logger.info("staging.cleaned", extra={"names": list(names)})
 
     def _jobs(self) -> list[JobSpec]:
         every = self._parts.settings.schedule
         jobs = []
         for name, loop in self._loops.items():
-            for what, action, interval_s in (
-                ("watch", loop.watch, every.watch_s),
-                ("retrain", loop.check, every.retrain_check_s),
-                ("compact", loop.compact, every.compact_s),
-                ("retention", loop.retain, every.retention_s),
-                ("reconcile", partial(self._reconcile, name), every.reconcile_s),
+            for what, action, interval_s, lane in (
+                ("watch", loop.watch, every.watch_s, "default"),
+                ("retrain", loop.check, every.retrain_check_s, "default"),
+                ("compact", loop.compact, every.compact_s, "default"),
+                ("retention", loop.retain, every.retention_s, "default"),
+                ("reconcile", partial(self._reconcile, name), every.reconcile_s, "default"),
+                ("report", loop.report, every.report_s, "reports"),  # seconds of work: it waits for nobody's turn
+                ("notify", partial(self._notify, name), every.notify_s, "notices"),  # a dead receiver takes its time
             ):
-                jobs.append(JobSpec(name=f"{what}:{name.lower()}", action=_run_of(action), interval_s=interval_s))
+                spec = JobSpec(
+                    name=f"{what}:{name.lower()}", action=_run_of(action), interval_s=interval_s, lane=lane
+                )
+                jobs.append(spec)
         return jobs
+
+    def _notify(self, model: str) -> str:
+        self._note_restarts()
+        return self._heralds[model].tell()
+
+    def _note_restarts(self) -> None:
+        """Put restarts of the embedded server into the audit log, from where people are told."""
+        seen = 0 if self._supervisor is None else self._supervisor.restarts
+        if seen > self._restarts_told:
+            for name in self._heralds:
+                self._parts.ledger.audit("loop", RESTARTED, name, {"restarts": seen})
+            self._restarts_told = seen
 
     def _reconcile(self, model: str) -> str:
         try:

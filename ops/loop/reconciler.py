@@ -1,10 +1,15 @@
-"""Makes disk, Triton and the router's file match the ledger; safe to run at any time, by anybody, twice."""
+"""Makes disk, every Triton and the router's file match the ledger; safe to run at any time, by anybody, twice."""
 
+import fcntl
 import logging
 import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from continual.errors import DependencyUnreachable, PublishFailed
+from continual.errors import BundleRejected, DependencyUnreachable, PerennialError, PublishFailed
 from continual.records import Route
 from exporters.golden import Golden
 from ops.ledger import Ledger
@@ -15,6 +20,7 @@ from ops.workspace import Workspace
 __all__ = ["Healed", "Reconciler"]
 
 logger = logging.getLogger(__name__)
+_PATIENCE_PAUSE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,71 +31,246 @@ class Healed:
     what: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Pass:
+    """What one pass over one server, or over all of them, did and could not do."""
+
+    healed: list[Healed]
+    errors: dict[str, PerennialError]  # by server, "" for the disk
+
+
 class Reconciler:
-    """Desired state is the ledger's route; everything else follows it."""
+    """Desired state is the ledger's route; everything else follows it.
+
+    Args:
+        ledger: where the route is.
+        workspace: where the router's file lies.
+        repository: what the servers load; all of them share it, and the route folder.
+        controls: the servers; each pass speaks to all of them at once.
+        answer_s: how long a pass waits for a server to say that it is there.
+    """
 
     def __init__(
-        self, ledger: Ledger, workspace: Workspace, repository: ModelRepository, controls: tuple[TritonControl, ...]
+        self,
+        ledger: Ledger,
+        workspace: Workspace,
+        repository: ModelRepository,
+        controls: tuple[TritonControl, ...],
+        *,
+        answer_s: float = 3.0,
     ) -> None:
         self._ledger, self._workspace, self._repository, self._controls = ledger, workspace, repository, controls
-        self._lock = threading.Lock()
+        self._answer_s = answer_s
+        self._proved: set[tuple[str, str, int]] = set()  # (server, model, version) that repeated their golden answers
+        self._wrong: dict[tuple[str, str], str] = {}  # (model, server) -> what the last pass could not mend
+        self._state, self._alone = threading.Lock(), threading.Lock()
 
-    def reconcile(self, model: str) -> list[Healed]:
-        """Bring one model to its route, and return what had to be healed.
+    @property
+    def wrong(self) -> Mapping[tuple[str, str], str]:
+        """What the last passes could not mend, by model and server; the disk is the server ""."""
+        with self._state:
+            return dict(self._wrong)
 
-        Versions are loaded before the route may name them, and dropped only after it no longer does.
+    def reconcile(self, model: str, *, patience_s: float = 0.0) -> list[Healed]:
+        """Bring one model to its route on every server, and return what had to be healed.
+
+        Versions are loaded before the router's file may name them, and dropped only after it no longer does. A server
+        that is down or wrong keeps no other one waiting: all that can be healed is, then the errors are raised as one.
+        With `patience_s`, servers that do not answer, because they are being restarted, are tried again for so long.
 
         Raises:
-            PublishFailed: a resident version's folder is missing, or it did not come up right.
-            DependencyUnreachable: a Triton does not answer.
+            PublishFailed: a resident version's folder is missing, or did not come up; BundleRejected: it came up and
+                does not repeat its golden answers; DependencyUnreachable: a server does not answer. The message names
+                each server.
         """
-        route = self._ledger.route(model)
-        if route is None:
-            return []
-        with self._lock:
-            healed = self._repository_follows(route)
-            for control in self._controls:
-                healed += self._triton_follows(control, route)
-            if self._workspace.write_route(route):
-                healed.append(Healed(model=model, what=f"route file brought to epoch {route.epoch}"))
-        for heal in healed:
-            logger.info("reconcile.healed", extra={"model": model, "what": heal.what})
-        return healed
+        healed, end = list[Healed](), time.monotonic() + patience_s
+        while True:
+            done = self._pass(model)
+            healed += done.healed
+            if not done.errors:
+                return healed
+            away = all(isinstance(error, DependencyUnreachable) for error in done.errors.values())
+            if not away or time.monotonic() > end:
+                raise _as_one(model, done.errors, len(self._controls))
+            time.sleep(_PATIENCE_PAUSE_S)
 
-    def _repository_follows(self, route: Route) -> list[Healed]:
+    def _pass(self, model: str) -> _Pass:
+        with self._one_at_a_time(model):
+            route = self._ledger.route(model)  # read inside: a pass must not bring back what a later one left behind
+            done = _Pass([], {}) if route is None else self._bring(route)
+        for heal in done.healed:
+            logger.info("reconcile.healed", extra={"model": model, "what": heal.what})
+        with self._state:
+            self._wrong = {key: what for key, what in self._wrong.items() if key[0] != model}
+            self._wrong |= {(model, url): str(error) for url, error in done.errors.items()}
+        return done
+
+    def unload_strangers(self, keep: frozenset[str]) -> list[str]:
+        """Unload every model but `keep` from every server that answers; only for servers that are ours alone."""
+        gone = []
+        for control in self._controls:
+            for name in sorted({e.model for e in control.index() if e.state == "READY"} - keep):
+                control.unload(name)
+                gone.append(name)
+                logger.info("reconcile.unloaded", extra={"model": name, "url": control.url})
+        return gone
+
+    def _bring(self, route: Route) -> _Pass:
+        errors: dict[str, PerennialError] = {}
         engine = self._workspace.engine_model(route.model)
-        missing = [v for v in route.resident if not self._workspace.bundle(route.model, v).is_dir()]
-        if missing:
-            raise PublishFailed(
+        on_disk = tuple(v for v in route.resident if self._workspace.bundle(route.model, v).is_dir())
+        if missing := sorted(set(route.resident) - set(on_disk)):
+            errors[""] = PublishFailed(
                 f"versions {missing} of {route.model} are in the route but not in "
                 f"{self._workspace.repository / engine}; restore the folders, or roll back to one that is there"
             )
-        if self._repository.set_versions(engine, route.resident):
-            return [Healed(model=route.model, what=f"config.pbtxt of {engine} names versions {list(route.resident)}")]
-        return []
+        healed = list[Healed]()
+        if not on_disk:
+            return _Pass(healed, errors)
+        # what the file still names stays loaded until the file has changed
+        named = self._named_by_file(route.model) & set(self._repository.versions(engine))
+        changed = self._repository.set_versions(engine, named | set(on_disk))
+        added = self._on_all(lambda control: self._add(control, route, on_disk))
+        if self._workspace.write_route(route):
+            healed.append(Healed(model=route.model, what=f"route file brought to epoch {route.epoch}"))
+        changed = self._repository.set_versions(engine, on_disk) or changed
+        if changed:
+            healed.append(Healed(model=route.model, what=f"config.pbtxt of {engine} names versions {list(on_disk)}"))
+        dropped = self._on_all(lambda control: self._drop(control, route, on_disk, added.errors.get(control.url)))
+        return _Pass(healed + added.healed + dropped.healed, errors | added.errors | dropped.errors)
 
-    def _triton_follows(self, control: TritonControl, route: Route) -> list[Healed]:
-        engine, healed = self._workspace.engine_model(route.model), []
-        ready = {v for v in self._repository.versions(engine) if control.ready(engine, v)}
-        if ready != set(route.resident):
-            control.load(engine)
-            for version in sorted(set(route.resident) - ready):
-                self._probe(control, route.model, version)
-            change = f"{sorted(ready)} to {list(route.resident)}"
-            healed.append(Healed(model=route.model, what=f"{control.url} took {engine} from {change}"))
-        if not control.ready(route.model, 1):
+    def _named_by_file(self, model: str) -> set[int]:
+        seen = self._workspace.read_route(model)
+        return set() if seen is None else {v for v in (seen.champion, seen.challenger) if v is not None}
+
+    def _on_all(self, work: Callable[[TritonControl], list[Healed]]) -> _Pass:
+        """Do it on every server at once; one that fails fails alone."""
+        if len(self._controls) == 1:
+            results = [_attempt(work, self._controls[0])]
+        else:
+            with ThreadPoolExecutor(max(1, len(self._controls)), "reconcile") as pool:
+                results = list(pool.map(lambda control: _attempt(work, control), self._controls))
+        healed = [heal for result in results if isinstance(result, list) for heal in result]
+        pairs = zip(self._controls, results, strict=True)
+        return _Pass(healed, {c.url: r for c, r in pairs if isinstance(r, PerennialError)})
+
+    def _add(self, control: TritonControl, route: Route, wanted: tuple[int, ...]) -> list[Healed]:
+        """Load what a server lacks and have it prove itself, then see to the router."""
+        control.wait_live(self._answer_s)  # one that has just been restarted is met with a channel that still pauses
+        engine, healed = self._workspace.engine_model(route.model), list[Healed]()
+        failed = list[PerennialError]()
+        before = control.versions(engine)
+        self._forget(control, engine, before)
+        if not set(wanted) <= before:
+            try:
+                self._load(control, engine, route, wanted, before)
+            except PublishFailed as exc:
+                failed.append(exc)
+            if (after := control.versions(engine)) != before:
+                what = f"{control.url} took {engine} from {sorted(before)} to {sorted(after)}"
+                healed.append(Healed(model=route.model, what=what))
+        for version in wanted:
+            try:
+                self._prove_on(control, route.model, version)
+            except PerennialError as exc:
+                failed.append(exc)
+        if not control.versions(route.model):
             control.load(route.model)
-            if not control.ready(route.model, 1):
+            if not control.versions(route.model):
                 raise DependencyUnreachable(
                     f"router {route.model} at {control.url} is not ready after a load; see its log"
                 )
             healed.append(Healed(model=route.model, what=f"{control.url} loaded router {route.model}"))
+        if failed:
+            raise failed[0]
         return healed
 
-    def _probe(self, control: TritonControl, model: str, version: int) -> None:
+    def _load(
+        self, control: TritonControl, engine: str, route: Route, wanted: tuple[int, ...], before: frozenset[int]
+    ) -> None:
+        """Load all that `config.pbtxt` names; where that fails and nobody could answer, at least the champion.
+
+        Triton loads all of the versions or none: after a restart, one broken version would take the others with it.
+        """
+        try:
+            control.load(engine)
+        except PublishFailed as exc:
+            if route.champion in before or route.champion not in wanted:
+                raise
+            logger.error("reconcile.champion_only", extra={"model": route.model, "url": control.url, "error": str(exc)})
+            with self._alone:  # the other servers read the same file
+                self._repository.set_versions(engine, (route.champion,))
+                try:
+                    control.load(engine)
+                finally:
+                    self._repository.set_versions(engine, wanted)
+            raise PublishFailed(f"only version {route.champion} of {engine} could be loaded: {exc}") from exc
+
+    def _drop(
+        self, control: TritonControl, route: Route, wanted: tuple[int, ...], failed: PerennialError | None
+    ) -> list[Healed]:
+        """Unload what neither the ledger nor the router's file names any more."""
+        if isinstance(failed, DependencyUnreachable):
+            raise failed
+        engine = self._workspace.engine_model(route.model)
+        before = control.versions(engine)
+        if not before - set(wanted):
+            if failed is not None:
+                raise failed
+            return []
+        try:
+            control.load(engine)
+        except PublishFailed as exc:
+            raise failed or exc from exc
+        if failed is not None:
+            raise failed
+        what = f"{control.url} let go of {sorted(before - set(wanted))} of {engine}"
+        return [Healed(model=route.model, what=what)]
+
+    def _prove_on(self, control: TritonControl, model: str, version: int) -> list[Healed]:
         engine = self._workspace.engine_model(model)
         if not control.ready(engine, version):
             raise PublishFailed(
                 f"{engine} version {version} is not ready at {control.url} after a load; see Triton's log"
             )
-        control.probe_engine(engine, version, Golden.read(self._workspace.bundle(model, version)))
+        key = (control.url, engine, version)
+        if key not in self._proved:
+            control.probe_engine(engine, version, Golden.read(self._workspace.bundle(model, version)))
+            with self._state:
+                self._proved.add(key)
+        return []
+
+    def _forget(self, control: TritonControl, engine: str, ready: frozenset[int]) -> None:
+        """What a server does not hold now proves itself anew when it is loaded again."""
+        with self._state:
+            gone = {(u, e, v) for u, e, v in self._proved if u == control.url and e == engine and v not in ready}
+            self._proved -= gone
+
+    @contextmanager
+    def _one_at_a_time(self, model: str) -> Iterator[None]:
+        """One pass a model, over all threads and processes of this workspace."""
+        path = self._workspace.route_file(model).with_suffix(".reconcile")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def _attempt(work: Callable[[TritonControl], list[Healed]], control: TritonControl) -> list[Healed] | PerennialError:
+    try:
+        return work(control)
+    except PerennialError as exc:
+        return exc
+
+
+def _as_one(model: str, errors: Mapping[str, PerennialError], servers: int) -> PerennialError:
+    """One error for all: of the kind that they share, or else `PublishFailed`."""
+    if len(errors) == 1 and servers == 1:
+        return next(iter(errors.values()))
+    kinds = {type(error) for error in errors.values()}
+    kind = kinds.pop() if len(kinds) == 1 else PublishFailed
+    if not issubclass(kind, DependencyUnreachable | PublishFailed | BundleRejected):
+        kind = PublishFailed
+    told = "; ".join(f"{url or 'the repository'}: {error}" for url, error in errors.items())
+    wrong = sum(1 for url in errors if url)
+    return kind(f"{model}: {wrong} of {servers} servers do not match the ledger: {told}")

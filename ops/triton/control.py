@@ -119,6 +119,24 @@ class TritonControl:
             if not m.name.startswith(".")  # our staging folder lies beside the models
         )
 
+    def instances(self, model: str) -> int:
+        """How many processes hold each version of a loaded model.
+
+        Raises:
+            NotFound: Triton has no such model; DependencyUnreachable: it is away.
+        """
+        with triton_errors(self.url, f"reading the configuration of {model}"):
+            config = self._client.get_model_config(model, client_timeout=self._timeout_s).config
+        return sum(max(1, group.count) for group in config.instance_group)
+
+    def versions(self, model: str) -> frozenset[int]:
+        """The versions of a model that Triton says are ready; unlike `ready`, an error when it is away.
+
+        Raises:
+            DependencyUnreachable: it does not answer.
+        """
+        return frozenset(e.version for e in self.index() if e.model == model and e.state == "READY")
+
     def infer_engine(self, model: str, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
         """Logits (B, C) and embeddings (B, d) that one loaded version gives for token rows (B, S)."""
         from tritonclient.grpc import InferInput

@@ -3,8 +3,9 @@
 import logging
 import os
 import shutil
+import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from pathlib import Path
 
 from continual.errors import NotFound, PublishFailed
@@ -129,13 +130,19 @@ class ModelRepository:
             folder.rename(doomed)
             shutil.rmtree(doomed)
 
-    def clean_staging(self) -> tuple[str, ...]:
-        """Delete what killed processes left in `.staging`; call it while nobody exports. Returns the names."""
-        names = tuple(sorted(entry.name for entry in self.staging.iterdir()))
-        for name in names:
-            path = self.staging / name
+    def clean_staging(self, keep: Container[str] = (), *, older_than_s: float = 0.0) -> tuple[str, ...]:
+        """Delete what killed processes left in `.staging`, and return the names.
+
+        Call it while nobody exports, or name in `keep` what is still wanted. What was made within the last
+        `older_than_s` may belong to a process that is at work, and stays.
+        """
+        names = []
+        for path in sorted(self.staging.iterdir()):
+            if path.name in keep or time.time() - path.lstat().st_mtime < older_than_s:
+                continue
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
-        return names
+            names.append(path.name)
+        return tuple(names)
 
     def _read(self, model: str) -> str | None:
         try:

@@ -6,22 +6,32 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from continual.errors import PerennialError
+from continual.errors import DependencyUnreachable, PerennialError
 from ops.triton.server import TritonServer
+from ops.triton.stubs import StubWatch
 
 __all__ = ["Supervisor"]
 
 logger = logging.getLogger(__name__)
+_GLANCE_S = 0.05  # how long a death goes unnoticed
+_SHORT_LIFE_S = 10.0  # a server that dies younger is given a pause before the next start
+_LONGEST_PAUSE_S = 30.0
 
 
 class Supervisor:
     """A thread that watches one server.
+
+    A death is seen within 50 ms, of the server as of a stub. A server that does not answer is restarted after
+    `failures` looks. What `on_started` cannot bring in order never costs the server its life: the versions
+    that it holds go on answering, `unsettled` says what is wrong, and it is tried again with growing pauses.
 
     Args:
         server: what to watch.
         models: the models to load at a start, asked anew each time.
         probe: raises when the server does not serve; called every `interval_s`.
         on_started: called after every start, the first included, when the server is live.
+        interval_s: time between two looks.
+        failures: looks that must fail before a server that lives is restarted.
     """
 
     def __init__(
@@ -39,9 +49,13 @@ class Supervisor:
         self._interval_s, self._failures = interval_s, failures
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._starting = threading.Lock()
+        self._stubs = StubWatch(server.spec.url)
+        self._up_since = 0.0
+        self._pause_s = 0.0
+        self._settle_at, self._settle_pause_s = 0.0, 1.0
         self.restarts = 0
         self.failing_since: float | None = None
+        self.unsettled: str | None = None
 
     def start(self) -> None:
         """Adopt or start the server, wait until it is live, and begin to watch.
@@ -63,6 +77,7 @@ class Supervisor:
         self._stop.set()
         if self._thread is not None:
             self._thread.join()
+        self._stubs.close()
         if keep_server:
             self._server.release()
         else:
@@ -70,8 +85,8 @@ class Supervisor:
 
     @property
     def healthy(self) -> bool:
-        """Whether the last probe passed."""
-        return self._server.alive() and self.failing_since is None
+        """Whether the last probe passed and the server holds what it should."""
+        return self._server.alive() and self.failing_since is None and self.unsettled is None
 
     def _run(self, started: threading.Event, errors: list[PerennialError]) -> None:
         try:
@@ -82,46 +97,85 @@ class Supervisor:
             return
         finally:
             started.set()
-        failed = 0
-        while not self._stop.wait(self._interval_s):
-            failed = self._look(failed)
+        failed, next_look = 0.0, 0.0
+        while not self._stop.wait(_GLANCE_S):
+            if reason := self._death():
+                self._restart(reason)
+                failed, next_look = 0.0, 0.0
+            elif time.monotonic() >= next_look:
+                failed = self._look(failed)
+                next_look = time.monotonic() + self._interval_s
 
-    def _look(self, failed: int) -> int:
-        """One look at the server; returns how many looks in a row have failed."""
-        if self._server.alive():
-            try:
-                self._probe()
-            except PerennialError as exc:
-                self.failing_since = self.failing_since or time.monotonic()
-                logger.warning("triton.probe_failed", extra={"error": str(exc), "in_a_row": failed + 1})
-                if failed + 1 < self._failures:
-                    return failed + 1
-            else:
-                self.failing_since = None
-                return 0
-        if not self._stop.is_set():
-            self._restart()
-        return 0
+    def _death(self) -> str:
+        """What died, in words; empty while everything lives."""
+        pid = self._server.pid
+        if pid is None:
+            return "the server's process is gone"
+        lost = self._stubs.lost(pid)
+        return f"the process of {lost} is gone" if lost else ""
 
-    def _restart(self) -> None:
+    def _look(self, failed: float) -> float:
+        """One look at a living server; returns the failed looks so far, of which two good ones take one back.
+
+        So a server of which one router process hangs is noticed too, although every other probe is answered.
+        """
+        if (pid := self._server.pid) is not None:
+            self._stubs.learn(pid)
+        if self.unsettled is not None and time.monotonic() >= self._settle_at:
+            self._settle()
+        try:
+            self._probe()
+        except PerennialError as exc:
+            self.failing_since = self.failing_since or time.monotonic()
+            logger.warning("triton.probe_failed", extra={"error": str(exc), "failed": failed + 1})
+            if self.unsettled is not None and not isinstance(exc, DependencyUnreachable):
+                return 0.0  # it answers, but lacks a version: that is to be loaded, and no restart would help
+            if failed + 1 < self._failures or not self._server.alive():
+                return failed + 1
+            self._restart(f"{failed + 1:g} probes failed, the last with: {exc}")
+            return 0.0
+        self.failing_since = None
+        return max(0.0, failed - 0.5)
+
+    def _restart(self, reason: str) -> None:
         """Start anew, again and again with growing pauses, until it works or nobody wants it any more."""
         self.failing_since = self.failing_since or time.monotonic()
-        pause_s = 0.1
+        self._pause_s = self._longer_pause() if time.monotonic() - self._up_since < _SHORT_LIFE_S else 0.0
         while not self._stop.is_set():
             self.restarts += 1
-            logger.error("triton.restarting", extra={"restarts": self.restarts})
+            logger.error("triton.restarting", extra={"restarts": self.restarts, "reason": reason})
             try:
                 self._server.kill()
+                if self._stop.wait(self._pause_s):
+                    return
                 self._bring_up()
             except PerennialError as exc:
                 logger.exception("triton.restart_failed", extra={"error": str(exc)})
-                self._stop.wait(pause_s)
-                pause_s = min(30.0, 2 * pause_s)
+                self._pause_s, reason = self._longer_pause(), str(exc)
             else:
-                self.failing_since = None
+                if self.unsettled is None:
+                    self.failing_since = None
                 return
+
+    def _longer_pause(self) -> float:
+        return min(_LONGEST_PAUSE_S, max(0.1, 2 * self._pause_s))
 
     def _bring_up(self) -> None:
         self._server.spec = replace(self._server.spec, models=tuple(self._models()))
         self._server.start()
-        self._on_started()
+        self._up_since = time.monotonic()
+        if (pid := self._server.pid) is not None:
+            self._stubs.learn(pid)
+        self._settle_pause_s = 1.0
+        self._settle()
+
+    def _settle(self) -> None:
+        try:
+            self._on_started()
+        except PerennialError as exc:
+            self.unsettled = str(exc)
+            self._settle_at = time.monotonic() + self._settle_pause_s
+            self._settle_pause_s = min(_LONGEST_PAUSE_S, 2 * self._settle_pause_s)
+            logger.error("triton.unsettled", extra={"error": str(exc)})
+        else:
+            self.unsettled = None

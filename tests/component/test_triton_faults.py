@@ -13,12 +13,19 @@ from pathlib import Path
 
 import pytest
 
-from continual.errors import DependencyUnreachable, PerennialError
+from continual.errors import DependencyUnreachable, PerennialError, PublishFailed
+from continual.records import Route
+from ops.ledger import Ledger
+from ops.loop.reconciler import Reconciler
+from ops.settings import Settings
 from ops.triton.client import PerennialClient
+from ops.triton.control import TritonControl
 from ops.triton.probe import probe_router
 from ops.triton.processes import end_group, group_members, is_running, start_ticks
 from ops.triton.server import OnParentDeath, TritonServer
+from ops.triton.stubs import stubs_of
 from ops.triton.supervisor import Supervisor
+from ops.workspace import Workspace
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = pytest.mark.component
@@ -48,13 +55,8 @@ def _eventually(what: Callable[[], bool], within_s: float) -> float:
 
 
 def _stubs(server: TritonServer, model: str) -> list[int]:
-    """The stub processes of a model; Triton names them on their command line."""
-    found = []
-    for pid in group_members(server.pid or 0):
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
-        if b"stub" in words[0] and any(word.startswith(f"{model}_".encode()) for word in words):
-            found.append(pid)
-    return found
+    """The stub processes of a model."""
+    return [pid for pid, name in stubs_of(server.pid or 0).items() if name.rsplit("_", 2)[0] == model]
 
 
 @pytest.fixture
@@ -64,24 +66,56 @@ def place(tmp_path: Path) -> Place:
     return place
 
 
+class Settling:
+    """What runs after each start: the reconciler, over a channel that outlives the server; it may be told to fail."""
+
+    def __init__(self, place: Place, url: str) -> None:
+        settings = Settings(state=place.root / "var", repository=place.repository.root)
+        self.ledger = Ledger.open(settings.ledger_address)
+        self.ledger.register_model(MODEL, {})
+        route = Route(model=MODEL, epoch=1, champion=1, resident=(1, 2))
+        self.ledger.set_route(route, expected_epoch=0, actor="test", reason="first")
+        self.control = TritonControl(url)
+        self._reconciler = Reconciler(self.ledger, Workspace(settings), place.repository, (self.control,))
+        self.failures, self.calls = 0, 0
+
+    def __call__(self) -> None:
+        self.calls += 1
+        if self.failures:
+            self.failures -= 1
+            raise PublishFailed("version 9 is broken")
+        self._reconciler.reconcile(MODEL)
+
+    def close(self) -> None:
+        self.control.close()
+        self.ledger.close()
+
+
 @pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TritonServer, Supervisor]]:
+def settling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TritonServer, Supervisor, Settling]]:
     place = Place(tmp_path_factory.mktemp("watched"))
-    place.install((1,), router_instances=1)
+    place.install((1, 2))
     server = TritonServer(place.spec())
+    settling = Settling(place, server.spec.url)
     supervisor = Supervisor(
         server,
         models=lambda: (ENGINE, MODEL),
         probe=lambda: probe_router(server.spec.url, MODEL, timeout_s=2.0),
-        on_started=lambda: None,
+        on_started=settling,
         interval_s=0.2,
         failures=2,
     )
     supervisor.start()
     try:
-        yield server, supervisor
+        yield server, supervisor, settling
     finally:
         supervisor.stop()
+        settling.close()
+
+
+@pytest.fixture
+def watched(settling: tuple[TritonServer, Supervisor, Settling]) -> tuple[TritonServer, Supervisor]:
+    return settling[:2]
 
 
 def _present(segments: frozenset[str]) -> set[str]:
@@ -97,37 +131,79 @@ def _answers(server: TritonServer) -> bool:
 
 
 def _kill_and_recover(watched: tuple[TritonServer, Supervisor], pid: int) -> None:
+    """One kill costs one restart, and everything is back and nothing left over."""
     server, supervisor = watched
     _eventually(lambda: supervisor.healthy and _answers(server), 20)
+    before = supervisor.restarts
     group, segments = server.pid, server.segments()
     assert group is not None
     os.kill(pid, signal.SIGKILL)
-    _eventually(lambda: start_ticks(pid) is None and supervisor.healthy and _answers(server), 30)
-    if server.pid != group:
-        assert group_members(group) == ()
-        assert _present(segments) == set()
+    _eventually(lambda: supervisor.restarts > before and supervisor.healthy and _answers(server), 30)
+    assert start_ticks(pid) is None
+    assert supervisor.restarts == before + 1
+    assert group_members(group) == ()
+    assert _present(segments) == set()
 
 
-def test_a_killed_server_comes_back(watched):
-    server, supervisor = watched
-    before = supervisor.restarts
+def test_a_killed_server_comes_back_after_one_restart(watched):
+    server, _ = watched
     assert server.pid is not None
     _kill_and_recover(watched, server.pid)
-    assert supervisor.restarts == before + 1
+    with PerennialClient(server.spec.url, MODEL) as client:
+        assert client.predict(["card lost"])[0].version == 1
 
 
 def test_a_killed_engine_process_is_recovered(watched):
+    """Two versions are loaded; whichever of them died, a rollback must find both alive again."""
     _eventually(lambda: _answers(watched[0]), 20)
     stubs = _stubs(watched[0], ENGINE)
-    assert stubs
-    _kill_and_recover(watched, stubs[0])
+    assert len(stubs) == 2
+    _kill_and_recover(watched, max(stubs))
+    assert len(_stubs(watched[0], ENGINE)) == 2
 
 
-def test_a_killed_router_process_is_recovered(watched):
+def test_one_killed_router_process_of_two_is_noticed(watched):
+    """Every other probe would be answered by its brother."""
     _eventually(lambda: _answers(watched[0]), 20)
-    stubs = [pid for pid in _stubs(watched[0], MODEL) if pid not in _stubs(watched[0], ENGINE)]
-    assert stubs
+    stubs = _stubs(watched[0], MODEL)
+    assert len(stubs) == 2
     _kill_and_recover(watched, stubs[0])
+    assert len(_stubs(watched[0], MODEL)) == 2
+
+
+def test_an_unloaded_version_is_no_death(settling):
+    server, supervisor, settle = settling
+    _eventually(lambda: supervisor.healthy and _answers(server), 20)
+    before, stubs = supervisor.restarts, _stubs(server, ENGINE)
+    route = settle.ledger.route(MODEL)
+    for resident, processes in (((1,), 1), ((1, 2), 2)):
+        epoch = settle.ledger.route(MODEL).epoch
+        settle.ledger.set_route(
+            Route(model=MODEL, epoch=epoch + 1, champion=1, resident=resident),
+            expected_epoch=epoch,
+            actor="test",
+            reason="resident versions",
+        )
+        settle()
+        _eventually(lambda n=processes: len(_stubs(server, ENGINE)) == n, 20)
+        assert _answers(server)
+    assert route.resident == (1, 2)
+    assert set(_stubs(server, ENGINE)) != set(stubs)
+    time.sleep(0.5)
+    assert supervisor.restarts == before
+
+
+def test_what_cannot_be_brought_in_order_costs_a_healthy_server_nothing(settling):
+    server, supervisor, settle = settling
+    assert server.pid is not None
+    settle.failures, calls, before = 1, settle.calls, supervisor.restarts
+    os.kill(server.pid, signal.SIGKILL)
+    _eventually(lambda: supervisor.unsettled is not None and _answers(server), 30)
+    assert "version 9 is broken" in supervisor.unsettled
+    assert not supervisor.healthy
+    pid = server.pid
+    _eventually(lambda: supervisor.healthy, 10)
+    assert (server.pid, supervisor.restarts, settle.calls) == (pid, before + 1, calls + 2)
 
 
 def test_a_hanging_server_is_restarted(watched):
