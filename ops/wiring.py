@@ -6,6 +6,7 @@ from pathlib import Path
 from exporters.triton_config import EngineSpec, RouterSpec
 from ops.ledger import Ledger
 from ops.loop.reconciler import Reconciler
+from ops.notify import Channel, LogChannel, Notifier, SmtpChannel, WebhookChannel
 from ops.settings import Settings, load_settings
 from ops.triton.control import TritonControl
 from ops.triton.repository import ModelRepository
@@ -13,7 +14,7 @@ from ops.triton.router import RouterSettings
 from ops.triton.server import OnParentDeath, ServerSpec
 from ops.workspace import Workspace
 
-__all__ = ["Parts", "engine_spec", "grpc_url", "open_parts", "router_spec", "server_spec"]
+__all__ = ["Parts", "engine_spec", "grpc_url", "notifier", "open_parts", "router_spec", "server_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,3 +107,40 @@ def engine_spec(parts: Parts, model: str) -> EngineSpec:
         max_batch_size=triton.max_batch_size,
         parameters={"cache_dir": str((parts.workspace.cache / "engines").resolve())},
     )
+
+
+def notifier(settings: Settings, ledger: Ledger) -> Notifier:
+    """Who is told, by the settings.
+
+    Raises:
+        ConfigurationError: an address cannot be used.
+    """
+    told = settings.notify
+    channels: list[Channel] = [LogChannel()] if told.log else []
+    channels += [
+        WebhookChannel(
+            hook.url,
+            secret=None if hook.secret is None else hook.secret.get_secret_value(),
+            name=f"webhook:{name}",
+            attempts=hook.attempts,
+            timeout_s=hook.timeout_s,
+            headers=hook.headers,
+        )
+        for name, hook in sorted(told.webhook.items())
+    ]
+    channels += [
+        SmtpChannel(
+            mail.host,
+            sender=mail.sender,
+            recipients=mail.recipients,
+            port=mail.port,
+            user=mail.user,
+            password=None if mail.password is None else mail.password.get_secret_value(),
+            starttls=mail.starttls,
+            name=f"mail:{name}",
+            attempts=mail.attempts,
+            timeout_s=mail.timeout_s,
+        )
+        for name, mail in sorted(told.mail.items())
+    ]
+    return Notifier(ledger, channels)

@@ -1,5 +1,6 @@
 """How right the model is: estimated without labels under a stated assumption, and measured from labels without one."""
 
+import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ __all__ = [
     "ResolvedLabels",
     "SampledAnswer",
     "estimate_accuracy",
+    "in_random_share",
     "measure_accuracy",
     "resolve_labels",
 ]
@@ -28,6 +30,10 @@ ASSUMES_UNCHANGED = (
     "blind to a change of concept"
 )
 ASSUMES_NOTHING = "unbiased: each answer counts by the inverse of its chance to be labelled"
+ASSUMES_NO_CHOICE = (
+    "assumes that whether an answer gets a label does not depend on the answer; "
+    "have a random share labelled (drift.random_label_share) to drop this"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,12 +178,25 @@ class SampledAnswer:
             raise DataError(f"prediction {self.prediction_id} was picked with chance {self.chance}; give (0, 1]")
 
 
-def measure_accuracy(sampled: Sequence[SampledAnswer], resolved: ResolvedLabels) -> AccuracyEstimate:
+def in_random_share(prediction_id: str, share: float) -> bool:
+    """Return whether an answer is of the random share: by a hash, so that everybody picks the same answers.
+
+    >>> sum(in_random_share(f"prediction {i}", 0.1) for i in range(10_000)) / 10_000
+    0.0999
+    """
+    digest = hashlib.blake2b(prediction_id.encode(), digest_size=8, person=b"random share").digest()
+    return int.from_bytes(digest, "big") < share * 2**64
+
+
+def measure_accuracy(
+    sampled: Sequence[SampledAnswer], resolved: ResolvedLabels, *, assumption: str = ASSUMES_NOTHING
+) -> AccuracyEstimate:
     """Return the accuracy over all answers from those that were picked at random and labelled.
 
     Value and 95% interval come from `continual.labelling.estimate_accuracy`, weighted by inverse propensity. Contested
     answers are left out of the value and widen the interval from all wrong to all right. Picked answers whose label has
-    not come yet are left out, which is unbiased as long as lateness does not depend on the answer.
+    not come yet are left out, which is unbiased as long as lateness does not depend on the answer. `assumption` says
+    what must hold besides when the picks were not made at random.
 
     Raises:
         DataError: none of the picked answers has a label.
@@ -202,6 +221,6 @@ def measure_accuracy(sampled: Sequence[SampledAnswer], resolved: ResolvedLabels)
         low=measured.low * (1.0 - share),
         high=measured.high * (1.0 - share) + share,
         rows=len(known),
-        assumption=ASSUMES_NOTHING,
+        assumption=assumption,
         contested=sum(answer.prediction_id in resolved.contested for answer in sampled),
     )

@@ -95,7 +95,8 @@ def replay(policy: TriggerPolicy, history: History) -> ReplayResult:
     """Run a policy over a history, with the memory of its own simulated retrainings.
 
     A retraining learns the labels that came before it and answers the drift episode it falls into: that episode, seen
-    with the new reference, is over. What the policy does not see is how its own versions would have changed traffic.
+    with the new reference, is over. While traffic drifts only labels given since then count, as in the loop. What the
+    policy does not see is how its own versions would have changed traffic.
 
     >>> from datetime import timezone
     >>> from continual.policy.conditions import LabelCount
@@ -107,11 +108,12 @@ def replay(policy: TriggerPolicy, history: History) -> ReplayResult:
     """
     retrainings: list[Retraining] = []
     held: Counter[str] = Counter()
-    requests = unlearnt = 0
+    requests = 0
+    unlearnt: list[tuple[datetime, int]] = []
     never, kept_by_policy = _Mean(), _Mean()
     for point in history.points:
         requests += point.requests
-        unlearnt += point.labels
+        unlearnt.append((point.at, point.labels))
         never.add(point.accuracy_kept, point.requests)
         kept_by_policy.add(_answered(point, history, retrainings), point.requests)
         decision = decide(policy, _facts(point, history, retrainings, unlearnt), point.at)
@@ -119,7 +121,7 @@ def replay(policy: TriggerPolicy, history: History) -> ReplayResult:
         if decision.fire:
             false = not any(_since(retrainings, history) < change <= point.at for change in history.changes)
             retrainings.append(Retraining(at=point.at, request=requests, reasons=decision.reasons, false=false))
-            unlearnt = 0
+            unlearnt = []
     return ReplayResult(
         requests=requests,
         retrainings=tuple(retrainings),
@@ -152,14 +154,18 @@ def _since(retrainings: list[Retraining], history: History) -> datetime:
     return retrainings[-1].at if retrainings else history.champion_since
 
 
-def _facts(point: HistoryPoint, history: History, retrainings: list[Retraining], unlearnt: int) -> Facts:
+def _facts(
+    point: HistoryPoint, history: History, retrainings: list[Retraining], unlearnt: list[tuple[datetime, int]]
+) -> Facts:
     learnt_at = _since(retrainings, history)
     answered = bool(retrainings) and (point.drift_since is None or point.drift_since <= learnt_at)
+    alert = not answered and point.drift is DriftState.ALERT and point.drift_since is not None
+    since = point.drift_since if alert and point.drift_since is not None else history.champion_since
     stale = bool(retrainings) and not any(learnt_at < change <= point.at for change in history.changes)
     return Facts(
         champion_since=history.champion_since,
         cycles=tuple(each.at for each in retrainings),
-        unlearnt_labels=unlearnt,
+        unlearnt_labels=sum(labels for at, labels in unlearnt if at >= since),
         drift=DriftState.OK if answered else point.drift,
         drift_since=point.drift_since,
         drift_signals=point.drift_signals,

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 __all__ = ["ConfigOption", "JsonOption", "ModelOption", "print_json", "print_table", "say", "say_error", "shown"]
 
@@ -43,7 +44,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(shown(value) for value in row))
+        table.add_row(*(Text(shown(value)) for value in row))  # a text's brackets are no markup
     _out.print(table)
 
 

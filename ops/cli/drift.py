@@ -1,4 +1,4 @@
-"""`drift report`, `drift watch`."""
+"""`drift watch|report|explain`."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -65,6 +65,58 @@ def report(
     print_json(told)
 
 
+@_app.command()
+def explain(
+    model: ModelOption = "intent",
+    report: Annotated[int | None, typer.Option(help="which window; default the newest that drifted")] = None,
+    most: Annotated[int, typer.Option(min=1, max=50, help="entries of each kind")] = 5,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """What drifted: signals by strength, strange texts, possible new classes, words that rose and fell, slices."""
+    from ops.loop.windows import chosen_report, explained
+    from ops.traffic import TrafficLog
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        row = chosen_report(parts.ledger, model, report)
+        told = explained(parts.workspace, TrafficLog(parts.workspace.traffic(model)), row, most=most)
+    finally:
+        parts.close()
+    facts = {"report": row.id, "version": row.version, "at": row.at, "rows": row.rows, "state": row.state}
+    if as_json:
+        print_json({**facts, **told.to_json()})
+        return
+    say(f"report {row.id} of {row.at:%Y-%m-%d %H:%M:%S} UTC, version {row.version}, state {row.state}: {told.summary}")
+    _print_explanation(told)
+
+
+def _print_explanation(told: Any) -> None:
+    print_table(
+        "Signals, strongest first",
+        ("signal", "adjusted p", "effect / floor"),
+        ((name.value, p, effect) for name, p, effect in told.signals),
+    )
+    print_table(
+        "Groups of texts that the reference does not know: perhaps new classes",
+        ("suggested name", "rows", "share", "confidence", "answered as", "for example"),
+        ((g.name, g.rows, g.share, g.mean_confidence, g.answered_as, g.texts[0]) for g in told.groups),
+    )
+    print_table(
+        "Words that rose and fell",
+        ("word", "share before", "share now", "z"),
+        ((w.word, w.reference_share, w.current_share, w.z) for w in (*told.rose, *told.fell)),
+    )
+    print_table(
+        "Slices by answer, the one whose share moved most first",
+        ("label", "share before", "share now", "confidence change"),
+        ((s.label, s.reference_share, s.current_share, s.confidence_change) for s in told.slices),
+    )
+    print_table("Texts farthest from the reference", ("text",), ((text,) for text in told.texts))
+
+
 def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
     import numpy as np
 
@@ -73,7 +125,8 @@ def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
     from continual.drift.reference import ReferenceProfile
     from continual.drift.window import Window
     from continual.errors import DataError, NotFound
-    from ops.loop.watcher import drift_settings, reference_folder
+    from ops.loop.watch_state import reference_folder
+    from ops.loop.watcher import drift_settings
     from ops.traffic import TrafficLog
 
     route = parts.ledger.route(model)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from continual.errors import PerennialError
-from ops.cli import demo, drift, feedback, models, serving
+from ops.cli import demo, drift, feedback, models, policy, schedule, serving
 from ops.cli.console import say_error
 
 __all__ = ["app", "main"]
@@ -39,6 +39,8 @@ serving.register(app)
 models.register(app)
 feedback.register(app)
 drift.register(app)
+policy.register(app)
+schedule.register(app)
 demo.register(app)
 
 

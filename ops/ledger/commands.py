@@ -141,9 +141,13 @@ class CommandStore(AuditStore):
             outcome = {"sent_at": self._clock()} if error is None else {"error": error}
             connection.execute(done.values(**outcome))
 
-    def notices(self, model: str, limit: int | None = None) -> tuple[NoticeRow, ...]:
-        """Return a model's messages, newest first."""
+    def notices(
+        self, model: str, limit: int | None = None, *, episode: tuple[str, str] | None = None
+    ) -> tuple[NoticeRow, ...]:
+        """Return a model's messages, newest first; with `episode`, those of one alert's one episode."""
         statement = select(_NOTICE).where(_NOTICE.c.model == model)
+        if episode is not None:
+            statement = statement.where(_NOTICE.c.alert == episode[0], _NOTICE.c.episode == episode[1])
         statement = statement.order_by(_NOTICE.c.claimed_at.desc(), _NOTICE.c.alert, _NOTICE.c.channel).limit(limit)
         with self._read() as connection:
             return tuple(NoticeRow(**row) for row in connection.execute(statement).mappings())

@@ -122,12 +122,33 @@ class CycleStore(Store):
             statement = insert(schema.drift_report).values(values).returning(schema.drift_report.c.id)
             return int(connection.execute(statement).scalar_one())
 
-    def drift_reports(self, model: str, limit: int | None = None) -> tuple[DriftReportRow, ...]:
-        """Return a model's drift reports, newest first."""
+    def drift_reports(self, model: str, limit: int | None = None, *, after_id: int = 0) -> tuple[DriftReportRow, ...]:
+        """Return a model's drift reports after `after_id`, newest first."""
         table = schema.drift_report
-        statement = select(table).where(table.c.model == model).order_by(table.c.id.desc()).limit(limit)
+        statement = select(table).where(table.c.model == model, table.c.id > after_id)
+        statement = statement.order_by(table.c.id.desc()).limit(limit)
         with self._read() as connection:
             return tuple(DriftReportRow(**row) for row in connection.execute(statement).mappings())
+
+    def drift_report(self, model: str, report_id: int) -> DriftReportRow:
+        """Return one drift report.
+
+        Raises:
+            NotFound: the model has no such report.
+        """
+        table = schema.drift_report
+        with self._read() as connection:
+            found = connection.execute(select(table).where(table.c.model == model, table.c.id == report_id))
+            row = found.mappings().first()
+        if row is None:
+            raise NotFound(f"{model} has no drift report {report_id}; see `perennial drift watch`")
+        return DriftReportRow(**row)
+
+    def place_report(self, report_id: int, path: str) -> None:
+        """Note where a drift report's page lies; an empty path says that it could not be made."""
+        table = schema.drift_report
+        with self._write() as connection:
+            connection.execute(update(table).where(table.c.id == report_id).values(path=path))
 
     def get_state(self, model: str, name: str) -> Any:
         """Return a monitor's state as it was put last, or None."""

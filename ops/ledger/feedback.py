@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
+from continual.drift.accuracy import GivenLabel
 from ops.ledger import schema
 from ops.ledger.rows import FeedbackReceipt, FeedbackRow, JoinOutcome, PendingFeedback
 from ops.ledger.store import Store, chunks
@@ -102,6 +103,32 @@ class FeedbackStore(Store):
         with self._read() as connection:
             known = self._labelled(connection, model, prediction_ids)
         return {prediction_id: row["label"] for prediction_id, row in known.items()}
+
+    def newest_feedback(self, model: str, limit: int) -> tuple[PendingFeedback, ...]:
+        """Return the labels that came or changed last, newest first, joined to their prediction or not."""
+        statement = select(_TABLE).where(_TABLE.c.model == model)
+        statement = statement.order_by(_TABLE.c.received_at.desc(), _TABLE.c.id.desc()).limit(limit)
+        with self._read() as connection:
+            return tuple(_pending(row) for row in connection.execute(statement).mappings())
+
+    def first_feedback(self, model: str, limit: int, *, after_id: int = 0) -> tuple[PendingFeedback, ...]:
+        """Return labels in the order in which their predictions were first labelled, as they read now."""
+        statement = select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.id > after_id)
+        with self._read() as connection:
+            rows = connection.execute(statement.order_by(_TABLE.c.id).limit(limit)).mappings()
+            return tuple(_pending(row) for row in rows)
+
+    def given_labels(self, model: str, prediction_ids: Sequence[str]) -> tuple[GivenLabel, ...]:
+        """Return every label ever given for these predictions, by time; where it came from is its annotator."""
+        found: list[GivenLabel] = []
+        with self._read() as connection:
+            for part in chunks(list(dict.fromkeys(prediction_ids))):
+                statement = select(_HISTORY).where(_HISTORY.c.model == model, _HISTORY.c.prediction_id.in_(part))
+                found += [
+                    GivenLabel(prediction_id=r.prediction_id, label=r.label, annotator=r.origin, at=r.at)
+                    for r in connection.execute(statement)
+                ]
+        return tuple(sorted(found, key=lambda given: (given.at, given.prediction_id, given.label)))
 
     def _labelled(self, connection: Connection, model: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         found: dict[str, dict[str, Any]] = {}

@@ -1,40 +1,35 @@
 """One model's loop: what the scheduler's jobs do for it."""
 
 import logging
-import queue
-import threading
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from continual.drift.evidently_report import build_report, prune_reports
 from continual.errors import PerennialError
-from continual.policy import DriftState, Facts, TriggerDecision, decide, parse_policy
-from continual.records import Route, Split
-from ops.ledger import Ledger
+from continual.policy import TriggerDecision
+from ops.ledger import DriftReportRow, Ledger
+from ops.loop.accuracy import AccuracyWatch
 from ops.loop.challenger import ChallengerMaker
 from ops.loop.collector import collect
 from ops.loop.comparison import ArmComparison
+from ops.loop.error_watch import ErrorWatch
 from ops.loop.events import Happenings
+from ops.loop.live_evidence import LiveEvidenceReader
 from ops.loop.reconciler import Reconciler
 from ops.loop.runner import CycleRunner
 from ops.loop.steps import LoopSteps
-from ops.loop.watcher import ReportRequest, Watcher
+from ops.loop.trigger import Trigger
+from ops.loop.watcher import Watcher
+from ops.loop.windows import reported_window
 from ops.traffic import TrafficLog
+from ops.triton.control import TritonControl
 from ops.triton.repository import ModelRepository
 from ops.workspace import Workspace
 
 __all__ = ["ModelLoop"]
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Labels:
-    """Training labels that the champion has not learnt: all of them, and those given since the drift began."""
-
-    unlearnt: int
-    since_drift: int
+_REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
 
 
 class ModelLoop:
@@ -48,38 +43,51 @@ class ModelLoop:
         repository: ModelRepository,
         reconciler: Reconciler,
         happenings: Happenings,
+        control: TritonControl,
     ) -> None:
         self._ledger, self._workspace, self.model, self._happenings = ledger, workspace, model, happenings
         self._repository, self._reconciler = repository, reconciler
         self._settings = workspace.model(model)
-        self._policy = parse_policy(self._settings.policy)
+        self._trigger = Trigger(ledger, workspace, model)
         self.traffic = TrafficLog(workspace.traffic(model))
-        self._reports: queue.Queue[ReportRequest | None] = queue.Queue(maxsize=8)
-        self._reporter = threading.Thread(target=self._make_reports, name=f"reports-{model}", daemon=True)
-        self.watcher = Watcher(ledger, workspace, model, self.traffic, happenings, self._want_report)
+        self.watcher = Watcher(ledger, workspace, model, self.traffic, happenings)
+        self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
+        self._errors = ErrorWatch(
+            ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
+        )
+        maker = ChallengerMaker(ledger, workspace, model)
+        engine = workspace.engine_model(model)
+        evidence = LiveEvidenceReader(
+            ledger, workspace, model, self.traffic, lambda v, ids, mask: control.infer_engine(engine, v, ids, mask)[0]
+        )
+        comparison = ArmComparison(
+            model=model,
+            ledger=ledger,
+            workspace=workspace,
+            traffic=self.traffic,
+            happenings=happenings,
+            evidence=evidence,
+            cancel=maker.cancel,
+        )
         steps = LoopSteps(
             model=model,
             ledger=ledger,
             workspace=workspace,
             repository=repository,
             reconciler=reconciler,
-            maker=ChallengerMaker(ledger, workspace, model),
-            comparison=ArmComparison(
-                model=model, ledger=ledger, workspace=workspace, traffic=self.traffic, happenings=happenings
-            ),
+            maker=maker,
+            comparison=comparison,
             happenings=happenings,
         )
         self.runner = CycleRunner(ledger, workspace, model, steps, happenings)
 
     def start(self) -> None:
-        """Begin to carry cycles and to make reports."""
-        self._reporter.start()
+        """Begin to carry cycles."""
         self.runner.start()
 
     def stop(self) -> None:
         """End the present step early and stop."""
         self.runner.stop()
-        self._reports.put(None)
 
     def watch(self) -> str:
         """Compare what came since the last pass."""
@@ -87,9 +95,13 @@ class ModelLoop:
         return f"{len(signals)} windows" if signals else ""
 
     def check(self) -> str:
-        """Join labels, ask the policy, and open a cycle when it says so."""
+        """Join labels, tell the accuracy, ask the policy, and open a cycle when it says so."""
         now = datetime.now(UTC)
         collect(self._ledger, self.traffic, self.model, holdout_share=self._settings.learning.holdout_share, now=now)
+        route = self._ledger.route(self.model)
+        if route is not None:
+            self._accuracy.look(route.champion)
+            self._errors.look(route.champion)
         decision = self.decide(now)
         if decision is None or not decision.fire:
             return "" if decision is None or not decision.held_by else f"held back: {'; '.join(decision.held_by)}"
@@ -98,19 +110,17 @@ class ModelLoop:
         return "" if cycle is None else f"cycle {cycle}: {reason}"
 
     def decide(self, now: datetime) -> TriggerDecision | None:
-        """What the policy says now; None before the first version and while a cycle is under way.
+        """What the policy says now; see `Trigger.decide`."""
+        return self._trigger.decide(now)
 
-        While traffic drifts, only labels given since the drift began count towards the policy's minimum: older ones
-        cannot teach what is new.
-        """
-        route = self._ledger.route(self.model)
-        if route is None or self._ledger.active_cycle(self.model) is not None:
-            return None
-        labels = self._labels(route)
-        calm = decide(self._policy, self._facts(route, DriftState.OK, labels.unlearnt), now)
-        if calm.fire or not self.watcher.in_alert():
-            return calm
-        return decide(self._policy, self._facts(route, DriftState.ALERT, labels.since_drift), now)
+    def report(self) -> str:
+        """Make the Evidently report of the newest window that wants one; a killed process's wishes are not lost."""
+        wanted = [
+            row
+            for row in self._ledger.drift_reports(self.model, limit=_REPORTS_LOOKED_AT)
+            if row.path is None and row.payload.get("report_wanted")
+        ]
+        return self._make_report(wanted[0]) if wanted else ""
 
     def compact(self) -> str:
         """Turn sealed traffic segments into Parquet."""
@@ -137,55 +147,30 @@ class ModelLoop:
             self._repository.remove_version(engine, version)
         return old
 
-    def _labels(self, route: Route) -> _Labels:
-        champion = self._ledger.version(self.model, route.champion)
-        last = int(champion.lineage.get("last_example_id", 0))
-        rows = self._ledger.examples(self.model, split=Split.TRAIN, since_id=last)
-        began = self.watcher.drift_since()
-        recent = 0 if began is None else sum(1 for s in rows if s.example.at >= began)
-        return _Labels(unlearnt=len(rows), since_drift=recent)
-
-    def _facts(self, route: Route, drift: DriftState, labels: int) -> Facts:
-        champion = self._ledger.version(self.model, route.champion)
-        newest = self._ledger.drift_reports(self.model, limit=1)
-        signals: tuple[str, ...] = ()
-        if newest and drift is DriftState.ALERT:
-            signals = tuple(newest[0].payload["signal"].get("signals", ()))
-        return Facts(
-            champion_since=champion.state_at or datetime.now(UTC),
-            cycles=tuple(row.opened_at for row in self._ledger.cycles(self.model, limit=200)),
-            unlearnt_labels=labels,
-            drift=drift,
-            drift_since=self.watcher.drift_since() if drift is DriftState.ALERT else None,
-            drift_signals=signals,
-        )
-
     @property
     def _reports_folder(self) -> Any:
         return self._workspace.reports(self.model) / "evidently"
 
-    def _want_report(self, request: ReportRequest) -> None:
+    def _make_report(self, row: DriftReportRow) -> str:
+        number = row.id or 0
+        html = self._reports_folder / f"drift-{number:06d}.html"
+        kept = self._settings.drift.reports_kept
         try:
-            self._reports.put_nowait(request)
-        except queue.Full:
-            logger.warning("drift.report_skipped", extra={"model": self.model, "report": request.report_id})
-
-    def _make_reports(self) -> None:
-        while (request := self._reports.get()) is not None:
-            html = self._reports_folder / f"drift-{request.report_id:06d}.html"
-            try:
-                build_report(
-                    request.reference,
-                    request.window,
-                    request.comparison,
-                    html,
-                    self._workspace.evidently,
-                    {"model": self.model, "version": str(request.comparison.version), "report": str(request.report_id)},
-                    self._settings.drift.report_timeout_s,
-                    keep_runs=self._settings.drift.reports_kept,
-                )
-            except (PerennialError, OSError):
-                logger.exception("drift.report_failed", extra={"model": self.model, "report": request.report_id})
-                continue
-            prune_reports(self._reports_folder, self._settings.drift.reports_kept)
-            self._happenings.tell(self.model, "drift.report", report=request.report_id, path=str(html))
+            seen = reported_window(self._workspace, self.traffic, row)
+            build_report(
+                seen.reference,
+                seen.window,
+                seen.comparison,
+                html,
+                self._workspace.evidently,
+                {"model": self.model, "version": str(row.version), "report": str(number)},
+                self._settings.drift.report_timeout_s,
+                keep_runs=kept,
+            )
+        except (PerennialError, OSError):
+            self._ledger.place_report(number, "")
+            raise
+        self._ledger.place_report(number, str(html))
+        prune_reports(self._reports_folder, kept)
+        self._happenings.tell(self.model, "drift.report", report=number, path=str(html))
+        return f"report {number}: {html.name}"

@@ -1,8 +1,6 @@
 """Turns the traffic log into windows, compares each with the champion's reference, and keeps the verdict."""
 
 import logging
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,45 +10,21 @@ import numpy as np
 from continual.drift.compare import DriftComparison, compare
 from continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
 from continual.drift.reference import ReferenceProfile
+from continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
 from continual.drift.settings import DriftSettings, Votes
 from continual.drift.window import Window
+from continual.errors import DataError
 from ops.ledger import DriftReportRow, Ledger
 from ops.loop.events import Happenings
+from ops.loop.watch_state import WatchState, reference_folder
+from ops.loop.windows import window_after
 from ops.traffic import TrafficLog
 from ops.workspace import Workspace
 
-__all__ = ["ReportRequest", "Watcher", "drift_settings", "reference_folder"]
+__all__ = ["Watcher", "drift_settings"]
 
 logger = logging.getLogger(__name__)
-_STATE = "watch"
 _MOST_WINDOWS = 20  # a pass; the next one goes on
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReportRequest:
-    """A window whose Evidently report is wanted, made outside the request path."""
-
-    model: str
-    report_id: int
-    reference: ReferenceProfile
-    window: Window
-    comparison: DriftComparison
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Progress:
-    """How far the traffic of one version was watched. `cursor` is the last row's time, in ISO form."""
-
-    version: int
-    cursor: str | None = None
-    reference_ready: bool = False
-    requests: int = 0
-    windows: int = 0
-    monitor: Mapping[str, Any] | None = None
-    drift_since: str | None = None  # when the first window of the present episode began
-
-    def changed(self, **facts: Any) -> "_Progress":
-        return replace(self, **facts)
 
 
 def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
@@ -64,11 +38,6 @@ def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
     )
 
 
-def reference_folder(workspace: Workspace, model: str, version: int) -> Path:
-    """Where a version's reference lies."""
-    return workspace.reports(model) / f"reference-{version}"
-
-
 class Watcher:
     """Watches one model's traffic. A pass that was killed is repeated with the same result: the cursor moves last."""
 
@@ -79,10 +48,9 @@ class Watcher:
         model: str,
         traffic: TrafficLog,
         happenings: Happenings,
-        wants_report: Callable[[ReportRequest], None],
     ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
-        self._traffic, self._happenings, self._wants_report = traffic, happenings, wants_report
+        self._traffic, self._happenings = traffic, happenings
 
     def watch(self) -> list[DriftSignal]:
         """Compare every full window that came since the last pass; empty when none is full."""
@@ -94,67 +62,45 @@ class Watcher:
         signals = []
         for _ in range(_MOST_WINDOWS):
             rows = settings.window_rows if progress.reference_ready else settings.reference_rows
-            window, cursor = self._next_window(progress, rows)
+            window = self._next_window(progress, rows)
             if window is None:
                 break
             if progress.reference_ready:
-                progress, signal = self._compare(progress, window, cursor)
+                progress, signal = self._compare(progress, window)
                 signals.append(signal)
             else:
-                progress = self._take_reference(progress, window, cursor)
-            self._ledger.put_state(self._model, _STATE, _plain(progress))
+                progress = self._take_reference(progress, window)
         return signals
 
-    def in_alert(self) -> bool:
-        """Whether the champion's traffic stands in an alert."""
-        level = self._level()
-        return level in {Level.ALERT, Level.COOLDOWN} and self.drift_since() is not None
-
-    def drift_since(self) -> datetime | None:
-        """When the first drifted window of the present episode began."""
-        told = self._ledger.get_state(self._model, _STATE)
-        return None if not told or not told.get("drift_since") else datetime.fromisoformat(told["drift_since"])
-
-    def _level(self) -> Level:
-        told = self._ledger.get_state(self._model, _STATE)
-        return Level.OK if not told or not told.get("monitor") else Level(told["monitor"]["level"])
-
-    def _progress(self, champion: int) -> _Progress:
-        told = self._ledger.get_state(self._model, _STATE)
-        if told and told["version"] == champion:
-            return _Progress(**told)
-        episode = int(((told or {}).get("monitor") or {}).get("episode", 0))
+    def _progress(self, champion: int) -> WatchState:
+        told = WatchState.read(self._ledger, self._model)
+        if told is not None and told.version == champion:
+            return told
+        episode = 0 if told is None else told.episode
         fresh = DriftMonitor(settings=drift_settings(self._workspace, self._model)).start(champion, episode=episode)
-        started = _Progress(
+        started = WatchState(
             version=champion,
             cursor=datetime.now(UTC).isoformat() if told else None,
             reference_ready=self._reference(champion).is_dir(),  # a champion that was rolled back to has one
             monitor=fresh.to_json(),
         )
-        self._ledger.put_state(self._model, _STATE, _plain(started))
+        started.save(self._ledger, self._model)
         return started
 
-    def _next_window(self, progress: _Progress, rows: int) -> tuple[Window | None, str]:
+    def _next_window(self, progress: WatchState, rows: int) -> Window | None:
         since = None if progress.cursor is None else datetime.fromisoformat(progress.cursor)
-        table = self._traffic.read(since=since, version=progress.version)
-        if since is not None:
-            import pyarrow.compute as pc
+        return window_after(self._traffic, progress.version, since, progress.cursor_id, rows)
 
-            table = table.filter(pc.greater(table["at"], since))
-        if table.num_rows < rows:
-            return None, ""
-        table = table.slice(0, rows)
-        window = Window.from_columns({name: table[name] for name in table.column_names})
-        return window, table["at"][rows - 1].as_py().isoformat()
-
-    def _take_reference(self, progress: _Progress, window: Window, cursor: str) -> _Progress:
+    def _take_reference(self, progress: WatchState, window: Window) -> WatchState:
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version])
         profile = ReferenceProfile.build(window, version=progress.version, rng=rng)
         profile.save(self._reference(progress.version))
         self._happenings.tell(self._model, "drift.reference", version=progress.version, rows=len(window))
-        return progress.changed(cursor=cursor, reference_ready=True, requests=progress.requests + len(window))
+        moved = progress.changed(**_end(window), reference_ready=True, requests=progress.requests + len(window))
+        moved.save(self._ledger, self._model)
+        return moved
 
-    def _compare(self, progress: _Progress, window: Window, cursor: str) -> tuple[_Progress, DriftSignal]:
+    def _compare(self, progress: WatchState, window: Window) -> tuple[WatchState, DriftSignal]:
         reference = ReferenceProfile.load(self._reference(progress.version))
         settings = drift_settings(self._workspace, self._model)
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version, progress.windows])
@@ -167,31 +113,60 @@ class Watcher:
             began = progress.cursor
         elif after.level is Level.OK:
             began = None
-        report_id = self._ledger.add_drift_report(
-            DriftReportRow(
-                model=self._model,
-                version=progress.version,
-                at=datetime.now(UTC),
-                rows=len(window),
-                state=after.level.value,
-                payload={"signal": signal.to_json(), "comparison": comparison.to_json()},
-                window_from=None if progress.cursor is None else datetime.fromisoformat(progress.cursor),
-                window_to=datetime.fromisoformat(cursor),
-            )
-        )
-        self._tell(progress.version, comparison, signal, report_id, cursor)
+        end = _end(window)
         every = self._workspace.model(self._model).drift.report_every_windows
-        new_episode = signal.alert and after.episode != before.episode
-        if new_episode or progress.windows % every == 0:
-            self._wants_report(
-                ReportRequest(
-                    model=self._model, report_id=report_id, reference=reference, window=window, comparison=comparison
-                )
-            )
+        wanted = (signal.alert and after.episode != before.episode) or progress.windows % every == 0
+        followed, evidence = self._follow(progress, reference, window)
         moved = progress.changed(
-            cursor=cursor, requests=requests, windows=progress.windows + 1, monitor=after.to_json(), drift_since=began
+            **end,
+            requests=requests,
+            windows=progress.windows + 1,
+            monitor=after.to_json(),
+            drift_since=began,
+            sequential=followed,
         )
+        row = DriftReportRow(
+            model=self._model,
+            version=progress.version,
+            at=datetime.now(UTC),
+            rows=len(window),
+            state=after.level.value,
+            payload={
+                "signal": signal.to_json(),
+                "comparison": comparison.to_json(),
+                "after_id": progress.cursor_id,
+                "drift_since": began,
+                "report_wanted": wanted,
+                "sequential": evidence,
+            },
+            window_from=None if progress.cursor is None else datetime.fromisoformat(progress.cursor),
+            window_to=datetime.fromisoformat(end["cursor"]),
+        )
+        with self._ledger.transaction():  # a killed pass leaves both or none: no window is reported twice
+            report_id = self._ledger.add_drift_report(row)
+            moved.save(self._ledger, self._model)
+        self._tell(progress.version, comparison, signal, report_id, end["cursor"])
         return moved, signal
+
+    def _follow(
+        self, progress: WatchState, reference: ReferenceProfile, window: Window
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Take each answer's doubt and abstention into account: the detectors' states, and what they tell a person."""
+        settings = self._workspace.model(self._model).drift
+        states: dict[str, Any] = {}
+        told: dict[str, Any] = {}
+        for name, values_of in (
+            ("doubt", doubt),
+            ("abstained", lambda confidences: abstained(confidences, settings.abstain_below)),
+        ):
+            before = (progress.sequential or {}).get(name)
+            bound = upper_bound(values_of(reference.sample.confidences)) if before is None else before["bound"]
+            detector = EDetector(bound=bound, run_length=settings.requests_per_false_retraining)
+            state = detector.start() if before is None else EDetectorState.from_json(before["state"])
+            state, alarms = detector.update(state, values_of(window.confidences))
+            states[name] = {"bound": bound, "state": state.to_json()}
+            told[name] = {"bound": bound, "evidence": state.value, "alarms": len(alarms)}
+        return states, told
 
     def _tell(
         self, version: int, comparison: DriftComparison, signal: DriftSignal, report_id: int, window_to: str
@@ -220,5 +195,9 @@ def _score(effect: float, floor: float) -> float:
     return effect / floor if floor > 0 else effect
 
 
-def _plain(progress: _Progress) -> dict[str, Any]:
-    return asdict(progress)
+def _end(window: Window) -> dict[str, str]:
+    """The cursor behind a window's last row."""
+    if window.times is None or window.ids is None:
+        raise DataError("a window of the traffic log has no times or ids; it cannot be watched: see the log's columns")
+    last = window.times[-1].astype("datetime64[us]").item().replace(tzinfo=UTC)
+    return {"cursor": last.isoformat(), "cursor_id": str(window.ids[-1])}

@@ -36,6 +36,16 @@ class Notifier:
         """
         return tuple(channel.name for channel in self._channels if self._send(channel, message))
 
+    def settled(self, message: Message) -> bool:
+        """Return whether nothing is left to do: each channel took the message, or failed `attempts` times."""
+        told = self._ledger.notices(message.model, episode=(message.alert, message.episode))
+        rows = {row.channel: row for row in told}
+        return all(
+            (row := rows.get(channel.name)) is not None
+            and (row.sent_at is not None or (row.error is not None and row.attempts >= self._attempts))
+            for channel in self._channels
+        )
+
     def _send(self, channel: Channel, message: Message) -> bool:
         episode = (message.model, message.alert, message.episode, channel.name)
         if not self._ledger.claim_notice(*episode, attempts=self._attempts):

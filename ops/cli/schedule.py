@@ -1,0 +1,183 @@
+"""`schedule list|run|pause|resume`: the loop's jobs, whichever process leads them."""
+
+import time
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.actor import actor
+from ops.cli.console import ConfigOption, JsonOption, print_json, print_table, say
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="The loop's jobs: list, run, pause, resume.", no_args_is_help=True)
+_POLL_S = 0.1
+
+_Job = Annotated[str, typer.Argument(help="a job's name, e.g. watch:intent; see `schedule list`")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_app, name="schedule")
+
+
+@_app.command("list")
+def list_jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Every job: its times, when it is due, and how its last run ended."""
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        jobs = [_facts(parts.ledger, row) for row in parts.ledger.jobs()]
+        lease = parts.ledger.lease("loop")
+    finally:
+        parts.close()
+    if as_json:
+        print_json(jobs)
+        return
+    if not jobs:
+        say("no jobs yet: the first `perennial serve` writes them down")
+        return
+    if lease is not None:
+        say(f"led last by {lease[1]}, epoch {lease[0]}")
+    print_table(
+        "Jobs",
+        ("job", "times", "next due", "paused", "last slot", "took ms", "outcome", "note"),
+        ((j["job"], _times(j["trigger"]), j["next_due"], _yes(j["paused"]), *_last(j["last_run"])) for j in jobs),
+    )
+
+
+@_app.command()
+def run(
+    job: _Job,
+    wait_s: Annotated[float, typer.Option(min=0, help="wait so long for the run's end; 0 only asks for it")] = 30.0,
+    dry_run: _DryRun = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Have the leader run a job now, paused or not, and wait for its end."""
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        row = _job(parts.ledger, job)
+        if dry_run:
+            _show({"job": job, "would": "run once, at the leader's next beat", "paused": row.paused}, as_json=as_json)
+            return
+        known = {each.id for each in parts.ledger.job_runs(job, 20)}
+        with parts.ledger.transaction():
+            parts.ledger.request_run(job)
+            parts.ledger.audit(actor(), "job.requested", None, {"job": job})
+        told = {"job": job, "requested": True} if wait_s == 0 else _wait(parts.ledger, job, known, wait_s)
+    finally:
+        parts.close()
+    _show(told, as_json=as_json)
+    if told.get("outcome") not in {None, "done"}:
+        raise typer.Exit(1)
+
+
+@_app.command()
+def pause(job: _Job, dry_run: _DryRun = False, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Start a job no more at its times; a run under way ends as it would."""
+    _set_paused(job, config, paused=True, dry_run=dry_run, as_json=as_json)
+
+
+@_app.command()
+def resume(job: _Job, dry_run: _DryRun = False, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Let a paused job start again; the times that passed meanwhile count as one."""
+    _set_paused(job, config, paused=False, dry_run=dry_run, as_json=as_json)
+
+
+def _set_paused(job: str, config: Any, *, paused: bool, dry_run: bool, as_json: bool) -> None:
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        before = _job(parts.ledger, job)
+        if not dry_run and before.paused is not paused:
+            with parts.ledger.transaction():
+                parts.ledger.pause_job(job, paused=paused)
+                parts.ledger.audit(actor(), "job.paused" if paused else "job.resumed", None, {"job": job})
+    finally:
+        parts.close()
+    told = {"job": job, "paused": paused, "changed": before.paused is not paused, "next_due": before.next_due}
+    _show(told | ({"dry_run": True} if dry_run else {}), as_json=as_json)
+
+
+def _job(ledger: Any, name: str) -> Any:
+    from continual.errors import NotFound
+
+    jobs = {row.name: row for row in ledger.jobs()}
+    if name not in jobs:
+        known = ", ".join(jobs) or "none yet: the first `perennial serve` writes them down"
+        raise NotFound(f"job {name!r} does not exist; there are {known}")
+    return jobs[name]
+
+
+def _wait(ledger: Any, job: str, known: set[int], wait_s: float) -> dict[str, Any]:
+    """Wait for a run that is not among the known ones to end.
+
+    Raises:
+        DependencyUnreachable: nobody ran it in time.
+    """
+    from continual.errors import DependencyUnreachable
+
+    deadline = time.monotonic() + wait_s
+    while time.monotonic() < deadline:
+        waits = _job(ledger, job).requested_at is not None
+        fresh = [row for row in ledger.job_runs(job, 20) if row.id not in known]
+        if not waits and fresh and all(row.finished_at is not None for row in fresh):
+            return {"job": job, **_run(max(fresh, key=lambda row: int(row.id)))}
+        time.sleep(_POLL_S)
+    lease = ledger.lease("loop")
+    leader = "nobody has ever led" if lease is None else f"{lease[1]} led last"
+    raise DependencyUnreachable(
+        f"job {job} was asked for and has not ended in {wait_s:g} s ({leader}); is `perennial serve` running? "
+        "It runs as soon as a leader is there"
+    )
+
+
+def _facts(ledger: Any, row: Any) -> dict[str, Any]:
+    runs = ledger.job_runs(row.name, 1)
+    return {
+        "job": row.name,
+        "trigger": dict(row.trigger),
+        "next_due": row.next_due,
+        "paused": row.paused,
+        "requested_at": row.requested_at,
+        "last_run": _run(runs[0]) if runs else None,
+    }
+
+
+def _run(row: Any) -> dict[str, Any]:
+    took = None if row.finished_at is None else (row.finished_at - row.started_at).total_seconds()
+    return {
+        "slot": row.due,
+        "attempt": row.attempt,
+        "epoch": row.epoch,
+        "started_at": row.started_at,
+        "took_ms": None if took is None else 1e3 * took,
+        "outcome": None if row.outcome is None else row.outcome.value,
+        "note": row.note,
+    }
+
+
+def _show(facts: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(facts)
+        return
+    print_table("", ("fact", "value"), ((name, _yes(value)) for name, value in facts.items()))
+
+
+def _times(trigger: dict[str, Any]) -> str:
+    return f"cron {trigger['cron']}" if "cron" in trigger else f"every {trigger['interval_s']:g} s"
+
+
+def _last(run: dict[str, Any] | None) -> tuple[datetime | None, float | None, str | None, str | None]:
+    return (None, None, None, None) if run is None else (run["slot"], run["took_ms"], run["outcome"], run["note"])
+
+
+def _yes(value: Any) -> Any:
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
