@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from continual.errors import ConfigurationError
@@ -14,11 +14,14 @@ __all__ = [
     "DriftWatchSettings",
     "EngineSettings",
     "LearningSettings",
+    "MailSettings",
     "ModelSettings",
+    "NotifySettings",
     "ScheduleSettings",
     "Settings",
     "TrafficSettings",
     "TritonSettings",
+    "WebhookSettings",
     "load_settings",
 ]
 
@@ -108,10 +111,23 @@ class DriftWatchSettings(_Section):
         100_000, ge=1_000, description="at most one false retraining per so many clean requests"
     )
     report_every_windows: int = Field(
-        10, ge=1, description="an Evidently report at least this often, and at each change of state"
+        10, ge=1, description="an Evidently report at least this often, and at the first alert of an episode"
     )
     reports_kept: int = Field(50, ge=1)
     report_timeout_s: float = Field(120.0, gt=0)
+    accuracy_rows: int = Field(
+        500, ge=50, description="newest answers, and newest labels, from which the champion's accuracy is told"
+    )
+    random_label_share: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the answers, picked by a hash, that is labelled whatever they are: only these measure "
+        "accuracy then; 0 takes every label, on the assumption that labels come regardless of the answer",
+    )
+    abstain_below: float = Field(
+        0.5, gt=0, lt=1, description="an answer of less confidence counts as an abstention for the sequential watch"
+    )
 
 
 class CycleSettings(_Section):
@@ -139,6 +155,40 @@ class ScheduleSettings(_Section):
     reconcile_s: float = Field(15.0, gt=0)
     compact_s: float = Field(300.0, gt=0)
     retention_s: float = Field(86_400.0, gt=0)
+    report_s: float = Field(5.0, gt=0, description="how soon a wanted Evidently report is begun")
+    notify_s: float = Field(2.0, gt=0, description="how soon people are told")
+
+
+class WebhookSettings(_Section):
+    """One receiver of messages as JSON over HTTP."""
+
+    url: str = Field(min_length=1)
+    secret: SecretStr | None = Field(None, description="signs each post (HMAC-SHA256); best given by the environment")
+    headers: dict[str, str] = Field(default_factory=dict)
+    attempts: int = Field(3, ge=1)
+    timeout_s: float = Field(5.0, gt=0)
+
+
+class MailSettings(_Section):
+    """One set of recipients of messages by SMTP."""
+
+    host: str = Field(min_length=1)
+    port: int = Field(587, ge=1, le=65535)
+    sender: str = Field(min_length=3)
+    recipients: tuple[str, ...] = Field(min_length=1)
+    user: str | None = None
+    password: SecretStr | None = Field(None, description="best given by the environment")
+    starttls: bool = True
+    attempts: int = Field(3, ge=1)
+    timeout_s: float = Field(10.0, gt=0)
+
+
+class NotifySettings(_Section):
+    """Who hears of drift alerts, refused and promoted challengers, rollbacks and restarts; each thing once."""
+
+    log: bool = Field(True, description="write each message into the log")
+    webhook: dict[str, WebhookSettings] = Field(default_factory=dict, description="by a name of your own")
+    mail: dict[str, MailSettings] = Field(default_factory=dict, description="by a name of your own")
 
 
 class ModelSettings(_Section):
@@ -173,6 +223,7 @@ class Settings(BaseSettings):
     api: ApiSettings = Field(default_factory=ApiSettings)
     traffic: TrafficSettings = Field(default_factory=TrafficSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
+    notify: NotifySettings = Field(default_factory=NotifySettings)
     models: dict[str, ModelSettings] = Field(default_factory=lambda: {"intent": ModelSettings()})
 
     @field_validator("models")

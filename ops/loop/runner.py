@@ -181,7 +181,12 @@ class CycleRunner:
             "loop",
             "cycle.closed",
             self._model,
-            {"cycle": row.id, "outcome": command.outcome.value, "note": command.note},
+            {
+                "cycle": row.id,
+                "version": cycle.challenger,
+                "outcome": command.outcome.value,
+                "note": command.note,
+            },
         )
         facts = {"cycle": row.id, "outcome": command.outcome.value, "note": command.note}
         self._happenings.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
