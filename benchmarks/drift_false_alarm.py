@@ -43,8 +43,7 @@ def rates(embeddings: NDArray[np.float32], *, quick: bool) -> Iterator[dict[str,
         "classifier_auc": lambda a, b, r: classifier_auc(a, b, rng=r, permutations=199),
     }
     for size in _SIZES:
-        many = (60 if quick else 600) if size <= 1_000 else (20 if quick else 150)
-        few = 10 if quick else 1_000  # enough to tell a rate of 0.05 from 0.075
+        many, few = (60, 10) if quick else (1_000, 1_000)  # enough to tell a rate of 0.05 from 0.075
         yield from _of_kind("lognormal", "num", numeric, _numbers(size, rng), size, many, rng)
         for levels in _LEVELS:
             yield from _of_kind(f"{levels} levels", "cat", categories, _levels(levels, size, rng), size, many, rng)
