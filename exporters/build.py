@@ -1,16 +1,24 @@
 """What every engine builder gives back, and which builder answers for which engine."""
 
+import importlib.util
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from continual.errors import ConfigurationError
+from continual.errors import ConfigurationError, DependencyUnreachable
 from exporters.bundle import EngineKind, Precision
 
-__all__ = ["BuiltEngine", "build_engine", "choose_engine", "hardware_precisions"]
+__all__ = ["PRECISIONS", "BuiltEngine", "build_engine", "check_available", "choose_engine", "hardware_precisions"]
 
 _LOG = logging.getLogger(__name__)
+
+PRECISIONS: Mapping[EngineKind, frozenset[Precision]] = {
+    EngineKind.ONNXRUNTIME: frozenset({Precision.FP32, Precision.INT8}),
+    EngineKind.OPENVINO: frozenset({Precision.FP32, Precision.BF16, Precision.INT8}),
+    EngineKind.TENSORRT: frozenset(Precision),
+    EngineKind.AOTINDUCTOR: frozenset({Precision.FP32, Precision.BF16, Precision.FP16}),
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +65,31 @@ def choose_engine(engine: str = "auto", precision: str = "auto") -> tuple[Engine
     if wanted is None:
         wanted = Precision.BF16 if has_bf16 else Precision.FP32
     return kind, wanted
+
+
+def check_available(engine: EngineKind, precision: Precision) -> None:
+    """Say at once what a build would only find out after minutes; nothing is loaded or compiled.
+
+    Raises:
+        DependencyUnreachable: the engine needs a package or a device that is not here.
+        ConfigurationError: the engine does not come in that precision.
+    """
+    if precision not in PRECISIONS[engine]:
+        known = ", ".join(sorted(PRECISIONS[engine]))
+        raise ConfigurationError(f"the engine {engine.value} does not come in {precision.value}; it comes in {known}")
+    match engine:
+        case EngineKind.TENSORRT:
+            from exporters.tensorrt.machine import detect_machine
+
+            detect_machine()
+        case EngineKind.AOTINDUCTOR:
+            from exporters.aotinductor.package import processor_of
+
+            processor_of("cuda")
+        case EngineKind.OPENVINO if precision is Precision.INT8 and importlib.util.find_spec("nncf") is None:
+            raise DependencyUnreachable("int8 needs nncf; install perennial[quantisation] or use another precision")
+        case _:
+            return
 
 
 def build_engine(

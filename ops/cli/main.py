@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from continual.errors import PerennialError
-from ops.cli import demo, drift, feedback, models, policy, schedule, serving
+from ops.cli import demo, drift, engines, feedback, models, policy, schedule, serving
 from ops.cli.console import say_error
 
 __all__ = ["app", "main"]
@@ -37,6 +37,7 @@ def _options(
 
 serving.register(app)
 models.register(app)
+engines.register(app)
 feedback.register(app)
 drift.register(app)
 policy.register(app)

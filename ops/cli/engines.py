@@ -1,0 +1,136 @@
+"""`export`, `engine list|verify|compare`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.actor import actor
+from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="Engines: list, verify, compare.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command()(export)
+    app.add_typer(_app, name="engine")
+
+
+def export(
+    version: Annotated[int, typer.Argument(min=1, help="the version whose model is compiled anew")],
+    engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or aotinductor")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, tf32, bf16, fp16, fp8 or int8")] = "auto",
+    model: ModelOption = "intent",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be built, and build nothing")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Compile a version into another engine or precision, prove it, and publish it as a new version.
+
+    The parity gate compares it with the FP32 torch model on held-out rows. A refusal ends with exit code 4 and
+    publishes nothing. The new version is not loaded; promote it when you want it to answer.
+    """
+    from ops.cli.progress import stages
+    from ops.engines import export_version, plan_export
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        plan = plan_export(parts, model, version, engine, precision)
+        facts = {
+            "model": model,
+            "source": version,
+            "engine": plan.engine.value,
+            "precision": plan.precision.value,
+            "parity_rows": plan.rows,
+        }
+        if dry_run:
+            print_json(facts)
+            return
+        with stages(f"version {version} as {plan.engine.value} {plan.precision.value}") as tell:
+            made = export_version(parts, plan, actor=actor(), on_progress=tell).made
+        bundle = parts.workspace.bundle(model, made or 0)
+    finally:
+        parts.close()
+    say(f"version {made} is published and not loaded; next: perennial model promote {made} --model {model}")
+    print_json({**facts, "version": made, "bundle": str(bundle)})
+
+
+@_app.command("list")
+def list_engines(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The engine of every version, and the engines that this machine can build."""
+    from ops.engine_checks import buildable
+    from ops.engines import engine_facts
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        rows = engine_facts(parts, model)
+    finally:
+        parts.close()
+    here = buildable()
+    if as_json:
+        print_json({"versions": rows, "buildable": here})
+        return
+    columns = ("version", "engine", "precision", "megabytes", "agreement", "max_abs_logit", "accuracy", "created_at")
+    print_table(f"Engines of {model}", columns, ([row[name] for name in columns] for row in rows))
+    print_table(
+        "On this machine", ("engine", "precisions", "why not"), ((r["engine"], r["precisions"], r["why"]) for r in here)
+    )
+
+
+_Parity = Annotated[bool, typer.Option("--parity", help="also compare it with its torch model on held-out rows")]
+
+
+@_app.command()
+def verify(
+    version: Annotated[int, typer.Argument(min=1)],
+    parity: _Parity = False,
+    model: ModelOption = "intent",
+    config: ConfigOption = None,
+) -> None:
+    """Check a version's files, open its engine and have it repeat its golden answers; exit code 4 when it does not."""
+    from ops.engine_checks import verify_engine
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        print_json(verify_engine(parts, model, version, parity=parity))
+    finally:
+        parts.close()
+
+
+@_app.command()
+def compare(
+    versions: Annotated[list[int], typer.Argument(min=1, help="the first one is what the others are compared with")],
+    texts: Annotated[Path | None, typer.Option(help="texts (JSON or parquet); default the held-out rows")] = None,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="timed passes of each")] = 3,
+    model: ModelOption = "intent",
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Speed and answers of versions side by side, on the same texts, taking turns."""
+    from ops.engine_checks import compare_engines
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        rows: list[dict[str, Any]] = compare_engines(parts, model, versions, texts=texts, rounds=rounds)
+    finally:
+        parts.close()
+    if as_json:
+        print_json(rows)
+        return
+    columns = (
+        "version",
+        "engine",
+        "precision",
+        "rows_per_s",
+        "p50_ms_batch1",
+        "accuracy",
+        "agreement",
+        "max_abs_logit",
+    )
+    print_table(f"Versions of {model} side by side", columns, ([row[name] for name in columns] for row in rows))
