@@ -27,10 +27,11 @@ class Origin(StrEnum):
 
 
 class Arm(StrEnum):
-    """Which side of the route answered a request."""
+    """Which side of the route answered a request; a fallback is the champion in place of a failing challenger."""
 
     CHAMPION = "champion"
     CHALLENGER = "challenger"
+    FALLBACK = "fallback"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from continual.records import Example, Origin
 from ops.feedback import add_labelled
 from ops.ledger import Conflict, FeedbackRow, Ledger
 from ops.loop.events import Happenings
+from ops.rollout import expected_effect, rollout_facts
 from ops.settings import ApiSettings
 from ops.status import cycle_facts, model_status, version_facts
 
@@ -156,6 +157,11 @@ def _add_reading(
             for r in ledger.drift_reports(model, limit)
         ]
 
+    @api.get("/v1/models/{model}/rollout", dependencies=[Depends(viewer)])
+    def rollout(model: str) -> dict[str, Any]:
+        _known(ledger, model)
+        return rollout_facts(ledger, model)
+
     @api.get("/v1/events", dependencies=[Depends(viewer)])
     def events(since: Annotated[int, Query(ge=0)] = 0) -> list[dict[str, Any]]:
         return [
@@ -221,10 +227,8 @@ def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl, operator: 
     @api.post("/v1/models/{model}/commands/{kind}", status_code=202)
     def command(model: str, kind: str, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
         _known(ledger, model)
-        allowed = ("abort", "approve", "pause", "promote", "resume")
-        if kind not in allowed:
-            raise InputError(f"command {kind!r} is unknown; allowed are {', '.join(allowed)}")
-        return {"command": ledger.request_command(model, kind, {}, actor)}
+        effect = expected_effect(ledger, model, kind)
+        return {"command": ledger.request_command(model, kind, {}, actor), **effect}
 
 
 def _known(ledger: Ledger, model: str) -> None:

@@ -97,7 +97,7 @@ def first_version(
             "reason": "first version",
             "rows": len(training.fresh),
             "replay_rows": 0,
-            "last_example_id": maker.last_example_id(),
+            "last_example_id": ledger.last_example_id(model),
         },
     )
     first = Route(model=model, epoch=1, champion=version, resident=(version,))

@@ -137,8 +137,20 @@ class CycleSettings(_Section):
     approval_deadline_s: float = Field(86_400.0, gt=0)
     shadow: bool = False
     shadow_rows: int = Field(500, ge=50)
+    shadow_rows_per_s: float = Field(100.0, gt=0, description="most texts a second that a shadow replay answers")
     canary_shares: tuple[float, ...] = ()
-    canary_step_s: float = Field(60.0, gt=0)
+    canary_step_s: float = Field(60.0, gt=0, description="least time at each share")
+    canary_limit_s: float = Field(3_600.0, gt=0, description="a canary that labels have not decided by then is judged")
+    margin_points: float = Field(3.0, gt=0, lt=100, description="points of accuracy that a rollout must tell apart")
+    rollout_error_rate: float = Field(
+        0.05, gt=0, lt=0.5, description="most equal challengers turned away, and most worse ones passed, by evidence"
+    )
+    latency_ratio: float = Field(
+        1.5, ge=1, description="a challenger's answer is slow beyond this times the champion's 95th percentile"
+    )
+    step_patience_s: float = Field(
+        300.0, ge=0, description="a step goes on trying for so long while Triton or the ledger cannot be reached"
+    )
     probation_s: float = Field(300.0, ge=0, description="0 switches probation off")
     resident_versions: int = Field(2, ge=1, description="versions that Triton holds: the champion and those before it")
     disk_versions: int = Field(10, ge=2, description="bundles kept on disk")

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from continual.errors import PerennialError
-from ops.cli import demo, drift, engines, feedback, models, policy, schedule, serving
+from ops.cli import audit, demo, drift, engines, erase, feedback, models, policy, rollout, schedule, serving
 from ops.cli.console import say_error
 
 __all__ = ["app", "main"]
@@ -40,8 +40,11 @@ models.register(app)
 engines.register(app)
 feedback.register(app)
 drift.register(app)
+erase.register(app)
 policy.register(app)
 schedule.register(app)
+audit.register(app)
+rollout.register(app)
 demo.register(app)
 
 

@@ -98,6 +98,12 @@ class ExampleStore(Store):
                 if rows:
                     connection.execute(self._insert(schema.learnt).on_conflict_do_nothing(), rows)
 
+    def last_example_id(self, model: str) -> int:
+        """The newest example's id; 0 without one."""
+        with self._read() as connection:
+            newest = connection.scalar(select(func.max(_TABLE.c.id)).where(_TABLE.c.model == model))
+        return int(newest or 0)
+
     def label_counts(self, model: str, split: Split | None = None) -> dict[str, int]:
         """Return how many current examples each label has, by label."""
         statement = _current(select(_TABLE.c.label, func.count()), model, split)

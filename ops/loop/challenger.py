@@ -1,10 +1,10 @@
 """Makes a challenger: rows out of the ledger, a model out of a training process, a bundle out of an export process."""
 
 import json
+import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,9 @@ from ops.workspace import Workspace, write_atomically
 
 __all__ = ["ChallengerMaker", "HoldoutRows", "TrainingRows", "open_buffer", "write_examples"]
 
+logger = logging.getLogger(__name__)
 Progress = Callable[[dict[str, Any]], None]
+_KILLED_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,11 +116,6 @@ class ChallengerMaker:
             old = [old[i] for i in sorted(chosen)]
         fresh = [s.example for s in rows if s.id > last]
         return HoldoutRows(fresh=tuple(fresh[-most:]), old=tuple(old))
-
-    def last_example_id(self) -> int:
-        """The newest example's id; 0 when there is none."""
-        rows = [s.id for split in Split for s in self._ledger.examples(self._model, split=split)]
-        return max(rows, default=0)
 
     def train(self, version: int, champion: VersionRow | None, rows: TrainingRows, on_progress: Progress) -> Path:
         """Train in a process of its own and return the trained model's folder.
@@ -261,11 +258,6 @@ class ChallengerMaker:
         self._ledger.save_buffer(self._model, buffer.state())
         return len(buffer.rows())
 
-    def learnt_at(self) -> datetime | None:
-        """When the newest training row was given; None without rows."""
-        rows = self._all_train()
-        return max((s.example.at for s in rows), default=None)
-
     @property
     def _embeddings(self) -> Path:
         return self._workspace.state / "embeddings"
@@ -299,15 +291,21 @@ class ChallengerMaker:
         return self._ledger.examples(self._model, split=Split.TRAIN)
 
     def _run(self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress) -> JobResult:
-        return run_job(
-            module,
-            [str(folder / f"{name}.json")],
-            log=folder / f"{name}.log",
-            timeout_s=timeout_s,
-            niceness=self._settings.learning.niceness,
-            cancel=self.cancel,
-            on_progress=on_progress,
-        )
+        """Run a job, and again from where it stopped when something killed it: the out-of-memory killer often does."""
+        for _ in range(1 + _KILLED_RETRIES):
+            result = run_job(
+                module,
+                [str(folder / f"{name}.json")],
+                log=folder / f"{name}.log",
+                timeout_s=timeout_s,
+                niceness=self._settings.learning.niceness,
+                cancel=self.cancel,
+                on_progress=on_progress,
+            )
+            if result.exit_code >= 0 or result.cancelled or result.timed_out:
+                break
+            logger.warning("job.killed", extra={"job": name, "model": self._model, "signal": -result.exit_code})
+        return result
 
 
 def _ended(what: str, result: JobResult, log: Path) -> str:

@@ -1,136 +1,149 @@
-"""Two versions on the same traffic: shadow by replay, canary and probation by labels that came back."""
+"""Two versions on the same traffic: shadow by replay, canary and probation on live requests."""
 
 import json
-import logging
 import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
-from scipy import stats
-
 from continual import cycle as cy
+from continual.rollout import LiveDecision, RolloutRules, Verdict, judge_live
 from ops.ledger import Ledger
 from ops.loop.events import Happenings
+from ops.loop.live_evidence import LiveEvidenceReader
 from ops.loop.process import run_job
 from ops.loop.shadow import ShadowSpec
 from ops.traffic import TrafficLog
 from ops.workspace import Workspace, write_atomically
 
-__all__ = ["ArmComparison", "Tally", "worse"]
+__all__ = ["ROLLOUT", "ArmComparison", "replay_shadow"]
 
-logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tally:
-    """Labelled answers of one arm."""
-
-    right: int
-    wrong: int
-
-    @property
-    def rows(self) -> int:
-        return self.right + self.wrong
-
-    @property
-    def accuracy(self) -> float:
-        return self.right / self.rows if self.rows else float("nan")
+ROLLOUT = "rollout"  # the ledger's name for the newest figures of a canary or a probation
 
 
-def worse(candidate: Tally, baseline: Tally, *, alpha: float, min_rows: int) -> bool:
-    """Whether the candidate answers worse, by Fisher's exact test, one-sided, at level `alpha`.
-
-    >>> worse(Tally(right=60, wrong=40), Tally(right=95, wrong=5), alpha=0.01, min_rows=30)
-    True
-    >>> worse(Tally(right=6, wrong=4), Tally(right=9, wrong=1), alpha=0.01, min_rows=30)
-    False
-    """
-    if min(candidate.rows, baseline.rows) < min_rows:
-        return False
-    table = [[candidate.right, candidate.wrong], [baseline.right, baseline.wrong]]
-    return bool(stats.fisher_exact(table, alternative="less").pvalue < alpha)
+def replay_shadow(
+    ledger: Ledger,
+    workspace: Workspace,
+    model: str,
+    traffic: TrafficLog,
+    *,
+    champion: int,
+    challenger: int,
+    rows: int,
+    cancel: threading.Event,
+) -> dict[str, Any] | str:
+    """Replay logged traffic through both bundles in a process of its own; its report, or why there is none."""
+    settings = workspace.model(model)
+    folder = workspace.run(model, challenger)
+    logged = traffic.read(last=rows, columns=["prediction_id", "text"]).to_pylist()
+    labels = ledger.feedback_labels(model, [row["prediction_id"] for row in logged])
+    spec = ShadowSpec(
+        champion_bundle=str(workspace.bundle(model, champion)),
+        challenger_bundle=str(workspace.bundle(model, challenger)),
+        rows=[[row["text"], labels.get(row["prediction_id"])] for row in logged if row["text"].strip()],
+        threads=1,
+        seed=workspace.settings.seed,
+        rows_per_s=settings.cycle.shadow_rows_per_s,
+    )
+    path = folder / "shadow.report.json"
+    path.unlink(missing_ok=True)
+    write_atomically(folder / "shadow.json", json.dumps(asdict(spec)))
+    result = run_job(
+        "ops.loop.shadow",
+        [str(folder / "shadow.json")],
+        log=folder / "shadow.log",
+        timeout_s=settings.learning.timeout_s,
+        niceness=19,
+        cancel=cancel,
+    )
+    if result.exit_code != 0 or not path.is_file():
+        return f"the shadow replay ended with exit code {result.exit_code}: {result.tail}"
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {"champion": champion, "challenger": challenger, **report}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ArmComparison:
-    """Judges a challenger on traffic.
-
-    Labels are looked at repeatedly, so each look spends `alpha / looks`: at most `alpha` of the equal challengers
-    are turned away over a whole step.
-    """
+    """Judges a challenger on traffic."""
 
     model: str
     ledger: Ledger
     workspace: Workspace
     traffic: TrafficLog
     happenings: Happenings
-    alpha: float = 0.05
-    looks: int = 20
+    evidence: LiveEvidenceReader
+    cancel: threading.Event
     min_rows: int = 30
 
     def shadow(self, *, champion: int, challenger: int) -> cy.Event:
         """Replay logged traffic through both versions and compare their answers."""
-        settings = self.workspace.model(self.model)
-        folder = self.workspace.run(self.model, challenger)
-        rows = self.traffic.read(last=settings.cycle.shadow_rows, columns=["prediction_id", "text"]).to_pylist()
-        labels = self.ledger.feedback_labels(self.model, [row["prediction_id"] for row in rows])
-        spec = ShadowSpec(
-            champion_bundle=str(self.workspace.bundle(self.model, champion)),
-            challenger_bundle=str(self.workspace.bundle(self.model, challenger)),
-            rows=[[row["text"], labels.get(row["prediction_id"])] for row in rows if row["text"].strip()],
-            threads=settings.learning.threads,
-            seed=self.workspace.settings.seed,
+        report = replay_shadow(
+            self.ledger,
+            self.workspace,
+            self.model,
+            self.traffic,
+            champion=champion,
+            challenger=challenger,
+            rows=self.workspace.model(self.model).cycle.shadow_rows,
+            cancel=self.cancel,
         )
-        write_atomically(folder / "shadow.json", json.dumps(asdict(spec)))
-        result = run_job(
-            "ops.loop.shadow",
-            [str(folder / "shadow.json")],
-            log=folder / "shadow.log",
-            timeout_s=settings.learning.timeout_s,
-            niceness=19,
-            cancel=threading.Event(),
-        )
-        path = folder / "shadow.report.json"
-        if result.exit_code != 0 or not path.is_file():
-            return cy.ShadowRefused(
-                reasons=(f"the shadow replay ended with exit code {result.exit_code}: {result.tail}",)
-            )
-        report = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(report, str):
+            return cy.ShadowRefused(reasons=(report,))
         self.happenings.tell(self.model, "shadow.finished", version=challenger, **_figures(report))
         if report["labelled_rows"] >= self.min_rows and report["accuracy_difference_points"]["high"] < 0:
             return cy.ShadowRefused(reasons=(f"worse on {report['labelled_rows']} labelled rows of the traffic",))
         return cy.ShadowAccepted()
 
-    def canary(self, *, champion: int, challenger: int, since: datetime, over: bool) -> cy.Event | None:
-        """Compare the arms on requests labelled since the step began."""
-        arms = {version: self._tally(version, since) for version in (champion, challenger)}
-        if worse(arms[challenger], arms[champion], alpha=self.alpha / self.looks, min_rows=self.min_rows):
-            return cy.CanaryStepFailed(reasons=(_told("canary", arms[challenger], arms[champion]),))
-        return cy.CanaryStepPassed() if over else None
+    def canary(self, *, cycle: int, champion: int, challenger: int, entered: datetime, over: bool) -> cy.Event | None:
+        """Judge the challenger on everything since its canary began; `over`: it had its time at this share."""
+        settings = self.workspace.model(self.model).cycle
+        began = self._began(cycle, "canary", entered)
+        limit = (datetime.now(UTC) - began).total_seconds() >= settings.canary_limit_s
+        decision = self._judge("canary", cycle, champion, challenger, began, limit=limit)
+        if decision.verdict is Verdict.WORSE:
+            return cy.CanaryStepFailed(reasons=decision.reasons)
+        return cy.CanaryStepPassed() if over and decision.verdict is Verdict.HOLDS else None
 
-    def probation(self, *, champion: int, previous: int, since: datetime, over: bool) -> cy.Event | None:
-        """Compare the new champion's labelled answers with those of the previous one just before it."""
-        new, old = self._tally(champion, since), self._tally(previous, None)
-        if worse(new, old, alpha=self.alpha / self.looks, min_rows=self.min_rows):
-            return cy.ProbationFailed(reasons=(_told("probation", new, old),))
+    def probation(self, *, cycle: int, champion: int, previous: int, since: datetime, over: bool) -> cy.Event | None:
+        """Judge the new champion against the one before it, which is asked the labelled requests too."""
+        decision = self._judge("probation", cycle, previous, champion, since, limit=over)
+        if decision.verdict is Verdict.WORSE:
+            return cy.ProbationFailed(reasons=decision.reasons)
         return cy.ProbationPassed() if over else None
 
-    def _tally(self, version: int, since: datetime | None, most: int = 2_000) -> Tally:
-        columns = ["prediction_id", "label", "version"]
-        answers = self.traffic.read(since=since, version=version, columns=columns, last=most).to_pylist()
-        labels = self.ledger.feedback_labels(self.model, [row["prediction_id"] for row in answers])
-        right = [row["label"] == labels[row["prediction_id"]] for row in answers if row["prediction_id"] in labels]
-        return Tally(right=int(np.sum(right)), wrong=len(right) - int(np.sum(right)))
+    def _judge(
+        self, phase: str, cycle: int, champion: int, challenger: int, since: datetime, *, limit: bool
+    ) -> LiveDecision:
+        settings = self.workspace.model(self.model).cycle
+        ratio = settings.latency_ratio if phase == "canary" else None
+        evidence = self.evidence.read(champion=champion, challenger=challenger, since=since, latency_ratio=ratio)
+        rules = RolloutRules(
+            margin_points=settings.margin_points, error_rate=settings.rollout_error_rate, min_rows=self.min_rows
+        )
+        decision = judge_live(evidence, rules, at_limit=limit)
+        told = {
+            "phase": phase,
+            "cycle": cycle,
+            "champion": champion,
+            "challenger": challenger,
+            "since": since.isoformat(),
+            "verdict": decision.verdict.value,
+            "reasons": list(decision.reasons),
+            **decision.figures,
+        }
+        if self.ledger.get_state(self.model, ROLLOUT) != told:
+            self.ledger.put_state(self.model, ROLLOUT, told)
+        return decision
 
-
-def _told(where: str, candidate: Tally, baseline: Tally) -> str:
-    return (
-        f"worse in {where}: {candidate.accuracy:.3f} on {candidate.rows} labelled answers against "
-        f"{baseline.accuracy:.3f} on {baseline.rows}"
-    )
+    def _began(self, cycle: int, phase: str, now: datetime) -> datetime:
+        """When this cycle's phase began; kept in the ledger, because a canary has several steps and may be resumed."""
+        name = f"{phase}_began"
+        kept = self.ledger.get_state(self.model, name)
+        if kept is None or kept["cycle"] != cycle:
+            self.ledger.put_state(self.model, name, {"cycle": cycle, "at": now.isoformat()})
+            return now
+        return datetime.fromisoformat(kept["at"])
 
 
 def _figures(report: dict[str, Any]) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 import logging
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from continual import cycle as cy
-from continual.errors import IllegalTransition, PerennialError, Refused
+from continual.errors import DependencyUnreachable, IllegalTransition, PerennialError, Refused
 from ops.ledger import CommandRow, CycleRow, Ledger, Phase, VersionRow
 from ops.loop.events import Happenings
 from ops.workspace import Workspace
@@ -16,6 +18,9 @@ __all__ = ["PAUSED", "CycleRunner", "StepContext", "Steps", "decode", "encode"]
 
 logger = logging.getLogger(__name__)
 PAUSED = "cycle_paused"
+_RETRY_S = 1.0
+_LOOK_S = 0.5
+_LONG = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING, cy.CycleState.SHADOW})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,9 +70,11 @@ class CycleRunner:
         self._steps, self._happenings = steps, happenings
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
+        self._retried: tuple[int, str] | None = None  # the step that waits for something to be reachable again
 
     def start(self) -> None:
-        """Begin to carry cycles, first the one that was under way."""
+        """Begin to carry cycles, first the one that was under way; commands that a killed loop had taken come again."""
+        self._ledger.reclaim_commands(self._model)
         self._thread = threading.Thread(target=self._run, name=f"cycle-{self._model}", daemon=False)
         self._thread.start()
 
@@ -121,8 +128,7 @@ class CycleRunner:
         if row is None:
             return self._take_idle_commands()
         cycle = decode(row.payload)
-        if (operator := self._operator_event(cycle)) is not None:
-            self._apply(row, cycle, operator)
+        if cycle.state not in cy.OUTCOMES and self._take_commands(row, cycle):
             return True
         if self._ledger.get_state(self._model, PAUSED) and cycle.state not in cy.OUTCOMES:
             return False
@@ -135,14 +141,17 @@ class CycleRunner:
             if event is not None and cycle.state not in cy.OUTCOMES:
                 self._apply(row, cycle, event)
                 return True
+            if self._retried is not None:
+                return False  # what follows must not come first
         return False
 
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
                 busy = self.advance()
-            except PerennialError:
+            except Exception:  # a cycle that stops for good because of one surprise would be worse than a loud log
                 logger.exception("cycle.step_failed", extra={"model": self._model})
+                self._stop.wait(_RETRY_S)
                 busy = False
             if not busy:
                 self._wake.wait(0.25)
@@ -151,28 +160,67 @@ class CycleRunner:
     def _execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
         step = type(command).__name__
         waits = isinstance(command, cy.StartShadow | cy.RequestApproval | cy.SetShare | cy.StartProbation)
-        if not waits:
+        if not waits and self._retried != (context.cycle_id, step):
             self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
             self._happenings.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
         try:
-            event = self._steps.execute(command, context)
+            with self._interruptible(context):
+                event = self._steps.execute(command, context)
         except PerennialError as exc:
-            if self._stop.is_set():
+            if self._stop.is_set() or (context.cycle.state not in cy.OUTCOMES and self._abort_waits()):
+                return None
+            if isinstance(exc, DependencyUnreachable) and self._has_patience(context):
+                self._retried = (context.cycle_id, step)
+                logger.warning("cycle.step_waits", extra={"model": self._model, "step": step, "error": str(exc)})
+                self._stop.wait(_RETRY_S)
                 return None
             logger.warning("cycle.step_refused", extra={"model": self._model, "step": step, "error": str(exc)})
             event = cy.StepFailed(error=f"{step}: {exc}", refused=isinstance(exc, Refused))
+        except OSError as exc:
+            logger.exception("cycle.step_disk", extra={"model": self._model, "step": step})
+            event = cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
+        self._retried = None
         if event is not None or not waits:
             outcome = None if event is None else type(event).__name__
             self._ledger.journal(context.cycle_id, self._model, step, Phase.OUTCOME, {"event": outcome})
         return event
 
-    def _apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> None:
+    @contextmanager
+    def _interruptible(self, context: StepContext) -> Iterator[None]:
+        """While a step is at work, end it early when an operator aborts the cycle."""
+        ended = threading.Event()
+
+        def watch() -> None:
+            while not ended.wait(_LOOK_S):
+                if self._abort_waits():
+                    self._steps.cancel()
+                    return
+
+        if context.cycle.state not in _LONG:
+            yield
+            return
+        thread = threading.Thread(target=watch, name=f"abort-{self._model}", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _has_patience(self, context: StepContext) -> bool:
+        """Whether the present state may still wait for a dependency; an outcome's clean-up waits for ever."""
+        waited_s = (datetime.now(UTC) - context.entered_at).total_seconds()
+        patience_s = self._workspace.model(self._model).cycle.step_patience_s
+        return context.cycle.state in cy.OUTCOMES or waited_s < patience_s
+
+    def _apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> cy.Cycle:
         after, _ = cy.handle(cycle, event)
         cy.check_invariants(after)
         self._ledger.save_cycle(row.id, after.state.value, encode(after))
         facts = {"cycle": row.id, "state": after.state.value, "event": type(event).__name__, "note": after.note}
         self._happenings.tell(self._model, "cycle.state", version=after.challenger, **facts)
         logger.info("cycle.state", extra={"model": self._model, **facts})
+        return after
 
     def _close(self, row: CycleRow, command: cy.CloseCycle) -> None:
         cycle = decode(row.payload)
@@ -192,22 +240,25 @@ class CycleRunner:
         self._happenings.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
         logger.info("cycle.closed", extra={"model": self._model, **facts})
 
-    def _operator_event(self, cycle: cy.Cycle) -> cy.Event | None:
-        if cycle.state in cy.OUTCOMES:
-            return None
+    def _take_commands(self, row: CycleRow, cycle: cy.Cycle) -> bool:
+        """Let the operator's commands act on the cycle, in order; whether any did."""
+        before = cycle
         for command in self._ledger.take_commands(self._model):
             event = _event_of(command)
             if event is None:
                 self._idle_command(command, active=True)
                 continue
             try:
-                cy.handle(cycle, event)
+                cycle = self._apply(row, cycle, event)
             except IllegalTransition as exc:
                 self._ledger.finish_command(command.id, f"refused: {exc}")
-                continue
-            self._ledger.finish_command(command.id, "done")
-            return event
-        return None
+            else:
+                self._ledger.finish_command(command.id, "done")
+        return cycle is not before
+
+    def _abort_waits(self) -> bool:
+        waiting = self._ledger.commands(self._model, limit=20)
+        return any(command.kind == "abort" and command.taken_at is None for command in waiting)
 
     def _take_idle_commands(self) -> bool:
         commands = self._ledger.take_commands(self._model)

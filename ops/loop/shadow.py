@@ -21,51 +21,90 @@ _SAMPLES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowSpec:
-    """What to replay: two bundles and `[text, label or null]` rows."""
+    """What to replay: two bundles and `[text, label or null]` rows, at most `rows_per_s` of them a second."""
 
     champion_bundle: str
     challenger_bundle: str
     rows: list[list[str | None]]
     threads: int
     seed: int
+    rows_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Replayed:
+    """One version's answers, in the order of the texts; times in milliseconds a text."""
+
+    labels: NDArray[np.str_]
+    confidences: NDArray[np.float64]
+    times_ms: NDArray[np.float64]
 
 
 def replay(spec: ShadowSpec) -> dict[str, Any]:
     """The comparison: disagreement with its texts, shift of confidence, latency, and quality on labelled rows.
 
-    Intervals are 95% bootstrap intervals over rows; differences are challenger minus champion.
+    Intervals are 95% bootstrap intervals over rows; differences are challenger minus champion. The versions take turns
+    on each text, alone, so that a machine that slows down meanwhile slows both. Confidence is the calibrated
+    probability; its shift is given over all rows and over those on which the versions agree.
     """
     champion = BundleClassifier.load(Path(spec.champion_bundle), threads=spec.threads)
     challenger = BundleClassifier.load(Path(spec.challenger_bundle), threads=spec.threads)
     texts = [str(row[0]) for row in spec.rows]
-    old, old_ms = _timed(champion, texts)
-    new, new_ms = _timed(challenger, texts)
+    old, new = _replayed(champion, challenger, texts, spec.rows_per_s)
     rng = np.random.default_rng(spec.seed)
-    differ = np.asarray([a != b for a, b in zip(old.labels, new.labels, strict=True)])
-    labelled = [i for i, row in enumerate(spec.rows) if row[1] is not None]
-    gain = np.asarray(
-        [100.0 * ((new.labels[i] == spec.rows[i][1]) - (old.labels[i] == spec.rows[i][1])) for i in labelled]
-    )
-    order = [int(i) for i in np.flatnonzero(differ)[:_SAMPLES]]
+    differ = old.labels != new.labels
+    shift = new.confidences - old.confidences
+    truths = np.asarray([row[1] or "" for row in spec.rows], dtype=str)
+    labelled = truths != ""
+    gain = 100.0 * ((new.labels == truths).astype(np.float64) - (old.labels == truths))[labelled]
     return {
         "rows": len(texts),
         "disagreement_share": _interval(differ.astype(np.float64), rng),
-        "confidence_difference": _interval((new.confidences - old.confidences).astype(np.float64), rng),
-        "latency_ratio": new_ms / old_ms if old_ms else float("nan"),
-        "labelled_rows": len(labelled),
+        "confidence_difference": _interval(shift, rng),
+        "confidence_difference_where_agreed": _interval(shift[~differ], rng),
+        "latency_difference_ms": _interval(new.times_ms - old.times_ms, rng),
+        "latency_ms": {"champion": _median(old.times_ms), "challenger": _median(new.times_ms)},
+        "labelled_rows": int(labelled.sum()),
         "accuracy_difference_points": _interval(gain, rng),
         "disagreements": [
-            {"text": texts[i], "champion": old.labels[i], "challenger": new.labels[i], "label": spec.rows[i][1]}
-            for i in order
+            {
+                "text": texts[i],
+                "champion": str(old.labels[i]),
+                "challenger": str(new.labels[i]),
+                "label": spec.rows[i][1],
+            }
+            for i in np.flatnonzero(differ)[:_SAMPLES]
         ],
     }
 
 
-def _timed(version: BundleClassifier, texts: Sequence[str]) -> tuple[Any, float]:
-    version.predict(texts[:8])
-    started = time.perf_counter()
-    answers = version.predict(texts)
-    return answers, 1e3 * (time.perf_counter() - started) / max(1, len(texts))
+def _replayed(
+    champion: BundleClassifier, challenger: BundleClassifier, texts: Sequence[str], rows_per_s: float
+) -> tuple[_Replayed, _Replayed]:
+    answers: tuple[list[Any], list[Any]] = ([], [])
+    for version in (champion, challenger):
+        version.predict(texts[:2])  # the first call of an engine is slower than any other
+    began = time.monotonic()
+    for done, text in enumerate(texts):
+        for version, told in zip((champion, challenger), answers, strict=True):
+            started = time.perf_counter()
+            answer = version.predict([text])
+            told.append((answer.labels[0], float(answer.confidences[0]), 1e3 * (time.perf_counter() - started)))
+        time.sleep(max(0.0, (done + 1) / rows_per_s - (time.monotonic() - began)))
+    first, second = (_columns(told) for told in answers)
+    return first, second
+
+
+def _columns(told: Sequence[tuple[str, float, float]]) -> _Replayed:
+    return _Replayed(
+        np.asarray([row[0] for row in told], dtype=str),
+        np.asarray([row[1] for row in told], dtype=np.float64),
+        np.asarray([row[2] for row in told], dtype=np.float64),
+    )
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    return float(np.median(values)) if len(values) else None
 
 
 def _interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:

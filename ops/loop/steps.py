@@ -43,6 +43,7 @@ class LoopSteps:
 
     def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
         """Carry one command out. None: not done yet."""
+        self.maker.cancel.clear()
         match command:
             case cy.TrainChallenger(challenger=version):
                 return self._train(version, context)
@@ -64,7 +65,7 @@ class LoopSteps:
                 return self._wait(command, context)
 
     def _wait(self, command: cy.Command, context: StepContext) -> cy.Event | None:
-        waited_s = (datetime.now(UTC) - context.entered_at).total_seconds()
+        waited_s = max(0.0, (datetime.now(UTC) - context.entered_at).total_seconds())
         settings = self.workspace.model(self.model).cycle
         match command:
             case cy.StartShadow(challenger=version):
@@ -76,13 +77,15 @@ class LoopSteps:
                     with_challenger(version, share, resident=settings.resident_versions), f"canary share {share:.0%}"
                 )
                 return self.comparison.canary(
+                    cycle=context.cycle_id,
                     champion=context.cycle.champion,
                     challenger=version,
-                    since=context.entered_at,
+                    entered=context.entered_at,
                     over=waited_s >= settings.canary_step_s,
                 )
             case cy.StartProbation(champion=version, previous=previous):
                 return self.comparison.probation(
+                    cycle=context.cycle_id,
                     champion=version,
                     previous=previous,
                     since=context.entered_at,
@@ -95,7 +98,6 @@ class LoopSteps:
         return self.ledger.version(self.model, context.cycle.champion)
 
     def _train(self, version: int, context: StepContext) -> cy.Event:
-        self.maker.cancel.clear()
         champion = self._champion(context)
         rows = self.maker.training_rows(champion)
         folder = self.maker.train(version, champion, rows, self._progress("train", version))
@@ -104,7 +106,7 @@ class LoopSteps:
             **self.ledger.version(self.model, version).lineage,
             "rows": len(rows.fresh),
             "replay_rows": len(rows.replay),
-            "last_example_id": self.maker.last_example_id(),
+            "last_example_id": self.ledger.last_example_id(self.model),
         }
         self.ledger.mark_learnt(self.model, rows.learnt, version)
         self.ledger.set_version_state(self.model, version, VersionState.TRAINING, lineage=lineage, **facts)

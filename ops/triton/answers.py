@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ops.triton.router import Served
+from ops.triton.router import Answered
 
 __all__ = ["columns", "wanted_outputs"]
 
@@ -20,7 +20,7 @@ def wanted_outputs(requested: Iterable[str]) -> frozenset[str]:
     return frozenset(_ALWAYS) if not names or names == _ALL else names
 
 
-def columns(served: Sequence[Served], wanted: frozenset[str]) -> dict[str, npt.NDArray[Any]]:
+def columns(served: Sequence[Answered], wanted: frozenset[str]) -> dict[str, npt.NDArray[Any]]:
     """One array a wanted output, (rows, 1) or (rows, C).
 
     Rows of versions with different classes share one width; the missing places hold 0 and an empty label.
@@ -41,14 +41,14 @@ def _column(values: list[Any], kind: Any) -> npt.NDArray[Any]:
     return np.array(values, dtype=kind).reshape(-1, 1)
 
 
-def _scores(served: Sequence[Served]) -> npt.NDArray[Any]:
+def _scores(served: Sequence[Answered]) -> npt.NDArray[Any]:
     scores = np.zeros((len(served), max(len(row.scores) for row in served)), dtype=np.float32)
     for index, row in enumerate(served):
         scores[index, : len(row.scores)] = row.scores
     return scores
 
 
-def _labels(served: Sequence[Served]) -> npt.NDArray[Any]:
+def _labels(served: Sequence[Answered]) -> npt.NDArray[Any]:
     labels = np.full((len(served), max(len(row.labels) for row in served)), b"", dtype=np.object_)
     for index, row in enumerate(served):
         labels[index, : len(row.labels)] = [label.encode() for label in row.labels]

@@ -37,11 +37,20 @@ ENGINE = "intent_engine"
 
 
 def write_bundle(
-    folder: Path, version: int, *, labels: Sequence[str] = LABELS, shift: int = 0, golden_error: float = 0.0
+    folder: Path,
+    version: int,
+    *,
+    labels: Sequence[str] = LABELS,
+    shift: int = 0,
+    golden_error: float = 0.0,
+    hang: int = 0,
 ) -> Path:
-    """A verified bundle; `shift` rotates its answers, so that versions can be told apart by what they say."""
+    """A verified bundle; `shift` rotates its answers, so that versions can be told apart by what they say.
+
+    With `hang` the engine counts to that number for each "transfer" in a batch before it answers.
+    """
     folder.mkdir(parents=True)
-    onnx.save(_graph(len(labels), shift), str(folder / "model.onnx"))
+    onnx.save(_graph(len(labels), shift, hang), str(folder / "model.onnx"))
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.enable_truncation(32)
@@ -76,7 +85,7 @@ def write_bundle(
     return folder
 
 
-def _graph(classes: int, shift: int) -> onnx.ModelProto:
+def _graph(classes: int, shift: int, hang: int = 0) -> onnx.ModelProto:
     table = np.full((len(WORDS), classes), 0.1, dtype=np.float32)
     for word, column in _KNOWN.items():
         table[WORDS.index(word), (column + shift) % classes] = 4.0
@@ -89,7 +98,8 @@ def _graph(classes: int, shift: int) -> onnx.ModelProto:
         helper.make_node("ReduceSum", ["mask", "middle"], ["count"], keepdims=0),
         helper.make_node("Div", ["sum", "count"], ["mean"]),
         helper.make_node("LpNormalization", ["mean"], ["embedding"], axis=1, p=2),
-        helper.make_node("MatMul", ["mean", "weight"], ["logits"]),
+        helper.make_node("MatMul", ["mean", "weight"], ["plain" if hang else "logits"]),
+        *(_counting() if hang else ()),
     ]
     constants = {
         "table": table,
@@ -97,6 +107,13 @@ def _graph(classes: int, shift: int) -> onnx.ModelProto:
         "last": np.array([2], dtype=np.int64),
         "middle": np.array([1], dtype=np.int64),
     }
+    if hang:
+        constants |= {
+            "transfer": np.array(WORDS.index("transfer"), dtype=np.int64),
+            "hang": np.array(hang, dtype=np.int64),
+            "go": np.array(True),
+            "zero": np.array(0.0, dtype=np.float32),
+        }
     graph = helper.make_graph(
         nodes,
         "tiny",
@@ -107,6 +124,34 @@ def _graph(classes: int, shift: int) -> onnx.ModelProto:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)])
     model.ir_version = 9
     return model
+
+
+def _counting() -> list[onnx.NodeProto]:
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["again"], ["again_out"]),
+            helper.make_node("Cos", ["held"], ["held_out"]),
+        ],
+        "count",
+        [
+            helper.make_tensor_value_info("step", TensorProto.INT64, []),
+            helper.make_tensor_value_info("again", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("held", TensorProto.FLOAT, []),
+        ],
+        [
+            helper.make_tensor_value_info("again_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("held_out", TensorProto.FLOAT, []),
+        ],
+    )
+    return [
+        helper.make_node("Equal", ["input_ids", "transfer"], ["found"]),
+        helper.make_node("Cast", ["found"], ["ones"], to=TensorProto.INT64),
+        helper.make_node("ReduceSum", ["ones"], ["times"], keepdims=0),
+        helper.make_node("Mul", ["times", "hang"], ["trips"]),
+        helper.make_node("Loop", ["trips", "go", "zero"], ["counted"], body=body),
+        helper.make_node("Mul", ["counted", "zero"], ["nothing"]),
+        helper.make_node("Add", ["plain", "nothing"], ["logits"]),
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,9 +189,10 @@ class Place:
         self.repository.set_versions(ENGINE, versions)
         self.route(champion=versions[0], resident=tuple(versions))
 
-    def publish(self, version: int, *, shift: int | None = None, golden_error: float = 0.0) -> None:
+    def publish(self, version: int, *, shift: int | None = None, golden_error: float = 0.0, hang: int = 0) -> None:
         staged = self.repository.staging / f"v{version}"
-        write_bundle(staged, version, shift=version - 1 if shift is None else shift, golden_error=golden_error)
+        shift = version - 1 if shift is None else shift
+        write_bundle(staged, version, shift=shift, golden_error=golden_error, hang=hang)
         self.repository.publish(staged, ENGINE, version)
 
     def route(

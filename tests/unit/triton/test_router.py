@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from continual.errors import ConfigurationError, DataError, DependencyUnreachable, NotFound
 from continual.records import Arm
 from ops.triton.answers import columns, wanted_outputs
+from ops.triton.questions import Question, decode_rows, prediction_id
 from ops.triton.route import pick_arm
-from ops.triton.router import Question, Router, RouterSettings, decode_rows, prediction_id
+from ops.triton.router import Answered, Router, RouterSettings
 from ops.workspace import write_atomically
 
 
@@ -84,9 +85,13 @@ def _router(place: Path) -> tuple[Router, _Sink, _Engines]:
     return Router(_settings(place), sink, engines), sink, engines
 
 
+def _answer(router: Router, questions: list[Question]) -> list[Answered]:
+    return router.answer(router.place(questions))
+
+
 def test_answers_name_version_and_are_logged_first(place):
     router, sink, _ = _router(place)
-    answers = router.answer([Question("yes yes", "me"), Question("something")])
+    answers = _answer(router, [Question("yes yes", "me"), Question("something")])
     assert [(a.label, a.version, a.arm) for a in answers] == [("yes", 1, Arm.CHAMPION), ("no", 1, Arm.CHAMPION)]
     assert [row["prediction_id"] for row in sink.rows] == [a.prediction_id for a in answers]
     assert [row["key"] for row in sink.rows] == ["me", None]
@@ -96,20 +101,20 @@ def test_answers_name_version_and_are_logged_first(place):
 
 def test_stored_text_is_deidentified(place):
     router, sink, _ = _router(place)
-    router.answer([Question("yes write to jo.doe@example.org")])
+    _answer(router, [Question("yes write to jo.doe@example.org")])
     assert sink.rows[0]["text"] == "yes write to [email]"
 
 
 def test_a_probe_is_answered_and_not_logged(place):
     router, sink, _ = _router(place)
-    answers = router.answer([Question("yes", logged=False), Question("no")])
+    answers = _answer(router, [Question("yes", logged=False), Question("no")])
     assert len(answers) == 2
     assert [row["prediction_id"] for row in sink.rows] == [answers[1].prediction_id]
 
 
 def test_empty_and_long_texts_get_answers(place):
     router, sink, engines = _router(place)
-    assert [a.version for a in router.answer([Question(""), Question("yes " * 25_000)])] == [1, 1]
+    assert [a.version for a in _answer(router, [Question(""), Question("yes " * 25_000)])] == [1, 1]
     assert engines.calls == [(1, (2, 8))]
     assert len(sink.rows[1]["text"]) <= 100
 
@@ -118,7 +123,7 @@ def test_rows_are_grouped_by_version_and_come_back_in_order(place):
     _route(place, challenger=2, share=0.5)
     router, _, engines = _router(place)
     keys = [f"k{number}" for number in range(40)]
-    answers = router.answer([Question("yes", key) for key in keys])
+    answers = _answer(router, [Question("yes", key) for key in keys])
     route = router._current()
     expected = [2 if pick_arm(route, key) is Arm.CHALLENGER else 1 for key in keys]
     assert [a.version for a in answers] == expected
@@ -129,48 +134,48 @@ def test_a_failing_challenger_leaves_its_rows_to_the_champion(place):
     _route(place, challenger=2, share=1.0)
     router, sink, engines = _router(place)
     engines.broken = {2}
-    answers = router.answer([Question("yes"), Question("no")])
-    assert [(a.version, a.arm) for a in answers] == [(1, Arm.CHAMPION)] * 2
-    assert [row["arm"] for row in sink.rows] == ["champion"] * 2
+    answers = _answer(router, [Question("yes"), Question("no")])
+    assert [(a.version, a.arm) for a in answers] == [(1, Arm.FALLBACK)] * 2
+    assert [row["arm"] for row in sink.rows] == ["fallback"] * 2
 
 
 def test_a_failing_champion_is_an_error_and_logs_nothing(place):
     router, sink, engines = _router(place)
     engines.broken = {1}
     with pytest.raises(DependencyUnreachable, match="version 1"):
-        router.answer([Question("yes")])
+        _answer(router, [Question("yes")])
     assert sink.rows == []
 
 
 def test_a_flipped_route_answers_with_the_other_version(place):
     router, _, _ = _router(place)
-    assert router.answer([Question("yes")])[0].version == 1
+    assert _answer(router, [Question("yes")])[0].version == 1
     _route(place, champion=2, previous=1, epoch=2)
-    assert router.answer([Question("yes")])[0].version == 2
+    assert _answer(router, [Question("yes")])[0].version == 2
 
 
 def test_a_missing_version_folder_is_named(place):
     _route(place, champion=7, resident=[7])
     router, _, _ = _router(place)
     with pytest.raises(NotFound, match="intent_engine/7"):
-        router.answer([Question("yes")])
+        _answer(router, [Question("yes")])
 
 
 def test_a_full_disk_fails_no_answer_and_gets_the_rows_later(place):
     router, sink, _ = _router(place)
     sink.full = True
-    first = router.answer([Question("yes")])
+    first = _answer(router, [Question("yes")])
     assert (len(first), sink.rows, router.write_failures) == (1, [], 1)
     sink.full = False
-    second = router.answer([Question("no")])
+    second = _answer(router, [Question("no")])
     assert [row["prediction_id"] for row in sink.rows] == [first[0].prediction_id, second[0].prediction_id]
 
 
 def test_rows_that_the_log_refuses_do_not_hold_up_the_others(place):
     router, sink, _ = _router(place)
     sink.refused = "no"
-    assert len(router.answer([Question("no")])) == 1
-    second = router.answer([Question("yes")])
+    assert len(_answer(router, [Question("no")])) == 1
+    second = _answer(router, [Question("yes")])
     assert [row["prediction_id"] for row in sink.rows] == [second[0].prediction_id]
     assert router.write_failures == 1
 
@@ -203,7 +208,7 @@ def test_prediction_ids_sort_by_time_and_differ():
 def test_scores_of_versions_with_other_classes_share_one_width(place):
     _route(place, challenger=2, share=0.5)
     router, _, _ = _router(place)
-    answers = router.answer([Question("yes", f"k{number}") for number in range(20)])
+    answers = _answer(router, [Question("yes", f"k{number}") for number in range(20)])
     arrays = columns(answers, frozenset({"SCORES", "LABELS"}))
     assert set(arrays) == {"SCORES", "LABELS"}
     assert arrays["SCORES"].shape == arrays["LABELS"].shape == (20, 3)

@@ -2,7 +2,9 @@
 
 import json
 import os
+import queue
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,14 +17,22 @@ import pyarrow  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
+from continual.records import Arm  # noqa: E402
 from ops.traffic import TrafficWriter  # noqa: E402
 from ops.triton.answers import columns, wanted_outputs  # noqa: E402
 from ops.triton.probe import PROBE_REQUEST  # noqa: E402
-from ops.triton.router import Question, Router, RouterSettings, Served, decode_rows  # noqa: E402
+from ops.triton.questions import Question, decode_rows  # noqa: E402
+from ops.triton.router import Answered, Batch, Router, RouterSettings  # noqa: E402
+
+_LANES = 4  # threads for requests on the challenger's side
 
 
 class TritonPythonModel:
-    """One router process."""
+    """One router process.
+
+    Requests on the champion's side are answered in the thread that Triton calls. Those with a row on the challenger's
+    side go to threads of their own, so that a challenger that hangs holds up nobody else.
+    """
 
     def initialize(self, args: dict[str, str]) -> None:
         config = json.loads(args["model_config"])
@@ -43,8 +53,11 @@ class TritonPythonModel:
             kind=pb_utils.MetricFamily.COUNTER,
         ).Metric(labels={"model": args["model_name"], "instance": args["model_instance_name"]})
         self._failures = 0
+        self._aside: queue.SimpleQueue[tuple[Batch, list[tuple[Any, slice]]]] = queue.SimpleQueue()
+        for number in range(_LANES):
+            threading.Thread(target=self._answer_aside, name=f"challenger-{number}", daemon=True).start()
 
-    def execute(self, requests: Sequence[Any]) -> list[Any]:
+    def execute(self, requests: Sequence[Any]) -> None:
         questions: list[Question] = []
         parts: list[slice | str] = []
         for request in requests:
@@ -55,13 +68,42 @@ class TritonPythonModel:
                 continue
             parts.append(slice(len(questions), len(questions) + len(rows)))
             questions += rows
-        failed, served = "", []
+        batch, failed = None, ""
         try:
-            served = self._router.answer(questions) if questions else []
+            batch = self._router.place(questions) if questions else None
         except PerennialError as exc:
             failed = str(exc)
+        here, aside = [], []
+        for request, part in zip(requests, parts, strict=True):
+            if isinstance(part, str) or batch is None:
+                self._send(request, self._error(part if isinstance(part, str) else failed))
+            elif any(row.arm is Arm.CHALLENGER for row in batch.rows[part]):
+                aside.append((request, part))
+            else:
+                here.append((request, part))
+        if batch is not None and aside:
+            self._aside.put(_part(batch, aside))
+        if batch is not None and here:
+            self._answer(*_part(batch, here))
         self._count()
-        return [self._respond(r, p, served, failed) for r, p in zip(requests, parts, strict=True)]
+
+    def _answer_aside(self) -> None:
+        while True:
+            self._answer(*self._aside.get())
+
+    def _answer(self, batch: Batch, requests: list[tuple[Any, slice]]) -> None:
+        try:
+            answers = self._router.answer(batch)
+        except PerennialError as exc:
+            for request, _ in requests:
+                self._send(request, self._error(str(exc)))
+            return
+        except Exception as exc:  # every request must be answered
+            for request, _ in requests:
+                self._send(request, self._error(f"the router failed: {type(exc).__name__}: {exc}"))
+            raise
+        for request, part in requests:
+            self._send(request, self._response(request, answers[part]))
 
     def finalize(self) -> None:
         self._log.close()
@@ -73,13 +115,18 @@ class TritonPythonModel:
         logged = request.request_id() != PROBE_REQUEST
         return decode_rows(texts, keys, self._settings.max_key_bytes, logged=logged)
 
-    def _respond(self, request: Any, part: slice | str, served: list[Served], failed: str) -> Any:
-        if isinstance(part, str) or failed:
-            reason = part if isinstance(part, str) else failed
-            return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(reason))
-        wanted = wanted_outputs(request.requested_output_names())
-        arrays = columns(served[part], wanted)
+    @staticmethod
+    def _response(request: Any, answers: list[Answered]) -> Any:
+        arrays = columns(answers, wanted_outputs(request.requested_output_names()))
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(n, a) for n, a in arrays.items()])
+
+    @staticmethod
+    def _error(reason: str) -> Any:
+        return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(reason))
+
+    @staticmethod
+    def _send(request: Any, response: Any) -> None:
+        request.get_response_sender().send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
 
     def _ask_engine(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
         request = pb_utils.InferenceRequest(
@@ -101,3 +148,13 @@ class TritonPythonModel:
         if (failures := self._router.write_failures) > self._failures:
             self._unlogged.increment(failures - self._failures)
             self._failures = failures
+
+
+def _part(batch: Batch, requests: list[tuple[Any, slice]]) -> tuple[Batch, list[tuple[Any, slice]]]:
+    """The rows of some requests as a batch of their own, and each request's place in it."""
+    rows: list[int] = []
+    places = []
+    for request, part in requests:
+        places.append((request, slice(len(rows), len(rows) + part.stop - part.start)))
+        rows += range(part.start, part.stop)
+    return batch.part(rows), places

@@ -1,0 +1,64 @@
+"""What an operator sees of a rollout, and what a command would do to it."""
+
+from dataclasses import asdict
+from typing import Any
+
+from continual import cycle as cy
+from continual.errors import IllegalTransition, InputError, Refused
+from ops.ledger import Ledger
+from ops.loop.comparison import ROLLOUT
+from ops.loop.runner import PAUSED, decode
+from ops.status import cycle_facts
+
+__all__ = ["KINDS", "expected_effect", "rollout_facts"]
+
+KINDS = ("abort", "approve", "pause", "promote", "resume")
+
+
+def rollout_facts(ledger: Ledger, model: str) -> dict[str, Any]:
+    """The route, the cycle under way or the last one, and the newest figures of its canary or probation."""
+    route = ledger.route(model)
+    cycle = ledger.active_cycle(model) or next(iter(ledger.cycles(model, limit=1)), None)
+    live = ledger.get_state(model, ROLLOUT)
+    return {
+        "model": model,
+        "route": None if route is None else asdict(route),
+        "paused": bool(ledger.get_state(model, PAUSED)),
+        "cycle": None if cycle is None else cycle_facts(cycle),
+        "live": live if cycle is not None and live is not None and live["cycle"] == cycle.id else None,
+    }
+
+
+def expected_effect(ledger: Ledger, model: str, kind: str) -> dict[str, Any]:
+    """The state now, and the one that a command would lead to.
+
+    Raises:
+        InputError: there is no such command; Refused: it does not fit the present state.
+    """
+    if kind not in KINDS:
+        raise InputError(f"command {kind!r} is unknown; allowed are {', '.join(KINDS)}")
+    row = ledger.active_cycle(model)
+    if kind in {"pause", "resume"}:
+        now = "paused" if ledger.get_state(model, PAUSED) else "running"
+        return {"now": now, "then": "paused" if kind == "pause" else "running"}
+    if row is None:
+        raise Refused(f"{kind}: {model} has no cycle under way; start one with `perennial retrain`")
+    cycle = decode(row.payload)
+    event: cy.Event
+    match kind:
+        case "approve":
+            event = cy.Approved(actor="operator")
+        case "promote":
+            event = cy.OperatorPromoted(actor="operator")
+        case _:
+            event = cy.OperatorAborted(actor="operator")
+    try:
+        after, commands = cy.handle(cycle, event)
+    except IllegalTransition as exc:
+        raise Refused(f"{kind}: {exc}") from exc
+    steps = [f"{type(command).__name__}({_arguments(command)})" for command in commands]
+    return {"now": cycle.state.value, "then": after.state.value, "commands": steps}
+
+
+def _arguments(command: cy.Command) -> str:
+    return ", ".join(f"{name}={value}" for name, value in asdict(command).items())
