@@ -1,0 +1,210 @@
+"""Three real Tritons behind one route: all of them move, or none."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from continual.errors import DependencyUnreachable, PerennialError, PublishFailed
+from continual.records import Route
+from ops.ledger import Ledger
+from ops.loop.reconciler import Reconciler
+from ops.operations import change_route, rolled_back
+from ops.service import promote_version
+from ops.settings import Settings
+from ops.triton.client import PerennialClient
+from ops.triton.control import TritonControl
+from ops.triton.server import ServerSpec, TritonServer
+from ops.wiring import Parts
+from ops.workspace import Workspace
+from tests.component.triton_fixtures import ENGINE, MODEL, Place
+
+pytestmark = pytest.mark.component
+_SERVERS = 3
+
+
+class Fleet:
+    """Three servers on one repository and route folder, and the parts of one control process."""
+
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self.specs: list[ServerSpec] = [
+            replace(place.spec(), folder=place.root / f"triton-{n}", models=()) for n in range(_SERVERS)
+        ]
+        self.servers = [TritonServer(spec) for spec in self.specs]
+        settings = Settings(state=place.root / "var", repository=place.repository.root)
+        workspace = Workspace(settings)
+        ledger = Ledger.open(settings.ledger_address)
+        controls = tuple(TritonControl(spec.url, timeout_s=2.0) for spec in self.specs)
+        self.parts = Parts(
+            settings=settings,
+            workspace=workspace,
+            ledger=ledger,
+            repository=place.repository,
+            controls=controls,
+            reconciler=Reconciler(ledger, workspace, place.repository, controls, answer_s=1.0),
+        )
+
+    @property
+    def route(self) -> Route:
+        route = self.parts.ledger.route(MODEL)
+        assert route is not None
+        return route
+
+    def held(self) -> list[set[int]]:
+        """The versions that each server which answers has ready."""
+        return [set(control.versions(ENGINE)) for control in self.parts.controls if control.live(1.0)]
+
+    def answering(self) -> list[int]:
+        """The version that each server which answers gives."""
+        versions = []
+        for spec, control in zip(self.specs, self.parts.controls, strict=True):
+            if control.live(1.0):
+                with PerennialClient(spec.url, MODEL, timeout_s=5.0) as client:
+                    versions.append(client.predict(["card lost"])[0].version)
+        return versions
+
+    def promote(self, version: int) -> None:
+        promote_version(self.parts, MODEL, version, actor="test", reason="test")
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    place = Place(tmp_path_factory.mktemp("fleet"))
+    place.install((1,), router_instances=1)
+    fleet = Fleet(place)
+    fleet.parts.ledger.register_model(MODEL, {})
+    fleet.parts.ledger.set_route(
+        Route(model=MODEL, epoch=1, champion=1, resident=(1,)), expected_epoch=0, actor="test", reason="first"
+    )
+    try:
+        for server in fleet.servers[:2]:  # the third one joins later
+            server.start()
+        yield fleet
+    finally:
+        with ThreadPoolExecutor(_SERVERS) as pool:
+            list(pool.map(TritonServer.stop, fleet.servers))
+        fleet.parts.close()
+
+
+def test_a_pass_heals_the_servers_it_reaches_and_names_the_one_that_is_down(fleet):
+    with pytest.raises(DependencyUnreachable, match=f"1 of 3 servers .*{fleet.specs[2].url}: .*did not answer") as told:
+        fleet.parts.reconciler.reconcile(MODEL)
+    assert fleet.specs[0].url not in str(told.value)
+    assert fleet.answering() == [1, 1]
+    assert {url for _, url in fleet.parts.reconciler.wrong} == {fleet.specs[2].url}
+
+
+def test_no_version_is_routed_while_a_server_cannot_hold_it(fleet):
+    fleet.place.publish(2)
+    started = time.monotonic()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ops.service._PATIENCE_S", 1.0)
+        with pytest.raises(DependencyUnreachable, match=fleet.specs[2].url):
+            fleet.promote(2)
+    assert time.monotonic() - started < 15
+    assert (fleet.route.champion, fleet.route.resident) == (1, (1,))
+    assert fleet.held() == [{1}, {1}]
+    assert fleet.answering() == [1, 1]
+
+
+def test_a_server_that_joins_later_catches_up(fleet):
+    fleet.servers[2].start()
+    healed = fleet.parts.reconciler.reconcile(MODEL)
+    assert all(fleet.specs[2].url in heal.what for heal in healed)
+    assert fleet.answering() == [1, 1, 1]
+    assert fleet.parts.reconciler.reconcile(MODEL) == []
+    assert fleet.parts.reconciler.wrong == {}
+
+
+def test_all_servers_move_together_and_back(fleet):
+    fleet.promote(2)
+    assert fleet.held() == [{1, 2}] * 3
+    assert fleet.answering() == [2, 2, 2]
+    started = time.perf_counter()
+    change_route(fleet.parts.ledger, fleet.parts.workspace, MODEL, rolled_back(), actor="test", reason="back")
+    assert time.perf_counter() - started < 1.0
+    assert fleet.answering() == [1, 1, 1]
+
+
+def test_a_version_that_fails_on_one_server_is_taken_out_of_all(fleet, monkeypatch):
+    fleet.place.publish(3)
+    bad = fleet.parts.controls[1]
+    probe = bad.probe_engine
+
+    def refuse(model: str, version: int, golden: object) -> float:
+        if version == 3:
+            raise PublishFailed(f"version 3 at {bad.url} differs from its golden answers")
+        return probe(model, version, golden)
+
+    monkeypatch.setattr(bad, "probe_engine", refuse)
+    with pytest.raises(PublishFailed, match=f"1 of 3 servers .*{bad.url}.*golden"):
+        fleet.promote(3)
+    assert fleet.route.champion == 1
+    assert 3 not in fleet.route.resident
+    assert fleet.held() == [set(fleet.route.resident)] * 3
+    assert fleet.answering() == [1, 1, 1]
+
+
+def test_a_half_loaded_server_is_completed(fleet):
+    control = fleet.parts.controls[0]
+    fleet.place.repository.set_versions(ENGINE, (1,))
+    control.load(ENGINE)
+    control.unload(MODEL, wait_s=10)
+    assert control.versions(ENGINE) == {1}
+    healed = " ".join(heal.what for heal in fleet.parts.reconciler.reconcile(MODEL))
+    assert f"{control.url} took {ENGINE} from [1] to [1, 2]" in healed
+    assert f"{control.url} loaded router" in healed
+    assert fleet.held() == [{1, 2}] * 3
+    assert fleet.answering() == [1, 1, 1]
+
+
+def test_a_server_that_hangs_delays_no_other_for_long(fleet):
+    pid = fleet.servers[2].pid
+    assert pid is not None
+    fleet.place.repository.set_versions(ENGINE, (1,))
+    fleet.parts.controls[0].load(ENGINE)
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        with pytest.raises(DependencyUnreachable, match=fleet.specs[2].url):
+            fleet.parts.reconciler.reconcile(MODEL)
+        assert time.monotonic() - started < 10
+        assert fleet.held() == [{1, 2}] * 2
+        change_route(fleet.parts.ledger, fleet.parts.workspace, MODEL, rolled_back(to=2), actor="test", reason="back")
+        assert fleet.answering() == [2, 2]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    fleet.parts.reconciler.reconcile(MODEL, patience_s=20)
+    assert fleet.answering() == [2, 2, 2]
+
+
+def test_a_restarted_server_with_a_broken_old_version_still_gets_the_champion(fleet):
+    labels = fleet.place.repository.root / ENGINE / "1" / "labels.json"
+    sound = labels.read_bytes()
+    labels.write_bytes(b"[]")
+    fleet.servers[0].kill()
+    fleet.servers[0].start()
+    with pytest.raises(PublishFailed, match=f"{fleet.specs[0].url}: only version 2 of {ENGINE} could be loaded"):
+        fleet.parts.reconciler.reconcile(MODEL)
+    assert fleet.answering() == [2, 2, 2]
+    assert fleet.held() == [{2}, {1, 2}, {1, 2}]
+    labels.write_bytes(sound)
+    fleet.parts.reconciler.reconcile(MODEL)
+    assert fleet.held() == [{1, 2}] * 3
+
+
+def test_strangers_are_unloaded(fleet):
+    other = fleet.place.repository.root / "other"
+    (other / "1").mkdir(parents=True)
+    config = (fleet.place.repository.root / MODEL / "config.pbtxt").read_text()
+    (other / "config.pbtxt").write_text(config.replace(f'name: "{MODEL}"', 'name: "other"'))
+    fleet.parts.controls[0].load("other")
+    assert fleet.parts.reconciler.unload_strangers(frozenset({MODEL, ENGINE})) == ["other"]
+    with pytest.raises(PerennialError), PerennialClient(fleet.specs[0].url, "other") as client:
+        client.predict(["card"])
+    assert fleet.answering() == [2, 2, 2]
