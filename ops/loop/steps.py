@@ -165,6 +165,7 @@ class LoopSteps:
         champion = self._champion(context)
         rows = self.maker.training_rows(champion)
         settings = self.workspace.model(self.model).cycle
+        self.reconciler.reconcile(self.model)  # all servers or none: each must hold the challenger now
         self._change(promoted(version, resident=settings.resident_versions), f"cycle {context.cycle_id}")
         held = self.maker.remember(rows)
         self.ledger.set_version_state(self.model, version, VersionState.CHAMPION)
