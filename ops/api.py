@@ -47,6 +47,10 @@ class LoopControl(Protocol):
         """Open a cycle; None when one is under way."""
         ...
 
+    def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
+        """Requests to label next, and the accuracy that the labels so far tell of."""
+        ...
+
     def metrics(self) -> str:
         """Prometheus text."""
         ...
@@ -106,6 +110,7 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     viewer, labeller, operator = (_role(settings, name) for name in ("viewer", "labeller", "operator"))
     _add_reading(api, ledger, control, happenings, viewer)
     _add_feedback(api, ledger, labeller)
+    _add_label_queue(api, ledger, control, labeller)
     _add_commands(api, ledger, control, operator)
     return api
 
@@ -203,6 +208,18 @@ def _add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) ->
             "corrected": receipt.corrected + added["relabelled"],
             "unchanged": receipt.unchanged + receipt.stale + added["unchanged"],
         }
+
+
+def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl, labeller: Callable[..., str]) -> None:
+    @api.get("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
+    def label_queue(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
+        _known(ledger, model)
+        return control.label_queue(model, limit=limit, fill=0)
+
+    @api.post("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
+    def fill_label_queue(model: str, budget: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
+        _known(ledger, model)
+        return control.label_queue(model, limit=budget, fill=budget)
 
 
 def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl, operator: Callable[..., str]) -> None:

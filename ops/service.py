@@ -13,6 +13,7 @@ from typing import Any
 from continual.errors import DependencyUnreachable, NotFound, PerennialError
 from ops.api import create_api
 from ops.bootstrap import register
+from ops.label_queue import LabelQueue
 from ops.ledger import VersionState
 from ops.loop.events import Happenings
 from ops.loop.herald import RESTARTED, Herald
@@ -156,6 +157,8 @@ class Service:
 
     def stop(self) -> None:
         """Stop the loop, the API and the embedded server."""
+        for loop in self._loops.values():
+            loop.leave()
         self._scheduler.stop()
         for loop in self._loops.values():
             loop.stop()
@@ -180,6 +183,10 @@ class Service:
     def retrain(self, model: str, *, actor: str) -> int | None:
         """See `LoopControl`."""
         return self._loops[model].runner.fire(f"asked by {actor}", actor=actor)
+
+    def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
+        """See `LoopControl`."""
+        return LabelQueue(self._parts.ledger, self._parts.workspace, model).told(limit=limit, fill=fill)
 
     def metrics(self) -> str:
         """See `LoopControl`."""
@@ -285,9 +292,7 @@ class Service:
                 ("report", loop.report, every.report_s, "reports"),  # seconds of work: it waits for nobody's turn
                 ("notify", partial(self._notify, name), every.notify_s, "notices"),  # a dead receiver takes its time
             ):
-                spec = JobSpec(
-                    name=f"{what}:{name.lower()}", action=_run_of(action), interval_s=interval_s, lane=lane
-                )
+                spec = JobSpec(name=f"{what}:{name.lower()}", action=_run_of(action), interval_s=interval_s, lane=lane)
                 jobs.append(spec)
         return jobs
 

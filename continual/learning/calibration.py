@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from continual.errors import DataError
 
-__all__ = ["fit_temperature", "log_loss", "places_of"]
+__all__ = ["fit_temperature", "log_loss", "log_losses", "places_of"]
 
 _LOWEST, _HIGHEST = 1e-3, 1e3
 _STEPS = 60
@@ -29,12 +29,18 @@ def log_loss(logits: NDArray[np.float64], truth: NDArray[np.intp], temperature: 
     >>> round(log_loss(np.zeros((1, 2)), np.array([0])), 4)
     0.6931
     """
+    return float(log_losses(logits, truth, temperature).mean())
+
+
+def log_losses(logits: NDArray[np.float64], truth: NDArray[np.intp], temperature: float = 1.0) -> NDArray[np.float64]:
+    """-log p(truth) of each row in nats, (rows,); see `log_loss`."""
     if not len(logits) or len(logits) != len(truth) or truth.min() < 0 or truth.max() >= logits.shape[1]:
         raise DataError(f"log loss of logits {logits.shape} for {len(truth)} truths; each must be one of the columns")
     scaled = logits / temperature
     highest = scaled.max(axis=1)
     total = np.log(np.exp(scaled - highest[:, None]).sum(axis=1)) + highest
-    return float((total - scaled[np.arange(len(truth)), truth]).mean())
+    losses: NDArray[np.float64] = total - scaled[np.arange(len(truth)), truth]
+    return losses
 
 
 def fit_temperature(logits: NDArray[np.float64], truth: NDArray[np.intp]) -> float:

@@ -12,7 +12,7 @@ from continual.errors import ConfigurationError, DataError
 from continual.learning.fourier import FourierFeatures
 from continual.learning.head import HeadWeights, Priors
 
-__all__ = ["HeadWeights", "KernelLda", "Priors"]
+__all__ = ["HeadWeights", "KernelLda", "Priors", "load_keys"]
 
 _BLOCK = 2048  # rows mapped at a time: 2048 x 3000 x 8 bytes = 49 MB
 _FORMAT = "perennial-kernel-lda-1"
@@ -315,3 +315,18 @@ class KernelLda:
 def _blocks(rows: int) -> Iterator[slice]:
     for start in range(0, rows, _BLOCK):
         yield slice(start, min(start + _BLOCK, rows))
+
+
+def load_keys(path: Path) -> frozenset[int]:
+    """The keys of the rows that saved sums hold, without reading the sums.
+
+    Raises:
+        DataError: the file is missing or is not such a file.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(path, framework="np") as file:
+            return frozenset(file.get_tensor("known_keys").tolist())
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"statistics {path} cannot be read ({error}); retrain from the stored rows") from error

@@ -10,7 +10,22 @@ from typing import Annotated
 import typer
 
 from continual.errors import PerennialError
-from ops.cli import audit, demo, drift, engines, erase, feedback, models, policy, rollout, schedule, serving
+from ops.cli import (
+    audit,
+    demo,
+    drift,
+    engines,
+    erase,
+    feedback,
+    label,
+    learn,
+    models,
+    policy,
+    replay,
+    rollout,
+    schedule,
+    serving,
+)
 from ops.cli.console import say_error
 
 __all__ = ["app", "main"]
@@ -41,6 +56,9 @@ engines.register(app)
 feedback.register(app)
 drift.register(app)
 erase.register(app)
+label.register(app)
+learn.register(app)
+replay.register(app)
 policy.register(app)
 schedule.register(app)
 audit.register(app)

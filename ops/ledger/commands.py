@@ -5,9 +5,10 @@ from collections.abc import Collection, Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, or_, select, update
 
 from continual.errors import NotFound
+from continual.records import Example, Origin
 from ops.ledger import schema
 from ops.ledger.audit import AuditStore
 from ops.ledger.rows import CommandRow, ErasureReceipt, NoticeRow
@@ -82,6 +83,25 @@ class CommandStore(AuditStore):
         statement = select(_COMMAND).where(_COMMAND.c.model == model).order_by(_COMMAND.c.id.desc()).limit(limit)
         with self._read() as connection:
             return tuple(CommandRow(**row) for row in connection.execute(statement).mappings())
+
+    def rows_of_key(
+        self, model: str, key: str, *, prediction_ids: Collection[str] = ()
+    ) -> tuple[tuple[Example, ...], ErasureReceipt]:
+        """Return the examples that `erase_key` would remove, superseded ones included, and its receipt; read only."""
+        with self._read() as connection:
+            ids = set(prediction_ids) | self._predictions_of(connection, model, key)
+            lost = self._rows_of(connection, schema.example, model, key, ids)
+            receipt = ErasureReceipt(
+                feedback=len(self._rows_of(connection, schema.feedback, model, key, ids)),
+                versions=self._learners(connection, lost),
+                buffer_rows=self._count(connection, schema.buffer_row, model, key, ids),
+                examples=len(lost),
+            )
+            found: list[Example] = []
+            for part in chunks(lost):
+                statement = select(schema.example).where(schema.example.c.id.in_(part)).order_by(schema.example.c.id)
+                found += [_example(row) for row in connection.execute(statement).mappings()]
+        return tuple(found), receipt
 
     def erase_key(
         self, model: str, key: str, *, prediction_ids: Collection[str] = (), actor: str = "operator"
@@ -194,7 +214,20 @@ class CommandStore(AuditStore):
             gone += connection.execute(named).rowcount
         return gone
 
+    def _count(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> int:
+        named = select(func.count()).select_from(table).where(table.c.model == model)
+        count = connection.scalar(named.where(table.c.key == key)) or 0
+        for part in chunks(sorted(ids)):
+            other = or_(table.c.key.is_(None), table.c.key != key)
+            count += connection.scalar(named.where(table.c.prediction_id.in_(part), other)) or 0
+        return count
+
     def _delete_examples(self, connection: Connection, ids: list[int]) -> int:
         for part in chunks(ids):
             connection.execute(delete(schema.example).where(schema.example.c.id.in_(part)))
         return len(ids)
+
+
+def _example(row: RowMapping) -> Example:
+    names = ("text", "label", "at", "key", "prediction_id")
+    return Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))

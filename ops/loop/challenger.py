@@ -137,13 +137,13 @@ class ChallengerMaker:
         learning = self._settings.learning
         holdout = self.holdout_rows(champion)
         if learning.reuse_logged_embeddings:
-            self._reuse_embeddings([*(s.example for s in rows.fresh), *holdout.fresh])
+            self._reuse_embeddings(champion, [*(s.example for s in rows.fresh), *holdout.fresh])
         write_examples(folder / "examples.jsonl", [s.example for s in rows.fresh])
         write_examples(folder / "replay.jsonl", rows.replay)
         write_examples(folder / "holdout.jsonl", [*holdout.old, *holdout.fresh])
         spec = {
             "learner": learning.learner,
-            "encoder": learning.encoder,
+            "encoder": self._encoder(champion),
             "previous": None if champion is None else str(self._workspace.bundle(self._model, champion.version)),
             "examples": str(folder / "examples.jsonl"),
             "replay": str(folder / "replay.jsonl"),
@@ -262,7 +262,7 @@ class ChallengerMaker:
     def _embeddings(self) -> Path:
         return self._workspace.state / "embeddings"
 
-    def _reuse_embeddings(self, examples: Sequence[Example]) -> None:
+    def _reuse_embeddings(self, champion: VersionRow | None, examples: Sequence[Example]) -> None:
         """Hand the embeddings that answered these texts to the training, so that it need not make them again.
 
         Taken are those of versions with the learner's own encoder, and only where the logged text is the text that was
@@ -272,7 +272,7 @@ class ChallengerMaker:
         from continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
 
         learning = self._settings.learning
-        folder = resolve_encoder(learning.encoder)
+        folder = resolve_encoder(self._encoder(champion))
         encoder = fingerprint(folder)
         same = [v.version for v in self._ledger.versions(self._model) if v.encoder_fingerprint == encoder]
         texts = {e.prediction_id: e.text for e in examples if e.prediction_id is not None and "[" not in e.text}
@@ -286,6 +286,17 @@ class ChallengerMaker:
         made = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
         cache = EmbeddingCache(self._embeddings, encoder=encoder, max_length=learning.max_length, dimension=dimension)
         cache.remember([texts[name] for name in table["prediction_id"].to_pylist()], made)
+
+    def _encoder(self, champion: VersionRow | None) -> str:
+        """The encoder to start from: the champion's own where it was tuned, so that its sums are carried on.
+
+        Without this a kernel head on a tuned encoder would be rebuilt from the replay rows on the untuned one.
+        """
+        if champion is not None:
+            tuned = self._workspace.bundle(self._model, champion.version) / "encoder"
+            if (tuned / "config.json").is_file():
+                return str(tuned)
+        return self._settings.learning.encoder
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)

@@ -452,7 +452,11 @@ def test_erasing_a_person_removes_every_row_and_names_the_versions(ledger: Ledge
     ledger.mark_learnt("intent", [ids["by id"]], 3)
     ledger.mark_learnt("intent", [ids["not mine"]], 2)
     ledger.save_buffer("intent", buffer_state("mine", "theirs"))
+    doomed, foretold = ledger.rows_of_key("intent", "k", prediction_ids=["p3"])
     receipt = ledger.erase_key("intent", "k", prediction_ids=["p3"], actor="dpo")
+    assert foretold == receipt
+    assert len(doomed) == 3
+    assert "not mine" not in {row.text for row in doomed}
     assert (receipt.feedback, receipt.examples, receipt.buffer_rows, receipt.versions) == (2, 3, 1, (1, 3))
     assert ledger.feedback_labels("intent", ["p1", "p2", "p3"]) == {"p2": "a"}
     assert [s.example.text for s in ledger.examples("intent")] == ["not mine"]

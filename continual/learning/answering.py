@@ -1,0 +1,51 @@
+"""What a trained folder answers, without a server: for offline comparisons."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from continual.errors import DataError
+from continual.learning.embedding_cache import EmbeddingCache
+from continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
+from continual.learning.trained import HEAD_FILE, read_card, read_head
+
+__all__ = ["answer"]
+
+
+def answer(
+    folder: Path, texts: Sequence[str], *, cache: Path, threads: int = 0
+) -> tuple[tuple[str, ...], NDArray[np.float64]]:
+    """The labels of a trained folder in logit order, and its calibrated logits for the texts, (texts, C).
+
+    Raises:
+        DataError: the folder is no finished training.
+
+    >>> answer(Path("/nowhere"), [], cache=Path("/nowhere"))
+    Traceback (most recent call last):
+    ...
+    continual.errors.DataError: /nowhere has no model.json: its training did not finish; run the job again
+    """
+    card = read_card(folder)
+    inside = folder / card.encoder
+    encoder = inside if card.encoder == "encoder" else resolve_encoder(card.encoder)
+    store = EmbeddingCache(
+        cache, encoder=fingerprint(encoder), max_length=card.max_length, dimension=hidden_size(encoder)
+    )
+    loaded: list[Encoder] = []
+
+    def embed(missing: Sequence[str]) -> NDArray[np.float32]:
+        if not loaded:
+            loaded.append(Encoder.load(str(encoder), max_length=card.max_length, threads=threads))
+        return loaded[0].embed(missing)
+
+    X = store.embed(texts, embed)
+    if card.head == "kernel_lda":
+        return card.labels, read_head(folder).logits(X)
+    if card.head != "linear":
+        raise DataError(f"{folder} has a {card.head!r} head; this version answers with 'kernel_lda' or 'linear'")
+    from safetensors.numpy import load_file
+
+    head = load_file(folder / HEAD_FILE)
+    return card.labels, X.astype(np.float64) @ head["weight"].T + head["bias"]

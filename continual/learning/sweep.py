@@ -1,0 +1,160 @@
+"""Hyper-parameters searched on held-out rows, with Optuna; a killed sweep goes on where it was."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from continual.errors import ConfigurationError, DependencyUnreachable, TrainingFailed
+from continual.learning.context import Context
+from continual.learning.job import run_job
+from continual.learning.spec import JobSpec, Learner
+from continual.learning.trained import ModelCard
+
+__all__ = ["SweepResult", "Trial", "sweep"]
+
+logger = logging.getLogger(__name__)
+
+_LOSS_WEIGHT = 0.1
+Train = Callable[[JobSpec, Context], ModelCard]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """One finished training of a sweep. `score` is error rate + 0.1 x log loss on held-out rows: lower is better.
+
+    >>> Trial(number=0, params={"gamma": 0.5}, score=0.1, accuracy=0.93).accuracy
+    0.93
+    """
+
+    number: int
+    params: dict[str, Any]
+    score: float
+    accuracy: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SweepResult:
+    """All finished trials in order, and the best; give `best.params` to a job as it is.
+
+    >>> trial = Trial(number=0, params={}, score=0.1, accuracy=0.93)
+    >>> SweepResult(best=trial, trials=(trial,)).best.number
+    0
+    """
+
+    best: Trial
+    trials: tuple[Trial, ...]
+
+
+def sweep(
+    base: JobSpec,
+    *,
+    trials: int,
+    storage: Path,
+    study: str = "sweep",
+    on_trial: Callable[[Trial], None] = lambda _: None,
+    train: Train = run_job,
+) -> SweepResult:
+    """Train with different params until `trials` are finished, those of earlier calls with this study included.
+
+    Args:
+        base: the job; it needs `holdout` rows. Its own params stay as they are, only the others are searched.
+        trials: how many finished trials there shall be in the end.
+        storage: SQLite file in which every trial is kept as soon as it ends.
+        study: names the search inside the file; another learner or other rows want another name.
+        on_trial: told each trial that ends.
+        train: what trains one job.
+
+    Raises:
+        ConfigurationError: there is nothing to judge by, or nothing to search.
+        DependencyUnreachable: Optuna is not installed.
+        TrainingFailed: no trial succeeded.
+        Cancelled: the context of a training was told to stop; finished trials are kept.
+    """
+    if base.holdout is None or trials < 1:
+        raise ConfigurationError(f"a sweep of {trials} trials with holdout {base.holdout}; it needs rows and a trial")
+    optuna = _optuna()
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    storage.parent.mkdir(parents=True, exist_ok=True)
+    url = f"sqlite:///{storage}"
+    found = optuna.create_study(study_name=study, storage=url, load_if_exists=True, direction="minimize")
+    for running in found.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        found.tell(running.number, state=optuna.trial.TrialState.FAIL)  # its process died
+    complete = (optuna.trial.TrialState.COMPLETE,)
+    tried = len(found.trials)
+    found.sampler = optuna.samplers.TPESampler(seed=base.seed + tried)  # a resumed search does not repeat itself
+    while len(found.get_trials(deepcopy=False, states=complete)) < trials:
+        if len(found.trials) - tried >= 2 * trials:
+            raise TrainingFailed(f"{len(found.trials)} trials were tried and too few succeeded; see the log")
+        asked = found.ask()
+        told = _run(base, asked, train)
+        if told is None:
+            found.tell(asked, state=optuna.trial.TrialState.FAIL)
+            continue
+        found.tell(asked, told.score)
+        on_trial(told)
+    ended = tuple(_trial(row, base) for row in found.get_trials(deepcopy=False, states=complete))
+    return SweepResult(best=min(ended, key=lambda trial: (trial.score, trial.number)), trials=ended)
+
+
+def _run(base: JobSpec, asked: Any, train: Train) -> Trial | None:
+    params = base.params | _suggest(base, asked)
+    out = base.out / f"trial-{asked.number}"
+    try:
+        card = train(replace(base, params=params, out=out, cache=base.cache_folder), Context())
+    except TrainingFailed as error:
+        logger.warning("sweep.trial_failed", extra={"trial": asked.number, "error": str(error)})
+        return None
+    finally:
+        shutil.rmtree(out, ignore_errors=True)
+    asked.set_user_attr("accuracy", card.metrics["holdout_accuracy"])
+    asked.set_user_attr("params", params)
+    score = 1.0 - card.metrics["holdout_accuracy"] + _LOSS_WEIGHT * card.metrics["holdout_log_loss"]
+    return Trial(number=asked.number, params=params, score=score, accuracy=card.metrics["holdout_accuracy"])
+
+
+def _trial(row: Any, base: JobSpec) -> Trial:
+    params = row.user_attrs.get("params", base.params)
+    return Trial(number=row.number, params=params, score=float(row.value), accuracy=row.user_attrs["accuracy"])
+
+
+def _suggest(base: JobSpec, asked: Any) -> dict[str, Any]:
+    """Values for what the job's own params leave open."""
+    if base.learner is Learner.KERNEL_LDA:
+        ranges: dict[str, Callable[[], Any]] = {
+            "gamma": lambda: asked.suggest_float("gamma", 0.1, 2.0, log=True),
+            "shrinkage": lambda: asked.suggest_float("shrinkage", 1e-7, 1e-3, log=True),
+        }
+    else:
+        ranges = {
+            "learning_rate": lambda: asked.suggest_float("learning_rate", 2e-5, 5e-4, log=True),
+            "epochs": lambda: asked.suggest_int("epochs", 1, 6),
+            "strategy_settings": lambda: _strategy_settings(str(base.params.get("strategy", "replay")), asked),
+        }
+    open_ones = {name: suggest() for name, suggest in ranges.items() if name not in base.params}
+    if not open_ones:
+        raise ConfigurationError(f"params {sorted(base.params)} leave nothing to search; leave out one of {[*ranges]}")
+    return open_ones
+
+
+def _strategy_settings(strategy: str, asked: Any) -> dict[str, float]:
+    ranges = {
+        "replay": {"weight": (0.25, 4.0)},
+        "der++": {"alpha": (0.01, 1.0), "beta": (0.25, 4.0)},
+        "lwf": {"weight": (0.1, 10.0), "temperature": (1.0, 4.0)},
+        "ewc": {"weight": (10.0, 1e5)},
+    }
+    return {
+        name: asked.suggest_float(f"{strategy}.{name}", low, high, log=True)
+        for name, (low, high) in ranges.get(strategy, {}).items()
+    }
+
+
+def _optuna() -> Any:
+    try:
+        import optuna
+    except ImportError as error:
+        raise DependencyUnreachable("a sweep needs Optuna; install it with: pip install 'perennial[sweeps]'") from error
+    return optuna

@@ -1,0 +1,109 @@
+"""`label queue|submit|doubts`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="Which requests are worth a label, and the labels given.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_app, name="label")
+
+
+@_app.command()
+def queue(
+    model: ModelOption = "intent",
+    limit: Annotated[int, typer.Option(min=1, max=1_000, help="most requests to show")] = 20,
+    fill: Annotated[
+        int, typer.Option(min=0, max=1_000, help="choose so many more; 0 only when the queue is empty")
+    ] = 0,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Requests to label next: unsure ones, unusual ones, and some drawn at random."""
+
+    def run(found: Any) -> dict[str, Any]:
+        wanted = fill or (0 if found.open_items(1) else 50)
+        told: dict[str, Any] = found.told(limit=limit, fill=wanted)
+        return told
+
+    told = _with_queue(config, model, run)
+    if as_json:
+        print_json(told)
+        return
+    columns = ("prediction_id", "text", "answered", "confidence", "reason")
+    print_table(f"Requests of {model} to label", columns, ([item[c] for c in columns] for item in told["items"]))
+    if (known := told["accuracy"]) is not None:
+        say(f"accuracy by the labels so far: {known['accuracy']:.1%} (95 %: {known['low']:.1%} to {known['high']:.1%})")
+    say(f"label one: perennial label submit PREDICTION LABEL --model {model}; many: feedback import FILE.csv")
+
+
+@_app.command()
+def submit(
+    prediction: Annotated[str, typer.Argument(help="the prediction id")],
+    label: Annotated[str, typer.Argument(help="the right label; a new one starts a new class")],
+    model: ModelOption = "intent",
+    config: ConfigOption = None,
+) -> None:
+    """Give one request its label. A later label for the same request replaces it."""
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from continual.errors import NotFound
+    from ops.bootstrap import register as register_models
+    from ops.ledger import FeedbackRow
+    from ops.traffic import TrafficLog
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        register_models(parts.ledger, parts.workspace)
+        if not TrafficLog(parts.workspace.traffic(model)).lookup([prediction], columns=["label"]).num_rows:
+            raise NotFound(
+                f"prediction {prediction!r} is not in the traffic of {model}; see `perennial label queue` for ids, or "
+                "label a text of your own with `perennial feedback import`"
+            )
+        row = FeedbackRow(prediction_id=prediction, label=label, at=datetime.now(UTC))
+        print_json(asdict(parts.ledger.add_feedback(model, [row])))
+    finally:
+        parts.close()
+
+
+@_app.command()
+def doubts(
+    model: ModelOption = "intent",
+    limit: Annotated[int, typer.Option(min=1, max=1_000)] = 20,
+    rows: Annotated[int, typer.Option(min=10, max=100_000, help="newest requests to look at")] = 5_000,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Given labels that the model has good reason to doubt; a person decides."""
+    told = _with_queue(config, model, lambda found: found.doubts(rows=rows)[:limit])
+    if as_json:
+        print_json(told)
+        return
+    print_table(
+        f"Labels of {model} to look at again",
+        ("prediction", "text", "given", "suggested", "excess"),
+        ((row["prediction_id"], row["text"], row["given"], row["suggested"], row["excess"]) for row in told),
+    )
+
+
+def _with_queue(config: Path | None, model: str, run: Any) -> Any:
+    from ops.label_queue import LabelQueue
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        return run(LabelQueue(parts.ledger, parts.workspace, model))
+    finally:
+        parts.close()

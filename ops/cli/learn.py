@@ -1,0 +1,119 @@
+"""`learn run|sweep`: training and comparing models from a file, beside any workspace."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.console import JsonOption, print_json, print_table, say
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="Train, compare and tune learners offline, from labelled files.", no_args_is_help=True)
+
+_Data = Annotated[Path, typer.Option(help="rows to learn: CSV with text,category or text,label")]
+_Encoder = Annotated[str, typer.Option(help="a Hugging Face name or folder")]
+_Out = Annotated[Path, typer.Option(help="where models and their work files go")]
+_Params = Annotated[str, typer.Option(help="settings of the learner as JSON, e.g. '{\"epochs\": 2}'")]
+_Share = Annotated[float, typer.Option(min=0.02, max=0.5, help="share of the rows held out, by a hash of the text")]
+_Seed = Annotated[int, typer.Option(help="of every random choice")]
+_Previous = Annotated[Path | None, typer.Option(help="trained folder or bundle to learn on from")]
+_Replay = Annotated[Path | None, typer.Option(help="CSV of old rows to rehearse")]
+_Learner = Annotated[str, typer.Option(help="kernel_lda or a strategy of fine-tuning")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_app, name="learn")
+
+
+@_app.command()
+def run(
+    data: _Data,
+    learner: Annotated[list[str] | None, typer.Option(help="kernel_lda or a fine-tuning strategy; repeatable")] = None,
+    test: Annotated[Path | None, typer.Option(help="CSV to compare on; default the held-out rows")] = None,
+    encoder: _Encoder = "packaged:minilm",
+    previous: _Previous = None,
+    replay: _Replay = None,
+    params: _Params = "{}",
+    holdout_share: _Share = 0.1,
+    seed: _Seed = 0,
+    out: _Out = Path("learn"),
+    as_json: JsonOption = False,
+) -> None:
+    """Train one model for each --learner and compare them: the first with every other, paired by row.
+
+    Strategies of fine-tuning: naive, replay, der++, lwf, ewc, cumulative. Repeated after a kill it goes on.
+    """
+    from ops.cli.progress import stages
+    from ops.offline import Offline, compare
+
+    told = []
+    names = learner or ["kernel_lda"]
+    task = Offline.prepare(data, out, test=test, replay=replay, holdout_share=holdout_share, seed=seed)
+    for name in names:
+        with stages(f"learning with {name}") as tell:
+            told.append(task.train(name, _settings(params), encoder=encoder, previous=previous, on_progress=tell))
+    results = compare(told, seed=seed)
+    if as_json:
+        print_json(results)
+        return
+    columns = ("learner", "accuracy", "macro_f1", "log_loss", "calibration_error", "worst_class", "seconds", "gain")
+    print_table(f"{task.judged_on} rows to compare on", columns, ([row.get(c) for c in columns] for row in results))
+    say(f"models are in {out}; export one with `perennial engine build`, or let `perennial serve` learn by itself")
+
+
+@_app.command()
+def sweep(
+    data: _Data,
+    learner: _Learner = "kernel_lda",
+    trials: Annotated[
+        int, typer.Option(min=1, max=10_000, help="finished trials in the end, earlier ones included")
+    ] = 20,
+    study: Annotated[str, typer.Option(help="name of the search; the same name goes on with it")] = "sweep",
+    encoder: _Encoder = "packaged:minilm",
+    previous: _Previous = None,
+    replay: _Replay = None,
+    params: _Params = "{}",
+    holdout_share: _Share = 0.1,
+    seed: _Seed = 0,
+    out: _Out = Path("learn"),
+    as_json: JsonOption = False,
+) -> None:
+    """Search a learner's settings on held-out rows; every trial is kept in OUT/sweep.db, so that a kill costs one."""
+    from dataclasses import asdict
+
+    from continual.learning.sweep import sweep as search
+    from ops.offline import Offline
+
+    task = Offline.prepare(data, out, test=None, replay=replay, holdout_share=holdout_share, seed=seed)
+    base = task.spec(learner, _settings(params), encoder=encoder, previous=previous)
+
+    def tell(trial: Any) -> None:
+        say(f"trial {trial.number}: accuracy {trial.accuracy:.4f}, score {trial.score:.4f}, {json.dumps(trial.params)}")
+
+    result = search(base, trials=trials, storage=out / "sweep.db", study=study, on_trial=tell)
+    if as_json:
+        print_json({"best": asdict(result.best), "trials": [asdict(trial) for trial in result.trials]})
+        return
+    ranked: Sequence[Any] = sorted(result.trials, key=lambda trial: trial.score)[:10]
+    print_table(
+        f"{len(result.trials)} trials of {learner}, best first",
+        ("trial", "score", "accuracy", "params"),
+        ((t.number, t.score, t.accuracy, json.dumps(t.params)) for t in ranked),
+    )
+    say(f"use them: [models.NAME.learning] params = {json.dumps(result.best.params)}")
+
+
+def _settings(params: str) -> dict[str, Any]:
+    from continual.errors import ConfigurationError
+
+    try:
+        told = json.loads(params)
+    except ValueError as error:
+        raise ConfigurationError(f"--params {params!r} is not JSON ({error}); give an object") from error
+    if not isinstance(told, dict):
+        raise ConfigurationError(f"--params is {type(told).__name__}; give an object such as {{}}")
+    return told

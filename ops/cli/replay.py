@@ -1,0 +1,97 @@
+"""`replay show|export|erase`."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="The replay buffer: labelled rows kept for retraining.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_app, name="replay")
+
+
+@_app.command()
+def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """Its rule, its budgets, and the rows it holds of each class."""
+    told = _with_buffer(config, model, lambda parts, buffer: _facts(model, buffer))
+    if as_json:
+        print_json(told)
+        return
+    counts = told.pop("classes")
+    print_table(f"Replay buffer of {model}", tuple(told), [tuple(told.values())])
+    print_table("Classes", ("class", "rows"), counts.items())
+
+
+@_app.command()
+def export(
+    out: Annotated[Path, typer.Argument(help="where to write; .jsonl")],
+    model: ModelOption = "intent",
+    config: ConfigOption = None,
+) -> None:
+    """Write its rows as JSON lines, as training jobs read them."""
+    from continual.learning.rows import write_rows
+
+    def run(_: Any, buffer: Any) -> dict[str, Any]:
+        write_rows(out, buffer.rows())
+        return {"rows": len(buffer), "file": str(out)}
+
+    told = _with_buffer(config, model, run)
+    say(f"texts in {out} are as they were stored; keep the file as you keep the ledger")
+    print_json(told)
+
+
+@_app.command()
+def erase(
+    key: Annotated[str, typer.Option(help="the caller's key")],
+    model: ModelOption = "intent",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and change nothing")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Remove a key's rows from the buffer alone; `perennial erase` removes them everywhere."""
+    from ops.cli.actor import actor
+
+    def run(parts: Any, buffer: Any) -> dict[str, Any]:
+        if dry_run:
+            return {"dry_run": True, "rows": sum(row.key == key for row in buffer.rows())}
+        gone = buffer.erase(key)
+        if gone:
+            parts.ledger.save_buffer(model, buffer.state())
+            parts.ledger.audit(actor(), "replay.erase", model, {"rows": gone})
+        return {"rows": gone, "left": len(buffer)}
+
+    print_json(_with_buffer(config, model, run))
+
+
+def _with_buffer(config: Path | None, model: str, run: Any) -> Any:
+    from ops.loop.challenger import open_buffer
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        return run(parts, open_buffer(parts.ledger, parts.workspace, model))
+    finally:
+        parts.close()
+
+
+def _facts(model: str, buffer: Any) -> dict[str, Any]:
+    counts: dict[str, int] = {}
+    for row in buffer.rows():
+        counts[row.label] = counts.get(row.label, 0) + 1
+    return {
+        "model": model,
+        "kind": buffer.name,
+        "rows": len(buffer),
+        "capacity": buffer.capacity,
+        "bytes": buffer.bytes,
+        "byte_budget": buffer.byte_budget,
+        "offered": buffer.seen,
+        "classes": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
+    }

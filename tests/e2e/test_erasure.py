@@ -1,0 +1,147 @@
+"""A person's rows leave a workspace: what is counted, what is removed, and what the corrected head has learnt."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from continual.learning.embedding_cache import EmbeddingCache
+from continual.learning.encoder import fingerprint, hidden_size
+from continual.learning.kernel_lda import KernelLda
+from continual.preparation import row_hash
+from continual.records import Split
+from ops.ledger import VersionRow, VersionState
+from ops.traffic import TrafficLog
+from ops.traffic.writer import TrafficWriter
+from ops.wiring import Parts, open_parts
+from tests.component.traffic_rows import columns
+from tests.e2e.conftest import requests_about
+from tests.e2e.workspace import E2eWorkspace, make_workspace
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+ME = "person-7"
+
+
+@pytest.fixture(scope="module")
+def initialised(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> E2eWorkspace:
+    made = make_workspace(tmp_path_factory.mktemp("erasure"), tiny_encoder)
+    file = made.folder / "seed.csv"
+    with file.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["text", "label", "key"])
+        for number, (text, label) in enumerate(requests_about(["card", "loan", "trip"], 240, seed=1)):
+            writer.writerow([text, label, ME if number % 12 == 0 else f"person-{100 + number}"])
+    assert made.cli("init", "--data", str(file))["version"] == 1
+    return made
+
+
+def cached(parts: Parts, encoder: Path, texts: list[str]) -> Any:
+    """The embeddings that the training used; none may be missing."""
+
+    def refuse(missing: Any) -> Any:
+        raise AssertionError(f"{len(missing)} texts have no embedding")
+
+    cache = EmbeddingCache(
+        parts.workspace.state / "embeddings",
+        encoder=fingerprint(encoder),
+        max_length=32,
+        dimension=hidden_size(encoder),
+    )
+    return cache.embed(texts, refuse)
+
+
+def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
+    initialised: E2eWorkspace, tiny_encoder: Path
+) -> None:
+    parts = open_parts(initialised.config)
+    mine = [row for row in parts.ledger.examples("intent") if row.example.key == ME]
+    mine_texts = [row.example.text for row in mine]
+    others = [r.example for r in parts.ledger.examples("intent", split=Split.TRAIN) if r.example.key != ME]
+    writer = TrafficWriter(parts.workspace.traffic("intent"), "test")
+    writer.append({**columns([0, 1, 2, 3], dimension=None), "key": [ME, "someone", ME, None]})
+    writer.close()
+    old = parts.workspace.bundle("intent", 1)
+    assert {row_hash(r.example.text) for r in mine if r.split is Split.TRAIN} < set(
+        KernelLda.load(old / "statistics.safetensors").known_keys
+    )
+
+    plan = initialised.cli("erase", "--key", ME, "--dry-run")
+    assert (plan["examples"], plan["traffic_rows"], plan["learnt_by"]) == (20, 2, [1])
+    assert (plan["in_sums"], plan["tuned"]) == ([1], [])
+    assert parts.ledger.route("intent").champion == 1  # type: ignore[union-attr]
+
+    told = initialised.cli("erase", "--key", ME)
+    assert (told["examples"], told["traffic_rows"], told["buffer_rows"]) == (20, 2, plan["buffer_rows"])
+    assert told["rows_taken_back"] == sum(r.split is Split.TRAIN for r in mine)
+    assert (told["corrected"], told["removed"], told["retraining"]) == (2, [1], None)
+
+    route = parts.ledger.route("intent")
+    assert route is not None
+    assert (route.champion, route.previous, route.resident) == (2, None, (2,))
+    assert not old.exists()
+    never = KernelLda(KernelLda.load(parts.workspace.bundle("intent", 2) / "statistics.safetensors").features)
+    never.add(
+        cached(parts, tiny_encoder, [e.text for e in others]),
+        [e.label for e in others],
+        [row_hash(e.text) for e in others],
+    )
+    kept = KernelLda.load(parts.workspace.bundle("intent", 2) / "statistics.safetensors")
+    assert set(kept.known_keys) == set(never.known_keys)
+    assert kept.counts == never.counts
+    np.testing.assert_allclose(kept._outer, never._outer, rtol=0, atol=1e-9)
+    for label in kept.labels:
+        np.testing.assert_allclose(kept._sums[kept._place[label]], never._sums[never._place[label]], rtol=0, atol=1e-9)
+
+    assert TrafficLog(parts.workspace.traffic("intent")).count() == 2
+    assert not [row for row in parts.ledger.examples("intent") if row.example.key == ME]
+    state = parts.ledger.load_buffer("intent")
+    assert state is not None
+    assert ME not in {row.key for row in state.rows}
+    with pytest.raises(AssertionError, match="have no embedding"):
+        cached(parts, tiny_encoder, mine_texts[:1])
+    wanted = [text.encode() for text in mine_texts]
+    holders = [
+        path.name
+        for root in (parts.workspace.state, parts.workspace.repository)
+        for path in root.rglob("*")
+        if path.is_file() and any(text in path.read_bytes() for text in wanted)
+    ]
+    assert holders == []
+    assert parts.ledger.verify_audit().intact
+    parts.close()
+
+    again = initialised.cli("erase", "--key", ME)
+    assert (again["examples"], again["corrected"], again["removed"]) == (0, None, [])
+
+
+def test_a_version_tuned_on_the_rows_is_named_and_a_retraining_is_asked_for(initialised: E2eWorkspace) -> None:
+    """The ledger says that version 3, whose encoder was tuned, learnt a row of this person."""
+    parts = open_parts(initialised.config)
+    row = parts.ledger.examples("intent", split=Split.TRAIN)[0]
+    number = parts.ledger.next_version("intent")
+    parts.ledger.add_version(VersionRow(model="intent", version=number, state=VersionState.PUBLISHED))
+    parts.ledger.mark_learnt("intent", [row.id], number)
+    folder = parts.workspace.bundle("intent", number)
+    folder.mkdir()
+    for name in ("model.json", "manifest.json"):
+        (folder / name).write_bytes((parts.workspace.bundle("intent", 2) / name).read_bytes())
+    card = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(card | {"encoder": "encoder", "learner": "finetune"}))
+    told = initialised.cli("erase", "--key", str(row.example.key))
+    assert told["tuned"] == [number]
+    assert told["corrected"] == number + 1
+    asked = parts.ledger.commands("intent")[0]
+    assert (asked.kind, asked.id) == ("retrain", told["retraining"])
+    parts.close()
+
+
+def test_an_erasure_waits_for_a_cycle_under_way(initialised: E2eWorkspace) -> None:
+    parts = open_parts(initialised.config)
+    cycle = parts.ledger.open_cycle("intent", "test", {}, state="training")
+    refused = initialised.cli("erase", "--key", "anybody", check=4)
+    assert f"cycle {cycle} under way" in refused
+    parts.ledger.close_cycle(cycle, "aborted", "test")
+    parts.close()
