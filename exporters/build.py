@@ -114,7 +114,7 @@ def build_engine(
         case EngineKind.ONNXRUNTIME:
             from exporters.onnxruntime import build_onnxruntime
 
-            built = build_onnxruntime(graph, folder, precision)
+            built = build_onnxruntime(graph, folder, precision, calibration)
         case EngineKind.OPENVINO:
             from exporters.openvino import build_openvino
 
