@@ -1,0 +1,109 @@
+"""Sweeps: they search, they keep what was tried, and they go on."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from continual.errors import ConfigurationError, TrainingFailed
+from continual.learning.context import Context
+from continual.learning.spec import JobSpec, Learner
+from continual.learning.sweep import Trial, sweep
+from continual.learning.trained import ModelCard
+from tests.unit.learning.conftest import make_rows
+
+
+def card(accuracy: float, loss: float = 0.5) -> ModelCard:
+    return ModelCard(
+        learner="kernel_lda",
+        encoder="packaged:minilm",
+        encoder_fingerprint="sha256:0",
+        labels=("a", "b"),
+        head="kernel_lda",
+        temperature=1.0,
+        max_length=32,
+        metrics={"holdout_accuracy": accuracy, "holdout_log_loss": loss},
+    )
+
+
+@pytest.fixture
+def base(tmp_path: Path) -> JobSpec:
+    return JobSpec(learner=Learner.KERNEL_LDA, examples=None, holdout=tmp_path / "held.jsonl", out=tmp_path / "out")
+
+
+def near_a_half(spec: JobSpec, context: Context) -> ModelCard:
+    """A landscape whose best place is gamma 0.5."""
+    del context
+    return card(1.0 - min(abs(spec.params["gamma"] - 0.5), 0.9))
+
+
+def test_sweep_finds_the_better_place_and_returns_whole_params(base: JobSpec, tmp_path: Path) -> None:
+    told: list[Trial] = []
+    fixed = replace(base, params={"features": 300, "shrinkage": 1e-5})
+    result = sweep(fixed, trials=25, storage=tmp_path / "sweep.db", on_trial=told.append, train=near_a_half)
+    assert len(result.trials) == len(told) == 25
+    assert abs(result.best.params["gamma"] - 0.5) < 0.1
+    assert (result.best.params["features"], result.best.params["shrinkage"]) == (300, 1e-5)
+    assert result.best.score == min(trial.score for trial in told)
+
+
+def test_killed_sweep_goes_on_and_does_not_repeat_itself(base: JobSpec, tmp_path: Path) -> None:
+    def dies_at_third(spec: JobSpec, context: Context) -> ModelCard:
+        if len(seen) == 2:
+            raise KeyboardInterrupt
+        seen.append(spec.params["gamma"])
+        return near_a_half(spec, context)
+
+    seen: list[float] = []
+    with pytest.raises(KeyboardInterrupt):
+        sweep(base, trials=5, storage=tmp_path / "sweep.db", train=dies_at_third)
+    result = sweep(base, trials=5, storage=tmp_path / "sweep.db", train=near_a_half)
+    assert [trial.params["gamma"] for trial in result.trials[:2]] == seen
+    assert len({trial.params["gamma"] for trial in result.trials}) == 5
+    again: list[Any] = []
+    sweep(base, trials=5, storage=tmp_path / "sweep.db", on_trial=again.append, train=near_a_half)
+    assert again == []
+
+
+def test_failed_trials_do_not_count(base: JobSpec, tmp_path: Path) -> None:
+    def sometimes(spec: JobSpec, context: Context) -> ModelCard:
+        if "trial-1" in str(spec.out):
+            raise TrainingFailed("diverged")
+        return near_a_half(spec, context)
+
+    result = sweep(base, trials=3, storage=tmp_path / "sweep.db", train=sometimes)
+    assert [trial.number for trial in result.trials] == [0, 2, 3]
+
+    def never(spec: JobSpec, context: Context) -> ModelCard:
+        raise TrainingFailed("diverged")
+
+    with pytest.raises(TrainingFailed, match="too few succeeded"):
+        sweep(base, trials=2, storage=tmp_path / "other.db", train=never)
+
+
+def test_sweep_needs_rows_and_something_to_search(base: JobSpec, tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="needs rows"):
+        sweep(replace(base, holdout=None), trials=1, storage=tmp_path / "sweep.db", train=near_a_half)
+    everything = replace(base, params={"gamma": 0.5, "shrinkage": 1e-5})
+    with pytest.raises(ConfigurationError, match="nothing to search"):
+        sweep(everything, trials=1, storage=tmp_path / "sweep.db", train=near_a_half)
+
+
+def test_sweep_of_a_strategy_searches_its_own_settings(base: JobSpec, tmp_path: Path) -> None:
+    def train(spec: JobSpec, context: Context) -> ModelCard:
+        del context
+        return card(spec.params["strategy_settings"]["alpha"])
+
+    slow = replace(base, learner=Learner.FINETUNE, params={"strategy": "der++", "epochs": 1})
+    best = sweep(slow, trials=3, storage=tmp_path / "sweep.db", train=train).best
+    assert set(best.params) == {"strategy", "epochs", "learning_rate", "strategy_settings"}
+    assert set(best.params["strategy_settings"]) == {"alpha", "beta"}
+
+
+def test_sweep_of_the_real_learner(make_spec: Any, tmp_path: Path) -> None:
+    path = make_spec("one", examples=make_rows("card loan", 30, 1), holdout=make_rows("card loan", 30, 9))
+    spec = JobSpec.read(path)
+    result = sweep(spec, trials=2, storage=tmp_path / "sweep.db")
+    assert result.best.accuracy > 0.8
+    assert list(spec.out.iterdir()) == []
