@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continual.errors import ConfigurationError, ExportFailed, PerennialError
-from exporters.build import BuiltEngine, build_engine, choose_engine
+from exporters.build import BuiltEngine, build_engine, check_available, choose_engine
 from exporters.bundle import (
     EngineKind,
     Manifest,
@@ -40,6 +40,7 @@ __all__ = ["export_bundle", "main"]
 
 Progress = Callable[[str, Mapping[str, Any]], None]
 _GOLDEN_ROWS = 8
+_CALIBRATION_ROWS = 300
 _SWAPPED_HERE = frozenset({EngineKind.ONNXRUNTIME, EngineKind.OPENVINO})  # the others reuse inside their builders
 
 
@@ -136,6 +137,7 @@ class _Export:
 
     def _choose(self) -> tuple[EngineKind, Precision, Manifest | None]:
         engine, precision = choose_engine(self.spec.engine, self.spec.precision)
+        check_available(engine, precision)
         if self.spec.previous_bundle is None:
             return engine, precision, None
         previous = verify_bundle(self.spec.previous_bundle)
@@ -180,7 +182,7 @@ class _Export:
         rows: Sequence[Sequence[int]] = ()
         if precision in {Precision.INT8, Precision.FP8}:
             texts = read_texts(self.spec.calibration)[0] if self.spec.calibration else self.texts
-            rows = TextTokenizer(self.work / "tokenizer.json").encode(texts)
+            rows = TextTokenizer(self.work / "tokenizer.json").encode(spread(texts, None, _CALIBRATION_ROWS)[0])
         built = build_engine(engine, precision, graph_file, self.work, rows, previous=previous)
         graph_file.unlink()
         self.stages.done("build")

@@ -181,6 +181,10 @@ class ChallengerMaker:
         proof = [*holdout.old, *holdout.fresh] or [s.example for s in rows.fresh]
         held_out = {"texts": [e.text for e in proof], "labels": [e.label for e in proof]}
         write_atomically(folder / "heldout.json", json.dumps(held_out, ensure_ascii=False))
+        taught = [e.text for e in (*(s.example for s in rows.fresh), *rows.replay)]
+        write_atomically(
+            folder / "calibration.json", json.dumps({"texts": taught or held_out["texts"]}, ensure_ascii=False)
+        )
         engine = self._settings.engine
         parent = None if champion is None else champion.version
         spec = {
@@ -189,6 +193,7 @@ class ChallengerMaker:
             "engine": engine.engine,
             "precision": engine.precision,
             "held_out": str(folder / "heldout.json"),
+            "calibration": str(folder / "calibration.json"),
             "previous_bundle": None if parent is None else str(self._workspace.bundle(self._model, parent)),
             "model": self._model,
             "version": version,

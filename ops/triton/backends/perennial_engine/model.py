@@ -21,9 +21,11 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         parameters = json.loads(args["model_config"])["parameters"]
-        threads = int(parameters.get("threads", {}).get("string_value", "0"))
+        told = {name: value.get("string_value", "") for name, value in parameters.items()}
+        threads, cache = int(told.get("threads", "0")), told.get("cache_dir")
+        folder, version = Path(args["model_repository"]), int(args["model_version"])
         try:
-            self._host = EngineHost.load(Path(args["model_repository"]), int(args["model_version"]), threads=threads)
+            self._host = EngineHost.load(folder, version, threads=threads, cache_dir=Path(cache) if cache else None)
         except PerennialError as exc:
             raise pb_utils.TritonModelException(str(exc)) from exc
 
