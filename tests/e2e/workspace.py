@@ -46,7 +46,7 @@ reference_rows = 200
 cooldown_requests = 100
 report_every_windows = 1000
 [models.intent.cycle]
-probation_s = 1.0
+{cycle}
 min_fresh_rows = 5
 [models.intent.policy]
 kind = "any"
@@ -120,13 +120,14 @@ class E2eWorkspace:
             return False
 
 
-def make_workspace(folder: Path, encoder: Path, *, keep: bool = False) -> E2eWorkspace:
+def make_workspace(
+    folder: Path, encoder: Path, *, keep: bool = False, cycle: str = "probation_s = 1.0"
+) -> E2eWorkspace:
     grpc, http, metrics, api = (free_port() for _ in range(4))
     workspace = E2eWorkspace(folder=folder, grpc=grpc, http=http, api=api)
     folder.mkdir(parents=True, exist_ok=True)
-    workspace.config.write_text(
-        _TOML.format(grpc=grpc, http=http, metrics=metrics, api=api, encoder=encoder, keep="true" if keep else "false")
-    )
+    ports = {"grpc": grpc, "http": http, "metrics": metrics, "api": api}
+    workspace.config.write_text(_TOML.format(**ports, keep="true" if keep else "false", encoder=encoder, cycle=cycle))
     return workspace
 
 

@@ -1,0 +1,103 @@
+"""A careful rollout as an operator sees it: shadow, approval, canary, probation; and an abort at any time."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.conftest import requests_about
+from tests.e2e.test_loop import KNOWN, Traffic
+from tests.e2e.workspace import E2eWorkspace, make_workspace, wait_for, write_csv
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+_CYCLE = """
+shadow = true
+shadow_rows = 100
+shadow_rows_per_s = 400
+approval = "operator"
+canary_shares = [0.3, 0.6]
+canary_step_s = 2.0
+canary_limit_s = 60.0
+probation_s = 2.0
+latency_ratio = 10.0
+margin_points = 10.0
+"""
+
+
+@pytest.fixture(scope="module")
+def careful(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[E2eWorkspace]:
+    made = make_workspace(tmp_path_factory.mktemp("careful"), tiny_encoder, cycle=_CYCLE)
+    rows = requests_about([*KNOWN, "fees"], 400, seed=1)
+    made.cli("init", "--data", str(write_csv(made.folder / "seed.csv", rows)))
+    with made.serving():
+        yield made
+
+
+def _rollout(workspace: E2eWorkspace) -> dict[str, Any]:
+    told: dict[str, Any] = workspace.cli("rollout", "show", "--json")
+    return told
+
+
+def _state(workspace: E2eWorkspace) -> str | None:
+    cycle = workspace.status()["cycle"]
+    return None if cycle is None else cycle["state"]
+
+
+def test_a_rollout_goes_through_shadow_approval_canary_and_probation(careful: E2eWorkspace) -> None:
+    with Traffic(careful).flowing() as traffic:
+        wait_for(lambda: len(traffic.answers) > 150, 60, "traffic to replay")
+        careful.cli("retrain")
+        wait_for(lambda: _state(careful) == "approval", 120, "the challenger to wait for its approval")
+        shadow = careful.cli("shadow", "report", "--json")
+        assert shadow["version"] == 2
+        assert shadow["rows"] == 100
+        assert shadow["disagreement_share"]["low"] <= shadow["disagreement_share"]["mean"]
+        assert {answer.version for _, answer in traffic.answers} == {1}
+        told = careful.cli("rollout", "approve", "--dry-run")
+        assert (told["now"], told["then"]) == ("approval", "canary")
+        assert _state(careful) == "approval"
+        assert careful.cli("rollout", "approve")["outcome"] == "done"
+        wait_for(lambda: careful.status()["share"] > 0, 30, "a live share")
+        wait_for(lambda: _state(careful) is None, 120, "the end of the rollout")
+        assert traffic.failed == 0
+        assert {answer.version for _, answer in traffic.answers} == {1, 2}
+    facts = _rollout(careful)
+    assert facts["route"]["champion"] == 2
+    states = [line.split(" -> ")[-1] for line in facts["cycle"]["story"]]
+    assert states == [
+        *("training", "exporting", "judging", "publishing", "shadow", "approval"),
+        *("canary", "canary", "promoting", "probation", "promoted"),
+    ]
+    assert facts["live"]["phase"] == "probation"
+    assert facts["live"]["gains"] + facts["live"]["losses"] + facts["live"]["ties"] > 0
+    assert careful.cli("audit", "verify")["intact"]
+    actions = [entry["action"] for entry in careful.cli("audit", "show", "--json", "--limit", "200")]
+    assert {"cycle.opened", "command.approve", "cycle.closed"} <= set(actions)
+
+
+def test_an_operator_aborts_while_the_training_is_at_work(careful: E2eWorkspace) -> None:
+    champion = careful.status()["champion"]
+    assert "no cycle under way" in careful.cli("rollout", "abort", check=4)
+    careful.cli("retrain")
+    wait_for(lambda: _state(careful) == "training", 30, "a training")
+    assert careful.cli("rollout", "abort")["outcome"] == "done"
+    wait_for(lambda: _state(careful) is None, 60, "the end of the cycle")
+    cycle = _rollout(careful)["cycle"]
+    assert cycle["outcome"] == "aborted"
+    assert "aborted by" in cycle["note"]
+    assert careful.status()["champion"] == champion
+    assert careful.status()["resident"] == sorted({1, champion})
+
+
+def test_a_paused_cycle_waits(careful: E2eWorkspace) -> None:
+    assert careful.cli("rollout", "pause")["outcome"] == "done"
+    careful.cli("retrain")
+    wait_for(lambda: _state(careful) == "training", 30, "a cycle")
+    time.sleep(2.0)
+    assert _state(careful) == "training"
+    assert _rollout(careful)["paused"]
+    assert careful.cli("rollout", "abort")["outcome"] == "done"
+    assert careful.cli("rollout", "resume")["outcome"] == "done"
+    wait_for(lambda: _state(careful) is None, 30, "the end of the cycle")
