@@ -5,6 +5,8 @@ from typing import Any
 
 from continual.records import Split
 from ops.ledger import CycleRow, Ledger, VersionRow
+from ops.loop.accuracy import ModelAccuracy
+from ops.loop.error_watch import ErrorState
 
 __all__ = ["cycle_facts", "model_status", "version_facts"]
 
@@ -25,6 +27,7 @@ def model_status(ledger: Ledger, model: str) -> dict[str, Any]:
         "epoch": 0 if route is None else route.epoch,
         "cycle": None if cycle is None else cycle_facts(cycle),
         "drift": None if not reports else {"state": reports[0].state, "at": reports[0].at, "rows": reports[0].rows},
+        "accuracy": None if route is None else _accuracy(ledger, model, route.champion),
         "labels": {
             "training": sum(ledger.label_counts(model, Split.TRAIN).values()),
             "holdout": sum(ledger.label_counts(model, Split.HOLDOUT).values()),
@@ -33,6 +36,13 @@ def model_status(ledger: Ledger, model: str) -> dict[str, Any]:
         },
         "replay_rows": 0 if buffer is None else len(buffer.rows),
     }
+
+
+def _accuracy(ledger: Ledger, model: str, champion: int) -> dict[str, Any] | None:
+    """The champion's accuracy as it was told last, each figure with its assumption; None before the first look."""
+    told = ModelAccuracy.read(ledger, model, champion)
+    errors = ErrorState.read(ledger, model, champion)
+    return None if told is None else told.to_json() | {"errors": None if errors is None else errors.facts()}
 
 
 def cycle_facts(row: CycleRow) -> dict[str, Any]:

@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +32,7 @@ __all__ = ["ReportPaths", "build_report", "check_agreement", "prune_reports"]
 _LOG = logging.getLogger(__name__)
 _ROWS = 2_000
 _TAIL = 1_500
+_POLL_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +55,7 @@ def build_report(
     timeout_s: float = 120.0,
     *,
     keep_runs: int = 50,
+    cancel: threading.Event | None = None,
 ) -> ReportPaths:
     """Return the paths of a finished report; takes seconds, so call it off the request path.
 
@@ -60,7 +64,7 @@ def build_report(
     `evidently ui --workspace FOLDER`. Every file is placed whole or not at all.
 
     Raises:
-        PerennialError: the child failed or passed `timeout_s`; it has been killed.
+        PerennialError: the child failed, passed `timeout_s` or was cancelled; it has been killed.
     """
     out_html.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="drift-report-") as name:
@@ -74,7 +78,7 @@ def build_report(
             "keep_runs": keep_runs,
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        _run_child(folder, timeout_s)
+        _run_child(folder, timeout_s, cancel or threading.Event())
         answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
         paths = ReportPaths(
             html=out_html,
@@ -122,7 +126,7 @@ def prune_reports(folder: Path, keep: int) -> list[Path]:
     return newest[keep:]
 
 
-def _run_child(folder: Path, timeout_s: float) -> None:
+def _run_child(folder: Path, timeout_s: float, cancel: threading.Event) -> None:
     root = str(Path(__file__).resolve().parents[2])  # found from any working folder, installed or not
     search = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {
@@ -133,19 +137,31 @@ def _run_child(folder: Path, timeout_s: float) -> None:
         "OPENBLAS_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "continual.drift.evidently_report", str(folder)]
-    try:
-        done = subprocess.run(
-            command, env=environment, capture_output=True, text=True, timeout=timeout_s, check=False, errors="replace"
-        )
-    except subprocess.TimeoutExpired as exc:
+    log = folder / "child.log"
+    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as child:
+        try:
+            code = _wait(child, timeout_s, cancel)
+        finally:
+            child.kill()
+    if code != 0:
+        told = log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
         raise PerennialError(
-            f"the drift report was not ready after {timeout_s:g} s and its process was killed; raise report_timeout_s"
-        ) from exc
-    if done.returncode != 0:
-        raise PerennialError(
-            f"the drift report's process ended with {done.returncode}: {done.stderr[-_TAIL:].strip()}; the decision "
-            "stands without it, and the next report is made from scratch"
+            f"the drift report's process ended with {code}: {told}; the decision stands without it, and the next "
+            "report is made from scratch"
         )
+
+
+def _wait(child: "subprocess.Popen[bytes]", timeout_s: float, cancel: threading.Event) -> int:
+    deadline = time.monotonic() + timeout_s
+    while (code := child.poll()) is None:
+        if cancel.wait(_POLL_S):
+            raise PerennialError("the drift report was cancelled; it is made when somebody asks for it again")
+        if time.monotonic() > deadline:
+            raise PerennialError(
+                f"the drift report was not ready after {timeout_s:g} s and its process was killed; raise "
+                "report_timeout_s"
+            )
+    return code
 
 
 def _values(report: Mapping[str, Any]) -> dict[str, float]:

@@ -22,6 +22,7 @@ from continual.drift.accuracy import (
 )
 from continual.drift.reference import ReferenceProfile
 from continual.drift.window import Window
+from continual.labelling import Reason
 from continual.policy import MeasuredShare
 from ops.ledger import Ledger
 from ops.loop.watch_state import reference_folder
@@ -32,6 +33,7 @@ __all__ = ["AccuracyWatch", "ModelAccuracy"]
 
 logger = logging.getLogger(__name__)
 _STATE = "accuracy"
+_QUEUE = "label_queue"  # written by `ops.label_queue`
 _LEAST = 50  # answers, or labels, below which nothing is said
 _UNKNOWN_CHANCE = 1e-6  # equal for all, and small: the interval speaks for all traffic, not for the labelled part of it
 
@@ -75,16 +77,21 @@ class AccuracyWatch:
     """Follows one model's champion. Labels may come late, be corrected and contradict each other.
 
     The estimate looks at the newest `accuracy_rows` answers; the measurement at as many of the newest labels, whenever
-    their requests were answered, so that late labels count. With a `random_label_share` only answers of that share do.
+    their requests were answered, so that late labels count. Which labels speak for all answers: those of the
+    `random_label_share` where there is one; else the labelling queue's choices, each by its probability, once enough of
+    its random ones have labels; else all, on an assumption that is told.
     """
 
     def __init__(self, ledger: Ledger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
         self._ledger, self._workspace, self._model, self._traffic = ledger, workspace, model, traffic
         self._settings = workspace.model(model).drift
         self._first: tuple[int, Window] | None = None
+        self._chosen: dict[str, tuple[str, float]] = {}  # by the labelling queue: reason and probability
 
     def look(self, champion: int) -> ModelAccuracy:
         """Tell the accuracy of the champion now, and note it in the ledger where it changed."""
+        queue = self._ledger.get_state(self._model, _QUEUE) or []
+        self._chosen = {row["id"]: (row["reason"], float(row["p"])) for row in queue}
         first = self._first_traffic(champion)
         calibration = None if first is None else self._calibration(first)
         told = ModelAccuracy(
@@ -100,9 +107,12 @@ class AccuracyWatch:
         return told
 
     def counts(self, prediction_id: str) -> bool:
-        """Whether a label for this answer speaks for all answers."""
+        """Whether a label for this answer may speak for other answers: it was not asked for because of the answer."""
         share = self._settings.random_label_share
-        return share == 0.0 or in_random_share(prediction_id, share)
+        if share > 0.0:
+            return in_random_share(prediction_id, share)
+        chosen = self._chosen.get(prediction_id)
+        return chosen is None or chosen[0] == Reason.UNIFORM.value
 
     def first_ids(self, champion: int) -> frozenset[str]:
         """The predictions of the champion's first traffic, as far as its reference keeps them."""
@@ -127,28 +137,44 @@ class AccuracyWatch:
 
     def _measured(self, champion: int) -> AccuracyEstimate | None:
         most = self._settings.accuracy_rows
-        picked = [p for p in self._ledger.newest_feedback(self._model, 4 * most) if self.counts(p.prediction_id)][:most]
-        rows = self._traffic.lookup([p.prediction_id for p in picked], columns=["prediction_id", "label", "version"])
-        answers = [
-            SampledAnswer(prediction_id=row["prediction_id"], predicted=row["label"], chance=self._chance)
-            for row in rows.to_pylist()
+        if self._chosen and self._settings.random_label_share == 0.0:
+            chances = {name: chance for name, (_, chance) in list(self._chosen.items())[-most:]}
+            told = self._measure(self._answers(chances, champion), ASSUMES_NOTHING, chosen=True)
+            if told is not None:
+                return told
+        newest = [p.prediction_id for p in self._ledger.newest_feedback(self._model, 4 * most)]
+        chances = dict.fromkeys([name for name in newest if self.counts(name)][:most], self._chance)
+        return self._measure(self._answers(chances, champion), self._assumption)
+
+    def _answers(self, chances: Mapping[str, float], champion: int) -> list[SampledAnswer]:
+        """The champion's answers among these predictions, each with its chance to be labelled."""
+        rows = self._traffic.lookup(list(chances), columns=["prediction_id", "label", "version"]).to_pylist()
+        return [
+            SampledAnswer(
+                prediction_id=row["prediction_id"], predicted=row["label"], chance=chances[row["prediction_id"]]
+            )
+            for row in rows
             if row["version"] == champion
         ]
-        return self._measure(answers)
 
     def _reference(self, first: Window, calibration: ConfidenceCalibration | None) -> AccuracyEstimate:
         """What its first answers reached: measured where enough of them have labels, else estimated."""
         ids = [] if first.ids is None else first.ids.tolist()
         pairs = [(i, p) for i, p in zip(ids, first.predictions.tolist(), strict=False) if self.counts(i)]
         answers = [SampledAnswer(prediction_id=i, predicted=p, chance=self._chance) for i, p in pairs]
-        return self._measure(answers) or estimate_accuracy(first.confidences, calibration)
+        return self._measure(answers, self._assumption) or estimate_accuracy(first.confidences, calibration)
 
-    def _measure(self, answers: list[SampledAnswer]) -> AccuracyEstimate | None:
+    def _measure(
+        self, answers: list[SampledAnswer], assumption: str, *, chosen: bool = False
+    ) -> AccuracyEstimate | None:
+        """The accuracy, once enough answers have a label; of the queue's choices, once enough random ones do."""
         resolved = self._resolved([answer.prediction_id for answer in answers])
-        if sum(answer.prediction_id in resolved.labels for answer in answers) < _LEAST:
+        labelled = [answer.prediction_id for answer in answers if answer.prediction_id in resolved.labels]
+        if chosen:
+            labelled = [name for name in labelled if self._chosen[name][0] == Reason.UNIFORM.value]
+        if len(labelled) < _LEAST:
             return None
-        random = self._settings.random_label_share > 0.0
-        return measure_accuracy(answers, resolved, assumption=ASSUMES_NOTHING if random else ASSUMES_NO_CHOICE)
+        return measure_accuracy(answers, resolved, assumption=assumption)
 
     def _calibration(self, first: Window) -> ConfidenceCalibration | None:
         """Confidence to chance, from the labels of the champion's first traffic; they may have come for any reason.
@@ -174,6 +200,10 @@ class AccuracyWatch:
                 return None
             self._first = champion, ReferenceProfile.load(folder).sample
         return self._first[1]
+
+    @property
+    def _assumption(self) -> str:
+        return ASSUMES_NOTHING if self._settings.random_label_share > 0.0 else ASSUMES_NO_CHOICE
 
     @property
     def _chance(self) -> float:

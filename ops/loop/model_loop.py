@@ -1,6 +1,7 @@
 """One model's loop: what the scheduler's jobs do for it."""
 
 import logging
+import threading
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,6 +52,7 @@ class ModelLoop:
         self._trigger = Trigger(ledger, workspace, model)
         self.traffic = TrafficLog(workspace.traffic(model))
         self.watcher = Watcher(ledger, workspace, model, self.traffic, happenings)
+        self._leaving = threading.Event()
         self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
         self._errors = ErrorWatch(
             ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
@@ -85,8 +87,13 @@ class ModelLoop:
         """Begin to carry cycles."""
         self.runner.start()
 
+    def leave(self) -> None:
+        """Give up a report that is being made; the next start makes it again."""
+        self._leaving.set()
+
     def stop(self) -> None:
         """End the present step early and stop."""
+        self.leave()
         self.runner.stop()
 
     def watch(self) -> str:
@@ -166,9 +173,12 @@ class ModelLoop:
                 {"model": self.model, "version": str(row.version), "report": str(number)},
                 self._settings.drift.report_timeout_s,
                 keep_runs=kept,
+                cancel=self._leaving,
             )
-        except (PerennialError, OSError):
-            self._ledger.place_report(number, "")
+        except (PerennialError, OSError) as exc:
+            if self._leaving.is_set():
+                return f"report {number} was given up: {exc}"
+            self._ledger.place_report(number, "")  # the next wish comes; this one would fail again
             raise
         self._ledger.place_report(number, str(html))
         prune_reports(self._reports_folder, kept)

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from continual.policy import DriftState, Facts, TriggerDecision, TriggerPolicy, decide, parse_policy
-from continual.records import Route, Split
+from continual.records import Example, Route, Split
 from ops.ledger import Ledger
 from ops.loop.accuracy import ModelAccuracy
 from ops.loop.error_watch import ErrorState
 from ops.loop.watch_state import WatchState
+from ops.traffic.columns import id_time_us
 from ops.workspace import Workspace
 
 __all__ = ["Trigger"]
@@ -35,8 +36,8 @@ class Trigger:
     def decide(self, now: datetime) -> TriggerDecision | None:
         """What the policy says now; None before the first version and while a cycle is under way.
 
-        While traffic drifts, only labels given since the drift began count towards the policy's minimum: older ones
-        cannot teach what is new.
+        While traffic drifts, only labels of requests since the drift began count towards the policy's minimum: a late
+        label of an older request cannot teach what is new.
         """
         route = self._ledger.route(self._model)
         if route is None or self._ledger.active_cycle(self._model) is not None:
@@ -76,7 +77,7 @@ class Trigger:
         return Facts(
             champion_since=champion.state_at or datetime.now(UTC),
             cycles=tuple(row.opened_at for row in self._ledger.cycles(self._model, limit=200)),
-            unlearnt_labels=sum(1 for s in rows if s.example.at >= since) if alert else len(rows),
+            unlearnt_labels=sum(1 for s in rows if _asked_at(s.example) > since) if alert else len(rows),
             drift=seen.state,
             drift_since=seen.since,
             drift_signals=seen.signals,
@@ -84,3 +85,9 @@ class Trigger:
             measured_accuracy=None if told is None else told.share,
             reference_accuracy=None if told is None or told.reference is None else told.reference.value,
         )
+
+
+def _asked_at(example: Example) -> datetime:
+    """When the labelled request was answered; for a text that came without a request, when it was labelled."""
+    asked_us = None if example.prediction_id is None else id_time_us(example.prediction_id)
+    return example.at if asked_us is None else datetime.fromtimestamp(asked_us / 1e6, UTC)

@@ -2,6 +2,8 @@ import json
 import os
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -102,3 +104,13 @@ def test_report_holds_no_verdict_but_ours(compared: Made, reports: tuple[Path, l
     report = json.loads(reports[1][0].json.read_text())
     kinds = [test["metric_config"]["params"]["type"].rpartition(":")[2] for test in report["tests"]]
     assert sorted(kinds) == ["DriftedColumnsCount", *["ValueDrift"] * len(compared[2].signals)]
+
+
+def test_a_report_that_is_cancelled_is_killed_at_once_and_leaves_nothing(compared: Made, tmp_path: Path) -> None:
+    leaving = threading.Event()
+    leaving.set()
+    began = time.monotonic()
+    with pytest.raises(PerennialError, match="was cancelled"):
+        build_report(*compared, tmp_path / "never.html", timeout_s=60, cancel=leaving)
+    assert time.monotonic() - began < 5
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,129 @@
+"""What people are told of a model: each thing once, on every channel, whatever dies in between."""
+
+from collections.abc import Callable
+
+import pytest
+
+from continual.errors import DependencyUnreachable
+from continual.records import Route
+from ops.ledger import CycleRow
+from ops.loop.events import Happenings
+from ops.loop.herald import RESTARTED, Herald
+from ops.loop.watcher import Watcher
+from ops.notify import Message, Notifier
+from tests.component.loop.town import Town
+
+pytestmark = pytest.mark.component
+
+
+class Box:
+    """A channel that keeps what it gets, or is out of order for so many messages."""
+
+    name = "box"
+
+    def __init__(self, *, broken_for: int = 0) -> None:
+        self.got: list[Message] = []
+        self.broken_for = broken_for
+
+    def send(self, message: Message) -> None:
+        if self.broken_for:
+            self.broken_for -= 1
+            raise DependencyUnreachable("the box is out of order")
+        self.got.append(message)
+
+    @property
+    def alerts(self) -> list[tuple[str, str]]:
+        return [(message.alert, message.episode) for message in self.got]
+
+
+def herald(town: Town, box: Box) -> Herald:
+    return Herald(town.ledger, "intent", Notifier(town.ledger, [box]))
+
+
+def close_cycle(town: Town, outcome: str, note: str) -> CycleRow:
+    number = town.ledger.open_cycle("intent", "a test", {"challenger": 2}, state="training")
+    town.ledger.close_cycle(number, outcome, note)
+    detail = {"cycle": number, "version": 2, "outcome": outcome, "note": note}
+    town.ledger.audit("loop", "cycle.closed", "intent", detail)
+    return town.ledger.cycle(number)
+
+
+def test_the_first_pass_tells_nothing_of_the_past(town: Town) -> None:
+    close_cycle(town, "failed", "long ago")
+    box = Box()
+    assert herald(town, box).tell() == ""
+    assert herald(town, box).tell() == ""
+    assert box.got == []
+
+
+def test_each_outcome_of_a_cycle_is_told_once_with_its_reason(town: Town) -> None:
+    box = Box()
+    herald(town, box).tell()
+    cycles = [close_cycle(town, outcome, f"because {outcome}") for outcome in ("refused", "failed", "promoted")]
+    cycles.append(close_cycle(town, "rolled_back", "because rolled_back"))
+    for _ in range(3):
+        herald(town, box).tell()  # a new one each time, as after a restart
+    assert box.alerts == [(str(c.outcome), f"cycle-{c.id}") for c in cycles]
+    assert [message.body for message in box.got] == [f"because {c.outcome}" for c in cycles]
+    assert box.got[0].title == f"version 2 was refused (cycle {cycles[0].id})"
+
+
+def test_a_drift_is_told_once_an_episode(town: Town) -> None:
+    box = Box()
+    herald(town, box).tell()
+    watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, Happenings())
+    town.ask(300)
+    watcher.watch()
+    herald(town, box).tell()
+    assert box.got == []
+    town.ask(600, new=0.5)
+    assert sum(signal.alert for signal in watcher.watch()) >= 2, "a lasting drift alerts again after the cooldown"
+    herald(town, box).tell()
+    assert box.alerts == [("drift", "drift-1")]
+    assert "perennial drift explain --model intent --report" in box.got[0].body
+    assert box.got[0].facts["version"] == 1
+
+
+def test_an_operators_change_of_champion_is_told_and_the_loops_own_is_not(town: Town) -> None:
+    box = Box()
+    herald(town, box).tell()
+    after = [
+        (Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2)), "loop"),
+        (Route(model="intent", epoch=3, champion=1, previous=2, resident=(1, 2)), "ann"),
+        (Route(model="intent", epoch=4, champion=1, previous=2, resident=(1, 2, 3)), "ann"),
+        (Route(model="intent", epoch=5, champion=3, previous=1, resident=(1, 2, 3)), "ann"),
+    ]
+    for route, actor in after:
+        town.ledger.set_route(route, expected_epoch=route.epoch - 1, actor=actor, reason="a test")
+    herald(town, box).tell()
+    assert box.alerts == [("rolled_back", "route-3"), ("promoted", "route-5")]
+    assert [message.title for message in box.got] == ["ann put back version 1", "ann promoted version 3"]
+
+
+def test_restarts_and_a_wait_for_approval_are_told(town: Town) -> None:
+    box = Box()
+    herald(town, box).tell()
+    town.ledger.audit("loop", RESTARTED, "intent", {"restarts": 1})
+    town.ledger.audit("loop", RESTARTED, "intent", {"restarts": 2})
+    number = town.ledger.open_cycle("intent", "drift", {"challenger": 2}, state="approval")
+    for _ in range(2):
+        herald(town, box).tell()
+    assert [alert for alert, _ in box.alerts] == ["triton", "triton", "approval"]
+    assert box.alerts[-1] == ("approval", f"cycle-{number}")
+
+
+@pytest.mark.parametrize(("broken_for", "told"), [(2, 2), (3, 1)])
+def test_a_dead_receiver_is_tried_again_a_bounded_number_of_times(
+    make_town: Callable[..., Town], broken_for: int, told: int
+) -> None:
+    town = make_town()
+    box = Box(broken_for=broken_for)
+    herald(town, box).tell()
+    close_cycle(town, "failed", "first")
+    for _ in range(6):
+        herald(town, box).tell()
+    close_cycle(town, "refused", "second")
+    for _ in range(2):
+        herald(town, box).tell()
+    assert len(box.got) == told
+    assert box.alerts[-1][0] == "refused", "a message that nobody took holds up no other"

@@ -1,0 +1,277 @@
+"""Traffic and labels in, drift verdicts, accuracies and the policy's word out."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from continual.errors import DataError, NotFound
+from continual.policy import DriftState
+from continual.records import Origin, Route
+from ops.loop.accuracy import AccuracyWatch, ModelAccuracy
+from ops.loop.collector import collect
+from ops.loop.error_watch import ErrorState, ErrorWatch
+from ops.loop.events import Happenings
+from ops.loop.history import PastReader
+from ops.loop.trigger import Trigger
+from ops.loop.watch_state import WatchState
+from ops.loop.watcher import Watcher
+from ops.loop.windows import chosen_report, explained, window_after
+from tests.component.loop.town import Asked, Town
+
+pytestmark = pytest.mark.component
+
+MakeTown = Callable[..., Town]
+
+
+def watch(town: Town) -> list[str]:
+    """Watch what came, and return each window's level."""
+    watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, Happenings())
+    return [signal.level.value for signal in watcher.watch()]
+
+
+def accuracy(town: Town) -> ModelAccuracy:
+    return AccuracyWatch(town.ledger, town.workspace, "intent", town.traffic).look(1)
+
+
+def errors(town: Town) -> ErrorState:
+    follower = AccuracyWatch(town.ledger, town.workspace, "intent", town.traffic)
+    follower.look(1)
+    return ErrorWatch(town.ledger, "intent", town.traffic, follower, 100_000).look(1)
+
+
+def learn(town: Town) -> None:
+    collect(town.ledger, town.traffic, "intent", holdout_share=0.1, now=town.now)
+
+
+def trigger(town: Town) -> Trigger:
+    return Trigger(town.ledger, town.workspace, "intent")
+
+
+# ---- windows ----
+
+
+def test_every_row_is_watched_once_although_batches_share_a_microsecond(town: Town) -> None:
+    town.ask(650, batch=64)
+    assert watch(town) == ["ok"] * 4
+    state = WatchState.read(town.ledger, "intent")
+    assert state is not None
+    assert (state.requests, state.windows) == (600, 4)
+    seen: list[str] = []
+    since, after_id = None, ""
+    while (window := window_after(town.traffic, 1, since, after_id, 50)) is not None:
+        assert window.ids is not None
+        assert window.times is not None
+        seen += window.ids.tolist()
+        since, after_id = window.times[-1].item().replace(tzinfo=UTC), str(window.ids[-1])
+    assert len(seen) == len(set(seen)) == 650
+
+
+def test_a_drift_is_reported_explained_and_kept_apart_from_calm_windows(town: Town) -> None:
+    town.ask(400)
+    assert watch(town) == ["ok", "ok"]
+    town.ask(200, new=0.5)
+    assert watch(town) == ["warning", "alert"]
+    assert watch(town) == []
+    newest, before, *calm = town.ledger.drift_reports("intent")
+    assert [r.payload["report_wanted"] for r in (newest, before, *calm)] == [True, False, False, True]
+    alarms = [r.payload["sequential"]["doubt"]["alarms"] for r in (newest, before, *calm)]
+    assert sum(alarms[:2]) >= 1
+    assert alarms[2:] == [0, 0]
+
+    told = explained(town.workspace, town.traffic, chosen_report(town.ledger, "intent", None))
+    assert told.groups[0].rows >= 30
+    assert set(told.groups[0].words) <= {"interest", "mortgage", "house", "lender", "deposit"}
+    assert told.to_json() == explained(town.workspace, town.traffic, newest).to_json()
+    assert explained(town.workspace, town.traffic, calm[0]).summary == "nothing drifted in 100 rows"
+    town.traffic.prune(town.now - timedelta(seconds=20))
+    with pytest.raises(DataError, match=r"are not all in the traffic log any more; raise traffic\.retention_days"):
+        explained(town.workspace, town.traffic, newest)
+    with pytest.raises(NotFound, match="intent has no drift report 99"):
+        chosen_report(town.ledger, "intent", 99)
+
+
+# ---- accuracy ----
+
+
+def test_accuracy_is_silent_before_there_is_enough_to_tell(town: Town) -> None:
+    town.ask(40)
+    told = accuracy(town)
+    assert (told.estimated, told.measured, told.reference) == (None, None, None)
+
+
+def test_estimated_and_measured_accuracy_agree_on_calm_traffic_and_name_what_they_assume(town: Town) -> None:
+    asked = town.ask(700, errors=0.1)
+    watch(town)
+    town.label(asked)
+    told = accuracy(town)
+    assert told.estimated is not None
+    assert told.measured is not None
+    assert told.reference is not None
+    assert told.estimated.value == pytest.approx(0.95, abs=0.03)  # half of the wrong guesses of two topics are right
+    assert told.measured.low < 0.95 < told.measured.high
+    assert "blind to a change of concept" in told.estimated.assumption
+    assert "does not depend on the answer" in told.measured.assumption
+    assert ModelAccuracy.read(town.ledger, "intent", 1) == replace(told, at=told.at)
+    facts = trigger(town).facts()
+    assert facts is not None
+    assert facts.measured_accuracy is not None
+    assert facts.measured_accuracy.labels == told.measured.rows
+    assert facts.estimated_accuracy == told.estimated.value
+    assert facts.reference_accuracy == told.reference.value
+
+
+def test_late_and_corrected_labels_count_as_they_read_now(town: Town) -> None:
+    asked = town.ask(300, errors=0.0)
+    watch(town)
+    town.label(asked[:100], wrong=True)
+    first = accuracy(town).measured
+    town.now += timedelta(days=3)  # the same people look again
+    town.label(asked[:100])
+    town.label(asked[100:])
+    second = accuracy(town).measured
+    assert first is not None
+    assert second is not None
+    assert (first.value, second.value, second.rows, second.contested) == (0.0, 1.0, 300, 0)
+
+
+def test_people_who_contradict_each_other_widen_the_interval_and_settle_nothing(town: Town) -> None:
+    asked = town.ask(300, errors=0.0)
+    watch(town)
+    town.label(asked, origin=Origin.FEEDBACK)
+    town.label(asked[:60], origin=Origin.LABELLER, wrong=True)
+    told = accuracy(town).measured
+    assert told is not None
+    assert (told.value, told.rows, told.contested) == (1.0, 240, 60)
+    assert told.low < 0.81
+    assert told.high == 1.0
+
+
+def complaints(asked: list[Asked]) -> list[Asked]:
+    """Most of the wrong answers and few of the right ones: what reaches a help desk by itself."""
+    return [a for i, a in enumerate(asked) if a.answer != a.truth or i % 10 == 0]
+
+
+def test_a_random_share_measures_what_complaints_cannot(make_town: MakeTown) -> None:
+    town = make_town(drift={"random_label_share": 0.5, "accuracy_rows": 2_000})
+    asked = town.ask(1_000, errors=0.2)
+    watch(town)
+    town.label([a for a in asked if AccuracyWatch.counts(AccuracyWatch(*_parts(town)), a.prediction_id)])
+    town.label(complaints(asked))
+    told = accuracy(town).measured
+    assert told is not None
+    assert told.low < 0.9 < told.high
+    assert told.high - told.low < 0.08
+    assert "unbiased" in told.assumption
+
+
+def test_the_labelling_queues_random_choices_measure_and_its_doubtful_ones_do_not_alarm(town: Town) -> None:
+    asked = town.ask(1_000, errors=0.2)
+    watch(town)
+    doubtful = [a for a in asked[300:] if a.answer != a.truth][:60]
+    by_chance = [a for i, a in enumerate(asked[300:]) if i % 5 == 0 and a not in doubtful]
+    queue = [{"id": a.prediction_id, "reason": "uncertain", "p": 1.0} for a in doubtful]
+    queue += [{"id": a.prediction_id, "reason": "uniform", "p": 0.2} for a in by_chance]
+    town.ledger.put_state("intent", "label_queue", queue)
+    town.label(asked[:200])
+    town.label([*doubtful, *by_chance])
+    told = accuracy(town).measured
+    assert told is not None
+    assert told.low < 0.9 < told.high
+    assert "unbiased" in told.assumption
+    assert errors(town).since is None
+
+
+def _parts(town: Town) -> tuple:  # type: ignore[type-arg]
+    return town.ledger, town.workspace, "intent", town.traffic
+
+
+# ---- labelled errors ----
+
+
+def test_a_change_of_concept_is_seen_in_labels_alone_and_asks_for_a_retraining(town: Town) -> None:
+    asked = town.ask(600)
+    assert watch(town) == ["ok"] * 4
+    town.label(asked)
+    learn(town)
+    calm = errors(town)
+    assert calm.since is None
+    assert trigger(town).decide(town.now).fire is False  # type: ignore[union-attr]
+
+    changed = town.ask(200)
+    watch(town)
+    town.label(changed, wrong=True)  # the texts stay; their meaning moves
+    learn(town)
+    alarmed = errors(town)
+    assert alarmed.since is not None
+    assert asked_at(changed[0]) - timedelta(seconds=200) <= alarmed.since <= asked_at(changed[-1])
+    assert errors(town) == alarmed, "a repeated pass counts nothing twice"
+    facts = trigger(town).facts()
+    assert facts is not None
+    assert (facts.drift, facts.drift_signals) == (DriftState.ALERT, ("labelled_errors",))
+    decision = trigger(town).decide(town.now)
+    assert decision is not None
+    assert decision.fire
+    assert decision.reasons == ("drift: alert (labelled_errors)",)
+
+
+def asked_at(asked: Asked) -> datetime:
+    return datetime.fromtimestamp(int(asked.prediction_id[:12], 16) / 1000, UTC)
+
+
+def test_the_error_watch_starts_anew_with_a_new_champion(town: Town) -> None:
+    asked = town.ask(400)
+    watch(town)
+    town.label(asked)
+    assert errors(town).bound is not None
+    route = Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2))
+    town.ledger.set_route(route, expected_epoch=1, actor="loop", reason="test")
+    assert ErrorState.read(town.ledger, "intent", 2) is None
+
+
+# ---- what a policy does with it ----
+
+
+def test_only_labels_since_the_drift_began_count_towards_the_minimum(make_town: MakeTown) -> None:
+    town = make_town(policy={"kind": "drift", "limits": {"min_labels": 50}})
+    calm = town.ask(400)
+    town.label(calm)
+    learn(town)
+    watch(town)
+    drifted = town.ask(200, new=0.5)
+    assert watch(town)[-1] == "alert"
+    held = trigger(town).decide(town.now)
+    assert held is not None
+    assert held.held_by == ("min_labels: 0 of 50 labels",)
+    town.label(drifted)
+    learn(town)
+    assert trigger(town).decide(town.now).fire  # type: ignore[union-attr]
+
+
+def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town: MakeTown) -> None:
+    town = make_town(policy={"kind": "drift", "limits": {"min_labels": 20}})
+    town.label(town.ask(500))
+    learn(town)
+    changed_at = town.now
+    for _ in range(5):
+        town.label(town.ask(100, new=0.5))
+        learn(town)
+    reader = PastReader(*_parts(town))
+    past = reader.read()
+    assert (past.kept, past.fresh, past.answered_anew, past.changes_from) == (1, None, 0, "labels")
+    (change,) = past.history.changes
+    assert abs((change - changed_at).total_seconds()) < 30
+    from continual.policy import parse_policy, replay
+
+    result = replay(parse_policy(town.policy), past.history)
+    assert [each.false for each in result.retrainings] == [False]
+    assert result.changes[0].delay_requests is not None
+    assert result.changes[0].delay_requests <= 400
+    assert result.accuracy_saved is None, "nothing is known of a version that never was"
+    often = replay(parse_policy({"kind": "label_count", "at_least": 40}), past.history)
+    assert often.false_retrainings >= 2
+    given = reader.read(changes=[changed_at, changed_at + timedelta(seconds=150)])
+    assert (given.changes_from, len(given.history.changes)) == ("given", 2)
+    with pytest.raises(DataError, match="a replay needs at least 300"):
+        reader.read(since=town.now - timedelta(seconds=50))

@@ -1,0 +1,115 @@
+"""A model with traffic and labels but no server: rows are written into a real log, labels into a real ledger."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from continual.records import Origin, Route
+from ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState
+from ops.settings import Settings
+from ops.traffic import TrafficLog
+from ops.traffic.writer import TrafficWriter
+from ops.workspace import Workspace
+
+TOPICS = {
+    "lost_card": ("lost", "card", "blocked", "stolen", "replace"),
+    "top_up": ("top", "up", "balance", "reach", "today"),
+    "mortgage": ("interest", "mortgage", "house", "lender", "deposit"),
+}
+FILLER = ("i", "my", "the", "how", "can", "please", "it", "does")
+KNOWN = ("lost_card", "top_up")
+
+
+@dataclass(kw_only=True)
+class Asked:
+    """One answered request, and what it was really about."""
+
+    prediction_id: str
+    truth: str
+    answer: str
+
+
+@dataclass(kw_only=True)
+class Town:
+    """Version 1 is champion and knows two topics; its answers are right but for a share of `errors`."""
+
+    folder: Path
+    ledger: Ledger
+    policy: dict[str, Any] = field(default_factory=lambda: {"kind": "drift", "limits": {"min_labels": 10}})
+    drift: dict[str, Any] = field(default_factory=dict)
+    now: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+    asked: list[Asked] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        told = {"window_rows": 100, "reference_rows": 200, "cooldown_requests": 100, "report_every_windows": 1000}
+        model = {"policy": self.policy, "drift": told | self.drift}
+        settings = Settings(
+            state=self.folder / "state", repository=self.folder / "repository", models={"intent": model}
+        )
+        self.workspace = Workspace(settings)
+        self.ledger.register_model("intent", model)
+        self.ledger.add_version(VersionRow(model="intent", version=1, state=VersionState.CHAMPION, labels=KNOWN))
+        route = Route(model="intent", epoch=1, champion=1, resident=(1,))
+        self.ledger.set_route(route, expected_epoch=0, actor="operator", reason="first version")
+        self.traffic = TrafficLog(self.workspace.traffic("intent"))
+        self._writer = TrafficWriter(self.workspace.traffic("intent"), "town", dimension=8)
+        self._rng = np.random.default_rng(1)
+
+    def ask(self, rows: int, *, new: float = 0.0, errors: float = 0.05, batch: int = 7) -> list[Asked]:
+        """Answer so many requests, a share `new` of them about what nobody knows; a batch shares one microsecond."""
+        asked: list[Asked] = []
+        for start in range(0, rows, batch):
+            size = min(batch, rows - start)
+            self.now += timedelta(seconds=size)
+            asked += self._batch(size, new, errors)
+        self.asked += asked
+        return asked
+
+    def label(self, asked: Sequence[Asked], *, origin: Origin = Origin.FEEDBACK, wrong: bool = False) -> None:
+        """Send the true labels, or wrong ones."""
+        other = dict(zip(TOPICS, [*list(TOPICS)[1:], "lost_card"], strict=True))
+        rows = [
+            FeedbackRow(
+                prediction_id=a.prediction_id,
+                label=other[a.truth] if wrong else a.truth,
+                at=self.now + timedelta(seconds=1),
+                origin=origin,
+            )
+            for a in asked
+        ]
+        self.ledger.add_feedback("intent", rows)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _batch(self, size: int, new: float, errors: float) -> list[Asked]:
+        rng = self._rng
+        truths = ["mortgage" if rng.random() < new else str(rng.choice(KNOWN)) for _ in range(size)]
+        texts = [" ".join(rng.permutation([*rng.choice(FILLER, 4), *rng.choice(TOPICS[t], 3)])) for t in truths]
+        answers = [t if t in KNOWN and rng.random() >= errors else str(rng.choice(KNOWN)) for t in truths]
+        confidence = np.where(np.isin(truths, KNOWN), rng.beta(30, 2, size), rng.beta(6, 6, size))
+        embedding = np.stack([np.eye(8)[list(TOPICS).index(t)] for t in truths]) + 0.15 * rng.normal(size=(size, 8))
+        stamp = int(self.now.timestamp() * 1000)
+        ids = [f"{stamp:012x}{len(self.asked) + i:08x}{rng.integers(2**40):012x}" for i in range(size)]
+        self._writer.append(
+            {
+                "prediction_id": ids,
+                "at": [self.now] * size,
+                "text": texts,
+                "key": [None] * size,
+                "label": answers,
+                "confidence": confidence,
+                "margin": confidence / 2,
+                "entropy": -np.log(confidence),
+                "version": [1] * size,
+                "arm": ["champion"] * size,
+                "tokens": [7] * size,
+                "latency_ms": [1.0] * size,
+                "embedding": embedding / np.linalg.norm(embedding, axis=1, keepdims=True),
+            }
+        )
+        return [Asked(prediction_id=i, truth=t, answer=a) for i, t, a in zip(ids, truths, answers, strict=True)]
