@@ -10,8 +10,43 @@ carry out. It sees no clock, no ledger and no server. Whoever executes the comma
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
+from continual.cycle_events import (
+    AbortChallenger,
+    ApprovalExpired,
+    Approved,
+    CanaryStepFailed,
+    CanaryStepPassed,
+    ChallengerExported,
+    ChallengerLoaded,
+    ChallengerTrained,
+    CloseCycle,
+    Command,
+    CycleState,
+    Event,
+    ExportChallenger,
+    GateAccepted,
+    GateRefused,
+    JudgeChallenger,
+    OperatorAborted,
+    OperatorPromoted,
+    OperatorRolledBack,
+    ProbationFailed,
+    ProbationPassed,
+    Promote,
+    Promoted,
+    PublishChallenger,
+    RequestApproval,
+    RollBack,
+    SetShare,
+    ShadowAccepted,
+    ShadowRefused,
+    StartProbation,
+    StartShadow,
+    StepFailed,
+    TrainChallenger,
+    TriggerFired,
+)
 from continual.errors import DataError, IllegalTransition
 
 __all__ = [
@@ -59,26 +94,6 @@ __all__ = [
 ]
 
 
-class CycleState(StrEnum):
-    """Where a cycle stands. The last five are outcomes: nothing follows them."""
-
-    WATCHING = "watching"
-    TRAINING = "training"
-    EXPORTING = "exporting"
-    JUDGING = "judging"
-    PUBLISHING = "publishing"
-    SHADOW = "shadow"
-    APPROVAL = "approval"
-    CANARY = "canary"
-    PROMOTING = "promoting"
-    PROBATION = "probation"
-    PROMOTED = "promoted"
-    REFUSED = "refused"
-    FAILED = "failed"
-    ABORTED = "aborted"
-    ROLLED_BACK = "rolled_back"
-
-
 OUTCOMES = frozenset(
     {CycleState.PROMOTED, CycleState.REFUSED, CycleState.FAILED, CycleState.ABORTED, CycleState.ROLLED_BACK}
 )
@@ -124,233 +139,6 @@ class Cycle:
     story: tuple[str, ...] = ()  # one line an event, oldest first
 
 
-# ---- events: what happened ------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TriggerFired:
-    """A policy or an operator asked for a new version; `challenger` is the number reserved for it."""
-
-    reason: str
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True)
-class ChallengerTrained:
-    """The training process left a complete model."""
-
-
-@dataclass(frozen=True, slots=True)
-class ChallengerExported:
-    """A bundle that passed the parity gate is staged."""
-
-
-@dataclass(frozen=True, slots=True)
-class GateAccepted:
-    """The challenger is good enough on held-out rows."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GateRefused:
-    """The challenger is not good enough."""
-
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class ChallengerLoaded:
-    """Every Triton holds the challenger and its golden rows came back right."""
-
-
-@dataclass(frozen=True, slots=True)
-class ShadowAccepted:
-    """Replayed traffic showed nothing against the challenger."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ShadowRefused:
-    """Replayed traffic spoke against the challenger."""
-
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Approved:
-    """An operator said yes."""
-
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class ApprovalExpired:
-    """Nobody answered before the deadline."""
-
-
-@dataclass(frozen=True, slots=True)
-class CanaryStepPassed:
-    """The challenger held its live share for the whole step."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CanaryStepFailed:
-    """Live traffic spoke against the challenger."""
-
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Promoted:
-    """The route names the challenger as champion."""
-
-
-@dataclass(frozen=True, slots=True)
-class ProbationPassed:
-    """The new champion held through probation."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ProbationFailed:
-    """The new champion did worse than the one before it."""
-
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StepFailed:
-    """The work of the present state could not be done."""
-
-    error: str
-    refused: bool = False  # the parity gate or a check refused it; not a breakdown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorAborted:
-    """An operator stopped the cycle."""
-
-    actor: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorPromoted:
-    """An operator sent a loaded challenger straight to the championship."""
-
-    actor: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OperatorRolledBack:
-    """An operator put the previous champion back; the route has changed already."""
-
-    actor: str
-
-
-Event = (
-    TriggerFired
-    | ChallengerTrained
-    | ChallengerExported
-    | GateAccepted
-    | GateRefused
-    | ChallengerLoaded
-    | ShadowAccepted
-    | ShadowRefused
-    | Approved
-    | ApprovalExpired
-    | CanaryStepPassed
-    | CanaryStepFailed
-    | Promoted
-    | ProbationPassed
-    | ProbationFailed
-    | StepFailed
-    | OperatorAborted
-    | OperatorPromoted
-    | OperatorRolledBack
-)
-
-
-# ---- commands: what to do; each may be carried out twice ------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainChallenger:
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ExportChallenger:
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class JudgeChallenger:
-    champion: int
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PublishChallenger:
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartShadow:
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestApproval:
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetShare:
-    challenger: int
-    share: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Promote:
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class StartProbation:
-    champion: int
-    previous: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RollBack:
-    to: int
-    reasons: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AbortChallenger:
-    """Take the challenger out of the route, let Triton drop it and clear its work folder."""
-
-    challenger: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CloseCycle:
-    outcome: CycleState
-    note: str
-
-
-Command = (
-    TrainChallenger
-    | ExportChallenger
-    | JudgeChallenger
-    | PublishChallenger
-    | StartShadow
-    | RequestApproval
-    | SetShare
-    | Promote
-    | StartProbation
-    | RollBack
-    | AbortChallenger
-    | CloseCycle
-)
 _Step = tuple[Cycle, tuple[Command, ...]]
 
 

@@ -68,7 +68,7 @@ def _figure(recorded: Recorded, y_title: str) -> Any:
         template="plotly_white",
         height=330,
         margin={"l": 60, "r": 20, "t": 40, "b": 40},
-        xaxis_title="request",
+        xaxis={"title": "request", "range": [0, 1.01 * max((a.number for a in recorded.answered), default=1)]},
         yaxis_title=y_title,
         legend={"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom"},
     )
