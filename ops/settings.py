@@ -95,8 +95,11 @@ class EngineSettings(_Section):
     """What a challenger is compiled to."""
 
     engine: Literal["auto", "onnxruntime", "openvino", "tensorrt", "aotinductor"] = "auto"
-    precision: Literal["auto", "fp32", "bf16", "fp16", "int8"] = "auto"
+    precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "fp8", "int8"] = "auto"
     parity_rows: int = Field(512, ge=16, description="held-out texts that the parity gate compares")
+    limits: dict[str, dict[str, float]] = Field(
+        default_factory=dict, description="parity limits by precision, in place of the defaults of docs/engines.md"
+    )
     timeout_s: float = Field(1_800.0, gt=0)
 
 

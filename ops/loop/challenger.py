@@ -206,6 +206,7 @@ class ChallengerMaker:
             },
             "threads": self._settings.learning.threads,
             "parity_rows": engine.parity_rows,
+            "limits_by_precision": engine.limits,
             "result": str(result_path),
         }
         write_atomically(folder / "export.json", json.dumps(spec, indent=1))
