@@ -13,13 +13,19 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from benchmarks import learning_arms, learning_avalanche, learning_data, record
+from benchmarks.learning_arms import Tuned, Update
+from benchmarks.learning_cache import ArmCache
+from benchmarks.learning_network import Rehearsal, rehearsed_mlp, tune_rehearsal
 from benchmarks.learning_report import plot, table
 from benchmarks.learning_score import Scored, compare, score
 from continual.learning.fourier import FourierFeatures
@@ -31,7 +37,6 @@ __all__ = ["main"]
 PER_UPDATE = 11
 BUDGETS = (77, 385, 770)
 GAMMA = 0.5
-BLEND = 0.1  # the network's share beside kernel LDA
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -41,12 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     data = learning_data.load(options.data, cache)
     orders = learning_data.class_orders(len(data.labels), 1 if options.quick else options.orders)
     budgets = BUDGETS[1:2] if options.quick else BUDGETS
-    arms = _ours(data, orders, budgets, quick=options.quick)
+    arms = _ours(data, orders, budgets, ArmCache(cache / "perennial", data.digest), quick=options.quick)
     if not options.without_avalanche:
         python = learning_avalanche.environment(options.out / ".venv-avalanche")
         runs = learning_avalanche.plan(orders, budgets, PER_UPDATE, quick=options.quick)
-        folder = learning_avalanche.run(python, data, runs, cache)
+        folder = learning_avalanche.run(python, data, runs, cache, missing=not options.finished_avalanche_runs)
         for run in runs:
+            if options.finished_avalanche_runs and not (folder / f"{run['name']}.npz").exists():
+                continue
             about = _about(run["arm"], "avalanche", run["buffer_rows"], run["order"])
             arms.append(score(about, learning_avalanche.read(folder, run), run["classes"], data.y_test, PER_UPDATE))
     differences = _differences(arms)
@@ -55,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "embeddings": data.digest,
         "arms": [arm.record for arm in arms],
         "differences": differences,
-        "buffers": _buffers(20_000 if options.quick else 1_000_000),
+        "buffers": _buffers(data, 20_000 if options.quick else 1_000_000),
     }
     path = record.write("learning-quick" if options.quick else "learning", results, options.out)
     plots = plot([arm.record for arm in arms], options.out / "plots")
@@ -70,42 +77,76 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--orders", type=int, default=5, help="how many class orders, the published one first")
     parser.add_argument("--quick", action="store_true", help="published order, one budget, two Avalanche arms")
     parser.add_argument("--without-avalanche", action="store_true", help="only Perennial's own arms")
+    parser.add_argument(
+        "--finished-avalanche-runs", action="store_true", help="take the runs that are there, and start no other"
+    )
     return parser.parse_args(arguments)
 
 
-def _ours(data: learning_data.Frozen, orders: list[list[int]], budgets: Sequence[int], *, quick: bool) -> list[Scored]:
+def _ours(
+    data: learning_data.Frozen, orders: list[list[int]], budgets: Sequence[int], cache: ArmCache, *, quick: bool
+) -> list[Scored]:
     dimension = data.x_train.shape[1]
-    features = {
-        "kernel_lda": FourierFeatures.make(dimension=dimension, features=3000, gamma=GAMMA, seed=0),
-    }
+    features = {"kernel_lda": FourierFeatures.make(dimension=dimension, features=3000, gamma=GAMMA, seed=0)}
     if not quick:
-        features["kernel_lda_layers"] = learning_arms.layered_features(dimension, 1000, GAMMA, 0)
+        width = dimension * len(learning_data.LAYERS)
+        features["kernel_lda_layers"] = FourierFeatures.make(dimension=width, features=5000, gamma=GAMMA, seed=0)
+    tuned = {
+        name: Tuned(**cache.value(f"tuned-{name}", {"D": mapping.size}, partial(_tuned, data, mapping)))
+        for name, mapping in features.items()
+    }
+    base = list(features)[-1]
+    how, share, tried = _rehearsal(cache, data, features[base], tuned[base])
     arms: list[Scored] = []
     reference: dict[str, Any] = {}
-    tuned = {name: learning_arms.tune(data, mapping) for name, mapping in features.items()}
     for number, order in enumerate(orders):
 
-        def scored(name: str, rows: int, updates: Iterable[learning_arms.Update], **more: Any) -> None:
+        def scored(name: str, rows: int, updates: Iterable[Update], **more: Any) -> None:
             about = {**_about(name, "perennial", rows, number), **more}  # noqa: B023 - called within this turn
             arms.append(score(about, updates, order, data.y_test, PER_UPDATE))  # noqa: B023
             _say(arms[-1])
 
         closed = {}
         for name, mapping in features.items():
-            updates = list(learning_arms.kernel_lda(data, order, PER_UPDATE, mapping, tuned[name]))
-            closed[name] = updates
+            make = partial(learning_arms.kernel_lda, data, order, PER_UPDATE, mapping, tuned[name])
+            updates = closed[name] = cache.runs(name, {"order": number, "D": mapping.size}, make)
             last = reference.setdefault(name, updates[-1].scores)
             drift = float(np.abs(updates[-1].scores - last).max())
-            scored(name, 0, updates, hyper_parameters=_plain(tuned[name]), largest_logit_difference_to_order_0=drift)
+            scored(name, 0, updates, hyper_parameters=asdict(tuned[name]), largest_logit_difference_to_order_0=drift)
+        if number == 0 and not quick:
+            with TemporaryDirectory() as folder:
+                make = partial(learning_arms.kernel_lda_job, data, order, PER_UPDATE, Path(folder))
+                scored("kernel_lda_job", 0, cache.runs("kernel_lda_job", {"order": number}, make))
         for rows in budgets:
-            for kind in [BufferKind.CLASS_BALANCED] if number or quick else list(BufferKind):
-                replayed = list(learning_arms.replay_mlp(data, order, PER_UPDATE, kind=kind, rows=rows, seed=number))
-                scored(f"replay_{kind}", rows, replayed)
-                if kind is BufferKind.CLASS_BALANCED:
-                    base = list(closed)[-1]
-                    mixed = learning_arms.blend(closed[base], replayed, BLEND)
-                    scored(f"{base}_and_replay", rows, mixed, hyper_parameters={"share": BLEND})
+            kinds = list(BufferKind) if number == 0 and rows == budgets[len(budgets) // 2] else []
+            for kind, method in [(BufferKind.CLASS_BALANCED, how), *((kind, Rehearsal()) for kind in kinds)]:
+                about = {"order": number, "rows": rows, "kind": kind, **asdict(method)}
+                run = partial(rehearsed_mlp, data, order, PER_UPDATE, kind=kind, rows=rows, seed=number, how=method)
+                rehearsed = cache.runs("rehearsed", about, run)
+                name = "rehearsal" if method is how else f"replay_{kind}"
+                scored(name, rows, rehearsed, hyper_parameters=asdict(method))
+                if method is how:
+                    mixed = learning_arms.blend(closed[base], rehearsed, share)
+                    chosen = {"share": share, "tried_on_the_hold_out": tried}
+                    scored(f"{base}_and_rehearsal", rows, mixed, hyper_parameters=chosen)
     return arms
+
+
+def _tuned(data: learning_data.Frozen, mapping: FourierFeatures) -> dict[str, float]:
+    return asdict(learning_arms.tune(data, mapping))
+
+
+def _rehearsal(
+    cache: ArmCache, data: learning_data.Frozen, mapping: FourierFeatures, tuned: Tuned
+) -> tuple[Rehearsal, float, dict[str, float]]:
+    """How networks rehearse, and their share in the blend, chosen on the training hold-out at the middle budget."""
+
+    def make() -> dict[str, Any]:
+        how, share, tried = tune_rehearsal(data, PER_UPDATE, BUDGETS[1], mapping, tuned)
+        return {"how": asdict(how), "share": share, "tried": tried}
+
+    told = cache.value("tuned-rehearsal", {"rows": BUDGETS[1], "D": mapping.size}, make)
+    return Rehearsal(**told["how"]), float(told["share"]), told["tried"]
 
 
 def _about(name: str, library: str, rows: int, order: int) -> dict[str, Any]:
@@ -117,10 +158,6 @@ def _about(name: str, library: str, rows: int, order: int) -> dict[str, Any]:
         "order": order,
         "seed": order,
     }
-
-
-def _plain(tuned: learning_arms.Tuned) -> dict[str, float]:
-    return {name: getattr(tuned, name) for name in tuned.__slots__}
 
 
 def _say(arm: Scored) -> None:
@@ -143,7 +180,7 @@ def _differences(arms: Sequence[Scored]) -> list[dict[str, Any]]:
     for (library, _, rows), theirs in groups.items():
         if library != "avalanche":
             continue
-        rivals = ["kernel_lda", "kernel_lda_layers", "replay_class_balanced", "kernel_lda_layers_and_replay"]
+        rivals = ["kernel_lda", "kernel_lda_layers", "rehearsal", "kernel_lda_layers_and_rehearsal"]
         for name in rivals:
             ours = groups.get(("perennial", name, 0)) or groups.get(("perennial", name, rows))
             if ours:
@@ -151,23 +188,29 @@ def _differences(arms: Sequence[Scored]) -> list[dict[str, Any]]:
     return found
 
 
-def _buffers(offers: int) -> list[dict[str, Any]]:
-    """Return processor microseconds an offer and the growth in memory, for each kind, 770 rows and 77 classes."""
+def _buffers(data: learning_data.Frozen, offers: int) -> list[dict[str, Any]]:
+    """Return processor microseconds an offer and the growth in memory, for each kind, 770 rows and 77 classes.
+
+    New texts with the labels and embeddings of the training rows, in a random order that is gone through many times.
+    """
     at = datetime(2026, 1, 1, tzinfo=UTC)
     found = []
     for kind in BufferKind:
         buffer = make_buffer(kind, 770, 0)
         count = offers // 10 if kind is BufferKind.HERDING else offers
-        embedding = np.random.default_rng(0).normal(size=(64, 384)).astype(np.float32)
+        shuffled = np.random.default_rng(0).permutation(len(data.y_train))
+        embedding, truth = data.x_train[shuffled], data.y_train[shuffled]
         before, spent = 0, 0.0
         for start in range(0, count, 10_000):
             rows = [
-                Example(text=f"how do I do the thing number {n} with my card", label=f"class {n * 7919 % 77}", at=at)
+                Example(
+                    text=f"how do I do the thing number {n} with my card", label=f"class {truth[n % len(truth)]}", at=at
+                )
                 for n in range(start, min(start + 10_000, count))
             ]
             began = time.process_time()
             for n, row in enumerate(rows):
-                buffer.offer(row, embedding=embedding[n % 64], uncertainty=(n % 10) / 10)
+                buffer.offer(row, embedding=embedding[n % len(embedding)], uncertainty=(n % 10) / 10)
             spent += time.process_time() - began
             if start == 0:
                 before = _resident_bytes()

@@ -32,7 +32,7 @@ def score(
     experience = np.empty(len(order), dtype=np.int64)
     experience[list(order)] = np.arange(len(order)) // per_update
     part = experience[y_test]
-    predictions, within, seconds, steps = [], [], [], []
+    predictions, within, seconds, steps, spent = [], [], [], [], []
     for number, update in enumerate(updates):
         seen = experience <= number
         scores = np.where(seen[None, :], update.scores, -np.inf)
@@ -41,6 +41,7 @@ def score(
         within.append(own.argmax(axis=1))
         seconds.append(update.seconds)
         steps.append(update.steps)
+        spent.append(update.cpu_seconds)
     matrix = metrics.accuracy_matrix(predictions, y_test, part)
     own_matrix = metrics.accuracy_matrix(within, y_test, part)
     weights = np.bincount(part)
@@ -65,6 +66,7 @@ def score(
         "accuracy_matrix": np.round(100 * matrix, 2),
         "seconds_per_update": float(np.mean(seconds)),
         "slowest_update_seconds": float(np.max(seconds)),
+        "cpu_seconds_per_update": float(np.mean(spent)) if min(spent) >= 0 else None,
         "steps": int(np.sum(steps)),
     }
     return Scored(record=record, right=last == y_test)
