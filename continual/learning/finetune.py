@@ -12,13 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError, TrainingFailed
+from continual.errors import ConfigurationError, DataError, TrainingFailed
 from continual.learning.calibration import fit_temperature, log_loss, places_of
 from continual.learning.context import Context
-from continual.learning.encoder import load_tokenizer
+from continual.learning.encoder import fingerprint, load_tokenizer, resolve_encoder
 from continual.learning.fast import fit_fast, write_fast
 from continual.learning.files import written_whole
 from continual.learning.network import SCALE, Tuned, make_network
+from continual.learning.pretraining import Pretraining, pretrain
 from continual.learning.rows import read_rows
 from continual.learning.spec import JobSpec
 from continual.learning.strategies import make_strategy
@@ -26,7 +27,7 @@ from continual.learning.teacher import Teacher
 from continual.learning.texts import Texts
 from continual.learning.trained import HEAD_FILE, MODEL_FILE, STATISTICS_FILE, ModelCard
 from continual.learning.trainer import Corpus, Schedule, Trainer
-from continual.preparation import deduplicate, row_hash
+from continual.preparation import clean, deduplicate, row_hash
 from continual.records import Example
 
 __all__ = ["SlowSettings", "train_slow"]
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 _CHECKPOINT = "checkpoint.pt"
 _ENCODER = "encoder"
 _JOB = "job.sha256"
+_PRETRAINED = "pretrained"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +53,7 @@ class SlowSettings:
     head: str = "kernel_lda"  # what answers afterwards: "kernel_lda" or "linear"
     head_settings: dict[str, Any] = field(default_factory=dict)
     balanced: bool = False  # weigh classes by 1 / sqrt(rows)
+    pretraining: dict[str, Any] = field(default_factory=dict)  # of `Pretraining`, when the job has unlabelled texts
     schedule: Schedule = field(default_factory=Schedule)
     tuned: Tuned = field(default_factory=Tuned)
 
@@ -91,6 +94,7 @@ def train_slow(spec: JobSpec, context: Context) -> ModelCard:
     settings = SlowSettings.of(spec.params, seed=spec.seed)
     fresh = deduplicate(read_rows(spec.examples)).examples
     replay = _without(deduplicate(read_rows(spec.replay)).examples, fresh)
+    spec = _pretrained(spec, settings, context)
     texts = Texts(spec, context)
     teacher = Teacher.of(spec, texts)
     labels = tuple(sorted({row.label for row in (*fresh, *replay)} | set(teacher.labels)))
@@ -122,8 +126,28 @@ def train_slow(spec: JobSpec, context: Context) -> ModelCard:
     )
     card.write(spec.out)
     (spec.out / _CHECKPOINT).unlink(missing_ok=True)
+    shutil.rmtree(spec.out / _PRETRAINED, ignore_errors=True)  # the tuned encoder came out of it
     logger.info("slow_model_trained", extra={"rows": len(fresh), "replay_rows": len(replay), "out": str(spec.out)})
     return card
+
+
+def _pretrained(spec: JobSpec, settings: SlowSettings, context: Context) -> JobSpec:
+    """The same job on an encoder that has read the unlabelled texts, when there are some."""
+    if spec.unlabelled is None:
+        return spec
+    try:
+        chosen = Pretraining(**{"seed": spec.seed} | settings.pretraining)
+        lines = [clean(line) for line in spec.unlabelled.read_text(encoding="utf-8").splitlines()]
+    except TypeError as error:
+        raise ConfigurationError(f"pretraining {settings.pretraining}: {error}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"unlabelled texts {spec.unlabelled} cannot be read ({error}); give UTF-8, a line each"
+        ) from error
+    texts = list(dict.fromkeys(line for line in lines if line))
+    source, out = resolve_encoder(spec.encoder), spec.out / _PRETRAINED
+    folder = pretrain(source, texts, out, chosen, max_length=spec.max_length, context=context)
+    return replace(spec, encoder=str(folder))
 
 
 def _without(rows: Sequence[Example], others: Sequence[Example]) -> tuple[Example, ...]:
@@ -136,7 +160,8 @@ def _begin(spec: JobSpec, rows: Sequence[Example]) -> None:
     """Makes `out` ready: no result in it, and no checkpoint of another job."""
     spec.out.mkdir(parents=True, exist_ok=True)
     (spec.out / MODEL_FILE).unlink(missing_ok=True)
-    told = json.dumps([spec.encoder, str(spec.previous), spec.seed, spec.max_length, spec.params], sort_keys=True)
+    encoder = fingerprint(resolve_encoder(spec.encoder))
+    told = json.dumps([encoder, str(spec.previous), spec.seed, spec.max_length, spec.params], sort_keys=True)
     seen = json.dumps([(row.text, row.label) for row in rows])
     identity = hashlib.sha256(f"{told}{seen}".encode()).hexdigest()
     mark = spec.out / _JOB

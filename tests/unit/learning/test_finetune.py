@@ -1,6 +1,10 @@
 """The slow learner: it learns, it remembers, and it goes on exactly where it was stopped."""
 
 import json
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -165,3 +169,32 @@ def test_augmented_text_keeps_most_of_its_words() -> None:
     assert len(set(changed)) > 25
     assert all(set(new.split()) <= set(text.split()) for new in changed)
     assert np.mean([len(new.split()) for new in changed]) > 7
+
+
+def test_training_killed_at_any_step_ends_in_the_same_weights(make_spec: Write) -> None:
+    """kill -9 on the process, right after a checkpoint: no handler runs, and nothing is flushed."""
+    told = {
+        "learner": "finetune",
+        "examples": make_rows("card loan trip", 30, 1),
+        "replay": make_rows("fees", 12, 3),
+        "holdout": make_rows("card loan trip", 10, 9),
+        "params": QUICK | {"checkpoint_steps": 3, "epochs": 20, "patience": 20, "strategy": "der++"},
+    }
+    whole = tune(make_spec("whole", **told))
+    path = make_spec("killed", **told)
+    out = path.parent / "killed-out"
+    command = [sys.executable, "-m", "continual.learning.job", str(path)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "checkpoint.pt").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.002)
+        process.kill()
+        assert process.wait(timeout=60) == -signal.SIGKILL
+    assert not (out / "model.json").exists()
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+    assert "training_resumed" in done.stderr
+    expected, got = weights(whole), weights(out)
+    for name, value in expected.items():
+        np.testing.assert_array_equal(got[name], value, err_msg=name)
