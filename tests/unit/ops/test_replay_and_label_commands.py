@@ -1,0 +1,117 @@
+"""`replay …` and `label …` as a user types them, and the queue over HTTP."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fastapi.testclient import TestClient
+from typer.testing import CliRunner
+
+from continual.errors import NotFound
+from continual.learning.rows import read_rows
+from continual.records import Example
+from continual.replay import make_buffer
+from ops.api import create_api
+from ops.cli.main import app
+from ops.label_queue import LabelQueue
+from ops.ledger import Ledger
+from ops.loop.events import Happenings
+from ops.settings import ApiSettings, load_settings
+from ops.traffic.writer import TrafficWriter
+from ops.workspace import Workspace
+from tests.component.traffic_rows import columns, row_id
+
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A workspace with a buffer of six rows, two of them Mary's, and ten answered requests."""
+    path = tmp_path / "perennial.toml"
+    path.write_text('state = "state"\nrepository = "repository"\n')
+    workspace = Workspace(load_settings(path))
+    buffer = make_buffer("class_balanced", 10, seed=1)
+    for n in range(6):
+        key = "mary" if n < 2 else None
+        buffer.offer(Example(text=f"text {n}", label="card" if n % 3 else "loan", at=AT, key=key))
+    with Ledger.open(workspace.settings.ledger_address) as ledger:
+        ledger.register_model("intent", {})
+        ledger.save_buffer("intent", buffer.state())
+    writer = TrafficWriter(workspace.traffic("intent"), "test", dimension=3)
+    writer.append(columns([float(n) for n in range(10)]))
+    writer.close()
+    return path
+
+
+def cli(config: Path, *arguments: str) -> Any:
+    done = CliRunner().invoke(app, [*arguments, "--config", str(config)])
+    if done.exception is not None:
+        raise done.exception
+    return json.loads(done.stdout)
+
+
+def test_replay_show_tells_the_rule_the_budgets_and_the_classes(config: Path) -> None:
+    told = cli(config, "replay", "show", "--json")
+    assert (told["kind"], told["rows"], told["capacity"], told["offered"]) == ("class_balanced", 6, 10, 6)
+    assert told["classes"] == {"card": 4, "loan": 2}
+    shown = CliRunner().invoke(app, ["replay", "show", "--config", str(config)])
+    assert "class_balanced" in shown.stdout
+
+
+def test_replay_export_writes_rows_that_a_job_reads(config: Path, tmp_path: Path) -> None:
+    told = cli(config, "replay", "export", str(tmp_path / "rows.jsonl"))
+    assert told["rows"] == 6
+    rows = read_rows(tmp_path / "rows.jsonl")
+    assert {row.text for row in rows} == {f"text {n}" for n in range(6)}
+    assert sum(row.key == "mary" for row in rows) == 2
+
+
+def test_replay_erase_removes_a_key_once_and_says_first_what_would_go(config: Path) -> None:
+    assert cli(config, "replay", "erase", "--key", "mary", "--dry-run") == {"dry_run": True, "rows": 2}
+    assert cli(config, "replay", "erase", "--key", "mary") == {"rows": 2, "left": 4}
+    assert cli(config, "replay", "erase", "--key", "mary") == {"rows": 0, "left": 4}
+    assert cli(config, "replay", "show", "--json")["rows"] == 4
+
+
+def test_label_queue_fills_itself_and_submitted_requests_leave_it(config: Path) -> None:
+    told = cli(config, "label", "queue", "--json")
+    assert len(told["items"]) == 10
+    assert told["accuracy"] is None
+    first = told["items"][0]["prediction_id"]
+    receipt = cli(config, "label", "submit", first, "refund")
+    assert (receipt["new"], receipt["corrected"]) == (1, 0)
+    assert cli(config, "label", "submit", first, "transfer")["corrected"] == 1
+    left = cli(config, "label", "queue", "--json")
+    assert first not in {item["prediction_id"] for item in left["items"]}
+    assert left["accuracy"]["accuracy"] == 1.0
+    assert cli(config, "label", "doubts", "--json") == []
+
+
+def test_label_for_an_unknown_request_is_refused(config: Path) -> None:
+    with pytest.raises(NotFound, match="not in the traffic of intent"):
+        cli(config, "label", "submit", row_id(999.0, 1), "refund")
+
+
+def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
+    workspace = Workspace(load_settings(config))
+    with Ledger.open(workspace.settings.ledger_address) as ledger:
+
+        class Control:
+            def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
+                return LabelQueue(ledger, workspace, model).told(limit=limit, fill=fill)
+
+        settings = ApiSettings(tokens={"look": "viewer", "work": "labeller"})
+        client = TestClient(create_api(ledger, Control(), Happenings(), settings))  # type: ignore[arg-type]
+        url = "/v1/models/intent/labels/queue"
+        assert client.get(url, headers={"Authorization": "Bearer look"}).status_code == 403
+        work = {"Authorization": "Bearer work"}
+        assert client.get(url, headers=work).json()["items"] == []
+        filled = client.post(f"{url}?budget=4", headers=work).json()["items"]
+        assert len(filled) == 4
+        assert client.get(f"{url}?limit=2", headers=work).json()["items"] == filled[:2]
+        told = {"model": "intent", "labels": [{"prediction_id": filled[0]["prediction_id"], "label": "refund"}]}
+        assert client.post("/v1/feedback", json=told, headers=work).json()["new"] == 1
+        assert len(client.get(url, headers=work).json()["items"]) == 3
+        assert client.get("/v1/models/other/labels/queue", headers=work).status_code == 404
