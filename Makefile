@@ -35,6 +35,9 @@ check: setup ## ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+chaos: setup ## kill -9 at every journalled step and at random (ARGS="--repeats 1 --random-minutes 1")
+	$(BIN)/python -m benchmarks.chaos $(ARGS)
+
 bench-%: setup ## a benchmark; writes benchmarks/out/NAME.json
 	$(BIN)/python -m benchmarks.$* $(ARGS)
 

@@ -45,7 +45,7 @@ class ServerSpec:
     http_port: int = 8000
     metrics_port: int = 8002
     on_parent_death: OnParentDeath = OnParentDeath.KEEP
-    start_timeout_s: float = 60.0
+    start_timeout_s: float = 300.0  # it answers only when its models are loaded, and an engine may take minutes
     stop_timeout_s: float = 15.0
 
     @property

@@ -1,0 +1,89 @@
+"""`perennial serve` in a process of its own, as the benchmarks run it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import httpx
+
+from ops.settings import Settings, load_settings
+from ops.triton.processes import end_group, group_members
+
+__all__ = ["Serving"]
+
+_ROOT = Path(__file__).parents[1]
+
+
+class Serving:
+    """`perennial serve` in a process of its own."""
+
+    def __init__(self, config: Path) -> None:
+        self.settings: Settings = load_settings(config)
+        self._config = config
+        self.api = f"http://{self.settings.api.host}:{self.settings.api.port}"
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self, limit_s: float = 120.0) -> None:
+        """Return once it is healthy.
+
+        Raises:
+            RuntimeError: it is not, within the limit; see `serve.log` beside the settings.
+        """
+        self.launch()
+        end = time.monotonic() + limit_s
+        while not self.healthy():
+            if self.process is None or self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"perennial serve did not come up; see {self._config.parent / 'serve.log'}")
+            time.sleep(0.1)
+
+    def launch(self) -> None:
+        """Start the process and wait for nothing."""
+        command = [sys.executable, "-m", "ops.cli", "--log-level", "warning", "serve", "--config", str(self._config)]
+        with (self._config.parent / "serve.log").open("ab") as log:
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=_ROOT)
+
+    def healthy(self) -> bool:
+        """Whether `/healthz` says so."""
+        try:
+            return httpx.get(f"{self.api}/healthz", timeout=5).status_code == 200
+        except httpx.HTTPError:
+            return False
+
+    def stop(self) -> None:
+        """SIGTERM, as a service manager would."""
+        if self.process is not None and self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(timeout=60)
+
+    @property
+    def triton_pid(self) -> int:
+        """The server's process id."""
+        return int(json.loads((self.settings.state / "triton" / "server.json").read_text(encoding="utf-8"))["pid"])
+
+    def end_triton(self) -> None:
+        """End an inference server that outlived its control process."""
+        try:
+            end_group(self.triton_pid, grace_s=5.0)
+        except (FileNotFoundError, ValueError):
+            return
+
+    def memory_mb(self) -> dict[str, float]:
+        """Resident memory by part."""
+        serve = 0 if self.process is None else self.process.pid
+        found = {"control": _rss_mb(serve), "triton": 0.0, "stubs": 0.0}
+        triton = self.triton_pid
+        for pid in group_members(triton):
+            found["triton" if pid == triton else "stubs"] += _rss_mb(pid)
+        return found | {"total": sum(found.values())}
+
+
+def _rss_mb(pid: int) -> float:
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    except (FileNotFoundError, ProcessLookupError, IndexError):
+        return 0.0
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20

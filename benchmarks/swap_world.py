@@ -1,0 +1,126 @@
+"""What the swap benchmark runs on: a workspace with two trained versions, and what each of them says to each text."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from continual.preparation import split_of
+from continual.records import Example
+from exporters.bundle import read_manifest, write_manifest
+from exporters.classifier import BundleClassifier, softmax
+from ops.bootstrap import first_version
+from ops.demo.grammar import FIRST_INTENTS, WAVES, RequestGrammar
+from ops.ledger import Ledger, VersionRow, VersionState
+from ops.loop.challenger import ChallengerMaker
+from ops.settings import load_settings
+from ops.triton.processes import free_port
+from ops.triton.repository import ModelRepository
+from ops.workspace import Workspace
+
+__all__ = ["MODEL", "Table", "make_workspace", "publish_copy", "spoken_table"]
+
+MODEL = "intent"
+_MARGIN = 0.1  # texts that a version is less sure of are not asked: another batch could turn its answer round
+_TOML = """
+[triton]
+grpc_port = {grpc}
+http_port = {http}
+metrics_port = {metrics}
+keep_after_control_dies = false
+[api]
+port = {api}
+[schedule]
+watch_s = 86400.0
+[models.intent.cycle]
+probation_s = 0.0
+[models.intent.policy]
+kind = "label_count"
+at_least = 1000000
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """`says[version][i]` is the label, as a place in `labels`, that a version gives to text i."""
+
+    texts: list[str]
+    labels: list[str]
+    says: dict[int, list[int]]
+
+
+def make_workspace(folder: Path, *, rows: int) -> Path:
+    """Write the settings on free ports; train both versions, unless an earlier run left them. Returns the settings."""
+    config = folder / "perennial.toml"
+    folder.mkdir(parents=True, exist_ok=True)
+    ports = {name: free_port() for name in ("grpc", "http", "metrics", "api")}
+    config.write_text(_TOML.format(**ports), encoding="utf-8")
+    workspace = Workspace(load_settings(config))
+    with Ledger.open(workspace.settings.ledger_address) as ledger:
+        if ledger.route(MODEL) is None:
+            first_version(ledger, workspace, MODEL, _examples(FIRST_INTENTS, rows, seed=1))
+        if not workspace.bundle(MODEL, 2).is_dir():
+            _second_version(ledger, workspace, rows)
+    shutil.rmtree(workspace.traffic(MODEL), ignore_errors=True)
+    return config
+
+
+def _examples(intents: Sequence[str], rows: int, seed: int) -> list[Example]:
+    now = datetime.now(UTC)
+    drawn = RequestGrammar(seed).draw_many(intents, rows)
+    return [Example(text=request.text, label=request.intent, at=now) for request in drawn]
+
+
+def _second_version(ledger: Ledger, workspace: Workspace, rows: int) -> None:
+    """A version that knows six intents more, by the loop's own steps."""
+    champion = ledger.version(MODEL, 1)
+    ledger.add_examples(MODEL, _examples(WAVES[0], rows // 2, seed=2), lambda text: split_of(text, holdout_share=0.1))
+    if all(row.version != 2 for row in ledger.versions(MODEL)):
+        ledger.add_version(VersionRow(model=MODEL, version=2, parent=1, learner="kernel_lda", lineage={}))
+    maker = ChallengerMaker(ledger, workspace, MODEL)
+    training = maker.training_rows(champion)
+    maker.train(2, champion, training, lambda _: None)
+    staged = maker.export(2, champion, training, None, lambda _: None)
+    target = ModelRepository(workspace.repository).publish(staged, workspace.engine_model(MODEL), 2)
+    labels = tuple(json.loads((target / "labels.json").read_text(encoding="utf-8")))
+    ledger.set_version_state(MODEL, 2, VersionState.PUBLISHED, labels=labels)
+
+
+def spoken_table(workspace: Workspace, versions: Sequence[int], *, texts: int) -> Table:
+    """Ask the bundles themselves, without any server. Only texts are kept of which every version is sure."""
+    grammar = RequestGrammar(3)
+    both = zip(grammar.draw_many(FIRST_INTENTS, 2 * texts), grammar.draw_many(WAVES[0], 2 * texts), strict=False)
+    asked = [request.text for pair in both for request in pair]  # the second version alone knows every other one
+    labels: list[str] = []
+    says: dict[int, list[int]] = {}
+    sure = np.ones(len(asked), dtype=bool)
+    for version in versions:
+        bundle = BundleClassifier.load(workspace.bundle(MODEL, version), threads=2, cache_dir=workspace.cache)
+        told = bundle.predict(asked)
+        labels += [label for label in bundle.labels if label not in labels]
+        says[version] = [labels.index(label) for label in told.labels]
+        best = np.sort(softmax(told.logits), axis=1)
+        sure &= best[:, -1] - best[:, -2] > _MARGIN
+    kept = np.flatnonzero(sure)[:texts]
+    return Table(
+        texts=[asked[i] for i in kept],
+        labels=labels,
+        says={version: [codes[i] for i in kept] for version, codes in says.items()},
+    )
+
+
+def publish_copy(workspace: Workspace, source: int, version: int) -> None:
+    """The same weights under another version number: a version that Triton has to load anew."""
+    repository = ModelRepository(workspace.repository)
+    engine = workspace.engine_model(MODEL)
+    if version in repository.versions(engine):
+        return
+    staged = repository.staging / f"copy-{version}"
+    shutil.rmtree(staged, ignore_errors=True)
+    shutil.copytree(workspace.bundle(MODEL, source), staged)
+    write_manifest(staged, replace(read_manifest(staged), version=version))
+    repository.publish(staged, engine, version)
