@@ -43,6 +43,11 @@ class TritonSettings(_Section):
     router_instances: int = Field(2, ge=1, description="router processes; each tokenises and logs on its own")
     engine_instances: int = Field(1, ge=1, description="engine processes per version")
     engine_threads: int = Field(0, ge=0, description="threads of one engine; 0 lets the runtime decide")
+    engine_backend: Literal["perennial_engine", "onnxruntime", "openvino", "tensorrt"] = Field(
+        "perennial_engine",
+        description="what executes the versions; the others are backends of NGC's server (set url), for bundles of "
+        "that engine",
+    )
     max_batch_size: int = Field(64, ge=1)
     keep_after_control_dies: bool = Field(
         True, description="the server goes on answering when the control process is killed; the next one adopts it"

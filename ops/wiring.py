@@ -3,7 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporters.triton_config import EngineSpec, RouterSpec
+from continual.errors import ConfigurationError
+from exporters.triton_config import EngineBackend, EngineSpec, RouterSpec
 from ops.ledger import Ledger
 from ops.loop.reconciler import Reconciler
 from ops.notify import Channel, LogChannel, Notifier, SmtpChannel, WebhookChannel
@@ -98,14 +99,27 @@ def router_spec(parts: Parts, model: str) -> RouterSpec:
 
 
 def engine_spec(parts: Parts, model: str) -> EngineSpec:
-    """The engine model's configuration, its versions left out."""
+    """The engine model's configuration, its versions left out.
+
+    Raises:
+        ConfigurationError: a native backend is asked of the embedded server, which has none.
+    """
     triton = parts.settings.triton
+    backend = EngineBackend(triton.engine_backend)
+    if backend is not EngineBackend.PERENNIAL and not triton.url:
+        raise ConfigurationError(
+            f"triton.engine_backend {backend.value!r} is a backend of NGC's server and the embedded one has only "
+            f"{EngineBackend.PERENNIAL.value!r}; set triton.url to such a server, or leave the backend out"
+        )
+    cache = parts.workspace.cache / "engines"
     return EngineSpec(
         model=parts.workspace.engine_model(model),
+        backend=backend,
+        profiles=("0", "1") if backend is EngineBackend.TENSORRT else (),
         instances=triton.engine_instances,
         threads=triton.engine_threads,
         max_batch_size=triton.max_batch_size,
-        parameters={"cache_dir": str((parts.workspace.cache / "engines").resolve())},
+        parameters={} if backend is not EngineBackend.PERENNIAL else {"cache_dir": str(cache.resolve())},
     )
 
 
