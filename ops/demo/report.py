@@ -164,7 +164,7 @@ def _latency(recorded: Recorded) -> Any:
     for q, name, colour in ((50, "median", _LINE), (99, "99th percentile", _TWIN)):
         y = [float(np.percentile([a.latency_ms for a in rows], q)) for rows in seconds.values()]
         figure.add_scatter(x=x, y=y, name=name, line={"color": colour, "width": 1.5})
-    figure.update_yaxes(type="log")
+    figure.update_yaxes(type="log", dtick=1)
     return figure
 
 
