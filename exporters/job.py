@@ -94,7 +94,7 @@ class _Export:
 
     def run(self) -> ExportResult:
         engine, precision, previous = self._choose()
-        limits = ParityLimits.from_mapping(precision, self.spec.limits)
+        limits = self._limits(precision)
         self._copy_model()
         self.stages.done("prepare", engine=engine.value, precision=precision.value)
         reason: str | None = None
@@ -115,6 +115,12 @@ class _Export:
         verdict = self._prove(built, graph, limits)
         verdict.require(f"{self.spec.model} version {self.spec.version} ({engine.value} {precision.value})")
         return self._finish(built, graph, verdict, ExportPath.FULL, reason)
+
+    def _limits(self, precision: Precision) -> ParityLimits:
+        if unknown := sorted(set(self.spec.limits_by_precision) - set(Precision)):
+            raise ConfigurationError(f"parity limits for the precisions {unknown}; known are {sorted(Precision)}")
+        given = {**self.spec.limits_by_precision.get(precision.value, {}), **self.spec.limits}
+        return ParityLimits.from_mapping(precision, given)
 
     def _reuse(self, previous: Manifest) -> tuple[BuiltEngine, str]:
         """The previous engine with the new weights.

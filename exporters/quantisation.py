@@ -27,7 +27,7 @@ __all__ = ["Calibration", "fit_weights", "quantise_products"]
 
 Array = npt.NDArray[Any]
 _DOMAIN = "com.microsoft"
-_SMOOTHING = 0.5  # share of a channel's range that moves from the activation into the weights
+_SMOOTHING = 0.9  # share of a channel's range that moves from the activation into the weights
 _PAIR_LIMIT = 128  # 255 * 128 <= 32767: two neighbouring products fit 16 bits
 _WEIGHT_LIMIT = 127
 _DAMPING = 0.01  # of the mean variance, so that the covariance can be inverted

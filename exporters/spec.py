@@ -40,6 +40,7 @@ class ExportSpec:
     lineage: Lineage = field(default_factory=Lineage)
     threads: int = 0
     limits: Mapping[str, float] = field(default_factory=dict)
+    limits_by_precision: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parity_rows: int = 512
 
     @classmethod

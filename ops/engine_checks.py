@@ -69,7 +69,9 @@ def verify_engine(parts: Parts, model: str, version: int, *, parity: bool) -> di
 
         rows = held_out(parts, model)
         reference = TorchClassifier(TrainedModel.load(bundle), bundle / "tokenizer.json")
-        limits = ParityLimits.from_mapping(manifest.precision, {})
+        limits = ParityLimits.from_mapping(
+            manifest.precision, parts.workspace.model(model).engine.limits.get(manifest.precision.value, {})
+        )
         known = set(classifier.labels)
         labels = rows.labels if known.issuperset(rows.labels) else None
         verdict = check_parity(reference, classifier, rows.texts, labels, limits)

@@ -179,6 +179,7 @@ def _run_export(
         },
         "threads": settings.learning.threads,
         "parity_rows": settings.engine.parity_rows,
+        "limits_by_precision": settings.engine.limits,
         "result": str(folder / "export.result.json"),
     }
     write_atomically(folder / "export.json", json.dumps(spec, indent=1))

@@ -1,6 +1,7 @@
 """The export process: a whole bundle or nothing, and broken engines never become one."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -177,11 +178,22 @@ def test_engine_refused_by_its_runtime_is_a_rejected_bundle(built: ExportResult,
 def test_openvino_cache_is_filled_and_used(built: ExportResult, tmp_path: Path) -> None:
     engine = load_engine(built.bundle, threads=1, cache_dir=tmp_path / "cache")
     golden = Golden.read(built.bundle)
-    cached = list((tmp_path / "cache").glob("*.blob")) if (tmp_path / "cache").is_dir() else []
+    cached = list((tmp_path / "cache").glob("*/*.blob"))
     assert len(cached) == (1 if built.engine is EngineKind.OPENVINO else 0)
     assert (
         golden.check(load_engine(built.bundle, threads=1, cache_dir=tmp_path / "cache")) <= golden.check(engine) + 1e-6
     )
+
+
+@pytest.mark.parametrize("built", [EngineKind.OPENVINO], indirect=True)
+def test_cache_keeps_the_versions_loaded_last(built: ExportResult, tmp_path: Path) -> None:
+    for age in range(6):
+        (tmp_path / f"old{age}").mkdir()
+        os.utime(tmp_path / f"old{age}", (1000 - age, 1000 - age))
+    load_engine(built.bundle, threads=1, cache_dir=tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert {"old0", "old1", "old2"} < left
+    assert len(left) == 4
 
 
 def spec_file(folder: Path, trained: Path, **changes: object) -> Path:

@@ -1,0 +1,200 @@
+"""`perennial export` and `perennial engine`, on a real workspace with a tiny encoder."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from continual.errors import ConfigurationError
+from exporters.triton_config import engine_config, parse_config
+from ops.cli.main import app
+from ops.wiring import engine_spec, open_parts
+from tests.component.exporters.conftest import WORDS, write_encoder
+from tests.e2e.workspace import write_csv
+
+pytestmark = pytest.mark.component
+
+_TOML = """
+state = "state"
+repository = "model_repository"
+[models.intent.learning]
+encoder = "{encoder}"
+max_length = 16
+threads = 2
+[models.intent.learning.params]
+features = 64
+[models.intent.engine]
+engine = "openvino"
+precision = "fp32"
+parity_rows = 32
+limits = {{ int8 = {{ max_abs_logit = 0.0 }} }}
+"""
+
+
+class Workspace:
+    """Settings, and the command line run on them in this process."""
+
+    def __init__(self, folder: Path) -> None:
+        self.config = folder / "perennial.toml"
+
+    def run(self, *arguments: str) -> tuple[int, str, str]:
+        """Exit code, stdout, stderr (the error's own text for errors that `main` would print)."""
+        result = CliRunner().invoke(app, [*arguments, "--config", str(self.config)], standalone_mode=True)
+        code = getattr(result.exception, "exit_code", result.exit_code)
+        told = result.stderr if result.exception is None else f"{result.stderr}{result.exception}"
+        return code, result.stdout, told
+
+    def told(self, *arguments: str) -> Any:
+        """What the command printed as JSON; it must succeed."""
+        code, out, err = self.run(*arguments)
+        assert code == 0, err
+        return json.loads(out)
+
+    def versions(self) -> list[int]:
+        """Version folders on disk."""
+        parts = open_parts(self.config)
+        try:
+            return list(parts.repository.versions("intent_engine"))
+        finally:
+            parts.close()
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
+    """A first version (OpenVINO FP32), and version 2: the same as ONNX Runtime FP32."""
+    folder = tmp_path_factory.mktemp("engines")
+    write_encoder(folder / "encoder")
+    (folder / "perennial.toml").write_text(_TOML.format(encoder=folder / "encoder"), "utf-8")
+    rows = [(f"{WORDS[i % 56]} {WORDS[i // 56]} {WORDS[(5 * i) % 56]}", f"label {i % 3}") for i in range(500)]
+    workspace = Workspace(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        workspace.told("init", "--data", str(write_csv(folder / "rows.csv", rows)))
+        made = workspace.told("export", "1", "--engine", "onnxruntime", "--precision", "fp32")
+    assert made["version"] == 2
+    return workspace
+
+
+@pytest.fixture(autouse=True)
+def _in_the_workspace(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(workspace.config.parent)
+
+
+def test_exported_version_is_published_with_its_history_and_not_loaded(workspace: Workspace) -> None:
+    parts = open_parts(workspace.config)
+    try:
+        row, first = parts.ledger.version("intent", 2), parts.ledger.version("intent", 1)
+        assert (row.state.value, row.parent, row.labels) == ("published", 1, first.labels)
+        assert row.lineage["reason"] == "version 1 as onnxruntime fp32"
+        assert row.lineage["last_example_id"] == first.lineage["last_example_id"]
+        route = parts.ledger.route("intent")
+        assert route is not None
+        assert (route.champion, route.resident) == (1, (1,))
+        assert parts.ledger.examples("intent", not_learnt_by=2) == parts.ledger.examples("intent", not_learnt_by=1)
+        assert [entry.action for entry in parts.ledger.audit_entries("intent")][-1] == "engine.exported"
+    finally:
+        parts.close()
+
+
+def test_list_tells_the_engine_of_each_version_and_what_can_be_built(workspace: Workspace) -> None:
+    told = workspace.told("engine", "list", "--json")
+    assert [(row["version"], row["engine"]) for row in told["versions"]] == [(1, "openvino"), (2, "onnxruntime")]
+    assert all(row["agreement"] == 1.0 for row in told["versions"])
+    here = {row["engine"]: row for row in told["buildable"]}
+    assert here["onnxruntime"]["precisions"] == ["fp32", "int8"]
+    assert here["tensorrt"]["precisions"] == []
+    assert "GPU" in here["tensorrt"]["why"]
+    assert "onnxruntime" in workspace.run("engine", "list")[1]
+
+
+def test_verify_opens_the_engine_and_asks_it(workspace: Workspace) -> None:
+    told = workspace.told("engine", "verify", "2", "--parity")
+    assert told["golden_difference"] < 1e-3
+    assert told["parity"]["accepted"] is True
+    assert told["parity"]["rows"] == 32
+
+
+def test_verify_refuses_an_altered_bundle(workspace: Workspace) -> None:
+    bundle = workspace.config.parent / "model_repository" / "intent_engine"
+    shutil.copytree(bundle / "2", bundle / "77")
+    try:
+        with (bundle / "77" / "model.onnx").open("r+b") as file:
+            file.seek(5000)
+            file.write(b"\x00\x01\x02\x03")
+        code, _, told = workspace.run("engine", "verify", "77")
+    finally:
+        shutil.rmtree(bundle / "77")
+    assert (code, "model.onnx is altered" in told) == (4, True)
+
+
+def test_compare_puts_versions_side_by_side(workspace: Workspace) -> None:
+    rows = workspace.told("engine", "compare", "1", "2", "--rounds", "1", "--json")
+    assert [row["version"] for row in rows] == [1, 2]
+    assert rows[1]["agreement"] == 1.0
+    assert rows[1]["max_abs_logit"] < 1e-3
+    assert all(row["rows_per_s"] > 0 and row["p50_ms_batch1"] > 0 for row in rows)
+    assert rows[0]["accuracy"] == rows[1]["accuracy"]
+
+
+def test_dry_run_builds_nothing(workspace: Workspace) -> None:
+    told = workspace.told("export", "1", "--engine", "onnxruntime", "--precision", "int8", "--dry-run")
+    assert (told["engine"], told["precision"], told["parity_rows"]) == ("onnxruntime", "int8", 32)
+    assert workspace.versions() == [1, 2]
+
+
+def test_engine_refused_by_the_gate_publishes_nothing(workspace: Workspace) -> None:
+    code, _, told = workspace.run("export", "1", "--engine", "onnxruntime", "--precision", "int8")
+    assert code == 4, told
+    assert "max_abs_logit" in told
+    assert workspace.versions() == [1, 2]
+    assert list((workspace.config.parent / "model_repository" / ".staging").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("export", "1", "--engine", "openvino", "--precision", "fp32"), 2, "is openvino fp32 already"),
+        (("export", "1", "--engine", "onnxruntime", "--precision", "bf16"), 2, "does not come in bf16"),
+        (("export", "1", "--engine", "abacus"), 2, "abacus"),
+        (("export", "9"), 1, "on disk are [1, 2]"),
+        (("engine", "verify", "9"), 1, "on disk are [1, 2]"),
+    ],
+)
+def test_what_cannot_be_done_is_said_with_its_exit_code(
+    workspace: Workspace, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    seen, _, told = workspace.run(*arguments)
+    assert seen == code, told
+    assert words in told
+    assert workspace.versions() == [1, 2]
+
+
+@pytest.mark.parametrize("engine", ["tensorrt", "aotinductor"])
+def test_gpu_engines_without_a_gpu_say_so_at_once(workspace: Workspace, engine: str) -> None:
+    import torch
+
+    assert not torch.cuda.is_available(), "this test is about a machine without a GPU"
+    code, _, told = workspace.run("export", "1", "--engine", engine, "--precision", "fp16")
+    assert code == 3
+    assert "NVIDIA GPU" in told
+    assert told.strip().count("\n") == 0
+
+
+def test_native_backend_needs_a_server_that_has_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PERENNIAL_TRITON__ENGINE_BACKEND", "tensorrt")
+    parts = open_parts(workspace.config)
+    with pytest.raises(ConfigurationError, match=r"set triton\.url"):
+        engine_spec(parts, "intent")
+    parts.close()
+    monkeypatch.setenv("PERENNIAL_TRITON__URL", "triton.example:8001")
+    parts = open_parts(workspace.config)
+    try:
+        config = parse_config(engine_config(engine_spec(parts, "intent")))
+    finally:
+        parts.close()
+    assert (config.backend, config.default_model_filename) == ("tensorrt", "model.plan")
+    assert list(config.instance_group[0].profile) == ["0", "1"]
+    assert "cache_dir" not in config.parameters

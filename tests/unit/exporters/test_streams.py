@@ -1,0 +1,82 @@
+"""Batches in pieces: nothing lost, nothing moved, little padding, and the engine asked as promised."""
+
+import threading
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+
+from exporters.streams import StreamedEngine, cut_by_length
+
+Tokens = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+class Echo:
+    """Answers a row with the sum of its tokens, and remembers the shapes it was asked for."""
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, int]] = []
+        self.threads: set[str] = set()
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        self.shapes.append((input_ids.shape[0], input_ids.shape[1]))
+        self.threads.add(threading.current_thread().name)
+        total = (input_ids * attention_mask).sum(axis=1, keepdims=True).astype(np.float32)
+        return total, -total
+
+
+def batch(lengths: list[int]) -> tuple[Tokens, Tokens]:
+    width = max(lengths)
+    ids = np.arange(1, len(lengths) * width + 1, dtype=np.int64).reshape(len(lengths), width)
+    mask = (np.arange(width) < np.array(lengths)[:, None]).astype(np.int64)
+    return ids, mask
+
+
+@pytest.mark.parametrize("streams", [1, 2, 5])
+@pytest.mark.parametrize("seed", range(6))
+def test_every_row_is_in_one_piece(streams: int, seed: int) -> None:
+    lengths = np.random.default_rng(seed).integers(1, 90, size=1 + 17 * seed)
+    pieces = cut_by_length(lengths, streams)
+    assert sorted(np.concatenate(pieces).tolist()) == list(range(len(lengths)))
+    padded = sum(len(piece) * int(lengths[piece].max()) for piece in pieces)
+    assert padded <= len(lengths) * int(lengths.max())
+
+
+def test_mixed_lengths_lose_most_of_their_padding() -> None:
+    lengths = np.array([8, 12, 60, 14, 9, 11, 40, 13] * 4)
+    padded = sum(len(piece) * int(lengths[piece].max()) for piece in cut_by_length(lengths, 1))
+    assert padded < 1.2 * lengths.sum() < 0.5 * len(lengths) * 60
+
+
+def test_equal_lengths_are_shared_out_evenly() -> None:
+    assert [len(piece) for piece in cut_by_length([13] * 32, 2)] == [16, 16]
+
+
+@pytest.mark.parametrize("lengths", [[5], [3, 4, 5], [0, 1]])
+def test_little_work_goes_to_the_engine_with_every_thread(lengths: list[int]) -> None:
+    alone, single = Echo(), Echo()
+    ids, mask = batch([max(1, size) for size in lengths])
+    StreamedEngine(alone, single, 4).infer(ids, mask)
+    assert (len(alone.shapes), single.shapes) == (1, [])
+
+
+def test_answers_come_back_in_the_rows_order() -> None:
+    alone, single = Echo(), Echo()
+    ids, mask = batch([8, 70, 12, 30, 9, 65, 20, 41] * 4)
+    logits, embedding = StreamedEngine(alone, single, 3).infer(ids, mask)
+    wanted = (ids * mask).sum(axis=1, keepdims=True)
+    assert np.array_equal(logits, wanted)
+    assert np.array_equal(embedding, -wanted)
+    assert alone.shapes == []
+    assert max(rows * width for rows, width in single.shapes) < 32 * 70 / 2
+    assert all(name.startswith("engine") for name in single.threads)
+
+
+def test_padding_on_the_left_and_empty_rows_are_left_whole() -> None:
+    single = Echo()
+    ids, mask = batch([40] * 16)
+    mask[:8, :30] = 0  # left padding: the last real token is still the last
+    mask[8] = 0
+    logits, _ = StreamedEngine(Echo(), single, 2).infer(ids, mask)
+    assert np.array_equal(logits, (ids * mask).sum(axis=1, keepdims=True))
