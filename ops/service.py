@@ -21,6 +21,7 @@ from ops.loop.model_loop import ModelLoop
 from ops.metrics import prometheus_text
 from ops.operations import change_route, pinned, promoted, rolled_back, without_challenger
 from ops.scheduling.jobs import JobRun, JobSpec
+from ops.scheduling.leader import Leader
 from ops.scheduling.scheduler import LoopScheduler
 from ops.triton.probe import probe_router
 from ops.triton.server import TritonServer
@@ -93,6 +94,7 @@ class Service:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self.happenings = Happenings()
+        leader = Leader(parts.ledger)
         self._loops = {
             name: ModelLoop(
                 parts.ledger,
@@ -102,6 +104,7 @@ class Service:
                 parts.reconciler,
                 self.happenings,
                 parts.controls[0],
+                leader.fence,
             )
             for name in parts.settings.models
         }
@@ -109,7 +112,7 @@ class Service:
         self._restarts_told = 0
         notices = notifier(parts.settings, parts.ledger)
         self._heralds = {name: Herald(parts.ledger, name, notices) for name in parts.settings.models}
-        self._scheduler = LoopScheduler(parts.ledger, self._jobs())
+        self._scheduler = LoopScheduler(parts.ledger, self._jobs(), leader=leader)
         self._stop = threading.Event()
         self._api: Any = None
         self._api_thread: threading.Thread | None = None

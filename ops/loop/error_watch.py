@@ -17,6 +17,7 @@ logger = logging.getLogger(__name__)
 _STATE = "errors"
 _LEAST = 100  # labels of the first traffic that the bound is taken from
 _CALM = 10.0  # evidence below which nothing seems to have begun
+_RELEASE = 1_000  # labels without another alarm after which an alarm is over
 _PAGE = 2_000
 _SPARE = 10  # the error watch takes a tenth of the operator's budget of false retrainings
 
@@ -25,8 +26,8 @@ _SPARE = 10  # the error watch takes a tenth of the operator's budget of false r
 class ErrorState:
     """What the watch remembers of one version. `calm_at` is the newest answer before which nothing had begun.
 
-    `alarm_since` is set by an alarm, to when the change began; it goes after as many labels without another alarm as
-    the bound was taken from, times ten, or with a new champion.
+    `alarm_since` is set by an alarm, to when the change began, and stays while alarms follow each other; it goes after
+    1,000 labels without one, or with a new champion.
     """
 
     version: int
@@ -111,12 +112,13 @@ class ErrorWatch:
         after, alarms = detector.update(EDetectorState.from_json(state.detector), values)
         state = replace(state, cursor=cursor, detector=after.to_json())
         newest = max(row["at"] for row in chosen).isoformat()
-        if alarms:
+        if alarms and state.alarm_since is None:
             since = state.calm_at or min(row["at"] for row in chosen).isoformat()
-            logger.warning("drift.errors_rose", extra={"model": self._model, "version": state.version, "since": since})
-            return replace(state, alarm_since=since, calm_at=newest)
-        if after.value < _CALM:
-            state = replace(state, calm_at=newest)
-        if after.last_alarm is not None and after.seen - after.last_alarm >= 10 * _LEAST:
+            facts = {"model": self._model, "version": state.version, "since": since, "labels": after.seen}
+            logger.warning("drift.errors_rose", extra=facts)
+            return replace(state, alarm_since=since)
+        if after.last_alarm is not None and after.seen - after.last_alarm >= _RELEASE:
             state = replace(state, alarm_since=None)
+        if state.alarm_since is None and after.value < _CALM:
+            state = replace(state, calm_at=newest)
         return state

@@ -2,13 +2,14 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from continual.drift.evidently_report import build_report, prune_reports
 from continual.errors import PerennialError
 from continual.policy import TriggerDecision
-from ops.ledger import DriftReportRow, Ledger
+from ops.ledger import DriftReportRow, Fence, Ledger
 from ops.loop.accuracy import AccuracyWatch
 from ops.loop.challenger import ChallengerMaker
 from ops.loop.collector import collect
@@ -30,6 +31,7 @@ from ops.workspace import Workspace
 __all__ = ["ModelLoop"]
 
 logger = logging.getLogger(__name__)
+_RUNS_KEPT = timedelta(days=2)
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
 
 
@@ -45,6 +47,7 @@ class ModelLoop:
         reconciler: Reconciler,
         happenings: Happenings,
         control: TritonControl,
+        lead: Callable[[], Fence],
     ) -> None:
         self._ledger, self._workspace, self.model, self._happenings = ledger, workspace, model, happenings
         self._repository, self._reconciler = repository, reconciler
@@ -81,7 +84,7 @@ class ModelLoop:
             comparison=comparison,
             happenings=happenings,
         )
-        self.runner = CycleRunner(ledger, workspace, model, steps, happenings)
+        self.runner = CycleRunner(ledger, workspace, model, steps, happenings, lead)
 
     def start(self) -> None:
         """Begin to carry cycles."""
@@ -137,6 +140,7 @@ class ModelLoop:
     def retain(self) -> str:
         """Forget traffic, reports and bundles beyond what the settings keep."""
         keep = timedelta(days=self._workspace.settings.traffic.retention_days)
+        self._ledger.forget_runs(datetime.now(UTC) - _RUNS_KEPT)
         pruned = self.traffic.prune(datetime.now(UTC) - keep)
         reports = prune_reports(self._reports_folder, self._settings.drift.reports_kept)
         removed = self._remove_old_bundles()

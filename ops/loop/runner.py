@@ -2,15 +2,15 @@
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from continual import cycle as cy
-from continual.errors import DependencyUnreachable, IllegalTransition, PerennialError, Refused
-from ops.ledger import CommandRow, CycleRow, Ledger, Phase, VersionRow
+from continual.errors import DependencyUnreachable, IllegalTransition, LeaseLost, PerennialError, Refused
+from ops.ledger import CommandRow, CycleRow, Fence, Ledger, Phase, VersionRow
 from ops.loop.events import Happenings
 from ops.workspace import Workspace
 
@@ -63,18 +63,30 @@ def decode(payload: dict[str, Any]) -> cy.Cycle:
 
 
 class CycleRunner:
-    """One model's cycles, one after the other, in one thread."""
+    """One model's cycles, one after the other, in one thread; only while this process leads.
 
-    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, steps: Steps, happenings: Happenings) -> None:
+    `lead` gives the proof that every write carries, and raises `LeaseLost` while another process leads.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        workspace: Workspace,
+        model: str,
+        steps: Steps,
+        happenings: Happenings,
+        lead: Callable[[], Fence],
+    ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
+        self._lead = lead
+        self._epoch: int | None = None
         self._steps, self._happenings = steps, happenings
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._retried: tuple[int, str] | None = None  # the step that waits for something to be reachable again
 
     def start(self) -> None:
-        """Begin to carry cycles, first the one that was under way; commands that a killed loop had taken come again."""
-        self._ledger.reclaim_commands(self._model)
+        """Begin to carry cycles, first the one that was under way."""
         self._thread = threading.Thread(target=self._run, name=f"cycle-{self._model}", daemon=False)
         self._thread.start()
 
@@ -148,7 +160,10 @@ class CycleRunner:
     def _run(self) -> None:
         while not self._stop.is_set():
             try:
-                busy = self.advance()
+                busy = self._advance_as_leader()
+            except LeaseLost as exc:
+                logger.debug("cycle.not_leading", extra={"model": self._model, "why": str(exc)})
+                busy = False
             except Exception:  # a cycle that stops for good because of one surprise would be worse than a loud log
                 logger.exception("cycle.step_failed", extra={"model": self._model})
                 self._stop.wait(_RETRY_S)
@@ -156,6 +171,15 @@ class CycleRunner:
             if not busy:
                 self._wake.wait(0.25)
                 self._wake.clear()
+
+    def _advance_as_leader(self) -> bool:
+        """`advance` under this process's fence; a new leader first takes over what a dead one had begun."""
+        fence = self._lead()
+        with self._ledger.fenced(fence):
+            if fence.epoch != self._epoch:
+                self._ledger.reclaim_commands(self._model)
+                self._epoch = fence.epoch
+            return self.advance()
 
     def _execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
         step = type(command).__name__

@@ -20,6 +20,8 @@ import pytest
 from continual.errors import ConfigurationError, DataError, DependencyUnreachable
 from ops.ledger import Ledger
 from ops.notify import LogChannel, Message, Notifier, Severity, SmtpChannel, WebhookChannel, sign, verify_signature
+from ops.settings import load_settings
+from ops.wiring import notifier
 from tests.component.databases import fresh_url
 
 pytestmark = pytest.mark.component
@@ -296,3 +298,34 @@ def test_a_message_whose_sender_died_is_sent_by_the_next_call_after_a_while(tmp_
 def test_two_channels_of_one_name_are_refused(ledger: Ledger) -> None:
     with pytest.raises(ConfigurationError, match="not all different"):
         Notifier(ledger, [LogChannel(), LogChannel()])
+
+
+def test_settings_name_the_receivers_and_each_hears_once(
+    receiver: Receiver, mailbox: Mailbox, ledger: Ledger, tmp_path: Path
+) -> None:
+    path = tmp_path / "perennial.toml"
+    path.write_text(
+        f"""
+[notify.webhook.ops]
+url = "{receiver.url}"
+[notify.mail.team]
+host = "127.0.0.1"
+port = {mailbox.port}
+sender = "perennial@example.org"
+recipients = ["ann@example.org", "ben@example.org"]
+starttls = false
+"""
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PERENNIAL_NOTIFY__WEBHOOK__OPS__SECRET", "from the environment")
+        settings = load_settings(path)
+    assert "from the environment" not in repr(settings)
+    told = notifier(settings, ledger)
+    assert told.notify(MESSAGE) == ("log", "webhook:ops", "mail:team")
+    assert told.settled(MESSAGE)
+    assert notifier(settings, ledger).notify(MESSAGE) == ()
+    ((headers, body),) = receiver.got
+    assert verify_signature("from the environment", body, headers["Perennial-Signature"], now=time.time())
+    ((_, recipients, mail),) = mailbox.mails
+    assert recipients == ["ann@example.org", "ben@example.org"]
+    assert mail["Subject"] == "[alert] intent: Drift in 3 signals"

@@ -207,6 +207,11 @@ def test_a_change_of_concept_is_seen_in_labels_alone_and_asks_for_a_retraining(t
     assert alarmed.since is not None
     assert asked_at(changed[0]) - timedelta(seconds=200) <= alarmed.since <= asked_at(changed[-1])
     assert errors(town) == alarmed, "a repeated pass counts nothing twice"
+    more = town.ask(200)
+    watch(town)
+    town.label(more, wrong=True)
+    learn(town)
+    assert errors(town).since == alarmed.since, "a lasting change is one episode with one beginning"
     facts = trigger(town).facts()
     assert facts is not None
     assert (facts.drift, facts.drift_signals) == (DriftState.ALERT, ("labelled_errors",))

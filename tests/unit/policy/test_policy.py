@@ -333,3 +333,20 @@ def test_a_replay_without_accuracies_says_nothing_about_them() -> None:
 def test_a_history_out_of_order_is_refused() -> None:
     with pytest.raises(DataError, match="in order of time"):
         History(champion_since=T0, points=(HistoryPoint(at=at(2)), HistoryPoint(at=at(1))))
+
+
+def test_a_replay_counts_only_labels_since_the_drift_began_as_the_loop_does() -> None:
+    points = tuple(
+        HistoryPoint(
+            at=at(hour),
+            requests=10,
+            labels=30,
+            drift=DriftState.ALERT if hour >= 5 else DriftState.OK,
+            drift_since=at(4) if hour >= 5 else None,
+        )
+        for hour in range(1, 9)
+    )
+    policy = TriggerPolicy(when=Drift(), limits=Limits(min_labels=100))
+    result = replay(policy, History(champion_since=T0, points=points, changes=(at(4),)))
+    assert [each.at for each in result.retrainings] == [at(7)], "120 labels at hour 4 taught nothing of the change"
+    assert result.held == {"min_labels": 2}
