@@ -83,6 +83,9 @@ class OpenVinoEngine:
         self._compiled = openvino.Core().compile_model(str(model), "CPU", settings)
         self._outputs = [self._compiled.output(name) for name in OUTPUTS]
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        # OpenVINO's bindings (2026.x) fill static tables of NumPy types at the first inference; two threads that make
+        # it at once wait for each other for ever, one with the interpreter's lock and one with the table's
+        self.infer(np.zeros((1, 2), dtype=np.int64), np.ones((1, 2), dtype=np.int64))
 
     def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
         try:
