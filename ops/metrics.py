@@ -1,6 +1,7 @@
 """Figures for Prometheus, read from the ledger when asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from ops.ledger import Ledger
 from ops.status import model_status
@@ -24,6 +25,8 @@ def prometheus_text(ledger: Ledger, models: Sequence[str], *, restarts: int) -> 
             ("replay_rows", "Rows in the replay buffer"),
             ("cycle_active", "1 while a cycle is under way"),
             ("drift_alert", "1 while the newest window stands in an alert"),
+            ("accuracy_estimated", "Accuracy that calibrated confidence promises; blind to a change of concept"),
+            ("accuracy_measured", "Accuracy on labelled answers"),
         )
     }
     for model in models:
@@ -36,7 +39,14 @@ def prometheus_text(ledger: Ledger, models: Sequence[str], *, restarts: int) -> 
             "replay_rows": status["replay_rows"],
             "cycle_active": int(status["cycle"] is not None),
             "drift_alert": int((status["drift"] or {}).get("state") == "alert"),
+            **{f"accuracy_{name}": _accuracy(status, name) for name in ("estimated", "measured")},
         }
         for name, value in values.items():
             gauges[name].labels(model=model).set(value)
     return generate_latest(registry).decode()
+
+
+def _accuracy(status: Mapping[str, Any], name: str) -> float:
+    """One of the champion's accuracies; NaN, which Prometheus leaves out of its graphs, while it is not known."""
+    told = (status["accuracy"] or {}).get(name)
+    return float("nan") if told is None else float(told["value"])

@@ -1,7 +1,7 @@
 """`init`, `serve`, `status`, `predict`, `retrain`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -95,7 +95,10 @@ def serve(config: ConfigOption = None) -> None:
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Which version answers, how the traffic looks, and what the loop is doing."""
+    """Which version answers, how the traffic looks, and what the loop is doing.
+
+    The estimated accuracy trusts the confidence and is blind to a change of concept; --json tells what each assumes.
+    """
     from ops.status import model_status
     from ops.wiring import open_parts
 
@@ -110,7 +113,18 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         return
     print_table(
         f"Triton {'answers' if live else 'does not answer'}",
-        ("model", "champion", "previous", "resident", "drift", "cycle", "unlearnt labels", "replay rows"),
+        (
+            "model",
+            "champion",
+            "previous",
+            "resident",
+            "drift",
+            "estimated accuracy",
+            "measured accuracy",
+            "cycle",
+            "unlearnt labels",
+            "replay rows",
+        ),
         (
             (
                 m["model"],
@@ -118,6 +132,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 m["previous"],
                 m["resident"],
                 None if m["drift"] is None else m["drift"]["state"],
+                *_accuracies(m["accuracy"]),
                 None if m["cycle"] is None else m["cycle"]["state"],
                 m["labels"]["unlearnt"],
                 m["replay_rows"],
@@ -125,6 +140,12 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             for m in told
         ),
     )
+
+
+def _accuracies(told: dict[str, Any] | None) -> list[str | None]:
+    """Estimated and measured, each with its interval."""
+    figures = [(told or {}).get(name) for name in ("estimated", "measured")]
+    return [f and f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]" for f in figures]
 
 
 def predict(
