@@ -1,0 +1,51 @@
+"""Which encoder a challenger starts from."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from continual.records import Example, Split
+from ops.ledger import Ledger, StoredExample, VersionRow, VersionState
+from ops.loop import challenger
+from ops.loop.challenger import ChallengerMaker, TrainingRows
+from ops.loop.process import JobResult
+from ops.settings import LearningSettings, ModelSettings, Settings
+from ops.workspace import Workspace
+
+
+@pytest.mark.parametrize("tuned", [True, False])
+def test_challenger_goes_on_from_the_champions_tuned_encoder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: bool
+) -> None:
+    """Its sums belong to that encoder: on another one they would be thrown away."""
+    learning = LearningSettings(encoder="base", reuse_logged_embeddings=False)
+    settings = Settings(
+        state=tmp_path / "state",
+        repository=tmp_path / "repository",
+        models={"intent": ModelSettings(learning=learning)},
+    )
+    workspace = Workspace(settings)
+    bundle = workspace.bundle("intent", 1)
+    (bundle / "encoder").mkdir(parents=True)
+    if tuned:
+        (bundle / "encoder" / "config.json").write_text("{}")
+    told: dict[str, Any] = {}
+
+    def job(module: str, arguments: list[str], **_: Any) -> JobResult:
+        told.update(json.loads(Path(arguments[0]).read_text()))
+        Path(told["out"]).mkdir(parents=True)
+        (Path(told["out"]) / "model.json").write_text("{}")
+        return JobResult(exit_code=0, cancelled=False, timed_out=False, tail="")
+
+    monkeypatch.setattr(challenger, "run_job", job)
+    with Ledger.open(settings.ledger_address) as ledger:
+        ledger.register_model("intent", {})
+        champion = VersionRow(model="intent", version=1, state=VersionState.CHAMPION, labels=("a",))
+        row = Example(text="text", label="a", at=datetime(2026, 1, 1, tzinfo=UTC))
+        rows = TrainingRows(fresh=(StoredExample(id=1, example=row, split=Split.TRAIN),), replay=(), learnt=(1,))
+        ChallengerMaker(ledger, workspace, "intent").train(2, champion, rows, lambda _: None)
+    assert told["encoder"] == (str(bundle / "encoder") if tuned else "base")
+    assert told["previous"] == str(bundle)
