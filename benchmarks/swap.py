@@ -9,6 +9,7 @@ Around each command lies a window "swap", between two commands a window "steady"
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
@@ -239,19 +240,21 @@ def _memory(run: Run) -> dict[str, Any]:
 
 
 def _p(values: Any, q: float) -> float:
-    return float(np.percentile(values, q)) if len(values) else float("nan")
+    """A percentile by rank, rounded up: it is one of the values, infinite ones included."""
+    ranked = np.sort(np.asarray(values, dtype=np.float64))
+    return float(ranked[math.ceil(q / 100 * (len(ranked) - 1))]) if len(ranked) else float("nan")
 
 
 def _orphans(folder: Path, group: int) -> list[str]:
     """Processes that still belong to the workspace or to Triton's group."""
-    marker, found = str(folder.resolve()).encode(), []
+    marker, found, members = str(folder.resolve()).encode(), [], group_members(group)
     for entry in Path("/proc").iterdir():
-        if entry.name.isdigit() and int(entry.name) != os.getpid():
+        if entry.name.isdigit() and int(entry.name) not in {os.getpid(), os.getppid()}:
             try:
                 words = (entry / "cmdline").read_bytes()
             except OSError:
                 continue
-            if marker in words or int(entry.name) in group_members(group):
+            if marker in words or int(entry.name) in members:
                 found.append(words.replace(b"\0", b" ").decode(errors="replace")[:200])
     return found
 

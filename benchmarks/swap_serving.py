@@ -26,6 +26,7 @@ class Serving:
         self._config = config
         self.api = f"http://{self.settings.api.host}:{self.settings.api.port}"
         self.process: subprocess.Popen[bytes] | None = None
+        self._http = httpx.Client(timeout=5)  # made once: each one reads the system's certificates
 
     def start(self, limit_s: float = 120.0) -> None:
         """Return once it is healthy.
@@ -49,7 +50,7 @@ class Serving:
     def healthy(self) -> bool:
         """Whether `/healthz` says so."""
         try:
-            return httpx.get(f"{self.api}/healthz", timeout=5).status_code == 200
+            return self._http.get(f"{self.api}/healthz").status_code == 200
         except httpx.HTTPError:
             return False
 
@@ -57,7 +58,12 @@ class Serving:
         """SIGTERM, as a service manager would."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-            self.process.wait(timeout=60)
+            try:
+                self.process.wait(timeout=60)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise
 
     @property
     def triton_pid(self) -> int:

@@ -125,15 +125,23 @@ class Service:
             Refused: another process serves from the same state folder.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._stop.set())
+            signal.signal(number, lambda *_: self._be_told_to_stop())
         with self._parts.workspace.claim():  # before anything is touched: the server there may be another's
             try:
                 self.start()
                 logger.info("service.ready", extra={"grpc": self._parts.controls[0].url})
                 while not self._stop.wait(0.5):
                     pass  # a signal that another thread received is only handled when this one wakes
+            except DependencyUnreachable:
+                if not self._stop.is_set():  # else it was the start that was given up
+                    raise
             finally:
                 self.stop()
+
+    def _be_told_to_stop(self) -> None:
+        self._stop.set()
+        if self._supervisor is not None:
+            self._supervisor.cancel()
 
     def start(self) -> None:
         """Bring up Triton, make it match the ledger, then start the loop and the API.

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import subprocess
+import threading
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -93,10 +94,11 @@ class TritonServer:
             self._process.poll()
         return self._record is not None and is_running(self._record.pid, self._record.ticks)
 
-    def start(self) -> bool:
+    def start(self, cancel: threading.Event | None = None) -> bool:
         """Adopt the server that `server.json` names, or start one; returns once it answers, True when adopted.
 
-        A named server with other settings is stopped first, what a dead one left behind is cleared away.
+        A named server with other settings is stopped first, what a dead one left behind is cleared away. When `cancel`
+        is set meanwhile, the start is given up and cleared away.
 
         Raises:
             DependencyUnreachable: something it needs is missing, a port is taken, or it does not come up.
@@ -109,7 +111,7 @@ class TritonServer:
             check_port_free(self.spec.host, getattr(self.spec, f"{purpose}_port"), purpose)
         self.spec.repository.mkdir(parents=True, exist_ok=True)
         self._launch(assemble(self.spec.folder))
-        self._wait()
+        self._wait(cancel or threading.Event())
         logger.info("triton.started", extra={"pid": self.pid, "url": self.spec.url})
         return False
 
@@ -231,11 +233,13 @@ class TritonServer:
             command += [f"--{purpose}-address={spec.host}", f"--allow-{purpose}=true"]
         return [*command, *(f"--load-model={model}" for model in spec.models)]
 
-    def _wait(self) -> None:
+    def _wait(self, cancel: threading.Event) -> None:
         control = TritonControl(self.spec.url)
         end = time.monotonic() + self.spec.start_timeout_s
         try:
             while not control.live(timeout_s=1.0):
+                if cancel.is_set():
+                    self._fail("was told to stop before it answered")
                 if not self.alive() or time.monotonic() > end:
                     self._fail("ended at once" if not self.alive() else "did not answer in time")
                 time.sleep(0.05)

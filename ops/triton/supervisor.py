@@ -72,6 +72,10 @@ class Supervisor:
         if errors:
             raise errors[0]
 
+    def cancel(self) -> None:
+        """Give up a start that is under way, and watch no longer; `stop` is still to be called. Safe in a handler."""
+        self._stop.set()
+
     def stop(self, *, keep_server: bool = False) -> None:
         """Stop watching, and the server with it unless it shall go on."""
         self._stop.set()
@@ -162,7 +166,7 @@ class Supervisor:
 
     def _bring_up(self) -> None:
         self._server.spec = replace(self._server.spec, models=tuple(self._models()))
-        self._server.start()
+        self._server.start(self._stop)
         self._up_since = time.monotonic()
         if (pid := self._server.pid) is not None:
             self._stubs.learn(pid)

@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -231,6 +232,15 @@ def test_stopping_leaves_no_process_file_or_shared_memory(place):
     assert not (place.root / "var" / "triton" / "server.json").exists()
     assert _present(segments) == set()
     server.stop()
+
+
+def test_a_start_that_is_no_longer_wanted_is_given_up(place):
+    server, cancel = TritonServer(place.spec()), threading.Event()
+    cancel.set()
+    with pytest.raises(DependencyUnreachable, match="told to stop before it answered"):
+        server.start(cancel)
+    assert server.pid is None
+    assert not (place.root / "var" / "triton" / "server.json").exists()
 
 
 def test_a_taken_port_is_named(place):
