@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from ops.ledger import AuditEntry, DriftReportRow, Ledger
+from ops.loop.error_watch import ErrorState
 from ops.notify import Message, Notifier, Severity
 
 __all__ = ["RESTARTED", "Herald"]
@@ -51,7 +52,8 @@ class Herald:
             audit=self._through([(e.seq, _of_entry(e)) for e in entries], before.audit, sent),
             report=self._through([(r.id or 0, _of_report(r)) for r in reports], before.report, sent),
         )
-        self._send(self._approval(), sent)
+        for standing in (self._approval(), self._errors()):
+            self._send(standing, sent)
         if after != before:
             self._save(after)
         return ", ".join(sent)
@@ -85,6 +87,24 @@ class Herald:
             body=f"It passed the gate. Opened because: {cycle.reason}. Approve or abort it through the control API.",
             at=cycle.saved_at,
             facts={"cycle": cycle.id, "version": version},
+        )
+
+    def _errors(self) -> Message | None:
+        """The alarm of the labelled errors, while it stands."""
+        route = self._ledger.route(self._model)
+        state = None if route is None else ErrorState.read(self._ledger, self._model, route.champion)
+        if state is None or state.since is None:
+            return None
+        return Message(
+            model=self._model,
+            alert="drift",
+            episode=f"errors-{state.version}-{state.since:%Y%m%dT%H%M%S}",
+            title="labelled answers are wrong more often than before",
+            body=f"Version {state.version}, since {state.since:%Y-%m-%d %H:%M:%S} UTC. The texts may look as always: "
+            "a change of concept is like that. See `perennial status --json`.",
+            severity=Severity.ALERT,
+            at=state.since,
+            facts=state.facts() | {"version": state.version},
         )
 
     def _save(self, told: _Told) -> None:
@@ -157,7 +177,7 @@ def _of_route(entry: AuditEntry) -> Message | None:
     before, after = entry.detail.get("from"), entry.detail["to"]
     if entry.model is None or before is None or before["champion"] == after["champion"]:
         return None
-    back = after["champion"] == before["previous"]
+    back = after["champion"] < before["champion"]
     return Message(
         model=entry.model,
         alert="rolled_back" if back else "promoted",

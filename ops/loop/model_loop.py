@@ -14,7 +14,7 @@ from ops.loop.accuracy import AccuracyWatch
 from ops.loop.challenger import ChallengerMaker
 from ops.loop.collector import collect
 from ops.loop.comparison import ArmComparison
-from ops.loop.error_watch import ErrorWatch
+from ops.loop.error_watch import ErrorState, ErrorWatch
 from ops.loop.events import Happenings
 from ops.loop.live_evidence import LiveEvidenceReader
 from ops.loop.reconciler import Reconciler
@@ -111,13 +111,21 @@ class ModelLoop:
         route = self._ledger.route(self.model)
         if route is not None:
             self._accuracy.look(route.champion)
-            self._errors.look(route.champion)
+            self._follow_errors(route.champion)
         decision = self.decide(now)
         if decision is None or not decision.fire:
             return "" if decision is None or not decision.held_by else f"held back: {'; '.join(decision.held_by)}"
         reason = "; ".join(decision.reasons)
         cycle = self.runner.fire(reason, actor="policy")
         return "" if cycle is None else f"cycle {cycle}: {reason}"
+
+    def _follow_errors(self, champion: int) -> None:
+        before = ErrorState.read(self._ledger, self.model, champion)
+        after = self._errors.look(champion)
+        if after.since is not None and (before is None or before.since is None):
+            self._happenings.tell(
+                self.model, "drift.errors", version=champion, alert=True, since=after.since.isoformat()
+            )
 
     def decide(self, now: datetime) -> TriggerDecision | None:
         """What the policy says now; see `Trigger.decide`."""

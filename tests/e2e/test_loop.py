@@ -13,10 +13,21 @@ import pytest
 from continual.errors import DataError, PerennialError
 from ops.triton.client import Answer
 from tests.e2e.conftest import requests_about
+from tests.e2e.receiver import SECRET, Receiver
 from tests.e2e.workspace import E2eWorkspace, ask, kill, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 KNOWN = ["card", "loan", "trip"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def receiver(workspace: E2eWorkspace) -> Iterator[Receiver]:
+    """Hears what the service tells through all of this module."""
+    made = Receiver()
+    settings = workspace.config.read_text().replace("[schedule]", "[schedule]\nnotify_s = 0.3\nreport_s = 600")
+    workspace.config.write_text(f'{settings}[notify.webhook.test]\nurl = "{made.url}"\nsecret = "{SECRET}"\n')
+    yield made
+    made.close()
 
 
 class Traffic:
@@ -105,7 +116,7 @@ def test_serve_killed_and_restarted_has_the_same_champion_buffer_and_feedback(wo
         )
 
 
-def test_triton_killed_comes_back_with_the_same_champion(workspace: E2eWorkspace) -> None:
+def test_triton_killed_comes_back_with_the_same_champion(workspace: E2eWorkspace, receiver: Receiver) -> None:
     with workspace.serving(), workspace.client() as client:
         champion = client.predict(["my card"])[0].version
         kill(workspace.triton_pid())
@@ -117,6 +128,7 @@ def test_triton_killed_comes_back_with_the_same_champion(workspace: E2eWorkspace
                 return False
 
         wait_for(answers, 60, "Triton to answer again")
+        wait_for(lambda: bool(receiver.told("triton")), 30, "the message of the restart")
         assert httpx.get(f"http://127.0.0.1:{workspace.api}/healthz", timeout=10).json()["triton"]["restarts"] >= 1
 
 
@@ -202,3 +214,69 @@ def test_bad_text_is_an_error_for_its_own_request(workspace: E2eWorkspace) -> No
             assert client.predict(["my card"])[0].label
             with pytest.raises((DataError, PerennialError), match=r"KEY of row 0 has 5000 bytes"):
                 client.predict(["my card"], ["k" * 5000])
+
+
+def test_status_tells_accuracy_with_what_it_assumes(workspace: E2eWorkspace) -> None:
+    (told,) = workspace.cli("status", "--json")["models"]
+    measured, estimated = told["accuracy"]["measured"], told["accuracy"]["estimated"]
+    assert measured["low"] <= measured["value"] <= measured["high"]
+    assert "does not depend on the answer" in measured["assumption"]
+    assert "blind to a change of concept" in estimated["assumption"]
+
+
+def test_jobs_are_listed_paused_resumed_and_run_by_whoever_leads(workspace: E2eWorkspace) -> None:
+    offline = workspace.cli("schedule", "run", "retention:intent", "--wait-s", "0.5", check=3)
+    assert "is `perennial serve` running?" in offline
+    with workspace.serving():
+        planned = workspace.cli("schedule", "run", "compact:intent", "--dry-run", "--json")
+        assert planned["would"] == "run once, at the leader's next beat"
+        paused = workspace.cli("schedule", "pause", "compact:intent", "--json")
+        assert (paused["paused"], paused["changed"]) == (True, True)
+        assert workspace.cli("schedule", "run", "compact:intent", "--json")["outcome"] == "done"  # paused or not
+        assert workspace.cli("schedule", "resume", "compact:intent", "--dry-run", "--json")["changed"]
+        jobs = {job["job"]: job for job in workspace.cli("schedule", "list", "--json")}
+        assert jobs["compact:intent"]["paused"]
+        assert not workspace.cli("schedule", "resume", "compact:intent", "--json")["paused"]
+    kinds = ("watch", "retrain", "compact", "retention", "reconcile", "report", "notify")
+    assert {f"{kind}:intent" for kind in kinds} <= set(jobs)
+    assert jobs["retention:intent"]["last_run"]["outcome"] == "done", (
+        "asked for while nobody led, run by the next leader"
+    )
+    assert "job 'nothing' does not exist; there are" in workspace.cli("schedule", "run", "nothing", check=1)
+
+
+def test_a_drift_is_explained_and_policies_are_replayed_over_the_past(workspace: E2eWorkspace, tmp_path: Path) -> None:
+    windows = workspace.cli("drift", "watch", "--json", "--limit", "200")
+    first = min(w["id"] for w in windows if w["comparison"]["drifted"] and w["version"] == 1)
+    why = workspace.cli("drift", "explain", "--report", str(first), "--json")
+    assert {"fee", "charge", "cost", "price"} & {word["word"] for word in why["rose"]}
+
+    shown = workspace.cli("policy", "show", "--json")
+    assert shown["policy"]["kind"] == "any"
+    assert shown["facts"]["measured_accuracy"]["labels"] >= 50
+    used, never, often = (tmp_path / name for name in ("used.json", "never.toml", "often.json"))
+    used.write_text(json.dumps(shown["policy"]))
+    never.write_text('[policy]\nkind = "label_count"\nat_least = 1000000\n')
+    often.write_text(json.dumps({"kind": "label_count", "at_least": 30}))
+    options = [option for path in (used, never, often) for option in ("--policy", str(path))]
+    told = workspace.cli("policy", "replay", "--json", *options)
+    assert (told["kept_version"], told["changes_from"], len(told["changes"])) == (1, "labels", 1)
+    assert told["fresh_version"] >= 2
+    assert told["answered_anew"] > 0
+    ours, lazy, eager = told["policies"]
+    assert ours["false_retrainings"] == 0
+    assert ours["changes"][0]["delay_requests"] is not None
+    assert ours["accuracy_saved"] > 0
+    assert (lazy["retrainings"], lazy["accuracy_saved"]) == ([], 0.0)
+    assert eager["false_retrainings"] > 0
+    assert "cannot be read" in workspace.cli("policy", "replay", "--policy", str(tmp_path / "none.toml"), check=2)
+
+
+def test_people_were_told_each_thing_once(receiver: Receiver) -> None:
+    assert receiver.forged == 0
+    told = [(message["alert"], message["episode"]) for message in receiver.messages]
+    assert len(told) == len(set(told))
+    assert {"drift", "promoted", "rolled_back", "triton"} <= {alert for alert, _ in told}
+    titles = [message["title"] for message in receiver.messages]
+    assert any(title.startswith("version 2 is champion (cycle ") for title in titles)
+    assert any(title.endswith(" put back version 1") for title in titles)

@@ -127,3 +127,21 @@ def test_a_dead_receiver_is_tried_again_a_bounded_number_of_times(
         herald(town, box).tell()
     assert len(box.got) == told
     assert box.alerts[-1][0] == "refused", "a message that nobody took holds up no other"
+
+
+def test_a_lasting_rise_of_labelled_errors_is_told_once(town: Town) -> None:
+    box = Box()
+    herald(town, box).tell()
+    alarm = {
+        "version": 1,
+        "bound": 0.1,
+        "run_length": 1e6,
+        "detector": None,
+        "alarm_since": "2026-03-01T00:00:05+00:00",
+    }
+    town.ledger.put_state("intent", "errors", alarm | {"cursor": 40})
+    herald(town, box).tell()
+    town.ledger.put_state("intent", "errors", alarm | {"cursor": 80})
+    herald(town, box).tell()
+    assert box.alerts == [("drift", "errors-1-20260301T000005")]
+    assert "change of concept" in box.got[0].body
