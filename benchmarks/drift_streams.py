@@ -14,6 +14,7 @@ from continual.drift.sequential import EDetector, errors, upper_bound
 __all__ = ["REFERENCE_ROWS", "changed", "changes", "clean", "concept", "split"]
 
 REFERENCE_ROWS = 600
+_RUN_LENGTH = 1_000_000  # labels, as the loop watches errors at one false retraining in 100,000 requests
 _LATEST = 4_000  # requests after the change at which a stream is given up
 _COLUMNS = (("confidences", "num"), ("entropies", "num"), ("lengths", "num"), ("predictions", "cat"))
 
@@ -152,9 +153,8 @@ def concept(traffic: Traffic, repeats: int) -> dict[str, Any]:
         bound = upper_bound(wrong[order[:REFERENCE_ROWS]])
         pool = order[REFERENCE_ROWS:]
         values = np.concatenate([wrong[rng.choice(pool, 2_000)], wrong_after[rng.choice(pool, _LATEST)]])
-        _, alarms = EDetector(bound=bound, run_length=100_000).update(
-            EDetector(bound=bound, run_length=100_000).start(), values
-        )
+        detector = EDetector(bound=bound, run_length=_RUN_LENGTH)
+        _, alarms = detector.update(detector.start(), values)
         false += sum(alarm <= 2_000 for alarm in alarms)
         ours.extend([alarm - 2_000 for alarm in alarms if alarm > 2_000][:1])
         adwin.extend([place - 2_000 for place in _Adwin().places(values) if place > 2_000][:1])
