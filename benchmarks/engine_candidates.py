@@ -1,32 +1,44 @@
-"""What the engine benchmark compares: one trained MiniLM, exported once, compiled by every CPU engine."""
+"""What the engine benchmark compares: one tuned MiniLM, exported once, compiled by every CPU engine, and swapped."""
 
+import io
 import json
-import subprocess
-import sys
+import logging
+import shutil
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+import onnx
+from safetensors.numpy import load_file, save_file
+
 from continual.preparation import read_labelled_csv
-from exporters.build import build_engine, hardware_precisions
+from exporters.attention import fuse_attention
+from exporters.build import BuiltEngine, build_engine, hardware_precisions
 from exporters.bundle import EngineKind, Lineage, Manifest, Precision
+from exporters.classifier import run_sorted
 from exporters.onnx import OnnxGraph, export_onnx
-from exporters.reference import TorchClassifier
-from exporters.runtime import Engine, OnnxEngine, OpenVinoEngine
+from exporters.runtime import Engine, OnnxEngine, OpenVinoEngine, open_onnx, open_openvino
 from exporters.trained import TrainedModel
 from exporters.weight_swap import swap_weights
 
-__all__ = ["Candidate", "build_all", "read_split", "train"]
+__all__ = ["BASELINE", "Candidate", "Swap", "build_all", "measure_swaps", "read_split"]
 
 BASELINE = "onnxruntime portable"
+Rows = Sequence[Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A loaded engine and what it cost to get it; seconds and megabytes of this machine and moment."""
+    """A loaded engine and what it cost to get it; seconds and megabytes of this machine and moment.
+
+    `kind` is None for what one would build without this product.
+    """
 
     name: str
     precision: Precision
@@ -34,9 +46,23 @@ class Candidate:
     file: Path
     build_s: float
     load_s: float
-    weight_swap_s: float | None
-    swap_scope: str
     size_mb: float
+    kind: EngineKind | None = None
+
+    @property
+    def title(self) -> str:
+        """Engine and precision."""
+        return f"{self.name} {self.precision.value}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Swap:
+    """A retrained model put into an engine by swap, beside the full rebuild, and how far their answers differ."""
+
+    scope: str
+    seconds: float
+    rebuild_s: float
+    max_abs_logit_diff: float
 
 
 def read_split(data: Path, name: str) -> tuple[list[str], list[str]]:
@@ -45,85 +71,178 @@ def read_split(data: Path, name: str) -> tuple[list[str], list[str]]:
     return [row.text for row in rows], [row.label for row in rows]
 
 
-def train(data: Path, cache: Path, learner: str, threads: int) -> TrainedModel:
-    """The benchmark's model, trained by the product's own job the first time and read from `cache` after that."""
-    folder = cache / learner
-    if not (folder / "trained" / "model.json").is_file():
-        folder.mkdir(parents=True, exist_ok=True)
-        stamp = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
-        for name, every in (("train", 1), ("holdout", 10)):  # the holdout only sets temperature and bandwidth
-            texts, labels = read_split(data, "train")
-            rows = list(zip(texts, labels, strict=True))
-            kept = rows[::every] if name == "holdout" else [row for index, row in enumerate(rows) if index % 10]
-            lines = [json.dumps({"text": t, "label": y, "at": stamp, "origin": "import", "key": None}) for t, y in kept]
-            (folder / f"{name}.jsonl").write_text("\n".join(lines) + "\n", "utf-8")
-        spec: dict[str, Any] = {
-            "learner": learner, "encoder": "packaged:minilm", "previous": None, "examples": str(folder / "train.jsonl"),
-            "replay": None, "holdout": str(folder / "holdout.jsonl"), "out": str(folder / "trained"), "seed": 0,
-            "threads": threads, "max_length": 128, "cache": str(cache / "embeddings"), "params": {},
-        }  # fmt: skip
-        (folder / "spec.json").write_text(json.dumps(spec), "utf-8")
-        subprocess.run([sys.executable, "-m", "continual.learning.job", str(folder / "spec.json")], check=True)
-    return TrainedModel.load(folder / "trained")
-
-
-def build_all(
-    model: TrainedModel, reference: TorchClassifier, calibration: Sequence[str], work: Path, threads: int
-) -> list[Candidate]:
-    """Every engine and precision that this CPU computes in hardware, and the portable graph as the baseline."""
-    graph = export_onnx(model, work / "portable.onnx", module=reference.module)
-    rows = reference.tokenizer.encode(calibration)
+def build_all(graph: OnnxGraph, calibration: Rows, work: Path, threads: int) -> list[Candidate]:
+    """The baseline first: the portable graph in a plain session. Then what stock tools make, then our engines."""
+    found = [
+        _timed(BASELINE, Precision.FP32, graph.path, graph.seconds, lambda path: OnnxEngine(path, threads=threads)),
+        _stock_onnxruntime(graph, work, threads),
+        _weight_only_openvino(graph, work, threads),
+    ]
     kinds = [(EngineKind.ONNXRUNTIME, Precision.FP32), (EngineKind.ONNXRUNTIME, Precision.INT8)]
     kinds += [(EngineKind.OPENVINO, Precision.FP32), (EngineKind.OPENVINO, Precision.INT8)]
     if Precision.BF16 in hardware_precisions():
         kinds.append((EngineKind.OPENVINO, Precision.BF16))
-    started = time.perf_counter()
-    plain = OnnxEngine(graph.path, threads=threads)
-    baseline = Candidate(
-        name=BASELINE, precision=Precision.FP32, engine=plain, file=graph.path, build_s=graph.seconds,
-        load_s=time.perf_counter() - started, weight_swap_s=None, swap_scope="", size_mb=_size_mb(graph.path),
-    )  # fmt: skip
-    return [baseline, *(_candidate(model, graph, kind, precision, rows, work, threads) for kind, precision in kinds)]
+    for kind, precision in kinds:
+        built = _build(kind, precision, graph, calibration, work)
+        path = work / f"{kind.value}-{precision.value}" / built.file
+        found.append(_timed(kind.value, precision, path, graph.seconds + built.seconds, _opener(built, threads), kind))
+    return found
 
 
-def _candidate(
-    model: TrainedModel, graph: OnnxGraph, kind: EngineKind, precision: Precision,
-    rows: Sequence[Sequence[int]], work: Path, threads: int,
-) -> Candidate:  # fmt: skip
-    folder = work / f"{kind.value}-{precision.value}"
-    folder.mkdir()
-    built = build_engine(kind, precision, graph.path, folder, rows)
-    swap_s, scope = _swap(model, graph, folder, built.file, kind, precision)
+def measure_swaps(
+    model: TrainedModel, candidates: Sequence[Candidate], graph: OnnxGraph, calibration: Rows, work: Path
+) -> dict[str, Swap]:
+    """By title: a model with every weight changed and one class more goes into each engine of ours, by swap and anew.
+
+    INT8 engines take a new head alone, so there the encoder stays and only the head changes and grows.
+    """
+    every, head = _retrained(model, work / "retrained", encoder=True), _retrained(model, work / "rehead", encoder=False)
+    graphs = {False: export_onnx(every, work / "retrained.onnx"), True: export_onnx(head, work / "rehead.onnx")}
+    probe = [row for row in calibration[:64] if len(row) > 1]
+    swaps = {}
+    for item in candidates:
+        if item.kind is None:
+            continue
+        only_head = item.precision is Precision.INT8
+        newer = head if only_head else every
+        manifest = _manifest(item, model, graph)
+        swapped, anew = work / f"{item.kind.value}-{item.precision.value}-swapped", work / f"anew-{item.title}"
+        swapped.mkdir()
+        built = swap_weights(item.file.parent, manifest, newer, swapped)
+        rebuilt = _build(item.kind, item.precision, graphs[only_head], calibration, anew)
+        folder = anew / f"{item.kind.value}-{item.precision.value}"
+        one, other = (run_sorted(_opener(rebuilt, 1)(path / built.file), probe, 32)[0] for path in (swapped, folder))
+        swaps[item.title] = Swap(
+            scope="head, one class more" if only_head else "every weight, one class more",
+            seconds=built.seconds,
+            rebuild_s=graphs[only_head].seconds + rebuilt.seconds,
+            max_abs_logit_diff=float(np.abs(one - other).max()),
+        )
+    return swaps
+
+
+def _timed(
+    name: str,
+    precision: Precision,
+    path: Path,
+    build_s: float,
+    opener: Callable[[Path], Engine],
+    kind: EngineKind | None = None,
+) -> Candidate:
     started = time.perf_counter()
-    engine: Engine
-    if kind is EngineKind.ONNXRUNTIME:
-        engine = OnnxEngine(folder / built.file, threads=threads)
-    else:
-        setting = built.options["inference_precision"]
-        engine = OpenVinoEngine(folder / built.file, threads=threads, precision=setting)
+    engine = opener(path)
+    load_s = time.perf_counter() - started
+    size = sum(part.stat().st_size for part in path.parent.glob(f"{path.stem}.*")) / 2**20
     return Candidate(
-        name=kind.value, precision=precision, engine=engine, file=folder / built.file,
-        build_s=graph.seconds + built.seconds, load_s=time.perf_counter() - started,
-        weight_swap_s=swap_s, swap_scope=scope, size_mb=_size_mb(folder / built.file),
-    )  # fmt: skip
+        name=name,
+        precision=precision,
+        engine=engine,
+        file=path,
+        build_s=build_s,
+        load_s=load_s,
+        size_mb=size,
+        kind=kind,
+    )
 
 
-def _swap(
-    model: TrainedModel, graph: OnnxGraph, folder: Path, file: str, kind: EngineKind, precision: Precision
-) -> tuple[float, str]:
-    """Seconds to put a model's weights into this engine: all of them in FP32, the head's in INT8."""
-    every = precision is not Precision.INT8
-    manifest = Manifest(
-        model="bench", version=1, engine=kind, precision=precision, engine_file=file, classes=len(model.labels),
-        dimension=model.dimension, max_length=model.max_length, labels_sha256="", tokenizer_sha256="",
-        encoder_fingerprint=model.encoder_fingerprint, graph_fingerprint=graph.fingerprint, created_at="",
-        toolchain={}, lineage=Lineage(),
-    )  # fmt: skip
-    target = folder / "swapped"
-    target.mkdir()
-    newer = replace(model, encoder_fingerprint="another") if every else model
-    return swap_weights(folder, manifest, newer, target).seconds, "every weight" if every else "head"
+def _opener(built: BuiltEngine, threads: int) -> Callable[[Path], Engine]:
+    if built.engine is EngineKind.ONNXRUNTIME:
+        return lambda path: open_onnx(path, threads=threads)
+    setting = built.options["inference_precision"]
+    return lambda path: open_openvino(path, threads=threads, precision=setting)
 
 
-def _size_mb(file: Path) -> float:
-    return sum(part.stat().st_size for part in file.parent.glob(f"{file.stem}.*")) / 2**20
+def _build(kind: EngineKind, precision: Precision, graph: OnnxGraph, calibration: Rows, work: Path) -> BuiltEngine:
+    folder = work / f"{kind.value}-{precision.value}"
+    folder.mkdir(parents=True)
+    return build_engine(kind, precision, graph.path, folder, calibration)
+
+
+def _stock_onnxruntime(graph: OnnxGraph, work: Path, threads: int) -> Candidate:
+    """What ONNX Runtime's own dynamic quantisation makes of the graph with its attention fused."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    started = time.perf_counter()
+    folder = work / "stock"
+    folder.mkdir()
+    model = onnx.load(graph.path)
+    fuse_attention(model)
+    onnx.save_model(model, folder / "fused.onnx")
+    logging.getLogger().setLevel(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantize_dynamic(
+            folder / "fused.onnx",
+            folder / "model.onnx",
+            per_channel=True,
+            reduce_range=True,
+            weight_type=QuantType.QInt8,
+            extra_options={"DefaultTensorType": onnx.TensorProto.FLOAT},
+        )
+    seconds = graph.seconds + time.perf_counter() - started
+    path = folder / "model.onnx"
+    return _timed("onnxruntime stock", Precision.INT8, path, seconds, lambda file: OnnxEngine(file, threads=threads))
+
+
+def _weight_only_openvino(graph: OnnxGraph, work: Path, threads: int) -> Candidate:
+    """Weights in INT8, arithmetic in FP32: a smaller file, no faster product."""
+    import nncf
+    import openvino
+
+    started = time.perf_counter()
+    folder = work / "weight-only"
+    folder.mkdir()
+    logging.getLogger("nncf").setLevel(logging.ERROR)
+    model = openvino.convert_model(str(graph.path))
+    with redirect_stdout(io.StringIO()):  # nncf draws progress bars there
+        narrow = nncf.compress_weights(model, mode=nncf.CompressWeightsMode.INT8_ASYM)
+    openvino.save_model(narrow, str(folder / "model.xml"))
+    seconds = graph.seconds + time.perf_counter() - started
+    path = folder / "model.xml"
+    return _timed(
+        "openvino weight-only", Precision.INT8, path, seconds, lambda file: OpenVinoEngine(file, threads=threads)
+    )
+
+
+def _retrained(model: TrainedModel, folder: Path, *, encoder: bool) -> TrainedModel:
+    """The model as another training would leave it: one class more, a new head and, where asked for, a new encoder."""
+    order = np.random.default_rng(1)
+    shutil.copytree(model.folder, folder)
+    record = json.loads((folder / "model.json").read_text("utf-8"))
+    record["labels"] = [*model.labels, "one more"]
+    head = dict(model.head)
+    head["weight"] = np.concatenate([head["weight"] * 1.01, head["weight"][:1]])
+    head["bias"] = np.append(head["bias"], np.float32(-1.0)).astype(np.float32)
+    save_file({name: np.ascontiguousarray(value) for name, value in head.items()}, folder / "head.safetensors")
+    if encoder:
+        record["encoder_fingerprint"] = "retrained"
+        weights: Mapping[str, npt.NDArray[Any]] = load_file(folder / "encoder" / "model.safetensors")
+        noisy = {
+            name: np.asarray(value + order.normal(scale=1e-3, size=value.shape), dtype=value.dtype)
+            if value.dtype == np.float32
+            else value
+            for name, value in weights.items()
+        }
+        save_file(noisy, folder / "encoder" / "model.safetensors", metadata={"format": "pt"})
+    (folder / "model.json").write_text(json.dumps(record), "utf-8")
+    return TrainedModel.load(folder)
+
+
+def _manifest(item: Candidate, model: TrainedModel, graph: OnnxGraph) -> Manifest:
+    return Manifest(
+        model="bench",
+        version=1,
+        engine=item.kind or EngineKind.ONNXRUNTIME,
+        precision=item.precision,
+        engine_file=item.file.name,
+        classes=len(model.labels),
+        dimension=model.dimension,
+        max_length=model.max_length,
+        labels_sha256="",
+        tokenizer_sha256="",
+        encoder_fingerprint=model.encoder_fingerprint,
+        graph_fingerprint=graph.fingerprint,
+        created_at="",
+        toolchain={},
+        lineage=Lineage(),
+    )

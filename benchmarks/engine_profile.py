@@ -1,8 +1,9 @@
 """What limits the engines: time by operator, the arithmetic ceiling of this machine, and whether the gate has teeth."""
 
+import json
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,54 +19,115 @@ from exporters.parity import check_parity, default_limits
 from exporters.reference import TorchClassifier
 from exporters.runtime import OnnxEngine
 
-__all__ = ["broken_engines", "ceiling", "profile_openvino"]
+__all__ = ["broken_engines", "ceiling", "profile_onnxruntime", "profile_openvino"]
 
 
-def profile_openvino(file: Path, rows: Sequence[Sequence[int]], threads: int, precision: str = "f32") -> dict[str, Any]:
-    """Share of time by layer type on one batch of `rows`, and the kernels that the matrix products got."""
+def profile_openvino(file: Path, rows: Sequence[Sequence[int]], precision: str = "f32") -> dict[str, Any]:
+    """Share of time by layer type on one batch of `rows` and one thread, and the kernels the matrix products got."""
     import openvino
 
-    settings = {"PERF_COUNT": True, "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": threads}
+    settings = {"PERF_COUNT": True, "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1}
     compiled = openvino.Core().compile_model(str(file), "CPU", settings)
     request = compiled.create_infer_request()
     ids, mask = pad(rows)
     times: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
-    for _ in range(20):
+    for _ in range(10):
         request.infer({"input_ids": ids, "attention_mask": mask})
         for item in request.profiling_info:
             micros = item.real_time.total_seconds() * 1e6
             times[item.node_type] += micros
             if item.node_type in {"FullyConnected", "MatMul"}:
                 kernels[item.exec_type] += micros
-    total = sum(times.values())
-    return {
-        "batch": list(ids.shape),
-        "share_by_layer": {name: round(value / total, 4) for name, value in times.most_common(8)},
-        "product_kernels": {name: round(value / total, 4) for name, value in kernels.most_common(4)},
+    nodes = Counter(str(node.get_rt_info()["layerType"].astype(str)) for node in compiled.get_runtime_model().get_ops())
+    return _shares(times, list(ids.shape)) | {
+        "product_kernels": {name: round(value / sum(times.values()), 4) for name, value in kernels.most_common(4)},
+        "operators": dict(nodes.most_common(12)),
     }
 
 
-def ceiling(rows: Sequence[Sequence[int]], dimension: int, inner: int, layers: int, head_flop: int) -> dict[str, float]:
-    """FLOP of an average row, the machine's measured FP32 rate on this model's products, and rows/s if all were one.
+def profile_onnxruntime(file: Path, rows: Sequence[Sequence[int]], work: Path) -> dict[str, Any]:
+    """Share of time by operator on one batch of `rows` and one thread, and the operators left after its fusions."""
+    import onnxruntime
 
-    The rate is numpy's (OpenBLAS) on (512, d) x (d, inner), best of 30: what a tuned library reaches, no data sheet.
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    options.enable_profiling = True
+    options.profile_file_prefix = str(work / "profile")
+    options.optimized_model_filepath = str(work / "optimised.onnx")
+    session = onnxruntime.InferenceSession(
+        str(file), options, providers=["CPUExecutionProvider"], disabled_optimizers=["SkipLayerNormFusion"]
+    )
+    ids, mask = pad(rows)
+    for _ in range(10):
+        session.run(None, {"input_ids": ids, "attention_mask": mask})
+    events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
+    times: Counter[str] = Counter()
+    for event in events:
+        if event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
+            times[event["args"]["op_name"]] += event["dur"]
+    kept = Counter(node.op_type for node in onnx.load(work / "optimised.onnx").graph.node)
+    return _shares(times, list(ids.shape)) | {"operators": dict(kept.most_common(12))}
+
+
+def _shares(times: Mapping[str, float], batch: list[int]) -> dict[str, Any]:
+    total = sum(times.values())
+    shares = {name: round(value / total, 4) for name, value in Counter(times).most_common(8)}
+    return {"batch": batch, "share_by_operator": shares}
+
+
+def ceiling(
+    rows: Sequence[Sequence[int]], dimension: int, inner: int, layers: int, head_flop: int, threads: int
+) -> dict[str, float]:
+    """Operations of an average row, the machine's measured rates on this model's widest product, and rows/s at those.
+
+    The FP32 rate is torch's, the INT8 rate ONNX Runtime's, each the best of 30 on (512, d) x (d, inner): what tuned
+    libraries reach here, no data sheet.
     """
+    import torch
+
     lengths = np.array([len(row) for row in rows], dtype=np.float64)
     per_token = 2 * (4 * dimension**2 + 2 * dimension * inner) * layers
     attention = 4 * dimension * layers * (lengths**2).mean()
-    flop = lengths.mean() * per_token + attention + head_flop
+    work = lengths.mean() * per_token + attention + head_flop
     generator = np.random.default_rng(0)
     left = generator.random((512, dimension), dtype=np.float32)
     right = generator.random((dimension, inner), dtype=np.float32)
-    best = min(_timed(lambda: left @ right) for _ in range(30))
-    rate = 2 * 512 * dimension * inner / best
+    one, other = torch.from_numpy(left), torch.from_numpy(right)
+    narrow = _int8_product(right, threads)
+    operations = 2 * 512 * dimension * inner
+    fp32 = operations / min(_timed(lambda: one @ other) for _ in range(30))
+    int8 = operations / min(_timed(lambda: narrow(left)) for _ in range(30))
     return {
         "tokens_per_row": float(lengths.mean()),
-        "mflop_per_row": flop / 1e6,
-        "fp32_gflops": rate / 1e9,
-        "ceiling_rows_per_s": rate / flop,
+        "mflop_per_row": work / 1e6,
+        "fp32_gflops": fp32 / 1e9,
+        "int8_gops": int8 / 1e9,
+        "fp32_ceiling_rows_per_s": fp32 / work,
+        "int8_ceiling_rows_per_s": int8 / work,
     }
+
+
+def _int8_product(weight: npt.NDArray[np.float32], threads: int) -> Callable[[npt.NDArray[np.float32]], object]:
+    """One dynamically quantised product with `weight` in ONNX Runtime."""
+    import onnxruntime
+    from onnx import helper
+
+    scale = np.abs(weight).max(axis=0) / 64
+    node = helper.make_node("DynamicQuantizeMatMul", ["x", "w", "s"], ["y"], domain="com.microsoft")
+    values = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["a", "b"]) for name in "xy"]
+    tensors = [
+        numpy_helper.from_array(np.rint(weight / scale).astype(np.int8), "w"),
+        numpy_helper.from_array(scale, "s"),
+    ]
+    graph = helper.make_graph([node], "product", values[:1], values[1:], tensors)
+    opsets = [helper.make_opsetid("", 20), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda x: session.run(None, {"x": x})
 
 
 def broken_engines(

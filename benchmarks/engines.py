@@ -1,7 +1,8 @@
 """CPU engines side by side: `python -m benchmarks.engines --data DIR` (make bench-engines).
 
-Every engine answers the same texts in the same rounds, in a new order each round, tokenisation included; medians and
-ratios within a round are quoted. INT8 and BF16 are compared where this CPU has them, and the JSON says what it has.
+Every engine answers the same texts in the same rounds, in a new order each round, tokenisation included. Two kinds of
+batches are timed: sorted by length, which is kind to an engine that pads, and as they arrive, which is what a server
+sees. The model is trained the first time and cached; a training that was stopped goes on where it was.
 """
 
 import argparse
@@ -11,17 +12,20 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.engine_candidates import BASELINE, Candidate, build_all, read_split, train
-from benchmarks.engine_profile import broken_engines, ceiling, profile_openvino
+from benchmarks.engine_candidates import BASELINE, Candidate, Swap, build_all, measure_swaps, read_split
+from benchmarks.engine_profile import broken_engines, ceiling, profile_onnxruntime, profile_openvino
+from benchmarks.engine_training import train
 from benchmarks.record import write
 from exporters.build import hardware_precisions
-from exporters.classifier import TextTokenizer, run_sorted
+from exporters.bundle import Precision
+from exporters.classifier import TextTokenizer, pad, run_sorted
+from exporters.onnx import export_onnx
 from exporters.parity import ParityVerdict, check_parity, default_limits
 from exporters.reference import TorchClassifier
 from exporters.runtime import Engine
@@ -31,25 +35,22 @@ from exporters.trained import TrainedModel
 __all__ = ["main"]
 
 _BATCH = 32
+_CALIBRATION_ROWS = 300
+_EAGER = "torch eager fp32"
+Rows = list[list[int]]
 
 
 def main(arguments: Sequence[str]) -> int:
     """Train or find the model, build, compare, write `engines.json`, print a table."""
     options = _parse(arguments)
     os.environ["TOKENIZERS_PARALLELISM"] = "true"
+    cache = options.cache.resolve()
+    model = TrainedModel.load(train(options.data, cache, options.threads))
     import torch
 
     torch.set_num_threads(options.threads)
-    cache = options.cache.resolve()
-    model = train(options.data, cache, options.learner, options.threads)
-    texts, labels = read_split(options.data, "test")
-    calibration, _ = spread(read_split(options.data, "train")[0], None, 300)
     with tempfile.TemporaryDirectory(dir=cache) as folder:
-        work = Path(folder)
-        model.write_tokenizer(work / "tokenizer.json")
-        reference = TorchClassifier(model, work / "tokenizer.json")
-        candidates = build_all(model, reference, calibration, work, options.threads)
-        results = _measure(options, model, reference, candidates, texts, labels)
+        results = _measure(options, model, Path(folder))
     path = write("engines", results, options.out)
     _print(results, path)
     return 0
@@ -60,68 +61,79 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, help="folder with train.csv and test.csv")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--cache", type=Path, default=Path("var/cache/bench-engines"))
-    parser.add_argument("--learner", choices=("kernel_lda", "finetune"), default="kernel_lda")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--timed-rows", type=int, default=512, help="texts of each timed pass")
-    parser.add_argument("--parity-rows", type=int, default=100_000, help="texts of the accuracy and parity pass")
+    parser.add_argument("--rows", type=int, default=100_000, help="test texts of the accuracy and parity pass")
     return parser.parse_args(arguments)
 
 
-def _measure(
-    options: argparse.Namespace, model: TrainedModel, reference: TorchClassifier,
-    candidates: list[Candidate], texts: list[str], labels: list[str],
-) -> dict[str, Any]:  # fmt: skip
-    proof, truth = spread(texts, labels, options.parity_rows)
+def _measure(options: argparse.Namespace, model: TrainedModel, work: Path) -> dict[str, Any]:
+    texts, labels = spread(*read_split(options.data, "test"), options.rows)
+    calibration, _ = spread(read_split(options.data, "train")[0], None, _CALIBRATION_ROWS)
+    model.write_tokenizer(work / "tokenizer.json")
+    reference = TorchClassifier(model, work / "tokenizer.json")
+    calibrated = reference.tokenizer.encode(calibration)
+    _say("export and build")
+    graph = export_onnx(model, work / "portable.onnx", module=reference.module)
+    candidates = build_all(graph, calibrated, work, options.threads)
+    _say("profiles, ceiling and broken engines")
     timed, _ = spread(texts, None, options.timed_rows)
     rows = reference.tokenizer.encode(timed)
-    verdicts = _verdicts(reference, candidates, proof, truth or [])
-    engines: dict[str, Engine] = {_title(item): item.engine for item in candidates}
-    speeds = _throughput(engines | {"torch eager fp32": reference.engine}, reference.tokenizer, timed, options.rounds)
+    limit, profiles = _ceiling(model, rows, options.threads), _profiles(candidates, rows, work)
+    some, known = spread(texts, labels, 128)
+    broken = broken_engines(reference, graph.path, some, known or [], options.threads)
+    _say("weight swaps, each beside a full rebuild")
+    swaps = measure_swaps(model, candidates, graph, calibrated, work)
+    _say(f"accuracy and parity on {len(texts)} texts")
+    verdicts = _verdicts(reference, candidates, texts, labels or [])
+    engines = {item.title: item.engine for item in candidates} | {_EAGER: reference.engine}
+    ways: dict[str, Callable[[Engine, Rows], object]] = {"sorted": _sorted, "arriving": _arriving}
+    speeds = {}
+    for name, way in ways.items():
+        _say(f"speed, batches {name}")
+        speeds[name] = _throughput(engines, way, reference.tokenizer, timed, options.rounds)
     latencies = _latency(engines, reference.tokenizer, timed[:60])
-    base = speeds[f"{BASELINE} fp32"]
+    base = f"{BASELINE} fp32"
     records = [
-        _record(item, speeds[_title(item)], base, latencies[_title(item)], verdicts[_title(item)])
+        _record(item, speeds, base, latencies[item.title], verdicts[item.title], swaps.get(item.title))
         for item in candidates
     ]
-    width = model.head["weight"].shape[1]
-    shape = json.loads((model.encoder / "config.json").read_text("utf-8"))
-    inner, layers = int(shape["intermediate_size"]), int(shape["num_hidden_layers"])
-    limit = ceiling(rows, model.dimension, inner, layers, 2 * width * (model.dimension + len(model.labels)))
-    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
-    middle = [rows[index] for index in order[len(order) // 2 : len(order) // 2 + _BATCH]]
-    profiles = {
-        _title(item): profile_openvino(
-            item.file, middle, options.threads, "bf16" if item.precision == "bf16" else "f32"
-        )
-        for item in candidates
-        if item.name == "openvino"
-    }
-    best = max(records, key=lambda record: record["rows_per_s"])
+    ours = [record for record in records if record["accepted"] and record["weight_swap_s"] is not None]
+    best = max(ours, key=lambda record: record["rows_per_s"])
+    kind = "int8" if best["precision"] == "int8" else "fp32"
     return {
         "hardware_precisions": sorted(hardware_precisions()),
         "threads": options.threads,
         "batch": _BATCH,
-        "learner": options.learner,
-        "rows": {"parity": len(proof), "timed": len(timed), "rounds": options.rounds},
+        "rows": {"parity": len(texts), "timed": len(timed), "rounds": options.rounds},
         "load_average": os.getloadavg()[0],
         "engines": records,
-        "torch_eager_rows_per_s": statistics.median(speeds["torch eager fp32"]),
-        "best": {"engine": best["engine"], "precision": best["precision"], "ratio": best["ratio_to_onnxruntime_fp32"]},
-        "sorting_by_length": _sorting(engines, reference.tokenizer, timed, options.rounds),
-        "ceiling": limit | {"reached": best["rows_per_s"] / limit["ceiling_rows_per_s"]},
+        "torch_eager_rows_per_s": {name: statistics.median(found[_EAGER]) for name, found in speeds.items()},
+        "torch_eager_p50_ms_batch1": latencies[_EAGER],
+        "best": {name: best[name] for name in ("engine", "precision", "ratio", "ratio_arriving")},
+        "ceiling": limit | {"reached": best["rows_per_s"] / limit[f"{kind}_ceiling_rows_per_s"]},
         "profiles": profiles,
-        "broken": broken_engines(reference, candidates[0].file, *_some(proof, truth or []), options.threads),
+        "broken": broken,
     }
 
 
-def _some(texts: list[str], labels: list[str]) -> tuple[list[str], list[str]]:
-    chosen, known = spread(texts, labels, 128)
-    return chosen, known or []
+def _ceiling(model: TrainedModel, rows: Rows, threads: int) -> dict[str, float]:
+    shape = json.loads((model.encoder / "config.json").read_text("utf-8"))
+    inner, layers = int(shape["intermediate_size"]), int(shape["num_hidden_layers"])
+    return ceiling(rows, model.dimension, inner, layers, 2 * model.dimension * len(model.labels), threads)
 
 
-def _title(item: Candidate) -> str:
-    return f"{item.name} {item.precision.value}"
+def _profiles(candidates: Sequence[Candidate], rows: Rows, work: Path) -> dict[str, Any]:
+    order = sorted(range(len(rows)), key=lambda index: len(rows[index]))
+    middle = [rows[index] for index in order[len(order) // 2 : len(order) // 2 + _BATCH]]
+    found = {}
+    for item in candidates:
+        if item.file.suffix == ".onnx":
+            found[item.title] = profile_onnxruntime(item.file, middle, work)
+        else:
+            found[item.title] = profile_openvino(item.file, middle, "bf16" if item.precision == "bf16" else "f32")
+    return found
 
 
 def _verdicts(
@@ -130,7 +142,7 @@ def _verdicts(
     """Each engine against torch, which answers the texts only once."""
     asked = _Remembered(reference)
     return {
-        _title(item): check_parity(asked, _Pair(item.engine, reference), texts, labels, default_limits(item.precision))
+        item.title: check_parity(asked, _Pair(item.engine, reference), texts, labels, default_limits(item.precision))
         for item in candidates
     }
 
@@ -157,18 +169,31 @@ class _Remembered(_Pair):
         return self._known[key]
 
 
+def _sorted(engine: Engine, rows: Rows) -> None:
+    run_sorted(engine, rows, _BATCH)
+
+
+def _arriving(engine: Engine, rows: Rows) -> None:
+    for index in range(0, len(rows), _BATCH):
+        engine.infer(*pad(rows[index : index + _BATCH]))
+
+
 def _throughput(
-    engines: dict[str, Engine], tokenizer: TextTokenizer, texts: list[str], rounds: int
+    engines: dict[str, Engine],
+    way: Callable[[Engine, Rows], object],
+    tokenizer: TextTokenizer,
+    texts: list[str],
+    rounds: int,
 ) -> dict[str, list[float]]:
-    """Rows per second of each round, engines in a new order each time, after one unmeasured pass."""
+    """Rows per second of each round, engines in a new order each time, after one unmeasured piece."""
     speeds: dict[str, list[float]] = {name: [] for name in engines}
     order = np.random.default_rng(0)
     for engine in engines.values():
-        run_sorted(engine, tokenizer.encode(texts[:64]), _BATCH)
+        way(engine, tokenizer.encode(texts[:64]))
     for _ in range(rounds):
         for name in order.permutation(sorted(engines)):
             started = time.perf_counter()
-            run_sorted(engines[name], tokenizer.encode(texts), _BATCH)
+            way(engines[name], tokenizer.encode(texts))
             speeds[name].append(len(texts) / (time.perf_counter() - started))
     return speeds
 
@@ -184,32 +209,25 @@ def _latency(engines: dict[str, Engine], tokenizer: TextTokenizer, texts: list[s
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def _sorting(engines: dict[str, Engine], tokenizer: TextTokenizer, texts: list[str], rounds: int) -> dict[str, float]:
-    """How much faster batches by length are than batches in the order of arrival: median of the rounds' ratios."""
-    from exporters.classifier import pad
-
-    ratios: dict[str, list[float]] = {name: [] for name in engines}
-    for _ in range(max(1, rounds // 2)):
-        for name, engine in engines.items():
-            started = time.perf_counter()
-            rows = tokenizer.encode(texts)
-            for index in range(0, len(rows), _BATCH):
-                engine.infer(*pad(rows[index : index + _BATCH]))
-            arrived = time.perf_counter()
-            run_sorted(engine, tokenizer.encode(texts), _BATCH)
-            ratios[name].append((arrived - started) / (time.perf_counter() - arrived))
-    return {name: statistics.median(values) for name, values in ratios.items()}
-
-
 def _record(
-    item: Candidate, speeds: list[float], base: list[float], latency: float, verdict: ParityVerdict
+    item: Candidate,
+    speeds: dict[str, dict[str, list[float]]],
+    base: str,
+    latency: float,
+    verdict: ParityVerdict,
+    swap: Swap | None,
 ) -> dict[str, Any]:
-    ratios = [one / other for one, other in zip(speeds, base, strict=True)]
+    ratios = {
+        name: statistics.median(one / other for one, other in zip(found[item.title], found[base], strict=True))
+        for name, found in speeds.items()
+    }
     return {
         "engine": item.name,
         "precision": item.precision.value,
-        "rows_per_s": statistics.median(speeds),
-        "ratio_to_onnxruntime_fp32": statistics.median(ratios),
+        "rows_per_s": statistics.median(speeds["sorted"][item.title]),
+        "rows_per_s_arriving": statistics.median(speeds["arriving"][item.title]),
+        "ratio": ratios["sorted"],
+        "ratio_arriving": ratios["arriving"],
         "p50_ms_batch1": latency,
         "accuracy": verdict.accuracy,
         "accuracy_drop": verdict.accuracy_drop,
@@ -219,35 +237,53 @@ def _record(
         "mean_abs_logit_diff": verdict.mean_abs_logit,
         "invariance": verdict.invariance,
         "accepted": verdict.accepted,
+        "reasons": list(verdict.reasons),
         "build_s": item.build_s,
-        "weight_swap_s": item.weight_swap_s,
-        "weight_swap_of": item.swap_scope,
+        "weight_swap_s": None if swap is None else swap.seconds,
+        "weight_swap_of": None if swap is None else swap.scope,
+        "rebuild_s": None if swap is None else swap.rebuild_s,
+        "swap_max_abs_logit_diff": None if swap is None else swap.max_abs_logit_diff,
         "load_s": item.load_s,
         "size_mb": item.size_mb,
     }
 
 
 def _print(results: dict[str, Any], path: Path) -> None:
-    heads = ("rows/s", "ratio", "p50 ms", "accuracy", "agreement", "max diff", "build s", "swap s", "load s", "MB")
-    lines = ["engine".ljust(28) + "".join(head.rjust(10) for head in heads)]
+    columns = {
+        "rows/s": ("rows_per_s", "{:.0f}"),
+        "ratio": ("ratio", "{:.2f}"),
+        "arriving": ("rows_per_s_arriving", "{:.0f}"),
+        "ratio ": ("ratio_arriving", "{:.2f}"),
+        "p50 ms": ("p50_ms_batch1", "{:.1f}"),
+        "accuracy": ("accuracy", "{:.4f}"),
+        "agree": ("agreement", "{:.4f}"),
+        "max diff": ("max_abs_logit_diff", "{:.2g}"),
+        "build s": ("build_s", "{:.1f}"),
+        "swap s": ("weight_swap_s", "{:.2f}"),
+        "rebuild": ("rebuild_s", "{:.1f}"),
+        "swap diff": ("swap_max_abs_logit_diff", "{:.1g}"),
+        "load s": ("load_s", "{:.2f}"),
+        "MB": ("size_mb", "{:.0f}"),
+    }
+    lines = ["engine".ljust(28) + "".join(head.rjust(10) for head in columns)]
     for item in results["engines"]:
-        cells = [
-            f"{item['rows_per_s']:.0f}",
-            f"{item['ratio_to_onnxruntime_fp32']:.2f}",
-            f"{item['p50_ms_batch1']:.1f}",
-        ]
-        cells += [f"{100 * item['accuracy']:.2f}", f"{item['agreement']:.4f}", f"{item['max_abs_logit_diff']:.2g}"]
-        cells += [f"{item['build_s']:.1f}", "" if item["weight_swap_s"] is None else f"{item['weight_swap_s']:.2f}"]
-        cells += [f"{item['load_s']:.2f}", f"{item['size_mb']:.1f}"]
+        cells = ["" if item[name] is None else shape.format(item[name]) for name, shape in columns.values()]
         lines.append(f"{item['engine']} {item['precision']}".ljust(28) + "".join(cell.rjust(10) for cell in cells))
-    ceiling_ = results["ceiling"]
+    limit = results["ceiling"]
     lines.append(
-        f"FP32 ceiling {ceiling_['ceiling_rows_per_s']:.0f} rows/s at {ceiling_['fp32_gflops']:.0f} GFLOP/s; "
-        f"reached {100 * ceiling_['reached']:.0f}%"
+        f"products reach {limit['fp32_gflops']:.0f} GFLOP/s in FP32 and {limit['int8_gops']:.0f} GOP/s in INT8: "
+        f"at most {limit['fp32_ceiling_rows_per_s']:.0f} and {limit['int8_ceiling_rows_per_s']:.0f} rows/s; "
+        f"{results['best']['engine']} {results['best']['precision']} reaches {100 * limit['reached']:.0f}% of its own"
     )
-    refused = sum(item["refused"] for item in results["broken"])
-    lines.append(f"broken engines refused: {refused} of {len(results['broken'])}; wrote {path}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    for precision in (Precision.FP32, Precision.BF16, Precision.INT8):
+        told = [item for item in results["broken"] if item["limits"] == precision.value]
+        refused = sum(item["refused"] for item in told)
+        lines.append(f"broken engines refused under the limits of {precision.value}: {refused} of {len(told)}")
+    sys.stdout.write("\n".join([*lines, f"wrote {path}"]) + "\n")
+
+
+def _say(stage: str) -> None:
+    sys.stderr.write(f"{time.strftime('%H:%M:%S')} {stage}\n")
 
 
 if __name__ == "__main__":
