@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -31,6 +32,7 @@ from ops.workspace import Workspace
 __all__ = ["ModelLoop"]
 
 logger = logging.getLogger(__name__)
+_ACCURACY_S = 5.0
 _RUNS_KEPT = timedelta(days=2)
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
 
@@ -57,6 +59,7 @@ class ModelLoop:
         self.watcher = Watcher(ledger, workspace, model, self.traffic, happenings)
         self._leaving = threading.Event()
         self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
+        self._told: tuple[int, float] | None = None  # for which champion, and in which stretch of time
         self._errors = ErrorWatch(
             ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
         )
@@ -110,7 +113,7 @@ class ModelLoop:
         collect(self._ledger, self.traffic, self.model, holdout_share=self._settings.learning.holdout_share, now=now)
         route = self._ledger.route(self.model)
         if route is not None:
-            self._accuracy.look(route.champion)
+            self._tell_accuracy(route.champion)
             self._follow_errors(route.champion)
         decision = self.decide(now)
         if decision is None or not decision.fire:
@@ -118,6 +121,11 @@ class ModelLoop:
         reason = "; ".join(decision.reasons)
         cycle = self.runner.fire(reason, actor="policy")
         return "" if cycle is None else f"cycle {cycle}: {reason}"
+
+    def _tell_accuracy(self, champion: int) -> None:
+        if (champion, time.monotonic() // _ACCURACY_S) != self._told:  # the policy may be asked every second
+            self._accuracy.look(champion)
+            self._told = (champion, time.monotonic() // _ACCURACY_S)
 
     def _follow_errors(self, champion: int) -> None:
         before = ErrorState.read(self._ledger, self.model, champion)
