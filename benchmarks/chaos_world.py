@@ -136,7 +136,8 @@ class Customers:
         """End after what is under way."""
         self._stop.set()
         for thread in self._threads:
-            thread.join(timeout=30)
+            if thread.ident is not None:
+                thread.join(timeout=30)
 
     def _ask(self) -> None:
         rows, number = requests_about(list(SUBJECTS), 3_000, seed=11), 0

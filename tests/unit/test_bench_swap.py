@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.swap import Flip, Run, judge
 from benchmarks.swap_load import Answers, read_answers
+from benchmarks.swap_verdict import Flip, Run, judge
 from benchmarks.swap_world import Table
 
 _TABLE = Table(texts=["a", "b"], labels=["x", "y"], says={1: [0, 1], 2: [1, 1]})

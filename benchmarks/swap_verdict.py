@@ -1,0 +1,151 @@
+"""What the swap benchmark's clients and harness saw, and the figures that follow from it."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from benchmarks.swap_load import Answers
+from benchmarks.swap_world import Table
+
+__all__ = ["AFTER_S", "BEFORE_S", "Flip", "Run", "judge"]
+
+BEFORE_S, AFTER_S = 0.05, 0.35  # the window of a swap, around its command
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Flip:
+    """One command: when it was sent and answered (monotonic seconds), and the champion from then on."""
+
+    started: float
+    ended: float
+    version: int
+    rollback: bool
+    loads: bool = False  # the version had to be loaded first
+
+
+@dataclass(slots=True, kw_only=True)
+class Run:
+    """What the harness saw: commands, and resident memory in MB by part after each of them."""
+
+    first: int
+    flips: list[Flip] = field(default_factory=list)
+    memory: list[dict[str, float]] = field(default_factory=list)
+    restarts: int = 0
+
+
+def judge(answers: Answers, run: Run, table: Table) -> dict[str, Any]:
+    """The figures of the issue, out of what the clients and the harness saw."""
+    ok = answers.version > 0
+    latency_ms = 1e3 * (answers.received - answers.sent)
+    quick = [flip for flip in run.flips if not flip.loads]
+    slow = [flip for flip in run.flips if flip.loads]
+    end = min([flip.started for flip in slow] or [np.inf])
+    distance = _after_last(answers.received, np.asarray([flip.started for flip in run.flips]))
+    to_next = _before_next(answers.sent, np.asarray([flip.started for flip in run.flips]))
+    near = (distance < AFTER_S) | (to_next < BEFORE_S)
+    first = quick[0].started - 5.0 if quick else 0.0
+    calm = ok & (answers.sent > first) & (answers.sent < end)
+    loading = np.zeros(len(ok), dtype=bool)
+    for flip in slow:
+        loading |= (answers.received > flip.started) & (answers.sent < flip.ended + 1.5)
+    rollbacks = [_first_answer_ms(answers, flip) for flip in quick if flip.rollback]
+    promotions = [_first_answer_ms(answers, flip) for flip in quick if not flip.rollback]
+    steady, swap = _p(latency_ms[calm & ~near], 99), _p(latency_ms[calm & near], 99)
+    return {
+        "requests": len(ok),
+        "requests_grpc": int(answers.grpc.sum()),
+        "requests_http": int((~answers.grpc).sum()),
+        "promotions": sum(not flip.rollback for flip in quick),
+        "rollbacks": sum(flip.rollback for flip in quick),
+        "failed": int((~ok).sum()),
+        "failures": answers.errors,
+        "wrong_version": _wrong_versions(answers, run),
+        "wrong_label": _wrong_labels(answers, table),
+        "p50_ms_steady": _p(latency_ms[calm & ~near], 50),
+        "p50_ms_swap": _p(latency_ms[calm & near], 50),
+        "p99_ms_steady": steady,
+        "p99_ms_swap": swap,
+        "p99_swap_over_steady": swap / steady if steady else float("nan"),
+        "requests_in_swap_windows": int((calm & near).sum()),
+        "rollback_ms_p50": _p(rollbacks, 50),
+        "rollback_ms_p99": _p(rollbacks, 99),
+        "rollback_ms_max": max(rollbacks, default=float("nan")),
+        "promote_ms_p50": _p(promotions, 50),
+        "promote_ms_max": max(promotions, default=float("nan")),
+        "command_ms_p50": _p([1e3 * (flip.ended - flip.started) for flip in quick], 50),
+        "requests_per_s": len(ok) / max(1e-9, float(answers.received[-1] - answers.sent[0])),
+        "load_swaps": len(slow),
+        "load_swap_s_p50": _p([flip.ended - flip.started for flip in slow], 50),
+        "p99_ms_load_swap": _p(latency_ms[ok & loading], 99),
+        "triton_restarts": run.restarts,
+        **_memory(run),
+    }
+
+
+def _after_last(times: npt.NDArray[np.float64], events: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Seconds since the last event before each time; infinite before the first one."""
+    padded = np.concatenate([[-np.inf], events])
+    since: npt.NDArray[np.float64] = times - padded[np.searchsorted(events, times, side="right")]
+    return since
+
+
+def _before_next(times: npt.NDArray[np.float64], events: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    padded = np.concatenate([events, [np.inf]])
+    left: npt.NDArray[np.float64] = padded[np.searchsorted(events, times, side="right")] - times
+    return left
+
+
+def _wrong_versions(answers: Answers, run: Run) -> int:
+    """Answers of a version that was champion neither when they were asked for nor when they came.
+
+    While a command is under way, the champion is the old one or the new one.
+    """
+    ok = answers.version > 0
+    right = np.zeros(len(ok), dtype=bool)
+    for times in (answers.sent, answers.received):
+        for edges in ([flip.started for flip in run.flips], [flip.ended for flip in run.flips]):
+            champions = np.asarray([run.first, *(flip.version for flip in run.flips)])
+            right |= champions[np.searchsorted(np.asarray(edges), times, side="right")] == answers.version
+    return int((ok & ~right).sum())
+
+
+def _wrong_labels(answers: Answers, table: Table) -> int:
+    """Answers whose label is not what their version says to their text."""
+    wrong = 0
+    for version in np.unique(answers.version[answers.version > 0]):
+        known = table.says.get(int(version))
+        rows = answers.version == version
+        said = answers.label[rows]
+        wrong += int(rows.sum()) if known is None else int((np.asarray(known)[answers.text[rows]] != said).sum())
+    return wrong
+
+
+def _first_answer_ms(answers: Answers, flip: Flip) -> float:
+    """From the command to the first answer of the version that it made champion."""
+    start = int(np.searchsorted(answers.received, flip.started, side="right"))
+    later = np.flatnonzero(answers.version[start:] == flip.version)
+    return 1e3 * float(answers.received[start + later[0]] - flip.started) if len(later) else float("inf")
+
+
+def _memory(run: Run) -> dict[str, Any]:
+    """Slopes in MB per 100 swaps by least squares, the first quarter left out as warm-up."""
+    kept = run.memory[len(run.memory) // 4 :]
+    if len(kept) < 3:
+        return {"rss_slope_mb_per_100_swaps": float("nan")}
+    swaps = np.arange(len(kept), dtype=np.float64)
+    slopes = {part: 100 * float(np.polyfit(swaps, [sample[part] for sample in kept], 1)[0]) for part in kept[0]}
+    return {
+        "rss_slope_mb_per_100_swaps": slopes["total"],
+        "rss_slope_by_part": slopes,
+        "rss_mb_after_warm_up": kept[0]["total"],
+        "rss_mb_at_end": kept[-1]["total"],
+    }
+
+
+def _p(values: Any, q: float) -> float:
+    """A percentile by rank, rounded up: it is one of the values, infinite ones included."""
+    ranked = np.sort(np.asarray(values, dtype=np.float64))
+    return float(ranked[math.ceil(q / 100 * (len(ranked) - 1))]) if len(ranked) else float("nan")
