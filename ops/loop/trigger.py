@@ -1,11 +1,12 @@
 """Whether a retraining begins now: facts out of the ledger, put before the model's policy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from continual.policy import DriftState, Facts, TriggerDecision, TriggerPolicy, decide, parse_policy
 from continual.records import Example, Route, Split
-from ops.ledger import Ledger
+from ops.ledger import Ledger, StoredExample
 from ops.loop.accuracy import ModelAccuracy
 from ops.loop.error_watch import ErrorState
 from ops.loop.watch_state import WatchState
@@ -42,16 +43,22 @@ class Trigger:
         route = self._ledger.route(self._model)
         if route is None or self._ledger.active_cycle(self._model) is not None:
             return None
-        calm = decide(self.policy, self._facts(route, None), now)
+        rows = self._unlearnt(route)
+        calm = decide(self.policy, self._facts(route, None, rows), now)
         drift = self._drift(route)
         if calm.fire or drift.state is DriftState.OK:
             return calm
-        return decide(self.policy, self._facts(route, drift), now)
+        return decide(self.policy, self._facts(route, drift, rows), now)
 
     def facts(self) -> Facts | None:
         """What the policy looks at; None before the first version."""
         route = self._ledger.route(self._model)
-        return None if route is None else self._facts(route, self._drift(route))
+        return None if route is None else self._facts(route, self._drift(route), self._unlearnt(route))
+
+    def _unlearnt(self, route: Route) -> tuple[StoredExample, ...]:
+        """Training labels that came since the champion learnt."""
+        last = int(self._ledger.version(self._model, route.champion).lineage.get("last_example_id", 0))
+        return self._ledger.examples(self._model, split=Split.TRAIN, since_id=last)
 
     def _drift(self, route: Route) -> _Drift:
         watch = WatchState.read(self._ledger, self._model)
@@ -66,10 +73,8 @@ class Trigger:
             return _Drift(state=DriftState.WARNING, since=watch.since)
         return _Drift()
 
-    def _facts(self, route: Route, drift: _Drift | None) -> Facts:
+    def _facts(self, route: Route, drift: _Drift | None, rows: Sequence[StoredExample]) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
-        last = int(champion.lineage.get("last_example_id", 0))
-        rows = self._ledger.examples(self._model, split=Split.TRAIN, since_id=last)
         told = ModelAccuracy.read(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
         alert = seen.state is DriftState.ALERT and seen.since is not None
