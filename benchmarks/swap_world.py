@@ -31,6 +31,7 @@ _TOML = """
 grpc_port = {grpc}
 http_port = {http}
 metrics_port = {metrics}
+engine_threads = 1
 keep_after_control_dies = false
 [api]
 port = {api}
