@@ -182,7 +182,7 @@ def in_random_share(prediction_id: str, share: float) -> bool:
     """Return whether an answer is of the random share: by a hash, so that everybody picks the same answers.
 
     >>> sum(in_random_share(f"prediction {i}", 0.1) for i in range(10_000)) / 10_000
-    0.0999
+    0.1037
     """
     digest = hashlib.blake2b(prediction_id.encode(), digest_size=8, person=b"random share").digest()
     return int.from_bytes(digest, "big") < share * 2**64
