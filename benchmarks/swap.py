@@ -76,8 +76,15 @@ class Load:
 
 
 def measure(serving: Serving, load: Load, run: Run, *, swaps: int, requests: int, every_s: float, loads: int) -> None:
-    """Promote and roll back `swaps` times each; then `loads` times a version that has to be loaded first."""
+    """Promote and roll back `swaps` times each; then `loads` times a version that has to be loaded first.
+
+    Before it, memory is watched for a while with the same load and no swap: what grows then, grows with the traffic.
+    """
     with httpx.Client(base_url=f"{serving.api}/v1/models/{MODEL}", timeout=60) as api:
+        begun = time.monotonic()
+        for number in range(max(8, swaps // 4)):
+            _sleep_until(begun + (number + 1) * every_s)
+            run.calm_memory.append(serving.memory_mb())
         begun = time.monotonic()
         for number in range(2 * swaps):
             _sleep_until(begun + (number + 1) * every_s)

@@ -33,6 +33,7 @@ class Run:
     first: int
     flips: list[Flip] = field(default_factory=list)
     memory: list[dict[str, float]] = field(default_factory=list)
+    calm_memory: list[dict[str, float]] = field(default_factory=list)  # as often, without swaps
     restarts: int = 0
 
 
@@ -133,16 +134,23 @@ def _first_answer_ms(answers: Answers, flip: Flip) -> float:
 def _memory(run: Run) -> dict[str, Any]:
     """Slopes in MB per 100 swaps by least squares, the first quarter left out as warm-up."""
     kept = run.memory[len(run.memory) // 4 :]
-    if len(kept) < 3:
-        return {"rss_slope_mb_per_100_swaps": float("nan")}
-    swaps = np.arange(len(kept), dtype=np.float64)
-    slopes = {part: 100 * float(np.polyfit(swaps, [sample[part] for sample in kept], 1)[0]) for part in kept[0]}
+    slopes, calm = _slopes(kept), _slopes(run.calm_memory)
     return {
-        "rss_slope_mb_per_100_swaps": slopes["total"],
+        "rss_slope_mb_per_100_swaps": slopes.get("total", float("nan")),
         "rss_slope_by_part": slopes,
-        "rss_mb_after_warm_up": kept[0]["total"],
-        "rss_mb_at_end": kept[-1]["total"],
+        "rss_slope_mb_in_the_same_time_without_swaps": calm.get("total", float("nan")),
+        "rss_mb_after_warm_up": kept[0]["total"] if kept else float("nan"),
+        "rss_mb_at_end": kept[-1]["total"] if kept else float("nan"),
+        "rss_mb_control": [round(sample["control"], 1) for sample in (*run.calm_memory, *run.memory)][::10],
     }
+
+
+def _slopes(samples: list[dict[str, float]]) -> dict[str, float]:
+    """MB per 100 samples, by part."""
+    if len(samples) < 3:
+        return {}
+    at = np.arange(len(samples), dtype=np.float64)
+    return {part: 100 * float(np.polyfit(at, [sample[part] for sample in samples], 1)[0]) for part in samples[0]}
 
 
 def _p(values: Any, q: float) -> float:
