@@ -150,8 +150,17 @@ class TrafficLog:
             f"the traffic log in {self._root} changed during each of {_TRIES} readings; see what keeps rewriting it"
         )
 
-    def _collect(self, query: _Query, last: int | None) -> pa.Table:
+    def _catalogue(self) -> Catalogue:
+        """The files now; rows kept of streams that are gone, because they were compacted, are let go."""
         catalogue = Catalogue.of(self._root)
+        present = {file.stem for file in (*catalogue.live, *catalogue.sealed)}
+        with self._guard:
+            for stem in [stem for stem in self._streams if stem not in present]:
+                del self._streams[stem]
+        return catalogue
+
+    def _collect(self, query: _Query, last: int | None) -> pa.Table:
+        catalogue = self._catalogue()
         tables = [query.keep(rows) for file in catalogue.live if (rows := self._stream(file)) is not None]
         at_hand = sum(table.num_rows for table in tables)
         older = [file for file in (*catalogue.sealed, *catalogue.parquet) if query.wants(file)]
@@ -184,7 +193,7 @@ class TrafficLog:
 
     def _find(self, ids: dict[str, int], names: tuple[str, ...]) -> pa.Table:
         tables = []
-        for file in Catalogue.of(self._root).files:
+        for file in self._catalogue().files:
             here = [name for name, moment in ids.items() if file.first_us <= moment <= file.last_us]
             if not here:
                 continue

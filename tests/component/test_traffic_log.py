@@ -187,6 +187,18 @@ def test_compaction_keeps_every_value_and_null(tmp_path: Path) -> None:
     assert (files(tmp_path, "sealed"), len(files(tmp_path, "parquet")), log.compact()) == ([], 1, 0)
 
 
+def test_rows_of_compacted_streams_are_not_kept_in_memory(tmp_path: Path) -> None:
+    write(tmp_path, [0, 1, 2])
+    live, log = TrafficWriter(tmp_path, "live"), TrafficLog(tmp_path)
+    live.append(columns([3], first=3))
+    assert numbers(log.read()) == [0, 1, 2, 3]
+    assert len(log._streams) == 2
+    log.compact()
+    assert numbers(log.read()) == [0, 1, 2, 3]
+    assert len(log._streams) == 1  # the live one
+    live.close()
+
+
 def test_compaction_keeps_embeddings_of_each_dimension(tmp_path: Path) -> None:
     writer = TrafficWriter(tmp_path, "a")
     writer.append(columns([0], version=1, dimension=4))
