@@ -12,7 +12,7 @@ from ops.ledger import VersionRow, VersionState
 from ops.loop.challenger import ChallengerMaker, TrainingRows, open_buffer, write_examples
 from ops.loop.process import run_job
 from ops.operations import change_route, pinned, promoted
-from ops.service import promote_version
+from ops.promotion import promote_version
 from ops.wiring import Parts
 from ops.workspace import write_atomically
 

@@ -6,11 +6,10 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict
 from functools import partial
 from typing import Any
 
-from continual.errors import DependencyUnreachable, NotFound, PerennialError
+from continual.errors import DependencyUnreachable, PerennialError
 from ops.api import create_api
 from ops.bootstrap import register
 from ops.label_queue import LabelQueue
@@ -19,7 +18,7 @@ from ops.loop.events import Happenings
 from ops.loop.herald import RESTARTED, Herald
 from ops.loop.model_loop import ModelLoop
 from ops.metrics import prometheus_text
-from ops.operations import change_route, pinned, promoted, rolled_back, without_challenger
+from ops.promotion import promote_version, roll_back_version
 from ops.scheduling.jobs import JobRun, JobSpec
 from ops.scheduling.leader import Leader
 from ops.scheduling.scheduler import LoopScheduler
@@ -28,57 +27,11 @@ from ops.triton.server import TritonServer
 from ops.triton.supervisor import Supervisor
 from ops.wiring import Parts, engine_spec, notifier, router_spec, server_spec
 
-__all__ = ["Service", "promote_version", "roll_back_version"]
+__all__ = ["Service"]
 
 logger = logging.getLogger(__name__)
-_PATIENCE_S = 20.0  # for a server that is being restarted
 _FIRST_ANSWER_S = 30.0
 _STAGED_S = 120.0  # what is younger in the staging folder may be another process's work
-
-
-def promote_version(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
-    """Make a version champion; one that is not loaded is loaded and probed first, on every server.
-
-    All servers or none: when one of them does not take the version, it is taken out of the others again.
-
-    Raises:
-        NotFound: the version has no bundle.
-        PublishFailed, BundleRejected, DependencyUnreachable: a server does not hold it; the champion is unchanged.
-    """
-    route = parts.ledger.route(model)
-    if route is None or not parts.workspace.bundle(model, version).is_dir():
-        on_disk = parts.repository.versions(parts.workspace.engine_model(model))
-        raise NotFound(f"{model} has no bundle of version {version}; on disk are {list(on_disk)}")
-    if version not in route.resident:
-        _load_everywhere(parts, model, version, actor=actor, reason=reason)
-    keep = parts.workspace.model(model).cycle.resident_versions
-    change = change_route(
-        parts.ledger, parts.workspace, model, promoted(version, resident=keep), actor=actor, reason=reason
-    )
-    return asdict(change.after)
-
-
-def _load_everywhere(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> None:
-    change_route(parts.ledger, parts.workspace, model, pinned(version), actor=actor, reason=f"load for: {reason}")
-    try:
-        parts.reconciler.reconcile(model, patience_s=_PATIENCE_S)
-    except PerennialError as exc:
-        note = f"version {version} could not be loaded everywhere: {exc}"
-        change_route(parts.ledger, parts.workspace, model, without_challenger(version), actor=actor, reason=note)
-        with suppress(PerennialError):  # what could not be undone now is undone by the timer; the first error counts
-            parts.reconciler.reconcile(model)
-        raise
-
-
-def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
-    """Put the previous champion (or `to`) back. Both being resident, no Triton call is made."""
-    route = parts.ledger.route(model)
-    if route is not None and to is not None and to not in route.resident:
-        return promote_version(parts, model, to, actor=actor, reason=reason)
-    change = change_route(parts.ledger, parts.workspace, model, rolled_back(to=to), actor=actor, reason=reason)
-    if parts.ledger.active_cycle(model) is not None:
-        parts.ledger.request_command(model, "rolled_back", {}, actor)
-    return asdict(change.after)
 
 
 def _run_of(action: Callable[[], str]) -> Callable[[JobRun], str | None]:

@@ -82,7 +82,7 @@ def promote(
     from dataclasses import asdict
 
     from ops.operations import pinned, promoted
-    from ops.service import promote_version
+    from ops.promotion import promote_version
     from ops.wiring import open_parts
 
     parts = open_parts(config)
@@ -113,7 +113,7 @@ def rollback(
     from dataclasses import asdict
 
     from ops.operations import rolled_back
-    from ops.service import roll_back_version
+    from ops.promotion import roll_back_version
     from ops.wiring import open_parts
 
     parts = open_parts(config)

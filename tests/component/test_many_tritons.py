@@ -14,7 +14,7 @@ from continual.records import Route
 from ops.ledger import Ledger
 from ops.loop.reconciler import Reconciler
 from ops.operations import change_route, rolled_back
-from ops.service import promote_version
+from ops.promotion import promote_version
 from ops.settings import Settings
 from ops.triton.client import PerennialClient
 from ops.triton.control import TritonControl
@@ -103,7 +103,7 @@ def test_no_version_is_routed_while_a_server_cannot_hold_it(fleet):
     fleet.place.publish(2)
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ops.service._PATIENCE_S", 1.0)
+        patch.setattr("ops.promotion._PATIENCE_S", 1.0)
         with pytest.raises(DependencyUnreachable, match=fleet.specs[2].url):
             fleet.promote(2)
     assert time.monotonic() - started < 15
