@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks import learning_arms, learning_avalanche, learning_data, record
 from benchmarks.learning_arms import Tuned, Update
 from benchmarks.learning_cache import ArmCache
+from benchmarks.learning_kind import tune_kind
 from benchmarks.learning_network import Rehearsal, rehearsed_mlp, tune_rehearsal
 from benchmarks.learning_report import plot, table
 from benchmarks.learning_score import Scored, compare, score
@@ -97,6 +98,8 @@ def _ours(
     }
     base = list(features)[-1]
     how, share, tried = _rehearsal(cache, data, features[base], tuned[base])
+    best, kinds_tried = _kind(cache, data, how)
+    tried |= kinds_tried
     arms: list[Scored] = []
     reference: dict[str, Any] = {}
     for number, order in enumerate(orders):
@@ -119,17 +122,26 @@ def _ours(
                 scored("kernel_lda_job", 0, cache.runs("kernel_lda_job", {"order": number}, make))
         for rows in budgets:
             kinds = list(BufferKind) if number == 0 and rows == budgets[len(budgets) // 2] else []
-            for kind, method in [(BufferKind.CLASS_BALANCED, how), *((kind, Rehearsal()) for kind in kinds)]:
+            for kind, method in [(best, how), *((kind, Rehearsal()) for kind in kinds)]:
                 about = {"order": number, "rows": rows, "kind": kind, **asdict(method)}
                 run = partial(rehearsed_mlp, data, order, PER_UPDATE, kind=kind, rows=rows, seed=number, how=method)
                 rehearsed = cache.runs("rehearsed", about, run)
                 name = "rehearsal" if method is how else f"replay_{kind}"
-                scored(name, rows, rehearsed, hyper_parameters=asdict(method))
+                scored(name, rows, rehearsed, hyper_parameters={"buffer": kind.value, **asdict(method)})
                 if method is how:
                     mixed = learning_arms.blend(closed[base], rehearsed, share)
                     chosen = {"share": share, "tried_on_the_hold_out": tried}
                     scored(f"{base}_and_rehearsal", rows, mixed, hyper_parameters=chosen)
     return arms
+
+
+def _kind(cache: ArmCache, data: learning_data.Frozen, how: Rehearsal) -> tuple[BufferKind, dict[str, float]]:
+    def make() -> dict[str, Any]:
+        kind, tried = tune_kind(data, PER_UPDATE, BUDGETS[1], how)
+        return {"kind": kind.value, "tried": tried}
+
+    told = cache.value("tuned-kind", {"rows": BUDGETS[1], **asdict(how)}, make)
+    return BufferKind(told["kind"]), told["tried"]
 
 
 def _tuned(data: learning_data.Frozen, mapping: FourierFeatures) -> dict[str, float]:

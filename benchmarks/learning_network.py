@@ -13,7 +13,17 @@ from benchmarks.learning_data import Frozen
 from continual.learning.fourier import FourierFeatures
 from continual.replay import make_buffer
 
-__all__ = ["BATCH", "EPOCHS", "RATE", "Rehearsal", "first_weights", "rehearsed_mlp", "tune_rehearsal"]
+__all__ = [
+    "BATCH",
+    "EPOCHS",
+    "RATE",
+    "Rehearsal",
+    "final_accuracy",
+    "first_weights",
+    "held_out_as_test",
+    "rehearsed_mlp",
+    "tune_rehearsal",
+]
 
 EPOCHS, BATCH, RATE = 10, 32, 1e-3  # the same for Avalanche's arms
 
@@ -40,23 +50,26 @@ def tune_rehearsal(
     By final accuracy on 15% of the training rows, in a class order of its own; the test set isn't used.
     """
     order = np.random.default_rng(5).permutation(len(data.labels)).tolist()
-    part = _held_out_as_test(data, np.random.default_rng(5).random(len(data.y_train)) < 0.15)
+    part = held_out_as_test(data, np.random.default_rng(5).random(len(data.y_train)) < 0.15)
     tried: dict[str, float] = {}
     best, chosen, updates = -1.0, Rehearsal(), list[Update]()
     for weight in (0.0, 0.1, 0.5):
         for apart in (False, True):
             candidate = Rehearsal(logits_weight=weight, apart=apart)
             ran = list(rehearsed_mlp(part, order, per_update, kind="class_balanced", rows=rows, seed=5, how=candidate))
-            found = tried[f"logits {weight:g}, apart {apart}"] = _accuracy(ran[-1], part)
+            found = tried[f"logits {weight:g}, apart {apart}"] = final_accuracy(ran[-1], part)
             if found > best:
                 best, chosen, updates = found, candidate, ran
     closed = list(kernel_lda(part, order, len(order), features, tuned))[-1:]
-    shares = {share: _accuracy(next(blend(closed, updates[-1:], share)), part) for share in (0.0, 0.1, 0.2, 0.3, 0.4)}
+    shares = {
+        share: final_accuracy(next(blend(closed, updates[-1:], share)), part) for share in (0.0, 0.1, 0.2, 0.3, 0.4)
+    }
     tried |= {f"share {share:g}": found for share, found in shares.items()}
     return chosen, max(shares, key=lambda share: shares[share]), tried
 
 
-def _held_out_as_test(data: Frozen, held: NDArray[np.bool_]) -> Frozen:
+def held_out_as_test(data: Frozen, held: NDArray[np.bool_]) -> Frozen:
+    """The training rows alone: those that are `held` in the place of the test rows."""
     return replace(
         data,
         train=tuple(row for row, out in zip(data.train, held, strict=True) if not out),
@@ -67,7 +80,8 @@ def _held_out_as_test(data: Frozen, held: NDArray[np.bool_]) -> Frozen:
     )
 
 
-def _accuracy(update: Update, data: Frozen) -> float:
+def final_accuracy(update: Update, data: Frozen) -> float:
+    """Percent of the test rows that an update's scores answer right, among all classes."""
     return 100 * float((update.scores.argmax(axis=1) == data.y_test).mean())
 
 
