@@ -96,7 +96,7 @@ def changed(traffic: Traffic, kind: str, window: int, repeats: int) -> dict[str,
     ours: list[int] = []
     theirs: list[int] = []
     adwin: list[int] = []
-    before = 0
+    before = calm = 0
     for repeat in range(repeats):
         rng = np.random.default_rng([13, repeat, sum(kind.encode())])
         reference, pool = split(traffic, rng)
@@ -104,6 +104,7 @@ def changed(traffic: Traffic, kind: str, window: int, repeats: int) -> dict[str,
         monitor = DriftMonitor(settings=DriftSettings())
         state, detector = monitor.start(1), _Adwin()
         change = 4 * window + int(rng.integers(window))
+        calm += change
         found: dict[str, int] = {}
         for number in range(1, (change + _LATEST) // window + 1):
             start = (number - 1) * window
@@ -129,6 +130,7 @@ def changed(traffic: Traffic, kind: str, window: int, repeats: int) -> dict[str,
         "detected": len(ours) / repeats,
         "delay_requests": median(ours) if ours else None,
         "false_retrainings": before,
+        "false_retrainings_per_100k": before * 100_000 / calm,
         "evidently_delay": median(theirs) if theirs else None,
         "evidently_detected_first": len(theirs) / repeats,
         "adwin_delay": median(adwin) if adwin else None,
