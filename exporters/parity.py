@@ -124,7 +124,7 @@ def default_limits(precision: Precision) -> ParityLimits:
         case Precision.BF16:
             values = (0.99, 0.5, 0.05, 0.003, 0.5)
         case Precision.INT8 | Precision.FP8:
-            values = (0.98, 2.0, 0.3, 0.005, 1.0)
+            values = (0.98, 2.0, 0.15, 0.005, 1.0)
     names = [item.name for item in fields(ParityLimits)]
     return ParityLimits(**dict(zip(names, values, strict=True)))
 
