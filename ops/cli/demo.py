@@ -48,6 +48,7 @@ def demo(
         learner=learner,
         kill_triton_at=kill_triton_at,
         finish_requests=200 if data is None else None,
+        retrain_every_s=600.0 if data is None else 180.0,  # drift is to ask first; the schedule learns what is left
     )
     with _screen() as progress:
         summary = run_demo(options, progress)

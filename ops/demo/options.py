@@ -90,7 +90,7 @@ class DemoOptions:
     window_rows: int = 120
     reference_rows: int = 240
     min_labels: int = 200
-    retrain_every_s: float = 110.0
+    retrain_every_s: float = 180.0
     finish_requests: int | None = 200
     kill_triton_at: int | None = None
 
