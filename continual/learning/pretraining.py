@@ -127,7 +127,7 @@ def _train(
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_fast_bf16()):
             states = encoder(input_ids=ids, attention_mask=attention).last_hidden_state[truth != _IGNORED]
             logits = torch.nn.functional.linear(before(states), words, bias)
-        loss = torch.nn.functional.cross_entropy(logits.float(), truth[truth != _IGNORED])
+        loss: Any = torch.nn.functional.cross_entropy(logits.float(), truth[truth != _IGNORED])
         if not torch.isfinite(loss):
             raise TrainingFailed(f"the pre-training loss is {float(loss)} at step {step}; lower the learning rate")
         optimiser.zero_grad()
