@@ -45,7 +45,7 @@ def hardware_precisions() -> frozenset[Precision]:
 def choose_engine(engine: str = "auto", precision: str = "auto") -> tuple[EngineKind, Precision]:
     """The engine and precision to build; `auto` picks what measured fastest on a CPU like this one.
 
-    That is OpenVINO in BF16 where the CPU has it (AMX or AVX512_BF16), else the FP32 engine of `docs/engines.md`.
+    That is OpenVINO in BF16 where the CPU has it (AMX or AVX512_BF16), else ONNX Runtime; see `docs/engines.md`.
 
     Raises:
         ConfigurationError: a name is unknown, or the CPU engine cannot compute the precision here.
@@ -61,7 +61,8 @@ def choose_engine(engine: str = "auto", precision: str = "auto") -> tuple[Engine
     if wanted is Precision.BF16 and kind in {None, EngineKind.OPENVINO} and not has_bf16:
         raise ConfigurationError("this CPU has no BF16 arithmetic (AMX or AVX512_BF16); use precision fp32 or int8")
     if kind is None:
-        kind = EngineKind.OPENVINO
+        portable = not has_bf16 and wanted in {None, Precision.FP32, Precision.INT8}
+        kind = EngineKind.ONNXRUNTIME if portable else EngineKind.OPENVINO
     if wanted is None:
         wanted = Precision.BF16 if has_bf16 else Precision.FP32
     return kind, wanted
