@@ -146,7 +146,8 @@ class Chaos:
             return [control] if control else []
         if process == "training":
             return _jobs_of(control)
-        triton = self.serving.triton_pid
+        if not (triton := self.serving.triton_pid):
+            return []
         if process == "triton":
             return [triton] if group_members(triton) else []
         model = MODEL if process == "router" else self.workspace.engine_model(MODEL)
@@ -158,7 +159,7 @@ class Chaos:
             time.sleep(0.01)  # the job's process is being started
         if not victims:
             return False
-        started = time.monotonic()
+        started, triton = time.monotonic(), self.serving.triton_pid
         try:
             os.kill(self._chance.choice(victims), signal.SIGKILL)
         except ProcessLookupError:
@@ -166,7 +167,7 @@ class Chaos:
         if process == "control" and self.serving.process is not None:
             self.serving.process.wait()
             self.serving.launch()
-        seconds, wrong = self._recover(started, process)
+        seconds, wrong = self._recover(started, 0 if process in {"control", "training"} else triton)
         kill = Kill(
             step=step,
             phase=phase,
@@ -182,14 +183,16 @@ class Chaos:
         print(f"{step:18} {phase:8} {process:9} {seconds:6.2f} s {wrong}", file=sys.stderr, flush=True)
         return True
 
-    def _recover(self, started: float, process: str) -> tuple[float, str]:
-        """Seconds until everything is as the ledger says, and what is not when the limit is reached."""
+    def _recover(self, started: float, broken: int) -> tuple[float, str]:
+        """Seconds until everything is as the ledger says, and what is not when the limit is reached.
+
+        `broken` is the Triton that must have been replaced by then: one whose idle engine died still answers.
+        """
         wrong = "not looked at"
-        time.sleep(0.0 if process == "training" else 0.06)  # until the death can have been noticed
         while time.monotonic() - started < _RECOVERY_S:
             if self.serving.process is not None and self.serving.process.poll() is not None:
                 self.serving.launch()  # it gave up by itself: a service manager starts it again
-            wrong = self._wrong()
+            wrong = "Triton was not replaced" if broken == self.serving.triton_pid != 0 else self._wrong()
             if not wrong:
                 return time.monotonic() - started, ""
             time.sleep(0.03)

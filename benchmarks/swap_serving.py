@@ -67,15 +67,16 @@ class Serving:
 
     @property
     def triton_pid(self) -> int:
-        """The server's process id."""
-        return int(json.loads((self.settings.state / "triton" / "server.json").read_text(encoding="utf-8"))["pid"])
+        """The server's process id; 0 between two starts of it."""
+        try:
+            return int(json.loads((self.settings.state / "triton" / "server.json").read_text(encoding="utf-8"))["pid"])
+        except (FileNotFoundError, ValueError):
+            return 0
 
     def end_triton(self) -> None:
         """End an inference server that outlived its control process."""
-        try:
-            end_group(self.triton_pid, grace_s=5.0)
-        except (FileNotFoundError, ValueError):
-            return
+        if triton := self.triton_pid:
+            end_group(triton, grace_s=5.0)
 
     def memory_mb(self) -> dict[str, float]:
         """Resident memory by part."""
