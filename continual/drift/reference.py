@@ -1,6 +1,8 @@
 """What one version's clean traffic looked like: a compact profile of every row, and a bounded sample of rows."""
 
 import json
+import os
+import shutil
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,8 +84,7 @@ class ReferenceProfile:
         return np.array([_unknown_share(str(text), self.vocabulary) for text in window.texts])
 
     def save(self, folder: Path) -> None:
-        """Write `profile.json` and `sample.npz` into the folder, made when missing; it holds texts."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Write `profile.json` and `sample.npz` into the folder, which appears whole; it holds texts."""
         facts = {
             "format": _FORMAT,
             "version": self.version,
@@ -93,8 +94,13 @@ class ReferenceProfile:
             "vocabulary": sorted(self.vocabulary),
             "unknown_shares": self.unknown_shares.tolist(),
         }
-        self.sample.save(folder / "sample.npz")
-        (folder / "profile.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir(parents=True)
+        self.sample.save(partial / "sample.npz")
+        (partial / "profile.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        partial.rename(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -81,8 +81,8 @@ class DemoOptions:
     wave_share: float = 0.5
     label_share: float = 0.8
     label_delay_s: float = 3.0
-    steady_requests: int = 620
-    settle_requests: int = 380
+    steady_requests: int = 500
+    settle_requests: int = 300
     most_requests: int = 30_000
     wave_timeout_s: float = 420.0
     replay_rows: int = 770

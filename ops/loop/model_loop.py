@@ -7,6 +7,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from continual.cycle_events import CycleState
 from continual.drift.evidently_report import build_report, prune_reports
 from continual.errors import PerennialError
 from continual.policy import TriggerDecision
@@ -34,6 +35,7 @@ __all__ = ["ModelLoop"]
 logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
 _RUNS_KEPT = timedelta(days=2)
+_BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
 
 
@@ -140,7 +142,14 @@ class ModelLoop:
         return self._trigger.decide(now)
 
     def report(self) -> str:
-        """Make the Evidently report of the newest window that wants one; a killed process's wishes are not lost."""
+        """Make the Evidently report of the newest window that wants one; a killed process's wishes are not lost.
+
+        While a cycle trains, exports or is judged the report waits: it would take the processor from the version
+        that the drift calls for.
+        """
+        cycle = self._ledger.active_cycle(self.model)
+        if cycle is not None and cycle.state in _BUSY:
+            return ""
         wanted = [
             row
             for row in self._ledger.drift_reports(self.model, limit=_REPORTS_LOOKED_AT)
