@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from continual.errors import NotFound, Refused
+from continual.errors import DataError, NotFound, Refused
 from continual.records import Route
 from ops.settings import ModelSettings, Settings
 
@@ -94,27 +94,28 @@ class Workspace:
         """The workspace that `evidently ui` opens."""
         return self.state / "evidently"
 
-    def write_route(self, route: Route) -> bool:
+    def write_route(self, route: Route, *, even_if_older: bool = False) -> bool:
         """Make the router's file say what the ledger says, and tell whether it had to change.
 
-        A file with a newer epoch is left alone, so that a late writer cannot undo a newer decision.
+        A file with a newer epoch is left alone, so that a late writer cannot undo a newer decision; unless the caller
+        knows that the ledger never had such an epoch.
         """
         path = self.route_file(route.model)
         path.parent.mkdir(parents=True, exist_ok=True)
         with self._locked(path.with_suffix(".lock")):
             seen = self.read_route(route.model)
-            if seen is not None and (seen.epoch > route.epoch or seen == route):
+            if seen == route or (seen is not None and seen.epoch > route.epoch and not even_if_older):
                 return False
             # at a start it is written from the ledger before any router reads it
             write_atomically(path, json.dumps(asdict(route)), outlives_power_cut=False)
         return True
 
     def read_route(self, name: str) -> Route | None:
-        """What the router's file says; None when it is missing or torn."""
+        """What the router's file says; None when it is missing, torn or no route."""
         try:
             content = json.loads(self.route_file(name).read_text(encoding="utf-8"))
             return Route(**{**content, "resident": tuple(content["resident"])})
-        except (FileNotFoundError, json.JSONDecodeError, KeyError, TypeError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, DataError):
             return None
 
     def claim(self) -> IO[str]:

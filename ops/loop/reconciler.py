@@ -129,15 +129,26 @@ class Reconciler:
             return _Pass(healed, errors)
         # what the file still names stays loaded until the file has changed
         named = self._named_by_file(route.model) & set(self._repository.versions(engine))
+        for name in self._repository.restore_configurations((engine, route.model)):
+            healed.append(Healed(model=route.model, what=f"config.pbtxt of {name} was altered and is as installed"))
         changed = self._repository.set_versions(engine, named | set(on_disk))
         added = self._on_all(lambda control: self._add(control, route, on_disk))
-        if self._workspace.write_route(route):
+        if self._workspace.write_route(route, even_if_older=self._is_ahead(route.model)):
             healed.append(Healed(model=route.model, what=f"route file brought to epoch {route.epoch}"))
         changed = self._repository.set_versions(engine, on_disk) or changed
         if changed:
             healed.append(Healed(model=route.model, what=f"config.pbtxt of {engine} names versions {list(on_disk)}"))
         dropped = self._on_all(lambda control: self._drop(control, route, on_disk, added.errors.get(control.url)))
         return _Pass(healed + added.healed + dropped.healed, errors | added.errors | dropped.errors)
+
+    def _is_ahead(self, model: str) -> bool:
+        """Whether the router's file tells of an epoch that the ledger never had, as after a restored backup.
+
+        The ledger is written before the file, and is read after it here.
+        """
+        seen = self._workspace.read_route(model)
+        kept = self._ledger.route(model)
+        return seen is not None and kept is not None and seen.epoch > kept.epoch
 
     def _named_by_file(self, model: str) -> set[int]:
         seen = self._workspace.read_route(model)

@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from continual.errors import NotFound, PublishFailed
+from continual.errors import ConfigurationError, NotFound, PublishFailed
 from exporters.triton_config import (
     EngineSpec,
     RouterSpec,
@@ -34,6 +34,8 @@ class ModelRepository:
 
     def __init__(self, root: Path) -> None:
         self._root = root
+        self._installed: dict[str, str] = {}  # by model: the configuration that this process wrote
+        self._engines: set[str] = set()  # those of `_installed` whose versions come and go
 
     @property
     def root(self) -> Path:
@@ -50,7 +52,8 @@ class ModelRepository:
     def install_router(self, spec: RouterSpec) -> bool:
         """Write the router's configuration and its one, empty version folder; returns whether anything changed."""
         (self._root / spec.model / "1").mkdir(parents=True, exist_ok=True)
-        return self._configure(spec.model, router_config(spec))
+        self._installed[spec.model] = router_config(spec)
+        return self._configure(spec.model, self._installed[spec.model])
 
     def install_engine(self, spec: EngineSpec) -> bool:
         """Write the engine model's configuration; the versions named so far stay unless `spec` names some.
@@ -58,9 +61,23 @@ class ModelRepository:
         Returns whether anything changed. A change beyond versions and instances reloads every version.
         """
         text = engine_config(spec)
-        if not spec.versions and (seen := self._read(spec.model)) is not None:
-            text = with_versions(text, versions_of(seen))
+        if not spec.versions:
+            text = with_versions(text, self.engine_versions(spec.model))
+        self._installed[spec.model] = text
+        self._engines.add(spec.model)
         return self._configure(spec.model, text)
+
+    def restore_configurations(self, models: Iterable[str]) -> tuple[str, ...]:
+        """Write the installed configuration of those models again whose file says something else but for its versions.
+
+        Only this process's own installations are known; returns the models that had to be mended.
+        """
+        mended = []
+        for model in models:
+            if (installed := self._installed.get(model)) is not None:
+                text = with_versions(installed, self.engine_versions(model)) if model in self._engines else installed
+                mended += [model] if self._configure(model, text) else []
+        return tuple(mended)
 
     def versions(self, model: str) -> tuple[int, ...]:
         """The version folders on disk, ascending."""
@@ -71,9 +88,12 @@ class ModelRepository:
         return tuple(sorted(int(name) for name in names if name.isascii() and name.isdigit() and name[0] != "0"))
 
     def engine_versions(self, model: str) -> tuple[int, ...]:
-        """The versions that the model's `config.pbtxt` asks Triton to hold."""
-        text = self._read(model)
-        return () if text is None else versions_of(text)
+        """The versions that the model's `config.pbtxt` asks Triton to hold; none where it cannot be read."""
+        try:
+            return versions_of(self._read(model) or "")
+        except ConfigurationError as exc:
+            logger.warning("repository.unreadable", extra={"model": model, "reason": str(exc)})
+            return ()
 
     def publish(self, staged: Path, model: str, version: int) -> Path:
         """Move a staged bundle to its place as `version`: all of it is there or none of it, even after a power cut.
