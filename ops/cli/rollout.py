@@ -185,7 +185,7 @@ def _kept(parts: Any, model: str, version: int | None) -> dict[str, Any]:
 
 
 def _replayed(parts: Any, model: str, version: int | None, rows: int) -> dict[str, Any]:
-    from continual.errors import DataError, InputError, NotFound
+    from continual.errors import InputError, NotFound
     from ops.cli.progress import stages
     from ops.loop.comparison import replay_shadow
     from ops.traffic import TrafficLog
@@ -198,7 +198,7 @@ def _replayed(parts: Any, model: str, version: int | None, rows: int) -> dict[st
         raise NotFound(f"{model} has no bundle of version {version}; on disk are {list(on_disk)}")
     with stages("shadow") as tell:
         tell({"stage": f"replaying {rows} requests"})
-        told = replay_shadow(
+        return replay_shadow(
             parts.ledger,
             parts.workspace,
             model,
@@ -208,9 +208,6 @@ def _replayed(parts: Any, model: str, version: int | None, rows: int) -> dict[st
             rows=rows,
             cancel=threading.Event(),
         )
-    if isinstance(told, str):
-        raise DataError(told)
-    return told
 
 
 def _interval(value: Any) -> Any:

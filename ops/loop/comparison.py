@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from continual import cycle as cy
+from continual.errors import BundleRejected, PublishFailed
 from continual.rollout import LiveDecision, RolloutRules, Verdict, judge_live
 from ops.ledger import Ledger
 from ops.loop.events import Happenings
@@ -32,8 +33,13 @@ def replay_shadow(
     challenger: int,
     rows: int,
     cancel: threading.Event,
-) -> dict[str, Any] | str:
-    """Replay logged traffic through both bundles in a process of its own; its report, or why there is none."""
+) -> dict[str, Any]:
+    """Replay logged traffic through both bundles in a process of its own, at the lowest priority; its report.
+
+    Raises:
+        BundleRejected: a bundle is not what its manifest says.
+        PublishFailed: the process was cancelled, took too long, or ended without a report.
+    """
     settings = workspace.model(model)
     folder = workspace.run(model, challenger)
     logged = traffic.read(last=rows, columns=["prediction_id", "text"]).to_pylist()
@@ -57,8 +63,11 @@ def replay_shadow(
         niceness=19,
         cancel=cancel,
     )
+    if result.exit_code == BundleRejected.exit_code:
+        raise BundleRejected(result.tail.splitlines()[-1] if result.tail else "the shadow replay refused a bundle")
     if result.exit_code != 0 or not path.is_file():
-        return f"the shadow replay ended with exit code {result.exit_code}: {result.tail}"
+        how = "was cancelled" if result.cancelled else f"ended with exit code {result.exit_code}: {result.tail}"
+        raise PublishFailed(f"the shadow replay of version {challenger} {how} (log: {folder / 'shadow.log'})")
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return {"champion": champion, "challenger": challenger, **report}
 
@@ -88,11 +97,11 @@ class ArmComparison:
             rows=self.workspace.model(self.model).cycle.shadow_rows,
             cancel=self.cancel,
         )
-        if isinstance(report, str):
-            return cy.ShadowRefused(reasons=(report,))
         self.happenings.tell(self.model, "shadow.finished", version=challenger, **_figures(report))
-        if report["labelled_rows"] >= self.min_rows and report["accuracy_difference_points"]["high"] < 0:
-            return cy.ShadowRefused(reasons=(f"worse on {report['labelled_rows']} labelled rows of the traffic",))
+        quality = report["accuracy_difference_points"]
+        if report["labelled_rows"] >= self.min_rows and quality["high"] < 0:
+            told = f"{quality['mean']:+.2f} points (95%: {quality['low']:+.2f} to {quality['high']:+.2f})"
+            return cy.ShadowRefused(reasons=(f"worse by {told} on {report['labelled_rows']} labelled rows",))
         return cy.ShadowAccepted()
 
     def canary(self, *, cycle: int, champion: int, challenger: int, entered: datetime, over: bool) -> cy.Event | None:
@@ -116,8 +125,13 @@ class ArmComparison:
         self, phase: str, cycle: int, champion: int, challenger: int, since: datetime, *, limit: bool
     ) -> LiveDecision:
         settings = self.workspace.model(self.model).cycle
-        ratio = settings.latency_ratio if phase == "canary" else None
-        evidence = self.evidence.read(champion=champion, challenger=challenger, since=since, latency_ratio=ratio)
+        evidence = self.evidence.read(
+            champion=champion,
+            challenger=challenger,
+            since=since,
+            latency_ratio=settings.latency_ratio,
+            promoted=phase == "probation",
+        )
         rules = RolloutRules(
             margin_points=settings.margin_points, error_rate=settings.rollout_error_rate, min_rows=self.min_rows
         )

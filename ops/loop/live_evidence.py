@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from continual.errors import PerennialError
+from continual.errors import PerennialError, PublishFailed
 from continual.records import Arm
 from continual.rollout import LiveEvidence
 from ops.ledger import Ledger
+from ops.loop.side_by_side import SideBySide, slow_ones
 from ops.traffic import TrafficLog
 from ops.triton.text_bundle import TextBundles
 from ops.workspace import Workspace
@@ -23,7 +24,10 @@ AskVersion = Callable[[int, Any, Any], Any]  # version, ids (B, S), mask (B, S) 
 _NEWEST = 5_000  # requests looked at
 _ASKED_A_LOOK = 32
 _LOOK_S = 1.0
-_FEWEST_TIMED = 20  # champion's batches that make a 95th percentile
+_NEWEST_TRIED = 500  # requests of which texts are drawn in a probation
+_TRIED_A_LOOK = 2
+_BLIP_S = 0.5
+_LASTING = 3  # so many different half seconds with failures are more than a process that was killed
 
 
 class LiveEvidenceReader:
@@ -40,31 +44,61 @@ class LiveEvidenceReader:
         self._answers: dict[tuple[str, int], str] = {}
         self._looked = float("-inf")
         self._last = LiveEvidence()
+        self._of: tuple[int, int, datetime, bool] | None = None  # whom `_last` tells of
+        self._rng = np.random.default_rng(workspace.settings.seed)
+        self._trial: SideBySide | None = None
 
-    def read(self, *, champion: int, challenger: int, since: datetime, latency_ratio: float | None) -> LiveEvidence:
+    def read(
+        self, *, champion: int, challenger: int, since: datetime, latency_ratio: float, promoted: bool = False
+    ) -> LiveEvidence:
         """Counts over the requests since then; once a second at most, in between the last counts are given again.
 
-        `latency_ratio` None leaves latency out: nothing was served side by side.
+        `promoted`: the challenger answers all requests already. Where it fails the version before it answers; and
+        because nothing is served side by side, both are asked two of the newest texts at every look, in turns.
         """
-        if time.monotonic() - self._looked < _LOOK_S:
+        if (of := (champion, challenger, since, promoted)) != self._of:
+            if self._of is None or self._of[:2] != of[:2]:
+                self._answers.clear()
+            self._of, self._trial = of, None
+        elif time.monotonic() - self._looked < _LOOK_S:
             return self._last
         columns = ["prediction_id", "at", "text", "label", "version", "arm", "latency_ms"]
         rows = self._traffic.read(since=since, last=_NEWEST, columns=columns).to_pylist()
         rows = [row for row in rows if row["version"] in (champion, challenger)]
-        asked = [row for row in rows if row["arm"] in (Arm.CHALLENGER, Arm.FALLBACK)]
-        slow, timed = (0, 0) if latency_ratio is None else _slow(rows, latency_ratio)
+        arm = Arm.CHAMPION if promoted else Arm.CHALLENGER
+        asked = [r for r in rows if r["arm"] == Arm.FALLBACK or (r["arm"] == arm and r["version"] == challenger)]
+        failed, tried = [row["at"] for row in asked if row["arm"] == Arm.FALLBACK], len(asked)
+        failures = len(failed)
+        if promoted:
+            trial = self._side_by_side(champion, challenger)
+            slow, timed = trial.slow(latency_ratio)
+            failures, tried = _lasting([*failed, *trial.failed_at], tried + trial.asked)
+        else:
+            slow, timed = _slow(rows, latency_ratio)
         gains, losses, ties = self._paired(rows, champion, challenger)
         self._last = LiveEvidence(
             gains=gains,
             losses=losses,
             ties=ties,
-            asked=len(asked),
-            failed=sum(row["arm"] == Arm.FALLBACK for row in asked),
+            asked=tried,
+            failed=failures,
             timed=timed,
             slow=slow,
         )
         self._looked = time.monotonic()
         return self._last
+
+    def _side_by_side(self, old: int, new: int) -> SideBySide:
+        """Ask both versions some of the newest texts, those from before the promotion included."""
+        if self._trial is None:
+            self._trial = SideBySide(self._ask_text, old=old, new=new, seed=int(self._rng.integers(2**32)))
+        logged = self._traffic.read(last=_NEWEST_TRIED, columns=["text"])["text"].to_pylist()
+        texts = [text for text in logged if text.strip()] or ["are you there"]
+        self._trial.look([str(text) for text in self._rng.choice(texts, _TRIED_A_LOOK)])
+        return self._trial
+
+    def _ask_text(self, version: int, text: str) -> Any:
+        return self._ask(version, *self._bundles.get(version).tokenise([text]))
 
     def _paired(self, rows: Sequence[Mapping[str, Any]], champion: int, challenger: int) -> tuple[int, int, int]:
         usable = [row for row in rows if "[" not in row["text"] and row["text"].strip()]
@@ -86,16 +120,45 @@ class LiveEvidenceReader:
         return gains, losses, ties
 
     def _replay(self, version: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Ask a version for these texts; what it alone of them refuses counts as wrong.
+
+        Where nothing is answered, the live answers go on counting and the next look asks again.
+        """
         if not rows:
             return
         try:
-            bundle = self._bundles.get(version)
-            logits = self._ask(version, *bundle.tokenise([row["text"] for row in rows]))
-        except PerennialError as exc:  # the live answers go on counting; the next look asks again
+            self._take(version, rows)
+        except PublishFailed as exc:  # it answers and refuses: one text may have spoilt the others
+            refused = [row for row in rows if not self._took(version, row)]
+            logger.warning("rollout.refused", extra={"version": version, "rows": len(refused), "reason": str(exc)})
+            if len(refused) < len(rows):
+                self._answers |= {(row["prediction_id"], version): "" for row in refused}
+        except PerennialError as exc:
             logger.warning("rollout.replay_failed", extra={"version": version, "reason": str(exc)})
-            return
+
+    def _took(self, version: int, row: Mapping[str, Any]) -> bool:
+        try:
+            self._take(version, [row])
+        except PerennialError:
+            return False
+        return True
+
+    def _take(self, version: int, rows: Sequence[Mapping[str, Any]]) -> None:
+        bundle = self._bundles.get(version)
+        logits = self._ask(version, *bundle.tokenise([row["text"] for row in rows]))
         for row, best in zip(rows, np.asarray(logits).argmax(axis=1), strict=True):
             self._answers[row["prediction_id"], version] = bundle.labels[int(best)]
+
+
+def _lasting(failed_at: Sequence[datetime], asked: int) -> tuple[int, int]:
+    """Failures and requests; failures that came at once, as when a process is killed, count as one.
+
+    A server that loses a process is restarted, and what it could not answer meanwhile says nothing of the version.
+    """
+    if len({at.timestamp() // _BLIP_S for at in failed_at}) >= _LASTING:
+        return len(failed_at), asked
+    counted = min(1, len(failed_at))
+    return counted, asked - len(failed_at) + counted
 
 
 def _slow(rows: Sequence[Mapping[str, Any]], ratio: float) -> tuple[int, int]:
@@ -105,7 +168,4 @@ def _slow(rows: Sequence[Mapping[str, Any]], ratio: float) -> tuple[int, int]:
         if row["arm"] in times:
             times[row["arm"]][row["at"]] = row["latency_ms"]
     champion, challenger = list(times[Arm.CHAMPION].values()), list(times[Arm.CHALLENGER].values())
-    if len(champion) < _FEWEST_TIMED:
-        return 0, 0
-    limit = ratio * float(np.quantile(champion, 0.95))
-    return sum(value > limit for value in challenger), len(challenger)
+    return slow_ones(champion, challenger, ratio)

@@ -1,6 +1,7 @@
 """`python -m ops.loop.shadow SPEC.json`: logged traffic through champion and challenger, compared row by row."""
 
 import json
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -17,6 +18,7 @@ from exporters.classifier import BundleClassifier
 __all__ = ["ShadowSpec", "main", "replay"]
 
 _SAMPLES = 20
+_Z = 1.959964  # the 97.5% quantile of the normal distribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,9 +45,12 @@ class _Replayed:
 def replay(spec: ShadowSpec) -> dict[str, Any]:
     """The comparison: disagreement with its texts, shift of confidence, latency, and quality on labelled rows.
 
-    Intervals are 95% bootstrap intervals over rows; differences are challenger minus champion. The versions take turns
-    on each text, alone, so that a machine that slows down meanwhile slows both. Confidence is the calibrated
-    probability; its shift is given over all rows and over those on which the versions agree.
+    Differences are challenger minus champion, each with a 95% interval, or None where there is no row to tell it from.
+    The versions take turns on each text, alone, so that a machine that slows down meanwhile slows both. Confidence is
+    the calibrated probability; its shift is given over all rows and over those on which the versions agree.
+
+    Source of the intervals: Wilson (1927) for the share, Bonett and Price (2012) for paired accuracies, which both stay
+    honest where no row differs; percentile bootstrap over rows for confidence and latency.
     """
     champion = BundleClassifier.load(Path(spec.champion_bundle), threads=spec.threads)
     challenger = BundleClassifier.load(Path(spec.challenger_bundle), threads=spec.threads)
@@ -56,16 +61,16 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
     shift = new.confidences - old.confidences
     truths = np.asarray([row[1] or "" for row in spec.rows], dtype=str)
     labelled = truths != ""
-    gain = 100.0 * ((new.labels == truths).astype(np.float64) - (old.labels == truths))[labelled]
+    gain = ((new.labels == truths).astype(np.int64) - (old.labels == truths))[labelled]
     return {
         "rows": len(texts),
-        "disagreement_share": _interval(differ.astype(np.float64), rng),
+        "disagreement_share": _share(int(differ.sum()), len(texts)),
         "confidence_difference": _interval(shift, rng),
         "confidence_difference_where_agreed": _interval(shift[~differ], rng),
         "latency_difference_ms": _interval(new.times_ms - old.times_ms, rng),
         "latency_ms": {"champion": _median(old.times_ms), "challenger": _median(new.times_ms)},
         "labelled_rows": int(labelled.sum()),
-        "accuracy_difference_points": _interval(gain, rng),
+        "accuracy_difference_points": _paired_points(int((gain > 0).sum()), int((gain < 0).sum()), len(gain)),
         "disagreements": [
             {
                 "text": texts[i],
@@ -107,9 +112,30 @@ def _median(values: NDArray[np.float64]) -> float | None:
     return float(np.median(values)) if len(values) else None
 
 
-def _interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float]:
+def _share(hits: int, rows: int) -> dict[str, float] | None:
+    if not rows:
+        return None
+    share, square = hits / rows, _Z * _Z
+    centre = (share + square / (2 * rows)) / (1 + square / rows)
+    half = _Z * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows)) / (1 + square / rows)
+    return {"mean": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+
+
+def _paired_points(gains: int, losses: int, rows: int) -> dict[str, float] | None:
+    if not rows:
+        return None
+    won, lost = (gains + 1) / (rows + 2), (losses + 1) / (rows + 2)
+    half = _Z * math.sqrt((won + lost - (won - lost) ** 2) / (rows + 2))
+    return {
+        "mean": 100.0 * (gains - losses) / rows,
+        "low": 100.0 * max(-1.0, won - lost - half),
+        "high": 100.0 * min(1.0, won - lost + half),
+    }
+
+
+def _interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float] | None:
     if not len(values):
-        return {"mean": 0.0, "low": 0.0, "high": 0.0}
+        return None
     means = rng.choice(values, size=(1000, len(values)), replace=True).mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}

@@ -116,7 +116,7 @@ class Answered:
     """One answered question. `scores` (C,) belong to `labels` in order."""
 
     placed: Placed
-    arm: Arm  # who answered: `fallback` is the champion in place of a challenger that did not
+    arm: Arm  # who answered: `fallback` is another version in place of the one that should have and did not
     version: int
     labels: tuple[str, ...]
     scores: Floats
@@ -190,7 +190,8 @@ class Router:
     def answer(self, batch: Batch) -> list[Answered]:
         """One answer a row, in order, all of them logged before this returns.
 
-        Rows whose challenger fails or takes too long are answered by the champion.
+        Rows whose challenger fails or takes too long are answered by the champion, and where the champion fails by the
+        one before it, as long as that one is loaded.
 
         Raises:
             NotFound: the champion's folder is gone.
@@ -203,7 +204,7 @@ class Router:
             found.update(self._ask_challenger(batch, tried))
             left = [index for index in left if index not in found]
         if left:
-            found.update(self._answer_rows(batch, batch.route.champion, left, self._ask))
+            found.update(self._ask_champion(batch, left))
         answers = [found[index] for index in range(len(batch.rows))]
         latency_ms = (time.perf_counter() - started) * 1000.0
         if logged := [answer for answer in answers if answer.placed.logged]:
@@ -227,6 +228,20 @@ class Router:
         except PerennialError as exc:
             logger.warning("challenger.failed", extra={"version": version, "rows": len(rows), "reason": str(exc)})
             return {}
+
+    def _ask_champion(self, batch: Batch, rows: Sequence[int]) -> dict[int, Answered]:
+        route = batch.route
+        try:
+            return self._answer_rows(batch, route.champion, rows, self._ask)
+        except PerennialError as exc:
+            if route.previous is None or not all(batch.rows[index].logged for index in rows):
+                raise  # a probe must hear of it
+            logger.warning("champion.failed", extra={"version": route.champion, "rows": len(rows), "reason": str(exc)})
+            try:
+                return self._answer_rows(batch, route.previous, rows, self._ask)
+            except PerennialError as second:
+                logger.warning("previous.failed", extra={"version": route.previous, "reason": str(second)})
+                raise exc from second
 
     def _guarded(self, version: int, ids: Tokens, mask: Tokens) -> tuple[Floats, Floats]:
         return self._guard.ask(version, lambda: self._ask(version, ids, mask))
@@ -256,9 +271,8 @@ class Router:
 
 
 def _answering_arm(route: Route, row: Placed, version: int) -> Arm:
-    if row.arm is Arm.CHALLENGER and version != route.challenger:
-        return Arm.FALLBACK
-    return row.arm
+    asked = route.challenger if row.arm is Arm.CHALLENGER else route.champion
+    return row.arm if version == asked else Arm.FALLBACK
 
 
 def _softmax(logits: Floats) -> Floats:
