@@ -20,6 +20,7 @@ from continual.cycle_events import (
     ChallengerExported,
     ChallengerLoaded,
     ChallengerTrained,
+    ChampionReplaced,
     CloseCycle,
     Command,
     CycleState,
@@ -36,6 +37,7 @@ from continual.cycle_events import (
     Promote,
     Promoted,
     PublishChallenger,
+    ReleaseOld,
     RequestApproval,
     RollBack,
     SetShare,
@@ -59,6 +61,7 @@ __all__ = [
     "ChallengerExported",
     "ChallengerLoaded",
     "ChallengerTrained",
+    "ChampionReplaced",
     "CloseCycle",
     "Command",
     "Cycle",
@@ -77,6 +80,7 @@ __all__ = [
     "Promote",
     "Promoted",
     "PublishChallenger",
+    "ReleaseOld",
     "RequestApproval",
     "RollBack",
     "SetShare",
@@ -88,6 +92,7 @@ __all__ = [
     "TrainChallenger",
     "TriggerFired",
     "check_invariants",
+    "expected_champions",
     "handle",
     "new_cycle",
     "resume",
@@ -97,6 +102,7 @@ __all__ = [
 OUTCOMES = frozenset(
     {CycleState.PROMOTED, CycleState.REFUSED, CycleState.FAILED, CycleState.ABORTED, CycleState.ROLLED_BACK}
 )
+_UNDER_WAY = frozenset(CycleState) - OUTCOMES - {CycleState.WATCHING}
 _LOADED = frozenset({CycleState.SHADOW, CycleState.APPROVAL, CycleState.CANARY, CycleState.PROMOTING})
 
 
@@ -153,7 +159,7 @@ def handle(cycle: Cycle, event: Event) -> _Step:
     Raises:
         IllegalTransition: the event does not fit the state; the message tells the story so far.
     """
-    if isinstance(event, StepFailed | OperatorAborted) and cycle.state not in OUTCOMES | {CycleState.WATCHING}:
+    if isinstance(event, StepFailed | OperatorAborted) and cycle.state in _UNDER_WAY:
         after, commands = _end_early(cycle, event)
     else:
         transition = _TABLE.get((cycle.state, type(event)))
@@ -173,6 +179,13 @@ def handle(cycle: Cycle, event: Event) -> _Step:
 def resume(cycle: Cycle) -> tuple[Command, ...]:
     """The saved state's commands, to be carried out (again) after a restart; an outcome's are those that close it."""
     return () if cycle.state is CycleState.WATCHING else _entry_commands(cycle)
+
+
+def expected_champions(cycle: Cycle) -> frozenset[int]:
+    """The versions of which one is champion while the cycle is where it is; another one was put there by somebody."""
+    if cycle.challenger is None or cycle.state not in {CycleState.PROMOTING, CycleState.PROBATION}:
+        return frozenset({cycle.champion})
+    return frozenset({cycle.challenger} | ({cycle.champion} if cycle.state is CycleState.PROMOTING else set()))
 
 
 def check_invariants(cycle: Cycle) -> None:
@@ -220,7 +233,7 @@ def _entry_commands(cycle: Cycle) -> tuple[Command, ...]:
 def _closing_commands(cycle: Cycle, challenger: int) -> tuple[Command, ...]:
     close = CloseCycle(outcome=cycle.state, note=cycle.note)
     if cycle.state is CycleState.PROMOTED:
-        return (close,)
+        return (ReleaseOld(champion=challenger), close)
     if cycle.state is CycleState.ROLLED_BACK:
         return (RollBack(to=cycle.champion, reasons=(cycle.note,)), close)
     return (AbortChallenger(challenger=challenger), close)
@@ -284,7 +297,20 @@ def _after_failed_probation(cycle: Cycle, event: Event) -> _Step:
 
 def _after_operator_roll_back(cycle: Cycle, event: Event) -> _Step:
     actor = event.actor if isinstance(event, OperatorRolledBack) else "operator"
-    return _close(cycle, CycleState.ROLLED_BACK, f"rolled back by {actor}")
+    if cycle.state is CycleState.PROBATION:
+        return _close(cycle, CycleState.ROLLED_BACK, f"rolled back by {actor}")
+    note = f"{actor} rolled back version {cycle.champion}, with which the challenger was compared"
+    return _close(cycle, CycleState.ABORTED, note)
+
+
+def _after_replacement(cycle: Cycle, event: Event) -> _Step:
+    now = event.champion if isinstance(event, ChampionReplaced) else cycle.champion
+    if now == cycle.challenger and cycle.state in _LOADED | {CycleState.PUBLISHING}:
+        return _enter(cycle, CycleState.PROMOTING)
+    if cycle.state is CycleState.PROBATION:
+        return _close(cycle, CycleState.ROLLED_BACK, f"version {now} was put in its place")
+    note = f"version {now} took the place of version {cycle.champion}, with which the challenger was compared"
+    return _close(cycle, CycleState.ABORTED, note)
 
 
 def _refuse(cycle: Cycle, event: Event) -> _Step:
@@ -324,6 +350,7 @@ _TABLE: dict[tuple[CycleState, type], Callable[[Cycle, Event], _Step]] = {
     (CycleState.PROMOTING, Promoted): _after_promotion,
     (CycleState.PROBATION, ProbationPassed): _after_probation,
     (CycleState.PROBATION, ProbationFailed): _after_failed_probation,
-    (CycleState.PROBATION, OperatorRolledBack): _after_operator_roll_back,
+    **{(state, OperatorRolledBack): _after_operator_roll_back for state in _UNDER_WAY},
+    **{(state, ChampionReplaced): _after_replacement for state in _UNDER_WAY},
     **{(state, OperatorPromoted): _go(CycleState.PROMOTING) for state in _LOADED - {CycleState.PROMOTING}},
 }

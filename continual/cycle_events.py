@@ -12,6 +12,7 @@ __all__ = [
     "ChallengerExported",
     "ChallengerLoaded",
     "ChallengerTrained",
+    "ChampionReplaced",
     "CloseCycle",
     "Command",
     "CycleState",
@@ -28,6 +29,7 @@ __all__ = [
     "Promote",
     "Promoted",
     "PublishChallenger",
+    "ReleaseOld",
     "RequestApproval",
     "RollBack",
     "SetShare",
@@ -181,6 +183,13 @@ class OperatorRolledBack:
     actor: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionReplaced:
+    """The route names another champion than the cycle reckons with: somebody promoted or rolled back beside it."""
+
+    champion: int
+
+
 Event = (
     TriggerFired
     | ChallengerTrained
@@ -201,6 +210,7 @@ Event = (
     | OperatorAborted
     | OperatorPromoted
     | OperatorRolledBack
+    | ChampionReplaced
 )
 
 
@@ -269,6 +279,13 @@ class AbortChallenger:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReleaseOld:
+    """The champion has proved itself: Triton and the disk let go of what lies beyond their budgets."""
+
+    champion: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CloseCycle:
     outcome: CycleState
     note: str
@@ -286,5 +303,6 @@ Command = (
     | StartProbation
     | RollBack
     | AbortChallenger
+    | ReleaseOld
     | CloseCycle
 )

@@ -8,7 +8,16 @@ from continual.records import Route
 from ops.ledger import Conflict, Ledger
 from ops.workspace import Workspace
 
-__all__ = ["RouteChange", "change_route", "pinned", "promoted", "rolled_back", "with_challenger", "without_challenger"]
+__all__ = [
+    "RouteChange",
+    "change_route",
+    "pinned",
+    "promoted",
+    "rolled_back",
+    "settled",
+    "with_challenger",
+    "without_challenger",
+]
 
 _TRIES = 5
 
@@ -132,6 +141,19 @@ def rolled_back(*, to: int | None = None) -> Callable[[Route], Route]:
 def pinned(version: int) -> Callable[[Route], Route]:
     """The version is resident, so that it can be promoted at once."""
     return lambda route: replace(route, resident=tuple(sorted({*route.resident, version})))
+
+
+def settled(*, resident: int) -> Callable[[Route], Route]:
+    """At most `resident` versions stay loaded; champion and challenger always do, and the previous one goes last."""
+
+    def change(route: Route) -> Route:
+        needed = {v for v in (route.champion, route.challenger) if v is not None}
+        if route.previous is not None and len(needed | {route.previous}) <= resident:
+            needed.add(route.previous)
+        kept = _keep(route.resident, {*needed}, resident)
+        return replace(route, resident=kept, previous=route.previous if route.previous in kept else None)
+
+    return change
 
 
 def _keep(resident: tuple[int, ...], needed: set[int | None], most: int) -> tuple[int, ...]:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import signal
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
+from continual.errors import BundleRejected, DataError, ExportFailed, ParityFailed, TrainingFailed
 from continual.records import Example, PromotionDecision, Split
 from continual.replay import ReplayBuffer, make_buffer, restore_buffer
 from ops.ledger import Ledger, StoredExample, VersionRow
@@ -221,7 +222,8 @@ class ChallengerMaker:
         """Champion against challenger on held-out rows, in a process of its own.
 
         Raises:
-            ExportFailed: the process ended without a decision.
+            BundleRejected: a bundle is altered, or the challenger does not repeat its golden answers.
+            ExportFailed: the process ended without a decision; something killed it, or the engine crashed in it.
         """
         folder = self._workspace.run(self._model, version)
         holdout = self.holdout_rows(champion)
@@ -248,6 +250,8 @@ class ChallengerMaker:
         (folder / "decision.json").unlink(missing_ok=True)
         result = self._run("ops.loop.judging", folder, "judge", learning.timeout_s, lambda _: None)
         path = folder / "decision.json"
+        if result.exit_code == BundleRejected.exit_code:
+            raise BundleRejected(result.tail.splitlines()[-1] if result.tail else "the test load refused the bundle")
         if result.exit_code != 0 or not path.is_file():
             raise ExportFailed(_ended(f"judgement of {self._model} version {version}", result, folder / "judge.log"))
         told = json.loads(path.read_text(encoding="utf-8"))
@@ -331,4 +335,8 @@ def _ended(what: str, result: JobResult, log: Path) -> str:
     if result.timed_out:
         return f"{what} took longer than its limit; raise the model's timeout_s or give it fewer rows (log: {log})"
     last = result.tail.splitlines()[-1] if result.tail else "nothing on stderr"
+    if result.exit_code < 0:
+        name = signal.Signals(-result.exit_code).name
+        why = {"SIGKILL": "the system may be out of memory", "SIGTERM": "somebody ended it"}.get(name, "it crashed")
+        return f"{what} was ended by {name} {1 + _KILLED_RETRIES} times ({why}): {last} (log: {log})"
     return f"{what} ended with exit code {result.exit_code}: {last} (log: {log})"

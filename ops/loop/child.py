@@ -1,7 +1,7 @@
 """`python -m ops.loop.child NICENESS MODULE ARGS...`: a job that is polite and does not outlive its parent.
 
 The job gets SIGTERM when the process that started it dies, however it dies, so that a restarted loop never meets a
-training of its predecessor still at work.
+training of its predecessor still at work. Where memory runs out, the kernel ends it before anything that serves.
 """
 
 import ctypes
@@ -9,6 +9,8 @@ import os
 import runpy
 import signal
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 __all__ = ["main"]
 
@@ -22,6 +24,8 @@ def main() -> None:
     if os.getppid() != parent:  # the parent died before the line above
         sys.exit(143)
     os.nice(max(0, int(sys.argv[1]) - os.nice(0)))
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     module = sys.argv[2]
     sys.argv = [module, *sys.argv[3:]]
     runpy.run_module(module, run_name="__main__", alter_sys=True)  # a package runs its __main__

@@ -1,14 +1,16 @@
 """`python -m ops.loop.judging SPEC.json`: both versions answer the same held-out rows; the gate decides.
 
 The work is done in a process of its own, on the bundles themselves, so that a judgement neither slows live requests
-nor trusts anything but the files that would be served.
+nor trusts anything but the files that would be served. It is also the challenger's test load, before any Triton sees
+it: an engine that crashes, hangs, takes too much memory or does not repeat its golden answers costs this process and
+nothing else.
 """
 
 import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +22,8 @@ from continual.gate import GateEvidence, GateRules, PairedRows, judge
 from continual.learning.metrics import expected_calibration_error
 from continual.records import PromotionDecision
 from exporters.classifier import BundleClassifier, softmax
+from exporters.golden import GOLDEN, Golden
+from ops.loop.memory import resident_mb
 
 __all__ = ["JudgingSpec", "main", "measure"]
 
@@ -42,18 +46,24 @@ class JudgingSpec:
     cache: str | None = None
 
 
-def measure(spec: JudgingSpec) -> GateEvidence:
-    """Let both bundles answer all rows once, and time them one text at a time, taking turns."""
+def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
+    """Let both bundles answer all rows once, and time them one text at a time, taking turns.
+
+    The second is what the challenger's load cost: seconds, megabytes, and its difference from its golden answers.
+
+    Raises:
+        BundleRejected: a bundle is not what its manifest says, or the challenger does not repeat its golden answers.
+    """
     cache = None if spec.cache is None else Path(spec.cache)
     champion = BundleClassifier.load(Path(spec.champion_bundle), threads=spec.threads, cache_dir=cache)
-    challenger = BundleClassifier.load(Path(spec.challenger_bundle), threads=spec.threads, cache_dir=cache)
+    challenger, loaded = _test_loaded(Path(spec.challenger_bundle), spec.threads, cache)
     rows = spec.fresh + spec.old
     texts = [row[0] for row in rows]
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
     answers = _Answers(champion, texts), _Answers(challenger, texts)
     champion_ms, challenger_ms = _latencies(champion, challenger, texts)
     labels = np.asarray([row[1] for row in rows], dtype=str)
-    return GateEvidence(
+    evidence = GateEvidence(
         champion=spec.champion,
         challenger=spec.challenger,
         fresh=_paired(answers, labels, fresh, within=None),
@@ -62,6 +72,16 @@ def measure(spec: JudgingSpec) -> GateEvidence:
         champion_latency_ms=champion_ms,
         challenger_latency_ms=challenger_ms,
     )
+    return evidence, loaded
+
+
+def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[BundleClassifier, dict[str, float]]:
+    started, before = time.perf_counter(), resident_mb()
+    version = BundleClassifier.load(bundle, threads=threads, cache_dir=cache)
+    told = {"challenger_load_s": time.perf_counter() - started}
+    if (bundle / GOLDEN).is_file():
+        told["challenger_golden_difference"] = Golden.read(bundle).check(version.engine)
+    return version, told | {"challenger_load_mb": max(0.0, resident_mb() - before)}
 
 
 class _Answers:
@@ -110,7 +130,9 @@ def _latencies(champion: BundleClassifier, challenger: BundleClassifier, texts: 
 
 def decide(spec: JudgingSpec) -> PromotionDecision:
     """Measure and judge."""
-    return judge(measure(spec), GateRules(**spec.rules), np.random.default_rng(spec.seed))
+    evidence, loaded = measure(spec)
+    decision = judge(evidence, GateRules(**spec.rules), np.random.default_rng(spec.seed))
+    return replace(decision, figures={**decision.figures, **loaded})
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ from continual.errors import PerennialError
 from continual.policy import TriggerDecision
 from ops.ledger import DriftReportRow, Fence, Ledger
 from ops.loop.accuracy import AccuracyWatch
+from ops.loop.bundle_budget import remove_superfluous
 from ops.loop.challenger import ChallengerMaker
 from ops.loop.collector import collect
 from ops.loop.comparison import ArmComparison
@@ -168,20 +169,10 @@ class ModelLoop:
         self._ledger.forget_runs(datetime.now(UTC) - _RUNS_KEPT)
         pruned = self.traffic.prune(datetime.now(UTC) - keep)
         reports = prune_reports(self._reports_folder, self._settings.drift.reports_kept)
-        removed = self._remove_old_bundles()
-        return f"{pruned} traffic rows, {len(reports)} reports, bundles {removed}"
-
-    def _remove_old_bundles(self) -> list[int]:
-        route = self._ledger.route(self.model)
-        if route is None:
-            return []
-        engine = self._workspace.engine_model(self.model)
-        versions = self._repository.versions(engine)
-        kept = set(versions[-self._settings.cycle.disk_versions :]) | set(route.resident)
-        old = [version for version in versions if version not in kept]
-        for version in old:
-            self._repository.remove_version(engine, version)
-        return old
+        removed = remove_superfluous(self._ledger, self._workspace, self._repository, self.model)
+        seq, head = self._ledger.audit_head()  # in the log collector it outlives whoever cuts the database's tail
+        logger.info("audit.head", extra={"model": self.model, "anchor": f"{seq}:{head}"})
+        return f"{pruned} traffic rows, {len(reports)} reports, bundles {list(removed)}"
 
     @property
     def _reports_folder(self) -> Any:

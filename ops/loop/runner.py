@@ -20,6 +20,7 @@ logger = logging.getLogger(__name__)
 PAUSED = "cycle_paused"
 _RETRY_S = 1.0
 _LOOK_S = 0.5
+_GUARDED = frozenset({cy.CycleState.CANARY, cy.CycleState.PROBATION})  # a version under test answers live requests
 _LONG = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING, cy.CycleState.SHADOW})
 
 
@@ -83,7 +84,8 @@ class CycleRunner:
         self._steps, self._happenings = steps, happenings
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._retried: tuple[int, str] | None = None  # the step that waits for something to be reachable again
+        self._retried = False  # the last step waits for something to be reachable again
+        self._begun: tuple[int, int, str] | None = None  # the step whose intent is written, and not yet its outcome
 
     def start(self) -> None:
         """Begin to carry cycles, first the one that was under way."""
@@ -142,18 +144,22 @@ class CycleRunner:
         cycle = decode(row.payload)
         if cycle.state not in cy.OUTCOMES and self._take_commands(row, cycle):
             return True
-        if self._ledger.get_state(self._model, PAUSED) and cycle.state not in cy.OUTCOMES:
+        if (replaced := self._replaced(cycle)) is not None:
+            self._apply(row, cycle, replaced)
+            return True
+        paused = bool(self._ledger.get_state(self._model, PAUSED)) and cycle.state not in cy.OUTCOMES
+        if paused and cycle.state not in _GUARDED:
             return False
         context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at)
         for command in cy.resume(cycle):
             if isinstance(command, cy.CloseCycle):
                 self._close(row, command)
                 return True
-            event = self._execute(command, context)
+            event = self._execute(command, context, paused=paused)
             if event is not None and cycle.state not in cy.OUTCOMES:
                 self._apply(row, cycle, event)
                 return True
-            if self._retried is not None:
+            if self._retried:
                 return False  # what follows must not come first
         return False
 
@@ -181,11 +187,13 @@ class CycleRunner:
                 self._epoch = fence.epoch
             return self.advance()
 
-    def _execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
+    def _execute(self, command: cy.Command, context: StepContext, *, paused: bool) -> cy.Event | None:
         step = type(command).__name__
         waits = isinstance(command, cy.StartShadow | cy.RequestApproval | cy.SetShare | cy.StartProbation)
-        if not waits and self._retried != (context.cycle_id, step):
+        begun = (context.cycle_id, len(context.cycle.story), step)
+        if begun != self._begun:
             self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
+            self._begun = begun
             self._happenings.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
         try:
             with self._interruptible(context):
@@ -194,7 +202,7 @@ class CycleRunner:
             if self._stop.is_set() or (context.cycle.state not in cy.OUTCOMES and self._abort_waits()):
                 return None
             if isinstance(exc, DependencyUnreachable) and self._has_patience(context):
-                self._retried = (context.cycle_id, step)
+                self._retried = True
                 logger.warning("cycle.step_waits", extra={"model": self._model, "step": step, "error": str(exc)})
                 self._stop.wait(_RETRY_S)
                 return None
@@ -203,8 +211,11 @@ class CycleRunner:
         except OSError as exc:
             logger.exception("cycle.step_disk", extra={"model": self._model, "step": step})
             event = cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
-        self._retried = None
+        self._retried = False
+        if paused and not isinstance(event, cy.CanaryStepFailed | cy.ProbationFailed | cy.StepFailed):
+            return None  # a pause holds what goes well; live requests stay protected from what does not
         if event is not None or not waits:
+            self._begun = None
             outcome = None if event is None else type(event).__name__
             self._ledger.journal(context.cycle_id, self._model, step, Phase.OUTCOME, {"event": outcome})
         return event
@@ -216,7 +227,7 @@ class CycleRunner:
 
         def watch() -> None:
             while not ended.wait(_LOOK_S):
-                if self._abort_waits():
+                if self._stop.is_set() or self._abort_waits():
                     self._steps.cancel()
                     return
 
@@ -269,6 +280,10 @@ class CycleRunner:
         before = cycle
         for command in self._ledger.take_commands(self._model):
             event = _event_of(command)
+            unchanged = cycle.state is not cy.CycleState.PROMOTING and self._replaced(cycle) is None
+            if isinstance(event, cy.OperatorRolledBack) and unchanged:
+                self._ledger.finish_command(command.id, "done")  # to the version that was champion already
+                continue
             if event is None:
                 self._idle_command(command, active=True)
                 continue
@@ -279,6 +294,13 @@ class CycleRunner:
             else:
                 self._ledger.finish_command(command.id, "done")
         return cycle is not before
+
+    def _replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | None:
+        """What an operator's promotion or rollback beside the cycle is to it."""
+        route = self._ledger.route(self._model)
+        if route is None or cycle.state in cy.OUTCOMES or route.champion in cy.expected_champions(cycle):
+            return None
+        return cy.ChampionReplaced(champion=route.champion)
 
     def _abort_waits(self) -> bool:
         waiting = self._ledger.commands(self._model, limit=20)
@@ -295,6 +317,8 @@ class CycleRunner:
             self._ledger.put_state(self._model, PAUSED, True)
         elif command.kind == "resume":
             self._ledger.put_state(self._model, PAUSED, False)
+        elif command.kind == "rolled_back" and not active:
+            logger.debug("cycle.rolled_back_already", extra={"model": self._model})  # the route tells it all
         elif command.kind == "retrain" and not active:
             self.fire(f"asked by {command.actor}", actor=command.actor)
         else:

@@ -2,20 +2,32 @@
 
 import logging
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 from continual import cycle as cy
-from continual.errors import PublishFailed
+from continual.errors import PerennialError, PublishFailed
+from continual.records import Route
 from exporters.bundle import verify_bundle
 from ops.ledger import Ledger, VersionRow, VersionState
+from ops.loop.bundle_budget import remove_superfluous
 from ops.loop.challenger import ChallengerMaker
 from ops.loop.comparison import ArmComparison
 from ops.loop.events import Happenings
+from ops.loop.memory import available_mb
 from ops.loop.reconciler import Reconciler
 from ops.loop.runner import StepContext
-from ops.operations import change_route, promoted, rolled_back, with_challenger, without_challenger
+from ops.operations import (
+    RouteChange,
+    change_route,
+    promoted,
+    rolled_back,
+    settled,
+    with_challenger,
+    without_challenger,
+)
 from ops.triton.repository import ModelRepository
 from ops.workspace import Workspace
 
@@ -61,6 +73,9 @@ class LoopSteps:
             case cy.AbortChallenger(challenger=version):
                 self._abort(version, context)
                 return None
+            case cy.ReleaseOld():
+                self._release_old()
+                return None
             case _:
                 return self._wait(command, context)
 
@@ -73,9 +88,8 @@ class LoopSteps:
             case cy.RequestApproval():
                 return cy.ApprovalExpired() if waited_s > settings.approval_deadline_s else None
             case cy.SetShare(challenger=version, share=share):
-                self._change(
-                    with_challenger(version, share, resident=settings.resident_versions), f"canary share {share:.0%}"
-                )
+                change = with_challenger(version, share, resident=settings.resident_versions)
+                self._change(change, f"canary share {share:.0%}", keep_waiting=False)
                 return self.comparison.canary(
                     cycle=context.cycle_id,
                     champion=context.cycle.champion,
@@ -148,6 +162,7 @@ class LoopSteps:
         return cy.GateAccepted() if decision.accepted else cy.GateRefused(reasons=decision.reasons)
 
     def _publish(self, version: int) -> cy.Event:
+        self._check_memory(version)
         target = self.workspace.bundle(self.model, version)
         if not target.is_dir():
             engine = self.workspace.engine_model(self.model)
@@ -160,6 +175,20 @@ class LoopSteps:
         self._change(with_challenger(version, 0.0, resident=settings.resident_versions), "challenger loaded")
         self.ledger.set_version_state(self.model, version, VersionState.RESIDENT)
         return cy.ChallengerLoaded()
+
+    def _check_memory(self, version: int) -> None:
+        """What the judgement's process needed to load the engine, Triton will need again.
+
+        Raises:
+            PublishFailed: there is not so much memory; nothing was published.
+        """
+        gate = self.ledger.version(self.model, version).metrics.get("gate", {})
+        needed, free = float(gate.get("challenger_load_mb", 0.0)), available_mb()
+        if free is not None and needed > free:
+            raise PublishFailed(
+                f"version {version} of {self.model} took {needed:.0f} MB to load and {free:.0f} MB are free; stop "
+                f"something, or lower cycle.resident_versions, then retrain"
+            )
 
     def _promote(self, version: int, context: StepContext) -> cy.Event:
         champion = self._champion(context)
@@ -174,15 +203,28 @@ class LoopSteps:
         return cy.Promoted()
 
     def _roll_back(self, to: int, reason: str, context: StepContext) -> None:
-        if self.ledger.route(self.model) is not None:
-            self._change(rolled_back(to=to), f"rolled back: {reason}")
-        self.ledger.set_version_state(self.model, to, VersionState.CHAMPION)
-        if context.cycle.challenger is not None:
-            self.ledger.set_version_state(self.model, context.cycle.challenger, VersionState.RETIRED)
-        self.happenings.tell(self.model, "route.rolled_back", version=to, reason=reason)
+        """Put `to` back, unless an operator has put another version in the challenger's place already."""
+        challenger = context.cycle.challenger
+
+        def change(route: Route) -> Route:
+            return rolled_back(to=to)(route) if route.champion == challenger else route
+
+        champion = self._change(change, f"rolled back: {reason}").after.champion
+        self.ledger.set_version_state(self.model, champion, VersionState.CHAMPION)
+        if challenger is not None:
+            self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
+        self.happenings.tell(self.model, "route.rolled_back", version=champion, reason=reason)
 
     def _abort(self, version: int, context: StepContext) -> None:
-        self._change(without_challenger(version), f"version {version}: {context.cycle.note}")
+        """Take the challenger out of the route, even where a promotion had been under way when the abort came."""
+        champion = context.cycle.champion
+
+        def change(route: Route) -> Route:
+            return without_challenger(version)(
+                rolled_back(to=champion)(route) if route.champion == version and champion in route.resident else route
+            )
+
+        self._change(change, f"version {version}: {context.cycle.note}")
         state = VersionState.REFUSED if context.cycle.state is cy.CycleState.REFUSED else VersionState.FAILED
         self.ledger.set_version_state(self.model, version, state)
         engine = self.workspace.engine_model(self.model)
@@ -192,9 +234,27 @@ class LoopSteps:
         ):
             shutil.rmtree(leftover, ignore_errors=True)
 
-    def _change(self, change: Any, reason: str) -> None:
-        change_route(self.ledger, self.workspace, self.model, change, actor="loop", reason=reason)
-        self.reconciler.reconcile(self.model)
+    def _release_old(self) -> None:
+        """After probation: Triton lets go of versions beyond its budget, and the disk of bundles that nobody needs."""
+        settings = self.workspace.model(self.model).cycle
+        try:
+            self._change(settled(resident=settings.resident_versions), "probation is over", keep_waiting=False)
+        except PerennialError as exc:  # a server that is away is brought to the route by the timer
+            logger.warning("cycle.release_waits", extra={"model": self.model, "error": str(exc)})
+        removed = remove_superfluous(self.ledger, self.workspace, self.repository, self.model)
+        if removed:
+            self.happenings.tell(self.model, "bundles.removed", versions=list(removed))
+
+    def _change(self, change: Callable[[Route], Route], reason: str, *, keep_waiting: bool = True) -> RouteChange:
+        """Change the route and bring every server to it.
+
+        Without `keep_waiting` an unchanged route is left to the timer, so that a server which is away does not keep the
+        loop from judging what the others answer.
+        """
+        made = change_route(self.ledger, self.workspace, self.model, change, actor="loop", reason=reason)
+        if keep_waiting or made.before != made.after:
+            self.reconciler.reconcile(self.model)
+        return made
 
     def _progress(self, what: str, version: int) -> Any:
         def tell(told: dict[str, Any]) -> None:

@@ -4,6 +4,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -44,19 +45,21 @@ def write_bundle(
     shift: int = 0,
     golden_error: float = 0.0,
     hang: int = 0,
+    fails: bool = False,
 ) -> Path:
     """A verified bundle; `shift` rotates its answers, so that versions can be told apart by what they say.
 
-    With `hang` the engine counts to that number for each "transfer" in a batch before it answers.
+    With `hang` the engine counts to that number for each "transfer" in a batch before it answers; with `fails` it
+    raises an error at each "hello".
     """
     folder.mkdir(parents=True)
-    onnx.save(_graph(len(labels), shift, hang), str(folder / "model.onnx"))
+    onnx.save(_graph(len(labels), shift, hang, fails), str(folder / "model.onnx"))
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.enable_truncation(32)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "labels.json").write_text(json.dumps(list(labels)))
-    texts = ("card lost", "money", "hello hello hello")
+    texts = ("card lost", "money", "money lost" if fails else "hello hello hello")
     ids = tuple(tuple(tokenizer.encode(text).ids) for text in texts)
     engine = OnnxEngine(folder / "model.onnx", threads=1)
     logits = [engine.infer(np.array([row]), np.ones((1, len(row)), dtype=np.int64))[0][0] for row in ids]
@@ -85,10 +88,12 @@ def write_bundle(
     return folder
 
 
-def _graph(classes: int, shift: int, hang: int = 0) -> onnx.ModelProto:
+def _graph(classes: int, shift: int, hang: int = 0, fails: bool = False) -> onnx.ModelProto:
     table = np.full((len(WORDS), classes), 0.1, dtype=np.float32)
     for word, column in _KNOWN.items():
         table[WORDS.index(word), (column + shift) % classes] = 4.0
+    if fails:
+        table = table[: WORDS.index("hello")]  # its index is out of bounds
     nodes = [
         helper.make_node("Gather", ["table", "input_ids"], ["rows"]),  # (B, S, C)
         helper.make_node("Cast", ["attention_mask"], ["mask2"], to=TensorProto.FLOAT),
@@ -190,10 +195,14 @@ class Place:
         self.route(champion=versions[0], resident=tuple(versions))
 
     def publish(self, version: int, *, shift: int | None = None, golden_error: float = 0.0, hang: int = 0) -> None:
-        staged = self.repository.staging / f"v{version}"
-        shift = version - 1 if shift is None else shift
-        write_bundle(staged, version, shift=shift, golden_error=golden_error, hang=hang)
+        staged = self.stage(
+            version, shift=version - 1 if shift is None else shift, golden_error=golden_error, hang=hang
+        )
         self.repository.publish(staged, ENGINE, version)
+
+    def stage(self, version: int, **bundle: Any) -> Path:
+        """A bundle where an export leaves it."""
+        return write_bundle(self.repository.staging / f"{ENGINE}-{version}", version, **bundle)
 
     def route(
         self,

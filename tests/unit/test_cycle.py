@@ -32,7 +32,11 @@ EVENTS = [
     cy.OperatorAborted(actor="ada"),
     cy.OperatorPromoted(actor="ada"),
     cy.OperatorRolledBack(actor="ada"),
+    cy.ChampionReplaced(champion=2),
+    cy.ChampionReplaced(champion=7),
 ]
+UNDER_WAY = [state for state in HAPPY if state is not cy.CycleState.WATCHING]
+FULL = cy.CyclePlan(shadow=True, approval=True, canary_shares=(0.1, 0.5))
 PLANS = st.builds(
     cy.CyclePlan,
     shadow=st.booleans(),
@@ -120,23 +124,96 @@ def test_canary_shares_must_rise_inside_the_unit_interval(shares: tuple[float, .
         cy.CyclePlan(canary_shares=shares)
 
 
-@settings(max_examples=300, deadline=None)
-@given(plan=PLANS, events=st.lists(st.sampled_from(EVENTS), max_size=30))
-def test_any_sequence_of_events_keeps_the_invariants(plan: cy.CyclePlan, events: list[cy.Event]) -> None:
+def _check_step(before: cy.Cycle, event: cy.Event) -> cy.Cycle:
+    """One event on one cycle, with everything that must be true of it whatever they are."""
+    try:
+        cycle, commands = cy.handle(before, event)
+    except IllegalTransition as exc:
+        untold = [line for line in before.story if line not in str(exc)]
+    else:
+        untold = None
+    if untold is not None:
+        assert untold == []
+        return before
+    cy.check_invariants(cycle)
+    assert before.state not in cy.OUTCOMES  # nothing follows an outcome
+    assert commands == cy.resume(cycle)  # a restart repeats exactly what was asked for
+    assert len(cycle.story) == len(before.story) + 1
+    closing = [c for c in commands if isinstance(c, cy.CloseCycle)]
+    assert bool(closing) == (cycle.state in cy.OUTCOMES)
+    assert not closing or commands[-1] is closing[0]  # nothing comes after the end
+    if cycle.state is cy.CycleState.ROLLED_BACK:
+        assert before.state is cy.CycleState.PROBATION  # there is nothing to roll back before a promotion
+        assert cy.RollBack(to=1, reasons=(cycle.note,)) in commands
+    if cycle.state in {cy.CycleState.REFUSED, cy.CycleState.FAILED, cy.CycleState.ABORTED}:
+        assert before.state is not cy.CycleState.PROBATION
+        assert cy.AbortChallenger(challenger=2) in commands
+        assert cycle.note
+    return cycle
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    plan=PLANS,
+    begun=st.integers(0, 14),
+    drawn=st.lists(st.one_of(st.none(), st.sampled_from(EVENTS)), max_size=20),
+)
+def test_any_sequence_of_events_keeps_the_invariants(
+    plan: cy.CyclePlan, begun: int, drawn: list[cy.Event | None]
+) -> None:
+    """It begins with `begun` events that go well, and None goes well too: else few would get beyond the training."""
     cycle = cy.new_cycle(model="intent", champion=1, plan=plan)
-    for event in events:
-        before = cycle
-        try:
-            cycle, commands = cy.handle(cycle, event)
-        except IllegalTransition:
-            assert cycle == before
-            continue
-        cy.check_invariants(cycle)
-        assert before.state not in cy.OUTCOMES  # nothing follows an outcome
-        assert commands == cy.resume(cycle)  # a restart repeats exactly what was asked for
-        assert len(cycle.story) == len(before.story) + 1
-        closing = [c for c in commands if isinstance(c, cy.CloseCycle)]
-        assert bool(closing) == (cycle.state in cy.OUTCOMES)
+    for chance in (*[None] * begun, *drawn):
+        cycle = _check_step(cycle, chance or HAPPY.get(cycle.state, FAIL))
+
+
+@pytest.mark.parametrize("state", list(HAPPY))
+def test_every_event_in_every_state_keeps_the_invariants(state: cy.CycleState) -> None:
+    cycle, _ = run(FULL, until=state)
+    assert cycle.state is state
+    taken = [type(event).__name__ for event in EVENTS if _check_step(cycle, event) is not cycle]
+    assert type(HAPPY[state]).__name__ in taken
+
+
+@pytest.mark.parametrize("state", UNDER_WAY)
+@pytest.mark.parametrize(
+    ("event", "outcome"),
+    [
+        (cy.StepFailed(error="parity", refused=True), cy.CycleState.REFUSED),
+        (FAIL, cy.CycleState.FAILED),
+        (cy.OperatorAborted(actor="ada"), cy.CycleState.ABORTED),
+        (cy.OperatorRolledBack(actor="ada"), cy.CycleState.ABORTED),
+        (cy.ChampionReplaced(champion=7), cy.CycleState.ABORTED),
+    ],
+)
+def test_every_state_can_end_in_every_way(state: cy.CycleState, event: cy.Event, outcome: cy.CycleState) -> None:
+    cycle, _ = run(FULL, until=state)
+    after, commands = cy.handle(cycle, event)
+    cy.check_invariants(after)
+    expected = cy.CycleState.ROLLED_BACK if state is cy.CycleState.PROBATION else outcome
+    assert after.state is expected
+    assert isinstance(commands[-1], cy.CloseCycle)
+    assert after.story[-1].startswith(f"{state.value} + {type(event).__name__}(")
+
+
+@pytest.mark.parametrize("state", list(HAPPY))
+def test_a_promotion_asked_for_at_any_time_goes_there_or_is_refused_with_the_story(state: cy.CycleState) -> None:
+    cycle, _ = run(FULL, until=state)
+    event = cy.OperatorPromoted(actor="ada")
+    if state in {cy.CycleState.SHADOW, cy.CycleState.APPROVAL, cy.CycleState.CANARY}:
+        assert cy.handle(cycle, event)[0].state is cy.CycleState.PROMOTING
+        return
+    with pytest.raises(IllegalTransition, match=f"{state.value} cannot take OperatorPromoted; it takes .*Story: "):
+        cy.handle(cycle, event)
+
+
+def test_a_challenger_that_an_operator_made_champion_goes_through_probation() -> None:
+    cycle, _ = run(FULL, until=cy.CycleState.CANARY)
+    after, commands = cy.handle(cycle, cy.ChampionReplaced(champion=2))
+    assert (after.state, commands) == (cy.CycleState.PROMOTING, (cy.Promote(challenger=2),))
+    assert cy.expected_champions(after) == {1, 2}
+    assert cy.expected_champions(cy.handle(after, cy.Promoted())[0]) == {2}
+    assert cy.expected_champions(cycle) == {1}
 
 
 @settings(max_examples=100, deadline=None)

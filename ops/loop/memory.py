@@ -1,0 +1,46 @@
+"""How much memory this process has, and how much is left for another one."""
+
+import os
+from pathlib import Path
+
+__all__ = ["available_mb", "resident_mb"]
+
+_MEGABYTE = 2**20
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def resident_mb() -> float:
+    """This process's resident memory now, in MB."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / _MEGABYTE
+
+
+def available_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) -> float | None:
+    """What may still be taken without swapping, in MB: of the machine or of this container, whichever is less.
+
+    None where the system does not say.
+    """
+    told = [_machine_mb(meminfo), _container_mb(cgroup)]
+    return min((value for value in told if value is not None), default=None)
+
+
+def _machine_mb(meminfo: Path) -> float | None:
+    try:
+        lines = meminfo.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(found[0]) / 1024 if found else None
+
+
+def _container_mb(cgroup: Path) -> float | None:
+    """By cgroup v2; file pages that can be given back count as free."""
+    try:
+        limit = (cgroup / "memory.max").read_text(encoding="ascii").strip()
+        used = int((cgroup / "memory.current").read_text(encoding="ascii"))
+        statistics = dict(line.split() for line in (cgroup / "memory.stat").read_text(encoding="ascii").splitlines())
+    except (OSError, ValueError):
+        return None
+    if not limit.isdigit():
+        return None
+    return max(0.0, int(limit) - used + int(statistics.get("inactive_file", 0))) / _MEGABYTE
