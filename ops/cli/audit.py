@@ -1,6 +1,6 @@
 """`audit show|verify`."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -48,17 +48,54 @@ def show(
 
 
 @_app.command()
-def verify(config: ConfigOption = None) -> None:
-    """Recompute the chain; exit code 1 names the first entry that was changed, added or removed."""
+def verify(
+    anchor: Annotated[
+        str | None, typer.Option(help="SEQ:HASH, as an earlier `verify` or the log's `audit.head` told it")
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Recompute the chain; exit code 1 names the first entry that was changed, moved, added or removed.
+
+    Whoever may rewrite the database can cut its end and its head together, or make the whole chain anew. An anchor that
+    was kept elsewhere shows that too: the entry that it names must be there with the hash that it had.
+    """
     from dataclasses import asdict
 
     from ops.wiring import open_parts
 
     parts = open_parts(config)
     try:
+        known = None if anchor is None else _anchor(anchor)
         verdict, head = parts.ledger.verify_audit(), parts.ledger.audit_head()
+        if known is not None and verdict.intact:
+            verdict = _held_to(parts.ledger, verdict, *known)
     finally:
         parts.close()
-    print_json({**asdict(verdict), "head": {"seq": head[0], "hash": head[1]}})
+    print_json({**asdict(verdict), "head": {"seq": head[0], "hash": head[1]}, "anchor": f"{head[0]}:{head[1]}"})
     if not verdict.intact:
         raise typer.Exit(1)
+
+
+def _anchor(told: str) -> tuple[int, str]:
+    from continual.errors import InputError
+
+    number, _, known = told.partition(":")
+    if not number.isdigit() or len(known) != 64 or set(known) - set("0123456789abcdef"):
+        raise InputError(f"--anchor {told!r} is not SEQ:HASH; give what `perennial audit verify` printed as anchor")
+    return int(number), known
+
+
+def _held_to(ledger: Any, verdict: Any, seq: int, known: str) -> Any:
+    """The verdict on an intact chain by an anchor from elsewhere."""
+    from dataclasses import replace
+
+    from ops.ledger.audit import GENESIS
+
+    if seq > verdict.entries:
+        reason = f"the anchor tells of entry {seq} and the log ends at {verdict.entries}: its end was cut off"
+        return replace(verdict, intact=False, broken_seq=verdict.entries + 1, reason=reason)
+    found = GENESIS if seq == 0 else next(iter(ledger.audit_entries(since_seq=seq - 1))).hash
+    if found != known:
+        reason = f"entry {seq} has hash {found[:12]}, the anchor has {known[:12]}: the chain was made anew"
+        return replace(verdict, intact=False, broken_seq=seq, reason=reason)
+    return verdict

@@ -10,12 +10,23 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["ConfigOption", "JsonOption", "ModelOption", "print_json", "print_table", "say", "say_error", "shown"]
+__all__ = [
+    "ConfigOption",
+    "DryRunOption",
+    "JsonOption",
+    "ModelOption",
+    "print_json",
+    "print_table",
+    "say",
+    "say_error",
+    "shown",
+]
 
 ConfigOption = Annotated[
     Path | None, typer.Option("--config", "-c", help="settings file; default ./perennial.toml where it exists")
 ]
 ModelOption = Annotated[str, typer.Option("--model", "-m", help="which model")]
+DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would happen, and change nothing")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 
 _out = Console(soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from continual.errors import DataError
-from ops.cli.console import ConfigOption, ModelOption, print_json
+from ops.cli.console import ConfigOption, DryRunOption, ModelOption, print_json
 
 __all__ = ["register"]
 
@@ -29,6 +29,7 @@ def _group() -> None:
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV with prediction_id,label or text,label (or text,category)")],
     model: ModelOption = "intent",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Store labels; with a prediction id they are joined to the request that was answered. All rows or none."""
@@ -41,6 +42,10 @@ def import_file(
     parts = open_parts(config)
     try:
         parts.workspace.model(model)
+        if dry_run:
+            kind = "labels of requests" if rows is not None else "texts with labels"
+            print_json({"dry_run": True, "would_store": len(rows if rows is not None else examples), "kind": kind})
+            return
         _register(parts)
         if rows is not None:
             from dataclasses import asdict

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -24,13 +24,17 @@ def queue(
     fill: Annotated[
         int, typer.Option(min=0, max=1_000, help="choose so many more; 0 only when the queue is empty")
     ] = 0,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Requests to label next: unsure ones, unusual ones, and some drawn at random."""
+    """Requests to label next: unsure ones, unusual ones, and some drawn at random.
+
+    With --dry-run the queue is shown as it is and not filled.
+    """
 
     def run(found: Any) -> dict[str, Any]:
-        wanted = fill or (0 if found.open_items(1) else 50)
+        wanted = 0 if dry_run else fill or (0 if found.open_items(1) else 50)
         told: dict[str, Any] = found.told(limit=limit, fill=wanted)
         return told
 
@@ -50,6 +54,7 @@ def submit(
     prediction: Annotated[str, typer.Argument(help="the prediction id")],
     label: Annotated[str, typer.Argument(help="the right label; a new one starts a new class")],
     model: ModelOption = "intent",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Give one request its label. A later label for the same request replaces it."""
@@ -65,13 +70,17 @@ def submit(
     parts = open_parts(config)
     try:
         parts.workspace.model(model)
-        register_models(parts.ledger, parts.workspace)
-        if not TrafficLog(parts.workspace.traffic(model)).lookup([prediction], columns=["label"]).num_rows:
+        answered = TrafficLog(parts.workspace.traffic(model)).lookup([prediction], columns=["label"]).to_pylist()
+        if not answered:
             raise NotFound(
                 f"prediction {prediction!r} is not in the traffic of {model}; see `perennial label queue` for ids, or "
                 "label a text of your own with `perennial feedback import`"
             )
         row = FeedbackRow(prediction_id=prediction, label=label, at=datetime.now(UTC))
+        if dry_run:
+            print_json({"dry_run": True, "answered": answered[0]["label"], "label": row.label})
+            return
+        register_models(parts.ledger, parts.workspace)
         print_json(asdict(parts.ledger.add_feedback(model, [row])))
     finally:
         parts.close()

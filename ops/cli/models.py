@@ -1,6 +1,7 @@
 """`model list|show|promote|rollback`."""
 
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, Any
 
 import typer
 
@@ -79,8 +80,6 @@ def promote(
     config: ConfigOption = None,
 ) -> None:
     """Make a version champion; it is loaded and probed first where needed."""
-    from dataclasses import asdict
-
     from ops.operations import pinned, promoted
     from ops.promotion import promote_version
     from ops.wiring import open_parts
@@ -89,16 +88,28 @@ def promote(
     try:
         parts.workspace.model(model)
         if dry_run:
-            route = parts.ledger.route(model)
-            if route is not None:
-                keep = parts.workspace.model(model).cycle.resident_versions
-                print_json(
-                    {"now": asdict(route), "then": asdict(promoted(version, resident=keep)(pinned(version)(route)))}
-                )
+            keep = parts.workspace.model(model).cycle.resident_versions
+            _preview(parts, model, version, lambda route: promoted(version, resident=keep)(pinned(version)(route)))
             return
         print_json(promote_version(parts, model, version, actor=actor(), reason=reason))
     finally:
         parts.close()
+
+
+def _preview(parts: Any, model: str, version: int | None, change: Callable[[Any], Any]) -> None:
+    """Print the route now and after a change, or raise what the change itself would raise."""
+    from dataclasses import asdict
+
+    from continual.errors import NotFound
+
+    route, on_disk = parts.ledger.route(model), parts.repository.versions(parts.workspace.engine_model(model))
+    if route is None:
+        raise NotFound(f"model {model} serves no version yet; train the first with `perennial init --data FILE`")
+    if version is not None and version not in on_disk:
+        raise NotFound(f"{model} has no bundle of version {version}; on disk are {list(on_disk)}")
+    then = change(route)
+    to_load = sorted(set(then.resident) - set(route.resident))
+    print_json({"dry_run": True, "now": asdict(route), "then": asdict(then), "loads": to_load})
 
 
 @_app.command()
@@ -110,9 +121,7 @@ def rollback(
     config: ConfigOption = None,
 ) -> None:
     """Put the previous champion back; it is still loaded, so this takes milliseconds."""
-    from dataclasses import asdict
-
-    from ops.operations import rolled_back
+    from ops.operations import pinned, rolled_back
     from ops.promotion import roll_back_version
     from ops.wiring import open_parts
 
@@ -120,9 +129,8 @@ def rollback(
     try:
         parts.workspace.model(model)
         if dry_run:
-            route = parts.ledger.route(model)
-            if route is not None:
-                print_json({"now": asdict(route), "then": asdict(rolled_back(to=to)(route))})
+            change = rolled_back(to=to)
+            _preview(parts, model, to, lambda route: change(route if to is None else pinned(to)(route)))
             return
         print_json(roll_back_version(parts, model, to=to, actor=actor(), reason=reason))
     finally:

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -44,10 +44,14 @@ def register(app: typer.Typer) -> None:
 def init(
     data: Annotated[Path | None, typer.Option(help="labelled rows (CSV with text,category or text,label)")] = None,
     model: ModelOption = "intent",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Write perennial.toml where there is none; with --data, train and publish the first version."""
     path = config or Path("perennial.toml")
+    if dry_run:
+        print_json(_planned(path, data, model))
+        return
     if not path.exists():
         from ops.workspace import write_atomically
 
@@ -78,6 +82,17 @@ def init(
             "bundle": str(made.bundle),
         }
     )
+
+
+def _planned(path: Path, data: Path | None, model: str) -> dict[str, Any]:
+    """What `init` would do; a file that it could not read is refused here too."""
+    told: dict[str, Any] = {"dry_run": True, "model": model, "writes": None if path.exists() else str(path)}
+    if data is not None:
+        from continual.preparation import read_labelled_csv
+
+        rows = read_labelled_csv(data)
+        told |= {"rows": len(rows), "labels": len({row.label for row in rows}), "then": "train and publish version 1"}
+    return told
 
 
 def serve(config: ConfigOption = None) -> None:
@@ -167,14 +182,26 @@ def predict(
         print_json([asdict(answer) for answer in client.predict(texts, keys, scores=scores)])
 
 
-def retrain(model: ModelOption = "intent", config: ConfigOption = None) -> None:
+def retrain(model: ModelOption = "intent", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
     """Ask the running loop to train a challenger now, whatever the policy says."""
+    from continual.errors import NotFound, Refused
     from ops.cli.actor import actor
     from ops.wiring import open_parts
 
     parts = open_parts(config)
     try:
         parts.workspace.model(model)
+        route, cycle = parts.ledger.route(model), parts.ledger.active_cycle(model)
+        if route is None:
+            raise NotFound(f"model {model} serves no version yet; train the first with `perennial init --data FILE`")
+        if cycle is not None:
+            raise Refused(
+                f"{model} has cycle {cycle.id} under way ({cycle.state}); see `perennial rollout show`, or end it "
+                f"with `perennial rollout abort`"
+            )
+        if dry_run:
+            print_json({"dry_run": True, "now": "no cycle", "then": "training", "champion": route.champion})
+            return
         number = parts.ledger.request_command(model, "retrain", {}, actor())
     finally:
         parts.close()
