@@ -1,0 +1,262 @@
+"""What becomes of a cycle when something breaks: each fault has one outcome and one message."""
+
+import errno
+import json
+import re
+import sqlite3
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from continual import cycle as cy
+from continual.errors import BundleRejected, DependencyUnreachable, ExportFailed, PerennialError, PublishFailed
+from ops.ledger import Fence, Phase
+from ops.loop import challenger as challenger_module
+from ops.loop import comparison as comparison_module
+from ops.loop.challenger import ChallengerMaker, _ended
+from ops.loop.comparison import ArmComparison
+from ops.loop.events import Happenings
+from ops.loop.process import JobResult
+from ops.loop.runner import CycleRunner, StepContext, decode, encode
+from ops.loop.steps import LoopSteps
+from ops.triton.repository import ModelRepository
+from tests.component.loop.town import Town
+
+pytestmark = pytest.mark.component
+
+
+class Breaking:
+    """Steps that do what the test says, and remember what they were asked."""
+
+    def __init__(self, work: Callable[[cy.Command], cy.Event | None]) -> None:
+        self._work = work
+        self.asked: list[str] = []
+
+    def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
+        self.asked.append(type(command).__name__)
+        return self._work(command)
+
+    def cancel(self) -> None:
+        """Nothing is at work."""
+
+
+def led(town: Town, work: Callable[[cy.Command], cy.Event | None]) -> tuple[CycleRunner, Breaking, int]:
+    """A runner that leads, with a cycle in training."""
+    fence = Fence(name="loop", epoch=town.ledger.acquire_lease("loop", "test"))
+    steps = Breaking(work)
+    runner = CycleRunner(town.ledger, town.workspace, "intent", steps, Happenings(), lambda: fence)
+    number = runner.fire("a test", actor="ann")
+    assert number is not None
+    return runner, steps, number
+
+
+def at(town: Town, number: int, state: cy.CycleState) -> None:
+    """Put the cycle into a state, as if it had come there."""
+    row = town.ledger.cycle(number)
+    town.ledger.save_cycle(number, state.value, encode(replace(decode(row.payload), state=state)))
+
+
+def raising(error: Exception) -> Callable[[cy.Command], cy.Event | None]:
+    def work(command: cy.Command) -> cy.Event | None:
+        if isinstance(command, cy.TrainChallenger | cy.PublishChallenger | cy.Promote):
+            raise error
+        return None
+
+    return work
+
+
+@pytest.mark.parametrize("state", [cy.CycleState.TRAINING, cy.CycleState.PUBLISHING, cy.CycleState.PROMOTING])
+@pytest.mark.parametrize(
+    ("error", "outcome", "told"),
+    [
+        (
+            OSError(errno.ENOSPC, "No space left on device"),
+            "failed",
+            "the disk refuses .*free some space, then retrain",
+        ),
+        (PublishFailed("Triton refuses: out of memory"), "failed", "out of memory"),
+        (BundleRejected("model.onnx is altered"), "refused", "model.onnx is altered"),
+    ],
+)
+def test_a_broken_step_ends_the_cycle_with_its_reason(
+    town: Town, state: cy.CycleState, error: Exception, outcome: str, told: str
+) -> None:
+    runner, steps, number = led(town, raising(error))
+    at(town, number, state)
+    while runner.advance():
+        pass
+    row = town.ledger.cycle(number)
+    assert row.outcome == outcome
+    assert steps.asked[1:] == ["AbortChallenger"]
+    assert re.search(told, row.note)
+    journal = [(entry.step, entry.phase) for entry in town.ledger.journal_of(number)]
+    assert journal == [(step, phase) for step in steps.asked for phase in (Phase.INTENT, Phase.OUTCOME)]
+    closed = town.ledger.audit_entries("intent")[-1]
+    assert (closed.action, closed.detail["outcome"]) == ("cycle.closed", outcome)
+
+
+def test_what_is_away_is_waited_for_and_its_intent_is_written_once(
+    make_town: Callable[..., Town], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town = make_town()
+    monkeypatch.setattr("ops.loop.runner._RETRY_S", 0.01)
+    left = [3]
+
+    def work(command: cy.Command) -> cy.Event | None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise DependencyUnreachable("Triton does not answer")
+        return cy.ChallengerTrained()
+
+    runner, steps, number = led(town, work)
+    assert [runner.advance() for _ in range(4)] == [False, False, False, True]
+    assert town.ledger.cycle(number).state == "exporting"
+    assert len(steps.asked) == 4
+    assert [entry.phase for entry in town.ledger.journal_of(number)] == [Phase.INTENT, Phase.OUTCOME]
+
+
+def test_a_ledger_that_is_locked_for_long_delays_the_cycle_and_loses_nothing(
+    town: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("ops.loop.runner._RETRY_S", 0.05)
+    event = cy.StepFailed(error="the test is over")
+    runner, _, number = led(town, lambda command: event if isinstance(command, cy.TrainChallenger) else None)
+    town.ledger.engine.dispose()
+    monkeypatch.setattr("ops.ledger.ledger._BUSY_MS", 50)  # new connections wait so long for a lock
+    other = sqlite3.connect(town.ledger.engine.url.database or "", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    runner.start()
+    time.sleep(0.5)
+    assert town.ledger.cycle(number).state == "training"
+    other.execute("ROLLBACK")
+    other.close()
+    end = time.monotonic() + 10
+    while town.ledger.cycle(number).closed_at is None:
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    runner.stop()
+    assert town.ledger.cycle(number).outcome == "failed"
+    told = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert any("database is locked; check that the database runs" in line for line in told)
+
+
+def test_a_clock_that_jumps_ends_waits_early_or_late_and_breaks_nothing(town: Town) -> None:
+    steps = _real_steps(town)
+    cycle = cy.new_cycle(model="intent", champion=1, plan=cy.CyclePlan(approval=True))
+    cycle = replace(cycle, state=cy.CycleState.APPROVAL, challenger=2)
+    deadline = timedelta(seconds=town.workspace.model("intent").cycle.approval_deadline_s)
+    for jump, event in ((timedelta(0), None), (-2 * deadline, None), (2 * deadline, cy.ApprovalExpired())):
+        entered = _now() - jump
+        context = StepContext(cycle_id=1, cycle=cycle, entered_at=entered)
+        assert steps.execute(cy.RequestApproval(challenger=2), context) == event
+
+
+def test_a_pause_holds_what_goes_well_and_lets_through_what_does_not(town: Town) -> None:
+    events: list[cy.Event | None] = [cy.ProbationPassed(), None, cy.ProbationFailed(reasons=("worse",))]
+    runner, _, number = led(town, lambda command: events.pop(0) if isinstance(command, cy.StartProbation) else None)
+    at(town, number, cy.CycleState.PROBATION)
+    _champion(town, decode(town.ledger.cycle(number).payload).challenger or 0)
+    town.ledger.request_command("intent", "pause", {}, "ann")
+    assert not runner.advance()
+    assert not runner.advance()
+    assert town.ledger.cycle(number).state == "probation"
+    assert runner.advance()
+    assert town.ledger.cycle(number).state == "rolled_back"
+    waiting = [entry for entry in town.ledger.journal_of(number) if entry.step == "StartProbation"]
+    assert [entry.phase for entry in waiting] == [Phase.INTENT, Phase.OUTCOME]
+
+
+def test_a_rollback_that_changed_nothing_ends_no_cycle(town: Town) -> None:
+    runner, _, number = led(town, lambda _: None)
+    command = town.ledger.request_command("intent", "rolled_back", {}, "ann")
+    runner.advance()
+    assert (town.ledger.command(command).outcome, town.ledger.cycle(number).state) == ("done", "training")
+
+
+@pytest.mark.parametrize("killed", [2, 3])
+def test_a_killed_job_is_begun_again_twice_and_then_told_as_killed(town: Town, tmp_path: Path, killed: int) -> None:
+    maker = ChallengerMaker(town.ledger, town.workspace, "intent")
+    spec = tmp_path / "job.json"
+    spec.write_text(json.dumps({"runs": 0, "killed": killed}))
+    result = maker._run("tests.component.loop.killed_job", tmp_path, "job", 30.0, lambda _: None)
+    told = json.loads(spec.read_text())
+    assert told["runs"] == 3
+    assert told["nice"] >= town.workspace.model("intent").learning.niceness
+    assert result.exit_code == (0 if killed == 2 else -9)
+    message = _ended("training of intent version 2", result, tmp_path / "job.log")
+    assert killed == 2 or "ended by SIGKILL 3 times (the system may be out of memory)" in message
+
+
+@pytest.mark.parametrize(
+    ("exit_code", "error"), [(BundleRejected.exit_code, BundleRejected), (-11, ExportFailed), (1, ExportFailed)]
+)
+def test_a_test_load_that_fails_keeps_the_challenger_from_triton(
+    town: Town, monkeypatch: pytest.MonkeyPatch, exit_code: int, error: type[PerennialError]
+) -> None:
+    result = JobResult(exit_code=exit_code, cancelled=False, timed_out=False, tail="BundleRejected: differs by 0.5")
+    monkeypatch.setattr(challenger_module, "run_job", lambda *_, **__: result)
+    maker = ChallengerMaker(town.ledger, town.workspace, "intent")
+    with pytest.raises(error, match=r"differs by 0\.5"):
+        maker.judge(2, town.ledger.version("intent", 1))
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_shadow_that_was_stopped_or_broke_is_no_refusal(
+    town: Town, monkeypatch: pytest.MonkeyPatch, cancelled: bool
+) -> None:
+    town.ask(60)
+    seen: dict[str, Any] = {}
+
+    def run(*_: object, **given: Any) -> JobResult:
+        seen.update(given)
+        return JobResult(exit_code=-15, cancelled=cancelled, timed_out=False, tail="")
+
+    monkeypatch.setattr(comparison_module, "run_job", run)
+    comparison = _real_steps(town).comparison
+    with pytest.raises(PublishFailed, match="was cancelled" if cancelled else "ended with exit code -15"):
+        comparison.shadow(champion=1, challenger=2)
+    assert seen["niceness"] == 19, "live requests come first"
+    spec = json.loads((town.workspace.run("intent", 2) / "shadow.json").read_text())
+    assert (len(spec["rows"]), spec["threads"], spec["rows_per_s"]) == (60, 1, 100.0)
+
+
+def _real_steps(town: Town) -> LoopSteps:
+    maker = ChallengerMaker(town.ledger, town.workspace, "intent")
+    comparison = ArmComparison(
+        model="intent",
+        ledger=town.ledger,
+        workspace=town.workspace,
+        traffic=town.traffic,
+        happenings=Happenings(),
+        evidence=None,  # type: ignore[arg-type]
+        cancel=threading.Event(),
+    )
+    return LoopSteps(
+        model="intent",
+        ledger=town.ledger,
+        workspace=town.workspace,
+        repository=ModelRepository(town.workspace.repository),
+        reconciler=None,  # type: ignore[arg-type]
+        maker=maker,
+        comparison=comparison,
+        happenings=Happenings(),
+    )
+
+
+def _champion(town: Town, version: int) -> None:
+    route = town.ledger.route("intent")
+    assert route is not None
+    after = replace(route, epoch=route.epoch + 1, champion=version, previous=1, resident=(1, version))
+    town.ledger.set_route(after, expected_epoch=route.epoch, actor="test", reason="test")
+
+
+def _now() -> Any:
+    from datetime import UTC, datetime
+
+    return datetime.now(UTC)
