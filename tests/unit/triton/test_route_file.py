@@ -1,7 +1,13 @@
 import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from continual.errors import NotFound
 from continual.records import Arm, Route
@@ -61,6 +67,44 @@ def test_a_growing_share_only_moves_keys_to_the_challenger():
     for share, chosen in ((0.1, before), (0.3, after)):
         three_sigma = 3 * (share * (1 - share) / len(keys)) ** 0.5
         assert abs(len(chosen) / len(keys) - share) < three_sigma
+
+
+@given(
+    key=st.text(max_size=40), model=st.sampled_from(["intent", "mood"]), shares=st.lists(st.floats(0, 1), max_size=6)
+)
+def test_a_key_changes_sides_at_one_share_and_never_back(key: str, model: str, shares: list[float]) -> None:
+    """So a changed share moves exactly the keys whose place lies between the old share and the new one."""
+    sides = [pick_arm(_route(share, model), key) is Arm.CHALLENGER for share in sorted(shares)]
+    assert sides == sorted(sides)
+    assert pick_arm(_route(1.0, model), key) is Arm.CHALLENGER
+    epochs = {pick_arm(replace(_route(0.5, model), epoch=epoch, champion=2, challenger=1), key) for epoch in (1, 9)}
+    assert len(epochs) == 1, "neither the versions nor the epoch move a key"
+
+
+@pytest.mark.parametrize(("old", "new"), [(0.05, 0.25), (0.25, 0.05), (0.1, 0.9)])
+def test_a_changed_share_moves_no_more_keys_than_it_must(old: float, new: float) -> None:
+    keys = [f"caller-{number}" for number in range(4_000)]
+    moved = sum(pick_arm(_route(old), key) is not pick_arm(_route(new), key) for key in keys) / len(keys)
+    must = abs(new - old)
+    assert abs(moved - must) < 3 * (must * (1 - must) / len(keys)) ** 0.5
+
+
+def test_a_key_stays_on_its_side_across_restarts_and_releases():
+    """A process of its own with another hash seed, and sides that were written down once and for all."""
+    keys = [f"caller-{number}" for number in range(24)]
+    program = (
+        "from continual.records import Route; from ops.triton.route import pick_arm; import sys\n"
+        "route = Route(model='intent', epoch=1, champion=1, challenger=2, share=0.5, resident=(1, 2))\n"
+        "print(''.join(pick_arm(route, key).value[3] for key in sys.argv[1:]))"
+    )
+    sides = "".join(pick_arm(_route(0.5), key).value[3] for key in keys)
+    for seed in ("1", "2"):
+        command = [sys.executable, "-c", program, *keys]
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=True, env={**os.environ, "PYTHONHASHSEED": seed}
+        )
+        assert done.stdout.strip() == sides
+    assert sides == "lllmlllmlmlmmmmmlmmllmll"
 
 
 def test_share_nothing_and_everything():
