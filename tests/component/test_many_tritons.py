@@ -11,6 +11,7 @@ import pytest
 
 from continual.errors import DependencyUnreachable, PerennialError, PublishFailed
 from continual.records import Route
+from exporters.triton_config import EngineSpec, RouterSpec
 from ops.ledger import Ledger
 from ops.loop.reconciler import Reconciler
 from ops.operations import change_route, rolled_back
@@ -21,7 +22,7 @@ from ops.triton.control import TritonControl
 from ops.triton.server import ServerSpec, TritonServer
 from ops.wiring import Parts
 from ops.workspace import Workspace
-from tests.component.triton_fixtures import ENGINE, MODEL, Place
+from tests.component.triton_fixtures import ENGINE, MODEL, Place, router_settings
 
 pytestmark = pytest.mark.component
 _SERVERS = 3
@@ -194,6 +195,72 @@ def test_a_restarted_server_with_a_broken_old_version_still_gets_the_champion(fl
     assert fleet.answering() == [2, 2, 2]
     assert fleet.held() == [{2}, {1, 2}, {1, 2}]
     labels.write_bytes(sound)
+    fleet.parts.reconciler.reconcile(MODEL)
+    assert fleet.held() == [{1, 2}] * 3
+
+
+def _bogus_epoch(fleet: Fleet) -> None:
+    fleet.place.route(champion=1, resident=(1, 2), epoch=999)
+
+
+def _no_route(fleet: Fleet) -> None:
+    fleet.place.route_path.write_text('{"model": "intent", "epoch": 1, "champion": 0, "resident": []}')
+
+
+def _no_file(fleet: Fleet) -> None:
+    fleet.place.route_path.unlink()
+
+
+def _no_configuration(fleet: Fleet) -> None:
+    (fleet.place.repository.root / ENGINE / "config.pbtxt").write_text("instance_group [ {")
+
+
+def _other_configuration(fleet: Fleet) -> None:
+    path = fleet.place.repository.root / MODEL / "config.pbtxt"
+    path.write_text(path.read_text().replace("max_batch_size: 32", "max_batch_size: 31") + "\n# by hand\n")
+
+
+def _surplus_version(fleet: Fleet) -> None:
+    fleet.place.repository.set_versions(ENGINE, (1, 2, 3))
+    fleet.parts.controls[1].load(ENGINE)
+    assert 3 in fleet.parts.controls[1].versions(ENGINE)
+
+
+@pytest.mark.parametrize(
+    ("drift", "told"),
+    [
+        (_bogus_epoch, "route file brought to epoch"),
+        (_no_route, "route file brought to epoch"),
+        (_no_file, "route file brought to epoch"),
+        (_no_configuration, f"config.pbtxt of {ENGINE} was altered and is as installed"),
+        (_other_configuration, f"config.pbtxt of {MODEL} was altered and is as installed"),
+        (_surplus_version, "let go of [3]"),
+    ],
+)
+def test_each_drift_from_the_ledger_is_healed_and_told(fleet, drift, told):
+    repository, root = fleet.parts.repository, fleet.place.repository.root
+    installed = {name: (root / name / "config.pbtxt").read_text() for name in (ENGINE, MODEL)}
+    repository.install_engine(EngineSpec(model=ENGINE, threads=1))
+    settings = router_settings(fleet.place)
+    repository.install_router(RouterSpec(model=MODEL, parameters=settings.to_parameters(), instances=1))
+    drift(fleet)
+    assert told in " ".join(heal.what for heal in fleet.parts.reconciler.reconcile(MODEL))
+    assert fleet.answering() == [2, 2, 2]
+    assert fleet.held() == [{1, 2}] * 3
+    assert fleet.parts.workspace.read_route(MODEL) == fleet.route
+    assert {name: (root / name / "config.pbtxt").read_text() for name in (ENGINE, MODEL)} == installed
+    assert fleet.parts.reconciler.reconcile(MODEL) == []
+
+
+def test_a_resident_version_whose_folder_is_gone_is_named_and_the_others_are_served(fleet):
+    folder = fleet.place.repository.root / ENGINE / "1"
+    aside = folder.rename(fleet.place.root / "aside")
+    with pytest.raises(
+        PublishFailed, match=r"versions \[1\] of intent are in the route but not in .*restore the folders"
+    ):
+        fleet.parts.reconciler.reconcile(MODEL)
+    assert fleet.answering() == [2, 2, 2]
+    aside.rename(folder)
     fleet.parts.reconciler.reconcile(MODEL)
     assert fleet.held() == [{1, 2}] * 3
 

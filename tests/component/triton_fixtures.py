@@ -178,13 +178,7 @@ class Place:
         return self.root / "var" / "route" / f"{MODEL}.json"
 
     def install(self, versions: Sequence[int] = (1,), *, router_instances: int = 2) -> None:
-        settings = RouterSettings(
-            model=MODEL,
-            engine_model=ENGINE,
-            route_path=self.route_path,
-            repository=self.repository.root,
-            traffic_dir=self.traffic,
-        )
+        settings = router_settings(self)
         self.repository.install_router(
             RouterSpec(model=MODEL, parameters=settings.to_parameters(), instances=router_instances)
         )
@@ -230,3 +224,13 @@ class Place:
             metrics_port=ports[2],
             on_parent_death=on_parent_death,
         )
+
+
+def router_settings(place: Place) -> RouterSettings:
+    return RouterSettings(
+        model=MODEL,
+        engine_model=ENGINE,
+        route_path=place.route_path,
+        repository=place.repository.root,
+        traffic_dir=place.traffic,
+    )
