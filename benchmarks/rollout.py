@@ -1,6 +1,8 @@
 """`make bench-rollout`: how often a canary errs, and how many labels it needs, over simulated rollouts.
 
-Each row of traffic is labelled and answered by both versions; the challenger gains or loses it with set probabilities.
+The verdict is the product's own, `continual.rollout.judge_live`. Each row of traffic is labelled and answered by both
+versions; the challenger gains or loses it with set probabilities. Four requests come for each label; of the
+challenger's, 0.2% fail and 5% lie beyond the latency limit, as a healthy version's do: it must pass all three tests.
 Beside the sequential verdict stands what is commonly done: a one-sided Fisher test at 5% on the labels of two separate
 halves of the traffic, looked at as often.
 """
@@ -16,6 +18,8 @@ from continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
 
 _EVERY = 25
 _ACCURACY = 0.92
+_REQUESTS = 4  # for each label
+_FAILING, _SLOW = 0.002, 0.05
 
 
 def main() -> None:
@@ -32,7 +36,9 @@ def main() -> None:
                 continue
             seed = [options.seed, round(1000 * disagreement), round(10 * worse_by)]
             rng = np.random.default_rng(seed)
-            ours = [_sequential(_traffic(rng, disagreement, worse_by, options.labels)) for _ in range(options.rollouts)]
+            ours = [
+                _sequential(rng, _traffic(rng, disagreement, worse_by, options.labels)) for _ in range(options.rollouts)
+            ]
             theirs = [_fisher(rng, worse_by, options.labels) for _ in range(options.rollouts)]
             row = {
                 "disagreement": disagreement,
@@ -46,7 +52,8 @@ def main() -> None:
             rows.append(row)
             print(row, flush=True)
     rules = RolloutRules()
-    settings = {"margin_points": rules.margin_points, "error_rate": rules.error_rate, "looks_every_labels": _EVERY}
+    settings: dict[str, Any] = {"failing": _FAILING, "slow": _SLOW, "requests_a_label": _REQUESTS}
+    settings |= {"margin_points": rules.margin_points, "error_rate": rules.error_rate, "looks_every_labels": _EVERY}
     print(record.write("rollout", {"rules": settings, "labels_at_limit": options.labels, "rollouts": rows}))
 
 
@@ -56,11 +63,21 @@ def _traffic(rng: np.random.Generator, disagreement: float, worse_by: float, lab
     return rng.choice([1, -1, 0], p=[gain, disagreement - gain, 1 - disagreement], size=labels)
 
 
-def _sequential(rows: Any) -> tuple[bool, int]:
+def _sequential(rng: np.random.Generator, rows: Any) -> tuple[bool, int]:
+    failed, slow = (np.cumsum(rng.random(_REQUESTS * len(rows)) < share) for share in (_FAILING, _SLOW))
     gains, losses = np.cumsum(rows == 1), np.cumsum(rows == -1)
     for seen in range(_EVERY, len(rows) + 1, _EVERY):
         won, lost = int(gains[seen - 1]), int(losses[seen - 1])
-        evidence = LiveEvidence(gains=won, losses=lost, ties=seen - won - lost)
+        asked = _REQUESTS * seen
+        evidence = LiveEvidence(
+            gains=won,
+            losses=lost,
+            ties=seen - won - lost,
+            asked=asked,
+            failed=int(failed[asked - 1]),
+            timed=asked,
+            slow=int(slow[asked - 1]),
+        )
         verdict = judge_live(evidence, RolloutRules(), at_limit=seen >= len(rows)).verdict
         if verdict is not Verdict.UNDECIDED:
             return verdict is Verdict.HOLDS, seen

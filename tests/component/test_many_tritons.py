@@ -41,13 +41,14 @@ class Fleet:
         workspace = Workspace(settings)
         ledger = Ledger.open(settings.ledger_address)
         controls = tuple(TritonControl(spec.url, timeout_s=2.0) for spec in self.specs)
+        repository = place.repository
         self.parts = Parts(
             settings=settings,
             workspace=workspace,
             ledger=ledger,
-            repository=place.repository,
+            repository=repository,
             controls=controls,
-            reconciler=Reconciler(ledger, workspace, place.repository, controls, answer_s=1.0),
+            reconciler=Reconciler(ledger, workspace, repository, controls, answer_s=1.0),
         )
 
     @property

@@ -224,3 +224,18 @@ def test_no_listed_outputs_means_the_usual_four():
     assert wanted_outputs([*usual, "SCORES", "LABELS", "ARM"]) == usual
     assert wanted_outputs([*usual, "SCORES", "LABELS"]) == {*usual, "SCORES", "LABELS"}
     assert wanted_outputs(["LABEL"]) == {"LABEL"}
+
+
+def test_a_failing_champions_rows_are_answered_by_the_one_before_it_and_a_probe_hears_of_it(place):
+    _route(place, champion=2, previous=1, epoch=2)
+    router, sink, engines = _router(place)
+    engines.broken = {2}
+    answers = _answer(router, [Question("yes"), Question("no")])
+    assert [(a.version, a.arm) for a in answers] == [(1, Arm.FALLBACK)] * 2
+    assert [row["arm"] for row in sink.rows] == ["fallback"] * 2
+    with pytest.raises(DependencyUnreachable, match="version 2"):
+        _answer(router, [Question("yes", logged=False)])
+    engines.broken = {1, 2}
+    with pytest.raises(DependencyUnreachable, match="version 2"):
+        _answer(router, [Question("yes")])
+    assert len(sink.rows) == 2

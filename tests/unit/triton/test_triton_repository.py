@@ -1,3 +1,7 @@
+import errno
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -124,3 +128,49 @@ def test_an_altered_bundle_is_refused(tmp_path):
     (folder / "model.onnx").write_bytes(bytes(data))
     with pytest.raises(BundleRejected, match="altered"):
         EngineHost.load(tmp_path, 1, threads=1)
+
+
+def test_a_full_disk_publishes_nothing_and_keeps_the_staged_bundle(tmp_path, monkeypatch):
+    repository = ModelRepository(tmp_path)
+    staged = _staged(repository)
+
+    def full(_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(PublishFailed, match=r"version 3 could not be placed at .*No space left"):
+        repository.publish(staged, ENGINE, 3)
+    assert repository.versions(ENGINE) == ()
+    assert (staged / "manifest.json").is_file()
+
+
+def test_a_bundle_is_on_the_disk_before_its_name_is(tmp_path, monkeypatch):
+    """Every file and folder is synced, then renamed, then the parent is synced: a power cut shows all or nothing."""
+    repository, steps = ModelRepository(tmp_path), []
+    staged = _staged(repository)
+    sync, rename = os.fsync, Path.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (steps.append(str(Path(f"/proc/self/fd/{fd}").readlink())), sync(fd))[1]
+    )
+    monkeypatch.setattr(Path, "rename", lambda path, to: (steps.append("rename"), rename(path, to))[1])
+    target = repository.publish(staged, ENGINE, 1)
+    assert steps == [str(staged / "manifest.json"), str(staged), "rename", str(target.parent)]
+
+
+def test_an_altered_configuration_is_written_again_with_its_versions(tmp_path):
+    repository = ModelRepository(tmp_path)
+    for version in (1, 2):
+        repository.publish(_staged(repository), ENGINE, version)
+    repository.install_engine(EngineSpec(model=ENGINE, threads=3))
+    repository.set_versions(ENGINE, (2,))
+    path = tmp_path / ENGINE / "config.pbtxt"
+    sound = path.read_text()
+    assert repository.restore_configurations([ENGINE, "unknown"]) == ()
+    path.write_text(sound.replace('"3"', '"4"'))
+    assert repository.restore_configurations([ENGINE]) == (ENGINE,)
+    assert path.read_text() == sound
+    path.write_text("{")
+    assert repository.engine_versions(ENGINE) == ()
+    assert repository.restore_configurations([ENGINE]) == (ENGINE,)
+    repository.set_versions(ENGINE, (2,))
+    assert path.read_text() == sound
