@@ -20,6 +20,7 @@ from continual.errors import (
     Refused,
 )
 from continual.records import Example, Origin
+from ops.api_descriptions import add_descriptions
 from ops.feedback import add_labelled
 from ops.ledger import Conflict, FeedbackRow, Ledger
 from ops.loop.events import Happenings
@@ -111,6 +112,7 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     _add_reading(api, ledger, control, happenings, viewer)
     _add_feedback(api, ledger, labeller)
     _add_label_queue(api, ledger, control, labeller)
+    add_descriptions(api, ledger, viewer, operator)
     _add_commands(api, ledger, control, operator)
     return api
 

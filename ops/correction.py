@@ -6,13 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 from continual.errors import TrainingFailed
+from continual.learning.rows import write_rows
 from continual.records import Example, Route
 from exporters.bundle import verify_bundle
 from ops.ledger import VersionRow, VersionState
-from ops.loop.challenger import ChallengerMaker, TrainingRows, open_buffer, write_examples
+from ops.loop.challenger import ChallengerMaker, TrainingRows
 from ops.loop.process import run_job
+from ops.loop.starting_point import keep_encoder
 from ops.operations import change_route, pinned, promoted
 from ops.promotion import promote_version
+from ops.replay_buffer import open_buffer
 from ops.wiring import Parts
 from ops.workspace import write_atomically
 
@@ -71,12 +74,13 @@ class Correction:
         workspace, learning = self._parts.workspace, self._parts.workspace.model(self._model).learning
         folder, bundle = workspace.run(self._model, version), workspace.bundle(self._model, champion.version)
         card = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
+        encoder = str(bundle / "encoder") if card["encoder"] == "encoder" else card["encoder"]
         holdout = self._maker.holdout_rows(champion)
-        write_examples(folder / "erase.jsonl", self._rows)
-        write_examples(folder / "holdout.jsonl", [*holdout.old, *holdout.fresh])
+        write_rows(folder / "erase.jsonl", self._rows)
+        write_rows(folder / "holdout.jsonl", [*holdout.old, *holdout.fresh])
         spec = {
             "learner": "kernel_lda",
-            "encoder": card["encoder"],
+            "encoder": encoder,
             "previous": str(bundle),
             "examples": None,
             "erase": str(folder / "erase.jsonl"),
@@ -88,7 +92,7 @@ class Correction:
             "max_length": card["max_length"],
             "cache": str(workspace.state / "embeddings"),
             "parent_version": champion.version,
-            "params": learning.params if learning.learner == "kernel_lda" else {},
+            "params": _without_descriptions(learning.params) if learning.learner == "kernel_lda" else {},
         }
         write_atomically(folder / "erase.json", json.dumps(spec, indent=1))
         result = run_job(
@@ -108,6 +112,7 @@ class Correction:
                 f"the head of {self._model} version {champion.version} could not be corrected: {last} (log: "
                 f"{folder / 'erase.log'}); the rows themselves are erased; run the command again"
             )
+        keep_encoder(trained.parent, encoder)
         told: dict[str, Any] = json.loads(trained.read_text(encoding="utf-8"))
         return told
 
@@ -122,3 +127,8 @@ class Correction:
                 change_route(parts.ledger, parts.workspace, model, change, actor="erasure", reason=reason)
         parts.ledger.set_version_state(model, version, VersionState.CHAMPION)
         parts.ledger.set_version_state(model, champion.version, VersionState.RETIRED)
+
+
+def _without_descriptions(params: dict[str, Any]) -> dict[str, Any]:
+    """A correction keeps the described classes that the champion has: it may bring no new one past the gate."""
+    return {name: value for name, value in params.items() if name != "descriptions"}

@@ -14,14 +14,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from continual.errors import DataError, Refused
+from continual.errors import ConfigurationError, DataError, Refused
 from continual.preparation import row_hash
-from continual.records import Example, Origin, Route
+from continual.records import Example, Origin
 from exporters.bundle import read_manifest
 from ops.correction import Correction
-from ops.ledger import ErasureReceipt, VersionState
-from ops.loop.challenger import open_buffer
-from ops.operations import change_route
+from ops.ledger import ErasureReceipt, VersionRow
+from ops.replay_buffer import open_buffer
+from ops.tainted import VersionRemoval, taint, tainted_encoders
 from ops.traffic import TrafficLog
 from ops.wiring import Parts
 from ops.workspace import write_atomically
@@ -38,7 +38,8 @@ class Plan:
     """What carries a key now, and what has to become of the versions that learnt from it.
 
     `in_sums` are versions on disk whose sums hold the rows: the champion is corrected, the others are removed.
-    `tuned` are versions whose encoder was trained on them: no arithmetic takes that back, only a retraining does.
+    `tuned` are versions whose encoder was trained on them: no arithmetic takes that back, only a retraining from the
+    encoder of the settings does. Those that don't answer are removed.
     """
 
     traffic_rows: int
@@ -62,11 +63,12 @@ class Erasure:
     corrected: int | None
     removed: tuple[int, ...]
     tuned: tuple[int, ...]
-    retraining: int | None  # the id of the command that asks for it
+    retraining: int | None  # the id of the command that asks for it; None when the champion's encoder is clean
 
 
 def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     """What `erase` would find and do; changes nothing."""
+    _check(key)
     ids = _answers(parts, model, key)
     rows, receipt = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
     hashes = {row_hash(row.text) for row in (*rows, *_noted(parts, model, key))}
@@ -89,11 +91,13 @@ def erase(parts: Parts, model: str, key: str, *, actor: str, on_progress: Progre
     the same engine, proved by parity alone: it must not be refused for being no better.
 
     Raises:
+        ConfigurationError: the key is empty.
         Refused: a cycle is under way, whose challenger may have learnt the rows.
         TrainingFailed, ParityFailed, ExportFailed: the head could not be corrected; the rows are gone all the same, and
             the next call tries again.
         DependencyUnreachable: Triton answers no more, or a traffic stream stays locked; call again.
     """
+    _check(key)
     if (cycle := parts.ledger.active_cycle(model)) is not None:
         raise Refused(
             f"model {model} has cycle {cycle.id} under way ({cycle.state}), whose challenger may have learnt this "
@@ -107,15 +111,14 @@ def erase(parts: Parts, model: str, key: str, *, actor: str, on_progress: Progre
     traffic_rows = TrafficLog(parts.workspace.traffic(model)).erase(key)
     receipt = _erase_rows(parts, model, key, ids, actor)
     holders = _holders(parts, model, {row_hash(row.text) for row in doomed.rows}, doomed.versions)
+    taint(parts.ledger, model, holders.encoders)
     correction = Correction(parts, model, doomed.rows, on_progress)
     route = parts.ledger.route(model)
     corrected = taken = None
     if route is not None and route.champion in holders.in_sums:
         corrected, taken = correction.run(route)
-    removed = () if route is None else _remove(parts, model, tuple(v for v in holders.in_sums if v != corrected), actor)
-    retraining = None
-    if holders.tuned:
-        retraining = parts.ledger.request_command(model, "retrain", {"reason": "erasure"}, actor)
+    removed = _remove(parts, model, tuple(v for v in holders.in_sums if v != corrected), actor)
+    retraining = _ask_for_retraining(parts, model, actor)
     on_progress({"stage": "cleaning up"})
     _forget_texts(parts, model, [row.text for row in doomed.rows])
     doomed.path.unlink(missing_ok=True)
@@ -140,6 +143,7 @@ def erase(parts: Parts, model: str, key: str, *, actor: str, on_progress: Progre
 class _Holders:
     in_sums: tuple[int, ...]
     tuned: tuple[int, ...]
+    encoders: frozenset[str]  # fingerprints of the tuned ones
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -147,6 +151,11 @@ class _Note:
     path: Path
     rows: tuple[Example, ...]
     versions: tuple[int, ...]
+
+
+def _check(key: str) -> None:
+    if not key.strip():
+        raise ConfigurationError(f"key is {key!r}; give the caller's key as it was sent with requests and labels")
 
 
 def _answers(parts: Parts, model: str, key: str) -> tuple[str, ...]:
@@ -201,47 +210,66 @@ def _erase_rows(parts: Parts, model: str, key: str, ids: tuple[str, ...], actor:
 
 
 def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, ...]) -> _Holders:
-    """Versions on disk that hold the rows: in their sums, or in a tuned encoder."""
-    from continual.learning.kernel_lda import load_keys
-    from continual.learning.trained import STATISTICS_FILE, read_card
+    """Versions on disk that hold the rows: in their sums, or in an encoder that a version was tuned to.
 
-    in_sums, tuned = [], []
-    engine = parts.workspace.engine_model(model)
-    for version in parts.repository.versions(engine):
-        folder = parts.workspace.bundle(model, version)
-        try:
-            card = read_card(folder)
-        except DataError:  # made by another tool: the ledger's word is all there is
-            tuned += [version] if version in learnt_by else []
-            continue
-        statistics = folder / STATISTICS_FILE
-        if card.encoder == "encoder" or card.head != "kernel_lda" or not statistics.is_file():
-            tuned += [version] if version in learnt_by else []
-        elif hashes & load_keys(statistics):
+    A head that was learnt later on a tuned encoder is named with it: the encoder is the same.
+    """
+    from continual.learning.kernel_lda import load_keys
+    from continual.learning.trained import STATISTICS_FILE
+
+    engine, in_sums = parts.workspace.engine_model(model), []
+    on_disk = parts.repository.versions(engine)
+    for version in on_disk:
+        statistics = parts.workspace.bundle(model, version) / STATISTICS_FILE
+        if statistics.is_file() and hashes & load_keys(statistics):
             in_sums.append(version)
-    return _Holders(in_sums=tuple(in_sums), tuned=tuple(tuned))
+    rows = parts.ledger.versions(model)
+    encoders = {row.encoder_fingerprint for row in rows if row.version in learnt_by and _was_tuned(parts, row)}
+    known = frozenset(name for name in encoders if name is not None) - {_base_encoder(parts, model)}
+    tuned = tuple(row.version for row in rows if row.version in on_disk and row.encoder_fingerprint in known)
+    return _Holders(in_sums=tuple(in_sums), tuned=tuned, encoders=known)
+
+
+def _was_tuned(parts: Parts, row: VersionRow) -> bool:
+    """Whether a version's own training changed the encoder; its card says so, and without one the ledger."""
+    from continual.learning.trained import read_card
+
+    try:
+        return read_card(parts.workspace.bundle(row.model, row.version)).learner != "kernel_lda"
+    except DataError:  # made by another tool, or off the disk: the ledger's word is all there is
+        return row.learner != "kernel_lda"
+
+
+def _base_encoder(parts: Parts, model: str) -> str:
+    from continual.learning.encoder import fingerprint, resolve_encoder
+
+    return fingerprint(resolve_encoder(parts.workspace.model(model).learning.encoder))
 
 
 def _remove(parts: Parts, model: str, versions: tuple[int, ...], actor: str) -> tuple[int, ...]:
-    """Take older versions that hold the rows out of the route and off the disk."""
-    if not versions:
-        return ()
+    """Remove versions that hold the rows and don't answer."""
+    removal = VersionRemoval(
+        model=model,
+        ledger=parts.ledger,
+        workspace=parts.workspace,
+        repository=parts.repository,
+        reconciler=parts.reconciler,
+        live=lambda: all(control.live() for control in parts.controls),
+    )
+    removal.drop(versions, actor=actor, reason=f"versions {list(versions)} hold erased rows")
+    return tuple(sorted({*versions, *removal.drop_tainted(actor=actor)}))
 
-    def change(route: Route) -> Route:
-        previous = None if route.previous in versions else route.previous
-        return replace(route, previous=previous, resident=tuple(v for v in route.resident if v not in versions))
 
-    reason = f"versions {list(versions)} hold erased rows"
-    change_route(parts.ledger, parts.workspace, model, change, actor=actor, reason=reason)
-    engine = parts.workspace.engine_model(model)
-    if all(control.live() for control in parts.controls):
-        parts.reconciler.reconcile(model)
-    elif (route := parts.ledger.route(model)) is not None and parts.repository.engine_versions(engine):
-        parts.repository.set_versions(engine, route.resident)
-    for version in versions:
-        parts.repository.remove_version(engine, version)
-        parts.ledger.set_version_state(model, version, VersionState.REMOVED)
-    return versions
+def _ask_for_retraining(parts: Parts, model: str, actor: str) -> int | None:
+    """While the champion's encoder was tuned on erased rows, put a retraining into the inbox; one is enough."""
+    route = parts.ledger.route(model)
+    if route is None:
+        return None
+    champion = parts.ledger.version(model, route.champion)
+    if champion.encoder_fingerprint not in tainted_encoders(parts.ledger, model):
+        return None
+    waiting = [row.id for row in parts.ledger.commands(model) if row.kind == "retrain" and row.taken_at is None]
+    return waiting[0] if waiting else parts.ledger.request_command(model, "retrain", {"reason": "erasure"}, actor)
 
 
 def _forget_texts(parts: Parts, model: str, texts: list[str]) -> None:

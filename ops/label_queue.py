@@ -10,14 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from continual.labelling import Doubt, Estimate, Reason, Shares, doubt_labels, estimate_accuracy, select
+from continual.drift.reference import ReferenceProfile
+from continual.labelling import (
+    Choice,
+    Doubt,
+    Estimate,
+    Reason,
+    Shares,
+    doubt_labels,
+    estimate_accuracy,
+    select,
+    speaks_for,
+)
 from ops.ledger import Ledger
+from ops.loop.watch_state import reference_folder
 from ops.traffic import TrafficLog
 from ops.workspace import Workspace
 
 __all__ = ["LabelQueue", "QueueItem"]
 
 _STATE = "label_queue"
+_NEAREST = 5
 _REMEMBERED = 2_000  # choices kept for the accuracy estimate
 
 
@@ -53,20 +66,44 @@ class LabelQueue:
     def refill(self, *, budget: int = 50, rows: int = 5_000, shares: Shares | None = None) -> tuple[QueueItem, ...]:
         """Choose up to `budget` of the newest `rows` requests that have no label, beside what waits already.
 
-        Requests of a new intent are far from what the champion's reference looked like; that distance is the drift
-        score, where requests were logged with their embedding.
+        The drift score of a request is its distance from the traffic that the champion's reference was made of (from
+        the bulk of the newest requests before there is one), where requests were logged with their embedding.
         """
-        known = self._chosen()
         table = self._traffic.read(last=rows, columns=["prediction_id", "margin", "embedding"])
         ids = table["prediction_id"].to_pylist()
+        known = self._chosen()
         taken = {row["id"] for row in known} | self._ledger.feedback_labels(self._model, ids).keys()
         free = [place for place, name in enumerate(ids) if name not in taken]
+        batch = 1 + max((row.get("batch", 0) for row in known), default=0)
         margins = table["margin"].to_numpy()[free].astype(float).clip(0.0, 1.0)
-        rng = np.random.default_rng([self._workspace.settings.seed, len(known)])
-        found = select(margins, budget=budget, rng=rng, shares=shares, drift=_distances(table, free))
+        rng = np.random.default_rng([self._workspace.settings.seed, batch])
+        drift = _distances(table["embedding"], free, self._reference())
+        found = select(margins, budget=budget, rng=rng, shares=shares, drift=drift)
         fresh = [{"id": ids[free[s.index]], "reason": s.reason.value, "p": s.probability} for s in found]
-        self._ledger.put_state(self._model, _STATE, [*known, *fresh][-_REMEMBERED:])
+        self._keep(fresh, batch, frozenset(ids))
         return self.open_items(limit=budget + len(known))
+
+    def _keep(self, fresh: list[dict[str, Any]], batch: int, population: frozenset[str]) -> None:
+        """Add a batch, and note which earlier choices belong to the requests that it was drawn from."""
+        if not fresh:
+            return
+        with self._ledger.transaction():  # another labeller may have filled the queue meanwhile
+            known = [
+                row | {"seen": [*row.get("seen", []), batch]} if row["id"] in population else row
+                for row in self._chosen()
+            ]
+            names = {row["id"] for row in known}
+            added = [row | {"batch": batch, "seen": []} for row in fresh if row["id"] not in names]
+            self._ledger.put_state(self._model, _STATE, [*known, *added][-_REMEMBERED:])
+
+    def _reference(self) -> Any:
+        """Embeddings of the champion's reference traffic, float32 (rows, d), or None before it is made."""
+        route = self._ledger.route(self._model)
+        folder = None if route is None else reference_folder(self._workspace, self._model, route.champion)
+        if folder is None or not folder.is_dir():
+            return None
+        embeddings = ReferenceProfile.load(folder).sample.embeddings
+        return None if embeddings is None else np.asarray(embeddings, np.float32)
 
     def told(self, *, limit: int, fill: int = 0) -> dict[str, Any]:
         """What waits and the accuracy so far, in plain values; `fill` > 0 chooses so many more first."""
@@ -78,19 +115,21 @@ class LabelQueue:
         }
 
     def accuracy(self) -> Estimate | None:
-        """What the labelled part of the queue says about all traffic it was drawn from; None without labels.
+        """What the labelled part of the queue says about the traffic it was drawn from; None without labels.
 
         Rows chosen for their doubt count for themselves alone, rows chosen by chance for all that were not chosen.
+        Requests that were labelled without the queue are not spoken for.
         """
         chosen = self._chosen()
         labels = self._ledger.feedback_labels(self._model, [row["id"] for row in chosen])
         table = self._traffic.lookup(list(labels), columns=["prediction_id", "label"])
         answered = dict(zip(table["prediction_id"].to_pylist(), table["label"].to_pylist(), strict=True))
-        judged = [row for row in chosen if row["id"] in labels and row["id"] in answered]
+        known = [row["id"] in labels and row["id"] in answered for row in chosen]
+        judged = [row for row, told in zip(chosen, known, strict=True) if told]
         if not any(row["reason"] == Reason.UNIFORM.value for row in judged):
             return None
         right = [labels[row["id"]] == answered[row["id"]] for row in judged]
-        return estimate_accuracy(right, [row["p"] for row in judged])
+        return estimate_accuracy(right, 1.0 / speaks_for([_choice(row) for row in chosen], known))
 
     def doubts(self, *, rows: int = 5_000) -> list[dict[str, Any]]:
         """Labels of the newest requests that the model which answered them has good reason to doubt, worst first.
@@ -132,6 +171,10 @@ class LabelQueue:
 _SHOWN = ["prediction_id", "text", "label", "confidence", "version"]
 
 
+def _choice(row: dict[str, Any]) -> Choice:
+    return Choice(probability=float(row["p"]), batch=row.get("batch", 0), seen=tuple(row.get("seen", ())))
+
+
 def _item(chosen: dict[str, Any], row: dict[str, Any]) -> QueueItem:
     return QueueItem(
         prediction_id=row["prediction_id"],
@@ -144,13 +187,27 @@ def _item(chosen: dict[str, Any], row: dict[str, Any]) -> QueueItem:
     )
 
 
-def _distances(table: Any, places: list[int]) -> Any:
-    """How far each request lies from the centre of all of them, (rows,); None without embeddings."""
-    embeddings = _embeddings(table, places)
-    if embeddings is None:
+def _distances(column: Any, places: list[int], reference: Any) -> Any:
+    """How far each request lies from the reference, (rows,); NaN where unknown, None when nothing is known.
+
+    With reference embeddings it is one minus the mean cosine to the five nearest of them, else to the requests' centre.
+    """
+    taken = column.combine_chunks().take(places)
+    size = getattr(taken.type, "list_size", None)
+    known = np.flatnonzero(taken.is_valid().to_numpy(zero_copy_only=False))
+    if size is None or not len(known):
         return None
-    centre = embeddings.mean(axis=0)
-    return 1.0 - embeddings @ centre / max(float(np.linalg.norm(centre)), 1e-9)
+    kept = taken.take(known).flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
+    embeddings = kept.astype(np.float32)
+    if reference is None or not len(reference) or reference.shape[1] != size:
+        centre = embeddings.mean(axis=0)
+        near = embeddings @ centre / max(float(np.linalg.norm(centre)), 1e-9)
+    else:
+        most = min(_NEAREST, len(reference))
+        near = np.sort(embeddings @ reference.T, axis=1)[:, -most:].mean(axis=1)
+    found = np.full(len(places), np.nan)
+    found[known] = 1.0 - near
+    return found
 
 
 def _embeddings(table: Any, places: list[int]) -> Any:

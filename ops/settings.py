@@ -81,6 +81,7 @@ class LearningSettings(_Section):
     max_length: int = Field(128, ge=8, le=512, description="tokens kept of a text")
     replay_kind: Literal["class_balanced", "reservoir", "herding", "uncertainty"] = "class_balanced"
     replay_rows: int = Field(770, ge=1)
+    replay_bytes: int | None = Field(None, ge=200, description="byte budget of the replay buffer, beside its rows")
     holdout_share: float = Field(
         0.1, gt=0, lt=0.5, description="share of labelled rows kept for proof, by a hash of the text"
     )

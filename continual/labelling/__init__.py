@@ -1,10 +1,12 @@
 """Which traffic is worth a label, what the labelled part says about all of it, and which labels to doubt."""
 
+from continual.labelling.batches import Choice, speaks_for
 from continual.labelling.estimate import Estimate, estimate_accuracy
 from continual.labelling.noise import Doubt, doubt_labels
 from continual.labelling.select import Reason, Selected, Shares, select
 
 __all__ = [
+    "Choice",
     "Doubt",
     "Estimate",
     "Reason",
@@ -13,4 +15,5 @@ __all__ = [
     "doubt_labels",
     "estimate_accuracy",
     "select",
+    "speaks_for",
 ]

@@ -16,7 +16,7 @@ def anchor_texts(descriptions: Mapping[str, str]) -> dict[str, list[str]]:
     is therefore answered at once, by similarity in the encoder's space.
 
     Raises:
-        ConfigurationError: a class has an empty name or description.
+        ConfigurationError: a class has an empty name or description, or spaces around its name.
 
     >>> anchor_texts({"lost_card": "The customer cannot find the card."})["lost_card"][0]
     'lost card'
@@ -26,5 +26,7 @@ def anchor_texts(descriptions: Mapping[str, str]) -> dict[str, list[str]]:
         name, sentence = clean(label.replace("_", " ").replace("-", " ")), clean(description)
         if not name or not sentence:
             raise ConfigurationError(f"class {label!r} is described by {description!r}; give a name and a sentence")
+        if label != label.strip():
+            raise ConfigurationError(f"class {label!r} has spaces around its name; labels have none, so leave them out")
         variants[label] = list(dict.fromkeys([name, sentence, f"{name}: {sentence}"]))
     return variants

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ class FastSettings:
     shrinkage: float | None = None
     priors: Priors = Priors.UNIFORM
     anchor_rows: int = 5
-    descriptions: dict[str, str] = field(default_factory=dict)  # class -> what it means
+    descriptions: dict[str, str] | None = None  # class -> what it means; None keeps those of the previous model
 
     @classmethod
     def of(cls, params: dict[str, Any]) -> "FastSettings":
@@ -133,13 +133,15 @@ def fit_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) 
     learnt = rows.examples if carried else deduplicate([*rows.replay, *rows.examples]).examples
     if not learnt and carried is None and not settings.descriptions:
         raise TrainingFailed("no rows to learn from: examples and replay are empty and there is no previous model")
-    variants = anchor_texts(settings.descriptions)
+    variants = anchor_texts(settings.descriptions or {})
     everything = [row.text for row in (*learnt, *rows.replay, *rows.holdout, *rows.erase)]
     texts([*everything, *(text for several in variants.values() for text in several)])  # so that progress has one total
     context.tell("learn", 0, 1)
     head = carried or KernelLda(_features(spec, settings, learnt, rows.holdout, texts))
     added = head.add(*_arrays(learnt, texts))
     removed = head.remove(*_arrays(rows.erase, texts))
+    if settings.descriptions is not None:
+        head.drop_anchors()
     for label, several in variants.items():
         head.anchor(label, texts(several))
     context.tell("learn", 1, 1)

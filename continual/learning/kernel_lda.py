@@ -144,6 +144,10 @@ class KernelLda:
         self._check(X, [label] * len(X), None)
         self._anchors[label] = X.astype(np.float64)
 
+    def drop_anchors(self) -> None:
+        """Takes every class's stand-in rows away; a class without real rows is gone."""
+        self._anchors = {}
+
     def solve(
         self,
         *,

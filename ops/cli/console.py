@@ -35,7 +35,7 @@ _err = Console(stderr=True, soft_wrap=True)
 
 def say(message: str) -> None:
     """A line for a person, on stderr."""
-    _err.print(message, highlight=False)
+    _err.print(message, markup=False, highlight=False)
 
 
 def say_error(kind: str, message: str) -> None:

@@ -1,4 +1,4 @@
-"""`learn run|sweep`: training and comparing models from a file, beside any workspace."""
+"""`learn run|sweep`: training and comparing models from a file, beside any workspace; `learn describe` is beside it."""
 
 import json
 from collections.abc import Sequence
@@ -7,11 +7,14 @@ from typing import Annotated, Any
 
 import typer
 
+from ops.cli import describe
 from ops.cli.console import JsonOption, print_json, print_table, say
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Train, compare and tune learners offline, from labelled files.", no_args_is_help=True)
+_app = typer.Typer(
+    help="Train, compare and tune learners offline; begin a class with a description.", no_args_is_help=True
+)
 
 _Data = Annotated[Path, typer.Option(help="rows to learn: CSV with text,category or text,label")]
 _Encoder = Annotated[str, typer.Option(help="a Hugging Face name or folder")]
@@ -26,6 +29,7 @@ _Learner = Annotated[str, typer.Option(help="kernel_lda or a strategy of fine-tu
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    describe.register(_app)
     app.add_typer(_app, name="learn")
 
 

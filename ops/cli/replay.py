@@ -70,7 +70,7 @@ def erase(
 
 
 def _with_buffer(config: Path | None, model: str, run: Any) -> Any:
-    from ops.loop.challenger import open_buffer
+    from ops.replay_buffer import open_buffer
     from ops.wiring import open_parts
 
     parts = open_parts(config)

@@ -1,5 +1,6 @@
 """The ledger: the database of record, SQLite or PostgreSQL."""
 
+from ops.ledger.descriptions import ClassDescription
 from ops.ledger.ledger import Ledger
 from ops.ledger.rows import (
     AuditEntry,
@@ -30,6 +31,7 @@ from ops.ledger.rows import (
 __all__ = [
     "AuditEntry",
     "AuditVerdict",
+    "ClassDescription",
     "CommandRow",
     "Conflict",
     "CycleRow",

@@ -12,6 +12,7 @@ from continual.errors import ConfigurationError, DependencyUnreachable
 from ops.ledger.buffers import BufferStore
 from ops.ledger.commands import CommandStore
 from ops.ledger.cycles import CycleStore
+from ops.ledger.descriptions import DescriptionStore
 from ops.ledger.examples import ExampleStore
 from ops.ledger.feedback import FeedbackStore
 from ops.ledger.jobs import JobStore
@@ -24,7 +25,16 @@ __all__ = ["Ledger"]
 _BUSY_MS = 15_000
 
 
-class Ledger(VersionStore, FeedbackStore, ExampleStore, BufferStore, CycleStore, CommandStore, JobStore):
+class Ledger(
+    VersionStore,
+    FeedbackStore,
+    ExampleStore,
+    BufferStore,
+    CycleStore,
+    DescriptionStore,
+    CommandStore,
+    JobStore,
+):
     """The database of record. Threads and processes may share it; every call is one transaction of its own.
 
     What a call returned was committed: with SQLite that means fsynced (WAL, synchronous=FULL).

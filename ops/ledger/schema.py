@@ -33,6 +33,7 @@ __all__ = [
     "buffer_row",
     "command",
     "cycle",
+    "description",
     "drift_report",
     "example",
     "feedback",
@@ -50,7 +51,7 @@ __all__ = [
     "version",
 ]
 
-REVISION = "0001"
+REVISION = "0002"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -299,6 +300,16 @@ model_state = Table(
     Column("name", String, primary_key=True),
     Column("value", JSON, nullable=False),
     Column("put_at", UtcTime, nullable=False),
+)
+
+description = Table(
+    "description",
+    metadata,
+    _model_key(primary_key=True),
+    Column("label", String, primary_key=True),
+    Column("text", Text, nullable=False),
+    Column("actor", String, nullable=False),
+    Column("at", UtcTime, nullable=False),
 )
 
 audit_entry = Table(

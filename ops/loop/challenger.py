@@ -14,15 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from continual.errors import BundleRejected, DataError, ExportFailed, ParityFailed, TrainingFailed
+from continual.learning.rows import write_rows
 from continual.records import Example, PromotionDecision, Split
-from continual.replay import ReplayBuffer, make_buffer, restore_buffer
 from ops.ledger import Ledger, StoredExample, VersionRow
+from ops.loop.demands import Demands
 from ops.loop.judging import JudgingSpec
 from ops.loop.process import JobResult, run_job
+from ops.loop.starting_point import StartingPoint, keep_encoder, learner_params
+from ops.replay_buffer import open_buffer
 from ops.traffic import TrafficLog
 from ops.workspace import Workspace, write_atomically
 
-__all__ = ["ChallengerMaker", "HoldoutRows", "TrainingRows", "open_buffer", "write_examples"]
+__all__ = ["ChallengerMaker", "HoldoutRows", "TrainingRows"]
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[dict[str, Any]], None]
@@ -46,34 +49,6 @@ class HoldoutRows:
     old: tuple[Example, ...]
 
 
-def open_buffer(ledger: Ledger, workspace: Workspace, model: str) -> ReplayBuffer:
-    """The model's replay buffer as it was saved last, or an empty one."""
-    state = ledger.load_buffer(model)
-    if state is not None:
-        return restore_buffer(state)
-    learning = workspace.model(model).learning
-    return make_buffer(learning.replay_kind, learning.replay_rows, seed=workspace.settings.seed)
-
-
-def write_examples(path: Path, examples: Sequence[Example]) -> None:
-    """JSON lines, one example each."""
-    lines = (
-        json.dumps(
-            {
-                "text": e.text,
-                "label": e.label,
-                "at": e.at.isoformat(),
-                "origin": e.origin.value,
-                "key": e.key,
-                "prediction_id": e.prediction_id,
-            },
-            ensure_ascii=False,
-        )
-        for e in examples
-    )
-    write_atomically(path, "".join(f"{line}\n" for line in lines))
-
-
 class ChallengerMaker:
     """Carries out training, export and judgement of one model's challengers. Every method may be repeated."""
 
@@ -85,14 +60,13 @@ class ChallengerMaker:
     def training_rows(self, champion: VersionRow | None) -> TrainingRows:
         """Rows that the champion has not learnt yet, and the replay buffer's.
 
-        A label that is new to the champion counts once it has `min_class_rows` rows: a slip of a labeller's pen makes
-        no class.
+        A label that is new to the champion counts once it has `min_class_rows` rows, or a description: a slip of a
+        labeller's pen makes no class. Without a champion to go on from, all rows are fresh.
         """
-        parent = None if champion is None else champion.version
+        parent = None if self._start(champion).afresh or champion is None else champion.version
         candidates = self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
-        if parent is None:
-            candidates = self._ledger.examples(self._model, split=Split.TRAIN)
         known = set() if champion is None else set(champion.labels)
+        known |= {row.label for row in self._ledger.descriptions(self._model)}
         counts: dict[str, int] = {}
         for stored in candidates:
             counts[stored.example.label] = counts.get(stored.example.label, 0) + 1
@@ -130,22 +104,23 @@ class ChallengerMaker:
         folder = self._workspace.run(self._model, version)
         trained = folder / "trained"
         if (trained / "model.json").is_file():
+            keep_encoder(trained, self._start(champion).encoder)  # the last try may have ended before it
             return trained
         if not rows.fresh and champion is None:
             raise DataError(
                 f"model {self._model} has no labelled training rows; import some with `perennial feedback import`"
             )
-        learning = self._settings.learning
+        learning, start = self._settings.learning, self._start(champion)
         holdout = self.holdout_rows(champion)
         if learning.reuse_logged_embeddings:
-            self._reuse_embeddings(champion, [*(s.example for s in rows.fresh), *holdout.fresh])
-        write_examples(folder / "examples.jsonl", [s.example for s in rows.fresh])
-        write_examples(folder / "replay.jsonl", rows.replay)
-        write_examples(folder / "holdout.jsonl", [*holdout.old, *holdout.fresh])
+            self._reuse_embeddings(start.encoder, [*(s.example for s in rows.fresh), *holdout.fresh])
+        write_rows(folder / "examples.jsonl", [s.example for s in rows.fresh])
+        write_rows(folder / "replay.jsonl", rows.replay)
+        write_rows(folder / "holdout.jsonl", [*holdout.old, *holdout.fresh])
         spec = {
             "learner": learning.learner,
-            "encoder": self._encoder(champion),
-            "previous": None if champion is None else str(self._workspace.bundle(self._model, champion.version)),
+            "encoder": start.encoder,
+            "previous": None if start.previous is None else str(start.previous),
             "examples": str(folder / "examples.jsonl"),
             "replay": str(folder / "replay.jsonl"),
             "holdout": str(folder / "holdout.jsonl"),
@@ -156,12 +131,13 @@ class ChallengerMaker:
             "max_length": learning.max_length,
             "cache": str(self._embeddings),
             "parent_version": None if champion is None else champion.version,
-            "params": learning.params,
+            "params": learner_params(self._ledger, self._workspace, self._model),
         }
         write_atomically(folder / "train.json", json.dumps(spec, indent=1))
         result = self._run("continual.learning.job", folder, "train", learning.timeout_s, on_progress)
         if result.exit_code != 0 or not (trained / "model.json").is_file():
             raise TrainingFailed(_ended(f"training of {self._model} version {version}", result, folder / "train.log"))
+        keep_encoder(trained, start.encoder)
         return trained
 
     def export(
@@ -227,7 +203,8 @@ class ChallengerMaker:
         """
         folder = self._workspace.run(self._model, version)
         holdout = self.holdout_rows(champion)
-        cycle, learning = self._settings.cycle, self._settings.learning
+        learning = self._settings.learning
+        demands = Demands.on(self._ledger, self._workspace, self._model, version, champion)
         staged = self._workspace.repository / ".staging" / f"{self._workspace.engine_model(self._model)}-{version}"
         published = self._workspace.bundle(self._model, version)
         spec = JudgingSpec(
@@ -237,11 +214,8 @@ class ChallengerMaker:
             challenger_bundle=str(published if published.is_dir() else staged),
             fresh=[[e.text, e.label] for e in holdout.fresh],
             old=[[e.text, e.label] for e in holdout.old],
-            rules={
-                "min_gain_points": cycle.min_gain_points,
-                "max_forgetting_points": cycle.max_forgetting_points,
-                "min_fresh_rows": cycle.min_fresh_rows,
-            },
+            rules=demands.rules,
+            old_among_all=demands.old_among_all,
             seed=self._workspace.settings.seed,
             threads=learning.threads,
             cache=str(self._workspace.cache),
@@ -260,11 +234,17 @@ class ChallengerMaker:
     def remember(self, rows: TrainingRows) -> int:
         """Offer what was learnt to the replay buffer, save it, and return how many rows it holds.
 
-        The buffer knows a text by its hash, so that offering the same rows again after a crash changes nothing.
+        The buffer knows a text by its hash, so that offering the same rows again after a crash changes nothing. A row
+        that was a request comes with the doubt of the version that answered it.
         """
         buffer = open_buffer(self._ledger, self._workspace, self._model)
+        names = [s.example.prediction_id for s in rows.fresh if s.example.prediction_id is not None]
+        table = TrafficLog(self._workspace.traffic(self._model)).lookup(names, columns=["prediction_id", "confidence"])
+        sure = dict(zip(table["prediction_id"].to_pylist(), table["confidence"].to_pylist(), strict=True))
         for stored in rows.fresh:
-            buffer.offer(stored.example)
+            known = sure.get(stored.example.prediction_id)
+            doubt = None if known is None else min(1.0, max(0.0, 1.0 - known))
+            buffer.offer(stored.example, uncertainty=doubt)
         self._ledger.save_buffer(self._model, buffer.state())
         return len(buffer.rows())
 
@@ -272,7 +252,7 @@ class ChallengerMaker:
     def _embeddings(self) -> Path:
         return self._workspace.state / "embeddings"
 
-    def _reuse_embeddings(self, champion: VersionRow | None, examples: Sequence[Example]) -> None:
+    def _reuse_embeddings(self, encoder_name: str, examples: Sequence[Example]) -> None:
         """Hand the embeddings that answered these texts to the training, so that it need not make them again.
 
         Taken are those of versions with the learner's own encoder, and only where the logged text is the text that was
@@ -282,7 +262,7 @@ class ChallengerMaker:
         from continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
 
         learning = self._settings.learning
-        folder = resolve_encoder(self._encoder(champion))
+        folder = resolve_encoder(encoder_name)
         encoder = fingerprint(folder)
         same = [v.version for v in self._ledger.versions(self._model) if v.encoder_fingerprint == encoder]
         texts = {e.prediction_id: e.text for e in examples if e.prediction_id is not None and "[" not in e.text}
@@ -297,16 +277,8 @@ class ChallengerMaker:
         cache = EmbeddingCache(self._embeddings, encoder=encoder, max_length=learning.max_length, dimension=dimension)
         cache.remember([texts[name] for name in table["prediction_id"].to_pylist()], made)
 
-    def _encoder(self, champion: VersionRow | None) -> str:
-        """The encoder to start from: the champion's own where it was tuned, so that its sums are carried on.
-
-        Without this a kernel head on a tuned encoder would be rebuilt from the replay rows on the untuned one.
-        """
-        if champion is not None:
-            tuned = self._workspace.bundle(self._model, champion.version) / "encoder"
-            if (tuned / "config.json").is_file():
-                return str(tuned)
-        return self._settings.learning.encoder
+    def _start(self, champion: VersionRow | None) -> StartingPoint:
+        return StartingPoint.of(self._ledger, self._workspace, self._model, champion)
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)

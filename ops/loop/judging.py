@@ -32,7 +32,10 @@ _LATENCY_TEXTS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgingSpec:
-    """What to judge: two bundles, the rows as `[text, label]` pairs, and the rules."""
+    """What to judge: two bundles, the rows as `[text, label]` pairs, and the rules.
+
+    With `old_among_all` old rows may be answered with new classes too, and count as lost when they are.
+    """
 
     champion: int
     challenger: int
@@ -44,6 +47,7 @@ class JudgingSpec:
     seed: int
     threads: int
     cache: str | None = None
+    old_among_all: bool = False
 
 
 def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
@@ -67,7 +71,7 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
         champion=spec.champion,
         challenger=spec.challenger,
         fresh=_paired(answers, labels, fresh, within=None),
-        old=_paired(answers, labels, old, within=champion.labels),
+        old=_paired(answers, labels, old, within=None if spec.old_among_all else champion.labels, of=champion.labels),
         challenger_calibration_error=answers[1].calibration_error(labels),
         champion_latency_ms=champion_ms,
         challenger_latency_ms=challenger_ms,
@@ -107,12 +111,17 @@ class _Answers:
 
 
 def _paired(
-    answers: tuple[_Answers, _Answers], labels: NDArray[np.str_], rows: slice, *, within: Sequence[str] | None
+    answers: tuple[_Answers, _Answers],
+    labels: NDArray[np.str_],
+    rows: slice,
+    *,
+    within: Sequence[str] | None,
+    of: Sequence[str] | None = None,
 ) -> PairedRows:
-    """Both versions on the same rows; restricted, rows whose own label is outside are left out."""
+    """Both versions on the same rows: answers restricted to `within`, rows to those whose own label is one of `of`."""
     kept = np.ones(len(labels[rows]), dtype=np.bool_)
-    if within is not None:
-        kept = np.isin(labels[rows], np.asarray(list(within)))
+    if of is not None:
+        kept = np.isin(labels[rows], np.asarray(list(of)))
     champion, challenger = (version.correct(labels, rows, within)[kept] for version in answers)
     return PairedRows(labels=labels[rows][kept], champion_correct=champion, challenger_correct=challenger)
 

@@ -26,6 +26,7 @@ from ops.loop.steps import LoopSteps
 from ops.loop.trigger import Trigger
 from ops.loop.watcher import Watcher
 from ops.loop.windows import reported_window
+from ops.tainted import VersionRemoval
 from ops.traffic import TrafficLog
 from ops.triton.control import TritonControl
 from ops.triton.repository import ModelRepository
@@ -169,10 +170,21 @@ class ModelLoop:
         self._ledger.forget_runs(datetime.now(UTC) - _RUNS_KEPT)
         pruned = self.traffic.prune(datetime.now(UTC) - keep)
         reports = prune_reports(self._reports_folder, self._settings.drift.reports_kept)
-        removed = remove_superfluous(self._ledger, self._workspace, self._repository, self.model)
+        removed = list(remove_superfluous(self._ledger, self._workspace, self._repository, self.model))
+        removed += self._removal().drop_tainted(actor="loop")
         seq, head = self._ledger.audit_head()  # in the log collector it outlives whoever cuts the database's tail
         logger.info("audit.head", extra={"model": self.model, "anchor": f"{seq}:{head}"})
-        return f"{pruned} traffic rows, {len(reports)} reports, bundles {list(removed)}"
+        return f"{pruned} traffic rows, {len(reports)} reports, bundles {removed}"
+
+    def _removal(self) -> VersionRemoval:
+        return VersionRemoval(
+            model=self.model,
+            ledger=self._ledger,
+            workspace=self._workspace,
+            repository=self._repository,
+            reconciler=self._reconciler,
+            live=lambda: True,
+        )
 
     @property
     def _reports_folder(self) -> Any:

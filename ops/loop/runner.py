@@ -320,7 +320,8 @@ class CycleRunner:
         elif command.kind == "rolled_back" and not active:
             logger.debug("cycle.rolled_back_already", extra={"model": self._model})  # the route tells it all
         elif command.kind == "retrain" and not active:
-            self.fire(f"asked by {command.actor}", actor=command.actor)
+            why = command.args.get("reason")
+            self.fire(f"{why}, asked by {command.actor}" if why else f"asked by {command.actor}", actor=command.actor)
         else:
             state = "a cycle under way" if active else "no cycle under way"
             self._ledger.finish_command(command.id, f"refused: {command.kind} does not fit {state}")

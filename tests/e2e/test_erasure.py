@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from continual.errors import Refused
+from continual.errors import ConfigurationError, Refused
 from continual.learning.embedding_cache import EmbeddingCache
 from continual.learning.encoder import fingerprint, hidden_size
 from continual.learning.kernel_lda import KernelLda
@@ -17,6 +17,9 @@ from continual.preparation import row_hash
 from continual.records import Split
 from ops.cli.main import app
 from ops.ledger import VersionRow, VersionState
+from ops.loop.challenger import ChallengerMaker
+from ops.loop.starting_point import StartingPoint
+from ops.tainted import taint, tainted_encoders
 from ops.traffic import TrafficLog
 from ops.traffic.writer import TrafficWriter
 from ops.wiring import Parts, open_parts
@@ -128,25 +131,65 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     assert (again["examples"], again["corrected"], again["removed"]) == (0, None, [])
 
 
-def test_a_version_tuned_on_the_rows_is_named_and_a_retraining_is_asked_for(initialised: E2eWorkspace) -> None:
-    """The ledger says that version 3, whose encoder was tuned, learnt a row of this person."""
+def test_a_version_tuned_on_the_rows_is_named_and_leaves_with_those_on_its_encoder(initialised: E2eWorkspace) -> None:
+    """The ledger says that a version was tuned on a row of this person, and that a later head stands on its encoder."""
     parts = open_parts(initialised.config)
     row = parts.ledger.examples("intent", split=Split.TRAIN)[0]
-    number = parts.ledger.next_version("intent")
-    parts.ledger.add_version(VersionRow(model="intent", version=number, state=VersionState.PUBLISHED))
-    parts.ledger.mark_learnt("intent", [row.id], number)
-    folder = parts.workspace.bundle("intent", number)
-    folder.mkdir()
-    for name in ("model.json", "manifest.json"):
-        (folder / name).write_bytes((parts.workspace.bundle("intent", 2) / name).read_bytes())
-    card = json.loads((folder / "model.json").read_text())
-    (folder / "model.json").write_text(json.dumps(card | {"encoder": "encoder", "learner": "finetune"}))
+    tuned, later = parts.ledger.next_version("intent"), parts.ledger.next_version("intent")
+    for number, learner in ((tuned, "finetune"), (later, "kernel_lda")):
+        parts.ledger.add_version(
+            VersionRow(
+                model="intent",
+                version=number,
+                state=VersionState.PUBLISHED,
+                learner=learner,
+                encoder_fingerprint="sha256:tuned",
+            )
+        )
+        folder = parts.workspace.bundle("intent", number)
+        folder.mkdir()
+        for name in ("model.json", "manifest.json"):
+            (folder / name).write_bytes((parts.workspace.bundle("intent", 2) / name).read_bytes())
+        card = json.loads((folder / "model.json").read_text())
+        (folder / "model.json").write_text(json.dumps(card | {"encoder": "encoder", "learner": learner}))
+    parts.ledger.mark_learnt("intent", [row.id], tuned)
+    assert cli(initialised, "erase", "--key", str(row.example.key), "--dry-run")["tuned"] == [tuned, later]
     told = cli(initialised, "erase", "--key", str(row.example.key))
-    assert told["tuned"] == [number]
-    assert told["corrected"] == number + 1
-    asked = parts.ledger.commands("intent")[0]
-    assert (asked.kind, asked.id) == ("retrain", told["retraining"])
+    assert told["tuned"] == [tuned, later]
+    assert told["corrected"] == later + 1
+    assert told["removed"] == [2, tuned, later]
+    assert told["retraining"] is None  # the champion's encoder never saw the row
+    assert tainted_encoders(parts.ledger, "intent") == frozenset()
     parts.close()
+
+
+def test_a_champion_on_such_an_encoder_is_retrained_from_the_encoder_of_the_settings(
+    initialised: E2eWorkspace,
+) -> None:
+    parts = open_parts(initialised.config)
+    route = parts.ledger.route("intent")
+    assert route is not None
+    champion = parts.ledger.version("intent", route.champion)
+    before = StartingPoint.of(parts.ledger, parts.workspace, "intent", champion)
+    assert (before.afresh, before.previous) == (False, parts.workspace.bundle("intent", route.champion))
+    taint(parts.ledger, "intent", [str(champion.encoder_fingerprint)])
+    told = cli(initialised, "erase", "--key", "somebody")
+    again = cli(initialised, "erase", "--key", "somebody")
+    assert told["retraining"] == again["retraining"] is not None
+    asked = parts.ledger.command(told["retraining"])
+    assert (asked.kind, asked.args) == ("retrain", {"reason": "erasure"})
+    after = StartingPoint.of(parts.ledger, parts.workspace, "intent", champion)
+    assert (after.afresh, after.previous, after.encoder) == (True, None, before.encoder)
+    rows = ChallengerMaker(parts.ledger, parts.workspace, "intent").training_rows(champion)
+    stored = parts.ledger.examples("intent", split=Split.TRAIN)
+    assert [row.id for row in rows.fresh] == [row.id for row in stored]  # all that is left is learnt again
+    parts.ledger.put_state("intent", "tainted_encoders", [])
+    parts.close()
+
+
+def test_an_empty_key_is_refused(initialised: E2eWorkspace) -> None:
+    with pytest.raises(ConfigurationError, match="key is ' '"):
+        cli(initialised, "erase", "--key", " ")
 
 
 def test_an_erasure_waits_for_a_cycle_under_way(initialised: E2eWorkspace) -> None:

@@ -1,10 +1,12 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from continual.errors import ConfigurationError, DataError
-from continual.labelling import Reason, Shares, estimate_accuracy, select
+from continual.labelling import Choice, Reason, Shares, estimate_accuracy, select, speaks_for
 
 
 @given(
@@ -108,3 +110,45 @@ def test_wrong_input_is_refused_with_what_was_seen() -> None:
         estimate_accuracy([], [])
     with pytest.raises(DataError, match=r"\(0, 1\]"):
         estimate_accuracy([True], [0.0])
+
+
+@pytest.mark.parametrize("worked_off", [1.0, 0.6])
+def test_estimate_over_several_batches_of_the_same_traffic_is_unbiased(worked_off: float) -> None:
+    """Four batches of 30 out of 300 requests that keep growing; errors live where the margin is small.
+
+    Were each label to speak for its own batch alone, the doubtful rows would count for too little: 2 points too many.
+    """
+    rng = np.random.default_rng(11)
+    margins = rng.random(420)
+    right = rng.random(420) < 0.3 + 0.7 * margins
+    estimates, naive, truths = [], [], []
+    for _ in range(400):
+        chosen: list[dict[str, Any]] = []
+        sizes = (300, 340, 380, 420)
+        for batch, size in enumerate(sizes):
+            taken = {row["index"] for row in chosen}
+            free = [i for i in range(size) if i not in taken]
+            drift = rng.random(len(free))
+            found = select(margins[free], budget=30, rng=rng, drift=drift)
+            for row in chosen:
+                row["seen"] += (batch,)
+            done = set(range(round(worked_off * len(found))))
+            chosen += [
+                {"index": free[s.index], "p": s.probability, "batch": batch, "seen": (), "known": place in done}
+                for place, s in enumerate(found)
+            ]
+        marks = [row["known"] for row in chosen]
+        weights = speaks_for([Choice(probability=r["p"], batch=r["batch"], seen=r["seen"]) for r in chosen], marks)
+        known = [row for row in chosen if row["known"]]
+        answers = [bool(right[row["index"]]) for row in known]
+        estimates.append(estimate_accuracy(answers, 1.0 / weights).accuracy)
+        naive.append(estimate_accuracy(answers, [row["p"] for row in known]).accuracy)
+        truths.append(sum(right[:size].sum() for size in sizes) / sum(sizes))
+    error = float(np.std(estimates)) / np.sqrt(len(estimates))
+    assert abs(np.mean(estimates) - truths[0]) < 4 * error
+    assert np.mean(naive) - truths[0] > 4 * error
+
+
+def test_marks_and_choices_must_be_equally_many() -> None:
+    with pytest.raises(DataError, match="1 chosen rows and 2 marks"):
+        speaks_for([Choice(probability=1.0, batch=0)], [True, False])

@@ -12,6 +12,7 @@ from ops.ledger import Ledger, StoredExample, VersionRow, VersionState
 from ops.loop import challenger
 from ops.loop.challenger import ChallengerMaker, TrainingRows
 from ops.loop.process import JobResult
+from ops.loop.starting_point import keep_encoder
 from ops.settings import LearningSettings, ModelSettings, Settings
 from ops.workspace import Workspace
 
@@ -49,3 +50,20 @@ def test_challenger_goes_on_from_the_champions_tuned_encoder(
         ChallengerMaker(ledger, workspace, "intent").train(2, champion, rows, lambda _: None)
     assert told["encoder"] == (str(bundle / "encoder") if tuned else "base")
     assert told["previous"] == str(bundle)
+
+
+def test_a_head_trained_on_a_tuned_encoder_takes_it_along(tmp_path: Path) -> None:
+    """Else its bundle would point into an older version's folder, which retention removes."""
+    source, trained = tmp_path / "1" / "encoder", tmp_path / "trained"
+    source.mkdir(parents=True)
+    trained.mkdir()
+    (source / "config.json").write_text("{}")
+    card = {"encoder": str(source), "labels": ["a"]}
+    (trained / "model.json").write_text(json.dumps(card))
+    for _ in range(2):
+        keep_encoder(trained, str(source))
+        assert json.loads((trained / "model.json").read_text()) == {"encoder": "encoder", "labels": ["a"]}
+        assert (trained / "encoder" / "config.json").read_text() == "{}"
+    (trained / "model.json").write_text(json.dumps({"encoder": "packaged:minilm"}))
+    keep_encoder(trained, "packaged:minilm")
+    assert json.loads((trained / "model.json").read_text()) == {"encoder": "packaged:minilm"}

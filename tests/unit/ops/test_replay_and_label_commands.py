@@ -30,7 +30,7 @@ AT = datetime(2026, 3, 1, tzinfo=UTC)
 def config(tmp_path: Path) -> Path:
     """A workspace with a buffer of six rows, two of them Mary's, and ten answered requests."""
     path = tmp_path / "perennial.toml"
-    path.write_text('state = "state"\nrepository = "repository"\n')
+    path.write_text('state = "state"\nrepository = "repository"\n[models.intent.learning]\nreplay_rows = 10\n')
     workspace = Workspace(load_settings(path))
     buffer = make_buffer("class_balanced", 10, seed=1)
     for n in range(6):

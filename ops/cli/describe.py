@@ -1,0 +1,109 @@
+"""`learn describe|undescribe|described`: classes that begin as a name and a sentence."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+
+__all__ = ["register"]
+
+_Retrain = Annotated[bool, typer.Option("--retrain", help="ask the running loop for a version with the change now")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (describe, undescribe, described):
+        app.command()(command)
+
+
+def describe(
+    label: Annotated[str | None, typer.Argument(help="the class's name, as labels will spell it")] = None,
+    sentence: Annotated[str | None, typer.Argument(help="what its requests are about, in a sentence")] = None,
+    file: Annotated[Path | None, typer.Option(help="CSV with label,description: several classes at once")] = None,
+    retrain: _Retrain = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")] = False,
+    model: ModelOption = "intent",
+    config: ConfigOption = None,
+) -> None:
+    """Begin a class with a name and a sentence; the next version answers with it before it has a labelled row.
+
+    The sentence counts for 5 rows at first, for one less with each labelled row, and for nothing from 5 rows on. For a
+    class that is described already it is replaced.
+    """
+    from continual.errors import ConfigurationError
+    from ops import described_classes as classes
+    from ops.cli.actor import actor
+
+    if (label is None) == (file is None) or (label is None) != (sentence is None):
+        raise ConfigurationError(
+            f"given are label {label!r}, sentence {sentence!r}, file {str(file) if file else None!r}; give a label and "
+            "a sentence in quotation marks, or --file CSV, e.g. perennial learn describe lost_card 'The card is lost.'"
+        )
+    told = classes.read_descriptions(file) if file is not None else {str(label): str(sentence)}
+
+    def run(ledger: Any) -> dict[str, Any]:
+        return classes.describe(ledger, model, told, actor=actor(), retrain=retrain, dry_run=dry_run)
+
+    done = _with_ledger(config, model, run)
+    if not dry_run:
+        _say_when(done, model, retrain=retrain)
+    print_json(done)
+
+
+def undescribe(
+    label: Annotated[str, typer.Argument(help="the class's name")],
+    retrain: _Retrain = False,
+    model: ModelOption = "intent",
+    config: ConfigOption = None,
+) -> None:
+    """Forget a class's sentence; a class without labelled rows is gone from the next version."""
+    from ops.cli.actor import actor
+    from ops.described_classes import drop_description
+
+    done = _with_ledger(
+        config, model, lambda ledger: drop_description(ledger, model, label, actor=actor(), retrain=retrain)
+    )
+    _say_when(done, model, retrain=retrain)
+    print_json(done)
+
+
+def described(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+    """The described classes: their rows so far, what the sentence still counts for, and whether they are answered."""
+    from ops.described_classes import described_classes
+
+    told = _with_ledger(config, model, lambda ledger: described_classes(ledger, model))
+    if as_json:
+        print_json(told)
+        return
+    columns = ("label", "description", "rows", "counts_for_rows", "served", "by", "at")
+    print_table(f"Described classes of {model}", columns, ([row[c] for c in columns] for row in told))
+
+
+def _say_when(done: dict[str, Any], model: str, *, retrain: bool) -> None:
+    if done["command"] is not None:
+        say("kept, and a retraining is asked for; the running `perennial serve` takes it up (see `perennial status`)")
+    elif retrain:
+        say(
+            f"kept, but no retraining could be asked for: {model} serves no version yet, or a cycle is under way; use "
+            f"`perennial init`, or `perennial retrain --model {model}` after the cycle's end"
+        )
+    else:
+        say(
+            f"kept; the next version uses it: wait for a cycle, or ask for one with `perennial retrain --model {model}`"
+        )
+
+
+def _with_ledger(config: Path | None, model: str, run: Callable[[Any], Any]) -> Any:
+    from ops.bootstrap import register as register_models
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        parts.workspace.model(model)
+        register_models(parts.ledger, parts.workspace)
+        return run(parts.ledger)
+    finally:
+        parts.close()
