@@ -192,6 +192,8 @@ def _distances(column: Any, places: list[int], reference: Any) -> Any:
 
     With reference embeddings it is one minus the mean cosine to the five nearest of them, else to the requests' centre.
     """
+    if not places:
+        return None
     taken = column.combine_chunks().take(places)
     size = getattr(taken.type, "list_size", None)
     known = np.flatnonzero(taken.is_valid().to_numpy(zero_copy_only=False))

@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from continual.errors import DataError
-from ops.cli.console import ConfigOption, DryRunOption, ModelOption, print_json
+from ops.cli.console import ConfigOption, DryRunOption, ModelOption, print_json, say
+from ops.cli.new_labels import say_new_labels
 
 __all__ = ["register"]
 
@@ -42,9 +43,12 @@ def import_file(
     parts = open_parts(config)
     try:
         parts.workspace.model(model)
+        say_new_labels(parts, model, [row.label for row in (rows if rows is not None else examples)])
+        unknown = 0 if rows is None else _say_unknown(parts, model, [row.prediction_id for row in rows])
         if dry_run:
             kind = "labels of requests" if rows is not None else "texts with labels"
-            print_json({"dry_run": True, "would_store": len(rows if rows is not None else examples), "kind": kind})
+            count = len(rows if rows is not None else examples)
+            print_json({"dry_run": True, "would_store": count, "kind": kind, "not_in_traffic": unknown})
             return
         _register(parts)
         if rows is not None:
@@ -55,6 +59,20 @@ def import_file(
             print_json(add_labelled(parts.ledger, model, examples))
     finally:
         parts.close()
+
+
+def _say_unknown(parts: Any, model: str, ids: list[str]) -> int:
+    """How many of the prediction ids are not in the traffic log; said on stderr, for they may come later."""
+    from ops.traffic import TrafficLog
+
+    found = TrafficLog(parts.workspace.traffic(model)).lookup(ids, columns=["prediction_id"])
+    unknown = sorted(set(ids) - set(found["prediction_id"].to_pylist()))
+    if unknown:
+        say(
+            f"{len(unknown)} of {len(set(ids))} prediction ids are not in the traffic log of {model} (e.g. "
+            f"{unknown[0]!r}); their labels wait for the request, and count for nothing if it never comes"
+        )
+    return len(unknown)
 
 
 def _register(parts: Any) -> None:
@@ -74,7 +92,9 @@ def _predictions(file: Path) -> Any:
             if "prediction_id" not in names:
                 return None
             if "label" not in names:
-                raise DataError(f"{file} has columns {sorted(names)}; it needs prediction_id and label")
+                raise DataError(
+                    f"{file} has columns {sorted(names)}; it needs prediction_id and label, and may have at"
+                )
             now = datetime.now(UTC)
             rows = []
             for number, row in enumerate(reader, start=2):
@@ -83,6 +103,8 @@ def _predictions(file: Path) -> Any:
                     rows.append(FeedbackRow(prediction_id=row["prediction_id"] or "", label=row["label"] or "", at=at))
                 except (DataError, ValueError) as exc:
                     raise DataError(f"{file} line {number}: {exc}") from exc
+    except FileNotFoundError as exc:
+        raise DataError(f"{file} does not exist; give a CSV file with prediction_id,label or text,label") from exc
     except (OSError, UnicodeDecodeError, csv.Error) as exc:
-        raise DataError(f"{file} cannot be read as UTF-8 CSV: {exc}") from exc
+        raise DataError(f"{file} cannot be read as UTF-8 CSV ({exc}); save it as UTF-8, with commas") from exc
     return rows

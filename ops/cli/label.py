@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from ops.cli.new_labels import say_new_labels
 
 __all__ = ["register"]
 
@@ -42,6 +43,8 @@ def queue(
     if as_json:
         print_json(told)
         return
+    if not told["items"]:
+        say(f"no request of {model} waits: there is no traffic yet, or all of it that can be chosen has a label")
     columns = ("prediction_id", "text", "answered", "confidence", "reason")
     print_table(f"Requests of {model} to label", columns, ([item[c] for c in columns] for item in told["items"]))
     if (known := told["accuracy"]) is not None:
@@ -77,6 +80,7 @@ def submit(
                 "label a text of your own with `perennial feedback import`"
             )
         row = FeedbackRow(prediction_id=prediction, label=label, at=datetime.now(UTC))
+        say_new_labels(parts, model, [label])
         if dry_run:
             print_json({"dry_run": True, "answered": answered[0]["label"], "label": row.label})
             return

@@ -78,13 +78,12 @@ def main() -> int:
         return 130
     except typer.Exit as end:
         return int(end.exit_code)
-    except Exception as error:
-        from click import ClickException
-
-        if not isinstance(error, ClickException):
+    except Exception as error:  # typer 0.29 raises usage errors of its own, older ones click's: both show themselves
+        show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
+        if not callable(show) or not isinstance(exit_code, int):
             raise
-        error.show()
-        return error.exit_code
+        show()
+        return exit_code
     return code if isinstance(code, int) else 0
 
 

@@ -24,6 +24,8 @@ def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: Js
     if as_json:
         print_json(told)
         return
+    if not told["rows"]:
+        say(f"the buffer of {model} is empty; it fills with what the first training learns (`perennial init`)")
     counts = told.pop("classes")
     print_table(f"Replay buffer of {model}", tuple(told), [tuple(told.values())])
     print_table("Classes", ("class", "rows"), counts.items())
@@ -55,7 +57,11 @@ def erase(
     config: ConfigOption = None,
 ) -> None:
     """Remove a key's rows from the buffer alone; `perennial erase` removes them everywhere."""
+    from continual.errors import ConfigurationError
     from ops.cli.actor import actor
+
+    if not key.strip():
+        raise ConfigurationError(f"--key is {key!r}; give the caller's key as it was sent with requests and labels")
 
     def run(parts: Any, buffer: Any) -> dict[str, Any]:
         if dry_run:
@@ -66,7 +72,10 @@ def erase(
             parts.ledger.audit(actor(), "replay.erase", model, {"rows": gone})
         return {"rows": gone, "left": len(buffer)}
 
-    print_json(_with_buffer(config, model, run))
+    done = _with_buffer(config, model, run)
+    if not done["rows"]:
+        say(f"no row of the buffer of {model} carries the key {key!r}; keys are compared letter by letter")
+    print_json(done)
 
 
 def _with_buffer(config: Path | None, model: str, run: Any) -> Any:

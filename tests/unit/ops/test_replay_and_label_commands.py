@@ -1,6 +1,8 @@
 """`replay …` and `label …` as a user types them, and the queue over HTTP."""
 
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,14 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from continual.errors import NotFound
+from continual.errors import ConfigurationError, DataError, NotFound
 from continual.learning.rows import read_rows
-from continual.records import Example
+from continual.records import Example, Route
 from continual.replay import make_buffer
 from ops.api import create_api
 from ops.cli.main import app
 from ops.label_queue import LabelQueue
-from ops.ledger import Ledger
+from ops.ledger import Ledger, VersionRow
 from ops.loop.events import Happenings
 from ops.settings import ApiSettings, load_settings
 from ops.traffic.writer import TrafficWriter
@@ -115,3 +117,40 @@ def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
         assert client.post("/v1/feedback", json=told, headers=work).json()["new"] == 1
         assert len(client.get(url, headers=work).json()["items"]) == 3
         assert client.get("/v1/models/other/labels/queue", headers=work).status_code == 404
+
+
+def test_a_fresh_user_is_told_what_to_do_next(config: Path, tmp_path: Path) -> None:
+    """Usage errors end with 2, an empty key is refused, and a label that looks like a slip is named."""
+    for wrong, told in ((["erase"], "Missing option '--key'"), (["label", "submit", "x"], "Missing argument 'label'")):
+        done = subprocess.run([sys.executable, "-m", "ops.cli", *wrong], capture_output=True, text=True, check=False)
+        assert (done.returncode, told in done.stderr) == (2, True)
+    with pytest.raises(ConfigurationError, match="--key is ' '"):
+        cli(config, "replay", "erase", "--key", " ")
+    with Ledger.open(load_settings(config).ledger_address) as ledger:
+        ledger.add_version(VersionRow(model="intent", version=1, labels=("lost_card", "loan")))
+        route = Route(model="intent", epoch=1, champion=1, resident=(1,))
+        ledger.set_route(route, expected_epoch=0, actor="me", reason="test")
+    submitted = CliRunner().invoke(app, ["label", "submit", row_id(3.0, 3), "lost_crad", "--config", str(config)])
+    assert "did you mean 'lost_card'?" in submitted.stderr
+    file = tmp_path / "labels.csv"
+    file.write_text(f"prediction_id,label\n{row_id(4.0, 4)},loan\n{row_id(999.0, 1)},loan\n")
+    checked = CliRunner().invoke(app, ["feedback", "import", str(file), "--dry-run", "--config", str(config)])
+    assert json.loads(checked.stdout) == {
+        "dry_run": True,
+        "would_store": 2,
+        "kind": "labels of requests",
+        "not_in_traffic": 1,
+    }
+    assert "1 of 2 prediction ids are not in the traffic log" in checked.stderr
+    with Ledger.open(load_settings(config).ledger_address) as ledger:
+        assert ledger.feedback_count("intent") == 1
+    with pytest.raises(DataError, match="does not exist; give a CSV file"):
+        cli(config, "feedback", "import", str(tmp_path / "none.csv"))
+
+
+def test_an_empty_log_has_an_empty_queue(tmp_path: Path) -> None:
+    path = tmp_path / "empty.toml"
+    path.write_text('state = "other"\nrepository = "repository"\n')
+    assert cli(path, "label", "queue", "--json") == {"items": [], "accuracy": None}
+    nothing = cli(path, "erase", "--key", "nobody", "--dry-run")
+    assert (nothing["examples"], nothing["tuned"]) == (0, [])
