@@ -1,5 +1,6 @@
 """Hyper-parameters searched on held-out rows, with Optuna; a killed sweep goes on where it was."""
 
+import hashlib
 import logging
 import shutil
 from collections.abc import Callable
@@ -68,7 +69,7 @@ def sweep(
         train: what trains one job.
 
     Raises:
-        ConfigurationError: there is nothing to judge by, or nothing to search.
+        ConfigurationError: there is nothing to judge by, nothing to search, or the study was of another job.
         DependencyUnreachable: Optuna is not installed.
         TrainingFailed: no trial succeeded.
         Cancelled: the context of a training was told to stop; finished trials are kept.
@@ -80,6 +81,7 @@ def sweep(
     storage.parent.mkdir(parents=True, exist_ok=True)
     url = f"sqlite:///{storage}"
     found = optuna.create_study(study_name=study, storage=url, load_if_exists=True, direction="minimize")
+    _same_search(found, base, study)
     for running in found.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
         found.tell(running.number, state=optuna.trial.TrialState.FAIL)  # its process died
     complete = (optuna.trial.TrialState.COMPLETE,)
@@ -97,6 +99,27 @@ def sweep(
         on_trial(told)
     ended = tuple(_trial(row, base) for row in found.get_trials(deepcopy=False, states=complete))
     return SweepResult(best=min(ended, key=lambda trial: (trial.score, trial.number)), trials=ended)
+
+
+def _same_search(found: Any, base: JobSpec, study: str) -> None:
+    """Refuse to mix the trials of another learner or other rows into this search."""
+    rows = [path.read_bytes() for path in (base.examples, base.replay, base.holdout) if path and path.is_file()]
+    told = {
+        "learner": base.learner.value,
+        "encoder": base.encoder,
+        "params": base.params,
+        "rows": hashlib.sha256(b"|".join(rows)).hexdigest()[:16],
+    }
+    known = found.user_attrs.get("about")
+    if known is None:
+        found.set_user_attr("about", told)
+        return
+    other = sorted(name for name in told if known.get(name) != told[name])
+    if other:
+        raise ConfigurationError(
+            f"study {study!r} was begun with another {' and '.join(other)} ({ {n: known.get(n) for n in other} }, now "
+            f"{ {n: told[n] for n in other} }); give this search a name of its own with --study, or another --out"
+        )
 
 
 def _run(base: JobSpec, asked: Any, train: Train) -> Trial | None:

@@ -1,5 +1,8 @@
 """Sweeps: they search, they keep what was tried, and they go on."""
 
+import signal
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -107,3 +110,37 @@ def test_sweep_of_the_real_learner(make_spec: Any, tmp_path: Path) -> None:
     result = sweep(spec, trials=2, storage=tmp_path / "sweep.db")
     assert result.best.accuracy > 0.8
     assert list(spec.out.iterdir()) == []
+
+
+def test_a_study_is_not_mixed_with_another_job(base: JobSpec, tmp_path: Path) -> None:
+    storage = tmp_path / "sweep.db"
+    (tmp_path / "held.jsonl").write_text("one")
+    sweep(base, trials=1, storage=storage, train=near_a_half)
+    for other in (replace(base, params={"features": 9}), replace(base, encoder="another")):
+        with pytest.raises(ConfigurationError, match=r"study 'sweep' was begun with another (params|encoder)"):
+            sweep(other, trials=1, storage=storage, train=near_a_half)
+    (tmp_path / "held.jsonl").write_text("two")
+    with pytest.raises(ConfigurationError, match="another rows"):
+        sweep(base, trials=1, storage=storage, train=near_a_half)
+    assert len(sweep(base, trials=1, storage=storage, study="second", train=near_a_half).trials) == 1
+
+
+def test_sweep_killed_by_the_system_keeps_its_finished_trials(base: JobSpec, tmp_path: Path) -> None:
+    """kill -9 in the third training: no handler runs."""
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from continual.learning.spec import JobSpec, Learner; from continual.learning.sweep import sweep\n"
+        "from tests.unit.learning.test_sweep import near_a_half\n"
+        "def train(spec, context):\n"
+        "    if spec.out.name == 'trial-2': os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return near_a_half(spec, context)\n"
+        "folder = Path(sys.argv[1])\n"
+        "spec = JobSpec(learner=Learner.KERNEL_LDA, examples=None, holdout=folder / 'held.jsonl', out=folder / 'out')\n"
+        "sweep(spec, trials=5, storage=folder / 'sweep.db', train=train)\n"
+    )
+    died = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
+    assert died.returncode == -signal.SIGKILL, died.stderr
+    told: list[Trial] = []
+    result = sweep(base, trials=5, storage=tmp_path / "sweep.db", on_trial=told.append, train=near_a_half)
+    assert (len(told), len(result.trials)) == (3, 5)
+    assert [trial.number for trial in result.trials] == [0, 1, 3, 4, 5]
