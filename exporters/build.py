@@ -9,7 +9,15 @@ from pathlib import Path
 from continual.errors import ConfigurationError, DependencyUnreachable
 from exporters.bundle import EngineKind, Precision
 
-__all__ = ["PRECISIONS", "BuiltEngine", "build_engine", "check_available", "choose_engine", "hardware_precisions"]
+__all__ = [
+    "PRECISIONS",
+    "BuiltEngine",
+    "build_engine",
+    "check_available",
+    "choose_engine",
+    "engines_to_try",
+    "hardware_precisions",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -66,6 +74,24 @@ def choose_engine(engine: str = "auto", precision: str = "auto") -> tuple[Engine
     if wanted is None:
         wanted = Precision.BF16 if has_bf16 else Precision.FP32
     return kind, wanted
+
+
+def engines_to_try(
+    engine: str = "auto", precision: str = "auto", before: tuple[EngineKind, Precision] | None = None
+) -> tuple[tuple[EngineKind, Precision], ...]:
+    """What `choose_engine` picks and, where it was free to pick BF16, the FP32 engine for models that BF16 alters.
+
+    `before` is what the previous version was built as: where it is among them, what comes ahead of it was refused then
+    and isn't tried again.
+
+    Raises:
+        ConfigurationError: as `choose_engine`.
+    """
+    first = choose_engine(engine, precision)
+    if precision != "auto" or first[1] is not Precision.BF16:
+        return (first,)
+    exact = EngineKind.ONNXRUNTIME if engine == "auto" else first[0], Precision.FP32
+    return (exact,) if before == exact else (first, exact)
 
 
 def check_available(engine: EngineKind, precision: Precision) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from continual.errors import ConfigurationError, ExportFailed, PerennialError
-from exporters.build import BuiltEngine, build_engine, check_available, choose_engine
+from exporters.build import BuiltEngine, build_engine, check_available, engines_to_try
 from exporters.bundle import (
     EngineKind,
     Manifest,
@@ -25,7 +25,7 @@ from exporters.bundle import (
 from exporters.classifier import BundleClassifier, TextTokenizer
 from exporters.golden import Golden
 from exporters.module import fingerprint_module
-from exporters.onnx import export_onnx
+from exporters.onnx import OnnxGraph, export_onnx
 from exporters.parity import ParityLimits, ParityVerdict, check_parity
 from exporters.reference import TorchClassifier
 from exporters.spec import ExportPath, ExportResult, ExportSpec
@@ -72,49 +72,74 @@ def export_bundle(spec: ExportSpec, progress: Progress = lambda stage, facts: No
     for left in spec.out_dir.parent.glob(f".{spec.out_dir.name}.building-*"):  # by an export that was killed
         shutil.rmtree(left, ignore_errors=True)
     work = spec.out_dir.parent / f".{spec.out_dir.name}.building-{os.getpid()}"
+    scratch = work.with_name(f"{work.name}.graph")  # what engines are built from, and no part of the bundle
     work.mkdir(parents=True)
+    scratch.mkdir()
     try:
-        result = _Export(spec, work, _Stages(progress)).run()
+        result = _Export(spec, work, scratch, _Stages(progress)).run()
         if spec.out_dir.exists():
             spec.out_dir.rmdir()
         work.rename(spec.out_dir)
         return result
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        for folder in (work, scratch):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Export:
     """The steps of one export, in a folder that nobody else sees."""
 
-    def __init__(self, spec: ExportSpec, work: Path, stages: _Stages) -> None:
-        self.spec, self.work, self.stages = spec, work, stages
+    def __init__(self, spec: ExportSpec, work: Path, scratch: Path, stages: _Stages) -> None:
+        self.spec, self.work, self.scratch, self.stages = spec, work, scratch, stages
         self.trained = TrainedModel.load(spec.trained_dir)
         self.texts, self.labels = spread(*read_texts(spec.held_out), spec.parity_rows)
         self.module: Module | None = None
+        self.graph: OnnxGraph | None = None
+        self.previous = None if spec.previous_bundle is None else verify_bundle(spec.previous_bundle)
 
     def run(self) -> ExportResult:
-        engine, precision, previous = self._choose()
-        limits = self._limits(precision)
+        """Try the engines in turn: where the choice was free, one that alters the answers gives way to an exact one."""
+        before = None if self.previous is None else (self.previous.engine, self.previous.precision)
+        tried = engines_to_try(self.spec.engine, self.spec.precision, before)
+        for engine, precision in tried:
+            check_available(engine, precision)
         self._copy_model()
-        self.stages.done("prepare", engine=engine.value, precision=precision.value)
-        reason: str | None = None
-        if previous is not None:
-            try:
-                built, graph = self._reuse(previous)
-                self.stages.done("weight_swap")
-                verdict = self._prove(built, graph, limits)
-                if verdict.accepted:
-                    return self._finish(built, graph, verdict, ExportPath.WEIGHT_SWAP, None)
-                reason = "; ".join(verdict.reasons)
-            except ExportFailed as exc:
-                reason = str(exc)
-            self._clear(previous.engine_file)
-        elif self.spec.previous_bundle is not None:
-            reason = "the previous bundle has another engine or precision"
-        built, graph = self._build(engine, precision, None)
-        verdict = self._prove(built, graph, limits)
+        reasons: list[str] = []
+        for engine, precision in tried:
+            self.stages.done("prepare", engine=engine.value, precision=precision.value)
+            limits = self._limits(precision)
+            if (swapped := self._swapped(engine, precision, limits, reasons)) is not None:
+                return swapped
+            built, graph = self._build(engine, precision, None)
+            verdict = self._prove(built, graph, limits)
+            if verdict.accepted:
+                return self._finish(built, graph, verdict, ExportPath.FULL, "; ".join(reasons) or None)
+            reasons.append(f"{engine.value} {precision.value}: {'; '.join(verdict.reasons)}")
+            self._clear(built.file)
         verdict.require(f"{self.spec.model} version {self.spec.version} ({engine.value} {precision.value})")
-        return self._finish(built, graph, verdict, ExportPath.FULL, reason)
+        raise AssertionError("unreachable: a verdict that was not accepted raises")
+
+    def _swapped(
+        self, engine: EngineKind, precision: Precision, limits: ParityLimits, reasons: list[str]
+    ) -> ExportResult | None:
+        """The previous engine with the new weights, proved; None, with a reason, where there is no such engine."""
+        previous = self.previous
+        if previous is None:
+            return None
+        if (previous.engine, previous.precision) != (engine, precision):
+            reasons.append("the previous bundle has another engine or precision")
+            return None
+        try:
+            built, graph = self._reuse(previous)
+            self.stages.done("weight_swap")
+            verdict = self._prove(built, graph, limits)
+            if verdict.accepted:
+                return self._finish(built, graph, verdict, ExportPath.WEIGHT_SWAP, None)
+            reasons.append("; ".join(verdict.reasons))
+        except ExportFailed as exc:
+            reasons.append(str(exc))
+        self._clear(previous.engine_file)
+        return None
 
     def _limits(self, precision: Precision) -> ParityLimits:
         if unknown := sorted(set(self.spec.limits_by_precision) - set(Precision)):
@@ -140,15 +165,6 @@ class _Export:
         for path in self.work.glob(f"{Path(engine_file).stem}.*"):
             if path.name != "model.json":
                 path.unlink()
-
-    def _choose(self) -> tuple[EngineKind, Precision, Manifest | None]:
-        engine, precision = choose_engine(self.spec.engine, self.spec.precision)
-        check_available(engine, precision)
-        if self.spec.previous_bundle is None:
-            return engine, precision, None
-        previous = verify_bundle(self.spec.previous_bundle)
-        same = (previous.engine, previous.precision) == (engine, precision)
-        return engine, precision, previous if same else None
 
     def _copy_model(self) -> None:
         self.trained.write_tokenizer(self.work / "tokenizer.json")
@@ -182,17 +198,16 @@ class _Export:
             )
             self.stages.done("build")
             return built, fingerprint_module(module)
-        graph_file = self.work / ".portable.onnx"
-        graph = export_onnx(self.trained, graph_file, module=module)
-        self.stages.done("onnx", nodes=sum(graph.operators.values()))
+        if self.graph is None:
+            self.graph = export_onnx(self.trained, self.scratch / "portable.onnx", module=module)
+            self.stages.done("onnx", nodes=sum(self.graph.operators.values()))
         rows: Sequence[Sequence[int]] = ()
         if precision in {Precision.INT8, Precision.FP8}:
             texts = read_texts(self.spec.calibration)[0] if self.spec.calibration else self.texts
             rows = TextTokenizer(self.work / "tokenizer.json").encode(spread(texts, None, _CALIBRATION_ROWS)[0])
-        built = build_engine(engine, precision, graph_file, self.work, rows, previous=previous)
-        graph_file.unlink()
+        built = build_engine(engine, precision, self.graph.path, self.work, rows, previous=previous)
         self.stages.done("build")
-        return built, graph.fingerprint
+        return built, self.graph.fingerprint
 
     def _prove(self, built: BuiltEngine, graph: str, limits: ParityLimits) -> ParityVerdict:
         """Open the engine as Triton will, from a sealed bundle, and compare it with the torch model."""

@@ -14,8 +14,8 @@ import numpy as np
 import onnx
 import pytest
 
-from continual.errors import BundleRejected, ConfigurationError, DataError
-from exporters.build import choose_engine, hardware_precisions
+from continual.errors import BundleRejected, ConfigurationError, DataError, ParityFailed
+from exporters.build import choose_engine, engines_to_try, hardware_precisions
 from exporters.bundle import (
     EngineKind,
     Manifest,
@@ -255,6 +255,39 @@ def test_auto_engine_is_one_this_cpu_computes_in_hardware() -> None:
     assert choose_engine("onnxruntime") == (EngineKind.ONNXRUNTIME, Precision.FP32)
     with pytest.raises(ConfigurationError, match="abacus"):
         choose_engine("abacus")
+
+
+def test_where_the_choice_was_free_an_exact_engine_stands_behind_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast, exact = (EngineKind.OPENVINO, Precision.BF16), (EngineKind.ONNXRUNTIME, Precision.FP32)
+    monkeypatch.setattr("exporters.build.hardware_precisions", lambda: frozenset({Precision.FP32, Precision.BF16}))
+    assert engines_to_try() == (fast, exact)
+    assert engines_to_try(before=fast) == (fast, exact)
+    assert engines_to_try(before=exact) == (exact,)  # BF16 was refused for this model before
+    assert engines_to_try("openvino") == (fast, (EngineKind.OPENVINO, Precision.FP32))
+    assert engines_to_try("openvino", "bf16") == (fast,)
+    monkeypatch.setattr("exporters.build.hardware_precisions", lambda: frozenset({Precision.FP32}))
+    assert engines_to_try() == (exact,)
+
+
+def test_an_engine_that_alters_the_answers_gives_way_to_the_next(
+    trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tried = [(EngineKind.ONNXRUNTIME, Precision.INT8), (EngineKind.ONNXRUNTIME, Precision.FP32)]
+    monkeypatch.setattr("exporters.job.engines_to_try", lambda *_: tuple(tried))
+    spec = ExportSpec(
+        trained_dir=trained.folder, out_dir=tmp_path / "1", held_out=write_texts(tmp_path / "held.json"), model="tiny",
+        version=1, threads=2, limits_by_precision={"int8": {"max_abs_logit": 1e-9}},
+    )  # fmt: skip
+    result = export_bundle(spec)
+    assert (result.engine, result.precision) == tried[1]
+    assert result.fallback_reason is not None
+    assert "onnxruntime int8: max_abs_logit" in result.fallback_reason
+    assert verify_bundle(tmp_path / "1").precision is Precision.FP32
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "held.json"]
+    tried.pop()
+    with pytest.raises(ParityFailed, match="onnxruntime int8"):
+        export_bundle(replace(spec, out_dir=tmp_path / "2"))
+    assert not (tmp_path / "2").exists()
 
 
 @pytest.mark.parametrize(
