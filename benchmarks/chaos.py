@@ -3,9 +3,10 @@
     python -m benchmarks.chaos [--repeats 5] [--random-minutes 10] [--points Promote,Train] [--resume]
 
 Cycles run one after the other in a real `perennial serve`; each journal entry that appears is a point, at which one
-of the processes is killed: the control process, Triton, its router stub, its engine stub, or the job at work. The
-harness starts `perennial serve` again, as a service manager would, and nothing else. With `--resume`, kills of earlier
-runs into the same folder count: a long run may be taken in pieces (`--minutes`).
+of the processes is killed: the control process, Triton, its router stub, its engine stub, or the job at work; others
+right after a label, a command or an answer was acknowledged, and while a restart is under way. The harness starts
+`perennial serve` again, as a service manager would, and nothing else. With `--resume`, kills of earlier runs into the
+same folder count: a long run may be taken in pieces (`--minutes`). The exit code says whether every promise was kept.
 """
 
 import argparse
@@ -26,19 +27,42 @@ from benchmarks.chaos_world import MODEL, SUBJECTS, make_workspace, requests_abo
 from continual.records import Example
 from ops.bootstrap import first_version
 
-__all__ = ["main", "plan", "summarise"]
+__all__ = ["broken", "main", "plan", "summarise"]
 
-_BOTH = ("TrainChallenger", "ExportChallenger", "JudgeChallenger", "PublishChallenger", "Promote")
-_ENDS = ("StartShadow", "SetShare", "StartProbation")  # steps that wait: only their outcome is journalled
-_JOBS = ("TrainChallenger", "ExportChallenger", "JudgeChallenger")
+_STEPS = (
+    "TrainChallenger",
+    "ExportChallenger",
+    "JudgeChallenger",
+    "PublishChallenger",
+    "StartShadow",
+    "RequestApproval",
+    "SetShare",
+    "Promote",
+    "StartProbation",
+    "RollBack",
+    "AbortChallenger",
+)  # every command of a cycle but `CloseCycle`, which is one transaction of the ledger and has no step to journal
+_JOBS = ("TrainChallenger", "ExportChallenger", "JudgeChallenger", "StartShadow")  # in processes of their own
+_MOMENTS: tuple[Point, ...] = (
+    ("Answer", "received", "triton"),
+    ("Answer", "received", "router"),
+    ("Answer", "received", "engine"),
+    ("Feedback", "acknowledged", "control"),
+    ("Restart", "under way", "control"),
+    ("Restart", "under way", "triton"),
+    *(
+        (command, "acknowledged", process)
+        for command in ("Approve", "Abort", "RollBackCommand")
+        for process in ("control", "triton")
+    ),
+)  # what is promised or under way without a journal entry of the cycle
 
 
 def plan(repeats: int, chosen: str = "") -> Counter[Point]:
-    """How often each process is to be killed at each journalled step."""
-    points: list[Point] = [(s, phase, p) for s in _BOTH for phase in ("intent", "outcome") for p in ALIVE]
-    points += [(step, "outcome", process) for step in _ENDS for process in ALIVE]
+    """How often each process is to be killed at each journalled step, and at what is promised beside the journal."""
+    points: list[Point] = [(step, phase, p) for step in _STEPS for phase in ("intent", "outcome") for p in ALIVE]
     points += [(step, "intent", "training") for step in _JOBS]
-    points += [("AbortChallenger", phase, process) for phase in ("intent", "outcome") for process in ALIVE[:2]]
+    points += _MOMENTS
     wanted = [part.casefold() for part in chosen.split(",") if part]
     kept = [point for point in points if not wanted or any(part in "/".join(point).casefold() for part in wanted)]
     return Counter(dict.fromkeys(kept, repeats))
@@ -72,6 +96,8 @@ def summarise(kills: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
         "acknowledged_feedback_lost": sum(piece["feedback_lost"] for piece in pieces),
         "answered_predictions": sum(piece["predictions"] for piece in pieces),
         "answered_predictions_lost": sum(piece["predictions_lost"] for piece in pieces),
+        "acknowledged_commands": sum(piece["commands"] for piece in pieces),
+        "acknowledged_commands_lost": sum(piece["commands_lost"] for piece in pieces),
         "failed_requests_while_down": sum(piece["failed_requests"] for piece in pieces),
         "seconds_to_recover_p50": float(np.median(seconds)) if seconds else float("nan"),
         "seconds_to_recover_max": max(seconds, default=float("nan")),
@@ -81,8 +107,26 @@ def summarise(kills: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
             outcome: sum(piece["cycles"].get(outcome, 0) for piece in pieces)
             for outcome in sorted({name for piece in pieces for name in piece["cycles"]})
         },
+        "minutes": sum(piece["minutes"] for piece in pieces),
         "load_average": [piece["load_average"] for piece in pieces],
     }
+
+
+def broken(results: dict[str, Any], repeats: int) -> list[str]:
+    """Which of the promises do not hold in these figures; empty when all do."""
+    promises = {
+        f"every point has {repeats} kills": results["kills_per_point_least"] >= repeats,
+        "every kill recovered": results["recovered"] == results["kills"] > 0,
+        "one champion, the ledger's": results["champions_after_restart"]["other"] == 0,
+        "answers were given, and all are logged": results["answered_predictions_lost"]
+        == 0
+        < results["answered_predictions"],
+        "labels were acknowledged, and all are kept": results["acknowledged_feedback_lost"]
+        == 0
+        < results["acknowledged_feedback"],
+        "commands that were acknowledged are carried out": results["acknowledged_commands_lost"] == 0,
+    }
+    return [promise for promise, kept in promises.items() if not kept]
 
 
 def _run_piece(folder: Path, wanted: Counter[Point], minutes: float, random_minutes: float) -> dict[str, Any]:
@@ -99,12 +143,14 @@ def _run_piece(folder: Path, wanted: Counter[Point], minutes: float, random_minu
         chaos.serving.start()
         chaos.customers.start()
         begun = time.monotonic()
+        chaos.at_moments(wanted, begun + 60 * minutes)
         chaos.at_every_step(wanted, begun + 60 * minutes)
         chaos.at_random(min(time.monotonic() + 60 * random_minutes, begun + 60 * (minutes + random_minutes)))
-        time.sleep(2.0)
         chaos.customers.stop()
+        time.sleep(3.0)  # the last command is being carried out
         outcomes = Counter(str(row.outcome) for row in chaos.ledger.cycles(MODEL) if row.closed_at is not None)
-        return chaos.lost() | {"cycles": dict(outcomes), "load_average": os.getloadavg()[1]}
+        minutes_taken = (time.monotonic() - begun) / 60
+        return chaos.lost() | {"cycles": dict(outcomes), "minutes": minutes_taken, "load_average": os.getloadavg()[1]}
     finally:
         chaos.close()
 
@@ -138,6 +184,8 @@ def main() -> None:
     for name, value in results.items():
         print(f"{name:30} {value if not isinstance(value, float) else round(value, 2)}")
     print(record.write("chaos", results))
+    if wrong := broken(results, chosen.repeats):
+        raise SystemExit(f"not kept: {'; '.join(wrong)}")
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

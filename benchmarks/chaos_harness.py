@@ -1,34 +1,33 @@
-"""The chaos benchmark's harness: it kills, waits for recovery, and looks whether all is as the ledger says."""
+"""The chaos benchmark's harness: it keeps cycles going, kills, and waits for recovery."""
 
 import json
 import os
 import random
 import signal
-import sqlite3
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import httpx
-
+from benchmarks.chaos_check import ASKED, Entry, Journal, champion_wrong, command_lost, lost
+from benchmarks.chaos_operator import Operator
 from benchmarks.chaos_world import MODEL, Customers
 from benchmarks.swap_serving import Serving
-from continual.errors import PerennialError
-from ops.ledger import Ledger, VersionState
+from ops.ledger import Ledger
 from ops.settings import load_settings
-from ops.traffic import TrafficLog
 from ops.triton.client import PerennialClient
 from ops.triton.processes import group_members
 from ops.triton.stubs import stubs_of
 from ops.workspace import Workspace
 
-__all__ = ["ALIVE", "Chaos", "Journal", "Kill", "Point"]
+__all__ = ["ALIVE", "Chaos", "Kill", "Point", "wait_until_right"]
 
 ALIVE = ("control", "triton", "router", "engine")
 _RECOVERY_S = 90.0
+_POLL_S = 0.004
 
 Point = tuple[str, str, str]  # step, phase, process
 
@@ -46,27 +45,15 @@ class Kill:
     wrong: str
 
 
-class Journal:
-    """The ledger's journal as it grows, read without disturbing it."""
-
-    def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30)
-        self.seen = 0
-        self.skip()
-
-    def skip(self) -> None:
-        """Go to the end."""
-        self.seen = int(self._database.execute("SELECT coalesce(max(id), 0) FROM journal_entry").fetchone()[0])
-
-    def next(self) -> tuple[str, str] | None:
-        """The newest entry that was not seen yet: step and phase."""
-        found = self._database.execute(
-            "SELECT id, step, phase FROM journal_entry WHERE id > ? ORDER BY id DESC LIMIT 1", (self.seen,)
-        ).fetchone()
-        if found is None:
-            return None
-        self.seen = int(found[0])
-        return str(found[1]), str(found[2])
+def wait_until_right(look: Callable[[], str], limit_s: float, pause_s: float = 0.03) -> tuple[float, str]:
+    """Seconds until `look` finds nothing wrong, and what is wrong still when the limit is reached."""
+    started = time.monotonic()
+    while True:
+        wrong = look()
+        seconds = time.monotonic() - started
+        if not wrong or seconds >= limit_s:
+            return seconds, wrong
+        time.sleep(pause_s)
 
 
 class Chaos:
@@ -77,13 +64,12 @@ class Chaos:
         self.workspace = Workspace(self.settings)
         self.ledger = Ledger.open(self.settings.ledger_address)
         self.serving = Serving(config)
-        self.grpc = f"127.0.0.1:{self.settings.triton.grpc_port}"
-        self.customers = Customers(self.grpc, self.serving.api, pause_s=0.04)
-        self.kills: list[Kill] = []
+        self.customers = Customers(f"127.0.0.1:{self.settings.triton.grpc_port}", self.serving.api, pause_s=0.04)
+        self.operator = Operator(self.ledger, self.serving.api)
+        self._journal = Journal(self.settings.state / "ledger.db")
         self._kept = kept
         self._chance = random.Random(0)
-        self._http = httpx.Client(timeout=10)
-        self._look_again = 0.0
+        self._client = PerennialClient(f"127.0.0.1:{self.settings.triton.grpc_port}", MODEL, timeout_s=3.0)
 
     def close(self) -> None:
         """End everything that was started."""
@@ -92,53 +78,90 @@ class Chaos:
             self.serving.stop()
         finally:
             self.serving.end_triton()
-            self._http.close()
+            self._client.close()
+            self.operator.close()
+            self._journal.close()
             self.ledger.close()
 
     def at_every_step(self, wanted: Counter[Point], until: float) -> None:
-        """Cycle after cycle, kill at the journal's entries until all wanted kills are done or the time is up."""
-        journal = Journal(self.settings.state / "ledger.db")
+        """Cycle after cycle, kill at the journal's entries until all wanted kills are done or the time is up.
+
+        An intent stays a point until its outcome is written, so that several processes may be killed at one.
+        """
+        seen = self._journal.newest().number
         while +wanted and time.monotonic() < until:
-            self._keep_cycling()
-            entry = journal.next()
-            if entry is None:
-                time.sleep(0.004)
+            if (asked := self.operator.act(wanted)) and self._at_command(asked, wanted):
+                seen = self._journal.newest().number
                 continue
-            if (process := self._choose(wanted, *entry)) is None:
+            entry = self._journal.newest()
+            fresh, seen = entry.number > seen, max(seen, entry.number)
+            process = self._choose(wanted, entry) if fresh or entry.phase == "intent" else None
+            if process is None or not self._kill_at(process, entry):
+                time.sleep(_POLL_S)
                 continue
-            if self._kill(process, *entry):
-                wanted[(*entry, process)] -= 1
-                journal.skip()
+            wanted[(entry.step, entry.phase, process)] -= 1
+            seen = self._journal.newest().number
+
+    def at_moments(self, wanted: Counter[Point], until: float) -> None:
+        """Kill right after a label was acknowledged, right after an answer came, and while a restart is under way."""
+        for point in [point for point in wanted if point[0] in {"Answer", "Feedback", "Restart"}]:
+            while wanted[point] > 0 and time.monotonic() < until:
+                self._await_moment(point)
+                if self._kill(point[2], point[0], point[1]):
+                    wanted[point] -= 1
 
     def at_random(self, until: float) -> None:
         """Kill any of the processes at any moment, some seconds after the last one came back."""
         while time.monotonic() < until:
-            pause = time.monotonic() + self._chance.expovariate(1 / 4.0)
-            while time.monotonic() < min(pause, until):
-                self._keep_cycling()
+            pause = min(time.monotonic() + self._chance.expovariate(1 / 4.0), until)
+            while time.monotonic() < pause:
+                self.operator.act(Counter())
                 time.sleep(0.1)
             self._kill(self._chance.choice((*ALIVE, "training")), "random", "random")
 
-    def _choose(self, wanted: Counter[Point], step: str, phase: str) -> str | None:
-        """Whom to kill here. A killed job ends its cycle, so jobs come last."""
-        here = [point[2] for point, left in wanted.items() if left > 0 and point[:2] == (step, phase)]
-        others = [point for point, left in wanted.items() if left > 0 and point[2] != "training"]
-        later = [point for point in others if point[0] != "AbortChallenger"]
-        if "training" in here:
-            here.remove("training")
-            if not here and not later:
-                return "training"
-        return max(here, key=lambda process: wanted[(step, phase, process)]) if here else None
+    def lost(self) -> dict[str, Any]:
+        """What was promised to the customers and the operator, and what of it is not there."""
+        told = lost(self.ledger, self.workspace, list(self.customers.answered), self.customers.acknowledged)
+        commands = [wrong for promise in self.operator.promised if (wrong := command_lost(self.ledger, promise))]
+        return {
+            **told,
+            "commands": len(self.operator.promised),
+            "commands_lost": len(commands),
+            "failed_requests": self.customers.failed,
+        }
 
-    def _keep_cycling(self) -> None:
-        if time.monotonic() < self._look_again:
+    def _await_moment(self, point: Point) -> None:
+        answered, labelled = len(self.customers.answered), len(self.customers.acknowledged)
+        end = time.monotonic() + 5.0
+        if point[0] == "Restart":
+            if (victims := self._victims(point[2])) and self._end(point[2], victims):
+                self._await_restart(point[2], victims[0])
             return
-        self._look_again = time.monotonic() + 0.5
-        if self.ledger.active_cycle(MODEL) is None and self.serving.process is not None:
-            try:
-                self._http.post(f"{self.serving.api}/v1/models/{MODEL}/retrain")
-            except httpx.HTTPError:
+        while time.monotonic() < end:
+            count = len(self.customers.answered) if point[0] == "Answer" else len(self.customers.acknowledged)
+            if count > (answered if point[0] == "Answer" else labelled):
                 return
+            time.sleep(0.0005)
+
+    def _await_restart(self, process: str, dead: int) -> None:
+        """Return some moment after the killed process was started again, mostly before it is ready."""
+        end = time.monotonic() + 10.0
+        while time.monotonic() < end and self._victims(process) in ([], [dead]):
+            time.sleep(0.005)
+        time.sleep(self._chance.uniform(0.0, 1.2))
+
+    def _at_command(self, asked: str, wanted: Counter[Point]) -> bool:
+        """Kill right after an operator's command was acknowledged, where that is wanted; whether it was done."""
+        here = [point for point, left in wanted.items() if left > 0 and point[:2] == (asked, "acknowledged")]
+        if not here or not self._kill(here[0][2], *here[0][:2]):
+            return False
+        wanted[here[0]] -= 1
+        return True
+
+    def _choose(self, wanted: Counter[Point], entry: Entry) -> str | None:
+        """Whom to kill here: who has most kills to come."""
+        here = [p[2] for p, left in wanted.items() if left > 0 and p[:2] == (entry.step, entry.phase)]
+        return max(here, key=lambda process: wanted[(entry.step, entry.phase, process)], default=None)
 
     def _victims(self, process: str) -> list[int]:
         control = 0 if self.serving.process is None else self.serving.process.pid
@@ -153,13 +176,16 @@ class Chaos:
         model = MODEL if process == "router" else self.workspace.engine_model(MODEL)
         return [pid for pid, name in stubs_of(triton).items() if name.rsplit("_", 2)[0] == model]
 
-    def _kill(self, process: str, step: str, phase: str) -> bool:
-        end = time.monotonic() + (3.0 if process == "training" and step != "random" else 0.0)
-        while not (victims := self._victims(process)) and time.monotonic() < end:
-            time.sleep(0.01)  # the job's process is being started
-        if not victims:
-            return False
-        started, triton = time.monotonic(), self.serving.triton_pid
+    def _kill_at(self, process: str, entry: Entry) -> bool:
+        """Kill at an entry, unless the process is away or the journal has moved on meanwhile."""
+        end = time.monotonic() + (3.0 if process == "training" else 0.0)
+        while not self._victims(process) and time.monotonic() < end:
+            if self._journal.newest() != entry:
+                return False
+            time.sleep(_POLL_S)  # the job's process is being started
+        return (self._journal.newest() == entry) and self._kill(process, entry.step, entry.phase)
+
+    def _end(self, process: str, victims: list[int]) -> bool:
         try:
             os.kill(self._chance.choice(victims), signal.SIGKILL)
         except ProcessLookupError:
@@ -167,77 +193,56 @@ class Chaos:
         if process == "control" and self.serving.process is not None:
             self.serving.process.wait()
             self.serving.launch()
-        seconds, wrong = self._recover(started, 0 if process in {"control", "training"} else triton)
+        return True
+
+    def _kill(self, process: str, step: str, phase: str) -> bool:
+        jobs, before, triton = set(_jobs_of(self._control)), self._journal.newest().number, self.serving.triton_pid
+        victims = self._victims(process)
+        started = time.monotonic()
+        if not victims or not self._end(process, victims):
+            return False
+
+        def look() -> str:
+            if self.serving.process is not None and self.serving.process.poll() is not None:
+                self.serving.launch()  # it gave up by itself: a service manager starts it again
+            if (
+                process == "training"
+                and self._journal.newest().number == before
+                and set(_jobs_of(self._control)) <= jobs
+            ):
+                return "the job was not begun again, and the cycle did not go on"
+            if process in ALIVE[1:] and triton == self.serving.triton_pid:
+                return "Triton was not replaced"  # one whose idle engine died still answers
+            return self._wrong()
+
+        _, wrong = wait_until_right(look, _RECOVERY_S)
         kill = Kill(
             step=step,
             phase=phase,
             process=process,
             recovered=not wrong,
-            seconds=seconds,
-            champion_is_ledgers=not wrong or "champion" not in wrong,
+            seconds=time.monotonic() - started,
+            champion_is_ledgers=not champion_wrong(self.ledger, self.workspace, self._ask),
             wrong=wrong,
         )
-        self.kills.append(kill)
         with self._kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(kill)) + "\n")
-        print(f"{step:18} {phase:8} {process:9} {seconds:6.2f} s {wrong}", file=sys.stderr, flush=True)
+        print(f"{step:18} {phase:12} {process:9} {kill.seconds:6.2f} s {wrong}", file=sys.stderr, flush=True)
         return True
 
-    def _recover(self, started: float, broken: int) -> tuple[float, str]:
-        """Seconds until everything is as the ledger says, and what is not when the limit is reached.
-
-        `broken` is the Triton that must have been replaced by then: one whose idle engine died still answers.
-        """
-        wrong = "not looked at"
-        while time.monotonic() - started < _RECOVERY_S:
-            if self.serving.process is not None and self.serving.process.poll() is not None:
-                self.serving.launch()  # it gave up by itself: a service manager starts it again
-            wrong = "Triton was not replaced" if broken == self.serving.triton_pid != 0 else self._wrong()
-            if not wrong:
-                return time.monotonic() - started, ""
-            time.sleep(0.03)
-        return time.monotonic() - started, wrong
+    @property
+    def _control(self) -> int:
+        return 0 if self.serving.process is None else self.serving.process.pid
 
     def _wrong(self) -> str:
         """What is not as it should be now; empty when all is well."""
         if not self.serving.healthy():
             return "control process is not healthy"
-        route = self.ledger.route(MODEL)
-        if route is None or self.workspace.read_route(MODEL) != route:
-            return "the route file differs from the ledger: champion unknown"
-        held = [row.version for row in self.ledger.versions(MODEL) if row.state is VersionState.CHAMPION]
-        if held != [route.champion]:
-            return f"versions {held} are marked champion, the route says {route.champion}"
-        try:
-            with PerennialClient(self.grpc, MODEL, timeout_s=3.0) as client:
-                answers = {client.predict(["my card is lost"], keys=[f"k{n}"])[0].version for n in range(3)}
-        except PerennialError as exc:
-            return f"no answer: {str(exc)[:150]}"
-        allowed = {route.champion, route.challenger if route.share else None}
-        if not answers <= allowed and self.ledger.route(MODEL) == route:
-            return f"champion {route.champion} is the ledger's, answers came from {sorted(answers)}"
-        return ""
+        return champion_wrong(self.ledger, self.workspace, self._ask)
 
-    def lost(self) -> dict[str, Any]:
-        """What was promised to the customers and is not there."""
-        ids = list(self.customers.answered)
-        logged: set[str] = set()
-        log = TrafficLog(self.workspace.traffic(MODEL))
-        for part in _parts(ids, 5_000):
-            logged.update(log.lookup(part, columns=["prediction_id"])["prediction_id"].to_pylist())
-        labels = self.ledger.feedback_labels(MODEL, list(self.customers.acknowledged))
-        missing = [key for key, label in self.customers.acknowledged.items() if labels.get(key) != label]
-        return {
-            "predictions": len(ids),
-            "predictions_lost": len(set(ids) - logged),
-            "feedback": len(self.customers.acknowledged),
-            "feedback_lost": len(missing),
-            "failed_requests": self.customers.failed,
-        }
-
-
-def _parts(ids: list[str], size: int) -> list[list[str]]:
-    return [ids[start : start + size] for start in range(0, len(ids), size)]
+    def _ask(self) -> list[int]:
+        answers = self._client.predict(["my card is lost"] * ASKED, keys=[f"k{n}" for n in range(ASKED)])
+        return [answer.version for answer in answers]
 
 
 def _jobs_of(control: int) -> list[int]:
@@ -248,9 +253,9 @@ def _jobs_of(control: int) -> list[int]:
             continue
         try:
             parent = int((entry / "stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[1])
-            words = (entry / "cmdline").read_bytes()
+            words = (entry / "cmdline").read_bytes() if parent == control else b""
         except (OSError, ValueError, IndexError):
             continue
-        if parent == control and b"ops.loop.child" in words:
+        if b"ops.loop.child" in words:
             found.append(int(entry.name))
     return found

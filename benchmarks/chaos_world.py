@@ -42,17 +42,20 @@ replay_rows = 60
 threads = 1
 [models.intent.learning.params]
 features = 128
+[models.intent.engine]
+precision = "fp32"  # random weights give logits that no half precision repeats
 [models.intent.drift]
 window_rows = 100
 reference_rows = 200
 report_every_windows = 100000
 [models.intent.cycle]
+approval = "operator"
 shadow = true
 shadow_rows = 50
 canary_shares = [0.2]
 canary_step_s = 0.5
 canary_limit_s = 1.0
-probation_s = 0.5
+probation_s = 1.0
 min_fresh_rows = 0
 min_gain_points = -100.0
 max_forgetting_points = 100.0

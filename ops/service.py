@@ -10,7 +10,6 @@ from functools import partial
 from typing import Any
 
 from continual.errors import DependencyUnreachable, PerennialError
-from ops.api import create_api
 from ops.bootstrap import register
 from ops.label_queue import LabelQueue
 from ops.ledger import VersionState
@@ -39,6 +38,13 @@ def _run_of(action: Callable[[], str]) -> Callable[[JobRun], str | None]:
         return action() or None
 
     return run
+
+
+def _load_api() -> None:
+    """Half a second of imports that nothing but the API waits for."""
+    import uvicorn  # noqa: F401
+
+    import ops.api  # noqa: F401
 
 
 class Service:
@@ -108,6 +114,8 @@ class Service:
             self._parts.repository.install_router(router_spec(self._parts, model))
             self._parts.repository.install_engine(engine_spec(self._parts, model))
             self._prepare_engine(model)
+        loading = threading.Thread(target=_load_api, name="load-api", daemon=True)  # while Triton starts
+        loading.start()
         if self._supervisor is not None:
             self._supervisor.start()
         else:
@@ -285,6 +293,8 @@ class Service:
     def _start_api(self) -> None:
         import uvicorn
 
+        from ops.api import create_api
+
         settings = self._parts.settings.api
         application = create_api(self._parts.ledger, self, self.happenings, settings)
         config = uvicorn.Config(
@@ -301,7 +311,7 @@ class Service:
                     f"the control API could not listen on {settings.host}:{settings.port}; set api.port in "
                     f"perennial.toml to a free one"
                 )
-            time.sleep(0.05)
+            time.sleep(0.01)
 
     def _serve_api(self) -> None:
         try:

@@ -19,7 +19,7 @@ from continual.records import Example, PromotionDecision, Split
 from ops.ledger import Ledger, StoredExample, VersionRow
 from ops.loop.demands import Demands
 from ops.loop.judging import JudgingSpec
-from ops.loop.process import JobResult, run_job
+from ops.loop.process import KILLED_RETRIES, JobResult, run_job
 from ops.loop.starting_point import StartingPoint, keep_encoder, learner_params
 from ops.replay_buffer import open_buffer
 from ops.traffic import TrafficLog
@@ -29,7 +29,6 @@ __all__ = ["ChallengerMaker", "HoldoutRows", "TrainingRows"]
 
 logger = logging.getLogger(__name__)
 Progress = Callable[[dict[str, Any]], None]
-_KILLED_RETRIES = 2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,21 +283,16 @@ class ChallengerMaker:
         return self._ledger.examples(self._model, split=Split.TRAIN)
 
     def _run(self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress) -> JobResult:
-        """Run a job, and again from where it stopped when something killed it: the out-of-memory killer often does."""
-        for _ in range(1 + _KILLED_RETRIES):
-            result = run_job(
-                module,
-                [str(folder / f"{name}.json")],
-                log=folder / f"{name}.log",
-                timeout_s=timeout_s,
-                niceness=self._settings.learning.niceness,
-                cancel=self.cancel,
-                on_progress=on_progress,
-            )
-            if result.exit_code >= 0 or result.cancelled or result.timed_out:
-                break
-            logger.warning("job.killed", extra={"job": name, "model": self._model, "signal": -result.exit_code})
-        return result
+        return run_job(
+            module,
+            [str(folder / f"{name}.json")],
+            log=folder / f"{name}.log",
+            timeout_s=timeout_s,
+            niceness=self._settings.learning.niceness,
+            cancel=self.cancel,
+            on_progress=on_progress,
+            killed_retries=KILLED_RETRIES,
+        )
 
 
 def _ended(what: str, result: JobResult, log: Path) -> str:
@@ -310,5 +304,5 @@ def _ended(what: str, result: JobResult, log: Path) -> str:
     if result.exit_code < 0:
         name = signal.Signals(-result.exit_code).name
         why = {"SIGKILL": "the system may be out of memory", "SIGTERM": "somebody ended it"}.get(name, "it crashed")
-        return f"{what} was ended by {name} {1 + _KILLED_RETRIES} times ({why}): {last} (log: {log})"
+        return f"{what} was ended by {name} {1 + KILLED_RETRIES} times ({why}): {last} (log: {log})"
     return f"{what} ended with exit code {result.exit_code}: {last} (log: {log})"

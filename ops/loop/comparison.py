@@ -13,7 +13,7 @@ from continual.rollout import LiveDecision, RolloutRules, Verdict, judge_live
 from ops.ledger import Ledger
 from ops.loop.events import Happenings
 from ops.loop.live_evidence import LiveEvidenceReader
-from ops.loop.process import run_job
+from ops.loop.process import KILLED_RETRIES, run_job
 from ops.loop.shadow import ShadowSpec
 from ops.traffic import TrafficLog
 from ops.workspace import Workspace, write_atomically
@@ -62,6 +62,7 @@ def replay_shadow(
         timeout_s=settings.learning.timeout_s,
         niceness=19,
         cancel=cancel,
+        killed_retries=KILLED_RETRIES,
     )
     if result.exit_code == BundleRejected.exit_code:
         raise BundleRejected(result.tail.splitlines()[-1] if result.tail else "the shadow replay refused a bundle")
@@ -86,7 +87,11 @@ class ArmComparison:
     min_rows: int = 30
 
     def shadow(self, *, champion: int, challenger: int) -> cy.Event:
-        """Replay logged traffic through both versions and compare their answers."""
+        """Replay logged traffic through both versions and compare their answers.
+
+        Raises:
+            TrainingFailed: it was told to end early, which says nothing about the challenger.
+        """
         report = replay_shadow(
             self.ledger,
             self.workspace,

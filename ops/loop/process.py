@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["JobResult", "run_job"]
+__all__ = ["KILLED_RETRIES", "JobResult", "run_job"]
 
 logger = logging.getLogger(__name__)
 _GRACE_S = 10.0
+KILLED_RETRIES = 2  # of a job that belongs to a cycle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +38,31 @@ def run_job(
     niceness: int,
     cancel: threading.Event,
     on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    killed_retries: int = 0,
 ) -> JobResult:
     """Run `python -m module arguments` to its end; each JSON line on its stdout goes to `on_progress`.
 
     The job dies with this process. When `cancel` is set or the time is up it gets SIGTERM, and SIGKILL ten seconds
-    later.
+    later. One that something else killed, as the out-of-memory killer often does, is begun again `killed_retries`
+    times; each has `timeout_s` for itself.
     """
+    for left in range(killed_retries, -1, -1):
+        result = _run_once(module, arguments, log, timeout_s, niceness, cancel, on_progress)
+        if result.exit_code >= 0 or result.cancelled or result.timed_out:
+            break
+        logger.warning("job.killed", extra={"job": module, "signal": -result.exit_code, "tries_left": left})
+    return result
+
+
+def _run_once(
+    module: str,
+    arguments: Sequence[str],
+    log: Path,
+    timeout_s: float,
+    niceness: int,
+    cancel: threading.Event,
+    on_progress: Callable[[dict[str, Any]], None],
+) -> JobResult:
     log.parent.mkdir(parents=True, exist_ok=True)
     argv = [sys.executable, "-m", "ops.loop.child", str(niceness), module, *arguments]
     environment = {

@@ -115,20 +115,21 @@ class CycleRunner:
         )
         cycle = cy.new_cycle(model=self._model, champion=route.champion, plan=plan)
         cycle, _ = cy.handle(cycle, cy.TriggerFired(reason=reason, challenger=version))
-        cycle_id = self._ledger.open_cycle(self._model, reason, encode(cycle), state=cycle.state.value)
-        self._ledger.add_version(
-            VersionRow(
-                model=self._model,
-                version=version,
-                parent=route.champion,
-                cycle_id=cycle_id,
-                learner=settings.learning.learner,
-                lineage={"reason": reason, "actor": actor},
+        with self._ledger.transaction():  # a killed process leaves no cycle without its version
+            cycle_id = self._ledger.open_cycle(self._model, reason, encode(cycle), state=cycle.state.value)
+            self._ledger.add_version(
+                VersionRow(
+                    model=self._model,
+                    version=version,
+                    parent=route.champion,
+                    cycle_id=cycle_id,
+                    learner=settings.learning.learner,
+                    lineage={"reason": reason, "actor": actor},
+                )
             )
-        )
-        self._ledger.audit(
-            actor, "cycle.opened", self._model, {"cycle": cycle_id, "version": version, "reason": reason}
-        )
+            self._ledger.audit(
+                actor, "cycle.opened", self._model, {"cycle": cycle_id, "version": version, "reason": reason}
+            )
         self._happenings.tell(self._model, "cycle.opened", cycle=cycle_id, version=version, reason=reason)
         logger.info(
             "cycle.opened", extra={"model": self._model, "cycle": cycle_id, "version": version, "reason": reason}
@@ -195,6 +196,7 @@ class CycleRunner:
             self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
             self._begun = begun
             self._happenings.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
+        self._retried = False
         try:
             with self._interruptible(context):
                 event = self._steps.execute(command, context)
@@ -211,7 +213,6 @@ class CycleRunner:
         except OSError as exc:
             logger.exception("cycle.step_disk", extra={"model": self._model, "step": step})
             event = cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
-        self._retried = False
         if paused and not isinstance(event, cy.CanaryStepFailed | cy.ProbationFailed | cy.StepFailed):
             return None  # a pause holds what goes well; live requests stay protected from what does not
         if event is not None or not waits:
@@ -259,19 +260,10 @@ class CycleRunner:
 
     def _close(self, row: CycleRow, command: cy.CloseCycle) -> None:
         cycle = decode(row.payload)
-        self._ledger.close_cycle(row.id, command.outcome.value, command.note)
-        self._ledger.audit(
-            "loop",
-            "cycle.closed",
-            self._model,
-            {
-                "cycle": row.id,
-                "version": cycle.challenger,
-                "outcome": command.outcome.value,
-                "note": command.note,
-            },
-        )
         facts = {"cycle": row.id, "outcome": command.outcome.value, "note": command.note}
+        with self._ledger.transaction():  # a closed cycle is in the audit log, whoever is killed when
+            self._ledger.close_cycle(row.id, command.outcome.value, command.note)
+            self._ledger.audit("loop", "cycle.closed", self._model, {**facts, "version": cycle.challenger})
         self._happenings.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
         logger.info("cycle.closed", extra={"model": self._model, **facts})
 
@@ -288,11 +280,11 @@ class CycleRunner:
                 self._idle_command(command, active=True)
                 continue
             try:
-                cycle = self._apply(row, cycle, event)
+                with self._ledger.transaction():  # a killed process leaves no command to be carried out twice
+                    cycle = self._apply(row, cycle, event)
+                    self._ledger.finish_command(command.id, "done")
             except IllegalTransition as exc:
                 self._ledger.finish_command(command.id, f"refused: {exc}")
-            else:
-                self._ledger.finish_command(command.id, "done")
         return cycle is not before
 
     def _replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | None:

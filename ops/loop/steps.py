@@ -98,12 +98,16 @@ class LoopSteps:
                     over=waited_s >= settings.canary_step_s,
                 )
             case cy.StartProbation(champion=version, previous=previous):
+                over, route = waited_s >= settings.probation_s, self.ledger.route(self.model)
+                if over and route is not None and route.champion == previous:
+                    # its command to this cycle is lost: whoever rolled back was killed before sending it
+                    return cy.OperatorRolledBack(actor="operator")
                 return self.comparison.probation(
                     cycle=context.cycle_id,
                     champion=version,
                     previous=previous,
                     since=context.entered_at,
-                    over=waited_s >= settings.probation_s,
+                    over=over,
                 )
             case _:
                 raise PublishFailed(f"command {command} has no work behind it")

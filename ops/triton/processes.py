@@ -9,7 +9,7 @@ from pathlib import Path
 
 from continual.errors import DependencyUnreachable
 
-__all__ = ["check_port_free", "end_group", "free_port", "group_members", "is_running", "start_ticks"]
+__all__ = ["check_port_free", "end_group", "free_port", "group_members", "is_listening", "is_running", "start_ticks"]
 
 _PROC = Path("/proc")
 
@@ -61,7 +61,7 @@ def _wait_empty(group: int, wait_s: float) -> None:
             os.waitpid(group, os.WNOHANG)  # reap it, where it is a child of this process
         if not group_members(group):
             return
-        time.sleep(0.05)
+        time.sleep(0.01)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
@@ -69,6 +69,16 @@ def free_port(host: str = "127.0.0.1") -> int:
     with socket.socket() as probe:
         probe.bind((host, 0))
         return int(probe.getsockname()[1])
+
+
+def is_listening(address: str, timeout_s: float = 1.0) -> bool:
+    """Whether a connection to `host:port` is taken."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout_s).close()
+    except OSError:
+        return False
+    return True
 
 
 def check_port_free(host: str, port: int, purpose: str) -> None:

@@ -16,11 +16,19 @@ from pathlib import Path
 from continual.errors import DependencyUnreachable
 from ops.triton.control import TritonControl
 from ops.triton.installation import Installation, assemble
-from ops.triton.processes import check_port_free, end_group, group_members, is_running, start_ticks
+from ops.triton.processes import (
+    check_port_free,
+    end_group,
+    group_members,
+    is_listening,
+    is_running,
+    start_ticks,
+)
 
 __all__ = ["OnParentDeath", "ServerSpec", "TritonServer"]
 
 logger = logging.getLogger(__name__)
+_LOOK_S = 0.02  # between two looks at a server that starts
 _SEGMENT = re.compile(rb"triton_perennial(?:_engine)?_backend_shm_region_[0-9a-f-]{36}")
 # A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
 # that died. PR_SET_PDEATHSIG would also fire when only the thread that started Triton ends.
@@ -234,15 +242,15 @@ class TritonServer:
         return [*command, *(f"--load-model={model}" for model in spec.models)]
 
     def _wait(self, cancel: threading.Event) -> None:
-        control = TritonControl(self.spec.url)
-        end = time.monotonic() + self.spec.start_timeout_s
+        control, end = TritonControl(self.spec.url), time.monotonic() + self.spec.start_timeout_s
         try:
-            while not control.live(timeout_s=1.0):
+            # a channel that was refused pauses before it tries again: it is used once the port is open, not before
+            while not (is_listening(self.spec.url) and control.live(timeout_s=1.0)):
                 if cancel.is_set():
                     self._fail("was told to stop before it answered")
                 if not self.alive() or time.monotonic() > end:
                     self._fail("ended at once" if not self.alive() else "did not answer in time")
-                time.sleep(0.05)
+                time.sleep(_LOOK_S)
         finally:
             control.close()
 

@@ -15,7 +15,8 @@ __all__ = ["Supervisor"]
 logger = logging.getLogger(__name__)
 _GLANCE_S = 0.05  # how long a death goes unnoticed
 _SHORT_LIFE_S = 10.0  # a server that dies younger is given a pause before the next start
-_LONGEST_PAUSE_S = 30.0
+_LONGEST_PAUSE_S = 30.0  # between starts that fail
+_PROVEN_PAUSE_S = 1.0  # the longest for a server that came up: it is more use between two deaths than while it waits
 
 
 class Supervisor:
@@ -144,7 +145,8 @@ class Supervisor:
     def _restart(self, reason: str) -> None:
         """Start anew, again and again with growing pauses, until it works or nobody wants it any more."""
         self.failing_since = self.failing_since or time.monotonic()
-        self._pause_s = self._longer_pause() if time.monotonic() - self._up_since < _SHORT_LIFE_S else 0.0
+        short = time.monotonic() - self._up_since < _SHORT_LIFE_S
+        self._pause_s = min(_PROVEN_PAUSE_S, self._longer_pause()) if short else 0.0
         while not self._stop.is_set():
             self.restarts += 1
             logger.error("triton.restarting", extra={"restarts": self.restarts, "reason": reason})

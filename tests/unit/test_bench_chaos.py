@@ -1,8 +1,14 @@
 """The chaos benchmark's plan and its figures."""
 
 from collections import Counter
+from typing import Any, get_args
 
-from benchmarks.chaos import plan, summarise
+from benchmarks.chaos import broken, plan, summarise
+from benchmarks.chaos_harness import ALIVE, wait_until_right
+from continual import cycle_events as events
+from continual.cycle_events import Command
+
+_UNJOURNALLED = {events.CloseCycle}  # one transaction of the ledger: the runner journals no step for it
 
 
 def _kill(step: str, phase: str, process: str, seconds: float, wrong: str = "") -> dict[str, object]:
@@ -17,17 +23,37 @@ def _kill(step: str, phase: str, process: str, seconds: float, wrong: str = "") 
     }
 
 
-def test_every_process_is_killed_at_every_journalled_step():
+def _piece(**changed: Any) -> dict[str, Any]:
+    piece = {
+        "feedback": 10,
+        "feedback_lost": 0,
+        "predictions": 20,
+        "predictions_lost": 0,
+        "commands": 2,
+        "commands_lost": 0,
+        "failed_requests": 3,
+        "cycles": {"promoted": 4},
+        "minutes": 1.5,
+        "load_average": 1.0,
+    }
+    return piece | changed
+
+
+def test_every_process_is_killed_at_both_sides_of_every_command_of_a_cycle():
     points = plan(5)
     assert set(points.values()) == {5}
-    assert {point[2] for point in points} == {"control", "triton", "router", "engine", "training"}
-    for step in ("TrainChallenger", "ExportChallenger", "JudgeChallenger", "PublishChallenger", "Promote"):
+    assert {point[2] for point in points} == {*ALIVE, "training"}
+    for command in set(get_args(Command)) - _UNJOURNALLED:
         for phase in ("intent", "outcome"):
-            assert {p for s, f, p in points if (s, f) == (step, phase)} >= {"control", "triton", "router", "engine"}
-    assert set(plan(2, "promote/intent,training").keys()) == {
-        *(("Promote", "intent", process) for process in ("control", "triton", "router", "engine")),
-        *((step, "intent", "training") for step in ("TrainChallenger", "ExportChallenger", "JudgeChallenger")),
-    }
+            assert {p for s, f, p in points if (s, f) == (command.__name__, phase)} >= set(ALIVE), command
+    assert {s for s, _, p in points if p == "training"} == {
+        "TrainChallenger", "ExportChallenger", "JudgeChallenger", "StartShadow"
+    }  # fmt: skip
+
+
+def test_points_may_be_chosen():
+    assert set(plan(2, "promote/intent").keys()) == {("Promote", "intent", process) for process in ALIVE}
+    assert {s for s, _, _ in plan(1, "answer/,restart/")} == {"Answer", "Restart"}
 
 
 def test_the_figures_count_what_did_not_come_back():
@@ -36,15 +62,7 @@ def test_the_figures_count_what_did_not_come_back():
         _kill("Promote", "intent", "control", 5.0),
         _kill("random", "random", "triton", 90.0, "champion 2 is the ledger's, answers came from [1]"),
     ]
-    piece = {
-        "feedback": 10,
-        "feedback_lost": 1,
-        "predictions": 20,
-        "predictions_lost": 2,
-        "failed_requests": 3,
-        "cycles": {"promoted": 4},
-        "load_average": 1.0,
-    }
+    piece = _piece(feedback_lost=1, predictions_lost=2)
     asked = Counter({("Promote", "intent", "control"): 2, ("Promote", "outcome", "control"): 2})
     told = summarise(kills, [piece, piece], asked)
     assert (told["points"], told["points_planned"], told["kills_per_point_least"]) == (1, 2, 0)
@@ -55,3 +73,30 @@ def test_the_figures_count_what_did_not_come_back():
     assert told["by_process"]["control"]["kills"] == 2
     assert told["cycles"] == {"promoted": 8}
     assert [kill["process"] for kill in told["not_recovered"]] == ["triton"]
+    assert len(broken(told, 2)) == 5
+
+
+def test_each_promise_that_is_not_kept_is_named():
+    asked = Counter({("Promote", "intent", "control"): 1})
+    kill = _kill("Promote", "intent", "control", 3.0)
+
+    def said(repeats: int = 1, kills: list[dict[str, Any]] | None = None, **changed: Any) -> list[str]:
+        return broken(summarise([kill] if kills is None else kills, [_piece(**changed)], asked), repeats)
+
+    assert said() == []
+    assert said(repeats=2) == ["every point has 2 kills"]
+    assert said(kills=[kill | {"recovered": False}]) == ["every kill recovered"]
+    assert said(kills=[kill | {"champion_is_ledgers": False}]) == ["one champion, the ledger's"]
+    assert len(said(predictions_lost=1)) == len(said(feedback_lost=1)) == len(said(commands_lost=1)) == 1
+    assert len(said(predictions=0)) == len(said(feedback=0)) == 1, "a run without answers or labels proves nothing"
+    assert len(said(kills=[])) == 2
+
+
+def test_a_recovery_is_waited_for_and_what_never_comes_is_told():
+    looks = iter(["control process is not healthy", "no answer", ""])
+    seconds, wrong = wait_until_right(lambda: next(looks), 5.0, pause_s=0.001)
+    assert wrong == ""
+    assert seconds < 5.0
+    seconds, wrong = wait_until_right(lambda: "no answer", 0.01, pause_s=0.002)
+    assert wrong == "no answer"
+    assert seconds >= 0.01

@@ -41,12 +41,13 @@ class Town:
     ledger: Ledger
     policy: dict[str, Any] = field(default_factory=lambda: {"kind": "drift", "limits": {"min_labels": 10}})
     drift: dict[str, Any] = field(default_factory=dict)
+    cycle: dict[str, Any] = field(default_factory=dict)
     now: datetime = datetime(2026, 3, 1, tzinfo=UTC)
     asked: list[Asked] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         told = {"window_rows": 100, "reference_rows": 200, "cooldown_requests": 100, "report_every_windows": 1000}
-        model = {"policy": self.policy, "drift": told | self.drift}
+        model = {"policy": self.policy, "drift": told | self.drift, "cycle": self.cycle}
         settings = Settings(
             state=self.folder / "state", repository=self.folder / "repository", models={"intent": model}
         )

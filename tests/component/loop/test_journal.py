@@ -1,0 +1,121 @@
+"""Each step of a cycle has its intent in the journal before it and its outcome after it."""
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from continual import cycle as cy
+from continual.errors import DependencyUnreachable, TrainingFailed
+from ops.ledger import Fence
+from ops.loop import comparison
+from ops.loop.comparison import ArmComparison
+from ops.loop.events import Happenings
+from ops.loop.runner import CycleRunner, StepContext
+from tests.component.loop.town import Town
+
+pytestmark = pytest.mark.component
+
+_EVENTS: dict[str, Any] = {
+    "TrainChallenger": cy.ChallengerTrained(),
+    "ExportChallenger": cy.ChallengerExported(),
+    "JudgeChallenger": cy.GateAccepted(),
+    "PublishChallenger": cy.ChallengerLoaded(),
+    "StartShadow": cy.ShadowAccepted(),
+    "SetShare": cy.CanaryStepPassed(),
+    "Promote": cy.Promoted(),
+    "StartProbation": cy.ProbationFailed(reasons=("a test",)),
+}
+
+
+class Slow:
+    """Steps of which each is not done yet, or not reachable, the first times that it is asked for."""
+
+    def __init__(self, *, waits: int = 2) -> None:
+        self.asked: Counter[str] = Counter()
+        self.waits = waits
+
+    def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
+        del context
+        name = type(command).__name__
+        self.asked[name] += 1
+        if self.asked[name] <= self.waits and name in {"StartShadow", "SetShare", "StartProbation"}:
+            return None
+        if self.asked[name] == 1 and name == "PublishChallenger":
+            raise DependencyUnreachable("Triton is being restarted")
+        return _EVENTS.get(name)
+
+    def cancel(self) -> None:
+        """Nothing is at work."""
+
+
+def _runner(town: Town, steps: Slow) -> CycleRunner:
+    fence = Fence(name="loop", epoch=town.ledger.acquire_lease("loop", "one"))
+    return CycleRunner(town.ledger, town.workspace, "intent", steps, Happenings(), lambda: fence)
+
+
+def _said(town: Town, cycle: int) -> list[str]:
+    return [f"{row.step} {row.phase.value}" for row in town.ledger.journal_of(cycle)]
+
+
+_ALL = {"shadow": True, "approval": "operator", "canary_shares": (0.1, 0.5)}
+
+
+def test_every_step_is_journalled_once_on_each_side(make_town: Callable[..., Town]) -> None:
+    town = make_town(cycle=_ALL)
+    runner = _runner(town, Slow())
+    number = runner.fire("a test", actor="ann")
+    assert number is not None
+    for _ in range(60):
+        active = town.ledger.active_cycle("intent")
+        if active is None:
+            break
+        if active.state == "approval" and "RequestApproval intent" in _said(town, number):
+            town.ledger.request_command("intent", "approve", {}, "ann")
+        runner.advance()
+    assert town.ledger.cycle(number).outcome == "rolled_back"
+    said = _said(town, number)
+    assert said == [
+        f"{step} {phase}"
+        for step, phases in [
+            *[(name, ("intent", "outcome")) for name in list(_EVENTS)[:5]],
+            ("RequestApproval", ("intent",)),  # an operator's command is its outcome
+            *[("SetShare", ("intent", "outcome"))] * 2,
+            *[(name, ("intent", "outcome")) for name in ("Promote", "StartProbation", "RollBack")],
+        ]
+        for phase in phases
+    ]
+
+
+def test_a_step_that_a_killed_process_left_waiting_has_a_second_intent(make_town: Callable[..., Town]) -> None:
+    town = make_town(cycle=_ALL | {"shadow": False, "approval": "automatic"})
+    steps = Slow(waits=100)
+    runner = _runner(town, steps)
+    number = runner.fire("a test", actor="ann")
+    assert number is not None
+    while steps.asked["SetShare"] < 3:
+        runner.advance()
+    assert _said(town, number)[-2:] == ["PublishChallenger outcome", "SetShare intent"]
+    _runner(town, steps).advance()
+    assert _said(town, number)[-2:] == ["SetShare intent", "SetShare intent"]
+
+
+def test_a_shadow_replay_that_was_told_to_end_refuses_nobody(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A control process that is stopped during it goes on at its next start."""
+    cancel = threading.Event()
+    monkeypatch.setattr(comparison, "replay_shadow", lambda *_, **__: "the shadow replay ended with exit code 143: ")
+    arms = ArmComparison(
+        model="intent",
+        ledger=town.ledger,
+        workspace=town.workspace,
+        traffic=town.traffic,
+        happenings=Happenings(),
+        evidence=None,  # type: ignore[arg-type]  # not asked
+        cancel=cancel,
+    )
+    assert isinstance(arms.shadow(champion=1, challenger=2), cy.ShadowRefused)
+    cancel.set()
+    with pytest.raises(TrainingFailed, match="told to end early"):
+        arms.shadow(champion=1, challenger=2)
