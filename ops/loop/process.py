@@ -15,6 +15,7 @@ from typing import Any
 __all__ = ["KILLED_RETRIES", "JobResult", "run_job"]
 
 logger = logging.getLogger(__name__)
+_Progress = Callable[[dict[str, Any]], None]
 _GRACE_S = 10.0
 KILLED_RETRIES = 2  # of a job that belongs to a cycle
 
@@ -37,7 +38,7 @@ def run_job(
     timeout_s: float,
     niceness: int,
     cancel: threading.Event,
-    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_progress: _Progress = lambda _: None,
     killed_retries: int = 0,
 ) -> JobResult:
     """Run `python -m module arguments` to its end; each JSON line on its stdout goes to `on_progress`.
@@ -46,8 +47,9 @@ def run_job(
     later. One that something else killed, as the out-of-memory killer often does, is begun again `killed_retries`
     times; each has `timeout_s` for itself.
     """
+    argv = [sys.executable, "-m", "ops.loop.child", str(niceness), module, *arguments]
     for left in range(killed_retries, -1, -1):
-        result = _run_once(module, arguments, log, timeout_s, niceness, cancel, on_progress)
+        result = _run_once(argv, log, timeout_s, cancel, on_progress)
         if result.exit_code >= 0 or result.cancelled or result.timed_out:
             break
         logger.warning("job.killed", extra={"job": module, "signal": -result.exit_code, "tries_left": left})
@@ -55,16 +57,9 @@ def run_job(
 
 
 def _run_once(
-    module: str,
-    arguments: Sequence[str],
-    log: Path,
-    timeout_s: float,
-    niceness: int,
-    cancel: threading.Event,
-    on_progress: Callable[[dict[str, Any]], None],
+    argv: list[str], log: Path, timeout_s: float, cancel: threading.Event, on_progress: _Progress
 ) -> JobResult:
     log.parent.mkdir(parents=True, exist_ok=True)
-    argv = [sys.executable, "-m", "ops.loop.child", str(niceness), module, *arguments]
     environment = {
         **os.environ,
         "TOKENIZERS_PARALLELISM": "false",
@@ -81,7 +76,7 @@ def _run_once(
         )
         ended = threading.Event()
         watch = _Watch(process, cancel, ended, timeout_s)
-        thread = threading.Thread(target=watch.run, name=f"watch-{module}", daemon=True)
+        thread = threading.Thread(target=watch.run, name="watch-job", daemon=True)
         thread.start()
         try:
             _follow(process, on_progress)
@@ -121,7 +116,7 @@ class _Watch:
             return
 
 
-def _follow(process: subprocess.Popen[bytes], on_progress: Callable[[dict[str, Any]], None]) -> None:
+def _follow(process: subprocess.Popen[bytes], on_progress: _Progress) -> None:
     if process.stdout is None:
         return
     for line in process.stdout:
