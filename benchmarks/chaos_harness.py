@@ -177,13 +177,13 @@ class Chaos:
         return [pid for pid, name in stubs_of(triton).items() if name.rsplit("_", 2)[0] == model]
 
     def _kill_at(self, process: str, entry: Entry) -> bool:
-        """Kill at an entry, unless the process is away or the journal has moved on meanwhile."""
+        """Kill at an entry: right after an outcome, and before an intent's outcome is written."""
         end = time.monotonic() + (3.0 if process == "training" else 0.0)
-        while not self._victims(process) and time.monotonic() < end:
-            if self._journal.newest() != entry:
-                return False
+        while not self._victims(process) and time.monotonic() < end and self._journal.newest() == entry:
             time.sleep(_POLL_S)  # the job's process is being started
-        return (self._journal.newest() == entry) and self._kill(process, entry.step, entry.phase)
+        if entry.phase == "intent" and self._journal.newest() != entry:
+            return False
+        return self._kill(process, entry.step, entry.phase)
 
     def _end(self, process: str, victims: list[int]) -> bool:
         try:
@@ -196,7 +196,8 @@ class Chaos:
         return True
 
     def _kill(self, process: str, step: str, phase: str) -> bool:
-        jobs, before, triton = set(_jobs_of(self._control)), self._journal.newest().number, self.serving.triton_pid
+        jobs = set(_jobs_of(self._control)) if process == "training" else set()
+        before, triton = self._journal.newest().number, self.serving.triton_pid
         victims = self._victims(process)
         started = time.monotonic()
         if not victims or not self._end(process, victims):
@@ -222,7 +223,7 @@ class Chaos:
             process=process,
             recovered=not wrong,
             seconds=time.monotonic() - started,
-            champion_is_ledgers=not champion_wrong(self.ledger, self.workspace, self._ask),
+            champion_is_ledgers=not wrong or not champion_wrong(self.ledger, self.workspace, self._ask),
             wrong=wrong,
         )
         with self._kept.open("a", encoding="utf-8") as file:

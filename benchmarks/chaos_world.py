@@ -35,6 +35,7 @@ watch_s = 1.0
 retrain_check_s = 1.0
 reconcile_s = 2.0
 compact_s = 5.0
+report_s = 600.0  # seconds of work that no kill is about
 [models.intent.learning]
 encoder = "{encoder}"
 max_length = 32

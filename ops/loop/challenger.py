@@ -150,9 +150,8 @@ class ChallengerMaker:
         """
         folder = self._workspace.run(self._model, version)
         staged = self._workspace.repository / ".staging" / f"{self._workspace.engine_model(self._model)}-{version}"
-        result_path = folder / "export.result.json"
-        if (staged / "manifest.json").is_file() and result_path.is_file():
-            return staged
+        if (staged / "manifest.json").is_file():
+            return staged  # it appeared by one rename, complete
         holdout = self.holdout_rows(champion)
         proof = [*holdout.old, *holdout.fresh] or [s.example for s in rows.fresh]
         held_out = {"texts": [e.text for e in proof], "labels": [e.label for e in proof]}
@@ -183,15 +182,15 @@ class ChallengerMaker:
             "threads": self._settings.learning.threads,
             "parity_rows": engine.parity_rows,
             "limits_by_precision": engine.limits,
-            "result": str(result_path),
+            "result": str(folder / "export.result.json"),
         }
         write_atomically(folder / "export.json", json.dumps(spec, indent=1))
         result = self._run("exporters.job", folder, "export", engine.timeout_s, on_progress)
+        if (staged / "manifest.json").is_file():
+            return staged  # whatever became of the process after that
         if result.exit_code == ParityFailed.exit_code:
             raise ParityFailed(result.tail.splitlines()[-1] if result.tail else "the parity gate refused the engine")
-        if result.exit_code != 0 or not (staged / "manifest.json").is_file():
-            raise ExportFailed(_ended(f"export of {self._model} version {version}", result, folder / "export.log"))
-        return staged
+        raise ExportFailed(_ended(f"export of {self._model} version {version}", result, folder / "export.log"))
 
     def judge(self, version: int, champion: VersionRow) -> PromotionDecision:
         """Champion against challenger on held-out rows, in a process of its own.

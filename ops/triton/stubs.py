@@ -37,7 +37,7 @@ def _instance(words: list[bytes]) -> str:
 class StubWatch:
     """Notices within one `check` that a stub ended which Triton still counts on.
 
-    Not thread-safe: the supervisor's thread asks.
+    `missing` may be called by any thread, the rest by the supervisor's alone.
     """
 
     def __init__(self, url: str) -> None:
@@ -48,30 +48,52 @@ class StubWatch:
         """Close the channel."""
         self._control.close()
 
+    def forget(self) -> None:
+        """Count on no stub: the server is a new one."""
+        self._known = {}
+
     def learn(self, server: int) -> None:
-        """Look at the server's stubs anew; costs one walk through `/proc`."""
+        """Count on the server's stubs of now too; one that ended meanwhile stays known until `lost` has seen it.
+
+        Costs one walk through `/proc`.
+        """
         found = {pid: (name, start_ticks(pid) or 0) for pid, name in stubs_of(server).items()}
-        self._known = {pid: self._known.get(pid, seen) for pid, seen in found.items()}
+        self._known = found | self._known
 
     def lost(self, server: int) -> str:
         """The instance whose process is gone although Triton counts on it; empty while all is well.
 
         Cheap while no stub ended. One that ended because its version was unloaded is forgotten.
         """
-        ended = [(pid, name) for pid, (name, ticks) in self._known.items() if start_ticks(pid) != ticks]
+        ended = {pid: name for pid, (name, ticks) in self._known.items() if start_ticks(pid) != ticks}
         if not ended:
             return ""
-        self.learn(server)
         try:
-            short = self._short()
-        except PerennialError:  # the server itself is in trouble; the probe tells
+            short = self._short(server)
+        except PerennialError:  # the server itself is in trouble; the probe tells, and the next check asks again
             return ""
-        return next((name for _, name in ended if _model(name) in short), "")
+        self._known = {pid: seen for pid, seen in self._known.items() if pid not in ended}
+        return next((name for name in ended.values() if _model(name) in short), "")
 
-    def _short(self) -> set[str]:
-        """Models with fewer living stubs than Triton's ready versions have instances."""
+    def missing(self, server: int) -> str:
+        """A model with fewer stubs than Triton counts on, though nobody saw one end; empty while all is well.
+
+        Raises:
+            DependencyUnreachable: Triton does not answer.
+        """
+        return min(self._short(server), default="")
+
+    def _short(self, server: int) -> set[str]:
+        """Models with fewer living stubs than Triton's ready versions have instances, at two looks in a row.
+
+        A version that is loaded or unloaded between the two halves of one look seems short at that one.
+        """
+        first = self._short_now(server)
+        return first & self._short_now(server) if first else first
+
+    def _short_now(self, server: int) -> set[str]:
+        living = [_model(name) for name in stubs_of(server).values()]
         ready = [entry.model for entry in self._control.index() if entry.state == "READY"]
-        living = [_model(name) for name, _ in self._known.values()]
         return {m for m in set(ready) if living.count(m) < ready.count(m) * self._control.instances(m)}
 
 

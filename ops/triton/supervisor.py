@@ -19,6 +19,40 @@ _LONGEST_PAUSE_S = 30.0  # between starts that fail
 _PROVEN_PAUSE_S = 1.0  # the longest for a server that came up: it is more use between two deaths than while it waits
 
 
+class _Probing:
+    """One probe in a thread of its own: one that meets a dead or hanging process keeps nobody from seeing a death.
+
+    `probe` returns what is lost for good, empty when nothing is, and raises when the server does not serve.
+    """
+
+    def __init__(self, probe: Callable[[], str]) -> None:
+        self._probe, self._done = probe, threading.Event()
+        self.begun = False
+        self.lost = ""
+        self.error: PerennialError | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self._done.is_set()
+
+    def begin(self) -> None:
+        self.begun = True
+        threading.Thread(target=self._run, name="triton-probe", daemon=True).start()
+
+    def wait(self) -> None:
+        """Return when it is over, where it was begun."""
+        if self.begun:
+            self._done.wait()
+
+    def _run(self) -> None:
+        try:
+            self.lost = self._probe()
+        except PerennialError as exc:
+            self.error = exc
+        finally:
+            self._done.set()
+
+
 class Supervisor:
     """A thread that watches one server.
 
@@ -102,14 +136,18 @@ class Supervisor:
             return
         finally:
             started.set()
-        failed, next_look = 0.0, 0.0
+        failed, next_look, probing = 0.0, 0.0, _Probing(self._probe_all)
         while not self._stop.wait(_GLANCE_S):
             if reason := self._death():
                 self._restart(reason)
-                failed, next_look = 0.0, 0.0
-            elif time.monotonic() >= next_look:
-                failed = self._look(failed)
-                next_look = time.monotonic() + self._interval_s
+                failed, next_look, probing = 0.0, 0.0, _Probing(self._probe_all)
+            elif probing.ended:
+                failed = self._judge(probing, failed)
+                next_look, probing = time.monotonic() + self._interval_s, _Probing(self._probe_all)
+            elif not probing.begun and time.monotonic() >= next_look:
+                self._look()
+                probing.begin()
+        probing.wait()
 
     def _death(self) -> str:
         """What died, in words; empty while everything lives."""
@@ -119,28 +157,38 @@ class Supervisor:
         lost = self._stubs.lost(pid)
         return f"the process of {lost} is gone" if lost else ""
 
-    def _look(self, failed: float) -> float:
-        """One look at a living server; returns the failed looks so far, of which two good ones take one back.
-
-        So a server of which one router process hangs is noticed too, although every other probe is answered.
-        """
+    def _look(self) -> None:
+        """See which processes live, and try again what could not be brought in order."""
         if (pid := self._server.pid) is not None:
             self._stubs.learn(pid)
         if self.unsettled is not None and time.monotonic() >= self._settle_at:
             self._settle()
-        try:
-            self._probe()
-        except PerennialError as exc:
-            self.failing_since = self.failing_since or time.monotonic()
-            logger.warning("triton.probe_failed", extra={"error": str(exc), "failed": failed + 1})
-            if self.unsettled is not None and not isinstance(exc, DependencyUnreachable):
-                return 0.0  # it answers, but lacks a version: that is to be loaded, and no restart would help
-            if failed + 1 < self._failures or not self._server.alive():
-                return failed + 1
-            self._restart(f"{failed + 1:g} probes failed, the last with: {exc}")
+
+    def _probe_all(self) -> str:
+        self._probe()
+        pid = self._server.pid
+        lost = "" if pid is None or self._stop.is_set() else self._stubs.missing(pid)
+        return lost and f"{lost} has fewer processes than Triton counts on"
+
+    def _judge(self, probing: _Probing, failed: float) -> float:
+        """What a probe's end means; returns the failed looks so far, of which two good ones take one back.
+
+        So a server of which one router process hangs is noticed too, although every other probe is answered.
+        """
+        if probing.lost:
+            self._restart(probing.lost)
             return 0.0
-        self.failing_since = None
-        return max(0.0, failed - 0.5)
+        if (error := probing.error) is None:
+            self.failing_since = None
+            return max(0.0, failed - 0.5)
+        self.failing_since = self.failing_since or time.monotonic()
+        logger.warning("triton.probe_failed", extra={"error": str(error), "failed": failed + 1})
+        if self.unsettled is not None and not isinstance(error, DependencyUnreachable):
+            return 0.0  # it answers, but lacks a version: that is to be loaded, and no restart would help
+        if failed + 1 < self._failures or not self._server.alive():
+            return failed + 1
+        self._restart(f"{failed + 1:g} probes failed, the last with: {error}")
+        return 0.0
 
     def _restart(self, reason: str) -> None:
         """Start anew, again and again with growing pauses, until it works or nobody wants it any more."""
@@ -170,6 +218,7 @@ class Supervisor:
         self._server.spec = replace(self._server.spec, models=tuple(self._models()))
         self._server.start(self._stop)
         self._up_since = time.monotonic()
+        self._stubs.forget()
         if (pid := self._server.pid) is not None:
             self._stubs.learn(pid)
         self._settle_pause_s = 1.0

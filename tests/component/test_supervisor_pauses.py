@@ -15,6 +15,10 @@ from ops.triton.supervisor import Supervisor
 pytestmark = pytest.mark.component
 
 
+def _away() -> None:
+    raise DependencyUnreachable("this server is only a process id")
+
+
 class Frail:
     """A server whose starts succeed or fail as told, and that dies right after a start."""
 
@@ -53,7 +57,7 @@ def watch(tmp_path, monkeypatch):
 
     def run(fails: Sequence[bool]) -> Frail:
         server = Frail(ServerSpec(folder=tmp_path, repository=tmp_path), fails)
-        supervisor = Supervisor(server, models=list, probe=lambda: None, on_started=lambda: None)  # type: ignore[arg-type]
+        supervisor = Supervisor(server, models=list, probe=_away, on_started=lambda: None)  # type: ignore[arg-type]
         supervisor.start()
         end = time.monotonic() + 20
         while server.pid is None and time.monotonic() < end:

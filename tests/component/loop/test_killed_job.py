@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from continual.errors import ExportFailed
+from ops.loop.challenger import ChallengerMaker, TrainingRows
 from ops.loop.process import JobResult, run_job
+from tests.component.loop.town import Town
 
 pytestmark = pytest.mark.component
 
@@ -39,3 +42,25 @@ def test_a_job_that_was_told_to_end_is_not_begun_again(tmp_path: Path) -> None:
         "http.server", ["0"], log=tmp_path / "job.log", timeout_s=30, niceness=0, cancel=cancel, killed_retries=2
     )
     assert (result.cancelled, result.exit_code) == (True, -15)
+
+
+def test_an_export_killed_after_its_bundle_appeared_has_succeeded(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second try finds the bundle there and refuses to write it twice; it is complete all the same."""
+    town.ask(40)
+    maker, champion = ChallengerMaker(town.ledger, town.workspace, "intent"), town.ledger.version("intent", 1)
+    staged = town.workspace.repository / ".staging" / "intent_engine-2"
+    refused = JobResult(exit_code=2, cancelled=False, timed_out=False, tail="is not empty")
+    rows = TrainingRows(fresh=(), replay=(), learnt=())
+    monkeypatch.setattr(maker, "_run", lambda *_: refused)
+    with pytest.raises(ExportFailed, match="is not empty"):
+        maker.export(2, champion, rows, 1, lambda _: None)
+
+    def run(*_: object) -> JobResult:
+        staged.mkdir(parents=True)
+        (staged / "manifest.json").write_text("{}")
+        return refused
+
+    monkeypatch.setattr(maker, "_run", run)
+    assert maker.export(2, champion, rows, 1, lambda _: None) == staged
+    monkeypatch.setattr(maker, "_run", lambda *_: pytest.fail("a complete bundle is not exported again"))
+    assert maker.export(2, champion, rows, 1, lambda _: None) == staged

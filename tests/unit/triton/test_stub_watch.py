@@ -1,0 +1,81 @@
+"""Which stubs are missed, whatever the moment at which they died."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+
+from ops.triton import stubs
+from ops.triton.control import IndexEntry
+from ops.triton.stubs import StubWatch
+
+
+@dataclass
+class Server:
+    """Stub processes by id, and what Triton says; each may change between two questions."""
+
+    living: dict[int, str]
+    ready: list[tuple[str, int]]
+    between: list[Callable[[], None]] = field(default_factory=list)
+
+    def index(self) -> tuple[IndexEntry, ...]:
+        if self.between:
+            self.between.pop(0)()
+        return tuple(IndexEntry(model=m, version=v, state="READY", reason="") for m, v in self.ready)
+
+    def instances(self, model: str) -> int:
+        return 1
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    told = Server({10: "intent_0_0", 11: "intent_engine_0_0"}, [("intent", 1), ("intent_engine", 1)])
+    monkeypatch.setattr(stubs, "stubs_of", lambda _: dict(told.living))
+    monkeypatch.setattr(stubs, "start_ticks", lambda pid: pid * 7 if pid in told.living else None)
+    return told
+
+
+@pytest.fixture
+def watch(server: Server) -> StubWatch:
+    made = StubWatch("127.0.0.1:1")
+    made.close()
+    made._control = server  # type: ignore[assignment]
+    made.learn(1)
+    return made
+
+
+def test_nothing_is_lost_while_all_live(watch: StubWatch) -> None:
+    assert watch.lost(1) == watch.missing(1) == ""
+
+
+def test_a_death_is_seen_even_when_the_stubs_were_looked_at_right_after_it(watch: StubWatch, server: Server) -> None:
+    del server.living[11]
+    watch.learn(1)
+    assert watch.lost(1) == "intent_engine_0_0"
+
+
+def test_an_unloaded_version_is_no_loss(watch: StubWatch, server: Server) -> None:
+    del server.living[11]
+    server.ready.pop()
+    assert watch.lost(1) == ""
+    server.ready.append(("intent_engine", 1))
+    server.living[12] = "intent_engine_0_0"
+    assert watch.lost(1) == watch.missing(1) == ""
+
+
+def test_a_death_that_nobody_saw_is_found_missing(watch: StubWatch, server: Server) -> None:
+    watch.forget()
+    del server.living[11]
+    watch.learn(1)
+    assert watch.lost(1) == ""
+    assert watch.missing(1) == "intent_engine"
+
+
+def test_a_version_that_comes_up_between_two_questions_is_not_missing(watch: StubWatch, server: Server) -> None:
+    def arrives() -> None:
+        server.living[12] = "intent_engine_0_0"
+        server.ready.append(("intent_engine", 2))
+
+    server.between.append(arrives)
+    assert watch.missing(1) == ""
+    assert len(server.ready) == 3
