@@ -167,7 +167,13 @@ class Supervisor:
     def _probe_all(self) -> str:
         self._probe()
         pid = self._server.pid
-        lost = "" if pid is None or self._stop.is_set() else self._stubs.missing(pid)
+        if pid is None or self._stop.is_set():
+            return ""
+        try:
+            lost = self._stubs.missing(pid)
+        except PerennialError as exc:  # it answered just now: no reason to call it away
+            logger.debug("triton.stubs_not_counted", extra={"error": str(exc)})
+            return ""
         return lost and f"{lost} has fewer processes than Triton counts on"
 
     def _judge(self, probing: _Probing, failed: float) -> float:
