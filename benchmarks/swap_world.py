@@ -37,6 +37,9 @@ keep_after_control_dies = false
 port = {api}
 [schedule]
 watch_s = 86400.0
+[models.intent.engine]
+engine = "openvino"
+precision = "fp32"
 [models.intent.cycle]
 probation_s = 0.0
 [models.intent.policy]

@@ -14,6 +14,7 @@ from continual.records import Example, Route
 from exporters.bundle import verify_bundle
 from ops.ledger import Ledger, VersionRow, VersionState
 from ops.loop.challenger import ChallengerMaker
+from ops.operations import settle_route
 from ops.triton.repository import ModelRepository
 from ops.workspace import Workspace
 
@@ -102,7 +103,7 @@ def first_version(
     )
     first = Route(model=model, epoch=1, champion=version, resident=(version,))
     ledger.set_route(first, expected_epoch=0, actor="operator", reason="first version")
-    workspace.write_route(first)
+    settle_route(ledger, workspace, model)
     logger.info("first_version.published", extra={"model": model, "version": version, "rows": len(training.fresh)})
     return FirstVersion(
         version=version, bundle=target, labels=labels, rows=len(training.fresh), replay_rows=replay_rows

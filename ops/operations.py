@@ -1,11 +1,12 @@
-"""Changes of the route, by an operator or the loop: through the ledger first, then to the router's file."""
+"""Changes of the route, by an operator or the loop: written to the ledger, told to the routers, then committed."""
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from continual.errors import NotFound, Refused
+from continual.errors import PerennialError, Refused
 from continual.records import Route
-from ops.ledger import Conflict, Ledger
+from ops.ledger import Ledger
 from ops.workspace import Workspace
 
 __all__ = [
@@ -14,12 +15,13 @@ __all__ = [
     "pinned",
     "promoted",
     "rolled_back",
+    "settle_route",
     "settled",
     "with_challenger",
     "without_challenger",
 ]
 
-_TRIES = 5
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,35 +35,59 @@ class RouteChange:
 def change_route(
     ledger: Ledger, workspace: Workspace, model: str, change: Callable[[Route], Route], *, actor: str, reason: str
 ) -> RouteChange:
-    """Change a model's route in the ledger, with its audit entry, and then in the router's file.
+    """Change a model's route in the ledger, with its audit entry, and in the router's file.
 
-    A change that changes nothing writes nothing. Killed between the two writes, the next reconcile pass (or the next
-    change) brings the file up to the ledger.
+    The file is replaced inside the ledger's transaction, as the last thing before the commit: the routers need not
+    wait for the disk, and files follow each other in the order of the epochs. It counts once it is committed: when
+    that fails, or the process is killed before it, the file goes back to what the ledger says (`settle_route`).
+    A change that changes nothing writes nothing. `change` must not do anything slow: other writers wait for it.
 
     Raises:
         NotFound: the model has no route yet.
-        Conflict: others kept changing the route at the same time.
+        DependencyUnreachable: the ledger did not take the change; the route is the one before.
     """
-    for attempt in range(_TRIES):
-        before = ledger.route(model)
-        if before is None:
-            raise NotFound(
-                f"model {model} serves no version yet; train the first one with `perennial init --data FILE`"
-            )
-        after = change(before)
-        if replace(after, epoch=before.epoch) == before:
-            workspace.write_route(before)
-            return RouteChange(before=before, after=before)
-        after = replace(after, epoch=before.epoch + 1)
+    seen: list[Route] = []  # the route as it was, and what the routers were told
+
+    def decide(route: Route) -> Route:
+        seen.append(route)
+        return change(route)
+
+    def follow(route: Route) -> None:
+        seen.append(route)
+        workspace.write_route(route)
+
+    try:
+        before, after = ledger.move_route(model, decide, actor=actor, reason=reason, follow=follow)
+    except BaseException:
+        if len(seen) == 2:
+            _take_back(ledger, workspace, RouteChange(before=seen[0], after=seen[1]))
+        raise
+    return RouteChange(before=before, after=after)
+
+
+def settle_route(ledger: Ledger, workspace: Workspace, model: str) -> Route | None:
+    """Make the router's file say what the ledger says; return the route where the file had to change, else None.
+
+    A file that is ahead is either of a change about to be committed, which is waited for, or of one that never will
+    be, because its process was killed: then it goes back.
+    """
+    if workspace.read_route(model) == ledger.route(model):
+        return None
+    with ledger.route_held(model) as route:
+        return route if route is not None and workspace.write_route(route) else None
+
+
+def _take_back(ledger: Ledger, workspace: Workspace, failed: RouteChange) -> None:
+    """Let the routers forget a change that was not committed; where this fails, the next reconcile pass does it."""
+    facts = {"model": failed.before.model, "epoch": failed.after.epoch}
+    try:
         try:
-            ledger.set_route(after, expected_epoch=before.epoch, actor=actor, reason=reason)
-        except Conflict:
-            if attempt == _TRIES - 1:
-                raise
-            continue
-        workspace.write_route(after)
-        return RouteChange(before=before, after=after)
-    raise AssertionError("unreachable: the last attempt returns or raises")
+            settle_route(ledger, workspace, failed.before.model)
+        except PerennialError:  # without the ledger nobody else can have gone on from here
+            if workspace.read_route(failed.before.model) == failed.after:
+                workspace.write_route(failed.before)
+    except OSError as exc:
+        logger.error("route.not_taken_back", extra=facts | {"error": str(exc)})
 
 
 def with_challenger(version: int, share: float, *, resident: int) -> Callable[[Route], Route]:

@@ -40,9 +40,10 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
 
 def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
     """Put the previous champion (or `to`) back. Both being resident, no Triton call is made."""
-    route = parts.ledger.route(model)
-    if route is not None and to is not None and to not in route.resident:
-        return promote_version(parts, model, to, actor=actor, reason=reason)
+    if to is not None:
+        route = parts.ledger.route(model)
+        if route is not None and to not in route.resident:
+            return promote_version(parts, model, to, actor=actor, reason=reason)
     change = change_route(parts.ledger, parts.workspace, model, rolled_back(to=to), actor=actor, reason=reason)
     if parts.ledger.active_cycle(model) is not None:
         parts.ledger.request_command(model, "rolled_back", {}, actor)

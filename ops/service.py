@@ -2,6 +2,7 @@
 
 import logging
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from ops.loop.events import Happenings
 from ops.loop.herald import RESTARTED, Herald
 from ops.loop.model_loop import ModelLoop
 from ops.metrics import prometheus_text
+from ops.operations import settle_route
 from ops.promotion import promote_version, roll_back_version
 from ops.scheduling.jobs import JobRun, JobSpec
 from ops.scheduling.leader import Leader
@@ -30,6 +32,7 @@ __all__ = ["Service"]
 
 logger = logging.getLogger(__name__)
 _FIRST_ANSWER_S = 30.0
+_SWITCH_S = 0.0005  # a command crosses from C to Python dozens of times; at 5 ms each a busy job would hold it up
 _STAGED_S = 120.0  # what is younger in the staging folder may be another process's work
 
 
@@ -85,6 +88,7 @@ class Service:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._be_told_to_stop())
+        sys.setswitchinterval(_SWITCH_S)
         with self._parts.workspace.claim():  # before anything is touched: the server there may be another's
             try:
                 self.start()
@@ -205,7 +209,7 @@ class Service:
         route = self._parts.ledger.route(model)
         if route is not None:
             self._parts.repository.set_versions(self._parts.workspace.engine_model(model), route.resident)
-            self._parts.workspace.write_route(route)
+            settle_route(self._parts.ledger, self._parts.workspace, model)
 
     def _probe(self) -> None:
         for model in self._loops:

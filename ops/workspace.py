@@ -3,8 +3,6 @@
 import fcntl
 import json
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
@@ -94,24 +92,20 @@ class Workspace:
         """The workspace that `evidently ui` opens."""
         return self.state / "evidently"
 
-    def write_route(self, route: Route, *, even_if_older: bool = False) -> bool:
-        """Make the router's file say what the ledger says, and tell whether it had to change.
+    def write_route(self, route: Route) -> bool:
+        """Make the router's file say this, and tell whether it had to change.
 
-        A file with a newer epoch is left alone, so that a late writer cannot undo a newer decision; unless the caller
-        knows that the ledger never had such an epoch.
+        For the holder of the ledger's route alone (`Ledger.route_held`, `Ledger.move_route`): that keeps writers apart,
+        and a late one from undoing a newer decision. Use `ops.operations.settle_route` from anywhere else.
         """
-        path = self.route_file(route.model)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with self._locked(path.with_suffix(".lock")):
-            seen = self.read_route(route.model)
-            if seen == route or (seen is not None and seen.epoch > route.epoch and not even_if_older):
-                return False
-            # at a start it is written from the ledger before any router reads it
-            write_atomically(path, json.dumps(asdict(route)), outlives_power_cut=False)
+        if self.read_route(route.model) == route:
+            return False
+        # not fsynced: the ledger is, and a start writes the file anew before any router reads it
+        write_atomically(self.route_file(route.model), json.dumps(asdict(route)), outlives_power_cut=False)
         return True
 
     def read_route(self, name: str) -> Route | None:
-        """What the router's file says; None when it is missing, torn or no route."""
+        """What the router's file says; None when it is missing, torn, or no route."""
         try:
             content = json.loads(self.route_file(name).read_text(encoding="utf-8"))
             return Route(**{**content, "resident": tuple(content["resident"])})
@@ -140,10 +134,3 @@ class Workspace:
         file.write(str(os.getpid()))
         file.flush()
         return file
-
-    @staticmethod
-    @contextmanager
-    def _locked(path: Path) -> Iterator[None]:
-        with path.open("a") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

@@ -17,12 +17,10 @@ from ops.ledger.examples import ExampleStore
 from ops.ledger.feedback import FeedbackStore
 from ops.ledger.jobs import JobStore
 from ops.ledger.migration import migrate
-from ops.ledger.store import WRITE, translated, utc_now
+from ops.ledger.store import BUSY_S, WRITE, translated, utc_now
 from ops.ledger.versions import VersionStore
 
 __all__ = ["Ledger"]
-
-_BUSY_MS = 15_000
 
 
 class Ledger(
@@ -96,7 +94,7 @@ def _checked(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": _BUSY_MS / 1000})
+        engine = create_engine(url, connect_args={"timeout": BUSY_S})
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -112,7 +110,7 @@ def _prepare_sqlite(connection: SqliteConnection, _: Any) -> None:
     """Hand transaction control to us (the driver would begin them late) and set what durability needs."""
     connection.isolation_level = None
     for pragma in (
-        f"busy_timeout={_BUSY_MS}",
+        f"busy_timeout={int(1000 * BUSY_S)}",
         "journal_mode=WAL",
         "synchronous=FULL",
         "foreign_keys=ON",

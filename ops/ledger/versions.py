@@ -1,7 +1,8 @@
 """Models, their versions, and the route that says which of them answer."""
 
-from collections.abc import Mapping
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, fields, replace
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
@@ -127,17 +128,63 @@ class VersionStore(AuditStore):
                 raise Conflict(
                     f"route of {route.model} is at epoch {seen}, expected {expected_epoch}; read it and decide anew"
                 )
-            values = asdict(route) | {"resident": list(route.resident), "set_at": self._clock()}
-            statement = self._insert(schema.route).values(values)
-            connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=values))
-            self._mark_champion(connection, route.model, route.champion)
-            detail = {
-                "reason": reason,
-                "from": None if current is None else _route_facts(current),
-                "to": _route_facts(route),
-            }
-            self._append_audit(connection, actor=actor, action="route.set", model=route.model, detail=detail)
+            self._put_route(connection, current, route, actor=actor, reason=reason)
         return route
+
+    @contextmanager
+    def route_held(self, model: str) -> Iterator[Route | None]:
+        """Give a model's route, which no other writer can change before the block ends. Keep the block short."""
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            yield self._route(connection, model)
+
+    def move_route(
+        self,
+        model: str,
+        change: Callable[[Route], Route],
+        *,
+        actor: str,
+        reason: str,
+        follow: Callable[[Route], object],
+    ) -> tuple[Route, Route]:
+        """Replace a model's route by what `change` makes of it, audit it, and return the routes before and after.
+
+        All in one transaction, so that nobody comes between the reading and the commit. `follow` is called with the
+        new route once all is written and before it is committed: it is called in the order of the epochs, and when it
+        fails nothing was changed. When the commit fails, `follow` has been called for a route that is not the
+        ledger's. A change that changes nothing writes nothing; `follow` then gets the route as it is.
+
+        Raises:
+            NotFound: the model is not registered, or serves nothing yet.
+        """
+        with self.route_held(model) as before:
+            if before is None:
+                raise NotFound(
+                    f"model {model} serves no version yet; train the first one with `perennial init --data FILE`"
+                )
+            after = change(before)
+            if replace(after, epoch=before.epoch) == before:
+                follow(before)
+                return before, before
+            after = replace(after, epoch=before.epoch + 1)
+            with self._write() as connection:
+                self._put_route(connection, before, after, actor=actor, reason=reason)
+            follow(after)
+        return before, after
+
+    def _put_route(
+        self, connection: Connection, current: Route | None, route: Route, *, actor: str, reason: str
+    ) -> None:
+        values = asdict(route) | {"resident": list(route.resident), "set_at": self._clock()}
+        statement = self._insert(schema.route).values(values)
+        connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=values))
+        self._mark_champion(connection, route.model, route.champion)
+        detail = {
+            "reason": reason,
+            "from": None if current is None else _route_facts(current),
+            "to": _route_facts(route),
+        }
+        self._append_audit(connection, actor=actor, action="route.set", model=route.model, detail=detail)
 
     def _mark_champion(self, connection: Connection, model: str, champion: int) -> None:
         """Exactly the route's champion has that state, in the same transaction."""

@@ -13,6 +13,7 @@ from continual.errors import BundleRejected, DependencyUnreachable, PerennialErr
 from continual.records import Route
 from exporters.golden import Golden
 from ops.ledger import Ledger
+from ops.operations import settle_route
 from ops.triton.control import TritonControl
 from ops.triton.repository import ModelRepository
 from ops.workspace import Workspace
@@ -133,22 +134,13 @@ class Reconciler:
             healed.append(Healed(model=route.model, what=f"config.pbtxt of {name} was altered and is as installed"))
         changed = self._repository.set_versions(engine, named | set(on_disk))
         added = self._on_all(lambda control: self._add(control, route, on_disk))
-        if self._workspace.write_route(route, even_if_older=self._is_ahead(route.model)):
-            healed.append(Healed(model=route.model, what=f"route file brought to epoch {route.epoch}"))
+        if (settled := settle_route(self._ledger, self._workspace, route.model)) is not None:
+            healed.append(Healed(model=route.model, what=f"route file brought to epoch {settled.epoch}"))
         changed = self._repository.set_versions(engine, on_disk) or changed
         if changed:
             healed.append(Healed(model=route.model, what=f"config.pbtxt of {engine} names versions {list(on_disk)}"))
         dropped = self._on_all(lambda control: self._drop(control, route, on_disk, added.errors.get(control.url)))
         return _Pass(healed + added.healed + dropped.healed, errors | added.errors | dropped.errors)
-
-    def _is_ahead(self, model: str) -> bool:
-        """Whether the router's file tells of an epoch that the ledger never had, as after a restored backup.
-
-        The ledger is written before the file, and is read after it here.
-        """
-        seen = self._workspace.read_route(model)
-        kept = self._ledger.route(model)
-        return seen is not None and kept is not None and seen.epoch > kept.epoch
 
     def _named_by_file(self, model: str) -> set[int]:
         seen = self._workspace.read_route(model)

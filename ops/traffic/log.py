@@ -23,7 +23,7 @@ __all__ = ["TrafficLog"]
 
 _T = TypeVar("_T")
 _TRIES = 100
-_STREAMS = 64  # streams whose rows are kept, so that a tail read parses only what is new
+_STREAM_BYTES = 32 * 2**20  # of rows are kept, so that a tail read parses only what is new
 _FOOTERS = 4_096
 
 
@@ -214,9 +214,12 @@ class TrafficLog:
         with self._guard:
             stream = self._streams.setdefault(file.stem, Stream())
             self._streams.move_to_end(file.stem)
-            while len(self._streams) > _STREAMS:
-                self._streams.popitem(last=False)
-        return stream.read(file.path)
+        rows = stream.read(file.path)
+        with self._guard:
+            held = sum(kept.size for kept in self._streams.values())
+            while held > _STREAM_BYTES and len(self._streams) > 1:
+                held -= self._streams.popitem(last=False)[1].size
+        return rows
 
     def _parquet(self, file: LogFile) -> ParquetRows:
         status = file.path.stat()

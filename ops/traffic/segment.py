@@ -10,6 +10,7 @@ import os
 import struct
 import threading
 import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -112,9 +113,31 @@ class Stream:
         return pa.Table.from_batches(self.batches)
 
     def _parse(self, data: bytes) -> None:
-        buffer = pa.py_buffer(data)
-        start = 0
-        while (end := _message_end(data, start)) is not None:
+        """Take the whole messages at the head of `data`, all at once where none of them is damaged."""
+        ends = list(_message_ends(data))
+        if not ends:
+            return
+        try:
+            self._take_together(data[: ends[-1]])
+            self.size += ends[-1]
+        except (pa.ArrowInvalid, OSError):
+            self._take_singly(data, ends)
+        if len(self.batches) > _CHUNKS:
+            self.batches = pa.Table.from_batches(self.batches).combine_chunks().to_batches()
+
+    def _take_together(self, data: bytes) -> None:
+        head = b"" if self.schema is None else self.schema.serialize().to_pybytes()
+        with pa.ipc.open_stream(pa.BufferReader(head + data)) as stream:
+            rows = stream.read_all()
+        rows.validate()
+        self.schema = rows.schema
+        # copied where there are several: a slice would keep all of `data` in memory
+        self.batches += (rows.combine_chunks() if rows.column(0).num_chunks > 1 else rows).to_batches()
+
+    def _take_singly(self, data: bytes, ends: Sequence[int]) -> None:
+        """One by one, up to the damaged one."""
+        buffer, start = pa.py_buffer(data), 0
+        for end in ends:
             try:
                 self._take_message(pa.ipc.read_message(buffer.slice(start, end - start)))
             except (pa.ArrowInvalid, OSError) as exc:
@@ -122,8 +145,6 @@ class Stream:
                 break
             start = end
         self.size += start
-        if len(self.batches) > _CHUNKS:
-            self.batches = pa.Table.from_batches(self.batches).combine_chunks().to_batches()
 
     def _take_message(self, message: pa.ipc.Message) -> None:
         if message.type == "schema":
@@ -132,6 +153,14 @@ class Stream:
             batch = pa.ipc.read_record_batch(message, self.schema)
             batch.validate()
             self.batches.append(batch)
+
+
+def _message_ends(data: bytes) -> Iterator[int]:
+    """Where each whole message ends, from the start of `data` up to a torn one."""
+    start = 0
+    while (end := _message_end(data, start)) is not None:
+        yield end
+        start = end
 
 
 def _message_end(data: bytes, start: int) -> int | None:

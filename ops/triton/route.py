@@ -32,16 +32,17 @@ class RouteFile:
             status = self._path.stat()
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
             if stamp != self._seen:
+                content = self._path.read_bytes()
                 self._seen = stamp
-                self._route = self._read()
+                self._route = self._parse(content)
         except (OSError, ValueError, TypeError, KeyError, PerennialError) as exc:
             logger.warning("route.unreadable", extra={"path": str(self._path), "reason": str(exc)})
         if self._route is None:
             raise NotFound(f"no route at {self._path}; publish a version first, then ask again")
         return self._route
 
-    def _read(self) -> Route:
-        content = json.loads(self._path.read_text(encoding="utf-8"))
+    def _parse(self, data: bytes) -> Route:
+        content = json.loads(data)
         route = Route(**{**content, "resident": tuple(content["resident"])})
         if self._route is not None and route.epoch < self._route.epoch:
             logger.warning("route.older", extra={"epoch": route.epoch, "held": self._route.epoch})

@@ -165,6 +165,65 @@ def test_of_many_writers_of_one_epoch_exactly_one_wins(ledger: Ledger) -> None:
     assert ledger.route("intent") == winners[0]
 
 
+def test_a_moved_route_is_told_after_it_is_written_and_before_it_counts(ledger: Ledger) -> None:
+    ledger.set_route(route(1, resident=(1, 2)), expected_epoch=0, actor="a", reason="r")
+    told: list[tuple[Route, Route | None]] = []
+
+    def follow(new: Route) -> None:
+        told.append((new, together(1, lambda _: ledger.route("intent"))[0]))  # what another thread reads meanwhile
+
+    before, after = ledger.move_route(
+        "intent", lambda r: replace(r, champion=2, previous=1), actor="anna", reason="better", follow=follow
+    )
+    assert (before, after.epoch, after.champion) == (route(1, resident=(1, 2)), 2, 2)
+    assert told == [(after, before)]
+    assert ledger.route("intent") == after
+    assert [
+        (e.actor, e.detail["from"]["champion"], e.detail["to"]["champion"]) for e in ledger.audit_entries()[1:]
+    ] == [("anna", 1, 2)]
+
+
+def test_a_route_that_could_not_be_told_is_not_moved(ledger: Ledger) -> None:
+    first = ledger.set_route(route(1, resident=(1, 2)), expected_epoch=0, actor="a", reason="r")
+
+    def refuse(_: Route) -> None:
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        ledger.move_route("intent", lambda r: replace(r, champion=2), actor="a", reason="r", follow=refuse)
+    assert ledger.route("intent") == first
+    assert len(ledger.audit_entries()) == 1
+
+
+def test_a_move_to_the_same_route_writes_nothing_and_tells_it_again(ledger: Ledger) -> None:
+    first = ledger.set_route(route(1), expected_epoch=0, actor="a", reason="r")
+    told: list[Route] = []
+    assert ledger.move_route("intent", lambda r: r, actor="a", reason="r", follow=told.append) == (first, first)
+    assert told == [first]
+    assert len(ledger.audit_entries()) == 1
+
+
+def test_a_model_without_a_route_cannot_be_moved(ledger: Ledger) -> None:
+    with pytest.raises(NotFound, match="serves no version yet"):
+        ledger.move_route("intent", lambda r: r, actor="a", reason="r", follow=lambda _: None)
+    with pytest.raises(NotFound, match="'mood' is not in the ledger"):
+        ledger.move_route("mood", lambda r: r, actor="a", reason="r", follow=lambda _: None)
+
+
+def test_many_movers_follow_each_other_in_the_order_of_the_epochs(ledger: Ledger) -> None:
+    ledger.set_route(route(1, resident=(1, 2)), expected_epoch=0, actor="a", reason="r")
+    told: list[int] = []
+
+    def move(_: int) -> object:
+        swap = lambda r: replace(r, champion=3 - r.champion)  # noqa: E731
+        return ledger.move_route("intent", swap, actor="a", reason="r", follow=lambda r: told.append(r.epoch))
+
+    results = together(6, move)
+    assert all(isinstance(result, tuple) for result in results), results
+    assert told == [2, 3, 4, 5, 6, 7]
+    assert ledger.verify_audit().intact
+
+
 # feedback
 
 

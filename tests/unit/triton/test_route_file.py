@@ -40,7 +40,9 @@ def test_an_unchanged_file_is_not_read_again(tmp_path):
     assert route.current() is route.current()
 
 
-@pytest.mark.parametrize("torn", ['{"model": "intent", "epo', "", "[]", '{"model": "intent"}', '{"resident": 3}'])
+@pytest.mark.parametrize(
+    "torn", ['{"model": "intent", "epo', "", "[]", '{"model": "intent"}', '{"resident": 3}', "\0\0\0"]
+)
 def test_a_torn_file_leaves_the_last_good_route(tmp_path, torn):
     path = tmp_path / "route.json"
     _write(path, champion=2)
@@ -52,6 +54,22 @@ def test_a_torn_file_leaves_the_last_good_route(tmp_path, torn):
     assert route.current().champion == 2
     _write(path, champion=1, epoch=3)
     assert route.current().champion == 1
+
+
+def test_a_file_that_could_not_be_read_for_a_moment_is_read_later(tmp_path, monkeypatch):
+    path = tmp_path / "route.json"
+    _write(path)
+    route = RouteFile(path)
+    route.current()
+    _write(path, champion=2, epoch=2)
+
+    def stale(_: Path) -> bytes:
+        raise OSError("stale file handle")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "read_bytes", stale)
+        assert route.current().champion == 1
+    assert route.current().champion == 2
 
 
 def test_no_route_at_all_is_told(tmp_path):

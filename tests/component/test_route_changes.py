@@ -1,0 +1,200 @@
+"""The router's file follows the ledger, whoever is killed when, and whatever the disk does."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
+
+from continual.errors import DependencyUnreachable
+from continual.records import Route
+from ops.ledger import Ledger
+from ops.operations import change_route, promoted, rolled_back, settle_route
+from ops.settings import Settings
+from ops.workspace import Workspace
+from tests.component.databases import BACKENDS, fresh_url
+
+pytestmark = pytest.mark.component
+MODEL = "intent"
+FIRST = Route(model=MODEL, epoch=1, champion=2, previous=1, resident=(1, 2))
+BACK = replace(FIRST, epoch=2, champion=1, previous=2)
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ops.ledger import Ledger
+from ops.operations import change_route, rolled_back
+from ops.settings import Settings
+from ops.workspace import Workspace
+
+class Killed(Workspace):
+    def write_route(self, route):
+        super().write_route(route)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+ledger = Ledger.open(sys.argv[1])
+change_route(ledger, Killed(Settings(state=Path(sys.argv[2]))), "intent", rolled_back(), actor="x", reason="killed")
+"""
+
+
+@dataclass
+class Town:
+    url: str
+    ledger: Ledger
+    workspace: Workspace
+
+    def roll_back(self) -> Route:
+        return change_route(self.ledger, self.workspace, MODEL, rolled_back(), actor="test", reason="back").after
+
+    @property
+    def file(self) -> Route | None:
+        return self.workspace.read_route(MODEL)
+
+
+@pytest.fixture(params=BACKENDS)
+def town(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Town]:
+    url = fresh_url(request.param, tmp_path)
+    with Ledger.open(url) as ledger:
+        ledger.register_model(MODEL, {})
+        ledger.set_route(FIRST, expected_epoch=0, actor="test", reason="first")
+        opened = Town(url, ledger, Workspace(Settings(state=tmp_path / "var")))
+        assert settle_route(ledger, opened.workspace, MODEL) == FIRST
+        yield opened
+
+
+def test_a_change_moves_ledger_and_file_together(town):
+    assert town.roll_back() == town.file == town.ledger.route(MODEL) == BACK
+    assert settle_route(town.ledger, town.workspace, MODEL) is None
+
+
+def test_a_commit_that_fails_leaves_the_route_as_it_was(town):
+    told = []
+
+    def fail(_: object) -> None:
+        told.append(town.file)
+        raise OperationalError("COMMIT", {}, OSError("no space left"))
+
+    event.listen(town.ledger.engine, "commit", fail)
+    try:
+        with pytest.raises(DependencyUnreachable, match="no space left"):
+            town.roll_back()
+    finally:
+        event.remove(town.ledger.engine, "commit", fail)
+    assert told[0] == BACK  # the routers had been told
+    assert town.file == town.ledger.route(MODEL) == FIRST
+    assert town.roll_back() == town.file == BACK
+
+
+def test_a_ledger_that_is_gone_after_the_routers_were_told_leaves_the_route_as_it_was(town, monkeypatch):
+    def fail(*_: object) -> None:
+        raise OperationalError("x", {}, OSError("gone"))
+
+    write = Workspace.write_route
+
+    def last(workspace: Workspace, route: Route) -> bool:
+        written = write(workspace, route)
+        monkeypatch.setattr(Workspace, "write_route", write)
+        for moment in ("commit", "begin"):
+            event.listen(town.ledger.engine, moment, fail)
+        return written
+
+    monkeypatch.setattr(Workspace, "write_route", last)
+    try:
+        with pytest.raises(DependencyUnreachable, match="gone"):
+            town.roll_back()
+        assert town.file == FIRST
+    finally:
+        for moment in ("commit", "begin"):
+            event.remove(town.ledger.engine, moment, fail)
+    assert town.ledger.route(MODEL) == FIRST
+
+
+def test_a_process_killed_between_telling_and_commit_has_changed_nothing_in_the_end(town, tmp_path):
+    command = [sys.executable, "-c", _KILLED, town.url, str(tmp_path / "var")]
+    ended = subprocess.run(command, timeout=60, check=False, cwd=Path(__file__).parents[2], env={**os.environ})
+    assert ended.returncode == -signal.SIGKILL
+    assert (town.file, town.ledger.route(MODEL)) == (BACK, FIRST)
+    assert settle_route(town.ledger, town.workspace, MODEL) == FIRST
+    assert town.file == FIRST
+    assert [entry.action for entry in town.ledger.audit_entries()] == ["route.set"]
+    assert town.roll_back() == town.file == BACK
+
+
+def test_a_change_after_a_killed_one_needs_nobody_to_settle_first(town, tmp_path):
+    command = [sys.executable, "-c", _KILLED, town.url, str(tmp_path / "var")]
+    subprocess.run(command, timeout=60, check=False, cwd=Path(__file__).parents[2])
+    assert town.file == BACK
+    after = change_route(town.ledger, town.workspace, MODEL, promoted(2, resident=2), actor="test", reason="stay").after
+    assert after == town.file == FIRST
+
+
+def test_who_settles_waits_for_a_change_that_is_about_to_be_committed(town):
+    told, go, settled = threading.Event(), threading.Event(), []
+
+    def follow(route: Route) -> None:
+        town.workspace.write_route(route)
+        told.set()
+        assert go.wait(30)
+
+    def move() -> None:
+        town.ledger.move_route(MODEL, rolled_back(), actor="test", reason="back", follow=follow)
+
+    with Ledger.open(town.url) as other:  # as another process has one
+        mover = threading.Thread(target=move)
+        settler = threading.Thread(target=lambda: settled.append(settle_route(other, town.workspace, MODEL)))
+        mover.start()
+        assert told.wait(30)
+        settler.start()
+        settler.join(0.3)
+        assert settled == []
+        assert town.file == BACK
+        go.set()
+        mover.join(30)
+        settler.join(30)
+    assert settled == [None]
+    assert town.file == town.ledger.route(MODEL) == BACK
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\0" * 90, b'{"model": "intent", "epo', b"\xff\xfe", b"[]", b'{"resident": 3}']
+)
+def test_what_a_power_cut_left_of_the_file_is_healed(town, content):
+    path = town.workspace.route_file(MODEL)
+    path.write_bytes(content)
+    assert town.file is None
+    assert settle_route(town.ledger, town.workspace, MODEL) == FIRST
+    assert json.loads(path.read_bytes())["champion"] == 2
+
+
+def test_a_file_that_breaks_a_routes_rules_is_healed(town):
+    path = town.workspace.route_file(MODEL)
+    path.write_text(path.read_text().replace("[1, 2]", "[1]"))
+    assert town.file is None
+    assert settle_route(town.ledger, town.workspace, MODEL) == FIRST
+
+
+def test_changes_and_settlings_by_many_end_in_one_route(town):
+    def work(number: int) -> None:
+        with Ledger.open(town.url) as ledger:
+            for _ in range(5):
+                if number % 2:
+                    settle_route(ledger, town.workspace, MODEL)
+                else:
+                    change_route(ledger, town.workspace, MODEL, rolled_back(), actor=str(number), reason="race")
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert town.file == town.ledger.route(MODEL)
+    assert town.file is not None
+    assert town.file.epoch == 1 + 3 * 5
+    assert town.ledger.verify_audit().intact
