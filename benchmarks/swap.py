@@ -9,9 +9,11 @@ Around each command lies a window "swap", between two commands a window "steady"
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import asdict
 from pathlib import Path
@@ -27,7 +29,7 @@ from ops.settings import load_settings
 from ops.triton.processes import group_members
 from ops.workspace import Workspace
 
-__all__ = ["Load", "main", "measure"]
+__all__ = ["Load", "RouteEye", "main", "measure"]
 
 _ROOT = Path(__file__).parents[1]
 
@@ -75,37 +77,65 @@ class Load:
         return line
 
 
+class RouteEye:
+    """Notes when the router's file was replaced, without asking the control process."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._inode, self._end = path, path.stat().st_ino, threading.Event()
+        self.seen = math.nan
+        self._thread = threading.Thread(target=self._look, name="eye")
+        self._thread.start()
+
+    def close(self) -> float:
+        """Look no more; return when the change was seen (monotonic seconds), or NaN."""
+        self._end.set()
+        self._thread.join()
+        return self.seen
+
+    def _look(self) -> None:
+        while not self._end.is_set():
+            if self._path.stat().st_ino != self._inode:
+                self.seen = time.monotonic()
+                return
+            time.sleep(0.0005)
+
+
 def measure(serving: Serving, load: Load, run: Run, *, swaps: int, requests: int, every_s: float, loads: int) -> None:
     """Promote and roll back `swaps` times each; then `loads` times a version that has to be loaded first.
 
-    Before it, memory is watched for a while with the same load and no swap: what grows then, grows with the traffic.
+    In between, memory is watched for a while with the same load and no swap: what grows then, grows with the traffic.
     """
+    file = Workspace(serving.settings).route_file(MODEL)
     with httpx.Client(base_url=f"{serving.api}/v1/models/{MODEL}", timeout=60) as api:
-        begun = time.monotonic()
-        for number in range(max(8, swaps // 4)):
-            _sleep_until(begun + (number + 1) * every_s)
-            run.calm_memory.append(serving.memory_mb())
         begun = time.monotonic()
         for number in range(2 * swaps):
             _sleep_until(begun + (number + 1) * every_s)
-            _flip(api, run, 2 if number % 2 == 0 else None)
+            _flip(api, run, file, 2 if number % 2 == 0 else None)
             run.memory.append(serving.memory_mb())
-        while load.asked() < requests:
-            time.sleep(0.5)
+        begun = time.monotonic()
+        while len(run.calm_memory) < max(8, swaps // 4) or load.asked() < requests:
+            _sleep_until(begun + (len(run.calm_memory) + 1) * every_s)
+            run.calm_memory.append(serving.memory_mb())
         for number in range(loads):
-            _flip(api, run, 3 + number, loads=True)
+            _flip(api, run, file, 3 + number, loads=True)
             time.sleep(2.0)
     run.restarts = int(httpx.get(f"{serving.api}/healthz", timeout=10).json()["triton"]["restarts"])
 
 
-def _flip(api: httpx.Client, run: Run, promote: int | None, *, loads: bool = False) -> None:
+def _flip(api: httpx.Client, run: Run, file: Path, promote: int | None, *, loads: bool = False) -> None:
     body = {"reason": "benchmark"} | ({} if promote is None else {"version": promote})
-    started = time.monotonic()
-    answer = api.post("rollback" if promote is None else "promote", json=body)
-    ended = time.monotonic()
+    eye = RouteEye(file)
+    try:
+        started = time.monotonic()
+        answer = api.post("rollback" if promote is None else "promote", json=body)
+        ended = time.monotonic()
+    finally:
+        visible = eye.close()
     answer.raise_for_status()
-    version = int(answer.json()["champion"])
-    run.flips.append(Flip(started=started, ended=ended, version=version, rollback=promote is None, loads=loads))
+    version, rollback = int(answer.json()["champion"]), promote is None
+    run.flips.append(
+        Flip(started=started, ended=ended, version=version, rollback=rollback, loads=loads, visible=visible)
+    )
 
 
 def _sleep_until(moment: float) -> None:

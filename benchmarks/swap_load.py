@@ -10,7 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import numpy.typing as npt
 __all__ = ["Answers", "LoadSpec", "main", "read_answers"]
 
 _FAILED = -1
+_BEAT_S, _LATE_S = 0.005, 0.005
 _TIMEOUT_S = 30.0
 
 
@@ -43,6 +44,7 @@ class Answers:
     """One entry a request, in order of their arrival; times in seconds on the system's monotonic clock.
 
     `version` and `label` are -1 where the request failed, `label` is -2 where its label is in no version's list.
+    `stalls` (n, 2) are the times at which this process itself came late to the processor, and by how many seconds.
     """
 
     sent: npt.NDArray[np.float64]
@@ -52,6 +54,7 @@ class Answers:
     label: npt.NDArray[np.int64]
     grpc: npt.NDArray[np.bool_]
     errors: list[str]
+    stalls: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty((0, 2)))
 
 
 def read_answers(path: Path) -> Answers:
@@ -59,7 +62,7 @@ def read_answers(path: Path) -> Answers:
     with np.load(path) as held:
         order = np.argsort(held["received"], kind="stable")
         rows = {name: held[name][order] for name in ("sent", "received", "text", "version", "label", "grpc")}
-        return Answers(**rows, errors=[str(line) for line in held["errors"]])
+        return Answers(**rows, errors=[str(line) for line in held["errors"]], stalls=held["stalls"])
 
 
 class _Client:
@@ -85,6 +88,15 @@ class _Client:
             self.rows.append((sent, time.monotonic(), text, version, label, self._grpc))
             if self._spec.think_ms:
                 time.sleep(self._chance.uniform(0.0, 2.0) * self._spec.think_ms / 1e3)
+
+
+def _note_stalls(stop: threading.Event, stalls: list[tuple[float, float]]) -> None:
+    """What the clients see late because they could not look: the machine's doing, not the server's."""
+    while not stop.is_set():
+        due = time.monotonic() + _BEAT_S
+        time.sleep(_BEAT_S)
+        if (late := time.monotonic() - due) > _LATE_S:
+            stalls.append((due, late))
 
 
 def _grpc_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
@@ -145,8 +157,9 @@ def main() -> None:
     clients = [_Client(_grpc_asker(spec), spec, grpc=True, seed=number) for number in range(spec.grpc_clients)] + [
         _Client(_http_asker(spec), spec, grpc=False, seed=1000 + number) for number in range(spec.http_clients)
     ]
-    stop = threading.Event()
+    stop, stalls = threading.Event(), list[tuple[float, float]]()
     threads = [threading.Thread(target=client.work, args=(stop,), name="client") for client in clients]
+    threads.append(threading.Thread(target=_note_stalls, args=(stop, stalls), name="stalls"))
     for thread in threads:
         thread.start()
     while not all(client.rows for client in clients):
@@ -163,7 +176,7 @@ def main() -> None:
     kinds = (np.float64, np.float64, np.int64, np.int64, np.int64, np.bool_)
     arrays = {name: np.asarray(c, dtype=k) for name, c, k in zip(names, columns, kinds, strict=True)}
     errors = np.asarray([line for client in clients for line in client.errors][:50], dtype=np.str_)
-    np.savez(spec.out, errors=errors, **arrays)
+    np.savez(spec.out, errors=errors, stalls=np.asarray(stalls, dtype=np.float64).reshape(-1, 2), **arrays)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,17 @@ BEFORE_S, AFTER_S = 0.05, 0.35  # the window of a swap, around its command
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Flip:
-    """One command: when it was sent and answered (monotonic seconds), and the champion from then on."""
+    """One command: when it was sent and answered (monotonic seconds), and the champion from then on.
+
+    `visible` is when the router's file named that champion.
+    """
 
     started: float
     ended: float
     version: int
     rollback: bool
     loads: bool = False  # the version had to be loaded first
+    visible: float = math.nan
 
 
 @dataclass(slots=True, kw_only=True)
@@ -33,7 +37,7 @@ class Run:
     first: int
     flips: list[Flip] = field(default_factory=list)
     memory: list[dict[str, float]] = field(default_factory=list)
-    calm_memory: list[dict[str, float]] = field(default_factory=list)  # as often, without swaps
+    calm_memory: list[dict[str, float]] = field(default_factory=list)  # as often, after the swaps
     restarts: int = 0
 
 
@@ -76,7 +80,7 @@ def judge(answers: Answers, run: Run, table: Table) -> dict[str, Any]:
         "rollback_ms_max": max(rollbacks, default=float("nan")),
         "promote_ms_p50": _p(promotions, 50),
         "promote_ms_max": max(promotions, default=float("nan")),
-        "command_ms_p50": _p([1e3 * (flip.ended - flip.started) for flip in quick], 50),
+        **_parts(answers, [flip for flip in quick if flip.rollback]),
         "requests_per_s": len(ok) / max(1e-9, float(answers.received[-1] - answers.sent[0])),
         "load_swaps": len(slow),
         "load_swap_s_p50": _p([flip.ended - flip.started for flip in slow], 50),
@@ -126,9 +130,39 @@ def _wrong_labels(answers: Answers, table: Table) -> int:
 
 def _first_answer_ms(answers: Answers, flip: Flip) -> float:
     """From the command to the first answer of the version that it made champion."""
+    row = _first_answer(answers, flip)
+    return math.inf if row is None else 1e3 * float(answers.received[row] - flip.started)
+
+
+def _first_answer(answers: Answers, flip: Flip) -> int | None:
     start = int(np.searchsorted(answers.received, flip.started, side="right"))
     later = np.flatnonzero(answers.version[start:] == flip.version)
-    return 1e3 * float(answers.received[start + later[0]] - flip.started) if len(later) else float("inf")
+    return start + int(later[0]) if len(later) else None
+
+
+def _parts(answers: Answers, rollbacks: list[Flip]) -> dict[str, Any]:
+    """Where the milliseconds of the rollbacks went; the worst ones singly."""
+    told = []
+    for flip in rollbacks:
+        if (row := _first_answer(answers, flip)) is not None:
+            sent, received = float(answers.sent[row]), float(answers.received[row])
+            late = answers.stalls[(answers.stalls[:, 0] < received) & (answers.stalls.sum(axis=1) > flip.started)]
+            told.append(
+                {
+                    "first_answer_ms": 1e3 * (received - flip.started),
+                    "command_ms": 1e3 * (flip.ended - flip.started),
+                    "flip_visible_ms": 1e3 * (flip.visible - flip.started),
+                    "asked_at_ms": 1e3 * (sent - flip.started),
+                    "answer_took_ms": 1e3 * (received - sent),
+                    "clients_late_ms": 1e3 * float(late[:, 1].max(initial=0.0)),
+                }
+            )
+    figures: dict[str, Any] = {}
+    for name in ("command_ms", "flip_visible_ms"):
+        values = [row[name] for row in told]
+        figures |= {f"{name}_p50": _p(values, 50), f"{name}_p99": _p(values, 99), f"{name}_max": _p(values, 100)}
+    worst = sorted(told, key=lambda row: -row["first_answer_ms"])[:5]
+    return figures | {"worst_rollbacks": [{name: round(value, 1) for name, value in row.items()} for row in worst]}
 
 
 def _memory(run: Run) -> dict[str, Any]:
@@ -141,7 +175,7 @@ def _memory(run: Run) -> dict[str, Any]:
         "rss_slope_mb_in_the_same_time_without_swaps": calm.get("total", float("nan")),
         "rss_mb_after_warm_up": kept[0]["total"] if kept else float("nan"),
         "rss_mb_at_end": kept[-1]["total"] if kept else float("nan"),
-        "rss_mb_control": [round(sample["control"], 1) for sample in (*run.calm_memory, *run.memory)][::10],
+        "rss_mb_control": [round(sample["control"], 1) for sample in (*run.memory, *run.calm_memory)][::10],
     }
 
 

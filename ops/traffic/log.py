@@ -23,7 +23,7 @@ __all__ = ["TrafficLog"]
 
 _T = TypeVar("_T")
 _TRIES = 100
-_STREAM_BYTES = 32 * 2**20  # of rows are kept, so that a tail read parses only what is new
+_STREAM_BYTES = 16 * 2**20  # of rows are kept, so that a tail read parses only what is new
 _FOOTERS = 4_096
 
 

@@ -1,13 +1,18 @@
 """The swap benchmark's verdict, on streams of answers whose faults are known."""
 
+import math
+import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from benchmarks.swap import RouteEye
 from benchmarks.swap_load import Answers, read_answers
 from benchmarks.swap_verdict import Flip, Run, judge
 from benchmarks.swap_world import Table
+from ops.workspace import write_atomically
 
 _TABLE = Table(texts=["a", "b"], labels=["x", "y"], says={1: [0, 1], 2: [1, 1]})
 
@@ -75,11 +80,44 @@ def test_a_failure_is_counted_and_told():
     assert (told["failed"], told["failures"], told["wrong_version"]) == (1, ["refused"], 0)
 
 
+def test_the_worst_rollback_is_taken_apart():
+    rows = [(19.99, 20.01, 0, 2, 1), (20.012, 20.042, 0, 1, 0)]
+    run = _run()
+    run.flips[1] = replace(run.flips[1], visible=20.005)
+    answers = replace(_answers(rows), stalls=np.asarray([[3.0, 0.9], [20.02, 0.011], [20.5, 0.3]]))
+    told = judge(answers, run, _TABLE)
+    assert told["worst_rollbacks"] == [
+        {
+            "first_answer_ms": 42.0,
+            "command_ms": 20.0,
+            "flip_visible_ms": 5.0,
+            "asked_at_ms": 12.0,
+            "answer_took_ms": 30.0,
+            "clients_late_ms": 11.0,
+        }
+    ]
+    assert told["flip_visible_ms_max"] == pytest.approx(5.0)
+
+
+def test_a_replaced_route_file_is_seen_while_it_is_watched(tmp_path: Path):
+    path = tmp_path / "intent.json"
+    path.write_text("1")
+    eye = RouteEye(path)
+    write_atomically(path, "2")
+    deadline = time.monotonic() + 10
+    while math.isnan(eye.seen) and time.monotonic() < deadline:
+        time.sleep(0.001)
+    assert eye.close() <= time.monotonic()
+    assert math.isnan(RouteEye(path).close())
+
+
 def test_answers_come_back_from_the_file_in_the_order_of_their_arrival(tmp_path: Path):
     sent, received = np.asarray([1.0, 0.5]), np.asarray([2.0, 1.5])
     rest = {name: np.asarray([1, 2]) for name in ("text", "version", "label", "grpc")}
-    np.savez(tmp_path / "a.npz", sent=sent, received=received, errors=np.asarray(["e"], dtype=np.str_), **rest)
+    rest |= {"stalls": np.asarray([[1.0, 0.2]]), "errors": np.asarray(["e"], dtype=np.str_)}
+    np.savez(tmp_path / "a.npz", sent=sent, received=received, **rest)
     answers = read_answers(tmp_path / "a.npz")
     assert answers.received.tolist() == [1.5, 2.0]
     assert answers.version.tolist() == [2, 1]
     assert answers.errors == ["e"]
+    assert answers.stalls.tolist() == [[1.0, 0.2]]
