@@ -8,6 +8,7 @@ Around each command lies a window "swap", between two commands a window "steady"
 """
 
 import argparse
+import gc
 import json
 import math
 import os
@@ -197,6 +198,8 @@ def main() -> None:
         time.sleep(5.0)  # caches warm, connections settle
         run = Run(first=1)
         print("swapping", file=sys.stderr)
+        gc.collect()
+        gc.freeze()
         measure(
             serving,
             load,

@@ -39,7 +39,7 @@ port = {api}
 watch_s = 86400.0
 [models.intent.engine]
 engine = "openvino"
-precision = "fp32"
+precision = "fp32"  # the same engine on every machine
 [models.intent.cycle]
 probation_s = 0.0
 [models.intent.policy]

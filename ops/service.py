@@ -2,7 +2,6 @@
 
 import logging
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from ops.loop.herald import RESTARTED, Herald
 from ops.loop.model_loop import ModelLoop
 from ops.metrics import prometheus_text
 from ops.operations import settle_route
+from ops.pauses import ShortPauses
 from ops.promotion import promote_version, roll_back_version
 from ops.scheduling.jobs import JobRun, JobSpec
 from ops.scheduling.leader import Leader
@@ -32,7 +32,6 @@ __all__ = ["Service"]
 
 logger = logging.getLogger(__name__)
 _FIRST_ANSWER_S = 30.0
-_SWITCH_S = 0.0005  # a command crosses from C to Python dozens of times; at 5 ms each a busy job would hold it up
 _STAGED_S = 120.0  # what is younger in the staging folder may be another process's work
 
 
@@ -88,13 +87,14 @@ class Service:
         """
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._be_told_to_stop())
-        sys.setswitchinterval(_SWITCH_S)
         with self._parts.workspace.claim():  # before anything is touched: the server there may be another's
             try:
                 self.start()
+                pauses = ShortPauses()
+                pauses.begin()
                 logger.info("service.ready", extra={"grpc": self._parts.controls[0].url})
                 while not self._stop.wait(0.5):
-                    pass  # a signal that another thread received is only handled when this one wakes
+                    pauses.tick()  # a signal that another thread received is only handled when this one wakes
             except DependencyUnreachable:
                 if not self._stop.is_set():  # else it was the start that was given up
                     raise

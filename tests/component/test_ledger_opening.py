@@ -160,6 +160,30 @@ def test_sqlite_waits_for_another_writer_and_then_goes_on(tmp_path: Path) -> Non
         other.close()
 
 
+def test_writers_of_one_process_take_turns_and_one_that_waits_too_long_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Ledger.open(fresh_url("sqlite", tmp_path)) as ledger:
+        ledger.register_model("intent", {})
+        inside, leave = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with ledger.transaction():
+                inside.set()
+                leave.wait(30)
+
+        holder = threading.Thread(target=hold)
+        holder.start()
+        assert inside.wait(30)
+        monkeypatch.setattr("ops.ledger.store.BUSY_S", 0.05)
+        with pytest.raises(DependencyUnreachable, match=r"another thread kept it locked for 0\.05 s"):
+            ledger.next_version("intent")
+        monkeypatch.undo()
+        threading.Timer(0.1, leave.set).start()
+        assert ledger.next_version("intent") == 1
+        holder.join(30)
+
+
 def test_sqlite_is_durable_and_checked(tmp_path: Path) -> None:
     with Ledger.open(fresh_url("sqlite", tmp_path)) as ledger, ledger.engine.connect() as connection:
         pragmas = {

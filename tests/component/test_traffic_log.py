@@ -199,6 +199,17 @@ def test_rows_of_compacted_streams_are_not_kept_in_memory(tmp_path: Path) -> Non
     live.close()
 
 
+def test_what_a_reader_keeps_of_waiting_streams_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for second in range(6):
+        write(tmp_path, [second], first=second)
+    largest = max(path.stat().st_size for path in files(tmp_path, "sealed"))
+    monkeypatch.setattr("ops.traffic.log._STREAM_BYTES", 2 * largest)
+    log = TrafficLog(tmp_path)
+    for _ in range(2):
+        assert numbers(log.read()) == [0, 1, 2, 3, 4, 5]
+        assert 1 <= len(log._streams) <= 2
+
+
 def test_compaction_keeps_embeddings_of_each_dimension(tmp_path: Path) -> None:
     writer = TrafficWriter(tmp_path, "a")
     writer.append(columns([0], version=1, dimension=4))

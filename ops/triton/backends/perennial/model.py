@@ -1,5 +1,6 @@
 """Triton's entry to the router: translates requests and answers; the work is in `ops.triton.router`."""
 
+import gc
 import json
 import os
 import queue
@@ -56,6 +57,8 @@ class TritonPythonModel:
         self._aside: queue.SimpleQueue[tuple[Batch, list[tuple[Any, slice]]]] = queue.SimpleQueue()
         for number in range(_LANES):
             threading.Thread(target=self._answer_aside, name=f"challenger-{number}", daemon=True).start()
+        gc.collect()
+        gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
 
     def execute(self, requests: Sequence[Any]) -> None:
         questions: list[Question] = []

@@ -1,5 +1,6 @@
 """Triton's entry to an engine: translates requests and answers; the work is in `ops.triton.engine`."""
 
+import gc
 import json
 import os
 import sys
@@ -28,6 +29,8 @@ class TritonPythonModel:
             self._host = EngineHost.load(folder, version, threads=threads, cache_dir=Path(cache) if cache else None)
         except PerennialError as exc:
             raise pb_utils.TritonModelException(str(exc)) from exc
+        gc.collect()
+        gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         rows = [
