@@ -133,6 +133,17 @@ def test_all_servers_move_together_and_back(fleet):
     assert fleet.answering() == [1, 1, 1]
 
 
+def test_a_file_ahead_of_the_ledger_goes_back(fleet):
+    route = fleet.route
+    lost = replace(route, epoch=route.epoch + 1, champion=2, previous=1)
+    fleet.parts.workspace.write_route(lost)  # as a process leaves it that is killed before its commit
+    assert fleet.answering() == [2, 2, 2]
+    healed = fleet.parts.reconciler.reconcile(MODEL)
+    assert [heal.what for heal in healed] == [f"route file brought to epoch {route.epoch}"]
+    assert fleet.answering() == [1, 1, 1]
+    assert fleet.route == route
+
+
 def test_a_version_that_fails_on_one_server_is_taken_out_of_all(fleet, monkeypatch):
     fleet.place.publish(3)
     bad = fleet.parts.controls[1]
