@@ -39,6 +39,7 @@ _STEPS = (
     "SetShare",
     "Promote",
     "StartProbation",
+    "ReleaseOld",
     "RollBack",
     "AbortChallenger",
 )  # every command of a cycle but `CloseCycle`, which is one transaction of the ledger and has no step to journal
@@ -60,7 +61,9 @@ _MOMENTS: tuple[Point, ...] = (
 
 def plan(repeats: int, chosen: str = "") -> Counter[Point]:
     """How often each process is to be killed at each journalled step, and at what is promised beside the journal."""
-    points: list[Point] = [(step, phase, p) for step in _STEPS for phase in ("intent", "outcome") for p in ALIVE]
+    journalled = [(step, phase) for step in _STEPS for phase in ("intent", "outcome")]
+    journalled.remove(("RequestApproval", "outcome"))  # the operator's word ends that step; it is a moment of its own
+    points: list[Point] = [(step, phase, p) for step, phase in journalled for p in ALIVE]
     points += [(step, "intent", "training") for step in _JOBS]
     points += _MOMENTS
     wanted = [part.casefold() for part in chosen.split(",") if part]
