@@ -94,7 +94,9 @@ class RouteEye:
         return self.seen
 
     def _look(self) -> None:
-        while not self._end.is_set():
+        last = False
+        while not last:
+            last = self._end.is_set()  # one look more: it may have slept through the change
             if self._path.stat().st_ino != self._inode:
                 self.seen = time.monotonic()
                 return
