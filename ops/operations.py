@@ -17,6 +17,7 @@ __all__ = [
     "rolled_back",
     "settle_route",
     "settled",
+    "turned_away",
     "with_challenger",
     "without_challenger",
 ]
@@ -160,6 +161,18 @@ def rolled_back(*, to: int | None = None) -> Callable[[Route], Route]:
         if target == route.champion:
             return route
         return promoted(target, resident=max(2, len(route.resident)))(route)
+
+    return change
+
+
+def turned_away(version: int, *, to: int) -> Callable[[Route], Route]:
+    """`to` answers again in place of `version`, to which no later rollback leads; another champion is left alone."""
+
+    def change(route: Route) -> Route:
+        if route.champion != version:
+            return route
+        back = rolled_back(to=to)(route)
+        return replace(back, previous=None if back.previous == version else back.previous)
 
     return change
 

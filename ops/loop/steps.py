@@ -23,8 +23,8 @@ from ops.operations import (
     RouteChange,
     change_route,
     promoted,
-    rolled_back,
     settled,
+    turned_away,
     with_challenger,
     without_challenger,
 )
@@ -209,14 +209,11 @@ class LoopSteps:
     def _roll_back(self, to: int, reason: str, context: StepContext) -> None:
         """Put `to` back, unless an operator has put another version in the challenger's place already."""
         challenger = context.cycle.challenger
-
-        def change(route: Route) -> Route:
-            return rolled_back(to=to)(route) if route.champion == challenger else route
-
-        champion = self._change(change, f"rolled back: {reason}").after.champion
+        if challenger is None:
+            raise ValueError(f"cycle {context.cycle_id} rolls back to {to} and has no challenger")
+        champion = self._change(turned_away(challenger, to=to), f"rolled back: {reason}").after.champion
         self.ledger.set_version_state(self.model, champion, VersionState.CHAMPION)
-        if challenger is not None:
-            self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
+        self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
         self.happenings.tell(self.model, "route.rolled_back", version=champion, reason=reason)
 
     def _abort(self, version: int, context: StepContext) -> None:
@@ -224,9 +221,8 @@ class LoopSteps:
         champion = context.cycle.champion
 
         def change(route: Route) -> Route:
-            return without_challenger(version)(
-                rolled_back(to=champion)(route) if route.champion == version and champion in route.resident else route
-            )
+            back = turned_away(version, to=champion)(route) if champion in route.resident else route
+            return without_challenger(version)(back)
 
         self._change(change, f"version {version}: {context.cycle.note}")
         state = VersionState.REFUSED if context.cycle.state is cy.CycleState.REFUSED else VersionState.FAILED

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from continual.errors import Refused
 from continual.records import Route
-from ops.operations import pinned, promoted, rolled_back, with_challenger, without_challenger
+from ops.operations import pinned, promoted, rolled_back, turned_away, with_challenger, without_challenger
 
 START = Route(model="intent", epoch=3, champion=2, previous=1, resident=(1, 2))
 
@@ -32,6 +32,12 @@ def test_rollback_swaps_champion_and_previous_and_needs_no_load() -> None:
     after = rolled_back()(START)
     assert (after.champion, after.previous) == (1, 2)
     assert after.resident == START.resident
+
+
+def test_a_version_that_was_turned_away_is_not_what_the_next_rollback_leads_to() -> None:
+    after = turned_away(2, to=1)(START)
+    assert (after.champion, after.previous) == (1, None)
+    assert turned_away(9, to=1)(START) == START  # somebody has put another version in its place
 
 
 def test_rollback_without_a_previous_champion_is_refused() -> None:
