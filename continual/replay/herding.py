@@ -52,6 +52,7 @@ class HerdingBuffer(SlottedBuffer[Floats]):
         self._outgoing: bytes | None = None  # who leaves for the row that is just coming in, when that is known
         self._space: int | None = None  # width of the given embeddings; 0 for hashed words
         self._signs: Floats | None = None
+        self._ones: Floats = np.ones(0)
 
     def _note(
         self, example: Example, ticket: Ticket, uncertainty: float | None, embedding: Sequence[float] | None
@@ -65,10 +66,15 @@ class HerdingBuffer(SlottedBuffer[Floats]):
                 "(0 means none); describe all rows alike, or start a new buffer after a change of encoder"
             )
         vector = _hashed_words(example.text) if embedding is None else self._project(np.asarray(embedding, np.float64))
-        norm = math.sqrt(float(vector @ vector))
+        norm = math.sqrt(vector.dot(vector))
         if not math.isfinite(norm):
             raise DataError(f"the embedding of {example.text[:40]!r} is not finite; offer finite numbers")
-        return np.rint(vector * (GRID / norm)) / GRID if norm > 0 else vector
+        if norm == 0:
+            return vector
+        scaled: Floats = vector * (GRID / norm)
+        np.rint(scaled, scaled)
+        scaled *= 1.0 / GRID
+        return scaled
 
     def _project(self, embedding: Floats) -> Floats:
         """Return the embedding folded into 64 numbers under random signs, which keeps inner products on average."""
@@ -76,10 +82,12 @@ class HerdingBuffer(SlottedBuffer[Floats]):
             return embedding
         if self._signs is None:
             self._signs = np.random.default_rng(self._seed).choice([-1.0, 1.0], len(embedding))
+            self._ones = np.ones(-(-len(embedding) // _WIDTH))
         signed = embedding * self._signs
         if len(signed) % _WIDTH:
             signed = np.pad(signed, (0, -len(signed) % _WIDTH))
-        folded: Floats = np.add.reduce(signed.reshape(-1, _WIDTH), axis=0)  # (d / 64, 64) -> (64,)
+        parts = signed.reshape(-1, _WIDTH)  # (d / 64, 64)
+        folded: Floats = self._ones @ parts  # half the time of a sum over the first axis
         return folded
 
     def _note_again(self, ticket: Ticket, extra: Any) -> Floats:
@@ -100,7 +108,7 @@ class HerdingBuffer(SlottedBuffer[Floats]):
         )  # the row's own class must give one: perhaps the row itself, which then need not enter
         if spared == [b""]:
             return False
-        self._outgoing = min((name for name in spared if name), key=self._slots.__getitem__)
+        self._outgoing = min(filter(None, spared), key=self._slots.__getitem__)
         return True
 
     def _class_of(self, label: str, width: int) -> KeptMean:
@@ -144,7 +152,7 @@ class HerdingBuffer(SlottedBuffer[Floats]):
         for label, entry in counters["classes"].items():
             group = self._class_of(str(label), len(entry["sum"]))
             group.all_rows = int(entry["count"])
-            group.all_sum = _on_grid(entry["sum"])
+            group.all_sum[:] = _on_grid(entry["sum"])
 
 
 def _on_grid(values: Any) -> Floats:

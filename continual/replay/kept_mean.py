@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 __all__ = ["GRID", "KeptMean"]
 
-GRID = 2.0**20  # vectors lie on multiples of 1 / GRID, so that their sums in float64 are exact up to 2**32 rows
+GRID = 2.0**16  # unit vectors on multiples of 1 / GRID: their inner products with sums are exact up to 2**21 rows
 
 Floats = NDArray[np.float64]
 
@@ -13,8 +13,8 @@ Floats = NDArray[np.float64]
 class KeptMean:
     """Vectors of the kept rows, side by side, and the sum over every row of the class that was ever offered.
 
-    All vectors are multiples of 1 / GRID with components in [-1, 1]: every sum is exact, whatever the order of
-    additions and removals.
+    All vectors are multiples of 1 / GRID and at most 1 long: every sum, and every inner product with a sum, is exact,
+    whatever the order of additions and removals and whichever way a matrix product adds up.
 
     >>> group = KeptMean(width=1)
     >>> for name, x in ((b"low", 0.0), (b"high", 1.0), (b"middle", 0.5)):
@@ -26,11 +26,12 @@ class KeptMean:
     """
 
     def __init__(self, width: int) -> None:
-        self.all_sum: Floats = np.zeros(width)
+        self._sums: Floats = np.zeros((2, width))  # over all rows, and over the kept ones
+        self.all_sum: Floats = self._sums[0]
+        self._kept_sum: Floats = self._sums[1]
         self.all_rows = 0
-        self._sum: Floats = np.zeros(width)
         self._vectors: Floats = np.zeros((4, width))
-        self._squares: Floats = np.zeros(4)
+        self._half_squares: Floats = np.zeros(4)
         self._names: list[bytes] = []
         self._rows: dict[bytes, int] = {}
 
@@ -51,17 +52,17 @@ class KeptMean:
         """Keep a row; O(width)."""
         row = len(self._names)
         self._write(row, vector)
-        self._sum += vector
+        self._kept_sum += vector
         self._names.append(name)
         self._rows[name] = row
 
     def drop(self, name: bytes) -> None:
         """Keep a row no longer; the last one takes its place, O(width)."""
         row, last = self._rows.pop(name), len(self._names) - 1
-        self._sum -= self._vectors[row]
+        self._kept_sum -= self._vectors[row]
         if row != last:
             moved = self._names[last]
-            self._vectors[row], self._squares[row] = self._vectors[last], self._squares[last]
+            self._vectors[row], self._half_squares[row] = self._vectors[last], self._half_squares[last]
             self._names[row], self._rows[moved] = moved, row
         self._names.pop()
 
@@ -71,20 +72,23 @@ class KeptMean:
         That is the row nearest to what the others would have too much: sum of kept - (kept - 1) x mean of all. A
         `newcomer` takes part under the empty name, as if it were kept.
         """
-        kept, total = len(self._names), self._sum
+        names, kept = self._names, len(self._names)
         if newcomer is not None:
             self._write(kept, newcomer)
-            kept, total = kept + 1, total + newcomer
-        surplus = total - self.all_sum * ((kept - 1) / self.all_rows)
-        distance = np.einsum("kw,w->k", self._vectors[:kept], surplus)  # each row alike, unlike a BLAS product
-        distance *= -2.0
-        distance += self._squares[:kept]
-        nearest = (distance == distance[distance.argmin()]).nonzero()[0]
-        return [self._names[row] if row < len(self._names) else b"" for row in nearest]
+            self._kept_sum += newcomer
+            kept += 1
+        products = self._vectors[:kept] @ self._sums.T  # (kept, 2)
+        if newcomer is not None:
+            self._kept_sum -= newcomer
+        distance = products[:, 0] * ((kept - 1) / self.all_rows)  # half the squared one, up to a constant
+        distance -= products[:, 1]
+        distance += self._half_squares[:kept]
+        nearest = (distance == distance[distance.argmin()]).nonzero()[0].tolist()
+        return [names[row] if row < len(names) else b"" for row in nearest]
 
     def _write(self, row: int, vector: Floats) -> None:
         if row == len(self._vectors):
             self._vectors = np.concatenate([self._vectors, np.zeros_like(self._vectors)])
-            self._squares = np.concatenate([self._squares, np.zeros_like(self._squares)])
+            self._half_squares = np.concatenate([self._half_squares, np.zeros_like(self._half_squares)])
         self._vectors[row] = vector
-        self._squares[row] = vector @ vector
+        self._half_squares[row] = 0.5 * vector.dot(vector)
