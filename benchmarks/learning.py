@@ -25,8 +25,8 @@ import numpy as np
 from benchmarks import learning_arms, learning_avalanche, learning_data, record
 from benchmarks.learning_arms import Tuned, Update
 from benchmarks.learning_cache import ArmCache
-from benchmarks.learning_kind import tune_kind
-from benchmarks.learning_network import Rehearsal, rehearsed_mlp, tune_rehearsal
+from benchmarks.learning_kind import Chosen, choose
+from benchmarks.learning_network import rehearsed_mlp
 from benchmarks.learning_report import plot, table
 from benchmarks.learning_score import Scored, compare, score
 from continual.learning.fourier import FourierFeatures
@@ -97,9 +97,11 @@ def _ours(
         for name, mapping in features.items()
     }
     base = list(features)[-1]
-    how, share, tried = _rehearsal(cache, data, features[base], tuned[base])
-    best, kinds_tried = _kind(cache, data, how)
-    tried |= kinds_tried
+    chosen = {
+        (name, rows): _rehearsal(cache, data, features[base], tuned[base], rows, sums=name == "rehearsal_and_sums")
+        for rows in budgets
+        for name in ("rehearsal", "rehearsal_and_sums")
+    }
     arms: list[Scored] = []
     reference: dict[str, Any] = {}
     for number, order in enumerate(orders):
@@ -120,28 +122,24 @@ def _ours(
             with TemporaryDirectory() as folder:
                 make = partial(learning_arms.kernel_lda_job, data, order, PER_UPDATE, Path(folder))
                 scored("kernel_lda_job", 0, cache.runs("kernel_lda_job", {"order": number}, make))
-        for rows in budgets:
-            kinds = list(BufferKind) if number == 0 and rows == budgets[len(budgets) // 2] else []
-            for kind, method in [(best, how), *((kind, Rehearsal()) for kind in kinds)]:
-                about = {"order": number, "rows": rows, "kind": kind, **asdict(method)}
-                run = partial(rehearsed_mlp, data, order, PER_UPDATE, kind=kind, rows=rows, seed=number, how=method)
-                rehearsed = cache.runs("rehearsed", about, run)
-                name = "rehearsal" if method is how else f"replay_{kind}"
-                scored(name, rows, rehearsed, hyper_parameters={"buffer": kind.value, **asdict(method)})
-                if method is how:
-                    mixed = learning_arms.blend(closed[base], rehearsed, share)
-                    chosen = {"share": share, "tried_on_the_hold_out": tried}
-                    scored(f"{base}_and_rehearsal", rows, mixed, hyper_parameters=chosen)
+        for (name, rows), picked in chosen.items():
+            rehearsed = _rehearsed(cache, data, order, number, rows, picked)
+            scored(name, rows, rehearsed, hyper_parameters=asdict(picked))
+            mixed = learning_arms.blend(closed[base], rehearsed, picked.share)
+            scored(f"{base}_and_{name}", rows, mixed, hyper_parameters=asdict(picked))
+        middle = budgets[len(budgets) // 2]
+        for kind in list(BufferKind) if number == 0 else []:
+            plain = Chosen(kind=kind)
+            scored(f"replay_{kind}", middle, _rehearsed(cache, data, order, number, middle, plain))
     return arms
 
 
-def _kind(cache: ArmCache, data: learning_data.Frozen, how: Rehearsal) -> tuple[BufferKind, dict[str, float]]:
-    def make() -> dict[str, Any]:
-        kind, tried = tune_kind(data, PER_UPDATE, BUDGETS[1], how)
-        return {"kind": kind.value, "tried": tried}
-
-    told = cache.value("tuned-kind", {"rows": BUDGETS[1], **asdict(how)}, make)
-    return BufferKind(told["kind"]), told["tried"]
+def _rehearsed(
+    cache: ArmCache, data: learning_data.Frozen, order: list[int], number: int, rows: int, picked: Chosen
+) -> list[Update]:
+    about = {"order": number, "rows": rows, "kind": picked.kind, **asdict(picked.how)}
+    run = partial(rehearsed_mlp, data, order, PER_UPDATE, kind=picked.kind, rows=rows, seed=number, how=picked.how)
+    return cache.runs("rehearsed", about, run)
 
 
 def _tuned(data: learning_data.Frozen, mapping: FourierFeatures) -> dict[str, float]:
@@ -149,16 +147,15 @@ def _tuned(data: learning_data.Frozen, mapping: FourierFeatures) -> dict[str, fl
 
 
 def _rehearsal(
-    cache: ArmCache, data: learning_data.Frozen, mapping: FourierFeatures, tuned: Tuned
-) -> tuple[Rehearsal, float, dict[str, float]]:
-    """How networks rehearse, and their share in the blend, chosen on the training hold-out at the middle budget."""
-
-    def make() -> dict[str, Any]:
-        how, share, tried = tune_rehearsal(data, PER_UPDATE, BUDGETS[1], mapping, tuned)
-        return {"how": asdict(how), "share": share, "tried": tried}
-
-    told = cache.value("tuned-rehearsal", {"rows": BUDGETS[1], "D": mapping.size}, make)
-    return Rehearsal(**told["how"]), float(told["share"]), told["tried"]
+    cache: ArmCache, data: learning_data.Frozen, mapping: FourierFeatures, tuned: Tuned, rows: int, *, sums: bool
+) -> Chosen:
+    """How networks rehearse, and their share in the blend, chosen on the training hold-out for this budget."""
+    about = {"rows": rows, "D": mapping.size, "sums": sums}
+    return Chosen.read(
+        cache.value(
+            "chosen", about, lambda: asdict(choose(data, PER_UPDATE, rows, mapping, tuned, stored_rows_only=not sums))
+        )
+    )
 
 
 def _about(name: str, library: str, rows: int, order: int) -> dict[str, Any]:
@@ -192,7 +189,8 @@ def _differences(arms: Sequence[Scored]) -> list[dict[str, Any]]:
     for (library, _, rows), theirs in groups.items():
         if library != "avalanche":
             continue
-        rivals = ["kernel_lda", "kernel_lda_layers", "rehearsal", "kernel_lda_layers_and_rehearsal"]
+        rivals = ["kernel_lda", "kernel_lda_layers", "rehearsal", "rehearsal_and_sums"]
+        rivals += [f"kernel_lda_layers_and_{name}" for name in rivals[2:]]
         for name in rivals:
             ours = groups.get(("perennial", name, 0)) or groups.get(("perennial", name, rows))
             if ours:

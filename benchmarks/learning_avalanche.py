@@ -70,8 +70,7 @@ def run(python: Path, data: Frozen, runs: Sequence[dict[str, Any]], cache: Path,
         for i, value in enumerate(first_weights(data.x_train.shape[1], len(data.labels), seed)):
             inputs[f"w{i}_seed{seed}"] = value
     spec = {"epochs": EPOCHS, "batch": BATCH, "rate": RATE, "der_alpha": 0.5, "der_beta": 1.0}
-    key = json.dumps([spec, data.digest, _REQUIREMENTS, runs[0]["per_update"]])
-    out = cache / f"avalanche-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    out = cache / f"avalanche-{_digest(spec, inputs, runs[0]['per_update'])}"
     out.mkdir(parents=True, exist_ok=True)
     if not missing:
         return out
@@ -86,6 +85,14 @@ def run(python: Path, data: Frozen, runs: Sequence[dict[str, Any]], cache: Path,
         for done in pool.map(lambda command: subprocess.run(command, env=quiet, check=False), halves):
             done.check_returncode()
     return out
+
+
+def _digest(spec: dict[str, Any], inputs: dict[str, Any], per_update: int) -> str:
+    """Name what the runs are made from: the rows that Avalanche reads, the settings and the versions."""
+    key = hashlib.sha256(json.dumps([spec, _REQUIREMENTS, per_update]).encode())
+    for name in ("x_train", "y_train", "x_test"):
+        key.update(np.ascontiguousarray(inputs[name]).tobytes())
+    return key.hexdigest()[:16]
 
 
 def read(folder: Path, run: dict[str, Any]) -> Iterator[Update]:

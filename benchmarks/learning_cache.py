@@ -8,10 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import learning_arms, learning_network
+from benchmarks import learning_arms, learning_network, learning_sums
 from benchmarks.learning_arms import Update
+from continual.learning.strategies import derpp
 
 __all__ = ["ArmCache"]
+
+
+_SOURCES = (learning_arms, learning_network, learning_sums, derpp)
 
 
 class ArmCache:
@@ -19,7 +23,7 @@ class ArmCache:
 
     def __init__(self, folder: Path, digest: str) -> None:
         self._folder = folder
-        sources = [Path(str(module.__file__)).read_bytes() for module in (learning_arms, learning_network)]
+        sources = [Path(str(module.__file__)).read_bytes() for module in _SOURCES]
         self._made_from = hashlib.sha256(b"".join([digest.encode(), *sources])).hexdigest()
         folder.mkdir(parents=True, exist_ok=True)
 

@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from benchmarks.learning_arms import Tuned, Update, blend, kernel_lda, updates_of
 from benchmarks.learning_data import Frozen
+from benchmarks.learning_sums import EmbeddingSums
 from continual.learning.fourier import FourierFeatures
+from continual.learning.strategies.derpp import logit_distance
 from continual.replay import make_buffer
 
 __all__ = [
@@ -23,6 +25,7 @@ __all__ = [
     "held_out_as_test",
     "rehearsed_mlp",
     "tune_rehearsal",
+    "tune_share",
 ]
 
 EPOCHS, BATCH, RATE = 10, 32, 1e-3  # the same for Avalanche's arms
@@ -30,22 +33,29 @@ EPOCHS, BATCH, RATE = 10, 32, 1e-3  # the same for Avalanche's arms
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rehearsal:
-    """How a network rehearses: what the hold-out of a sixth class order chose, see `tune_rehearsal`.
+    """How a network rehearses, chosen per budget on the hold-out of a sixth class order, see `tune_rehearsal`.
 
-    `logits_weight` pulls replayed rows to the logits they had when their update ended, over the classes known then
-    (DER); with `apart`, fresh rows compete only with the classes of their own update, so that they don't push the old
-    classes down (ER-ACE).
+    `logits_weight` pulls replayed rows to the logits they had when their update ended (DER++ with a floor for later
+    classes); `imagined` is the share of the replayed rows that is drawn from sums instead of the buffer.
     """
 
     logits_weight: float = 0.0
-    labels_weight: float = 1.0
-    apart: bool = False
+    imagined: float = 0.0
+
+
+_CANDIDATES = (
+    Rehearsal(),
+    Rehearsal(logits_weight=0.5),
+    Rehearsal(imagined=0.5),
+    Rehearsal(imagined=0.5, logits_weight=0.5),
+    Rehearsal(imagined=1.0),
+)
 
 
 def tune_rehearsal(
-    data: Frozen, per_update: int, rows: int, features: FourierFeatures, tuned: Tuned
-) -> tuple[Rehearsal, float, dict[str, float]]:
-    """Choose how to rehearse, and the network's share beside a kernel LDA; also what was tried, in percent.
+    data: Frozen, per_update: int, rows: int, *, stored_rows_only: bool
+) -> tuple[Rehearsal, dict[str, float], list[Update], Frozen]:
+    """Choose how to rehearse with this many rows; also what was tried, in percent, and the best one's updates.
 
     By final accuracy on 15% of the training rows, in a class order of its own; the test set isn't used.
     """
@@ -53,19 +63,27 @@ def tune_rehearsal(
     part = held_out_as_test(data, np.random.default_rng(5).random(len(data.y_train)) < 0.15)
     tried: dict[str, float] = {}
     best, chosen, updates = -1.0, Rehearsal(), list[Update]()
-    for weight in (0.0, 0.1, 0.5):
-        for apart in (False, True):
-            candidate = Rehearsal(logits_weight=weight, apart=apart)
-            ran = list(rehearsed_mlp(part, order, per_update, kind="class_balanced", rows=rows, seed=5, how=candidate))
-            found = tried[f"logits {weight:g}, apart {apart}"] = final_accuracy(ran[-1], part)
-            if found > best:
-                best, chosen, updates = found, candidate, ran
-    closed = list(kernel_lda(part, order, len(order), features, tuned))[-1:]
+    for candidate in _CANDIDATES:
+        if stored_rows_only == bool(candidate.imagined):
+            continue
+        ran = list(rehearsed_mlp(part, order, per_update, kind="class_balanced", rows=rows, seed=5, how=candidate))
+        name = f"logits {candidate.logits_weight:g}, imagined {candidate.imagined:g}"
+        found = tried[name] = final_accuracy(ran[-1], part)
+        if found > best:
+            best, chosen, updates = found, candidate, ran
+    return chosen, tried, updates, part
+
+
+def tune_share(
+    part: Frozen, per_update: int, features: FourierFeatures, tuned: Tuned, rehearsed: Update
+) -> tuple[float, dict[str, float]]:
+    """Choose the network's share beside a kernel LDA on the hold-out rows of `part`; none is among the choices."""
+    classes = list(range(len(part.labels)))
+    closed = list(kernel_lda(part, classes, per_update * 7, features, tuned))[-1:]
     shares = {
-        share: final_accuracy(next(blend(closed, updates[-1:], share)), part) for share in (0.0, 0.1, 0.2, 0.3, 0.4)
+        share: final_accuracy(next(blend(closed, [rehearsed], share)), part) for share in (0.0, 0.1, 0.2, 0.3, 0.4)
     }
-    tried |= {f"share {share:g}": found for share, found in shares.items()}
-    return chosen, max(shares, key=lambda share: shares[share]), tried
+    return max(shares, key=lambda share: shares[share]), {f"share {share:g}": v for share, v in shares.items()}
 
 
 def held_out_as_test(data: Frozen, held: NDArray[np.bool_]) -> Frozen:
@@ -103,26 +121,29 @@ def rehearsed_mlp(
     row_of = {example.text: i for i, example in enumerate(data.train)}
     buffer, rng = make_buffer(kind, rows, seed), np.random.default_rng(seed)
     answers = torch.full((len(y), len(data.labels)), torch.nan)  # logits of stored rows when their update ended
+    sums = EmbeddingSums(classes=len(data.labels), dimension=data.x_train.shape[1])
     known: list[int] = []
     for classes in updates_of(order, per_update):
         start, began, steps = time.perf_counter(), time.process_time(), 0
         fresh = np.flatnonzero(np.isin(data.y_train, classes))
         stored = np.array([row_of[example.text] for example in buffer.rows()], dtype=np.int64)
-        rivals = torch.full((len(data.labels),), -torch.inf if how.apart else 0.0)
-        rivals[list(classes)] = 0.0
         net.train()
         for _ in range(EPOCHS):
             replayed = _endless(stored, rng)
             shuffled = rng.permutation(fresh)
             for first_row in range(0, len(shuffled), BATCH):
                 new, old = shuffled[first_row : first_row + BATCH], next(replayed)
-                loss = _rehearsal_loss(net, x, y, (new, old), answers, rivals, how)
+                made = round(how.imagined * BATCH) if known else 0
+                imagined = sums.draw(made, known, rng)
+                loss = _rehearsal_loss(net, x, y, (new, old[: BATCH - made]), answers, how, imagined)
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
                 steps += 1
         _fill(buffer, data, fresh, net, x)
         known += classes
+        if how.imagined:
+            sums.add(data.x_train[fresh], data.y_train[fresh])
         net.eval()
         with torch.no_grad():
             entered = [row for example in buffer.rows() if answers[row := row_of[example.text]].isnan().all()]
@@ -133,21 +154,19 @@ def rehearsed_mlp(
             yield Update(scores=net(x_test).numpy(), seconds=seconds, steps=steps, cpu_seconds=spent)
 
 
-def _rehearsal_loss(net: Any, x: Any, y: Any, rows: tuple[Any, Any], answers: Any, rivals: Any, how: Rehearsal) -> Any:
+def _rehearsal_loss(net: Any, x: Any, y: Any, rows: tuple[Any, Any], answers: Any, how: Rehearsal, made: Any) -> Any:
+    """Cross-entropy of fresh rows, and of replayed and made-up ones together, and the pull to the stored logits."""
     import torch
 
     new, old = rows
-    logits = net(x[np.concatenate([new, old])])
-    masks = torch.cat([rivals.expand(len(new), -1), torch.zeros(len(old), logits.shape[1])])
-    losses = torch.nn.functional.cross_entropy(logits + masks, y[np.concatenate([new, old])], reduction="none")
-    if how.logits_weight == 0.0 and how.labels_weight == 1.0 and not how.apart:
-        return losses.mean()
-    loss = losses[: len(new)].mean()
-    if len(old):
-        before = answers[old]
-        stored = ~before.isnan()
-        apart = ((logits[len(new) :] - before.nan_to_num()) * stored) ** 2
-        loss = loss + how.labels_weight * losses[len(new) :].mean() + how.logits_weight * apart.sum() / stored.sum()
+    real = np.concatenate([new, old])
+    logits = net(torch.cat([x[real], torch.from_numpy(made[0])]))
+    truth = torch.cat([y[real], torch.from_numpy(made[1])])
+    loss = torch.nn.functional.cross_entropy(logits[: len(new)], truth[: len(new)])
+    if len(logits) > len(new):
+        loss = loss + torch.nn.functional.cross_entropy(logits[len(new) :], truth[len(new) :])
+    if how.logits_weight and len(old):
+        loss = loss + how.logits_weight * logit_distance(logits[len(new) : len(real)], answers[old])
     return loss
 
 

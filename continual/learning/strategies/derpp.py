@@ -5,14 +5,15 @@ from typing import Any, ClassVar
 
 from continual.learning.strategies.port import Batch, cross_entropy
 
-__all__ = ["DarkReplay"]
+__all__ = ["DarkReplay", "logit_distance"]
 
 
 class DarkReplay:
     """Replay with two terms: match the stored logits (weight `alpha`), and be right (weight `beta`).
 
-    Stored logits are compared only over the classes that were known when they were stored, and up to a constant a row,
-    since a constant changes no probability: so the head may grow.
+    The head may grow: a class that was not known when a row's logits were stored counts as no likelier for that row
+    than the least likely class then. Without that floor nothing keeps new classes from drawing old rows to them, and
+    the term is worth little. Logits are compared up to a constant a row, since a constant changes no probability.
 
     Source: Buzzega et al. 2020, "Dark Experience for General Continual Learning".
 
@@ -38,13 +39,20 @@ class DarkReplay:
         if replay is None:
             return loss
         again, logits = cross_entropy(network, replay, weights)
-        return loss + self.beta * again + self.alpha * _distance(logits, replay.teacher)
+        return loss + self.beta * again + self.alpha * logit_distance(logits, replay.teacher)
 
 
-def _distance(logits: Any, stored: Any) -> Any:
-    """Mean squared difference over known classes, both centred there; rows without stored logits count nothing."""
-    known = ~stored.isnan()  # (batch, classes)
-    count = known.sum(dim=1, keepdim=True).clamp(min=1)
-    difference = (logits - stored.nan_to_num()) * known
-    centred = (difference - difference.sum(dim=1, keepdim=True) / count) * known
-    return (centred**2).sum() / known.sum().clamp(min=1)
+def logit_distance(logits: Any, stored: Any) -> Any:
+    """Mean squared difference of logits (rows, C) from stored ones, both centred; rows with none stored don't count.
+
+    Stored logits are NaN for classes that were not known then; these take the row's lowest stored logit.
+    """
+    unknown = stored.isnan()
+    kept = ~unknown.all(dim=1)
+    if not bool(kept.any()):
+        return logits.sum() * 0.0
+    floor = stored.nan_to_num(nan=float("inf")).amin(dim=1, keepdim=True)
+    target = stored.where(~unknown, floor)[kept]  # (rows with stored logits, C)
+    difference = logits[kept] - target
+    centred = difference - difference.mean(dim=1, keepdim=True)
+    return (centred**2).mean()

@@ -18,6 +18,7 @@ from continual.learning.encoder import Encoder
 from continual.learning.finetune import SlowSettings, train_slow
 from continual.learning.spec import JobSpec
 from continual.learning.strategies import STRATEGIES, make_strategy
+from continual.learning.strategies.derpp import logit_distance
 from continual.learning.trained import read_card
 from tests.unit.learning.conftest import make_rows
 
@@ -142,6 +143,21 @@ def test_dark_replay_keeps_the_logits_of_the_first_time(make_spec: Write) -> Non
     assert np.isnan(second).sum() == 20  # (20 rows, 3 classes): the third class was not known then
     assert np.isnan(third).sum() == 40
     np.testing.assert_array_equal(third[:, [0, 2]], second[:, [0, 1]])
+
+
+def test_dark_replay_holds_later_classes_down_for_old_rows() -> None:
+    import torch
+
+    stored = torch.tensor([[2.0, -1.0, torch.nan], [torch.nan, torch.nan, torch.nan]])
+    kept = torch.tensor([[2.0, -1.0, -1.0], [9.0, -9.0, 3.0]])
+    assert float(logit_distance(kept, stored)) == 0.0  # the second row has nothing stored
+    assert float(logit_distance(kept + 5.0, stored)) == pytest.approx(0.0, abs=1e-10)
+    drawn = torch.tensor([[2.0, -1.0, 4.0], [9.0, -9.0, 3.0]], requires_grad=True)
+    logit_distance(drawn, stored).backward()
+    assert drawn.grad is not None
+    assert drawn.grad[0, 2] > 0 > drawn.grad[0, 0]
+    assert drawn.grad[1].abs().max() == 0
+    assert float(logit_distance(kept, torch.full((2, 3), torch.nan))) == 0.0
 
 
 def test_wrong_settings_are_named() -> None:
