@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import learning_arms, learning_avalanche, learning_data, record
+from benchmarks import learning_arms, learning_avalanche, learning_data, learning_tuned, record
 from benchmarks.learning_arms import Tuned, Update
 from benchmarks.learning_cache import ArmCache
 from benchmarks.learning_kind import Chosen, choose
@@ -30,6 +30,7 @@ from benchmarks.learning_network import rehearsed_mlp
 from benchmarks.learning_report import plot, table
 from benchmarks.learning_score import Scored, compare, score
 from continual.learning.fourier import FourierFeatures
+from continual.preparation import read_labelled_csv
 from continual.records import Example
 from continual.replay import BufferKind, make_buffer
 
@@ -57,12 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             about = _about(run["arm"], "avalanche", run["buffer_rows"], run["order"])
             arms.append(score(about, learning_avalanche.read(folder, run), run["classes"], data.y_test, PER_UPDATE))
+    rebuilt = (
+        None if options.without_tuned or options.quick else _tuned_arms(data, options.data, cache, orders[0], arms)
+    )
     differences = _differences(arms)
     print(table([arm.record for arm in arms], differences))
     results = {
         "embeddings": data.digest,
         "arms": [arm.record for arm in arms],
         "differences": differences,
+        "heads_rebuilt_after_tuning": rebuilt,
         "buffers": _buffers(data, 20_000 if options.quick else 1_000_000),
     }
     path = record.write("learning-quick" if options.quick else "learning", results, options.out)
@@ -77,6 +82,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--out", type=Path, default=record.OUT, help="where results, plots and caches go")
     parser.add_argument("--orders", type=int, default=5, help="how many class orders, the published one first")
     parser.add_argument("--quick", action="store_true", help="published order, one budget, two Avalanche arms")
+    parser.add_argument("--without-tuned", action="store_true", help="no arm with a tuned encoder")
     parser.add_argument("--without-avalanche", action="store_true", help="only Perennial's own arms")
     parser.add_argument(
         "--finished-avalanche-runs", action="store_true", help="take the runs that are there, and start no other"
@@ -156,6 +162,20 @@ def _rehearsal(
             "chosen", about, lambda: asdict(choose(data, PER_UPDATE, rows, mapping, tuned, stored_rows_only=not sums))
         )
     )
+
+
+def _tuned_arms(
+    data: learning_data.Frozen, source: Path, cache: Path, order: list[int], arms: list[Scored]
+) -> dict[str, float]:
+    """Add the arms whose encoder is tuned; returns what a head that is rebuilt after the tuning loses."""
+    tests = [row.text for row in read_labelled_csv(source / "test.csv")]
+    folder = learning_tuned.work_folder(cache, data.digest)
+    how = Tuned(shrinkage=3e-6, temperature=1.0, holdout_accuracy=-1.0)
+    for arm in learning_tuned.tuned_arms(data, tests, order, PER_UPDATE, folder, how):
+        about = _about(arm.name, "perennial", arm.rows, 0) | {"encoder": "tuned", "tuning": arm.about}
+        arms.append(score(about, arm.updates, order, data.y_test, PER_UPDATE))
+        _say(arms[-1])
+    return learning_tuned.rebuilt_heads(data, tests, folder, len(order) // PER_UPDATE)
 
 
 def _about(name: str, library: str, rows: int, order: int) -> dict[str, Any]:

@@ -4,10 +4,12 @@ Each yields the scores on all test rows after every update, like the arms on the
 published order only: an update costs minutes.
 """
 
+import hashlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +20,57 @@ from benchmarks.learning_arms import Tuned, Update, updates_of
 from benchmarks.learning_data import Frozen
 from continual.learning.calibration import places_of
 from continual.learning.context import Context
-from continual.learning.encoder import Encoder, resolve_encoder
+from continual.learning.encoder import PACKAGED_MINILM, Encoder, resolve_encoder
 from continual.learning.finetune import train_slow
 from continual.learning.fourier import FourierFeatures
 from continual.learning.kernel_lda import KernelLda
 from continual.learning.pretraining import Pretraining, pretrain
 from continual.learning.rows import write_rows
 from continual.learning.spec import JobSpec, Learner
+from continual.learning.trainer import Schedule
 from continual.records import Example
 from continual.replay import BufferKind, make_buffer
 
-__all__ = ["Adapted", "closed_form_on", "finetuned", "first_session", "pretrained", "rebuilt_heads"]
+__all__ = ["TunedArm", "rebuilt_heads", "tuned_arms", "work_folder"]
 
 Embeddings = NDArray[np.float32]
+_FIRST: dict[str, Any] = {"strategy": "naive", "head": "linear", "epochs": 3, "learning_rate": 1e-4}
+_REHEARSED: dict[str, Any] = {"strategy": "replay", "head": "linear", "epochs": 3}
+_ROWS = 770
+_PRETRAINING_EPOCHS = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TunedArm:
+    """One run: its updates, and what is to be known of it beside them."""
+
+    name: str
+    rows: int
+    updates: list[Update]
+    about: dict[str, Any]
+
+
+def work_folder(cache: Path, digest: str) -> Path:
+    """Where encoders and embeddings of these arms are kept, by the data and the settings that made them."""
+    made_from = json.dumps([digest, _FIRST, _REHEARSED, _ROWS, _PRETRAINING_EPOCHS], sort_keys=True)
+    return cache / f"tuned-{hashlib.sha256(made_from.encode()).hexdigest()[:16]}"
+
+
+def tuned_arms(
+    data: Frozen, tests: Sequence[str], order: Sequence[int], per_update: int, folder: Path, how: Tuned
+) -> Iterator[TunedArm]:
+    """Every arm in turn; about half an hour on one core, and seconds where the folder holds the encoders."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, make in (
+        ("kernel_lda_pretrained", _pretrained),
+        ("kernel_lda_first_session", partial(_first_session, order=order, per_update=per_update)),
+    ):
+        encoder, told = make(data, folder=folder / name)
+        adapted = Adapted(data, tests, encoder, folder / name / "embedded")
+        updates = list(_closed_form_on(data, adapted, order, per_update, how))
+        yield TunedArm(name=name, rows=0, updates=updates, about=told)
+    rehearsed = list(_finetuned(data, tests, order, per_update, folder=folder / "finetune"))
+    yield TunedArm(name="finetune_replay", rows=_ROWS, updates=rehearsed, about={"params": _REHEARSED})
 
 
 class Adapted:
@@ -52,7 +92,7 @@ class Adapted:
         return found
 
 
-def closed_form_on(
+def _closed_form_on(
     data: Frozen, adapted: Adapted, order: Sequence[int], per_update: int, how: Tuned
 ) -> Iterator[Update]:
     """A kernel LDA on another encoder's embeddings, no stored rows: what the fast learner makes of it."""
@@ -68,70 +108,66 @@ def closed_form_on(
         yield Update(scores=scores, seconds=seconds, steps=1)
 
 
-def pretrained(data: Frozen, folder: Path, epochs: int = 1) -> tuple[Path, dict[str, Any]]:
+def _pretrained(data: Frozen, *, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The encoder after guessing masked words of all training texts, labels unseen; its folder and what it took."""
-    out, began = folder / f"pretrained-{epochs}", time.process_time()
-    source = resolve_encoder("packaged:minilm")
-    pretrain(
-        source, [row.text for row in data.train], out, Pretraining(epochs=epochs), max_length=128, context=Context()
-    )
+    texts, settings = [row.text for row in data.train], Pretraining(epochs=_PRETRAINING_EPOCHS)
+    out = folder / "encoder"
+    pretrain(resolve_encoder(PACKAGED_MINILM), texts, out, settings, max_length=128, context=Context())
     told = json.loads((out / "pretrained.json").read_bytes())
-    kept = {name: told[name] for name in ("texts", "steps", "first_loss", "last_loss")}
-    return out, {**kept, "cpu_seconds": time.process_time() - began}
+    return out, {name: told[name] for name in ("texts", "steps", "first_loss", "last_loss")}
 
 
-def first_session(
-    data: Frozen, order: Sequence[int], per_update: int, folder: Path, params: dict[str, Any]
-) -> tuple[Path, dict[str, Any]]:
+def _first_session(data: Frozen, *, order: Sequence[int], per_update: int, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The encoder tuned on the first update's rows only and frozen from then on."""
-    rows = _rows_of(data, order[:per_update])
-    out, began = folder / "first-session", time.process_time()
+    rows, out = _rows_of(data, order[:per_update]), folder / "trained"
     if not (out / "model.json").is_file():
+        folder.mkdir(parents=True, exist_ok=True)
         write_rows(folder / "first.jsonl", rows)
-        train_slow(_spec(folder / "first.jsonl", out, {"strategy": "naive", "head": "linear", **params}), Context())
-    return out / "encoder", {"rows": len(rows), "cpu_seconds": time.process_time() - began}
+        train_slow(_spec(folder / "first.jsonl", out, _FIRST), Context())
+    return out / "encoder", {"rows": len(rows), "params": _FIRST}
 
 
-def finetuned(
-    data: Frozen,
-    tests: Sequence[str],
-    order: Sequence[int],
-    per_update: int,
-    *,
-    rows: int,
-    folder: Path,
-    params: dict[str, Any],
+def _finetuned(
+    data: Frozen, tests: Sequence[str], order: Sequence[int], per_update: int, *, folder: Path
 ) -> Iterator[Update]:
-    """The slow learner's job, update after update, rehearsing `rows` class-balanced rows; the network's own head."""
-    buffer = make_buffer(BufferKind.CLASS_BALANCED, rows, 0)
+    """The slow learner's job, update after update, rehearsing class-balanced rows; the network's own head answers."""
+    folder.mkdir(parents=True, exist_ok=True)
+    buffer = make_buffer(BufferKind.CLASS_BALANCED, _ROWS, 0)
     previous: Path | None = None
     for number, classes in enumerate(updates_of(order, per_update)):
         fresh = _rows_of(data, classes)
         write_rows(folder / f"fresh-{number}.jsonl", fresh)
         write_rows(folder / f"replay-{number}.jsonl", buffer.rows())
         out = folder / f"update-{number}"
-        start, began = time.perf_counter(), time.process_time()
+        took = out / "seconds.json"
         if not (out / "model.json").is_file():
-            spec = _spec(folder / f"fresh-{number}.jsonl", out, {"head": "linear", **params})
+            start, began = time.perf_counter(), time.process_time()
+            spec = _spec(folder / f"fresh-{number}.jsonl", out, _REHEARSED)
             encoder = spec.encoder if previous is None else str(previous / "encoder")
-            train_slow(
-                replace(spec, encoder=encoder, previous=previous, replay=folder / f"replay-{number}.jsonl"), Context()
-            )
-        seconds, spent = time.perf_counter() - start, time.process_time() - began
+            spec = replace(spec, encoder=encoder, previous=previous, replay=folder / f"replay-{number}.jsonl")
+            train_slow(spec, Context())
+            took.write_text(json.dumps([time.perf_counter() - start, time.process_time() - began]), encoding="utf-8")
+        seconds, spent = json.loads(took.read_text(encoding="utf-8"))
         for row in fresh:
             buffer.offer(row)
         X = Adapted(data, tests, out / "encoder", out / "embedded").of("test")
         labels, weight, bias = _linear_head(out)
         scores = _in_published_order(X @ weight.T + bias, labels, data.labels)
         previous = out
-        yield Update(scores=scores, seconds=seconds, steps=0, cpu_seconds=spent)
+        yield Update(scores=scores, seconds=seconds, steps=_steps(len(fresh)), cpu_seconds=spent)
 
 
-def rebuilt_heads(data: Frozen, frozen_test: Embeddings, adapted: Adapted, folder: Path, last: int) -> dict[str, Any]:
+def _steps(rows: int) -> int:
+    return Schedule(epochs=int(_REHEARSED["epochs"])).steps(rows)
+
+
+def rebuilt_heads(data: Frozen, tests: Sequence[str], folder: Path, updates: int) -> dict[str, Any]:
     """What it costs that old rows outside the buffer can't be embedded again after the last tuning, in test accuracy.
 
     A kernel head is built from the replay and the fresh rows, and from all rows; on the tuned and the frozen encoder.
     """
+    last, folder = updates - 1, folder / "finetune"
+    adapted = Adapted(data, tests, folder / f"update-{last}" / "encoder", folder / f"update-{last}" / "embedded")
     held = {
         json.loads(line)["text"]
         for name in (f"replay-{last}.jsonl", f"fresh-{last}.jsonl")
@@ -140,7 +176,7 @@ def rebuilt_heads(data: Frozen, frozen_test: Embeddings, adapted: Adapted, folde
     some = np.array([row.text in held for row in data.train])
     found: dict[str, Any] = {"rows_at_hand": int(some.sum()), "rows_in_all": len(some)}
     spaces: dict[str, tuple[Callable[[], Embeddings], Callable[[], Embeddings]]] = {
-        "frozen": (lambda: data.x_train, lambda: frozen_test),
+        "frozen": (lambda: data.x_train, lambda: data.x_test),
         "tuned": (lambda: adapted.of("train"), lambda: adapted.of("test")),
     }
     for space, (train, test) in spaces.items():

@@ -1,6 +1,7 @@
 """Hyper-parameters searched on held-out rows, with Optuna; a killed sweep goes on where it was."""
 
 import hashlib
+import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -11,6 +12,7 @@ from typing import Any
 from continual.errors import ConfigurationError, DependencyUnreachable, TrainingFailed
 from continual.learning.context import Context
 from continual.learning.job import run_job
+from continual.learning.rows import read_rows
 from continual.learning.spec import JobSpec, Learner
 from continual.learning.trained import ModelCard
 
@@ -103,12 +105,13 @@ def sweep(
 
 def _same_search(found: Any, base: JobSpec, study: str) -> None:
     """Refuse to mix the trials of another learner or other rows into this search."""
-    rows = [path.read_bytes() for path in (base.examples, base.replay, base.holdout) if path and path.is_file()]
+    files = [path for path in (base.examples, base.replay, base.holdout) if path and path.is_file()]
+    rows = json.dumps([[(row.text, row.label) for row in read_rows(path)] for path in files])  # not when they were read
     told = {
         "learner": base.learner.value,
         "encoder": base.encoder,
         "params": base.params,
-        "rows": hashlib.sha256(b"|".join(rows)).hexdigest()[:16],
+        "rows": hashlib.sha256(rows.encode()).hexdigest()[:16],
     }
     known = found.user_attrs.get("about")
     if known is None:

@@ -114,12 +114,15 @@ def test_sweep_of_the_real_learner(make_spec: Any, tmp_path: Path) -> None:
 
 def test_a_study_is_not_mixed_with_another_job(base: JobSpec, tmp_path: Path) -> None:
     storage = tmp_path / "sweep.db"
-    (tmp_path / "held.jsonl").write_text("one")
+    row = '{"text": "%s", "label": "a", "at": "2026-01-01T00:00:00+00:00"}\n'
+    (tmp_path / "held.jsonl").write_text(row % "one")
     sweep(base, trials=1, storage=storage, train=near_a_half)
     for other in (replace(base, params={"features": 9}), replace(base, encoder="another")):
         with pytest.raises(ConfigurationError, match=r"study 'sweep' was begun with another (params|encoder)"):
             sweep(other, trials=1, storage=storage, train=near_a_half)
-    (tmp_path / "held.jsonl").write_text("two")
+    (tmp_path / "held.jsonl").write_text((row % "one").replace("2026", "2027"))  # the same rows, read another day
+    assert len(sweep(base, trials=2, storage=storage, train=near_a_half).trials) == 2
+    (tmp_path / "held.jsonl").write_text(row % "two")
     with pytest.raises(ConfigurationError, match="another rows"):
         sweep(base, trials=1, storage=storage, train=near_a_half)
     assert len(sweep(base, trials=1, storage=storage, study="second", train=near_a_half).trials) == 1
