@@ -73,14 +73,21 @@ def describe(
     return told | {"command": _retraining(ledger, model, actor) if retrain else None}
 
 
-def drop_description(ledger: Ledger, model: str, label: str, *, actor: str, retrain: bool) -> dict[str, Any]:
+def drop_description(
+    ledger: Ledger, model: str, label: str, *, actor: str, retrain: bool, dry_run: bool = False
+) -> dict[str, Any]:
     """Forget a class's sentence; the next version knows the class by its rows alone.
 
     Raises:
         NotFound: the class has no description.
     """
-    ledger.forget_description(model, label, actor)
     rows = ledger.label_counts(model, Split.TRAIN).get(label, 0)
+    if dry_run:
+        known = [told.label for told in ledger.descriptions(model)]
+        if label not in known:
+            raise NotFound(f"class {label!r} of {model} has no description; described are {', '.join(known) or 'none'}")
+        return {"dry_run": True, "dropped": label, "rows": rows, "command": None}
+    ledger.forget_description(model, label, actor)
     return {"dropped": label, "rows": rows, "command": _retraining(ledger, model, actor) if retrain else None}
 
 

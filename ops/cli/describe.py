@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -24,8 +24,8 @@ def describe(
     sentence: Annotated[str | None, typer.Argument(help="what its requests are about, in a sentence")] = None,
     file: Annotated[Path | None, typer.Option(help="CSV with label,description: several classes at once")] = None,
     retrain: _Retrain = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")] = False,
     model: ModelOption = "intent",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Begin a class with a name and a sentence; the next version answers with it before it has a labelled row.
@@ -57,16 +57,19 @@ def undescribe(
     label: Annotated[str, typer.Argument(help="the class's name")],
     retrain: _Retrain = False,
     model: ModelOption = "intent",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Forget a class's sentence; a class without labelled rows is gone from the next version."""
     from ops.cli.actor import actor
     from ops.described_classes import drop_description
 
-    done = _with_ledger(
-        config, model, lambda ledger: drop_description(ledger, model, label, actor=actor(), retrain=retrain)
-    )
-    _say_when(done, model, retrain=retrain)
+    def run(ledger: Any) -> dict[str, Any]:
+        return drop_description(ledger, model, label, actor=actor(), retrain=retrain, dry_run=dry_run)
+
+    done = _with_ledger(config, model, run)
+    if not dry_run:
+        _say_when(done, model, retrain=retrain)
     print_json(done)
 
 

@@ -40,9 +40,13 @@ class CommandStore(AuditStore):
         Each is handed out once. Whoever becomes the loop's leader first calls `reclaim_commands`, so that what a dead
         leader took and did not finish is handed out again: a command is carried out at least once.
         """
+        untaken = (_COMMAND.c.model == model) & _COMMAND.c.taken_at.is_(None)
+        with self._read() as connection:  # asked several times a second: an empty inbox holds up no writer
+            if connection.scalar(select(_COMMAND.c.id).where(untaken).limit(1)) is None:
+                return ()
         with self._write() as connection:
             self._lock_model(connection, model)
-            waiting = select(_COMMAND.c.id).where(_COMMAND.c.model == model, _COMMAND.c.taken_at.is_(None))
+            waiting = select(_COMMAND.c.id).where(untaken)
             ids = list(connection.scalars(waiting.order_by(_COMMAND.c.id)))
             if not ids:
                 return ()

@@ -16,7 +16,7 @@ import pytest
 
 from continual import cycle as cy
 from continual.errors import BundleRejected, DependencyUnreachable, ExportFailed, PerennialError, PublishFailed
-from ops.ledger import Fence, Phase
+from ops.ledger import Fence, Phase, VersionRow
 from ops.loop import challenger as challenger_module
 from ops.loop import comparison as comparison_module
 from ops.loop.challenger import ChallengerMaker, _ended
@@ -128,7 +128,7 @@ def test_a_ledger_that_is_locked_for_long_delays_the_cycle_and_loses_nothing(
     event = cy.StepFailed(error="the test is over")
     runner, _, number = led(town, lambda command: event if isinstance(command, cy.TrainChallenger) else None)
     town.ledger.engine.dispose()
-    monkeypatch.setattr("ops.ledger.ledger._BUSY_MS", 50)  # new connections wait so long for a lock
+    monkeypatch.setattr("ops.ledger.ledger.BUSY_S", 0.05)  # new connections wait so long for a lock
     other = sqlite3.connect(town.ledger.engine.url.database or "", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     runner.start()
@@ -201,6 +201,7 @@ def test_a_test_load_that_fails_keeps_the_challenger_from_triton(
 ) -> None:
     result = JobResult(exit_code=exit_code, cancelled=False, timed_out=False, tail="BundleRejected: differs by 0.5")
     monkeypatch.setattr(challenger_module, "run_job", lambda *_, **__: result)
+    town.ledger.add_version(VersionRow(model="intent", version=2, parent=1))
     maker = ChallengerMaker(town.ledger, town.workspace, "intent")
     with pytest.raises(error, match=r"differs by 0\.5"):
         maker.judge(2, town.ledger.version("intent", 1))

@@ -1,17 +1,15 @@
 """Each step of a cycle has its intent in the journal before it and its outcome after it."""
 
-import threading
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from continual import cycle as cy
-from continual.errors import DependencyUnreachable, TrainingFailed
+from continual.errors import DependencyUnreachable
 from ops.ledger import Fence
-from ops.loop import comparison
-from ops.loop.comparison import ArmComparison
 from ops.loop.events import Happenings
 from ops.loop.runner import CycleRunner, StepContext
 from tests.component.loop.town import Town
@@ -33,19 +31,27 @@ _EVENTS: dict[str, Any] = {
 class Slow:
     """Steps of which each is not done yet, or not reachable, the first times that it is asked for."""
 
-    def __init__(self, *, waits: int = 2) -> None:
+    def __init__(self, town: Town, *, waits: int = 2) -> None:
+        self.town = town
         self.asked: Counter[str] = Counter()
         self.waits = waits
 
     def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
-        del context
         name = type(command).__name__
         self.asked[name] += 1
         if self.asked[name] <= self.waits and name in {"StartShadow", "SetShare", "StartProbation"}:
             return None
         if self.asked[name] == 1 and name == "PublishChallenger":
             raise DependencyUnreachable("Triton is being restarted")
+        if isinstance(command, cy.Promote):
+            self._promote(context.cycle.challenger or 0)
         return _EVENTS.get(name)
+
+    def _promote(self, version: int) -> None:
+        route = self.town.ledger.route("intent")
+        assert route is not None
+        after = replace(route, epoch=route.epoch + 1, champion=version, previous=1, resident=(1, version))
+        self.town.ledger.set_route(after, expected_epoch=route.epoch, actor="test", reason="test")
 
     def cancel(self) -> None:
         """Nothing is at work."""
@@ -65,7 +71,7 @@ _ALL = {"shadow": True, "approval": "operator", "canary_shares": (0.1, 0.5)}
 
 def test_every_step_is_journalled_once_on_each_side(make_town: Callable[..., Town]) -> None:
     town = make_town(cycle=_ALL)
-    runner = _runner(town, Slow())
+    runner = _runner(town, Slow(town))
     number = runner.fire("a test", actor="ann")
     assert number is not None
     for _ in range(60):
@@ -91,7 +97,7 @@ def test_every_step_is_journalled_once_on_each_side(make_town: Callable[..., Tow
 
 def test_a_step_that_a_killed_process_left_waiting_has_a_second_intent(make_town: Callable[..., Town]) -> None:
     town = make_town(cycle=_ALL | {"shadow": False, "approval": "automatic"})
-    steps = Slow(waits=100)
+    steps = Slow(town, waits=100)
     runner = _runner(town, steps)
     number = runner.fire("a test", actor="ann")
     assert number is not None
@@ -100,22 +106,3 @@ def test_a_step_that_a_killed_process_left_waiting_has_a_second_intent(make_town
     assert _said(town, number)[-2:] == ["PublishChallenger outcome", "SetShare intent"]
     _runner(town, steps).advance()
     assert _said(town, number)[-2:] == ["SetShare intent", "SetShare intent"]
-
-
-def test_a_shadow_replay_that_was_told_to_end_refuses_nobody(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A control process that is stopped during it goes on at its next start."""
-    cancel = threading.Event()
-    monkeypatch.setattr(comparison, "replay_shadow", lambda *_, **__: "the shadow replay ended with exit code 143: ")
-    arms = ArmComparison(
-        model="intent",
-        ledger=town.ledger,
-        workspace=town.workspace,
-        traffic=town.traffic,
-        happenings=Happenings(),
-        evidence=None,  # type: ignore[arg-type]  # not asked
-        cancel=cancel,
-    )
-    assert isinstance(arms.shadow(champion=1, challenger=2), cy.ShadowRefused)
-    cancel.set()
-    with pytest.raises(TrainingFailed, match="told to end early"):
-        arms.shadow(champion=1, challenger=2)

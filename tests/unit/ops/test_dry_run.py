@@ -24,7 +24,16 @@ from tests.component.traffic_rows import columns, row_id
 _WITHOUT = {
     "only reads": {
         *("audit show", "audit verify", "drift explain", "drift watch", "engine compare", "engine list"),
-        *("engine verify", "label doubts", "model list", "model show", "policy replay", "policy show", "replay show"),
+        *(
+            "engine verify",
+            "label doubts",
+            "learn described",
+            "model list",
+            "model show",
+            "policy replay",
+            "policy show",
+            "replay show",
+        ),
         *("rollout show", "schedule list", "status"),
     },
     "writes only what the caller names, or a report": {
