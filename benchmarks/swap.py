@@ -167,7 +167,7 @@ def main() -> None:
     parser.add_argument("--every", type=float, default=0.9, help="seconds between two commands")
     parser.add_argument("--loads", type=int, default=8, help="promotions of versions that must be loaded first")
     parser.add_argument("--clients", type=int, default=1, help="of each protocol")
-    parser.add_argument("--think-ms", type=float, default=1.0, help="a client's mean pause, so that two cores suffice")
+    parser.add_argument("--think-ms", type=float, default=6.0, help="a client's mean pause, so that two cores suffice")
     parser.add_argument("--rows", type=int, default=900, help="training rows of the first version")
     parser.add_argument("--folder", type=Path, default=record.OUT / "swap", help="workspace; its versions are kept")
     chosen = parser.parse_args()

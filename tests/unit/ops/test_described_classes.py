@@ -59,6 +59,8 @@ def test_a_class_is_described_changed_listed_and_dropped(config: Path) -> None:
     (listed,) = cli(config, "described", "--json")
     assert (listed["label"], listed["description"]) == ("trip", "Someone travels.")
     assert (listed["rows"], listed["counts_for_rows"], listed["served"]) == (0, 5, False)
+    assert cli(config, "undescribe", "trip", "--dry-run")["dropped"] == "trip"
+    assert len(cli(config, "described", "--json")) == 1
     assert cli(config, "undescribe", "trip")["dropped"] == "trip"
     with pytest.raises(NotFound, match="'trip' of intent has no description; described are none"):
         cli(config, "undescribe", "trip")
