@@ -106,23 +106,32 @@ class RouteEye:
 def measure(serving: Serving, load: Load, run: Run, *, swaps: int, requests: int, every_s: float, loads: int) -> None:
     """Promote and roll back `swaps` times each; then `loads` times a version that has to be loaded first.
 
-    In between, memory is watched for a while with the same load and no swap: what grows then, grows with the traffic.
+    Before and after the swaps there is the same load without any: half of the requests come first, so that what the
+    traffic fills (the log's kept rows, the allocators' pools) is full when the swaps begin.
     """
     file = Workspace(serving.settings).route_file(MODEL)
     with httpx.Client(base_url=f"{serving.api}/v1/models/{MODEL}", timeout=60) as api:
+        _watch_calmly(serving, load, run.warm_up_memory, requests // 2, 0, every_s)
         begun = time.monotonic()
         for number in range(2 * swaps):
             _sleep_until(begun + (number + 1) * every_s)
             _flip(api, run, file, 2 if number % 2 == 0 else None)
             run.memory.append(serving.memory_mb())
-        begun = time.monotonic()
-        while len(run.calm_memory) < max(8, swaps // 4) or load.asked() < requests:
-            _sleep_until(begun + (len(run.calm_memory) + 1) * every_s)
-            run.calm_memory.append(serving.memory_mb())
+        _watch_calmly(serving, load, run.calm_memory, requests, max(8, swaps // 4), every_s)
         for number in range(loads):
             _flip(api, run, file, 3 + number, loads=True)
             time.sleep(2.0)
     run.restarts = int(httpx.get(f"{serving.api}/healthz", timeout=10).json()["triton"]["restarts"])
+
+
+def _watch_calmly(
+    serving: Serving, load: Load, into: list[dict[str, float]], requests: int, least: int, every_s: float
+) -> None:
+    """Note memory as often as with swaps, until so many requests were asked in all and so many notes were taken."""
+    begun = time.monotonic()
+    while len(into) < least or load.asked() < requests:
+        _sleep_until(begun + (len(into) + 1) * every_s)
+        into.append(serving.memory_mb())
 
 
 def _flip(api: httpx.Client, run: Run, file: Path, promote: int | None, *, loads: bool = False) -> None:

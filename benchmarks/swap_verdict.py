@@ -37,7 +37,8 @@ class Run:
     first: int
     flips: list[Flip] = field(default_factory=list)
     memory: list[dict[str, float]] = field(default_factory=list)
-    calm_memory: list[dict[str, float]] = field(default_factory=list)  # as often, after the swaps
+    warm_up_memory: list[dict[str, float]] = field(default_factory=list)  # as often, before the first
+    calm_memory: list[dict[str, float]] = field(default_factory=list)  # as often, after the last
     restarts: int = 0
 
 
@@ -166,8 +167,8 @@ def _parts(answers: Answers, rollbacks: list[Flip]) -> dict[str, Any]:
 
 
 def _memory(run: Run) -> dict[str, Any]:
-    """Slopes in MB per 100 swaps by least squares, the first quarter left out as warm-up."""
-    kept = run.memory[len(run.memory) // 4 :]
+    """Slopes in MB per 100 swaps by least squares."""
+    kept = run.memory
     slopes, calm = _slopes(kept), _slopes(run.calm_memory)
     return {
         "rss_slope_mb_per_100_swaps": slopes.get("total", float("nan")),
@@ -175,7 +176,9 @@ def _memory(run: Run) -> dict[str, Any]:
         "rss_slope_mb_in_the_same_time_without_swaps": calm.get("total", float("nan")),
         "rss_mb_after_warm_up": kept[0]["total"] if kept else float("nan"),
         "rss_mb_at_end": kept[-1]["total"] if kept else float("nan"),
-        "rss_mb_control": [round(sample["control"], 1) for sample in (*run.memory, *run.calm_memory)][::10],
+        "rss_mb_control": [round(sample["control"], 1) for sample in (*run.warm_up_memory, *kept, *run.calm_memory)][
+            ::10
+        ],
     }
 
 
