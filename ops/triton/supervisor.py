@@ -17,6 +17,7 @@ _GLANCE_S = 0.05  # how long a death goes unnoticed
 _SHORT_LIFE_S = 10.0  # a server that dies younger is given a pause before the next start
 _LONGEST_PAUSE_S = 30.0  # between starts that fail
 _PROVEN_PAUSE_S = 1.0  # the longest for a server that came up: it is more use between two deaths than while it waits
+_DEAD_STUB = "Stub process"  # Triton 2.51 of a model whose process is gone; no loading brings that back
 
 
 class _Probing:
@@ -165,7 +166,18 @@ class Supervisor:
             self._settle()
 
     def _probe_all(self) -> str:
-        self._probe()
+        """Raise what the probe raises, unless a process that is gone explains it; which one, or nothing."""
+        try:
+            self._probe()
+        except DependencyUnreachable:
+            raise
+        except PerennialError:
+            if lost := self._lost_unseen():
+                return lost
+            raise
+        return self._lost_unseen()
+
+    def _lost_unseen(self) -> str:
         pid = self._server.pid
         if pid is None or self._stop.is_set():
             return ""
@@ -189,7 +201,8 @@ class Supervisor:
             return max(0.0, failed - 0.5)
         self.failing_since = self.failing_since or time.monotonic()
         logger.warning("triton.probe_failed", extra={"error": str(error), "failed": failed + 1})
-        if self.unsettled is not None and not isinstance(error, DependencyUnreachable):
+        refuses = not isinstance(error, DependencyUnreachable) and _DEAD_STUB not in str(error)
+        if self.unsettled is not None and refuses:
             return 0.0  # it answers, but lacks a version: that is to be loaded, and no restart would help
         if failed + 1 < self._failures or not self._server.alive():
             return failed + 1

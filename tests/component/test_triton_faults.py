@@ -288,6 +288,29 @@ def test_a_kept_server_outlives_its_control_process_and_is_adopted(place):
     assert group_members(record["pid"]) == ()
 
 
+def test_a_process_that_died_while_nobody_watched_is_missed_after_the_adoption(place):
+    """Control process and engine are killed together; the server goes on saying that all is READY."""
+    child, successor = _child(place, OnParentDeath.KEEP)
+    pid = json.loads((place.root / "var" / "triton" / "server.json").read_text())["pid"]
+    engine = next(stub for stub, name in stubs_of(pid).items() if name.rsplit("_", 2)[0] == ENGINE)
+    _kill(child)
+    os.kill(engine, signal.SIGKILL)
+
+    def ask() -> None:
+        probe_router(successor.spec.url, MODEL, timeout_s=2.0)
+
+    supervisor = Supervisor(
+        successor, models=lambda: (ENGINE, MODEL), probe=ask, on_started=ask, interval_s=0.2, failures=5
+    )
+    supervisor.start()
+    try:
+        _eventually(lambda: supervisor.restarts == 1 and supervisor.healthy, 30)
+        assert successor.pid != pid
+        assert _answers(successor)
+    finally:
+        supervisor.stop()
+
+
 def test_a_server_that_shall_stop_ends_with_its_control_process(place):
     child, successor = _child(place, OnParentDeath.STOP)
     pid = json.loads((place.root / "var" / "triton" / "server.json").read_text())["pid"]
