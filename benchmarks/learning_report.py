@@ -39,39 +39,56 @@ def table(arms: Sequence[dict[str, Any]], differences: Sequence[dict[str, Any]])
 
 
 def plot(arms: Sequence[dict[str, Any]], out: Path) -> list[Path]:
-    """Draw accuracy after each update (published order) and final accuracy by buffer size; SVG, one file each."""
+    """Draw accuracy after each update (published order) and final accuracy by buffer size; SVG, one file each.
+
+    In the first only the arms without stored rows and those with the middle budget; in the second no arm that was run
+    with one budget alone.
+    """
     import matplotlib as mpl
 
     mpl.use("svg")
     import matplotlib.pyplot as plt
 
     out.mkdir(parents=True, exist_ok=True)
-    first = [arm for arm in arms if arm["order"] == 0]
-    figure, axes = plt.subplots(figsize=(9, 5.5))
-    for arm in sorted(first, key=lambda a: -a["final_accuracy"]):
-        style = "-" if arm["library"] == "perennial" else "--"
-        name = f"{arm['name']} {arm['buffer_rows']}" if arm["buffer_rows"] else arm["name"]
-        axes.plot(range(1, len(arm["accuracy_after_update"]) + 1), arm["accuracy_after_update"], style, label=name)
-    axes.set(xlabel="update (11 new classes each)", ylabel="accuracy on the classes met so far, %", ylim=(60, 100))
-    axes.legend(fontsize=7, ncols=2)
-    paths = [out / "learning-updates.svg"]
-    figure.savefig(paths[0], bbox_inches="tight")
-    figure, axes = plt.subplots(figsize=(9, 5.5))
-    for name in dict.fromkeys(arm["name"] for arm in arms):
+    budgets = sorted({arm["buffer_rows"] for arm in arms if arm["buffer_rows"]})
+    middle = budgets[len(budgets) // 2] if budgets else 0
+    paths = [out / "learning-updates.svg", out / "learning-budgets.svg"]
+    figure, axes = plt.subplots(figsize=(8, 5))
+    shown = [arm for arm in arms if arm["order"] == 0 and arm["buffer_rows"] in {0, middle}]
+    for number, arm in enumerate(sorted(shown, key=lambda a: -a["final_accuracy"])):
+        name = f"{arm['name']} ({arm['buffer_rows']} rows)"
+        after = arm["accuracy_after_update"]
+        axes.plot(range(1, len(after) + 1), after, _style(arm), color=_colour(plt, number), label=name)
+    axes.set(xlabel="update (11 new classes each)", ylabel="accuracy on the classes met so far, %")
+    _finish(figure, axes, paths[0])
+    figure, axes = plt.subplots(figsize=(8, 5))
+    for number, name in enumerate(dict.fromkeys(arm["name"] for arm in arms)):
         mine = [arm for arm in arms if arm["name"] == name]
-        budgets = sorted({arm["buffer_rows"] for arm in mine})
-        means = [_mean([a["final_accuracy"] for a in mine if a["buffer_rows"] == rows]) for rows in budgets]
-        style = "o-" if mine[0]["library"] == "perennial" else "s--"
-        if budgets == [0]:
-            axes.axhline(means[0], ls=style[1:], lw=1, label=f"{name} (no rows)")
-        else:
-            axes.plot(budgets, means, style, label=name)
-    axes.set(xlabel="stored rows", ylabel="final accuracy, % (mean over orders)", ylim=(50, 100))
-    axes.legend(fontsize=7)
-    paths.append(out / "learning-budgets.svg")
-    figure.savefig(paths[1], bbox_inches="tight")
+        sizes = sorted({arm["buffer_rows"] for arm in mine})
+        means = [_mean([a["final_accuracy"] for a in mine if a["buffer_rows"] == rows]) for rows in sizes]
+        if sizes == [0]:
+            axes.axhline(means[0], ls=_style(mine[0]), lw=1, color=_colour(plt, number), label=f"{name} (no rows)")
+        elif len(sizes) > 1 or len(budgets) == 1:
+            axes.plot(sizes, means, _style(mine[0]), marker="o", color=_colour(plt, number), label=name)
+    axes.set(xlabel="stored rows", ylabel="final accuracy, % (mean over orders)")
+    _finish(figure, axes, paths[1])
     plt.close("all")
     return paths
+
+
+def _style(arm: dict[str, Any]) -> str:
+    return "-" if arm["library"] == "perennial" else "--"
+
+
+def _colour(plt: Any, number: int) -> Any:
+    return plt.get_cmap("tab20")(number % 20)
+
+
+def _finish(figure: Any, axes: Any, path: Path) -> None:
+    axes.grid(alpha=0.3)
+    axes.set_title("solid: Perennial, dashed: Avalanche 0.6.0", fontsize=9)
+    axes.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    figure.savefig(path, bbox_inches="tight")
 
 
 def _mean(values: Sequence[float]) -> float:
