@@ -128,7 +128,7 @@ class House:
         row = self.ledger.active_cycle(MODEL)
         return "none" if row is None else row.state
 
-    def until(self, state: str, within_s: float = 40.0) -> None:
+    def until(self, state: str, within_s: float = 150.0) -> None:
         end = time.monotonic() + within_s
         while self.state() != state:
             assert time.monotonic() < end, f"{self.state()} and not {state} after {within_s} s: {self.last()}"
