@@ -10,6 +10,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -307,6 +308,46 @@ def test_a_process_that_died_while_nobody_watched_is_missed_after_the_adoption(p
         _eventually(lambda: supervisor.restarts == 1 and supervisor.healthy, 30)
         assert successor.pid != pid
         assert _answers(successor)
+    finally:
+        supervisor.stop()
+
+
+@pytest.mark.parametrize("model", [ENGINE, MODEL])
+def test_a_process_killed_while_the_server_starts_does_not_keep_it_from_coming_up(place, monkeypatch, model):
+    """Triton 2.51 may wait for a killed process for ever, and lives meanwhile."""
+    monkeypatch.setattr("ops.triton.server._AFTER_LOSS_S", 2.0)
+    server = TritonServer(place.spec())
+
+    def ask() -> None:
+        probe_router(server.spec.url, MODEL, timeout_s=2.0)
+
+    supervisor = Supervisor(
+        server, models=lambda: (ENGINE, MODEL), probe=ask, on_started=lambda: None, interval_s=0.2, failures=3
+    )
+    killed: list[int] = []
+
+    def kill_the_first() -> None:
+        end = time.monotonic() + 20
+        while not killed and time.monotonic() < end:
+            if found := _stubs(server, model):
+                time.sleep(0.1)  # it is seen by whoever waits, and is at its imports
+                os.kill(found[0], signal.SIGKILL)
+                killed.append(found[0])
+            time.sleep(0.002)
+
+    killer = threading.Thread(target=kill_the_first)
+    killer.start()
+    try:
+        with suppress(DependencyUnreachable):  # a first start that fails is its caller's affair
+            supervisor.start()
+        killer.join()
+        assert killed
+        if not server.alive():
+            supervisor = Supervisor(
+                server, models=lambda: (ENGINE, MODEL), probe=ask, on_started=lambda: None, interval_s=0.2
+            )
+            supervisor.start()
+        _eventually(lambda: supervisor.healthy and _answers(server), 40)
     finally:
         supervisor.stop()
 
