@@ -72,7 +72,7 @@ def plan(repeats: int, chosen: str = "") -> Counter[Point]:
 
 
 def summarise(kills: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: Counter[Point]) -> dict[str, Any]:
-    """The figures of the issue."""
+    """The figures of the benchmark."""
     planned = [kill for kill in kills if kill["step"] != "random"]
     done = Counter((kill["step"], kill["phase"], kill["process"]) for kill in planned)
     seconds = [kill["seconds"] for kill in kills]

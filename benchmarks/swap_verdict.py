@@ -43,7 +43,7 @@ class Run:
 
 
 def judge(answers: Answers, run: Run, table: Table) -> dict[str, Any]:
-    """The figures of the issue, out of what the clients and the harness saw."""
+    """The figures of the benchmark, out of what the clients and the harness saw."""
     ok = answers.version > 0
     latency_ms = 1e3 * (answers.received - answers.sent)
     quick = [flip for flip in run.flips if not flip.loads]
