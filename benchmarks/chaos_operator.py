@@ -60,7 +60,7 @@ class Operator:
             left = {
                 "Abort": _left(wanted, "AbortChallenger") + _left(wanted, "Abort"),
                 "RollBackCommand": _left(wanted, "RollBack") + _left(wanted, "RollBackCommand"),
-                "": _left(wanted, "StartProbation", "outcome"),
+                "": max(_left(wanted, "StartProbation", "outcome"), _left(wanted, "ReleaseOld")),
             }
             chosen = max(left, key=lambda way: left[way]) if any(left.values()) else _WAYS[cycle % len(_WAYS)]
             self._way = (cycle, chosen)

@@ -125,7 +125,6 @@ class Correction:
             resident = parts.workspace.model(model).cycle.resident_versions
             for change in (pinned(version), promoted(version, resident=resident)):
                 change_route(parts.ledger, parts.workspace, model, change, actor="erasure", reason=reason)
-        parts.ledger.set_version_state(model, version, VersionState.CHAMPION)
         parts.ledger.set_version_state(model, champion.version, VersionState.RETIRED)
 
 

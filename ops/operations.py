@@ -1,7 +1,7 @@
 """Changes of the route, by an operator or the loop: written to the ledger, told to the routers, then committed."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass, replace
 
 from continual.errors import PerennialError, Refused
@@ -189,13 +189,13 @@ def settled(*, resident: int) -> Callable[[Route], Route]:
         needed = {v for v in (route.champion, route.challenger) if v is not None}
         if route.previous is not None and len(needed | {route.previous}) <= resident:
             needed.add(route.previous)
-        kept = _keep(route.resident, {*needed}, resident)
+        kept = _keep(route.resident, needed, resident)
         return replace(route, resident=kept, previous=route.previous if route.previous in kept else None)
 
     return change
 
 
-def _keep(resident: tuple[int, ...], needed: set[int | None], most: int) -> tuple[int, ...]:
+def _keep(resident: tuple[int, ...], needed: Set[int | None], most: int) -> tuple[int, ...]:
     """The newest versions up to `most`, and whatever is needed."""
     must = {v for v in needed if v is not None}
     newest = sorted(set(resident) - must, reverse=True)[: max(0, most - len(must))]

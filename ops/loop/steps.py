@@ -201,8 +201,6 @@ class LoopSteps:
         self.reconciler.reconcile(self.model)  # all servers or none: each must hold the challenger now
         self._change(promoted(version, resident=settings.resident_versions), f"cycle {context.cycle_id}")
         held = self.maker.remember(rows)
-        self.ledger.set_version_state(self.model, version, VersionState.CHAMPION)
-        self.ledger.set_version_state(self.model, champion.version, VersionState.RESIDENT)
         self.happenings.tell(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
         return cy.Promoted()
 
@@ -212,7 +210,6 @@ class LoopSteps:
         if challenger is None:
             raise ValueError(f"cycle {context.cycle_id} rolls back to {to} and has no challenger")
         champion = self._change(turned_away(challenger, to=to), f"rolled back: {reason}").after.champion
-        self.ledger.set_version_state(self.model, champion, VersionState.CHAMPION)
         self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
         self.happenings.tell(self.model, "route.rolled_back", version=champion, reason=reason)
 

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from continual import cycle as cy
 from continual.errors import BundleRejected, DependencyUnreachable, ExportFailed, PerennialError, PublishFailed
-from ops.ledger import Fence, Phase, VersionRow
+from ops.ledger import Fence, Phase, VersionRow, VersionState
 from ops.loop import challenger as challenger_module
 from ops.loop import comparison as comparison_module
 from ops.loop.challenger import ChallengerMaker, _ended
@@ -25,6 +26,7 @@ from ops.loop.events import Happenings
 from ops.loop.process import JobResult
 from ops.loop.runner import CycleRunner, StepContext, decode, encode
 from ops.loop.steps import LoopSteps
+from ops.operations import change_route, rolled_back
 from ops.triton.repository import ModelRepository
 from tests.component.loop.town import Town
 
@@ -225,6 +227,34 @@ def test_a_shadow_that_was_stopped_or_broke_is_no_refusal(
     assert seen["niceness"] == 19, "live requests come first"
     spec = json.loads((town.workspace.run("intent", 2) / "shadow.json").read_text())
     assert (len(spec["rows"]), spec["threads"], spec["rows_per_s"]) == (60, 1, 100.0)
+
+
+def test_an_operators_rollback_right_after_the_flip_leaves_one_champion(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    town.ledger.add_version(VersionRow(model="intent", version=2, state=VersionState.RESIDENT, parent=1))
+    route = town.ledger.route("intent")
+    assert route is not None
+    loaded = replace(route, epoch=2, challenger=2, resident=(1, 2))
+    town.ledger.set_route(loaded, expected_epoch=1, actor="loop", reason="challenger loaded")
+    steps = _real_steps(town)
+    reconciler = SimpleNamespace(reconcile=lambda _: None)
+
+    def roll_back(*_: object) -> int:
+        change_route(town.ledger, town.workspace, "intent", rolled_back(), actor="ann", reason="no")
+        return 0
+
+    monkeypatch.setattr(ChallengerMaker, "training_rows", lambda *_: None)
+    monkeypatch.setattr(ChallengerMaker, "remember", roll_back)
+    cycle = cy.new_cycle(model="intent", champion=1, plan=cy.CyclePlan())
+    cycle = replace(cycle, state=cy.CycleState.PROMOTING, challenger=2)
+    context = StepContext(cycle_id=1, cycle=cycle, entered_at=_now())
+    assert replace(steps, reconciler=reconciler).execute(cy.Promote(challenger=2), context) == cy.Promoted()
+    after = town.ledger.route("intent")
+    assert after is not None
+    assert after.champion == 1
+    held = [row.version for row in town.ledger.versions("intent") if row.state is VersionState.CHAMPION]
+    assert held == [1]
 
 
 def _real_steps(town: Town) -> LoopSteps:
