@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -30,6 +31,7 @@ __all__ = ["OnParentDeath", "ServerSpec", "TritonServer"]
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.02  # between two looks at a server that starts
+_STUBS_S = 0.1  # and at its processes: a walk through /proc
 _AFTER_LOSS_S = 20.0  # for one that lost a process while it started: 2.51 may wait for it for ever, or go on without it
 _SEGMENT = re.compile(rb"triton_perennial(?:_engine)?_backend_shm_region_[0-9a-f-]{36}")
 # A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
@@ -246,7 +248,7 @@ class TritonServer:
     def _wait(self, cancel: threading.Event) -> None:
         control, end = TritonControl(self.spec.url), time.monotonic() + self.spec.start_timeout_s
         seen: set[int] = set()
-        lost_at: float | None = None
+        next_walk, lost_at = 0.0, math.inf
         try:
             # a channel that was refused pauses before it tries again: it is used once the port is open, not before
             while not (is_listening(self.spec.url) and control.live(timeout_s=1.0)):
@@ -254,10 +256,11 @@ class TritonServer:
                     self._fail("was told to stop before it answered")
                 if not self.alive() or time.monotonic() > end:
                     self._fail("ended at once" if not self.alive() else "did not answer in time")
-                now = set(stubs_of(self.pid)) if self.pid is not None else set()
-                lost_at = lost_at if lost_at is not None or seen <= now else time.monotonic()
-                seen |= now
-                if lost_at is not None and time.monotonic() - lost_at > _AFTER_LOSS_S:
+                if (now := time.monotonic()) >= next_walk and self.pid is not None:
+                    stubs, next_walk = set(stubs_of(self.pid)), now + _STUBS_S
+                    lost_at = lost_at if seen <= stubs else min(lost_at, now)
+                    seen |= stubs
+                if now - lost_at > _AFTER_LOSS_S:
                     self._fail("lost a process while it started and waits for it")
                 time.sleep(_LOOK_S)
         finally:

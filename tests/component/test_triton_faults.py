@@ -330,7 +330,7 @@ def test_a_process_killed_while_the_server_starts_does_not_keep_it_from_coming_u
         end = time.monotonic() + 20
         while not killed and time.monotonic() < end:
             if found := _stubs(server, model):
-                time.sleep(0.1)  # it is seen by whoever waits, and is at its imports
+                time.sleep(0.2)  # it is seen by whoever waits, and is at its imports
                 os.kill(found[0], signal.SIGKILL)
                 killed.append(found[0])
             time.sleep(0.002)
