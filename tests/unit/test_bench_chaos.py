@@ -3,8 +3,11 @@
 from collections import Counter
 from typing import Any, get_args
 
+import pytest
+
 from benchmarks.chaos import broken, plan, summarise
 from benchmarks.chaos_harness import ALIVE, wait_until_right
+from benchmarks.chaos_operator import Operator
 from continual import cycle_events as events
 from continual.cycle_events import Command
 
@@ -92,6 +95,26 @@ def test_each_promise_that_is_not_kept_is_named():
     assert len(said(predictions_lost=1)) == len(said(feedback_lost=1)) == len(said(commands_lost=1)) == 1
     assert len(said(predictions=0)) == len(said(feedback=0)) == 1, "a run without answers or labels proves nothing"
     assert len(said(kills=[])) == 2
+
+
+@pytest.mark.parametrize(
+    ("step", "way"),
+    [
+        ("ReleaseOld", ""),
+        ("StartProbation", ""),
+        ("RollBack", "RollBackCommand"),
+        ("RollBackCommand", "RollBackCommand"),
+        ("AbortChallenger", "Abort"),
+        ("Abort", "Abort"),
+    ],
+)
+def test_a_cycle_ends_in_the_way_that_leads_to_the_points_that_are_left(step, way):
+    operator = Operator(None, "http://127.0.0.1:1")
+    try:
+        wanted = Counter({("Promote", "intent", "control"): 9, (step, "outcome", "router"): 1})
+        assert {operator._end_of(cycle, wanted) for cycle in range(1, 9)} == {way}
+    finally:
+        operator.close()
 
 
 def test_a_recovery_is_waited_for_and_what_never_comes_is_told():
