@@ -49,6 +49,10 @@ class TritonSettings(_Section):
         "that engine",
     )
     max_batch_size: int = Field(64, ge=1)
+    challenger_limit_s: float = Field(1.0, gt=0, description="after so long the champion answers for a challenger")
+    champion_limit_s: float = Field(
+        10.0, gt=0, description="after so long the champion before it answers, while that one is loaded"
+    )
     keep_after_control_dies: bool = Field(
         True, description="the server goes on answering when the control process is killed; the next one adopts it"
     )

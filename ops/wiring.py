@@ -89,6 +89,8 @@ def router_spec(parts: Parts, model: str) -> RouterSpec:
         traffic_dir=workspace.traffic(model),
         rotate_rows=settings.traffic.rotate_rows,
         rotate_s=settings.traffic.rotate_s,
+        challenger_limit_s=settings.triton.challenger_limit_s,
+        champion_limit_s=settings.triton.champion_limit_s,
     )
     return RouterSpec(
         model=model,

@@ -13,14 +13,15 @@ import numpy.typing as npt
 from continual.errors import ConfigurationError, DataError, PerennialError
 from continual.records import Arm, Route
 from ops.triton.answer_log import AnswerLog, answer_columns
-from ops.triton.challenger_guard import ChallengerGuard
 from ops.triton.questions import Question, prediction_id
 from ops.triton.route import RouteFile, pick_arm
 from ops.triton.text_bundle import TextBundles, Tokens
+from ops.triton.version_guard import VersionGuard
 
 __all__ = ["Answered", "Batch", "Placed", "Router", "RouterSettings"]
 
 logger = logging.getLogger(__name__)
+_CHALLENGER_PAUSE_S = 5.0  # how long one that failed is left alone
 
 Floats = npt.NDArray[np.float32]
 AskEngine = Callable[[int, Tokens, Tokens], tuple[Floats, Floats]]
@@ -34,8 +35,9 @@ class _Log(Protocol):
 class RouterSettings:
     """The router's parameters in `config.pbtxt`.
 
-    `max_characters` are kept of a text before it is tokenised;
-    a challenger that takes longer than `challenger_limit_s` is answered for by the champion.
+    `max_characters` are kept of a text before it is tokenised. A challenger that takes longer than
+    `challenger_limit_s` is answered for by the champion; a champion that takes longer than `champion_limit_s` by the
+    one before it, while that one is loaded.
     """
 
     model: str
@@ -48,6 +50,7 @@ class RouterSettings:
     rotate_rows: int = 5_000
     rotate_s: float = 60.0
     challenger_limit_s: float = 1.0
+    champion_limit_s: float = 10.0
 
     @classmethod
     def from_parameters(cls, model: str, parameters: Mapping[str, str]) -> "RouterSettings":
@@ -68,6 +71,7 @@ class RouterSettings:
                 rotate_rows=int(parameters.get("rotate_rows", "5000")),
                 rotate_s=float(parameters.get("rotate_s", "60")),
                 challenger_limit_s=float(parameters.get("challenger_limit_s", "1")),
+                champion_limit_s=float(parameters.get("champion_limit_s", "10")),
             )
         except (KeyError, ValueError) as exc:
             raise ConfigurationError(f"router {model}: parameter {exc} in config.pbtxt is missing or wrong") from exc
@@ -84,6 +88,7 @@ class RouterSettings:
             "rotate_rows": str(self.rotate_rows),
             "rotate_s": str(self.rotate_s),
             "challenger_limit_s": str(self.challenger_limit_s),
+            "champion_limit_s": str(self.champion_limit_s),
         }
 
 
@@ -148,7 +153,9 @@ class Router:
     def __init__(self, settings: RouterSettings, log: _Log, ask_engine: AskEngine) -> None:
         self._settings, self._ask = settings, ask_engine
         self._log = AnswerLog(log)
-        self._guard = ChallengerGuard(limit_s=settings.challenger_limit_s)
+        self._challengers = VersionGuard(limit_s=settings.challenger_limit_s, pause_s=_CHALLENGER_PAUSE_S)
+        # no pause: a champion that refuses one text must not lose the requests of the next seconds
+        self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0)
         self._route_file = RouteFile(settings.route_path)
         self._bundles = TextBundles(settings.repository / settings.engine_model)
         self._route: Route | None = None
@@ -190,7 +197,7 @@ class Router:
     def answer(self, batch: Batch) -> list[Answered]:
         """One answer a row, in order, all of them logged before this returns.
 
-        Rows whose challenger fails or takes too long are answered by the champion, and where the champion fails by the
+        Rows whose challenger fails or takes too long are answered by the champion, and where the champion does by the
         one before it, as long as that one is loaded.
 
         Raises:
@@ -224,17 +231,19 @@ class Router:
         if version is None:
             return {}
         try:
-            return self._answer_rows(batch, version, rows, self._guarded)
+            return self._answer_rows(batch, version, rows, self._within(self._challengers))
         except PerennialError as exc:
             logger.warning("challenger.failed", extra={"version": version, "rows": len(rows), "reason": str(exc)})
             return {}
 
     def _ask_champion(self, batch: Batch, rows: Sequence[int]) -> dict[int, Answered]:
         route = batch.route
-        try:
+        if route.previous is None:  # nobody to answer in its place
             return self._answer_rows(batch, route.champion, rows, self._ask)
+        try:
+            return self._answer_rows(batch, route.champion, rows, self._within(self._champions))
         except PerennialError as exc:
-            if route.previous is None or not all(batch.rows[index].logged for index in rows):
+            if not all(batch.rows[index].logged for index in rows):
                 raise  # a probe must hear of it
             logger.warning("champion.failed", extra={"version": route.champion, "rows": len(rows), "reason": str(exc)})
             try:
@@ -243,8 +252,8 @@ class Router:
                 logger.warning("previous.failed", extra={"version": route.previous, "reason": str(second)})
                 raise exc from second
 
-    def _guarded(self, version: int, ids: Tokens, mask: Tokens) -> tuple[Floats, Floats]:
-        return self._guard.ask(version, lambda: self._ask(version, ids, mask))
+    def _within(self, guard: VersionGuard) -> AskEngine:
+        return lambda version, ids, mask: guard.ask(version, lambda: self._ask(version, ids, mask))
 
     def _answer_rows(self, batch: Batch, version: int, rows: Sequence[int], ask: AskEngine) -> dict[int, Answered]:
         bundle = self._bundles.get(version)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -177,8 +177,10 @@ class Place:
     def route_path(self) -> Path:
         return self.root / "var" / "route" / f"{MODEL}.json"
 
-    def install(self, versions: Sequence[int] = (1,), *, router_instances: int = 2) -> None:
-        settings = router_settings(self)
+    def install(
+        self, versions: Sequence[int] = (1,), *, router_instances: int = 2, champion_limit_s: float = 10.0
+    ) -> None:
+        settings = replace(router_settings(self), champion_limit_s=champion_limit_s)
         self.repository.install_router(
             RouterSpec(model=MODEL, parameters=settings.to_parameters(), instances=router_instances)
         )

@@ -155,7 +155,7 @@ def _now() -> Any:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     place = Place(tmp_path_factory.mktemp("house"))
-    place.install((1,), router_instances=1)
+    place.install((1,), router_instances=1, champion_limit_s=2.0)
     house = House(place)
     house.start()
     try:
@@ -181,6 +181,20 @@ def test_a_new_champion_that_fails_is_rolled_back_and_no_request_fails(house: Ho
     assert _version_state(house, version) == "retired"
     assert house.failed == []
     assert version in house.versions
+
+
+def test_a_new_champion_that_hangs_is_rolled_back_and_every_request_is_answered(house: House) -> None:
+    """It counts for seconds at every third text; the version before it answers that one and what comes meanwhile."""
+    asked = len(house.versions)
+    version = house.rollout(hang=4_000_000)
+    house.until("probation")
+    house.until("none")
+    cycle = house.last()
+    assert (cycle.state, house.route.champion) == (cy.CycleState.ROLLED_BACK, 1)
+    assert "requests failed (limit 1.0%)" in cycle.note
+    assert _version_state(house, version) == "retired"
+    assert house.failed == []
+    assert version in house.versions[asked:]
 
 
 def test_a_new_champion_that_is_worse_is_rolled_back(house: House) -> None:

@@ -1,5 +1,8 @@
 import json
+import threading
+import time
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +41,16 @@ class _Engines:
 
     def __init__(self) -> None:
         self.broken: set[int] = set()
+        self.hanging: set[int] = set()
+        self.go_on = threading.Event()
         self.calls: list[tuple[int, tuple[int, ...]]] = []
 
     def __call__(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
         self.calls.append((version, ids.shape))
         if version in self.broken:
             raise DependencyUnreachable(f"engine version {version} is away")
+        if version in self.hanging:
+            assert self.go_on.wait(30)
         classes = version + 1
         logits = np.zeros((len(ids), classes), dtype=np.float32)
         logits[np.arange(len(ids)), ids[:, 0] % classes] = 3.0
@@ -239,3 +246,33 @@ def test_a_failing_champions_rows_are_answered_by_the_one_before_it_and_a_probe_
     with pytest.raises(DependencyUnreachable, match="version 2"):
         _answer(router, [Question("yes")])
     assert len(sink.rows) == 2
+
+
+def test_a_hanging_champions_rows_are_answered_by_the_one_before_it_until_its_call_has_ended(place):
+    _route(place, champion=2, previous=1, epoch=2)
+    sink, engines = _Sink(), _Engines()
+    router = Router(replace(_settings(place), champion_limit_s=0.2), sink, engines)
+    engines.hanging = {2}
+    started = time.monotonic()
+    first = _answer(router, [Question("yes")])
+    waited = time.monotonic()
+    later = [_answer(router, [Question("no")])[0] for _ in range(20)]
+    assert [(a.version, a.arm) for a in (*first, *later)] == [(1, Arm.FALLBACK)] * 21
+    assert waited - started >= 0.2
+    assert time.monotonic() - waited < 0.2, "it is not asked again while it hangs"
+    with pytest.raises(DependencyUnreachable, match="version 2"):
+        _answer(router, [Question("yes", logged=False)])
+    engines.hanging = set()
+    engines.go_on.set()
+    while (again := _answer(router, [Question("yes")])[0]).version == 1:
+        assert time.monotonic() < waited + 20
+    assert again.arm is Arm.CHAMPION
+
+
+def test_a_champion_that_refuses_one_text_is_asked_the_next_one(place):
+    _route(place, champion=2, previous=1, epoch=2)
+    router, _, engines = _router(place)
+    engines.broken = {2}
+    assert _answer(router, [Question("yes")])[0].version == 1
+    engines.broken = set()
+    assert _answer(router, [Question("yes")])[0].version == 2

@@ -1,0 +1,93 @@
+import threading
+import time
+
+import pytest
+
+from continual.errors import DataError, DependencyUnreachable
+from ops.triton.version_guard import VersionGuard, _Call
+
+
+def _guarded_threads() -> int:
+    return sum(thread.name == "guarded-call" for thread in threading.enumerate())
+
+
+def _fail() -> int:
+    raise DataError("no such label")
+
+
+def test_results_and_errors_come_through():
+    guard = VersionGuard(limit_s=10.0, pause_s=0.0)
+    assert guard.ask(1, lambda: "yes") == "yes"
+    with pytest.raises(DataError, match="no such label"):
+        guard.ask(1, _fail)
+    with pytest.raises(DependencyUnreachable, match=r"engine failed: .*by zero"):
+        guard.ask(1, lambda: 1 // 0)
+
+
+def test_one_caller_needs_one_thread():
+    guard, before = VersionGuard(limit_s=10.0, pause_s=0.0), _guarded_threads()
+    idents = set()
+    for _ in range(200):
+        idents.add(guard.ask(1, threading.get_ident))
+        time.sleep(0.0005)  # its thread is free again
+    assert threading.get_ident() not in idents
+    assert _guarded_threads() - before <= 2
+
+
+def test_a_version_that_failed_is_left_alone_for_the_pause():
+    now = [100.0]
+    guard = VersionGuard(limit_s=10.0, pause_s=5.0, clock=lambda: now[0])
+    with pytest.raises(DataError):
+        guard.ask(1, _fail)
+    with pytest.raises(DependencyUnreachable, match="version 1 failed or hung a moment ago"):
+        guard.ask(1, lambda: 1)
+    assert guard.ask(2, lambda: 2) == 2
+    now[0] += 5.0
+    assert guard.ask(1, lambda: 1) == 1
+
+
+def test_a_version_that_hangs_is_left_alone_until_its_call_has_ended():
+    guard, go_on = VersionGuard(limit_s=0.05, pause_s=0.0), threading.Event()
+    with pytest.raises(DependencyUnreachable, match=r"version 1 did not answer within 0\.05 s"):
+        guard.ask(1, lambda: go_on.wait(30))
+    for _ in range(3):
+        with pytest.raises(DependencyUnreachable, match="is not asked"):
+            guard.ask(1, lambda: True)
+    assert guard.ask(2, lambda: 2) == 2
+    go_on.set()
+    _until_asked(guard)
+
+
+def test_a_call_that_ends_just_at_the_limit_closes_a_version_for_good_never():
+    guard = VersionGuard(limit_s=0.002, pause_s=0.0)
+    outcomes = set()
+    for _ in range(400):
+        try:
+            outcomes.add(guard.ask(1, lambda: time.sleep(0.00195)))
+        except DependencyUnreachable as exc:
+            outcomes.add("late" if "did not answer" in str(exc) else "closed")
+            time.sleep(0.001)
+    assert "late" in outcomes, "the limit was met"
+    _until_asked(guard)
+
+
+def test_a_call_is_given_up_before_its_end_or_not_at_all():
+    told: list[str] = []
+    call = _Call(lambda: 1)
+    assert call.give_up(lambda: told.append("ended"))
+    call.work()
+    assert told == ["ended"]
+    assert not call.give_up(lambda: told.append("again"))
+    assert (told, call.result) == (["ended"], [1])
+
+
+def _until_asked(guard: VersionGuard) -> None:
+    end = time.monotonic() + 10
+    while True:
+        try:
+            assert guard.ask(1, lambda: "again") == "again"
+        except DependencyUnreachable:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+        else:
+            return
