@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from continual.errors import PerennialError
 from continual.preparation import deidentify
+from continual.records import Arm
 
 __all__ = ["AnswerLog", "answer_columns"]
 
@@ -61,7 +62,11 @@ class AnswerLog:
 
 
 def answer_columns(rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dict[str, Any]:
-    """The log's columns for answered rows (`ops.triton.router.Answered`), texts de-identified."""
+    """The log's columns for answered rows (`ops.triton.router.Answered`), texts de-identified.
+
+    `latency_ms` is what the whole answer took; it is told of rows that had to wait for another version first, the
+    others have their own version's time.
+    """
     return {
         "prediction_id": [row.placed.prediction_id for row in rows],
         "at": [datetime.fromtimestamp(at_us / 1e6, UTC)] * len(rows),
@@ -74,7 +79,7 @@ def answer_columns(rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dic
         "version": [row.version for row in rows],
         "arm": [row.arm.value for row in rows],
         "tokens": [row.tokens for row in rows],
-        "latency_ms": [latency_ms] * len(rows),
+        "latency_ms": [latency_ms if row.arm is Arm.FALLBACK else row.took_ms for row in rows],
         "embedding": _stacked([row.embedding for row in rows]),
     }
 

@@ -21,7 +21,8 @@ from ops.triton.version_guard import VersionGuard
 __all__ = ["Answered", "Batch", "Placed", "Router", "RouterSettings"]
 
 logger = logging.getLogger(__name__)
-_CHALLENGER_PAUSE_S = 5.0  # how long one that failed is left alone
+_CHALLENGER_PAUSE_S = 5.0  # how long one that failed or hung is left alone
+_CHAMPION_PAUSE_S = 30.0  # one that hung; one that refuses a text must not lose the requests of the next seconds
 
 Floats = npt.NDArray[np.float32]
 AskEngine = Callable[[int, Tokens, Tokens], tuple[Floats, Floats]]
@@ -127,6 +128,7 @@ class Answered:
     scores: Floats
     embedding: Floats
     tokens: int
+    took_ms: float  # the version's own time, without what another version took first
 
     @property
     def prediction_id(self) -> str:
@@ -153,9 +155,10 @@ class Router:
     def __init__(self, settings: RouterSettings, log: _Log, ask_engine: AskEngine) -> None:
         self._settings, self._ask = settings, ask_engine
         self._log = AnswerLog(log)
-        self._challengers = VersionGuard(limit_s=settings.challenger_limit_s, pause_s=_CHALLENGER_PAUSE_S)
-        # no pause: a champion that refuses one text must not lose the requests of the next seconds
-        self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0)
+        self._challengers = VersionGuard(
+            limit_s=settings.challenger_limit_s, pause_s=_CHALLENGER_PAUSE_S, hang_pause_s=_CHALLENGER_PAUSE_S
+        )
+        self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0, hang_pause_s=_CHAMPION_PAUSE_S)
         self._route_file = RouteFile(settings.route_path)
         self._bundles = TextBundles(settings.repository / settings.engine_model)
         self._route: Route | None = None
@@ -194,11 +197,12 @@ class Router:
             )
         return Batch(route=route, at_us=at_us, rows=tuple(rows))
 
-    def answer(self, batch: Batch) -> list[Answered]:
+    def answer(self, batch: Batch, *, alone: bool = True) -> list[Answered]:
         """One answer a row, in order, all of them logged before this returns.
 
         Rows whose challenger fails or takes too long are answered by the champion, and where the champion does by the
-        one before it, as long as that one is loaded.
+        one before it, as long as that one is loaded. Without `alone` the champion's failure is raised instead: the
+        batch has several callers, and what spoilt it may be one caller's text.
 
         Raises:
             NotFound: the champion's folder is gone.
@@ -211,7 +215,7 @@ class Router:
             found.update(self._ask_challenger(batch, tried))
             left = [index for index in left if index not in found]
         if left:
-            found.update(self._ask_champion(batch, left))
+            found.update(self._ask_champion(batch, left, alone=alone))
         answers = [found[index] for index in range(len(batch.rows))]
         latency_ms = (time.perf_counter() - started) * 1000.0
         if logged := [answer for answer in answers if answer.placed.logged]:
@@ -232,19 +236,19 @@ class Router:
             return {}
         try:
             return self._answer_rows(batch, version, rows, self._within(self._challengers))
-        except PerennialError as exc:
+        except Exception as exc:  # whatever a challenger does, its callers get an answer
             logger.warning("challenger.failed", extra={"version": version, "rows": len(rows), "reason": str(exc)})
             return {}
 
-    def _ask_champion(self, batch: Batch, rows: Sequence[int]) -> dict[int, Answered]:
+    def _ask_champion(self, batch: Batch, rows: Sequence[int], *, alone: bool) -> dict[int, Answered]:
         route = batch.route
         if route.previous is None:  # nobody to answer in its place
             return self._answer_rows(batch, route.champion, rows, self._ask)
         try:
             return self._answer_rows(batch, route.champion, rows, self._within(self._champions))
         except PerennialError as exc:
-            if not all(batch.rows[index].logged for index in rows):
-                raise  # a probe must hear of it
+            if not alone:
+                raise
             logger.warning("champion.failed", extra={"version": route.champion, "rows": len(rows), "reason": str(exc)})
             try:
                 return self._answer_rows(batch, route.previous, rows, self._ask)
@@ -256,15 +260,19 @@ class Router:
         return lambda version, ids, mask: guard.ask(version, lambda: self._ask(version, ids, mask))
 
     def _answer_rows(self, batch: Batch, version: int, rows: Sequence[int], ask: AskEngine) -> dict[int, Answered]:
+        started = time.perf_counter()
         bundle = self._bundles.get(version)
         ids, mask = bundle.tokenise([batch.rows[index].text for index in rows])
         logits, embedding = ask(version, ids, mask)
-        if logits.shape != (len(rows), len(bundle.labels)) or not np.isfinite(logits).all():
+        fitting = logits.shape == (len(rows), len(bundle.labels)) and len(embedding) == len(rows)
+        if not fitting or not np.isfinite(logits).all():
             raise DataError(
-                f"engine {self._settings.engine_model} version {version} gave logits {logits.shape} for "
-                f"{len(rows)} rows of {len(bundle.labels)} labels, or not finite ones; roll back to another version"
+                f"engine {self._settings.engine_model} version {version} gave logits {logits.shape} and embeddings "
+                f"{embedding.shape} for {len(rows)} rows of {len(bundle.labels)} labels, or not finite ones; roll back "
+                f"to another version"
             )
         scores, tokens = _softmax(logits), mask.sum(axis=1)
+        took_ms = (time.perf_counter() - started) * 1000.0
         return {
             index: Answered(
                 placed=batch.rows[index],
@@ -274,6 +282,7 @@ class Router:
                 scores=scores[place],
                 embedding=embedding[place],
                 tokens=int(tokens[place]),
+                took_ms=took_ms,
             )
             for place, index in enumerate(rows)
         }

@@ -19,12 +19,14 @@ T = TypeVar("T")
 class VersionGuard:
     """A circuit breaker with a time limit, one state a version.
 
-    A call that takes longer than `limit_s` is given up. Until it has ended, and for `pause_s` after any failure, the
-    version is not asked again, so that at most one call a thread of the caller's can hang.
+    A call that takes longer than `limit_s` is given up. Until it has ended and `hang_pause_s` after that, and for
+    `pause_s` after a call that failed, the version is not asked again: at most one call a thread of the caller's hangs.
     """
 
-    def __init__(self, *, limit_s: float, pause_s: float, clock: Callable[[], float] = time.monotonic) -> None:
-        self._limit_s, self._pause_s, self._clock = limit_s, pause_s, clock
+    def __init__(
+        self, *, limit_s: float, pause_s: float, hang_pause_s: float, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._limit_s, self._pause_s, self._hang_pause_s, self._clock = limit_s, pause_s, hang_pause_s, clock
         self._lock = threading.Lock()
         self._closed_until: dict[int, float] = {}
         self._hanging: dict[int, int] = {}
@@ -44,11 +46,10 @@ class VersionGuard:
         if not asking.ended.wait(self._limit_s):
             self._count(version, 1)
             if asking.give_up(lambda: self._ended(version)):
-                self._pause(version)
                 raise DependencyUnreachable(f"version {version} did not answer within {self._limit_s:g} s")
             self._count(version, -1)  # it ended just now
         if asking.error is not None:
-            self._pause(version)
+            self._pause(version, self._pause_s)
             raise asking.error
         return asking.result[0]
 
@@ -56,15 +57,16 @@ class VersionGuard:
         with self._lock:
             return not self._hanging.get(version) and self._clock() >= self._closed_until.get(version, 0.0)
 
-    def _pause(self, version: int) -> None:
+    def _pause(self, version: int, seconds: float) -> None:
         with self._lock:
-            self._closed_until[version] = self._clock() + self._pause_s
+            self._closed_until[version] = self._clock() + seconds
 
     def _count(self, version: int, change: int) -> None:
         with self._lock:
             self._hanging[version] = self._hanging.get(version, 0) + change
 
     def _ended(self, version: int) -> None:
+        self._pause(version, self._hang_pause_s)
         self._count(version, -1)
         logger.info("version.call_ended_late", extra={"version": version})
 

@@ -206,11 +206,18 @@ class Place:
         champion: int,
         resident: tuple[int, ...],
         challenger: int | None = None,
+        previous: int | None = None,
         share: float = 0.0,
         epoch: int = 1,
     ) -> None:
         route = Route(
-            model=MODEL, epoch=epoch, champion=champion, challenger=challenger, share=share, resident=resident
+            model=MODEL,
+            epoch=epoch,
+            champion=champion,
+            challenger=challenger,
+            previous=previous,
+            share=share,
+            resident=resident,
         )
         content = {name: getattr(route, name) for name in Route.__dataclass_fields__}
         write_atomically(self.route_path, json.dumps(content))

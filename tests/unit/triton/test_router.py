@@ -43,11 +43,16 @@ class _Engines:
         self.broken: set[int] = set()
         self.hanging: set[int] = set()
         self.go_on = threading.Event()
+        self.slow: dict[int, float] = {}
+        self.failing_late: dict[int, float] = {}
         self.calls: list[tuple[int, tuple[int, ...]]] = []
 
     def __call__(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
         self.calls.append((version, ids.shape))
         if version in self.broken:
+            raise DependencyUnreachable(f"engine version {version} is away")
+        time.sleep(self.slow.get(version, 0.0) + self.failing_late.get(version, 0.0))
+        if version in self.failing_late:
             raise DependencyUnreachable(f"engine version {version} is away")
         if version in self.hanging:
             assert self.go_on.wait(30)
@@ -233,22 +238,22 @@ def test_no_listed_outputs_means_the_usual_four():
     assert wanted_outputs(["LABEL"]) == {"LABEL"}
 
 
-def test_a_failing_champions_rows_are_answered_by_the_one_before_it_and_a_probe_hears_of_it(place):
+def test_a_failing_champions_rows_are_answered_by_the_one_before_it_and_a_probe_is_told(place):
     _route(place, champion=2, previous=1, epoch=2)
     router, sink, engines = _router(place)
     engines.broken = {2}
     answers = _answer(router, [Question("yes"), Question("no")])
     assert [(a.version, a.arm) for a in answers] == [(1, Arm.FALLBACK)] * 2
     assert [row["arm"] for row in sink.rows] == ["fallback"] * 2
-    with pytest.raises(DependencyUnreachable, match="version 2"):
-        _answer(router, [Question("yes", logged=False)])
+    assert [a.arm for a in _answer(router, [Question("yes", logged=False)])] == [Arm.FALLBACK]
     engines.broken = {1, 2}
     with pytest.raises(DependencyUnreachable, match="version 2"):
         _answer(router, [Question("yes")])
     assert len(sink.rows) == 2
 
 
-def test_a_hanging_champions_rows_are_answered_by_the_one_before_it_until_its_call_has_ended(place):
+def test_a_hanging_champions_rows_are_answered_by_the_one_before_it_until_its_call_has_ended(place, monkeypatch):
+    monkeypatch.setattr("ops.triton.router._CHAMPION_PAUSE_S", 0.1)
     _route(place, champion=2, previous=1, epoch=2)
     sink, engines = _Sink(), _Engines()
     router = Router(replace(_settings(place), champion_limit_s=0.2), sink, engines)
@@ -260,13 +265,47 @@ def test_a_hanging_champions_rows_are_answered_by_the_one_before_it_until_its_ca
     assert [(a.version, a.arm) for a in (*first, *later)] == [(1, Arm.FALLBACK)] * 21
     assert waited - started >= 0.2
     assert time.monotonic() - waited < 0.2, "it is not asked again while it hangs"
-    with pytest.raises(DependencyUnreachable, match="version 2"):
-        _answer(router, [Question("yes", logged=False)])
     engines.hanging = set()
     engines.go_on.set()
     while (again := _answer(router, [Question("yes")])[0]).version == 1:
         assert time.monotonic() < waited + 20
     assert again.arm is Arm.CHAMPION
+
+
+def test_what_spoils_a_batch_of_several_callers_is_raised_so_that_each_is_asked_alone(place):
+    _route(place, champion=2, previous=1, epoch=2)
+    router, sink, engines = _router(place)
+    engines.broken = {2}
+    batch = router.place([Question("yes"), Question("no")])
+    with pytest.raises(DependencyUnreachable, match="version 2"):
+        router.answer(batch, alone=False)
+    assert sink.rows == []
+    engines.broken = set()
+    assert [a.version for a in router.answer(batch.part([1]))] == [2]
+
+
+def test_each_version_is_told_its_own_time_and_a_fallback_the_whole(place):
+    _route(place, challenger=2, share=0.5)
+    router, sink, engines = _router(place)
+    engines.slow = {2: 0.05}
+    _answer(router, [Question("yes", f"k{number}") for number in range(20)])
+    times = {row["version"]: row["latency_ms"] for row in sink.rows}
+    assert times[2] >= 50.0
+    assert times[1] < 50.0
+    engines.slow, engines.failing_late = {}, {2: 0.05}
+    sink.rows.clear()
+    _answer(router, [Question("yes", f"k{number}") for number in range(20)])
+    assert all((row["latency_ms"] >= 50.0) == (row["arm"] == "fallback") for row in sink.rows)
+    assert {row["arm"] for row in sink.rows} == {"champion", "fallback"}
+
+
+def test_a_challengers_surprise_costs_its_callers_nothing(place, monkeypatch):
+    _route(place, challenger=2, share=1.0)
+    router, _, _ = _router(place)
+    monkeypatch.setattr(router, "_within", lambda _: lambda *_: (np.zeros((1, 3), np.float32), np.zeros((0, 4))))
+    assert [a.version for a in _answer(router, [Question("yes")])] == [1]
+    monkeypatch.setattr(router, "_within", lambda _: lambda *_: 1 // 0)
+    assert [a.version for a in _answer(router, [Question("yes")])] == [1]
 
 
 def test_a_champion_that_refuses_one_text_is_asked_the_next_one(place):

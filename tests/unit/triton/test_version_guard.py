@@ -16,7 +16,7 @@ def _fail() -> int:
 
 
 def test_results_and_errors_come_through():
-    guard = VersionGuard(limit_s=10.0, pause_s=0.0)
+    guard = VersionGuard(limit_s=10.0, pause_s=0.0, hang_pause_s=0.0)
     assert guard.ask(1, lambda: "yes") == "yes"
     with pytest.raises(DataError, match="no such label"):
         guard.ask(1, _fail)
@@ -25,7 +25,7 @@ def test_results_and_errors_come_through():
 
 
 def test_one_caller_needs_one_thread():
-    guard, before = VersionGuard(limit_s=10.0, pause_s=0.0), _guarded_threads()
+    guard, before = VersionGuard(limit_s=10.0, pause_s=0.0, hang_pause_s=0.0), _guarded_threads()
     idents = set()
     for _ in range(200):
         idents.add(guard.ask(1, threading.get_ident))
@@ -36,7 +36,7 @@ def test_one_caller_needs_one_thread():
 
 def test_a_version_that_failed_is_left_alone_for_the_pause():
     now = [100.0]
-    guard = VersionGuard(limit_s=10.0, pause_s=5.0, clock=lambda: now[0])
+    guard = VersionGuard(limit_s=10.0, pause_s=5.0, hang_pause_s=0.0, clock=lambda: now[0])
     with pytest.raises(DataError):
         guard.ask(1, _fail)
     with pytest.raises(DependencyUnreachable, match="version 1 failed or hung a moment ago"):
@@ -47,7 +47,7 @@ def test_a_version_that_failed_is_left_alone_for_the_pause():
 
 
 def test_a_version_that_hangs_is_left_alone_until_its_call_has_ended():
-    guard, go_on = VersionGuard(limit_s=0.05, pause_s=0.0), threading.Event()
+    guard, go_on = VersionGuard(limit_s=0.05, pause_s=0.0, hang_pause_s=0.0), threading.Event()
     with pytest.raises(DependencyUnreachable, match=r"version 1 did not answer within 0\.05 s"):
         guard.ask(1, lambda: go_on.wait(30))
     for _ in range(3):
@@ -58,8 +58,23 @@ def test_a_version_that_hangs_is_left_alone_until_its_call_has_ended():
     _until_asked(guard)
 
 
+def test_a_version_that_hung_is_left_alone_for_its_pause_after_the_calls_end():
+    now, go_on = [100.0], threading.Event()
+    guard = VersionGuard(limit_s=0.05, pause_s=0.0, hang_pause_s=30.0, clock=lambda: now[0])
+    with pytest.raises(DependencyUnreachable, match="did not answer"):
+        guard.ask(1, lambda: go_on.wait(30))
+    now[0] += 100.0
+    go_on.set()
+    while guard._hanging[1]:
+        time.sleep(0.001)
+    with pytest.raises(DependencyUnreachable, match="is not asked"):
+        guard.ask(1, lambda: 1)
+    now[0] += 30.0
+    assert guard.ask(1, lambda: 1) == 1
+
+
 def test_a_call_that_ends_just_at_the_limit_closes_a_version_for_good_never():
-    guard = VersionGuard(limit_s=0.002, pause_s=0.0)
+    guard = VersionGuard(limit_s=0.002, pause_s=0.0, hang_pause_s=0.0)
     outcomes = set()
     for _ in range(400):
         try:

@@ -2,11 +2,13 @@
 
 import gc
 import json
+import logging
 import os
 import queue
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 sys.path[:0] = [p for p in os.environ.get("PERENNIAL_PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
@@ -25,6 +27,7 @@ from ops.triton.probe import PROBE_REQUEST  # noqa: E402
 from ops.triton.questions import Question, decode_rows  # noqa: E402
 from ops.triton.router import Answered, Batch, Router, RouterSettings  # noqa: E402
 
+logger = logging.getLogger(__name__)
 _LANES = 4  # threads for requests on the challenger's side
 
 
@@ -79,7 +82,7 @@ class TritonPythonModel:
         here, aside = [], []
         for request, part in zip(requests, parts, strict=True):
             if isinstance(part, str) or batch is None:
-                self._send(request, self._error(part if isinstance(part, str) else failed))
+                self._send(request, partial(self._error, part if isinstance(part, str) else failed))
             elif any(row.arm is Arm.CHALLENGER for row in batch.rows[part]):
                 aside.append((request, part))
             else:
@@ -95,18 +98,23 @@ class TritonPythonModel:
             self._answer(*self._aside.get())
 
     def _answer(self, batch: Batch, requests: list[tuple[Any, slice]]) -> None:
+        """Answer each request, whatever happens; what one of them spoils is asked again one by one."""
+        alone = len(requests) == 1
         try:
-            answers = self._router.answer(batch)
-        except PerennialError as exc:
-            for request, _ in requests:
-                self._send(request, self._error(str(exc)))
+            answers = self._router.answer(batch, alone=alone)
+        except Exception as exc:  # also the runtime's own, which derive from Exception alone
+            if not alone:
+                for request in requests:
+                    self._answer(*_part(batch, [request]))
+                return
+            told = str(exc)
+            if not isinstance(exc, PerennialError):
+                told = f"the router failed: {type(exc).__name__}: {exc}"
+                logger.exception("request.failed")
+            self._send(requests[0][0], partial(self._error, told))
             return
-        except Exception as exc:  # every request must be answered
-            for request, _ in requests:
-                self._send(request, self._error(f"the router failed: {type(exc).__name__}: {exc}"))
-            raise
         for request, part in requests:
-            self._send(request, self._response(request, answers[part]))
+            self._send(request, partial(self._response, request, answers[part]))
 
     def finalize(self) -> None:
         self._log.close()
@@ -127,9 +135,18 @@ class TritonPythonModel:
     def _error(reason: str) -> Any:
         return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(reason))
 
-    @staticmethod
-    def _send(request: Any, response: Any) -> None:
-        request.get_response_sender().send(response, flags=pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL)
+    def _send(self, request: Any, make: Callable[[], Any]) -> None:
+        """Send what `make` gives, or why there is none; one response that cannot be sent keeps back no other."""
+        sender, final = request.get_response_sender(), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        try:
+            try:
+                response = make()
+            except Exception as exc:  # no shared memory left, say
+                logger.exception("response.not_made")
+                response = self._error(f"the router failed: {type(exc).__name__}: {exc}")
+            sender.send(response, flags=final)
+        except Exception:
+            logger.exception("response.not_sent")
 
     def _ask_engine(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
         request = pb_utils.InferenceRequest(

@@ -1,0 +1,79 @@
+"""Callers whose requests are answered together on the real Triton: one's bad text is no other's error."""
+
+import threading
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+
+from continual.errors import PerennialError
+from ops.triton.client import PerennialClient
+from ops.triton.probe import PROBE_REQUEST
+from ops.triton.server import TritonServer
+from tests.component.triton_fixtures import ENGINE, MODEL, Place
+
+pytestmark = pytest.mark.component
+_ROUNDS = 40
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, TritonServer]]:
+    """Versions 1 and 2 raise an error at "hello", 3 does at nothing; one router process."""
+    place = Place(tmp_path_factory.mktemp("shared"))
+    place.install((3,), router_instances=1)
+    for version in (1, 2):
+        place.repository.publish(place.stage(version, fails=True), ENGINE, version)
+    place.repository.set_versions(ENGINE, (1, 2, 3))
+    server = TritonServer(place.spec())
+    server.start()
+    try:
+        yield place, server
+    finally:
+        server.stop()
+
+
+def _ask(server: TritonServer, text: str, told: list[str]) -> None:
+    with PerennialClient(server.spec.url, MODEL, timeout_s=20.0) as client:
+        for _ in range(_ROUNDS):
+            try:
+                told.append(f"{client.predict([text])[0].version}")
+            except PerennialError as exc:
+                told.append(str(exc))
+
+
+def _together(server: TritonServer, texts: list[str]) -> list[list[str]]:
+    told: list[list[str]] = [[] for _ in texts]
+    threads = [threading.Thread(target=_ask, args=(server, text, into)) for text, into in zip(texts, told, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def test_a_text_that_the_champion_refuses_fails_nobody_elses_request(served):
+    place, server = served
+    place.route(champion=1, resident=(1, 2, 3), epoch=2)
+    *good, bad = _together(server, ["card lost"] * 5 + ["hello"])
+    assert {answer for told in good for answer in told} == {"1"}
+    assert all("did not answer" in answer for answer in bad)
+
+
+def test_nobody_elses_request_goes_to_the_version_before_it_either(served):
+    place, server = served
+    place.route(champion=2, previous=3, resident=(1, 2, 3), epoch=3)
+    *good, bad = _together(server, ["card lost"] * 5 + ["hello"])
+    assert {answer for told in good for answer in told} == {"2"}
+    assert set(bad) == {"3"}
+
+
+def test_a_probe_is_answered_by_the_version_before_a_failing_champion_and_told_so(served):
+    place, server = served
+    place.route(champion=2, previous=3, resident=(1, 2, 3), epoch=4)
+    tensor = InferInput("TEXT", [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[b"hello"]], dtype=object))
+    with InferenceServerClient(server.spec.url) as client:
+        asked = [InferRequestedOutput(name) for name in ("VERSION", "ARM")]
+        answer = client.infer(MODEL, [tensor], request_id=PROBE_REQUEST, outputs=asked)
+    assert (answer.as_numpy("VERSION").item(), answer.as_numpy("ARM").item()) == (3, b"fallback")
