@@ -74,8 +74,8 @@ def first_version(
     ledger.add_examples(model, rows, lambda text: split_of(text, holdout_share=learning.holdout_share))
     version = _number(ledger, model, learning.learner)
     maker = ChallengerMaker(ledger, workspace, model)
-    training = maker.training_rows(None)
-    maker.train(version, None, training, on_progress)
+    maker.train(version, None, maker.training_rows(None), on_progress)
+    training = maker.taught_rows(version, None)
     staged = maker.export(version, None, training, None, on_progress)
     manifest = verify_bundle(staged)
     engine_model = workspace.engine_model(model)
@@ -98,7 +98,7 @@ def first_version(
             "reason": "first version",
             "rows": len(training.fresh),
             "replay_rows": 0,
-            "last_example_id": ledger.last_example_id(model),
+            "last_example_id": training.last_example_id,
         },
     )
     first = Route(model=model, epoch=1, champion=version, resident=(version,))

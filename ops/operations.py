@@ -1,7 +1,7 @@
 """Changes of the route, by an operator or the loop: written to the ledger, told to the routers, then committed."""
 
 import logging
-from collections.abc import Callable, Set
+from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass, replace
 
 from continual.errors import PerennialError, Refused
@@ -18,6 +18,7 @@ __all__ = [
     "settle_route",
     "settled",
     "turned_away",
+    "while_champion",
     "with_challenger",
     "without_challenger",
 ]
@@ -91,10 +92,20 @@ def _take_back(ledger: Ledger, workspace: Workspace, failed: RouteChange) -> Non
         logger.error("route.not_taken_back", extra=facts | {"error": str(exc)})
 
 
+def while_champion(expected: Collection[int], change: Callable[[Route], Route]) -> Callable[[Route], Route]:
+    """The change, unless a champion that is not expected has come meanwhile: then the route is left alone."""
+    return lambda route: change(route) if route.champion in expected else route
+
+
 def with_challenger(version: int, share: float, *, resident: int) -> Callable[[Route], Route]:
-    """The challenger is loaded and takes `share` of the live requests; at most `resident` older versions stay."""
+    """The challenger is loaded and takes `share` of the live requests; at most `resident` older versions stay.
+
+    A version that is champion already is left alone.
+    """
 
     def change(route: Route) -> Route:
+        if route.champion == version:
+            return route
         keep = _keep((*route.resident, version), {route.champion, route.previous, version}, resident + 1)
         return replace(route, challenger=version, share=share, resident=keep)
 
@@ -172,6 +183,8 @@ def turned_away(version: int, *, to: int) -> Callable[[Route], Route]:
         if route.champion != version:
             return route
         back = rolled_back(to=to)(route)
+        if back.challenger == version:
+            back = replace(back, challenger=None, share=0.0)
         return replace(back, previous=None if back.previous == version else back.previous)
 
     return change

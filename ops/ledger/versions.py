@@ -107,8 +107,8 @@ class VersionStore(AuditStore):
     def set_route(self, route: Route, *, expected_epoch: int, actor: str, reason: str) -> Route:
         """Replace a model's route if it still is at `expected_epoch` (0: there is none yet), and audit it.
 
-        Its champion, and no other version, has the state of one. The new route's epoch is `expected_epoch + 1`. A
-        retry of the same route succeeds without a second audit entry.
+        Its champion, and no other version, has the state of one; published versions that it loads are resident. The
+        new route's epoch is `expected_epoch + 1`. A retry of the same route succeeds without a second audit entry.
 
         Raises:
             Conflict: the route is at another epoch; nothing was written.
@@ -178,7 +178,7 @@ class VersionStore(AuditStore):
         values = asdict(route) | {"resident": list(route.resident), "set_at": self._clock()}
         statement = self._insert(schema.route).values(values)
         connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=values))
-        self._mark_champion(connection, route.model, route.champion)
+        self._mark_states(connection, route)
         detail = {
             "reason": reason,
             "from": None if current is None else _route_facts(current),
@@ -186,12 +186,15 @@ class VersionStore(AuditStore):
         }
         self._append_audit(connection, actor=actor, action="route.set", model=route.model, detail=detail)
 
-    def _mark_champion(self, connection: Connection, model: str, champion: int) -> None:
-        """Exactly the route's champion has that state, in the same transaction."""
+    def _mark_states(self, connection: Connection, route: Route) -> None:
+        """Exactly the route's champion has that state, and what it loads is resident, in the same transaction."""
         table, now = schema.version, self._clock()
-        held = (table.c.model == model) & (table.c.state == VersionState.CHAMPION) & (table.c.version != champion)
-        risen = _is(model, champion) & (table.c.state != VersionState.CHAMPION)
-        for chosen, state in ((held, VersionState.RESIDENT), (risen, VersionState.CHAMPION)):
+        others = (table.c.model == route.model) & (table.c.version != route.champion)
+        held = others & (table.c.state == VersionState.CHAMPION)
+        loaded = others & (table.c.state == VersionState.PUBLISHED) & table.c.version.in_(route.resident)
+        risen = _is(route.model, route.champion) & (table.c.state != VersionState.CHAMPION)
+        resident = VersionState.RESIDENT
+        for chosen, state in ((held, resident), (loaded, resident), (risen, VersionState.CHAMPION)):
             connection.execute(update(table).where(chosen).values(state=state, state_at=now))
 
     def _count_version(self, connection: Connection, model: str, number: int) -> None:

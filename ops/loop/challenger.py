@@ -28,16 +28,21 @@ from ops.workspace import Workspace, write_atomically
 __all__ = ["ChallengerMaker", "HoldoutRows", "TrainingRows"]
 
 logger = logging.getLogger(__name__)
+_TAUGHT = "taught.json"  # in a version's run folder: the rows that its training was given
 Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRows:
-    """What one training learns from. `learnt` are the ids that the new version will have learnt in the end."""
+    """What one training learns from. `learnt` are the ids that the new version will have learnt in the end.
+
+    `last_example_id` was the newest in the ledger when the rows were read.
+    """
 
     fresh: tuple[StoredExample, ...]
     replay: tuple[Example, ...]
     learnt: tuple[int, ...]
+    last_example_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,8 +67,8 @@ class ChallengerMaker:
         A label that is new to the champion counts once it has `min_class_rows` rows, or a description: a slip of a
         labeller's pen makes no class. Without a champion to go on from, all rows are fresh.
         """
-        parent = None if self._start(champion).afresh or champion is None else champion.version
-        candidates = self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
+        last = self._ledger.last_example_id(self._model)  # before the rows: one that comes between is proof, not old
+        parent, candidates = self._candidates(champion)
         known = set() if champion is None else set(champion.labels)
         known |= {row.label for row in self._ledger.descriptions(self._model)}
         counts: dict[str, int] = {}
@@ -71,10 +76,30 @@ class ChallengerMaker:
             counts[stored.example.label] = counts.get(stored.example.label, 0) + 1
         enough = self._settings.learning.min_class_rows
         fresh = tuple(s for s in candidates if s.example.label in known or counts[s.example.label] >= enough)
-        candidate_ids = {s.id for s in candidates}
-        inherited = () if parent is None else (s.id for s in self._all_train() if s.id not in candidate_ids)
-        buffer = open_buffer(self._ledger, self._workspace, self._model)
-        return TrainingRows(fresh=fresh, replay=tuple(buffer.rows()), learnt=(*inherited, *(s.id for s in fresh)))
+        return TrainingRows(
+            fresh=fresh,
+            replay=tuple(open_buffer(self._ledger, self._workspace, self._model).rows()),
+            learnt=(*self._inherited(parent, candidates), *(s.id for s in fresh)),
+            last_example_id=last,
+        )
+
+    def taught_rows(self, version: int, champion: VersionRow | None) -> TrainingRows:
+        """The rows of the training that made this version, whatever has come since; erased and relabelled ones miss.
+
+        `learnt` holds the relabelled ones too: the version learnt them as they were.
+        """
+        noted = self._workspace.run(self._model, version) / _TAUGHT
+        if not noted.is_file():  # trained before such notes were taken
+            return self.training_rows(champion)
+        told = json.loads(noted.read_text(encoding="utf-8"))
+        ids = set(told["ids"])
+        parent, candidates = self._candidates(champion)
+        return TrainingRows(
+            fresh=tuple(s for s in self._all_train() if s.id in ids),
+            replay=tuple(open_buffer(self._ledger, self._workspace, self._model).rows()),
+            learnt=(*self._inherited(parent, candidates), *sorted(ids)),
+            last_example_id=int(told["last_example_id"]),
+        )
 
     def holdout_rows(self, champion: VersionRow | None) -> HoldoutRows:
         """Held-out rows, told apart by whether they came before or after the champion's training.
@@ -132,6 +157,8 @@ class ChallengerMaker:
             "parent_version": None if champion is None else champion.version,
             "params": learner_params(self._ledger, self._workspace, self._model),
         }
+        noted = {"ids": [s.id for s in rows.fresh], "last_example_id": rows.last_example_id}
+        write_atomically(folder / _TAUGHT, json.dumps(noted))
         write_atomically(folder / "train.json", json.dumps(spec, indent=1))
         result = self._run("continual.learning.job", folder, "train", learning.timeout_s, on_progress)
         if result.exit_code != 0 or not (trained / "model.json").is_file():
@@ -277,6 +304,18 @@ class ChallengerMaker:
 
     def _start(self, champion: VersionRow | None) -> StartingPoint:
         return StartingPoint.of(self._ledger, self._workspace, self._model, champion)
+
+    def _candidates(self, champion: VersionRow | None) -> tuple[int | None, tuple[StoredExample, ...]]:
+        """The version that a training goes on from, and the rows that it has not learnt."""
+        parent = None if self._start(champion).afresh or champion is None else champion.version
+        return parent, self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
+
+    def _inherited(self, parent: int | None, candidates: Sequence[StoredExample]) -> tuple[int, ...]:
+        """What the parent had learnt."""
+        if parent is None:
+            return ()
+        new = {s.id for s in candidates}
+        return tuple(s.id for s in self._all_train() if s.id not in new)
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)

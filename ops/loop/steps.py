@@ -22,9 +22,11 @@ from ops.loop.runner import StepContext
 from ops.operations import (
     RouteChange,
     change_route,
+    pinned,
     promoted,
     settled,
     turned_away,
+    while_champion,
     with_challenger,
     without_challenger,
 )
@@ -64,7 +66,7 @@ class LoopSteps:
             case cy.JudgeChallenger(challenger=version):
                 return self._judge(version, context)
             case cy.PublishChallenger(challenger=version):
-                return self._publish(version)
+                return self._publish(version, context)
             case cy.Promote(challenger=version):
                 return self._promote(version, context)
             case cy.RollBack(to=version, reasons=reasons):
@@ -89,7 +91,8 @@ class LoopSteps:
                 return cy.ApprovalExpired() if waited_s > settings.approval_deadline_s else None
             case cy.SetShare(challenger=version, share=share):
                 change = with_challenger(version, share, resident=settings.resident_versions)
-                self._change(change, f"canary share {share:.0%}", keep_waiting=False)
+                if not self._change_for(context, change, f"canary share {share:.0%}", keep_waiting=False):
+                    return None
                 return self.comparison.canary(
                     cycle=context.cycle_id,
                     champion=context.cycle.champion,
@@ -117,14 +120,15 @@ class LoopSteps:
 
     def _train(self, version: int, context: StepContext) -> cy.Event:
         champion = self._champion(context)
-        rows = self.maker.training_rows(champion)
-        folder = self.maker.train(version, champion, rows, self._progress("train", version))
+        offered = self.maker.training_rows(champion)
+        folder = self.maker.train(version, champion, offered, self._progress("train", version))
+        rows = self.maker.taught_rows(version, champion)  # more may have been labelled since a killed try began
         facts = _model_facts(folder)
         lineage = {
             **self.ledger.version(self.model, version).lineage,
             "rows": len(rows.fresh),
             "replay_rows": len(rows.replay),
-            "last_example_id": self.ledger.last_example_id(self.model),
+            "last_example_id": rows.last_example_id,
         }
         self.ledger.mark_learnt(self.model, rows.learnt, version)
         self.ledger.set_version_state(self.model, version, VersionState.TRAINING, lineage=lineage, **facts)
@@ -132,7 +136,7 @@ class LoopSteps:
 
     def _export(self, version: int, context: StepContext) -> cy.Event:
         champion = self._champion(context)
-        rows = self.maker.training_rows(champion)
+        rows = self.maker.taught_rows(version, champion)
         staged = self.maker.export(version, champion, rows, context.cycle_id, self._progress("export", version))
         manifest = verify_bundle(staged)
         self.ledger.set_version_state(
@@ -165,7 +169,7 @@ class LoopSteps:
         )
         return cy.GateAccepted() if decision.accepted else cy.GateRefused(reasons=decision.reasons)
 
-    def _publish(self, version: int) -> cy.Event:
+    def _publish(self, version: int, context: StepContext) -> cy.Event | None:
         self._check_memory(version)
         target = self.workspace.bundle(self.model, version)
         if not target.is_dir():
@@ -174,11 +178,11 @@ class LoopSteps:
             verify_bundle(staged)
             self.repository.publish(staged, engine, version)
         verify_bundle(target)
-        self.ledger.set_version_state(self.model, version, VersionState.PUBLISHED)
+        if self.ledger.version(self.model, version).state is VersionState.EXPORTED:
+            self.ledger.set_version_state(self.model, version, VersionState.PUBLISHED)
         settings = self.workspace.model(self.model).cycle
-        self._change(with_challenger(version, 0.0, resident=settings.resident_versions), "challenger loaded")
-        self.ledger.set_version_state(self.model, version, VersionState.RESIDENT)
-        return cy.ChallengerLoaded()
+        change = with_challenger(version, 0.0, resident=settings.resident_versions)
+        return cy.ChallengerLoaded() if self._change_for(context, change, "challenger loaded") else None
 
     def _check_memory(self, version: int) -> None:
         """What the judgement's process needed to load the engine, Triton will need again.
@@ -194,12 +198,14 @@ class LoopSteps:
                 f"something, or lower cycle.resident_versions, then retrain"
             )
 
-    def _promote(self, version: int, context: StepContext) -> cy.Event:
+    def _promote(self, version: int, context: StepContext) -> cy.Event | None:
         champion = self._champion(context)
-        rows = self.maker.training_rows(champion)
+        rows = self.maker.taught_rows(version, champion)
         settings = self.workspace.model(self.model).cycle
         self.reconciler.reconcile(self.model)  # all servers or none: each must hold the challenger now
-        self._change(promoted(version, resident=settings.resident_versions), f"cycle {context.cycle_id}")
+        change = promoted(version, resident=settings.resident_versions)
+        if not self._change_for(context, change, f"cycle {context.cycle_id}"):
+            return None
         held = self.maker.remember(rows)
         self.happenings.tell(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
         return cy.Promoted()
@@ -209,19 +215,21 @@ class LoopSteps:
         challenger = context.cycle.challenger
         if challenger is None:
             raise ValueError(f"cycle {context.cycle_id} rolls back to {to} and has no challenger")
-        champion = self._change(turned_away(challenger, to=to), f"rolled back: {reason}").after.champion
+        self._load_for_return(to, challenger)
+        made = self._change(turned_away(challenger, to=to), f"rolled back: {reason}", keep_waiting=False)
+        champion = made.after.champion
         self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
         self.happenings.tell(self.model, "route.rolled_back", version=champion, reason=reason)
 
     def _abort(self, version: int, context: StepContext) -> None:
         """Take the challenger out of the route, even where a promotion had been under way when the abort came."""
         champion = context.cycle.champion
+        self._load_for_return(champion, version)
 
         def change(route: Route) -> Route:
-            back = turned_away(version, to=champion)(route) if champion in route.resident else route
-            return without_challenger(version)(back)
+            return without_challenger(version)(turned_away(version, to=champion)(route))
 
-        self._change(change, f"version {version}: {context.cycle.note}")
+        self._change(change, f"version {version}: {context.cycle.note}", keep_waiting=False)
         state = VersionState.REFUSED if context.cycle.state is cy.CycleState.REFUSED else VersionState.FAILED
         self.ledger.set_version_state(self.model, version, state)
         engine = self.workspace.engine_model(self.model)
@@ -230,6 +238,12 @@ class LoopSteps:
             self.workspace.run(self.model, version) / "trained",
         ):
             shutil.rmtree(leftover, ignore_errors=True)
+
+    def _load_for_return(self, to: int, challenger: int) -> None:
+        """Have `to` loaded where it is to answer in the challenger's place and was unloaded meanwhile."""
+        route = self.ledger.route(self.model)
+        if route is not None and route.champion == challenger and to not in route.resident:
+            self._change(pinned(to), f"version {to} loaded: it answers again in place of version {challenger}")
 
     def _release_old(self) -> None:
         """After probation: Triton lets go of versions beyond its budget, and the disk of bundles that nobody needs."""
@@ -252,6 +266,14 @@ class LoopSteps:
         if keep_waiting or made.before != made.after:
             self.reconciler.reconcile(self.model)
         return made
+
+    def _change_for(
+        self, context: StepContext, change: Callable[[Route], Route], reason: str, *, keep_waiting: bool = True
+    ) -> bool:
+        """The change as a step of a cycle; False when somebody has made another version champion meanwhile."""
+        expected = cy.expected_champions(context.cycle)
+        made = self._change(while_champion(expected, change), reason, keep_waiting=keep_waiting)
+        return made.before.champion in expected
 
     def _progress(self, what: str, version: int) -> Any:
         def tell(told: dict[str, Any]) -> None:

@@ -17,18 +17,19 @@ import pytest
 
 from continual import cycle as cy
 from continual.errors import BundleRejected, DependencyUnreachable, ExportFailed, PerennialError, PublishFailed
+from continual.records import Example, Route, Split
 from ops.ledger import Fence, Phase, VersionRow, VersionState
 from ops.loop import challenger as challenger_module
 from ops.loop import comparison as comparison_module
-from ops.loop.challenger import ChallengerMaker, _ended
+from ops.loop.challenger import ChallengerMaker, TrainingRows, _ended
 from ops.loop.comparison import ArmComparison
 from ops.loop.events import Happenings
 from ops.loop.process import JobResult
 from ops.loop.runner import CycleRunner, StepContext, decode, encode
 from ops.loop.steps import LoopSteps
-from ops.operations import change_route, rolled_back
+from ops.operations import change_route, pinned, promoted, rolled_back, with_challenger
 from ops.triton.repository import ModelRepository
-from tests.component.loop.town import Town
+from tests.component.loop.town import KNOWN, Town
 
 pytestmark = pytest.mark.component
 
@@ -232,29 +233,116 @@ def test_a_shadow_that_was_stopped_or_broke_is_no_refusal(
 def test_an_operators_rollback_right_after_the_flip_leaves_one_champion(
     town: Town, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    town.ledger.add_version(VersionRow(model="intent", version=2, state=VersionState.RESIDENT, parent=1))
-    route = town.ledger.route("intent")
-    assert route is not None
-    loaded = replace(route, epoch=2, challenger=2, resident=(1, 2))
-    town.ledger.set_route(loaded, expected_epoch=1, actor="loop", reason="challenger loaded")
-    steps = _real_steps(town)
-    reconciler = SimpleNamespace(reconcile=lambda _: None)
+    steps, context = _rollout(town, cy.CycleState.PROMOTING)
 
     def roll_back(*_: object) -> int:
-        change_route(town.ledger, town.workspace, "intent", rolled_back(), actor="ann", reason="no")
+        _operator(town, rolled_back())
         return 0
 
-    monkeypatch.setattr(ChallengerMaker, "training_rows", lambda *_: None)
     monkeypatch.setattr(ChallengerMaker, "remember", roll_back)
-    cycle = cy.new_cycle(model="intent", champion=1, plan=cy.CyclePlan())
-    cycle = replace(cycle, state=cy.CycleState.PROMOTING, challenger=2)
-    context = StepContext(cycle_id=1, cycle=cycle, entered_at=_now())
-    assert replace(steps, reconciler=reconciler).execute(cy.Promote(challenger=2), context) == cy.Promoted()
-    after = town.ledger.route("intent")
-    assert after is not None
-    assert after.champion == 1
-    held = [row.version for row in town.ledger.versions("intent") if row.state is VersionState.CHAMPION]
-    assert held == [1]
+    assert steps.execute(cy.Promote(challenger=2), context) == cy.Promoted()
+    assert _route(town).champion == 1
+    assert _champions(town) == [1]
+
+
+def test_an_operators_promotion_right_before_the_flip_is_not_undone(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps, context = _rollout(town, cy.CycleState.PROMOTING)
+    town.ledger.add_version(VersionRow(model="intent", version=3, state=VersionState.PUBLISHED, parent=1))
+
+    def promote(*_: object) -> TrainingRows:
+        _operator(town, pinned(3))
+        _operator(town, promoted(3, resident=3))
+        return TrainingRows(fresh=(), replay=(), learnt=())
+
+    monkeypatch.setattr(ChallengerMaker, "taught_rows", promote)
+    assert steps.execute(cy.Promote(challenger=2), context) is None
+    assert (_route(town).champion, _champions(town)) == (3, [3])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.05])
+def test_a_challenger_that_an_operator_promotes_during_its_step_stays_champion(
+    town: Town, monkeypatch: pytest.MonkeyPatch, share: float
+) -> None:
+    steps, context = _rollout(town, cy.CycleState.CANARY if share else cy.CycleState.PUBLISHING)
+    monkeypatch.setattr("ops.loop.steps.verify_bundle", lambda _: None)
+    town.workspace.bundle("intent", 2).mkdir(parents=True)
+    _operator(town, promoted(2, resident=2))
+    command = cy.SetShare(challenger=2, share=share) if share else cy.PublishChallenger(challenger=2)
+    assert steps.execute(command, context) is None
+    assert (_route(town).champion, _route(town).challenger, _champions(town)) == (2, None, [2])
+
+
+@pytest.mark.parametrize("aborted", [False, True])
+def test_the_champion_of_before_is_loaded_again_where_it_was_unloaded(town: Town, aborted: bool) -> None:
+    state = cy.CycleState.ABORTED if aborted else cy.CycleState.ROLLED_BACK
+    steps, context = _rollout(town, state)
+    _operator(town, promoted(2, resident=2))
+    _operator(town, lambda route: replace(route, previous=None, resident=(2,)))
+    command = cy.AbortChallenger(challenger=2) if aborted else cy.RollBack(to=1, reasons=("worse",))
+    assert steps.execute(command, context) is None
+    assert (_route(town).champion, _champions(town)) == (1, [1])
+
+
+def test_labels_that_came_after_a_training_began_are_not_taken_for_learnt(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The training is complete when its process is killed; another label comes before the next start."""
+    town.ledger.add_examples("intent", [_example("my card is lost")], lambda _: Split.TRAIN)
+    town.ledger.add_version(VersionRow(model="intent", version=2, parent=1, lineage={"reason": "test"}))
+    steps = _real_steps(town)
+    context = _context(cy.CycleState.TRAINING)
+
+    def train(*_: object, **__: object) -> JobResult:
+        trained = town.workspace.run("intent", 2) / "trained"
+        trained.mkdir(parents=True)
+        (trained / "model.json").write_text(json.dumps({"labels": list(KNOWN)}))
+        town.ledger.add_examples("intent", [_example("a second lost card")], lambda _: Split.TRAIN)
+        raise KeyboardInterrupt  # as a kill: nothing of the step comes after it
+
+    monkeypatch.setattr(challenger_module, "run_job", train)
+    with pytest.raises(KeyboardInterrupt):
+        steps.execute(cy.TrainChallenger(challenger=2), context)
+    monkeypatch.setattr("ops.loop.challenger.keep_encoder", lambda *_: None)
+    assert steps.execute(cy.TrainChallenger(challenger=2), context) == cy.ChallengerTrained()
+    left = town.ledger.examples("intent", split=Split.TRAIN, not_learnt_by=2)
+    assert [row.example.text for row in left] == ["a second lost card"]
+    lineage = town.ledger.version("intent", 2).lineage
+    assert (lineage["rows"], lineage["last_example_id"]) == (1, left[0].id - 1)
+    taught = steps.maker.taught_rows(2, town.ledger.version("intent", 1))
+    assert [row.example.text for row in taught.fresh] == ["my card is lost"]
+
+
+def _example(text: str) -> Example:
+    return Example(text=text, label=KNOWN[0], at=_now())
+
+
+def _context(state: cy.CycleState) -> StepContext:
+    cycle = cy.new_cycle(model="intent", champion=1, plan=cy.CyclePlan(canary_shares=(0.05,)))
+    return StepContext(cycle_id=1, cycle=replace(cycle, state=state, challenger=2), entered_at=_now())
+
+
+def _rollout(town: Town, state: cy.CycleState) -> tuple[LoopSteps, StepContext]:
+    """Steps of a cycle in that state, whose challenger 2 is loaded; no server is asked."""
+    town.ledger.add_version(VersionRow(model="intent", version=2, state=VersionState.RESIDENT, parent=1))
+    _operator(town, with_challenger(2, 0.0, resident=2))
+    reconciler = SimpleNamespace(reconcile=lambda _: None)
+    return replace(_real_steps(town), reconciler=reconciler), _context(state)
+
+
+def _operator(town: Town, change: Callable[[Route], Route]) -> None:
+    change_route(town.ledger, town.workspace, "intent", change, actor="ann", reason="a test")
+
+
+def _route(town: Town) -> Route:
+    route = town.ledger.route("intent")
+    assert route is not None
+    return route
+
+
+def _champions(town: Town) -> list[int]:
+    return [row.version for row in town.ledger.versions("intent") if row.state is VersionState.CHAMPION]
 
 
 def _real_steps(town: Town) -> LoopSteps:
