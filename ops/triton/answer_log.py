@@ -41,17 +41,30 @@ class AnswerLog:
         """Append one batch of rows, and first what an earlier failure left over."""
         with self._lock:
             self._unwritten.append(columns)
-            try:
-                while self._unwritten:
-                    self._append(self._unwritten[0])
-                    self._unwritten.popleft()
-            except OSError as exc:
-                self.write_failures += 1
-                waiting = len(self._unwritten)
-                logger.error("traffic.not_written", extra={"reason": str(exc), "batches_waiting": waiting})
-                while sum(len(batch["text"]) for batch in self._unwritten) > _UNWRITTEN_ROWS:
-                    lost = self._unwritten.popleft()
-                    logger.error("traffic.lost", extra={"rows": len(lost["text"])})
+            self._drain()
+            while sum(len(batch["text"]) for batch in self._unwritten) > _UNWRITTEN_ROWS:
+                self._lose(self._unwritten.popleft())
+
+    def close(self) -> None:
+        """Try once more to write what waits; what the disk still refuses is told as lost."""
+        with self._lock:
+            self._drain()
+            while self._unwritten:
+                self._lose(self._unwritten.popleft())
+
+    def _drain(self) -> None:
+        try:
+            while self._unwritten:
+                self._append(self._unwritten[0])
+                self._unwritten.popleft()
+        except OSError as exc:
+            self.write_failures += 1
+            waiting = len(self._unwritten)
+            logger.error("traffic.not_written", extra={"reason": str(exc), "batches_waiting": waiting})
+
+    @staticmethod
+    def _lose(columns: Mapping[str, Any]) -> None:
+        logger.error("traffic.lost", extra={"rows": len(columns["text"])})
 
     def _append(self, columns: Mapping[str, Any]) -> None:
         try:

@@ -168,6 +168,10 @@ class Router:
         """Batches whose log write failed at first."""
         return self._log.write_failures
 
+    def close(self) -> None:
+        """Write what a full disk had refused, where it has space again."""
+        self._log.close()
+
     def warm(self) -> None:
         """Read the route and its versions' text sides, where there are any yet."""
         try:
@@ -242,7 +246,7 @@ class Router:
 
     def _ask_champion(self, batch: Batch, rows: Sequence[int], *, alone: bool) -> dict[int, Answered]:
         route = batch.route
-        if route.previous is None:  # nobody to answer in its place
+        if route.previous is None or route.previous > route.champion:  # none, or one that was rolled back from
             return self._answer_rows(batch, route.champion, rows, self._ask)
         try:
             return self._answer_rows(batch, route.champion, rows, self._within(self._champions))

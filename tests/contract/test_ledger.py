@@ -141,6 +141,18 @@ def test_the_route_moves_by_compare_and_swap_and_each_move_is_audited(ledger: Le
     assert entries[1].detail["from"]["champion"] == 1
 
 
+def test_the_route_makes_its_champion_champion_and_published_versions_that_it_loads_resident(ledger: Ledger) -> None:
+    states = {2: VersionState.PUBLISHED, 3: VersionState.REFUSED, 4: VersionState.PUBLISHED}
+    for version in range(1, 5):
+        state = states.get(version, VersionState.EXPORTED)
+        ledger.add_version(VersionRow(model="intent", version=version, state=state))
+    ledger.set_route(route(1), expected_epoch=0, actor="a", reason="first")
+    ledger.set_route(route(2, resident=(1, 2, 3)), expected_epoch=1, actor="a", reason="loaded")
+    assert [row.state.value for row in ledger.versions("intent")] == ["champion", "resident", "refused", "published"]
+    ledger.set_route(route(3, champion=2, previous=1, resident=(1, 2)), expected_epoch=2, actor="a", reason="better")
+    assert [row.state.value for row in ledger.versions("intent")] == ["resident", "champion", "refused", "published"]
+
+
 def test_a_late_writer_of_the_route_is_told_seen_and_expected_and_changes_nothing(ledger: Ledger) -> None:
     ledger.set_route(route(1), expected_epoch=0, actor="a", reason="r")
     ledger.set_route(route(2), expected_epoch=1, actor="a", reason="r")

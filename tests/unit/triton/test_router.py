@@ -183,6 +183,30 @@ def test_a_full_disk_fails_no_answer_and_gets_the_rows_later(place):
     assert [row["prediction_id"] for row in sink.rows] == [first[0].prediction_id, second[0].prediction_id]
 
 
+def test_what_a_full_disk_refused_is_written_at_the_end_where_there_is_space(place, caplog):
+    router, sink, _ = _router(place)
+    sink.full = True
+    first = _answer(router, [Question("yes")])
+    sink.full = False
+    router.close()
+    assert [row["prediction_id"] for row in sink.rows] == [first[0].prediction_id]
+    sink.full = True
+    _answer(router, [Question("no")])
+    router.close()
+    assert "traffic.lost" in caplog.text
+    sink.full = False
+    router.close()
+    assert len(sink.rows) == 1
+
+
+def test_a_version_that_was_rolled_back_from_answers_nobody(place):
+    _route(place, champion=1, previous=2, epoch=3)
+    router, _, engines = _router(place)
+    engines.broken = {1}
+    with pytest.raises(DependencyUnreachable, match="version 1"):
+        _answer(router, [Question("yes")])
+
+
 def test_rows_that_the_log_refuses_do_not_hold_up_the_others(place):
     router, sink, _ = _router(place)
     sink.refused = "no"

@@ -117,6 +117,7 @@ class TritonPythonModel:
             self._send(request, partial(self._response, request, answers[part]))
 
     def finalize(self) -> None:
+        self._router.close()
         self._log.close()
 
     def _read(self, request: Any) -> list[Question]:
