@@ -1,0 +1,26 @@
+from pathlib import Path
+
+from ops.triton.router import RouterSettings
+from ops.wiring import open_parts, router_spec
+
+_TOML = """
+[triton]
+challenger_limit_s = 0.5
+champion_limit_s = 4.0
+[traffic]
+rotate_rows = 77
+[models.intent]
+"""
+
+
+def test_the_router_works_by_the_workspaces_settings(tmp_path: Path) -> None:
+    config = tmp_path / "perennial.toml"
+    config.write_text(_TOML)
+    parts = open_parts(config)
+    try:
+        spec = router_spec(parts, "intent")
+    finally:
+        parts.close()
+    read = RouterSettings.from_parameters("intent", spec.parameters)
+    assert (read.challenger_limit_s, read.champion_limit_s, read.rotate_rows) == (0.5, 4.0, 77)
+    assert read.route_path == parts.workspace.route_file("intent").resolve()
