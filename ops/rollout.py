@@ -7,6 +7,7 @@ from continual import cycle as cy
 from continual.errors import IllegalTransition, InputError, Refused
 from ops.ledger import Ledger
 from ops.loop.comparison import ROLLOUT
+from ops.loop.retries import RETRIES
 from ops.loop.runner import PAUSED, decode
 from ops.status import cycle_facts
 
@@ -16,15 +17,17 @@ KINDS = ("abort", "approve", "pause", "promote", "resume")
 
 
 def rollout_facts(ledger: Ledger, model: str) -> dict[str, Any]:
-    """The route, the cycle under way or the last one, and the newest figures of its canary or probation."""
+    """The route, the cycle under way or the last one, what it waits for, and its canary's or probation's figures."""
     route = ledger.route(model)
     cycle = ledger.active_cycle(model) or next(iter(ledger.cycles(model, limit=1)), None)
-    live = ledger.get_state(model, ROLLOUT)
+    live, waits = ledger.get_state(model, ROLLOUT), ledger.get_state(model, RETRIES)
+    waiting = cycle is not None and cycle.closed_at is None and waits is not None and waits["cycle"] == cycle.id
     return {
         "model": model,
         "route": None if route is None else asdict(route),
         "paused": bool(ledger.get_state(model, PAUSED)),
         "cycle": None if cycle is None else cycle_facts(cycle),
+        "waits": waits if waiting else None,
         "live": live if cycle is not None and live is not None and live["cycle"] == cycle.id else None,
     }
 

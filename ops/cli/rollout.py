@@ -59,6 +59,9 @@ def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: Js
         ("step", "what happened"),
         enumerate(cycle["story"], start=1),
     )
+    if facts["waits"] is not None:
+        waits = facts["waits"]
+        print_table(f"Tried again since {waits['since']}", ("step", "why"), [(waits["step"], waits["error"])])
     if facts["live"] is not None:
         live = facts["live"]
         print_table(

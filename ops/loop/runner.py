@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -12,6 +13,7 @@ from continual import cycle as cy
 from continual.errors import DependencyUnreachable, IllegalTransition, LeaseLost, PerennialError, Refused
 from ops.ledger import CommandRow, CycleRow, Fence, Ledger, Phase, VersionRow
 from ops.loop.events import Happenings
+from ops.loop.retries import StepRetries
 from ops.workspace import Workspace
 
 __all__ = ["PAUSED", "CycleRunner", "StepContext", "Steps", "decode", "encode"]
@@ -19,6 +21,7 @@ __all__ = ["PAUSED", "CycleRunner", "StepContext", "Steps", "decode", "encode"]
 logger = logging.getLogger(__name__)
 PAUSED = "cycle_paused"
 _RETRY_S = 1.0
+_RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
 _LOOK_S = 0.5
 _GUARDED = frozenset({cy.CycleState.CANARY, cy.CycleState.PROBATION})  # a version under test answers live requests
 _LONG = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING, cy.CycleState.SHADOW})
@@ -84,7 +87,8 @@ class CycleRunner:
         self._steps, self._happenings = steps, happenings
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._retried = False  # the last step waits for something to be reachable again
+        self._retries = StepRetries(ledger, model, happenings)
+        self._again_at = 0.0  # monotonic: when an outcome that failed is tried again
         self._begun: tuple[int, int, str] | None = None  # the step whose intent is written, and not yet its outcome
 
     def start(self) -> None:
@@ -143,12 +147,15 @@ class CycleRunner:
         if row is None:
             return self._take_idle_commands()
         cycle = decode(row.payload)
-        if cycle.state not in cy.OUTCOMES and self._take_commands(row, cycle):
+        ends = cycle.state in cy.OUTCOMES
+        if (not ends or self._retries.tries) and self._take_commands(row, cycle):
             return True
         if (replaced := self._replaced(cycle)) is not None:
             self._apply(row, cycle, replaced)
             return True
-        paused = bool(self._ledger.get_state(self._model, PAUSED)) and cycle.state not in cy.OUTCOMES
+        if ends and time.monotonic() < self._again_at:
+            return False
+        paused = bool(self._ledger.get_state(self._model, PAUSED)) and not ends
         if paused and cycle.state not in _GUARDED:
             return False
         context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at)
@@ -156,11 +163,11 @@ class CycleRunner:
             if isinstance(command, cy.CloseCycle):
                 self._close(row, command)
                 return True
-            event = self._execute(command, context, paused=paused)
-            if event is not None and cycle.state not in cy.OUTCOMES:
+            done, event = self._execute(command, context, paused=paused)
+            if event is not None and not ends:
                 self._apply(row, cycle, event)
                 return True
-            if self._retried:
+            if not done:
                 return False  # what follows must not come first
         return False
 
@@ -188,38 +195,64 @@ class CycleRunner:
                 self._epoch = fence.epoch
             return self.advance()
 
-    def _execute(self, command: cy.Command, context: StepContext, *, paused: bool) -> cy.Event | None:
+    def _execute(self, command: cy.Command, context: StepContext, *, paused: bool) -> tuple[bool, cy.Event | None]:
+        """Whether the command was carried out as far as it can be now, and what came of it."""
         step = type(command).__name__
         waits = isinstance(command, cy.StartShadow | cy.RequestApproval | cy.SetShare | cy.StartProbation)
         begun = (context.cycle_id, len(context.cycle.story), step)
         if begun != self._begun:
             self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
             self._begun = begun
+            self._retries.over()
             self._happenings.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
-        self._retried = False
+        event: cy.Event | None
         try:
             with self._interruptible(context):
                 event = self._steps.execute(command, context)
-        except PerennialError as exc:
-            if self._stop.is_set() or (context.cycle.state not in cy.OUTCOMES and self._abort_waits()):
-                return None
-            if isinstance(exc, DependencyUnreachable) and self._has_patience(context):
-                self._retried = True
-                logger.warning("cycle.step_waits", extra={"model": self._model, "step": step, "error": str(exc)})
-                self._stop.wait(_RETRY_S)
-                return None
-            logger.warning("cycle.step_refused", extra={"model": self._model, "step": step, "error": str(exc)})
-            event = cy.StepFailed(error=f"{step}: {exc}", refused=isinstance(exc, Refused))
-        except OSError as exc:
-            logger.exception("cycle.step_disk", extra={"model": self._model, "step": step})
-            event = cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
+        except LeaseLost:
+            raise
+        except (PerennialError, OSError) as exc:
+            event = self._failure(exc, step, context)
+            if event is None:
+                return False, None
+        if self._retries.tries:
+            self._retries.over()
         if paused and not isinstance(event, cy.CanaryStepFailed | cy.ProbationFailed | cy.StepFailed):
-            return None  # a pause holds what goes well; live requests stay protected from what does not
+            return False, None  # a pause holds what goes well; live requests stay protected from what does not
         if event is not None or not waits:
             self._begun = None
             outcome = None if event is None else type(event).__name__
             self._ledger.journal(context.cycle_id, self._model, step, Phase.OUTCOME, {"event": outcome})
-        return event
+        return True, event
+
+    def _failure(self, exc: PerennialError | OSError, step: str, context: StepContext) -> cy.StepFailed | None:
+        """What a step's error is to the cycle; None where the step is to be tried again.
+
+        A version that was turned away is taken out of the route before its cycle is closed, however long that takes.
+        What a promotion leaves behind is not worth that: timers clear it up.
+        """
+        ends = context.cycle.state in cy.OUTCOMES
+        must = ends and context.cycle.state is not cy.CycleState.PROMOTED
+        if self._stop.is_set() or (not ends and self._abort_waits()):
+            return None
+        if must or (isinstance(exc, DependencyUnreachable) and self._has_patience(context)):
+            self._retries.failed(context.cycle_id, step, str(exc))
+            if must:  # not slept through: commands are taken meanwhile
+                pause_s = _RETRY_S * 2.0 ** min(self._retries.tries - 1, 10)
+                self._again_at = time.monotonic() + min(pause_s, _RETRY_MOST_S)
+            else:
+                self._stop.wait(_RETRY_S)
+            return None
+        if isinstance(exc, OSError):
+            logger.error("cycle.step_disk", extra={"model": self._model, "step": step, "error": str(exc)}, exc_info=exc)
+            return cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
+        logger.warning("cycle.step_refused", extra={"model": self._model, "step": step, "error": str(exc)})
+        return cy.StepFailed(error=f"{step}: {exc}", refused=isinstance(exc, Refused))
+
+    def _has_patience(self, context: StepContext) -> bool:
+        """Whether the present state may still wait for a dependency."""
+        waited_s = (datetime.now(UTC) - context.entered_at).total_seconds()
+        return waited_s < self._workspace.model(self._model).cycle.step_patience_s
 
     @contextmanager
     def _interruptible(self, context: StepContext) -> Iterator[None]:
@@ -242,12 +275,6 @@ class CycleRunner:
         finally:
             ended.set()
             thread.join()
-
-    def _has_patience(self, context: StepContext) -> bool:
-        """Whether the present state may still wait for a dependency; an outcome's clean-up waits for ever."""
-        waited_s = (datetime.now(UTC) - context.entered_at).total_seconds()
-        patience_s = self._workspace.model(self._model).cycle.step_patience_s
-        return context.cycle.state in cy.OUTCOMES or waited_s < patience_s
 
     def _apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> cy.Cycle:
         after, _ = cy.handle(cycle, event)

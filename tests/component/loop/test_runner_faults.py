@@ -1,0 +1,160 @@
+"""What the runner makes of a step that fails, of a command that cannot be carried out, and of a pause."""
+
+import errno
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from continual import cycle as cy
+from continual.errors import BundleRejected, DependencyUnreachable, PublishFailed, Refused
+from continual.records import Route
+from ops.ledger import Ledger, Phase, VersionRow, VersionState
+from ops.loop.runner import decode
+from ops.operations import change_route, pinned, promoted
+from ops.rollout import rollout_facts
+from tests.component.loop.test_faults import _real_steps, at, led
+from tests.component.loop.town import Town
+
+pytestmark = pytest.mark.component
+_CLOSING = {
+    cy.CycleState.ROLLED_BACK: "RollBack",
+    cy.CycleState.ABORTED: "AbortChallenger",
+    cy.CycleState.REFUSED: "AbortChallenger",
+}
+_FAULTS = [
+    OSError(errno.EIO, "Input/output error"),
+    Refused("version 1 of intent is not loaded"),
+    PublishFailed("version 1 did not come up"),
+    BundleRejected("model.onnx is altered"),
+    DependencyUnreachable("Triton does not answer"),
+]
+
+
+class Failing:
+    """Work that fails so many times, and then is done."""
+
+    def __init__(self, error: Exception, times: int) -> None:
+        self.error, self.left = error, times
+
+    def __call__(self, _: cy.Command) -> cy.Event | None:
+        self.left -= 1
+        if self.left >= 0:
+            raise self.error
+        return None
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed is tried again at once."""
+    monkeypatch.setattr("ops.loop.runner._RETRY_S", 0.0)
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("state", list(_CLOSING))
+@pytest.mark.parametrize("error", _FAULTS, ids=lambda error: type(error).__name__)
+def test_a_cycle_is_closed_only_after_its_outcome_was_carried_out(
+    town: Town, caplog: pytest.LogCaptureFixture, state: cy.CycleState, error: Exception
+) -> None:
+    runner, steps, number = led(town, Failing(error, 2))
+    at(town, number, state)
+    assert [runner.advance(), runner.advance()] == [False, False]
+    assert town.ledger.cycle(number).closed_at is None
+    waits = rollout_facts(town.ledger, "intent")["waits"]
+    assert (waits["cycle"], waits["step"], waits["error"]) == (number, _CLOSING[state], str(error))
+    assert [record.message for record in caplog.records].count("cycle.step_waits") == 2
+    told = [h.facts["step"] for h in runner._happenings.since(0) if h.name == "cycle.step_waits"]
+    assert told == [_CLOSING[state]], "once, while the reason is the same"
+    assert runner.advance()
+    assert town.ledger.cycle(number).outcome == state.value
+    assert rollout_facts(town.ledger, "intent")["waits"] is None
+    assert steps.asked == [_CLOSING[state]] * 3
+    journal = [(entry.step, entry.phase) for entry in town.ledger.journal_of(number)]
+    assert journal == [(_CLOSING[state], Phase.INTENT), (_CLOSING[state], Phase.OUTCOME)]
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize(("error", "tries"), [(_FAULTS[0], 1), (_FAULTS[1], 1), (_FAULTS[4], 3)])
+def test_a_promotions_leftovers_keep_no_cycle_open_for_ever(town: Town, error: Exception, tries: int) -> None:
+    runner, steps, number = led(town, Failing(error, 2))
+    at(town, number, cy.CycleState.PROMOTED)
+    assert [runner.advance() for _ in range(tries)] == [False] * (tries - 1) + [True]
+    assert steps.asked == ["ReleaseOld"] * tries
+    assert town.ledger.cycle(number).outcome == "promoted"
+
+
+def test_a_stop_in_the_middle_of_a_rollback_leaves_the_cycle_open(town: Town) -> None:
+    def stopped(_: cy.Command) -> cy.Event | None:
+        runner.stop()
+        raise PublishFailed("the pass was given up")
+
+    runner, _, number = led(town, stopped)
+    at(town, number, cy.CycleState.ROLLED_BACK)
+    assert not runner.advance()
+    assert town.ledger.cycle(number).closed_at is None
+
+
+def test_a_rollback_that_cannot_succeed_waits_longer_each_time_and_holds_up_no_command(town: Town) -> None:
+    runner, steps, number = led(town, Failing(Refused("version 1 of intent is not loaded"), 1000))
+    at(town, number, cy.CycleState.ROLLED_BACK)
+    assert not any(runner.advance() for _ in range(5))
+    assert steps.asked == ["RollBack"], "not in a hot loop"
+    commands = [town.ledger.request_command("intent", kind, {}, "ann") for kind in ("pause", "abort", "resume")]
+    assert not runner.advance()
+    outcomes = [str(town.ledger.command(command).outcome) for command in commands]
+    assert [outcome.split(":")[0] for outcome in outcomes] == ["done", "refused", "done"]
+    pauses = [runner._again_at - time.monotonic()]
+    for _ in range(8):
+        runner._again_at = 0.0
+        assert not runner.advance()
+        pauses.append(runner._again_at - time.monotonic())
+    assert [round(pause) for pause in pauses] == [1, 2, 4, 8, 16, 30, 30, 30, 30]
+
+
+@pytest.mark.usefixtures("soon")
+def test_a_rollback_to_a_version_that_is_not_loaded_is_done_once_an_operator_has_chosen(town: Town) -> None:
+    runner, number = _with_real_steps(town, champion=2, resident=(2, 3))
+    at(town, number, cy.CycleState.ROLLED_BACK)
+    assert not runner.advance()
+    assert _route(town.ledger).champion == 2
+    assert "is not loaded (resident: [2, 3])" in rollout_facts(town.ledger, "intent")["waits"]["error"]
+    for change in (pinned(1), promoted(1, resident=3)):
+        change_route(town.ledger, town.workspace, "intent", change, actor="ann", reason="by hand")
+    assert runner.advance()
+    assert town.ledger.cycle(number).outcome == "rolled_back"
+    assert _route(town.ledger).champion == 1
+
+
+def _with_real_steps(town: Town, *, champion: int, resident: tuple[int, ...], canary: Any = None) -> Any:
+    runner, _, number = led(town, lambda _: None)
+    for version in sorted({*resident, champion} - {1, _challenger(town, number)}):
+        town.ledger.add_version(VersionRow(model="intent", version=version, state=VersionState.RESIDENT))
+    _set_route(town, champion=champion, resident=resident)
+    steps = replace(
+        _real_steps(town),
+        reconciler=SimpleNamespace(reconcile=lambda _: None),
+        comparison=SimpleNamespace(canary=canary),
+    )
+    runner._steps = steps
+    return runner, number
+
+
+def _challenger(town: Town, number: int) -> int:
+    version = decode(town.ledger.cycle(number).payload).challenger
+    assert version is not None
+    return version
+
+
+def _route(ledger: Ledger) -> Route:
+    route = ledger.route("intent")
+    assert route is not None
+    return route
+
+
+def _set_route(town: Town, **changes: Any) -> None:
+    route = _route(town.ledger)
+    changes.setdefault("resident", tuple(sorted({*route.resident, changes.get("champion", 1)})))
+    after = replace(route, epoch=route.epoch + 1, **changes)
+    town.ledger.set_route(after, expected_epoch=route.epoch, actor="test", reason="test")
