@@ -10,16 +10,16 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from continual import cycle as cy
-from continual.errors import DependencyUnreachable, IllegalTransition, LeaseLost, PerennialError, Refused
-from ops.ledger import CommandRow, CycleRow, Fence, Ledger, Phase, VersionRow
+from continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
+from ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
 from ops.loop.events import Happenings
+from ops.loop.inbox import PAUSED, CommandInbox
 from ops.loop.retries import StepRetries
 from ops.workspace import Workspace
 
-__all__ = ["PAUSED", "CycleRunner", "StepContext", "Steps", "decode", "encode"]
+__all__ = ["CycleRunner", "StepContext", "Steps", "decode", "encode"]
 
 logger = logging.getLogger(__name__)
-PAUSED = "cycle_paused"
 _RETRY_S = 1.0
 _RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
 _LOOK_S = 0.5
@@ -89,6 +89,7 @@ class CycleRunner:
         self._thread: threading.Thread | None = None
         self._retries = StepRetries(ledger, model, happenings)
         self._again_at = 0.0  # monotonic: when an outcome that failed is tried again
+        self._inbox = CommandInbox(ledger, model, self)
         self._begun: tuple[int, int, str] | None = None  # the step whose intent is written, and not yet its outcome
 
     def start(self) -> None:
@@ -145,13 +146,13 @@ class CycleRunner:
         """Carry out the present state's commands once; False when there is nothing to do now."""
         row = self._ledger.active_cycle(self._model)
         if row is None:
-            return self._take_idle_commands()
+            return self._inbox.take(None, None)
         cycle = decode(row.payload)
         ends = cycle.state in cy.OUTCOMES
-        if (not ends or self._retries.tries) and self._take_commands(row, cycle):
+        if (not ends or self._retries.tries) and self._inbox.take(row, cycle):
             return True
-        if (replaced := self._replaced(cycle)) is not None:
-            self._apply(row, cycle, replaced)
+        if (replaced := self.replaced(cycle)) is not None:
+            self.apply(row, cycle, replaced)
             return True
         if ends and time.monotonic() < self._again_at:
             return False
@@ -165,11 +166,32 @@ class CycleRunner:
                 return True
             done, event = self._execute(command, context, paused=paused)
             if event is not None and not ends:
-                self._apply(row, cycle, event)
+                self.apply(row, cycle, event)
                 return True
             if not done:
                 return False  # what follows must not come first
         return False
+
+    def apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> cy.Cycle:
+        """Let an event act on the cycle under way, save it, and return it as it becomes.
+
+        Raises:
+            IllegalTransition: the event does not fit the cycle's state.
+        """
+        after, _ = cy.handle(cycle, event)
+        cy.check_invariants(after)
+        self._ledger.save_cycle(row.id, after.state.value, encode(after))
+        facts = {"cycle": row.id, "state": after.state.value, "event": type(event).__name__, "note": after.note}
+        self._happenings.tell(self._model, "cycle.state", version=after.challenger, **facts)
+        logger.info("cycle.state", extra={"model": self._model, **facts})
+        return after
+
+    def replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | None:
+        """What an operator's promotion or rollback beside the cycle is to it."""
+        route = self._ledger.route(self._model)
+        if route is None or cycle.state in cy.OUTCOMES or route.champion in cy.expected_champions(cycle):
+            return None
+        return cy.ChampionReplaced(champion=route.champion)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -193,7 +215,11 @@ class CycleRunner:
             if fence.epoch != self._epoch:
                 self._ledger.reclaim_commands(self._model)
                 self._epoch = fence.epoch
-            return self.advance()
+            try:
+                return self.advance()
+            except Exception:
+                self._epoch = None  # commands that were taken and not answered are handed out again
+                raise
 
     def _execute(self, command: cy.Command, context: StepContext, *, paused: bool) -> tuple[bool, cy.Event | None]:
         """Whether the command was carried out as far as it can be now, and what came of it."""
@@ -233,7 +259,7 @@ class CycleRunner:
         """
         ends = context.cycle.state in cy.OUTCOMES
         must = ends and context.cycle.state is not cy.CycleState.PROMOTED
-        if self._stop.is_set() or (not ends and self._abort_waits()):
+        if self._stop.is_set() or (not ends and self._inbox.abort_waits(context.cycle_id)):
             return None
         if must or (isinstance(exc, DependencyUnreachable) and self._has_patience(context)):
             self._retries.failed(context.cycle_id, step, str(exc))
@@ -261,7 +287,7 @@ class CycleRunner:
 
         def watch() -> None:
             while not ended.wait(_LOOK_S):
-                if self._stop.is_set() or self._abort_waits():
+                if self._stop.is_set() or self._inbox.abort_waits(context.cycle_id):
                     self._steps.cancel()
                     return
 
@@ -276,15 +302,6 @@ class CycleRunner:
             ended.set()
             thread.join()
 
-    def _apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> cy.Cycle:
-        after, _ = cy.handle(cycle, event)
-        cy.check_invariants(after)
-        self._ledger.save_cycle(row.id, after.state.value, encode(after))
-        facts = {"cycle": row.id, "state": after.state.value, "event": type(event).__name__, "note": after.note}
-        self._happenings.tell(self._model, "cycle.state", version=after.challenger, **facts)
-        logger.info("cycle.state", extra={"model": self._model, **facts})
-        return after
-
     def _close(self, row: CycleRow, command: cy.CloseCycle) -> None:
         cycle = decode(row.payload)
         facts = {"cycle": row.id, "outcome": command.outcome.value, "note": command.note}
@@ -293,71 +310,3 @@ class CycleRunner:
             self._ledger.audit("loop", "cycle.closed", self._model, {**facts, "version": cycle.challenger})
         self._happenings.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
         logger.info("cycle.closed", extra={"model": self._model, **facts})
-
-    def _take_commands(self, row: CycleRow, cycle: cy.Cycle) -> bool:
-        """Let the operator's commands act on the cycle, in order; whether any did."""
-        before = cycle
-        for command in self._ledger.take_commands(self._model):
-            event = _event_of(command)
-            unchanged = cycle.state is not cy.CycleState.PROMOTING and self._replaced(cycle) is None
-            if isinstance(event, cy.OperatorRolledBack) and unchanged:
-                self._ledger.finish_command(command.id, "done")  # to the version that was champion already
-                continue
-            if event is None:
-                self._idle_command(command, active=True)
-                continue
-            try:
-                with self._ledger.transaction():  # a killed process leaves no command to be carried out twice
-                    cycle = self._apply(row, cycle, event)
-                    self._ledger.finish_command(command.id, "done")
-            except IllegalTransition as exc:
-                self._ledger.finish_command(command.id, f"refused: {exc}")
-        return cycle is not before
-
-    def _replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | None:
-        """What an operator's promotion or rollback beside the cycle is to it."""
-        route = self._ledger.route(self._model)
-        if route is None or cycle.state in cy.OUTCOMES or route.champion in cy.expected_champions(cycle):
-            return None
-        return cy.ChampionReplaced(champion=route.champion)
-
-    def _abort_waits(self) -> bool:
-        waiting = self._ledger.commands(self._model, limit=20)
-        return any(command.kind == "abort" and command.taken_at is None for command in waiting)
-
-    def _take_idle_commands(self) -> bool:
-        commands = self._ledger.take_commands(self._model)
-        for command in commands:
-            self._idle_command(command, active=False)
-        return bool(commands)
-
-    def _idle_command(self, command: CommandRow, *, active: bool) -> None:
-        if command.kind == "pause":
-            self._ledger.put_state(self._model, PAUSED, True)
-        elif command.kind == "resume":
-            self._ledger.put_state(self._model, PAUSED, False)
-        elif command.kind == "rolled_back" and not active:
-            logger.debug("cycle.rolled_back_already", extra={"model": self._model})  # the route tells it all
-        elif command.kind == "retrain" and not active:
-            why = command.args.get("reason")
-            self.fire(f"{why}, asked by {command.actor}" if why else f"asked by {command.actor}", actor=command.actor)
-        else:
-            state = "a cycle under way" if active else "no cycle under way"
-            self._ledger.finish_command(command.id, f"refused: {command.kind} does not fit {state}")
-            return
-        self._ledger.finish_command(command.id, "done")
-
-
-def _event_of(command: CommandRow) -> cy.Event | None:
-    """The event that an operator's command is to a cycle under way; None when it is something else."""
-    match command.kind:
-        case "abort":
-            return cy.OperatorAborted(actor=command.actor)
-        case "approve":
-            return cy.Approved(actor=command.actor)
-        case "promote":
-            return cy.OperatorPromoted(actor=command.actor)
-        case "rolled_back":
-            return cy.OperatorRolledBack(actor=command.actor)
-        case _:
-            return None

@@ -2,6 +2,7 @@
 
 import errno
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
@@ -11,10 +12,11 @@ import pytest
 from continual import cycle as cy
 from continual.errors import BundleRejected, DependencyUnreachable, PublishFailed, Refused
 from continual.records import Route
-from ops.ledger import Ledger, Phase, VersionRow, VersionState
-from ops.loop.runner import decode
+from ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
+from ops.loop.runner import CycleRunner, decode
 from ops.operations import change_route, pinned, promoted
-from ops.rollout import rollout_facts
+from ops.promotion import roll_back_version
+from ops.rollout import request_command, rollout_facts
 from tests.component.loop.test_faults import _real_steps, at, led
 from tests.component.loop.town import Town
 
@@ -127,6 +129,105 @@ def test_a_rollback_to_a_version_that_is_not_loaded_is_done_once_an_operator_has
     assert _route(town.ledger).champion == 1
 
 
+def test_a_retraining_that_loses_a_race_is_refused_and_the_commands_after_it_are_carried_out(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, number = _idle(town)
+
+    def lost(*_: object, **__: object) -> int:
+        raise Conflict("intent has cycle 7 under way; close or abort it before opening another")
+
+    monkeypatch.setattr(town.ledger, "open_cycle", lost)
+    retrain = town.ledger.request_command("intent", "retrain", {}, "ann")
+    pause = town.ledger.request_command("intent", "pause", {}, "ann")
+    assert runner.advance()
+    assert str(town.ledger.command(retrain).outcome).startswith("refused: intent has cycle 7 under way")
+    assert town.ledger.command(pause).outcome == "done"
+    assert [row.id for row in town.ledger.cycles("intent")] == [number]
+    assert [row.cycle_id for row in town.ledger.versions("intent") if row.parent] == [number]
+
+
+def test_a_retraining_that_opens_no_cycle_is_not_done(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner, _ = _idle(town)
+    take = town.ledger.take_commands
+
+    def taken(model: str) -> Any:
+        commands = take(model)
+        runner.fire("drift", actor="policy")
+        return commands
+
+    monkeypatch.setattr(town.ledger, "take_commands", taken)
+    retrain = town.ledger.request_command("intent", "retrain", {}, "ann")
+    assert runner.advance()
+    assert str(town.ledger.command(retrain).outcome).startswith("refused: retrain opens no cycle")
+
+
+@pytest.mark.usefixtures("soon")
+def test_commands_are_carried_out_after_a_ledger_that_was_away_between_taking_and_answering(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner, _ = _idle(town)
+    finish, left = town.ledger.finish_command, [1]
+
+    def away(command_id: int, outcome: str) -> None:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise DependencyUnreachable("database is locked")
+        finish(command_id, outcome)
+
+    monkeypatch.setattr(town.ledger, "finish_command", away)
+    kinds = ("pause", "retrain", "resume")
+    commands = [town.ledger.request_command("intent", kind, {}, "ann") for kind in kinds]
+    runner.start()
+    try:
+        _until(lambda: all(town.ledger.command(command).outcome for command in commands))
+    finally:
+        runner.stop()
+    assert [town.ledger.command(command).outcome for command in commands] == ["done"] * 3
+    assert len(town.ledger.cycles("intent")) == 2
+
+
+def test_a_command_acts_on_the_cycle_that_it_was_meant_for_and_on_no_other(town: Town) -> None:
+    runner, old = _idle(town)
+    number = runner.fire("another", actor="ann")
+    assert number is not None
+    kinds = ("abort", "rolled_back")
+    stale, back = [town.ledger.request_command("intent", kind, {"cycle": old}, "ann") for kind in kinds]
+    assert not runner._inbox.abort_waits(number), "a step at work is not ended by it"
+    runner.advance()
+    told = f"refused: it was meant for cycle {old}, which is closed; cycle {number} is under way"
+    assert str(town.ledger.command(stale).outcome).startswith(told)
+    assert town.ledger.command(back).outcome == "done", "the route had changed already"
+    assert town.ledger.cycle(number).state == "training"
+    command = request_command(town.ledger, "intent", "abort", "ann")
+    assert (command["cycle"], command["then"]) == (number, "aborted")
+    assert runner._inbox.abort_waits(number)
+    assert runner.advance()
+    assert town.ledger.command(command["command"]).outcome == "done"
+    assert town.ledger.cycle(number).state == "aborted"
+
+
+def test_a_command_that_comes_after_its_cycle_is_refused_and_an_older_one_names_none(town: Town) -> None:
+    runner, old = _idle(town)
+    late = town.ledger.request_command("intent", "approve", {"cycle": old}, "ann")
+    assert runner.advance()
+    told = f"refused: it was meant for cycle {old}, which is closed; see `perennial rollout show`"
+    assert town.ledger.command(late).outcome == told
+    number = runner.fire("another", actor="ann")
+    assert number is not None
+    unnamed = town.ledger.request_command("intent", "abort", {}, "ann")
+    assert runner.advance()
+    assert town.ledger.command(unnamed).outcome == "done"
+
+
+def test_a_rollback_by_hand_is_told_to_the_cycle_that_was_under_way(town: Town) -> None:
+    _, _, number = led(town, lambda _: None)
+    _set_route(town, champion=2, previous=1)
+    parts: Any = SimpleNamespace(ledger=town.ledger, workspace=town.workspace)
+    assert roll_back_version(parts, "intent", to=None, actor="ann", reason="a hunch")["champion"] == 1
+    assert [(c.kind, c.args) for c in town.ledger.commands("intent")] == [("rolled_back", {"cycle": number})]
+
+
 def _with_real_steps(town: Town, *, champion: int, resident: tuple[int, ...], canary: Any = None) -> Any:
     runner, _, number = led(town, lambda _: None)
     for version in sorted({*resident, champion} - {1, _challenger(town, number)}):
@@ -138,6 +239,13 @@ def _with_real_steps(town: Town, *, champion: int, resident: tuple[int, ...], ca
         comparison=SimpleNamespace(canary=canary),
     )
     runner._steps = steps
+    return runner, number
+
+
+def _idle(town: Town) -> tuple[CycleRunner, int]:
+    """A runner that leads and has a closed cycle behind it."""
+    runner, _, number = led(town, lambda _: None)
+    town.ledger.close_cycle(number, "aborted")
     return runner, number
 
 
@@ -158,3 +266,10 @@ def _set_route(town: Town, **changes: Any) -> None:
     changes.setdefault("resident", tuple(sorted({*route.resident, changes.get("champion", 1)})))
     after = replace(route, epoch=route.epoch + 1, **changes)
     town.ledger.set_route(after, expected_epoch=route.epoch, actor="test", reason="test")
+
+
+def _until(done: Callable[[], Any], within_s: float = 10.0) -> None:
+    end = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < end
+        time.sleep(0.02)
