@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Protocol
 
 from continual import cycle as cy
@@ -261,7 +261,8 @@ class CycleRunner:
         must = ends and context.cycle.state is not cy.CycleState.PROMOTED
         if self._stop.is_set() or (not ends and self._inbox.abort_waits(context.cycle_id)):
             return None
-        if must or (isinstance(exc, DependencyUnreachable) and self._has_patience(context)):
+        patience_s = self._workspace.model(self._model).cycle.step_patience_s
+        if must or (isinstance(exc, DependencyUnreachable) and self._retries.failing_s() < patience_s):
             self._retries.failed(context.cycle_id, step, str(exc))
             if must:  # not slept through: commands are taken meanwhile
                 pause_s = _RETRY_S * 2.0 ** min(self._retries.tries - 1, 10)
@@ -274,11 +275,6 @@ class CycleRunner:
             return cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
         logger.warning("cycle.step_refused", extra={"model": self._model, "step": step, "error": str(exc)})
         return cy.StepFailed(error=f"{step}: {exc}", refused=isinstance(exc, Refused))
-
-    def _has_patience(self, context: StepContext) -> bool:
-        """Whether the present state may still wait for a dependency."""
-        waited_s = (datetime.now(UTC) - context.entered_at).total_seconds()
-        return waited_s < self._workspace.model(self._model).cycle.step_patience_s
 
     @contextmanager
     def _interruptible(self, context: StepContext) -> Iterator[None]:

@@ -187,6 +187,27 @@ def test_commands_are_carried_out_after_a_ledger_that_was_away_between_taking_an
     assert len(town.ledger.cycles("intent")) == 2
 
 
+@pytest.mark.usefixtures("soon")
+def test_one_failure_in_an_old_state_ends_nothing(make_town: Callable[..., Town]) -> None:
+    town = make_town(cycle={"step_patience_s": 0.3})
+    error = DependencyUnreachable("database is locked")
+    failing = Failing(error, 1)
+    runner, _, number = led(town, failing)
+    at(town, number, cy.CycleState.PROBATION)
+    _set_route(town, champion=_challenger(town, number))
+    time.sleep(0.4)
+    assert not runner.advance()
+    assert town.ledger.cycle(number).state == "probation"
+    assert not runner.advance()
+    time.sleep(0.4)
+    failing.left = 1000
+    assert not runner.advance(), "the step had worked in between"
+    assert town.ledger.cycle(number).state == "probation"
+    time.sleep(0.4)
+    assert runner.advance()
+    assert town.ledger.cycle(number).state == "rolled_back"
+
+
 def test_a_command_acts_on_the_cycle_that_it_was_meant_for_and_on_no_other(town: Town) -> None:
     runner, old = _idle(town)
     number = runner.fire("another", actor="ann")
