@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
-from datetime import datetime
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from continual import cycle as cy
@@ -23,7 +23,6 @@ logger = logging.getLogger(__name__)
 _RETRY_S = 1.0
 _RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
 _LOOK_S = 0.5
-_GUARDED = frozenset({cy.CycleState.CANARY, cy.CycleState.PROBATION})  # a version under test answers live requests
 _LONG = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING, cy.CycleState.SHADOW})
 
 
@@ -90,7 +89,7 @@ class CycleRunner:
         self._retries = StepRetries(ledger, model, happenings)
         self._again_at = 0.0  # monotonic: when an outcome that failed is tried again
         self._inbox = CommandInbox(ledger, model, self)
-        self._begun: tuple[int, int, str] | None = None  # the step whose intent is written, and not yet its outcome
+        self._begun: tuple[int, int, cy.Command] | None = None  # its intent is written, and not yet its outcome
 
     def start(self) -> None:
         """Begin to carry cycles, first the one that was under way."""
@@ -157,10 +156,11 @@ class CycleRunner:
         if ends and time.monotonic() < self._again_at:
             return False
         paused = bool(self._ledger.get_state(self._model, PAUSED)) and not ends
-        if paused and cycle.state not in _GUARDED:
-            return False
+        if not paused and self._share_begins(cycle):
+            self._ledger.save_cycle(row.id, row.state, row.payload)  # its time counts from here, not from a pause
+            row = replace(row, saved_at=datetime.now(UTC))
         context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at)
-        for command in cy.resume(cycle):
+        for command in self._watching(cycle) if paused else cy.resume(cycle):
             if isinstance(command, cy.CloseCycle):
                 self._close(row, command)
                 return True
@@ -225,7 +225,7 @@ class CycleRunner:
         """Whether the command was carried out as far as it can be now, and what came of it."""
         step = type(command).__name__
         waits = isinstance(command, cy.StartShadow | cy.RequestApproval | cy.SetShare | cy.StartProbation)
-        begun = (context.cycle_id, len(context.cycle.story), step)
+        begun = (context.cycle_id, len(context.cycle.story), command)
         if begun != self._begun:
             self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
             self._begun = begun
@@ -275,6 +275,22 @@ class CycleRunner:
             return cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
         logger.warning("cycle.step_refused", extra={"model": self._model, "step": step, "error": str(exc)})
         return cy.StepFailed(error=f"{step}: {exc}", refused=isinstance(exc, Refused))
+
+    def _watching(self, cycle: cy.Cycle) -> tuple[cy.Command, ...]:
+        """What a pause lets through: to watch the version that answers live requests, at the share that it has."""
+        if cycle.state is cy.CycleState.PROBATION:
+            return cy.resume(cycle)
+        share = self._live_share(cycle) if cycle.state is cy.CycleState.CANARY else 0.0
+        return (cy.SetShare(challenger=cycle.challenger or 0, share=share),) if share > 0 else ()
+
+    def _share_begins(self, cycle: cy.Cycle) -> bool:
+        """Whether the canary's present share is not live yet."""
+        canary = cycle.state is cy.CycleState.CANARY
+        return canary and self._live_share(cycle) != cycle.plan.canary_shares[cycle.canary_step]
+
+    def _live_share(self, cycle: cy.Cycle) -> float:
+        route = self._ledger.route(self._model)
+        return route.share if route is not None and route.challenger == cycle.challenger else 0.0
 
     @contextmanager
     def _interruptible(self, context: StepContext) -> Iterator[None]:

@@ -13,7 +13,7 @@ from continual import cycle as cy
 from continual.errors import BundleRejected, DependencyUnreachable, PublishFailed, Refused
 from continual.records import Route
 from ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
-from ops.loop.runner import CycleRunner, decode
+from ops.loop.runner import CycleRunner, decode, encode
 from ops.operations import change_route, pinned, promoted
 from ops.promotion import roll_back_version
 from ops.rollout import request_command, rollout_facts
@@ -247,6 +247,65 @@ def test_a_rollback_by_hand_is_told_to_the_cycle_that_was_under_way(town: Town) 
     parts: Any = SimpleNamespace(ledger=town.ledger, workspace=town.workspace)
     assert roll_back_version(parts, "intent", to=None, actor="ann", reason="a hunch")["champion"] == 1
     assert [(c.kind, c.args) for c in town.ledger.commands("intent")] == [("rolled_back", {"cycle": number})]
+
+
+class Judged:
+    """A canary's judgement that notes when it was asked, and says what the test wants."""
+
+    def __init__(self) -> None:
+        self.over: list[bool] = []
+        self.says: cy.Event | None = None
+
+    def __call__(self, *, over: bool, **_: Any) -> cy.Event | None:
+        self.over.append(over)
+        return self.says
+
+
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_pause_lets_no_share_go_live_or_rise_and_no_time_at_it_begin(
+    make_town: Callable[..., Town], step: int
+) -> None:
+    town = make_town(cycle={"canary_shares": [0.05, 0.25], "canary_step_s": 0.3})
+    judged = Judged()
+    runner, number = _with_real_steps(town, champion=1, resident=(1, 2), canary=judged)
+    share = (0.0, 0.05)[step]
+    _set_route(town, challenger=2, share=share)
+    cycle = decode(town.ledger.cycle(number).payload)
+    after = replace(cycle, state=cy.CycleState.CANARY, canary_step=step)
+    town.ledger.save_cycle(number, after.state.value, encode(after))
+    _ask(town, runner, "pause")
+    time.sleep(0.4)
+    assert not runner.advance()
+    assert (_route(town.ledger).share, len(judged.over)) == (share, 2 * step), "what is live stays watched"
+    _ask(town, runner, "resume")
+    assert _route(town.ledger).share == after.plan.canary_shares[step]
+    assert judged.over[2 * step :] == [False], "the time at a share begins when it goes live"
+    time.sleep(0.4)
+    runner.advance()
+    assert judged.over[-1]
+
+
+def test_a_pause_between_two_shares_keeps_the_challenger_watched(make_town: Callable[..., Town]) -> None:
+    town = make_town(cycle={"canary_shares": [0.05, 0.25]})
+    judged = Judged()
+    runner, number = _with_real_steps(town, champion=1, resident=(1, 2), canary=judged)
+    _set_route(town, challenger=2, share=0.05)
+    cycle = decode(town.ledger.cycle(number).payload)
+    town.ledger.save_cycle(number, "canary", encode(replace(cycle, state=cy.CycleState.CANARY, canary_step=1)))
+    judged.says = cy.CanaryStepPassed()
+    _ask(town, runner, "pause")
+    assert (town.ledger.cycle(number).state, _route(town.ledger).share) == ("canary", 0.05)
+    judged.says = cy.CanaryStepFailed(reasons=("worse",))
+    assert runner.advance()
+    assert town.ledger.cycle(number).state == "refused"
+    assert runner.advance()
+    assert (_route(town.ledger).challenger, _route(town.ledger).share) == (None, 0.0)
+
+
+def _ask(town: Town, runner: CycleRunner, kind: str) -> None:
+    command = town.ledger.request_command("intent", kind, {}, "ann")
+    runner.advance()
+    assert town.ledger.command(command).outcome == "done"
 
 
 def _with_real_steps(town: Town, *, champion: int, resident: tuple[int, ...], canary: Any = None) -> Any:
