@@ -299,7 +299,12 @@ class CycleRunner:
 
         def watch() -> None:
             while not ended.wait(_LOOK_S):
-                if self._stop.is_set() or self._inbox.abort_waits(context.cycle_id):
+                try:
+                    end = self._stop.is_set() or self._inbox.abort_waits(context.cycle_id)
+                except PerennialError as exc:
+                    logger.warning("cycle.inbox_unread", extra={"model": self._model, "error": str(exc)})
+                    continue
+                if end:
                     self._steps.cancel()
                     return
 

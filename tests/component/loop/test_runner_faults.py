@@ -1,6 +1,7 @@
 """What the runner makes of a step that fails, of a command that cannot be carried out, and of a pause."""
 
 import errno
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from continual import cycle as cy
 from continual.errors import BundleRejected, DependencyUnreachable, PublishFailed, Refused
 from continual.records import Route
 from ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
-from ops.loop.runner import CycleRunner, decode, encode
+from ops.loop.runner import CycleRunner, StepContext, decode, encode
 from ops.operations import change_route, pinned, promoted
 from ops.promotion import roll_back_version
 from ops.rollout import request_command, rollout_facts
@@ -300,6 +301,36 @@ def test_a_pause_between_two_shares_keeps_the_challenger_watched(make_town: Call
     assert town.ledger.cycle(number).state == "refused"
     assert runner.advance()
     assert (_route(town.ledger).challenger, _route(town.ledger).share) == (None, 0.0)
+
+
+def test_an_abort_ends_a_step_at_work_although_the_inbox_could_not_be_read_at_first(
+    town: Town, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cancelled = threading.Event()
+
+    class Training:
+        def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
+            town.ledger.request_command("intent", "abort", {"cycle": context.cycle_id}, "ann")
+            assert cancelled.wait(5), "nobody told the step to end"
+            raise PublishFailed("was cancelled")
+
+        def cancel(self) -> None:
+            cancelled.set()
+
+    runner, _, number = led(town, lambda _: None)
+    runner._steps = Training()
+    read, left = town.ledger.commands, [1]
+
+    def away(model: str, limit: int | None = None) -> Any:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise DependencyUnreachable("the connection was closed")
+        return read(model, limit)
+
+    monkeypatch.setattr(town.ledger, "commands", away)
+    assert not runner.advance()
+    assert runner.advance()
+    assert town.ledger.cycle(number).state == "aborted"
 
 
 def _ask(town: Town, runner: CycleRunner, kind: str) -> None:
