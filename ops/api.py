@@ -24,7 +24,7 @@ from ops.api_descriptions import add_descriptions
 from ops.feedback import add_labelled
 from ops.ledger import Conflict, FeedbackRow, Ledger
 from ops.loop.events import Happenings
-from ops.rollout import expected_effect, rollout_facts
+from ops.rollout import request_command, rollout_facts
 from ops.settings import ApiSettings
 from ops.status import cycle_facts, model_status, version_facts
 
@@ -245,8 +245,7 @@ def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl, operator: 
     @api.post("/v1/models/{model}/commands/{kind}", status_code=202)
     def command(model: str, kind: str, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
         _known(ledger, model)
-        effect = expected_effect(ledger, model, kind)
-        return {"command": ledger.request_command(model, kind, {}, actor), **effect}
+        return request_command(ledger, model, kind, actor)
 
 
 def _known(ledger: Ledger, model: str) -> None:

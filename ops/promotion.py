@@ -45,8 +45,8 @@ def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, r
         if route is not None and to not in route.resident:
             return promote_version(parts, model, to, actor=actor, reason=reason)
     change = change_route(parts.ledger, parts.workspace, model, rolled_back(to=to), actor=actor, reason=reason)
-    if parts.ledger.active_cycle(model) is not None:
-        parts.ledger.request_command(model, "rolled_back", {}, actor)
+    if (cycle := parts.ledger.active_cycle(model)) is not None:
+        parts.ledger.request_command(model, "rolled_back", {"cycle": cycle.id}, actor)
     return asdict(change.after)
 
 

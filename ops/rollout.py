@@ -7,24 +7,28 @@ from continual import cycle as cy
 from continual.errors import IllegalTransition, InputError, Refused
 from ops.ledger import Ledger
 from ops.loop.comparison import ROLLOUT
-from ops.loop.runner import PAUSED, decode
+from ops.loop.inbox import PAUSED
+from ops.loop.retries import RETRIES
+from ops.loop.runner import decode
 from ops.status import cycle_facts
 
-__all__ = ["KINDS", "expected_effect", "rollout_facts"]
+__all__ = ["KINDS", "expected_effect", "request_command", "rollout_facts"]
 
 KINDS = ("abort", "approve", "pause", "promote", "resume")
 
 
 def rollout_facts(ledger: Ledger, model: str) -> dict[str, Any]:
-    """The route, the cycle under way or the last one, and the newest figures of its canary or probation."""
+    """The route, the cycle under way or the last one, what it waits for, and its canary's or probation's figures."""
     route = ledger.route(model)
     cycle = ledger.active_cycle(model) or next(iter(ledger.cycles(model, limit=1)), None)
-    live = ledger.get_state(model, ROLLOUT)
+    live, waits = ledger.get_state(model, ROLLOUT), ledger.get_state(model, RETRIES)
+    waiting = cycle is not None and cycle.closed_at is None and waits is not None and waits["cycle"] == cycle.id
     return {
         "model": model,
         "route": None if route is None else asdict(route),
         "paused": bool(ledger.get_state(model, PAUSED)),
         "cycle": None if cycle is None else cycle_facts(cycle),
+        "waits": waits if waiting else None,
         "live": live if cycle is not None and live is not None and live["cycle"] == cycle.id else None,
     }
 
@@ -57,7 +61,18 @@ def expected_effect(ledger: Ledger, model: str, kind: str) -> dict[str, Any]:
     except IllegalTransition as exc:
         raise Refused(f"{kind}: {exc}") from exc
     steps = [f"{type(command).__name__}({_arguments(command)})" for command in commands]
-    return {"now": cycle.state.value, "then": after.state.value, "commands": steps}
+    return {"cycle": row.id, "now": cycle.state.value, "then": after.state.value, "commands": steps}
+
+
+def request_command(ledger: Ledger, model: str, kind: str, actor: str) -> dict[str, Any]:
+    """Put a command into the inbox, for the cycle that is under way now and no later one; its number and its effect.
+
+    Raises:
+        InputError: there is no such command; Refused: it does not fit the present state.
+    """
+    effect = expected_effect(ledger, model, kind)
+    args = {"cycle": effect["cycle"]} if "cycle" in effect else {}
+    return {"command": ledger.request_command(model, kind, args, actor), **effect}
 
 
 def _arguments(command: cy.Command) -> str:

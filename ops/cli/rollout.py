@@ -59,6 +59,9 @@ def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: Js
         ("step", "what happened"),
         enumerate(cycle["story"], start=1),
     )
+    if facts["waits"] is not None:
+        waits = facts["waits"]
+        print_table(f"Tried again since {waits['since']}", ("step", "why"), [(waits["step"], waits["error"])])
     if facts["live"] is not None:
         live = facts["live"]
         print_table(
@@ -114,17 +117,17 @@ def resume(
 
 def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -> None:
     from continual.errors import Refused
-    from ops.rollout import expected_effect
+    from ops.rollout import expected_effect, request_command
     from ops.wiring import open_parts
 
     parts = open_parts(config)
     try:
         parts.workspace.model(model)
-        effect = expected_effect(parts.ledger, model, kind)
         if dry_run:
-            print_json(effect)
+            print_json(expected_effect(parts.ledger, model, kind))
             return
-        number = parts.ledger.request_command(model, kind, {}, actor())
+        asked = request_command(parts.ledger, model, kind, actor())
+        number = asked["command"]
         deadline = time.monotonic() + wait_s
         while (row := parts.ledger.command(number)).outcome is None and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -134,7 +137,7 @@ def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -
         say("the loop has not taken it yet; it will when it can (is `perennial serve` running?)")
     elif row.outcome.startswith("refused"):
         raise Refused(f"{kind}: {row.outcome.removeprefix('refused: ')}")
-    print_json({"command": number, "kind": kind, "outcome": row.outcome, "then": effect["then"]})
+    print_json({"command": number, "kind": kind, "outcome": row.outcome, "then": asked["then"]})
 
 
 @_shadow.command()

@@ -37,8 +37,8 @@ class CommandStore(AuditStore):
     def take_commands(self, model: str) -> tuple[CommandRow, ...]:
         """Take the commands that nobody took yet, in the order in which they were asked for.
 
-        Each is handed out once. Whoever becomes the loop's leader first calls `reclaim_commands`, so that what a dead
-        leader took and did not finish is handed out again: a command is carried out at least once.
+        Each is handed out once. Whoever becomes the loop's leader, or could not finish what it took, first calls
+        `reclaim_commands`, so that it is handed out again: a command is carried out at least once.
         """
         untaken = (_COMMAND.c.model == model) & _COMMAND.c.taken_at.is_(None)
         with self._read() as connection:  # asked several times a second: an empty inbox holds up no writer

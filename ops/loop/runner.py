@@ -2,25 +2,27 @@
 
 import logging
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from continual import cycle as cy
-from continual.errors import DependencyUnreachable, IllegalTransition, LeaseLost, PerennialError, Refused
-from ops.ledger import CommandRow, CycleRow, Fence, Ledger, Phase, VersionRow
+from continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
+from ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
 from ops.loop.events import Happenings
+from ops.loop.inbox import PAUSED, CommandInbox
+from ops.loop.retries import StepRetries
 from ops.workspace import Workspace
 
-__all__ = ["PAUSED", "CycleRunner", "StepContext", "Steps", "decode", "encode"]
+__all__ = ["CycleRunner", "StepContext", "Steps", "decode", "encode"]
 
 logger = logging.getLogger(__name__)
-PAUSED = "cycle_paused"
 _RETRY_S = 1.0
+_RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
 _LOOK_S = 0.5
-_GUARDED = frozenset({cy.CycleState.CANARY, cy.CycleState.PROBATION})  # a version under test answers live requests
 _LONG = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING, cy.CycleState.SHADOW})
 
 
@@ -84,8 +86,10 @@ class CycleRunner:
         self._steps, self._happenings = steps, happenings
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._retried = False  # the last step waits for something to be reachable again
-        self._begun: tuple[int, int, str] | None = None  # the step whose intent is written, and not yet its outcome
+        self._retries = StepRetries(ledger, model, happenings)
+        self._again_at = 0.0  # monotonic: when an outcome that failed is tried again
+        self._inbox = CommandInbox(ledger, model, self)
+        self._begun: tuple[int, int, cy.Command] | None = None  # its intent is written, and not yet its outcome
 
     def start(self) -> None:
         """Begin to carry cycles, first the one that was under way."""
@@ -141,28 +145,53 @@ class CycleRunner:
         """Carry out the present state's commands once; False when there is nothing to do now."""
         row = self._ledger.active_cycle(self._model)
         if row is None:
-            return self._take_idle_commands()
+            return self._inbox.take(None, None)
         cycle = decode(row.payload)
-        if cycle.state not in cy.OUTCOMES and self._take_commands(row, cycle):
+        ends = cycle.state in cy.OUTCOMES
+        if (not ends or self._retries.tries) and self._inbox.take(row, cycle):
             return True
-        if (replaced := self._replaced(cycle)) is not None:
-            self._apply(row, cycle, replaced)
+        if (replaced := self.replaced(cycle)) is not None:
+            self.apply(row, cycle, replaced)
             return True
-        paused = bool(self._ledger.get_state(self._model, PAUSED)) and cycle.state not in cy.OUTCOMES
-        if paused and cycle.state not in _GUARDED:
+        if ends and time.monotonic() < self._again_at:
             return False
+        paused = bool(self._ledger.get_state(self._model, PAUSED)) and not ends
+        if not paused and self._share_begins(cycle):
+            self._ledger.save_cycle(row.id, row.state, row.payload)  # its time counts from here, not from a pause
+            row = replace(row, saved_at=datetime.now(UTC))
         context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at)
-        for command in cy.resume(cycle):
+        for command in self._watching(cycle) if paused else cy.resume(cycle):
             if isinstance(command, cy.CloseCycle):
                 self._close(row, command)
                 return True
-            event = self._execute(command, context, paused=paused)
-            if event is not None and cycle.state not in cy.OUTCOMES:
-                self._apply(row, cycle, event)
+            done, event = self._execute(command, context, paused=paused)
+            if event is not None and not ends:
+                self.apply(row, cycle, event)
                 return True
-            if self._retried:
+            if not done:
                 return False  # what follows must not come first
         return False
+
+    def apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> cy.Cycle:
+        """Let an event act on the cycle under way, save it, and return it as it becomes.
+
+        Raises:
+            IllegalTransition: the event does not fit the cycle's state.
+        """
+        after, _ = cy.handle(cycle, event)
+        cy.check_invariants(after)
+        self._ledger.save_cycle(row.id, after.state.value, encode(after))
+        facts = {"cycle": row.id, "state": after.state.value, "event": type(event).__name__, "note": after.note}
+        self._happenings.tell(self._model, "cycle.state", version=after.challenger, **facts)
+        logger.info("cycle.state", extra={"model": self._model, **facts})
+        return after
+
+    def replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | None:
+        """What an operator's promotion or rollback beside the cycle is to it."""
+        route = self._ledger.route(self._model)
+        if route is None or cycle.state in cy.OUTCOMES or route.champion in cy.expected_champions(cycle):
+            return None
+        return cy.ChampionReplaced(champion=route.champion)
 
     def _run(self) -> None:
         while not self._stop.is_set():
@@ -186,40 +215,82 @@ class CycleRunner:
             if fence.epoch != self._epoch:
                 self._ledger.reclaim_commands(self._model)
                 self._epoch = fence.epoch
-            return self.advance()
+            try:
+                return self.advance()
+            except Exception:
+                self._epoch = None  # commands that were taken and not answered are handed out again
+                raise
 
-    def _execute(self, command: cy.Command, context: StepContext, *, paused: bool) -> cy.Event | None:
+    def _execute(self, command: cy.Command, context: StepContext, *, paused: bool) -> tuple[bool, cy.Event | None]:
+        """Whether the command was carried out as far as it can be now, and what came of it."""
         step = type(command).__name__
         waits = isinstance(command, cy.StartShadow | cy.RequestApproval | cy.SetShare | cy.StartProbation)
-        begun = (context.cycle_id, len(context.cycle.story), step)
+        begun = (context.cycle_id, len(context.cycle.story), command)
         if begun != self._begun:
             self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
             self._begun = begun
+            self._retries.over()
             self._happenings.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
-        self._retried = False
+        event: cy.Event | None
         try:
             with self._interruptible(context):
                 event = self._steps.execute(command, context)
-        except PerennialError as exc:
-            if self._stop.is_set() or (context.cycle.state not in cy.OUTCOMES and self._abort_waits()):
-                return None
-            if isinstance(exc, DependencyUnreachable) and self._has_patience(context):
-                self._retried = True
-                logger.warning("cycle.step_waits", extra={"model": self._model, "step": step, "error": str(exc)})
-                self._stop.wait(_RETRY_S)
-                return None
-            logger.warning("cycle.step_refused", extra={"model": self._model, "step": step, "error": str(exc)})
-            event = cy.StepFailed(error=f"{step}: {exc}", refused=isinstance(exc, Refused))
-        except OSError as exc:
-            logger.exception("cycle.step_disk", extra={"model": self._model, "step": step})
-            event = cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
+        except LeaseLost:
+            raise
+        except (PerennialError, OSError) as exc:
+            event = self._failure(exc, step, context)
+            if event is None:
+                return False, None
+        if self._retries.tries:
+            self._retries.over()
         if paused and not isinstance(event, cy.CanaryStepFailed | cy.ProbationFailed | cy.StepFailed):
-            return None  # a pause holds what goes well; live requests stay protected from what does not
+            return False, None  # a pause holds what goes well; live requests stay protected from what does not
         if event is not None or not waits:
             self._begun = None
             outcome = None if event is None else type(event).__name__
             self._ledger.journal(context.cycle_id, self._model, step, Phase.OUTCOME, {"event": outcome})
-        return event
+        return True, event
+
+    def _failure(self, exc: PerennialError | OSError, step: str, context: StepContext) -> cy.StepFailed | None:
+        """What a step's error is to the cycle; None where the step is to be tried again.
+
+        A version that was turned away is taken out of the route before its cycle is closed, however long that takes.
+        What a promotion leaves behind is not worth that: timers clear it up.
+        """
+        ends = context.cycle.state in cy.OUTCOMES
+        must = ends and context.cycle.state is not cy.CycleState.PROMOTED
+        if self._stop.is_set() or (not ends and self._inbox.abort_waits(context.cycle_id)):
+            return None
+        patience_s = self._workspace.model(self._model).cycle.step_patience_s
+        if must or (isinstance(exc, DependencyUnreachable) and self._retries.failing_s() < patience_s):
+            self._retries.failed(context.cycle_id, step, str(exc))
+            if must:  # not slept through: commands are taken meanwhile
+                pause_s = _RETRY_S * 2.0 ** min(self._retries.tries - 1, 10)
+                self._again_at = time.monotonic() + min(pause_s, _RETRY_MOST_S)
+            else:
+                self._stop.wait(_RETRY_S)
+            return None
+        if isinstance(exc, OSError):
+            logger.error("cycle.step_disk", extra={"model": self._model, "step": step, "error": str(exc)}, exc_info=exc)
+            return cy.StepFailed(error=f"{step}: the disk refuses ({exc}); free some space, then retrain")
+        logger.warning("cycle.step_refused", extra={"model": self._model, "step": step, "error": str(exc)})
+        return cy.StepFailed(error=f"{step}: {exc}", refused=isinstance(exc, Refused))
+
+    def _watching(self, cycle: cy.Cycle) -> tuple[cy.Command, ...]:
+        """What a pause lets through: to watch the version that answers live requests, at the share that it has."""
+        if cycle.state is cy.CycleState.PROBATION:
+            return cy.resume(cycle)
+        share = self._live_share(cycle) if cycle.state is cy.CycleState.CANARY else 0.0
+        return (cy.SetShare(challenger=cycle.challenger or 0, share=share),) if share > 0 else ()
+
+    def _share_begins(self, cycle: cy.Cycle) -> bool:
+        """Whether the canary's present share is not live yet."""
+        canary = cycle.state is cy.CycleState.CANARY
+        return canary and self._live_share(cycle) != cycle.plan.canary_shares[cycle.canary_step]
+
+    def _live_share(self, cycle: cy.Cycle) -> float:
+        route = self._ledger.route(self._model)
+        return route.share if route is not None and route.challenger == cycle.challenger else 0.0
 
     @contextmanager
     def _interruptible(self, context: StepContext) -> Iterator[None]:
@@ -228,7 +299,12 @@ class CycleRunner:
 
         def watch() -> None:
             while not ended.wait(_LOOK_S):
-                if self._stop.is_set() or self._abort_waits():
+                try:
+                    end = self._stop.is_set() or self._inbox.abort_waits(context.cycle_id)
+                except PerennialError as exc:
+                    logger.warning("cycle.inbox_unread", extra={"model": self._model, "error": str(exc)})
+                    continue
+                if end:
                     self._steps.cancel()
                     return
 
@@ -243,21 +319,6 @@ class CycleRunner:
             ended.set()
             thread.join()
 
-    def _has_patience(self, context: StepContext) -> bool:
-        """Whether the present state may still wait for a dependency; an outcome's clean-up waits for ever."""
-        waited_s = (datetime.now(UTC) - context.entered_at).total_seconds()
-        patience_s = self._workspace.model(self._model).cycle.step_patience_s
-        return context.cycle.state in cy.OUTCOMES or waited_s < patience_s
-
-    def _apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> cy.Cycle:
-        after, _ = cy.handle(cycle, event)
-        cy.check_invariants(after)
-        self._ledger.save_cycle(row.id, after.state.value, encode(after))
-        facts = {"cycle": row.id, "state": after.state.value, "event": type(event).__name__, "note": after.note}
-        self._happenings.tell(self._model, "cycle.state", version=after.challenger, **facts)
-        logger.info("cycle.state", extra={"model": self._model, **facts})
-        return after
-
     def _close(self, row: CycleRow, command: cy.CloseCycle) -> None:
         cycle = decode(row.payload)
         facts = {"cycle": row.id, "outcome": command.outcome.value, "note": command.note}
@@ -266,71 +327,3 @@ class CycleRunner:
             self._ledger.audit("loop", "cycle.closed", self._model, {**facts, "version": cycle.challenger})
         self._happenings.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
         logger.info("cycle.closed", extra={"model": self._model, **facts})
-
-    def _take_commands(self, row: CycleRow, cycle: cy.Cycle) -> bool:
-        """Let the operator's commands act on the cycle, in order; whether any did."""
-        before = cycle
-        for command in self._ledger.take_commands(self._model):
-            event = _event_of(command)
-            unchanged = cycle.state is not cy.CycleState.PROMOTING and self._replaced(cycle) is None
-            if isinstance(event, cy.OperatorRolledBack) and unchanged:
-                self._ledger.finish_command(command.id, "done")  # to the version that was champion already
-                continue
-            if event is None:
-                self._idle_command(command, active=True)
-                continue
-            try:
-                with self._ledger.transaction():  # a killed process leaves no command to be carried out twice
-                    cycle = self._apply(row, cycle, event)
-                    self._ledger.finish_command(command.id, "done")
-            except IllegalTransition as exc:
-                self._ledger.finish_command(command.id, f"refused: {exc}")
-        return cycle is not before
-
-    def _replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | None:
-        """What an operator's promotion or rollback beside the cycle is to it."""
-        route = self._ledger.route(self._model)
-        if route is None or cycle.state in cy.OUTCOMES or route.champion in cy.expected_champions(cycle):
-            return None
-        return cy.ChampionReplaced(champion=route.champion)
-
-    def _abort_waits(self) -> bool:
-        waiting = self._ledger.commands(self._model, limit=20)
-        return any(command.kind == "abort" and command.taken_at is None for command in waiting)
-
-    def _take_idle_commands(self) -> bool:
-        commands = self._ledger.take_commands(self._model)
-        for command in commands:
-            self._idle_command(command, active=False)
-        return bool(commands)
-
-    def _idle_command(self, command: CommandRow, *, active: bool) -> None:
-        if command.kind == "pause":
-            self._ledger.put_state(self._model, PAUSED, True)
-        elif command.kind == "resume":
-            self._ledger.put_state(self._model, PAUSED, False)
-        elif command.kind == "rolled_back" and not active:
-            logger.debug("cycle.rolled_back_already", extra={"model": self._model})  # the route tells it all
-        elif command.kind == "retrain" and not active:
-            why = command.args.get("reason")
-            self.fire(f"{why}, asked by {command.actor}" if why else f"asked by {command.actor}", actor=command.actor)
-        else:
-            state = "a cycle under way" if active else "no cycle under way"
-            self._ledger.finish_command(command.id, f"refused: {command.kind} does not fit {state}")
-            return
-        self._ledger.finish_command(command.id, "done")
-
-
-def _event_of(command: CommandRow) -> cy.Event | None:
-    """The event that an operator's command is to a cycle under way; None when it is something else."""
-    match command.kind:
-        case "abort":
-            return cy.OperatorAborted(actor=command.actor)
-        case "approve":
-            return cy.Approved(actor=command.actor)
-        case "promote":
-            return cy.OperatorPromoted(actor=command.actor)
-        case "rolled_back":
-            return cy.OperatorRolledBack(actor=command.actor)
-        case _:
-            return None
