@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos_check import ASKED, Entry, Journal, champion_wrong, command_lost, lost
+from benchmarks.chaos_check import ASKED, Entry, Journal, champion_wrong, commands_kept, lost
 from benchmarks.chaos_operator import Operator
 from benchmarks.chaos_world import MODEL, Customers
 from benchmarks.swap_serving import Serving
@@ -125,13 +125,8 @@ class Chaos:
     def lost(self) -> dict[str, Any]:
         """What was promised to the customers and the operator, and what of it is not there."""
         told = lost(self.ledger, self.workspace, list(self.customers.answered), self.customers.acknowledged)
-        commands = [wrong for promise in self.operator.promised if (wrong := command_lost(self.ledger, promise))]
-        return {
-            **told,
-            "commands": len(self.operator.promised),
-            "commands_lost": len(commands),
-            "failed_requests": self.customers.failed,
-        }
+        commands = commands_kept(self.ledger, self.operator.promised)
+        return {**told, **commands, "failed_requests": self.customers.failed}
 
     def _await_moment(self, point: Point) -> None:
         answered, labelled = len(self.customers.answered), len(self.customers.acknowledged)

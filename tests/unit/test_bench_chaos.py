@@ -34,6 +34,9 @@ def _piece(**changed: Any) -> dict[str, Any]:
         "predictions_lost": 0,
         "commands": 2,
         "commands_lost": 0,
+        "commands_lost_why": [],
+        "commands_refused": 0,
+        "commands_refused_why": [],
         "failed_requests": 3,
         "cycles": {"promoted": 4},
         "minutes": 1.5,
@@ -95,6 +98,16 @@ def test_each_promise_that_is_not_kept_is_named():
     assert len(said(predictions_lost=1)) == len(said(feedback_lost=1)) == len(said(commands_lost=1)) == 1
     assert len(said(predictions=0)) == len(said(feedback=0)) == 1, "a run without answers or labels proves nothing"
     assert len(said(kills=[])) == 2
+
+
+def test_a_command_that_was_refused_is_told_apart_and_is_not_lost():
+    kill, asked = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 1})
+    piece = _piece(commands_refused=1, commands_refused_why=["command 7: refused: approve does not fit"])
+    told = summarise([kill], [piece, _piece()], asked)
+    assert (told["acknowledged_commands"], told["acknowledged_commands_lost"]) == (4, 0)
+    assert told["acknowledged_commands_refused"] == 1
+    assert told["refused_commands"] == ["command 7: refused: approve does not fit"]
+    assert broken(told, 1) == []
 
 
 @pytest.mark.parametrize(
