@@ -100,6 +100,10 @@ def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
         "points": len(done),
         "points_planned": len(asked),
         "kills_per_point_least": min((done[point] for point in asked), default=0),
+        "kills_by_step": _by_step(asked, done),
+        "points_short": {
+            "/".join(point): f"{done[point]} of {times}" for point, times in asked.items() if done[point] < times
+        },
         "kills": len(kills),
         "kills_at_points": len(planned),
         "kills_random": len(kills) - len(planned),
@@ -131,6 +135,16 @@ def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
         "minutes": sum(piece["minutes"] for piece in pieces),
         "load_average": [piece["load_average"] for piece in pieces],
     }
+
+
+def _by_step(asked: Counter[Point], done: Counter[Point]) -> dict[str, str]:
+    """The kills at each step's points, of those that were asked for; one beyond a point's number makes up for none."""
+    wanted: Counter[str] = Counter()
+    had: Counter[str] = Counter()
+    for point, times in asked.items():
+        wanted[point[0]] += times
+        had[point[0]] += min(done[point], times)
+    return {step: f"{had[step]} of {times}" for step, times in wanted.items()}
 
 
 def broken(results: dict[str, Any], repeats: int) -> list[str]:

@@ -91,6 +91,7 @@ def test_the_figures_count_what_did_not_come_back():
     asked = Counter({("Promote", "intent", "control"): 2, ("Promote", "outcome", "control"): 2})
     told = summarise(kills, [piece, piece], asked)
     assert (told["points"], told["points_planned"], told["kills_per_point_least"]) == (1, 2, 0)
+    assert told["points_short"] == {"Promote/outcome/control": "0 of 2"}
     assert (told["kills"], told["kills_at_points"], told["recovered"]) == (3, 2, 2)
     assert told["champions_after_restart"] == {"exactly_the_ledgers": 2, "other": 1}
     assert (told["acknowledged_feedback_lost"], told["answered_predictions_lost"]) == (2, 4)
@@ -117,6 +118,16 @@ def test_each_promise_that_is_not_kept_is_named():
     assert len(said(kills=[])) == 2
     ended = "the customer asking ended early"
     assert said(customers_wrong=ended) == ["customers asked until the end"]
+
+
+def test_each_step_tells_how_many_of_its_kills_were_done():
+    kills = [_kill("Promote", "intent", "control", 1.0)] * 5 + [_kill("RollBack", "intent", "triton", 1.0)]
+    asked = Counter(
+        {("Promote", "intent", "control"): 2, ("Promote", "outcome", "engine"): 2, ("RollBack", "intent", "triton"): 1}
+    )
+    told = summarise(kills, [_piece()], asked)
+    assert told["kills_by_step"] == {"Promote": "2 of 4", "RollBack": "1 of 1"}
+    assert told["points_short"] == {"Promote/outcome/engine": "0 of 2"}
 
 
 def test_only_kills_of_pieces_with_a_verdict_count():
