@@ -6,13 +6,16 @@ Cycles run one after the other in a real `perennial serve`; each journal entry t
 of the processes is killed: the control process, Triton, its router stub, its engine stub, or the job at work; others
 right after a label, a command or an answer was acknowledged, and while a restart is under way. The harness starts
 `perennial serve` again, as a service manager would, and nothing else. With `--resume`, kills of earlier runs into the
-same folder count: a long run may be taken in pieces (`--minutes`). The exit code says whether every promise was kept.
+same folder count: a long run may be taken in pieces (`--minutes`). A piece that is interrupted or fails still tells
+what was lost in it; kills of one that could not are left out. The exit code says whether every promise was kept.
 """
 
 import argparse
 import json
 import os
 import shutil
+import signal
+import sys
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -27,7 +30,7 @@ from benchmarks.chaos_world import MODEL, SUBJECTS, make_workspace, requests_abo
 from continual.records import Example
 from ops.bootstrap import first_version
 
-__all__ = ["broken", "main", "plan", "summarise"]
+__all__ = ["broken", "main", "plan", "summarise", "with_verdict"]
 
 _STEPS = (
     "TrainChallenger",
@@ -71,8 +74,15 @@ def plan(repeats: int, chosen: str = "") -> Counter[Point]:
     return Counter(dict.fromkeys(kept, repeats))
 
 
-def summarise(kills: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: Counter[Point]) -> dict[str, Any]:
-    """The figures of the benchmark."""
+def with_verdict(kills: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The kills of pieces of which it is known what they lost."""
+    told = {piece["piece"] for piece in pieces}
+    return [kill for kill in kills if kill.get("piece") in told]
+
+
+def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: Counter[Point]) -> dict[str, Any]:
+    """The figures of the benchmark; kills of pieces without a verdict are left out of all but their own count."""
+    kills = with_verdict(every, pieces)
     planned = [kill for kill in kills if kill["step"] != "random"]
     done = Counter((kill["step"], kill["phase"], kill["process"]) for kill in planned)
     seconds = [kill["seconds"] for kill in kills]
@@ -90,9 +100,14 @@ def summarise(kills: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
         "points": len(done),
         "points_planned": len(asked),
         "kills_per_point_least": min((done[point] for point in asked), default=0),
+        "kills_by_step": _by_step(asked, done),
+        "points_short": {
+            "/".join(point): f"{done[point]} of {times}" for point, times in asked.items() if done[point] < times
+        },
         "kills": len(kills),
         "kills_at_points": len(planned),
         "kills_random": len(kills) - len(planned),
+        "kills_left_out": len(every) - len(kills) + sum(piece["kills_unjudged"] for piece in pieces),
         "recovered": sum(kill["recovered"] for kill in kills),
         "champions_after_restart": {"exactly_the_ledgers": right, "other": len(kills) - right},
         "acknowledged_feedback": sum(piece["feedback"] for piece in pieces),
@@ -101,6 +116,9 @@ def summarise(kills: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
         "answered_predictions_lost": sum(piece["predictions_lost"] for piece in pieces),
         "acknowledged_commands": sum(piece["commands"] for piece in pieces),
         "acknowledged_commands_lost": sum(piece["commands_lost"] for piece in pieces),
+        "acknowledged_commands_refused": sum(piece["commands_refused"] for piece in pieces),
+        "lost_commands": [why for piece in pieces for why in piece["commands_lost_why"]],
+        "refused_commands": [why for piece in pieces for why in piece["commands_refused_why"]],
         "failed_requests_while_down": sum(piece["failed_requests"] for piece in pieces),
         "seconds_to_recover_p50": float(np.median(seconds)) if seconds else float("nan"),
         "seconds_to_recover_max": max(seconds, default=float("nan")),
@@ -110,15 +128,30 @@ def summarise(kills: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
             outcome: sum(piece["cycles"].get(outcome, 0) for piece in pieces)
             for outcome in sorted({name for piece in pieces for name in piece["cycles"]})
         },
+        "customers_wrong": [piece["customers_wrong"] for piece in pieces if piece["customers_wrong"]],
+        "pieces": len(pieces),
+        "pieces_interrupted": [piece["ended"] for piece in pieces if piece["ended"]],
+        "commits": sorted({kill["commit"] for kill in kills}),
         "minutes": sum(piece["minutes"] for piece in pieces),
         "load_average": [piece["load_average"] for piece in pieces],
     }
+
+
+def _by_step(asked: Counter[Point], done: Counter[Point]) -> dict[str, str]:
+    """The kills at each step's points, of those that were asked for; one beyond a point's number makes up for none."""
+    wanted: Counter[str] = Counter()
+    had: Counter[str] = Counter()
+    for point, times in asked.items():
+        wanted[point[0]] += times
+        had[point[0]] += min(done[point], times)
+    return {step: f"{had[step]} of {times}" for step, times in wanted.items()}
 
 
 def broken(results: dict[str, Any], repeats: int) -> list[str]:
     """Which of the promises do not hold in these figures; empty when all do."""
     promises = {
         f"every point has {repeats} kills": results["kills_per_point_least"] >= repeats,
+        "customers asked until the end": not results["customers_wrong"],
         "every kill recovered": results["recovered"] == results["kills"] > 0,
         "one champion, the ledger's": results["champions_after_restart"]["other"] == 0,
         "answers were given, and all are logged": results["answered_predictions_lost"]
@@ -132,30 +165,54 @@ def broken(results: dict[str, Any], repeats: int) -> list[str]:
     return [promise for promise, kept in promises.items() if not kept]
 
 
-def _run_piece(folder: Path, wanted: Counter[Point], minutes: float, random_minutes: float) -> dict[str, Any]:
-    """A fresh workspace, its kills appended to `kills.jsonl`; returns what was lost in it."""
+def _run_piece(folder: Path, wanted: Counter[Point], minutes: float, random_minutes: float) -> None:
+    """A fresh workspace; its kills are appended to `kills.jsonl`, and what was lost in it to `pieces.jsonl`.
+
+    The latter also when the piece is interrupted or fails: only then do its kills count.
+    """
     work = folder / "workspace"
     shutil.rmtree(work, ignore_errors=True)
     config = make_workspace(work)
-    chaos = Chaos(config, folder / "kills.jsonl")
+    name = f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{os.getpid()}"
+    chaos = Chaos(config, folder / "kills.jsonl", piece=name, commit=record.commit())
     rows = requests_about(list(SUBJECTS), 200, seed=1)
     now = datetime.now(UTC)
     examples = [Example(text=text, label=label, at=now) for text, label in rows]
-    first_version(chaos.ledger, chaos.workspace, MODEL, examples)
     try:
+        first_version(chaos.ledger, chaos.workspace, MODEL, examples)
         chaos.serving.start()
         chaos.customers.start()
-        begun = time.monotonic()
-        chaos.at_moments(wanted, begun + 60 * minutes)
-        chaos.at_every_step(wanted, begun + 60 * minutes)
-        chaos.at_random(min(time.monotonic() + 60 * random_minutes, begun + 60 * (minutes + random_minutes)))
-        chaos.customers.stop()
-        time.sleep(3.0)  # the last command is being carried out
-        outcomes = Counter(str(row.outcome) for row in chaos.ledger.cycles(MODEL) if row.closed_at is not None)
-        minutes_taken = (time.monotonic() - begun) / 60
-        return chaos.lost() | {"cycles": dict(outcomes), "minutes": minutes_taken, "load_average": os.getloadavg()[1]}
+        begun, ended = time.monotonic(), ""
+        try:
+            chaos.at_moments(wanted, begun + 60 * minutes)
+            chaos.at_every_step(wanted, begun + 60 * minutes)
+            chaos.at_random(min(time.monotonic() + 60 * random_minutes, begun + 60 * (minutes + random_minutes)))
+        except BaseException as exc:
+            ended = f"{type(exc).__name__}: {exc}"
+            raise
+        finally:
+            piece = _verdict(chaos, begun) | {"ended": ended}
+            with (folder / "pieces.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(piece) + "\n")
     finally:
         chaos.close()
+
+
+def _verdict(chaos: Chaos, begun: float) -> dict[str, Any]:
+    """What a piece is told by, once all that is under way has ended."""
+    minutes, load = (time.monotonic() - begun) / 60, os.getloadavg()[1]
+    wrong = chaos.settle()
+    outcomes = Counter(str(row.outcome) for row in chaos.ledger.cycles(MODEL) if row.closed_at is not None)
+    return {
+        "piece": chaos.piece,
+        "commit": chaos.commit,
+        **chaos.lost(),
+        "customers_wrong": wrong,
+        "kills_unjudged": chaos.unjudged,
+        "cycles": dict(outcomes),
+        "minutes": minutes,
+        "load_average": load,
+    }
 
 
 def main() -> None:
@@ -174,21 +231,27 @@ def main() -> None:
     if not chosen.resume:
         kept.unlink(missing_ok=True)
         told.unlink(missing_ok=True)
+    if any("piece" not in piece for piece in _lines(told)):
+        raise SystemExit(f"{told} names no pieces: an older harness wrote it; begin anew, without --resume")
     asked = plan(chosen.repeats, chosen.points)
     wanted = Counter(asked)
-    for kill in _lines(kept):
+    for kill in with_verdict(_lines(kept), _lines(told)):
         point = (kill["step"], kill["phase"], kill["process"])
         if point in wanted:
             wanted[point] -= 1
-    piece = _run_piece(folder, wanted, chosen.minutes, chosen.random_minutes)
-    with told.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(piece) + "\n")
+    signal.signal(signal.SIGTERM, _end)
+    _run_piece(folder, wanted, chosen.minutes, chosen.random_minutes)
     results = summarise(_lines(kept), _lines(told), asked)
     for name, value in results.items():
         print(f"{name:30} {value if not isinstance(value, float) else round(value, 2)}")
     print(record.write("chaos", results))
     if wrong := broken(results, chosen.repeats):
         raise SystemExit(f"not kept: {'; '.join(wrong)}")
+
+
+def _end(number: int, _: object) -> None:
+    """Let the piece tell what was lost in it before the harness ends."""
+    sys.exit(f"told to end by {signal.Signals(number).name}")
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

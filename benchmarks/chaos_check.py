@@ -7,12 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos_world import MODEL
-from continual.errors import PerennialError
+from continual.errors import NotFound, PerennialError
 from ops.ledger import Ledger, VersionState
 from ops.traffic import TrafficLog
 from ops.workspace import Workspace
 
-__all__ = ["ASKED", "Entry", "Journal", "champion_wrong", "command_lost", "lost"]
+__all__ = ["ASKED", "Entry", "Journal", "champion_wrong", "commands_kept", "lost"]
 
 ASKED = 8  # keys that are asked about at once, so that both arms of a canary answer
 Ask = Callable[[], Sequence[int]]  # the versions that answered `ASKED` different keys
@@ -69,17 +69,47 @@ def champion_wrong(ledger: Ledger, workspace: Workspace, ask: Ask) -> str:
     return ""
 
 
-def command_lost(ledger: Ledger, told: Mapping[str, Any]) -> str:
-    """What became of a command that was acknowledged with `told`, where it was lost; empty when it was carried out.
+def commands_kept(ledger: Ledger, promised: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many acknowledged commands there are, and which of them were lost or, once taken up, refused.
 
-    A command to a cycle names its number; a rollback answers with the route as it became.
+    Args:
+        ledger: whose inbox holds commands to a cycle, and whose audit log holds each route that was ever set.
+        promised: what each command was answered with. One to a cycle names its number; a rollback answers with the
+            route as it became, and is kept when exactly that champion was set at exactly that epoch.
     """
-    if "command" in told:
-        row = ledger.command(int(told["command"]))
-        return "" if row.finished_at is not None else f"command {row.id} ({row.kind}) was never carried out"
-    route = ledger.route(MODEL)
-    reached = 0 if route is None else route.epoch
-    return "" if reached >= int(told["epoch"]) else f"the route is at epoch {reached}, {told['epoch']} was promised"
+    champions: dict[int, int] = {
+        int(entry.detail["to"]["epoch"]): int(entry.detail["to"]["champion"])
+        for entry in ledger.audit_entries(MODEL)
+        if entry.action == "route.set"
+    }
+    missing: list[str] = []
+    refused: list[str] = []
+    for told in promised:
+        if "command" in told:
+            outcome = _outcome(ledger, int(told["command"]))
+            if outcome is None:
+                missing.append(f"command {told['command']} was never carried out")
+            elif outcome.startswith("refused"):
+                refused.append(f"command {told['command']}: {outcome}")
+        elif (seen := champions.get(int(told["epoch"]))) != int(told["champion"]):
+            at = "was never set" if seen is None else f"has champion {seen}"
+            missing.append(f"the route of epoch {told['epoch']} {at}, {told['champion']} was promised")
+    return {
+        "commands": len(promised),
+        "commands_lost": len(missing),
+        "commands_lost_why": missing,
+        "commands_refused": len(refused),
+        "commands_refused_why": refused,
+    }
+
+
+def _outcome(ledger: Ledger, number: int) -> str | None:
+    """How a command ended; None while it has not, or is in the ledger no more."""
+    try:
+        row = ledger.command(number)
+    except NotFound:
+        return None
+    return None if row.finished_at is None else str(row.outcome)
 
 
 def lost(

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.chaos_check import ASKED, Entry, Journal, champion_wrong, command_lost, lost
+from benchmarks.chaos_check import ASKED, Entry, Journal, champion_wrong, commands_kept, lost
 from benchmarks.chaos_operator import Operator
 from benchmarks.chaos_world import MODEL, Customers
 from benchmarks.swap_serving import Serving
@@ -28,6 +28,7 @@ __all__ = ["ALIVE", "Chaos", "Kill", "Point", "wait_until_right"]
 
 ALIVE = ("control", "triton", "router", "engine")
 _RECOVERY_S = 90.0
+_COMMANDS_S = 30.0  # for what was acknowledged last to be carried out
 _POLL_S = 0.004
 
 Point = tuple[str, str, str]  # step, phase, process
@@ -35,8 +36,13 @@ Point = tuple[str, str, str]  # step, phase, process
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Kill:
-    """One kill, and what became of it within the limit; `wrong` says what was not as it should be."""
+    """One kill, and what became of it within the limit; `wrong` says what was not as it should be.
 
+    It counts once its `piece` has a verdict, so that what its piece lost is never left out.
+    """
+
+    piece: str
+    commit: str
     step: str
     phase: str
     process: str
@@ -60,7 +66,9 @@ def wait_until_right(look: Callable[[], str], limit_s: float, pause_s: float = 0
 class Chaos:
     """The harness: kills, waits for recovery, and looks whether everything is as the ledger says."""
 
-    def __init__(self, config: Path, kept: Path) -> None:
+    def __init__(self, config: Path, kept: Path, *, piece: str, commit: str) -> None:
+        self.piece, self.commit = piece, commit
+        self.unjudged = 0  # kills whose recovery was not awaited, because the harness was told to end
         self.settings = load_settings(config)
         self.workspace = Workspace(self.settings)
         self.ledger = Ledger.open(self.settings.ledger_address)
@@ -122,16 +130,33 @@ class Chaos:
                 time.sleep(0.1)
             self._kill(self._chance.choice((*ALIVE, "training")), "random", "random")
 
+    def settle(self) -> str:
+        """Wait, not for ever, for one more answer to the customers and for the end of each command; stop the customers.
+
+        Returns:
+            What is wrong with the customers: one ended before its time, or none is answered; empty when all is well.
+        """
+        begun = time.monotonic()
+
+        def unanswered() -> str:
+            self._launch_again()
+            return "" if self.customers.ended() or self.customers.last_answer > begun else "no customer is answered"
+
+        def undone() -> str:
+            self._launch_again()
+            return "; ".join(commands_kept(self.ledger, self.operator.promised)["commands_lost_why"])
+
+        _, silent = wait_until_right(unanswered, _RECOVERY_S)
+        early = self.customers.ended()
+        self.customers.stop()
+        wait_until_right(undone, _COMMANDS_S, pause_s=0.5)
+        return "; ".join([*(f"the customer {name} ended early" for name in early), *([silent] if silent else [])])
+
     def lost(self) -> dict[str, Any]:
         """What was promised to the customers and the operator, and what of it is not there."""
         told = lost(self.ledger, self.workspace, list(self.customers.answered), self.customers.acknowledged)
-        commands = [wrong for promise in self.operator.promised if (wrong := command_lost(self.ledger, promise))]
-        return {
-            **told,
-            "commands": len(self.operator.promised),
-            "commands_lost": len(commands),
-            "failed_requests": self.customers.failed,
-        }
+        commands = commands_kept(self.ledger, self.operator.promised)
+        return {**told, **commands, "failed_requests": self.customers.failed}
 
     def _await_moment(self, point: Point) -> None:
         answered, labelled = len(self.customers.answered), len(self.customers.acknowledged)
@@ -207,8 +232,7 @@ class Chaos:
             return False
 
         def look() -> str:
-            if self.serving.process is not None and self.serving.process.poll() is not None:
-                self.serving.launch()  # it gave up by itself: a service manager starts it again
+            self._launch_again()
             if (
                 process == "training"
                 and self._journal.newest().number == before
@@ -219,20 +243,39 @@ class Chaos:
                 return "Triton was not replaced"  # one whose idle engine died still answers
             return self._wrong()
 
-        _, wrong = wait_until_right(look, _RECOVERY_S)
+        point = (step, phase, process)
+        try:
+            _, wrong = wait_until_right(look, _RECOVERY_S)
+            right = not wrong or not champion_wrong(self.ledger, self.workspace, self._ask)
+        except Exception as exc:
+            self._note(point, started, f"{type(exc).__name__}: {exc}"[:300], champion_is_ledgers=False)
+            raise
+        except BaseException:
+            self.unjudged += 1
+            raise
+        self._note(point, started, wrong, champion_is_ledgers=right)
+        return True
+
+    def _note(self, point: Point, started: float, wrong: str, *, champion_is_ledgers: bool) -> None:
+        step, phase, process = point
         kill = Kill(
+            piece=self.piece,
+            commit=self.commit,
             step=step,
             phase=phase,
             process=process,
             recovered=not wrong,
             seconds=time.monotonic() - started,
-            champion_is_ledgers=not wrong or not champion_wrong(self.ledger, self.workspace, self._ask),
+            champion_is_ledgers=champion_is_ledgers,
             wrong=wrong,
         )
         with self._kept.open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(kill)) + "\n")
         print(f"{step:18} {phase:12} {process:9} {kill.seconds:6.2f} s {wrong}", file=sys.stderr, flush=True)
-        return True
+
+    def _launch_again(self) -> None:
+        if self.serving.process is not None and self.serving.process.poll() is not None:
+            self.serving.launch()  # it gave up by itself: a service manager starts it again
 
     @property
     def _control(self) -> int:

@@ -129,12 +129,16 @@ class Customers:
         self.acknowledged: dict[str, str] = {}  # prediction id -> label
         self._waiting: list[tuple[str, str]] = []
         self.failed = 0
-        self.last_answer = 0.0
+        self.last_answer = 0.0  # monotonic seconds
 
     def start(self) -> None:
         """Begin."""
         for thread in self._threads:
             thread.start()
+
+    def ended(self) -> list[str]:
+        """Who of them, once begun, works no more; before `stop` there should be none."""
+        return [thread.name for thread in self._threads if thread.ident is not None and not thread.is_alive()]
 
     def stop(self) -> None:
         """End after what is under way."""

@@ -49,9 +49,7 @@ def judge(answers: Answers, run: Run, table: Table) -> dict[str, Any]:
     quick = [flip for flip in run.flips if not flip.loads]
     slow = [flip for flip in run.flips if flip.loads]
     end = min([flip.started for flip in slow] or [np.inf])
-    distance = _after_last(answers.received, np.asarray([flip.started for flip in run.flips]))
-    to_next = _before_next(answers.sent, np.asarray([flip.started for flip in run.flips]))
-    near = (distance < AFTER_S) | (to_next < BEFORE_S)
+    near = _under_way_at(answers, np.sort([flip.started for flip in run.flips]))
     first = quick[0].started - 5.0 if quick else 0.0
     calm = ok & (answers.sent > first) & (answers.sent < end)
     loading = np.zeros(len(ok), dtype=bool)
@@ -74,6 +72,8 @@ def judge(answers: Answers, run: Run, table: Table) -> dict[str, Any]:
         "p50_ms_swap": _p(latency_ms[calm & near], 50),
         "p99_ms_steady": steady,
         "p99_ms_swap": swap,
+        "max_ms_steady": _p(latency_ms[calm & ~near], 100),
+        "max_ms_swap": _p(latency_ms[calm & near], 100),
         "p99_swap_over_steady": swap / steady if steady else float("nan"),
         "requests_in_swap_windows": int((calm & near).sum()),
         "rollback_ms_p50": _p(rollbacks, 50),
@@ -91,17 +91,12 @@ def judge(answers: Answers, run: Run, table: Table) -> dict[str, Any]:
     }
 
 
-def _after_last(times: npt.NDArray[np.float64], events: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    """Seconds since the last event before each time; infinite before the first one."""
-    padded = np.concatenate([[-np.inf], events])
-    since: npt.NDArray[np.float64] = times - padded[np.searchsorted(events, times, side="right")]
-    return since
-
-
-def _before_next(times: npt.NDArray[np.float64], events: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-    padded = np.concatenate([events, [np.inf]])
-    left: npt.NDArray[np.float64] = padded[np.searchsorted(events, times, side="right")] - times
-    return left
+def _under_way_at(answers: Answers, commands: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    """Whether any part of a request, from sent to received, lies in the window of one of these commands (sorted)."""
+    begun = np.searchsorted(commands, answers.received + BEFORE_S, side="right")
+    over = np.searchsorted(commands, answers.sent - AFTER_S, side="left")
+    under_way: npt.NDArray[np.bool_] = begun > over
+    return under_way
 
 
 def _wrong_versions(answers: Answers, run: Run) -> int:

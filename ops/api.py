@@ -180,7 +180,7 @@ def _add_reading(
     def audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[dict[str, Any]]:
         return [
             {"seq": e.seq, "at": e.at, "actor": e.actor, "action": e.action, "model": e.model, "detail": e.detail}
-            for e in ledger.audit_entries()[-limit:]
+            for e in ledger.audit_entries(limit=limit)
         ]
 
 

@@ -17,6 +17,7 @@ from ops.ledger.examples import ExampleStore
 from ops.ledger.feedback import FeedbackStore
 from ops.ledger.jobs import JobStore
 from ops.ledger.migration import migrate
+from ops.ledger.pruning import PruningStore
 from ops.ledger.store import BUSY_S, WRITE, translated, utc_now
 from ops.ledger.versions import VersionStore
 
@@ -32,6 +33,7 @@ class Ledger(
     DescriptionStore,
     CommandStore,
     JobStore,
+    PruningStore,
 ):
     """The database of record. Threads and processes may share it; every call is one transaction of its own.
 

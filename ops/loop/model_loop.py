@@ -21,6 +21,7 @@ from ops.loop.error_watch import ErrorState, ErrorWatch
 from ops.loop.events import Happenings
 from ops.loop.live_evidence import LiveEvidenceReader
 from ops.loop.reconciler import Reconciler
+from ops.loop.run_folders import prune_runs
 from ops.loop.runner import CycleRunner
 from ops.loop.steps import LoopSteps
 from ops.loop.trigger import Trigger
@@ -37,6 +38,7 @@ __all__ = ["ModelLoop"]
 logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
 _RUNS_KEPT = timedelta(days=2)
+_HISTORY_KEPT = 200  # cycles, commands and drift reports that the ledger keeps whatever their age
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
 
@@ -165,16 +167,22 @@ class ModelLoop:
         return f"{files} rows" if files else ""
 
     def retain(self) -> str:
-        """Forget traffic, reports and bundles beyond what the settings keep."""
-        keep = timedelta(days=self._workspace.settings.traffic.retention_days)
-        self._ledger.forget_runs(datetime.now(UTC) - _RUNS_KEPT)
-        pruned = self.traffic.prune(datetime.now(UTC) - keep)
+        """Forget traffic, reports, bundles, work folders and the ledger's history beyond what the settings keep."""
+        now, keep = datetime.now(UTC), timedelta(days=self._workspace.settings.traffic.retention_days)
+        self._ledger.forget_runs(now - _RUNS_KEPT)
+        forgotten = self._ledger.forget_history(self.model, now - keep, keep=_HISTORY_KEPT)
+        pruned = self.traffic.prune(now - keep)
         reports = prune_reports(self._reports_folder, self._settings.drift.reports_kept)
         removed = list(remove_superfluous(self._ledger, self._workspace, self._repository, self.model))
         removed += self._removal().drop_tainted(actor="loop")
+        runs = prune_runs(self._ledger, self._workspace, self.model, now=now, keep=keep)
         seq, head = self._ledger.audit_head()  # in the log collector it outlives whoever cuts the database's tail
         logger.info("audit.head", extra={"model": self.model, "anchor": f"{seq}:{head}"})
-        return f"{pruned} traffic rows, {len(reports)} reports, bundles {removed}"
+        history = forgotten.journal + forgotten.commands + forgotten.drift_reports
+        return (
+            f"{pruned} traffic rows, {len(reports)} reports, {history} rows of history, bundles {removed}, "
+            f"work folders {list(runs)}"
+        )
 
     def _removal(self) -> VersionRemoval:
         return VersionRemoval(

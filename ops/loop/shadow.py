@@ -18,6 +18,8 @@ from exporters.classifier import BundleClassifier
 __all__ = ["ShadowSpec", "main", "replay"]
 
 _SAMPLES = 20
+_RESAMPLES = 1000  # of the bootstrap
+_DRAWN_AT_ONCE = 1_000_000  # values: some 16 MB with their indices
 _Z = 1.959964  # the 97.5% quantile of the normal distribution
 
 
@@ -136,7 +138,9 @@ def _paired_points(gains: int, losses: int, rows: int) -> dict[str, float] | Non
 def _interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float] | None:
     if not len(values):
         return None
-    means = rng.choice(values, size=(1000, len(values)), replace=True).mean(axis=1)
+    at_once = max(1, _DRAWN_AT_ONCE // len(values))  # the kernel kills this process first where memory runs short
+    draws = [min(at_once, _RESAMPLES - start) for start in range(0, _RESAMPLES, at_once)]
+    means = np.concatenate([rng.choice(values, size=(count, len(values))).mean(axis=1) for count in draws])
     low, high = np.quantile(means, [0.025, 0.975])
     return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
 

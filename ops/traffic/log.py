@@ -69,6 +69,7 @@ class TrafficLog:
         self._root = Path(root)
         self._guard = threading.Lock()
         self._streams: OrderedDict[str, Stream] = OrderedDict()
+        self._held = 0  # bytes of rows in them
         self._footers: OrderedDict[tuple[Path, int, int], ParquetRows] = OrderedDict()
 
     def read(
@@ -156,7 +157,7 @@ class TrafficLog:
         present = {file.stem for file in (*catalogue.live, *catalogue.sealed)}
         with self._guard:
             for stem in [stem for stem in self._streams if stem not in present]:
-                del self._streams[stem]
+                self._held -= self._streams.pop(stem).counted
         return catalogue
 
     def _collect(self, query: _Query, last: int | None) -> pa.Table:
@@ -216,9 +217,11 @@ class TrafficLog:
             self._streams.move_to_end(file.stem)
         rows = stream.read(file.path)
         with self._guard:
-            held = sum(kept.size for kept in self._streams.values())
-            while held > _STREAM_BYTES and len(self._streams) > 1:
-                held -= self._streams.popitem(last=False)[1].size
+            if self._streams.get(file.stem) is stream:
+                self._held += stream.size - stream.counted
+                stream.counted = stream.size
+            while self._held > _STREAM_BYTES and len(self._streams) > 1:
+                self._held -= self._streams.popitem(last=False)[1].counted
         return rows
 
     def _parquet(self, file: LogFile) -> ParquetRows:

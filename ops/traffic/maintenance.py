@@ -116,16 +116,15 @@ def _seal_holding(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -
 
 
 def _portions(files: Sequence[LogFile]) -> Iterator[list[tuple[LogFile, pa.Table]]]:
-    """Files that make one output each: neighbours in time, one embedding dimension, a bounded number of rows."""
+    """Files that make one output each: one embedding dimension, neighbours in time, a bounded number of rows."""
+    widths = {file.path: _width(file.path) for file in files}
     portion: list[tuple[LogFile, pa.Table]] = []
-    for file in files:
-        rows = _rows(file.path)
-        kind = rows.schema.field("embedding").type
+    for file in sorted(files, key=lambda file: widths[file.path]):
         full = sum(table.num_rows for _, table in portion) >= _MOST_ROWS
-        if full or (portion and portion[0][1].schema.field("embedding").type != kind):
+        if full or (portion and widths[portion[0][0].path] != widths[file.path]):
             yield portion
             portion = []
-        portion.append((file, rows))
+        portion.append((file, _rows(file.path)))
     if portion:
         yield portion
 
@@ -175,6 +174,18 @@ def _without(file: LogFile, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> 
             stream.write_table(kept)
         replace_durably(temporary, file.path)
     return removed
+
+
+def _width(path: Path) -> int:
+    """The dimension of a file's embeddings, read from its head or footer alone; 0 where it has none."""
+    if path.suffix == ".parquet":
+        return ParquetRows.of(path).dimension or 0
+    try:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
+            kind = stream.schema.field("embedding").type
+    except pa.ArrowInvalid:
+        return 0  # torn before its first row
+    return 0 if pa.types.is_null(kind) else int(kind.list_size)
 
 
 def _rows(path: Path) -> pa.Table:

@@ -89,6 +89,7 @@ class Stream:
     schema: pa.Schema | None = None
     batches: list[pa.RecordBatch] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
+    counted: int = 0  # of its bytes, in the sum of whoever keeps several
 
     def read(self, path: Path) -> pa.Table | None:
         """All whole batches in the file; None when there is none yet.

@@ -7,6 +7,7 @@ import re
 import secrets
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,15 @@ __all__ = ["TrafficWriter"]
 logger = logging.getLogger(__name__)
 _PATIENCE_S = 0.25  # a stream whose lock is held for longer is left to the compaction
 _ATTEMPTS = 5
+_WIDTHS = 3  # streams that a writer keeps open
 
 
 class TrafficWriter:
-    """Appends batches of rows to a stream of its own. Safe to share between threads.
+    """Appends batches of rows to streams of its own, one a width of embeddings. Safe to share between threads.
 
-    A stream is rotated after `rotate_rows` rows or, with the first batch after it, `rotate_s` seconds, and when the
-    embeddings' dimension changes. `writer_id` names the process for people; pid and process start are added to it.
+    A stream is rotated after `rotate_rows` rows or, with the first batch after it, `rotate_s` seconds. Of the widths
+    seen last so many stay open that two sides of a canary, or a fallback, may answer by turns; rows without embeddings
+    join the last one. `writer_id` names the process for people; pid and process start are added to it.
     """
 
     def __init__(
@@ -50,11 +53,7 @@ class TrafficWriter:
         name = re.sub(r"[^A-Za-z0-9_.]", "_", writer_id) or "writer"
         self._identity = f"{name}-{os.getpid()}-{process_start(os.getpid()) or 0}"
         self._guard = threading.Lock()
-        self._descriptor: int | None = None
-        self._path = self._root
-        self._schema: pa.Schema | None = None
-        self._size = self._rows = self._opened = 0
-        self._span = (0, 0)
+        self._streams: OrderedDict[pa.DataType, _OpenStream] = OrderedDict()  # by their embeddings' type
 
     def append(self, columns: Mapping[str, Any]) -> None:
         """Write one batch of rows, whole or not at all; when this returns the operating system has it.
@@ -70,39 +69,58 @@ class TrafficWriter:
             return
         with self._guard:
             for _ in range(_ATTEMPTS):
-                if self._due(batch.schema):
-                    self._rotate()
-                if self._descriptor is None:
-                    self._open(batch.schema)
+                for kind in [kind for kind, stream in self._streams.items() if self._due(stream)]:
+                    self._streams.pop(kind).rotate()
                 if self._write(batch):
                     return
-            raise OSError(f"{self._path} could not be kept open for writing in {_ATTEMPTS} attempts")
+            raise OSError(f"a stream in {self._root} could not be kept open for writing in {_ATTEMPTS} attempts")
 
     def close(self) -> None:
-        """Seal the stream. Closing twice is harmless, and appending afterwards opens a new stream."""
+        """Seal the streams. Closing twice is harmless, and appending afterwards opens a new stream."""
         with self._guard:
-            self._rotate()
+            while self._streams:
+                self._streams.popitem()[1].rotate()
 
-    def _due(self, schema: pa.Schema) -> bool:
-        return self._descriptor is not None and (
-            self._rows >= self._rotate_rows
-            or time.monotonic_ns() - self._opened >= 1e9 * self._rotate_s
-            or schema != self._schema
-        )
-
-    def _open(self, schema: pa.Schema) -> None:
-        folder = self._root / LIVE
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f"{self._identity}-{time.time_ns() // 1_000}-{secrets.token_hex(3)}.arrows"
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        self._descriptor, self._path, self._schema = descriptor, path, schema
-        self._opened, self._size, self._rows = time.monotonic_ns(), 0, 0
-        if schema.field("embedding").type != pa.null():
-            self._dimension = schema.field("embedding").type.list_size
+    def _due(self, stream: "_OpenStream") -> bool:
+        return stream.rows >= self._rotate_rows or time.monotonic_ns() - stream.opened_ns >= 1e9 * self._rotate_s
 
     def _write(self, batch: pa.RecordBatch) -> bool:
-        """Append to the open stream; False when it was sealed by another process or is kept locked."""
-        assert self._descriptor is not None
+        """Append to the stream of the batch's width; False when another process sealed it or keeps it locked."""
+        kind = batch.schema.field("embedding").type
+        stream = self._streams.pop(kind, None) or self._open()
+        if kind != pa.null():
+            self._dimension = kind.list_size
+        try:
+            return stream.write(batch)
+        finally:
+            if stream.held:
+                self._streams[kind] = stream
+
+    def _open(self) -> "_OpenStream":
+        while len(self._streams) >= _WIDTHS:
+            self._streams.popitem(last=False)[1].rotate()
+        folder = self._root / LIVE
+        folder.mkdir(parents=True, exist_ok=True)
+        return _OpenStream(folder / f"{self._identity}-{time.time_ns() // 1_000}-{secrets.token_hex(3)}.arrows")
+
+
+class _OpenStream:
+    """A live stream while its writer appends to it, one thread at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        self.held = True  # until it was let go, after which it takes no rows
+        self.opened_ns = time.monotonic_ns()
+        self.rows = self._size = 0
+        self._span = (0, 0)
+
+    def write(self, batch: pa.RecordBatch) -> bool:
+        """Append; False, and let go, when it was sealed by another process or is kept locked.
+
+        Raises:
+            OSError: the disk did not take the rows; none of them is in the stream.
+        """
         if not lock(self._descriptor, _PATIENCE_S) or not in_place(self._descriptor, self._path):
             self._let_go()
             return False
@@ -113,35 +131,17 @@ class TrafficWriter:
             self._take_back()
             raise
         first, last = span_us(batch)
-        self._span = (min(self._span[0], first), max(self._span[1], last)) if self._rows else (first, last)
-        self._rows += batch.num_rows
+        self._span = (min(self._span[0], first), max(self._span[1], last)) if self.rows else (first, last)
+        self.rows += batch.num_rows
         _unlock(self._descriptor)
         return True
 
-    def _put(self, data: bytes) -> None:
-        assert self._descriptor is not None
-        done = 0
-        while done < len(data):
-            done += os.pwrite(self._descriptor, memoryview(data)[done:], self._size + done)
-        self._size += done
-
-    def _take_back(self) -> None:
-        """Cut off a half-written batch; where even that fails, leave the stream with its torn end to the compaction."""
-        assert self._descriptor is not None
-        try:
-            os.ftruncate(self._descriptor, self._size)
-            _unlock(self._descriptor)
-        except OSError:
-            logger.exception("traffic.stream_torn", extra={"path": str(self._path), "size": self._size})
-            self._let_go()
-
-    def _rotate(self) -> None:
-        if self._descriptor is None:
-            return
+    def rotate(self) -> None:
+        """Move it to the sealed ones, or away when it is empty, and let go."""
         try:
             if lock(self._descriptor, _PATIENCE_S) and in_place(self._descriptor, self._path):
-                if self._rows:
-                    folder = self._root / SEALED
+                if self.rows:
+                    folder = self._path.parent.parent / SEALED
                     folder.mkdir(exist_ok=True)
                     self._path.rename(folder / sealed_name(*self._span, self._path.stem, self._path.suffix))
                 else:
@@ -150,10 +150,24 @@ class TrafficWriter:
             logger.exception("traffic.not_rotated", extra={"path": str(self._path)})
         self._let_go()
 
+    def _put(self, data: bytes) -> None:
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self._descriptor, memoryview(data)[done:], self._size + done)
+        self._size += done
+
+    def _take_back(self) -> None:
+        """Cut off a half-written batch; where even that fails, leave the stream with its torn end to the compaction."""
+        try:
+            os.ftruncate(self._descriptor, self._size)
+            _unlock(self._descriptor)
+        except OSError:
+            logger.exception("traffic.stream_torn", extra={"path": str(self._path), "size": self._size})
+            self._let_go()
+
     def _let_go(self) -> None:
-        if self._descriptor is not None:
-            os.close(self._descriptor)  # drops the lock too
-        self._descriptor = None
+        os.close(self._descriptor)  # drops the lock too
+        self.held = False
 
 
 def _unlock(descriptor: int) -> None:

@@ -16,7 +16,7 @@ from tests.component.traffic_rows import at, columns, numbers, row_id, start
 
 pytestmark = pytest.mark.component
 
-# Appends numbered rows until it is killed; says each number after `append` came back.
+# Appends numbered rows of two dimensions by turns until it is killed; says each number after `append` came back.
 WRITE = """
 import sys, time
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.component.traffic_rows import columns
 writer = TrafficWriter(Path(sys.argv[1]), "child", rotate_rows=int(sys.argv[3]))
 first = int(sys.argv[2])
 for number in range(first, first + 1_000_000):
-    writer.append(columns([number / 1000], first=number, key="ab"[number % 2]))
+    writer.append(columns([number / 1000], first=number, key="ab"[number % 2], dimension=(3, 5)[number // 2 % 2]))
     print(number, flush=True)
     time.sleep(0.0005)
 """
@@ -139,7 +139,8 @@ def template_of(root: Path) -> list[int]:
     for place, kind in enumerate(["parquet", "sealed", "sealed", "dead"]):
         writer = TrafficWriter(root, "w")
         for number in range(3 * place, 3 * place + 3):
-            writer.append(columns([number % 6], first=number, key="ab"[number % 2]))
+            dimension = 5 if place == 2 else 3
+            writer.append(columns([number % 6], first=number, key="ab"[number % 2], dimension=dimension))
         if kind == "dead":
             [live] = (root / "live").glob("w-*")
             live.rename(live.with_name(f"dead-1-0-{place}-0.arrows"))

@@ -57,23 +57,60 @@ def test_empty_batch_writes_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_stream_rotates_by_rows_time_and_dimension(tmp_path: Path) -> None:
+def test_stream_rotates_by_rows_and_time(tmp_path: Path) -> None:
     writer = TrafficWriter(tmp_path, "a", rotate_rows=4)
     for number in range(0, 10, 2):
         writer.append(columns([number, number + 1], first=number))
     assert (len(files(tmp_path, "sealed")), len(files(tmp_path, "live"))) == (2, 1)
     writer.append(columns([20], first=20, dimension=7))
-    assert (len(files(tmp_path, "sealed")), len(files(tmp_path, "live"))) == (3, 1)
+    assert (len(files(tmp_path, "sealed")), len(files(tmp_path, "live"))) == (2, 2), "one stream a dimension"
     writer.append(columns([21], first=21, dimension=None))
-    assert len(files(tmp_path, "sealed")) == 3, "rows without embeddings fit any stream"
+    assert len(files(tmp_path, "live")) == 2, "rows without embeddings fit any stream"
     writer.close()
     quick = TrafficWriter(tmp_path, "b", rotate_s=1e-6)
     quick.append(columns([22], first=22))
     quick.append(columns([23], first=23))
     assert len(files(tmp_path, "sealed")) == 5
+    quick.append(columns([24], first=24, dimension=7))
+    assert (len(files(tmp_path, "sealed")), len(files(tmp_path, "live"))) == (6, 1), "also one of another dimension"
     quick.close()
-    assert (len(files(tmp_path, "sealed")), files(tmp_path, "live")) == (6, [])
-    assert numbers(TrafficLog(tmp_path).read()) == [*range(10), 20, 21, 22, 23]
+    assert (len(files(tmp_path, "sealed")), files(tmp_path, "live")) == (7, [])
+    assert numbers(TrafficLog(tmp_path).read()) == [*range(10), 20, 21, 22, 23, 24]
+
+
+def test_two_dimensions_by_turns_make_two_files_at_every_stage(tmp_path: Path) -> None:
+    """A canary, or a fallback, between versions of two encoders changes sides with each batch."""
+    writer, log = TrafficWriter(tmp_path, "a"), TrafficLog(tmp_path)
+    for number in range(200):
+        writer.append(columns([number / 10], first=number, version=1 + number % 2, dimension=(3, 5)[number % 2]))
+    assert (len(files(tmp_path, "live")), files(tmp_path, "sealed")) == (2, [])
+    assert numbers(log.read()) == list(range(200))
+    writer.close()
+    assert log.compact() == 200
+    assert len(files(tmp_path, "parquet")) == 2
+    assert (numbers(log.read()), log.count()) == (list(range(200)), 200)
+    assert log.read(version=1)["embedding"].to_pylist()[1] == [2.0] * 3
+    assert log.read(version=2)["embedding"].to_pylist()[1] == [3.0] * 5
+    assert numbers(log.read(last=3)) == [197, 198, 199]
+
+
+def test_small_files_of_two_dimensions_are_joined_by_dimension(tmp_path: Path) -> None:
+    log = TrafficLog(tmp_path)
+    for number in range(40):
+        write(tmp_path, [number], first=number, dimension=(3, 5)[number % 2])
+        log.compact()
+    assert len(files(tmp_path, "parquet")) < 10
+    assert (numbers(log.read()), log.count()) == (list(range(40)), 40)
+
+
+def test_a_writer_keeps_few_streams_open(tmp_path: Path) -> None:
+    writer = TrafficWriter(tmp_path, "a")
+    for number in range(12):
+        writer.append(columns([number], first=number, dimension=2 + number % 6))
+    assert len(files(tmp_path, "live")) == 3
+    assert numbers(TrafficLog(tmp_path).read()) == list(range(12))
+    writer.close()
+    assert files(tmp_path, "live") == []
 
 
 def test_writer_goes_on_in_a_new_stream_after_close(tmp_path: Path) -> None:
@@ -208,6 +245,10 @@ def test_what_a_reader_keeps_of_waiting_streams_is_bounded(tmp_path: Path, monke
     for _ in range(2):
         assert numbers(log.read()) == [0, 1, 2, 3, 4, 5]
         assert 1 <= len(log._streams) <= 2
+        assert log._held == sum(stream.size for stream in log._streams.values()) <= 2 * largest
+    log.compact()
+    assert numbers(log.read()) == [0, 1, 2, 3, 4, 5]
+    assert (log._held, len(log._streams)) == (0, 0)
 
 
 def test_compaction_keeps_embeddings_of_each_dimension(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ops.ledger import (
     VersionRow,
     VersionState,
 )
+from ops.ledger.pruning import Forgotten
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component
@@ -479,6 +480,64 @@ def test_drift_reports_come_back_newest_first(ledger: Ledger) -> None:
     ]
     ids = [ledger.add_drift_report(row) for row in rows]
     assert ledger.drift_reports("intent", 2) == (replace(rows[2], id=ids[2]), replace(rows[1], id=ids[1]))
+
+
+def test_history_that_is_over_and_old_is_forgotten_but_for_the_newest(ledger: Ledger) -> None:
+    now = T0
+    ledger._clock = lambda: now
+    ledger.register_model("other", {"task": "text"})
+    cycles, commands, reports = [], [], []
+    for day in range(6):
+        now = at(24 * day)
+        for model in ("intent", "other"):
+            cycle = ledger.open_cycle(model, "drift", {})
+            ledger.journal(cycle, model, "train", Phase.INTENT, {})
+            ledger.journal(cycle, model, "train", Phase.OUTCOME, {})
+            ledger.close_cycle(cycle, "promoted")
+            command = ledger.request_command(model, "retrain", {}, "ann")
+            report = ledger.add_drift_report(
+                DriftReportRow(model=model, version=1, at=now, rows=300, state="ok", payload={})
+            )
+            if model == "intent":
+                cycles.append(cycle)
+                commands.append(command)
+                reports.append(report)
+                if day != 1:
+                    ledger.finish_command(command, "done")
+    entries = len(ledger.audit_entries())
+
+    def left() -> tuple[list[int], list[int], list[int]]:
+        kept = [cycle for cycle in cycles if ledger.journal_of(cycle)]
+        asked = sorted(row.id for row in ledger.commands("intent"))
+        return kept, asked, sorted(row.id or 0 for row in ledger.drift_reports("intent"))
+
+    assert ledger.forget_history("intent", at(24 * 3), keep=200) == Forgotten(journal=0, commands=0, drift_reports=0)
+    assert left() == (cycles, commands, reports)
+    assert ledger.forget_history("intent", at(24 * 3), keep=2) == Forgotten(journal=6, commands=2, drift_reports=3)
+    assert left() == (cycles[3:], [commands[1], *commands[3:]], reports[3:]), "what is not carried out yet stays"
+    ledger.forget_history("intent", at(24 * 99), keep=2)
+    assert left() == (cycles[4:], [commands[1], *commands[4:]], reports[4:]), "the newest stay however old they are"
+    assert [row.id for row in ledger.cycles("intent")] == cycles[::-1], "versions name them"
+    assert (len(ledger.commands("other")), len(ledger.drift_reports("other"))) == (6, 6)
+    assert len(ledger.audit_entries()) == entries
+    assert ledger.verify_audit().intact
+
+
+def test_the_journal_of_a_cycle_under_way_is_never_forgotten(ledger: Ledger) -> None:
+    cycle = ledger.open_cycle("intent", "drift", {})
+    ledger.journal(cycle, "intent", "train", Phase.INTENT, {})
+    newer = [ledger.request_command("intent", "retrain", {}, "ann") for _ in range(3)]
+    assert ledger.forget_history("intent", at(10**6), keep=1).journal == 0
+    assert len(ledger.journal_of(cycle)) == 1
+    assert len(ledger.commands("intent")) == len(newer)
+
+
+def test_history_is_forgotten_in_bounded_steps(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops.ledger.pruning._AT_ONCE", 4)
+    for i in range(8):
+        ledger.add_drift_report(DriftReportRow(model="intent", version=1, at=at(i), rows=300, state="ok", payload={}))
+    gone = [ledger.forget_history("intent", at(99), keep=1).drift_reports for _ in range(3)]
+    assert gone == [4, 3, 0]
 
 
 def test_a_monitor_state_is_replaced_whole(ledger: Ledger) -> None:

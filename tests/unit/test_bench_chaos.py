@@ -1,13 +1,23 @@
 """The chaos benchmark's plan and its figures."""
 
+import json
+import math
+import os
+import signal
+import threading
+import time
 from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
 
+from benchmarks import chaos, chaos_harness, record
 from benchmarks.chaos import broken, plan, summarise
 from benchmarks.chaos_harness import ALIVE, wait_until_right
 from benchmarks.chaos_operator import Operator
+from benchmarks.chaos_world import Customers
 from continual import cycle_events as events
 from continual.cycle_events import Command
 
@@ -16,6 +26,8 @@ _UNJOURNALLED = {events.CloseCycle}  # one transaction of the ledger: the runner
 
 def _kill(step: str, phase: str, process: str, seconds: float, wrong: str = "") -> dict[str, object]:
     return {
+        "piece": "one",
+        "commit": "abc",
         "step": step,
         "phase": phase,
         "process": process,
@@ -28,12 +40,20 @@ def _kill(step: str, phase: str, process: str, seconds: float, wrong: str = "") 
 
 def _piece(**changed: Any) -> dict[str, Any]:
     piece = {
+        "piece": "one",
+        "commit": "abc",
+        "kills_unjudged": 0,
+        "customers_wrong": "",
+        "ended": "",
         "feedback": 10,
         "feedback_lost": 0,
         "predictions": 20,
         "predictions_lost": 0,
         "commands": 2,
         "commands_lost": 0,
+        "commands_lost_why": [],
+        "commands_refused": 0,
+        "commands_refused_why": [],
         "failed_requests": 3,
         "cycles": {"promoted": 4},
         "minutes": 1.5,
@@ -71,6 +91,7 @@ def test_the_figures_count_what_did_not_come_back():
     asked = Counter({("Promote", "intent", "control"): 2, ("Promote", "outcome", "control"): 2})
     told = summarise(kills, [piece, piece], asked)
     assert (told["points"], told["points_planned"], told["kills_per_point_least"]) == (1, 2, 0)
+    assert told["points_short"] == {"Promote/outcome/control": "0 of 2"}
     assert (told["kills"], told["kills_at_points"], told["recovered"]) == (3, 2, 2)
     assert told["champions_after_restart"] == {"exactly_the_ledgers": 2, "other": 1}
     assert (told["acknowledged_feedback_lost"], told["answered_predictions_lost"]) == (2, 4)
@@ -95,6 +116,115 @@ def test_each_promise_that_is_not_kept_is_named():
     assert len(said(predictions_lost=1)) == len(said(feedback_lost=1)) == len(said(commands_lost=1)) == 1
     assert len(said(predictions=0)) == len(said(feedback=0)) == 1, "a run without answers or labels proves nothing"
     assert len(said(kills=[])) == 2
+    ended = "the customer asking ended early"
+    assert said(customers_wrong=ended) == ["customers asked until the end"]
+
+
+def test_each_step_tells_how_many_of_its_kills_were_done():
+    kills = [_kill("Promote", "intent", "control", 1.0)] * 5 + [_kill("RollBack", "intent", "triton", 1.0)]
+    asked = Counter(
+        {("Promote", "intent", "control"): 2, ("Promote", "outcome", "engine"): 2, ("RollBack", "intent", "triton"): 1}
+    )
+    told = summarise(kills, [_piece()], asked)
+    assert told["kills_by_step"] == {"Promote": "2 of 4", "RollBack": "1 of 1"}
+    assert told["points_short"] == {"Promote/outcome/engine": "0 of 2"}
+
+
+def test_only_kills_of_pieces_with_a_verdict_count():
+    kill, asked = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 2})
+    kills = [kill, kill | {"piece": "two", "commit": "def"}]
+    told = summarise(kills, [_piece()], asked)
+    assert (told["kills"], told["kills_left_out"], told["kills_per_point_least"]) == (1, 1, 1)
+    assert told["commits"] == ["abc"]
+    second = _piece(piece="two", kills_unjudged=1, ended="KeyboardInterrupt: ")
+    told = summarise(kills, [_piece(), second], asked)
+    assert (told["kills"], told["kills_left_out"], told["kills_per_point_least"]) == (2, 1, 2)
+    assert (told["commits"], told["pieces_interrupted"]) == (["abc", "def"], ["KeyboardInterrupt: "])
+
+
+class _Nothing:
+    """Stands in for what an interrupted piece is made of."""
+
+    def __getattr__(self, _: str) -> Any:
+        return lambda *_, **__: None
+
+
+class _Interrupted(_Nothing):
+    def __init__(self, _config: Path, kept: Path, *, piece: str, commit: str) -> None:
+        self.kept, self.piece, self.commit, self.unjudged = kept, piece, commit, 1
+        self.ledger = self.serving = self.customers = _Nothing()
+        self.ledger.cycles = lambda _: ()
+
+    def at_moments(self, *_: object) -> None:
+        self.kept.write_text(json.dumps(_kill("Promote", "intent", "control", 1.0) | {"piece": self.piece}) + "\n")
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5.0)
+
+    def settle(self) -> str:
+        return ""
+
+    def lost(self) -> dict[str, Any]:
+        figures = ("feedback", "predictions", "commands")
+        return {name: value for name, value in _piece(feedback_lost=1).items() if name.startswith(figures)}
+
+
+def test_a_piece_that_is_told_to_end_still_tells_what_it_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(chaos, "Chaos", _Interrupted)
+    monkeypatch.setattr(chaos, "make_workspace", lambda work: work)
+    monkeypatch.setattr(chaos, "first_version", lambda *_: None)
+    monkeypatch.setattr("sys.argv", ["chaos", "--folder", str(tmp_path)])
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("nobody waits for the signal"))
+    try:
+        with pytest.raises(SystemExit, match="SIGTERM"):
+            chaos.main()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    (piece,) = [json.loads(line) for line in (tmp_path / "pieces.jsonl").read_text().splitlines()]
+    (kill,) = [json.loads(line) for line in (tmp_path / "kills.jsonl").read_text().splitlines()]
+    assert kill["piece"] == piece["piece"]
+    assert (piece["ended"], piece["feedback_lost"]) == ("SystemExit: told to end by SIGTERM", 1)
+    assert (piece["kills_unjudged"], piece["commit"]) == (1, record.commit())
+
+
+def test_a_customer_that_ended_is_named():
+    customers = Customers("127.0.0.1:1", "http://127.0.0.1:1", pause_s=0.001)
+    assert customers.ended() == [], "not begun yet"
+    dead = threading.Thread(target=lambda: None, name="asking")
+    customers._threads[0] = dead
+    customers.start()
+    dead.join()
+    try:
+        assert customers.ended() == ["asking"]
+    finally:
+        customers.stop()
+
+
+@pytest.mark.parametrize(
+    ("ended", "answered_at", "wrong"),
+    [
+        ([], math.inf, ""),
+        ([], 0.0, "no customer is answered"),
+        (["asking"], 0.0, "the customer asking ended early"),
+    ],
+)
+def test_a_piece_ends_with_customers_that_work_and_are_answered(monkeypatch, ended, answered_at, wrong):
+    monkeypatch.setattr(chaos_harness, "_RECOVERY_S", 0.1)
+    monkeypatch.setattr(chaos_harness, "commands_kept", lambda *_: {"commands_lost_why": []})
+    piece = object.__new__(chaos_harness.Chaos)
+    piece.ledger, piece.operator = _Nothing(), SimpleNamespace(promised=[])
+    piece.serving = SimpleNamespace(process=None)
+    piece.customers = SimpleNamespace(ended=lambda: ended, last_answer=answered_at, stop=lambda: None)
+    assert piece.settle() == wrong
+
+
+def test_a_command_that_was_refused_is_told_apart_and_is_not_lost():
+    kill, asked = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 1})
+    piece = _piece(commands_refused=1, commands_refused_why=["command 7: refused: approve does not fit"])
+    told = summarise([kill], [piece, _piece()], asked)
+    assert (told["acknowledged_commands"], told["acknowledged_commands_lost"]) == (4, 0)
+    assert told["acknowledged_commands_refused"] == 1
+    assert told["refused_commands"] == ["command 7: refused: approve does not fit"]
+    assert broken(told, 1) == []
 
 
 @pytest.mark.parametrize(

@@ -56,6 +56,26 @@ def test_a_clean_run_has_no_fault_and_its_times_are_those_of_the_stream():
 
 
 @pytest.mark.parametrize(
+    ("sent", "received", "window"),
+    [
+        (9.9, 10.5, "swap"),  # under way before the command and after its window: the command held it up
+        (9.0, 13.0, "swap"),
+        (9.9, 9.96, "swap"),
+        (10.3, 11.0, "swap"),
+        (9.9, 9.94, "steady"),
+        (10.36, 11.0, "steady"),
+    ],
+)
+def test_a_request_counts_to_a_swap_when_any_part_of_it_lies_in_the_window(sent, received, window):
+    calm, slow = 1e3 * 0.01, 1e3 * (received - sent)
+    rows = [(t, t + 0.01, 0, 1, 0) for t in (7.0, 7.1, 10.01)] + [(sent, received, 0, 2, 1)]
+    told = judge(_answers(sorted(rows, key=lambda row: row[1])), _run(), _TABLE)
+    other = {"swap": "steady", "steady": "swap"}[window]
+    assert told[f"max_ms_{window}"] == told[f"p99_ms_{window}"] == pytest.approx(slow)
+    assert told[f"max_ms_{other}"] == told[f"p99_ms_{other}"] == pytest.approx(calm)
+
+
+@pytest.mark.parametrize(
     ("row", "wrong"),
     [
         ((12.0, 12.01, 0, 1, 0), 1),  # the old version, two seconds after the promotion

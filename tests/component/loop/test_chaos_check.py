@@ -1,11 +1,12 @@
 """The chaos benchmark's looks can see what they are there to see, on a real ledger and a real traffic log."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from benchmarks.chaos_check import Journal, champion_wrong, command_lost, lost
+from benchmarks.chaos_check import Journal, champion_wrong, commands_kept, lost
 from continual.errors import DependencyUnreachable
 from continual.records import Route
 from ops.ledger import Phase, VersionRow, VersionState
@@ -85,15 +86,41 @@ def test_what_is_not_in_the_log_or_the_ledger_is_counted_as_lost(town: Town) -> 
 
 def test_a_command_that_was_never_carried_out_is_lost(served: Town) -> None:
     number = served.ledger.request_command("intent", "approve", {}, "ann")
-    assert "was never carried out" in command_lost(served.ledger, {"command": number})
+    kept = {"commands": 1, "commands_lost": 0, "commands_lost_why": [], "commands_refused": 0}
+
+    def told(number: int) -> dict[str, Any]:
+        return commands_kept(served.ledger, [{"command": number}])
+
+    never = {"commands_lost": 1, "commands_lost_why": [f"command {number} was never carried out"]}
+    assert told(number) == kept | never | {"commands_refused_why": []}
     served.ledger.take_commands("intent")
-    assert "was never carried out" in command_lost(served.ledger, {"command": number})
+    assert told(number) == kept | never | {"commands_refused_why": []}
     served.ledger.finish_command(number, "done")
-    assert command_lost(served.ledger, {"command": number}) == ""
-    assert "epoch 2, 3 was promised" in command_lost(served.ledger, {"epoch": 3})
-    changed = change_route(served.ledger, served.workspace, "intent", rolled_back(to=2), actor="ann", reason="a test")
-    assert command_lost(served.ledger, {"epoch": changed.after.epoch}) == ""
-    assert [row.version for row in served.ledger.versions("intent") if row.state is VersionState.CHAMPION] == [2]
+    assert told(number) == kept | {"commands_refused_why": []}
+    assert told(number + 1)["commands_lost"] == 1, "acknowledged, and the ledger does not know it"
+
+
+def test_a_command_that_was_refused_is_not_lost(served: Town) -> None:
+    number = served.ledger.request_command("intent", "approve", {}, "ann")
+    served.ledger.take_commands("intent")
+    served.ledger.finish_command(number, "refused: approve does not fit no cycle under way")
+    told = commands_kept(served.ledger, [{"command": number}])
+    assert (told["commands_lost"], told["commands_refused"]) == (0, 1)
+    assert told["commands_refused_why"] == [f"command {number}: refused: approve does not fit no cycle under way"]
+
+
+def test_a_rollback_is_kept_when_its_champion_was_set_at_its_epoch(served: Town) -> None:
+    back = change_route(served.ledger, served.workspace, "intent", rolled_back(to=2), actor="ann", reason="a test")
+    promised = asdict(back.after)
+    change_route(served.ledger, served.workspace, "intent", rolled_back(to=1), actor="loop", reason="epochs go on")
+
+    def why(told: dict[str, Any]) -> list[str]:
+        found: list[str] = commands_kept(served.ledger, [told])["commands_lost_why"]
+        return found
+
+    assert why(promised) == []
+    assert why(promised | {"champion": 1}) == ["the route of epoch 3 has champion 2, 1 was promised"]
+    assert why(promised | {"epoch": 9}) == ["the route of epoch 9 was never set, 2 was promised"]
 
 
 def test_the_newest_journal_entry_is_seen(town: Town) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import time
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -130,3 +131,33 @@ def test_intervals_cover_what_they_should():
         points += figure["low"] <= -3.0 <= figure["high"]
     assert shares / 400 >= 0.93
     assert points / 400 >= 0.93
+
+
+def test_the_bootstrap_of_many_rows_needs_little_memory_and_is_right():
+    values = np.random.default_rng(1).normal(0.25, 2.0, 60_000)
+    tracemalloc.start()
+    try:
+        figure = shadow._interval(values, np.random.default_rng(0))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 40 * 2**20
+    half = 1.96 * values.std() / np.sqrt(len(values))
+    assert figure["mean"] == pytest.approx(values.mean())
+    assert figure["low"] == pytest.approx(values.mean() - half, abs=0.1 * half)
+    assert figure["high"] == pytest.approx(values.mean() + half, abs=0.1 * half)
+
+
+@pytest.mark.parametrize("rows", [1, 3, 7, 11, 5000])
+def test_the_bootstrap_draws_as_often_whatever_fits_at_once(monkeypatch, rows):
+    monkeypatch.setattr(shadow, "_DRAWN_AT_ONCE", 11)
+    drawn = []
+
+    class Counted:
+        def choice(self, values, size):
+            drawn.append(size)
+            return np.random.default_rng(0).choice(values, size=size)
+
+    shadow._interval(np.arange(rows, dtype=np.float64), Counted())
+    assert sum(count for count, _ in drawn) == 1000
+    assert all(count == 1 or count * rows <= 11 for count, _ in drawn)
