@@ -15,7 +15,7 @@ from continual.errors import BundleRejected, DependencyUnreachable, PublishFaile
 from continual.records import Route
 from ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
 from ops.loop.runner import CycleRunner, StepContext, decode, encode
-from ops.operations import change_route, pinned, promoted
+from ops.operations import change_route, promoted
 from ops.promotion import roll_back_version
 from ops.rollout import request_command, rollout_facts
 from tests.component.loop.test_faults import _real_steps, at, led
@@ -117,17 +117,21 @@ def test_a_rollback_that_cannot_succeed_waits_longer_each_time_and_holds_up_no_c
 
 
 @pytest.mark.usefixtures("soon")
-def test_a_rollback_to_a_version_that_is_not_loaded_is_done_once_an_operator_has_chosen(town: Town) -> None:
+def test_a_rollback_to_a_version_that_does_not_load_is_over_once_an_operator_has_chosen(town: Town) -> None:
     runner, number = _with_real_steps(town, champion=2, resident=(2, 3))
+
+    def refuse(_: str) -> None:
+        raise PublishFailed("version 1 of intent does not load")
+
+    runner._steps = replace(runner._steps, reconciler=SimpleNamespace(reconcile=refuse))
     at(town, number, cy.CycleState.ROLLED_BACK)
     assert not runner.advance()
     assert _route(town.ledger).champion == 2
-    assert "is not loaded (resident: [2, 3])" in rollout_facts(town.ledger, "intent")["waits"]["error"]
-    for change in (pinned(1), promoted(1, resident=3)):
-        change_route(town.ledger, town.workspace, "intent", change, actor="ann", reason="by hand")
+    assert "version 1 of intent does not load" in rollout_facts(town.ledger, "intent")["waits"]["error"]
+    change_route(town.ledger, town.workspace, "intent", promoted(3, resident=3), actor="ann", reason="by hand")
     assert runner.advance()
     assert town.ledger.cycle(number).outcome == "rolled_back"
-    assert _route(town.ledger).champion == 1
+    assert _route(town.ledger).champion == 3
 
 
 def test_a_retraining_that_loses_a_race_is_refused_and_the_commands_after_it_are_carried_out(
