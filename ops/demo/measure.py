@@ -150,7 +150,7 @@ def summarise(
     """The content of `summary.json`."""
     swaps = promotions(recorded)
     ok = [a for a in recorded.answered if not a.error]
-    near = [a for a in ok if any(abs((a.sent_at - at).total_seconds()) <= _SWAP_S for at in swaps)]
+    near = [a for a in ok if any(_under_way(a, at) for at in swaps)]
     near_numbers = {a.number for a in near}
     failed = [a for a in recorded.answered if a.error]
     errors: dict[str, int] = {}
@@ -180,6 +180,12 @@ def summarise(
         "triton_restarts": recorded.triton_restarts,
         "wall_seconds": wall_seconds,
     }
+
+
+def _under_way(answered: Answered, swap: datetime) -> bool:
+    """Whether the request was under way in the window of a swap."""
+    since_sent_s = (swap - answered.sent_at).total_seconds()
+    return -_SWAP_S <= since_sent_s <= _SWAP_S + answered.latency_ms / 1e3
 
 
 def at_of(event: Mapping[str, Any]) -> datetime:
