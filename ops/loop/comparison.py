@@ -90,7 +90,7 @@ class ArmComparison:
         """Replay logged traffic through both versions and compare their answers.
 
         Raises:
-            TrainingFailed: it was told to end early, which says nothing about the challenger.
+            PublishFailed: it was told to end early, which says nothing about the challenger.
         """
         report = replay_shadow(
             self.ledger,

@@ -2,17 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from continual.cycle import OUTCOMES, CycleState
 from ops.ledger import AuditEntry, DriftReportRow, Ledger
 from ops.loop.error_watch import ErrorState
+from ops.loop.retries import RETRIES
 from ops.notify import Message, Notifier, Severity
 
 __all__ = ["RESTARTED", "Herald"]
 
 RESTARTED = "triton.restarted"
 _STATE = "herald"
+_STUCK = timedelta(seconds=60)  # so long may a rollback or an abort be tried in vain before people are told
+_TURNED_AWAY = OUTCOMES - {CycleState.PROMOTED}
 _OUTCOMES: Mapping[str, tuple[str, Severity, str]] = {  # of a cycle: alert, severity, title
     "promoted": ("promoted", Severity.INFO, "version {version} is champion"),
     "refused": ("refused", Severity.WARNING, "version {version} was refused"),
@@ -52,7 +56,7 @@ class Herald:
             audit=self._through([(e.seq, _of_entry(e)) for e in entries], before.audit, sent),
             report=self._through([(r.id or 0, _of_report(r)) for r in reports], before.report, sent),
         )
-        for standing in (self._approval(), self._errors()):
+        for standing in (self._approval(), self._stuck(), self._errors()):
             self._send(standing, sent)
         if after != before:
             self._save(after)
@@ -87,6 +91,26 @@ class Herald:
             body=f"It passed the gate. Opened because: {cycle.reason}. Approve or abort it through the control API.",
             at=cycle.saved_at,
             facts={"cycle": cycle.id, "version": version},
+        )
+
+    def _stuck(self) -> Message | None:
+        """A version that was turned away and cannot be taken out of the route."""
+        cycle, waits = self._ledger.active_cycle(self._model), self._ledger.get_state(self._model, RETRIES)
+        if cycle is None or waits is None or waits["cycle"] != cycle.id or cycle.state not in _TURNED_AWAY:
+            return None
+        since = datetime.fromisoformat(waits["since"])
+        if datetime.now(UTC) - since < _STUCK:
+            return None
+        return Message(
+            model=self._model,
+            alert="stuck",
+            episode=f"cycle-{cycle.id}",
+            title=f"the cycle is {cycle.state.replace('_', ' ')} and {waits['step']} cannot be carried out",
+            body=f"Tried again since {since:%Y-%m-%d %H:%M:%S} UTC: {waits['error']}. See `perennial rollout show`; "
+            "`perennial model promote` or `rollback` by hand ends it too.",
+            severity=Severity.ALERT,
+            at=since,
+            facts={"cycle": cycle.id, "version": cycle.payload.get("challenger"), "step": waits["step"]},
         )
 
     def _errors(self) -> Message | None:

@@ -155,7 +155,7 @@ class CycleRunner:
             return True
         if ends and time.monotonic() < self._again_at:
             return False
-        paused = bool(self._ledger.get_state(self._model, PAUSED)) and not ends
+        paused = bool(self._ledger.get_state(self._model, PAUSED)) and not ends and not self._flipped(cycle)
         if not paused and self._share_begins(cycle):
             self._ledger.save_cycle(row.id, row.state, row.payload)  # its time counts from here, not from a pause
             row = replace(row, saved_at=datetime.now(UTC))
@@ -282,6 +282,11 @@ class CycleRunner:
             return cy.resume(cycle)
         share = self._live_share(cycle) if cycle.state is cy.CycleState.CANARY else 0.0
         return (cy.SetShare(challenger=cycle.challenger or 0, share=share),) if share > 0 else ()
+
+    def _flipped(self, cycle: cy.Cycle) -> bool:
+        """Whether the challenger answers all requests already: no pause holds that, and it is to be watched."""
+        route = self._ledger.route(self._model) if cycle.state is cy.CycleState.PROMOTING else None
+        return route is not None and route.champion == cycle.challenger
 
     def _share_begins(self, cycle: cy.Cycle) -> bool:
         """Whether the canary's present share is not live yet."""

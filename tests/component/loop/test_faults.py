@@ -24,6 +24,7 @@ from ops.loop import comparison as comparison_module
 from ops.loop.challenger import ChallengerMaker, TrainingRows, _ended
 from ops.loop.comparison import ArmComparison
 from ops.loop.events import Happenings
+from ops.loop.inbox import PAUSED
 from ops.loop.process import JobResult
 from ops.loop.runner import CycleRunner, StepContext, decode, encode
 from ops.loop.steps import LoopSteps
@@ -173,6 +174,18 @@ def test_a_pause_holds_what_goes_well_and_lets_through_what_does_not(town: Town)
     assert town.ledger.cycle(number).state == "rolled_back"
     waiting = [entry for entry in town.ledger.journal_of(number) if entry.step == "StartProbation"]
     assert [entry.phase for entry in waiting] == [Phase.INTENT, Phase.OUTCOME]
+
+
+@pytest.mark.parametrize("flipped", [False, True])
+def test_a_pause_holds_a_promotion_until_its_flip_and_not_after_it(town: Town, flipped: bool) -> None:
+    """The process was killed between the flip and the promotion's outcome, and somebody paused meanwhile."""
+    runner, _, number = led(town, lambda command: cy.Promoted() if isinstance(command, cy.Promote) else None)
+    at(town, number, cy.CycleState.PROMOTING)
+    if flipped:
+        _champion(town, decode(town.ledger.cycle(number).payload).challenger or 0)
+    town.ledger.put_state("intent", PAUSED, True)
+    assert runner.advance() == flipped
+    assert town.ledger.cycle(number).state == ("probation" if flipped else "promoting")
 
 
 def test_a_rollback_that_changed_nothing_ends_no_cycle(town: Town) -> None:

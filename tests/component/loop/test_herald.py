@@ -1,6 +1,7 @@
 """What people are told of a model: each thing once, on every channel, whatever dies in between."""
 
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -9,6 +10,7 @@ from continual.records import Route
 from ops.ledger import CycleRow
 from ops.loop.events import Happenings
 from ops.loop.herald import RESTARTED, Herald
+from ops.loop.retries import RETRIES
 from ops.loop.watcher import Watcher
 from ops.notify import Message, Notifier
 from tests.component.loop.town import Town
@@ -110,6 +112,24 @@ def test_restarts_and_a_wait_for_approval_are_told(town: Town) -> None:
         herald(town, box).tell()
     assert [alert for alert, _ in box.alerts] == ["triton", "triton", "approval"]
     assert box.alerts[-1] == ("approval", f"cycle-{number}")
+
+
+@pytest.mark.parametrize(
+    ("state", "minutes", "told"), [("rolled_back", 2, 1), ("rolled_back", 0, 0), ("promoted", 2, 0)]
+)
+def test_a_rollback_that_cannot_be_carried_out_is_told_after_a_minute(
+    town: Town, state: str, minutes: int, told: int
+) -> None:
+    box = Box()
+    herald(town, box).tell()
+    number = town.ledger.open_cycle("intent", "drift", {"challenger": 2}, state=state)
+    since = datetime.now(UTC) - timedelta(minutes=minutes)
+    waits = {"cycle": number, "step": "RollBack", "error": "the disk refuses", "since": since.isoformat()}
+    town.ledger.put_state("intent", RETRIES, waits)
+    for _ in range(2):
+        herald(town, box).tell()
+    assert box.alerts == [("stuck", f"cycle-{number}")] * told
+    assert all("the disk refuses" in message.body for message in box.got)
 
 
 @pytest.mark.parametrize(("broken_for", "told"), [(2, 2), (3, 1)])
