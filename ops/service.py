@@ -201,15 +201,22 @@ class Service:
     def _loadable(self) -> list[str]:
         """The models that a starting server loads: engines first, because the routers call them."""
         served = [model for model in self._loops if self._parts.ledger.route(model) is not None]
-        for model in served:
-            self._prepare_engine(model)
-        return [self._parts.workspace.engine_model(model) for model in served] + served
+        held = [model for model in served if self._prepare_engine(model)]
+        return [self._parts.workspace.engine_model(model) for model in held] + served
 
-    def _prepare_engine(self, model: str) -> None:
-        route = self._parts.ledger.route(model)
-        if route is not None:
-            self._parts.repository.set_versions(self._parts.workspace.engine_model(model), route.resident)
-            settle_route(self._parts.ledger, self._parts.workspace, model)
+    def _prepare_engine(self, model: str) -> bool:
+        """Have the engine's configuration name what is to be loaded; False where no version of it is on the disk.
+
+        The reconcile pass tells of the versions that are missing.
+        """
+        workspace, route = self._parts.workspace, self._parts.ledger.route(model)
+        if route is None:
+            return False
+        on_disk = [version for version in route.resident if workspace.bundle(model, version).is_dir()]
+        if on_disk:
+            self._parts.repository.set_versions(workspace.engine_model(model), on_disk)
+        settle_route(self._parts.ledger, workspace, model)
+        return bool(on_disk)
 
     def _probe(self) -> None:
         for model in self._loops:
