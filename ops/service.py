@@ -88,8 +88,10 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._be_told_to_stop())
         with self._parts.workspace.claim():  # before anything is touched: the server there may be another's
+            started = False
             try:
                 self.start()
+                started = True
                 pauses = ShortPauses()
                 pauses.begin()
                 logger.info("service.ready", extra={"grpc": self._parts.controls[0].url})
@@ -99,7 +101,7 @@ class Service:
                 if not self._stop.is_set():  # else it was the start that was given up
                     raise
             finally:
-                self.stop()
+                self.stop(start_failed=not started and not self._stop.is_set())
 
     def _be_told_to_stop(self) -> None:
         self._stop.set()
@@ -131,8 +133,8 @@ class Service:
         self._scheduler.start()
         self._start_api()
 
-    def stop(self) -> None:
-        """Stop the loop, the API and the embedded server."""
+    def stop(self, *, start_failed: bool = False) -> None:
+        """Stop the loop, the API and the embedded server; after a failed start not one that was found answering."""
         for loop in self._loops.values():
             loop.leave()
         self._scheduler.stop()
@@ -143,7 +145,8 @@ class Service:
             if self._api_thread is not None:
                 self._api_thread.join(timeout=10)
         if self._supervisor is not None:
-            self._supervisor.stop()
+            keeps = start_failed and self._parts.settings.triton.keep_after_control_dies
+            self._supervisor.leave() if keeps else self._supervisor.stop()
         self._parts.close()
 
     # ---- what the API needs ----

@@ -96,6 +96,11 @@ class TritonServer:
         return self._record.pid if self._record is not None and self.alive() else None
 
     @property
+    def launched(self) -> bool:
+        """Whether this process started it, and did not find it."""
+        return self._process is not None
+
+    @property
     def log_path(self) -> Path:
         """What the server and its backends print."""
         return self.spec.folder / "tritonserver.log"

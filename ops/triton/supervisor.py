@@ -123,6 +123,10 @@ class Supervisor:
         else:
             self._server.stop()
 
+    def leave(self) -> None:
+        """Stop watching after a start that failed: a server that was found goes on, one of this process ends."""
+        self.stop(keep_server=not self._server.launched)
+
     @property
     def healthy(self) -> bool:
         """Whether the last probe passed and the server holds what it should."""
@@ -132,7 +136,8 @@ class Supervisor:
         try:
             self._bring_up()
         except PerennialError as exc:
-            self._server.stop()
+            if self._server.launched:
+                self._server.stop()
             errors.append(exc)
             return
         finally:

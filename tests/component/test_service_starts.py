@@ -3,17 +3,20 @@
 import json
 import os
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from continual.errors import PerennialError
+from continual.errors import DependencyUnreachable, PerennialError
 from continual.records import Route
 from ops.service import Service
 from ops.triton.client import PerennialClient
-from ops.triton.processes import free_port
+from ops.triton.processes import free_port, is_running
 from ops.triton.server import TritonServer
 from ops.wiring import Parts, open_parts, server_spec
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
@@ -34,6 +37,15 @@ port = {api}
 watch_s = 600
 retrain_check_s = 600
 reconcile_s = 600
+"""
+_KILLED = """
+import os, signal, sys
+from pathlib import Path
+from ops.service import Service
+from ops.wiring import open_parts
+
+Service(open_parts(Path(sys.argv[1]))).start()
+os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
@@ -70,6 +82,14 @@ class Town:
             except PerennialError:
                 return None
 
+    def left_behind(self) -> tuple[int, int]:
+        """The server of a control process that was killed."""
+        command = [sys.executable, "-c", _KILLED, str(self.config)]
+        ended = subprocess.run(command, timeout=120, check=False, cwd=Path(__file__).parents[2])
+        assert ended.returncode == -signal.SIGKILL
+        assert self.answering() == 2
+        return self.triton()
+
     def triton(self) -> tuple[int, int]:
         """Process id and start of the server that `server.json` names."""
         told = json.loads((self.place.root / "var" / "triton" / "server.json").read_text())
@@ -83,6 +103,15 @@ def town(tmp_path: Path) -> Iterator[Town]:
         yield town
     finally:
         town.server.stop()
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """`Service.run` takes two signals for itself."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def _eventually(what: Callable[[], bool], within_s: float) -> None:
@@ -130,3 +159,41 @@ def test_a_start_without_any_version_on_disk_says_what_is_missing(town):
         assert not service.health()["healthy"]
     finally:
         service.stop()
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_failed_start_leaves_the_server_that_it_found(town):
+    pid, ticks = town.left_behind()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", town.api))
+        taken.listen()
+        with pytest.raises(DependencyUnreachable, match="control API could not listen"):
+            Service(town.opened()).run()
+    assert is_running(pid, ticks)
+    assert town.answering() == 2
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_start_that_fails_before_it_looks_at_the_server_leaves_it(town, monkeypatch):
+    pid, ticks = town.left_behind()
+    locked = DependencyUnreachable("database is locked")
+
+    def fail(*_: object) -> None:
+        raise locked
+
+    monkeypatch.setattr("ops.service.register", fail)
+    with pytest.raises(DependencyUnreachable, match="locked"):
+        Service(town.opened()).run()
+    assert is_running(pid, ticks)
+    assert town.answering() == 2
+
+
+@pytest.mark.usefixtures("signals")
+def test_a_failed_start_ends_the_server_that_it_started(town):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", town.api))
+        taken.listen()
+        with pytest.raises(DependencyUnreachable, match="control API could not listen"):
+            Service(town.opened()).run()
+    assert not (town.place.root / "var" / "triton" / "server.json").exists()
+    assert town.answering() is None
