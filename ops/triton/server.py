@@ -118,8 +118,21 @@ class TritonServer:
         is set meanwhile, the start is given up and cleared away.
 
         Raises:
-            DependencyUnreachable: something it needs is missing, a port is taken, or it does not come up.
+            DependencyUnreachable: something it needs is missing, a port is taken, the disk refuses, or it does not
+                come up.
         """
+        try:
+            return self._start(cancel or threading.Event())
+        except OSError as exc:
+            if self.launched:
+                with suppress(OSError):
+                    self._clear(0.0)
+            raise DependencyUnreachable(
+                f"Triton at {self.spec.url} cannot be started in {self.spec.folder}: {exc}; make room there, or see to "
+                f"its rights, then start it again"
+            ) from exc
+
+    def _start(self, cancel: threading.Event) -> bool:
         self.spec.folder.mkdir(parents=True, exist_ok=True)
         if self._adopt():
             return True
@@ -128,7 +141,7 @@ class TritonServer:
             check_port_free(self.spec.host, getattr(self.spec, f"{purpose}_port"), purpose)
         self.spec.repository.mkdir(parents=True, exist_ok=True)
         self._launch(assemble(self.spec.folder))
-        self._wait(cancel or threading.Event())
+        self._wait(cancel)
         logger.info("triton.started", extra={"pid": self.pid, "url": self.spec.url})
         return False
 

@@ -4,6 +4,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 
 from continual.errors import DependencyUnreachable, PerennialError
@@ -30,15 +31,15 @@ class _Probing:
         self._probe, self._done = probe, threading.Event()
         self.begun = False
         self.lost = ""
-        self.error: PerennialError | None = None
+        self.error: Exception | None = None
 
     @property
     def ended(self) -> bool:
         return self._done.is_set()
 
     def begin(self) -> None:
-        self.begun = True
         threading.Thread(target=self._run, name="triton-probe", daemon=True).start()
+        self.begun = True
 
     def wait(self) -> None:
         """Return when it is over, where it was begun."""
@@ -48,7 +49,7 @@ class _Probing:
     def _run(self) -> None:
         try:
             self.lost = self._probe()
-        except PerennialError as exc:
+        except Exception as exc:  # one that nobody foresaw says nothing good either
             self.error = exc
         finally:
             self._done.set()
@@ -88,6 +89,7 @@ class Supervisor:
         self._stubs = StubWatch(server.spec.url)
         self._up_since = 0.0
         self._pause_s = 0.0
+        self._failed, self._next_look, self._probing = 0.0, 0.0, _Probing(self._probe_all)
         self._settle_at, self._settle_pause_s = 0.0, 1.0
         self.restarts = 0
         self.failing_since: float | None = None
@@ -100,7 +102,7 @@ class Supervisor:
             DependencyUnreachable: it did not come up.
         """
         started = threading.Event()
-        errors: list[PerennialError] = []
+        errors: list[Exception] = []
         # the watching thread starts the server itself: the kernel binds a child to the thread that made it
         self._thread = threading.Thread(target=self._run, args=(started, errors), name="triton-supervisor", daemon=True)
         self._thread.start()
@@ -132,28 +134,41 @@ class Supervisor:
         """Whether the last probe passed and the server holds what it should."""
         return self._server.alive() and self.failing_since is None and self.unsettled is None
 
-    def _run(self, started: threading.Event, errors: list[PerennialError]) -> None:
+    def _run(self, started: threading.Event, errors: list[Exception]) -> None:
         try:
             self._bring_up()
-        except PerennialError as exc:
-            if self._server.launched:
-                self._server.stop()
+        except Exception as exc:  # it is raised where the start was asked for
             errors.append(exc)
+            if self._server.launched:
+                with suppress(OSError):
+                    self._server.stop()
             return
         finally:
             started.set()
-        failed, next_look, probing = 0.0, 0.0, _Probing(self._probe_all)
         while not self._stop.wait(_GLANCE_S):
-            if reason := self._death():
-                self._restart(reason)
-                failed, next_look, probing = 0.0, 0.0, _Probing(self._probe_all)
-            elif probing.ended:
-                failed = self._judge(probing, failed)
-                next_look, probing = time.monotonic() + self._interval_s, _Probing(self._probe_all)
-            elif not probing.begun and time.monotonic() >= next_look:
-                self._look()
-                probing.begin()
-        probing.wait()
+            try:
+                self._glance()
+            except Exception as exc:  # no more files, say: whatever it is, the watch goes on
+                self.failing_since = self.failing_since or time.monotonic()
+                logger.exception("triton.watch_failed", extra={"error": str(exc)})
+                self._stop.wait(self._interval_s)
+        self._probing.wait()
+
+    def _glance(self) -> None:
+        """See whether something died; probe, and judge a probe that ended, where it is time."""
+        if reason := self._death():
+            self._restart(reason)
+            self._failed = 0.0
+            self._look_again_in(0.0)
+        elif self._probing.ended:
+            self._failed = self._judge(self._probing, self._failed)
+            self._look_again_in(self._interval_s)
+        elif not self._probing.begun and time.monotonic() >= self._next_look:
+            self._look()
+            self._probing.begin()
+
+    def _look_again_in(self, pause_s: float) -> None:
+        self._next_look, self._probing = time.monotonic() + pause_s, _Probing(self._probe_all)
 
     def _death(self) -> str:
         """What died, in words; empty while everything lives."""
@@ -206,6 +221,8 @@ class Supervisor:
             return max(0.0, failed - 0.5)
         self.failing_since = self.failing_since or time.monotonic()
         logger.warning("triton.probe_failed", extra={"error": str(error), "failed": failed + 1})
+        if not isinstance(error, PerennialError):
+            return failed  # our own fault: it says nothing of the server
         refuses = not isinstance(error, DependencyUnreachable) and _DEAD_STUB not in str(error)
         if self.unsettled is not None and refuses:
             return 0.0  # it answers, but lacks a version: that is to be loaded, and no restart would help
@@ -227,7 +244,7 @@ class Supervisor:
                 if self._stop.wait(self._pause_s):
                     return
                 self._bring_up()
-            except PerennialError as exc:
+            except Exception as exc:  # whatever it is, who gives up now leaves everybody without answers
                 logger.exception("triton.restart_failed", extra={"error": str(exc)})
                 self._pause_s, reason = self._longer_pause(), str(exc)
             else:
@@ -251,7 +268,7 @@ class Supervisor:
     def _settle(self) -> None:
         try:
             self._on_started()
-        except PerennialError as exc:
+        except Exception as exc:  # a full disk, say
             self.unsettled = str(exc)
             self._settle_at = time.monotonic() + self._settle_pause_s
             self._settle_pause_s = min(_LONGEST_PAUSE_S, 2 * self._settle_pause_s)
