@@ -5,9 +5,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from continual.errors import DependencyUnreachable, PerennialError
+from ops.triton.probe import ChampionSilent
 from ops.triton.server import TritonServer
 from ops.triton.stubs import StubWatch
 
@@ -55,17 +56,36 @@ class _Probing:
             self._done.set()
 
 
+@dataclass(slots=True)
+class _Silence:
+    """A time in which the champion does not answer and another version does."""
+
+    under_way: bool = False
+    restarted: bool = False  # for its sake
+    heard: int = 0  # looks in a row that the champion answered
+
+    def hear(self, enough: int) -> None:
+        """The champion answered; the silence is over after `enough` such looks in a row."""
+        self.heard += 1
+        if self.under_way and self.heard >= enough:
+            self.under_way = self.restarted = False
+            logger.warning("triton.champion_answers")
+
+
 class Supervisor:
     """A thread that watches one server.
 
     A death is seen within 50 ms, of the server as of a stub. A server that does not answer is restarted after
     `failures` looks. What `on_started` cannot bring in order never costs the server its life: the versions
     that it holds go on answering, `unsettled` says what is wrong, and it is tried again with growing pauses.
+    One whose champion is silent while the version before it answers is restarted once, in case that helps, and then
+    left alone until the champion has answered `failures` looks in a row.
 
     Args:
         server: what to watch.
         models: the models to load at a start, asked anew each time.
-        probe: raises when the server does not serve; called every `interval_s`.
+        probe: raises when the server does not serve, `ChampionSilent` when it does by another version; called every
+            `interval_s`.
         on_started: called after every start, the first included, when the server is live.
         interval_s: time between two looks.
         failures: looks that must fail before a server that lives is restarted.
@@ -90,6 +110,7 @@ class Supervisor:
         self._up_since = 0.0
         self._pause_s = 0.0
         self._failed, self._next_look, self._probing = 0.0, 0.0, _Probing(self._probe_all)
+        self._silent = _Silence()
         self._settle_at, self._settle_pause_s = 0.0, 1.0
         self.restarts = 0
         self.failing_since: float | None = None
@@ -218,8 +239,11 @@ class Supervisor:
             return 0.0
         if (error := probing.error) is None:
             self.failing_since = None
+            self._silent.hear(self._failures)
             return max(0.0, failed - 0.5)
         self.failing_since = self.failing_since or time.monotonic()
+        if isinstance(error, ChampionSilent):
+            return self._judge_silence(error, failed)
         logger.warning("triton.probe_failed", extra={"error": str(error), "failed": failed + 1})
         if not isinstance(error, PerennialError):
             return failed  # our own fault: it says nothing of the server
@@ -228,6 +252,19 @@ class Supervisor:
             return 0.0  # it answers, but lacks a version: that is to be loaded, and no restart would help
         if failed + 1 < self._failures or not self._server.alive():
             return failed + 1
+        self._restart(f"{failed + 1:g} probes failed, the last with: {error}")
+        return 0.0
+
+    def _judge_silence(self, error: ChampionSilent, failed: float) -> float:
+        """Everybody is answered, if not by the champion: one restart may help it, a second one would only cost."""
+        if not self._silent.under_way:
+            logger.warning("triton.champion_silent", extra={"error": str(error)})
+        self._silent.under_way, self._silent.heard = True, 0
+        if self._silent.restarted or self.unsettled is not None:
+            return 0.0
+        if failed + 1 < self._failures:
+            return failed + 1
+        self._silent.restarted = True
         self._restart(f"{failed + 1:g} probes failed, the last with: {error}")
         return 0.0
 

@@ -1,5 +1,6 @@
 """What the supervisor makes of errors: its own, the disk's and the probes'."""
 
+import itertools
 import os
 import threading
 import time
@@ -10,6 +11,7 @@ import pytest
 
 from continual.errors import DependencyUnreachable, PublishFailed
 from ops.triton import server as server_module
+from ops.triton.probe import ChampionSilent
 from ops.triton.processes import free_port
 from ops.triton.server import ServerSpec, TritonServer
 from ops.triton.supervisor import Supervisor
@@ -54,6 +56,7 @@ class Watched:
         self.server = server
         self.models_error: Exception | None = None
         self.probe_error: Exception | None = None
+        self.turns: Iterator[Exception | None] = iter(lambda: self.probe_error, ...)
         self.settle_error: Exception | None = None
         self.probes = 0
         self.supervisor = Supervisor(
@@ -72,8 +75,8 @@ class Watched:
 
     def _probe(self) -> None:
         self.probes += 1
-        if self.probe_error is not None:
-            raise self.probe_error
+        if (error := next(self.turns)) is not None:
+            raise error
 
     def _settle(self) -> None:
         if self.settle_error is not None:
@@ -158,6 +161,45 @@ def test_a_server_that_refuses_is_restarted_after_so_many_looks(watched):
     eventually(lambda: watched.supervisor.restarts == 1)
     watched.probe_error = None
     eventually(lambda: watched.supervisor.healthy)
+
+
+def test_a_champion_that_stays_silent_costs_one_restart_and_one_line_and_is_seen(watched, caplog):
+    watched.supervisor.start()
+    watched.probe_error = ChampionSilent("version 2 fails on every text")
+    eventually(lambda: watched.supervisor.restarts == 1)
+    for _ in range(3):
+        watched.see_probes(4)
+        assert not watched.supervisor.healthy
+    assert watched.supervisor.restarts == 1
+    assert [r.message for r in caplog.records].count("triton.champion_silent") == 1
+    assert "triton.probe_failed" not in caplog.text
+    watched.probe_error = None
+    eventually(lambda: watched.supervisor.healthy)
+
+
+def test_a_champion_that_speaks_now_and_then_is_the_same_silence(watched):
+    watched.turns = itertools.cycle([*[ChampionSilent("version 2 fails")] * 4, None, None])
+    watched.supervisor.start()
+    watched.see_probes(30)
+    assert watched.supervisor.restarts == 1
+
+
+def test_a_champion_that_was_good_again_is_worth_a_restart_the_next_time(watched):
+    watched.supervisor.start()
+    for restarts in (1, 2):
+        watched.probe_error = ChampionSilent("version 2 fails on every text")
+        eventually(lambda n=restarts: watched.supervisor.restarts == n)
+        watched.probe_error = None
+        watched.see_probes(6)
+        assert watched.supervisor.healthy
+
+
+def test_a_silent_champion_whose_substitute_fails_too_is_restarted(watched):
+    watched.supervisor.start()
+    watched.probe_error = ChampionSilent("version 2 fails on every text")
+    eventually(lambda: watched.supervisor.restarts == 1)
+    watched.probe_error = DependencyUnreachable("nobody answers")
+    eventually(lambda: watched.supervisor.restarts == 2)
 
 
 @pytest.mark.parametrize("where", ["assemble", "server.json"])
