@@ -85,8 +85,8 @@ def _load_everywhere(parts: Parts, route: Route, version: int, *, actor: str, re
     change_route(parts.ledger, parts.workspace, model, pinned(version), actor=actor, reason=f"load for: {reason}")
     try:
         parts.reconciler.reconcile(model, patience_s=_PATIENCE_S)
-    except PerennialError as exc:
-        note = f"version {version} could not be loaded everywhere: {exc}"
+    except BaseException as exc:  # Ctrl-C too: the version must not stay for ever
+        note = f"version {version} could not be loaded everywhere: {str(exc) or type(exc).__name__}"
         change_route(parts.ledger, parts.workspace, model, without_challenger(version), actor=actor, reason=note)
         with suppress(PerennialError):  # what could not be undone now is undone by the timer; the first error counts
             parts.reconciler.reconcile(model)
