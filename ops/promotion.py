@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
-from continual.errors import NotFound, PerennialError
+from continual.errors import NotFound, PerennialError, PublishFailed
 from continual.records import Route
 from ops.operations import change_route, pinned, promoted, rolled_back, without_challenger
 from ops.wiring import Parts
@@ -12,6 +12,7 @@ from ops.wiring import Parts
 __all__ = ["promote_version", "roll_back_version"]
 
 _PATIENCE_S = 20.0  # for a server that is being restarted
+_ASKED_S = 0.5  # a server takes one millisecond to say what it holds
 
 
 def promote_version(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
@@ -31,6 +32,8 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
         _load_everywhere(parts, route, version, actor=actor, reason=reason)
     elif len(parts.controls) > 1:
         parts.reconciler.reconcile(model, patience_s=_PATIENCE_S)  # one of them may have lost it
+    else:
+        _have_held(parts, model, version)
     keep = parts.workspace.model(model).cycle.resident_versions
     change = change_route(
         parts.ledger, parts.workspace, model, promoted(version, resident=keep), actor=actor, reason=reason
@@ -39,15 +42,42 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
 
 
 def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
-    """Put the previous champion (or `to`) back. Both being resident, no Triton call is made."""
-    if to is not None:
-        route = parts.ledger.route(model)
-        if route is not None and to not in route.resident:
-            return promote_version(parts, model, to, actor=actor, reason=reason)
+    """Put the previous champion (or `to`) back. Both being loaded, Triton is asked for nothing but that they are.
+
+    Raises:
+        Refused: there is no previous champion.
+        PublishFailed: a server that answers does not hold the version; the champion is unchanged.
+    """
+    route = parts.ledger.route(model)
+    if route is not None and to is not None and to not in route.resident:
+        return promote_version(parts, model, to, actor=actor, reason=reason)
+    if route is not None and (target := route.previous if to is None else to) is not None:
+        _have_held(parts, model, target)
     change = change_route(parts.ledger, parts.workspace, model, rolled_back(to=to), actor=actor, reason=reason)
     if (cycle := parts.ledger.active_cycle(model)) is not None:
         parts.ledger.request_command(model, "rolled_back", {"cycle": cycle.id}, actor)
     return asdict(change.after)
+
+
+def _have_held(parts: Parts, model: str, version: int) -> None:
+    """Return when no server says that it lacks a resident version; one that does gets it, or tells why it cannot.
+
+    A server that does not answer is waited for by nobody: it gets the version before it answers.
+    """
+    if not _lacking(parts, model, version):
+        return
+    try:
+        parts.reconciler.reconcile(model)
+    except PerennialError as exc:
+        if lacking := _lacking(parts, model, version):
+            raise PublishFailed(
+                f"version {version} of {model} is not loaded at {', '.join(lacking)} and the champion stays: {exc}"
+            ) from exc
+
+
+def _lacking(parts: Parts, model: str, version: int) -> list[str]:
+    engine = parts.workspace.engine_model(model)
+    return [c.url for c in parts.controls if c.holds(engine, version, timeout_s=_ASKED_S) is False]
 
 
 def _load_everywhere(parts: Parts, route: Route, version: int, *, actor: str, reason: str) -> None:
@@ -55,8 +85,8 @@ def _load_everywhere(parts: Parts, route: Route, version: int, *, actor: str, re
     change_route(parts.ledger, parts.workspace, model, pinned(version), actor=actor, reason=f"load for: {reason}")
     try:
         parts.reconciler.reconcile(model, patience_s=_PATIENCE_S)
-    except PerennialError as exc:
-        note = f"version {version} could not be loaded everywhere: {exc}"
+    except BaseException as exc:  # Ctrl-C too: the version must not stay for ever
+        note = f"version {version} could not be loaded everywhere: {str(exc) or type(exc).__name__}"
         change_route(parts.ledger, parts.workspace, model, without_challenger(version), actor=actor, reason=note)
         with suppress(PerennialError):  # what could not be undone now is undone by the timer; the first error counts
             parts.reconciler.reconcile(model)

@@ -88,8 +88,10 @@ class Service:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: self._be_told_to_stop())
         with self._parts.workspace.claim():  # before anything is touched: the server there may be another's
+            started = False
             try:
                 self.start()
+                started = True
                 pauses = ShortPauses()
                 pauses.begin()
                 logger.info("service.ready", extra={"grpc": self._parts.controls[0].url})
@@ -99,7 +101,7 @@ class Service:
                 if not self._stop.is_set():  # else it was the start that was given up
                     raise
             finally:
-                self.stop()
+                self.stop(start_failed=not started and not self._stop.is_set())
 
     def _be_told_to_stop(self) -> None:
         self._stop.set()
@@ -131,8 +133,8 @@ class Service:
         self._scheduler.start()
         self._start_api()
 
-    def stop(self) -> None:
-        """Stop the loop, the API and the embedded server."""
+    def stop(self, *, start_failed: bool = False) -> None:
+        """Stop the loop, the API and the embedded server; after a failed start not one that was found answering."""
         for loop in self._loops.values():
             loop.leave()
         self._scheduler.stop()
@@ -143,7 +145,8 @@ class Service:
             if self._api_thread is not None:
                 self._api_thread.join(timeout=10)
         if self._supervisor is not None:
-            self._supervisor.stop()
+            keeps = start_failed and self._parts.settings.triton.keep_after_control_dies
+            self._supervisor.leave() if keeps else self._supervisor.stop()
         self._parts.close()
 
     # ---- what the API needs ----
@@ -201,15 +204,22 @@ class Service:
     def _loadable(self) -> list[str]:
         """The models that a starting server loads: engines first, because the routers call them."""
         served = [model for model in self._loops if self._parts.ledger.route(model) is not None]
-        for model in served:
-            self._prepare_engine(model)
-        return [self._parts.workspace.engine_model(model) for model in served] + served
+        held = [model for model in served if self._prepare_engine(model)]
+        return [self._parts.workspace.engine_model(model) for model in held] + served
 
-    def _prepare_engine(self, model: str) -> None:
-        route = self._parts.ledger.route(model)
-        if route is not None:
-            self._parts.repository.set_versions(self._parts.workspace.engine_model(model), route.resident)
-            settle_route(self._parts.ledger, self._parts.workspace, model)
+    def _prepare_engine(self, model: str) -> bool:
+        """Have the engine's configuration name what is to be loaded; False where no version of it is on the disk.
+
+        The reconcile pass tells of the versions that are missing.
+        """
+        workspace, route = self._parts.workspace, self._parts.ledger.route(model)
+        if route is None:
+            return False
+        on_disk = [version for version in route.resident if workspace.bundle(model, version).is_dir()]
+        if on_disk:
+            self._parts.repository.set_versions(workspace.engine_model(model), on_disk)
+        settle_route(self._parts.ledger, workspace, model)
+        return bool(on_disk)
 
     def _probe(self) -> None:
         for model in self._loops:

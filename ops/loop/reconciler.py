@@ -6,7 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from continual.errors import BundleRejected, DependencyUnreachable, PerennialError, PublishFailed
@@ -194,20 +194,38 @@ class Reconciler:
         """Load all that `config.pbtxt` names; where that fails and nobody could answer, at least the champion.
 
         Triton loads all of the versions or none: after a restart, one broken version would take the others with it.
+        Where the champion is the broken one, the version before it answers in its place.
         """
         try:
             control.load(engine)
         except PublishFailed as exc:
-            if route.champion in before or route.champion not in wanted:
+            if route.champion in before:
                 raise
-            logger.error("reconcile.champion_only", extra={"model": route.model, "url": control.url, "error": str(exc)})
-            with self._alone:  # the other servers read the same file
-                self._repository.set_versions(engine, (route.champion,))
-                try:
-                    control.load(engine)
-                finally:
-                    self._repository.set_versions(engine, wanted)
-            raise PublishFailed(f"only version {route.champion} of {engine} could be loaded: {exc}") from exc
+            held = before & set(wanted)
+            loaded = self._load_some(control, engine, route, set(wanted), held)
+            if not loaded:
+                raise
+            event = "reconcile.champion_only" if route.champion in loaded else "reconcile.previous_only"
+            logger.error(event, extra={"model": route.model, "url": control.url, "error": str(exc)})
+            told = ", ".join(map(str, sorted(loaded)))
+            raise PublishFailed(f"only version {told} of {engine} could be loaded: {exc}") from exc
+
+    def _load_some(
+        self, control: TritonControl, engine: str, route: Route, wanted: set[int], held: frozenset[int]
+    ) -> set[int]:
+        """Load the champion beside what is held, or else the version before it alone; returns what is loaded then."""
+        choices = [{route.champion, *held}] + ([] if held or route.previous is None else [{route.previous}])
+        with self._alone:  # the other servers read the same file
+            try:
+                for choice in choices:
+                    if choice < wanted:  # else it was tried already, or is not there
+                        self._repository.set_versions(engine, choice)
+                        with suppress(PublishFailed):
+                            control.load(engine)
+                            return choice
+            finally:
+                self._repository.set_versions(engine, wanted)
+        return set()
 
     def _drop(
         self, control: TritonControl, route: Route, wanted: tuple[int, ...], failed: PerennialError | None

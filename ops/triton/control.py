@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from continual.errors import BundleRejected, DependencyUnreachable, NotFound, PublishFailed
+from continual.errors import BundleRejected, DependencyUnreachable, NotFound, PerennialError, PublishFailed
 from exporters.golden import Golden
 
 __all__ = ["IndexEntry", "TritonControl", "triton_errors"]
@@ -88,6 +88,16 @@ class TritonControl:
         """Whether Triton says that it holds this version (any one, where none is named); False when it is away."""
         number = "" if version is None else str(version)
         return self._ask(lambda: self._client.is_model_ready(model, number, client_timeout=self._timeout_s))
+
+    def holds(self, model: str, version: int, *, timeout_s: float) -> bool | None:
+        """Whether Triton says that it holds this version; None when it does not say, or not within `timeout_s`."""
+        try:
+            with triton_errors(self.url, f"asking for {model} version {version}"):
+                return bool(self._client.is_model_ready(model, str(version), client_timeout=timeout_s))
+        except DependencyUnreachable:
+            return None
+        except PerennialError:
+            return False
 
     def load(self, model: str) -> None:
         """Make Triton hold what the model's `config.pbtxt` says; returns when all of it is loaded. Idempotent.

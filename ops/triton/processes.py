@@ -4,12 +4,22 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
 from continual.errors import DependencyUnreachable
 
-__all__ = ["check_port_free", "end_group", "free_port", "group_members", "is_listening", "is_running", "start_ticks"]
+__all__ = [
+    "check_port_free",
+    "end_group",
+    "free_port",
+    "group_members",
+    "is_listening",
+    "is_running",
+    "processor_s",
+    "start_ticks",
+]
 
 _PROC = Path("/proc")
 
@@ -32,6 +42,12 @@ def start_ticks(pid: int) -> int | None:
 def is_running(pid: int, ticks: int) -> bool:
     """Whether this very process still runs; a zombie does not."""
     return start_ticks(pid) == ticks
+
+
+def processor_s(pids: Iterable[int]) -> float:
+    """Processor time that these processes have used so far; one that is gone counts nothing."""
+    used = sum(int(fields[11]) + int(fields[12]) for pid in pids if (fields := _fields(pid)) is not None)
+    return used / os.sysconf("SC_CLK_TCK")
 
 
 def group_members(group: int) -> tuple[int, ...]:

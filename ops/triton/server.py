@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import math
 import os
 import re
 import subprocess
@@ -23,6 +22,7 @@ from ops.triton.processes import (
     group_members,
     is_listening,
     is_running,
+    processor_s,
     start_ticks,
 )
 from ops.triton.stubs import stubs_of
@@ -32,7 +32,8 @@ __all__ = ["OnParentDeath", "ServerSpec", "TritonServer"]
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.02  # between two looks at a server that starts
 _STUBS_S = 0.1  # and at its processes: a walk through /proc
-_AFTER_LOSS_S = 20.0  # for one that lost a process while it started: 2.51 may wait for it for ever, or go on without it
+_AFTER_LOSS_S = 20.0  # of rest, for one that lost a process: 2.51 may wait for it for ever, or go on without it
+_AT_REST = 0.02  # of a processor: one that waits for ever uses a thousandth, one that loads an engine many times this
 _SEGMENT = re.compile(rb"triton_perennial(?:_engine)?_backend_shm_region_[0-9a-f-]{36}")
 # A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
 # that died. PR_SET_PDEATHSIG would also fire when only the thread that started Triton ends.
@@ -80,6 +81,28 @@ class _Record:
     fingerprint: str
 
 
+class _Progress:
+    """Whether a server that starts lost a process, and has done nothing worth waiting for since."""
+
+    def __init__(self) -> None:
+        self._seen: set[int] = set()
+        self._lost = False
+        self._used_s, self._at = 0.0, 0.0  # processor time when it last counted as progress, and when that was
+
+    def look(self, stubs: set[int], used_s: float, now: float) -> None:
+        """Take in which stubs live, and how much processor time they and the server have used."""
+        newly_lost = not self._lost and not self._seen <= stubs
+        self._lost |= newly_lost
+        self._seen |= stubs
+        self._used_s = min(self._used_s, used_s)  # what ended took its time with it
+        if newly_lost or used_s - self._used_s >= _AT_REST * _AFTER_LOSS_S:
+            self._used_s, self._at = used_s, now
+
+    def given_up(self, now: float) -> bool:
+        """Whether it lost a process and has been at rest since for so long that it will not come up."""
+        return self._lost and now - self._at > _AFTER_LOSS_S
+
+
 class TritonServer:
     """One embedded server, known by `server.json`: process id, start time, ports and settings."""
 
@@ -94,6 +117,11 @@ class TritonServer:
     def pid(self) -> int | None:
         """The server's process id, while it runs."""
         return self._record.pid if self._record is not None and self.alive() else None
+
+    @property
+    def launched(self) -> bool:
+        """Whether this process started it, and did not find it."""
+        return self._process is not None
 
     @property
     def log_path(self) -> Path:
@@ -113,8 +141,21 @@ class TritonServer:
         is set meanwhile, the start is given up and cleared away.
 
         Raises:
-            DependencyUnreachable: something it needs is missing, a port is taken, or it does not come up.
+            DependencyUnreachable: something it needs is missing, a port is taken, the disk refuses, or it does not
+                come up.
         """
+        try:
+            return self._start(cancel or threading.Event())
+        except OSError as exc:
+            if self.launched:
+                with suppress(OSError):
+                    self._clear(0.0)
+            raise DependencyUnreachable(
+                f"Triton at {self.spec.url} cannot be started in {self.spec.folder}: {exc}; make room there, or see to "
+                f"its rights, then start it again"
+            ) from exc
+
+    def _start(self, cancel: threading.Event) -> bool:
         self.spec.folder.mkdir(parents=True, exist_ok=True)
         if self._adopt():
             return True
@@ -123,7 +164,7 @@ class TritonServer:
             check_port_free(self.spec.host, getattr(self.spec, f"{purpose}_port"), purpose)
         self.spec.repository.mkdir(parents=True, exist_ok=True)
         self._launch(assemble(self.spec.folder))
-        self._wait(cancel or threading.Event())
+        self._wait(cancel)
         logger.info("triton.started", extra={"pid": self.pid, "url": self.spec.url})
         return False
 
@@ -247,8 +288,7 @@ class TritonServer:
 
     def _wait(self, cancel: threading.Event) -> None:
         control, end = TritonControl(self.spec.url), time.monotonic() + self.spec.start_timeout_s
-        seen: set[int] = set()
-        next_walk, lost_at = 0.0, math.inf
+        progress, next_walk = _Progress(), 0.0
         try:
             # a channel that was refused pauses before it tries again: it is used once the port is open, not before
             while not (is_listening(self.spec.url) and control.live(timeout_s=1.0)):
@@ -258,9 +298,8 @@ class TritonServer:
                     self._fail("ended at once" if not self.alive() else "did not answer in time")
                 if (now := time.monotonic()) >= next_walk and self.pid is not None:
                     stubs, next_walk = set(stubs_of(self.pid)), now + _STUBS_S
-                    lost_at = lost_at if seen <= stubs else min(lost_at, now)
-                    seen |= stubs
-                if now - lost_at > _AFTER_LOSS_S:
+                    progress.look(stubs, processor_s({self.pid, *stubs}), now)
+                if progress.given_up(now):
                     self._fail("lost a process while it started and waits for it")
                 time.sleep(_LOOK_S)
         finally:

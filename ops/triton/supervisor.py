@@ -4,9 +4,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import suppress
+from dataclasses import dataclass, replace
 
 from continual.errors import DependencyUnreachable, PerennialError
+from ops.triton.probe import ChampionSilent
 from ops.triton.server import TritonServer
 from ops.triton.stubs import StubWatch
 
@@ -30,15 +32,15 @@ class _Probing:
         self._probe, self._done = probe, threading.Event()
         self.begun = False
         self.lost = ""
-        self.error: PerennialError | None = None
+        self.error: Exception | None = None
 
     @property
     def ended(self) -> bool:
         return self._done.is_set()
 
     def begin(self) -> None:
-        self.begun = True
         threading.Thread(target=self._run, name="triton-probe", daemon=True).start()
+        self.begun = True
 
     def wait(self) -> None:
         """Return when it is over, where it was begun."""
@@ -48,10 +50,26 @@ class _Probing:
     def _run(self) -> None:
         try:
             self.lost = self._probe()
-        except PerennialError as exc:
+        except Exception as exc:  # one that nobody foresaw says nothing good either
             self.error = exc
         finally:
             self._done.set()
+
+
+@dataclass(slots=True)
+class _Silence:
+    """A time in which the champion does not answer and another version does."""
+
+    under_way: bool = False
+    restarted: bool = False  # for its sake
+    heard: int = 0  # looks in a row that the champion answered
+
+    def hear(self, enough: int) -> None:
+        """The champion answered; the silence is over after `enough` such looks in a row."""
+        self.heard += 1
+        if self.under_way and self.heard >= enough:
+            self.under_way = self.restarted = False
+            logger.warning("triton.champion_answers")
 
 
 class Supervisor:
@@ -60,11 +78,14 @@ class Supervisor:
     A death is seen within 50 ms, of the server as of a stub. A server that does not answer is restarted after
     `failures` looks. What `on_started` cannot bring in order never costs the server its life: the versions
     that it holds go on answering, `unsettled` says what is wrong, and it is tried again with growing pauses.
+    One whose champion is silent while the version before it answers is restarted once, in case that helps, and then
+    left alone until the champion has answered `failures` looks in a row.
 
     Args:
         server: what to watch.
         models: the models to load at a start, asked anew each time.
-        probe: raises when the server does not serve; called every `interval_s`.
+        probe: raises when the server does not serve, `ChampionSilent` when it does by another version; called every
+            `interval_s`.
         on_started: called after every start, the first included, when the server is live.
         interval_s: time between two looks.
         failures: looks that must fail before a server that lives is restarted.
@@ -88,6 +109,8 @@ class Supervisor:
         self._stubs = StubWatch(server.spec.url)
         self._up_since = 0.0
         self._pause_s = 0.0
+        self._failed, self._next_look, self._probing = 0.0, 0.0, _Probing(self._probe_all)
+        self._silent = _Silence()
         self._settle_at, self._settle_pause_s = 0.0, 1.0
         self.restarts = 0
         self.failing_since: float | None = None
@@ -100,7 +123,7 @@ class Supervisor:
             DependencyUnreachable: it did not come up.
         """
         started = threading.Event()
-        errors: list[PerennialError] = []
+        errors: list[Exception] = []
         # the watching thread starts the server itself: the kernel binds a child to the thread that made it
         self._thread = threading.Thread(target=self._run, args=(started, errors), name="triton-supervisor", daemon=True)
         self._thread.start()
@@ -123,32 +146,50 @@ class Supervisor:
         else:
             self._server.stop()
 
+    def leave(self) -> None:
+        """Stop watching after a start that failed: a server that was found goes on, one of this process ends."""
+        self.stop(keep_server=not self._server.launched)
+
     @property
     def healthy(self) -> bool:
         """Whether the last probe passed and the server holds what it should."""
         return self._server.alive() and self.failing_since is None and self.unsettled is None
 
-    def _run(self, started: threading.Event, errors: list[PerennialError]) -> None:
+    def _run(self, started: threading.Event, errors: list[Exception]) -> None:
         try:
             self._bring_up()
-        except PerennialError as exc:
-            self._server.stop()
+        except Exception as exc:  # it is raised where the start was asked for
             errors.append(exc)
+            if self._server.launched:
+                with suppress(OSError):
+                    self._server.stop()
             return
         finally:
             started.set()
-        failed, next_look, probing = 0.0, 0.0, _Probing(self._probe_all)
         while not self._stop.wait(_GLANCE_S):
-            if reason := self._death():
-                self._restart(reason)
-                failed, next_look, probing = 0.0, 0.0, _Probing(self._probe_all)
-            elif probing.ended:
-                failed = self._judge(probing, failed)
-                next_look, probing = time.monotonic() + self._interval_s, _Probing(self._probe_all)
-            elif not probing.begun and time.monotonic() >= next_look:
-                self._look()
-                probing.begin()
-        probing.wait()
+            try:
+                self._glance()
+            except Exception as exc:  # no more files, say: whatever it is, the watch goes on
+                self.failing_since = self.failing_since or time.monotonic()
+                logger.exception("triton.watch_failed", extra={"error": str(exc)})
+                self._stop.wait(self._interval_s)
+        self._probing.wait()
+
+    def _glance(self) -> None:
+        """See whether something died; probe, and judge a probe that ended, where it is time."""
+        if reason := self._death():
+            self._restart(reason)
+            self._failed = 0.0
+            self._look_again_in(0.0)
+        elif self._probing.ended:
+            self._failed = self._judge(self._probing, self._failed)
+            self._look_again_in(self._interval_s)
+        elif not self._probing.begun and time.monotonic() >= self._next_look:
+            self._look()
+            self._probing.begin()
+
+    def _look_again_in(self, pause_s: float) -> None:
+        self._next_look, self._probing = time.monotonic() + pause_s, _Probing(self._probe_all)
 
     def _death(self) -> str:
         """What died, in words; empty while everything lives."""
@@ -198,14 +239,32 @@ class Supervisor:
             return 0.0
         if (error := probing.error) is None:
             self.failing_since = None
+            self._silent.hear(self._failures)
             return max(0.0, failed - 0.5)
         self.failing_since = self.failing_since or time.monotonic()
+        if isinstance(error, ChampionSilent):
+            return self._judge_silence(error, failed)
         logger.warning("triton.probe_failed", extra={"error": str(error), "failed": failed + 1})
+        if not isinstance(error, PerennialError):
+            return failed  # our own fault: it says nothing of the server
         refuses = not isinstance(error, DependencyUnreachable) and _DEAD_STUB not in str(error)
         if self.unsettled is not None and refuses:
             return 0.0  # it answers, but lacks a version: that is to be loaded, and no restart would help
         if failed + 1 < self._failures or not self._server.alive():
             return failed + 1
+        self._restart(f"{failed + 1:g} probes failed, the last with: {error}")
+        return 0.0
+
+    def _judge_silence(self, error: ChampionSilent, failed: float) -> float:
+        """Everybody is answered, if not by the champion: one restart may help it, a second one would only cost."""
+        if not self._silent.under_way:
+            logger.warning("triton.champion_silent", extra={"error": str(error)})
+        self._silent.under_way, self._silent.heard = True, 0
+        if self._silent.restarted or self.unsettled is not None:
+            return 0.0
+        if failed + 1 < self._failures:
+            return failed + 1
+        self._silent.restarted = True
         self._restart(f"{failed + 1:g} probes failed, the last with: {error}")
         return 0.0
 
@@ -222,7 +281,7 @@ class Supervisor:
                 if self._stop.wait(self._pause_s):
                     return
                 self._bring_up()
-            except PerennialError as exc:
+            except Exception as exc:  # whatever it is, who gives up now leaves everybody without answers
                 logger.exception("triton.restart_failed", extra={"error": str(exc)})
                 self._pause_s, reason = self._longer_pause(), str(exc)
             else:
@@ -246,7 +305,7 @@ class Supervisor:
     def _settle(self) -> None:
         try:
             self._on_started()
-        except PerennialError as exc:
+        except Exception as exc:  # a full disk, say
             self.unsettled = str(exc)
             self._settle_at = time.monotonic() + self._settle_pause_s
             self._settle_pause_s = min(_LONGEST_PAUSE_S, 2 * self._settle_pause_s)

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 
 import pytest
@@ -15,7 +16,7 @@ from exporters.triton_config import EngineSpec, RouterSpec
 from ops.ledger import Ledger
 from ops.loop.reconciler import Reconciler
 from ops.operations import change_route, rolled_back
-from ops.promotion import promote_version
+from ops.promotion import promote_version, roll_back_version
 from ops.settings import Settings
 from ops.triton.client import PerennialClient
 from ops.triton.control import TritonControl
@@ -209,6 +210,69 @@ def test_a_restarted_server_with_a_broken_old_version_still_gets_the_champion(fl
     labels.write_bytes(sound)
     fleet.parts.reconciler.reconcile(MODEL)
     assert fleet.held() == [{1, 2}] * 3
+
+
+@contextmanager
+def _broken_on_one_server(fleet: Fleet, version: int) -> Iterator[None]:
+    """The first server was restarted while a resident version was corrupt, and holds what it could get."""
+    engine = fleet.place.repository.root / ENGINE / str(version) / "model.onnx"
+    sound = engine.read_bytes()
+    engine.write_bytes(sound[:-1])
+    fleet.servers[0].kill()
+    fleet.servers[0].start()
+    try:
+        with pytest.raises(PublishFailed, match=f"{fleet.specs[0].url}: only version .* of {ENGINE} could be loaded"):
+            fleet.parts.reconciler.reconcile(MODEL)
+        yield
+    finally:
+        engine.write_bytes(sound)
+        fleet.parts.reconciler.reconcile(MODEL)
+
+
+def _roll_back(fleet: Fleet, to: int | None = None) -> None:
+    roll_back_version(fleet.parts, MODEL, to=to, actor="test", reason="test")
+
+
+def test_no_rollback_leads_to_a_version_that_a_server_does_not_hold(fleet):
+    before = fleet.route
+    with _broken_on_one_server(fleet, 1):
+        for change in (_roll_back, lambda fleet: fleet.promote(1)):
+            with pytest.raises(PublishFailed, match=f"{fleet.specs[0].url}"):
+                change(fleet)
+        assert fleet.route == before
+        assert fleet.answering() == [2, 2, 2]
+
+
+def test_a_rollback_heals_a_server_that_can_hold_the_version(fleet):
+    fleet.place.repository.set_versions(ENGINE, (2,))
+    fleet.parts.controls[0].load(ENGINE)
+    assert fleet.held() == [{2}, {1, 2}, {1, 2}]
+    _roll_back(fleet)
+    assert fleet.held() == [{1, 2}] * 3
+    assert fleet.answering() == [1, 1, 1]
+
+
+def test_a_restarted_server_with_a_broken_champion_gets_the_version_before_it(fleet):
+    with _broken_on_one_server(fleet, 1):
+        assert fleet.held() == [{2}, {1, 2}, {1, 2}]
+        assert fleet.answering() == [2, 1, 1]
+    assert fleet.held() == [{1, 2}] * 3
+    assert fleet.answering() == [1, 1, 1]
+
+
+def test_a_rollback_while_a_server_is_away_or_hangs_does_not_wait_for_it(fleet):
+    pid = fleet.servers[2].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        started = time.monotonic()
+        _roll_back(fleet, to=2)
+        assert time.monotonic() - started < 2
+        assert fleet.answering() == [2, 2]
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    fleet.parts.reconciler.reconcile(MODEL, patience_s=20)
+    assert fleet.answering() == [2, 2, 2]
 
 
 def _bogus_epoch(fleet: Fleet) -> None:

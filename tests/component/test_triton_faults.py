@@ -13,10 +13,14 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from continual.errors import DependencyUnreachable, PerennialError, PublishFailed
 from continual.records import Route
+from exporters.bundle import read_manifest, write_manifest
+from exporters.golden import Golden
+from exporters.runtime import OnnxEngine
 from ops.ledger import Ledger
 from ops.loop.reconciler import Reconciler
 from ops.settings import Settings
@@ -28,7 +32,7 @@ from ops.triton.server import OnParentDeath, TritonServer
 from ops.triton.stubs import stubs_of
 from ops.triton.supervisor import Supervisor
 from ops.workspace import Workspace
-from tests.component.triton_fixtures import ENGINE, MODEL, Place
+from tests.component.triton_fixtures import ENGINE, MODEL, WORDS, Place
 
 pytestmark = pytest.mark.component
 _REPOSITORY = Path(__file__).parents[2]
@@ -350,6 +354,33 @@ def test_a_process_killed_while_the_server_starts_does_not_keep_it_from_coming_u
         _eventually(lambda: supervisor.healthy and _answers(server), 40)
     finally:
         supervisor.stop()
+
+
+def _slow_to_load(place: Place, version: int) -> None:
+    """A sound version whose golden answers take an engine seconds."""
+    folder = place.stage(version, hang=4_000_000)
+    row = np.array([[WORDS.index("transfer")] * 2])
+    logits, _ = OnnxEngine(folder / "model.onnx", threads=1).infer(row, np.ones_like(row))
+    ids, known = (tuple(map(tuple, array.tolist())) for array in (row, logits))
+    Golden(texts=("transfer " * 2,), input_ids=ids, logits=known, tolerance=1e-3).write(folder)
+    write_manifest(folder, read_manifest(folder))
+    place.repository.publish(folder, ENGINE, version)
+
+
+def test_a_broken_version_does_not_keep_one_that_loads_slowly_from_being_waited_for(place, monkeypatch):
+    """The broken one's process ends after its check; the other one's is at work for longer than a loss may last."""
+    monkeypatch.setattr("ops.triton.server._AFTER_LOSS_S", 1.0)
+    _slow_to_load(place, 2)
+    place.publish(3, golden_error=1.0)
+    place.repository.set_versions(ENGINE, (1, 2, 3))
+    server = TritonServer(place.spec())
+    began = time.monotonic()
+    try:
+        server.start()
+        assert time.monotonic() - began > 3.0, "the slow version was not slow enough to show anything"
+        assert server.alive()
+    finally:
+        server.stop()
 
 
 def test_a_server_that_shall_stop_ends_with_its_control_process(place):

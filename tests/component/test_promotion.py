@@ -1,0 +1,58 @@
+"""A promotion that is given up half-way leaves nothing behind. No server is needed: the pass itself is what breaks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from continual.errors import DependencyUnreachable
+from continual.records import Route
+from ops.ledger import Ledger
+from ops.loop.reconciler import Reconciler
+from ops.promotion import promote_version
+from ops.settings import Settings
+from ops.wiring import Parts
+from ops.workspace import Workspace
+from tests.component.triton_fixtures import MODEL, Place
+
+pytestmark = pytest.mark.component
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Iterator[Parts]:
+    place = Place(tmp_path)
+    for version in (1, 2):
+        place.publish(version)
+    settings = Settings(state=place.root / "var", repository=place.repository.root)
+    workspace, ledger = Workspace(settings), Ledger.open(settings.ledger_address)
+    ledger.register_model(MODEL, {})
+    first = Route(model=MODEL, epoch=1, champion=1, resident=(1,))
+    ledger.set_route(first, expected_epoch=0, actor="test", reason="first")
+    parts = Parts(
+        settings=settings,
+        workspace=workspace,
+        ledger=ledger,
+        repository=place.repository,
+        controls=(),
+        reconciler=Reconciler(ledger, workspace, place.repository, ()),
+    )
+    yield parts
+    parts.close()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DependencyUnreachable("Triton is away")])
+def test_a_version_whose_load_is_interrupted_does_not_stay_resident(parts, monkeypatch, error):
+    seen = []
+
+    def fail(model: str, *, patience_s: float = 0.0) -> list[object]:
+        seen.append((parts.ledger.route(model).resident, patience_s > 0))
+        raise error
+
+    monkeypatch.setattr(parts.reconciler, "reconcile", fail)
+    with pytest.raises(type(error)):
+        promote_version(parts, MODEL, 2, actor="test", reason="test")
+    assert (parts.ledger.route(MODEL).champion, parts.ledger.route(MODEL).resident) == (1, (1,))
+    assert seen[0] == ((1, 2), True)
+    note = parts.ledger.audit_entries(MODEL)[-1].detail["reason"]
+    assert note.startswith("version 2 could not be loaded everywhere: ")
+    assert note.endswith(str(error) or "KeyboardInterrupt")
