@@ -19,6 +19,7 @@ _GLANCE_S = 0.05  # how long a death goes unnoticed
 _SHORT_LIFE_S = 10.0  # a server that dies younger is given a pause before the next start
 _LONGEST_PAUSE_S = 30.0  # between starts that fail
 _PROVEN_PAUSE_S = 1.0  # the longest for a server that came up: it is more use between two deaths than while it waits
+_SILENT_S = 60.0  # so long may a champion be silent, while another version answers, before a restart is tried
 _DEAD_STUB = "Stub process"  # Triton 2.51 of a model whose process is gone; no loading brings that back
 
 
@@ -61,6 +62,7 @@ class _Silence:
     """A time in which the champion does not answer and another version does."""
 
     under_way: bool = False
+    since: float = 0.0
     restarted: bool = False  # for its sake
     heard: int = 0  # looks in a row that the champion answered
 
@@ -78,8 +80,8 @@ class Supervisor:
     A death is seen within 50 ms, of the server as of a stub. A server that does not answer is restarted after
     `failures` looks. What `on_started` cannot bring in order never costs the server its life: the versions
     that it holds go on answering, `unsettled` says what is wrong, and it is tried again with growing pauses.
-    One whose champion is silent while the version before it answers is restarted once, in case that helps, and then
-    left alone until the champion has answered `failures` looks in a row.
+    One whose champion is silent for a minute while the version before it answers is restarted once, in case that
+    helps, and then left alone until the champion has answered `failures` looks in a row.
 
     Args:
         server: what to watch.
@@ -243,7 +245,8 @@ class Supervisor:
             return max(0.0, failed - 0.5)
         self.failing_since = self.failing_since or time.monotonic()
         if isinstance(error, ChampionSilent):
-            return self._judge_silence(error, failed)
+            self._judge_silence(error)
+            return 0.0  # somebody answers
         logger.warning("triton.probe_failed", extra={"error": str(error), "failed": failed + 1})
         if not isinstance(error, PerennialError):
             return failed  # our own fault: it says nothing of the server
@@ -255,18 +258,19 @@ class Supervisor:
         self._restart(f"{failed + 1:g} probes failed, the last with: {error}")
         return 0.0
 
-    def _judge_silence(self, error: ChampionSilent, failed: float) -> float:
-        """Everybody is answered, if not by the champion: one restart may help it, a second one would only cost."""
-        if not self._silent.under_way:
+    def _judge_silence(self, error: ChampionSilent) -> None:
+        """Everybody is answered, if not by the champion: one restart may help it, a second one would only cost.
+
+        A probation's rollback comes before it.
+        """
+        silent, now = self._silent, time.monotonic()
+        if not silent.under_way:
             logger.warning("triton.champion_silent", extra={"error": str(error)})
-        self._silent.under_way, self._silent.heard = True, 0
-        if self._silent.restarted or self.unsettled is not None:
-            return 0.0
-        if failed + 1 < self._failures:
-            return failed + 1
-        self._silent.restarted = True
-        self._restart(f"{failed + 1:g} probes failed, the last with: {error}")
-        return 0.0
+            silent.since = now
+        silent.under_way, silent.heard = True, 0
+        if not silent.restarted and self.unsettled is None and now - silent.since >= _SILENT_S:
+            silent.restarted = True
+            self._restart(f"the champion has been silent for {now - silent.since:.0f} s: {error}")
 
     def _restart(self, reason: str) -> None:
         """Start anew, again and again with growing pauses, until it works or nobody wants it any more."""

@@ -95,7 +95,8 @@ def eventually(what: Callable[[], bool], within_s: float = 20.0) -> None:
 
 
 @pytest.fixture
-def watched(tmp_path) -> Iterator[Watched]:
+def watched(tmp_path, monkeypatch) -> Iterator[Watched]:
+    monkeypatch.setattr("ops.triton.supervisor._SILENT_S", 0.2)
     watched = Watched(Steady(ServerSpec(folder=tmp_path, repository=tmp_path, grpc_port=free_port())))
     yield watched
     watched.supervisor.stop()
@@ -175,6 +176,17 @@ def test_a_champion_that_stays_silent_costs_one_restart_and_one_line_and_is_seen
     assert "triton.probe_failed" not in caplog.text
     watched.probe_error = None
     eventually(lambda: watched.supervisor.healthy)
+
+
+def test_a_silence_that_a_rollback_ends_in_time_costs_no_restart(watched, monkeypatch):
+    monkeypatch.setattr("ops.triton.supervisor._SILENT_S", 60.0)
+    watched.supervisor.start()
+    watched.probe_error = ChampionSilent("version 2 fails on every text")
+    watched.see_probes(20)
+    assert not watched.supervisor.healthy
+    watched.probe_error = None
+    watched.see_probes(6)
+    assert (watched.supervisor.restarts, watched.supervisor.healthy) == (0, True)
 
 
 def test_a_champion_that_speaks_now_and_then_is_the_same_silence(watched):
