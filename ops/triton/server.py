@@ -193,7 +193,8 @@ class TritonServer:
             return False
         finally:
             control.close()
-        self._record, self.adopted = seen, True
+        self._note(seen)
+        self.adopted = True
         if self.spec.on_parent_death is OnParentDeath.STOP and self._guard is None:
             self._watch(seen.pid)
         logger.info("triton.adopted", extra={"pid": seen.pid, "url": self.spec.url})
@@ -244,19 +245,23 @@ class TritonServer:
                 start_new_session=True,
             )
         pid = self._process.pid
-        self._record = _Record(pid, start_ticks(pid) or 0, self.spec.fingerprint)
+        self._note(_Record(pid, start_ticks(pid) or 0, self.spec.fingerprint))
+        if self.spec.on_parent_death is OnParentDeath.STOP:
+            self._watch(pid)
+
+    def _note(self, record: _Record) -> None:
+        """Keep which process it is, here and in `server.json`."""
+        self._record = record
         content = {
-            "pid": pid,
-            "ticks": self._record.ticks,
-            "fingerprint": self._record.fingerprint,
+            "pid": record.pid,
+            "ticks": record.ticks,
+            "fingerprint": record.fingerprint,
             "host": self.spec.host,
             "ports": {"grpc": self.spec.grpc_port, "http": self.spec.http_port, "metrics": self.spec.metrics_port},
         }
         temporary = self._path.with_suffix(".tmp")
         temporary.write_text(json.dumps(content), encoding="utf-8")
         temporary.replace(self._path)
-        if self.spec.on_parent_death is OnParentDeath.STOP:
-            self._watch(pid)
 
     def _watch(self, pid: int) -> None:
         self._guard = subprocess.Popen(
@@ -268,10 +273,9 @@ class TritonServer:
         )
 
     def _command(self, installation: Installation) -> list[str]:
-        spec, path = self.spec, str(self.spec.repository.resolve())
         command = [
             str(installation.binary),
-            f"--model-repository={path}",
+            *self._identity(),
             f"--backend-directory={installation.backends.resolve()}",
             "--model-control-mode=explicit",
             "--strict-readiness=false",
@@ -281,10 +285,8 @@ class TritonServer:
             "--allow-gpu-metrics=false",
             "--grpc-infer-allocation-pool-size=64",
         ]
-        for purpose in ("grpc", "http", "metrics"):
-            command += [f"--{purpose}-port={getattr(spec, f'{purpose}_port')}"]
-            command += [f"--{purpose}-address={spec.host}", f"--allow-{purpose}=true"]
-        return [*command, *(f"--load-model={model}" for model in spec.models)]
+        command += [f"--allow-{purpose}=true" for purpose in ("grpc", "http", "metrics")]
+        return [*command, *(f"--load-model={model}" for model in self.spec.models)]
 
     def _wait(self, cancel: threading.Event) -> None:
         control, end = TritonControl(self.spec.url), time.monotonic() + self.spec.start_timeout_s
@@ -316,7 +318,25 @@ class TritonServer:
             content = json.loads(self._path.read_text(encoding="utf-8"))
             return _Record(int(content["pid"]), int(content["ticks"]), str(content["fingerprint"]))
         except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return None
+            return self._unnoted()
+
+    def _unnoted(self) -> _Record | None:
+        """The server of a process that was killed between starting it and writing `server.json`."""
+        wanted = {word.encode() for word in self._identity()}
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit() and wanted <= set((entry / "cmdline").read_bytes().split(b"\0")):
+                    pid = int(entry.name)
+                    return _Record(pid, start_ticks(pid) or 0, self.spec.fingerprint)
+        return None
+
+    def _identity(self) -> list[str]:
+        """The arguments by which a server is this one: no two run with the same ports."""
+        words = [f"--model-repository={self.spec.repository.resolve()}"]
+        for purpose in ("grpc", "http", "metrics"):
+            words += [f"--{purpose}-port={getattr(self.spec, f'{purpose}_port')}"]
+            words += [f"--{purpose}-address={self.spec.host}"]
+        return words
 
     @property
     def _path(self) -> Path:

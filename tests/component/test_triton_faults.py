@@ -293,6 +293,23 @@ def test_a_kept_server_outlives_its_control_process_and_is_adopted(place):
     assert group_members(record["pid"]) == ()
 
 
+def test_a_server_whose_control_process_was_killed_before_it_could_note_it_is_adopted_or_ended(place):
+    child, successor = _child(place, OnParentDeath.KEEP)
+    noted = place.root / "var" / "triton" / "server.json"
+    record = json.loads(noted.read_text())
+    _kill(child)
+    noted.unlink()
+    try:
+        assert successor.start() is True
+        assert successor.pid == record["pid"]
+        assert json.loads(noted.read_text()) == record
+        successor.release()
+        noted.unlink()
+    finally:
+        TritonServer(successor.spec).stop()
+    assert group_members(record["pid"]) == ()
+
+
 def test_a_process_that_died_while_nobody_watched_is_missed_after_the_adoption(place):
     """Control process and engine are killed together; the server goes on saying that all is READY."""
     child, successor = _child(place, OnParentDeath.KEEP)
