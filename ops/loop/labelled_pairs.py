@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -64,6 +64,7 @@ class LabelledPairs:
         self._versions, self._since = versions, since
         self._cursor = 0
         self._waiting: dict[str, str] = {}  # labels whose request is to be found and asked, in order
+        self._again: dict[str, str] = {}  # those that found no answer at first
         self._pairs: dict[str, _Pair] = {}
         self._names: list[str] = []  # of the pairs
         self._checked = 0
@@ -73,6 +74,11 @@ class LabelledPairs:
     def counts(self) -> tuple[int, int, int]:
         """Gains, losses and ties."""
         return self._worths[1], self._worths[-1], self._worths[0]
+
+    @property
+    def waiting(self) -> int:
+        """How many labels came whose request was not looked for yet."""
+        return len(self._waiting)
 
     def look(self) -> None:
         """Take labels that came, corrections among those that are known, and ask for at most 32 answers."""
@@ -106,31 +112,35 @@ class LabelledPairs:
                 self._worths[pair.worth] += 1
 
     def _seek(self) -> Sequence[Mapping[str, Any]]:
-        """The next rows to ask; what can never be paired is dropped, what is not in the log yet goes to the end."""
-        names = list(islice(self._waiting, _SOUGHT_A_LOOK))
+        """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
+        names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
         columns = ["prediction_id", "at", "text", "label", "version"]
         found = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
         settled_us = (datetime.now(UTC) - _SLACK).timestamp() * 1e6
         for name in names:
             row = found.get(name)
             if row is None:
-                label = self._waiting.pop(name)
+                label = self._take(name)
                 if (id_time_us(name) or 0) > settled_us:
-                    self._waiting[name] = label
+                    self._again[name] = label
             elif not self._usable(row):
-                del self._waiting[name], found[name]
-        return list(found.values())[:_ASKED_A_LOOK]
+                self._take(name)
+                del found[name]
+        return [found[name] for name in names if name in found][:_ASKED_A_LOOK]
+
+    def _take(self, name: str) -> str:
+        return self._waiting.pop(name) if name in self._waiting else self._again.pop(name)
 
     def _usable(self, row: Mapping[str, Any]) -> bool:
         text = row["text"]
         return bool(row["at"] >= self._since and row["version"] in self._versions and "[" not in text and text.strip())
 
     def _settle(self, row: Mapping[str, Any], version: int, answer: str | None) -> None:
-        """Count a row; one that got no answer goes to the end, so that it keeps no other from being asked."""
+        """Count a row; one that got no answer comes after the others, so that it keeps none from being asked."""
         name = row["prediction_id"]
-        truth = self._waiting.pop(name)
+        truth = self._take(name)
         if answer is None:
-            self._waiting[name] = truth
+            self._again[name] = truth
             return
         new = version == self._versions[1]
         pair = _Pair(truth, (row["label"], answer) if new else (answer, row["label"]))

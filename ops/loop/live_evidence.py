@@ -149,4 +149,5 @@ class _Counted:
             failed=failed,
             timed=timed,
             slow=slow,
+            waiting=self.pairs.waiting,
         )

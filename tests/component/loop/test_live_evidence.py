@@ -52,6 +52,8 @@ class Canary:
     def _ask(self, version: int, ids: Any, mask: Any) -> Any:
         if self.refuses is not None:
             raise self.refuses
+        if (ids == WORDS.index("[UNK]")).any():
+            raise PublishFailed("this text is too much for it")
         self.asked.append((version, len(ids)))
         blue = (ids == WORDS.index("blue")).any(axis=1) & (version == CHAMPION)
         return np.stack([~blue, blue], axis=1).astype(np.float32)
@@ -124,6 +126,8 @@ def test_labels_beyond_what_one_look_may_ask_wait_for_the_next(canary: Canary) -
     assert [canary.look().losses for _ in range(5)] == [32, 64, 96, 100, 100]
     assert max(rows for _, rows in canary.asked) == 32
     assert sum(rows for _, rows in canary.asked) == 100, "nothing is asked twice"
+    restarted = canary.restarted()
+    assert [canary.look(restarted).waiting for _ in range(4)] == [68, 36, 4, 0]
 
 
 def test_either_side_is_paired_and_a_text_that_was_changed_is_not(canary: Canary) -> None:
@@ -226,14 +230,22 @@ def test_a_label_whose_row_is_not_written_yet_is_kept(canary: Canary) -> None:
     assert canary.look().losses == 2
 
 
-def test_what_one_version_refuses_counts_as_wrong_and_what_nobody_answers_waits(canary: Canary) -> None:
+def test_what_nobody_answers_waits(canary: Canary) -> None:
     canary.label(canary.log_rows(_spread(40), text="blue"), "is_blue")
     canary.refuses = DependencyUnreachable("Triton is away")
     assert canary.look().rows == 0
     canary.refuses = PublishFailed("no")
-    assert canary.look().rows == 0
+    evidence = canary.look()
+    assert (evidence.rows, evidence.waiting) == (0, 0), "all were asked once; a limit need not wait for them"
     canary.refuses = None
     assert [canary.look().losses for _ in range(2)] == [32, 40]
+
+
+def test_a_text_that_one_version_alone_refuses_counts_as_wrong(canary: Canary) -> None:
+    canary.label(canary.log_rows(_spread(9), text="red"), "is_red")
+    canary.label(canary.log_rows([50.0], text="strange"), "is_red")
+    evidence = canary.look()
+    assert (evidence.gains, evidence.losses, evidence.ties) == (0, 1, 9)
 
 
 def test_a_champion_in_probation_is_judged_by_its_failures_and_by_asking(canary: Canary) -> None:
