@@ -24,6 +24,7 @@ _ASKED_A_LOOK = 32
 _SOUGHT_A_LOOK = 64  # in the log; some of them were answered by neither version, or their text was changed
 _CHECKED_A_LOOK = 500  # pairs whose label may have been corrected
 _PAGE = 1_000
+_ID_US = 1_000  # an id tells the millisecond of its request
 _SLACK = timedelta(seconds=60)  # between the clocks of those who answer and those who take labels, and for a full disk
 
 
@@ -91,11 +92,11 @@ class LabelledPairs:
                 self._settle(row, version, answer)
 
     def _take_labels(self) -> None:
-        begin_us = (self._since - _SLACK).timestamp() * 1e6
+        begin_us = self._since.timestamp() * 1e6 - _ID_US
         while True:
             page = self._ledger.first_feedback(self._model, _PAGE, after_id=self._cursor, since=self._since - _SLACK)
             for row in page:
-                if (id_time_us(row.prediction_id) or 0) >= begin_us:
+                if (id_time_us(row.prediction_id) or 0) > begin_us:
                     self._waiting[row.prediction_id] = row.label
                 self._cursor = row.id
             if len(page) < _PAGE:

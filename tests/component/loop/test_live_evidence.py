@@ -130,6 +130,13 @@ def test_labels_beyond_what_one_look_may_ask_wait_for_the_next(canary: Canary) -
     assert [canary.look(restarted).waiting for _ in range(4)] == [68, 36, 4, 0]
 
 
+def test_labels_of_requests_from_before_the_period_hold_nothing_up(canary: Canary) -> None:
+    canary.label(canary.log_rows(_spread(500, -50.0, -0.01)), "is_red")
+    canary.label(canary.log_rows(_spread(3)), "is_red")
+    evidence = canary.look()
+    assert (evidence.rows, evidence.waiting) == (3, 0)
+
+
 def test_either_side_is_paired_and_a_text_that_was_changed_is_not(canary: Canary) -> None:
     canary.label(canary.log_rows(_spread(3), text="blue"), "is_blue")
     canary.label(canary.log_rows(_spread(2), text="blue", version=CHALLENGER), "is_red")
