@@ -4,6 +4,8 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
 
+from scipy import special
+
 from continual.errors import DataError
 from continual.rollout.e_values import mean_above, share_above
 
@@ -25,14 +27,14 @@ class RolloutRules:
     """What counts as worse. Points are percentage points of accuracy.
 
     `error_rate` bounds both the chance that an equal challenger is turned away on evidence, however long it is
-    watched, and the chance that one worse by `margin_points` is passed before the time limit.
+    watched, and the chance that one worse by `margin_points` is passed before the time limit. At the limit an equal
+    one runs that risk once more, and one that is worse is passed where the labels are too few to tell.
     """
 
     margin_points: float = 3.0
     error_rate: float = 0.05
     max_failure_share: float = 0.01  # of the requests on its side
     max_slow_share: float = 0.10  # slower than the champion's 95th percentile times `latency_ratio`
-    min_rows: int = 30  # labelled rows below which the time limit decides nothing about quality
 
     def __post_init__(self) -> None:
         if not 0 < self.margin_points < 100 or not 0 < self.error_rate < 0.5:
@@ -48,7 +50,7 @@ class LiveEvidence:
 
     `gains` are labelled rows that only the challenger has right, `losses` those that only the champion has right,
     `ties` all others; `failed` of `asked` requests on the challenger's side were answered in its stead; `slow` of
-    `timed` answers of the challenger came too late.
+    `timed` answers of the challenger came too late. `waiting` labels are still to be compared.
     """
 
     gains: int = 0
@@ -58,6 +60,7 @@ class LiveEvidence:
     failed: int = 0
     timed: int = 0
     slow: int = 0
+    waiting: int = 0
 
     @property
     def rows(self) -> int:
@@ -82,8 +85,10 @@ class LiveDecision:
 def judge_live(evidence: LiveEvidence, rules: RolloutRules, *, at_limit: bool = False) -> LiveDecision:
     """Judge after any number of requests; `at_limit` says that there is no more time, so that a verdict must fall.
 
-    At the limit the better-fitting of "equal" and "worse by the margin" is taken; without enough labelled rows
-    failures and latency alone have spoken, and the challenger holds.
+    At the limit the challenger is worse where it lost so many more rows than it gained that chance alone does so in at
+    most `error_rate` of all cases (exact, one-sided, on the rows that only one version has right), and the difference
+    is nearer to the margin than to 0. Else nothing speaks against it, which with few labels says little. That test
+    holds for one look: set `at_limit` once.
 
     >>> judge_live(LiveEvidence(gains=5, losses=60, ties=900), RolloutRules()).verdict.value
     'worse'
@@ -101,9 +106,8 @@ def judge_live(evidence: LiveEvidence, rules: RolloutRules, *, at_limit: bool = 
     }
     against = _against(evidence, rules, e_values, needed)
     proven = e_values["not_worse_by_margin"] >= 1 / rules.error_rate
-    must_choose = at_limit and not against and not proven and evidence.rows >= rules.min_rows
-    if must_choose and evidence.difference_points < -rules.margin_points / 2:
-        against = (f"{_quality(evidence)} at the time limit: nearer to {-rules.margin_points:g} than to 0",)
+    if at_limit and not against and not proven:
+        against = _against_at_limit(evidence, rules)
     if against:
         verdict, reasons = Verdict.WORSE, against
     elif proven:
@@ -128,6 +132,18 @@ def _against(evidence: LiveEvidence, rules: RolloutRules, e_values: dict[str, fl
         "slow": f"{evidence.slow} of {evidence.timed} answers were slow (limit {rules.max_slow_share:.0%})",
     }
     return tuple(f"{what}: {told[what]} (e-value {e_values[what]:.3g})" for what in told if e_values[what] >= needed)
+
+
+def _against_at_limit(evidence: LiveEvidence, rules: RolloutRules) -> tuple[str, ...]:
+    chance = _sign_test(evidence.gains, evidence.losses)
+    if chance > rules.error_rate or evidence.difference_points >= -rules.margin_points / 2:
+        return ()
+    return (f"worse at the time limit: {_quality(evidence)}; equal versions differ so by chance in {chance:.1%}",)
+
+
+def _sign_test(gains: int, losses: int) -> float:
+    """How often fair coins, one for each row that only one version has right, give so many losses or more."""
+    return float(special.bdtrc(losses - 1, gains + losses, 0.5)) if losses else 1.0
 
 
 def _quality(evidence: LiveEvidence) -> str:

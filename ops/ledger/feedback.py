@@ -111,9 +111,17 @@ class FeedbackStore(Store):
         with self._read() as connection:
             return tuple(_pending(row) for row in connection.execute(statement).mappings())
 
-    def first_feedback(self, model: str, limit: int, *, after_id: int = 0) -> tuple[PendingFeedback, ...]:
-        """Return labels in the order in which their predictions were first labelled, as they read now."""
+    def first_feedback(
+        self, model: str, limit: int, *, after_id: int = 0, since: datetime | None = None
+    ) -> tuple[PendingFeedback, ...]:
+        """Return labels in the order in which their predictions were first labelled, as they read now.
+
+        `after_id` pages on: a model's labels are kept one call after the other, so none comes in behind it. `since`
+        leaves out those that came, or last changed, before that moment.
+        """
         statement = select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.id > after_id)
+        if since is not None:
+            statement = statement.where(_TABLE.c.received_at >= since)
         with self._read() as connection:
             rows = connection.execute(statement.order_by(_TABLE.c.id).limit(limit)).mappings()
             return tuple(_pending(row) for row in rows)

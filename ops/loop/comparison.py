@@ -9,7 +9,7 @@ from typing import Any
 
 from continual import cycle as cy
 from continual.errors import BundleRejected, PublishFailed
-from continual.rollout import LiveDecision, RolloutRules, Verdict, judge_live
+from continual.rollout import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
 from ops.ledger import Ledger
 from ops.loop.events import Happenings
 from ops.loop.live_evidence import LiveEvidenceReader
@@ -20,6 +20,7 @@ from ops.workspace import Workspace, write_atomically
 
 __all__ = ["ROLLOUT", "ArmComparison", "replay_shadow"]
 
+_LIMIT_TESTED = "canary_limit_tested"  # the ledger's name for the cycle whose canary had its test at the limit
 ROLLOUT = "rollout"  # the ledger's name for the newest figures of a canary or a probation
 
 
@@ -110,37 +111,58 @@ class ArmComparison:
         return cy.ShadowAccepted()
 
     def canary(self, *, cycle: int, champion: int, challenger: int, entered: datetime, over: bool) -> cy.Event | None:
-        """Judge the challenger on everything since its canary began; `over`: it had its time at this share."""
-        settings = self.workspace.model(self.model).cycle
+        """Judge the challenger on everything since its canary began; `over`: it had its time at this share.
+
+        The test at the time limit is made once a cycle, with every label that came by then, because it may not be
+        looked at again and again; after it a paused canary, and one at its next share, is refused only on proof.
+        """
         began = self._began(cycle, "canary", entered)
-        limit = (datetime.now(UTC) - began).total_seconds() >= settings.canary_limit_s
-        decision = self._judge("canary", cycle, champion, challenger, began, limit=limit)
+        evidence = self._read(champion, challenger, began, promoted=False)
+        age_s = (datetime.now(UTC) - began).total_seconds()
+        limit = over and age_s >= self.workspace.model(self.model).cycle.canary_limit_s and not evidence.waiting
+        tested = self.ledger.get_state(self.model, _LIMIT_TESTED) == cycle
+        decision = self._judge(evidence, at_limit=limit and not tested)
+        note = "nothing spoke against it at the time limit, and nothing was proven since" if tested else ""
+        self._tell("canary", cycle, (champion, challenger), began, decision, undecided=note)
         if decision.verdict is Verdict.WORSE:
             return cy.CanaryStepFailed(reasons=decision.reasons)
-        return cy.CanaryStepPassed() if over and decision.verdict is Verdict.HOLDS else None
+        if limit and not tested:
+            self.ledger.put_state(self.model, _LIMIT_TESTED, cycle)
+        return cy.CanaryStepPassed() if over and (tested or decision.verdict is Verdict.HOLDS) else None
 
     def probation(self, *, cycle: int, champion: int, previous: int, since: datetime, over: bool) -> cy.Event | None:
-        """Judge the new champion against the one before it, which is asked the labelled requests too."""
-        decision = self._judge("probation", cycle, previous, champion, since, limit=over)
+        """Judge the new champion against the one before it, which is asked the labelled requests too.
+
+        Its end forces no verdict: one that nothing was proven against has passed.
+        """
+        decision = self._judge(self._read(previous, champion, since, promoted=True), at_limit=False)
+        note = "nothing was proven against it in its probation" if over else ""
+        self._tell("probation", cycle, (previous, champion), since, decision, undecided=note)
         if decision.verdict is Verdict.WORSE:
             return cy.ProbationFailed(reasons=decision.reasons)
         return cy.ProbationPassed() if over else None
 
-    def _judge(
-        self, phase: str, cycle: int, champion: int, challenger: int, since: datetime, *, limit: bool
-    ) -> LiveDecision:
+    def _read(self, old: int, new: int, since: datetime, *, promoted: bool) -> LiveEvidence:
+        ratio = self.workspace.model(self.model).cycle.latency_ratio
+        return self.evidence.read(champion=old, challenger=new, since=since, latency_ratio=ratio, promoted=promoted)
+
+    def _judge(self, evidence: LiveEvidence, *, at_limit: bool) -> LiveDecision:
         settings = self.workspace.model(self.model).cycle
-        evidence = self.evidence.read(
-            champion=champion,
-            challenger=challenger,
-            since=since,
-            latency_ratio=settings.latency_ratio,
-            promoted=phase == "probation",
-        )
-        rules = RolloutRules(
-            margin_points=settings.margin_points, error_rate=settings.rollout_error_rate, min_rows=self.min_rows
-        )
-        decision = judge_live(evidence, rules, at_limit=limit)
+        rules = RolloutRules(margin_points=settings.margin_points, error_rate=settings.rollout_error_rate)
+        return judge_live(evidence, rules, at_limit=at_limit)
+
+    def _tell(
+        self,
+        phase: str,
+        cycle: int,
+        versions: tuple[int, int],
+        since: datetime,
+        decision: LiveDecision,
+        *,
+        undecided: str,
+    ) -> None:
+        """Keep the figures for whoever asks; `undecided` is the reason to tell where no verdict has one."""
+        champion, challenger = versions
         told = {
             "phase": phase,
             "cycle": cycle,
@@ -148,12 +170,11 @@ class ArmComparison:
             "challenger": challenger,
             "since": since.isoformat(),
             "verdict": decision.verdict.value,
-            "reasons": list(decision.reasons),
+            "reasons": list(decision.reasons) or [undecided] * bool(undecided),
             **decision.figures,
         }
         if self.ledger.get_state(self.model, ROLLOUT) != told:
             self.ledger.put_state(self.model, ROLLOUT, told)
-        return decision
 
     def _began(self, cycle: int, phase: str, now: datetime) -> datetime:
         """When this cycle's phase began; kept in the ledger, because a canary has several steps and may be resumed."""

@@ -16,7 +16,7 @@ _FEWEST_TIMED = 20  # answers that make a 95th percentile
 
 
 class SideBySide:
-    """Counts of a comparison that goes on: when the newer version failed or was slow where the older one was not.
+    """A comparison that goes on: where the newer version fails or is slow and the older one is not.
 
     Args:
         ask: asks a version for one text's answer, and raises a `PerennialError` when there is none.
@@ -30,11 +30,14 @@ class SideBySide:
         self._rng = np.random.default_rng(seed)
         self._times: dict[int, list[float]] = {old: [], new: []}
         self._warm = False
-        self.asked = 0
-        self.failed_at: list[datetime] = []
+        self.answered = 0  # by the newer one, of what the older one answered too
 
-    def look(self, texts: Sequence[str]) -> None:
-        """Ask both versions for each text. What the older one cannot answer either says nothing of the newer one."""
+    def look(self, texts: Sequence[str]) -> list[datetime]:
+        """Ask both versions for each text; when the newer one failed.
+
+        What the older one cannot answer either says nothing of the newer one.
+        """
+        failed_at = []
         for text in texts:
             seconds: dict[int, float | None] = {}
             for version in self._rng.permutation([self.old, self.new]):
@@ -42,13 +45,15 @@ class SideBySide:
             old, new = seconds[self.old], seconds[self.new]
             if old is None:
                 continue
-            self.asked += 1
             if new is None:
-                self.failed_at.append(datetime.now(UTC))
-            elif self._warm:
+                failed_at.append(datetime.now(UTC))
+                continue
+            self.answered += 1
+            if self._warm:
                 self._times[self.old].append(old)
                 self._times[self.new].append(new)
             self._warm = True  # an engine's first answer is slower than any other
+        return failed_at
 
     def slow(self, ratio: float) -> tuple[int, int]:
         """How many of the newer version's answers were slow, and how many were timed; see `slow_ones`."""

@@ -296,6 +296,22 @@ def test_pending_feedback_is_paged_and_can_be_given_up(ledger: Ledger) -> None:
     assert len(ledger.pending_feedback("intent")) == 3
 
 
+def test_first_feedback_is_paged_and_begins_at_a_moment(ledger: Ledger) -> None:
+    ledger.add_feedback("intent", [label("p1", "a"), label("p2", "b", key="k")])
+    began = datetime.now(UTC)
+    ledger.add_feedback("intent", [label("p3", "c"), label("p4", "d", key="k")])
+    first = ledger.first_feedback("intent", 1, since=began)
+    assert [(row.prediction_id, row.label) for row in first] == [("p3", "c")]
+    ledger.add_feedback("intent", [label("p4", "e", 1), label("p1", "f", 1)])
+    rest = ledger.first_feedback("intent", 9, since=began, after_id=first[0].id)
+    assert [(row.prediction_id, row.label) for row in rest] == [("p4", "e")]
+    assert [row.prediction_id for row in ledger.first_feedback("intent", 9, since=began)] == ["p1", "p3", "p4"]
+    ledger.erase_key("intent", "k")
+    ledger.add_feedback("intent", [label("p5", "g")])
+    after = ledger.first_feedback("intent", 9, since=began, after_id=rest[0].id)
+    assert [row.prediction_id for row in after] == ["p5"], "an erased row's number is not given to another"
+
+
 def test_feedback_rejects_rows_that_cannot_be_labels() -> None:
     with pytest.raises(DataError, match="empty prediction id"):
         label("", "a")

@@ -60,12 +60,47 @@ def test_failing_requests_and_slow_answers_speak_against_a_challenger():
     )
 
 
+@pytest.mark.parametrize("disagreement", [0.04, 0.1])
+@pytest.mark.parametrize("labels", [30, 50, 100, 200, 300])
+def test_few_labels_turn_no_equal_challenger_away_at_the_limit(disagreement, labels, record_property):
+    rows = np.random.default_rng(labels).multinomial(labels, [disagreement / 2] * 2 + [1 - disagreement], size=2_000)
+    kinds, times = np.unique(rows, axis=0, return_counts=True)
+    worse = sum(
+        count
+        for (gains, losses, ties), count in zip(kinds.tolist(), times.tolist(), strict=True)
+        if judge_live(LiveEvidence(gains=gains, losses=losses, ties=ties), RolloutRules(), at_limit=True).verdict
+        is Verdict.WORSE
+    )
+    record_property("turned_away", worse / 2_000)
+    assert worse / 2_000 <= 0.05
+
+
 def test_at_the_limit_a_verdict_falls():
     assert judge_live(LiveEvidence(), RolloutRules(), at_limit=True).verdict is Verdict.HOLDS
-    near = LiveEvidence(gains=1, losses=4, ties=95)
-    assert judge_live(near, RolloutRules()).verdict is Verdict.UNDECIDED
-    assert judge_live(near, RolloutRules(), at_limit=True).verdict is Verdict.WORSE
-    assert judge_live(LiveEvidence(losses=9, ties=20), RolloutRules(), at_limit=True).verdict is Verdict.HOLDS
+    told_apart = LiveEvidence(gains=1, losses=7, ties=92)
+    assert judge_live(told_apart, RolloutRules()).verdict is Verdict.UNDECIDED
+    decision = judge_live(told_apart, RolloutRules(), at_limit=True)
+    assert decision.verdict is Verdict.WORSE
+    assert "at the time limit: -6.00 points on 100 labelled rows (1 gained, 7 lost)" in decision.reasons[0]
+    assert "by chance in 3.5%" in decision.reasons[0]
+
+
+@pytest.mark.parametrize(
+    "by_chance",
+    [LiveEvidence(losses=1, ties=29), LiveEvidence(gains=1, losses=4, ties=95), LiveEvidence(losses=4, ties=26)],
+)
+def test_at_the_limit_what_may_well_be_chance_speaks_against_nobody(by_chance):
+    decision = judge_live(by_chance, RolloutRules(), at_limit=True)
+    assert decision.verdict is Verdict.HOLDS
+    assert decision.reasons[0].startswith("nothing speaks against it at the time limit")
+
+
+def test_at_the_limit_a_difference_inside_the_margin_is_a_draw():
+    slight = LiveEvidence(gains=100, losses=125, ties=2_775)
+    assert judge_live(slight, RolloutRules(), at_limit=True).verdict is Verdict.HOLDS
+    slight = LiveEvidence(losses=8, ties=592)
+    assert judge_live(slight, RolloutRules(margin_points=2.6), at_limit=True).verdict is Verdict.WORSE
+    assert judge_live(slight, RolloutRules(margin_points=2.7), at_limit=True).verdict is Verdict.HOLDS
 
 
 @pytest.mark.parametrize("counts", [(-1, 0, 0), (0, -1, 0), (0, 0, -1)])

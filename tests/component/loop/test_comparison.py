@@ -1,0 +1,97 @@
+"""What ends a canary and a probation, on a real ledger: proof at any time, and chance at no time."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from continual import cycle as cy
+from continual.rollout import LiveEvidence
+from ops.loop.comparison import ROLLOUT, ArmComparison
+from ops.loop.events import Happenings
+from tests.component.loop.town import Town
+
+pytestmark = pytest.mark.component
+
+EQUAL = LiveEvidence(gains=1, losses=2, ties=27)  # -3.3 points, by one net loss
+TOLD_APART = LiveEvidence(gains=1, losses=7, ties=92)  # by a test that may be made once
+PROVEN = LiveEvidence(gains=5, losses=60, ties=900)
+
+
+class Evidence:
+    """Whatever the test says."""
+
+    def __init__(self) -> None:
+        self.now = LiveEvidence()
+
+    def read(self, **_: Any) -> LiveEvidence:
+        return self.now
+
+
+class Judge:
+    """An `ArmComparison` of one model, in the second hour of a canary or at the end of a probation."""
+
+    def __init__(self, town: Town) -> None:
+        self.evidence, self.ledger = Evidence(), town.ledger
+        self._comparison = ArmComparison(
+            model="intent",
+            ledger=town.ledger,
+            workspace=town.workspace,
+            traffic=town.traffic,
+            happenings=Happenings(),
+            evidence=self.evidence,  # type: ignore[arg-type]
+            cancel=threading.Event(),
+        )
+        self.began = datetime.now(UTC) - timedelta(hours=2)
+
+    def canary(self, evidence: LiveEvidence, *, cycle: int = 1, over: bool = True) -> cy.Event | None:
+        self.evidence.now = evidence
+        return self._comparison.canary(cycle=cycle, champion=1, challenger=2, entered=self.began, over=over)
+
+    def probation(self, evidence: LiveEvidence, *, over: bool) -> cy.Event | None:
+        self.evidence.now = evidence
+        return self._comparison.probation(cycle=1, champion=2, previous=1, since=self.began, over=over)
+
+    def told(self) -> dict[str, Any]:
+        told = self.ledger.get_state("intent", ROLLOUT)
+        assert isinstance(told, dict)
+        return told
+
+
+@pytest.fixture
+def judge(make_town: Callable[..., Town]) -> Judge:
+    return Judge(make_town())
+
+
+@pytest.mark.parametrize("evidence", [EQUAL, TOLD_APART, LiveEvidence()])
+def test_the_end_of_a_probation_forces_no_verdict(judge: Judge, evidence: LiveEvidence) -> None:
+    assert judge.probation(evidence, over=False) is None
+    assert judge.probation(evidence, over=True) == cy.ProbationPassed()
+    assert judge.told()["reasons"] == ["nothing was proven against it in its probation"]
+    assert isinstance(judge.probation(PROVEN, over=False), cy.ProbationFailed)
+
+
+def test_the_time_limit_of_a_canary_turns_away_what_is_told_apart_and_no_other(judge: Judge) -> None:
+    assert judge.canary(TOLD_APART, over=False) is None
+    assert isinstance(judge.canary(TOLD_APART), cy.CanaryStepFailed)
+    assert judge.canary(EQUAL) == cy.CanaryStepPassed()
+    assert judge.told()["reasons"][0].startswith("nothing speaks against it at the time limit")
+
+
+def test_the_test_at_the_time_limit_waits_for_labels_that_came_and_are_not_compared_yet(judge: Judge) -> None:
+    """As after a restart: 32 texts a second are asked anew."""
+    assert judge.canary(replace(EQUAL, waiting=68)) is None
+    assert isinstance(judge.canary(TOLD_APART), cy.CanaryStepFailed)
+
+
+def test_the_test_at_the_time_limit_is_made_once_a_cycle(judge: Judge) -> None:
+    """A paused canary, or the next share, is watched on by the tests that may be looked at for ever."""
+    assert judge.canary(EQUAL) == cy.CanaryStepPassed()
+    assert judge.canary(TOLD_APART, over=False) is None
+    assert judge.canary(TOLD_APART) == cy.CanaryStepPassed()
+    assert judge.told()["reasons"] == ["nothing spoke against it at the time limit, and nothing was proven since"]
+    assert isinstance(judge.canary(PROVEN), cy.CanaryStepFailed)
+    assert isinstance(judge.canary(TOLD_APART, cycle=2), cy.CanaryStepFailed)

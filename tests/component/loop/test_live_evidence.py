@@ -1,0 +1,275 @@
+"""Evidence out of a real traffic log and ledger: nothing that came is forgotten, and what comes late still counts."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tokenizers import Tokenizer, models, pre_tokenizers
+
+from continual.errors import DependencyUnreachable, PublishFailed
+from continual.records import Arm
+from continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
+from ops.ledger import FeedbackRow, Ledger
+from ops.loop.live_evidence import LiveEvidenceReader
+from ops.settings import Settings
+from ops.traffic import TrafficLog, TrafficWriter
+from ops.workspace import Workspace
+
+pytestmark = pytest.mark.component
+
+MODEL = "intent"
+CHAMPION, CHALLENGER = 1, 2
+WORDS = ("red", "blue", "[UNK]")
+LABELS = ("is_red", "is_blue")
+
+
+class Canary:
+    """Requests and labels at will. Version 1 is right with each text, version 2 says "is_red" to all."""
+
+    def __init__(self, root: Path) -> None:
+        settings = Settings(state=root / "var", repository=root / "repository", models={MODEL: {}})
+        self.workspace = Workspace(settings)
+        for version in (CHAMPION, CHALLENGER):
+            _write_text_side(self.workspace.bundle(MODEL, version))
+        self.ledger = Ledger.open(settings.ledger_address)
+        self.ledger.register_model(MODEL, {})
+        self.log = TrafficLog(self.workspace.traffic(MODEL))
+        self.writer = TrafficWriter(self.workspace.traffic(MODEL), "router")
+        self.since = datetime.now(UTC) - timedelta(seconds=110)
+        self.now = 0.0
+        self.asked: list[tuple[int, int]] = []  # version, rows
+        self.refuses: Exception | None = None
+        self._number = 0
+        self.reader = self.restarted()
+
+    def restarted(self) -> LiveEvidenceReader:
+        return LiveEvidenceReader(self.ledger, self.workspace, MODEL, self.log, self._ask, clock=lambda: self.now)
+
+    def _ask(self, version: int, ids: Any, mask: Any) -> Any:
+        if self.refuses is not None:
+            raise self.refuses
+        if (ids == WORDS.index("[UNK]")).any():
+            raise PublishFailed("this text is too much for it")
+        self.asked.append((version, len(ids)))
+        blue = (ids == WORDS.index("blue")).any(axis=1) & (version == CHAMPION)
+        return np.stack([~blue, blue], axis=1).astype(np.float32)
+
+    def log_rows(
+        self,
+        seconds: Sequence[float],
+        *,
+        text: str = "red",
+        version: int = CHAMPION,
+        arm: Arm | None = None,
+        latency_ms: float = 2.0,
+        key: str | None = None,
+    ) -> list[str]:
+        """Requests so many seconds after the canary began, flushed together; their ids."""
+        at = [self.since + timedelta(seconds=second) for second in seconds]
+        ids = [f"{int(when.timestamp() * 1000):012x}{self._number + n:020x}" for n, when in enumerate(at)]
+        self._number += len(at)
+        answer = LABELS[text == "blue" and version == CHAMPION]
+        usual = Arm.CHAMPION if version == CHAMPION else Arm.CHALLENGER
+        same = {"text": text, "key": key, "label": answer, "confidence": 0.9, "margin": 0.5, "entropy": 0.1}
+        same |= {"version": version, "arm": (arm or usual).value, "tokens": 1, "latency_ms": latency_ms}
+        rows = {name: [value] * len(at) for name, value in same.items()}
+        self.writer.append({"prediction_id": ids, "at": at, **rows, "embedding": None})
+        return ids
+
+    def label(self, ids: Sequence[str], label: str, *, key: str | None = None) -> None:
+        rows = [FeedbackRow(prediction_id=name, label=label, at=datetime.now(UTC), key=key) for name in ids]
+        self.ledger.add_feedback(MODEL, rows)
+
+    def look(self, reader: LiveEvidenceReader | None = None, *, promoted: bool = False) -> LiveEvidence:
+        self.now += 1.0
+        return (reader or self.reader).read(
+            champion=CHAMPION, challenger=CHALLENGER, since=self.since, latency_ratio=1.5, promoted=promoted
+        )
+
+
+def _write_text_side(folder: Path) -> None:
+    folder.mkdir(parents=True)
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    (folder / "labels.json").write_text(json.dumps(LABELS))
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Iterator[Canary]:
+    canary = Canary(tmp_path)
+    yield canary
+    canary.writer.close()
+    canary.ledger.close()
+
+
+def _spread(count: int, begin: float = 1.0, end: float = 100.0) -> list[float]:
+    return [float(second) for second in np.linspace(begin, end, count)]
+
+
+def test_labels_that_come_thousands_of_requests_later_count(canary: Canary) -> None:
+    early = canary.log_rows(_spread(30, 1, 5), text="blue")
+    assert canary.look().rows == 0
+    canary.log_rows(_spread(6_000, 6, 100))
+    canary.label(early, "is_blue")
+    evidence = canary.look()
+    assert (evidence.gains, evidence.losses, evidence.ties) == (0, 30, 0)
+    assert judge_live(evidence, RolloutRules()).verdict is Verdict.WORSE
+
+
+def test_labels_beyond_what_one_look_may_ask_wait_for_the_next(canary: Canary) -> None:
+    canary.label(canary.log_rows(_spread(100), text="blue"), "is_blue")
+    assert [canary.look().losses for _ in range(5)] == [32, 64, 96, 100, 100]
+    assert max(rows for _, rows in canary.asked) == 32
+    assert sum(rows for _, rows in canary.asked) == 100, "nothing is asked twice"
+    restarted = canary.restarted()
+    assert [canary.look(restarted).waiting for _ in range(4)] == [68, 36, 4, 0]
+
+
+def test_labels_of_requests_from_before_the_period_hold_nothing_up(canary: Canary) -> None:
+    canary.label(canary.log_rows(_spread(500, -50.0, -0.01)), "is_red")
+    canary.label(canary.log_rows(_spread(3)), "is_red")
+    evidence = canary.look()
+    assert (evidence.rows, evidence.waiting) == (3, 0)
+
+
+def test_either_side_is_paired_and_a_text_that_was_changed_is_not(canary: Canary) -> None:
+    canary.label(canary.log_rows(_spread(3), text="blue"), "is_blue")
+    canary.label(canary.log_rows(_spread(2), text="blue", version=CHALLENGER), "is_red")
+    canary.label(canary.log_rows(_spread(4), text="red", version=CHALLENGER), "is_red")
+    canary.label(canary.log_rows(_spread(5), text="red [EMAIL]"), "is_red")
+    canary.label(canary.log_rows(_spread(5), version=3), "is_red")
+    canary.label(canary.log_rows([-5.0, -70.0]), "is_red")
+    evidence = canary.look()
+    assert (evidence.gains, evidence.losses, evidence.ties) == (2, 3, 4)
+
+
+def test_a_corrected_label_moves_its_row_to_another_count(canary: Canary) -> None:
+    ids = canary.log_rows(_spread(40), text="blue")
+    canary.label(ids, "is_blue")
+    assert [canary.look().losses for _ in range(2)] == [32, 40]
+    canary.label(ids[:10], "is_red")
+    canary.label(ids[10:15], "neither")
+    evidence = canary.look()
+    assert (evidence.gains, evidence.losses, evidence.ties) == (10, 25, 5)
+
+
+def test_counts_are_the_same_after_a_restart(canary: Canary) -> None:
+    ids = []
+    for part in range(5):
+        begin, end = 20.0 * part + 1, 20.0 * part + 19
+        ids += canary.log_rows(_spread(20, begin, end), text="blue")
+        canary.log_rows(_spread(200, begin, end))
+        canary.log_rows(_spread(20, begin, end), version=CHALLENGER)
+        canary.log_rows([begin, begin + 1], arm=Arm.FALLBACK)
+        canary.label(ids[-3:], "is_blue")
+        if part >= 3:  # a row is written within a minute of its request
+            evidence = canary.look()
+    assert (evidence.losses, evidence.asked, evidence.failed, evidence.timed, evidence.slow) == (15, 105, 5, 100, 0)
+    assert canary.look(canary.restarted()) == evidence
+
+
+def test_rows_that_come_late_and_rows_that_come_twice_count_once(canary: Canary) -> None:
+    """Two router processes append to files of their own; the second one's rows come with older times."""
+    canary.log_rows(_spread(50, 100, 109), version=CHALLENGER)
+    assert canary.look().asked == 50
+    canary.log_rows(_spread(50, 70, 109), version=CHALLENGER)
+    assert [canary.look().asked for _ in range(3)] == [100] * 3
+    canary.writer.close()
+    assert canary.log.compact() == 100
+    assert canary.look().asked == 100
+
+
+def test_one_late_answer_is_one_failure_however_many_requests_the_champion_took(canary: Canary) -> None:
+    canary.log_rows(_spread(287), version=CHALLENGER)
+    canary.log_rows(_spread(13, 50.0, 56.0), arm=Arm.FALLBACK)
+    evidence = canary.look()
+    assert (evidence.asked, evidence.failed) == (288, 1)
+    assert judge_live(evidence, RolloutRules()).verdict is Verdict.UNDECIDED
+
+
+def test_a_challenger_is_slow_by_the_champions_time_at_the_time(canary: Canary) -> None:
+    """The machine is three times as slow from the 50th second on, for both."""
+    for second in range(1, 101):
+        for version in (CHAMPION, CHALLENGER):
+            times = _spread(60, second, second + 0.9)
+            canary.log_rows(times, version=version, latency_ms=2.0 if second < 50 else 6.0)
+    evidence = canary.look()
+    assert evidence.timed == 6_000
+    assert evidence.slow < 300
+    canary.log_rows(_spread(200, 102, 109), version=CHALLENGER, latency_ms=20.0)
+    assert canary.look().slow == evidence.slow + 200
+
+
+def test_challengers_answers_are_compared_once_there_are_enough_of_the_champions(canary: Canary) -> None:
+    canary.log_rows(_spread(10), version=CHALLENGER, latency_ms=9.0)
+    canary.log_rows(_spread(19))
+    assert canary.look().timed == 0
+    canary.log_rows([101.0])
+    evidence = canary.look()
+    assert (evidence.slow, evidence.timed) == (10, 10)
+
+
+def test_rows_erased_or_pruned_meanwhile_do_no_harm(canary: Canary) -> None:
+    theirs = canary.log_rows(_spread(40, 1, 50), text="blue", key="ada")
+    ours = canary.log_rows(_spread(40, 51, 100), text="blue")
+    canary.label([*theirs, *ours], "is_blue")
+    assert canary.look().losses == 32
+    canary.log.erase("ada")
+    canary.ledger.erase_key(MODEL, "ada", prediction_ids=theirs)
+    assert [canary.look().losses for _ in range(3)] == [64, 72, 72]
+    assert canary.look(canary.restarted()).losses == 32
+    canary.log.prune(datetime.now(UTC))
+    assert canary.look().losses == 72
+
+
+def test_a_label_whose_row_is_not_written_yet_is_kept(canary: Canary) -> None:
+    [name] = canary.log_rows([109.0], text="blue")
+    later = f"{int(name[:12], 16):012x}{99:020x}"
+    canary.label([name, later, f"{int(name[:12], 16) - 100_000:012x}{1:020x}", "no id of ours"], "is_blue")
+    assert canary.look().losses == 1
+    canary._number = 99
+    assert canary.log_rows([109.0], text="blue") == [later]
+    assert canary.look().losses == 2
+
+
+def test_what_nobody_answers_waits(canary: Canary) -> None:
+    canary.label(canary.log_rows(_spread(40), text="blue"), "is_blue")
+    canary.refuses = DependencyUnreachable("Triton is away")
+    assert canary.look().rows == 0
+    canary.refuses = PublishFailed("no")
+    evidence = canary.look()
+    assert (evidence.rows, evidence.waiting) == (0, 0), "all were asked once; a limit need not wait for them"
+    canary.refuses = None
+    assert [canary.look().losses for _ in range(2)] == [32, 40]
+
+
+def test_a_text_that_one_version_alone_refuses_counts_as_wrong(canary: Canary) -> None:
+    canary.label(canary.log_rows(_spread(9), text="red"), "is_red")
+    canary.label(canary.log_rows([50.0], text="strange"), "is_red")
+    evidence = canary.look()
+    assert (evidence.gains, evidence.losses, evidence.ties) == (0, 1, 9)
+
+
+def test_a_champion_in_probation_is_judged_by_its_failures_and_by_asking(canary: Canary) -> None:
+    """Here the older version is asked by the side of the newer one; live answers are the newer one's."""
+    canary.log_rows(_spread(97), version=CHALLENGER, arm=Arm.CHAMPION)
+    canary.log_rows([50.0, 50.1, 50.2], arm=Arm.FALLBACK)
+    evidence = canary.look(promoted=True)
+    assert (evidence.asked, evidence.failed) == (97 + 1 + 2, 1), "they failed at once, as when a process is killed"
+    canary.log_rows([51.0, 52.0], arm=Arm.FALLBACK)
+    evidence = canary.look(promoted=True)
+    assert (evidence.asked, evidence.failed) == (97 + 5 + 4, 5)
+
+
+def test_within_a_second_the_last_counts_are_given_again(canary: Canary) -> None:
+    canary.log_rows(_spread(5, 60, 100), version=CHALLENGER)
+    assert canary.look().asked == 5
+    canary.log_rows(_spread(5, 60, 100), version=CHALLENGER)
+    canary.now -= 0.5
+    assert canary.look().asked == 5
+    assert canary.look().asked == 10
