@@ -15,6 +15,7 @@ from ops.loop.labelled_pairs import AskVersion, LabelledPairs
 from ops.loop.request_counts import Episodes, LastingFailures, NewRows, SlowAnswers
 from ops.loop.side_by_side import SideBySide
 from ops.traffic import TrafficLog
+from ops.triton.router import CHALLENGER_PAUSE_S
 from ops.triton.text_bundle import TextBundles
 from ops.workspace import Workspace
 
@@ -23,7 +24,6 @@ __all__ = ["AskVersion", "LiveEvidenceReader"]
 _LOOK_S = 1.0
 _NEWEST_TRIED = 500  # requests of which texts are drawn in a probation
 _TRIED_A_LOOK = 2
-_PAUSE_S = 5.0  # for which the router leaves a challenger alone that failed
 
 
 class LiveEvidenceReader:
@@ -75,7 +75,7 @@ class LiveEvidenceReader:
         champion, challenger, since, promoted = of
         versions = (champion, challenger)
         # calls that began while the first one hung are given up by so much later
-        pause_s = 2 * self._challenger_limit_s + _PAUSE_S
+        pause_s = 2 * self._challenger_limit_s + CHALLENGER_PAUSE_S
         seed = int(self._rng.integers(2**32))
         return _Counted(
             of=of,

@@ -18,10 +18,10 @@ from ops.triton.route import RouteFile, pick_arm
 from ops.triton.text_bundle import TextBundles, Tokens
 from ops.triton.version_guard import VersionGuard
 
-__all__ = ["Answered", "Batch", "Placed", "Router", "RouterSettings"]
+__all__ = ["CHALLENGER_PAUSE_S", "Answered", "Batch", "Placed", "Router", "RouterSettings"]
 
 logger = logging.getLogger(__name__)
-_CHALLENGER_PAUSE_S = 5.0  # how long one that failed or hung is left alone
+CHALLENGER_PAUSE_S = 5.0  # how long one that failed or hung is left alone
 _CHAMPION_PAUSE_S = 30.0  # one that hung; one that refuses a text must not lose the requests of the next seconds
 
 Floats = npt.NDArray[np.float32]
@@ -156,7 +156,7 @@ class Router:
         self._settings, self._ask = settings, ask_engine
         self._log = AnswerLog(log)
         self._challengers = VersionGuard(
-            limit_s=settings.challenger_limit_s, pause_s=_CHALLENGER_PAUSE_S, hang_pause_s=_CHALLENGER_PAUSE_S
+            limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
         )
         self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0, hang_pause_s=_CHAMPION_PAUSE_S)
         self._route_file = RouteFile(settings.route_path)

@@ -16,7 +16,9 @@ class Routers:
 
     def __init__(self, fails: float, *, seed: int = 0) -> None:
         self.now = 0.0
-        self._guards = [VersionGuard(limit_s=1.0, pause_s=5.0, clock=lambda: self.now) for _ in range(2)]
+        self._guards = [
+            VersionGuard(limit_s=1.0, pause_s=5.0, hang_pause_s=5.0, clock=lambda: self.now) for _ in range(2)
+        ]
         self._rng, self.fails = np.random.default_rng(seed), fails
         self.failures, self.answered, self.fallbacks = Episodes(pause_s=PAUSE_S), 0, 0
 
