@@ -21,13 +21,16 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
     All servers or none: when one of them does not take the version, it is taken out of the others again.
 
     Raises:
-        NotFound: the version has no bundle.
+        NotFound: the version has no bundle, or the model serves none yet.
         PublishFailed, BundleRejected, DependencyUnreachable: a server does not hold it; the champion is unchanged.
     """
-    route = parts.ledger.route(model)
-    if route is None or not parts.workspace.bundle(model, version).is_dir():
+    route = _route(parts, model)
+    if not parts.workspace.bundle(model, version).is_dir():
         on_disk = parts.repository.versions(parts.workspace.engine_model(model))
-        raise NotFound(f"{model} has no bundle of version {version}; on disk are {list(on_disk)}")
+        raise NotFound(
+            f"{model} has no bundle of version {version}; on disk are {list(on_disk)}: promote one of these, or see "
+            f"`perennial model list`"
+        )
     if version not in route.resident:
         _load_everywhere(parts, route, version, actor=actor, reason=reason)
     elif len(parts.controls) > 1:
@@ -45,18 +48,25 @@ def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, r
     """Put the previous champion (or `to`) back. Both being loaded, Triton is asked for nothing but that they are.
 
     Raises:
-        Refused: there is no previous champion.
+        NotFound: the model serves no version yet; Refused: there is no previous champion.
         PublishFailed: a server that answers does not hold the version; the champion is unchanged.
     """
-    route = parts.ledger.route(model)
-    if route is not None and to is not None and to not in route.resident:
+    route = _route(parts, model)
+    if to is not None and to not in route.resident:
         return promote_version(parts, model, to, actor=actor, reason=reason)
-    if route is not None and (target := route.previous if to is None else to) is not None:
+    if (target := route.previous if to is None else to) is not None:
         _have_held(parts, model, target)
     change = change_route(parts.ledger, parts.workspace, model, rolled_back(to=to), actor=actor, reason=reason)
     if (cycle := parts.ledger.active_cycle(model)) is not None:
         parts.ledger.request_command(model, "rolled_back", {"cycle": cycle.id}, actor)
     return asdict(change.after)
+
+
+def _route(parts: Parts, model: str) -> Route:
+    route = parts.ledger.route(model)
+    if route is None:
+        raise NotFound(f"model {model} serves no version yet; train the first one with `perennial init --data FILE`")
+    return route
 
 
 def _have_held(parts: Parts, model: str, version: int) -> None:

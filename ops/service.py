@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from continual.errors import DependencyUnreachable, PerennialError
+from continual.records import Route
 from ops.bootstrap import register
 from ops.label_queue import LabelQueue
 from ops.ledger import VersionState
@@ -203,7 +204,7 @@ class Service:
 
     def _loadable(self) -> list[str]:
         """The models that a starting server loads: engines first, because the routers call them."""
-        served = [model for model in self._loops if self._parts.ledger.route(model) is not None]
+        served = [model for model in self._loops if self._route(model) is not None]
         held = [model for model in served if self._prepare_engine(model)]
         return [self._parts.workspace.engine_model(model) for model in held] + served
 
@@ -212,18 +213,26 @@ class Service:
 
         The reconcile pass tells of the versions that are missing.
         """
-        workspace, route = self._parts.workspace, self._parts.ledger.route(model)
+        workspace, route = self._parts.workspace, self._route(model)
         if route is None:
             return False
         on_disk = [version for version in route.resident if workspace.bundle(model, version).is_dir()]
         if on_disk:
             self._parts.repository.set_versions(workspace.engine_model(model), on_disk)
-        settle_route(self._parts.ledger, workspace, model)
+        with suppress(DependencyUnreachable):
+            settle_route(self._parts.ledger, workspace, model)
         return bool(on_disk)
+
+    def _route(self, model: str) -> Route | None:
+        """The ledger's route; while that is away, what the routers were told last."""
+        try:
+            return self._parts.ledger.route(model)
+        except DependencyUnreachable:
+            return self._parts.workspace.read_route(model)
 
     def _probe(self) -> None:
         for model in self._loops:
-            if self._parts.ledger.route(model) is not None:
+            if self._parts.workspace.read_route(model) is not None:  # a ledger that is away is no fault of the server
                 probe_router(self._parts.controls[0].url, model, timeout_s=3.0)
 
     def _settle(self) -> None:

@@ -36,9 +36,15 @@ class Parts:
         self.ledger.close()
 
 
-def open_parts(config: Path | None) -> Parts:
-    """Settings, ledger, repository and the way to Triton."""
+def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
+    """Settings, ledger, repository and the way to Triton.
+
+    Raises:
+        ConfigurationError: there is neither a settings file nor a ledger here, unless `may_be_new`.
+    """
     settings = load_settings(config)
+    if not may_be_new and config is None:
+        _check_workspace(settings)
     workspace = Workspace(settings)
     ledger = Ledger.open(settings.ledger_address)
     repository = ModelRepository(workspace.repository)
@@ -51,6 +57,15 @@ def open_parts(config: Path | None) -> Parts:
         repository=repository,
         controls=controls,
         reconciler=reconciler,
+    )
+
+
+def _check_workspace(settings: Settings) -> None:
+    if Path("perennial.toml").is_file() or settings.ledger_url or (settings.state / "ledger.db").is_file():
+        return
+    raise ConfigurationError(
+        f"{Path.cwd()} is no workspace: it has no perennial.toml, and {settings.state} has no ledger; go to a "
+        f"workspace's folder, run `perennial init --data FILE`, or give --config"
     )
 
 

@@ -108,7 +108,7 @@ def serve(config: ConfigOption = None) -> None:
     gc.enable()
     root = logging.getLogger()
     root.setLevel(min(root.level, logging.INFO))
-    parts = open_parts(config)
+    parts = open_parts(config, may_be_new=True)
     say(f"perennial serves on grpc {parts.controls[0].url}, control API port {parts.settings.api.port}; Ctrl-C ends it")
     Service(parts).run()
 

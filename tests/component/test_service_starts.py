@@ -6,6 +6,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 
 from continual.errors import DependencyUnreachable, PerennialError
 from continual.records import Route
+from ops.ledger import Ledger
 from ops.service import Service
 from ops.triton.client import PerennialClient
 from ops.triton.processes import free_port, is_running
@@ -41,6 +43,7 @@ reconcile_s = 600
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
+from ops.ledger import Ledger
 from ops.service import Service
 from ops.wiring import open_parts
 
@@ -197,3 +200,30 @@ def test_a_failed_start_ends_the_server_that_it_started(town):
             Service(town.opened()).run()
     assert not (town.place.root / "var" / "triton" / "server.json").exists()
     assert town.answering() is None
+
+
+def test_a_server_is_neither_restarted_nor_kept_down_while_the_ledger_is_away(town, monkeypatch):
+    """What to load and whom to probe is in the routers' file too."""
+    parts = town.opened()
+    service = Service(parts)
+    away = threading.Event()
+    route = type(parts.ledger).route
+
+    def maybe(ledger: Ledger, model: str) -> Route | None:
+        if away.is_set():
+            raise DependencyUnreachable("the database is gone")
+        return route(ledger, model)
+
+    monkeypatch.setattr(type(parts.ledger), "route", maybe)
+    try:
+        service.start()
+        before, _ = town.triton()
+        away.set()
+        time.sleep(8)  # more looks than a failing server is given
+        assert town.triton()[0] == before
+        os.kill(before, signal.SIGKILL)
+        _eventually(lambda: town.answering() == 2, 40)
+        assert town.triton()[0] != before
+    finally:
+        away.clear()
+        service.stop()
