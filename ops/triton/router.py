@@ -246,7 +246,7 @@ class Router:
 
     def _ask_champion(self, batch: Batch, rows: Sequence[int], *, alone: bool) -> dict[int, Answered]:
         route = batch.route
-        if route.previous is None or route.previous > route.champion:  # none, or one that was rolled back from
+        if route.previous is None:  # nobody to answer in its place
             return self._answer_rows(batch, route.champion, rows, self._ask)
         try:
             return self._answer_rows(batch, route.champion, rows, self._within(self._champions))

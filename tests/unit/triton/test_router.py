@@ -199,14 +199,6 @@ def test_what_a_full_disk_refused_is_written_at_the_end_where_there_is_space(pla
     assert len(sink.rows) == 1
 
 
-def test_a_version_that_was_rolled_back_from_answers_nobody(place):
-    _route(place, champion=1, previous=2, epoch=3)
-    router, _, engines = _router(place)
-    engines.broken = {1}
-    with pytest.raises(DependencyUnreachable, match="version 1"):
-        _answer(router, [Question("yes")])
-
-
 def test_rows_that_the_log_refuses_do_not_hold_up_the_others(place):
     router, sink, _ = _router(place)
     sink.refused = "no"
