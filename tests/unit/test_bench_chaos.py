@@ -4,6 +4,8 @@ import json
 import math
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections import Counter
@@ -168,17 +170,24 @@ class _Interrupted(_Nothing):
         return {name: value for name, value in _piece(feedback_lost=1).items() if name.startswith(figures)}
 
 
-def test_a_piece_that_is_told_to_end_still_tells_what_it_lost(tmp_path, monkeypatch):
-    monkeypatch.setattr(chaos, "Chaos", _Interrupted)
-    monkeypatch.setattr(chaos, "make_workspace", lambda work: work)
-    monkeypatch.setattr(chaos, "first_version", lambda *_: None)
-    monkeypatch.setattr("sys.argv", ["chaos", "--folder", str(tmp_path)])
-    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("nobody waits for the signal"))
-    try:
-        with pytest.raises(SystemExit, match="SIGTERM"):
-            chaos.main()
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def interrupted(folder: str) -> None:
+    """The benchmark with a piece that is told to end in its first kills."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(chaos, "Chaos", _Interrupted)
+        patch.setattr(chaos, "make_workspace", lambda work: work)
+        patch.setattr(chaos, "first_version", lambda *_: None)
+        patch.setattr("sys.argv", ["chaos", "--folder", folder])
+        chaos.main()
+
+
+def test_a_piece_that_is_told_to_end_still_tells_what_it_lost(tmp_path):
+    """In a process of its own: the signal is for the whole of it."""
+    code = f"from {__name__} import interrupted; interrupted({str(tmp_path)!r})"
+    root = Path(chaos.__file__).parents[1]
+    ended = subprocess.run(
+        [sys.executable, "-c", code], cwd=root, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert (ended.returncode, ended.stderr.splitlines()[-1]) == (1, "told to end by SIGTERM")
     (piece,) = [json.loads(line) for line in (tmp_path / "pieces.jsonl").read_text().splitlines()]
     (kill,) = [json.loads(line) for line in (tmp_path / "kills.jsonl").read_text().splitlines()]
     assert kill["piece"] == piece["piece"]
