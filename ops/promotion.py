@@ -6,7 +6,7 @@ from typing import Any
 
 from continual.errors import NotFound, PerennialError, PublishFailed
 from continual.records import Route
-from ops.operations import change_route, pinned, promoted, rolled_back, without_challenger
+from ops.operations import RouteChange, change_route, pinned, promoted, rolled_back, without_challenger
 from ops.wiring import Parts
 
 __all__ = ["promote_version", "roll_back_version"]
@@ -47,16 +47,22 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
 def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
     """Put the previous champion (or `to`) back. Both being loaded, Triton is asked for nothing but that they are.
 
+    Where the last pass found the version on every server they are asked after the flip: a rollback has no time to lose.
+
     Raises:
         NotFound: the model serves no version yet; Refused: there is no previous champion.
         PublishFailed: a server that answers does not hold the version; the champion is unchanged.
     """
-    route = _route(parts, model)
+    route = parts.workspace.read_route(model) or _route(parts, model)
     if to is not None and to not in route.resident:
         return promote_version(parts, model, to, actor=actor, reason=reason)
-    if (target := route.previous if to is None else to) is not None:
+    target = route.previous if to is None else to
+    sure = target is None or parts.reconciler.proved(model, target)
+    if target is not None and not sure:
         _have_held(parts, model, target)
     change = change_route(parts.ledger, parts.workspace, model, rolled_back(to=to), actor=actor, reason=reason)
+    if sure:
+        _check_flip(parts, change, actor=actor)
     if (cycle := parts.ledger.active_cycle(model)) is not None:
         parts.ledger.request_command(model, "rolled_back", {"cycle": cycle.id}, actor)
     return asdict(change.after)
@@ -83,6 +89,20 @@ def _have_held(parts: Parts, model: str, version: int) -> None:
             raise PublishFailed(
                 f"version {version} of {model} is not loaded at {', '.join(lacking)} and the champion stays: {exc}"
             ) from exc
+
+
+def _check_flip(parts: Parts, made: RouteChange, *, actor: str) -> None:
+    """Take a flip back where a server lacks its version after all; until then the version before it answers there."""
+    model, champion = made.after.model, made.after.champion
+
+    def back(route: Route) -> Route:
+        return made.before if route == made.after else route
+
+    try:
+        _have_held(parts, model, champion)
+    except PublishFailed as exc:
+        change_route(parts.ledger, parts.workspace, model, back, actor=actor, reason=str(exc))
+        raise
 
 
 def _lacking(parts: Parts, model: str, version: int) -> list[str]:

@@ -72,6 +72,13 @@ class Reconciler:
         with self._state:
             return dict(self._wrong)
 
+    def proved(self, model: str, version: int) -> bool:
+        """Whether the last pass found nothing wrong, and this version on every server; it may have gone since."""
+        engine = self._workspace.engine_model(model)
+        with self._state:
+            well = not any(name == model for name, _ in self._wrong)
+            return well and all((control.url, engine, version) in self._proved for control in self._controls)
+
     def reconcile(self, model: str, *, patience_s: float = 0.0) -> list[Healed]:
         """Bring one model to its route on every server, and return what had to be healed.
 

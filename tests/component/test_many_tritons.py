@@ -252,6 +252,27 @@ def test_a_rollback_heals_a_server_that_can_hold_the_version(fleet):
     assert fleet.answering() == [1, 1, 1]
 
 
+def test_a_rollback_to_a_version_that_went_unseen_and_does_not_load_is_taken_back(fleet):
+    before = fleet.route
+    engine = fleet.place.repository.root / ENGINE / "1" / "model.onnx"
+    sound = engine.read_bytes()
+    fleet.promote(2)
+    try:
+        engine.write_bytes(b"nothing")
+        fleet.place.repository.set_versions(ENGINE, (2,))
+        fleet.parts.controls[0].load(ENGINE)
+        assert fleet.parts.reconciler.proved(MODEL, 1), "the last pass knows nothing of it"
+        with pytest.raises(PublishFailed, match="version 1 of intent is not loaded"):
+            _roll_back(fleet)
+        assert (fleet.route.champion, fleet.route.previous) == (2, 1)
+        assert fleet.answering() == [2, 2, 2]
+    finally:
+        engine.write_bytes(sound)
+        fleet.parts.reconciler.reconcile(MODEL)
+    _roll_back(fleet, to=before.champion)
+    assert fleet.answering() == [before.champion] * 3
+
+
 def test_a_restarted_server_with_a_broken_champion_gets_the_version_before_it(fleet):
     with _broken_on_one_server(fleet, 1):
         assert fleet.held() == [{2}, {1, 2}, {1, 2}]

@@ -249,7 +249,8 @@ def test_a_command_that_comes_after_its_cycle_is_refused_and_an_older_one_names_
 def test_a_rollback_by_hand_is_told_to_the_cycle_that_was_under_way(town: Town) -> None:
     _, _, number = led(town, lambda _: None)
     _set_route(town, champion=2, previous=1)
-    parts: Any = SimpleNamespace(ledger=town.ledger, workspace=town.workspace, controls=())
+    reconciler = SimpleNamespace(proved=lambda *_: True)
+    parts: Any = SimpleNamespace(ledger=town.ledger, workspace=town.workspace, controls=(), reconciler=reconciler)
     assert roll_back_version(parts, "intent", to=None, actor="ann", reason="a hunch")["champion"] == 1
     assert [(c.kind, c.args) for c in town.ledger.commands("intent")] == [("rolled_back", {"cycle": number})]
 
