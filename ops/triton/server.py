@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import subprocess
@@ -31,8 +32,8 @@ __all__ = ["OnParentDeath", "ServerSpec", "TritonServer"]
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.02  # between two looks at a server that starts
-_STUBS_S = 0.1  # and at its processes: a walk through /proc
-_AFTER_LOSS_S = 20.0  # of rest, for one that lost a process: 2.51 may wait for it for ever, or go on without it
+_STUBS_S = 0.25  # and at its processes: a walk through /proc
+_AFTER_LOSS_S = 8.0  # of rest, for one that lost a process: 2.51 may wait for it for ever, or go on without it
 _AT_REST = 0.02  # of a processor: one that waits for ever uses a thousandth, one that loads an engine many times this
 _SEGMENT = re.compile(rb"triton_perennial(?:_engine)?_backend_shm_region_[0-9a-f-]{36}")
 # A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
@@ -82,25 +83,20 @@ class _Record:
 
 
 class _Progress:
-    """Whether a server that starts lost a process, and has done nothing worth waiting for since."""
+    """Whether a server that starts lacks a process, and has done nothing worth waiting for meanwhile."""
 
     def __init__(self) -> None:
-        self._seen: set[int] = set()
-        self._lost = False
-        self._used_s, self._at = 0.0, 0.0  # processor time when it last counted as progress, and when that was
+        self._used_s, self._at = 0.0, math.inf  # processor time when it last counted as progress, and when that was
 
-    def look(self, stubs: set[int], used_s: float, now: float) -> None:
-        """Take in which stubs live, and how much processor time they and the server have used."""
-        newly_lost = not self._lost and not self._seen <= stubs
-        self._lost |= newly_lost
-        self._seen |= stubs
+    def look(self, *, lacks: bool, used_s: float, now: float) -> None:
+        """Take in whether a process is lacking, and how much processor time the others have used."""
         self._used_s = min(self._used_s, used_s)  # what ended took its time with it
-        if newly_lost or used_s - self._used_s >= _AT_REST * _AFTER_LOSS_S:
+        if not lacks or self._at == math.inf or used_s - self._used_s >= _AT_REST * _AFTER_LOSS_S:
             self._used_s, self._at = used_s, now
 
     def given_up(self, now: float) -> bool:
-        """Whether it lost a process and has been at rest since for so long that it will not come up."""
-        return self._lost and now - self._at > _AFTER_LOSS_S
+        """Whether it has lacked a process and been at rest for so long that it will not come up."""
+        return now - self._at > _AFTER_LOSS_S
 
 
 class TritonServer:
@@ -300,7 +296,7 @@ class TritonServer:
                     self._fail("ended at once" if not self.alive() else "did not answer in time")
                 if (now := time.monotonic()) >= next_walk and self.pid is not None:
                     stubs, next_walk = set(stubs_of(self.pid)), now + _STUBS_S
-                    progress.look(stubs, processor_s({self.pid, *stubs}), now)
+                    progress.look(lacks=_lacks(self.pid, stubs), used_s=processor_s({self.pid, *stubs}), now=now)
                 if progress.given_up(now):
                     self._fail("lost a process while it started and waits for it")
                 time.sleep(_LOOK_S)
@@ -341,6 +337,19 @@ class TritonServer:
     @property
     def _path(self) -> Path:
         return self.spec.folder / "server.json"
+
+
+def _lacks(server: int, stubs: set[int]) -> bool:
+    """Whether the server shares memory with a process that is not there: it was made for a stub that has died.
+
+    Also for one that died before anybody saw it.
+    """
+    with suppress(OSError):
+        shared = set(_SEGMENT.findall(Path(f"/proc/{server}/maps").read_bytes()))
+        for stub in stubs:
+            shared -= set(_SEGMENT.findall(Path(f"/proc/{stub}/cmdline").read_bytes()))
+        return bool(shared)
+    return False
 
 
 def _ours(group: int, folder: Path) -> bool:
