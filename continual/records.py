@@ -36,7 +36,7 @@ class Arm(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One labelled text.
+    """One labelled text. `redacted` tells that personal data was taken out of it before it was kept.
 
     >>> from datetime import datetime, timezone
     >>> Example(text="card lost", label="lost_card", at=datetime(2026, 1, 1, tzinfo=timezone.utc)).origin.value
@@ -49,6 +49,7 @@ class Example:
     origin: Origin = Origin.SEED
     key: str | None = None
     prediction_id: str | None = None
+    redacted: bool = False
 
     def __post_init__(self) -> None:
         if not self.label or self.label != self.label.strip():

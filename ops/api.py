@@ -2,7 +2,6 @@
 
 import secrets
 from collections.abc import Callable
-from datetime import UTC, datetime
 from ipaddress import ip_address
 from typing import Annotated, Any, Protocol
 
@@ -12,17 +11,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from continual.errors import (
     ConfigurationError,
-    DataError,
     DependencyUnreachable,
     InputError,
     NotFound,
     PerennialError,
     Refused,
 )
-from continual.records import Example, Origin
 from ops.api_descriptions import add_descriptions
-from ops.feedback import add_labelled
-from ops.ledger import Conflict, FeedbackRow, Ledger
+from ops.api_feedback import add_feedback
+from ops.ledger import Conflict, Ledger
 from ops.loop.events import Happenings
 from ops.rollout import request_command, rollout_facts
 from ops.settings import ApiSettings
@@ -65,23 +62,6 @@ class _Body(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class Label(_Body):
-    """One label: for an answered prediction, or with its own text."""
-
-    label: str = Field(min_length=1, max_length=200)
-    prediction_id: str | None = Field(None, max_length=100)
-    text: str | None = Field(None, max_length=100_000)
-    key: str | None = Field(None, max_length=500)
-    at: datetime | None = None
-
-
-class Feedback(_Body):
-    """Labels for one model."""
-
-    model: str = "intent"
-    labels: list[Label] = Field(min_length=1, max_length=10_000)
-
-
 class VersionBody(_Body):
     """Which version, and why."""
 
@@ -110,7 +90,7 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     _translate_errors(api)
     viewer, labeller, operator = (_role(settings, name) for name in ("viewer", "labeller", "operator"))
     _add_reading(api, ledger, control, happenings, viewer)
-    _add_feedback(api, ledger, labeller)
+    add_feedback(api, ledger, labeller)
     _add_label_queue(api, ledger, control, labeller)
     add_descriptions(api, ledger, viewer, operator)
     _add_commands(api, ledger, control, operator)
@@ -182,34 +162,6 @@ def _add_reading(
             {"seq": e.seq, "at": e.at, "actor": e.actor, "action": e.action, "model": e.model, "detail": e.detail}
             for e in ledger.audit_entries(limit=limit)
         ]
-
-
-def _add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> None:
-    @api.post("/v1/feedback")
-    def feedback(body: Feedback, actor: Annotated[str, Depends(labeller)]) -> dict[str, Any]:
-        del actor
-        _known(ledger, body.model)
-        now = datetime.now(UTC)
-        rows, examples = [], []
-        for number, label in enumerate(body.labels):
-            if (label.prediction_id is None) == (label.text is None):
-                raise DataError(f"label {number} needs a prediction_id or a text, and not both")
-            at = label.at or now
-            if at.tzinfo is None:
-                raise DataError(f"label {number} has time {at.isoformat()} without a zone; give UTC, e.g. {at}Z")
-            if label.prediction_id is not None:
-                rows.append(FeedbackRow(prediction_id=label.prediction_id, label=label.label, at=at, key=label.key))
-            elif label.text is not None:
-                examples.append(
-                    Example(text=label.text, label=label.label, at=at, origin=Origin.FEEDBACK, key=label.key)
-                )
-        receipt = ledger.add_feedback(body.model, rows)
-        added = add_labelled(ledger, body.model, examples)
-        return {
-            "new": receipt.new + added["added"],
-            "corrected": receipt.corrected + added["relabelled"],
-            "unchanged": receipt.unchanged + receipt.stale + added["unchanged"],
-        }
 
 
 def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl, labeller: Callable[..., str]) -> None:

@@ -63,7 +63,8 @@ class BufferStore(Store):
         extras = state.extras or (None,) * len(state.rows)
         changed = []
         for position, (example, extra) in enumerate(zip(state.rows, extras, strict=True)):
-            values = asdict(example) | {"extra": {"value": extra} if state.extras else None}
+            values = {name: value for name, value in asdict(example).items() if name in _ROW.c}
+            values |= {"extra": {"value": extra} if state.extras else None}
             digest = hashlib.sha256(canonical(values).encode()).hexdigest()
             if stored.get(position) != digest:
                 changed.append(values | {"model": model, "position": position, "digest": digest})
