@@ -17,8 +17,8 @@ __all__ = ["read_rows", "write_rows"]
 def read_rows(path: Path | None) -> list[Example]:
     """The rows of a JSON-lines (`.jsonl`, `.json`) or Parquet file; none for None.
 
-    A row has `text`, `label`, `at` (ISO 8601 with a zone) and optionally `origin`, `key`, `prediction_id`. Texts are
-    cleaned, as they are before they are served.
+    A row has `text`, `label`, `at` (ISO 8601 with a zone) and optionally `origin`, `key`, `prediction_id`, `redacted`.
+    Texts are cleaned, as they are before they are served.
 
     Raises:
         DataError: the file is missing, or a row is wrong; it names the row.
@@ -42,6 +42,7 @@ def write_rows(path: Path, rows: Iterable[Example]) -> None:
                 "origin": row.origin.value,
                 "key": row.key,
                 "prediction_id": row.prediction_id,
+                "redacted": row.redacted,
             },
             ensure_ascii=False,
         )
@@ -86,6 +87,7 @@ def _example(path: Path, number: int, row: dict[str, Any]) -> Example:
             origin=Origin(row.get("origin") or Origin.SEED),
             key=row.get("key"),
             prediction_id=row.get("prediction_id"),
+            redacted=bool(row.get("redacted")),
         )
     except KeyError as error:
         raise DataError(f"{path} row {number} has no {error}; it needs text, label and at") from error

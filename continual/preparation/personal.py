@@ -3,7 +3,9 @@
 import re
 from itertools import pairwise
 
-__all__ = ["deidentify"]
+__all__ = ["PLACEHOLDERS", "deidentify"]
+
+PLACEHOLDERS = ("[url]", "[email]", "[iban]", "[card]", "[phone]", "[number]")
 
 _HINT = re.compile(r"[@\d]|://")
 _URL = re.compile(r"\b(?:https?|ftp)://[^\s<>\"'\[\]]+", re.IGNORECASE)

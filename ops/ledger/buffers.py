@@ -90,5 +90,5 @@ def _head(model: str, state: "BufferState") -> dict[str, Any]:
 
 
 def _example(row: RowMapping) -> Example:
-    names = ("text", "label", "at", "key", "prediction_id")
+    names = ("text", "label", "at", "key", "prediction_id", "redacted")
     return Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))

@@ -233,5 +233,5 @@ class CommandStore(AuditStore):
 
 
 def _example(row: RowMapping) -> Example:
-    names = ("text", "label", "at", "key", "prediction_id")
+    names = ("text", "label", "at", "key", "prediction_id", "redacted")
     return Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))

@@ -180,6 +180,7 @@ def _values(model: str, example: Example, digest: str, split: Split, now: dateti
         "origin": example.origin,
         "key": example.key,
         "prediction_id": example.prediction_id,
+        "redacted": example.redacted,
         "split": split,
         "added_at": now,
         "superseded_at": None,
@@ -187,6 +188,6 @@ def _values(model: str, example: Example, digest: str, split: Split, now: dateti
 
 
 def _stored(row: RowMapping) -> StoredExample:
-    names = ("text", "label", "at", "key", "prediction_id")
+    names = ("text", "label", "at", "key", "prediction_id", "redacted")
     example = Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))
     return StoredExample(id=row["id"], example=example, split=Split(row["split"]))

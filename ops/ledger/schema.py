@@ -20,6 +20,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
     text,
 )
 from sqlalchemy.types import TypeDecorator
@@ -35,6 +36,7 @@ __all__ = [
     "cycle",
     "description",
     "drift_report",
+    "erasure",
     "example",
     "feedback",
     "feedback_history",
@@ -48,10 +50,12 @@ __all__ = [
     "model_state",
     "notice",
     "route",
+    "tombstone",
+    "tombstone_salt",
     "version",
 ]
 
-REVISION = "0002"
+REVISION = "0003"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -188,6 +192,7 @@ example = Table(
     Column("split", String, nullable=False),
     Column("added_at", UtcTime, nullable=False),
     Column("superseded_at", UtcTime),
+    Column("redacted", Boolean, nullable=False, server_default=false()),
     Index("ix_example_key", "model", "key"),
     Index("ix_example_prediction", "model", "prediction_id"),
     Index("ix_example_label", "model", "label"),
@@ -236,7 +241,32 @@ buffer_row = Table(
     Column("key", String),
     Column("prediction_id", String),
     Column("extra", JSON),
+    Column("redacted", Boolean, nullable=False, server_default=false()),
     PrimaryKeyConstraint("model", "position"),
+)
+
+erasure = Table(
+    "erasure",
+    metadata,
+    _model_key(primary_key=True),
+    Column("token", String, nullable=False),
+    Column("begun_at", UtcTime, nullable=False),
+    Column("seen_at", UtcTime, nullable=False),
+)
+
+tombstone = Table(
+    "tombstone",
+    metadata,
+    Column("scope", String, primary_key=True),  # a model's name, or * for every model, also one that comes later
+    Column("digest", String, primary_key=True),
+    Column("erased_at", UtcTime, nullable=False),
+)
+
+tombstone_salt = Table(
+    "tombstone_salt",
+    metadata,
+    Column("id", Integer, primary_key=True, autoincrement=False),
+    Column("salt", String, nullable=False),
 )
 
 cycle = Table(

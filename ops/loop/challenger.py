@@ -281,7 +281,7 @@ class ChallengerMaker:
         """Hand the embeddings that answered these texts to the training, so that it need not make them again.
 
         Taken are those of versions with the learner's own encoder, and only where the logged text is the text that was
-        embedded: de-identification puts its placeholders in brackets.
+        embedded: nothing was taken out of it.
         """
         from continual.learning.embedding_cache import EmbeddingCache
         from continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
@@ -290,7 +290,7 @@ class ChallengerMaker:
         folder = resolve_encoder(encoder_name)
         encoder = fingerprint(folder)
         same = [v.version for v in self._ledger.versions(self._model) if v.encoder_fingerprint == encoder]
-        texts = {e.prediction_id: e.text for e in examples if e.prediction_id is not None and "[" not in e.text}
+        texts = {e.prediction_id: e.text for e in examples if e.prediction_id is not None and not e.redacted}
         columns = ["prediction_id", "version", "embedding"]
         table = TrafficLog(self._workspace.traffic(self._model)).lookup(list(texts), columns=columns)
         table = table.filter(pc.is_in(table["version"], value_set=pa.array(same, pa.int64())))

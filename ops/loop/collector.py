@@ -1,8 +1,10 @@
 """Joins labels to the requests they belong to: feedback and traffic become examples."""
 
 import logging
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from continual.preparation import split_of
 from continual.records import Example
@@ -42,13 +44,13 @@ def collect(
     after = 0
     while page := ledger.pending_feedback(model, _PAGE, after_id=after):
         after = page[-1].id
-        rows = traffic.lookup([p.prediction_id for p in page], columns=["prediction_id", "text", "key"])
+        rows = traffic.lookup([p.prediction_id for p in page], columns=["prediction_id", "text", "key", "redacted"])
         answered = {row["prediction_id"]: row for row in rows.to_pylist()}
         found = [p for p in page if p.prediction_id in answered and str(answered[p.prediction_id]["text"]).strip()]
         lost = [p for p in page if p.prediction_id not in answered and now - p.received_at > give_up_after]
         ledger.add_examples(
             model,
-            [_example(p, str(answered[p.prediction_id]["text"]), answered[p.prediction_id]["key"]) for p in found],
+            [_example(p, answered[p.prediction_id]) for p in found],
             lambda text: split_of(text, holdout_share=holdout_share),
         )
         ledger.mark_joined(model, found)
@@ -64,12 +66,13 @@ def collect(
     return Collected(joined=joined, waiting=waiting, unmatched=unmatched)
 
 
-def _example(pending: PendingFeedback, text: str, key: str | None) -> Example:
+def _example(pending: PendingFeedback, row: Mapping[str, Any]) -> Example:
     return Example(
-        text=text,
+        text=str(row["text"]),
         label=pending.label,
         at=pending.at,
         origin=pending.origin,
-        key=pending.key or key,
+        key=pending.key or row["key"],
         prediction_id=pending.prediction_id,
+        redacted=bool(row["redacted"]),
     )

@@ -115,7 +115,7 @@ class LabelledPairs:
     def _seek(self) -> Sequence[Mapping[str, Any]]:
         """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
         names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
-        columns = ["prediction_id", "at", "text", "label", "version"]
+        columns = ["prediction_id", "at", "text", "label", "version", "redacted"]
         found = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
         settled_us = (datetime.now(UTC) - _SLACK).timestamp() * 1e6
         for name in names:
@@ -133,8 +133,8 @@ class LabelledPairs:
         return self._waiting.pop(name) if name in self._waiting else self._again.pop(name)
 
     def _usable(self, row: Mapping[str, Any]) -> bool:
-        text = row["text"]
-        return bool(row["at"] >= self._since and row["version"] in self._versions and "[" not in text and text.strip())
+        whole = not row["redacted"] and row["text"].strip()
+        return bool(row["at"] >= self._since and row["version"] in self._versions and whole)
 
     def _settle(self, row: Mapping[str, Any], version: int, answer: str | None) -> None:
         """Count a row; one that got no answer comes after the others, so that it keeps none from being asked."""

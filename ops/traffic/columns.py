@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache
+from functools import lru_cache, reduce
 from typing import Any
 
 import numpy as np
@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from continual.errors import DataError
+from continual.preparation.personal import PLACEHOLDERS
 
-__all__ = ["COLUMNS", "conform", "id_time_us", "in_order", "schema", "span_us", "to_batch"]
+__all__ = ["COLUMNS", "completed", "conform", "id_time_us", "in_order", "schema", "span_us", "to_batch"]
 
 COLUMNS: Mapping[str, pa.DataType] = {
     "prediction_id": pa.string(),
@@ -26,6 +27,7 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "arm": pa.string(),
     "tokens": pa.int32(),
     "latency_ms": pa.float32(),
+    "redacted": pa.bool_(),
 }
 _ID_DIGITS = 12  # of hex: 48 bits of unix time in milliseconds
 _MAY_BE_NULL = frozenset({"key", "embedding"})
@@ -101,6 +103,20 @@ def span_us(rows: pa.RecordBatch | pa.Table) -> tuple[int, int]:
     ids = pc.min_max(rows["prediction_id"]).as_py()
     moments = [times["min"].value, times["max"].value, id_time_us(ids["min"]) or 0, id_time_us(ids["max"]) or 0]
     return max(0, min(moments)), max(0, *moments)
+
+
+def completed(table: pa.Table, text: pa.ChunkedArray | None = None) -> pa.Table:
+    """The table with `redacted`, which files from before that column lack; the texts are taken from it or from `text`.
+
+    Whether such an old text was changed can only be told by its placeholders. A caller who wrote one himself counts as
+    redacted, which costs evidence and never shows data.
+    """
+    if "redacted" in table.column_names:
+        return table
+    texts = table["text"] if text is None else text
+    told = reduce(pc.or_, (pc.match_substring(texts, placeholder) for placeholder in PLACEHOLDERS))
+    place = table.column_names.index("embedding") if "embedding" in table.column_names else table.num_columns
+    return table.add_column(place, schema().field("redacted"), told)
 
 
 def conform(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:

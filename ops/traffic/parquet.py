@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ops.traffic.columns import COLUMNS
+from ops.traffic.columns import COLUMNS, completed
 
 __all__ = ["ParquetRows", "replace_durably", "write_parquet"]
 
@@ -69,7 +69,11 @@ class ParquetRows:
             FileNotFoundError: the file was replaced or removed.
         """
         with pa.OSFile(str(self.path)) as source, pq.ParquetFile(source, metadata=self.footer) as file:
-            return _fixed(file.read_row_groups(list(groups), columns=list(dict.fromkeys(names))), self.dimension)
+            wanted = list(dict.fromkeys(names))
+            missing = "redacted" in wanted and "redacted" not in file.schema_arrow.names  # written before that column
+            stored = [*(name for name in wanted if name != "redacted"), "text"] if missing else wanted
+            rows = file.read_row_groups(list(groups), columns=list(dict.fromkeys(stored)))
+            return _fixed((completed(rows) if missing else rows).select(wanted), self.dimension)
 
     def read_all(self) -> pa.Table:
         """All rows and columns."""

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ops.traffic.columns import span_us
+from ops.traffic.columns import completed, span_us
 
 __all__ = [
     "LIVE",
@@ -111,7 +111,7 @@ class Stream:
             self._parse(os.pread(descriptor, status.st_size - self.size, self.size))
         if self.schema is None or not self.batches:
             return None
-        return pa.Table.from_batches(self.batches)
+        return completed(pa.Table.from_batches(self.batches))
 
     def _parse(self, data: bytes) -> None:
         """Take the whole messages at the head of `data`, all at once where none of them is damaged."""

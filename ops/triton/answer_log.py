@@ -80,10 +80,11 @@ def answer_columns(rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dic
     `latency_ms` is what the whole answer took; it is told of rows that had to wait for another version first, the
     others have their own version's time.
     """
+    texts = [deidentify(row.placed.text) for row in rows]
     return {
         "prediction_id": [row.placed.prediction_id for row in rows],
         "at": [datetime.fromtimestamp(at_us / 1e6, UTC)] * len(rows),
-        "text": [deidentify(row.placed.text) for row in rows],
+        "text": texts,
         "key": [row.placed.key or None for row in rows],
         "label": [row.label for row in rows],
         "confidence": [row.confidence for row in rows],
@@ -93,6 +94,7 @@ def answer_columns(rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dic
         "arm": [row.arm.value for row in rows],
         "tokens": [row.tokens for row in rows],
         "latency_ms": [latency_ms if row.arm is Arm.FALLBACK else row.took_ms for row in rows],
+        "redacted": [kept != row.placed.text for kept, row in zip(texts, rows, strict=True)],
         "embedding": _stacked([row.embedding for row in rows]),
     }
 

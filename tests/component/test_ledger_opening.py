@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -65,6 +66,28 @@ def test_the_migrations_make_exactly_the_declared_tables(url: str) -> None:
     with Ledger.open(url) as ledger, ledger.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": compare_type})
         assert compare_metadata(context, metadata) == []
+
+
+def test_a_ledger_of_an_earlier_release_is_migrated_with_its_rows(empty_url: str) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with _engine(empty_url.replace("/deep/er", "")).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0002")
+        connection.execute(
+            text("INSERT INTO model (name, settings, created_at) VALUES ('intent', '{}', :at)"), {"at": AT.isoformat()}
+        )
+        row = "(model, text, text_hash, label, at, origin, split, added_at)"
+        values = "('intent', :text, 'h' || :number, 'fee', :at, 'seed', 'train', :at)"
+        for number, told in enumerate(("write to [email]", "[EXTERNAL] mail", "100% [phone_")):
+            connection.execute(
+                text(f"INSERT INTO example {row} VALUES {values}"),
+                {"text": told, "number": str(number), "at": AT.isoformat()},
+            )
+    with Ledger.open(empty_url.replace("/deep/er", "")) as ledger:
+        assert [row.example.redacted for row in ledger.examples("intent")] == [True, False, False]
+        with ledger.engine.connect() as connection:
+            assert len(str(connection.scalar(text("SELECT salt FROM tombstone_salt")))) == 64
 
 
 def test_many_openers_of_a_new_database_migrate_it_once(empty_url: str) -> None:

@@ -42,6 +42,7 @@ def columns(
         "arm": ["champion"] * rows,
         "tokens": [4] * rows,
         "latency_ms": [1.5] * rows,
+        "redacted": [False] * rows,
         "embedding": None
         if dimension is None
         else np.array([[number % 1000] * dimension for number in numbers], dtype=np.float32),

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.component
 
 MODEL = "intent"
 CHAMPION, CHALLENGER = 1, 2
-WORDS = ("red", "blue", "[UNK]")
+WORDS = ("red", "blue", "[UNK]", "[", "EXTERNAL", "]")
 LABELS = ("is_red", "is_blue")
 
 
@@ -67,6 +67,7 @@ class Canary:
         arm: Arm | None = None,
         latency_ms: float = 2.0,
         key: str | None = None,
+        redacted: bool = False,
     ) -> list[str]:
         """Requests so many seconds after the canary began, flushed together; their ids."""
         at = [self.since + timedelta(seconds=second) for second in seconds]
@@ -76,6 +77,7 @@ class Canary:
         usual = Arm.CHAMPION if version == CHAMPION else Arm.CHALLENGER
         same = {"text": text, "key": key, "label": answer, "confidence": 0.9, "margin": 0.5, "entropy": 0.1}
         same |= {"version": version, "arm": (arm or usual).value, "tokens": 1, "latency_ms": latency_ms}
+        same["redacted"] = redacted
         rows = {name: [value] * len(at) for name, value in same.items()}
         self.writer.append({"prediction_id": ids, "at": at, **rows, "embedding": None})
         return ids
@@ -141,11 +143,16 @@ def test_either_side_is_paired_and_a_text_that_was_changed_is_not(canary: Canary
     canary.label(canary.log_rows(_spread(3), text="blue"), "is_blue")
     canary.label(canary.log_rows(_spread(2), text="blue", version=CHALLENGER), "is_red")
     canary.label(canary.log_rows(_spread(4), text="red", version=CHALLENGER), "is_red")
-    canary.label(canary.log_rows(_spread(5), text="red [EMAIL]"), "is_red")
+    canary.label(canary.log_rows(_spread(5), text="red", redacted=True), "is_red")
     canary.label(canary.log_rows(_spread(5), version=3), "is_red")
     canary.label(canary.log_rows([-5.0, -70.0]), "is_red")
     evidence = canary.look()
     assert (evidence.gains, evidence.losses, evidence.ties) == (2, 3, 4)
+
+
+def test_a_callers_own_brackets_are_no_sign_of_redaction(canary: Canary) -> None:
+    canary.label(canary.log_rows(_spread(5), text="red [EXTERNAL]"), "is_red")
+    assert canary.look().rows == 5
 
 
 def test_a_corrected_label_moves_its_row_to_another_count(canary: Canary) -> None:

@@ -110,6 +110,7 @@ class Town:
                 "arm": ["champion"] * size,
                 "tokens": [7] * size,
                 "latency_ms": [1.0] * size,
+                "redacted": [False] * size,
                 "embedding": embedding / np.linalg.norm(embedding, axis=1, keepdims=True),
             }
         )

@@ -114,7 +114,11 @@ def test_answers_name_version_and_are_logged_first(place):
 def test_stored_text_is_deidentified(place):
     router, sink, _ = _router(place)
     _answer(router, [Question("yes write to jo.doe@example.org")])
-    assert sink.rows[0]["text"] == "yes write to [email]"
+    _answer(router, [Question("[EXTERNAL] yes")])
+    assert [(row["text"], row["redacted"]) for row in sink.rows] == [
+        ("yes write to [email]", True),
+        ("[EXTERNAL] yes", False),
+    ]
 
 
 def test_a_probe_is_answered_and_not_logged(place):
