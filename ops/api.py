@@ -191,7 +191,7 @@ def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl, operator: 
         _known(ledger, model)
         cycle = control.retrain(model, actor=actor)
         if cycle is None:
-            raise Conflict(f"{model} has a cycle under way; abort it, or wait for its end")
+            raise Conflict(f"{model} has a cycle or an erasure under way; abort the cycle, or wait for its end")
         return {"cycle": cycle}
 
     @api.post("/v1/models/{model}/commands/{kind}", status_code=202)

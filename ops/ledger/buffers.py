@@ -1,7 +1,7 @@
 """The replay buffer's place of record: rows, counters and random state in one transaction."""
 
 import hashlib
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, RowMapping, delete, select
@@ -9,7 +9,8 @@ from sqlalchemy import Connection, RowMapping, delete, select
 from continual.records import Example, Origin
 from ops.ledger import schema
 from ops.ledger.audit import canonical
-from ops.ledger.store import Store, chunks
+from ops.ledger.store import chunks
+from ops.ledger.tombstones import TombstoneStore
 
 if TYPE_CHECKING:  # its package imports numpy, which a command that prints help need not wait for
     from continual.replay.port import BufferState
@@ -19,17 +20,19 @@ __all__ = ["BufferStore"]
 _ROW = schema.buffer_row
 
 
-class BufferStore(Store):
+class BufferStore(TombstoneStore):
     """The part of the ledger that keeps replay buffers."""
 
     def save_buffer(self, model: str, state: "BufferState") -> int:
         """Replace a model's buffer whole and return how many rows had to be written.
 
         Either everything of `state` is kept or nothing. Only places whose row changed are written, so that a save
-        after a few offers costs a few rows. A retry writes nothing. The buffer's one owner is its only writer.
+        after a few offers costs a few rows. A retry writes nothing. The buffer's one owner is its only writer. Rows
+        that were erased since `state` was loaded are left out.
         """
         with self._write() as connection:
             self._lock_model(connection, model)
+            state = self._without_erased(connection, model, state)
             head = _head(model, state) | {"saved_at": self._clock()}
             statement = self._insert(schema.buffer).values(head)
             connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=head))
@@ -56,6 +59,20 @@ class BufferStore(Store):
             rows=tuple(_example(row) for row in rows),
             extras=tuple(row["extra"]["value"] for row in rows) if has_extras else (),
         )
+
+    def _without_erased(self, connection: Connection, model: str, state: "BufferState") -> "BufferState":
+        erased = self._tombstones(
+            connection, model, keys=[r.key for r in state.rows], predictions=[r.prediction_id for r in state.rows]
+        )
+        places = [
+            place
+            for place, row in enumerate(state.rows)
+            if not erased.cover(key=row.key, prediction_id=row.prediction_id, at=row.at)
+        ]
+        if len(places) == len(state.rows):
+            return state
+        extras = tuple(state.extras[place] for place in places) if state.extras else ()
+        return replace(state, rows=tuple(state.rows[place] for place in places), extras=extras)
 
     def _save_rows(self, connection: Connection, model: str, state: "BufferState") -> int:
         statement = select(_ROW.c.position, _ROW.c.digest).where(_ROW.c.model == model)

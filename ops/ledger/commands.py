@@ -1,18 +1,15 @@
-"""The operator's inbox, erasure of a person's rows, and notices that go out once."""
+"""The operator's inbox, and notices that go out once."""
 
-import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, insert, or_, select, update
+from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 
 from continual.errors import NotFound
-from continual.records import Example, Origin
 from ops.ledger import schema
 from ops.ledger.audit import AuditStore
-from ops.ledger.rows import CommandRow, ErasureReceipt, NoticeRow
-from ops.ledger.store import chunks
+from ops.ledger.rows import CommandRow, NoticeRow
 
 __all__ = ["CommandStore"]
 
@@ -88,55 +85,6 @@ class CommandStore(AuditStore):
         with self._read() as connection:
             return tuple(CommandRow(**row) for row in connection.execute(statement).mappings())
 
-    def rows_of_key(
-        self, model: str, key: str, *, prediction_ids: Collection[str] = ()
-    ) -> tuple[tuple[Example, ...], ErasureReceipt]:
-        """Return the examples that `erase_key` would remove, superseded ones included, and its receipt; read only."""
-        with self._read() as connection:
-            ids = set(prediction_ids) | self._predictions_of(connection, model, key)
-            lost = self._rows_of(connection, schema.example, model, key, ids)
-            receipt = ErasureReceipt(
-                feedback=len(self._rows_of(connection, schema.feedback, model, key, ids)),
-                versions=self._learners(connection, lost),
-                buffer_rows=self._count(connection, schema.buffer_row, model, key, ids),
-                examples=len(lost),
-            )
-            found: list[Example] = []
-            for part in chunks(lost):
-                statement = select(schema.example).where(schema.example.c.id.in_(part)).order_by(schema.example.c.id)
-                found += [_example(row) for row in connection.execute(statement).mappings()]
-        return tuple(found), receipt
-
-    def erase_key(
-        self, model: str, key: str, *, prediction_ids: Collection[str] = (), actor: str = "operator"
-    ) -> ErasureReceipt:
-        """Remove a person's feedback, examples and buffer rows, and name the versions that had learnt from them.
-
-        `prediction_ids` are the person's answers in the traffic log, which may carry a key that the labels lack. The
-        audit entry holds a hash of the key, not the key. A retry finds nothing more. On SQLite the freed bytes are
-        overwritten and the write-ahead log is emptied once no reader needs it. Backups, and texts that a caller put
-        into journal or report payloads, are not touched.
-        """
-        with self._write() as connection:
-            self._lock_model(connection, model)
-            ids = set(prediction_ids) | self._predictions_of(connection, model, key)
-            lost = self._rows_of(connection, schema.example, model, key, ids)
-            receipt = ErasureReceipt(
-                feedback=self._delete(connection, schema.feedback, model, key, ids),
-                versions=self._learners(connection, lost),
-                buffer_rows=self._delete(connection, schema.buffer_row, model, key, ids),
-                examples=self._delete_examples(connection, lost),
-            )
-            for part in chunks(sorted(ids)):
-                past = schema.feedback_history
-                connection.execute(delete(past).where(past.c.model == model, past.c.prediction_id.in_(part)))
-            detail = {"key_sha256": hashlib.sha256(key.encode()).hexdigest(), "feedback": receipt.feedback}
-            detail |= {"examples": receipt.examples, "buffer_rows": receipt.buffer_rows}
-            detail["versions"] = list(receipt.versions)
-            self._append_audit(connection, actor=actor, action="erase", model=model, detail=detail)
-        self._empty_log()
-        return receipt
-
     def claim_notice(self, model: str, alert: str, episode: str, channel: str, *, attempts: int = 3) -> bool:
         """Return whether this caller is to send an episode's message on a channel; the answer is yes once.
 
@@ -176,62 +124,8 @@ class CommandStore(AuditStore):
         with self._read() as connection:
             return tuple(NoticeRow(**row) for row in connection.execute(statement).mappings())
 
-    def _empty_log(self) -> None:
-        if self._engine.dialect.name != "sqlite":
-            return
-        connection = self._engine.raw_connection()  # a checkpoint cannot run inside a transaction
-        try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        finally:
-            connection.close()
-
     def _command(self, connection: Connection, command_id: int) -> RowMapping:
         row = connection.execute(select(_COMMAND).where(_COMMAND.c.id == command_id)).mappings().first()
         if row is None:
             raise NotFound(f"command {command_id} is not in the ledger {self.url}")
         return row
-
-    def _predictions_of(self, connection: Connection, model: str, key: str) -> set[str]:
-        table = schema.feedback
-        return set(connection.scalars(select(table.c.prediction_id).where(table.c.model == model, table.c.key == key)))
-
-    def _rows_of(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> list[int]:
-        found = set(connection.scalars(select(table.c.id).where(table.c.model == model, table.c.key == key)))
-        for part in chunks(sorted(ids)):
-            found |= set(
-                connection.scalars(select(table.c.id).where(table.c.model == model, table.c.prediction_id.in_(part)))
-            )
-        return sorted(found)
-
-    def _learners(self, connection: Connection, example_ids: list[int]) -> tuple[int, ...]:
-        found: set[int] = set()
-        for part in chunks(example_ids):
-            found |= set(
-                connection.scalars(select(schema.learnt.c.version).where(schema.learnt.c.example_id.in_(part)))
-            )
-        return tuple(sorted(found))
-
-    def _delete(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> int:
-        gone = connection.execute(delete(table).where(table.c.model == model, table.c.key == key)).rowcount
-        for part in chunks(sorted(ids)):
-            named = delete(table).where(table.c.model == model, table.c.prediction_id.in_(part))
-            gone += connection.execute(named).rowcount
-        return gone
-
-    def _count(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> int:
-        named = select(func.count()).select_from(table).where(table.c.model == model)
-        count = connection.scalar(named.where(table.c.key == key)) or 0
-        for part in chunks(sorted(ids)):
-            other = or_(table.c.key.is_(None), table.c.key != key)
-            count += connection.scalar(named.where(table.c.prediction_id.in_(part), other)) or 0
-        return count
-
-    def _delete_examples(self, connection: Connection, ids: list[int]) -> int:
-        for part in chunks(ids):
-            connection.execute(delete(schema.example).where(schema.example.c.id.in_(part)))
-        return len(ids)
-
-
-def _example(row: RowMapping) -> Example:
-    names = ("text", "label", "at", "key", "prediction_id", "redacted")
-    return Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))

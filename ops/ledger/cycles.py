@@ -8,7 +8,7 @@ from sqlalchemy import Connection, RowMapping, insert, select, update
 from continual.errors import NotFound
 from ops.ledger import schema
 from ops.ledger.rows import Conflict, CycleRow, DriftReportRow, JournalRow, Phase
-from ops.ledger.store import Store
+from ops.ledger.tombstones import TombstoneStore
 
 __all__ = ["CycleStore"]
 
@@ -16,17 +16,19 @@ _CYCLE = schema.cycle
 _ENTRY = schema.journal_entry
 
 
-class CycleStore(Store):
+class CycleStore(TombstoneStore):
     """The part of the ledger that follows a model's cycles."""
 
     def open_cycle(self, model: str, reason: str, payload: Any, *, state: str = "open") -> int:
         """Start a cycle and return its id.
 
         Raises:
-            Conflict: the model has an active cycle; only one runs at a time.
+            Conflict: the model has an active cycle, of which only one runs at a time, or a person's rows are being
+                erased from it.
         """
         with self._write() as connection:
             self._lock_model(connection, model)
+            self._check_no_erasure(connection, model)
             active = connection.scalar(select(_CYCLE.c.id).where(_CYCLE.c.model == model, _CYCLE.c.closed_at.is_(None)))
             if active is not None:
                 raise Conflict(f"{model} has cycle {active} under way; close or abort it before opening another")

@@ -11,7 +11,8 @@ from continual.preparation.text import normalise
 from continual.records import Example, Origin, Split
 from ops.ledger import schema
 from ops.ledger.rows import ExamplesReceipt, StoredExample, VersionState
-from ops.ledger.store import Store, chunks
+from ops.ledger.store import chunks
+from ops.ledger.tombstones import Tombstones, TombstoneStore
 
 __all__ = ["ExampleStore", "text_hash"]
 
@@ -24,7 +25,7 @@ def text_hash(text: str) -> str:
     return hashlib.sha256(normalise(text).encode()).hexdigest()
 
 
-class ExampleStore(Store):
+class ExampleStore(TombstoneStore):
     """The part of the ledger that keeps labelled examples.
 
     A changed label is a new row with a new id; the old row stays, superseded, so that what a version learnt can still
@@ -37,12 +38,18 @@ class ExampleStore(Store):
         """Keep examples, one a normalised text, the newest label winning; on equal times the later call.
 
         All or none. A retry counts them as unchanged. `split_by` is asked once a new text and its answer is kept:
-        a text never moves between the splits, whatever its label becomes.
+        a text never moves between the splits, whatever its label becomes. Rows of an erased request are left out, and
+        those of an erased key from before its erasure; for a file's rows no time proves that they came after it.
         """
-        counts = {"added": 0, "relabelled": 0, "unchanged": 0, "contradictions": 0}
+        counts = {"added": 0, "relabelled": 0, "unchanged": 0, "contradictions": 0, "erased": 0}
         with self._write() as connection:
             self._lock_model(connection, model)
             now = self._clock()
+            erased = self._tombstones(
+                connection, model, keys=[e.key for e in examples], predictions=[e.prediction_id for e in examples]
+            )
+            allowed = [example for example in examples if not _covered(erased, example)]
+            counts["erased"], examples = len(examples) - len(allowed), allowed
             hashes = [text_hash(example.text) for example in examples]
             known = self._texts(connection, model, hashes)
             added: dict[str, dict[str, Any]] = {}
@@ -160,6 +167,12 @@ class ExampleStore(Store):
 def _current(statement: Select[Any], model: str, split: Split | None) -> Select[Any]:
     statement = statement.where(_TABLE.c.model == model, _TABLE.c.superseded_at.is_(None))
     return statement if split is None else statement.where(_TABLE.c.split == split)
+
+
+def _covered(erased: Tombstones, example: Example) -> bool:
+    """A file holds rows of any age: the times in it, or the time at which it is read, prove nothing."""
+    dated = example.prediction_id is not None or example.origin not in {Origin.SEED, Origin.IMPORT}
+    return erased.cover(key=example.key, prediction_id=example.prediction_id, at=example.at, dated=dated)
 
 
 def _fate(example: Example, current: dict[str, Any] | None) -> str:

@@ -9,7 +9,8 @@ from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from continual.drift.accuracy import GivenLabel
 from ops.ledger import schema
 from ops.ledger.rows import FeedbackReceipt, FeedbackRow, JoinOutcome, PendingFeedback
-from ops.ledger.store import Store, chunks
+from ops.ledger.store import chunks
+from ops.ledger.tombstones import TombstoneStore
 
 __all__ = ["FeedbackStore"]
 
@@ -17,7 +18,7 @@ _TABLE = schema.feedback
 _HISTORY = schema.feedback_history
 
 
-class FeedbackStore(Store):
+class FeedbackStore(TombstoneStore):
     """The part of the ledger that keeps labels for predictions.
 
     Two times are kept of each label: `at`, when it was given, and `received_at`, when it came here. The label with the
@@ -29,15 +30,22 @@ class FeedbackStore(Store):
 
         All rows or none. A retry counts them as unchanged. Order among calls does not matter, because the newest `at`
         wins; on equal times the later call. A stale row, older than the one kept, goes to the history only.
+        A label of an erased request, or of an erased key from before its erasure, is not kept and counts as erased.
         """
-        counts = {"new": 0, "corrected": 0, "unchanged": 0, "stale": 0}
+        counts = {"new": 0, "corrected": 0, "unchanged": 0, "stale": 0, "erased": 0}
         with self._write() as connection:
             self._lock_model(connection, model)
             now = self._clock()
+            erased = self._tombstones(
+                connection, model, keys=[row.key for row in rows], predictions=[row.prediction_id for row in rows]
+            )
             known = self._labelled(connection, model, [row.prediction_id for row in rows])
             fresh: dict[str, dict[str, Any]] = {}
             history: list[dict[str, Any]] = []
             for row in rows:
+                if erased.cover(key=row.key, prediction_id=row.prediction_id, at=row.at):
+                    counts["erased"] += 1
+                    continue
                 current = fresh.get(row.prediction_id) or known.get(row.prediction_id)
                 fate = _fate(row, current)
                 counts[fate] += 1

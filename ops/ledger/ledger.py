@@ -13,6 +13,7 @@ from ops.ledger.buffers import BufferStore
 from ops.ledger.commands import CommandStore
 from ops.ledger.cycles import CycleStore
 from ops.ledger.descriptions import DescriptionStore
+from ops.ledger.erasures import ErasureStore
 from ops.ledger.examples import ExampleStore
 from ops.ledger.feedback import FeedbackStore
 from ops.ledger.jobs import JobStore
@@ -32,6 +33,7 @@ class Ledger(
     CycleStore,
     DescriptionStore,
     CommandStore,
+    ErasureStore,
     JobStore,
     PruningStore,
 ):

@@ -142,12 +142,16 @@ class FeedbackRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackReceipt:
-    """How many labels were new, changed an earlier one, said the same, or came late behind a newer one."""
+    """How many labels were new, changed an earlier one, said the same, or came late behind a newer one.
+
+    `erased` ones belong to a person who was erased; they were not kept.
+    """
 
     new: int = 0
     corrected: int = 0
     unchanged: int = 0
     stale: int = 0
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,13 +181,15 @@ class StoredExample:
 class ExamplesReceipt:
     """How many examples were added, changed a label, or were there already.
 
-    `contradictions` counts the rows that disagreed with a stored label, whichever of the two won.
+    `contradictions` counts the rows that disagreed with a stored label, whichever of the two won. `erased` rows belong
+    to a person who was erased; they were not kept.
     """
 
     added: int = 0
     relabelled: int = 0
     unchanged: int = 0
     contradictions: int = 0
+    erased: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

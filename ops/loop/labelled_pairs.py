@@ -12,8 +12,8 @@ import numpy as np
 
 from continual.errors import PerennialError, PublishFailed
 from ops.ledger import Ledger
+from ops.prediction_ids import id_time_us
 from ops.traffic import TrafficLog
-from ops.traffic.columns import id_time_us
 from ops.triton.text_bundle import TextBundles
 
 __all__ = ["AskVersion", "LabelledPairs"]

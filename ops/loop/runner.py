@@ -105,9 +105,11 @@ class CycleRunner:
             self._thread.join()
 
     def fire(self, reason: str, *, actor: str) -> int | None:
-        """Open a cycle and return its id, or None when one is under way already."""
+        """Open a cycle and return its id, or None when one is under way already, or an erasure."""
         route = self._ledger.route(self._model)
         if route is None or self._ledger.active_cycle(self._model) is not None:
+            return None
+        if self._ledger.erasure_under_way(self._model) is not None:
             return None
         version = self._ledger.next_version(self._model)
         settings = self._workspace.model(self._model)

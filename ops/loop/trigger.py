@@ -10,7 +10,7 @@ from ops.ledger import Ledger, StoredExample
 from ops.loop.accuracy import ModelAccuracy
 from ops.loop.error_watch import ErrorState
 from ops.loop.watch_state import WatchState
-from ops.traffic.columns import id_time_us
+from ops.prediction_ids import id_time_us
 from ops.workspace import Workspace
 
 __all__ = ["Trigger"]

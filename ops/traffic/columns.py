@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 
 from continual.errors import DataError
 from continual.preparation.personal import PLACEHOLDERS
+from ops.prediction_ids import ID_DIGITS, id_time_us
 
-__all__ = ["COLUMNS", "completed", "conform", "id_time_us", "in_order", "schema", "span_us", "to_batch"]
+__all__ = ["COLUMNS", "completed", "conform", "in_order", "schema", "span_us", "to_batch"]
 
 COLUMNS: Mapping[str, pa.DataType] = {
     "prediction_id": pa.string(),
@@ -29,7 +30,6 @@ COLUMNS: Mapping[str, pa.DataType] = {
     "latency_ms": pa.float32(),
     "redacted": pa.bool_(),
 }
-_ID_DIGITS = 12  # of hex: 48 bits of unix time in milliseconds
 _MAY_BE_NULL = frozenset({"key", "embedding"})
 
 
@@ -57,7 +57,7 @@ def to_batch(columns: Mapping[str, Any], dimension: int | None) -> pa.RecordBatc
     for value in arrays[0].to_pylist():
         if id_time_us(value) is None:
             raise DataError(
-                f"prediction id {value!r} doesn't start with {_ID_DIGITS} hex digits of the unix time in milliseconds"
+                f"prediction id {value!r} doesn't start with {ID_DIGITS} hex digits of the unix time in milliseconds"
             )
     embedding = _embedding(columns.get("embedding"), rows, dimension)
     width = None if pa.types.is_null(embedding.type) else embedding.type.list_size
@@ -87,14 +87,6 @@ def _embedding(values: Any, rows: int, dimension: int | None) -> pa.Array:
     with np.errstate(over="ignore"):
         half = np.ascontiguousarray(matrix, dtype=np.float16)
     return pa.FixedSizeListArray.from_arrays(pa.array(half.reshape(-1)), matrix.shape[1])
-
-
-def id_time_us(prediction_id: str) -> int | None:
-    """When an id was made, in microseconds of unix time; None when it isn't an id of this product."""
-    try:
-        return 1_000 * int(prediction_id[:_ID_DIGITS], 16) if len(prediction_id) >= _ID_DIGITS else None
-    except ValueError:
-        return None
 
 
 def span_us(rows: pa.RecordBatch | pa.Table) -> tuple[int, int]:

@@ -13,9 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from continual.errors import DataError, DependencyUnreachable
+from ops.prediction_ids import id_time_us
 from ops.traffic import maintenance
 from ops.traffic.catalogue import Catalogue, LogFile
-from ops.traffic.columns import COLUMNS, conform, id_time_us, in_order
+from ops.traffic.columns import COLUMNS, conform, in_order
 from ops.traffic.parquet import ParquetRows
 from ops.traffic.segment import PARQUET, Stream
 
@@ -121,8 +122,17 @@ class TrafficLog:
         """
         return maintenance.compact(self._root, min_age_s=min_age_s)
 
+    def bar(self, key: str, at: datetime) -> None:
+        """Let no row of the key from before `at` into the log any more, whoever still holds one in memory.
+
+        Raises:
+            DependencyUnreachable: a live stream's writer kept it locked.
+        """
+        _checked(None, at, None, None)
+        maintenance.bar(self._root, key, at)
+
     def erase(self, key: str) -> int:
-        """Remove every row that was logged with this key before the call; returns how many.
+        """Remove every row that was logged with this key before the call; returns how many. `bar` the key first.
 
         Raises:
             DependencyUnreachable: a live stream's writer kept it locked.

@@ -8,10 +8,12 @@ import ctypes
 import fcntl
 import json
 import logging
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,10 +22,11 @@ import pyarrow.compute as pc
 from continual.errors import DependencyUnreachable
 from ops.traffic.catalogue import Catalogue, LogFile, journal_path, superseded
 from ops.traffic.columns import COLUMNS, conform, in_order, span_us
+from ops.traffic.erased import ErasedKeys
 from ops.traffic.parquet import ParquetRows, replace_durably, write_parquet
-from ops.traffic.segment import LIVE, PARQUET, Stream, seal, sealed_name, writer_gone
+from ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
 
-__all__ = ["compact", "discard"]
+__all__ = ["bar", "compact", "discard"]
 
 logger = logging.getLogger(__name__)
 _NAMES = (*COLUMNS, "embedding")
@@ -42,12 +45,33 @@ def compact(root: Path, *, min_age_s: float) -> int:
         _recover(root)
         _seal_abandoned(root)
         ripe = [file for file in Catalogue.of(root).sealed if _age_s(file.path) >= min_age_s]
-        moved = sum(_replace(root, taken) for taken in _portions(ripe))
+        moved = sum(_replace(root, taken) for taken in _portions(ripe, ErasedKeys(root)))
         _join_small(root)
     if moved:
         _give_memory_back()
         logger.info("traffic.compacted", extra={"root": str(root), "rows": moved})
     return moved
+
+
+def bar(root: Path, key: str, at: datetime) -> None:
+    """Let no row of the key from before `at` be written any more; when this returns, every writer knows.
+
+    Raises:
+        DependencyUnreachable: a live stream stayed locked; the note is written all the same.
+    """
+    root.mkdir(parents=True, exist_ok=True)
+    with _alone(root):
+        ErasedKeys(root).add(key, at)
+        for path in sorted((root / LIVE).glob("*.arrows")):
+            try:
+                descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue  # rotated meanwhile: its writer opens another, and looks at the note
+            try:
+                if not lock(descriptor, _SEAL_PATIENCE_S) and in_place(descriptor, path):
+                    raise DependencyUnreachable(_locked(path))
+            finally:
+                os.close(descriptor)  # drops the lock too
 
 
 def discard(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray], *, before_us: int | None = None) -> int:
@@ -109,13 +133,17 @@ def _seal_holding(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -
         except FileNotFoundError:
             continue  # rotated meanwhile: it is among the sealed ones
         if rows is not None and pc.any(unwanted(rows)).as_py() and not seal(path, _SEAL_PATIENCE_S):
-            raise DependencyUnreachable(
-                f"{path} was kept locked for {_SEAL_PATIENCE_S:g} s by its writer, so nothing was removed; "
-                "see whether that process hangs, then try again"
-            )
+            raise DependencyUnreachable(_locked(path))
 
 
-def _portions(files: Sequence[LogFile]) -> Iterator[list[tuple[LogFile, pa.Table]]]:
+def _locked(path: Path) -> str:
+    return (
+        f"{path} was kept locked for {_SEAL_PATIENCE_S:g} s by its writer, so nothing was removed; "
+        "see whether that process hangs, then try again"
+    )
+
+
+def _portions(files: Sequence[LogFile], erased: ErasedKeys) -> Iterator[list[tuple[LogFile, pa.Table]]]:
     """Files that make one output each: one embedding dimension, neighbours in time, a bounded number of rows."""
     widths = {file.path: _width(file.path) for file in files}
     portion: list[tuple[LogFile, pa.Table]] = []
@@ -124,7 +152,7 @@ def _portions(files: Sequence[LogFile]) -> Iterator[list[tuple[LogFile, pa.Table
         if full or (portion and widths[portion[0][0].path] != widths[file.path]):
             yield portion
             portion = []
-        portion.append((file, _rows(file.path)))
+        portion.append((file, erased.without(_rows(file.path))))
     if portion:
         yield portion
 
@@ -151,7 +179,7 @@ def _join_small(root: Path) -> None:
     """Join neighbouring small files, so that their number grows with the rows and not with the compactions."""
     small = [file for file in Catalogue.of(root).parquet if ParquetRows.of(file.path).rows < _SMALL_ROWS]
     if len(small) >= _SMALL_FILES:
-        for taken in _portions(small):
+        for taken in _portions(small, ErasedKeys(root)):
             if len(taken) > 1:
                 _replace(root, taken)
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from continual.errors import ConfigurationError
 from ops.traffic.columns import span_us, to_batch
+from ops.traffic.erased import ErasedKeys
 from ops.traffic.segment import LIVE, SEALED, in_place, lock, process_start, sealed_name
 
 __all__ = ["TrafficWriter"]
@@ -53,6 +54,7 @@ class TrafficWriter:
         name = re.sub(r"[^A-Za-z0-9_.]", "_", writer_id) or "writer"
         self._identity = f"{name}-{os.getpid()}-{process_start(os.getpid()) or 0}"
         self._guard = threading.Lock()
+        self._erased = ErasedKeys(self._root)
         self._streams: OrderedDict[pa.DataType, _OpenStream] = OrderedDict()  # by their embeddings' type
 
     def append(self, columns: Mapping[str, Any]) -> None:
@@ -101,14 +103,15 @@ class TrafficWriter:
             self._streams.popitem(last=False)[1].rotate()
         folder = self._root / LIVE
         folder.mkdir(parents=True, exist_ok=True)
-        return _OpenStream(folder / f"{self._identity}-{time.time_ns() // 1_000}-{secrets.token_hex(3)}.arrows")
+        name = f"{self._identity}-{time.time_ns() // 1_000}-{secrets.token_hex(3)}.arrows"
+        return _OpenStream(folder / name, self._erased)
 
 
 class _OpenStream:
     """A live stream while its writer appends to it, one thread at a time."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, erased: ErasedKeys) -> None:
+        self._path, self._erased = path, erased
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         self.held = True  # until it was let go, after which it takes no rows
         self.opened_ns = time.monotonic_ns()
@@ -116,7 +119,7 @@ class _OpenStream:
         self._span = (0, 0)
 
     def write(self, batch: pa.RecordBatch) -> bool:
-        """Append; False, and let go, when it was sealed by another process or is kept locked.
+        """Append what was not erased; False, and let go, when it was sealed by another process or is kept locked.
 
         Raises:
             OSError: the disk did not take the rows; none of them is in the stream.
@@ -124,6 +127,10 @@ class _OpenStream:
         if not lock(self._descriptor, _PATIENCE_S) or not in_place(self._descriptor, self._path):
             self._let_go()
             return False
+        batch = self._erased.without(batch)  # under the lock, which an erasure takes after its note
+        if not batch.num_rows:
+            _unlock(self._descriptor)
+            return True
         try:
             head = b"" if self._size else batch.schema.serialize().to_pybytes()
             self._put(head + batch.serialize().to_pybytes())

@@ -1,5 +1,7 @@
 """The traffic log on the real filesystem: what is read, and what rewriting leaves."""
 
+import os
+import threading
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 from continual.errors import ConfigurationError, DataError
 from ops.traffic import COLUMNS, TrafficLog, TrafficWriter, schema
 from ops.traffic.parquet import write_parquet
+from ops.traffic.segment import lock
 from tests.component.traffic_rows import at, columns, numbers, row_id
 
 pytestmark = pytest.mark.component
@@ -432,3 +435,44 @@ def test_files_from_before_a_row_told_of_redaction_are_read_and_compacted(
     assert log.erase("nobody") == 0
     assert log.prune(at(1)) == 1
     assert log.read(columns=["redacted"])["redacted"].to_pylist() == told[1:]
+
+
+def test_a_barred_key_brings_no_row_from_before_into_the_log(tmp_path: Path) -> None:
+    log, open_writer = TrafficLog(tmp_path), TrafficWriter(tmp_path, "a")
+    open_writer.append(columns([0], key="me"))
+    log.bar("me", at(10))
+    assert log.count() == 1, "what is there already goes by `erase`"
+    assert log.erase("me") == 1
+    for writer in (open_writer, TrafficWriter(tmp_path, "b")):  # one that was there, and one that starts later
+        writer.append(columns([1, 2], first=1, key="me"))
+        writer.append(columns([3, 20], first=3) | {"key": ["you", "me"]})
+        writer.append(columns([4], first=5, key="you"))
+        writer.close()
+    assert numbers(log.read()) == [3, 3, 5, 5, 4, 4]
+    assert b"me" not in (tmp_path / "erased.json").read_bytes().replace(b"erased", b"")
+
+
+def test_a_barred_key_waits_for_a_write_under_way_and_is_known_to_the_next(tmp_path: Path) -> None:
+    writer = TrafficWriter(tmp_path, "a")
+    writer.append(columns([0], key="me"))
+    [stream] = files(tmp_path, "live")
+    held = os.open(stream, os.O_RDONLY)
+    assert lock(held, 1.0)  # as a write under way
+    barring = threading.Thread(target=TrafficLog(tmp_path).bar, args=("me", at(10)))
+    barring.start()
+    barring.join(0.3)
+    assert barring.is_alive()
+    os.close(held)
+    barring.join()
+    writer.append(columns([1], first=1, key="me"))
+    assert numbers(TrafficLog(tmp_path).read()) == [0]
+    writer.close()
+
+
+def test_compaction_leaves_out_what_a_writer_that_knew_nothing_brought(tmp_path: Path) -> None:
+    write(tmp_path, [0.0, 1.0], key="me")
+    write(tmp_path, [2.0], first=2)
+    log = TrafficLog(tmp_path)
+    log.bar("me", at(10))
+    assert log.compact() == 1
+    assert numbers(log.read()) == [2]

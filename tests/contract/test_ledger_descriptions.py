@@ -4,9 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import NullPool, create_engine
 
 from continual.errors import ConfigurationError, NotFound
 from ops.ledger import Ledger
+from ops.ledger.migration import MIGRATIONS
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component
@@ -52,14 +56,16 @@ def test_one_wrong_sentence_keeps_all_out(ledger: Ledger) -> None:
 
 
 def test_a_ledger_of_the_first_schema_is_brought_up_with_its_rows(tmp_path: Path) -> None:
-    """What release 0.1 left behind: the same tables, without the one for descriptions."""
+    """What release 0.1 left behind."""
     url = fresh_url("sqlite", tmp_path)
-    with Ledger.open(url) as ledger, ledger.engine.begin() as connection:
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "0001")
         connection.exec_driver_sql(
             "INSERT INTO model (name, settings, created_at) VALUES ('intent', '{}', '2026-01-01')"
         )
-        connection.exec_driver_sql("DROP TABLE description")
-        connection.exec_driver_sql("UPDATE alembic_version SET version_num = '0001'")
     with Ledger.open(url) as ledger:
         assert [row.name for row in ledger.models()] == ["intent"]
         assert ledger.describe_classes("intent", {"trip": "A journey."}, "ann") == ("trip",)

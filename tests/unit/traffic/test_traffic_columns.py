@@ -8,8 +8,9 @@ import pyarrow as pa
 import pytest
 
 from continual.errors import DataError
+from ops.prediction_ids import id_time_us
 from ops.traffic import COLUMNS, schema
-from ops.traffic.columns import conform, id_time_us, in_order, span_us, to_batch
+from ops.traffic.columns import conform, in_order, span_us, to_batch
 from tests.component.traffic_rows import START, at, columns, row_id
 
 
@@ -27,6 +28,7 @@ def test_schema_is_the_one_that_architecture_promises() -> None:
         "arm string",
         "tokens int32",
         "latency_ms float",
+        "redacted bool",
         "embedding fixed_size_list<item: halffloat>[384]",
     ]
     assert schema().field("embedding").type == pa.null()

@@ -1,0 +1,75 @@
+"""Keys that were erased from a log: rows from before, which a writer may still hold in memory, are never written.
+
+A writer looks under its stream's lock. Whoever erases first writes the note, then takes each stream's lock once; from
+then on every row that such a key brings from before its erasure is refused.
+"""
+
+import hashlib
+import json
+import secrets
+from datetime import datetime
+from pathlib import Path
+from typing import TypeVar
+
+import pyarrow as pa
+
+from ops.prediction_ids import id_time_us
+from ops.traffic.parquet import replace_durably
+
+__all__ = ["ErasedKeys"]
+
+_Rows = TypeVar("_Rows", pa.RecordBatch, pa.Table)
+_NAME = "erased.json"
+
+
+class ErasedKeys:
+    """The erased keys of one log, read again when the note changed. Keys are kept as salted digests.
+
+    Not safe to share between threads.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._path = root / _NAME
+        self._read: tuple[int, int] | None = None
+        self._salt = ""
+        self._since_us: dict[str, int] = {}
+
+    def add(self, key: str, at: datetime) -> None:
+        """Refuse the key's rows from before `at`. The caller holds the log's maintenance lock."""
+        self._refresh()
+        self._salt = self._salt or secrets.token_hex(32)
+        digest = self._digest(key)
+        self._since_us[digest] = max(int(at.timestamp() * 1e6), self._since_us.get(digest, 0))
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"salt": self._salt, "erased_us": self._since_us}), encoding="utf-8")
+        replace_durably(temporary, self._path)
+
+    def without(self, rows: _Rows) -> _Rows:
+        """The rows that may be kept; the same object when all may."""
+        self._refresh()
+        if not self._since_us:
+            return rows
+        limits = {key: self._since_us.get(self._digest(key)) for key in rows["key"].unique().to_pylist() if key}
+        if not any(limits.values()):
+            return rows
+        kept = [
+            (limit := limits.get(key)) is None or min(int(at.value), id_time_us(name) or 0) >= limit
+            for key, at, name in zip(
+                rows["key"].to_pylist(), rows["at"], rows["prediction_id"].to_pylist(), strict=True
+            )
+        ]
+        return rows if all(kept) else rows.filter(pa.array(kept, pa.bool_()))
+
+    def _refresh(self) -> None:
+        try:
+            status = self._path.stat()
+        except FileNotFoundError:
+            return
+        seen = (status.st_ino, status.st_mtime_ns)
+        if seen != self._read:
+            told = json.loads(self._path.read_text(encoding="utf-8"))
+            self._salt, self._since_us, self._read = told["salt"], dict(told["erased_us"]), seen
+
+    def _digest(self, key: str) -> str:
+        return hashlib.sha256(f"{self._salt} {key}".encode()).hexdigest()
