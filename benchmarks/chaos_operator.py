@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 
 from benchmarks.chaos_world import MODEL
+from ops.api_origin import REQUEST_HEADER
 from ops.ledger import Ledger
 
 __all__ = ["Operator"]
@@ -21,7 +22,7 @@ class Operator:
 
     def __init__(self, ledger: Ledger, api: str) -> None:
         self._ledger = ledger
-        self._http = httpx.Client(base_url=f"{api}/v1/models/{MODEL}", timeout=10)
+        self._http = httpx.Client(base_url=f"{api}/v1/models/{MODEL}", timeout=10, headers={REQUEST_HEADER: "1"})
         self._next = 0.0
         self._asked: set[tuple[int, str]] = set()  # cycle and command
         self._way: tuple[int, str] = (0, "")  # cycle and the command that shall end it

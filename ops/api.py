@@ -1,24 +1,18 @@
 """The HTTP control plane: status, labels and an operator's commands, under `/v1`."""
 
-import secrets
-from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Annotated, Any, Protocol
 
-from fastapi import Depends, FastAPI, HTTPException, Query, Request, Response
+from fastapi import Depends, FastAPI, Query, Response
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from continual.errors import (
-    ConfigurationError,
-    DependencyUnreachable,
-    InputError,
-    NotFound,
-    PerennialError,
-    Refused,
-)
+from continual.errors import ConfigurationError, NotFound
+from ops.api_auth import labeller, operator, viewer
 from ops.api_descriptions import add_descriptions
+from ops.api_errors import translate_errors
 from ops.api_feedback import add_feedback
+from ops.api_guard import Guard
+from ops.api_origin import is_loopback
 from ops.ledger import Conflict, Ledger
 from ops.loop.events import Happenings
 from ops.rollout import request_command, rollout_facts
@@ -26,8 +20,6 @@ from ops.settings import ApiSettings
 from ops.status import cycle_facts, model_status, version_facts
 
 __all__ = ["LoopControl", "create_api"]
-
-_RANK = {"viewer": 0, "labeller": 1, "operator": 2}
 
 
 class LoopControl(Protocol):
@@ -82,24 +74,23 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     Raises:
         ConfigurationError: it would listen beyond loopback without tokens.
     """
-    if not settings.tokens and not _is_loopback(settings.host):
+    if not settings.tokens and not is_loopback(settings.host):
         raise ConfigurationError(
-            f"api.host is {settings.host} and api.tokens is empty; add tokens, or listen on 127.0.0.1"
+            f"api.host is {settings.host} and api.tokens is empty; add the hash of a token (`perennial token new`), or "
+            f"listen on 127.0.0.1"
         )
     api = FastAPI(title="Perennial", version="1", docs_url="/docs", redoc_url=None)
-    _translate_errors(api)
-    viewer, labeller, operator = (_role(settings, name) for name in ("viewer", "labeller", "operator"))
-    _add_reading(api, ledger, control, happenings, viewer)
+    translate_errors(api)
+    api.add_middleware(Guard, routes=api.routes, settings=settings)
+    _add_reading(api, ledger, control, happenings)
     add_feedback(api, ledger, labeller)
-    _add_label_queue(api, ledger, control, labeller)
-    add_descriptions(api, ledger, viewer, operator)
-    _add_commands(api, ledger, control, operator)
+    _add_label_queue(api, ledger, control)
+    add_descriptions(api, ledger)
+    _add_commands(api, ledger, control)
     return api
 
 
-def _add_reading(
-    api: FastAPI, ledger: Ledger, control: LoopControl, happenings: Happenings, viewer: Callable[..., str]
-) -> None:
+def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings: Happenings) -> None:
     @api.get("/healthz")
     def healthz() -> Response:
         health = control.health()
@@ -164,7 +155,7 @@ def _add_reading(
         ]
 
 
-def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl, labeller: Callable[..., str]) -> None:
+def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl) -> None:
     @api.get("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
     def label_queue(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
         _known(ledger, model)
@@ -176,7 +167,7 @@ def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl, labelle
         return control.label_queue(model, limit=budget, fill=budget)
 
 
-def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl, operator: Callable[..., str]) -> None:
+def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl) -> None:
     @api.post("/v1/models/{model}/promote")
     def promote(model: str, body: VersionBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
         _known(ledger, model)
@@ -184,7 +175,8 @@ def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl, operator: 
 
     @api.post("/v1/models/{model}/rollback")
     def rollback(model: str, body: RollbackBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        return control.roll_back(model, to=body.to, actor=actor, reason=body.reason)  # the ledger knows who is unknown
+        _known(ledger, model)
+        return control.roll_back(model, to=body.to, actor=actor, reason=body.reason)
 
     @api.post("/v1/models/{model}/retrain", status_code=202)
     def retrain(model: str, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
@@ -204,41 +196,3 @@ def _known(ledger: Ledger, model: str) -> None:
     known = [row.name for row in ledger.models()]
     if model not in known:
         raise NotFound(f"model {model!r} is not known; there are {', '.join(known) or 'none'}")
-
-
-def _role(settings: ApiSettings, needed: str) -> Callable[..., str]:
-    def check(request: Request) -> str:
-        if not settings.tokens:
-            return "local"
-        scheme, _, given = request.headers.get("authorization", "").partition(" ")
-        for token, role in settings.tokens.items():
-            if scheme.lower() == "bearer" and secrets.compare_digest(given.encode(), token.encode()):
-                if _RANK[role] >= _RANK[needed]:
-                    return role
-                raise HTTPException(403, f"this token's role is {role}; {needed} is needed")
-        raise HTTPException(401, "give a bearer token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
-
-    return check
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-_STATUS: tuple[tuple[type[PerennialError], int], ...] = (
-    (NotFound, 404),
-    (Conflict, 409),
-    (Refused, 409),
-    (InputError, 422),
-    (DependencyUnreachable, 503),
-)
-
-
-def _translate_errors(api: FastAPI) -> None:
-    @api.exception_handler(PerennialError)
-    def translate(_: Request, error: Exception) -> JSONResponse:
-        status = next((code for kind, code in _STATUS if isinstance(error, kind)), 500)
-        return JSONResponse({"error": type(error).__name__, "detail": str(error)}, status_code=status)

@@ -1,11 +1,11 @@
 """Described classes over HTTP."""
 
-from collections.abc import Callable
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from ops.api_auth import operator, viewer
 from ops.described_classes import describe, described_classes, drop_description
 from ops.ledger import Ledger
 
@@ -23,7 +23,7 @@ class DescriptionBody(BaseModel):
     retrain: bool = False
 
 
-def add_descriptions(api: FastAPI, ledger: Ledger, viewer: Callable[..., str], operator: Callable[..., str]) -> None:
+def add_descriptions(api: FastAPI, ledger: Ledger) -> None:
     """Add the routes: a viewer may read, an operator may write."""
 
     @api.get("/v1/models/{model}/descriptions", dependencies=[Depends(viewer)])

@@ -45,9 +45,8 @@ def _run_of(action: Callable[[], str]) -> Callable[[JobRun], str | None]:
 
 def _load_api() -> None:
     """Half a second of imports that nothing but the API waits for."""
-    import uvicorn  # noqa: F401
-
-    import ops.api  # noqa: F401
+    import ops.api
+    import ops.api_server  # noqa: F401
 
 
 class Service:
@@ -314,17 +313,11 @@ class Service:
         return "; ".join(heal.what for heal in healed)
 
     def _start_api(self) -> None:
-        import uvicorn
-
         from ops.api import create_api
+        from ops.api_server import make_server
 
         settings = self._parts.settings.api
-        application = create_api(self._parts.ledger, self, self.happenings, settings)
-        config = uvicorn.Config(
-            application, host=settings.host, port=settings.port, log_config=None, access_log=False, lifespan="off"
-        )
-        self._api = uvicorn.Server(config)
-        self._api.install_signal_handlers = lambda: None
+        self._api = make_server(create_api(self._parts.ledger, self, self.happenings, settings), settings)
         self._api_thread = threading.Thread(target=self._serve_api, name="api", daemon=True)
         self._api_thread.start()
         deadline = time.monotonic() + 20

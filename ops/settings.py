@@ -4,9 +4,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from continual.errors import ConfigurationError
+from ops.secrecy import told_problems, told_toml_error
+from ops.tokens import is_hashed
 
 __all__ = [
     "ApiSettings",
@@ -65,8 +73,27 @@ class ApiSettings(_Section):
     port: int = Field(8080, ge=1, le=65535)
     tokens: dict[str, Literal["viewer", "labeller", "operator"]] = Field(
         default_factory=dict,
-        description="bearer token -> role; empty leaves a loopback address open and refuses any other",
+        description="hash of a bearer token (`perennial token new` prints both) -> role; empty leaves a loopback "
+        "address open and refuses any other",
     )
+    hosts: tuple[str, ...] = Field(
+        (), description="names that this server answers to beside localhost and its own address, e.g. of a proxy"
+    )
+    body_bytes: int = Field(16 * 2**20, ge=1_024, description="largest request body")
+    idle_s: float = Field(
+        10.0, gt=0, description="a caller that sends no more of its request for so long is disconnected"
+    )
+
+    @field_validator("tokens")
+    @classmethod
+    def _tokens_are_hashed(cls, tokens: dict[str, str]) -> dict[str, str]:
+        for number, entry in enumerate(tokens, start=1):
+            if not is_hashed(entry):
+                raise ValueError(
+                    f"entry {number} is not the hash of a token (sha256: and 64 hexadecimal digits); run "
+                    f"`perennial token new`, or `perennial token hash` for a token that is in use"
+                )
+        return tokens
 
 
 class TrafficSettings(_Section):
@@ -301,11 +328,19 @@ def load_settings(config: Path | None = None) -> Settings:
 
     try:
         settings = _Located()
+    except SettingsError as exc:  # a variable that should hold JSON; its message quotes it
+        raise ConfigurationError(
+            f"a PERENNIAL_* variable cannot be read ({type(exc.__cause__).__name__}): give nested values as JSON, e.g. "
+            f"PERENNIAL_API__HOSTS='[\"models.example\"]'"
+        ) from None
     except tomllib.TOMLDecodeError as exc:
-        raise ConfigurationError(f"{path} is not valid TOML: {exc}; correct the line and try again") from exc
+        raise ConfigurationError(
+            f"{path} is not valid TOML: {told_toml_error(exc)}; correct the line and try again"
+        ) from None
     except ValidationError as exc:
-        problems = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']} (seen {e['input']!r})" for e in exc.errors())
-        raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}") from exc
+        problems = "; ".join(told_problems(exc))
+        # from None: pydantic's own message quotes what it saw, secrets among it
+        raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}") from None
     base = path.resolve().parent
     return Settings.model_construct(
         **{

@@ -25,6 +25,7 @@ from ops.cli import (
     rollout,
     schedule,
     serving,
+    token,
 )
 from ops.cli.console import say_error
 
@@ -64,6 +65,7 @@ schedule.register(app)
 audit.register(app)
 rollout.register(app)
 demo.register(app)
+token.register(app)
 
 
 def main() -> int:

@@ -20,6 +20,9 @@ metrics_port = 8002
 
 [api]
 port = 8080
+# hosts = ["models.example"]    # names that callers may use beside localhost, e.g. a proxy's
+
+# [api.tokens]                  # `perennial token new --role operator` prints a token, and the line for here
 
 [models.{model}.learning]
 # encoder = "packaged:minilm"   # or any Hugging Face name or folder

@@ -81,10 +81,11 @@ class Ledger(
 def _checked(url: str) -> URL:
     try:
         parsed = make_url(url)
-    except (exc.ArgumentError, ValueError) as error:
+    except (exc.ArgumentError, ValueError):
+        # from None: the URL may hold a password, and what SQLAlchemy raises may quote a part of it
         raise ConfigurationError(
-            f"ledger url {url!r} cannot be read ({error}); give sqlite:///PATH or postgresql://USER@HOST/NAME"
-        ) from error
+            "the ledger url cannot be read; give sqlite:///PATH or postgresql://USER@HOST:PORT/NAME"
+        ) from None
     backend = parsed.get_backend_name()
     if backend == "postgresql" or parsed.drivername == "postgres":
         return parsed.set(drivername="postgresql+psycopg")

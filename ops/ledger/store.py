@@ -73,8 +73,8 @@ class Store:
 
     @property
     def url(self) -> str:
-        """The database, without its password."""
-        return self._engine.url.render_as_string(hide_password=True)
+        """The database, without its password, wherever in the URL that stands."""
+        return self._engine.url.set(query={}).render_as_string(hide_password=True)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:

@@ -25,7 +25,7 @@ def test_no_more_entries_are_read_than_were_asked_for(tmp_path: Path, limit: int
                 read.append(values)
 
         event.listen(ledger.engine, "before_cursor_execute", note)
-        client = TestClient(create_api(ledger, None, Happenings(), ApiSettings()))  # type: ignore[arg-type]
+        client = TestClient(create_api(ledger, None, Happenings(), ApiSettings()), base_url="http://localhost")  # type: ignore[arg-type]
         told = client.get(f"/v1/audit?limit={limit}").json()
         assert [row["seq"] for row in told] == entries[-limit:]
         assert [limit in values for values in read] == [True]

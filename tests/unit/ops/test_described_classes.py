@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 from continual.errors import ConfigurationError, DataError, NotFound
 from continual.records import Example, Route, Split
 from ops.api import create_api
+from ops.api_origin import REQUEST_HEADER
 from ops.cli.main import app
 from ops.ledger import Ledger, VersionRow
 from ops.loop.challenger import ChallengerMaker
@@ -19,6 +20,7 @@ from ops.loop.demands import Demands
 from ops.loop.events import Happenings
 from ops.loop.starting_point import learner_params
 from ops.settings import ApiSettings, LearningSettings, ModelSettings, Settings, load_settings
+from ops.tokens import hashed
 from ops.workspace import Workspace
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -119,8 +121,9 @@ def test_a_retraining_is_asked_for_when_something_serves(config: Path) -> None:
 def test_descriptions_over_http_are_read_by_viewers_and_written_by_operators(config: Path) -> None:
     with opened(config) as ledger:
         ledger.register_model("intent", {"learning": {"params": {"anchor_rows": 8}}})
-        settings = ApiSettings(tokens={"look": "viewer", "work": "labeller", "run": "operator"})
-        client = TestClient(create_api(ledger, None, Happenings(), settings))  # type: ignore[arg-type]
+        settings = ApiSettings(tokens={hashed("look"): "viewer", hashed("work"): "labeller", hashed("run"): "operator"})
+        app = create_api(ledger, None, Happenings(), settings)  # type: ignore[arg-type]
+        client = TestClient(app, base_url="http://localhost", headers={REQUEST_HEADER: "1"})
         look, work, run = ({"Authorization": f"Bearer {name}"} for name in ("look", "work", "run"))
         url = "/v1/models/intent/descriptions"
         body = {"description": "A journey is planned."}

@@ -40,6 +40,7 @@ _WITHOUT = {
         *("demo", "drift report", "learn run", "learn sweep", "replay export", "shadow report"),
     },
     "is the service itself, or a request to it": {"predict", "serve"},
+    "prints and changes nothing": {"token hash", "token new"},
 }
 
 

@@ -16,11 +16,13 @@ from continual.learning.rows import read_rows
 from continual.records import Example, Route
 from continual.replay import make_buffer
 from ops.api import create_api
+from ops.api_origin import REQUEST_HEADER
 from ops.cli.main import app
 from ops.label_queue import LabelQueue
 from ops.ledger import Ledger, VersionRow
 from ops.loop.events import Happenings
 from ops.settings import ApiSettings, load_settings
+from ops.tokens import hashed
 from ops.traffic.writer import TrafficWriter
 from ops.workspace import Workspace
 from tests.component.traffic_rows import columns, row_id
@@ -104,8 +106,9 @@ def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
             def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
                 return LabelQueue(ledger, workspace, model).told(limit=limit, fill=fill)
 
-        settings = ApiSettings(tokens={"look": "viewer", "work": "labeller"})
-        client = TestClient(create_api(ledger, Control(), Happenings(), settings))  # type: ignore[arg-type]
+        settings = ApiSettings(tokens={hashed("look"): "viewer", hashed("work"): "labeller"})
+        app = create_api(ledger, Control(), Happenings(), settings)  # type: ignore[arg-type]
+        client = TestClient(app, base_url="http://localhost", headers={REQUEST_HEADER: "1"})
         url = "/v1/models/intent/labels/queue"
         assert client.get(url, headers={"Authorization": "Bearer look"}).status_code == 403
         work = {"Authorization": "Bearer work"}

@@ -1,0 +1,103 @@
+"""The control API of a real workspace on a real port, with its real service behind it; Triton is not started."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+from fastapi import FastAPI
+
+from continual.records import Route
+from ops.api import create_api
+from ops.api_server import make_server
+from ops.bootstrap import register
+from ops.ledger import VersionRow
+from ops.service import Service
+from ops.tokens import hashed
+from ops.triton.processes import free_port
+from ops.wiring import Parts, open_parts
+
+__all__ = ["TOKENS", "RunningApi", "answering"]
+
+TOKENS = {role: f"{role}-token-of-a-test" for role in ("viewer", "labeller", "operator")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningApi:
+    """The application, where it listens, and the parts behind it."""
+
+    app: FastAPI
+    parts: Parts
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, method: str, path: str, **more: Any) -> httpx.Response:
+        return httpx.request(method, f"{self.url}{path}", timeout=20, **more)
+
+    def raw(self, sent: bytes, *, patience_s: float = 20.0) -> bytes:
+        """Send bytes as they are, and return everything until the server closes."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=patience_s) as connection:
+            connection.sendall(sent)
+            return _all_of(connection)
+
+
+@contextmanager
+def answering(
+    folder: Path, *, tokens: bool = False, ledger_url: str = "", api: Mapping[str, Any] | None = None
+) -> Iterator[RunningApi]:
+    """An API over a workspace with one model and two versions of it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    port = free_port()
+    lines = [f"ledger_url = '{ledger_url}'", "[triton]", f"grpc_port = {free_port()}", "[api]", f"port = {port}"]
+    lines += [f"{name} = {value}" for name, value in (api or {}).items()]
+    if tokens:
+        lines += ["[api.tokens]", *(f'"{hashed(token)}" = "{role}"' for role, token in TOKENS.items())]
+    config = folder / "perennial.toml"
+    config.write_text("\n".join(lines))
+    parts = open_parts(config)
+    try:
+        _fill(parts)
+        service = Service(parts)
+        app = create_api(parts.ledger, service, service.happenings, parts.settings.api)
+        server = make_server(app, parts.settings.api)
+        thread = threading.Thread(target=server.run, daemon=True)
+        thread.start()
+        end = time.monotonic() + 30
+        while not server.started:
+            assert time.monotonic() < end
+            time.sleep(0.01)
+        yield RunningApi(app=app, parts=parts, port=port)
+        server.should_exit = True
+        thread.join(20)
+        assert not thread.is_alive()
+    finally:
+        parts.close()
+
+
+def _fill(parts: Parts) -> None:
+    register(parts.ledger, parts.workspace)
+    if parts.ledger.route("intent") is None:
+        for version in (1, 2):
+            parts.ledger.add_version(VersionRow(model="intent", version=version, labels=("card", "loan")))
+        first = Route(model="intent", epoch=1, champion=2, previous=1, resident=(1, 2))
+        parts.ledger.set_route(first, expected_epoch=0, actor="test", reason="a start")
+
+
+def _all_of(connection: socket.socket) -> bytes:
+    parts = []
+    while True:
+        try:
+            part = connection.recv(65_536)
+        except ConnectionResetError:
+            part = b""
+        if not part:
+            return b"".join(parts)
+        parts.append(part)
