@@ -1,13 +1,16 @@
 """The nouns of the loop: immutable, checked when they are made."""
 
 import math
+import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
 from continual.errors import DataError
 
-__all__ = ["Arm", "Example", "Origin", "PromotionDecision", "Route", "Split"]
+__all__ = ["Arm", "Example", "Origin", "PromotionDecision", "Route", "Split", "check_storable"]
+
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Split(StrEnum):
@@ -56,8 +59,25 @@ class Example:
             raise DataError(f"an example's label is {self.label!r}; it must be non-empty without outer spaces")
         if not self.text.strip():
             raise DataError(f"an example labelled {self.label!r} has empty text; drop the row or give it text")
+        for name in ("text", "label", "key", "prediction_id"):
+            check_storable(f"an example's {name}", getattr(self, name))
         if self.at.tzinfo is None:
             raise DataError(f"an example's time {self.at.isoformat()} has no time zone; give UTC, e.g. {self.at}+00:00")
+
+
+def check_storable(name: str, value: str | None) -> None:
+    r"""Refuse what no database can hold: a NUL, or half of a surrogate pair.
+
+    Raises:
+        DataError: the value holds one; it is named by its place, never quoted.
+
+    >>> check_storable("a key", "caller-7")
+    """
+    found = None if value is None else _NOT_STORABLE.search(value)
+    if found is not None:
+        raise DataError(
+            f"{name} holds U+{ord(found[0]):04X} at character {found.start()}, which no database keeps; send UTF-8 text"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,17 +4,41 @@ Standard library only, so that the server process can import it.
 """
 
 from continual.preparation.csv_file import read_labelled_csv
+from continual.preparation.entrance import (
+    AdmittedText,
+    admit_example,
+    admit_key,
+    admit_label,
+    admit_name,
+    admit_note,
+    admit_prediction_id,
+    admit_text,
+    admit_time,
+    shown,
+)
+from continual.preparation.labels import KnownLabels
 from continual.preparation.personal import deidentify
 from continual.preparation.text import Contradiction, Deduplicated, clean, deduplicate, normalise, row_hash, split_of
 
 __all__ = [
+    "AdmittedText",
     "Contradiction",
     "Deduplicated",
+    "KnownLabels",
+    "admit_example",
+    "admit_key",
+    "admit_label",
+    "admit_name",
+    "admit_note",
+    "admit_prediction_id",
+    "admit_text",
+    "admit_time",
     "clean",
     "deduplicate",
     "deidentify",
     "normalise",
     "read_labelled_csv",
     "row_hash",
+    "shown",
     "split_of",
 ]

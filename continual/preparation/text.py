@@ -6,33 +6,37 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from continual.errors import ConfigurationError
+from continual.preparation.characters import without_hidden
 from continual.records import Example, Split
 
 __all__ = ["Contradiction", "Deduplicated", "clean", "deduplicate", "normalise", "row_hash", "split_of"]
 
-_INVISIBLE = frozenset("\u00ad\u200b\u2060\ufeff")  # soft hyphen, zero width space, word joiner, byte order mark
 _BUCKETS = 1 << 64
 
 
 def clean(text: str) -> str:
-    r"""The text as a model should see it: NFC, no control or invisible characters, single spaces; case is kept.
+    r"""The text as a model should see it: NFC, no control or hidden characters, single spaces; case is kept.
 
     >>> clean("  My\tcard\u200b\n was  lost\x00 ")
     'My card was lost'
     """
     if text.isascii() and text.isprintable():
         return " ".join(text.split())
+    while (again := _cleaned(text)) != text:  # what leaves may bring together what composes, or hides, anew
+        text = again
+    return text
+
+
+def _cleaned(text: str) -> str:
     composed = unicodedata.normalize("NFC", text)
     kept = "".join(_visible(character) for character in composed)
-    return " ".join(unicodedata.normalize("NFC", kept).split())
+    return " ".join(unicodedata.normalize("NFC", without_hidden(kept)).split())
 
 
 def _visible(character: str) -> str:
     if character.isspace():
         return " "
-    if character in _INVISIBLE or unicodedata.category(character) in {"Cc", "Cs"}:
-        return ""
-    return character
+    return "" if unicodedata.category(character) in {"Cc", "Cs"} else character
 
 
 def normalise(text: str) -> str:

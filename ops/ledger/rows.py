@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from continual.errors import DataError, PerennialError
-from continual.records import Example, Origin, Split
+from continual.records import Example, Origin, Split, check_storable
 
 __all__ = [
     "AuditEntry",
@@ -136,6 +136,8 @@ class FeedbackRow:
             raise DataError(
                 f"feedback for {self.prediction_id} has label {self.label!r}; it must be non-empty without outer spaces"
             )
+        for name in ("prediction_id", "label", "key"):
+            check_storable(f"a feedback row's {name}", getattr(self, name))
         if self.at.tzinfo is None:
             raise DataError(f"feedback for {self.prediction_id} has time {self.at} without a zone; give UTC")
 

@@ -1,0 +1,71 @@
+"""The labels that a model knows, so that no twin of one starts a class of its own."""
+
+import unicodedata
+from collections.abc import Iterable
+
+from continual.errors import DataError
+from continual.preparation.characters import without_hidden
+from continual.preparation.entrance import admit_label, shown
+
+__all__ = ["KnownLabels"]
+
+
+class KnownLabels:
+    r"""Admits labels one after the other: known ones, their twins under the known name, and new ones.
+
+    Twins that no reader can tell apart (NFC and NFD, zero-width characters, spaces) are the same label. One that
+    differs from a known label only in case, width or compatibility forms is refused, for it is likely a slip.
+
+    >>> known = KnownLabels(["Refund"])
+    >>> known.admit("Re\u200bfund "), known.admit("fee")
+    ('Refund', 'fee')
+    >>> known.admit("REFUND")
+    Traceback (most recent call last):
+    ...
+    continual.errors.DataError: label 'REFUND' differs from the known 'Refund' only in case or form; send 'Refund'
+    """
+
+    def __init__(self, labels: Iterable[str] = ()) -> None:
+        self._exact: set[str] = set()
+        self._same: dict[str, str] = {}
+        self._near: dict[str, str] = {}
+        for label in labels:
+            self._keep(label)
+
+    def __contains__(self, label: str) -> bool:
+        return label in self._exact
+
+    def admit(self, label: object, *, field: str = "label") -> str:
+        """The label under its known name; a new one is known from now on.
+
+        Raises:
+            DataError: it breaks the rule of labels, or is almost a known one.
+        """
+        if isinstance(label, str) and label in self._exact:
+            return label
+        written = admit_label(label, field=field)
+        known = self._same.get(written)
+        if known is not None:
+            return known
+        near = self._near.get(_outline(written))
+        if near is not None:
+            raise DataError(
+                f"{field} {shown(written)} differs from the known {shown(near)} only in case or form; send {shown(near)}"
+            )
+        self._keep(written)
+        return written
+
+    def _keep(self, label: str) -> None:
+        try:
+            form = admit_label(label)
+        except DataError:  # kept before there was a rule: known under its own spelling alone
+            form = label
+        self._exact.add(label)
+        self._same.setdefault(form, label)
+        self._near.setdefault(_outline(form), label)
+
+
+def _outline(label: str) -> str:
+    """What is left of a label when case, width, compatibility forms and all joiners are forgotten."""
+    folded = unicodedata.normalize("NFKC", without_hidden(label, joiners=False)).casefold()
+    return " ".join(unicodedata.normalize("NFKC", without_hidden(folded, joiners=False)).split())
