@@ -49,8 +49,9 @@ class KnownLabels:
             return known
         near = self._near.get(_outline(written))
         if near is not None:
+            known_as = shown(near)
             raise DataError(
-                f"{field} {shown(written)} differs from the known {shown(near)} only in case or form; send {shown(near)}"
+                f"{field} {shown(written)} differs from the known {known_as} only in case or form; send {known_as}"
             )
         self._keep(written)
         return written

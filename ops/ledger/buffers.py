@@ -4,11 +4,11 @@ import hashlib
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, RowMapping, delete, select
+from sqlalchemy import Connection, delete, select
 
-from continual.records import Example, Origin
 from ops.ledger import schema
 from ops.ledger.audit import canonical
+from ops.ledger.rows import stored_example
 from ops.ledger.store import chunks
 from ops.ledger.tombstones import TombstoneStore
 
@@ -56,7 +56,7 @@ class BufferStore(TombstoneStore):
             seen=head["seen"],
             counters=head["counters"],
             rng=head["rng"],
-            rows=tuple(_example(row) for row in rows),
+            rows=tuple(stored_example(row) for row in rows),
             extras=tuple(row["extra"]["value"] for row in rows) if has_extras else (),
         )
 
@@ -104,8 +104,3 @@ def _head(model: str, state: "BufferState") -> dict[str, Any]:
         "counters": state.counters,
         "rng": state.rng,
     }
-
-
-def _example(row: RowMapping) -> Example:
-    names = ("text", "label", "at", "key", "prediction_id", "redacted")
-    return Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))

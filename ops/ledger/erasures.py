@@ -5,13 +5,13 @@ from collections.abc import Collection
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, delete, func, or_, select, update
+from sqlalchemy import Connection, delete, func, or_, select, update
 
 from continual.errors import LeaseLost, Refused
-from continual.records import Example, Origin
+from continual.records import Example
 from ops.ledger import schema
 from ops.ledger.audit import AuditStore
-from ops.ledger.rows import ErasureReceipt
+from ops.ledger.rows import ErasureReceipt, stored_example
 from ops.ledger.store import chunks
 from ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
 
@@ -103,7 +103,7 @@ class ErasureStore(AuditStore, TombstoneStore):
             found: list[Example] = []
             for part in chunks(lost):
                 statement = select(schema.example).where(schema.example.c.id.in_(part)).order_by(schema.example.c.id)
-                found += [_example(row) for row in connection.execute(statement).mappings()]
+                found += [stored_example(row) for row in connection.execute(statement).mappings()]
         return tuple(found), receipt
 
     def erase_key(
@@ -194,8 +194,3 @@ class ErasureStore(AuditStore, TombstoneStore):
         for part in chunks(ids):
             connection.execute(delete(schema.example).where(schema.example.c.id.in_(part)))
         return len(ids)
-
-
-def _example(row: RowMapping) -> Example:
-    names = ("text", "label", "at", "key", "prediction_id", "redacted")
-    return Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))

@@ -1,16 +1,17 @@
 """The labelled examples of a model, each text once, and which version has learnt which of them."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, Select, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, update
 
 from continual.preparation.text import normalise
 from continual.records import Example, Origin, Split
 from ops.ledger import schema
-from ops.ledger.rows import ExamplesReceipt, StoredExample, VersionState
+from ops.ledger.rows import ExamplesReceipt, StoredExample, VersionState, stored_example
 from ops.ledger.store import chunks
 from ops.ledger.tombstones import Tombstones, TombstoneStore
 
@@ -35,34 +36,44 @@ class ExampleStore(TombstoneStore):
     def add_examples(
         self, model: str, examples: Sequence[Example], split_by: Callable[[str], Split]
     ) -> ExamplesReceipt:
-        """Keep examples, one a normalised text, the newest label winning; on equal times the later call.
+        """Keep examples, one a normalised text, the newest label winning; on equal times the later row or call.
 
-        All or none. A retry counts them as unchanged. `split_by` is asked once a new text and its answer is kept:
-        a text never moves between the splits, whatever its label becomes. Rows of an erased request are left out, and
-        those of an erased key from before its erasure; for a file's rows no time proves that they came after it.
+        All or none. A retry counts them as unchanged. The same label at a later time confirms the example and moves its
+        time, so that the order of arrival decides nothing. A time ahead of this ledger's clock counts as now.
+        `split_by` is asked once a new text and its answer is kept: a text never moves between the splits. Rows of an
+        erased request are left out, and those of an erased key from before its erasure; for a file's rows no time
+        proves that they came after it.
         """
-        counts = {"added": 0, "relabelled": 0, "unchanged": 0, "contradictions": 0, "erased": 0}
+        counts = dict.fromkeys(
+            ("added", "relabelled", "confirmed", "unchanged", "stale", "contradictions", "erased"), 0
+        )
         with self._write() as connection:
             self._lock_model(connection, model)
             now = self._clock()
+            examples = [example if example.at <= now else replace(example, at=now) for example in examples]
             erased = self._tombstones(
                 connection, model, keys=[e.key for e in examples], predictions=[e.prediction_id for e in examples]
             )
             allowed = [example for example in examples if not _covered(erased, example)]
             counts["erased"], examples = len(examples) - len(allowed), allowed
             hashes = [text_hash(example.text) for example in examples]
-            known = self._texts(connection, model, hashes)
+            known = self._texts(connection, model, hashes, now)
             added: dict[str, dict[str, Any]] = {}
             ended: list[int] = []
             late: list[dict[str, Any]] = []
+            moved: dict[int, datetime] = {}
             for example, digest in zip(examples, hashes, strict=True):
                 current = added.get(digest) or known.get(digest)
                 split = split_by(example.text) if current is None else current["split"]
                 row = _values(model, example, digest, split, now)
                 fate = _fate(example, current)
-                counts["contradictions"] += fate in {"relabelled", "late"}
-                counts["unchanged" if fate == "late" else fate] += 1
-                if fate == "late":
+                counts[fate] += 1
+                counts["contradictions"] += current is not None and example.label != current["label"]
+                if fate == "confirmed" and current is not None:
+                    current["at"] = example.at
+                    if digest not in added:
+                        moved[current["id"]] = example.at
+                elif fate == "stale":
                     late.append(row | {"superseded_at": now})
                 elif fate in {"added", "relabelled"}:
                     if fate == "relabelled" and digest in known and digest not in added:
@@ -70,6 +81,7 @@ class ExampleStore(TombstoneStore):
                     elif fate == "relabelled":
                         late.append(added[digest] | {"superseded_at": now})
                     added[digest] = row
+            self._move(connection, moved)
             self._replace(connection, ended, now, [*added.values(), *self._unknown(connection, model, late)])
         return ExamplesReceipt(**counts)
 
@@ -141,12 +153,22 @@ class ExampleStore(TombstoneStore):
         with self._read() as connection:
             return connection.scalar(statement) or 0
 
-    def _texts(self, connection: Connection, model: str, hashes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    def _texts(
+        self, connection: Connection, model: str, hashes: Sequence[str], now: datetime
+    ) -> dict[str, dict[str, Any]]:
+        """The current rows of these texts; a time in the future, kept before times were checked, is that of arrival."""
         found: dict[str, dict[str, Any]] = {}
         for part in chunks(list(dict.fromkeys(hashes))):
             statement = _current(select(_TABLE), model, None).where(_TABLE.c.text_hash.in_(part))
-            found |= {row["text_hash"]: dict(row) for row in connection.execute(statement).mappings()}
+            for row in connection.execute(statement).mappings():
+                found[row["text_hash"]] = dict(row) | {"at": row["at"] if row["at"] <= now else row["added_at"]}
         return found
+
+    def _move(self, connection: Connection, times: Mapping[int, datetime]) -> None:
+        """Give confirmed rows the time at which their label was last given."""
+        statement = update(_TABLE).where(_TABLE.c.id == bindparam("moved_id")).values(at=bindparam("moved_at"))
+        for part in chunks([{"moved_id": id_, "moved_at": at} for id_, at in times.items()]):
+            connection.execute(statement, list(part))
 
     def _unknown(self, connection: Connection, model: str, late: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Leave out overruled rows that are stored already, so that a retry does not store them again."""
@@ -178,9 +200,11 @@ def _covered(erased: Tombstones, example: Example) -> bool:
 def _fate(example: Example, current: dict[str, Any] | None) -> str:
     if current is None:
         return "added"
-    if example.label == current["label"]:
-        return "unchanged"
-    return "late" if example.at < current["at"] else "relabelled"
+    if example.at < current["at"]:
+        return "stale" if example.label != current["label"] else "unchanged"
+    if example.label != current["label"]:
+        return "relabelled"
+    return "confirmed" if example.at > current["at"] else "unchanged"
 
 
 def _values(model: str, example: Example, digest: str, split: Split, now: datetime) -> dict[str, Any]:
@@ -201,6 +225,4 @@ def _values(model: str, example: Example, digest: str, split: Split, now: dateti
 
 
 def _stored(row: RowMapping) -> StoredExample:
-    names = ("text", "label", "at", "key", "prediction_id", "redacted")
-    example = Example(**{name: row[name] for name in names}, origin=Origin(row["origin"]))
-    return StoredExample(id=row["id"], example=example, split=Split(row["split"]))
+    return StoredExample(id=row["id"], example=stored_example(row), split=Split(row["split"]))

@@ -1,6 +1,7 @@
 """Labels that arrive for answered predictions: kept once each, corrections remembered."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -22,24 +23,29 @@ class FeedbackStore(TombstoneStore):
     """The part of the ledger that keeps labels for predictions.
 
     Two times are kept of each label: `at`, when it was given, and `received_at`, when it came here. The label with the
-    newest `at` is the current one; every other one is in the history with the time until which it was believed.
+    newest `at` is the current one; every other one is in the history with the time until which it was believed. A label
+    cannot be given in the future: a time ahead of this ledger's clock counts as now, also in rows kept earlier.
     """
 
     def add_feedback(self, model: str, rows: Sequence[FeedbackRow]) -> FeedbackReceipt:
         """Keep labels; when this returns they survive a killed process and a power cut.
 
         All rows or none. A retry counts them as unchanged. Order among calls does not matter, because the newest `at`
-        wins; on equal times the later call. A stale row, older than the one kept, goes to the history only.
-        A label of an erased request, or of an erased key from before its erasure, is not kept and counts as erased.
+        wins; on equal times the later call. The same label at a later time confirms it and moves its time. A stale row,
+        older than the one kept, goes to the history only. A label of an erased request, or of an erased key from before
+        its erasure, is not kept and counts as erased.
         """
-        counts = {"new": 0, "corrected": 0, "unchanged": 0, "stale": 0, "erased": 0}
+        counts = dict.fromkeys(("new", "corrected", "confirmed", "unchanged", "stale", "erased"), 0)
         with self._write() as connection:
             self._lock_model(connection, model)
             now = self._clock()
+            rows = [row if row.at <= now else replace(row, at=now) for row in rows]
             erased = self._tombstones(
                 connection, model, keys=[row.key for row in rows], predictions=[row.prediction_id for row in rows]
             )
             known = self._labelled(connection, model, [row.prediction_id for row in rows])
+            for stored in known.values():
+                stored["at"] = stored["at"] if stored["at"] <= now else stored["received_at"]
             fresh: dict[str, dict[str, Any]] = {}
             history: list[dict[str, Any]] = []
             for row in rows:
@@ -49,18 +55,18 @@ class FeedbackStore(TombstoneStore):
                 current = fresh.get(row.prediction_id) or known.get(row.prediction_id)
                 fate = _fate(row, current)
                 counts[fate] += 1
-                if fate == "unchanged":
+                if fate == "unchanged" and current is not None and row.at == current["at"]:
                     continue
-                history.append(_past(model, row, now, superseded=now if fate == "stale" else None))
+                history.append(_past(model, row, now, superseded=now if fate in {"stale", "unchanged"} else None))
                 if fate == "new":
                     fresh[row.prediction_id] = _values(model, row, now)
-                elif fate == "corrected" and current is not None:
+                elif fate in {"corrected", "confirmed"} and current is not None:
                     self._correct(connection, model, row, current, now, stored=row.prediction_id in known)
             for part in chunks(list(fresh.values())):
                 connection.execute(insert(_TABLE), list(part))
             for part in chunks(history):
                 connection.execute(self._insert(_HISTORY).on_conflict_do_nothing(), list(part))
-            if counts["corrected"]:
+            if counts["corrected"] or counts["confirmed"]:
                 self._close_history(connection, model, [row.prediction_id for row in rows], now)
         return FeedbackReceipt(**counts)
 
@@ -163,7 +169,9 @@ class FeedbackStore(TombstoneStore):
         *,
         stored: bool,
     ) -> None:
-        facts = {"label": row.label, "at": row.at, "received_at": now, "origin": row.origin}
+        facts: dict[str, Any] = {"label": row.label, "at": row.at, "origin": row.origin}
+        if row.label != current["label"]:  # a confirmation is no news to whoever counts labels
+            facts["received_at"] = now
         facts["key"] = row.key if row.key is not None else current["key"]
         facts["revision"] = current["revision"] + 1
         current.update(facts)
@@ -187,11 +195,11 @@ class FeedbackStore(TombstoneStore):
 def _fate(row: FeedbackRow, current: dict[str, Any] | None) -> str:
     if current is None:
         return "new"
-    if row.label == current["label"] and row.at == current["at"]:
-        return "unchanged"
     if row.at < current["at"]:
-        return "stale"
-    return "unchanged" if row.label == current["label"] else "corrected"
+        return "stale" if row.label != current["label"] else "unchanged"
+    if row.label != current["label"]:
+        return "corrected"
+    return "confirmed" if row.at > current["at"] else "unchanged"
 
 
 def _values(model: str, row: FeedbackRow, now: datetime) -> dict[str, Any]:

@@ -1,10 +1,13 @@
 """What the ledger takes and gives back: frozen rows, and the receipts of its writes."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Any
+
+from sqlalchemy import RowMapping
 
 from continual.errors import DataError, PerennialError
 from continual.records import Example, Origin, Split, check_storable
@@ -33,9 +36,11 @@ __all__ = [
     "StoredExample",
     "VersionRow",
     "VersionState",
+    "stored_example",
 ]
 
 Json = Any
+_NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
 class Conflict(PerennialError):
@@ -144,13 +149,15 @@ class FeedbackRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackReceipt:
-    """How many labels were new, changed an earlier one, said the same, or came late behind a newer one.
+    """What became of labels: each row is counted once.
 
-    `erased` ones belong to a person who was erased; they were not kept.
+    `corrected` replaced an older label, `confirmed` repeated it at a later time, `unchanged` were here already, and
+    `stale` came behind a newer label, which stays. `erased` ones belong to a person who was erased; they were not kept.
     """
 
     new: int = 0
     corrected: int = 0
+    confirmed: int = 0
     unchanged: int = 0
     stale: int = 0
     erased: int = 0
@@ -179,9 +186,16 @@ class StoredExample:
     split: Split
 
 
+def stored_example(row: RowMapping) -> Example:
+    """The example that a row of the database tells of; what older versions let in is made readable, not refused."""
+    told = {name: row[name] for name in ("text", "label", "key", "prediction_id")}
+    told = {name: None if value is None else _NOT_STORABLE.sub("\ufffd", value) for name, value in told.items()}
+    return Example(**told, at=row["at"], redacted=row["redacted"], origin=Origin(row["origin"]))
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExamplesReceipt:
-    """How many examples were added, changed a label, or were there already.
+    """What became of examples: each row is counted once as added, relabelled, confirmed, unchanged or stale.
 
     `contradictions` counts the rows that disagreed with a stored label, whichever of the two won. `erased` rows belong
     to a person who was erased; they were not kept.
@@ -189,7 +203,9 @@ class ExamplesReceipt:
 
     added: int = 0
     relabelled: int = 0
+    confirmed: int = 0
     unchanged: int = 0
+    stale: int = 0
     contradictions: int = 0
     erased: int = 0
 

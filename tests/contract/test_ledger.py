@@ -335,9 +335,9 @@ def test_examples_are_kept_once_a_normalised_text_with_the_newest_label(ledger: 
     first = ledger.add_examples("intent", [example("My card", "lost"), example("hello", "hi")], all_train)
     assert (first.added, first.unchanged) == (2, 0)
     second = ledger.add_examples("intent", [example("my  CARD", "stolen", 1), example("hello", "hi", 1)], all_train)
-    assert (second.relabelled, second.unchanged, second.contradictions) == (1, 1, 1)
+    assert (second.relabelled, second.confirmed, second.contradictions) == (1, 1, 1)
     late = ledger.add_examples("intent", [example("my card", "fee", 0.5)], all_train)
-    assert (late.unchanged, late.contradictions) == (1, 1)
+    assert (late.stale, late.unchanged, late.contradictions) == (1, 0, 1)
     assert ledger.label_counts("intent") == {"hi": 1, "stolen": 1}
     assert ledger.contradiction_count("intent") == 2
 
