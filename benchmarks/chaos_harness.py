@@ -21,6 +21,7 @@ from ops.ledger import Ledger
 from ops.settings import load_settings
 from ops.triton.client import PerennialClient
 from ops.triton.processes import group_members
+from ops.triton.server_record import FILE, KeptSecret
 from ops.triton.stubs import StubWatch, stubs_of
 from ops.workspace import Workspace
 
@@ -76,7 +77,9 @@ class Chaos:
         self.customers = Customers(f"127.0.0.1:{self.settings.triton.grpc_port}", self.serving.api, pause_s=0.04)
         self.operator = Operator(self.ledger, self.serving.api)
         self._journal = Journal(self.settings.state / "ledger.db")
-        self._stubs = StubWatch(f"127.0.0.1:{self.settings.triton.grpc_port}")
+        self._stubs = StubWatch(
+            f"127.0.0.1:{self.settings.triton.grpc_port}", KeptSecret(self.settings.state / "triton" / FILE)
+        )
         self._kept = kept
         self._chance = random.Random(0)
         self._client = PerennialClient(f"127.0.0.1:{self.settings.triton.grpc_port}", MODEL, timeout_s=3.0)

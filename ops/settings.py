@@ -44,6 +44,11 @@ class TritonSettings(_Section):
     url: str = Field(
         "", description="gRPC address host:port of a Triton run by somebody else; empty starts the embedded one"
     )
+    secret: SecretStr | None = Field(
+        None,
+        description="what the restricted protocols of that Triton expect under the key perennial-secret, best given by "
+        "the environment; the embedded one makes its own at each start",
+    )
     host: str = Field("127.0.0.1", description="address that the embedded server listens on")
     grpc_port: int = Field(8001, ge=1, le=65535)
     http_port: int = Field(8000, ge=1, le=65535)

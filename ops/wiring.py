@@ -13,6 +13,7 @@ from ops.triton.control import TritonControl
 from ops.triton.repository import ModelRepository
 from ops.triton.router import RouterSettings
 from ops.triton.server import OnParentDeath, ServerSpec
+from ops.triton.server_record import FILE, KeptSecret, Secret
 from ops.workspace import Workspace
 
 __all__ = ["Parts", "engine_spec", "grpc_url", "notifier", "open_parts", "router_spec", "server_spec"]
@@ -48,7 +49,7 @@ def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
     workspace = Workspace(settings)
     ledger = Ledger.open(settings.ledger_address)
     repository = ModelRepository(workspace.repository)
-    controls = tuple(TritonControl(url) for url in _urls(settings))
+    controls = tuple(TritonControl(url, secret=_secret(settings)) for url in _urls(settings))
     reconciler = Reconciler(ledger, workspace, repository, controls)
     return Parts(
         settings=settings,
@@ -72,6 +73,14 @@ def _check_workspace(settings: Settings) -> None:
 def _urls(settings: Settings) -> tuple[str, ...]:
     given = tuple(url.strip() for url in settings.triton.url.split(",") if url.strip())
     return given or (server_spec(settings).url,)
+
+
+def _secret(settings: Settings) -> Secret:
+    """The secret of the Triton in use: the embedded server's record holds it, or the settings do."""
+    triton = settings.triton
+    if not triton.url:
+        return KeptSecret(server_spec(settings).folder / FILE)
+    return lambda: "" if triton.secret is None else triton.secret.get_secret_value()
 
 
 def grpc_url(settings: Settings) -> str:

@@ -10,9 +10,12 @@ import numpy as np
 
 from continual.errors import BundleRejected, DependencyUnreachable, NotFound, PerennialError, PublishFailed
 from exporters.golden import Golden
+from ops.triton.secret import KEY, PARAMETER
+from ops.triton.server_record import Secret
 
 __all__ = ["IndexEntry", "TritonControl", "triton_errors"]
 
+_RESTRICTED = "protocol is restricted"  # Triton 2.51's words, with the status UNAVAILABLE
 _UNREACHABLE = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
 
@@ -41,6 +44,11 @@ def triton_errors(url: str, what: str) -> Iterator[None]:
         yield
     except InferenceServerException as exc:
         status, message = str(exc.status()), exc.message()
+        if _RESTRICTED in str(message):
+            raise PublishFailed(
+                f"{what}: Triton at {url} asks for a secret that this process does not have; for a Triton that "
+                f"somebody else runs set triton.secret, for the embedded one run as the user that started it"
+            ) from exc
         if status in _UNREACHABLE and "is not ready" not in str(message) and "available versions" not in str(message):
             raise DependencyUnreachable(f"{what}: Triton at {url} does not answer ({message}); is it running?") from exc
         if status == "StatusCode.NOT_FOUND" or "unknown model" in str(message) or "available versions" in str(message):
@@ -50,13 +58,27 @@ def triton_errors(url: str, what: str) -> Iterator[None]:
         raise DependencyUnreachable(f"{what}: Triton at {url} cannot be reached: {exc}") from exc
 
 
-class TritonControl:
-    """One Triton server. Methods may be called from many threads; each call is bounded in time."""
+def _no_secret() -> str:
+    return ""
 
-    def __init__(self, url: str, *, timeout_s: float = 10.0, load_timeout_s: float = 180.0) -> None:
+
+class TritonControl:
+    """One Triton server. Methods may be called from many threads; each call is bounded in time.
+
+    Args:
+        url: where gRPC answers.
+        secret: gives the secret of the server's present start. A server that was started with one answers nothing
+            but health, metadata, inference and statistics without it.
+        timeout_s: for a call that loads nothing.
+        load_timeout_s: for one that loads.
+    """
+
+    def __init__(
+        self, url: str, *, secret: Secret = _no_secret, timeout_s: float = 10.0, load_timeout_s: float = 180.0
+    ) -> None:
         from tritonclient.grpc import InferenceServerClient
 
-        self.url = url
+        self.url, self._secret = url, secret
         self._timeout_s, self._load_timeout_s = timeout_s, load_timeout_s
         # No global connection pool: a restarted server must not be met with an old channel's back-off.
         options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
@@ -67,6 +89,16 @@ class TritonControl:
     def close(self) -> None:
         """Close the channel."""
         self._client.close()
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """What makes an inference request one of the control process's own: engines answer nobody else."""
+        secret = self._secret()
+        return {PARAMETER: secret} if secret else {}
+
+    def _headers(self) -> dict[str, str]:
+        secret = self._secret()
+        return {f"triton-grpc-protocol-{KEY}": secret} if secret else {}
 
     def live(self, timeout_s: float = 2.0) -> bool:
         """Whether the server answers at all."""
@@ -109,12 +141,12 @@ class TritonControl:
             PublishFailed: a version could not be loaded; DependencyUnreachable: Triton is away.
         """
         with triton_errors(self.url, f"loading {model}"):
-            self._client.load_model(model, client_timeout=self._load_timeout_s)
+            self._client.load_model(model, headers=self._headers(), client_timeout=self._load_timeout_s)
 
     def unload(self, model: str, *, wait_s: float = 0.0) -> None:
         """Let go of every version; requests under way still finish. With `wait_s`, return once they have."""
         with triton_errors(self.url, f"unloading {model}"):
-            self._client.unload_model(model, client_timeout=self._timeout_s)
+            self._client.unload_model(model, headers=self._headers(), client_timeout=self._timeout_s)
         end = time.monotonic() + wait_s
         while time.monotonic() < end and any(e.model == model and e.state != "UNAVAILABLE" for e in self.index()):
             time.sleep(0.05)
@@ -122,7 +154,7 @@ class TritonControl:
     def index(self) -> tuple[IndexEntry, ...]:
         """Every model version that Triton knows of, with its state and the reason for it."""
         with triton_errors(self.url, "reading the model index"):
-            index = self._client.get_model_repository_index(client_timeout=self._timeout_s)
+            index = self._client.get_model_repository_index(headers=self._headers(), client_timeout=self._timeout_s)
         return tuple(
             IndexEntry(model=m.name, version=int(m.version or 0), state=m.state, reason=m.reason)
             for m in index.models
@@ -136,8 +168,8 @@ class TritonControl:
             NotFound: Triton has no such model; DependencyUnreachable: it is away.
         """
         with triton_errors(self.url, f"reading the configuration of {model}"):
-            config = self._client.get_model_config(model, client_timeout=self._timeout_s).config
-        return sum(max(1, group.count) for group in config.instance_group)
+            answer = self._client.get_model_config(model, headers=self._headers(), client_timeout=self._timeout_s)
+        return sum(max(1, group.count) for group in answer.config.instance_group)
 
     def versions(self, model: str) -> frozenset[int]:
         """The versions of a model that Triton says are ready; unlike `ready`, an error when it is away.
@@ -157,7 +189,13 @@ class TritonControl:
             tensor.set_data_from_numpy(np.ascontiguousarray(array, dtype=np.int64))
             inputs.append(tensor)
         with triton_errors(self.url, f"asking {model} version {version}"):
-            result = self._client.infer(model, inputs, model_version=str(version), client_timeout=self._timeout_s)
+            result = self._client.infer(
+                model,
+                inputs,
+                model_version=str(version),
+                client_timeout=self._timeout_s,
+                parameters=self.parameters,
+            )
         return result.as_numpy("logits"), result.as_numpy("embedding")
 
     def probe_engine(self, model: str, version: int, golden: Golden) -> float:

@@ -13,8 +13,10 @@ from continual.errors import DependencyUnreachable
 __all__ = [
     "check_port_free",
     "end_group",
+    "environment_of",
     "free_port",
     "group_members",
+    "hide_argument",
     "is_listening",
     "is_running",
     "processor_s",
@@ -48,6 +50,40 @@ def processor_s(pids: Iterable[int]) -> float:
     """Processor time that these processes have used so far; one that is gone counts nothing."""
     used = sum(int(fields[11]) + int(fields[12]) for pid in pids if (fields := _fields(pid)) is not None)
     return used / os.sysconf("SC_CLK_TCK")
+
+
+def environment_of(pid: int) -> dict[str, str]:
+    """The environment that a process was started with; empty where it is gone or another user's."""
+    try:
+        words = (_PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return {}
+    pairs = (word.decode(errors="replace").partition("=") for word in words)
+    return {name: value for name, _, value in pairs if name}
+
+
+def hide_argument(pid: int, text: str) -> bool:
+    """Overwrite `text` by stars in the command line that `/proc` shows of a process; returns whether it is gone.
+
+    Every local user may read a command line, and some programs take a secret nowhere else. To be called once the
+    program has read its arguments, which it then holds in memory of its own.
+    """
+    fields = _fields(pid)
+    if fields is None:
+        return True
+    begin, end = int(fields[45]), int(fields[46])  # arg_start and arg_end of proc(5)
+    try:
+        with (_PROC / str(pid) / "mem").open("r+b", buffering=0) as memory:
+            memory.seek(begin)
+            shown = memory.read(end - begin)
+            memory.seek(begin)
+            memory.write(shown.replace(text.encode(), b"*" * len(text.encode())))
+    except (OSError, ValueError):
+        pass  # a kernel may forbid it; what the file says now counts
+    try:
+        return text.encode() not in (_PROC / str(pid) / "cmdline").read_bytes()
+    except OSError:
+        return True
 
 
 def group_members(group: int) -> tuple[int, ...]:

@@ -7,9 +7,10 @@ and kept for the control process in `server.json`, which its owner alone may rea
 import os
 import secrets
 
-__all__ = ["PARAMETER", "VARIABLE", "is_secret", "new_secret", "own_secret"]
+__all__ = ["KEY", "PARAMETER", "VARIABLE", "is_secret", "new_secret", "own_secret"]
 
 VARIABLE = "PERENNIAL_SECRET"  # of the server's environment
+KEY = "perennial-secret"  # under which Triton's restricted protocols expect it in a request's headers
 PARAMETER = "perennial_secret"  # of an inference request: the router's to an engine, the control process's to a router
 
 

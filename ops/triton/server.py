@@ -1,7 +1,6 @@
 """The embedded Triton: started, adopted, stopped."""
 
 import hashlib
-import json
 import logging
 import math
 import os
@@ -14,18 +13,21 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from continual.errors import DependencyUnreachable
+from continual.errors import DependencyUnreachable, PerennialError
 from ops.triton.control import TritonControl
 from ops.triton.installation import Installation, assemble
 from ops.triton.processes import (
     check_port_free,
     end_group,
     group_members,
+    hide_argument,
     is_listening,
     is_running,
     processor_s,
     start_ticks,
 )
+from ops.triton.secret import KEY, VARIABLE, new_secret
+from ops.triton.server_record import FILE, KeptSecret, ServerRecord
 from ops.triton.stubs import stubs_of
 
 __all__ = ["OnParentDeath", "ServerSpec", "TritonServer"]
@@ -36,6 +38,8 @@ _STUBS_S = 0.25  # and at its processes: a walk through /proc
 _AFTER_LOSS_S = 8.0  # of rest, for one that lost a process: 2.51 may wait for it for ever, or go on without it
 _AT_REST = 0.02  # of a processor: one that waits for ever uses a thousandth, one that loads an engine many times this
 _SEGMENT = re.compile(rb"triton_perennial(?:_engine)?_backend_shm_region_[0-9a-f-]{36}")
+# What clients may do without the secret is left: health, metadata, inference, statistics.
+_RESTRICTED = "shared-memory,model-config,model-repository,trace,logging"
 # A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
 # that died. PR_SET_PDEATHSIG would also fire when only the thread that started Triton ends.
 _GUARD = 'trap "" TERM INT HUP; read -r _; kill -TERM "$0" 2>/dev/null; sleep 2; kill -KILL -- "-$0" 2>/dev/null'
@@ -75,13 +79,6 @@ class ServerSpec:
         return hashlib.sha256(repr(tuple(map(str, parts))).encode()).hexdigest()[:16]
 
 
-@dataclass(frozen=True, slots=True)
-class _Record:
-    pid: int
-    ticks: int
-    fingerprint: str
-
-
 class _Progress:
     """Whether a server that starts lacks a process, and has done nothing worth waiting for meanwhile."""
 
@@ -106,7 +103,7 @@ class TritonServer:
         self.spec = spec
         self._process: subprocess.Popen[bytes] | None = None
         self._guard: subprocess.Popen[bytes] | None = None
-        self._record: _Record | None = None
+        self._record: ServerRecord | None = None
         self.adopted = False
 
     @property
@@ -118,6 +115,11 @@ class TritonServer:
     def launched(self) -> bool:
         """Whether this process started it, and did not find it."""
         return self._process is not None
+
+    @property
+    def kept_secret(self) -> KeptSecret:
+        """Gives the secret of the present start, also after a restart."""
+        return KeptSecret(self._path)
 
     @property
     def log_path(self) -> Path:
@@ -152,7 +154,8 @@ class TritonServer:
             ) from exc
 
     def _start(self, cancel: threading.Event) -> bool:
-        self.spec.folder.mkdir(parents=True, exist_ok=True)
+        self.spec.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self.spec.folder.chmod(0o700)  # it holds the secret and the server's log
         if self._adopt():
             return True
         self._clear(self.spec.stop_timeout_s)
@@ -182,14 +185,18 @@ class TritonServer:
         seen = self._read()
         if seen is None or not is_running(seen.pid, seen.ticks) or seen.fingerprint != self.spec.fingerprint:
             return False
-        control = TritonControl(self.spec.url)
+        if not seen.secret:
+            return False  # without it the server cannot be told anything
+        control = TritonControl(self.spec.url, secret=lambda: seen.secret)
         try:
             control.wait_live(5.0)
-        except DependencyUnreachable:
+            control.index()
+        except PerennialError:
             return False
         finally:
             control.close()
         self._note(seen)
+        self._hide_secret()  # its first control process may have been killed before it could
         self.adopted = True
         if self.spec.on_parent_death is OnParentDeath.STOP and self._guard is None:
             self._watch(seen.pid)
@@ -230,10 +237,11 @@ class TritonServer:
     def _launch(self, installation: Installation) -> None:
         if self.log_path.exists():
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        secret = new_secret()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(installation),
-                env=installation.environment(),
+                self._command(installation, secret),
+                env={**installation.environment(), VARIABLE: secret},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -241,23 +249,26 @@ class TritonServer:
                 start_new_session=True,
             )
         pid = self._process.pid
-        self._note(_Record(pid, start_ticks(pid) or 0, self.spec.fingerprint))
+        ticks = start_ticks(pid) or 0
+        self._note(ServerRecord(pid=pid, ticks=ticks, fingerprint=self.spec.fingerprint, secret=secret))
         if self.spec.on_parent_death is OnParentDeath.STOP:
             self._watch(pid)
 
-    def _note(self, record: _Record) -> None:
+    def _note(self, record: ServerRecord) -> None:
         """Keep which process it is, here and in `server.json`."""
         self._record = record
-        content = {
-            "pid": record.pid,
-            "ticks": record.ticks,
-            "fingerprint": record.fingerprint,
-            "host": self.spec.host,
-            "ports": {"grpc": self.spec.grpc_port, "http": self.spec.http_port, "metrics": self.spec.metrics_port},
-        }
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content), encoding="utf-8")
-        temporary.replace(self._path)
+        record.keep(self._path)
+
+    def _hide_secret(self) -> bool:
+        """Take the secret out of the command line, once the server has read that: it prints nothing before.
+
+        Triton takes it from nowhere else. Until then, a fraction of a second, local users can read it there.
+        """
+        if self._record is None or not self.log_path.exists() or not self.log_path.stat().st_size:
+            return False
+        if not hide_argument(self._record.pid, self._record.secret):
+            logger.warning("triton.secret_shown", extra={"pid": self._record.pid, "where": "its command line"})
+        return True
 
     def _watch(self, pid: int) -> None:
         self._guard = subprocess.Popen(
@@ -268,7 +279,7 @@ class TritonServer:
             start_new_session=True,
         )
 
-    def _command(self, installation: Installation) -> list[str]:
+    def _command(self, installation: Installation, secret: str) -> list[str]:
         command = [
             str(installation.binary),
             *self._identity(),
@@ -280,16 +291,19 @@ class TritonServer:
             "--exit-timeout-secs=10",
             "--allow-gpu-metrics=false",
             "--grpc-infer-allocation-pool-size=64",
+            f"--grpc-restricted-protocol={_RESTRICTED}:{KEY}={secret}",
+            f"--http-restricted-api={_RESTRICTED}:{KEY}={secret}",
         ]
         command += [f"--allow-{purpose}=true" for purpose in ("grpc", "http", "metrics")]
         return [*command, *(f"--load-model={model}" for model in self.spec.models)]
 
     def _wait(self, cancel: threading.Event) -> None:
         control, end = TritonControl(self.spec.url), time.monotonic() + self.spec.start_timeout_s
-        progress, next_walk = _Progress(), 0.0
+        progress, next_walk, hidden = _Progress(), 0.0, False
         try:
             # a channel that was refused pauses before it tries again: it is used once the port is open, not before
             while not (is_listening(self.spec.url) and control.live(timeout_s=1.0)):
+                hidden = hidden or self._hide_secret()
                 if cancel.is_set():
                     self._fail("was told to stop before it answered")
                 if not self.alive() or time.monotonic() > end:
@@ -300,6 +314,8 @@ class TritonServer:
                 if progress.given_up(now):
                     self._fail("lost a process while it started and waits for it")
                 time.sleep(_LOOK_S)
+            if not hidden:
+                self._hide_secret()
         finally:
             control.close()
 
@@ -309,21 +325,16 @@ class TritonServer:
         self._clear(0.0)
         raise DependencyUnreachable(f"Triton {how} at {self.spec.url}: {' | '.join(wrong)}; see {self.log_path}")
 
-    def _read(self) -> _Record | None:
-        try:
-            content = json.loads(self._path.read_text(encoding="utf-8"))
-            return _Record(int(content["pid"]), int(content["ticks"]), str(content["fingerprint"]))
-        except (FileNotFoundError, ValueError, KeyError, TypeError):
-            return self._unnoted()
+    def _read(self) -> ServerRecord | None:
+        return ServerRecord.read(self._path) or self._unnoted()
 
-    def _unnoted(self) -> _Record | None:
+    def _unnoted(self) -> ServerRecord | None:
         """The server of a process that was killed between starting it and writing `server.json`."""
         wanted = {word.encode() for word in self._identity()}
         for entry in Path("/proc").iterdir():
             with suppress(OSError):
                 if entry.name.isdigit() and wanted <= set((entry / "cmdline").read_bytes().split(b"\0")):
-                    pid = int(entry.name)
-                    return _Record(pid, start_ticks(pid) or 0, self.spec.fingerprint)
+                    return ServerRecord.of_process(int(entry.name), self.spec.fingerprint)
         return None
 
     def _identity(self) -> list[str]:
@@ -336,7 +347,7 @@ class TritonServer:
 
     @property
     def _path(self) -> Path:
-        return self.spec.folder / "server.json"
+        return self.spec.folder / FILE
 
 
 def _lacks(server: int, stubs: set[int]) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 from continual.errors import PerennialError
 from ops.triton.control import TritonControl
 from ops.triton.processes import group_members, start_ticks
+from ops.triton.server_record import Secret
 
 __all__ = ["StubWatch", "stubs_of"]
 
@@ -40,8 +41,8 @@ class StubWatch:
     `missing` may be called by any thread, the rest by the supervisor's alone.
     """
 
-    def __init__(self, url: str) -> None:
-        self._control = TritonControl(url, timeout_s=2.0)
+    def __init__(self, url: str, secret: Secret) -> None:
+        self._control = TritonControl(url, secret=secret, timeout_s=2.0)
         self._known: dict[int, tuple[str, int]] = {}
 
     def close(self) -> None:

@@ -108,7 +108,7 @@ class Supervisor:
         self._interval_s, self._failures = interval_s, failures
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._stubs = StubWatch(server.spec.url)
+        self._stubs = StubWatch(server.spec.url, server.kept_secret)
         self._up_since = 0.0
         self._pause_s = 0.0
         self._failed, self._next_look, self._probing = 0.0, 0.0, _Probing(self._probe_all)

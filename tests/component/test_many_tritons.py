@@ -41,7 +41,9 @@ class Fleet:
         settings = Settings(state=place.root / "var", repository=place.repository.root)
         workspace = Workspace(settings)
         ledger = Ledger.open(settings.ledger_address)
-        controls = tuple(TritonControl(spec.url, timeout_s=2.0) for spec in self.specs)
+        controls = tuple(
+            TritonControl(server.spec.url, secret=server.kept_secret, timeout_s=2.0) for server in self.servers
+        )
         repository = place.repository
         self.parts = Parts(
             settings=settings,

@@ -75,13 +75,13 @@ def place(tmp_path: Path) -> Place:
 class Settling:
     """What runs after each start: the reconciler, over a channel that outlives the server; it may be told to fail."""
 
-    def __init__(self, place: Place, url: str) -> None:
+    def __init__(self, place: Place, server: TritonServer) -> None:
         settings = Settings(state=place.root / "var", repository=place.repository.root)
         self.ledger = Ledger.open(settings.ledger_address)
         self.ledger.register_model(MODEL, {})
         route = Route(model=MODEL, epoch=1, champion=1, resident=(1, 2))
         self.ledger.set_route(route, expected_epoch=0, actor="test", reason="first")
-        self.control = TritonControl(url)
+        self.control = TritonControl(server.spec.url, secret=server.kept_secret)
         self._reconciler = Reconciler(self.ledger, Workspace(settings), place.repository, (self.control,))
         self.failures, self.calls = 0, 0
 
@@ -102,7 +102,7 @@ def settling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TritonS
     place = Place(tmp_path_factory.mktemp("watched"))
     place.install((1, 2))
     server = TritonServer(place.spec())
-    settling = Settling(place, server.spec.url)
+    settling = Settling(place, server)
     supervisor = Supervisor(
         server,
         models=lambda: (ENGINE, MODEL),

@@ -62,7 +62,7 @@ def client(served: Served) -> Iterator[PerennialClient]:
 
 @pytest.fixture
 def control(served: Served) -> Iterator[TritonControl]:
-    control = TritonControl(served.server.spec.url)
+    control = TritonControl(served.server.spec.url, secret=served.server.kept_secret)
     yield control
     control.close()
 

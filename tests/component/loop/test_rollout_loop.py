@@ -52,7 +52,7 @@ class House:
         self.ledger.add_version(VersionRow(model=MODEL, version=1, state=VersionState.CHAMPION, labels=LABELS))
         first = Route(model=MODEL, epoch=1, champion=1, resident=(1,))
         self.ledger.set_route(first, expected_epoch=0, actor="test", reason="first")
-        self.control = TritonControl(self.server.spec.url, timeout_s=2.0)
+        self.control = TritonControl(self.server.spec.url, secret=self.server.kept_secret, timeout_s=2.0)
         reconciler = Reconciler(self.ledger, self.workspace, place.repository, (self.control,))
         fence = Fence(name="loop", epoch=self.ledger.acquire_lease("loop", "test"))
         self.happenings = Happenings()

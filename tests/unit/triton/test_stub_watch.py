@@ -37,7 +37,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 @pytest.fixture
 def watch(server: Server) -> StubWatch:
-    made = StubWatch("127.0.0.1:1")
+    made = StubWatch("127.0.0.1:1", str)
     made.close()
     made._control = server  # type: ignore[assignment]
     made.learn(1)

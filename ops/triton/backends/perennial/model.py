@@ -26,6 +26,7 @@ from ops.triton.answers import columns, wanted_outputs  # noqa: E402
 from ops.triton.probe import PROBE_REQUEST  # noqa: E402
 from ops.triton.questions import Question, decode_rows  # noqa: E402
 from ops.triton.router import Answered, Batch, Router, RouterSettings  # noqa: E402
+from ops.triton.secret import PARAMETER, own_secret  # noqa: E402
 
 logger = logging.getLogger(__name__)
 _LANES = 4  # threads for requests on the challenger's side
@@ -155,6 +156,7 @@ class TritonPythonModel:
             model_version=version,
             requested_output_names=["logits", "embedding"],
             inputs=[pb_utils.Tensor("input_ids", ids), pb_utils.Tensor("attention_mask", mask)],
+            parameters={PARAMETER: own_secret()},  # an engine answers nobody else
         )
         response = request.exec()
         if response.has_error():

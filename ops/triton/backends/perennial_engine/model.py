@@ -15,6 +15,9 @@ import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from continual.errors import PerennialError  # noqa: E402
 from ops.triton.engine import EngineHost  # noqa: E402
+from ops.triton.secret import PARAMETER, is_secret, own_secret  # noqa: E402
+
+_CLOSED = "this is an engine: it answers the routers alone; ask the model whose engine it is"
 
 
 class TritonPythonModel:
@@ -33,6 +36,14 @@ class TritonPythonModel:
         gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """One response a request; those that do not know the secret of the server's start are refused."""
+        ours = [_is_ours(request) for request in requests]
+        answers = iter(self._answer([request for request, is_our in zip(requests, ours, strict=True) if is_our]))
+        return [next(answers) if is_our else _refusal() for is_our in ours]
+
+    def _answer(self, requests: Sequence[Any]) -> list[Any]:
+        if not requests:
+            return []
         rows = [
             tuple(
                 pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("input_ids", "attention_mask")
@@ -43,7 +54,7 @@ class TritonPythonModel:
             return [self._respond(*answer) for answer in self._host.infer(rows)]
         except Exception as exc:  # onnxruntime's own errors derive from Exception alone
             if len(requests) > 1:  # one request's bad tokens must not fail its neighbours
-                return [response for request in requests for response in self.execute([request])]
+                return [response for request in requests for response in self._answer([request])]
             error = pb_utils.TritonError(f"the engine failed: {exc}")
             return [pb_utils.InferenceResponse(output_tensors=[], error=error)]
 
@@ -51,3 +62,16 @@ class TritonPythonModel:
     def _respond(logits: Any, embedding: Any) -> Any:
         tensors = [pb_utils.Tensor("logits", logits), pb_utils.Tensor("embedding", embedding)]
         return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def _is_ours(request: Any) -> bool:
+    """Whether a router or the control process asks; a server that was started without a secret answers anybody."""
+    if not own_secret():
+        return True
+    given = request.parameters()
+    return bool(given) and is_secret(json.loads(given).get(PARAMETER))
+
+
+def _refusal() -> Any:
+    error = pb_utils.TritonError(_CLOSED, pb_utils.TritonError.INVALID_ARG)
+    return pb_utils.InferenceResponse(output_tensors=[], error=error)
