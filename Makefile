@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu check chaos clean
+.PHONY: help setup demo test test-gpu check chaos mutate clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+%?:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 16
@@ -37,6 +37,9 @@ check: setup ## ruff and mypy
 
 chaos: setup ## kill -9 at every journalled step and at random (ARGS="--repeats 1 --random-minutes 1")
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
+
+mutate: setup ## mutation test of the decision code (ARGS="--jobs 2 --module 'continual.*' --all --resume")
+	$(BIN)/python -m benchmarks.mutate $(ARGS)
 
 bench-%: setup ## a benchmark; writes benchmarks/out/NAME.json
 	$(BIN)/python -m benchmarks.$* $(ARGS)

@@ -1,0 +1,56 @@
+"""Which modules decide something, and which tests stand nearest to each: the map that `benchmarks.mutate` follows."""
+
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+__all__ = ["ROOT", "TESTS", "modules", "path_of", "tests_of"]
+
+ROOT = Path(__file__).resolve().parent.parent
+
+TESTS: dict[str, tuple[str, ...]] = {
+    "continual.gate": ("tests/unit/test_gate.py", "continual/gate.py"),
+    "continual.cycle": ("tests/unit/test_cycle.py", "continual/cycle.py"),
+    "continual.cycle_events": ("tests/unit/test_cycle.py", "continual/cycle_events.py"),
+    "continual.rollout.*": ("tests/unit/rollout", "continual/rollout"),
+    "continual.drift.*": ("tests/unit/drift", "continual/drift"),
+    "continual.replay.*": ("tests/unit/replay", "continual/replay"),
+    "continual.policy.*": ("tests/unit/policy", "continual/policy"),
+    "exporters.parity": ("tests/unit/exporters",),
+    "exporters.bundle": ("tests/unit/exporters",),
+    "exporters.weight_swap": ("tests/unit/exporters",),
+    "exporters.golden": ("tests/unit/exporters",),
+    "ops.triton.router": ("tests/unit/triton",),
+    "ops.triton.answers": ("tests/unit/triton",),
+    "ops.triton.version_guard": ("tests/unit/triton",),
+    "ops.triton.route": ("tests/unit/triton",),
+    "ops.ledger.feedback": ("tests/contract/test_ledger.py", "-k", "sqlite"),
+    "ops.ledger.versions": ("tests/contract/test_ledger.py", "-k", "sqlite"),
+    "ops.loop.reconciler": ("tests/unit/loop",),
+    "ops.scheduling.*": ("tests/unit/scheduling",),
+}
+"""Arguments of pytest for each module or family of modules; files, folders and selections as pytest takes them."""
+
+_NO_DECISIONS = frozenset({"continual.drift.evidently_report"})  # renders figures that others decide on
+
+
+def modules() -> list[str]:
+    """Return the modules of the decision code, in the order of the map."""
+    found: list[str] = []
+    for pattern in TESTS:
+        if not pattern.endswith(".*"):
+            found.append(pattern)
+            continue
+        folder = ROOT.joinpath(*pattern[:-2].split("."))
+        names = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(folder.rglob("*.py")))
+        found += [name for name in names if not name.endswith("__init__") and name not in _NO_DECISIONS]
+    return found
+
+
+def tests_of(module: str) -> tuple[str, ...]:
+    """Return pytest's arguments for the tests nearest to the module."""
+    return next(tests for pattern, tests in TESTS.items() if fnmatchcase(module, pattern))
+
+
+def path_of(module: str) -> Path:
+    """Return the module's source file."""
+    return ROOT.joinpath(*module.split(".")).with_suffix(".py")
