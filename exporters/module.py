@@ -110,7 +110,12 @@ def _load_encoder(folder: Path) -> Any:
     logs.disable_progress_bar()
     try:
         encoder = transformers.AutoModel.from_pretrained(
-            folder, attn_implementation="eager", dtype=torch.float32, local_files_only=True, use_safetensors=True
+            folder,
+            attn_implementation="eager",
+            dtype=torch.float32,
+            local_files_only=True,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
     except (OSError, ValueError) as exc:
         raise DataError(f"{folder} is not an encoder that transformers can load: {exc}") from exc

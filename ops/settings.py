@@ -275,6 +275,12 @@ class Settings(BaseSettings):
     state: Path = Field(Path("var"), description="ledger, traffic, runs, reports and caches")
     repository: Path = Field(Path("model_repository"), description="what Triton loads")
     ledger_url: str = Field("", description="SQLAlchemy URL; empty is SQLite in the state folder")
+    umask: str = Field(
+        "077",
+        pattern="^0?[0-7]{3}$",
+        description="permissions, in octal, that no file or folder gives; 007 shares them with the group, for an "
+        "external Triton that runs as another user",
+    )
     seed: int = 0
     triton: TritonSettings = Field(default_factory=TritonSettings)
     api: ApiSettings = Field(default_factory=ApiSettings)

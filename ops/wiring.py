@@ -1,5 +1,6 @@
 """The one place where everything is joined."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from exporters.triton_config import EngineBackend, EngineSpec, RouterSpec
 from ops.ledger import Ledger
 from ops.loop.reconciler import Reconciler
 from ops.notify import Channel, LogChannel, Notifier, SmtpChannel, WebhookChannel
+from ops.permissions import PRIVATE
 from ops.settings import Settings, load_settings
 from ops.triton.control import TritonControl
 from ops.triton.repository import ModelRepository
@@ -46,6 +48,8 @@ def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
     settings = load_settings(config)
     if not may_be_new and config is None:
         _check_workspace(settings)
+    if (umask := int(settings.umask, 8)) != PRIVATE:
+        os.umask(umask)
     workspace = Workspace(settings)
     ledger = Ledger.open(settings.ledger_address)
     repository = ModelRepository(workspace.repository)

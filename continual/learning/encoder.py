@@ -193,7 +193,9 @@ class Encoder:
         folder = resolve_encoder(name)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         try:
-            model = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+            model = AutoModel.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            )
         except (OSError, ValueError, KeyError) as error:
             raise ConfigurationError(f"encoder folder {folder} cannot be loaded: {error}") from error
         longest = int(getattr(model.config, "max_position_embeddings", max_length))

@@ -17,7 +17,7 @@ def written_whole(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
     yield temporary
-    temporary.chmod(0o644)  # safetensors 0.8 makes private files; Triton may run as another user
+    temporary.chmod(_usual_mode())  # safetensors 0.8 makes private files, whatever the umask says
     with temporary.open("rb+") as stream:
         os.fsync(stream.fileno())
     temporary.replace(path)
@@ -26,3 +26,11 @@ def written_whole(path: Path) -> Iterator[Path]:
         os.fsync(folder)
     finally:
         os.close(folder)
+
+
+def _usual_mode() -> int:
+    """The permissions that a new file gets, read without a moment in which another thread has another umask."""
+    for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+        if line.startswith("Umask:"):
+            return 0o666 & ~int(line.split()[1], 8)
+    return 0o600

@@ -48,7 +48,9 @@ def make_network(folder: Path, classes: NDArray[np.float32], tuned: Tuned) -> An
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            encoder = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+            encoder = AutoModel.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
+            )
             _freeze(encoder, tuned.frozen_layers)
             self.encoder = _with_lora(encoder, tuned.lora_rank)
             self.head = torch.nn.Linear(classes.shape[1], classes.shape[0])

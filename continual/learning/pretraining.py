@@ -100,7 +100,7 @@ def _train(
     from transformers import AutoModel
 
     torch.manual_seed(settings.seed)
-    encoder = AutoModel.from_pretrained(folder, local_files_only=True, dtype=torch.float32)
+    encoder = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32)
     width, words = int(encoder.config.hidden_size), encoder.get_input_embeddings().weight
     before = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.GELU(), torch.nn.LayerNorm(width))
     bias = torch.nn.Parameter(torch.zeros(len(words)))

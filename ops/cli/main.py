@@ -4,6 +4,7 @@ Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed,
 3 a dependency is unreachable, 4 refused by a gate, 130 interrupted.
 """
 
+import os
 import sys
 from typing import Annotated
 
@@ -28,6 +29,7 @@ from ops.cli import (
     token,
 )
 from ops.cli.console import say_error
+from ops.permissions import PRIVATE
 
 __all__ = ["app", "main"]
 
@@ -70,6 +72,7 @@ token.register(app)
 
 def main() -> int:
     """Run the command line and return its exit code."""
+    os.umask(PRIVATE)  # what this process and its children write is its user's alone
     try:
         code = app(standalone_mode=False)
     except PerennialError as error:

@@ -112,8 +112,20 @@ def serve(config: ConfigOption = None) -> None:
     root = logging.getLogger()
     root.setLevel(min(root.level, logging.INFO))
     parts = open_parts(config, may_be_new=True)
+    _close_to_others(parts, config or Path("perennial.toml"))
     say(f"perennial serves on grpc {parts.controls[0].url}, control API port {parts.settings.api.port}; Ctrl-C ends it")
     Service(parts).run()
+
+
+def _close_to_others(parts: Any, config: Path) -> None:
+    """Older releases left files that everybody could read; an external Triton's user may need the repository."""
+    from ops.permissions import close_to_others
+
+    settings = parts.settings
+    places = [settings.state, *([] if settings.triton.url else [settings.repository])]
+    umask = int(settings.umask, 8)
+    if changed := close_to_others((place for place in (*places, config) if place.exists()), umask):
+        say(f"{changed} files and folders of this workspace were open to other users; they are closed now")
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:

@@ -99,12 +99,12 @@ def _checked(url: str) -> URL:
 def _engine(url: URL) -> Engine:
     if url.get_backend_name() == "sqlite":
         Path(str(url.database)).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(url, connect_args={"timeout": BUSY_S})
+        engine = create_engine(url, connect_args={"timeout": BUSY_S}, hide_parameters=True)
         event.listen(engine, "connect", _prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
-        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5})
+        return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, hide_parameters=True)
     except ModuleNotFoundError as error:
         raise DependencyUnreachable(
             f"a PostgreSQL ledger needs psycopg, which is not installed ({error}); pip install 'perennial[postgresql]'"

@@ -10,7 +10,7 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, RowMapping, Table, exc, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from continual.errors import DependencyUnreachable, LeaseLost, NotFound
+from continual.errors import DataError, DependencyUnreachable, LeaseLost, NotFound
 from ops.ledger import schema
 from ops.ledger.rows import Conflict, Fence
 
@@ -21,6 +21,7 @@ BUSY_S = 15.0  # for another writer
 WRITE = "perennial_write"  # execution option: SQLite takes the write lock at BEGIN, not in the middle
 
 _T = TypeVar("_T")
+_QUOTING = frozenset({"22"})  # classes of PostgreSQL whose main message quotes a value
 _RETRIED = frozenset({"40001", "40P01"})  # PostgreSQL: serialization failure, deadlock
 
 _open: ContextVar[tuple[Engine, Connection] | None] = ContextVar("perennial_ledger_transaction", default=None)
@@ -40,26 +41,45 @@ def chunks(values: Sequence[_T], size: int = CHUNK) -> Iterator[Sequence[_T]]:
 
 @contextmanager
 def translated(where: str) -> Iterator[None]:
-    """Turn what the driver raises into this product's errors.
+    """Turn what the driver raises into this product's errors, which quote nothing that was to be stored.
+
+    The driver's own error is left out of the chain: PostgreSQL writes whole rows into it.
 
     Raises:
         Conflict: another writer was first, or held us up while we held it up.
+        DataError: the database cannot hold a value.
         DependencyUnreachable: the database cannot be reached, is locked too long, is full or is no database.
     """
     try:
         yield
     except exc.IntegrityError as error:
-        raise Conflict(f"ledger {where}: another writer was first ({error.orig}); read again and retry") from error
+        raise Conflict(f"ledger {where}: another writer was first ({_told(error)}); read again and retry") from None
     except exc.TimeoutError as error:
         raise DependencyUnreachable(
             f"ledger {where}: every connection of the pool is busy ({error}); retry, or run fewer writers"
         ) from error
+    except exc.DataError as error:
+        raise DataError(
+            f"ledger {where} cannot hold a value ({_told(error)}); look for NUL characters and for numbers or times "
+            f"out of range"
+        ) from None
     except exc.DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _RETRIED:
-            raise Conflict(f"ledger {where}: two writers held each other up ({error.orig}); retry") from error
+            raise Conflict(f"ledger {where}: two writers held each other up ({_told(error)}); retry") from None
         raise DependencyUnreachable(
-            f"ledger {where} failed: {error.orig}; check that the database runs, is writable and has free space"
-        ) from error
+            f"ledger {where} failed: {_told(error)}; check that the database runs, is writable and has free space"
+        ) from None
+
+
+def _told(error: exc.DBAPIError) -> str:
+    """The driver's message without what PostgreSQL adds of the row: only what kind of error it was, if that is all."""
+    state = getattr(error.orig, "sqlstate", None)
+    if state is None:
+        return str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
+    if state[:2] in _QUOTING:
+        return f"{type(error.orig).__name__}, SQLSTATE {state}"
+    told = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    return f"{told or type(error.orig).__name__}, SQLSTATE {state}"
 
 
 class Store:

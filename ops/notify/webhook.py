@@ -57,7 +57,7 @@ class WebhookChannel:
         clock: Callable[[], float] = time.time,
     ) -> None:
         if not url.startswith(("http://", "https://")):
-            raise ConfigurationError(f"webhook {name}: url {url!r} must begin with http:// or https://")
+            raise ConfigurationError(f"webhook {name}: the url must begin with http:// or https://")
         if attempts < 1:
             raise ConfigurationError(f"webhook {name}: attempts {attempts} must be at least 1")
         self.name = name

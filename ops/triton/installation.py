@@ -62,12 +62,12 @@ def assemble(folder: Path) -> Installation:
     python = backends / "python"
     python.mkdir(parents=True)
     for name in ("libtriton_python.so", "triton_python_backend_utils.py"):
-        shutil.copy2(wheel / "backends" / "python" / name, python / name)  # Triton refuses a link out of its folder
-    shutil.copy2(stub, python / _STUB)  # Triton looks beside the library for it, and it must be executable
-    (python / _STUB).chmod(0o755)
+        shutil.copyfile(wheel / "backends" / "python" / name, python / name)  # Triton refuses a link out of its folder
+    shutil.copyfile(stub, python / _STUB)  # Triton looks beside the library for it, and it must be executable
+    (python / _STUB).chmod(0o700)
     for name in _OURS:
         (backends / name).mkdir()
-        shutil.copy2(Path(__file__).parent / "backends" / name / "model.py", backends / name / "model.py")
+        shutil.copyfile(Path(__file__).parent / "backends" / name / "model.py", backends / name / "model.py")
     return Installation(binary=wheel / "bin" / "tritonserver", backends=backends, library_path=library_path)
 
 

@@ -160,6 +160,20 @@ def test_served_contract_over_plain_http(workspace: E2eWorkspace) -> None:
         assert httpx.post(f"{base}/nobody/infer", json=body, timeout=20).status_code in {400, 404}
 
 
+def test_nothing_of_a_workspace_is_open_to_other_users(workspace: E2eWorkspace) -> None:
+    """After training, serving, traffic and feedback; what was left open before is closed by the start."""
+    for path in workspace.folder.rglob("*"):
+        path.chmod(path.stat().st_mode | 0o044)
+    with workspace.serving(), workspace.client() as client:
+        answers = ask(client, ["my card", "my loan"])
+        workspace.feedback([(answer.prediction_id, "card") for answer in answers])
+        workspace.cli("predict", "my trip")
+        ours = [path for name in ("state", "model_repository") for path in (workspace.folder / name).rglob("*")]
+        assert len(ours) > 30
+        open_to_others = [str(path) for path in (workspace.config, *ours) if path.lstat().st_mode & 0o077]
+        assert [path for path in open_to_others if not Path(path).is_symlink()] == []
+
+
 def test_control_api_names_what_is_wrong(workspace: E2eWorkspace) -> None:
     with workspace.serving():
         base = f"http://127.0.0.1:{workspace.api}/v1"

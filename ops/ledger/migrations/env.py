@@ -39,5 +39,6 @@ given = context.config.attributes.get("connection")
 if given is not None:
     run(given)
 else:  # `alembic -x` by a developer who writes a migration
-    with create_engine(context.config.get_main_option("sqlalchemy.url") or "sqlite://").begin() as opened:
+    url = context.config.get_main_option("sqlalchemy.url") or "sqlite://"
+    with create_engine(url, hide_parameters=True).begin() as opened:
         run(opened)

@@ -1,0 +1,42 @@
+"""Who may read what lies on the disk: nobody but the user whose process wrote it, unless a setting says otherwise."""
+
+import logging
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+__all__ = ["PRIVATE", "close_to_others"]
+
+logger = logging.getLogger(__name__)
+PRIVATE = 0o077  # set as the umask when a command starts; Triton, its stubs and every job inherit it
+
+
+def close_to_others(places: Iterable[Path], umask: int = PRIVATE) -> int:
+    """Take from older files and folders what `umask` would not have given them, and tell how many there were.
+
+    Links are not followed, and files of other users are left alone.
+    """
+    changed = 0
+    for place in places:
+        for path in _all_below(place):
+            with suppress(FileNotFoundError, PermissionError):
+                told = path.lstat()
+                mode = stat.S_IMODE(told.st_mode)
+                if stat.S_ISLNK(told.st_mode) or told.st_uid != os.geteuid() or not mode & umask:
+                    continue
+                path.chmod(mode & ~umask)
+                changed += 1
+    if changed:
+        logger.warning("permissions.closed", extra={"paths": changed, "umask": f"{umask:03o}"})
+    return changed
+
+
+def _all_below(place: Path) -> Iterator[Path]:
+    yield place
+    if place.is_symlink() or not place.is_dir():
+        return
+    for folder, below, files in os.walk(place):  # does not follow links
+        for name in (*below, *files):
+            yield Path(folder) / name
