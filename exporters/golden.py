@@ -1,6 +1,7 @@
 """Known answers that travel with a bundle: a loaded engine must repeat them before it may serve."""
 
 import json
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,30 +9,48 @@ import numpy as np
 import numpy.typing as npt
 
 from continual.errors import BundleRejected
+from exporters.bundle import read_manifest, verify_bundle, write_manifest
+from exporters.classifier import pad
 from exporters.runtime import Engine
 
-__all__ = ["GOLDEN", "Golden"]
+__all__ = ["GOLDEN", "Golden", "forget_texts"]
 
 GOLDEN = "golden.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Golden:
-    """A few texts, their token ids (unpadded) and the logits that the verified engine gave, each row alone.
+    """A few rows of token ids (unpadded) and the logits that the verified engine gave, each row alone.
 
-    `tolerance` is the largest absolute logit difference that a healthy load may show, batching included.
+    The rows are nobody's text (`exporters.golden_rows`). `tolerance` is the largest absolute logit difference that a
+    healthy load may show, batching included.
     """
 
-    texts: tuple[str, ...]
     input_ids: tuple[tuple[int, ...], ...]
     logits: tuple[tuple[float, ...], ...]
     tolerance: float
+
+    @classmethod
+    def of(cls, engine: Engine, rows: Sequence[Sequence[int]], *, tolerance: float) -> "Golden":
+        """What the engine answers to each row alone, without the rows that it answers otherwise in a batch.
+
+        Rows drawn by chance may lie where a low precision is coarse; where no row is left the tolerance gives way.
+        """
+        answers = [engine.infer(*pad([row]))[0][0] for row in rows]
+        together = engine.infer(*pad(rows))[0]
+        apart = [float(np.abs(one - other).max()) for one, other in zip(answers, together, strict=True)]
+        steady = [place for place, difference in enumerate(apart) if difference <= tolerance / 2]
+        kept = steady or range(len(rows))
+        return cls(
+            input_ids=tuple(tuple(rows[place]) for place in kept),
+            logits=tuple(tuple(answers[place].tolist()) for place in kept),
+            tolerance=tolerance if steady else 2 * max(apart),
+        )
 
     def write(self, folder: Path) -> None:
         """Put `golden.json` into the folder."""
         record = {
             "tolerance": self.tolerance,
-            "texts": list(self.texts),
             "input_ids": [list(row) for row in self.input_ids],
             "logits": [list(row) for row in self.logits],
         }
@@ -39,10 +58,9 @@ class Golden:
 
     @classmethod
     def read(cls, folder: Path) -> "Golden":
-        """The known answers of the bundle in `folder`."""
+        """The known answers of the bundle in `folder`; earlier releases kept texts beside them, which are not read."""
         raw = json.loads((folder / GOLDEN).read_text(encoding="utf-8"))
         return cls(
-            texts=tuple(raw["texts"]),
             input_ids=tuple(tuple(row) for row in raw["input_ids"]),
             logits=tuple(tuple(row) for row in raw["logits"]),
             tolerance=float(raw["tolerance"]),
@@ -50,13 +68,7 @@ class Golden:
 
     def tokens(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
         """`input_ids` and `attention_mask` (rows, longest), padded with id 0: one request that probes every row."""
-        longest = max(len(row) for row in self.input_ids)
-        ids = np.zeros((len(self.input_ids), longest), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for index, row in enumerate(self.input_ids):
-            ids[index, : len(row)] = row
-            mask[index, : len(row)] = 1
-        return ids, mask
+        return pad(self.input_ids)
 
     def difference(self, logits: npt.NDArray[np.float32]) -> float:
         """The largest absolute difference of `logits` (rows, C) from the known ones; inf where any is not finite."""
@@ -79,3 +91,29 @@ class Golden:
                 "do not route to it, export the version again on this kind of machine"
             )
         return seen
+
+
+def forget_texts(bundle: Path, erased: Collection[str]) -> bool:
+    """Take the texts that earlier releases kept out of a bundle's known answers, and the rows of the erased ones.
+
+    Returns whether anything had to change. Where every row is an erased one, all stay: without known answers the
+    version could not be proved again. A load that falls between the two renames refuses the bundle once.
+
+    Raises:
+        BundleRejected: the bundle is not what its manifest says, so nothing is changed.
+    """
+    path = bundle / GOLDEN
+    raw = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    texts = raw.get("texts")
+    if not texts:
+        return False
+    kept = [place for place, text in enumerate(texts) if text not in erased]
+    if not kept:
+        return False
+    verify_bundle(bundle)
+    rows = {name: [raw[name][place] for place in kept] for name in ("input_ids", "logits")}
+    temporary = bundle / f".{GOLDEN}.tmp"
+    temporary.write_text(json.dumps({"tolerance": raw["tolerance"], **rows}) + "\n", encoding="utf-8")
+    temporary.replace(path)
+    write_manifest(bundle, read_manifest(bundle))
+    return True

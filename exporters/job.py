@@ -24,6 +24,7 @@ from exporters.bundle import (
 )
 from exporters.classifier import BundleClassifier, TextTokenizer
 from exporters.golden import Golden
+from exporters.golden_rows import golden_rows
 from exporters.module import fingerprint_module
 from exporters.onnx import OnnxGraph, export_onnx
 from exporters.parity import ParityLimits, ParityVerdict, check_parity
@@ -39,7 +40,6 @@ if TYPE_CHECKING:
 __all__ = ["export_bundle", "main"]
 
 Progress = Callable[[str, Mapping[str, Any]], None]
-_GOLDEN_ROWS = 8
 _CALIBRATION_ROWS = 300
 _SWAPPED_HERE = frozenset({EngineKind.ONNXRUNTIME, EngineKind.OPENVINO})  # the others reuse inside their builders
 
@@ -223,15 +223,13 @@ class _Export:
         return verdict
 
     def _write_golden(self, candidate: BundleClassifier, limits: ParityLimits) -> None:
-        texts = tuple(spread(self.texts, None, _GOLDEN_ROWS)[0])
-        rows = candidate.tokenizer.encode(texts)
-        answers = [candidate.predict([text]).logits[0].tolist() for text in texts]
-        Golden(
-            texts=texts,
-            input_ids=tuple(tuple(row) for row in rows),
-            logits=tuple(tuple(row) for row in answers),
-            tolerance=limits.invariance,
-        ).write(self.work)
+        rows = golden_rows(
+            self.work / "tokenizer.json",
+            self.trained.labels,
+            max_length=self.trained.max_length,
+            seed=self.spec.version,
+        )
+        Golden.of(candidate.engine, rows, tolerance=limits.invariance).write(self.work)
 
     def _manifest(self, built: BuiltEngine, graph: str, parity: Mapping[str, Any]) -> Manifest:
         trained = self.trained

@@ -64,7 +64,7 @@ def write_bundle(
     engine = OnnxEngine(folder / "model.onnx", threads=1)
     logits = [engine.infer(np.array([row]), np.ones((1, len(row)), dtype=np.int64))[0][0] for row in ids]
     known = tuple(tuple(float(x) + golden_error for x in row) for row in logits)
-    Golden(texts=texts, input_ids=ids, logits=known, tolerance=1e-3).write(folder)
+    Golden(input_ids=ids, logits=known, tolerance=1e-3).write(folder)
     write_manifest(
         folder,
         Manifest(

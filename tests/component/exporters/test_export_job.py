@@ -26,8 +26,8 @@ from exporters.bundle import (
     verify_bundle,
     write_manifest,
 )
-from exporters.classifier import BundleClassifier
-from exporters.golden import Golden
+from exporters.classifier import BundleClassifier, TextTokenizer
+from exporters.golden import Golden, forget_texts
 from exporters.graph import set_initializer
 from exporters.job import export_bundle, main
 from exporters.parity import check_parity, default_limits
@@ -105,6 +105,37 @@ def test_parity_refuses_a_deliberately_broken_engine(
     accepted, reasons = judge(trained, bundle)
     assert not accepted
     assert reason in reasons
+    with pytest.raises(BundleRejected, match="golden"):  # rows that are nobody's text prove as much
+        Golden.read(built.bundle).check(load_engine(bundle, threads=1))
+
+
+def test_golden_answers_hold_nobodys_text(built: ExportResult, trained: TrainedModel) -> None:
+    written = (built.bundle / "golden.json").read_text("utf-8")
+    assert set(json.loads(written)) == {"tolerance", "input_ids", "logits"}
+    asked = Golden.read(built.bundle).input_ids
+    theirs = set(map(tuple, TextTokenizer(built.bundle / "tokenizer.json").encode(TEXTS)))
+    assert not theirs & set(asked)
+    lengths = sorted(map(len, asked))
+    assert lengths[0] < lengths[-1] == trained.max_length
+
+
+def test_golden_answers_of_an_earlier_release_lose_their_texts(built: ExportResult, tmp_path: Path) -> None:
+    bundle = clone(built.bundle, tmp_path / "older")
+    told = json.loads((bundle / "golden.json").read_text("utf-8"))
+    told["texts"] = [f"what person {number} said" for number in range(8)]
+    (bundle / "golden.json").write_text(json.dumps(told), "utf-8")
+    write_manifest(bundle, stale_manifest(bundle))
+    assert Golden.read(bundle) == Golden.read(built.bundle)
+    assert forget_texts(bundle, {"what person 2 said", "never said"})
+    verify_bundle(bundle)
+    left = json.loads((bundle / "golden.json").read_text("utf-8"))
+    assert left == {
+        "tolerance": told["tolerance"],
+        "input_ids": [row for place, row in enumerate(told["input_ids"]) if place != 2],
+        "logits": [row for place, row in enumerate(told["logits"]) if place != 2],
+    }
+    assert not forget_texts(bundle, {"what person 3 said"}), "nothing to do"
+    Golden.read(bundle).check(load_engine(bundle, threads=1))
 
 
 def stale_manifest(bundle: Path) -> Manifest:
@@ -144,8 +175,8 @@ def test_bundle_holds_what_the_architecture_promises(built: ExportResult, traine
 def test_loaded_engine_repeats_its_golden_answers(built: ExportResult) -> None:
     engine, golden = load_engine(built.bundle, threads=1), Golden.read(built.bundle)
     assert golden.check(engine) < 1e-4
-    assert len(golden.texts) == len(golden.input_ids) == len(golden.logits) == 8
-    spoilt = Golden(texts=golden.texts, input_ids=golden.input_ids[::-1], logits=golden.logits, tolerance=0.001)
+    assert len(golden.input_ids) == len(golden.logits) == 8
+    spoilt = Golden(input_ids=golden.input_ids[::-1], logits=golden.logits, tolerance=0.001)
     with pytest.raises(BundleRejected, match="golden"):
         spoilt.check(engine)
 
