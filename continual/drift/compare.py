@@ -9,7 +9,7 @@ import numpy as np
 from continual.drift.reference import ReferenceProfile
 from continual.drift.settings import DriftSettings, Signal
 from continual.drift.statistics import StatisticResult, chi_square, classifier_auc, ks, rff_mmd, wasserstein
-from continual.drift.window import Window, non_letter_share
+from continual.drift.window import Window
 from continual.errors import DataError
 
 __all__ = ["DriftComparison", "SignalResult", "compare", "holm", "measure", "signals_of"]
@@ -170,8 +170,7 @@ def measure(
         case Signal.LENGTH:
             return ks(sample.lengths, current.lengths, floor=floor)
         case Signal.NON_LETTER:
-            shares = [np.array([non_letter_share(str(t)) for t in w.texts]) for w in (sample, _some(current, seed))]
-            return ks(shares[0], shares[1], floor=floor)
+            return ks(sample.non_letters, _some(current, seed).non_letters, floor=floor)
         case Signal.UNKNOWN_WORDS:
             return ks(reference.unknown_shares, reference.unknown_shares_of(_some(current, seed)), floor=floor)
         case Signal.EMBEDDING | Signal.DOMAIN:

@@ -24,7 +24,7 @@ import numpy as np
 from continual.drift.compare import DriftComparison, holm, measure
 from continual.drift.reference import ReferenceProfile
 from continual.drift.settings import Signal
-from continual.drift.window import Window, non_letter_share
+from continual.drift.window import Window
 from continual.errors import DataError, PerennialError
 
 __all__ = ["ReportPaths", "build_report", "check_agreement", "prune_reports"]
@@ -33,6 +33,7 @@ _LOG = logging.getLogger(__name__)
 _ROWS = 2_000
 _TAIL = 1_500
 _POLL_S = 0.1
+_SHOWN = ("characters", "words", "sentences", "non_letter_percentage")  # of each text, in a report's summary
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -232,36 +233,28 @@ def _register(reference: ReferenceProfile, current: Window, comparison: DriftCom
 
 def _report(reference: ReferenceProfile, current: Window, comparison: DriftComparison, metadata: dict[str, str]) -> Any:
     from evidently import DataDefinition, Dataset, Report
-    from evidently.descriptors import NonLetterCharacterPercentage, SentenceCount, TextLength, WordCount
     from evidently.metrics import DriftedColumnsCount, MeanValue, QuantileValue, RowCount, ValueDrift
 
     columns = [signal.signal.value for signal in comparison.signals]
     methods = {name: f"perennial_{name}" for name in columns}
-    definition = DataDefinition(  # all six lists given, or Evidently guesses the rest
-        text_columns=["text"],
+    definition = DataDefinition(  # all six lists given, or Evidently guesses the rest; it sees numbers, never texts
+        text_columns=[],
         categorical_columns=["prediction"],
-        numerical_columns=[name for name in columns if name != "prediction"],
+        numerical_columns=[*(name for name in columns if name != "prediction"), *_SHOWN],
         datetime_columns=[],
         unknown_columns=[],
         list_columns=[],
     )
-    shown = {
-        "characters": TextLength("text", alias="characters"),
-        "words": WordCount("text", alias="words"),
-        "sentences": SentenceCount("text", alias="sentences"),
-        "non_letter_percentage": NonLetterCharacterPercentage("text", alias="non_letter_percentage"),
-    }
-    frames = _frames(reference, current, columns)
     datasets = [
-        Dataset.from_pandas(frame, data_definition=definition, descriptors=list(shown.values())) for frame in frames
+        Dataset.from_pandas(frame, data_definition=definition) for frame in _frames(reference, current, columns)
     ]
     report = Report(
         [
             RowCount(tests=[]),  # a default test would fail any window that is not as long as the reference
             DriftedColumnsCount(columns=columns, per_column_method=methods, drift_share=1 / len(columns)),
             *(ValueDrift(column=name, method=methods[name], threshold=comparison.alpha) for name in columns),
-            *(MeanValue(column=name, tests=[]) for name in shown),
-            *(QuantileValue(column=name, quantile=0.5, tests=[]) for name in shown),
+            *(MeanValue(column=name, tests=[]) for name in _SHOWN),
+            *(QuantileValue(column=name, quantile=0.5, tests=[]) for name in _SHOWN),
         ],
         include_tests=True,
         metadata={"version": str(comparison.version), "drifted": str(comparison.drifted), **metadata},
@@ -279,17 +272,17 @@ def _frames(reference: ReferenceProfile, current: Window, columns: list[str]) ->
     sample = reference.sample
     frames = [
         {
-            "text": [str(text) for text in window.texts],
             "prediction": window.predictions.tolist(),
             "confidence": window.confidences.astype(np.float64),
             "entropy": window.entropies.astype(np.float64),
             "length": window.lengths.astype(np.float64),
-            "non_letter": [non_letter_share(str(text)) for text in window.texts],
+            "non_letter": window.non_letters,
+            **dict(zip(_SHOWN, (window.text_shapes * [1.0, 1.0, 1.0, 100.0]).T, strict=True)),
         }
         for window in (sample, current)
     ]
     held_out = np.full(len(sample), np.nan)  # measured on one half only; which row has which value is not shown
-    held_out[: len(reference.unknown_shares)] = reference.unknown_shares
+    held_out[: len(reference.unknown_shares)] = reference.unknown_shares[: len(sample)]
     frames[0]["unknown_words"], frames[1]["unknown_words"] = held_out, reference.unknown_shares_of(current)
     if sample.embeddings is not None and current.embeddings is not None:
         sides = [window.astype(np.float64) for window in (sample.embeddings, current.embeddings)]
@@ -297,7 +290,8 @@ def _frames(reference: ReferenceProfile, current: Window, columns: list[str]) ->
         for frame, side in zip(frames, sides, strict=True):
             frame["embedding"] = np.linalg.norm(side - centre, axis=1)
             frame["domain"] = (side - centre) @ direction / max(float(np.linalg.norm(direction)), 1e-12)
-    return pd.DataFrame(frames[0])[["text", *columns]], pd.DataFrame(frames[1])[["text", *columns]]
+    wanted = [*columns, *_SHOWN]
+    return pd.DataFrame(frames[0])[wanted], pd.DataFrame(frames[1])[wanted]
 
 
 def _add_run(folder: str, model: str, snapshot: Any, comparison: DriftComparison, keep: int) -> str:

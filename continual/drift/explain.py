@@ -94,7 +94,8 @@ def explain(
     if len(current) > _ROWS:
         some = current.rows(np.sort(rng.choice(len(current), _ROWS, replace=False)))
     strangeness = _strangeness(reference.sample, some)
-    shifts = word_shifts((str(t) for t in reference.sample.texts), (str(t) for t in some.texts))
+    known = [str(text) for text in reference.sample.texts if text]  # the others were pruned or erased
+    shifts = word_shifts(known, (str(t) for t in some.texts)) if known else []
     order = np.argsort(-strangeness, kind="stable")
     groups = _groups(reference.sample, some, strangeness, rng)[:most]
     return Explanation(

@@ -1,38 +1,44 @@
 """What one version's clean traffic looked like: a compact profile of every row, and a bounded sample of rows."""
 
+import hashlib
 import json
 import os
+import secrets
 import shutil
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift.window import Window, non_letter_share, words_of
+from continual.drift.window import Window, words_of
 from continual.errors import DataError
 
-__all__ = ["ReferenceProfile"]
+__all__ = ["ReferenceProfile", "forget_rows"]
 
-_FORMAT = 1
+_FORMAT = 2
+_WITH_TEXTS = 1  # the format of earlier releases, which held the sample's texts and the words themselves
+_LEAST_ROWS = 20
 _QUANTILES = np.linspace(0.0, 1.0, 101)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class ReferenceProfile:
-    """One version's reference. Rebuilt when the version changes, never updated in place.
+    """One version's reference. Rebuilt when the version changes; afterwards rows only leave it, by an erasure.
 
-    `sample` holds at most the rows asked for at `build`, embeddings included. `vocabulary` comes from one half of
-    the sample and `unknown_shares` are measured on the other half, so that a clean window and the reference are
-    treated alike. `quantiles` has 101 values for each number of a row.
+    `sample` holds at most the rows asked for at `build`, embeddings included. Stored, it is without texts: whoever
+    wants to show some reads them by their prediction ids (`with_texts`). `vocabulary` holds salted digests of words; it
+    comes from one half of the sample and `unknown_shares` are measured on the other half, so that a clean window and
+    the reference are treated alike. `quantiles` has 101 values for each number of a row.
 
     >>> w = Window.from_columns({"text": ["card lost"] * 40, "label": ["a"] * 40, "confidence": [0.9] * 40,
     ...                          "margin": [0.8] * 40, "entropy": [0.2] * 40, "version": [3] * 40})
     >>> p = ReferenceProfile.build(w, version=3, rng=np.random.default_rng(1))
-    >>> p.seen_rows, p.label_counts, sorted(p.vocabulary), float(p.unknown_shares.max())
-    (40, {'a': 40}, ['card', 'lost'], 0.0)
+    >>> p.seen_rows, p.label_counts, len(p.vocabulary), float(p.unknown_shares.max())
+    (40, {'a': 40}, 2, 0.0)
     """
 
     version: int
@@ -40,6 +46,7 @@ class ReferenceProfile:
     label_counts: dict[str, int]
     quantiles: dict[str, NDArray[np.float64]]
     vocabulary: frozenset[str]
+    salt: str
     unknown_shares: NDArray[np.float64]
     sample: Window
 
@@ -50,8 +57,10 @@ class ReferenceProfile:
         Raises:
             DataError: fewer than 20 rows, or rows that another version answered.
         """
-        if len(window) < 20:
-            raise DataError(f"a reference for version {version} has {len(window)} rows; wait for at least 20")
+        if len(window) < _LEAST_ROWS:
+            raise DataError(
+                f"a reference for version {version} has {len(window)} rows; wait for at least {_LEAST_ROWS}"
+            )
         others = sorted(set(window.versions.tolist()) - {version})
         if others:
             raise DataError(f"a reference for version {version} has rows of versions {others}; filter them first")
@@ -59,15 +68,15 @@ class ReferenceProfile:
         if len(window) > rows:
             sample = window.rows(np.sort(rng.choice(len(window), rows, replace=False)))
         order = rng.permutation(len(sample))
-        vocabulary = frozenset(word for i in order[::2] for word in words_of(str(sample.texts[i])))
-        unknown = np.array([_unknown_share(str(sample.texts[i]), vocabulary) for i in order[1::2]])
-        shares = np.array([non_letter_share(str(text)) for text in sample.texts])
+        salt = rng.bytes(8).hex()
+        vocabulary = _vocabulary((word for i in order[::2] for word in words_of(str(sample.texts[i]))), salt)
+        unknown = np.array([_unknown_share(str(sample.texts[i]), vocabulary, salt) for i in order[1::2]])
         numbers: dict[str, NDArray[Any]] = {
             "confidence": window.confidences,
             "entropy": window.entropies,
             "margin": window.margins,
             "length": window.lengths,
-            "non_letter": shares,
+            "non_letter": sample.non_letters,
         }
         return cls(
             version=version,
@@ -75,16 +84,32 @@ class ReferenceProfile:
             label_counts=dict(sorted(Counter(window.predictions.tolist()).items())),
             quantiles={name: np.quantile(values.astype(np.float64), _QUANTILES) for name, values in numbers.items()},
             vocabulary=vocabulary,
+            salt=salt,
             unknown_shares=unknown,
             sample=sample,
         )
 
     def unknown_shares_of(self, window: Window) -> NDArray[np.float64]:
         """Return each row's share of words, in [0, 1], that the vocabulary lacks; 0 for a row without words."""
-        return np.array([_unknown_share(str(text), self.vocabulary) for text in window.texts])
+        return np.array([_unknown_share(str(text), self.vocabulary, self.salt) for text in window.texts])
+
+    def with_texts(self, texts: Mapping[str, str]) -> Self:
+        """Return the profile with the sample's texts by their prediction ids; what is missing stays empty."""
+        if self.sample.ids is None:
+            return self
+        found = np.array([texts.get(name, "") for name in self.sample.ids.tolist()], dtype=object)
+        return replace(self, sample=replace(self.sample, texts=found, shapes=self.sample.text_shapes))
+
+    def without_rows(self, prediction_ids: Collection[str]) -> Self:
+        """Return the profile without these rows in its sample. Its sums over all rows stay as they were counted."""
+        if self.sample.ids is None:
+            return self
+        gone = set(prediction_ids)
+        kept = [place for place, name in enumerate(self.sample.ids.tolist()) if name not in gone]
+        return self if len(kept) == len(self.sample) else replace(self, sample=self.sample.rows(kept))
 
     def save(self, folder: Path) -> None:
-        """Write `profile.json` and `sample.npz` into the folder, which appears whole; it holds texts."""
+        """Write `profile.json` and `sample.npz`, without texts and words, into the folder, which appears whole."""
         facts = {
             "format": _FORMAT,
             "version": self.version,
@@ -92,19 +117,20 @@ class ReferenceProfile:
             "label_counts": self.label_counts,
             "quantiles": {name: values.tolist() for name, values in self.quantiles.items()},
             "vocabulary": sorted(self.vocabulary),
+            "salt": self.salt,
             "unknown_shares": self.unknown_shares.tolist(),
         }
         partial = folder.with_name(f".{folder.name}.{os.getpid()}")
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
-        self.sample.save(partial / "sample.npz")
+        self.sample.without_texts().save(partial / "sample.npz")
         (partial / "profile.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Return the profile that `save` wrote.
+        """Return the profile that `save` wrote, this release's or an earlier one's.
 
         Raises:
             DataError: the folder is incomplete, or another format's.
@@ -113,19 +139,50 @@ class ReferenceProfile:
             facts = json.loads((folder / "profile.json").read_text(encoding="utf-8"))
         except (OSError, ValueError) as exc:
             raise DataError(f"the reference in {folder} cannot be read ({exc}); build it again from traffic") from exc
-        if facts.get("format") != _FORMAT:
+        if facts.get("format") not in {_FORMAT, _WITH_TEXTS}:
             raise DataError(f"the reference in {folder} has format {facts.get('format')}; this release reads {_FORMAT}")
+        salt = facts.get("salt") or secrets.token_hex(8)
+        words = facts["vocabulary"]
         return cls(
             version=facts["version"],
             seen_rows=facts["seen_rows"],
             label_counts=facts["label_counts"],
             quantiles={name: np.asarray(values) for name, values in facts["quantiles"].items()},
-            vocabulary=frozenset(facts["vocabulary"]),
+            vocabulary=frozenset(words) if "salt" in facts else _vocabulary(words, salt),
+            salt=salt,
             unknown_shares=np.asarray(facts["unknown_shares"], dtype=np.float64),
             sample=Window.load(folder / "sample.npz"),
         )
 
 
-def _unknown_share(text: str, vocabulary: frozenset[str]) -> float:
+def forget_rows(folder: Path, prediction_ids: Collection[str]) -> bool:
+    """Take rows out of a stored reference, and texts and words out of one of an earlier release; whether it changed.
+
+    One that fewer than 20 rows would be left of is removed: the watch takes another from the traffic that follows.
+
+    Raises:
+        DataError: the reference cannot be read.
+    """
+    stored = ReferenceProfile.load(folder)
+    left = stored.without_rows(prediction_ids)
+    old = any(stored.sample.texts)
+    if left is stored and not old:
+        return False
+    if len(left.sample) < _LEAST_ROWS:
+        shutil.rmtree(folder)
+    else:
+        left.save(folder)
+    return True
+
+
+def _vocabulary(words: Iterable[str], salt: str) -> frozenset[str]:
+    return frozenset(_digest(word, salt) for word in set(words))
+
+
+def _digest(word: str, salt: str) -> str:
+    return hashlib.blake2b(word.encode(), digest_size=8, salt=bytes.fromhex(salt)).hexdigest()
+
+
+def _unknown_share(text: str, vocabulary: frozenset[str], salt: str) -> float:
     words = words_of(text)
-    return sum(word not in vocabulary for word in words) / len(words) if words else 0.0
+    return sum(_digest(word, salt) not in vocabulary for word in words) / len(words) if words else 0.0

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 from zipfile import BadZipFile
@@ -12,17 +12,19 @@ from numpy.typing import NDArray
 
 from continual.errors import DataError
 
-__all__ = ["Window", "non_letter_share", "words_of"]
+__all__ = ["Window", "non_letter_share", "text_shape", "words_of"]
 
 _WORD = re.compile(r"[^\W\d_]+")
+_SENTENCE_END = re.compile(r"[.!?]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Window:
     """Answered requests in the order they came, one array a column, all of one length n.
 
-    `embeddings` is (n, d) or absent. `times` is datetime64[us] in UTC or absent. `lengths` are tokens or words, in one
-    unit for reference and window.
+    `shapes` is (n, 4): characters, words, sentences, and the share that is neither letter nor space. A window that was
+    stored without its texts has empty ones, and these. `embeddings` is (n, d) or absent. `times` is datetime64[us] in
+    UTC or absent. `lengths` are tokens or words, in one unit for reference and window.
 
     >>> w = Window.from_columns({"text": ["card lost", "pin"], "label": ["a", "b"], "confidence": [0.9, 0.4],
     ...                          "margin": [0.8, 0.1], "entropy": [0.2, 1.1], "version": [3, 3]})
@@ -40,6 +42,7 @@ class Window:
     embeddings: NDArray[np.floating[Any]] | None = None
     times: NDArray[np.datetime64] | None = None
     ids: NDArray[np.str_] | None = None
+    shapes: NDArray[np.float64] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.texts)
@@ -86,6 +89,22 @@ class Window:
             else np.asarray(_plain(columns["prediction_id"]), dtype=str),
         )
 
+    @property
+    def text_shapes(self) -> NDArray[np.float64]:
+        """What is known of each text without its words, (n, 4); see `shapes`."""
+        if self.shapes is not None:
+            return self.shapes
+        return np.array([text_shape(str(text)) for text in self.texts], dtype=np.float64).reshape(len(self), 4)
+
+    @property
+    def non_letters(self) -> NDArray[np.float64]:
+        """Each text's share of characters that are neither letters nor spaces."""
+        return self.text_shapes[:, 3]
+
+    def without_texts(self) -> Self:
+        """Return the window with empty texts, whose shapes stay."""
+        return replace(self, texts=np.full(len(self), "", dtype=object), shapes=self.text_shapes)
+
     def rows(self, chosen: Sequence[int] | NDArray[np.integer[Any]] | slice) -> Self:
         """Return a window of the chosen rows, in the order given."""
         index = chosen if isinstance(chosen, slice) else np.asarray(chosen, dtype=np.int64)
@@ -96,7 +115,7 @@ class Window:
         return type(self)(**{name: take(getattr(self, name)) for name in self.__slots__})
 
     def save(self, path: Path) -> None:
-        """Write one `.npz` file, without pickles; it holds the texts."""
+        """Write one `.npz` file, without pickles; it holds the texts, unless the window is without."""
         columns = {name: getattr(self, name) for name in self.__slots__ if getattr(self, name) is not None}
         encoded = [str(text).encode() for text in self.texts]
         columns["texts"] = np.frombuffer(b"".join(encoded), dtype=np.uint8)
@@ -132,6 +151,16 @@ def words_of(text: str) -> list[str]:
     ['card', 'n', 'hasn', 't', 'come']
     """
     return _WORD.findall(text.lower())
+
+
+def text_shape(text: str) -> tuple[int, int, int, float]:
+    """Return characters, words, sentences and the share of characters that are neither letters nor spaces.
+
+    >>> text_shape("Card lost! Help.")
+    (16, 3, 2, 0.125)
+    """
+    sentences = sum(bool(part.strip()) for part in _SENTENCE_END.split(text))
+    return len(text), len(text.split()), sentences, non_letter_share(text)
 
 
 def non_letter_share(text: str) -> float:

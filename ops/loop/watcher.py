@@ -9,7 +9,7 @@ import numpy as np
 
 from continual.drift.compare import DriftComparison, compare
 from continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
-from continual.drift.reference import ReferenceProfile
+from continual.drift.reference import ReferenceProfile, forget_rows
 from continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
 from continual.drift.settings import DriftSettings, Votes
 from continual.drift.window import Window
@@ -51,12 +51,14 @@ class Watcher:
     ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._traffic, self._happenings = traffic, happenings
+        self._stripped = False
 
     def watch(self) -> list[DriftSignal]:
         """Compare every full window that came since the last pass; empty when none is full."""
         route = self._ledger.route(self._model)
         if route is None:
             return []
+        self._strip_references()
         progress = self._progress(route.champion)
         settings = self._workspace.model(self._model).drift
         signals = []
@@ -72,9 +74,21 @@ class Watcher:
                 progress = self._take_reference(progress, window)
         return signals
 
+    def _strip_references(self) -> None:
+        """Once a process: references of earlier releases, which held texts, are written anew without them."""
+        if not self._stripped:
+            for folder in self._workspace.reports(self._model).glob("reference-*"):
+                try:
+                    forget_rows(folder, ())
+                except DataError as exc:
+                    logger.warning("drift.reference_damaged", extra={"model": self._model, "reason": str(exc)})
+            self._stripped = True
+
     def _progress(self, champion: int) -> WatchState:
         told = WatchState.read(self._ledger, self._model)
         if told is not None and told.version == champion:
+            if told.reference_ready and not self._reference(champion).is_dir():  # an erasure left too few of its rows
+                return told.changed(reference_ready=False)
             return told
         episode = 0 if told is None else told.episode
         fresh = DriftMonitor(settings=drift_settings(self._workspace, self._model)).start(champion, episode=episode)

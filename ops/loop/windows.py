@@ -95,5 +95,8 @@ def explained(workspace: Workspace, traffic: TrafficLog, report: DriftReportRow,
         DataError: its requests have been pruned, or its version's reference is gone.
     """
     seen = reported_window(workspace, traffic, report)
+    ids = [] if seen.reference.sample.ids is None else seen.reference.sample.ids.tolist()
+    rows = traffic.lookup(ids, columns=["prediction_id", "text"])
+    texts = dict(zip(rows["prediction_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
     rng = np.random.default_rng([workspace.settings.seed, report.id or 0])
-    return explain(seen.reference, seen.window, seen.comparison, rng, most=most)
+    return explain(seen.reference.with_texts(texts), seen.window, seen.comparison, rng, most=most)

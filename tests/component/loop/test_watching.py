@@ -1,5 +1,6 @@
 """Traffic and labels in, drift verdicts, accuracies and the policy's word out."""
 
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -15,7 +16,7 @@ from ops.loop.error_watch import ErrorState, ErrorWatch
 from ops.loop.events import Happenings
 from ops.loop.history import PastReader
 from ops.loop.trigger import Trigger
-from ops.loop.watch_state import WatchState
+from ops.loop.watch_state import WatchState, reference_folder
 from ops.loop.watcher import Watcher
 from ops.loop.windows import chosen_report, explained, window_after
 from tests.component.loop.town import Asked, Town
@@ -50,6 +51,16 @@ def trigger(town: Town) -> Trigger:
 
 
 # ---- windows ----
+
+
+def test_a_reference_that_an_erasure_took_away_is_taken_anew(town: Town) -> None:
+    town.ask(650, batch=64)
+    watch(town)
+    folder = reference_folder(town.workspace, "intent", 1)
+    shutil.rmtree(folder)
+    town.ask(400, batch=64)
+    watch(town)
+    assert folder.is_dir()
 
 
 def test_every_row_is_watched_once_although_batches_share_a_microsecond(town: Town) -> None:

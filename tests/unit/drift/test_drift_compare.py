@@ -1,3 +1,5 @@
+import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +8,8 @@ import pytest
 
 from continual.drift import DriftComparison, DriftSettings, ReferenceProfile, Signal, Votes, Window, alpha_for, compare
 from continual.drift.compare import holm, measure
+from continual.drift.reference import forget_rows
+from continual.drift.window import words_of
 from continual.errors import ConfigurationError, DataError
 from tests.unit.drift.generated import traffic
 
@@ -125,7 +129,10 @@ def test_reference_round_trips_through_its_folder(tmp_path: Path) -> None:
     again = ReferenceProfile.load(tmp_path / "reference")
     assert again.label_counts == reference.label_counts
     assert again.vocabulary == reference.vocabulary
-    assert again.sample.texts.tolist() == reference.sample.texts.tolist()
+    assert set(again.sample.texts.tolist()) == {""}
+    assert again.sample.non_letters.tolist() == reference.sample.non_letters.tolist()
+    held = b"".join(path.read_bytes() for path in (tmp_path / "reference").iterdir())
+    assert not any(word.encode() in held for text in reference.sample.texts for word in text.split() if len(word) > 4)
     assert np.array_equal(again.sample.embeddings, reference.sample.embeddings)
     rng = np.random.default_rng(10)
     window = traffic(150, rng, new=0.2)
@@ -149,7 +156,7 @@ def test_a_damaged_reference_is_named(tmp_path: Path, damage: str) -> None:
         (tmp_path / "sample.npz").write_bytes((tmp_path / "sample.npz").read_bytes()[:200])
     else:
         profile = tmp_path / "profile.json"
-        profile.write_text(profile.read_text().replace('"format": 1', '"format": 99'))
+        profile.write_text(profile.read_text().replace('"format": 2', '"format": 99'))
     with pytest.raises(DataError, match=str(tmp_path)):
         ReferenceProfile.load(tmp_path)
 
@@ -209,3 +216,42 @@ def test_window_save_keeps_any_text(tmp_path: Path) -> None:
     again = Window.load(tmp_path / "w.npz")
     assert again.texts.tolist() == window.texts.tolist()
     assert again.ids is not None
+
+
+def _of_an_earlier_release(reference: ReferenceProfile, window: Window, folder: Path) -> None:
+    reference.save(folder)
+    facts = json.loads((folder / "profile.json").read_text())
+    facts |= {"format": 1, "vocabulary": sorted({word for text in window.texts for word in words_of(str(text))})}
+    del facts["salt"]
+    (folder / "profile.json").write_text(json.dumps(facts))
+    reference.sample.save(folder / "sample.npz")
+
+
+def test_a_reference_of_an_earlier_release_is_read_and_loses_its_texts(tmp_path: Path) -> None:
+    reference = _reference(60)
+    _of_an_earlier_release(reference, reference.sample, tmp_path / "old")
+    read = ReferenceProfile.load(tmp_path / "old")
+    assert read.sample.texts.tolist() == reference.sample.texts.tolist()
+    assert read.unknown_shares_of(reference.sample).max() == 0.0
+    assert forget_rows(tmp_path / "old", ())
+    assert not forget_rows(tmp_path / "old", ())
+    left = ReferenceProfile.load(tmp_path / "old")
+    assert left.unknown_shares_of(reference.sample).max() == 0.0
+    assert left.sample.non_letters.tolist() == reference.sample.non_letters.tolist()
+    assert set(left.sample.texts.tolist()) == {""}
+
+
+def test_erased_rows_leave_a_stored_reference_and_texts_come_back_by_id(tmp_path: Path) -> None:
+    whole = _reference(60)
+    names = [f"id-{number}" for number in range(len(whole.sample))]
+    reference = replace(whole, sample=replace(whole.sample, ids=np.array(names)))
+    reference.save(tmp_path / "r")
+    assert forget_rows(tmp_path / "r", names[:3])
+    left = ReferenceProfile.load(tmp_path / "r")
+    assert left.sample.ids is not None
+    assert left.sample.ids.tolist() == names[3:]
+    shown = left.with_texts({names[4]: "hello there"})
+    assert [text for text in shown.sample.texts if text] == ["hello there"]
+    assert shown.sample.non_letters.tolist() == left.sample.non_letters.tolist()
+    assert forget_rows(tmp_path / "r", names[:45])
+    assert not (tmp_path / "r").exists(), "too few rows are no reference"
