@@ -29,7 +29,9 @@ def share_above(hits: int, trials: int, share: float) -> float:
     if not 0 < share < 1 or not 0 <= hits <= trials:
         raise DataError(f"{hits} hits in {trials} trials against a share of {share}; the share must lie in (0, 1)")
     misses = trials - hits
-    above = max(special.betaincc(hits + 1, misses + 1, share), 1e-300)
+    above = special.betaincc(hits + 1, misses + 1, share)
+    if above == 0.0:  # the hits lie so far below the share that the number underflows: nothing speaks against it
+        return 0.0
     bet = special.betaln(hits + 1, misses + 1) + np.log(above) - np.log1p(-share)
     return _exp(bet - hits * np.log(share) - misses * np.log1p(-share))
 

@@ -222,3 +222,63 @@ def test_every_plan_ends_in_a_promotion_when_all_goes_well(plan: cy.CyclePlan) -
     cycle, states = run(plan)
     assert cycle.state is cy.CycleState.PROMOTED
     assert states.count("canary") == len(plan.canary_shares)
+
+
+@pytest.mark.parametrize(
+    "state",
+    [
+        cy.CycleState.PUBLISHING, cy.CycleState.SHADOW, cy.CycleState.APPROVAL, cy.CycleState.CANARY,
+        cy.CycleState.PROMOTING,
+    ],
+)  # fmt: skip
+def test_a_challenger_made_champion_from_its_publishing_on_is_promoted_not_dropped(state: cy.CycleState) -> None:
+    cycle, _ = run(FULL, until=state)
+    after, commands = cy.handle(cycle, cy.ChampionReplaced(champion=2))
+    assert (after.state, commands) == (cy.CycleState.PROMOTING, (cy.Promote(challenger=2),))
+
+
+def test_a_promoted_version_lets_go_of_the_old_ones_and_keeps_itself() -> None:
+    cycle, _ = run(FULL)
+    assert cy.resume(cycle) == (
+        cy.ReleaseOld(champion=2),
+        cy.CloseCycle(outcome=cy.CycleState.PROMOTED, note="version 2 held through probation"),
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "event", "note"),
+    [
+        (cy.CycleState.JUDGING, cy.GateRefused(reasons=("forgets", "slower")), "forgets; slower"),
+        (cy.CycleState.JUDGING, cy.GateRefused(reasons=()), "refused"),
+        (cy.CycleState.PROBATION, cy.ProbationFailed(reasons=("worse", "slow")), "worse; slow"),
+        (cy.CycleState.PROBATION, cy.OperatorRolledBack(actor="ada"), "rolled back by ada"),
+        (cy.CycleState.SHADOW, cy.OperatorRolledBack(actor="ada"), "ada rolled back version 1, with which"),
+        (cy.CycleState.SHADOW, cy.OperatorAborted(actor="ada"), "aborted by ada"),
+        (cy.CycleState.SHADOW, cy.ChampionReplaced(champion=7), "version 7 took the place of version 1"),
+        (cy.CycleState.PROBATION, cy.ChampionReplaced(champion=7), "version 7 was put in its place"),
+    ],
+)
+def test_an_end_tells_who_or_what_ended_it(state: cy.CycleState, event: cy.Event, note: str) -> None:
+    cycle, _ = run(FULL, until=state)
+    assert cy.handle(cycle, event)[0].note.startswith(note)
+
+
+def test_probation_watches_the_new_champion_against_the_one_before() -> None:
+    cycle, _ = run(FULL, until=cy.CycleState.PROBATION)
+    assert cy.resume(cycle) == (cy.StartProbation(champion=2, previous=1),)
+    judging, _ = run(FULL, until=cy.CycleState.JUDGING)
+    assert cy.resume(judging) == (cy.JudgeChallenger(champion=1, challenger=2),)
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"state": cy.CycleState.TRAINING},
+        {"state": cy.CycleState.WATCHING, "challenger": 2},
+        {"state": cy.CycleState.TRAINING, "challenger": 1},
+        {"state": cy.CycleState.CANARY, "challenger": 2, "canary_step": 2},
+    ],
+)
+def test_a_cycle_that_contradicts_itself_is_noticed(broken: dict[str, object]) -> None:
+    with pytest.raises(IllegalTransition, match="cycle of intent: "):
+        cy.check_invariants(cy.Cycle(model="intent", champion=1, plan=FULL, **broken))  # type: ignore[arg-type]

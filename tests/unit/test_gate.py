@@ -103,3 +103,104 @@ def _noisy(n: int, champion: float, challenger: float, seed: int) -> PairedRows:
 def test_paired_rows_must_have_one_length() -> None:
     with pytest.raises(DataError, match="differ in length"):
         PairedRows(labels=np.array(["a"]), champion_correct=np.ones(2, bool), challenger_correct=np.ones(1, bool))
+
+
+def counted(rows: int, lost: int, gained: int = 0, label: str = "a") -> PairedRows:
+    """Rows that both have right, but for `lost` that the champion alone has and `gained` that the challenger has."""
+    place = np.arange(rows)
+    return PairedRows(
+        labels=np.array([label] * rows),
+        champion_correct=~((place >= lost) & (place < lost + gained)),
+        challenger_correct=place >= lost,
+    )
+
+
+def joined(*parts: PairedRows) -> PairedRows:
+    return PairedRows(
+        labels=np.concatenate([part.labels for part in parts]),
+        champion_correct=np.concatenate([part.champion_correct for part in parts]),
+        challenger_correct=np.concatenate([part.challenger_correct for part in parts]),
+    )
+
+
+BETTER = counted(200, 0, gained=50)
+SAME = counted(400, 0)
+
+
+def test_the_rules_of_a_workspace_that_sets_none_are_those_that_the_pages_state() -> None:
+    rules = GateRules()
+    assert (rules.min_fresh_rows, rules.min_gain_points, rules.max_forgetting_points) == (20, 0.0, 1.0)
+    assert (rules.max_slice_drop_points, rules.min_slice_rows, rules.max_calibration_error) == (15.0, 20, 0.2)
+    assert (rules.max_latency_ratio, rules.confidence) == (3.0, 0.95)
+
+
+@pytest.mark.parametrize(
+    ("fresh", "old", "facts", "refusal"),
+    [
+        pytest.param(counted(20, 0, 5), SAME, {}, "", id="just enough fresh rows"),
+        pytest.param(counted(19, 0, 5), SAME, {}, "too little evidence", id="one fresh row too few"),
+        pytest.param(BETTER, counted(400, 4), {}, "", id="forgets as much as is allowed"),
+        pytest.param(BETTER, counted(400, 5), {}, "forgets: 1.25 points", id="forgets more"),
+        pytest.param(BETTER, SAME, {"challenger_calibration_error": 0.2}, "", id="calibrated as well as it must be"),
+        pytest.param(BETTER, SAME, {"challenger_calibration_error": 0.201}, "badly calibrated", id="worse calibrated"),
+        pytest.param(BETTER, SAME, {"challenger_latency_ms": 15.0}, "", id="as slow as it may be"),
+        pytest.param(BETTER, SAME, {"challenger_latency_ms": 15.1}, "slower: 3.02 times", id="slower"),
+        pytest.param(
+            BETTER, SAME, {"champion_latency_ms": 0.5, "challenger_latency_ms": 1.6}, "slower: 3.20", id="both fast"
+        ),
+    ],
+)
+def test_a_limit_is_allowed_and_what_passes_it_is_refused(
+    fresh: PairedRows, old: PairedRows, facts: dict[str, float], refusal: str
+) -> None:
+    accepted, why = decide(evidence(fresh, old, **facts))
+    assert (accepted, why[: len(refusal)]) == (not refusal, refusal)
+
+
+@pytest.mark.parametrize(
+    ("rows_of_label", "lost", "refused"),
+    [(40, 6, False), (40, 7, True), (20, 8, True), (19, 8, False)],
+)
+def test_a_label_is_looked_at_from_enough_rows_on_and_may_drop_to_its_limit(
+    rows_of_label: int, lost: int, refused: bool
+) -> None:
+    old = joined(counted(rows_of_label, lost, label="lost_card"), counted(2_000, 0, label="top_up"))
+    _, why = decide(evidence(BETTER, old))
+    assert ("worse on label lost_card" in why) == refused
+
+
+def test_a_drop_that_may_be_chance_refuses_neither_a_label_nor_the_old_rows() -> None:
+    old = joined(counted(20, 6, gained=2, label="lost_card"), counted(2_000, 0, label="top_up"))
+    assert decide(evidence(BETTER, old), confidence=0.93)[0]
+    assert not decide(evidence(BETTER, old), confidence=0.8)[0]
+    swaps = counted(400, 25, gained=19)  # 1.5 points, among many changes both ways
+    assert decide(evidence(BETTER, swaps))[0]
+    assert not decide(evidence(BETTER, swaps), confidence=0.6)[0]
+
+
+def test_the_figures_tell_both_accuracies_and_are_zero_without_rows() -> None:
+    figures = judge(evidence(counted(40, 4, gained=10), counted(50, 5)), GateRules(), np.random.default_rng(0)).figures
+    assert figures == {
+        "fresh_rows": 40.0,
+        "fresh_gain_points": 15.0,
+        "fresh_champion_accuracy": 0.75,
+        "fresh_challenger_accuracy": 0.9,
+        "old_rows": 50.0,
+        "forgetting_points": 10.0,
+        "old_champion_accuracy": 1.0,
+        "old_challenger_accuracy": 0.9,
+        "challenger_calibration_error": 0.02,
+        "latency_ratio": 1.0,
+    }
+    empty = judge(evidence(counted(0, 0), counted(0, 0)), GateRules(), np.random.default_rng(0)).figures
+    assert {name: value for name, value in empty.items() if value} == {
+        "challenger_calibration_error": 0.02,
+        "latency_ratio": 1.0,
+    }
+
+
+@pytest.mark.parametrize("confidence", [0.49, 1.0])
+def test_a_confidence_that_decides_nothing_is_refused(confidence: float) -> None:
+    with pytest.raises(DataError, match="must lie in"):
+        GateRules(confidence=confidence)
+    assert GateRules(confidence=0.5).confidence == 0.5

@@ -111,3 +111,129 @@ def test_impossible_counts_are_refused(counts):
         share_above(2, 1, 0.5)
     with pytest.raises(DataError):
         RolloutRules(margin_points=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "just"),
+    [
+        ("worse", lambda n: LiveEvidence(losses=n, ties=200)),
+        ("failures", lambda n: LiveEvidence(asked=300, failed=n)),
+        ("slow", lambda n: LiveEvidence(timed=300, slow=n)),
+    ],
+)
+def test_each_of_the_three_tests_spends_a_third_of_the_error_rate(kind, just):
+    """Three chances to be turned away by luck: each needs an e-value of 3 / error_rate, and together they keep it."""
+    for hits in range(300):
+        decision = judge_live(just(hits), RolloutRules(error_rate=0.05))
+        value = decision.figures["e_values"][kind]
+        assert (decision.verdict is Verdict.WORSE) == (value >= 60)
+        assert decision.figures["e_value_needed"] == 60
+        if value >= 60:
+            break
+    before = judge_live(just(hits - 1), RolloutRules(error_rate=0.05))
+    assert 20 <= before.figures["e_values"][kind] < 60 or before.figures["e_values"][kind] < 20 <= value
+    assert before.verdict is Verdict.UNDECIDED
+
+
+def test_a_challenger_passes_as_soon_as_the_evidence_reaches_the_error_rate():
+    """One test lets it pass, so that this one spends the whole rate: an e-value of 1 / error_rate."""
+    for ties in range(2_000):
+        decision = judge_live(LiveEvidence(ties=ties), RolloutRules(error_rate=0.05))
+        assert (decision.verdict is Verdict.HOLDS) == (decision.figures["e_values"]["not_worse_by_margin"] >= 20)
+        if decision.verdict is Verdict.HOLDS:
+            break
+    assert 50 < ties < 200
+    assert decision.reasons == (f"not worse by 3 points: +0.00 points on {ties} labelled rows (0 gained, 0 lost)",)
+
+
+def test_the_rules_of_a_workspace_that_sets_none_are_those_that_the_pages_state():
+    assert RolloutRules() == RolloutRules(
+        margin_points=3.0, error_rate=0.05, max_failure_share=0.01, max_slow_share=0.10
+    )
+    assert LiveEvidence() == LiveEvidence(gains=0, losses=0, ties=0, asked=0, failed=0, timed=0, slow=0, waiting=0)
+
+
+def test_the_difference_is_of_all_labelled_rows_and_zero_without_any():
+    assert LiveEvidence(gains=3, losses=5, ties=92).rows == 100
+    assert LiveEvidence(gains=3, losses=5, ties=92).difference_points == -2.0
+    assert LiveEvidence().difference_points == 0.0
+    assert judge_live(LiveEvidence(gains=1, losses=2), RolloutRules()).figures["difference_points"] == -33.333
+
+
+@pytest.mark.parametrize(("margin", "rate"), [(0.0, 0.05), (100.0, 0.05), (3.0, 0.0), (3.0, 0.5)])
+def test_rules_that_decide_nothing_are_refused(margin, rate):
+    with pytest.raises(DataError, match="must lie in"):
+        RolloutRules(margin_points=margin, error_rate=rate)
+    assert RolloutRules(margin_points=99.0, error_rate=0.49).margin_points == 99.0
+
+
+def test_at_the_limit_a_chance_at_the_error_rate_still_speaks_against_it():
+    """Five losses and no gain come about by chance in 1 of 32 cases."""
+    lost = LiveEvidence(losses=5, ties=95)
+    assert judge_live(lost, RolloutRules(error_rate=1 / 32), at_limit=True).verdict is Verdict.WORSE
+    assert judge_live(lost, RolloutRules(error_rate=0.031), at_limit=True).verdict is Verdict.HOLDS
+
+
+def test_at_the_limit_a_difference_of_half_the_margin_is_not_yet_nearer_to_it():
+    half = LiveEvidence(losses=8, ties=632)  # 1.25 points, which chance gives in 1 of 256 cases
+    assert judge_live(half, RolloutRules(margin_points=2.5), at_limit=True).verdict is Verdict.HOLDS
+    assert judge_live(half, RolloutRules(margin_points=2.4), at_limit=True).verdict is Verdict.WORSE
+
+
+def test_an_e_value_is_the_mean_growth_of_its_bets():
+    """A share: all greater shares are bet on evenly. A mean: stakes from 0.01 to 0.95 of what can be staked."""
+    shares = np.linspace(0.2, 1.0, 200_001)
+    growth = (shares / 0.2) ** 3 * ((1 - shares) / 0.8) ** 7
+    assert share_above(3, 10, 0.2) == pytest.approx(growth.mean(), rel=1e-4)
+    stakes = np.geomspace(0.01, 0.95, 24) / 0.97
+    growth = (1 + stakes * 1.03) ** 4 * (1 + stakes * -0.97) ** 2 * (1 + stakes * 0.03) ** 9
+    assert mean_above(4, 2, 9, -0.03) == pytest.approx(growth.mean(), rel=1e-12)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_a_share_that_no_trial_can_pass_is_refused(share):
+    with pytest.raises(DataError, match="must lie in"):
+        share_above(1, 2, share)
+
+
+@pytest.mark.parametrize("mean", [-1.0, 1.0])
+def test_a_mean_that_no_row_can_pass_is_refused(mean):
+    with pytest.raises(DataError, match="must lie in"):
+        mean_above(1, 1, 1, mean)
+
+
+def test_overwhelming_evidence_stays_a_number():
+    assert 1e300 < share_above(100_000, 100_000, 0.01) < float("inf")
+
+
+@pytest.mark.parametrize(
+    ("hits", "trials", "share"),
+    [(0, 5_000, 0.1), (0, 7_000, 0.1), (0, 10_000, 0.1), (400, 10_000, 0.1), (0, 1_000_000, 0.01), (0, 10**8, 0.99)],
+)
+def test_what_lies_far_below_a_share_never_speaks_against_it_however_long_it_goes_on(hits, trials, share):
+    assert 0.0 <= share_above(hits, trials, share) < 0.01
+
+
+def test_a_faultless_and_fast_challenger_is_not_turned_away_by_a_long_canary():
+    faultless = LiveEvidence(asked=1_000_000, timed=1_000_000, slow=1_000)
+    assert judge_live(faultless, RolloutRules()).verdict is Verdict.UNDECIDED
+
+
+def test_the_e_values_are_of_the_counts_and_limits_that_the_rules_name():
+    evidence = LiveEvidence(gains=2, losses=9, ties=400, asked=300, failed=4, timed=200, slow=30)
+    rules = RolloutRules(margin_points=4.0, max_failure_share=0.02, max_slow_share=0.12)
+    assert judge_live(evidence, rules).figures["e_values"] == {
+        "worse": mean_above(9, 2, 400, 0.0),
+        "not_worse_by_margin": mean_above(2, 9, 400, -0.04),
+        "failures": share_above(4, 300, 0.02),
+        "slow": share_above(30, 200, 0.12),
+    }
+
+
+def test_a_margin_below_a_point_can_be_asked_for():
+    assert RolloutRules(margin_points=0.5).margin_points == 0.5
+
+
+def test_fewer_than_no_hits_are_refused():
+    with pytest.raises(DataError, match="-1 hits in 5 trials"):
+        share_above(-1, 5, 0.1)
