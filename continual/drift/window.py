@@ -196,16 +196,19 @@ def _embeddings(column: Any) -> NDArray[np.floating[Any]] | None:
         return None
     if hasattr(column, "combine_chunks"):
         column = column.combine_chunks()
-    if hasattr(column, "null_count") and hasattr(column, "flatten"):
-        if column.null_count or not len(column):
-            return None
+    if hasattr(column, "null_count") and (column.null_count or not len(column)):
+        return None
+    if hasattr(column, "flatten") and not isinstance(column, np.ndarray):
         flat = np.asarray(column.flatten().to_numpy(zero_copy_only=False))
-        return flat.reshape(len(column), -1)
+        column = flat.reshape(len(column), -1)
     if not isinstance(column, np.ndarray):
-        if len(column) == 0 or any(row is None for row in column):
-            return None
-        column = np.stack([np.asarray(row) for row in column])
+        column = np.array([*column, None], dtype=object)[:-1]  # one row an element, whatever the rows are
     if column.dtype == object:
-        return _embeddings(list(column))
-    rows: NDArray[np.floating[Any]] = column
-    return rows if rows.dtype in (np.float16, np.float32) else rows.astype(np.float32)
+        if len(column) == 0 or any(row is None for row in column.flat):
+            return None
+        column = list(column)
+    try:
+        rows: NDArray[Any] = np.stack([np.asarray(row) for row in column]) if isinstance(column, list) else column
+        return rows if rows.dtype in (np.float16, np.float32) else rows.astype(np.float32)
+    except (TypeError, ValueError) as exc:
+        raise DataError(f"a window's embeddings are no rows of numbers of one length: {exc}") from exc

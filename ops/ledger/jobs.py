@@ -70,6 +70,12 @@ class JobStore(Store):
         with self._read() as connection:
             return tuple(JobRow(**row) for row in connection.execute(select(_JOB).order_by(_JOB.c.name)).mappings())
 
+    def move_due(self, name: str, *, expected_due: datetime, next_due: datetime) -> bool:
+        """Correct a job's due time, and return whether this call did; another's claim comes first."""
+        with self._write() as connection:
+            step = update(_JOB).where(_JOB.c.name == name, _JOB.c.next_due == expected_due)
+            return connection.execute(step.values(next_due=next_due)).rowcount == 1
+
     def pause_job(self, name: str, *, paused: bool) -> None:
         """Stop or go on starting a job at its times. A retry changes nothing.
 

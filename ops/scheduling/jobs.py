@@ -1,6 +1,7 @@
 """What a job is, and which slot of it is due: arithmetic, without I/O."""
 
 import re
+import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -14,6 +15,8 @@ from ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
 __all__ = ["Catch", "JobRun", "JobSpec", "Slot", "as_run"]
 
 _NAME = re.compile(r"[a-z][a-z0-9_.:-]*")
+_TOLERANCE = 0.1  # of an interval, by which a due time may lie further ahead: clocks are corrected by small steps
+_LEAST_TOLERANCE = timedelta(milliseconds=100)
 
 
 class Catch(StrEnum):
@@ -99,6 +102,17 @@ class JobSpec:
     def first_due(self, now: datetime) -> datetime:
         """Return when a job that was never seen before runs first: one interval from now, or at the next cron time."""
         return self._after(now)
+
+    def healed(self, due: datetime, now: datetime) -> datetime | None:
+        """Return when a job whose due time lies too far ahead runs instead; None while the time is plausible.
+
+        Nobody plans further ahead than one interval: such a time was written under a clock that was wrong.
+        """
+        latest = self._after(now)
+        if due - latest <= max(_LEAST_TOLERANCE, (latest - now) * _TOLERANCE):
+            return None
+        # a slot of its own: the one at just this moment may have run before the clock was set back
+        return latest + timedelta(microseconds=1 + secrets.randbelow(1_000))
 
     def slot(self, due: datetime, now: datetime) -> Slot | None:
         """Return the slot to run now for a job due at `due`, or None when it is not due yet."""

@@ -1,27 +1,33 @@
 """The scheduler: our job rows say what is due, APScheduler's threads do it, and only the leader starts anything.
 
 APScheduler 3 must not share a job store between processes and resets due times at a restart, so its store here is
-memory and holds only the beat and the runs that were claimed already. A claim moves the job's due time in the ledger
-by compare-and-swap and writes the slot's row, which is unique; whatever APScheduler's events do, in whichever order,
-nothing depends on them.
+memory and holds only the runs that were claimed already. A claim moves the job's due time in the ledger by
+compare-and-swap and writes the slot's row, which is unique; whatever APScheduler's events do, in whichever order,
+nothing depends on them. The beat waits by the monotonic clock and a run is due at once by any clock, so that a clock
+that was set forward and back again silences nothing.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
 from continual.errors import ConfigurationError, LeaseLost, PerennialError
 from ops.ledger import Fence, JobRow, JobRunRow, Ledger, RunOutcome
 from ops.ledger.store import utc_now
+from ops.scheduling.job_facts import JobFacts
 from ops.scheduling.jobs import JobSpec, as_run
 from ops.scheduling.leader import Leader
 
 __all__ = ["JobView", "LoopScheduler"]
 
 _log = logging.getLogger(__name__)
+_AT_ONCE = datetime(1970, 1, 2, tzinfo=UTC)  # due by any clock
+_HUNG_S = 60.0  # a run that takes longer holds no place that another job waits for
+_MOST_THREADS = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +69,17 @@ class LoopScheduler:
         self._poll_s = poll_s
         self._threads = threads
         self._running: dict[str, int | None] = {}
+        self._facts = {spec.name: JobFacts(interval_s=spec.interval_s) for spec in jobs}
+        self._beat_at = time.monotonic()
+        self._beat_error = ""
         self._waiting: list[JobRunRow] = []
         self._guard = threading.Lock()
         self._beating = threading.Lock()
-        self._epoch: int | None = None
+        self._epoch: int | None = None  # under which the jobs were taken over; None when that is to be done again
+        self._led: int | None = None
         self._pool: Any = None
-        self._stopping = False
+        self._beats: threading.Thread | None = None
+        self._stopping = threading.Event()
 
     @property
     def leader(self) -> Leader:
@@ -79,37 +90,47 @@ class LoopScheduler:
         """Stand for election and run what is due while leading. Calling it again while it runs does nothing."""
         if self._pool is not None:
             return
-        self._stopping = False
+        self._stopping.clear()
         from apscheduler.executors.pool import ThreadPoolExecutor
         from apscheduler.schedulers.background import BackgroundScheduler
-        from apscheduler.triggers.interval import IntervalTrigger
 
         lanes = {spec.lane for spec in self._specs.values()} - {"default"}
-        executors = {"default": ThreadPoolExecutor(self._threads), "_beat": ThreadPoolExecutor(2)}
+        # as many threads as jobs: those that hang keep theirs, and `_claims` lets no more than `threads` work at once
+        shared = sum(spec.lane == "default" for spec in self._specs.values())
+        executors = {"default": ThreadPoolExecutor(max(self._threads, min(shared, _MOST_THREADS)))}
         executors |= {lane: ThreadPoolExecutor(1) for lane in lanes}
         self._pool = BackgroundScheduler(
             executors=executors,
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
-        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it tells of every beat, and of each that was late
-        every = IntervalTrigger(seconds=self._poll_s)
-        self._pool.add_job(self._safe_beat, every, executor="_beat", id="_beat", max_instances=2)
+        logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it tells of every run, and of each that was late
         self._leader.start()
         self._pool.start()
-        self._pool.modify_job("_beat", next_run_time=datetime.now(UTC))
+        self._beats = threading.Thread(target=self._beat_on, name="scheduler-beat", daemon=True)
+        self._beats.start()
 
     def stop(self) -> None:
         """Start nothing more, wait for the runs under way, and step down. Calling it again does nothing."""
         if self._pool is None:
             return
-        self._pool.remove_job("_beat")
-        with self._beating:  # APScheduler holds its locks while it waits for threads: a beat that adds a run would hang
-            self._stopping = True
+        self._stopping.set()
+        if self._beats is not None:
+            self._beats.join()  # before the pool ends: a beat that adds a run to one that ends would hang
         self._pool.shutdown(wait=True)
-        self._pool = None
+        self._pool = self._beats = None
         self._leader.stop()
         self._epoch = None
+
+    def facts(self) -> Mapping[str, JobFacts]:
+        """Return what this process saw of each job since it leads; times are of the monotonic clock."""
+        with self._guard:
+            return dict(self._facts)
+
+    @property
+    def last_beat(self) -> tuple[float, str]:
+        """When the last beat ended well, by the monotonic clock, and what the last one failed with."""
+        return self._beat_at, self._beat_error
 
     def run_now(self, name: str) -> None:
         """Ask the leader, here or elsewhere, to run a job at its next beat, even a paused one.
@@ -157,6 +178,7 @@ class LoopScheduler:
 
     def execute(self, run: JobRunRow, fence: Fence) -> None:
         """Carry out a claimed run in this thread and note how it ended."""
+        self._note(run.job, began=time.monotonic())
         facts = {"job": run.job, "slot": run.due.isoformat(), "attempt": run.attempt, "epoch": run.epoch}
         try:
             with self._ledger.fenced(fence):
@@ -169,6 +191,7 @@ class LoopScheduler:
         finally:
             with self._guard:
                 self._running.pop(run.job, None)
+            self._note(run.job, began=None)
 
     def _act(self, run: JobRunRow, fence: Fence, facts: dict[str, Any]) -> None:
         spec = self._specs.get(run.job)
@@ -181,14 +204,19 @@ class LoopScheduler:
             raise
         except Exception as error:  # whatever an action raises must end its own run only
             _log.exception("job_run_failed", extra=facts)
+            self._note(run.job, error=f"{type(error).__name__}: {error}")
             self._ledger.finish_run(run.id, RunOutcome.FAILED, f"{type(error).__name__}: {error}")
         else:
+            self._note(run.job, done=time.monotonic(), error="")
             self._ledger.finish_run(run.id, RunOutcome.DONE, note or "")
 
     def _take_over(self, epoch: int) -> None:
         now = self._clock()
         for spec in self._specs.values():
-            self._ledger.save_job(spec.name, spec.trigger, spec.first_due(now), paused=spec.paused)
+            row = self._ledger.save_job(spec.name, spec.trigger, spec.first_due(now), paused=spec.paused)
+            if epoch != self._led:
+                self._note(spec.name, since=time.monotonic(), done=None, paused=row.paused)
+        self._led = epoch
         with self._guard:
             under_way = [run_id for run_id in self._running.values() if run_id is not None]
         self._waiting = list(self._ledger.reclaim_runs(epoch, but=under_way))
@@ -197,14 +225,17 @@ class LoopScheduler:
     def _claims(self, epoch: int) -> Iterator[JobRunRow]:
         """Claim what is due, one by one; a job that runs, or has an interrupted run waiting, starts nothing else."""
         for run in tuple(self._waiting):
-            if self._reserve(run.job, run.id):
+            if self._has_place(run.job) and self._reserve(run.job, run.id):
                 self._waiting.remove(run)
                 yield run
         held_up = {run.job for run in self._waiting}
         now = self._clock()
         for row in self._ledger.jobs():
             spec = self._specs.get(row.name)
-            if spec is None or row.name in held_up or not self._reserve(row.name, None):
+            if spec is None:
+                continue
+            self._note(row.name, paused=row.paused)
+            if row.name in held_up or not self._has_place(row.name) or not self._reserve(row.name, None):
                 continue
             claimed = None
             try:
@@ -217,6 +248,11 @@ class LoopScheduler:
     def _claim(self, spec: JobSpec, row: JobRow, now: datetime, epoch: int) -> JobRunRow | None:
         if row.requested_at is not None:
             return self._ledger.claim_request(row.name, requested_at=row.requested_at, epoch=epoch)
+        if (healed := spec.healed(row.next_due, now)) is not None:
+            if self._ledger.move_due(row.name, expected_due=row.next_due, next_due=healed):
+                facts = {"job": row.name, "due": row.next_due.isoformat(), "now_due": healed.isoformat()}
+                _log.warning("job_due_healed", extra=facts)
+            return None
         slot = None if row.paused else spec.slot(row.next_due, now)
         if slot is None:
             return None
@@ -229,6 +265,20 @@ class LoopScheduler:
             self._ledger.finish_run(run.id, RunOutcome.MISSED, f"later than {spec.misfire_grace_s} s")
         _log.warning("job_run_missed", extra={"job": row.name, "slot": slot.at.isoformat()})
         return None
+
+    def _has_place(self, job: str) -> bool:
+        """Whether a job of the shared lane may begin: too many at once would take the processor from each other."""
+        if job not in self._specs or self._specs[job].lane != "default":
+            return True
+        now = time.monotonic()
+        with self._guard:
+            busy = (self._facts[name].began for name in self._running if name in self._facts)
+            return sum(began is not None and now - began < _HUNG_S for began in busy) < self._threads
+
+    def _note(self, job: str, **facts: Any) -> None:
+        with self._guard:
+            if job in self._facts:
+                self._facts[job] = replace(self._facts[job], **facts)
 
     def _reserve(self, job: str, run_id: int | None) -> bool:
         with self._guard:
@@ -247,20 +297,21 @@ class LoopScheduler:
     def _submit(self, run: JobRunRow, fence: Fence) -> None:
         spec = self._specs.get(run.job)
         lane = "default" if spec is None else spec.lane
-        self._pool.add_job(self.execute, args=(run, fence), executor=lane, id=f"run-{run.id}-{run.attempt}")
+        self._pool.add_job(self.execute, "date", args=(run, fence), executor=lane, run_date=_AT_ONCE)
 
-    def _safe_beat(self) -> None:
-        if not self._beating.acquire(blocking=False):
-            return  # a slow beat stands for the ones that came meanwhile
-        try:
-            if not self._stopping:
+    def _beat_on(self) -> None:
+        while not self._stopping.is_set():
+            try:
                 self.beat()
-        except LeaseLost as error:
-            _log.warning("scheduler_lost_lease", extra={"error": str(error)})
-        except PerennialError as error:
-            _log.error("scheduler_beat_failed", extra={"error": str(error)})
-        finally:
-            self._beating.release()
+            except LeaseLost as error:
+                _log.warning("scheduler_lost_lease", extra={"error": str(error)})
+            except Exception as error:  # whatever it is, the next beat must come
+                self._beat_error = str(error)
+                level = logging.ERROR if isinstance(error, PerennialError) else logging.CRITICAL
+                _log.log(level, "scheduler_beat_failed", extra={"error": str(error)})
+            else:
+                self._beat_at, self._beat_error = time.monotonic(), ""
+            self._stopping.wait(self._poll_s)
 
     def _view(self, row: JobRow) -> JobView:
         runs = self._ledger.job_runs(row.name, 1)
