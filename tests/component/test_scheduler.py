@@ -254,6 +254,11 @@ def test_a_started_scheduler_runs_in_its_threads_and_never_overlaps_a_job(sqlite
     assert scheduler.leader.epoch is None
 
 
+def lead(scheduler: LoopScheduler) -> None:
+    """PostgreSQL frees a lock a moment after its holder let go."""
+    wait_until(lambda: scheduler.leader.step() is not None)
+
+
 def wait_until(true: Callable[[], bool], limit_s: float = 30) -> None:
     end = time.monotonic() + limit_s
     while not true():
@@ -283,7 +288,7 @@ def test_a_clock_that_was_wrong_once_silences_no_job(bench: Bench, years: float,
         if restarted:
             scheduler.leader.stop()
         heir = bench.scheduler(JobSpec(name="watch", action=bench.note, **timed)) if restarted else scheduler
-        wait_until(lambda: heir.leader.step() is not None)  # noqa: B023; PostgreSQL frees a lock a moment later
+        lead(heir)
         ran = 0
         for _ in range(13):  # two intervals and a tolerance of a tenth
             bench.clock.pass_s(10)
@@ -316,7 +321,7 @@ def test_a_fence_asks_no_clock(bench: Bench) -> None:
         assert first.leader.step() == fence.epoch
     first.leader.stop()
     heir = bench.scheduler(JobSpec(name="watch", action=bench.note, interval_s=60.0))
-    wait_until(lambda: heir.leader.step() is not None)
+    lead(heir)
     with pytest.raises(LeaseLost):
         bench.ledger.check_fence(fence)
 
