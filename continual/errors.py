@@ -4,6 +4,7 @@
     ├── InputError                     2  what the caller gave is wrong
     │   ├── ConfigurationError         2  a setting is wrong
     │   └── DataError                  2  a file or a row is wrong
+    │       └── RowsRefused            2  some rows of many are wrong; it names each of them
     ├── NotFound                       1  a model, version, cycle or prediction that does not exist
     ├── DependencyUnreachable          3  Triton, the ledger or a package cannot be reached
     ├── Refused                        4  a gate said no
@@ -18,6 +19,7 @@
 A message says what happened, the value seen, the value allowed and the next step.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "PerennialError",
     "PublishFailed",
     "Refused",
+    "RowsRefused",
     "TrainingFailed",
 ]
 
@@ -56,6 +59,14 @@ class ConfigurationError(InputError):
 
 class DataError(InputError):
     """A data file or one of its rows is wrong."""
+
+
+class RowsRefused(DataError):
+    """Some rows of many are wrong. `rows` names each as {"row": its place, "cause": why}."""
+
+    def __init__(self, message: str, rows: Sequence[Mapping[str, object]]) -> None:
+        super().__init__(message)
+        self.rows = tuple(rows)
 
 
 class NotFound(PerennialError):

@@ -1,72 +1,113 @@
 """Labels over HTTP."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
 
-from continual.errors import DataError, NotFound
-from continual.records import Example, Origin
-from ops.feedback import add_labelled
+from continual.errors import DataError, NotFound, RowsRefused
+from continual.preparation import shown
+from continual.records import Example
+from ops.feedback import GivenLabel, add_labels, admit_given, known_labels
 from ops.ledger import FeedbackRow, Ledger
 
-__all__ = ["Feedback", "Label", "add_feedback"]
+__all__ = ["Feedback", "Kept", "Label", "add_feedback"]
 
 
-class _Body(BaseModel):
+def _optional(**schema: Any) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "string", **schema}, {"type": "null"}]})
+
+
+class Label(BaseModel):
+    """One label: for an answered prediction, or with its own text. The rule of the entrance checks its values."""
+
     model_config = ConfigDict(extra="forbid")
 
-
-class Label(_Body):
-    """One label: for an answered prediction, or with its own text."""
-
-    label: str = Field(min_length=1, max_length=200)
-    prediction_id: str | None = Field(None, max_length=100)
-    text: str | None = Field(None, max_length=100_000)
-    key: str | None = Field(None, max_length=500)
-    at: datetime | None = None
+    label: Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200})]
+    prediction_id: Annotated[Any, _optional(pattern="^[0-9a-f]{32}$")] = None
+    text: Annotated[Any, _optional(minLength=1, maxLength=100_000)] = None
+    key: Annotated[Any, _optional(maxLength=256)] = None
+    at: Annotated[Any, _optional(format="date-time")] = None
 
 
-class Feedback(_Body):
+@dataclass(frozen=True, slots=True)
+class _Misshapen:
+    cause: str
+
+
+def _apart(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Let a row of the wrong shape be told with the others, and not end the reading of the body."""
+    try:
+        return handler(value)
+    except ValidationError as error:
+        return _Misshapen(
+            "; ".join(f"{shown('.'.join(map(str, e['loc'])) or 'label')}: {e['msg']}" for e in error.errors()[:5])
+        )
+
+
+class Feedback(BaseModel):
     """Labels for one model."""
 
+    model_config = ConfigDict(extra="forbid")
+
     model: str = "intent"
-    labels: list[Label] = Field(min_length=1, max_length=10_000)
+    labels: list[Annotated[Label, WrapValidator(_apart)]] = Field(min_length=1, max_length=10_000)
+
+
+class Kept(BaseModel):
+    """What became of the labels; each is counted once."""
+
+    new: int
+    corrected: int = Field(description="replaced an older label")
+    confirmed: int = Field(description="repeated the label at a later time")
+    unchanged: int = Field(description="were here already")
+    stale: int = Field(description="came behind a newer label, which stays")
+    erased: int = Field(description="belong to a person who was erased, and were not kept")
 
 
 def add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> None:
     """Add the route: a labeller may write."""
 
     @api.post("/v1/feedback")
-    def feedback(body: Feedback, actor: Annotated[str, Depends(labeller)]) -> dict[str, Any]:
+    def feedback(body: Feedback, actor: Annotated[str, Depends(labeller)]) -> Kept:
+        """Keep labels. Good rows are kept also where others are refused (422); sending all of them again is safe."""
         del actor
-        _known(ledger, body.model)
-        now = datetime.now(UTC)
-        rows, examples = [], []
-        for number, label in enumerate(body.labels):
-            if (label.prediction_id is None) == (label.text is None):
-                raise DataError(f"label {number} needs a prediction_id or a text, and not both")
-            at = label.at or now
-            if at.tzinfo is None:
-                raise DataError(f"label {number} has time {at.isoformat()} without a zone; give UTC, e.g. {at}Z")
-            if label.prediction_id is not None:
-                rows.append(FeedbackRow(prediction_id=label.prediction_id, label=label.label, at=at, key=label.key))
-            elif label.text is not None:
-                examples.append(
-                    Example(text=label.text, label=label.label, at=at, origin=Origin.FEEDBACK, key=label.key)
-                )
-        receipt = ledger.add_feedback(body.model, rows)
-        added = add_labelled(ledger, body.model, examples)
-        return {
-            "new": receipt.new + added["added"],
-            "corrected": receipt.corrected + added["relabelled"],
-            "unchanged": receipt.unchanged + receipt.stale + added["unchanged"],
-        }
+        known = [row.name for row in ledger.models()]
+        if body.model not in known:
+            raise NotFound(f"model {shown(body.model)} is not known; there are {', '.join(known) or 'none'}")
+        rows, refused = _admitted(ledger, body)
+        kept = add_labels(ledger, body.model, rows)
+        if refused:
+            raise RowsRefused(
+                f"{len(refused)} of {len(body.labels)} labels are refused and {len(rows)} are kept {kept}; correct the "
+                f"rows named, and send them alone or all again",
+                refused,
+            )
+        return Kept(**kept)
 
 
-def _known(ledger: Ledger, model: str) -> None:
-    known = [row.name for row in ledger.models()]
-    if model not in known:
-        raise NotFound(f"model {model!r} is not known; there are {', '.join(known) or 'none'}")
+def _admitted(ledger: Ledger, body: Feedback) -> tuple[list[FeedbackRow | Example], list[dict[str, object]]]:
+    now, known = datetime.now(UTC), known_labels(ledger, body.model)
+    rows: list[FeedbackRow | Example] = []
+    refused: list[dict[str, object]] = []
+    for number, label in enumerate(body.labels):
+        if isinstance(label, _Misshapen):
+            refused.append({"row": number, "cause": label.cause})
+            continue
+        try:
+            given = GivenLabel(**{name: getattr(label, name) for name in Label.model_fields})
+            rows.append(admit_given(given, known=known, now=now))
+        except DataError as error:
+            refused.append({"row": number, "cause": str(error)})
+    return rows, refused

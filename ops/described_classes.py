@@ -1,19 +1,19 @@
 """Classes that begin as a name and a sentence: what is known of each, and how they come to be answered."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from continual.errors import ConfigurationError, DataError, NotFound
 from continual.learning.descriptions import anchor_texts
+from continual.preparation import admit_text, read_csv, refuse_rows, shown
 from continual.records import Split
+from ops.feedback import known_labels
 from ops.ledger import Ledger
 
 __all__ = ["describe", "described_classes", "drop_description", "read_descriptions"]
 
 _ANCHOR_ROWS = 5
-_LONGEST_LABEL = 200
 _LONGEST_TEXT = 2_000
 
 
@@ -49,18 +49,13 @@ def describe(
     """Keep sentences and say what became of each; with `retrain` ask the loop for a version that answers with them.
 
     Raises:
-        ConfigurationError: a name or a sentence is empty or too long.
+        ConfigurationError: no class is given, or a name says nothing once its dashes are gone.
+        DataError: a name or a sentence breaks the rule of the entrance.
         NotFound: the ledger does not know the model.
     """
     if not descriptions:
         raise ConfigurationError("no class is described; give a label and a sentence, or a file with some")
-    for label, text in descriptions.items():
-        if len(label) > _LONGEST_LABEL or len(text) > _LONGEST_TEXT:
-            raise ConfigurationError(
-                f"class {label[:40]!r}: name of {len(label)} and description of {len(text)} characters; at most "
-                f"{_LONGEST_LABEL} and {_LONGEST_TEXT} are allowed, and a sentence or two is best"
-            )
-    anchor_texts(descriptions)
+    descriptions = _admitted(ledger, model, descriptions)
     before = {row["label"]: row for row in described_classes(ledger, model)}
     told = {
         "described": sorted(descriptions.keys() - before.keys()),
@@ -81,11 +76,13 @@ def drop_description(
     Raises:
         NotFound: the class has no description.
     """
+    known = [told.label for told in ledger.descriptions(model)]
+    if label not in known:
+        raise NotFound(
+            f"class {shown(label)} of {model} has no description; described are {', '.join(known) or 'none'}"
+        )
     rows = ledger.label_counts(model, Split.TRAIN).get(label, 0)
     if dry_run:
-        known = [told.label for told in ledger.descriptions(model)]
-        if label not in known:
-            raise NotFound(f"class {label!r} of {model} has no description; described are {', '.join(known) or 'none'}")
         return {"dry_run": True, "dropped": label, "rows": rows, "command": None}
     ledger.forget_description(model, label, actor)
     return {"dropped": label, "rows": rows, "command": _retraining(ledger, model, actor) if retrain else None}
@@ -95,25 +92,44 @@ def read_descriptions(path: Path) -> dict[str, str]:
     """Sentences by class out of a CSV file with the columns `label` and `description`.
 
     Raises:
-        DataError: the file cannot be read, lacks a column, or names a class twice.
+        DataError: the file cannot be read or lacks a column.
+        RowsRefused: rows are incomplete, have too many fields, or name a class again.
     """
+    table = read_csv(path, needs="label,description", known=("label", "description"))
+    missing = sorted({"label", "description"} - set(table.columns))
+    if missing:
+        raise DataError(f"{path} has the columns {shown(','.join(table.columns))}; it needs label and description")
     found: dict[str, str] = {}
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.DictReader(opened, strict=True)
-            missing = sorted({"label", "description"} - set(reader.fieldnames or ()))
-            if missing:
-                raise DataError(f"{path} has the columns {reader.fieldnames or []}; it needs label and description")
-            for row in reader:
-                label, text = (row["label"] or "").strip(), (row["description"] or "").strip()
-                if not label or not text:
-                    raise DataError(f"{path} line {reader.line_num}: label {label!r}, description {text!r}; give both")
-                if label in found:
-                    raise DataError(f"{path} line {reader.line_num}: class {label!r} is described twice; keep one")
-                found[label] = text
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path} cannot be read as UTF-8 CSV ({error}); give columns label,description") from error
+    bad: list[dict[str, object]] = []
+    for row in table.rows:
+        label, text = row.fields.get("label", ""), row.fields.get("description", "")
+        twice = f"class {shown(label)} is described twice; keep one" if label in found else None
+        empty = f"label {shown(label)}, description {shown(text)}; give both" if not label or not text else None
+        if (cause := row.problem or empty or twice) is not None:
+            bad.append({"row": row.line, "cause": cause})
+        else:
+            found[label] = text
+    refuse_rows(table, bad)
     return found
+
+
+def _admitted(ledger: Ledger, model: str, descriptions: Mapping[str, str]) -> dict[str, str]:
+    """The names and sentences in the form in which they are kept; two names must not become one."""
+    _anchor_rows(ledger, model)  # tells of an unknown model first
+    known, kept = known_labels(ledger, model), dict[str, str]()
+    for written, sentence in descriptions.items():
+        label = known.admit(written, field="class")
+        text = admit_text(sentence, field=f"description of {shown(label)}", most_bytes=4 * _LONGEST_TEXT).text
+        if len(text) > _LONGEST_TEXT:
+            raise DataError(
+                f"description of {shown(label)} has {len(text)} characters; at most {_LONGEST_TEXT} are allowed, and a "
+                f"sentence or two is best"
+            )
+        if label in kept:
+            raise DataError(f"class {shown(label)} is described twice; keep one of the sentences")
+        kept[label] = text
+    anchor_texts(kept)
+    return kept
 
 
 def _anchor_rows(ledger: Ledger, model: str) -> int:

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from continual.errors import NotFound, PerennialError, PublishFailed
+from continual.preparation import admit_note
 from continual.records import Route
 from ops.operations import RouteChange, change_route, pinned, promoted, rolled_back, without_challenger
 from ops.wiring import Parts
@@ -21,10 +22,11 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
     All servers or none: when one of them does not take the version, it is taken out of the others again.
 
     Raises:
+        DataError: the reason is empty or longer than 500 characters.
         NotFound: the version has no bundle, or the model serves none yet.
         PublishFailed, BundleRejected, DependencyUnreachable: a server does not hold it; the champion is unchanged.
     """
-    route = _route(parts, model)
+    reason, route = admit_note(reason), _route(parts, model)
     if not parts.workspace.bundle(model, version).is_dir():
         on_disk = parts.repository.versions(parts.workspace.engine_model(model))
         raise NotFound(
@@ -50,9 +52,11 @@ def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, r
     Where the last pass found the version on every server they are asked after the flip: a rollback has no time to lose.
 
     Raises:
+        DataError: the reason is empty or longer than 500 characters.
         NotFound: the model serves no version yet; Refused: there is no previous champion.
         PublishFailed: a server that answers does not hold the version; the champion is unchanged.
     """
+    reason = admit_note(reason)
     route = parts.workspace.read_route(model) or _route(parts, model)
     if to is not None and to not in route.resident:
         return promote_version(parts, model, to, actor=actor, reason=reason)

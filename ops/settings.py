@@ -12,7 +12,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from continual.errors import ConfigurationError
+from continual.errors import ConfigurationError, DataError
+from continual.preparation import admit_name
 from ops.secrecy import told_problems, told_toml_error
 from ops.tokens import is_hashed
 
@@ -293,10 +294,12 @@ class Settings(BaseSettings):
     @classmethod
     def _names_are_plain(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
         for name in models:
-            if not name.replace("_", "").replace("-", "").isalnum() or name.endswith("_engine"):
-                raise ValueError(
-                    f"model name {name!r} must be letters, digits, '-' and '_', and must not end in '_engine'"
-                )
+            try:
+                admit_name(name)
+            except DataError as exc:
+                raise ValueError(str(exc)) from exc
+            if name.endswith("_engine"):
+                raise ValueError(f"model name {name!r} must not end in '_engine', which names the versions' own model")
         if not models:
             raise ValueError("no model is named; add [models.intent]")
         return models

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from continual.errors import DataError, NotFound, Refused
+from continual.preparation import shown
 from continual.records import Route
 from ops.settings import ModelSettings, Settings
 
@@ -61,7 +62,7 @@ class Workspace:
             return self.settings.models[name]
         except KeyError:
             known = ", ".join(sorted(self.settings.models))
-            raise NotFound(f"model {name!r} is not in the settings; they name {known}") from None
+            raise NotFound(f"model {shown(name)} is not in the settings; they name {known}") from None
 
     def engine_model(self, name: str) -> str:
         """The Triton model that holds the versions."""

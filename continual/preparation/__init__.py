@@ -3,7 +3,7 @@
 Standard library only, so that the server process can import it.
 """
 
-from continual.preparation.csv_file import read_labelled_csv
+from continual.preparation.csv_file import label_column, read_csv, read_labelled_csv, refuse_rows
 from continual.preparation.entrance import (
     AdmittedText,
     admit_example,
@@ -36,8 +36,11 @@ __all__ = [
     "clean",
     "deduplicate",
     "deidentify",
+    "label_column",
     "normalise",
+    "read_csv",
     "read_labelled_csv",
+    "refuse_rows",
     "row_hash",
     "shown",
     "split_of",

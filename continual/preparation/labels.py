@@ -56,6 +56,15 @@ class KnownLabels:
         self._keep(written)
         return written
 
+    def settle(self, label: str) -> str:
+        """The label of a row that was acknowledged before its twin was known: it joins the twin, and is not lost.
+
+        Raises:
+            DataError: it breaks the rule of labels.
+        """
+        near = None if label in self._exact else self._near.get(_outline(admit_label(label)))
+        return near or self.admit(label)
+
     def _keep(self, label: str) -> None:
         try:
             form = admit_label(label)

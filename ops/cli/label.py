@@ -61,31 +61,33 @@ def submit(
     config: ConfigOption = None,
 ) -> None:
     """Give one request its label. A later label for the same request replaces it."""
-    from dataclasses import asdict
     from datetime import UTC, datetime
 
     from continual.errors import NotFound
+    from continual.preparation import admit_prediction_id
     from ops.bootstrap import register as register_models
-    from ops.ledger import FeedbackRow
+    from ops.feedback import GivenLabel, add_labels, admit_given, known_labels
     from ops.traffic import TrafficLog
     from ops.wiring import open_parts
 
     parts = open_parts(config)
     try:
         parts.workspace.model(model)
+        prediction = admit_prediction_id(prediction)
         answered = TrafficLog(parts.workspace.traffic(model)).lookup([prediction], columns=["label"]).to_pylist()
         if not answered:
             raise NotFound(
                 f"prediction {prediction!r} is not in the traffic of {model}; see `perennial label queue` for ids, or "
                 "label a text of your own with `perennial feedback import`"
             )
-        row = FeedbackRow(prediction_id=prediction, label=label, at=datetime.now(UTC))
-        say_new_labels(parts, model, [label])
+        given = GivenLabel(prediction_id=prediction, label=label)
+        row = admit_given(given, known=known_labels(parts.ledger, model), now=datetime.now(UTC))
+        say_new_labels(parts, model, [row.label])
         if dry_run:
             print_json({"dry_run": True, "answered": answered[0]["label"], "label": row.label})
             return
         register_models(parts.ledger, parts.workspace)
-        print_json(asdict(parts.ledger.add_feedback(model, [row])))
+        print_json(add_labels(parts.ledger, model, [row]))
     finally:
         parts.close()
 

@@ -51,7 +51,10 @@ def init(
     config: ConfigOption = None,
 ) -> None:
     """Write perennial.toml where there is none; with --data, train and publish the first version."""
+    from continual.preparation import admit_name
+
     path = config or Path("perennial.toml")
+    admit_name(model)
     if dry_run:
         print_json(_planned(path, data, model))
         return

@@ -130,6 +130,15 @@ class ExampleStore(TombstoneStore):
             rows = connection.execute(statement.group_by(_TABLE.c.label).order_by(_TABLE.c.label)).all()
         return {label: count for label, count in rows}  # noqa: C416  Row is not a tuple to the type checker
 
+    def labels(self, model: str) -> tuple[str, ...]:
+        """Return every label that the model has an example of, superseded ones included; one look-up a label."""
+        first = select(func.min(_TABLE.c.label).label("label")).where(_TABLE.c.model == model)
+        found = first.cte("found", recursive=True)
+        after = select(func.min(_TABLE.c.label)).where(_TABLE.c.model == model, _TABLE.c.label > found.c.label)
+        found = found.union_all(select(after.scalar_subquery()).where(found.c.label.is_not(None)))
+        with self._read() as connection:
+            return tuple(connection.scalars(select(found.c.label).where(found.c.label.is_not(None))))
+
     def unlearnt_count(self, model: str, *, by: int | None = None) -> int:
         """Return how many current training examples `by` has not learnt, or without it: no version that still counts.
 

@@ -73,6 +73,7 @@ class JoinOutcome(StrEnum):
 
     JOINED = "joined"
     UNMATCHED = "unmatched"
+    REFUSED = "refused"  # the request or the label breaks the rule of the entrance
 
 
 class RunOutcome(StrEnum):

@@ -1,12 +1,16 @@
 """What clients send, read and checked."""
 
+import codecs
 import os
 from dataclasses import dataclass
 from typing import Any
 
 from continual.errors import DataError
+from continual.preparation import admit_key
 
 __all__ = ["Question", "decode_rows", "prediction_id"]
+
+_LONGEST_CHARACTER = 4  # bytes in UTF-8
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,28 +27,39 @@ def prediction_id(now_us: int) -> str:
     return f"{now_us // 1000:012x}{os.urandom(10).hex()}"
 
 
-def decode_rows(texts: Any, keys: Any | None, max_key_bytes: int, *, logged: bool = True) -> list[Question]:
+def decode_rows(
+    texts: Any, keys: Any | None, max_key_bytes: int, *, logged: bool = True, max_characters: int = 20_000
+) -> list[Question]:
     """The questions of one request, out of its `TEXT` and `KEY` values (bytes, in row order).
 
+    A text is answered as it came, cut after `max_characters`, and a key is kept by the rule of the entrance. The bytes
+    are cut first, so that a text of a megabyte costs no more than one that fits.
+
     Raises:
-        DataError: a value is not UTF-8 or a key is too long; the message names the row and the byte.
+        DataError: a value is not UTF-8 or a key breaks its rule; the message names the row and the byte.
     """
     questions = []
     for row, raw in enumerate(texts):
-        text, key = _decode("TEXT", row, raw), ""
-        if keys is not None:
-            if len(keys[row]) > max_key_bytes:
-                raise DataError(
-                    f"KEY of row {row} has {len(keys[row])} bytes (limit {max_key_bytes}); send a shorter id"
-                )
-            key = _decode("KEY", row, keys[row])
+        cut = raw[: _LONGEST_CHARACTER * max_characters]
+        text = _decode("TEXT", row, cut, whole=len(cut) == len(raw))[:max_characters]
+        key = "" if keys is None else _key(row, keys[row], max_key_bytes)
         questions.append(Question(text, key, logged))
     return questions
 
 
-def _decode(name: str, row: int, raw: bytes) -> str:
+def _key(row: int, raw: bytes, max_bytes: int) -> str:
+    field = f"KEY of row {row}"
+    if len(raw) > max_bytes:
+        raise DataError(f"{field} has {len(raw)} bytes (limit {max_bytes}); send a shorter id")
+    if raw.isalnum():  # ASCII alone, as most ids are: nothing to bring into form
+        return raw.decode("ascii")
+    return admit_key(_decode("KEY", row, raw, whole=True), field=field, most_bytes=max_bytes) or ""
+
+
+def _decode(name: str, row: int, raw: bytes, *, whole: bool) -> str:
+    """The text of UTF-8 bytes; without `whole` a last character that was cut in two is left out."""
     try:
-        return raw.decode("utf-8")
+        return codecs.utf_8_decode(raw, "strict", whole)[0]
     except UnicodeDecodeError as exc:
         raise DataError(
             f"{name} of row {row} is not UTF-8: byte 0x{raw[exc.start]:02x} at offset {exc.start}; encode it as UTF-8"

@@ -9,7 +9,7 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from continual.errors import ConfigurationError, DataError, NotFound
+from continual.errors import DataError, InputError, NotFound
 from continual.records import Example, Route, Split
 from ops.api import create_api
 from ops.api_origin import REQUEST_HEADER
@@ -88,7 +88,7 @@ def test_several_classes_come_from_a_file_all_or_none(config: Path, tmp_path: Pa
         file.write_text(content)
         with pytest.raises(DataError, match=told):
             cli(config, "describe", "--file", str(file))
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match="does not exist; give a CSV file"):
         cli(config, "describe", "--file", str(tmp_path / "none.csv"))
     assert len(cli(config, "described", "--json")) == 2
 
@@ -98,13 +98,13 @@ def test_several_classes_come_from_a_file_all_or_none(config: Path, tmp_path: Pa
     [
         ((), "give a label and a sentence in quotation marks"),
         (("trip",), "give a label and a sentence in quotation marks"),
-        (("trip", "  "), "give a name and a sentence"),
-        ((" trip", "A journey."), "spaces around its name"),
-        (("trip", "word " * 500), "at most 200 and 2000 are allowed"),
+        (("trip", "  "), "description of 'trip' is empty"),
+        (("\u200b", "A journey."), "is empty or holds nothing that can be seen"),
+        (("trip", "word " * 500), "2499 characters; at most 2000 are allowed"),
     ],
 )
 def test_what_is_missing_or_wrong_is_named(config: Path, arguments: tuple[str, ...], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(InputError, match=told):
         cli(config, "describe", *arguments)
 
 

@@ -171,7 +171,8 @@ def test_a_dry_run_of_a_rollout_command_tells_the_next_state(waiting: Path, kind
         ("model promote 9 --dry-run", NotFound, r"no bundle of version 9; on disk are \[1, 2, 3\]"),
         ("model rollback --to 9 --dry-run", NotFound, r"no bundle of version 9"),
         ("rollout approve --dry-run", Refused, "no cycle under way; start one with `perennial retrain`"),
-        ("label submit nothing card --dry-run", NotFound, "not in the traffic of intent"),
+        ("label submit nothing card --dry-run", InputError, "not of the form of an id"),
+        (f"label submit {'0' * 32} card --dry-run", NotFound, "not in the traffic of intent"),
         ("audit verify --anchor seven", InputError, "is not SEQ:HASH; give what `perennial audit verify` printed"),
     ],
 )

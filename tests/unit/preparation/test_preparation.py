@@ -142,7 +142,7 @@ def test_csv_is_read_with_all_its_oddities(tmp_path: Path) -> None:
         ("naive", "b", None),
     ]
     assert [row.at.isoformat() for row in rows] == [
-        "2026-02-03T04:05:06+01:00",
+        "2026-02-03T03:05:06+00:00",
         "2026-01-01T00:00:00+00:00",
         "2026-02-03T00:00:00+00:00",
     ]
@@ -160,8 +160,8 @@ def test_csv_may_say_label(tmp_path: Path) -> None:
         (b"text,text,category\na,b,c\n", "'text' appears more than once"),
         (b"text,category\nhello\n", "line 2: 1 fields"),
         (b"text,category\nhello,a\n,b\n", "line 3: column 'text' is empty"),
-        (b"text,category\nhello, \n", "line 2: column 'label' is empty"),
-        (b"text,category,at\nhello,a,yesterday\n", "line 2: column 'at' holds 'yesterday'"),
+        (b"text,category\nhello, \n", "line 2: column 'category' is empty"),
+        (b"text,category,at\nhello,a,yesterday\n", "line 2: column 'at' 'yesterday' is no time"),
         (b"text,category\nok,a\n\xff\xfe,b\n", "line 3: byte 19 is not UTF-8"),
         (b"text,category\n\x00,b\n", "line 2: holds a NUL"),
         (b'text,category\n"open,b\n', "check the quotes"),
