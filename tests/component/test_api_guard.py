@@ -308,7 +308,7 @@ def test_hundreds_of_slow_callers_keep_nobody_out_and_are_gone_soon(open_api: Ru
             connection.sendall(begun[number % len(begun)])
             slow.append(connection)
         assert open_api.ask("GET", "/v1/models").status_code == 200
-        label = {"labels": [{"label": "card", "prediction_id": "01"}]}
+        label = {"labels": [{"label": "card", "prediction_id": "01" * 16}]}
         assert open_api.ask("POST", "/v1/feedback", json=label).status_code == 200
         end = time.monotonic() + 60
         for connection in slow:
