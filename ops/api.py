@@ -7,6 +7,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
 from continual.errors import ConfigurationError, NotFound
+from continual.preparation.entrance import NOTE_CHARACTERS
 from ops.api_auth import labeller, operator, viewer
 from ops.api_descriptions import add_descriptions
 from ops.api_errors import translate_errors
@@ -20,6 +21,8 @@ from ops.settings import ApiSettings
 from ops.status import cycle_facts, model_status, version_facts
 
 __all__ = ["LoopControl", "create_api"]
+
+_LAST_VERSION = 2**31 - 1  # of the ledger's column
 
 
 class LoopControl(Protocol):
@@ -57,15 +60,15 @@ class _Body(BaseModel):
 class VersionBody(_Body):
     """Which version, and why."""
 
-    version: int = Field(ge=1)
-    reason: str = "operator"
+    version: int = Field(ge=1, le=_LAST_VERSION)
+    reason: str = Field("operator", max_length=NOTE_CHARACTERS)
 
 
 class RollbackBody(_Body):
     """Where to, and why."""
 
-    to: int | None = Field(None, ge=1)
-    reason: str = "operator"
+    to: int | None = Field(None, ge=1, le=_LAST_VERSION)
+    reason: str = Field("operator", max_length=NOTE_CHARACTERS)
 
 
 def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, settings: ApiSettings) -> FastAPI:

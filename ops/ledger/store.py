@@ -63,6 +63,11 @@ def translated(where: str) -> Iterator[None]:
             f"ledger {where} cannot hold a value ({_told(error)}); look for NUL characters and for numbers or times "
             f"out of range"
         ) from None
+    except (OverflowError, UnicodeEncodeError) as error:  # SQLite's driver refuses them before the database is asked
+        raise DataError(
+            f"ledger {where} cannot hold a value ({type(error).__name__}); look for half surrogate pairs and for "
+            f"numbers or times out of range"
+        ) from None
     except exc.DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _RETRIED:
             raise Conflict(f"ledger {where}: two writers held each other up ({_told(error)}); retry") from None

@@ -204,6 +204,12 @@ def test_no_feedback_row_can_be_made_that_a_database_cannot_keep(field: str, bad
         FeedbackRow(at=datetime(2026, 1, 1, tzinfo=UTC), **told)
 
 
+@pytest.mark.parametrize(("name", "version"), [("intent", 10**30), ("\ud800", 1)])
+def test_what_slips_past_every_entrance_is_still_the_callers_mistake(ledger: Ledger, name: str, version: int) -> None:
+    with pytest.raises(DataError, match="cannot hold a value"):
+        ledger.version(name, version)
+
+
 def test_one_bad_row_stops_neither_its_page_nor_its_neighbours(ledger: Ledger, tmp_path: Path) -> None:
     """Rows as older versions logged and acknowledged them, beside good ones."""
     texts = [*TEXTS, "\0\u200b", "  ", "good"]
