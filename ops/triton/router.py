@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from continual.errors import ConfigurationError, DataError, PerennialError
 from continual.records import Arm, Route
-from ops.triton.answer_log import AnswerLog, answer_columns
+from ops.triton.answer_log import AnswerLog, LogFigures, answer_columns
 from ops.triton.questions import Question, prediction_id
 from ops.triton.route import RouteFile, pick_arm
 from ops.triton.text_bundle import TextBundles, Tokens
@@ -164,9 +164,9 @@ class Router:
         self._route: Route | None = None
 
     @property
-    def write_failures(self) -> int:
-        """Batches whose log write failed at first."""
-        return self._log.write_failures
+    def log_figures(self) -> LogFigures:
+        """What became of the rows for the traffic log."""
+        return self._log.figures
 
     def close(self) -> None:
         """Write what a full disk had refused, where it has space again."""
@@ -222,9 +222,17 @@ class Router:
             found.update(self._ask_champion(batch, left, alone=alone))
         answers = [found[index] for index in range(len(batch.rows))]
         latency_ms = (time.perf_counter() - started) * 1000.0
-        if logged := [answer for answer in answers if answer.placed.logged]:
-            self._log.write(answer_columns(logged, at_us=batch.at_us, latency_ms=latency_ms))
+        self._write(batch, [answer for answer in answers if answer.placed.logged], latency_ms)
         return answers
+
+    def _write(self, batch: Batch, answers: Sequence[Answered], latency_ms: float) -> None:
+        """Log the answers; the one place where an answer meets its bookkeeping, which can never fail it."""
+        if not answers:
+            return
+        try:
+            self._log.write(answer_columns(answers, at_us=batch.at_us, latency_ms=latency_ms))
+        except Exception:
+            logger.exception("traffic.not_handed_over", extra={"rows": len(answers)})
 
     def _current(self) -> Route:
         route = self._route_file.current()

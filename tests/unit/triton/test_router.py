@@ -1,7 +1,7 @@
 import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -97,6 +97,13 @@ def _router(place: Path) -> tuple[Router, _Sink, _Engines]:
     return Router(_settings(place), sink, engines), sink, engines
 
 
+def _eventually(what: Callable[[], bool], within_s: float = 20.0) -> None:
+    end = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < end, f"not so within {within_s} s"
+        time.sleep(0.01)
+
+
 def _answer(router: Router, questions: list[Question]) -> list[Answered]:
     return router.answer(router.place(questions))
 
@@ -181,10 +188,16 @@ def test_a_full_disk_fails_no_answer_and_gets_the_rows_later(place):
     router, sink, _ = _router(place)
     sink.full = True
     first = _answer(router, [Question("yes")])
-    assert (len(first), sink.rows, router.write_failures) == (1, [], 1)
+    assert (len(first), sink.rows, router.log_figures.rows_waiting) == (1, [], 1)
+    assert router.log_figures.write_failures >= 1
     sink.full = False
     second = _answer(router, [Question("no")])
+    _eventually(lambda: len(sink.rows) == 2)
     assert [row["prediction_id"] for row in sink.rows] == [first[0].prediction_id, second[0].prediction_id]
+    _eventually(lambda: router.log_figures.rows_waiting == 0)
+    third = _answer(router, [Question("no")])
+    assert sink.rows[-1]["prediction_id"] == third[0].prediction_id, "all is well: logged before it is answered"
+    assert router.log_figures.rows_lost == 0
 
 
 def test_what_a_full_disk_refused_is_written_at_the_end_where_there_is_space(place, caplog):
@@ -198,6 +211,7 @@ def test_what_a_full_disk_refused_is_written_at_the_end_where_there_is_space(pla
     _answer(router, [Question("no")])
     router.close()
     assert "traffic.lost" in caplog.text
+    assert router.log_figures.rows_lost == 1
     sink.full = False
     router.close()
     assert len(sink.rows) == 1
@@ -209,7 +223,19 @@ def test_rows_that_the_log_refuses_do_not_hold_up_the_others(place):
     assert len(_answer(router, [Question("no")])) == 1
     second = _answer(router, [Question("yes")])
     assert [row["prediction_id"] for row in sink.rows] == [second[0].prediction_id]
-    assert router.write_failures == 1
+    figures = router.log_figures
+    assert (figures.write_failures, figures.rows_lost, figures.rows_waiting) == (1, 1, 0)
+
+
+def test_bookkeeping_that_breaks_in_an_unforeseen_way_fails_no_answer(place, monkeypatch, caplog):
+    router, _, _ = _router(place)
+
+    def broken(*_: object, **__: object) -> dict[str, Any]:
+        raise RuntimeError("no such thing was foreseen")
+
+    monkeypatch.setattr("ops.triton.router.answer_columns", broken)
+    assert len(_answer(router, [Question("yes")])) == 1
+    assert "traffic.not_handed_over" in caplog.text
 
 
 def test_settings_survive_the_way_through_config(place):

@@ -7,6 +7,7 @@ import os
 import queue
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -23,6 +24,7 @@ from continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
 from continual.records import Arm  # noqa: E402
 from ops.traffic import TrafficWriter  # noqa: E402
 from ops.triton.answers import columns, wanted_outputs  # noqa: E402
+from ops.triton.figures import TritonFigures  # noqa: E402
 from ops.triton.probe import PROBE_REQUEST  # noqa: E402
 from ops.triton.questions import Question, decode_rows  # noqa: E402
 from ops.triton.router import Answered, Batch, Router, RouterSettings  # noqa: E402
@@ -30,6 +32,12 @@ from ops.triton.secret import PARAMETER, own_secret  # noqa: E402
 
 logger = logging.getLogger(__name__)
 _LANES = 4  # threads for requests on the challenger's side
+_TELL_S = 1.0  # between two looks at the figures
+_COUNTERS = {
+    "perennial_traffic_write_failures_total": "Batches whose traffic log write failed at first",
+    "perennial_traffic_rows_lost_total": "Answered rows that are not in the traffic log and never will be",
+}
+_GAUGES = {"perennial_traffic_rows_waiting": "Answered rows that wait in memory for the traffic log"}
 
 
 class TritonPythonModel:
@@ -52,12 +60,13 @@ class TritonPythonModel:
         self._router = Router(self._settings, self._log, self._ask_engine)
         self._router.warm()
         pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
-        self._unlogged = pb_utils.MetricFamily(
-            name="perennial_traffic_write_failures_total",
-            description="Batches whose traffic log write failed at first",
-            kind=pb_utils.MetricFamily.COUNTER,
-        ).Metric(labels={"model": args["model_name"], "instance": args["model_instance_name"]})
-        self._failures = 0
+        self._figures = TritonFigures(
+            pb_utils,
+            counters=_COUNTERS,
+            gauges=_GAUGES,
+            labels={"model": args["model_name"], "instance": args["model_instance_name"]},
+        )
+        threading.Thread(target=self._tell, name="figures", daemon=True).start()
         self._aside: queue.SimpleQueue[tuple[Batch, list[tuple[Any, slice]]]] = queue.SimpleQueue()
         for number in range(_LANES):
             threading.Thread(target=self._answer_aside, name=f"challenger-{number}", daemon=True).start()
@@ -92,7 +101,6 @@ class TritonPythonModel:
             self._aside.put(_part(batch, aside))
         if batch is not None and here:
             self._answer(*_part(batch, here))
-        self._count()
 
     def _answer_aside(self) -> None:
         while True:
@@ -167,10 +175,18 @@ class TritonPythonModel:
         logits, embedding = (np.asarray(tensor.as_numpy()) for tensor in tensors)
         return logits, embedding
 
-    def _count(self) -> None:
-        if (failures := self._router.write_failures) > self._failures:
-            self._unlogged.increment(failures - self._failures)
-            self._failures = failures
+    def _tell(self) -> None:
+        """Publish the figures from time to time, apart from all answering."""
+        while True:
+            time.sleep(_TELL_S)
+            log = self._router.log_figures
+            self._figures.tell(
+                {
+                    "perennial_traffic_write_failures_total": log.write_failures,
+                    "perennial_traffic_rows_lost_total": log.rows_lost,
+                    "perennial_traffic_rows_waiting": log.rows_waiting,
+                }
+            )
 
 
 def _part(batch: Batch, requests: list[tuple[Any, slice]]) -> tuple[Batch, list[tuple[Any, slice]]]:
