@@ -10,6 +10,7 @@ from continual.errors import ConfigurationError, NotFound
 from continual.preparation.entrance import NOTE_CHARACTERS
 from ops.api_auth import labeller, operator, viewer
 from ops.api_descriptions import add_descriptions
+from ops.api_erasure import Eraser, add_erasures
 from ops.api_errors import translate_errors
 from ops.api_feedback import add_feedback
 from ops.api_guard import Guard
@@ -25,7 +26,7 @@ __all__ = ["LoopControl", "create_api"]
 _LAST_VERSION = 2**31 - 1  # of the ledger's column
 
 
-class LoopControl(Protocol):
+class LoopControl(Eraser, Protocol):
     """What the API needs of the running loop."""
 
     def promote(self, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
@@ -89,6 +90,7 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     add_feedback(api, ledger, labeller)
     _add_label_queue(api, ledger, control)
     add_descriptions(api, ledger)
+    add_erasures(api, control)
     _add_commands(api, ledger, control)
     return api
 

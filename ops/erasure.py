@@ -1,36 +1,36 @@
 """A person's rows leave: ledger, traffic, buffer and caches at once, the champion's sums exactly, tuned models by name.
 
-The order survives a kill at any point, and a second call finishes the work: first a note of what must be taken out of
-the head is written, then rows are deleted, then the head is corrected, and the note goes last.
+The order survives a kill at any point, and a second call finishes the work: first every writer is told to refuse the
+key, then a note of what must go is written, then rows are deleted, then the head is corrected, then everything is
+searched, and the note goes last.
 """
 
-import hashlib
-import json
 import logging
-import shutil
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from pathlib import Path
 from typing import Any
 
-from continual.errors import ConfigurationError, DataError, Refused
+from continual.errors import ConfigurationError, DataError, PerennialError, Refused
 from continual.preparation import row_hash
-from continual.records import Example, Origin
-from exporters.bundle import read_manifest
+from continual.preparation.entrance import admit_key
 from ops.correction import Correction
+from ops.erasure_copies import forget_copies, forget_texts
+from ops.erasure_note import ErasureNote
+from ops.erasure_search import SearchReport, Sought, search
 from ops.ledger import ErasureReceipt, VersionRow
 from ops.replay_buffer import open_buffer
 from ops.tainted import VersionRemoval, taint, tainted_encoders
 from ops.traffic import TrafficLog
 from ops.wiring import Parts
-from ops.workspace import write_atomically
 
-__all__ = ["Erasure", "Plan", "erase", "plan_erasure"]
+__all__ = ["Erasure", "PersonErasure", "Plan", "erase", "erase_person", "plan_erasure", "plan_person"]
 
 logger = logging.getLogger(__name__)
 
 Progress = Callable[[dict[str, Any]], None]
+_RENEWED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,10 +50,15 @@ class Plan:
     in_sums: tuple[int, ...]
     tuned: tuple[int, ...]
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing carries the key."""
+        return not (self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.tuned)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Erasure:
-    """What was done. `corrected` is the version that took the champion's place, None when nothing had to be."""
+    """What was done in a model. `corrected` is the version that took the champion's place, None when nothing had to."""
 
     traffic_rows: int
     feedback: int
@@ -65,13 +70,71 @@ class Erasure:
     tuned: tuple[int, ...]
     retraining: int | None  # the id of the command that asks for it; None when the champion's encoder is clean
 
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing carried the key."""
+        return not (self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.tuned)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonErasure:
+    """What was done in each model, and what a search of the whole workspace still found."""
+
+    models: dict[str, Erasure]
+    search: SearchReport
+
+    @property
+    def complete(self) -> bool:
+        """Whether the search found nothing left."""
+        return not self.search.left
+
+
+def plan_person(parts: Parts, key: str, model: str | None = None) -> dict[str, Plan]:
+    """What `erase_person` would find and do in each model; changes nothing."""
+    return {name: plan_erasure(parts, name, spelling) for spelling in _spellings(key) for name in _models(parts, model)}
+
+
+def erase_person(
+    parts: Parts, key: str, *, actor: str, model: str | None = None, on_progress: Progress = lambda _: None
+) -> PersonErasure:
+    """Erase the key from every model of the workspace, or from one, and search for what is left.
+
+    Repeating it is harmless, and finishes what a killed call began. Without `model` the key's rows from before are
+    also refused by models that are added later.
+
+    Raises:
+        ConfigurationError: the key is empty.
+        Refused: a cycle or another erasure is under way in one of the models.
+        And what `erase` raises; models before the one that failed are done, and the next call goes on.
+    """
+    names = _models(parts, model)
+    for name in names:
+        if (cycle := parts.ledger.active_cycle(name)) is not None:
+            raise Refused(_busy(name, cycle.id, cycle.state))
+    done: dict[str, Erasure] = {}
+    sought, notes = Sought(keys=frozenset(_spellings(key))), []
+    for spelling in _spellings(key):
+        for name in names:
+            tell = lambda told, name=name: on_progress({**told, "model": name})  # noqa: E731
+            erased, note = _erase(parts, name, spelling, actor, tell, every_model=model is None)
+            done[name] = erased if name not in done else _together(done[name], erased)
+            notes.append(note)
+            sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))
+    on_progress({"stage": "searching for what is left"})
+    found = search(parts, sought, leave_out=[note.path for note in notes])
+    for note in notes:
+        note.path.unlink(missing_ok=True)
+    detail = {"key_digest": parts.ledger.key_digest(key), "left": len(found.left), "files": found.files}
+    parts.ledger.audit(actor, "erase.searched", model, detail)
+    return PersonErasure(models=done, search=found)
+
 
 def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     """What `erase` would find and do; changes nothing."""
-    _check(key)
-    ids = _answers(parts, model, key)
+    ids, _ = _answers(parts, model, key)
     rows, receipt = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
-    hashes = {row_hash(row.text) for row in (*rows, *_noted(parts, model, key))}
+    note = ErasureNote.of(parts.workspace, model, key)
+    hashes = {row_hash(row.text) for row in (*rows, *note.rows)}
     holders = _holders(parts, model, hashes, receipt.versions)
     return Plan(
         traffic_rows=len(ids),
@@ -92,51 +155,104 @@ def erase(parts: Parts, model: str, key: str, *, actor: str, on_progress: Progre
 
     Raises:
         ConfigurationError: the key is empty.
-        Refused: a cycle is under way, whose challenger may have learnt the rows.
+        Refused: a cycle is under way, whose challenger may have learnt the rows, or another erasure.
         TrainingFailed, ParityFailed, ExportFailed: the head could not be corrected; the rows are gone all the same, and
             the next call tries again.
         DependencyUnreachable: Triton answers no more, or a traffic stream stays locked; call again.
     """
-    _check(key)
-    if (cycle := parts.ledger.active_cycle(model)) is not None:
-        raise Refused(
-            f"model {model} has cycle {cycle.id} under way ({cycle.state}), whose challenger may have learnt this "
-            f"person's rows; wait for its end or abort it (POST /v1/models/{model}/commands/abort), then erase again"
-        )
-    on_progress({"stage": "looking for rows"})
-    ids = _answers(parts, model, key)
-    rows, foretold = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
-    doomed = _note(parts, model, key, rows, foretold.versions)
-    on_progress({"stage": "deleting rows"})
-    traffic_rows = TrafficLog(parts.workspace.traffic(model)).erase(key)
-    receipt = _erase_rows(parts, model, key, ids, actor)
-    holders = _holders(parts, model, {row_hash(row.text) for row in doomed.rows}, doomed.versions)
-    taint(parts.ledger, model, holders.encoders)
-    correction = Correction(parts, model, doomed.rows, on_progress)
-    route = parts.ledger.route(model)
-    corrected = taken = None
-    if route is not None and route.champion in holders.in_sums:
-        corrected, taken = correction.run(route)
-    removed = _remove(parts, model, tuple(v for v in holders.in_sums if v != corrected), actor)
-    retraining = _ask_for_retraining(parts, model, actor)
-    on_progress({"stage": "cleaning up"})
-    _forget_texts(parts, model, [row.text for row in doomed.rows])
-    doomed.path.unlink(missing_ok=True)
-    told = Erasure(
-        traffic_rows=traffic_rows,
+    _spellings(key)
+    done, note = _erase(parts, model, key, actor, on_progress, every_model=False)
+    note.path.unlink(missing_ok=True)
+    return done
+
+
+def _erase(
+    parts: Parts, model: str, key: str, actor: str, on_progress: Progress, *, every_model: bool
+) -> tuple[Erasure, ErasureNote]:
+    token, at = parts.ledger.begin_erasure(model, key, every_model=every_model)
+    with _kept_up(parts, model, token):
+        on_progress({"stage": "looking for rows"})
+        log = TrafficLog(parts.workspace.traffic(model))
+        log.bar(key, at)
+        ids, texts = _answers(parts, model, key)
+        rows, foretold = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
+        known = {*ids, *parts.ledger.predictions_of_key(model, key)}
+        known |= {row.prediction_id for row in rows if row.prediction_id is not None}
+        before = ErasureNote.of(parts.workspace, model, key)
+        note = before.joined(rows, versions=foretold.versions, prediction_ids=known, texts=texts)
+        note.write()
+        on_progress({"stage": "deleting rows"})
+        traffic_rows = log.erase(key)
+        held = _erase_buffer(parts, model, key)
+        receipt = parts.ledger.erase_key(model, key, prediction_ids=note.prediction_ids, actor=actor, erased_at=at)
+        forget_copies(parts, model, prediction_ids=note.prediction_ids, texts=note.every_text)
+        receipt = replace(receipt, buffer_rows=receipt.buffer_rows + held)
+        done = _correct(parts, model, note, receipt, actor, on_progress)
+        parts.ledger.renew_erasure(model, token)
+        on_progress({"stage": "cleaning up"})
+        forget_texts(parts, model, note.every_text)
+    told = replace(done, traffic_rows=traffic_rows)
+    detail: dict[str, Any] = {"corrected": told.corrected, "removed": list(told.removed), "tuned": list(told.tuned)}
+    detail["key_digest"] = parts.ledger.key_digest(key)
+    parts.ledger.audit(actor, "erase.finished", model, detail)
+    logger.info("erasure.finished", extra={"model": model, **asdict(told)})
+    return told, note
+
+
+def _correct(
+    parts: Parts, model: str, note: ErasureNote, receipt: ErasureReceipt, actor: str, on_progress: Progress
+) -> Erasure:
+    """Take the rows out of the champion's sums, remove the other versions that hold them, and ask for a retraining."""
+    done = Erasure(
+        traffic_rows=0,
         feedback=receipt.feedback,
         examples=receipt.examples,
         buffer_rows=receipt.buffer_rows,
+        rows_taken_back=0,
+        corrected=None,
+        removed=(),
+        tuned=(),
+        retraining=None,
+    )
+    if model not in parts.settings.models:  # dropped from the settings: nothing of it answers
+        return done
+    holders = _holders(parts, model, {row_hash(row.text) for row in note.rows}, note.versions)
+    taint(parts.ledger, model, holders.encoders)
+    route = parts.ledger.route(model)
+    corrected = taken = None
+    if route is not None and route.champion in holders.in_sums:
+        corrected, taken = Correction(parts, model, note.rows, on_progress).run(route)
+    removed = _remove(parts, model, tuple(v for v in holders.in_sums if v != corrected), actor)
+    return replace(
+        done,
         rows_taken_back=taken or 0,
         corrected=corrected,
         removed=removed,
         tuned=holders.tuned,
-        retraining=retraining,
+        retraining=_ask_for_retraining(parts, model, actor),
     )
-    detail = {"key_sha256": _digest(key), "corrected": corrected, "removed": list(removed), "tuned": list(told.tuned)}
-    parts.ledger.audit(actor, "erase.finished", model, detail)
-    logger.info("erasure.finished", extra={"model": model, **asdict(told)})
-    return told
+
+
+@contextmanager
+def _kept_up(parts: Parts, model: str, token: str) -> Iterator[None]:
+    """Tell the ledger each minute that the erasure still runs, until it has ended, well or not."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(_RENEWED_S):
+            try:
+                parts.ledger.renew_erasure(model, token)
+            except PerennialError as exc:  # the last renewal, before files are removed, tells the caller
+                logger.warning("erasure.not_renewed", extra={"model": model, "reason": str(exc)})
+
+    thread = threading.Thread(target=renew, name=f"erasure-{model}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        parts.ledger.end_erasure(model, token)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,67 +262,61 @@ class _Holders:
     encoders: frozenset[str]  # fingerprints of the tuned ones
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Note:
-    path: Path
-    rows: tuple[Example, ...]
-    versions: tuple[int, ...]
-
-
-def _check(key: str) -> None:
-    if not key.strip():
+def _spellings(key: str) -> tuple[str, ...]:
+    """The key as every entrance keeps it and, where that differs, as earlier releases kept what was sent."""
+    admitted = admit_key(key)
+    if admitted is None:
         raise ConfigurationError(f"key is {key!r}; give the caller's key as it was sent with requests and labels")
+    return (admitted,) if admitted == key else (admitted, key)
 
 
-def _answers(parts: Parts, model: str, key: str) -> tuple[str, ...]:
-    """Prediction ids of the requests that were logged with the key."""
-    import pyarrow.compute as pc
-
-    table = TrafficLog(parts.workspace.traffic(model)).read(columns=["prediction_id", "key"])
-    return tuple(table.filter(pc.equal(table["key"], key))["prediction_id"].to_pylist())
-
-
-def _note(parts: Parts, model: str, key: str, rows: tuple[Example, ...], versions: tuple[int, ...]) -> _Note:
-    """Write down what must leave the head, joined with what an unfinished erasure wrote down before."""
-    path = _note_path(parts, model, key)
-    before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"rows": [], "versions": []}
-    joined = {row.text: row for row in (*_rows(before), *rows)}
-    known = sorted({*before["versions"], *versions})
-    told = {"rows": [[r.text, r.label, r.at.isoformat()] for r in joined.values()], "versions": known}
-    write_atomically(path, json.dumps(told, ensure_ascii=False))
-    path.chmod(0o600)
-    return _Note(path=path, rows=tuple(joined.values()), versions=tuple(known))
+def _models(parts: Parts, model: str | None) -> tuple[str, ...]:
+    """The model asked for, or every one that the settings or the ledger know."""
+    if model is not None:
+        parts.workspace.model(model)
+        return (model,)
+    return tuple(dict.fromkeys([*parts.settings.models, *(row.name for row in parts.ledger.models())]))
 
 
-def _noted(parts: Parts, model: str, key: str) -> tuple[Example, ...]:
-    path = _note_path(parts, model, key)
-    return _rows(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
-
-
-def _rows(told: dict[str, Any]) -> tuple[Example, ...]:
-    return tuple(
-        Example(text=text, label=label, at=datetime.fromisoformat(at), origin=Origin.SEED)
-        for text, label, at in told["rows"]
+def _busy(model: str, cycle: int, state: str) -> str:
+    return (
+        f"model {model} has cycle {cycle} under way ({state}), whose challenger may have learnt this person's rows; "
+        f"wait for its end or abort it (POST /v1/models/{model}/commands/abort), then erase again"
     )
 
 
-def _note_path(parts: Parts, model: str, key: str) -> Path:
-    return parts.workspace.state / "erasure" / model / f"{_digest(key)[:32]}.json"
+def _together(one: Erasure, other: Erasure) -> Erasure:
+    """What was done under two spellings of a key."""
+    return Erasure(
+        traffic_rows=one.traffic_rows + other.traffic_rows,
+        feedback=one.feedback + other.feedback,
+        examples=one.examples + other.examples,
+        buffer_rows=one.buffer_rows + other.buffer_rows,
+        rows_taken_back=one.rows_taken_back + other.rows_taken_back,
+        corrected=other.corrected if other.corrected is not None else one.corrected,
+        removed=tuple(sorted({*one.removed, *other.removed})),
+        tuned=tuple(sorted({*one.tuned, *other.tuned})),
+        retraining=other.retraining if other.retraining is not None else one.retraining,
+    )
 
 
-def _digest(key: str) -> str:
-    return hashlib.sha256(key.encode()).hexdigest()
+def _answers(parts: Parts, model: str, key: str) -> tuple[tuple[str, ...], frozenset[str]]:
+    """Prediction ids and texts of the requests that were logged with the key."""
+    import pyarrow.compute as pc
+
+    table = TrafficLog(parts.workspace.traffic(model)).read(columns=["prediction_id", "key", "text"])
+    mine = table.filter(pc.equal(table["key"], key))
+    return tuple(mine["prediction_id"].to_pylist()), frozenset(mine["text"].to_pylist())
 
 
-def _erase_rows(parts: Parts, model: str, key: str, ids: tuple[str, ...], actor: str) -> ErasureReceipt:
-    """Buffer first, so that its counters forget the rows too; then everything in the ledger."""
-    held = 0
-    if parts.ledger.load_buffer(model) is not None:
-        buffer = open_buffer(parts.ledger, parts.workspace, model)
-        held = buffer.erase(key)
-        parts.ledger.save_buffer(model, buffer.state())
-    receipt = parts.ledger.erase_key(model, key, prediction_ids=ids, actor=actor)
-    return replace(receipt, buffer_rows=receipt.buffer_rows + held)
+def _erase_buffer(parts: Parts, model: str, key: str) -> int:
+    """The buffer first, so that its counters forget the rows too."""
+    if model not in parts.settings.models or parts.ledger.load_buffer(model) is None:
+        return 0
+    buffer = open_buffer(parts.ledger, parts.workspace, model)
+    held = buffer.erase(key)
+    parts.ledger.save_buffer(model, buffer.state())
+    return held
 
 
 def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, ...]) -> _Holders:
@@ -270,28 +380,3 @@ def _ask_for_retraining(parts: Parts, model: str, actor: str) -> int | None:
         return None
     waiting = [row.id for row in parts.ledger.commands(model) if row.kind == "retrain" and row.taken_at is None]
     return waiting[0] if waiting else parts.ledger.request_command(model, "retrain", {"reason": "erasure"}, actor)
-
-
-def _forget_texts(parts: Parts, model: str, texts: list[str]) -> None:
-    """Embeddings by text, and the work folders of trainings and exports, which hold rows as files."""
-    from continual.learning.embedding_cache import EmbeddingCache
-
-    if not texts:
-        return
-    for encoder, max_length, dimension in _caches(parts, model):
-        folder = parts.workspace.state / "embeddings"
-        EmbeddingCache(folder, encoder=encoder, max_length=max_length, dimension=dimension).erase(texts)
-    shutil.rmtree(parts.workspace.state / "runs" / model, ignore_errors=True)
-
-
-def _caches(parts: Parts, model: str) -> set[tuple[str, int, int]]:
-    """Encoder, longest text and embedding size of every cache that this model's versions may have filled."""
-    from continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
-
-    learning = parts.workspace.model(model).learning
-    folder = resolve_encoder(learning.encoder)
-    found = {(fingerprint(folder), learning.max_length, hidden_size(folder))}
-    for version in parts.repository.versions(parts.workspace.engine_model(model)):
-        manifest = read_manifest(parts.workspace.bundle(model, version))
-        found.add((manifest.encoder_fingerprint, manifest.max_length, manifest.dimension))
-    return found

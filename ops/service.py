@@ -6,12 +6,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import asdict
 from functools import partial
 from typing import Any
 
 from continual.errors import DependencyUnreachable, PerennialError
 from continual.records import Route
 from ops.bootstrap import register
+from ops.erasure import erase_person, plan_person
 from ops.label_queue import LabelQueue
 from ops.ledger import VersionState
 from ops.loop.events import Happenings
@@ -162,6 +164,14 @@ class Service:
     def retrain(self, model: str, *, actor: str) -> int | None:
         """See `LoopControl`."""
         return self._loops[model].runner.fire(f"asked by {actor}", actor=actor)
+
+    def erase(self, key: str, *, model: str | None, dry_run: bool, actor: str) -> dict[str, Any]:
+        """See `Eraser`."""
+        if dry_run:
+            plans = plan_person(self._parts, key, model)
+            return {"dry_run": True, "models": {name: asdict(plan) for name, plan in plans.items()}}
+        done = erase_person(self._parts, key, model=model, actor=actor)
+        return {**asdict(done), "complete": done.complete}
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
         """See `LoopControl`."""

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.console import ConfigOption, ModelOption, print_json, say
+from ops.cli.console import ConfigOption, print_json, say
 
 if TYPE_CHECKING:
-    from ops.erasure import Erasure, Plan
+    from collections.abc import Mapping
+
+    from ops.erasure import Erasure, PersonErasure, Plan
 
 __all__ = ["register"]
 
@@ -20,49 +22,64 @@ def register(app: typer.Typer) -> None:
 
 def erase(
     key: Annotated[str, typer.Option(help="the caller's key, as it was sent with requests and labels")],
-    model: ModelOption = "intent",
+    model: Annotated[str | None, typer.Option(help="this model alone; default every model")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and change nothing")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Remove a person's rows from traffic, labels and the replay buffer, and take them back out of the model.
+    """Remove a person's rows from traffic, labels and the replay buffer, and take them back out of the models.
 
     A kernel head is corrected exactly and takes the champion's place; versions whose encoder was tuned on the rows are
-    named, and a retraining is asked for.
+    named, and a retraining is asked for. In the end every file of the workspace is searched. Exit code 4: something is
+    left; its place is named.
     """
     from ops.bootstrap import register as register_models
     from ops.cli.actor import actor
     from ops.cli.progress import stages
-    from ops.erasure import erase as erase_now
-    from ops.erasure import plan_erasure
+    from ops.erasure import erase_person, plan_person
     from ops.wiring import open_parts
 
     parts = open_parts(config)
     try:
-        parts.workspace.model(model)
         register_models(parts.ledger, parts.workspace)
         if dry_run:
-            plan = plan_erasure(parts, model, key)
-            _say_if_nothing(plan, model, key)
-            print_json({"dry_run": True, **asdict(plan)})
+            plan = plan_person(parts, key, model)
+            _say_if_nothing(plan, key)
+            print_json({"dry_run": True, "models": {name: asdict(told) for name, told in plan.items()}})
             return
-        with stages(f"erasure in {model}") as tell:
-            done = erase_now(parts, model, key, actor=actor(), on_progress=tell)
+        with stages("erasure" if model is None else f"erasure in {model}") as tell:
+            done = erase_person(parts, key, actor=actor(), model=model, on_progress=tell)
     finally:
         parts.close()
-    _say_if_nothing(done, model, key)
-    if done.tuned:
-        say(f"the encoder of versions {list(done.tuned)} was tuned on these rows, which no arithmetic takes back")
-    if done.retraining is not None:
-        say(
-            "the champion is one of them: it answers until the retraining that is asked for is done; `perennial serve` "
-            "carries it out, from the encoder of the settings and all rows that are left (see `perennial status`)"
-        )
-    print_json(asdict(done))
+    _say_if_nothing(done.models, key)
+    for name, told in done.models.items():
+        _say_tuned(name, told)
+    _say_left(done)
+    print_json({**asdict(done), "complete": done.complete})
+    if not done.complete:
+        raise typer.Exit(4)
 
 
-def _say_if_nothing(found: "Plan | Erasure", model: str, key: str) -> None:
-    if not (found.traffic_rows or found.feedback or found.examples or found.buffer_rows or found.tuned):
+def _say_if_nothing(found: "Mapping[str, Plan | Erasure]", key: str) -> None:
+    if all(told.nothing for told in found.values()):
+        say(f"nothing in {', '.join(found)} carries the key {key!r}; keys are compared letter by letter")
+
+
+def _say_tuned(model: str, told: "Erasure") -> None:
+    if told.tuned:
         say(
-            f"nothing in {model} carries the key {key!r}; keys are compared letter by letter, and each model is erased "
-            "by itself (--model)"
+            f"the encoder of versions {list(told.tuned)} of {model} was tuned on these rows, which no arithmetic takes "
+            "back"
         )
+    if told.retraining is not None:
+        say(
+            f"the champion of {model} is one of them: it answers until the retraining that is asked for is done; "
+            "`perennial serve` carries it out, from the encoder of the settings and all rows that are left (see "
+            "`perennial status`)"
+        )
+
+
+def _say_left(done: "PersonErasure") -> None:
+    for trace in done.search.left:
+        say(f"left: {' and '.join(trace.kinds)} in {trace.place}; remove it by hand, then erase again")
+    for told in done.search.not_searched:
+        say(f"not searched: {told}")

@@ -1,11 +1,11 @@
 """A person's rows leave the ledger, and do not come back."""
 
 import secrets
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, delete, func, or_, select, update
+from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, update
 
 from continual.errors import LeaseLost, Refused
 from continual.records import Example
@@ -14,10 +14,12 @@ from ops.ledger.audit import AuditStore
 from ops.ledger.rows import ErasureReceipt, stored_example
 from ops.ledger.store import chunks
 from ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
+from ops.prediction_ids import ID_DIGITS
 
 __all__ = ["ErasureStore"]
 
 _MARK = schema.erasure
+_FREE_TEXT = frozenset({"detail", "note", "outcome", "error"})
 
 
 class ErasureStore(AuditStore, TombstoneStore):
@@ -82,6 +84,11 @@ class ErasureStore(AuditStore, TombstoneStore):
         with self._read() as connection:
             return self._erasure_at(connection, model)
 
+    def predictions_of_key(self, model: str, key: str) -> frozenset[str]:
+        """The predictions for which the key gave labels, or that its examples were."""
+        with self._read() as connection:
+            return frozenset(self._predictions_of(connection, model, key))
+
     def key_digest(self, key: str) -> str:
         """How a key is named in the audit log: a digest that covers a secret of this ledger."""
         with self._read() as connection:
@@ -137,6 +144,7 @@ class ErasureStore(AuditStore, TombstoneStore):
             for part in chunks(sorted(ids)):
                 past = schema.feedback_history
                 connection.execute(delete(past).where(past.c.model == model, past.c.prediction_id.in_(part)))
+            self._scrub(connection, model, ids)
             self._bury(connection, model, erased_at or self._clock(), key=key, predictions=ids)
             detail: dict[str, Any] = {"key_digest": key_digest(self._salt(connection), key)}
             detail |= {"feedback": receipt.feedback}
@@ -145,6 +153,49 @@ class ErasureStore(AuditStore, TombstoneStore):
             self._append_audit(connection, actor=actor, action="erase", model=model, detail=detail)
         self._empty_log()
         return receipt
+
+    def texts_of_others(self, model: str, keys: Collection[str], prediction_ids: Collection[str]) -> Iterator[str]:
+        """Give every text of examples and buffer whose row carries none of these keys and predictions."""
+        for table in (schema.example, schema.buffer_row):
+            statement = select(table.c.text, table.c.key, table.c.prediction_id).where(table.c.model == model)
+            for text, key, prediction_id in self._rows(statement):
+                if key not in keys and prediction_id not in prediction_ids:
+                    yield text
+
+    def cells(self, values: Collection[str]) -> Iterator[tuple[str, str]]:
+        """Give each cell of the database that is one of the values, and each that may hold one inside, with its place.
+
+        The second kind are JSON and free text: every such cell is given. A place is `table.column`.
+        """
+        for table in schema.metadata.sorted_tables:
+            for column in table.columns:
+                place = f"{table.name}.{column.name}"
+                if isinstance(column.type, JSON) or column.name in _FREE_TEXT:
+                    for (cell,) in self._rows(select(cast(column, Text)).where(column.is_not(None))):
+                        yield place, str(cell)
+                elif isinstance(column.type, String):
+                    for part in chunks(sorted(values)):
+                        for (cell,) in self._rows(select(column).where(column.in_(part)).distinct()):
+                            yield place, str(cell)
+
+    def _rows(self, statement: Select[Any]) -> Iterator[Any]:
+        with self._read() as connection:
+            yield from connection.execution_options(stream_results=True, yield_per=1_000).execute(statement)
+
+    def _scrub(self, connection: Connection, model: str, ids: Collection[str]) -> None:
+        """Take prediction ids out of the cursors of the watch and its reports, and out of the label queue."""
+        state, report = schema.model_state, schema.drift_report
+        kept = select(state.c.name, state.c.value).where(state.c.model == model)
+        for name, value in connection.execute(kept).all():
+            if (without := _without_ids(value, ids)) != value:
+                place = (state.c.model == model) & (state.c.name == name)
+                connection.execute(update(state).where(place).values(value=without))
+        after = report.c.payload["after_id"].as_string()
+        for part in chunks(sorted(ids)):
+            named = select(report.c.id, report.c.payload).where(report.c.model == model, after.in_(part))
+            for number, payload in connection.execute(named).all():
+                values = {"payload": _without_ids(payload, ids)}
+                connection.execute(update(report).where(report.c.id == number).values(values))
 
     def _empty_log(self) -> None:
         if self._engine.dialect.name != "sqlite":
@@ -194,3 +245,18 @@ class ErasureStore(AuditStore, TombstoneStore):
         for part in chunks(ids):
             connection.execute(delete(schema.example).where(schema.example.c.id.in_(part)))
         return len(ids)
+
+
+def _without_ids(value: Any, ids: Collection[str]) -> Any:
+    """A JSON value without prediction ids: entries of lists that name one go, a cursor keeps the time in its id."""
+    if isinstance(value, dict):
+        return {name: _without_ids(inner, ids) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_ids(inner, ids) for inner in value if not _names_one(inner, ids)]
+    return value[:ID_DIGITS] if isinstance(value, str) and value in ids else value
+
+
+def _names_one(entry: Any, ids: Collection[str]) -> bool:
+    if isinstance(entry, dict):
+        return any(isinstance(inner, str) and inner in ids for inner in entry.values())
+    return isinstance(entry, str) and entry in ids

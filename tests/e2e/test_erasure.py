@@ -31,12 +31,22 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ME = "person-7"
 
 
-def cli(workspace: E2eWorkspace, *arguments: str) -> Any:
+def cli(workspace: E2eWorkspace, *arguments: str, code: int = 0) -> Any:
     """Run `perennial` in this process, which has the heavy imports behind it; returns its JSON."""
     done = CliRunner().invoke(app, [*arguments, "--config", str(workspace.config)])
-    if done.exception is not None:
+    if done.exception is not None and not (isinstance(done.exception, SystemExit) and done.exit_code == code):
         raise done.exception
+    assert done.exit_code == code
     return json.loads(done.stdout)
+
+
+def erased(workspace: E2eWorkspace, *arguments: str) -> Any:
+    """What `perennial erase` says of the one model, where its search found nothing left."""
+    told = cli(workspace, "erase", *arguments)
+    if "--dry-run" not in arguments:
+        assert (told["complete"], told["search"]["left"], told["search"]["not_searched"]) == (True, [], [])
+        assert told["search"]["files"] > 10
+    return told["models"]["intent"]
 
 
 @pytest.fixture(scope="module")
@@ -82,12 +92,12 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
         KernelLda.load(old / "statistics.safetensors").known_keys
     )
 
-    plan = cli(initialised, "erase", "--key", ME, "--dry-run")
+    plan = erased(initialised, "--key", ME, "--dry-run")
     assert (plan["examples"], plan["traffic_rows"], plan["learnt_by"]) == (20, 2, [1])
     assert (plan["in_sums"], plan["tuned"]) == ([1], [])
     assert parts.ledger.route("intent").champion == 1  # type: ignore[union-attr]
 
-    told = cli(initialised, "erase", "--key", ME)
+    told = erased(initialised, "--key", ME)
     assert (told["examples"], told["traffic_rows"], told["buffer_rows"]) == (20, 2, plan["buffer_rows"])
     assert told["rows_taken_back"] == sum(r.split is Split.TRAIN for r in mine)
     assert (told["corrected"], told["removed"], told["retraining"]) == (2, [1], None)
@@ -127,7 +137,7 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     assert parts.ledger.verify_audit().intact
     parts.close()
 
-    again = cli(initialised, "erase", "--key", ME)
+    again = erased(initialised, "--key", ME)
     assert (again["examples"], again["corrected"], again["removed"]) == (0, None, [])
 
 
@@ -153,8 +163,8 @@ def test_a_version_tuned_on_the_rows_is_named_and_leaves_with_those_on_its_encod
         card = json.loads((folder / "model.json").read_text())
         (folder / "model.json").write_text(json.dumps(card | {"encoder": "encoder", "learner": learner}))
     parts.ledger.mark_learnt("intent", [row.id], tuned)
-    assert cli(initialised, "erase", "--key", str(row.example.key), "--dry-run")["tuned"] == [tuned, later]
-    told = cli(initialised, "erase", "--key", str(row.example.key))
+    assert erased(initialised, "--key", str(row.example.key), "--dry-run")["tuned"] == [tuned, later]
+    told = erased(initialised, "--key", str(row.example.key))
     assert told["tuned"] == [tuned, later]
     assert told["corrected"] == later + 1
     assert told["removed"] == [2, tuned, later]
@@ -173,8 +183,8 @@ def test_a_champion_on_such_an_encoder_is_retrained_from_the_encoder_of_the_sett
     before = StartingPoint.of(parts.ledger, parts.workspace, "intent", champion)
     assert (before.afresh, before.previous) == (False, parts.workspace.bundle("intent", route.champion))
     taint(parts.ledger, "intent", [str(champion.encoder_fingerprint)])
-    told = cli(initialised, "erase", "--key", "somebody")
-    again = cli(initialised, "erase", "--key", "somebody")
+    told = erased(initialised, "--key", "somebody")
+    again = erased(initialised, "--key", "somebody")
     assert told["retraining"] == again["retraining"] is not None
     asked = parts.ledger.command(told["retraining"])
     assert (asked.kind, asked.args) == ("retrain", {"reason": "erasure"})
@@ -189,13 +199,13 @@ def test_a_champion_on_such_an_encoder_is_retrained_from_the_encoder_of_the_sett
 
 def test_an_empty_key_is_refused(initialised: E2eWorkspace) -> None:
     with pytest.raises(ConfigurationError, match="key is ' '"):
-        cli(initialised, "erase", "--key", " ")
+        erased(initialised, "--key", " ")
 
 
 def test_an_erasure_waits_for_a_cycle_under_way(initialised: E2eWorkspace) -> None:
     parts = open_parts(initialised.config)
     cycle = parts.ledger.open_cycle("intent", "test", {}, state="training")
     with pytest.raises(Refused, match=f"cycle {cycle} under way"):
-        cli(initialised, "erase", "--key", "anybody")
+        erased(initialised, "--key", "anybody")
     parts.ledger.close_cycle(cycle, "aborted", "test")
     parts.close()
