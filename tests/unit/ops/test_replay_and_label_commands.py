@@ -156,4 +156,4 @@ def test_an_empty_log_has_an_empty_queue(tmp_path: Path) -> None:
     path.write_text('state = "other"\nrepository = "repository"\n')
     assert cli(path, "label", "queue", "--json") == {"items": [], "accuracy": None}
     nothing = cli(path, "erase", "--key", "nobody", "--dry-run")
-    assert (nothing["examples"], nothing["tuned"]) == (0, [])
+    assert (nothing["models"]["intent"]["examples"], nothing["models"]["intent"]["tuned"]) == (0, [])
