@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import httpx
@@ -16,9 +17,14 @@ from tritonclient.utils import InferenceServerException
 
 from continual.errors import BundleRejected, NotFound, PublishFailed
 from exporters.golden import Golden
+from ops.ledger import FeedbackRow, Ledger
+from ops.loop.collector import Collected, collect
+from ops.traffic import TrafficLog
 from ops.triton.client import PerennialClient
 from ops.triton.control import TritonControl
 from ops.triton.server import TritonServer
+from tests.component.databases import BACKENDS, fresh_url
+from tests.component.strange_texts import TEXTS
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
 
 pytestmark = pytest.mark.component
@@ -257,3 +263,25 @@ def test_every_answer_is_on_disk_before_it_arrives(served, client):
             for batch in pa.ipc.open_stream(file):
                 logged.update(batch.column("prediction_id").to_pylist())
     assert {answer.prediction_id for answer in answers} <= logged
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_labels_for_strange_texts_are_learnt_whatever_the_database(served, client, backend, tmp_path):
+    answers = client.predict([*TEXTS, "", "\0\u200b"], keys=[" cafe\u0301 "] * (len(TEXTS) + 2))
+    now = datetime.now(UTC)
+    rows = [FeedbackRow(prediction_id=answer.prediction_id, label="strange", at=now) for answer in answers]
+    with Ledger.open(fresh_url(backend, tmp_path)) as ledger:
+        ledger.register_model(MODEL, {})
+        ledger.add_feedback(MODEL, rows)
+        found = collect(ledger, TrafficLog(served.place.traffic), MODEL, holdout_share=0.1, now=now)
+        assert found == Collected(joined=len(TEXTS), refused=2)
+        learnt = [row.example for row in ledger.examples(MODEL)]
+    assert {row.text for row in learnt} == set(TEXTS.values()) - {"x" * 99_999} | {"x" * 20_000}
+    assert {row.key for row in learnt} == {"café"}
+    assert {row.text for row in learnt if row.redacted} == {"mail [email], card [card]"}
+
+
+@pytest.mark.parametrize("key", ["a\0b", "a\u200bb", "\x1b[2J"])
+def test_a_key_that_could_not_be_erased_again_is_refused_by_its_row(client, key):
+    with pytest.raises(PublishFailed, match="KEY of row 1"):
+        client.predict(["hello", "hello"], keys=["fine", key])
