@@ -1,6 +1,6 @@
 """The policy of one model, and its decision: pure, so that it can be replayed over any history."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -69,7 +69,7 @@ class Limits:
         """Name every limit that holds now."""
         held = []
         last = facts.last_cycle_at
-        spent = sum(now - _DAY < at <= now for at in facts.cycles)
+        spent = sum(now - _DAY < at for at in facts.cycles)
         if self.budget_per_day is not None and spent >= self.budget_per_day:
             held.append(f"budget: {spent} of {self.budget_per_day} a day are spent")
         if last is not None and now - last < timedelta(seconds=self.cooldown_s):
@@ -108,6 +108,8 @@ class TriggerDecision:
 def decide(policy: TriggerPolicy, facts: Facts, now: datetime) -> TriggerDecision:
     """Return whether a retraining begins now. Pure: the same facts at the same time give the same answer.
 
+    A retraining that began later than `now` was stamped by a wrong clock; it counts as none and holds nothing back.
+
     Raises:
         ConfigurationError: `now` has no time zone.
 
@@ -121,6 +123,7 @@ def decide(policy: TriggerPolicy, facts: Facts, now: datetime) -> TriggerDecisio
     """
     if now.tzinfo is None:
         raise ConfigurationError(f"the present {now.isoformat()} has no time zone; give it in UTC")
+    facts = replace(facts, cycles=tuple(at for at in facts.cycles if at <= now))
     reason = policy.when.reason(facts, now.astimezone(UTC))
     if reason is None:
         return TriggerDecision(fire=False)
