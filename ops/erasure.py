@@ -7,7 +7,7 @@ searched, and the note goes last.
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
@@ -91,7 +91,8 @@ class PersonErasure:
 
 def plan_person(parts: Parts, key: str, model: str | None = None) -> dict[str, Plan]:
     """What `erase_person` would find and do in each model; changes nothing."""
-    return {name: plan_erasure(parts, name, spelling) for spelling in _spellings(key) for name in _models(parts, model)}
+    names, spellings = _models(parts, model), _spellings(key)
+    return {name: _joined_plans([plan_erasure(parts, name, spelling) for spelling in spellings]) for name in names}
 
 
 def erase_person(
@@ -214,7 +215,7 @@ def _correct(
         tuned=(),
         retraining=None,
     )
-    if model not in parts.settings.models:  # dropped from the settings: nothing of it answers
+    if model not in parts.settings.models:
         return done
     holders = _holders(parts, model, {row_hash(row.text) for row in note.rows}, note.versions)
     taint(parts.ledger, model, holders.encoders)
@@ -285,6 +286,19 @@ def _busy(model: str, cycle: int, state: str) -> str:
     )
 
 
+def _joined_plans(plans: Sequence[Plan]) -> Plan:
+    """What would be done under every spelling of a key."""
+    return Plan(
+        traffic_rows=sum(plan.traffic_rows for plan in plans),
+        feedback=sum(plan.feedback for plan in plans),
+        examples=sum(plan.examples for plan in plans),
+        buffer_rows=sum(plan.buffer_rows for plan in plans),
+        learnt_by=tuple(sorted({version for plan in plans for version in plan.learnt_by})),
+        in_sums=tuple(sorted({version for plan in plans for version in plan.in_sums})),
+        tuned=tuple(sorted({version for plan in plans for version in plan.tuned})),
+    )
+
+
 def _together(one: Erasure, other: Erasure) -> Erasure:
     """What was done under two spellings of a key."""
     return Erasure(
@@ -324,6 +338,8 @@ def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, .
 
     A head that was learnt later on a tuned encoder is named with it: the encoder is the same.
     """
+    if model not in parts.settings.models:  # dropped from the settings: nothing of it answers
+        return _Holders(in_sums=(), tuned=(), encoders=frozenset())
     from continual.learning.kernel_lda import load_keys
     from continual.learning.trained import STATISTICS_FILE
 

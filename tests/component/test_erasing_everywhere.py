@@ -1,0 +1,242 @@
+"""A person is erased from every model of a workspace, and a search names whatever is left, on both databases."""
+
+import gzip
+import json
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from continual.records import Example, Origin, Split
+from ops.api_origin import REQUEST_HEADER
+from ops.erasure import erase_person
+from ops.erasure_search import SearchReport, Sought, search
+from ops.ledger import DriftReportRow, FeedbackRow
+from ops.traffic import TrafficLog, TrafficWriter
+from ops.wiring import Parts
+from tests.component.api_server import TOKENS, RunningApi, answering
+from tests.component.databases import BACKENDS, fresh_url
+from tests.component.traffic_rows import columns
+
+pytestmark = pytest.mark.component
+
+ME = "kundin-77@bücher"
+TEXT = 'my "Müller" card is gone'
+NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def api(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    folder = tmp_path_factory.mktemp("erasing")
+    with answering(folder, tokens=True, ledger_url=fresh_url(request.param, folder)) as running:
+        running.parts.ledger.register_model("dropped", {})  # a model that the settings name no more
+        yield running
+
+
+def ask(api: RunningApi, role: str = "operator", **body: Any) -> Any:
+    headers = {REQUEST_HEADER: "1", "authorization": f"Bearer {TOKENS[role]}"}
+    return api.ask("POST", "/v1/erasures", json=body, headers=headers)
+
+
+def fill(parts: Parts, model: str, *, key: str = ME, text: str = TEXT, first: int = 0) -> str:
+    """A logged request with a label, an example and one that nobody labelled; returns the first one's id."""
+    given = columns([0, 1, 2], first=first, key=key, dimension=3) | {
+        "text": [text, f"{text} again", "a text of somebody else"]
+    }
+    given["key"] = [key, key, "somebody"]
+    with_ids = TrafficWriter(parts.workspace.traffic(model), "router")
+    with_ids.append(given)
+    with_ids.close()
+    mine, _, theirs = given["prediction_id"]
+    rows = [FeedbackRow(prediction_id=name, label="fee", at=NOW) for name in (mine, theirs)]
+    parts.ledger.add_feedback(model, rows)
+    facts = {"label": "fee", "at": NOW, "origin": Origin.FEEDBACK}
+    examples = [
+        Example(text=text, key=key, prediction_id=mine, **facts),
+        Example(text="a text of somebody else", key="somebody", prediction_id=theirs, **facts),
+    ]
+    parts.ledger.add_examples(model, examples, lambda _: Split.TRAIN)
+    return str(mine)
+
+
+def test_one_request_erases_a_person_from_every_model_and_repeating_it_is_harmless(api: RunningApi) -> None:
+    parts = api.parts
+    ids = {model: fill(parts, model) for model in ("intent", "dropped")}
+    parts.ledger.put_state("intent", "label_queue", [{"id": ids["intent"], "p": 1.0}, {"id": "other", "p": 1.0}])
+    parts.ledger.put_state("intent", "watch", {"version": 2, "cursor": NOW.isoformat(), "cursor_id": ids["intent"]})
+    parts.ledger.add_drift_report(
+        DriftReportRow(
+            model="intent", version=2, at=NOW, rows=3, state="ok", payload={"after_id": ids["intent"], "p": [1]}
+        )
+    )
+    assert ask(api, "labeller", key=ME).status_code == 403
+    assert ask(api, key=" ").status_code == 422
+    assert ask(api, key=ME, model="nonesuch").status_code == 404
+    plan = ask(api, key=f" {ME} ", dry_run=True).json()
+    assert {name: (told["traffic_rows"], told["examples"]) for name, told in plan["models"].items()} == {
+        "intent": (2, 1),
+        "dropped": (2, 1),
+    }
+    cycle = parts.ledger.open_cycle("intent", "test", {})
+    assert ask(api, key=ME).status_code == 409
+    assert len(parts.ledger.examples("intent")) == 2, "nothing was touched"
+    parts.ledger.close_cycle(cycle, "aborted")
+
+    told = ask(api, key=ME).json()
+    assert {
+        name: (done["traffic_rows"], done["feedback"], done["examples"]) for name, done in told["models"].items()
+    } == {
+        "intent": (2, 1, 1),
+        "dropped": (2, 1, 1),
+    }
+    assert (told["complete"], told["search"]["left"], told["search"]["texts"]) == (True, [], 2)
+    assert any("backups" in place for place in told["search"]["not_reached"])
+    for model in ("intent", "dropped"):
+        assert TrafficLog(parts.workspace.traffic(model)).read(columns=["key"])["key"].to_pylist() == ["somebody"]
+        assert [row.example.key for row in parts.ledger.examples(model)] == ["somebody"]
+    assert parts.ledger.get_state("intent", "label_queue") == [{"id": "other", "p": 1.0}]
+    assert parts.ledger.get_state("intent", "watch")["cursor_id"] == ids["intent"][:12]
+    assert parts.ledger.drift_reports("intent")[0].payload == {"after_id": ids["intent"][:12], "p": [1]}
+    again = ask(api, key=ME).json()
+    assert (again["complete"], again["models"]["intent"]["examples"]) == (True, 0)
+    late = [FeedbackRow(prediction_id=ids["intent"], label="fee", at=datetime.now(UTC))]
+    assert parts.ledger.add_feedback("intent", late).erased == 1
+    newcomer = Example(text="old row", label="fee", at=NOW, key=ME)
+    parts.ledger.register_model("newcomer", {})
+    assert parts.ledger.add_examples("newcomer", [newcomer], lambda _: Split.TRAIN).erased == 1
+
+
+def zstd(path: Path, content: bytes) -> None:
+    with pa.CompressedOutputStream(pa.OSFile(str(path), "wb"), "zstd") as out:
+        out.write(content)
+
+
+PLANTED: dict[str, tuple[Callable[[Path, str], None], str]] = {
+    "plain.log": (lambda path, text: path.write_text(f"seen: {text}!"), "text"),
+    "far.bin": (lambda path, text: path.write_bytes(b"\0" * (4 * 2**20 - 5) + text.encode() + b"\1" * 99), "text"),
+    "sixteen.txt": (lambda path, text: path.write_text(text, encoding="utf-16"), "text"),
+    "escaped.json": (lambda path, text: path.write_text(json.dumps({"t": text})), "text"),
+    "page.html": (lambda path, text: path.write_text("<p>my &quot;Müller&quot; card is gone</p>"), "text"),
+    "old.gz": (lambda path, text: path.write_bytes(gzip.compress(text.encode())), "text"),
+    "old.zst": (lambda path, text: zstd(path, text.encode()), "text"),
+    "words.npz": (lambda path, text: np.savez_compressed(path, a=np.array([text, "x"])), "text"),
+    "bytes.npz": (lambda path, text: np.savez_compressed(path, a=np.frombuffer(text.encode(), np.uint8)), "text"),
+    "copy.parquet": (lambda path, text: pq.write_table(pa.table({"any": [text]}), path, compression="zstd"), "text"),
+    "keys.csv": (lambda path, _: path.write_text(f"id,key\n7,{ME},x\n"), "key"),
+}
+
+
+def left(report: SearchReport, parts: Parts) -> dict[str, tuple[str, ...]]:
+    return {Path(trace.place).name: trace.kinds for trace in report.left}
+
+
+def test_a_search_finds_a_text_in_every_form_and_says_where_it_could_not_look(api: RunningApi) -> None:
+    parts = api.parts
+    sought = Sought(keys=frozenset({ME}), texts=frozenset({TEXT, "yes"}), prediction_ids=frozenset({"0" * 31 + "7"}))
+    clean = search(parts, sought)
+    assert (clean.left, clean.texts, clean.common_texts) == ((), 1, 1)
+    folder = parts.workspace.state / "planted"
+    folder.mkdir()
+    for name, (plant, _) in PLANTED.items():
+        plant(folder / name, TEXT)
+    (parts.workspace.repository / "id.json").parent.mkdir(exist_ok=True)
+    (parts.workspace.repository / "id.json").write_text(json.dumps({"after": "0" * 31 + "7"}))
+    (folder / "another.csv").write_text(f"x{ME}y {TEXT[:-1]}")  # a longer word, and a shorter text
+    (folder / "broken.parquet").write_bytes(b"PAR1 no")
+    (folder / "link").symlink_to(folder / "plain.log")
+    parts.ledger.put_state("intent", "odd", {"deep": [{"text": TEXT}]})
+    found = search(parts, sought)
+    kinds = {name: (kind,) for name, (_, kind) in PLANTED.items()} | {"id.json": ("prediction id",)}
+    seen = left(found, parts)
+    assert seen.pop("ledger model_state.value") == ("text",)
+    seen = {name: what for name, what in seen.items() if not name.startswith("ledger.db")}  # SQLite's own file
+    assert seen == kinds
+    assert {line.partition(":")[0].rpartition("/")[2] for line in found.not_searched} == {"broken.parquet", "link"}
+    report = json.dumps([trace.place for trace in found.left])
+    assert TEXT not in report
+    assert ME not in report
+    parts.ledger.put_state("intent", "odd", {})
+    for path in (*folder.iterdir(), parts.workspace.repository / "id.json"):
+        path.unlink()
+    folder.rmdir()
+
+
+def test_what_somebody_else_sent_too_is_not_sought(api: RunningApi) -> None:
+    parts = api.parts
+    shared = "where is my new card please"
+    longer = Example(text=f"hello, {shared}, thanks", label="fee", at=NOW, key="somebody", origin=Origin.FEEDBACK)
+    parts.ledger.add_examples("intent", [longer], lambda _: Split.TRAIN)
+    fill(parts, "intent", key="person-8", text=shared, first=100)
+    done = erase_person(parts, "person-8", actor="test")
+    assert (done.complete, done.search.common_texts) == (True, 1)
+    assert done.models["intent"].traffic_rows == 2
+
+
+def test_a_killed_erasure_is_finished_with_what_it_had_found(api: RunningApi, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = api.parts
+    fill(parts, "intent", key="person-9", text="a sentence that only person nine wrote", first=200)
+    copy = parts.workspace.state / "copy.txt"
+    copy.write_text("a sentence that only person nine wrote")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("ops.erasure.search", killed)
+        with pytest.raises(KeyboardInterrupt):
+            erase_person(parts, "person-9", actor="test")
+    assert parts.ledger.erasure_under_way("intent") is None
+    told = erase_person(parts, "person-9", actor="test")
+    assert [Path(trace.place).name for trace in told.search.left] == ["copy.txt"], "the text is known from the note"
+    copy.unlink()
+    assert not list((parts.workspace.state / "erasure").rglob("*.json")), "the note is gone"
+
+
+def test_an_erasure_while_rows_are_written_compacted_and_joined_leaves_nothing(api: RunningApi) -> None:
+    parts, over, errors = api.parts, threading.Event(), []
+    log = TrafficLog(parts.workspace.traffic("intent"))
+    before = datetime.now(UTC) - timedelta(minutes=1)
+
+    def rows(number: int) -> dict[str, Any]:
+        given = columns([0, 0], first=number, dimension=3) | {"key": ["person-10", "somebody"], "at": [before] * 2}
+        name = f"{int(before.timestamp() * 1000):012x}"
+        return given | {"prediction_id": [f"{name}{number:020x}", f"{name}{number + 1:020x}"]}
+
+    def write() -> None:
+        writer = TrafficWriter(parts.workspace.traffic("intent"), "busy", rotate_rows=8)
+        for number in range(10_000, 1_000_000, 2):
+            if over.is_set():
+                break
+            writer.append(rows(number))
+        writer.close()
+
+    def compact() -> None:
+        while not over.is_set():
+            log.compact()
+
+    def guarded(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as exc:
+            errors.append(exc)
+
+    threads = [threading.Thread(target=guarded, args=(work,)) for work in (write, compact)]
+    for thread in threads:
+        thread.start()
+    while log.count() < 60:
+        over.wait(0.05)
+    done = erase_person(parts, "person-10", actor="test", model="intent")
+    after = log.read(columns=["key"])["key"].to_pylist()
+    over.set()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert done.models["intent"].traffic_rows > 0
+    assert "person-10" not in after
+    assert "person-10" not in log.read(columns=["key"])["key"].to_pylist(), "nor what was written afterwards"
