@@ -13,6 +13,7 @@ from continual.preparation import deduplicate, split_of
 from continual.records import Example, Route
 from exporters.bundle import verify_bundle
 from ops.ledger import Ledger, VersionRow, VersionState
+from ops.ledger_guard import check_not_behind
 from ops.loop.challenger import ChallengerMaker
 from ops.operations import settle_route
 from ops.triton.repository import ModelRepository
@@ -36,9 +37,11 @@ class FirstVersion:
 
 
 def register(ledger: Ledger, workspace: Workspace) -> None:
-    """Make every model of the settings known to the ledger."""
+    """Make every model of the settings known to the ledger, which gives no number that a bundle on disk has."""
+    repository = ModelRepository(workspace.repository)
     for name, settings in workspace.settings.models.items():
         ledger.register_model(name, settings.model_dump(mode="json"))
+        ledger.pass_versions(name, max(repository.versions(workspace.engine_model(name)), default=0))
 
 
 def first_version(
@@ -53,11 +56,13 @@ def first_version(
     Started again after it was killed, it goes on with the same version number.
 
     Raises:
-        Refused: the model serves already.
+        Refused: the model serves already; LedgerBehind: the routers say so and the ledger does not know.
         DataError: fewer than 20 rows or fewer than two labels.
         TrainingFailed, ExportFailed, ParityFailed: see `ChallengerMaker`.
     """
-    if (route := ledger.route(model)) is not None:
+    route = ledger.route(model)
+    check_not_behind(route, workspace, model)
+    if route is not None:
         raise Refused(
             f"model {model} serves version {route.champion} already; add labels with `perennial feedback import` "
             f"and start a cycle with `perennial retrain`"

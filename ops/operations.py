@@ -4,9 +4,10 @@ import logging
 from collections.abc import Callable, Collection, Set
 from dataclasses import dataclass, replace
 
-from continual.errors import PerennialError, Refused
+from continual.errors import NotFound, PerennialError, Refused
 from continual.records import Route
 from ops.ledger import Ledger
+from ops.ledger_guard import check_not_behind
 from ops.workspace import Workspace
 
 __all__ = [
@@ -46,11 +47,13 @@ def change_route(
 
     Raises:
         NotFound: the model has no route yet.
+        LedgerBehind: the ledger is older than what the routers were told.
         DependencyUnreachable: the ledger did not take the change; the route is the one before.
     """
     seen: list[Route] = []  # the route as it was, and what the routers were told
 
     def decide(route: Route) -> Route:
+        check_not_behind(route, workspace, model)
         seen.append(route)
         return change(route)
 
@@ -60,6 +63,9 @@ def change_route(
 
     try:
         before, after = ledger.move_route(model, decide, actor=actor, reason=reason, follow=follow)
+    except NotFound:
+        check_not_behind(None, workspace, model)
+        raise
     except BaseException:
         if len(seen) == 2:
             _take_back(ledger, workspace, RouteChange(before=seen[0], after=seen[1]))
@@ -72,10 +78,14 @@ def settle_route(ledger: Ledger, workspace: Workspace, model: str) -> Route | No
 
     A file that is ahead is either of a change about to be committed, which is waited for, or of one that never will
     be, because its process was killed: then it goes back.
+
+    Raises:
+        LedgerBehind: the file is further ahead, or the ledger knows no route.
     """
     if workspace.read_route(model) == ledger.route(model):
         return None
     with ledger.route_held(model) as route:
+        check_not_behind(route, workspace, model)
         return route if route is not None and workspace.write_route(route) else None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from continual.errors import NotFound, PerennialError, PublishFailed
 from continual.preparation import admit_note
 from continual.records import Route
+from ops.ledger_guard import check_not_behind
 from ops.operations import RouteChange, change_route, pinned, promoted, rolled_back, without_challenger
 from ops.wiring import Parts
 
@@ -74,6 +75,7 @@ def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, r
 
 def _route(parts: Parts, model: str) -> Route:
     route = parts.ledger.route(model)
+    check_not_behind(route, parts.workspace, model)
     if route is None:
         raise NotFound(f"model {model} serves no version yet; train the first one with `perennial init --data FILE`")
     return route

@@ -16,6 +16,7 @@ from ops.bootstrap import register
 from ops.erasure import erase_person, plan_person
 from ops.label_queue import LabelQueue
 from ops.ledger import VersionState
+from ops.ledger_guard import LedgerBehind, told_route
 from ops.loop.events import Happenings
 from ops.loop.herald import RESTARTED, Herald
 from ops.loop.model_loop import ModelLoop
@@ -228,14 +229,14 @@ class Service:
         on_disk = [version for version in route.resident if workspace.bundle(model, version).is_dir()]
         if on_disk:
             self._parts.repository.set_versions(workspace.engine_model(model), on_disk)
-        with suppress(DependencyUnreachable):
+        with suppress(DependencyUnreachable, LedgerBehind):  # the reconcile pass tells
             settle_route(self._parts.ledger, workspace, model)
         return bool(on_disk)
 
     def _route(self, model: str) -> Route | None:
-        """The ledger's route; while that is away, what the routers were told last."""
+        """The ledger's route; while that is away or behind, what the routers were told last."""
         try:
-            return self._parts.ledger.route(model)
+            return told_route(self._parts.ledger, self._parts.workspace, model)
         except DependencyUnreachable:
             return self._parts.workspace.read_route(model)
 
@@ -247,7 +248,7 @@ class Service:
     def _settle(self) -> None:
         """Bring the embedded server in order after it started or was adopted; it is ours alone."""
         self._reconcile_all()
-        served = {model for model in self._loops if self._parts.ledger.route(model) is not None}
+        served = {model for model in self._loops if self._route(model) is not None}
         engines = {self._parts.workspace.engine_model(model) for model in served}
         self._parts.reconciler.unload_strangers(frozenset(served | engines))
 

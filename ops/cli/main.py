@@ -20,6 +20,7 @@ from ops.cli import (
     feedback,
     label,
     learn,
+    ledger,
     models,
     policy,
     replay,
@@ -61,6 +62,7 @@ drift.register(app)
 erase.register(app)
 label.register(app)
 learn.register(app)
+ledger.register(app)
 replay.register(app)
 policy.register(app)
 schedule.register(app)

@@ -18,6 +18,7 @@ from ops.ledger.examples import ExampleStore
 from ops.ledger.feedback import FeedbackStore
 from ops.ledger.jobs import JobStore
 from ops.ledger.migration import migrate
+from ops.ledger.place import LedgerFile
 from ops.ledger.pruning import PruningStore
 from ops.ledger.store import BUSY_S, WRITE, translated, utc_now
 from ops.ledger.versions import VersionStore
@@ -57,6 +58,8 @@ class Ledger(
         try:
             with translated(ledger.url):
                 migrate(engine, ledger.url)
+            if engine.dialect.name == "sqlite":
+                ledger._file = LedgerFile.of(Path(str(engine.url.database)))
         except BaseException:
             engine.dispose()
             raise

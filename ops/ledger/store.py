@@ -12,6 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from continual.errors import DataError, DependencyUnreachable, LeaseLost, NotFound
 from ops.ledger import schema
+from ops.ledger.place import LedgerFile
 from ops.ledger.rows import Conflict, Fence
 
 __all__ = ["BUSY_S", "CHUNK", "WRITE", "Store", "chunks", "translated", "utc_now"]
@@ -95,11 +96,30 @@ class Store:
         self._writer = engine.execution_options(**{WRITE: True})
         self._clock = clock
         self._turn = threading.Lock()
+        self._file: LedgerFile | None = None  # an SQLite ledger's, once it is open
 
     @property
     def url(self) -> str:
         """The database, without its password, wherever in the URL that stands."""
         return self._engine.url.set(query={}).render_as_string(hide_password=True)
+
+    def check_place(self, *, open_here: bool = False) -> None:
+        """Return when an SQLite ledger's file is the one that was opened; on PostgreSQL at once.
+
+        Raises:
+            DependencyUnreachable: it was deleted, emptied or replaced.
+        """
+        if self._file is not None:
+            self._file.check(open_here=open_here)
+
+    def ping(self) -> None:
+        """Return when the database answers; on PostgreSQL this may take the 5 s of its connection timeout.
+
+        Raises:
+            DependencyUnreachable: it does not, or an SQLite file is gone.
+        """
+        with self._read() as connection:
+            connection.execute(select(schema.lease.c.epoch).limit(1)).first()
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -134,6 +154,7 @@ class Store:
             with translated(self.url):
                 yield joined[1]
             return
+        self.check_place()
         with translated(self.url), self._engine.connect() as connection:
             yield connection
 
@@ -145,13 +166,16 @@ class Store:
                 self._check_fences(joined[1])
                 yield joined[1]
             return
+        self.check_place()
         with translated(self.url), self._in_turn(), self._writer.begin() as connection:
+            self.check_place(open_here=True)
             self._check_fences(connection)
             token = _open.set((self._engine, connection))
             try:
                 yield connection
             finally:
                 _open.reset(token)
+        self.check_place()  # nobody is told that a deleted file keeps something
 
     @contextmanager
     def _in_turn(self) -> Iterator[None]:

@@ -131,6 +131,29 @@ class VersionStore(AuditStore):
             self._put_route(connection, current, route, actor=actor, reason=reason)
         return route
 
+    def restore_route(self, route: Route, *, actor: str, reason: str) -> None:
+        """Write a route that the ledger has lost, at its own epoch, and audit it. A retry changes nothing.
+
+        Raises:
+            Conflict: the ledger knows a newer route.
+        """
+        with self._write() as connection:
+            self._lock_model(connection, route.model)
+            current = self._route(connection, route.model)
+            if current == route:
+                return
+            if current is not None and current.epoch >= route.epoch:
+                raise Conflict(
+                    f"route of {route.model} is at epoch {current.epoch}, not before {route.epoch}; it was not replaced"
+                )
+            self._put_route(connection, current, route, actor=actor, reason=reason)
+
+    def pass_versions(self, model: str, number: int) -> None:
+        """Let `next_version` give no number up to this one: bundles of these numbers exist. A retry changes nothing."""
+        with self._write() as connection:
+            if int(self._lock_model(connection, model)["last_version"]) < number:
+                self._count_version(connection, model, number)
+
     @contextmanager
     def route_held(self, model: str) -> Iterator[Route | None]:
         """Give a model's route, which no other writer can change before the block ends. Keep the block short."""

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection
 
 from ops.ledger import Ledger, VersionState
+from ops.ledger_guard import check_not_behind
 from ops.loop.runner import decode
 from ops.triton.repository import ModelRepository
 from ops.workspace import Workspace
@@ -36,6 +37,7 @@ def remove_superfluous(
     Kept are all that the route, `config.pbtxt`, the router's file and a cycle under way name, and what is being made.
     """
     route, engine = ledger.route(model), workspace.engine_model(model)
+    check_not_behind(route, workspace, model)
     if route is None:
         return ()
     needed = {route.champion, *route.resident, *repository.engine_versions(engine)}

@@ -13,6 +13,7 @@ from continual.errors import BundleRejected, DependencyUnreachable, PerennialErr
 from continual.records import Route
 from exporters.golden import Golden
 from ops.ledger import Ledger
+from ops.ledger_guard import LedgerBehind, check_not_behind
 from ops.operations import settle_route
 from ops.triton.control import TritonControl
 from ops.triton.repository import ModelRepository
@@ -89,7 +90,7 @@ class Reconciler:
         Raises:
             PublishFailed: a resident version's folder is missing, or did not come up; BundleRejected: it came up and
                 does not repeat its golden answers; DependencyUnreachable: a server does not answer. The message names
-                each server.
+                each server. LedgerBehind: the ledger is older than what the routers were told; nothing was changed.
         """
         healed, end = list[Healed](), time.monotonic() + patience_s
         while True:
@@ -105,13 +106,21 @@ class Reconciler:
     def _pass(self, model: str) -> _Pass:
         with self._one_at_a_time(model):
             route = self._ledger.route(model)  # read inside: a pass must not bring back what a later one left behind
-            done = _Pass([], {}) if route is None else self._bring(route)
+            done = self._guarded(model, route)
         for heal in done.healed:
             logger.info("reconcile.healed", extra={"model": model, "what": heal.what})
         with self._state:
             self._wrong = {key: what for key, what in self._wrong.items() if key[0] != model}
             self._wrong |= {(model, url): str(error) for url, error in done.errors.items()}
         return done
+
+    def _guarded(self, model: str, route: Route | None) -> _Pass:
+        """Bring the model to a route that may be trusted; a ledger that is behind the routers commands nobody."""
+        try:
+            check_not_behind(route, self._workspace, model)
+        except LedgerBehind as exc:
+            return _Pass([], {"": exc})
+        return _Pass([], {}) if route is None else self._bring(route)
 
     def unload_strangers(self, keep: frozenset[str]) -> list[str]:
         """Unload every model but `keep` from every server that answers; only for servers that are ours alone."""
@@ -293,11 +302,11 @@ def _attempt(work: Callable[[TritonControl], list[Healed]], control: TritonContr
 
 def _as_one(model: str, errors: Mapping[str, PerennialError], servers: int) -> PerennialError:
     """One error for all: of the kind that they share, or else `PublishFailed`."""
-    if len(errors) == 1 and servers == 1:
+    if len(errors) == 1 and (servers == 1 or isinstance(errors.get(""), LedgerBehind)):
         return next(iter(errors.values()))
     kinds = {type(error) for error in errors.values()}
     kind = kinds.pop() if len(kinds) == 1 else PublishFailed
-    if not issubclass(kind, DependencyUnreachable | PublishFailed | BundleRejected):
+    if not issubclass(kind, DependencyUnreachable | PublishFailed | BundleRejected | LedgerBehind):
         kind = PublishFailed
     told = "; ".join(f"{url or 'the repository'}: {error}" for url, error in errors.items())
     wrong = sum(1 for url in errors if url)

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from continual import cycle as cy
 from continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
 from ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
+from ops.ledger_guard import check_not_behind
 from ops.loop.events import Happenings
 from ops.loop.inbox import PAUSED, CommandInbox
 from ops.loop.retries import StepRetries
@@ -107,6 +108,7 @@ class CycleRunner:
     def fire(self, reason: str, *, actor: str) -> int | None:
         """Open a cycle and return its id, or None when one is under way already, or an erasure."""
         route = self._ledger.route(self._model)
+        check_not_behind(route, self._workspace, self._model)
         if route is None or self._ledger.active_cycle(self._model) is not None:
             return None
         if self._ledger.erasure_under_way(self._model) is not None:

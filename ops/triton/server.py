@@ -30,7 +30,7 @@ from ops.triton.secret import KEY, VARIABLE, new_secret
 from ops.triton.server_record import FILE, KeptSecret, ServerRecord
 from ops.triton.stubs import stubs_of
 
-__all__ = ["OnParentDeath", "ServerSpec", "TritonServer"]
+__all__ = ["OnParentDeath", "ServerSpec", "StartLost", "TritonServer"]
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 0.02  # between two looks at a server that starts
@@ -43,6 +43,10 @@ _RESTRICTED = "shared-memory,model-config,model-repository,trace,logging"
 # A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
 # that died. PR_SET_PDEATHSIG would also fire when only the thread that started Triton ends.
 _GUARD = 'trap "" TERM INT HUP; read -r _; kill -TERM "$0" 2>/dev/null; sleep 2; kill -KILL -- "-$0" 2>/dev/null'
+
+
+class StartLost(DependencyUnreachable):
+    """A server ended, or lost a process, while it started; the next try may well succeed."""
 
 
 class OnParentDeath(StrEnum):
@@ -139,8 +143,8 @@ class TritonServer:
         is set meanwhile, the start is given up and cleared away.
 
         Raises:
-            DependencyUnreachable: something it needs is missing, a port is taken, the disk refuses, or it does not
-                come up.
+            StartLost: the disk refuses, or it does not come up; DependencyUnreachable: something it needs is missing,
+                or a port is taken.
         """
         try:
             return self._start(cancel or threading.Event())
@@ -148,7 +152,7 @@ class TritonServer:
             if self.launched:
                 with suppress(OSError):
                     self._clear(0.0)
-            raise DependencyUnreachable(
+            raise StartLost(
                 f"Triton at {self.spec.url} cannot be started in {self.spec.folder}: {exc}; make room there, or see to "
                 f"its rights, then start it again"
             ) from exc
@@ -323,7 +327,7 @@ class TritonServer:
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
         wrong = [line for line in lines if line[:1] == "E" and line[1:2].isdigit()][-3:] or lines[:1]
         self._clear(0.0)
-        raise DependencyUnreachable(f"Triton {how} at {self.spec.url}: {' | '.join(wrong)}; see {self.log_path}")
+        raise StartLost(f"Triton {how} at {self.spec.url}: {' | '.join(wrong)}; see {self.log_path}")
 
     def _read(self) -> ServerRecord | None:
         return ServerRecord.read(self._path) or self._unnoted()

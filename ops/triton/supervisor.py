@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from continual.errors import DependencyUnreachable, PerennialError
 from ops.triton.probe import ChampionSilent
-from ops.triton.server import TritonServer
+from ops.triton.server import StartLost, TritonServer
 from ops.triton.stubs import StubWatch
 
 __all__ = ["Supervisor"]
@@ -121,8 +121,11 @@ class Supervisor:
     def start(self) -> None:
         """Adopt or start the server, wait until it is live, and begin to watch.
 
+        A server that dies while it starts is started again and again, with growing pauses: this returns after the
+        first try, and `healthy` tells when it is there.
+
         Raises:
-            DependencyUnreachable: it did not come up.
+            DependencyUnreachable: a port is taken or something is missing, which no further try would change.
         """
         started = threading.Event()
         errors: list[Exception] = []
@@ -160,14 +163,18 @@ class Supervisor:
     def _run(self, started: threading.Event, errors: list[Exception]) -> None:
         try:
             self._bring_up()
-        except Exception as exc:  # it is raised where the start was asked for
-            errors.append(exc)
-            if self._server.launched:
-                with suppress(OSError):
-                    self._server.stop()
-            return
-        finally:
+        except Exception as exc:  # it is raised where the start was asked for, unless another try may help
+            if not isinstance(exc, StartLost) or self._stop.is_set():
+                errors.append(exc)
+                if self._server.launched:
+                    with suppress(OSError):
+                        self._server.stop()
+                started.set()
+                return
+            self.failing_since = time.monotonic()
             started.set()
+            self._restart(str(exc))
+        started.set()
         while not self._stop.wait(_GLANCE_S):
             try:
                 self._glance()

@@ -1,0 +1,37 @@
+"""`ledger rebuild`."""
+
+import typer
+
+from ops.cli.actor import actor
+from ops.cli.console import ConfigOption, DryRunOption, print_json
+
+__all__ = ["register"]
+
+_app = typer.Typer(help="The database of record: make a lost one anew.", no_args_is_help=True)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.add_typer(_app, name="ledger")
+
+
+@_app.callback()
+def _group() -> None:
+    """Keep `rebuild` a command of its own."""
+
+
+@_app.command()
+def rebuild(dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
+    """Tell a lost, emptied or old ledger of the versions on disk and of the routes that the routers follow.
+
+    Labels, feedback, replay rows and the history are in no bundle: import them again, or restore a copy.
+    """
+    from ops.ledger_rebuild import rebuild_ledger
+    from ops.wiring import open_parts
+
+    parts = open_parts(config)
+    try:
+        made = rebuild_ledger(parts.ledger, parts.workspace, parts.repository, actor=actor(), dry_run=dry_run)
+    finally:
+        parts.close()
+    print_json({"dry_run": dry_run, "models": [found.facts() for found in made]})
