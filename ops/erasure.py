@@ -1,31 +1,29 @@
 """A person's rows leave: ledger, traffic, buffer and caches at once, the champion's sums exactly, tuned models by name.
 
 The order survives a kill at any point, and a second call finishes the work: first every writer is told to refuse the
-key, then a note of what must go is written, then rows are deleted, then the head is corrected, then everything is
-searched, and the note goes last.
+key, then a note of what must go is written, then rows are deleted, then the head is corrected. Who called it searches
+(`ops.person_erasure`), and the note goes last.
 """
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from continual.errors import ConfigurationError, DataError, PerennialError, Refused
+from continual.errors import DataError, PerennialError
 from continual.preparation import row_hash
-from continual.preparation.entrance import admit_key
 from ops.correction import Correction
 from ops.erasure_copies import forget_copies, forget_texts
 from ops.erasure_note import ErasureNote
-from ops.erasure_search import SearchReport, Sought, search
 from ops.ledger import ErasureReceipt, VersionRow
 from ops.replay_buffer import open_buffer
 from ops.tainted import VersionRemoval, taint, tainted_encoders
 from ops.traffic import TrafficLog
 from ops.wiring import Parts
 
-__all__ = ["Erasure", "PersonErasure", "Plan", "erase", "erase_person", "plan_erasure", "plan_person"]
+__all__ = ["Erasure", "Plan", "erase", "plan_erasure"]
 
 logger = logging.getLogger(__name__)
 
@@ -76,60 +74,6 @@ class Erasure:
         return not (self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.tuned)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PersonErasure:
-    """What was done in each model, and what a search of the whole workspace still found."""
-
-    models: dict[str, Erasure]
-    search: SearchReport
-
-    @property
-    def complete(self) -> bool:
-        """Whether the search found nothing left."""
-        return not self.search.left
-
-
-def plan_person(parts: Parts, key: str, model: str | None = None) -> dict[str, Plan]:
-    """What `erase_person` would find and do in each model; changes nothing."""
-    names, spellings = _models(parts, model), _spellings(key)
-    return {name: _joined_plans([plan_erasure(parts, name, spelling) for spelling in spellings]) for name in names}
-
-
-def erase_person(
-    parts: Parts, key: str, *, actor: str, model: str | None = None, on_progress: Progress = lambda _: None
-) -> PersonErasure:
-    """Erase the key from every model of the workspace, or from one, and search for what is left.
-
-    Repeating it is harmless, and finishes what a killed call began. Without `model` the key's rows from before are
-    also refused by models that are added later.
-
-    Raises:
-        ConfigurationError: the key is empty.
-        Refused: a cycle or another erasure is under way in one of the models.
-        And what `erase` raises; models before the one that failed are done, and the next call goes on.
-    """
-    names = _models(parts, model)
-    for name in names:
-        if (cycle := parts.ledger.active_cycle(name)) is not None:
-            raise Refused(_busy(name, cycle.id, cycle.state))
-    done: dict[str, Erasure] = {}
-    sought, notes = Sought(keys=frozenset(_spellings(key))), []
-    for spelling in _spellings(key):
-        for name in names:
-            tell = lambda told, name=name: on_progress({**told, "model": name})  # noqa: E731
-            erased, note = _erase(parts, name, spelling, actor, tell, every_model=model is None)
-            done[name] = erased if name not in done else _together(done[name], erased)
-            notes.append(note)
-            sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))
-    on_progress({"stage": "searching for what is left"})
-    found = search(parts, sought, leave_out=[note.path for note in notes])
-    for note in notes:
-        note.path.unlink(missing_ok=True)
-    detail = {"key_digest": parts.ledger.key_digest(key), "left": len(found.left), "files": found.files}
-    parts.ledger.audit(actor, "erase.searched", model, detail)
-    return PersonErasure(models=done, search=found)
-
-
 def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     """What `erase` would find and do; changes nothing."""
     ids, _ = _answers(parts, model, key)
@@ -148,28 +92,27 @@ def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     )
 
 
-def erase(parts: Parts, model: str, key: str, *, actor: str, on_progress: Progress = lambda _: None) -> Erasure:
+def erase(
+    parts: Parts,
+    model: str,
+    key: str,
+    *,
+    actor: str,
+    every_model: bool = False,
+    on_progress: Progress = lambda _: None,
+) -> tuple[Erasure, ErasureNote]:
     """Remove everything that carries the key, correct the champion's head exactly, and name what was tuned on it.
 
-    Repeating it is harmless; after a kill it finishes what was begun. The corrected head is a version of its own, with
-    the same engine, proved by parity alone: it must not be refused for being no better.
+    The note that comes back says what to search for; its file is the caller's to remove once that is done. Repeating
+    it is harmless; after a kill it finishes what was begun. The corrected head is a version of its own, with the same
+    engine, proved by parity alone: it must not be refused for being no better.
 
     Raises:
-        ConfigurationError: the key is empty.
         Refused: a cycle is under way, whose challenger may have learnt the rows, or another erasure.
         TrainingFailed, ParityFailed, ExportFailed: the head could not be corrected; the rows are gone all the same, and
             the next call tries again.
         DependencyUnreachable: Triton answers no more, or a traffic stream stays locked; call again.
     """
-    _spellings(key)
-    done, note = _erase(parts, model, key, actor, on_progress, every_model=False)
-    note.path.unlink(missing_ok=True)
-    return done
-
-
-def _erase(
-    parts: Parts, model: str, key: str, actor: str, on_progress: Progress, *, every_model: bool
-) -> tuple[Erasure, ErasureNote]:
     token, at = parts.ledger.begin_erasure(model, key, every_model=every_model)
     with _kept_up(parts, model, token):
         on_progress({"stage": "looking for rows"})
@@ -261,57 +204,6 @@ class _Holders:
     in_sums: tuple[int, ...]
     tuned: tuple[int, ...]
     encoders: frozenset[str]  # fingerprints of the tuned ones
-
-
-def _spellings(key: str) -> tuple[str, ...]:
-    """The key as every entrance keeps it and, where that differs, as earlier releases kept what was sent."""
-    admitted = admit_key(key)
-    if admitted is None:
-        raise ConfigurationError(f"key is {key!r}; give the caller's key as it was sent with requests and labels")
-    return (admitted,) if admitted == key else (admitted, key)
-
-
-def _models(parts: Parts, model: str | None) -> tuple[str, ...]:
-    """The model asked for, or every one that the settings or the ledger know."""
-    if model is not None:
-        parts.workspace.model(model)
-        return (model,)
-    return tuple(dict.fromkeys([*parts.settings.models, *(row.name for row in parts.ledger.models())]))
-
-
-def _busy(model: str, cycle: int, state: str) -> str:
-    return (
-        f"model {model} has cycle {cycle} under way ({state}), whose challenger may have learnt this person's rows; "
-        f"wait for its end or abort it (POST /v1/models/{model}/commands/abort), then erase again"
-    )
-
-
-def _joined_plans(plans: Sequence[Plan]) -> Plan:
-    """What would be done under every spelling of a key."""
-    return Plan(
-        traffic_rows=sum(plan.traffic_rows for plan in plans),
-        feedback=sum(plan.feedback for plan in plans),
-        examples=sum(plan.examples for plan in plans),
-        buffer_rows=sum(plan.buffer_rows for plan in plans),
-        learnt_by=tuple(sorted({version for plan in plans for version in plan.learnt_by})),
-        in_sums=tuple(sorted({version for plan in plans for version in plan.in_sums})),
-        tuned=tuple(sorted({version for plan in plans for version in plan.tuned})),
-    )
-
-
-def _together(one: Erasure, other: Erasure) -> Erasure:
-    """What was done under two spellings of a key."""
-    return Erasure(
-        traffic_rows=one.traffic_rows + other.traffic_rows,
-        feedback=one.feedback + other.feedback,
-        examples=one.examples + other.examples,
-        buffer_rows=one.buffer_rows + other.buffer_rows,
-        rows_taken_back=one.rows_taken_back + other.rows_taken_back,
-        corrected=other.corrected if other.corrected is not None else one.corrected,
-        removed=tuple(sorted({*one.removed, *other.removed})),
-        tuned=tuple(sorted({*one.tuned, *other.tuned})),
-        retraining=other.retraining if other.retraining is not None else one.retraining,
-    )
 
 
 def _answers(parts: Parts, model: str, key: str) -> tuple[tuple[str, ...], frozenset[str]]:

@@ -13,7 +13,6 @@ from typing import Any
 from continual.errors import DependencyUnreachable, PerennialError
 from continual.records import Route
 from ops.bootstrap import register
-from ops.erasure import erase_person, plan_person
 from ops.label_queue import LabelQueue
 from ops.ledger import VersionState
 from ops.ledger_guard import LedgerBehind, told_route
@@ -23,6 +22,7 @@ from ops.loop.model_loop import ModelLoop
 from ops.metrics import prometheus_text
 from ops.operations import settle_route
 from ops.pauses import ShortPauses
+from ops.person_erasure import erase_person, plan_person
 from ops.promotion import promote_version, roll_back_version
 from ops.scheduling.jobs import JobRun, JobSpec
 from ops.scheduling.leader import Leader

@@ -10,7 +10,8 @@ from ops.cli.console import ConfigOption, print_json, say
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ops.erasure import Erasure, PersonErasure, Plan
+    from ops.erasure import Erasure, Plan
+    from ops.person_erasure import PersonErasure
 
 __all__ = ["register"]
 
@@ -35,7 +36,7 @@ def erase(
     from ops.bootstrap import register as register_models
     from ops.cli.actor import actor
     from ops.cli.progress import stages
-    from ops.erasure import erase_person, plan_person
+    from ops.person_erasure import erase_person, plan_person
     from ops.wiring import open_parts
 
     parts = open_parts(config)

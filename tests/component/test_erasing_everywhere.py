@@ -15,9 +15,9 @@ import pytest
 
 from continual.records import Example, Origin, Split
 from ops.api_origin import REQUEST_HEADER
-from ops.erasure import erase_person
 from ops.erasure_search import SearchReport, Sought, search
 from ops.ledger import DriftReportRow, FeedbackRow
+from ops.person_erasure import erase_person
 from ops.traffic import TrafficLog, TrafficWriter
 from ops.wiring import Parts
 from tests.component.api_server import TOKENS, RunningApi, answering
@@ -188,7 +188,7 @@ def test_a_killed_erasure_is_finished_with_what_it_had_found(api: RunningApi, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ops.erasure.search", killed)
+        patch.setattr("ops.person_erasure.search", killed)
         with pytest.raises(KeyboardInterrupt):
             erase_person(parts, "person-9", actor="test")
     assert parts.ledger.erasure_under_way("intent") is None
