@@ -4,42 +4,28 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Query, Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field
 
 from continual.errors import ConfigurationError, NotFound
-from continual.preparation.entrance import NOTE_CHARACTERS
-from ops.api_auth import labeller, operator, viewer
+from ops.api_auth import labeller, viewer
+from ops.api_commands import CommandControl, add_commands
 from ops.api_descriptions import add_descriptions
 from ops.api_erasure import Eraser, add_erasures
 from ops.api_errors import translate_errors
 from ops.api_feedback import add_feedback
 from ops.api_guard import Guard
+from ops.api_openapi import document
 from ops.api_origin import is_loopback
-from ops.ledger import Conflict, Ledger
+from ops.ledger import Ledger
 from ops.loop.events import Happenings
-from ops.rollout import request_command, rollout_facts
+from ops.rollout import rollout_facts
 from ops.settings import ApiSettings
 from ops.status import cycle_facts, model_status, version_facts
 
 __all__ = ["LoopControl", "create_api"]
 
-_LAST_VERSION = 2**31 - 1  # of the ledger's column
 
-
-class LoopControl(Eraser, Protocol):
+class LoopControl(CommandControl, Eraser, Protocol):
     """What the API needs of the running loop."""
-
-    def promote(self, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
-        """Make a version champion; it is loaded first where needed."""
-        ...
-
-    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
-        """Put the previous champion back."""
-        ...
-
-    def retrain(self, model: str, *, actor: str) -> int | None:
-        """Open a cycle; None when one is under way."""
-        ...
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
         """Requests to label next, and the accuracy that the labels so far tell of."""
@@ -54,22 +40,8 @@ class LoopControl(Eraser, Protocol):
         ...
 
 
-class _Body(BaseModel):
-    model_config = ConfigDict(extra="forbid")
-
-
-class VersionBody(_Body):
-    """Which version, and why."""
-
-    version: int = Field(ge=1, le=_LAST_VERSION)
-    reason: str = Field("operator", max_length=NOTE_CHARACTERS)
-
-
-class RollbackBody(_Body):
-    """Where to, and why."""
-
-    to: int | None = Field(None, ge=1, le=_LAST_VERSION)
-    reason: str = Field("operator", max_length=NOTE_CHARACTERS)
+class _Prometheus(Response):
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
 
 
 def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, settings: ApiSettings) -> FastAPI:
@@ -91,7 +63,8 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     _add_label_queue(api, ledger, control)
     add_descriptions(api, ledger)
     add_erasures(api, control)
-    _add_commands(api, ledger, control)
+    add_commands(api, ledger, control)
+    document(api, asks_tokens=bool(settings.tokens))
     return api
 
 
@@ -101,9 +74,9 @@ def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings:
         health = control.health()
         return JSONResponse(health, status_code=200 if health["healthy"] else 503)
 
-    @api.get("/metrics", dependencies=[Depends(viewer)])
+    @api.get("/metrics", dependencies=[Depends(viewer)], response_class=_Prometheus)
     def metrics() -> Response:
-        return Response(control.metrics(), media_type="text/plain; version=0.0.4")
+        return _Prometheus(control.metrics())
 
     @api.get("/v1/models", dependencies=[Depends(viewer)])
     def models() -> list[dict[str, Any]]:
@@ -170,31 +143,6 @@ def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl) -> None
     def fill_label_queue(model: str, budget: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
         _known(ledger, model)
         return control.label_queue(model, limit=budget, fill=budget)
-
-
-def _add_commands(api: FastAPI, ledger: Ledger, control: LoopControl) -> None:
-    @api.post("/v1/models/{model}/promote")
-    def promote(model: str, body: VersionBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        _known(ledger, model)
-        return control.promote(model, body.version, actor=actor, reason=body.reason)
-
-    @api.post("/v1/models/{model}/rollback")
-    def rollback(model: str, body: RollbackBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        _known(ledger, model)
-        return control.roll_back(model, to=body.to, actor=actor, reason=body.reason)
-
-    @api.post("/v1/models/{model}/retrain", status_code=202)
-    def retrain(model: str, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        _known(ledger, model)
-        cycle = control.retrain(model, actor=actor)
-        if cycle is None:
-            raise Conflict(f"{model} has a cycle or an erasure under way; abort the cycle, or wait for its end")
-        return {"cycle": cycle}
-
-    @api.post("/v1/models/{model}/commands/{kind}", status_code=202)
-    def command(model: str, kind: str, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        _known(ledger, model)
-        return request_command(ledger, model, kind, actor)
 
 
 def _known(ledger: Ledger, model: str) -> None:

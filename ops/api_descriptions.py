@@ -3,7 +3,7 @@
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from ops.api_auth import operator, viewer
 from ops.described_classes import describe, described_classes, drop_description
@@ -20,7 +20,7 @@ class DescriptionBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     description: str = Field(min_length=1, max_length=2_000)
-    retrain: bool = False
+    retrain: StrictBool = False
 
 
 def add_descriptions(api: FastAPI, ledger: Ledger) -> None:

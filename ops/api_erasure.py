@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from ops.api_auth import operator
 
@@ -25,7 +25,7 @@ class ErasureBody(BaseModel):
 
     key: str = Field(min_length=1, max_length=500)
     model: str | None = Field(None, max_length=100)
-    dry_run: bool = False
+    dry_run: StrictBool = False
 
 
 def add_erasures(api: FastAPI, eraser: Eraser) -> None:

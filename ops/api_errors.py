@@ -27,7 +27,8 @@ __all__ = ["PROBLEM", "Problem", "problem", "problem_of", "translate_errors"]
 PROBLEM = "application/problem+json"
 _RETRY_S = "5"
 _MOST_CHARACTERS = 2_000
-_MOST_ROWS = 50
+_MOST_ROWS = 10_000  # all of a body: the caller corrects the rows named
+_MOST_CAUSES = 20
 
 _STATUS: tuple[tuple[type[PerennialError], int], ...] = (
     (NotFound, 404),
@@ -107,7 +108,7 @@ def _invalid(error: RequestValidationError) -> Problem:
         numbers = [step for step in wrong["loc"][1:] if isinstance(step, int)]
         if wrong["loc"][0] == "body" and numbers and wrong["type"] != "json_invalid":
             rows.append({"row": numbers[0], "cause": _cut(f"{place[-1]}: {cause}", 300)})
-    return problem(422, "DataError", "; ".join(causes[:_MOST_ROWS]), rows=rows)
+    return problem(422, "DataError", "; ".join(causes[:_MOST_CAUSES]), rows=rows)
 
 
 def _cut(text: str, most: int = _MOST_CHARACTERS) -> str:

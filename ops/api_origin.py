@@ -68,7 +68,7 @@ def check_write(headers: Headers) -> None:
     kind = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return
-    if headers.get(REQUEST_HEADER, "").strip():
+    if headers.getlist(REQUEST_HEADER) == ["1"]:
         return
     raise HTTPException(
         415, f"a write needs Content-Type: application/json, or the header {REQUEST_HEADER}: 1 where it has no body"
