@@ -1,9 +1,10 @@
 """Log lines as JSON on stderr; configured by `main` only."""
 
-import json
 import logging
 import sys
 from datetime import UTC, datetime
+
+from ops.printable import json_text
 
 __all__ = ["JsonFormatter", "configure_logging"]
 
@@ -23,7 +24,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json_text(line)
 
 
 def configure_logging(level: str) -> None:

@@ -1,6 +1,8 @@
-"""What the commands share: where they speak, and the options they have in common."""
+"""What the commands share: where they speak, and the options they have in common.
 
-import json
+Everything that a command prints goes through here, where what would act on a terminal is made visible.
+"""
+
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -9,6 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from ops.printable import json_text, printable
 
 __all__ = [
     "ConfigOption",
@@ -35,27 +39,27 @@ _err = Console(stderr=True, soft_wrap=True)
 
 def say(message: str) -> None:
     """A line for a person, on stderr."""
-    _err.print(message, markup=False, highlight=False)
+    _err.print(printable(message), markup=False, highlight=False)
 
 
 def say_error(kind: str, message: str) -> None:
     """An error, on stderr."""
     _err.print(f"[bold red]{kind}[/]: ", end="", highlight=False)
-    _err.print(message, markup=False, highlight=False)
+    _err.print(printable(message), markup=False, highlight=False)
 
 
 def print_json(value: Any) -> None:
     """JSON on stdout."""
-    typer.echo(json.dumps(value, indent=1, default=str, ensure_ascii=False))
+    typer.echo(json_text(value, indent=1))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on stdout."""
-    table = Table(title=title, title_justify="left", header_style="bold")
+    table = Table(title=Text(printable(title)), title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column)
     for row in rows:
-        table.add_row(*(Text(shown(value)) for value in row))  # a text's brackets are no markup
+        table.add_row(*(Text(printable(shown(value), one_line=True)) for value in row))  # brackets are no markup
     _out.print(table)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from ops.cli.console import print_table, say
+from ops.printable import printable
 
 __all__ = ["register"]
 
@@ -156,12 +157,11 @@ class _Panel:
 
     def render(self) -> Any:
         from rich.console import Group
-        from rich.markup import escape
         from rich.panel import Panel
         from rich.text import Text
 
         lines: list[Any] = [Text(_counters(self._tick), style="bold")] if self._tick else []
         if self._step:
-            lines.append(Text(f"working: {self._step}", style="dim"))
-        lines += [Text.from_markup(escape(sentence)) for sentence in self._news]
+            lines.append(Text(printable(f"working: {self._step}", one_line=True), style="dim"))
+        lines += [Text(printable(sentence, one_line=True)) for sentence in self._news]
         return Panel(Group(*lines), title="perennial demo", border_style="green")

@@ -6,6 +6,7 @@ Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed,
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -29,7 +30,7 @@ from ops.cli import (
     serving,
     token,
 )
-from ops.cli.console import say_error
+from ops.cli.console import say, say_error
 from ops.permissions import PRIVATE
 
 __all__ = ["app", "main"]
@@ -88,7 +89,8 @@ def main() -> int:
     except Exception as error:  # typer 0.29 raises usage errors of its own, older ones click's: both show themselves
         show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
         if not callable(show) or not isinstance(exit_code, int):
-            raise
+            say(traceback.format_exc().rstrip())  # by the way that makes visible what would act on the terminal
+            return 1
         show()
         return exit_code
     return code if isinstance(code, int) else 0

@@ -13,15 +13,17 @@ def stages(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
+    from ops.printable import printable
+
+    named = TextColumn("{task.description}", markup=False)
+    columns = (named, BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(title, total=None, count="")
 
         def tell(told: dict[str, Any]) -> None:
             done, total = told.get("done"), told.get("total")
             count = f"{done}/{total}" if done is not None and total else ""
-            bar.update(
-                task, description=f"{title}: {told.get('stage', '')}", completed=done or 0, total=total, count=count
-            )
+            stage = printable(f"{title}: {told.get('stage', '')}", one_line=True)
+            bar.update(task, description=stage, completed=done or 0, total=total, count=count)
 
         yield tell
