@@ -51,6 +51,10 @@ class TritonSettings(_Section):
         "the environment; the embedded one makes its own at each start",
     )
     host: str = Field("127.0.0.1", description="address that the embedded server listens on")
+    expose_unauthenticated_inference: bool = Field(
+        False,
+        description="allows a host beyond loopback, where whoever reaches it may ask the models without a password",
+    )
     grpc_port: int = Field(8001, ge=1, le=65535)
     http_port: int = Field(8000, ge=1, le=65535)
     metrics_port: int = Field(8002, ge=1, le=65535)

@@ -12,6 +12,7 @@ from ops.notify import Channel, LogChannel, Notifier, SmtpChannel, WebhookChanne
 from ops.permissions import PRIVATE
 from ops.settings import Settings, load_settings
 from ops.triton.control import TritonControl
+from ops.triton.exposure import check_exposure
 from ops.triton.repository import ModelRepository
 from ops.triton.router import RouterSettings
 from ops.triton.server import OnParentDeath, ServerSpec
@@ -50,10 +51,11 @@ def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
         _check_workspace(settings)
     if (umask := int(settings.umask, 8)) != PRIVATE:
         os.umask(umask)
+    urls = _urls(settings)
     workspace = Workspace(settings)
     ledger = Ledger.open(settings.ledger_address)
     repository = ModelRepository(workspace.repository)
-    controls = tuple(TritonControl(url, secret=_secret(settings)) for url in _urls(settings))
+    controls = tuple(TritonControl(url, secret=_secret(settings)) for url in urls)
     reconciler = Reconciler(ledger, workspace, repository, controls)
     return Parts(
         settings=settings,
@@ -93,8 +95,13 @@ def grpc_url(settings: Settings) -> str:
 
 
 def server_spec(settings: Settings) -> ServerSpec:
-    """The embedded server of these settings."""
+    """The embedded server of these settings.
+
+    Raises:
+        ConfigurationError: it would listen beyond loopback without a setting that accepts the risk.
+    """
     triton = settings.triton
+    check_exposure(triton.host, exposed=triton.expose_unauthenticated_inference)
     return ServerSpec(
         folder=settings.state / "triton",
         repository=settings.repository,

@@ -74,7 +74,7 @@ class ServerSpec:
     @property
     def url(self) -> str:
         """Where gRPC answers; a server that listens everywhere is asked on the loopback."""
-        return f"{'127.0.0.1' if self.host == '0.0.0.0' else self.host}:{self.grpc_port}"
+        return f"{'127.0.0.1' if self.host in {'', '0', '0.0.0.0'} else self.host}:{self.grpc_port}"
 
     @property
     def fingerprint(self) -> str:
