@@ -57,6 +57,14 @@ class TritonSettings(_Section):
     )
     grpc_port: int = Field(8001, ge=1, le=65535)
     http_port: int = Field(8000, ge=1, le=65535)
+    http: bool = Field(True, description="whether the embedded server answers over HTTP at all, beside gRPC")
+    http_body_bytes: int = Field(64 * 2**20, ge=1_024, le=2**30, description="most bytes of a request over HTTP")
+    http_hosts: tuple[str, ...] = Field(
+        (), description="names by which clients may call the HTTP port beside localhost and its address"
+    )
+    http_origins: tuple[str, ...] = Field(
+        (), description='web pages, as "https://name", whose requests over HTTP are let through; all others are refused'
+    )
     metrics_port: int = Field(8002, ge=1, le=65535)
     router_instances: int = Field(2, ge=1, description="router processes; each tokenises and logs on its own")
     engine_instances: int = Field(1, ge=1, description="engine processes per version")

@@ -109,6 +109,10 @@ def server_spec(settings: Settings) -> ServerSpec:
         grpc_port=triton.grpc_port,
         http_port=triton.http_port,
         metrics_port=triton.metrics_port,
+        http=triton.http,
+        http_body_bytes=triton.http_body_bytes,
+        http_hosts=triton.http_hosts,
+        http_origins=triton.http_origins,
         on_parent_death=OnParentDeath.KEEP if triton.keep_after_control_dies else OnParentDeath.STOP,
     )
 

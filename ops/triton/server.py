@@ -15,10 +15,15 @@ from pathlib import Path
 
 from continual.errors import DependencyUnreachable, PerennialError
 from ops.triton.control import TritonControl
+from ops.triton.door.limits import DoorLimits, DoorSettings
+from ops.triton.exposure import is_local
+from ops.triton.front_door import FrontDoor
+from ops.triton.guard import Guard
 from ops.triton.installation import Installation, assemble
 from ops.triton.processes import (
     check_port_free,
     end_group,
+    free_port,
     group_members,
     hide_argument,
     is_listening,
@@ -38,11 +43,9 @@ _STUBS_S = 0.25  # and at its processes: a walk through /proc
 _AFTER_LOSS_S = 8.0  # of rest, for one that lost a process: 2.51 may wait for it for ever, or go on without it
 _AT_REST = 0.02  # of a processor: one that waits for ever uses a thousandth, one that loads an engine many times this
 _SEGMENT = re.compile(rb"triton_perennial(?:_engine)?_backend_shm_region_[0-9a-f-]{36}")
-# What clients may do without the secret is left: health, metadata, inference, statistics.
+# What clients may do over gRPC without the secret is left: health, metadata, inference, statistics.
 _RESTRICTED = "shared-memory,model-config,model-repository,trace,logging"
-# A shell that waits for the end of its standard input, which comes when the process that started it is gone, however
-# that died. PR_SET_PDEATHSIG would also fire when only the thread that started Triton ends.
-_GUARD = 'trap "" TERM INT HUP; read -r _; kill -TERM "$0" 2>/dev/null; sleep 2; kill -KILL -- "-$0" 2>/dev/null'
+_ALL = f"health,metadata,inference,statistics,{_RESTRICTED}"  # HTTP is the front door's alone
 
 
 class StartLost(DependencyUnreachable):
@@ -67,6 +70,10 @@ class ServerSpec:
     grpc_port: int = 8001
     http_port: int = 8000
     metrics_port: int = 8002
+    http: bool = True  # else there is gRPC alone
+    http_body_bytes: int = 64 * 2**20
+    http_hosts: tuple[str, ...] = ()
+    http_origins: tuple[str, ...] = ()
     on_parent_death: OnParentDeath = OnParentDeath.KEEP
     start_timeout_s: float = 300.0  # it answers only when its models are loaded, and an engine may take minutes
     stop_timeout_s: float = 15.0
@@ -79,8 +86,22 @@ class ServerSpec:
     @property
     def fingerprint(self) -> str:
         """Equal for specs whose servers answer alike: a running one with the same may be adopted."""
-        parts = (self.repository.resolve(), self.host, self.grpc_port, self.http_port, self.metrics_port)
+        parts = (self.repository.resolve(), self.host, self.grpc_port, self.http)
         return hashlib.sha256(repr(tuple(map(str, parts))).encode()).hexdigest()[:16]
+
+    @property
+    def door(self) -> DoorSettings:
+        """The front door of its HTTP and metrics."""
+        return DoorSettings(
+            host=self.host,
+            http_port=self.http_port if self.http else 0,
+            metrics_port=self.metrics_port,
+            record=self.folder / FILE,
+            local=is_local(self.host),
+            hosts=self.http_hosts,
+            origins=self.http_origins,
+            limits=DoorLimits(body_bytes=self.http_body_bytes),
+        )
 
 
 class _Progress:
@@ -106,7 +127,8 @@ class TritonServer:
     def __init__(self, spec: ServerSpec) -> None:
         self.spec = spec
         self._process: subprocess.Popen[bytes] | None = None
-        self._guard: subprocess.Popen[bytes] | None = None
+        self._guard: Guard | None = None
+        self.door = FrontDoor(spec.door, spec.folder, guarded=spec.on_parent_death is OnParentDeath.STOP)
         self._record: ServerRecord | None = None
         self.adopted = False
 
@@ -161,28 +183,36 @@ class TritonServer:
         self.spec.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.spec.folder.chmod(0o700)  # it holds the secret and the server's log
         if self._adopt():
+            self.door.prepare()
+            self.door.wait()
             return True
         self._clear(self.spec.stop_timeout_s)
-        for purpose in ("grpc", "http", "metrics"):
-            check_port_free(self.spec.host, getattr(self.spec, f"{purpose}_port"), purpose)
-        self.spec.repository.mkdir(parents=True, exist_ok=True)
-        self._launch(assemble(self.spec.folder))
-        self._wait(cancel)
+        check_port_free(self.spec.host, self.spec.grpc_port, "grpc")
+        self.door.prepare()
+        try:
+            self.spec.repository.mkdir(parents=True, exist_ok=True)
+            self._launch(assemble(self.spec.folder))
+            self._wait(cancel)
+            self.door.wait()
+        finally:
+            self.door.leave_unless_kept()
         logger.info("triton.started", extra={"pid": self.pid, "url": self.spec.url})
         return False
 
     def stop(self) -> None:
         """End the server, its stubs and what it left in shared memory. A second call does nothing."""
+        self.door.stop()
         self._clear(self.spec.stop_timeout_s)
         logger.info("triton.stopped", extra={"url": self.spec.url})
 
     def kill(self) -> None:
-        """End a server that does not answer, without waiting for it; clears up like `stop`."""
+        """End a server that does not answer, without waiting for it; its front door stays for the next start."""
         self._clear(0.0)
         logger.warning("triton.killed", extra={"url": self.spec.url})
 
     def release(self) -> None:
         """Let go of a server that is to go on without this process (KEEP)."""
+        self.door.release()
         self._process = None
 
     def _adopt(self) -> bool:
@@ -203,7 +233,7 @@ class TritonServer:
         self._hide_secret()  # its first control process may have been killed before it could
         self.adopted = True
         if self.spec.on_parent_death is OnParentDeath.STOP and self._guard is None:
-            self._watch(seen.pid)
+            self._guard = Guard(seen.pid)
         logger.info("triton.adopted", extra={"pid": seen.pid, "url": self.spec.url})
         return True
 
@@ -228,10 +258,7 @@ class TritonServer:
             with suppress(subprocess.TimeoutExpired):
                 self._process.wait(timeout=5)
         if self._guard is not None:
-            self._guard.kill()
-            self._guard.wait()
-            if self._guard.stdin is not None:
-                self._guard.stdin.close()
+            self._guard.dismiss()
         self._process = self._guard = self._record = None
         self.adopted = False
         self._path.unlink(missing_ok=True)
@@ -241,10 +268,10 @@ class TritonServer:
     def _launch(self, installation: Installation) -> None:
         if self.log_path.exists():
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
-        secret = new_secret()
+        secret, http, metrics = new_secret(), free_port() if self.spec.http else 0, free_port()
         with self.log_path.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command(installation, secret),
+                self._command(installation, secret, http, metrics),
                 env={**installation.environment(), VARIABLE: secret},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -254,9 +281,18 @@ class TritonServer:
             )
         pid = self._process.pid
         ticks = start_ticks(pid) or 0
-        self._note(ServerRecord(pid=pid, ticks=ticks, fingerprint=self.spec.fingerprint, secret=secret))
+        self._note(
+            ServerRecord(
+                pid=pid,
+                ticks=ticks,
+                fingerprint=self.spec.fingerprint,
+                secret=secret,
+                http_port=http,
+                metrics_port=metrics,
+            )
+        )
         if self.spec.on_parent_death is OnParentDeath.STOP:
-            self._watch(pid)
+            self._guard = Guard(pid)
 
     def _note(self, record: ServerRecord) -> None:
         """Keep which process it is, here and in `server.json`."""
@@ -274,16 +310,7 @@ class TritonServer:
             logger.warning("triton.secret_shown", extra={"pid": self._record.pid, "where": "its command line"})
         return True
 
-    def _watch(self, pid: int) -> None:
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", _GUARD, str(pid)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-
-    def _command(self, installation: Installation, secret: str) -> list[str]:
+    def _command(self, installation: Installation, secret: str, http: int, metrics: int) -> list[str]:
         command = [
             str(installation.binary),
             *self._identity(),
@@ -296,9 +323,15 @@ class TritonServer:
             "--allow-gpu-metrics=false",
             "--grpc-infer-allocation-pool-size=64",
             f"--grpc-restricted-protocol={_RESTRICTED}:{KEY}={secret}",
-            f"--http-restricted-api={_RESTRICTED}:{KEY}={secret}",
+            "--allow-grpc=true",
+            "--allow-metrics=true",
+            "--metrics-address=127.0.0.1",
+            f"--metrics-port={metrics}",
+            f"--allow-http={'true' if http else 'false'}",
         ]
-        command += [f"--allow-{purpose}=true" for purpose in ("grpc", "http", "metrics")]
+        if http:
+            command += ["--http-address=127.0.0.1", f"--http-port={http}"]
+            command += [f"--http-restricted-api={_ALL}:{KEY}={secret}"]
         return [*command, *(f"--load-model={model}" for model in self.spec.models)]
 
     def _wait(self, cancel: threading.Event) -> None:
@@ -306,7 +339,7 @@ class TritonServer:
         progress, next_walk, hidden = _Progress(), 0.0, False
         try:
             # a channel that was refused pauses before it tries again: it is used once the port is open, not before
-            while not (is_listening(self.spec.url) and control.live(timeout_s=1.0)):
+            while not (is_listening(self.spec.url) and control.live(timeout_s=1.0) and self._all_open()):
                 hidden = hidden or self._hide_secret()
                 if cancel.is_set():
                     self._fail("was told to stop before it answered")
@@ -322,6 +355,12 @@ class TritonServer:
                 self._hide_secret()
         finally:
             control.close()
+
+    def _all_open(self) -> bool:
+        """Whether Triton has opened the ports behind the front door, which it does after the one for gRPC."""
+        record = self._record
+        ports = [] if record is None else [port for port in (record.http_port, record.metrics_port) if port]
+        return all(is_listening(f"127.0.0.1:{port}") for port in ports)
 
     def _fail(self, how: str) -> None:
         lines = self.log_path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -342,12 +381,12 @@ class TritonServer:
         return None
 
     def _identity(self) -> list[str]:
-        """The arguments by which a server is this one: no two run with the same ports."""
-        words = [f"--model-repository={self.spec.repository.resolve()}"]
-        for purpose in ("grpc", "http", "metrics"):
-            words += [f"--{purpose}-port={getattr(self.spec, f'{purpose}_port')}"]
-            words += [f"--{purpose}-address={self.spec.host}"]
-        return words
+        """The arguments by which a server is this one: no two run with the same port."""
+        return [
+            f"--model-repository={self.spec.repository.resolve()}",
+            f"--grpc-address={self.spec.host}",
+            f"--grpc-port={self.spec.grpc_port}",
+        ]
 
     @property
     def _path(self) -> Path:

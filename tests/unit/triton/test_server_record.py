@@ -6,7 +6,7 @@ from pathlib import Path
 from ops.triton.processes import hide_argument
 from ops.triton.server_record import KeptSecret, ServerRecord
 
-_RECORD = ServerRecord(pid=1, ticks=2, fingerprint="f", secret="s-1")
+_RECORD = ServerRecord(pid=1, ticks=2, fingerprint="f", secret="s-1", http_port=3, metrics_port=4)
 
 
 def test_a_kept_record_is_read_again_and_is_its_owners_alone(tmp_path: Path) -> None:
