@@ -188,8 +188,8 @@ class TritonServer:
             return True
         self._clear(self.spec.stop_timeout_s)
         check_port_free(self.spec.host, self.spec.grpc_port, "grpc")
-        self.door.prepare()
         try:
+            self.door.prepare()
             self.spec.repository.mkdir(parents=True, exist_ok=True)
             self._launch(assemble(self.spec.folder))
             self._wait(cancel)

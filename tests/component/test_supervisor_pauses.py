@@ -10,6 +10,7 @@ import pytest
 from continual.errors import DependencyUnreachable
 from ops.triton import supervisor as module
 from ops.triton.server import ServerSpec
+from ops.triton.server_record import FILE, KeptSecret
 from ops.triton.supervisor import Supervisor
 
 pytestmark = pytest.mark.component
@@ -24,6 +25,7 @@ class Frail:
 
     def __init__(self, spec: ServerSpec, fails: Sequence[bool]) -> None:
         self.spec, self._fails = spec, iter(fails)
+        self.kept_secret = KeptSecret(spec.folder / FILE)
         self.pid: int | None = None
         self.started: list[float] = []
         self.killed: list[float] = []

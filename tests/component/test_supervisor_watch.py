@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from continual.errors import DependencyUnreachable, PublishFailed
+from ops.triton import front_door
 from ops.triton import server as server_module
 from ops.triton.probe import ChampionSilent
-from ops.triton.processes import free_port
+from ops.triton.processes import free_port, is_listening
 from ops.triton.server import ServerSpec, TritonServer
+from ops.triton.server_record import FILE, KeptSecret
 from ops.triton.supervisor import Supervisor
 
 pytestmark = pytest.mark.component
@@ -27,6 +29,7 @@ class Steady:
 
     def __init__(self, spec: ServerSpec) -> None:
         self.spec = spec
+        self.kept_secret = KeptSecret(spec.folder / FILE)
         self.pid: int | None = None
         self.refusal: Exception | None = None
         self.starts = 0
@@ -214,7 +217,7 @@ def test_a_silent_champion_whose_substitute_fails_too_is_restarted(watched):
     eventually(lambda: watched.supervisor.restarts == 2)
 
 
-@pytest.mark.parametrize("where", ["assemble", "server.json"])
+@pytest.mark.parametrize("where", ["assemble", "server.json", "door.json"])
 def test_a_server_that_cannot_be_started_for_lack_of_room_says_so_and_leaves_no_process(tmp_path, monkeypatch, where):
     spec = ServerSpec(
         folder=tmp_path / "triton",
@@ -230,9 +233,13 @@ def test_a_server_that_cannot_be_started_for_lack_of_room_says_so_and_leaves_no_
 
     if where == "assemble":
         monkeypatch.setattr(server_module, "assemble", fail)
+    elif where == "server.json":
+        monkeypatch.setattr(server_module.ServerRecord, "keep", fail)
     else:
-        monkeypatch.setattr(server_module.json, "dumps", fail)
+        monkeypatch.setattr(front_door, "keep_privately", fail)
     with pytest.raises(DependencyUnreachable, match="No space left on device; make room there"):
         server.start()
     assert not server.launched
     assert not server.alive()
+    assert server.door.pid is None
+    assert not is_listening(f"127.0.0.1:{spec.http_port}")
