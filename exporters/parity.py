@@ -192,7 +192,7 @@ def _same_words(reference: Answerer, engine: Answerer, texts: Sequence[str], row
 def _broken_rules(figures: Mapping[str, Any], limits: ParityLimits, rows: int) -> list[str]:
     reasons: list[str] = []
     disagreeing = round((1.0 - figures["agreement"]) * rows)
-    if disagreeing > max(1.0, (1.0 - limits.agreement) * rows):
+    if disagreeing > max(1.0, (1.0 - limits.agreement) * rows + 1e-9):  # 1 - 0.9 is a little less than a tenth
         reasons.append(f"agreement {figures['agreement']:.4f} over {rows} texts (limit {limits.agreement})")
     reasons += [
         f"{name} {figures[name]:.3g} (limit {getattr(limits, name):.3g})"

@@ -155,3 +155,170 @@ def test_sorted_batches_give_answers_in_the_order_of_the_rows() -> None:
     alone = np.concatenate([model.engine.infer(*pad([row]))[0] for row in rows])
     for batch in (1, 7, 64):
         assert np.allclose(run_sorted(model.engine, rows, batch)[0], alone, atol=1e-6)
+
+
+# exactly at the limits
+
+
+class Flipping(BagEngine):
+    """Answers some texts with the opposite logits."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        super().__init__()
+        self.rows = {tuple(row) for row in Words().encode(texts)}
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        logits, embedding = super().infer(input_ids, attention_mask)
+        for index, ids in enumerate(input_ids):
+            if tuple(ids[: attention_mask[index].sum()]) in self.rows:
+                logits[index] = -logits[index]
+        return logits, embedding
+
+
+FREE = {"agreement": 0.0, "max_abs_logit": 99.0, "mean_abs_logit": 99.0, "invariance": 99.0}
+DIFFERENT = list(dict.fromkeys(TEXTS))
+
+
+def test_limits_of_each_precision_are_those_of_the_engines_page() -> None:
+    def values(precision: Precision) -> tuple[float, ...]:
+        limits = default_limits(precision)
+        return (
+            limits.agreement, limits.max_abs_logit, limits.mean_abs_logit, limits.accuracy_drop, limits.invariance,
+        )  # fmt: skip
+
+    assert values(Precision.FP32) == (0.999, 5e-3, 5e-4, 0.001, 5e-3)
+    assert values(Precision.FP16) == values(Precision.TF32) == (0.995, 0.1, 0.01, 0.002, 0.1)
+    assert values(Precision.BF16) == (0.99, 0.5, 0.05, 0.003, 0.5)
+    assert values(Precision.INT8) == values(Precision.FP8) == (0.98, 2.0, 0.15, 0.005, 1.0)
+
+
+@pytest.mark.parametrize("figure", ["max_abs_logit", "mean_abs_logit", "invariance"])
+def test_a_figure_at_its_limit_is_accepted_and_one_above_is_refused(figure: str) -> None:
+    engine = Model(BatchShy(company=0.125) if figure == "invariance" else BagEngine(noise=0.01))
+    seen = getattr(judge(engine, **FREE), figure)
+    assert seen > 0
+    assert judge(engine, **FREE | {figure: seen}).accepted
+    refused = judge(engine, **FREE | {figure: seen * 0.999})
+    assert [reason.split(" ")[0] for reason in refused.reasons] == [figure]
+
+
+def test_figures_are_the_largest_and_the_mean_difference_over_all_logits() -> None:
+    verdict = judge(Model(BagEngine(broken=0.25)), **FREE)
+    assert verdict.max_abs_logit == pytest.approx(0.25, abs=1e-6)
+    assert verdict.mean_abs_logit == pytest.approx(0.05, abs=1e-6)
+
+
+def test_a_limit_of_zero_can_be_asked_for_and_only_what_is_given_changes() -> None:
+    limits = ParityLimits.from_mapping(Precision.FP32, {"accuracy_drop": 0})
+    assert (limits.accuracy_drop, limits.agreement) == (0.0, 0.999)
+
+
+@pytest.mark.parametrize(("agreement", "accepted"), [(0.9, True), (0.92, False)])
+def test_as_many_rows_may_disagree_as_the_limit_says(agreement: float, accepted: bool) -> None:
+    picked = [text for text in DIFFERENT if TEXTS.count(text) == 1]
+    flipped = picked[:6]
+    verdict = judge(Model(Flipping(flipped)), **FREE | {"agreement": agreement})
+    assert round((1 - verdict.agreement) * 60) == 6
+    assert verdict.accepted is accepted
+    assert verdict.agreement == pytest.approx(0.9)
+
+
+def test_a_sure_drop_of_accuracy_is_refused_only_beyond_its_limit() -> None:
+    picked = [text for text in DIFFERENT if TEXTS.count(text) == 1][:6]
+    engine = Model(Flipping(picked))
+    verdict = judge(engine, labels=truth(), **FREE, accuracy_drop=0.1)
+    assert verdict.accuracy_drop == pytest.approx(0.1)
+    assert judge(engine, labels=truth(), **FREE, accuracy_drop=verdict.accuracy_drop or 0.0).accepted
+    assert not judge(engine, labels=truth(), **FREE, accuracy_drop=0.09).accepted
+    assert (verdict.accuracy_reference, verdict.accuracy) == (1.0, pytest.approx(0.9))
+    low, high = verdict.accuracy_drop_interval or (0.0, 0.0)
+    assert low == pytest.approx(0.033, abs=0.018)  # the 2.5% and 97.5% quantiles of 60 rows at a tenth
+    assert high == pytest.approx(0.183, abs=0.018)
+
+
+def test_rows_won_count_against_rows_lost() -> None:
+    labels = truth()
+    lost = [text for text in DIFFERENT if TEXTS.count(text) == 1][:4]
+    wrong = ["none" if index % 2 else label for index, label in enumerate(labels)]
+    verdict = judge(Model(Flipping(lost)), labels=wrong, **FREE)
+    assert verdict.accuracy_reference == 0.5
+    assert verdict.accuracy_drop == pytest.approx((verdict.accuracy_reference or 0) - (verdict.accuracy or 0))
+
+
+class BatchShy(BagEngine):
+    """Answers otherwise in company, or when padded beyond `width`."""
+
+    def __init__(self, *, company: float = 0.0, width: int = 99, padded: float = 0.0) -> None:
+        super().__init__()
+        self.company, self.width, self.padded = company, width, padded
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        logits, embedding = super().infer(input_ids, attention_mask)
+        if len(input_ids) > 1:
+            logits = logits + np.float32(self.company)
+        if input_ids.shape[1] > self.width:
+            logits = logits + np.float32(self.padded)
+        return logits, embedding
+
+
+def test_invariance_is_the_change_of_a_row_in_company_and_under_padding() -> None:
+    assert judge(Model(BatchShy(company=0.125)), **FREE).invariance == pytest.approx(0.125, abs=1e-5)
+    assert judge(Model(BatchShy(width=8, padded=0.25)), **FREE).invariance == pytest.approx(0.25, abs=1e-5)
+    broken = judge(Model(BatchShy(width=8, padded=float("nan"))), **FREE)
+    assert not broken.accepted
+
+
+def test_short_texts_are_padded_beyond_the_longest_of_them() -> None:
+    texts = ["w1 w2 w3", "w4", "w5 w6"]
+    limits = ParityLimits.from_mapping(Precision.FP32, FREE)
+    engine = Model(BatchShy(width=3, padded=0.25))
+    verdict = check_parity(Model(BagEngine()), engine, texts, None, limits)
+    assert verdict.invariance == pytest.approx(0.25, abs=1e-5)
+    assert verdict.max_abs_logit < 1e-5  # nothing but the padding shows it
+    nan = check_parity(Model(BagEngine()), Model(BatchShy(width=3, padded=float("nan"))), texts, None, limits)
+    assert nan.invariance == float("inf")
+    assert not nan.accepted
+
+
+def test_no_text_proves_nothing() -> None:
+    class Nothing(BagEngine):
+        def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+            logits, embedding = super().infer(input_ids, attention_mask)
+            return logits[:, :0], embedding
+
+    verdict = judge(Model(Nothing(), labels=""))
+    assert not verdict.accepted
+    assert "over 60 texts" in verdict.reasons[-1]
+    assert (verdict.agreement, verdict.max_abs_logit, verdict.invariance) == (0.0, float("inf"), float("inf"))
+    assert (verdict.accuracy, verdict.accuracy_drop, verdict.accuracy_drop_interval) == (None, None, None)
+
+
+def test_logits_for_other_labels_than_the_engine_names_are_refused() -> None:
+    verdict = judge(Model(BagEngine(), labels="abcd"))
+    assert any("for 4 labels" in reason for reason in verdict.reasons)
+
+
+@pytest.mark.parametrize("where", ["logits", "embedding"])
+def test_rows_that_are_not_finite_are_counted(where: str) -> None:
+    class Broken(BagEngine):
+        def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+            logits, embedding = super().infer(input_ids, attention_mask)
+            short = attention_mask.sum(1) == 1
+            (logits if where == "logits" else embedding)[short, 0] = np.nan
+            return logits, embedding
+
+    short = sum(len(text.split()) == 1 for text in TEXTS)
+    verdict = judge(Model(Broken()))
+    assert verdict.reasons == (f"{short if where == 'logits' else 0} rows have NaN or Inf",)
+
+
+def test_a_verdict_names_what_it_compared_with_and_is_plain_in_a_manifest() -> None:
+    limits = ParityLimits.from_mapping(Precision.FP32, {})
+    verdict = check_parity(Model(BagEngine()), Model(BagEngine()), TEXTS, truth(), limits, reference_name="the parent")
+    assert verdict.reference == "the parent"
+    assert verdict.require("version 4") is verdict
+    record = verdict.to_record()
+    assert (record["reasons"], record["accuracy_drop_interval"], record["agreement"]) == ([], [0.0, 0.0], 1.0)
+    assert record["limits"]["agreement"] == 0.999
+    assert judge(Model(BagEngine())).reference == "FP32 torch model"
+    assert judge(Model(BagEngine())).to_record()["accuracy_drop_interval"] is None

@@ -152,3 +152,22 @@ def test_estimate_over_several_batches_of_the_same_traffic_is_unbiased(worked_of
 def test_marks_and_choices_must_be_equally_many() -> None:
     with pytest.raises(DataError, match="1 chosen rows and 2 marks"):
         speaks_for([Choice(probability=1.0, batch=0)], [True, False])
+
+
+def test_a_label_speaks_for_its_batch_and_once_more_in_each_later_one_as_far_as_that_is_labelled() -> None:
+    early = [Choice(probability=0.5, batch=1, seen=(2, 3)), Choice(probability=0.25, batch=1, seen=(2,))]
+    late = [Choice(probability=0.2, batch=2), Choice(probability=0.1, batch=2), Choice(probability=1.0, batch=3)]
+    everything = speaks_for([*early, *late], [True] * 5)
+    assert everything.tolist() == [2 + 2, 4 + 1, 5, 10, 1]
+    half = speaks_for([*early, *late], [True, False, True, False, False])
+    assert half.tolist() == [2 + 0.5 / 0.5, 5]  # half of batch 1 and of batch 2 are labelled, batch 3 not at all
+    assert speaks_for([Choice(probability=0.5, batch=1, seen=(9,))], [True]).tolist() == [2]
+
+
+def test_an_estimate_is_the_weighted_mean_with_the_error_of_its_strata() -> None:
+    estimate = estimate_accuracy([1, 1, 0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5, 1.0, 1.0])
+    assert estimate.accuracy == pytest.approx((2 * 3 + 1) / 10)
+    smoothed = (3 + 1) / (4 + 2)
+    half = 1.959964 * np.sqrt((8 / 10) ** 2 * 0.5 * smoothed * (1 - smoothed) / 4)
+    assert (estimate.low, estimate.high) == pytest.approx((0.7 - half, min(1.0, 0.7 + half)), abs=1e-6)
+    assert estimate.labels == 6

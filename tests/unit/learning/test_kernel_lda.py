@@ -217,3 +217,19 @@ def test_what_does_not_fit_is_refused() -> None:
         head.solve(shrinkage=0.0)
     with pytest.raises(ConfigurationError, match="gamma"):
         FourierFeatures.make(dimension=2, features=4, gamma=0.0, seed=0)
+
+
+@pytest.mark.parametrize(("few", "favoured"), [(10, True), (29, True), (30, False), (31, False)])
+def test_a_class_of_fewer_than_thirty_rows_is_favoured_for_its_uncertain_mean(few: int, favoured: bool) -> None:
+    """Its mean lies too far from every row, by the noise over its rows; from 30 rows on a mean is taken as it is."""
+    X, labels = rows(200, 2)
+    picked = [place for place, label in enumerate(labels) if label == "c0"][:few]
+    picked += [place for place, label in enumerate(labels) if label == "c1"]
+    X, labels = X[picked], [labels[place] for place in picked]
+    head = learnt(X, labels).solve(shrinkage=1e-3)
+    means = np.stack([FEATURES(X[[name == label for name in labels]]).mean(axis=0) for label in head.labels])
+    apart = head.weight[0].astype(np.float64) - head.weight[1]
+    halfway = -0.5 * apart @ (means[0] + means[1])  # the bias between two classes of one covariance
+    extra = float(head.bias[0]) - float(head.bias[1]) - halfway
+    assert (extra > 0.01) == favoured
+    assert abs(extra) < 0.01 or favoured

@@ -106,3 +106,17 @@ def test_paired_bootstrap_uses_the_pairing_and_the_seed() -> None:
 def test_wrong_input_is_refused_with_what_was_seen(call, message) -> None:
     with pytest.raises(DataError, match=message):
         call()
+
+
+def test_a_confidence_on_the_edge_of_a_bin_counts_in_the_lower_one_and_none_is_lost() -> None:
+    bins = metrics.calibration_bins([0.0, 0.2, 0.2000001, 0.4, 1.0], [0, 1, 0, 1, 1], bins=5)
+    assert [part.count for part in bins] == [2, 2, 0, 0, 1]
+    assert (bins[0].low, bins[0].high, bins[0].confidence, bins[0].accuracy) == (0.0, 0.2, 0.1, 0.5)
+    assert (bins[4].low, bins[4].high) == (0.8, 1.0)
+
+
+def test_the_calibration_error_weights_each_bin_by_its_rows() -> None:
+    confidence, right = [0.9] * 8 + [0.3] * 2, [1] * 4 + [0] * 4 + [1, 1]
+    assert metrics.expected_calibration_error(confidence, right) == pytest.approx((8 * 0.4 + 2 * 0.7) / 10)
+    edge = [1 / 15, 1 / 15 + 1e-9]  # two bins: one right and sure of little, one wrong
+    assert metrics.expected_calibration_error(edge, [1, 0]) == pytest.approx((14 / 15 + 1 / 15) / 2)

@@ -304,3 +304,13 @@ def test_many_offers_stay_in_bounded_memory(kind: BufferKind) -> None:
             sizes.append(len(json.dumps({k: state[k] for k in ("counters", "rng", "extras")})))
             assert len(buffer._slots) == len(buffer._tickets) == len(buffer._notes) == 50  # type: ignore[attr-defined]
     assert sizes[1] < sizes[0] * 1.1
+
+
+@every_kind
+def test_of_two_labels_given_at_the_same_time_the_one_that_comes_later_counts(kind: BufferKind) -> None:
+    buffer = make_buffer(kind, 10)
+    first, second = example(1, "first", text="card lost"), example(1, "second", text="card lost")
+    buffer.offer(first)
+    assert buffer.offer(second).evicted == (first,)
+    assert buffer.rows() == (second,)
+    assert buffer.seen == 2

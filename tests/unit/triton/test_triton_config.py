@@ -75,3 +75,14 @@ def test_a_wrong_engine_spec_is_refused(wrong):
 def test_text_that_is_no_configuration_is_refused():
     with pytest.raises(ConfigurationError, match=r"not a model configuration"):
         parse_config("name: {")
+
+
+@pytest.mark.parametrize(
+    ("delay_us", "max_batch_size", "preferred"),
+    [(0, 64, []), (300, 64, [16, 32, 64]), (300, 48, [16, 32, 48]), (300, 8, [4, 8]), (300, 4, [4]), (300, 1, [1])],
+)
+def test_batches_are_preferred_large_and_only_where_the_batcher_waits(delay_us, max_batch_size, preferred):
+    spec = EngineSpec(model="e", queue_delay_us=delay_us, max_batch_size=max_batch_size)
+    batching = parse_config(engine_config(spec)).dynamic_batching
+    assert list(batching.preferred_batch_size) == preferred
+    assert batching.max_queue_delay_microseconds == delay_us

@@ -1,0 +1,75 @@
+"""Known answers: which rows are kept, and how far a loaded engine may be from them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from continual.errors import BundleRejected
+from exporters.golden import Golden
+from exporters.runtime import Floats, Tokens
+
+ROWS = ((1, 2, 3), (4,), (5, 6))
+
+
+class Summing:
+    """Logits from the token sum; in a batch, `apart` is added to the row that begins with that token."""
+
+    def __init__(self, apart: dict[int, float] | None = None, shift: float = 0.0) -> None:
+        self.apart, self.shift = apart or {}, shift
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        total = (input_ids * attention_mask).sum(axis=1).astype(np.float32)
+        logits = np.stack([total, -total], axis=1) + np.float32(self.shift)
+        if len(input_ids) > 1:
+            logits[:, 0] += [self.apart.get(int(row[0]), 0.0) for row in input_ids]
+        return logits.astype(np.float32), logits[:, :1]
+
+
+def test_known_answers_are_those_of_each_row_alone() -> None:
+    golden = Golden.of(Summing(), ROWS, tolerance=0.5)
+    assert golden.input_ids == ROWS
+    assert golden.logits == ((6.0, -6.0), (4.0, -4.0), (11.0, -11.0))
+    assert golden.tolerance == 0.5
+
+
+def test_rows_that_a_batch_answers_otherwise_are_left_out_from_half_the_tolerance_on() -> None:
+    golden = Golden.of(Summing({1: 0.25, 4: 0.2578125}), ROWS, tolerance=0.5)
+    assert golden.input_ids == (ROWS[0], ROWS[2])
+    assert golden.logits == ((6.0, -6.0), (11.0, -11.0))
+
+
+def test_where_every_row_differs_in_a_batch_the_tolerance_gives_way_to_twice_the_largest() -> None:
+    golden = Golden.of(Summing({1: 0.5, 4: 1.0, 5: 2.0}), ROWS, tolerance=0.5)
+    assert (golden.input_ids, golden.tolerance) == (ROWS, 4.0)
+
+
+@pytest.mark.parametrize(("shift", "accepted"), [(0.0, True), (0.5, True), (0.5078125, False), (float("nan"), False)])
+def test_a_loaded_engine_may_differ_by_the_tolerance_and_no_more(shift: float, accepted: bool) -> None:
+    golden = Golden.of(Summing(), ROWS, tolerance=0.5)
+    if accepted:
+        assert golden.check(Summing(shift=shift)) == shift
+        return
+    with pytest.raises(BundleRejected, match=r"golden answers by .* \(limit 0.5\)"):
+        golden.check(Summing(shift=shift))
+
+
+def test_answers_of_another_shape_or_not_finite_differ_without_end() -> None:
+    golden = Golden.of(Summing(), ROWS, tolerance=0.5)
+    known = np.array(golden.logits, dtype=np.float32)
+    assert golden.difference(known) == 0.0
+    assert golden.difference(known + np.float32([[0, 0], [0.25, 0], [0, -1]])) == 1.0
+    assert golden.difference(known[:, :1]) == golden.difference(known[:2]) == float("inf")
+    known[1, 1] = np.inf
+    assert golden.difference(known) == float("inf")
+
+
+def test_known_answers_survive_their_file_and_ask_for_every_row_at_once(tmp_path: Path) -> None:
+    golden = Golden.of(Summing(), ROWS, tolerance=0.5)
+    golden.write(tmp_path)
+    assert Golden.read(tmp_path) == golden
+    ids, mask = golden.tokens()
+    assert ids.tolist() == [[1, 2, 3], [4, 0, 0], [5, 6, 0]]
+    assert mask.tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
+    assert json.loads((tmp_path / "golden.json").read_text())["tolerance"] == 0.5
