@@ -206,7 +206,7 @@ def read_manifest(folder: Path) -> Manifest:
         if path.stat().st_size > _MANIFEST_LIMIT_BYTES:
             raise BundleRejected(f"{path} has {path.stat().st_size} bytes (limit {_MANIFEST_LIMIT_BYTES})")
         return Manifest.from_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as exc:
+    except (FileNotFoundError, NotADirectoryError) as exc:
         raise BundleRejected(f"{folder} has no {MANIFEST}; it is not a finished bundle, export again") from exc
     except UnicodeDecodeError as exc:
         raise BundleRejected(f"{path} is not UTF-8 ({exc}); it is altered, export again") from exc

@@ -225,3 +225,105 @@ def test_manifest_replaces_what_was_claimed_about_files(bundle: Path) -> None:
 def test_label_digest_depends_on_order() -> None:
     assert digest_labels(("a", "b")) != digest_labels(("b", "a"))
     assert digest_labels(("a,b",)) != digest_labels(("a", "b"))
+
+
+@pytest.mark.parametrize("field", ["version", "classes", "dimension", "max_length"])
+def test_counts_of_a_manifest_are_at_least_one(field: str) -> None:
+    assert getattr(make_manifest(**{field: 1}), field) == 1
+    with pytest.raises(BundleRejected, match="at least 1"):
+        make_manifest(**{field: 0})
+
+
+def test_lineage_of_a_first_version_names_no_rows() -> None:
+    assert Lineage() == Lineage(parent_version=None, cycle_id=None, learner=None, rows=0, replay_rows=0)
+
+
+def test_a_manifest_may_have_its_limit_and_no_byte_more(bundle: Path) -> None:
+    path = bundle / "manifest.json"
+    content = path.read_bytes()
+    path.write_bytes(content + b" " * (16 * 2**20 - len(content)))
+    assert read_manifest(bundle).version == 3
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(BundleRejected, match=r"16777217 bytes \(limit 16777216\)"):
+        read_manifest(bundle)
+
+
+def test_a_manifest_that_is_no_table_or_no_text_is_refused(bundle: Path) -> None:
+    (bundle / "manifest.json").write_text("[]", "utf-8")
+    with pytest.raises(BundleRejected, match="format 'list'"):
+        read_manifest(bundle)
+    (bundle / "manifest.json").write_bytes(b'"\xff"')
+    with pytest.raises(BundleRejected, match="not UTF-8"):
+        read_manifest(bundle)
+
+
+def test_a_pipe_in_a_bundle_is_refused_without_reading_it(bundle: Path) -> None:
+    import os
+
+    os.mkfifo(bundle / "pipe")
+    with pytest.raises(BundleRejected, match="neither a file nor a folder"):
+        verify_bundle(bundle)
+
+
+def test_a_bundle_without_labels_or_with_others_of_the_same_number_is_refused(bundle: Path) -> None:
+    (bundle / "labels.json").write_text(json.dumps(["other", *LABELS[1:]]), "utf-8")
+    write_manifest(bundle, make_manifest())
+    with pytest.raises(BundleRejected, match="3 labels that are not the 3"):
+        verify_bundle(bundle)
+    (bundle / "labels.json").unlink()
+    write_manifest(bundle, make_manifest())
+    with pytest.raises(BundleRejected, match=r"names no labels\.json"):
+        verify_bundle(bundle)
+
+
+def test_a_file_that_grew_is_altered_not_truncated(bundle: Path) -> None:
+    with (bundle / "model.onnx").open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(BundleRejected, match="is altered: 2304001 bytes"):
+        verify_bundle(bundle)
+
+
+def test_a_file_as_a_folder_is_no_bundle(bundle: Path) -> None:
+    for wrong in ("model.onnx", "nowhere"):
+        with pytest.raises(BundleRejected, match="no manifest"):
+            verify_bundle(bundle / wrong)
+    with pytest.raises(BundleRejected, match="not a folder"):
+        write_manifest(bundle / "model.onnx", make_manifest())
+
+
+def test_a_manifest_leaves_itself_and_its_draft_out(bundle: Path) -> None:
+    write_manifest(bundle, make_manifest())
+    assert sorted(path.name for path in bundle.iterdir()) == ["encoder", "labels.json", "manifest.json", "model.onnx"]
+
+
+def test_a_name_that_a_bundle_may_not_have_is_not_written(bundle: Path) -> None:
+    (bundle / "my file").write_text("x", "utf-8")
+    with pytest.raises(BundleRejected, match="may not name the file 'my file'"):
+        write_manifest(bundle, make_manifest())
+
+
+def test_a_version_compatible_plan_runs_on_the_same_release_and_needs_no_runtime_to_be_read(bundle: Path) -> None:
+    built = make_manifest(
+        engine=EngineKind.TENSORRT, toolchain={"tensorrt": "10.16.1.11"}, options={"version_compatible": "true"}
+    )
+    write_manifest(bundle, built)
+    assert verify_bundle(bundle, tensorrt_version="10.16.1.9").version == 3
+    assert verify_bundle(bundle, tensorrt_version="10.16.2").version == 3
+    with pytest.raises(BundleRejected, match=r"the runtime is 10\.16\.0"):
+        verify_bundle(bundle, tensorrt_version="10.16.0.11")
+
+
+def test_toolchain_names_installed_packages_alone() -> None:
+    from importlib.metadata import version
+
+    from exporters.bundle import toolchain_versions
+
+    assert toolchain_versions("no-such-package", "numpy") == {"numpy": version("numpy")}
+
+
+def test_a_file_is_digested_whole(tmp_path: Path) -> None:
+    import hashlib
+
+    content = bytes(range(256)) * 9000
+    (tmp_path / "big").write_bytes(content)
+    assert digest(tmp_path / "big") == hashlib.sha256(content).hexdigest()
