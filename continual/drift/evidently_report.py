@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from continual.drift.compare import DriftComparison, holm, measure
+from continual.drift.page_text import page_text
 from continual.drift.reference import ReferenceProfile
 from continual.drift.settings import Signal
 from continual.drift.window import Window
@@ -74,7 +75,7 @@ def build_report(
         current.save(folder / "current.npz")
         job = {
             "comparison": comparison.to_json(),
-            "metadata": {key: str(value) for key, value in (metadata or {}).items()},
+            "metadata": {page_text(key): page_text(str(value)) for key, value in (metadata or {}).items()},
             "workspace": None if workspace is None else str(workspace.resolve()),
             "keep_runs": keep_runs,
         }
@@ -272,7 +273,7 @@ def _frames(reference: ReferenceProfile, current: Window, columns: list[str]) ->
     sample = reference.sample
     frames = [
         {
-            "prediction": window.predictions.tolist(),
+            "prediction": [page_text(label) for label in window.predictions.tolist()],
             "confidence": window.confidences.astype(np.float64),
             "entropy": window.entropies.astype(np.float64),
             "length": window.lengths.astype(np.float64),
