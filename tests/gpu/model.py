@@ -1,11 +1,14 @@
 """The model under test: the packaged MiniLM with a seeded head, and texts to ask it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+
+from exporters.aotinductor.compiler import prepare
+from exporters.bundle import Precision
 
 DEVICE = "cuda"
 CLASSES, WIDTH, MAX_LENGTH = 77, 384, 128
@@ -49,6 +52,16 @@ class Classifier:
         with torch.no_grad(), torch.device(DEVICE):
             logits, embedding = self.module(torch.from_numpy(ids).to(DEVICE), torch.from_numpy(mask).to(DEVICE))
         return logits.float().cpu().numpy(), embedding.float().cpu().numpy()
+
+    def narrowed(self, precision: Precision) -> "Classifier":
+        """The same classifier whose encoder computes in `precision`, eager."""
+        return replace(self, module=prepare(self.module, precision))
+
+    def compiled(self) -> "Classifier":
+        """The same classifier behind `torch.compile`, with one code for all shapes."""
+        import torch
+
+        return replace(self, module=torch.compile(self.module, dynamic=True))
 
     def tokens(self, count: int, words: int, *, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """Padded token rows of `count` generated texts of up to `words` words."""

@@ -3,6 +3,8 @@
 `make test-gpu` runs this unchanged and leaves the figures in `benchmarks/out/gpu.json`.
 """
 
+import shutil
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -37,8 +39,9 @@ PROFILES = (
     Profile(best_batch=32, best_sequence=16, max_batch=128, max_sequence=32),
     Profile(best_batch=32, best_sequence=64, max_batch=128, max_sequence=MAX_LENGTH),
 )
-SHAPES = ((1, 8), (32, 8), (128, 20), (32, 100))  # rows, words
+SHAPES = ((1, 8), (16, 8), (64, 8), (128, 20), (32, 100))  # rows, words
 ROUNDS, CALLS = 5, 20
+CALLERS, CALLER_ROWS, CALLER_S = (1, 8, 32), 4, 2.0
 
 
 def _check(found: dict[str, float], precision: Precision) -> None:
@@ -153,14 +156,80 @@ def test_tensorrt_refit_equals_a_rebuild(
     assert again.path == "refit"
 
 
-def test_aotinductor_throughput_beside_eager(classifier: Classifier, packages: Any, figures: dict[str, Any]) -> None:
-    engines = {f"aotinductor {kind.value}": load_package(packages(kind)).infer for kind in LIMITS}
-    _measure({"eager fp32": classifier.answer, **engines}, classifier, figures, "throughput aotinductor")
+def test_aotinductor_throughput_beside_torch(classifier: Classifier, packages: Any, figures: dict[str, Any]) -> None:
+    engines: dict[str, Any] = {
+        "eager fp32": classifier.answer,
+        "eager fp16": classifier.narrowed(Precision.FP16).answer,
+    }
+    for kind in (Precision.FP32, Precision.FP16):
+        engines[f"torch.compile {kind.value}"] = classifier.narrowed(kind).compiled().answer
+    engines |= {f"aotinductor {kind.value}": load_package(packages(kind)).infer for kind in LIMITS}
+    _measure(engines, classifier, figures, "throughput aotinductor")
+
+
+def test_aotinductor_answers_many_callers_at_once(
+    classifier: Classifier, packages: Any, figures: dict[str, Any]
+) -> None:
+    engine = load_package(packages(Precision.FP16))
+    ids, mask = classifier.tokens(CALLER_ROWS, 8, seed=CALLER_ROWS)
+    wanted = engine.infer(ids, mask)[0]
+    contenders = {"eager fp16": classifier.narrowed(Precision.FP16).answer, "aotinductor fp16": engine.infer}
+    table = []
+    for callers in CALLERS:
+        for name, infer in contenders.items():
+            taken, wrong = _call_together(infer, ids, mask, callers)
+            assert name != "aotinductor fp16" or wrong(wanted, 1e-3 * wanted.std()) == 0
+            p50, p99 = np.percentile(taken, [50, 99]) * 1e3
+            rate = len(taken) * CALLER_ROWS / CALLER_S
+            row = {"engine": name, "callers": callers, "rows": CALLER_ROWS, "rows_per_s": rate}
+            table.append({**row, "p50_ms": p50, "p99_ms": p99})
+    figures["many callers"] = table
+
+
+def test_aotinductor_new_weights_are_loaded_beside_the_serving_ones(
+    packages: Any, sample: Sample, figures: dict[str, Any], tmp_path: Path
+) -> None:
+    package = Path(shutil.copy(packages(Precision.FP32), tmp_path / "model.pt2"))
+    shutil.copy(packages(Precision.FP32).with_name("model.pt2.json"), tmp_path / "model.pt2.json")
+    serving, newer = load_package(package), load_classifier(DEVICE, seed=9)
+    before = serving.infer(sample.ids, sample.mask)[0]
+    swap_weights(newer.module, package)
+    started = time.perf_counter()
+    after = load_package(package)
+    figures["aotinductor load with new weights_s"] = time.perf_counter() - started
+    wanted, _ = newer.answer(sample.ids, sample.mask)
+    limit = LIMITS[Precision.FP32][0] * wanted.std()
+    assert np.abs(after.infer(sample.ids, sample.mask)[0] - wanted).max() <= limit
+    np.testing.assert_array_equal(serving.infer(sample.ids, sample.mask)[0], before)  # two versions side by side
 
 
 def test_tensorrt_throughput_beside_eager(classifier: Classifier, plans: Any, figures: dict[str, Any]) -> None:
     engines = {f"tensorrt {kind.value}": load_plan(plans(kind)).infer for kind in LIMITS}
     _measure({"eager fp32": classifier.answer, **engines}, classifier, figures, "throughput tensorrt")
+
+
+def _call_together(
+    infer: Any, ids: np.ndarray, mask: np.ndarray, callers: int
+) -> tuple[list[float], Callable[[np.ndarray, float], int]]:
+    """The seconds of each call of `callers` threads for `CALLER_S`, and a count of answers off by more than a limit."""
+    infer(ids, mask)
+    taken: list[float] = []
+    answers: list[np.ndarray] = []
+    end = time.perf_counter() + CALLER_S
+
+    def call() -> None:
+        while (started := time.perf_counter()) < end:
+            logits = infer(ids, mask)[0]
+            taken.append(time.perf_counter() - started)
+            answers.append(logits)
+
+    threads = [threading.Thread(target=call) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert taken
+    return taken, lambda wanted, limit: sum(bool(np.abs(logits - wanted).max() > limit) for logits in answers)
 
 
 def _measure(engines: dict[str, Any], classifier: Classifier, figures: dict[str, Any], name: str) -> None:
