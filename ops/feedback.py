@@ -7,9 +7,9 @@ from datetime import datetime
 from continual.errors import DataError, NotFound
 from continual.preparation import (
     KnownLabels,
+    admit_example,
     admit_key,
     admit_prediction_id,
-    admit_text,
     admit_time,
     split_of,
 )
@@ -57,14 +57,10 @@ def admit_given(
     if (given.prediction_id is None) == (given.text is None):
         raise DataError("one of prediction_id and text is needed, and not both; send the one that the label is for")
     at = admit_time(given.at, now=now, without_zone_is_utc=without_zone_is_utc)
-    key = admit_key(given.key)
-    if given.prediction_id is not None:
-        prediction_id = admit_prediction_id(given.prediction_id)
-        label = known.admit(given.label)
-        return FeedbackRow(prediction_id=prediction_id, label=label, at=at, key=key, origin=origin)
-    text = admit_text(given.text)
-    label = known.admit(given.label)
-    return Example(text=text.text, label=label, at=at, key=key, origin=origin, redacted=text.redacted)
+    if given.prediction_id is None:
+        return admit_example(text=given.text, label=given.label, at=at, origin=origin, known=known, key=given.key)
+    prediction_id, key = admit_prediction_id(given.prediction_id), admit_key(given.key)
+    return FeedbackRow(prediction_id=prediction_id, label=known.admit(given.label), at=at, key=key, origin=origin)
 
 
 def add_labels(ledger: Ledger, model: str, rows: Sequence[FeedbackRow | Example]) -> dict[str, int]:

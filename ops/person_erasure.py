@@ -4,8 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from continual.errors import ConfigurationError, DataError, Refused
-from continual.preparation.entrance import admit_key
+from continual.errors import ConfigurationError, Refused
+from continual.preparation import key_spellings, shown
 from ops.erasure import Erasure, Plan, erase, plan_erasure
 from ops.erasure_search import SearchReport, Sought, search
 from ops.wiring import Parts
@@ -70,18 +70,11 @@ def erase_person(
 
 
 def _spellings(key: str) -> tuple[str, ...]:
-    """The key as every entrance keeps it and, where that differs, as earlier releases kept what was sent."""
-    if not key.strip():
-        raise ConfigurationError(f"key is {key!r}; give the caller's key as it was sent with requests and labels")
-    try:
-        admitted = admit_key(key)
-    except DataError:
-        if "\0" in key or any("\ud800" <= character <= "\udfff" for character in key):
-            raise  # no database could hold it
-        return (key,)  # no entrance takes it today; an earlier release may have kept it
-    if admitted is None:
-        return (key,)
-    return (admitted,) if admitted == key else (admitted, key)
+    """The key as every entrance keeps it and, where that differs, as earlier releases may have kept what was sent."""
+    spellings = key_spellings(key)
+    if not spellings:
+        raise ConfigurationError(f"key is {shown(key)}; give the caller's key as it was sent with requests and labels")
+    return spellings
 
 
 def _models(parts: Parts, model: str | None) -> tuple[str, ...]:

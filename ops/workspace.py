@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import IO
 
 from continual.errors import DataError, NotFound, Refused
-from continual.preparation import shown
+from continual.preparation import admit_name, shown
 from continual.records import Route
 from ops.settings import ModelSettings, Settings
 
@@ -33,7 +33,10 @@ def write_atomically(path: Path, content: bytes | str, *, outlives_power_cut: bo
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The paths of a workspace, derived from its settings."""
+    """The paths of a workspace, derived from its settings.
+
+    A model's name becomes part of a path only if it passes the rule of names; DataError is raised where it does not.
+    """
 
     settings: Settings
 
@@ -66,7 +69,7 @@ class Workspace:
 
     def engine_model(self, name: str) -> str:
         """The Triton model that holds the versions."""
-        return f"{name}_engine"
+        return f"{admit_name(name)}_engine"
 
     def bundle(self, name: str, version: int) -> Path:
         """A version's folder."""
@@ -74,19 +77,19 @@ class Workspace:
 
     def traffic(self, name: str) -> Path:
         """The model's log of answered requests."""
-        return self.state / "traffic" / name
+        return self.state / "traffic" / admit_name(name)
 
     def route_file(self, name: str) -> Path:
         """What the router reads."""
-        return self.state / "route" / f"{name}.json"
+        return self.state / "route" / f"{admit_name(name)}.json"
 
     def run(self, name: str, version: int) -> Path:
         """The work folder of a challenger's training and export."""
-        return self.state / "runs" / name / str(version)
+        return self.state / "runs" / admit_name(name) / str(version)
 
     def reports(self, name: str) -> Path:
         """Drift references and Evidently reports."""
-        return self.state / "reports" / name
+        return self.state / "reports" / admit_name(name)
 
     @property
     def evidently(self) -> Path:

@@ -6,7 +6,6 @@ Standard library only, so that the server process can import it.
 from continual.preparation.csv_file import label_column, read_csv, read_labelled_csv, refuse_rows
 from continual.preparation.entrance import (
     AdmittedText,
-    admit_example,
     admit_key,
     admit_label,
     admit_name,
@@ -14,8 +13,10 @@ from continual.preparation.entrance import (
     admit_prediction_id,
     admit_text,
     admit_time,
+    key_spellings,
     shown,
 )
+from continual.preparation.example import admit_example
 from continual.preparation.labels import KnownLabels
 from continual.preparation.personal import deidentify
 from continual.preparation.text import Contradiction, Deduplicated, clean, deduplicate, normalise, row_hash, split_of
@@ -36,6 +37,7 @@ __all__ = [
     "clean",
     "deduplicate",
     "deidentify",
+    "key_spellings",
     "label_column",
     "normalise",
     "read_csv",

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from continual.errors import DataError, RowsRefused
-from continual.preparation.entrance import admit_key, admit_text, admit_time, shown
+from continual.preparation.entrance import admit_time, shown
+from continual.preparation.example import admit_example
 from continual.preparation.labels import KnownLabels
 from continual.records import Example, Origin
 
@@ -16,7 +17,6 @@ __all__ = ["CsvRow", "CsvTable", "label_column", "read_csv", "read_labelled_csv"
 
 _LABEL_COLUMNS = ("label", "category", "intent")
 _TOLD = 5
-_AT = "column 'at'"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,12 +163,12 @@ def _example(row: CsvRow, label: str, *, origin: Origin, now: datetime, known: K
             raise DataError(f"{len(row.fields)} fields, too few to hold text and label; add the missing field")
         if not row.fields[name]:
             raise DataError(f"column {name!r} is empty; fill it or drop the row")
-    text, at = admit_text(row.fields["text"], field="column 'text'"), row.fields.get("at")
-    return Example(
-        text=text.text,
-        label=known.admit(row.fields[label], field=f"column {label!r}"),
-        at=now if not at else admit_time(at, now=max(now, datetime.now(UTC)), field=_AT, without_zone_is_utc=True),
+    at = row.fields.get("at")
+    return admit_example(
+        text=row.fields["text"],
+        label=row.fields[label],
+        at=now if not at else admit_time(at, now=max(now, datetime.now(UTC)), without_zone_is_utc=True),
         origin=origin,
-        key=admit_key(row.fields.get("key"), field="column 'key'"),
-        redacted=text.redacted,
+        known=known,
+        key=row.fields.get("key"),
     )

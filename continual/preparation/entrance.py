@@ -13,7 +13,6 @@ from continual.errors import DataError
 from continual.preparation.characters import SURROGATE, has_visible, without_hidden
 from continual.preparation.personal import deidentify
 from continual.preparation.text import clean
-from continual.records import Example, Origin
 
 __all__ = [
     "CLOCK_SKEW",
@@ -24,7 +23,6 @@ __all__ = [
     "NOTE_CHARACTERS",
     "TEXT_BYTES",
     "AdmittedText",
-    "admit_example",
     "admit_key",
     "admit_label",
     "admit_name",
@@ -32,6 +30,7 @@ __all__ = [
     "admit_prediction_id",
     "admit_text",
     "admit_time",
+    "key_spellings",
     "shown",
 ]
 
@@ -127,6 +126,23 @@ def admit_key(key: object, *, field: str = "key", most_bytes: int = KEY_BYTES) -
     return _whole(kept, field, most_bytes)
 
 
+def key_spellings(key: str) -> tuple[str, ...]:
+    r"""Every spelling under which a key may have been kept: the one form, and those from before there was a rule.
+
+    Empty for a blank key. For looking up and erasing, never for keeping.
+
+    >>> key_spellings(" Ren\u00e9 ") == ("Ren\u00e9", " Ren\u00e9 ", "Rene\u0301")
+    True
+    """
+    try:
+        admitted = admit_key(key)
+    except DataError:  # no entrance lets it in any more, but one may have done so
+        admitted = key if _storable(key) else None
+    if admitted is None:
+        return ()
+    return tuple(dict.fromkeys([admitted, key, unicodedata.normalize("NFD", admitted)]))
+
+
 def admit_prediction_id(prediction_id: object, *, field: str = "prediction_id") -> str:
     """A prediction's id as the router gave it: 32 hexadecimal digits in lower case.
 
@@ -208,39 +224,6 @@ def admit_name(name: object, *, field: str = "model name") -> str:
     return name
 
 
-def admit_example(
-    *,
-    text: object,
-    label: object,
-    at: object,
-    now: datetime,
-    origin: Origin,
-    key: object = None,
-    prediction_id: str | None = None,
-    redacted: bool = False,
-    without_zone_is_utc: bool = False,
-) -> Example:
-    """An example out of what came from outside: the one place where one is made.
-
-    Raises:
-        DataError: a field breaks its rule; the message names the field.
-
-    >>> noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
-    >>> admit_example(text=" jo@example.org  asks", label="fee", at=None, now=noon, origin=Origin.IMPORT).text
-    '[email] asks'
-    """
-    admitted = admit_text(text)
-    return Example(
-        text=admitted.text,
-        label=admit_label(label),
-        at=admit_time(at, now=now, without_zone_is_utc=without_zone_is_utc),
-        origin=origin,
-        key=admit_key(key),
-        prediction_id=prediction_id,
-        redacted=redacted or admitted.redacted,
-    )
-
-
 def _whole(value: object, field: str, most_bytes: int) -> str:
     """The value, where it is text that UTF-8 can hold and that is not too long."""
     if not isinstance(value, str):
@@ -254,6 +237,10 @@ def _whole(value: object, field: str, most_bytes: int) -> str:
     if size > most_bytes:
         raise DataError(f"{field} has {size} bytes; at most {most_bytes} are allowed, so shorten it")
     return value
+
+
+def _storable(value: str) -> bool:
+    return "\0" not in value and SURROGATE.search(value) is None
 
 
 def _plain(value: str, field: str) -> str:

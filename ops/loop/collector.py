@@ -2,12 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from continual.errors import DataError
-from continual.preparation import KnownLabels, admit_text, split_of
+from continual.preparation import KnownLabels, admit_example, split_of
 from continual.records import Example
 from ops.feedback import known_labels
 from ops.ledger import JoinOutcome, Ledger, PendingFeedback
@@ -95,16 +95,17 @@ def _examples(
 
 def _example(pending: PendingFeedback, row: Mapping[str, Any], known: KnownLabels) -> Example:
     """The rule once more: logs and labels may be older than it, and a twin may have become known meanwhile."""
-    text = admit_text(row["text"], most_bytes=_LOGGED_BYTES)
-    return Example(
-        text=text.text,
+    example = admit_example(
+        text=row["text"],
         label=known.settle(pending.label),
         at=pending.at,
         origin=pending.origin,
-        key=pending.key or row["key"],
+        known=known,
         prediction_id=pending.prediction_id,
-        redacted=bool(row["redacted"]) or text.redacted,
+        redacted=bool(row["redacted"]),
+        most_bytes=_LOGGED_BYTES,
     )
+    return replace(example, key=pending.key or row["key"])  # as it was kept: an erasure looks for that spelling too
 
 
 def _store(ledger: Ledger, model: str, rows: list[_Joined], holdout_share: float) -> list[_Joined]:

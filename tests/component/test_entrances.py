@@ -15,7 +15,7 @@ from sqlalchemy import insert, select
 from typer.testing import CliRunner
 
 from continual.errors import DataError, RowsRefused
-from continual.preparation import admit_example
+from continual.preparation import KnownLabels, admit_example
 from continual.records import Example, Origin, Split
 from ops.api import create_api
 from ops.cli.main import app
@@ -176,7 +176,7 @@ def _admitted(rows: list[tuple[str, str, str]]) -> Iterator[Example]:
     now = datetime(2026, 1, 1, tzinfo=UTC)
     for text, label, key in rows:
         try:
-            yield admit_example(text=text, label=label, key=key, at=None, now=now, origin=Origin.FEEDBACK)
+            yield admit_example(text=text, label=label, key=key, at=now, origin=Origin.FEEDBACK, known=KnownLabels())
         except DataError:
             continue
 

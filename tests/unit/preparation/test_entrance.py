@@ -1,6 +1,7 @@
 """The rule of the entrance: what comes out can be kept, is found again, and passes unchanged."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -20,6 +21,7 @@ from continual.preparation import (
     admit_text,
     admit_time,
     clean,
+    key_spellings,
     normalise,
     row_hash,
     shown,
@@ -268,14 +270,31 @@ def test_a_note_is_bounded(note: Any) -> None:
 
 def test_an_example_is_made_in_one_place() -> None:
     made = admit_example(
-        text="I am jo@example.org\0",
-        label=" lost  card",
-        at="2026-06-01T12:01:00Z",
-        now=NOW,
-        origin=Origin.IMPORT,
-        key=" k ",
+        text="I am jo@example.org\0", label=" lost  card", at=NOW, origin=Origin.IMPORT, key=" k ", known=KnownLabels()
     )
     assert (made.text, made.label, made.at, made.key, made.redacted) == ("I am [email]", "lost card", NOW, "k", True)
+    known = admit_example(text="[email] writes", label="fee", at=NOW, origin=Origin.IMPORT, known=KnownLabels())
+    assert not known.redacted
+    assert replace(known, redacted=True) == admit_example(
+        text="[email] writes", label="fee", at=NOW, origin=Origin.IMPORT, known=KnownLabels(["fee"]), redacted=True
+    )
+
+
+@pytest.mark.parametrize(
+    ("key", "spellings"),
+    [
+        ("k", ("k",)),
+        (" Jos\u00e9", ("Jos\u00e9", " Jos\u00e9", "Jose\u0301")),
+        ("Jose\u0301", ("Jos\u00e9", "Jose\u0301")),
+        ("k\u200bk", ("k\u200bk",)),
+        ("k" * 400, ("k" * 400,)),
+        ("  ", ()),
+        ("a\0", ()),
+        ("\ud800", ()),
+    ],
+)
+def test_a_key_is_looked_for_in_every_spelling_that_may_have_been_kept(key: str, spellings: tuple[str, ...]) -> None:
+    assert key_spellings(key) == spellings
 
 
 @pytest.mark.parametrize("field", ["text", "label", "key", "prediction_id"])

@@ -161,7 +161,7 @@ def test_csv_may_say_label(tmp_path: Path) -> None:
         (b"text,category\nhello\n", "line 2: 1 fields"),
         (b"text,category\nhello,a\n,b\n", "line 3: column 'text' is empty"),
         (b"text,category\nhello, \n", "line 2: column 'category' is empty"),
-        (b"text,category,at\nhello,a,yesterday\n", "line 2: column 'at' 'yesterday' is no time"),
+        (b"text,category,at\nhello,a,yesterday\n", "line 2: at 'yesterday' is no time"),
         (b"text,category\nok,a\n\xff\xfe,b\n", "line 3: byte 19 is not UTF-8"),
         (b"text,category\n\x00,b\n", "line 2: holds a NUL"),
         (b'text,category\n"open,b\n', "check the quotes"),

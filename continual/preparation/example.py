@@ -1,0 +1,47 @@
+"""The one place where an example is made out of what came from outside."""
+
+from datetime import datetime
+
+from continual.preparation.entrance import TEXT_BYTES, admit_key, admit_text
+from continual.preparation.labels import KnownLabels
+from continual.records import Example, Origin
+
+__all__ = ["admit_example"]
+
+
+def admit_example(
+    *,
+    text: object,
+    label: object,
+    at: datetime,
+    origin: Origin,
+    known: KnownLabels,
+    key: object = None,
+    prediction_id: str | None = None,
+    redacted: bool = False,
+    most_bytes: int = TEXT_BYTES,
+) -> Example:
+    """An example whose text is cleaned and without personal data, and whose label is a known one or a new one.
+
+    `at` has passed `admit_time`; `redacted` tells that the text was redacted before it came here.
+
+    Raises:
+        DataError: a field breaks its rule; the message names the field.
+
+    >>> from datetime import UTC
+    >>> noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    >>> known = KnownLabels()
+    >>> made = admit_example(text=" jo@example.org  asks", label="fee", at=noon, origin=Origin.IMPORT, known=known)
+    >>> made.text, made.redacted
+    ('[email] asks', True)
+    """
+    admitted, kept_key = admit_text(text, most_bytes=most_bytes), admit_key(key)  # a refused row makes no label known
+    return Example(
+        text=admitted.text,
+        label=known.admit(label),
+        at=at,
+        origin=origin,
+        key=kept_key,
+        prediction_id=prediction_id,
+        redacted=redacted or admitted.redacted,
+    )
