@@ -6,7 +6,7 @@ from typing import Any
 
 from continual.errors import ConfigurationError, DataError, NotFound
 from continual.learning.descriptions import anchor_texts
-from continual.preparation import admit_text, read_csv, refuse_rows, shown
+from continual.preparation import KnownLabels, admit_text, read_csv, refuse_rows, shown
 from continual.records import Split
 from ops.feedback import known_labels
 from ops.ledger import Ledger
@@ -74,9 +74,11 @@ def drop_description(
     """Forget a class's sentence; the next version knows the class by its rows alone.
 
     Raises:
+        DataError: the name breaks the rule of labels, or is almost a described one.
         NotFound: the class has no description.
     """
     known = [told.label for told in ledger.descriptions(model)]
+    label = KnownLabels(known).admit(label, field="class")
     if label not in known:
         raise NotFound(
             f"class {shown(label)} of {model} has no description; described are {', '.join(known) or 'none'}"

@@ -268,7 +268,7 @@ def _moment(at: object, field: str) -> datetime:
     except ValueError:
         pass
     raise DataError(
-        f"{field} {shown(at) if isinstance(at, str) else ascii(at)[:_SHOWN_CHARACTERS]} is no time; "
+        f"{field} {at if isinstance(at, float) else shown(at)} is no time; "
         f"write ISO 8601, e.g. 2026-01-31T12:00:00+00:00"
     )
 

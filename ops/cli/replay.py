@@ -58,15 +58,17 @@ def erase(
 ) -> None:
     """Remove a key's rows from the buffer alone; `perennial erase` removes them everywhere."""
     from continual.errors import ConfigurationError
+    from continual.preparation import key_spellings
     from ops.cli.actor import actor
 
-    if not key.strip():
+    spellings = key_spellings(key)
+    if not spellings:
         raise ConfigurationError(f"--key is {key!r}; give the caller's key as it was sent with requests and labels")
 
     def run(parts: Any, buffer: Any) -> dict[str, Any]:
         if dry_run:
-            return {"dry_run": True, "rows": sum(row.key == key for row in buffer.rows())}
-        gone = buffer.erase(key)
+            return {"dry_run": True, "rows": sum(row.key in spellings for row in buffer.rows())}
+        gone = sum(buffer.erase(spelling) for spelling in spellings)
         if gone:
             parts.ledger.save_buffer(model, buffer.state())
             parts.ledger.audit(actor(), "replay.erase", model, {"rows": gone})

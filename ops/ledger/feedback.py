@@ -45,7 +45,7 @@ class FeedbackStore(TombstoneStore):
             )
             known = self._labelled(connection, model, [row.prediction_id for row in rows])
             for stored in known.values():
-                stored["at"] = stored["at"] if stored["at"] <= now else stored["received_at"]
+                stored["at"] = _given_at(stored["at"], stored["received_at"], now)
             fresh: dict[str, dict[str, Any]] = {}
             history: list[dict[str, Any]] = []
             for row in rows:
@@ -82,7 +82,7 @@ class FeedbackStore(TombstoneStore):
             .limit(limit)
         )
         with self._read() as connection:
-            return tuple(_pending(row) for row in connection.execute(statement).mappings())
+            return tuple(_pending(row, self._clock()) for row in connection.execute(statement).mappings())
 
     def mark_joined(
         self, model: str, rows: Sequence[PendingFeedback], *, outcome: JoinOutcome = JoinOutcome.JOINED
@@ -123,7 +123,7 @@ class FeedbackStore(TombstoneStore):
         statement = select(_TABLE).where(_TABLE.c.model == model)
         statement = statement.order_by(_TABLE.c.received_at.desc(), _TABLE.c.id.desc()).limit(limit)
         with self._read() as connection:
-            return tuple(_pending(row) for row in connection.execute(statement).mappings())
+            return tuple(_pending(row, self._clock()) for row in connection.execute(statement).mappings())
 
     def first_feedback(
         self, model: str, limit: int, *, after_id: int = 0, since: datetime | None = None
@@ -138,16 +138,22 @@ class FeedbackStore(TombstoneStore):
             statement = statement.where(_TABLE.c.received_at >= since)
         with self._read() as connection:
             rows = connection.execute(statement.order_by(_TABLE.c.id).limit(limit)).mappings()
-            return tuple(_pending(row) for row in rows)
+            return tuple(_pending(row, self._clock()) for row in rows)
 
     def given_labels(self, model: str, prediction_ids: Sequence[str]) -> tuple[GivenLabel, ...]:
         """Return every label ever given for these predictions, by time; where it came from is its annotator."""
         found: list[GivenLabel] = []
+        now = self._clock()
         with self._read() as connection:
             for part in chunks(list(dict.fromkeys(prediction_ids))):
                 statement = select(_HISTORY).where(_HISTORY.c.model == model, _HISTORY.c.prediction_id.in_(part))
                 found += [
-                    GivenLabel(prediction_id=r.prediction_id, label=r.label, annotator=r.origin, at=r.at)
+                    GivenLabel(
+                        prediction_id=r.prediction_id,
+                        label=r.label,
+                        annotator=r.origin,
+                        at=_given_at(r.at, r.received_at, now),
+                    )
                     for r in connection.execute(statement)
                 ]
         return tuple(sorted(found, key=lambda given: (given.at, given.prediction_id, given.label)))
@@ -227,6 +233,12 @@ def _past(model: str, row: FeedbackRow, now: datetime, *, superseded: datetime |
     }
 
 
-def _pending(row: RowMapping) -> PendingFeedback:
-    names = ("id", "prediction_id", "label", "at", "received_at", "origin", "key", "revision")
-    return PendingFeedback(**{name: row[name] for name in names})
+def _pending(row: RowMapping, now: datetime) -> PendingFeedback:
+    names = ("id", "prediction_id", "label", "received_at", "origin", "key", "revision")
+    at = _given_at(row["at"], row["received_at"], now)
+    return PendingFeedback(**{name: row[name] for name in names}, at=at)
+
+
+def _given_at(at: datetime, received_at: datetime, now: datetime) -> datetime:
+    """A time in the future, kept before times were checked, counts as the time at which the label came."""
+    return at if at <= now else received_at

@@ -51,8 +51,8 @@ def _key(row: int, raw: bytes, max_bytes: int) -> str:
     field = f"KEY of row {row}"
     if len(raw) > max_bytes:
         raise DataError(f"{field} has {len(raw)} bytes (limit {max_bytes}); send a shorter id")
-    if raw.isalnum():  # ASCII alone, as most ids are: nothing to bring into form
-        return raw.decode("ascii")
+    if raw.isascii() and (key := raw.decode("ascii")).isprintable():  # as most ids are: the rule in one step
+        return key.strip()
     return admit_key(_decode("KEY", row, raw, whole=True), field=field, most_bytes=max_bytes) or ""
 
 

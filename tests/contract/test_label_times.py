@@ -14,6 +14,7 @@ from continual.records import Example, Origin, Split
 from ops.ledger import ExamplesReceipt, FeedbackReceipt, FeedbackRow, Ledger
 from ops.ledger.schema import example as example_table
 from ops.ledger.schema import feedback as feedback_table
+from ops.ledger.schema import feedback_history as history_table
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component
@@ -103,9 +104,15 @@ def test_rows_that_were_kept_with_a_future_time_heal(ledger: Ledger) -> None:
     ledger.add_examples("intent", [told("wrong", -5)], train)
     later = NOW + timedelta(days=4_000)
     with ledger.engine.begin() as connection:
-        for table, arrived in ((feedback_table, "received_at"), (example_table, "added_at")):
+        for table, arrived in (
+            (feedback_table, "received_at"),
+            (history_table, "received_at"),
+            (example_table, "added_at"),
+        ):
             connection.execute(update(table).values({"at": later, arrived: NOW - timedelta(days=2)}))
+    assert ledger.pending_feedback("intent")[0].at == NOW - timedelta(days=2)
     assert ledger.add_feedback("intent", [given("right", -1)]).corrected == 1
     assert ledger.add_examples("intent", [told("right", -1)], train).relabelled == 1
     assert ledger.feedback_labels("intent", ["p"]) == {"p": "right"}
+    assert resolve_labels(ledger.given_labels("intent", ["p"])).labels == {"p": "right"}
     assert ledger.add_feedback("intent", [given("stale", -2)]).stale == 1

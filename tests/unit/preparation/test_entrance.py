@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
+from functools import reduce
 from typing import Any
 
 import pytest
@@ -36,6 +37,11 @@ _ODD = (
 )
 _ODDER = "\u3000\u3164\ufe0f\ufeff\uffa0\ufffe\U0001f3f4\U0001f468\U000e0067\U000e007f\ud800\udfff@.0159 -"
 texts = st.text(st.one_of(st.characters(codec=None), st.sampled_from(_ODD + _ODDER)), max_size=40)
+
+
+def nested(depth: int) -> Any:
+    """A list in a list in a list, too deep to be printed."""
+    return reduce(lambda inner, _: [inner], range(depth), [])
 
 
 @given(texts)
@@ -241,7 +247,9 @@ def test_a_time_is_kept_in_utc_and_never_ahead(written: Any, wanted: datetime) -
         ("1" * 10_000, "is no time"),
         (float("inf"), "inf is no time"),
         (float("nan"), "nan is no time"),
-        (1_780_000_000, "is no time"),
+        (1_780_000_000, "int is no time"),
+        pytest.param(10**5_000, "int is no time", id="huge"),
+        pytest.param(nested(100_000), "list is no time", id="nested"),
         (True, "is no time"),
         (["2026"], "is no time"),
         ("\ud800", "is no time"),
