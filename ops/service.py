@@ -243,7 +243,8 @@ class Service:
     def _probe(self) -> None:
         for model in self._loops:
             if self._parts.workspace.read_route(model) is not None:  # a ledger that is away is no fault of the server
-                probe_router(self._parts.controls[0].url, model, timeout_s=3.0)
+                control, limit_s = self._parts.controls[0], self._parts.settings.triton.stall_limit_s
+                probe_router(control.url, model, control.parameters, timeout_s=3.0, stall_limit_s=limit_s)
 
     def _settle(self) -> None:
         """Bring the embedded server in order after it started or was adopted; it is ours alone."""

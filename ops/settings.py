@@ -79,6 +79,18 @@ class TritonSettings(_Section):
     champion_limit_s: float = Field(
         10.0, gt=0, description="after so long the champion before it answers, while that one is loaded"
     )
+    queue_limit_s: float = Field(
+        10.0,
+        gt=0,
+        description="a request that would wait for longer before it is worked on is refused, told when to retry",
+    )
+    queue_rows: int = Field(8_192, ge=1, description="texts that may wait in one router process")
+    stall_limit_s: float = Field(
+        30.0,
+        gt=0,
+        description="the server is restarted when callers wait and so long no answer comes out; more than the slowest "
+        "batch takes",
+    )
     keep_after_control_dies: bool = Field(
         True, description="the server goes on answering when the control process is killed; the next one adopts it"
     )

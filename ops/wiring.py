@@ -130,6 +130,9 @@ def router_spec(parts: Parts, model: str) -> RouterSpec:
         rotate_s=settings.traffic.rotate_s,
         challenger_limit_s=settings.triton.challenger_limit_s,
         champion_limit_s=settings.triton.champion_limit_s,
+        queue_limit_s=settings.triton.queue_limit_s,
+        queue_rows=settings.triton.queue_rows,
+        max_batch_size=settings.triton.max_batch_size,
     )
     return RouterSpec(
         model=model,

@@ -1,5 +1,6 @@
 """Telling a running Triton what to hold, over gRPC: its HTTP load would stall every connection of a worker thread."""
 
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,6 +17,7 @@ from ops.triton.server_record import Secret
 __all__ = ["IndexEntry", "TritonControl", "triton_errors"]
 
 _RESTRICTED = "protocol is restricted"  # Triton 2.51's words, with the status UNAVAILABLE
+_CANNOT = re.compile("retry after|did not answer|deadline of the request|no route at|maximum queue size")
 _UNREACHABLE = ("StatusCode.UNAVAILABLE", "StatusCode.DEADLINE_EXCEEDED", "StatusCode.CANCELLED")
 
 
@@ -49,6 +51,8 @@ def triton_errors(url: str, what: str) -> Iterator[None]:
                 f"{what}: Triton at {url} asks for a secret that this process does not have; for a Triton that "
                 f"somebody else runs set triton.secret, for the embedded one run as the user that started it"
             ) from exc
+        if status == _UNREACHABLE[0] and _CANNOT.search(str(message)):
+            raise DependencyUnreachable(f"{what}: Triton at {url} cannot answer now: {message}") from exc
         if status in _UNREACHABLE and "is not ready" not in str(message) and "available versions" not in str(message):
             raise DependencyUnreachable(f"{what}: Triton at {url} does not answer ({message}); is it running?") from exc
         if status == "StatusCode.NOT_FOUND" or "unknown model" in str(message) or "available versions" in str(message):

@@ -1,17 +1,23 @@
-"""Whether a router really answers: a request that goes all the way to the champion's engine and is not logged."""
+"""Whether a router really answers: an idle one asks the champion's engine, a busy one tells how it gets on."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 from itertools import count
+from typing import Any
 
-from continual.errors import PublishFailed
+from continual.errors import DependencyUnreachable, PublishFailed
 from continual.records import Arm, Route
 from ops.triton.control import triton_errors
+from ops.triton.progress import Progress
 from ops.triton.route import pick_arm
 
-__all__ = ["PROBE_REQUEST", "ChampionSilent", "probe_router"]
+__all__ = ["PROGRESS", "QUESTION", "STALL_LIMIT_S", "ChampionSilent", "probe_router"]
 
-PROBE_REQUEST = "perennial-probe"  # the request id by which the router knows it
+PROGRESS = "PREDICTION_ID"  # the output that carries a router's progress in the answer to a probe
+QUESTION = "are you there"
+STALL_LIMIT_S = 30.0  # callers wait, and so long nothing may come out; more than the longest batch takes
+_PATIENCE = 4.0  # a server whose answers go on coming out is given so many times the time
 _CANARY = Route(model="any", epoch=1, champion=1, challenger=2, share=0.999, resident=(1, 2))
 
 
@@ -19,29 +25,80 @@ class ChampionSilent(PublishFailed):
     """The champion does not answer, and the version before it does in its place: nobody goes without an answer."""
 
 
-def probe_router(url: str, model: str, *, timeout_s: float = 5.0) -> None:
-    """Ask the champion for one answer; a server whose stubs are gone fails here although it says that it is ready.
+def probe_router(
+    url: str,
+    model: str,
+    parameters: Mapping[str, str],
+    *,
+    timeout_s: float = 5.0,
+    stall_limit_s: float = STALL_LIMIT_S,
+) -> Progress:
+    """See whether a router gets on. An idle one asks the champion; a busy one tells whether its answers come out.
+
+    The probe never waits behind traffic. A reply that does not come in `timeout_s` is waited for longer while Triton
+    counts new answers: a slow server is no hung one. `parameters` are `TritonControl.parameters`, by which it is known.
 
     Raises:
-        ChampionSilent: another version answered in its place.
-        DependencyUnreachable, NotFound, PublishFailed: no answer within `timeout_s`.
+        ChampionSilent: another version answers in the champion's place.
+        DependencyUnreachable: no reply, or callers wait and nothing has come out for `stall_limit_s`.
+        NotFound: no such model; PublishFailed: the champion does not answer.
     """
-    import numpy as np
-    from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
+    from tritonclient.grpc import InferenceServerClient
 
-    inputs = []
-    for name, value in (("TEXT", b"are you there"), ("KEY", _champions_key(model).encode())):
-        inputs.append(InferInput(name, [1, 1], "BYTES"))
-        inputs[-1].set_data_from_numpy(np.array([[value]], dtype=object))
-    outputs = [InferRequestedOutput(name) for name in ("LABEL", "ARM")]
     options = [("grpc.use_local_subchannel_pool", 1)]
     with triton_errors(url, f"probing {model}"), InferenceServerClient(url, channel_args=options) as client:
-        result = client.infer(model, inputs, outputs=outputs, request_id=PROBE_REQUEST, client_timeout=timeout_s)
-    if result.as_numpy("ARM")[0, 0].decode() == Arm.FALLBACK:
+        before = _successes(client, model, timeout_s)
+        try:
+            progress = _ask(client, url, model, parameters, timeout_s)
+        except DependencyUnreachable:
+            if _successes(client, model, timeout_s) <= before:
+                raise
+            progress = _ask(client, url, model, parameters, _PATIENCE * timeout_s)
+    if progress.error:
+        raise PublishFailed(f"probing {model}: router process {progress.process} at {url} says: {progress.error}")
+    if progress.stalled_s > stall_limit_s:
+        raise DependencyUnreachable(
+            f"probing {model}: router process {progress.process} at {url} has {progress.at_work} requests at work and "
+            f"{progress.waiting} waiting, and nothing has come out for {progress.stalled_s:.0f} s "
+            f"(limit {stall_limit_s:g})"
+        )
+    if progress.substituted:
         raise ChampionSilent(
             f"the champion of {model} at {url} does not answer, the version before it does in its place; "
             f"see Triton's log, and make another version champion with `perennial model rollback`"
         )
+    return progress
+
+
+def _ask(client: Any, url: str, model: str, parameters: Mapping[str, str], timeout_s: float) -> Progress:
+    import numpy as np
+    from tritonclient.grpc import InferInput, InferRequestedOutput
+
+    inputs = []
+    for name, value in (("TEXT", QUESTION.encode()), ("KEY", _champions_key(model).encode())):
+        inputs.append(InferInput(name, [1, 1], "BYTES"))
+        inputs[-1].set_data_from_numpy(np.array([[value]], dtype=object))
+    with triton_errors(url, f"probing {model}"):
+        result = client.infer(
+            model,
+            inputs,
+            outputs=[InferRequestedOutput(PROGRESS)],
+            client_timeout=timeout_s,
+            timeout=int(1e6 * timeout_s),  # the router drops it when nobody waits for it any more
+            parameters=dict(parameters),
+        )
+    return Progress.read(result.as_numpy(PROGRESS)[0, 0].decode())
+
+
+def _successes(client: Any, model: str, timeout_s: float) -> int:
+    """Answers that Triton has counted for a model; 0 where it does not tell."""
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        told = client.get_inference_statistics(model, client_timeout=timeout_s)
+    except InferenceServerException:
+        return 0
+    return sum(int(stats.inference_stats.success.count) for stats in told.model_stats)
 
 
 @cache

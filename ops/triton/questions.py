@@ -15,11 +15,15 @@ _LONGEST_CHARACTER = 4  # bytes in UTF-8
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One text to be answered; an empty key is none. What is not `logged` is a probe."""
+    """One text to be answered; an empty key is none. What is not `logged` is a probe.
+
+    An answer after the `deadline`, on the monotonic clock, is worth nothing.
+    """
 
     text: str
     key: str = ""
     logged: bool = True
+    deadline: float | None = None
 
 
 def prediction_id(now_us: int) -> str:
@@ -28,7 +32,13 @@ def prediction_id(now_us: int) -> str:
 
 
 def decode_rows(
-    texts: Any, keys: Any | None, max_key_bytes: int, *, logged: bool = True, max_characters: int = 20_000
+    texts: Any,
+    keys: Any | None,
+    max_key_bytes: int,
+    *,
+    logged: bool = True,
+    max_characters: int = 20_000,
+    deadline: float | None = None,
 ) -> list[Question]:
     """The questions of one request, out of its `TEXT` and `KEY` values (bytes, in row order).
 
@@ -43,7 +53,7 @@ def decode_rows(
         cut = raw[: _LONGEST_CHARACTER * max_characters]
         text = _decode("TEXT", row, cut, whole=len(cut) == len(raw))[:max_characters]
         key = "" if keys is None else _key(row, keys[row], max_key_bytes)
-        questions.append(Question(text, key, logged))
+        questions.append(Question(text, key, logged, deadline))
     return questions
 
 

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -38,7 +38,8 @@ class RouterSettings:
 
     `max_characters` are kept of a text before it is tokenised. A challenger that takes longer than
     `challenger_limit_s` is answered for by the champion; a champion that takes longer than `champion_limit_s` by the
-    one before it, while that one is loaded.
+    one before it, while that one is loaded. A request that would wait longer than `queue_limit_s`, or behind more than
+    `queue_rows` texts, is refused.
     """
 
     model: str
@@ -52,6 +53,9 @@ class RouterSettings:
     rotate_s: float = 60.0
     challenger_limit_s: float = 1.0
     champion_limit_s: float = 10.0
+    queue_limit_s: float = 10.0
+    queue_rows: int = 8_192
+    max_batch_size: int = 64
 
     @classmethod
     def from_parameters(cls, model: str, parameters: Mapping[str, str]) -> "RouterSettings":
@@ -73,6 +77,9 @@ class RouterSettings:
                 rotate_s=float(parameters.get("rotate_s", "60")),
                 challenger_limit_s=float(parameters.get("challenger_limit_s", "1")),
                 champion_limit_s=float(parameters.get("champion_limit_s", "10")),
+                queue_limit_s=float(parameters.get("queue_limit_s", "10")),
+                queue_rows=int(parameters.get("queue_rows", "8192")),
+                max_batch_size=int(parameters.get("max_batch_size", "64")),
             )
         except (KeyError, ValueError) as exc:
             raise ConfigurationError(f"router {model}: parameter {exc} in config.pbtxt is missing or wrong") from exc
@@ -90,6 +97,9 @@ class RouterSettings:
             "rotate_s": str(self.rotate_s),
             "challenger_limit_s": str(self.challenger_limit_s),
             "champion_limit_s": str(self.champion_limit_s),
+            "queue_limit_s": str(self.queue_limit_s),
+            "queue_rows": str(self.queue_rows),
+            "max_batch_size": str(self.max_batch_size),
         }
 
 
@@ -102,6 +112,7 @@ class Placed:
     prediction_id: str
     arm: Arm
     logged: bool
+    deadline: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +140,7 @@ class Answered:
     embedding: Floats
     tokens: int
     took_ms: float  # the version's own time, without what another version took first
+    late: bool = False  # it came after its deadline: it is not logged and not to be sent
 
     @property
     def prediction_id(self) -> str:
@@ -162,6 +174,12 @@ class Router:
         self._route_file = RouteFile(settings.route_path)
         self._bundles = TextBundles(settings.repository / settings.engine_model)
         self._route: Route | None = None
+        self._substituted = False
+
+    @property
+    def substituted(self) -> bool:
+        """Whether the version before the champion gave the last answer that was the champion's to give."""
+        return self._substituted
 
     @property
     def log_figures(self) -> LogFigures:
@@ -197,12 +215,13 @@ class Router:
                     prediction_id=number,
                     arm=pick_arm(route, question.key or number),
                     logged=question.logged,
+                    deadline=question.deadline,
                 )
             )
         return Batch(route=route, at_us=at_us, rows=tuple(rows))
 
     def answer(self, batch: Batch, *, alone: bool = True) -> list[Answered]:
-        """One answer a row, in order, all of them logged before this returns.
+        """One answer a row, in order, logged before this returns as far as the disk allows, but for late ones.
 
         Rows whose challenger fails or takes too long are answered by the champion, and where the champion does by the
         one before it, as long as that one is loaded. Without `alone` the champion's failure is raised instead: the
@@ -220,9 +239,11 @@ class Router:
             left = [index for index in left if index not in found]
         if left:
             found.update(self._ask_champion(batch, left, alone=alone))
-        answers = [found[index] for index in range(len(batch.rows))]
+        now = time.monotonic()
+        answers = [_in_time(found[index], now) for index in range(len(batch.rows))]
         latency_ms = (time.perf_counter() - started) * 1000.0
-        self._write(batch, [answer for answer in answers if answer.placed.logged], latency_ms)
+        logged = [answer for answer in answers if answer.placed.logged and not answer.late]
+        self._write(batch, logged, latency_ms)
         return answers
 
     def _write(self, batch: Batch, answers: Sequence[Answered], latency_ms: float) -> None:
@@ -255,15 +276,21 @@ class Router:
     def _ask_champion(self, batch: Batch, rows: Sequence[int], *, alone: bool) -> dict[int, Answered]:
         route = batch.route
         if route.previous is None:  # nobody to answer in its place
-            return self._answer_rows(batch, route.champion, rows, self._ask)
+            found = self._answer_rows(batch, route.champion, rows, self._ask)
+            self._substituted = False
+            return found
         try:
-            return self._answer_rows(batch, route.champion, rows, self._within(self._champions))
+            found = self._answer_rows(batch, route.champion, rows, self._within(self._champions))
+            self._substituted = False
+            return found
         except PerennialError as exc:
             if not alone:
                 raise
             logger.warning("champion.failed", extra={"version": route.champion, "rows": len(rows), "reason": str(exc)})
             try:
-                return self._answer_rows(batch, route.previous, rows, self._ask)
+                found = self._answer_rows(batch, route.previous, rows, self._ask)
+                self._substituted = True
+                return found
             except PerennialError as second:
                 logger.warning("previous.failed", extra={"version": route.previous, "reason": str(second)})
                 raise exc from second
@@ -298,6 +325,11 @@ class Router:
             )
             for place, index in enumerate(rows)
         }
+
+
+def _in_time(answer: Answered, now: float) -> Answered:
+    deadline = answer.placed.deadline
+    return answer if deadline is None or now < deadline else replace(answer, late=True)
 
 
 def _answering_arm(route: Route, row: Placed, version: int) -> Arm:

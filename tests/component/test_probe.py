@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient
+from tritonclient.grpc import InferenceServerClient, InferInput
 
-from continual.errors import NotFound
-from continual.records import Arm
+from continual.errors import NotFound, PublishFailed
+from ops.traffic import TrafficLog
 from ops.triton.client import PerennialClient
-from ops.triton.probe import ChampionSilent, probe_router
+from ops.triton.secret import PARAMETER
 from ops.triton.server import TritonServer
-from tests.component.triton_fixtures import MODEL, Place
+from tests.component.triton_fixtures import MODEL, Place, probe
 
 pytestmark = pytest.mark.component
 
@@ -36,30 +36,41 @@ def test_a_probe_asks_the_champion_though_a_challenger_takes_the_traffic(place, 
     place.route(champion=1, challenger=2, share=0.99, resident=(1, 2), epoch=2)
     with PerennialClient(server.spec.url, MODEL) as client:
         assert {answer.version for answer in client.predict(["card"] * 8)} == {1}
-    probe_router(server.spec.url, MODEL)
+    probe(server)
 
 
 def test_a_probe_of_a_model_that_is_not_there_says_so(server):
     with pytest.raises(NotFound, match="probing other"):
-        probe_router(server.spec.url, "other")
+        probe(server, "other")
 
 
-@pytest.mark.parametrize("arm", list(Arm))
-def test_a_probe_that_another_version_answers_tells_that_the_champion_is_silent(server, monkeypatch, arm):
-    ask = InferenceServerClient.infer
+def test_a_request_without_the_secret_is_no_probe_whatever_its_id_and_is_logged(place, server):
+    place.route(champion=1, resident=(1,), epoch=3)
+    tensor = InferInput("TEXT", [1, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[b"card lost"]], dtype=object))
+    told = []
+    with InferenceServerClient(server.spec.url) as client:
+        for parameters in (None, {PARAMETER: "guessed"}, {PARAMETER: ""}):
+            answer = client.infer(MODEL, [tensor], request_id="perennial-probe", parameters=parameters)
+            told.append(answer.as_numpy("PREDICTION_ID").item().decode())
+    logged = TrafficLog(place.traffic).read(columns=["prediction_id"]).to_pylist()
+    assert set(told) <= {row["prediction_id"] for row in logged}
 
-    class Told:
-        def __init__(self, result):
-            self._result = result
 
-        def as_numpy(self, name):
-            told = self._result.as_numpy(name)
-            assert told is not None
-            return np.array([[arm.value.encode()]], dtype=object) if name == "ARM" else told
+def test_a_probe_is_not_logged_and_tells_how_the_router_gets_on(place, server):
+    before = len(TrafficLog(place.traffic).read(columns=["text"]).to_pylist())
+    first = probe(server)
+    with PerennialClient(server.spec.url, MODEL) as client:
+        client.predict(["card lost"])
+    second = probe(server)
+    assert second.answered == first.answered + 1
+    assert (second.error, second.stalled_s, second.rows_lost, second.substituted) == ("", 0.0, 0, False)
+    assert len(TrafficLog(place.traffic).read(columns=["text"]).to_pylist()) == before + 1
 
-    monkeypatch.setattr(InferenceServerClient, "infer", lambda *args, **named: Told(ask(*args, **named)))
-    if arm is Arm.FALLBACK:
-        with pytest.raises(ChampionSilent, match=r"champion of intent at .* does not answer"):
-            probe_router(server.spec.url, MODEL)
-    else:
-        probe_router(server.spec.url, MODEL)
+
+def test_a_probe_of_an_idle_router_really_asks_the_engine(place, server):
+    place.route(champion=7, resident=(1, 7), epoch=4)
+    with pytest.raises(PublishFailed, match=r"router process .* says: .*version"):
+        probe(server)
+    place.route(champion=1, resident=(1,), epoch=5)
+    probe(server)

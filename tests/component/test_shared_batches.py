@@ -9,9 +9,11 @@ from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedO
 
 from continual.errors import PerennialError
 from ops.triton.client import PerennialClient
-from ops.triton.probe import PROBE_REQUEST
+from ops.triton.probe import PROGRESS, ChampionSilent
+from ops.triton.progress import Progress
+from ops.triton.secret import PARAMETER
 from ops.triton.server import TritonServer
-from tests.component.triton_fixtures import ENGINE, MODEL, Place
+from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe
 
 pytestmark = pytest.mark.component
 _ROUNDS = 40
@@ -73,6 +75,16 @@ def test_a_probe_is_answered_by_the_version_before_a_failing_champion_and_told_s
     tensor = InferInput("TEXT", [1, 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[b"hello"]], dtype=object))
     with InferenceServerClient(server.spec.url) as client:
-        asked = [InferRequestedOutput(name) for name in ("VERSION", "ARM")]
-        answer = client.infer(MODEL, [tensor], request_id=PROBE_REQUEST, outputs=asked)
-    assert (answer.as_numpy("VERSION").item(), answer.as_numpy("ARM").item()) == (1, b"fallback")
+        asked = [InferRequestedOutput(PROGRESS)]
+        answer = client.infer(MODEL, [tensor], parameters={PARAMETER: server.kept_secret()}, outputs=asked)
+    assert Progress.read(answer.as_numpy(PROGRESS).item().decode()).substituted
+    with pytest.raises(ChampionSilent, match="champion of intent at"):
+        _probe_with(server, "hello")
+    assert not probe(server).substituted
+
+
+def _probe_with(server: TritonServer, text: str) -> None:
+    """A probe that asks the text which the champion refuses."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("ops.triton.probe.QUESTION", text)
+        probe(server)

@@ -26,13 +26,12 @@ from ops.loop.reconciler import Reconciler
 from ops.settings import Settings
 from ops.triton.client import PerennialClient
 from ops.triton.control import TritonControl
-from ops.triton.probe import probe_router
 from ops.triton.processes import end_group, group_members, is_running, start_ticks
 from ops.triton.server import OnParentDeath, TritonServer
 from ops.triton.stubs import stubs_of
 from ops.triton.supervisor import Supervisor
 from ops.workspace import Workspace
-from tests.component.triton_fixtures import ENGINE, MODEL, WORDS, Place
+from tests.component.triton_fixtures import ENGINE, MODEL, WORDS, Place, probe
 
 pytestmark = pytest.mark.component
 _REPOSITORY = Path(__file__).parents[2]
@@ -106,7 +105,7 @@ def settling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TritonS
     supervisor = Supervisor(
         server,
         models=lambda: (ENGINE, MODEL),
-        probe=lambda: probe_router(server.spec.url, MODEL, timeout_s=2.0),
+        probe=lambda: probe(server, timeout_s=2.0),
         on_started=settling,
         interval_s=0.2,
         failures=2,
@@ -319,7 +318,7 @@ def test_a_process_that_died_while_nobody_watched_is_missed_after_the_adoption(p
     os.kill(engine, signal.SIGKILL)
 
     def ask() -> None:
-        probe_router(successor.spec.url, MODEL, timeout_s=2.0)
+        probe(successor, timeout_s=2.0)
 
     supervisor = Supervisor(
         successor, models=lambda: (ENGINE, MODEL), probe=ask, on_started=ask, interval_s=0.2, failures=5
@@ -341,7 +340,7 @@ def test_a_process_killed_while_the_server_starts_does_not_keep_it_from_coming_u
     server = TritonServer(place.spec())
 
     def ask() -> None:
-        probe_router(server.spec.url, MODEL, timeout_s=2.0)
+        probe(server, timeout_s=2.0)
 
     supervisor = Supervisor(
         server, models=lambda: (ENGINE, MODEL), probe=ask, on_started=lambda: None, interval_s=0.2, failures=3

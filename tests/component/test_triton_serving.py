@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -15,7 +16,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from continual.errors import BundleRejected, NotFound, PublishFailed
+from continual.errors import BundleRejected, DependencyUnreachable, NotFound, PublishFailed
 from exporters.golden import Golden
 from ops.ledger import FeedbackRow, Ledger
 from ops.loop.collector import Collected, collect
@@ -159,6 +160,49 @@ def test_wrong_type_shape_and_name_are_clear_errors(served, client, body, match)
     assert client.predict(["hello"])[0].label == "greeting"
 
 
+def _tensor(name: str, *rows: bytes, shape: list[int] | None = None) -> InferInput:
+    tensor = InferInput(name, shape or [len(rows), 1], "BYTES")
+    tensor.set_data_from_numpy(np.array(rows, dtype=object).reshape(shape or [len(rows), 1]))
+    return tensor
+
+
+@pytest.mark.parametrize(
+    "inputs",
+    [
+        [_tensor("TEXT", b"\xffa")],
+        [_tensor("TEXT", b"a", b"\xed\xa0\x80")],
+        [_tensor("TEXT", b"a"), _tensor("KEY", b"k" * 5_000)],
+        [_tensor("TEXT", b"a"), _tensor("KEY", b"\xff")],
+        [_tensor("TEXT", b"a"), _tensor("KEY", b"k", b"l")],
+        [_tensor("TEXT", b"a", b"b"), _tensor("KEY", b"k")],
+        [_tensor("KEY", b"k")],
+        [_tensor("KEY", b"k"), _tensor("KEY", b"k")],
+        [_tensor("TEXT", b"a", b"b", shape=[1, 2])],
+        [_tensor("TEXT", *[b"a"] * 65)],
+        [_tensor("TEXT", shape=[0, 1])],
+    ],
+)
+def test_a_callers_mistake_is_an_invalid_argument_and_tells_no_path_of_the_server(served, client, inputs):
+    with (
+        InferenceServerClient(served.server.spec.url) as raw,
+        pytest.raises(InferenceServerException) as told,
+    ):
+        raw.infer(MODEL, inputs, client_timeout=20)
+    assert told.value.status() == "StatusCode.INVALID_ARGUMENT", told.value
+    for path in (served.place.root, Path(__file__).parents[2], "/tmp", "Traceback"):
+        assert str(path) not in str(told.value)
+    assert client.predict(["hello"])[0].label == "greeting"
+
+
+def test_many_texts_of_a_megabyte_cost_no_more_than_such_that_fit(served):
+    began = time.perf_counter()
+    _raw_grpc(served, [b"card " * 4_000] * 64)
+    fitting = time.perf_counter() - began
+    began = time.perf_counter()
+    _raw_grpc(served, [b"card " * 200_000] * 64)
+    assert time.perf_counter() - began < 10 * fitting + 3.0
+
+
 def test_an_unknown_model_is_an_error(served):
     assert _post(served, _text("hello"), model="nobody").status_code in {400, 404}
     with PerennialClient(served.server.spec.url, "nobody") as client, pytest.raises(NotFound, match="nobody"):
@@ -193,8 +237,9 @@ def test_an_unloaded_champion_is_a_clear_error_and_no_hang(served, client):
     served.place.publish(8)
     served.flip(champion=8, resident=(1, 2, 8))
     started = time.monotonic()
-    with pytest.raises(PublishFailed, match="version 8"):
+    with pytest.raises(DependencyUnreachable, match="cannot answer now: engine intent_engine version 8"):
         client.predict(["hello"])
+    assert _post(served, _text("hello")).status_code == 503
     assert time.monotonic() - started < 10
 
 

@@ -24,10 +24,13 @@ from exporters.bundle import (
 from exporters.golden import Golden
 from exporters.runtime import OnnxEngine
 from exporters.triton_config import EngineSpec, RouterSpec
+from ops.triton.probe import probe_router
 from ops.triton.processes import free_port
+from ops.triton.progress import Progress
 from ops.triton.repository import ModelRepository
 from ops.triton.router import RouterSettings
-from ops.triton.server import OnParentDeath, ServerSpec
+from ops.triton.secret import PARAMETER
+from ops.triton.server import OnParentDeath, ServerSpec, TritonServer
 from ops.workspace import write_atomically
 
 WORDS = ("[PAD]", "[UNK]", "card", "lost", "money", "transfer", "hello")
@@ -233,6 +236,12 @@ class Place:
             metrics_port=ports[2],
             on_parent_death=on_parent_death,
         )
+
+
+def probe(server: TritonServer, model: str = MODEL, *, timeout_s: float = 5.0, stall_limit_s: float = 30.0) -> Progress:
+    """What the control process asks each second."""
+    secret = {PARAMETER: server.kept_secret()}
+    return probe_router(server.spec.url, model, secret, timeout_s=timeout_s, stall_limit_s=stall_limit_s)
 
 
 def router_settings(place: Place) -> RouterSettings:

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path[:0] = [p for p in os.environ.get("PERENNIAL_PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
 sys.dont_write_bytecode = True
@@ -20,31 +20,47 @@ import numpy as np  # noqa: E402
 import pyarrow  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
-from continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
+from continual.errors import DataError, DependencyUnreachable, PerennialError  # noqa: E402
 from continual.records import Arm  # noqa: E402
 from ops.traffic import TrafficWriter  # noqa: E402
+from ops.triton.admission import Asked, Limits, RequestQueue, TooLate  # noqa: E402
 from ops.triton.answers import columns, wanted_outputs  # noqa: E402
 from ops.triton.figures import TritonFigures  # noqa: E402
-from ops.triton.probe import PROBE_REQUEST  # noqa: E402
+from ops.triton.probe import PROGRESS  # noqa: E402
+from ops.triton.progress import Progress  # noqa: E402
 from ops.triton.questions import Question, decode_rows  # noqa: E402
+from ops.triton.refusal import status_of, told  # noqa: E402
 from ops.triton.router import Answered, Batch, Router, RouterSettings  # noqa: E402
-from ops.triton.secret import PARAMETER, own_secret  # noqa: E402
+from ops.triton.secret import PARAMETER, is_secret, own_secret  # noqa: E402
 
 logger = logging.getLogger(__name__)
+_Place = tuple[Asked[Any], slice]  # a request and its rows of a batch
+_Part = tuple[Batch, list[_Place]]
+_WORKERS = 2  # batches under way
 _LANES = 4  # threads for requests on the challenger's side
+_QUICK_COST = 8_192  # of a batch that Triton's thread answers itself: a few dozen short texts
+_SWIFT_S = 0.1  # as long as such batches take less
+_BREATH_S = 0.002  # Triton's thread waits so long where a batch waits already, so that another process takes the next
+_OVERDUE_S = 0.05  # between two looks for what waited too long
 _TELL_S = 1.0  # between two looks at the figures
 _COUNTERS = {
     "perennial_traffic_write_failures_total": "Batches whose traffic log write failed at first",
     "perennial_traffic_rows_lost_total": "Answered rows that are not in the traffic log and never will be",
+    "perennial_requests_refused_total": "Requests that were refused at once, because they would have waited too long",
+    "perennial_requests_expired_total": "Requests that waited too long, or whose deadline passed while they waited",
 }
-_GAUGES = {"perennial_traffic_rows_waiting": "Answered rows that wait in memory for the traffic log"}
+_GAUGES = {
+    "perennial_traffic_rows_waiting": "Answered rows that wait in memory for the traffic log",
+    "perennial_requests_waiting": "Requests that wait for an answer",
+}
 
 
 class TritonPythonModel:
     """One router process.
 
-    Requests on the champion's side are answered in the thread that Triton calls. Those with a row on the challenger's
-    side go to threads of their own, so that a challenger that hangs holds up nobody else.
+    Triton's thread reads requests into a queue of this process. Two threads answer them, so that one batch is tokenised
+    while an engine computes another. What is small and has nothing before it is answered in Triton's thread. Requests
+    with a row on the challenger's side go to threads of their own, so that one that hangs holds up nobody else.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -60,81 +76,183 @@ class TritonPythonModel:
         self._router = Router(self._settings, self._log, self._ask_engine)
         self._router.warm()
         pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
+        limits = Limits(
+            wait_s=self._settings.queue_limit_s,
+            rows=self._settings.queue_rows,
+            batch_rows=self._settings.max_batch_size,
+        )
+        self._queue: RequestQueue[Any] = RequestQueue(limits)
+        self._swift = True  # whether the last small batch took no time to speak of
+        self._failing = ""  # why the last call of an engine failed; empty after one that did not
         self._figures = TritonFigures(
             pb_utils,
             counters=_COUNTERS,
             gauges=_GAUGES,
             labels={"model": args["model_name"], "instance": args["model_instance_name"]},
         )
-        threading.Thread(target=self._tell, name="figures", daemon=True).start()
-        self._aside: queue.SimpleQueue[tuple[Batch, list[tuple[Any, slice]]]] = queue.SimpleQueue()
-        for number in range(_LANES):
-            threading.Thread(target=self._answer_aside, name=f"challenger-{number}", daemon=True).start()
+        self._aside: queue.SimpleQueue[_Part] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        work = [(f"answers-{number}", self._answer_queue) for number in range(_WORKERS)]
+        work += [(f"challenger-{number}", self._answer_aside) for number in range(_LANES)]
+        work += [("overdue", self._refuse_overdue), ("figures", self._tell)]
+        for name, target in work:
+            threading.Thread(target=target, name=name, daemon=True).start()
         gc.collect()
         gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
 
     def execute(self, requests: Sequence[Any]) -> None:
-        questions: list[Question] = []
-        parts: list[slice | str] = []
+        asked = []
         for request in requests:
             try:
-                rows = self._read(request)
-            except PerennialError as exc:
-                parts.append(str(exc))
-                continue
-            parts.append(slice(len(questions), len(questions) + len(rows)))
-            questions += rows
-        batch, failed = None, ""
+                if (one := self._admit(request)) is not None:
+                    asked.append(one)
+            except Exception as exc:
+                self._refuse(request, exc)
+        quick = self._swift and sum(each.cost for each in asked) <= _QUICK_COST
+        if asked and quick and self._queue.begin(asked):  # the way through another thread costs time of its own
+            self._serve(asked)
+            return
+        for each in asked:
+            try:
+                self._queue.offer(each)
+            except Exception as exc:
+                self._refuse(each.item.request, exc)
+        self._queue.breathe(_BREATH_S)
+
+    def finalize(self) -> None:
+        self._ended.set()
+        self._router.close()
+        self._log.close()
+
+    # ---- what comes in ----
+
+    def _admit(self, request: Any) -> Asked[Any] | None:
+        """What the request asks; none where it is answered already.
+
+        Raises:
+            DataError: the caller's mistake; Overloaded: too much waits.
+        """
+        timeout_us = request.timeout()
+        deadline = time.monotonic() + timeout_us / 1e6 if timeout_us else None
+        probe = _is_probe(request)
+        if probe and self._queue.has_traffic and not self._failing:
+            self._send(request, partial(self._progress, ""))  # the traffic's answers, or their lack, are the proof
+            return None
+        texts, keys = _values(request)
+        lengths = [len(text) for text in texts]
+        size, cost = sum(lengths), Asked.cost_of(lengths)
+        if not probe:  # before anything is decoded
+            self._queue.check(rows=len(lengths), size=size, cost=cost, deadline=deadline)
+        questions = decode_rows(
+            texts,
+            keys,
+            self._settings.max_key_bytes,
+            logged=not probe,
+            max_characters=self._settings.max_characters,
+            deadline=deadline,
+        )
+        return Asked(
+            item=_Item(request, questions), rows=len(lengths), bytes=size, cost=cost, deadline=deadline, probe=probe
+        )
+
+    def _refuse_overdue(self) -> None:
+        """Tell those that waited too long, and forget those that wait no longer."""
+        while not self._ended.wait(_OVERDUE_S):
+            try:
+                for asked in self._queue.overdue(_is_cancelled):
+                    self._refuse(asked.item.request, self._queue.too_late(asked), probe=asked.probe)
+            except Exception:
+                logger.exception("queue.look_failed")
+
+    # ---- what is answered ----
+
+    def _answer_queue(self) -> None:
+        while not self._ended.is_set():
+            if batch := self._queue.take(1.0):
+                self._serve(batch)
+
+    def _serve(self, asked: list[Asked[Any]]) -> None:
+        questions = [question for each in asked for question in each.item.questions]
         try:
-            batch = self._router.place(questions) if questions else None
-        except PerennialError as exc:
-            failed = str(exc)
-        here, aside = [], []
-        for request, part in zip(requests, parts, strict=True):
-            if isinstance(part, str) or batch is None:
-                self._send(request, partial(self._error, part if isinstance(part, str) else failed))
-            elif any(row.arm is Arm.CHALLENGER for row in batch.rows[part]):
-                aside.append((request, part))
-            else:
-                here.append((request, part))
-        if batch is not None and aside:
+            batch = self._router.place(questions)
+        except Exception as exc:
+            for each in asked:
+                self._fail(each, exc)
+            return
+        here: list[_Place] = []
+        aside: list[_Place] = []
+        first = 0
+        for each in asked:
+            part = slice(first, first + each.rows)
+            first = part.stop
+            on_trial = any(row.arm is Arm.CHALLENGER for row in batch.rows[part])
+            (aside if on_trial else here).append((each, part))
+        if aside:
             self._aside.put(_part(batch, aside))
-        if batch is not None and here:
+        if here:
             self._answer(*_part(batch, here))
 
     def _answer_aside(self) -> None:
         while True:
             self._answer(*self._aside.get())
 
-    def _answer(self, batch: Batch, requests: list[tuple[Any, slice]]) -> None:
+    def _answer(self, batch: Batch, asked: list[_Place]) -> None:
         """Answer each request, whatever happens; what one of them spoils is asked again one by one."""
-        alone = len(requests) == 1
+        alone, began = len(asked) == 1, time.monotonic()
         try:
             answers = self._router.answer(batch, alone=alone)
         except Exception as exc:  # also the runtime's own, which derive from Exception alone
             if not alone:
-                for request in requests:
-                    self._answer(*_part(batch, [request]))
+                for place in asked:
+                    self._answer(*_part(batch, [place]))
                 return
-            told = str(exc)
-            if not isinstance(exc, PerennialError):
-                told = f"the router failed: {type(exc).__name__}: {exc}"
-                logger.exception("request.failed")
-            self._send(requests[0][0], partial(self._error, told))
+            self._fail(asked[0][0], exc)
             return
-        for request, part in requests:
-            self._send(request, partial(self._response, request, answers[part]))
+        if sum(each.cost for each, _ in asked) <= _QUICK_COST:
+            self._swift = time.monotonic() - began < _SWIFT_S
+        for each, part in asked:
+            if any(answer.late for answer in answers[part]):
+                self._fail(
+                    each, TooLate("its answer came after the deadline of the request", self._queue.hint()), good=True
+                )
+                continue
+            self._queue.finish(each, good=True)
+            if each.probe:
+                self._send(each.item.request, partial(self._progress, ""))
+            else:
+                self._send(each.item.request, partial(self._response, each.item.request, answers[part]))
 
-    def finalize(self) -> None:
-        self._router.close()
-        self._log.close()
+    def _fail(self, asked: Asked[Any], error: Exception, *, good: bool = False) -> None:
+        self._queue.finish(asked, good=good)
+        self._refuse(asked.item.request, error, probe=asked.probe)
 
-    def _read(self, request: Any) -> list[Question]:
-        texts = pb_utils.get_input_tensor_by_name(request, "TEXT").as_numpy().reshape(-1)
-        key = pb_utils.get_input_tensor_by_name(request, "KEY")
-        keys = None if key is None else key.as_numpy().reshape(-1)
-        logged = request.request_id() != PROBE_REQUEST
-        return decode_rows(texts, keys, self._settings.max_key_bytes, logged=logged)
+    def _refuse(self, request: Any, error: Exception, *, probe: bool = False) -> None:
+        if not isinstance(error, PerennialError):
+            logger.error("request.failed", exc_info=error)
+        if probe:
+            self._send(request, partial(self._progress, told(error)))
+        else:
+            self._send(request, partial(self._error, error))
+
+    # ---- what goes out ----
+
+    def _progress(self, error: str) -> Any:
+        log, queue = self._router.log_figures, self._queue
+        progress = Progress(
+            process=os.getpid(),
+            error=error,
+            substituted=self._router.substituted,
+            waiting=queue.waiting,
+            at_work=queue.at_work,
+            answered=queue.answered,
+            refused=queue.refused,
+            expired=queue.expired,
+            stalled_s=queue.stalled_s(),
+            rows_lost=log.rows_lost,
+            rows_waiting=log.rows_waiting,
+        )
+        told = np.array([[progress.to_json().encode()]], dtype=np.object_)
+        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(PROGRESS, told)])
 
     @staticmethod
     def _response(request: Any, answers: list[Answered]) -> Any:
@@ -142,8 +260,9 @@ class TritonPythonModel:
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(n, a) for n, a in arrays.items()])
 
     @staticmethod
-    def _error(reason: str) -> Any:
-        return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(reason))
+    def _error(error: Exception) -> Any:
+        status = getattr(pb_utils.TritonError, status_of(error))
+        return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(told(error), status))
 
     def _send(self, request: Any, make: Callable[[], Any]) -> None:
         """Send what `make` gives, or why there is none; one response that cannot be sent keeps back no other."""
@@ -153,7 +272,7 @@ class TritonPythonModel:
                 response = make()
             except Exception as exc:  # no shared memory left, say
                 logger.exception("response.not_made")
-                response = self._error(f"the router failed: {type(exc).__name__}: {exc}")
+                response = self._error(exc)
             sender.send(response, flags=final)
         except Exception:
             logger.exception("response.not_sent")
@@ -168,32 +287,71 @@ class TritonPythonModel:
         )
         response = request.exec()
         if response.has_error():
-            raise DependencyUnreachable(
-                f"engine {self._settings.engine_model} version {version} did not answer: {response.error().message()}"
-            )
+            why = f"engine {self._settings.engine_model} version {version} did not answer: {response.error().message()}"
+            self._failing = why
+            raise DependencyUnreachable(why)
+        self._failing = ""
+        self._queue.progress()
         tensors = (pb_utils.get_output_tensor_by_name(response, name) for name in ("logits", "embedding"))
         logits, embedding = (np.asarray(tensor.as_numpy()) for tensor in tensors)
         return logits, embedding
 
     def _tell(self) -> None:
         """Publish the figures from time to time, apart from all answering."""
-        while True:
-            time.sleep(_TELL_S)
+        while not self._ended.wait(_TELL_S):
             log = self._router.log_figures
             self._figures.tell(
                 {
                     "perennial_traffic_write_failures_total": log.write_failures,
                     "perennial_traffic_rows_lost_total": log.rows_lost,
                     "perennial_traffic_rows_waiting": log.rows_waiting,
+                    "perennial_requests_refused_total": self._queue.refused,
+                    "perennial_requests_expired_total": self._queue.expired,
+                    "perennial_requests_waiting": self._queue.waiting,
                 }
             )
 
 
-def _part(batch: Batch, requests: list[tuple[Any, slice]]) -> tuple[Batch, list[tuple[Any, slice]]]:
+class _Item(NamedTuple):
+    """A request of Triton's, and what it asks."""
+
+    request: Any
+    questions: list[Question]
+
+
+def _part(batch: Batch, asked: list[_Place]) -> _Part:
     """The rows of some requests as a batch of their own, and each request's place in it."""
     rows: list[int] = []
     places = []
-    for request, part in requests:
-        places.append((request, slice(len(rows), len(rows) + part.stop - part.start)))
+    for each, part in asked:
+        places.append((each, slice(len(rows), len(rows) + part.stop - part.start)))
         rows += range(part.start, part.stop)
     return batch.part(rows), places
+
+
+def _is_probe(request: Any) -> bool:
+    """Whether the control process asks, by the secret of this start; nothing else makes a request a probe."""
+    given = request.parameters()
+    return bool(given) and PARAMETER in given and is_secret(json.loads(given).get(PARAMETER))
+
+
+def _is_cancelled(asked: Asked[Any]) -> bool:
+    return bool(asked.item.request.is_cancelled())
+
+
+def _values(request: Any) -> tuple[Any, Any | None]:
+    """The values of `TEXT` and `KEY`, one a row.
+
+    Raises:
+        DataError: there is no text, or not a key for each.
+    """
+    text, key = (pb_utils.get_input_tensor_by_name(request, name) for name in ("TEXT", "KEY"))
+    if text is None:
+        raise DataError("the input TEXT is missing; send one text a row as BYTES of shape [rows, 1]")
+    texts = text.as_numpy().reshape(-1)
+    keys = None if key is None else key.as_numpy().reshape(-1)
+    if not len(texts):
+        raise DataError("the input TEXT has no rows; send at least one")
+    if keys is not None and len(keys) != len(texts):
+        raise DataError(f"the input KEY has {len(keys)} rows and TEXT has {len(texts)}; send one key a text, or none")
+    return texts, keys

@@ -1,0 +1,46 @@
+"""What a router process says of itself to a probe."""
+
+import json
+from dataclasses import asdict, dataclass
+
+from continual.errors import DataError
+
+__all__ = ["Progress"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Progress:
+    """How one router process gets on.
+
+    `stalled_s` is how long nothing has come out although callers wait. `error` is why a probe got no answer from the
+    engine, empty where it got one or the traffic's answers are proof enough. `substituted` tells that another version
+    answers in the champion's place.
+    """
+
+    process: int
+    error: str = ""
+    substituted: bool = False
+    waiting: int = 0
+    at_work: int = 0
+    answered: int = 0
+    refused: int = 0
+    expired: int = 0
+    stalled_s: float = 0.0
+    rows_lost: int = 0
+    rows_waiting: int = 0
+
+    def to_json(self) -> str:
+        """As `read` takes it."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def read(cls, text: str) -> "Progress":
+        """The record out of a probe's answer.
+
+        Raises:
+            DataError: it is none, because another version of the router answered, say.
+        """
+        try:
+            return cls(**json.loads(text))
+        except (ValueError, TypeError) as exc:
+            raise DataError(f"the router's progress {text[:60]!r} cannot be read ({exc}); restart the server") from exc
