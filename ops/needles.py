@@ -31,8 +31,23 @@ def written_forms(value: str) -> set[bytes]:
     }
 
 
+class _Group:
+    """The forms that begin alike; the shortest comes first."""
+
+    __slots__ = ("heads", "lengths", "shortest")
+
+    def __init__(self, shortest: int) -> None:
+        self.shortest = shortest
+        self.heads: set[bytes] = set()  # the first bytes of each form, as many as the shortest has
+        self.lengths: set[int] = set()
+
+    def add(self, form: bytes) -> None:
+        self.heads.add(form[: self.shortest])
+        self.lengths.add(len(form))
+
+
 class Needles:
-    """Some values in all their forms, sought together; a pass costs about a second for 50 MB, however many they are.
+    """Some values in all their forms, sought together; a pass costs about a second for 40 MB, however many they are.
 
     >>> import io
     >>> sorted(Needles(["lost card", "nothing"]).found_in(io.BytesIO(b'{"text": "lost card"}')))
@@ -45,9 +60,9 @@ class Needles:
         for value in (*values, *self._whole):
             self._forms |= dict.fromkeys((form for form in written_forms(value) if len(form) >= _WINDOW), value)
         self._longest = max((len(form) for form in self._forms), default=_WINDOW)
-        self._by_start: dict[bytes, list[bytes]] = {}
-        for form in self._forms:
-            self._by_start.setdefault(form[:_WINDOW], []).append(form)
+        self._by_start: dict[bytes, _Group] = {}
+        for form in sorted(self._forms, key=len):
+            self._by_start.setdefault(form[:_WINDOW], _Group(len(form))).add(form)
         starts = np.frombuffer(b"".join(self._by_start), dtype="<u4")
         self._table = np.zeros(_BUCKETS, dtype=bool)
         self._table[_bucket(starts)] = True
@@ -67,9 +82,10 @@ class Needles:
         found: set[str] = set()
         if self._forms:
             for place in self._places(data):
-                for form in self._by_start.get(data[place : place + _WINDOW], ()):
-                    if data.startswith(form, place) and self._stands(data, place, form):
-                        found.add(self._forms[form])
+                group = self._by_start.get(data[place : place + _WINDOW])
+                if group is not None and data[place : place + group.shortest] in group.heads:
+                    candidates = (data[place : place + length] for length in group.lengths)
+                    found |= {self._forms[c] for c in candidates if c in self._forms and self._stands(data, place, c)}
         return found
 
     def found_in_texts(self, texts: Iterable[str | None]) -> set[str]:

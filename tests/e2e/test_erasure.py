@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import pytest
 from typer.testing import CliRunner
@@ -14,7 +15,7 @@ from continual.learning.embedding_cache import EmbeddingCache
 from continual.learning.encoder import fingerprint, hidden_size
 from continual.learning.kernel_lda import KernelLda
 from continual.preparation import row_hash
-from continual.records import Split
+from continual.records import Origin, Split
 from ops.cli.main import app
 from ops.ledger import VersionRow, VersionState
 from ops.loop.challenger import ChallengerMaker
@@ -25,7 +26,7 @@ from ops.traffic.writer import TrafficWriter
 from ops.wiring import Parts, open_parts
 from tests.component.traffic_rows import columns
 from tests.e2e.conftest import requests_about
-from tests.e2e.workspace import E2eWorkspace, make_workspace
+from tests.e2e.workspace import E2eWorkspace, make_workspace, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 ME = "person-7"
@@ -209,3 +210,59 @@ def test_an_erasure_waits_for_a_cycle_under_way(initialised: E2eWorkspace) -> No
         erased(initialised, "--key", "anybody")
     parts.ledger.close_cycle(cycle, "aborted", "test")
     parts.close()
+
+
+def test_what_is_left_is_named_and_the_exit_code_is_4(initialised: E2eWorkspace) -> None:
+    parts = open_parts(initialised.config)
+    row = parts.ledger.examples("intent", split=Split.HOLDOUT)[0].example
+    copy = parts.workspace.state / "copy.txt"
+    copy.write_text(f"somebody kept {row.text!r}")
+    told = cli(initialised, "erase", "--key", str(row.key), code=4)
+    assert told["complete"] is False
+    assert [(trace["place"], trace["kinds"]) for trace in told["search"]["left"]] == [(str(copy), ["text"])]
+    copy.unlink()
+    parts.close()
+
+
+def _erase_over_http(workspace: E2eWorkspace, key: str) -> Any:
+    """Ask until no cycle is under way."""
+    answers: list[httpx.Response] = []
+
+    def done() -> bool:
+        url = f"http://127.0.0.1:{workspace.api}/v1/erasures"
+        answers.append(httpx.post(url, json={"key": key}, timeout=300))
+        return answers[-1].status_code != 409
+
+    wait_for(done, 240, "the cycle under way to end")
+    assert answers[-1].status_code == 200, answers[-1].text
+    return answers[-1].json()
+
+
+def test_a_person_is_erased_over_http_while_triton_answers(initialised: E2eWorkspace) -> None:
+    parts = open_parts(initialised.config)
+    with initialised.serving(), initialised.client() as client:
+        asked = [
+            (client.predict([text], keys=["guest" if number % 2 else "other"])[0].prediction_id, label)
+            for number, (text, label) in enumerate(requests_about(["card", "loan"], 40, seed=77))
+        ]
+        initialised.feedback(asked)
+        wait_for(
+            lambda: sum(row.example.key == "guest" for row in parts.ledger.examples("intent")) == 20, 60, "the join"
+        )
+        guest = _erase_over_http(initialised, "guest")
+        assert (guest["complete"], guest["models"]["intent"]["traffic_rows"]) == (True, 20), guest["search"]
+        assert guest["models"]["intent"]["examples"] == 20
+        assert initialised.feedback(asked)["erased"] == 20
+        learnt = next(r for r in parts.ledger.examples("intent", split=Split.TRAIN) if r.example.origin == Origin.SEED)
+        seeded = _erase_over_http(initialised, str(learnt.example.key))
+        assert seeded["complete"], seeded["search"]
+        corrected = seeded["models"]["intent"]["corrected"]
+        assert corrected is not None
+        assert client.predict(["my card is lost"], keys=["guest"])[0].version == corrected
+        wait_for(lambda: _keys(parts).count("guest") == 1, 30, "a new request of the guest, which is new data")
+    parts.close()
+
+
+def _keys(parts: Parts) -> list[str | None]:
+    keys: list[str | None] = TrafficLog(parts.workspace.traffic("intent")).read(columns=["key"])["key"].to_pylist()
+    return keys
