@@ -12,7 +12,23 @@ TESTS: dict[str, tuple[str, ...]] = {
     "continual.cycle": ("tests/unit/test_cycle.py", "continual/cycle.py"),
     "continual.cycle_events": ("tests/unit/test_cycle.py", "continual/cycle_events.py"),
     "continual.rollout.*": ("tests/unit/rollout", "continual/rollout"),
-    "continual.drift.*": ("tests/unit/drift", "continual/drift"),
+    "continual.drift.statistics.*": (
+        "tests/unit/drift/test_statistics.py", "tests/unit/drift/test_statistics_exact.py",
+        "continual/drift/statistics",
+    ),
+    "continual.drift.accuracy": (
+        "tests/unit/drift/test_drift_accuracy.py", "tests/unit/drift/test_drift_limits.py",
+        "continual/drift/accuracy.py",
+    ),
+    "continual.drift.explain": (
+        "tests/unit/drift/test_drift_explain.py", "tests/unit/drift/test_drift_words.py", "continual/drift/explain.py",
+    ),
+    "continual.drift.*": (
+        "tests/unit/drift/test_drift_compare.py", "tests/unit/drift/test_drift_monitor.py",
+        "tests/unit/drift/test_drift_limits.py", "continual/drift/compare.py", "continual/drift/monitor.py",
+        "continual/drift/reference.py", "continual/drift/sequential.py", "continual/drift/settings.py",
+        "continual/drift/window.py",
+    ),
     "continual.replay.*": ("tests/unit/replay", "continual/replay"),
     "continual.policy.*": ("tests/unit/policy", "continual/policy"),
     "exporters.parity": ("tests/unit/exporters/test_parity.py",),
@@ -27,7 +43,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "ops.ledger.versions": ("tests/contract/test_ledger.py", "-k", "sqlite"),
     "ops.loop.reconciler": ("tests/unit/loop",),
     "ops.scheduling.*": ("tests/unit/scheduling",),
-}
+}  # fmt: skip
 """Arguments of pytest for each module or family of modules; files, folders and selections as pytest takes them."""
 
 _NO_DECISIONS = frozenset({"continual.drift.evidently_report"})  # renders figures that others decide on
@@ -43,7 +59,7 @@ def modules() -> list[str]:
         folder = ROOT.joinpath(*pattern[:-2].split("."))
         names = (".".join(path.relative_to(ROOT).with_suffix("").parts) for path in sorted(folder.rglob("*.py")))
         found += [name for name in names if not name.endswith("__init__") and name not in _NO_DECISIONS]
-    return found
+    return list(dict.fromkeys(found))  # a family of its own stands before the larger one
 
 
 def tests_of(module: str) -> tuple[str, ...]:
