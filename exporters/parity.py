@@ -227,8 +227,8 @@ def _invariance(engine: Engine, rows: Sequence[Sequence[int]]) -> float:
     alone: Floats = np.concatenate([engine.infer(*pad([row]))[0] for row in chosen])
     together = engine.infer(*pad(chosen))[0]
     longest = max(len(row) for row in rows)
-    padded = engine.infer(*pad([*chosen, rows[int(order[-1])]], width=longest + 1 if longest < 8 else longest))[0]
-    differences: npt.NDArray[np.float32] = np.maximum(np.abs(together - alone), np.abs(padded[:-1] - alone))
+    padded = engine.infer(*pad(chosen, width=longest + 1 if longest < 8 else longest))[0]
+    differences: npt.NDArray[np.float32] = np.maximum(np.abs(together - alone), np.abs(padded - alone))
     return float(differences.max()) if np.isfinite(differences).all() else float("inf")
 
 

@@ -7,6 +7,7 @@ import pytest
 from continual.errors import ConfigurationError, DataError
 from continual.policy import (
     All,
+    AtLeastN,
     Drift,
     DriftState,
     EstimatedAccuracy,
@@ -77,6 +78,8 @@ def test_an_accuracy_limit_lies_above_0_and_at_most_at_1(share: float) -> None:
 def test_a_combination_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="asks for 1 of 0"):
         All(policies=())
+    with pytest.raises(ConfigurationError, match="asks for 0 of 1"):
+        AtLeastN(n=0, policies=(Drift(),))
     assert LabelCount(at_least=1).at_least == 1
 
 
@@ -242,8 +245,8 @@ def test_after_a_retraining_old_accuracies_count_again_from_the_next_change_on()
     low = MeasuredShare(value=0.5, low=0.4, high=0.6, labels=80)
     points = [HistoryPoint(at=at(hour), measured_accuracy=low, estimated_accuracy=0.5) for hour in range(1, 6)]
     for when in (MeasuredAccuracy(drop=0.1), EstimatedAccuracy(drop=0.1)):
-        history = _history(*points, changes=(at(3),), reference_accuracy=0.9)
-        assert _times(history, TriggerPolicy(when=when)) == [(at(1), True), (at(3), False)]
+        history = _history(*points, changes=(at(0.5), at(3)), reference_accuracy=0.9)
+        assert _times(history, TriggerPolicy(when=when)) == [(at(1), False), (at(3), False)]
 
 
 def test_what_answers_is_fresh_once_trained_and_until_the_next_change() -> None:
@@ -275,6 +278,14 @@ def test_accuracies_are_weighted_by_requests_and_quiet_stretches_say_nothing() -
     later = HistoryPoint(at=at(5), requests=1, accuracy_kept=0.9)
     assert replay(TriggerPolicy(when=Drift()), _history(*points, unknown, later)).accuracy_never is None
     assert replay(TriggerPolicy(when=Drift()), _history(quiet)).accuracy_never is None
+    wrong = HistoryPoint(at=at(4), requests=40, accuracy_kept=0.0)
+    assert replay(TriggerPolicy(when=Drift()), _history(*points, wrong)).accuracy_never == pytest.approx(0.3)
+
+
+def test_what_retraining_saved_is_unknown_where_fresh_accuracies_are() -> None:
+    points = [HistoryPoint(at=at(hour), requests=10, accuracy_kept=0.5) for hour in (1, 2)]
+    result = replay(TriggerPolicy(when=Schedule(interval_s=3600)), _history(*points))
+    assert (result.accuracy_never, result.accuracy_policy, result.accuracy_saved) == (0.5, None, None)
 
 
 def test_labels_that_a_retraining_learnt_are_not_counted_again() -> None:
@@ -295,8 +306,9 @@ def test_labels_given_when_the_drift_began_count_and_a_warning_starts_no_new_cou
 def test_a_history_may_begin_with_its_champion_and_not_before() -> None:
     assert _history(HistoryPoint(at=T0)).points[0].at == T0
     assert _history().points == ()
-    with pytest.raises(DataError, match="none before champion_since"):
-        _history(HistoryPoint(at=T0 - JUST))
+    for later in ((), (HistoryPoint(at=at(1)),)):
+        with pytest.raises(DataError, match="none before champion_since"):
+            _history(HistoryPoint(at=T0 - JUST), *later)
 
 
 def test_a_point_of_which_nothing_is_known_counts_nothing() -> None:
