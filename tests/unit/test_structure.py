@@ -1,0 +1,233 @@
+"""The shape of the code: imports point one way, and what a package or module offers stands sorted in `__all__`."""
+
+import ast
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+LAYERS = ("continual", "exporters", "ops")  # each may import itself and what stands before it
+NOT_PRODUCT = {"benchmarks", "tests"}
+NO_BUSINESS_OF_THE_CORE = {
+    "aiohttp", "alembic", "fastapi", "flask", "grpc", "http", "httpx", "psycopg", "requests", "socket", "socketserver",
+    "sqlalchemy", "sqlite3", "starlette", "tritonclient", "urllib", "urllib3", "uvicorn", "websockets",
+}  # fmt: skip
+FILES = {
+    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    for layer in LAYERS
+    for path in sorted((ROOT / layer).rglob("*.py"))
+}
+TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
+PACKAGES = [name for name, path in FILES.items() if path.name == "__init__.py"]
+BACKENDS = [name for name in FILES if name.startswith("ops.triton.backends.")]
+
+
+def _parent(module: str, level: int) -> str:
+    base = module if FILES[module].name == "__init__.py" else module.rpartition(".")[0]
+    return ".".join(base.split(".")[: len(base.split(".")) - level + 1])
+
+
+def _named(module: str, node: ast.AST) -> list[str]:
+    """The modules that one statement imports; `from x import y` names `x` and `x.y`."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if isinstance(node, ast.ImportFrom):
+        base = ".".join(part for part in (_parent(module, node.level) if node.level else "", node.module or "") if part)
+        return [base, *(f"{base}.{alias.name}" for alias in node.names)]
+    if isinstance(node, ast.Call) and ast.unparse(node.func) in {
+        "importlib.import_module",
+        "import_module",
+        "__import__",
+    }:
+        first = node.args[0] if node.args else None
+        return [first.value] if isinstance(first, ast.Constant) and isinstance(first.value, str) else []
+    return []
+
+
+def _imports(module: str) -> Iterator[tuple[str, int]]:
+    """Every import of a module with its line, those inside functions and behind TYPE_CHECKING included."""
+    for node in ast.walk(TREES[module]):
+        for name in _named(module, node):
+            yield name, getattr(node, "lineno", 0)
+
+
+def _on_loading(module: str) -> set[str]:
+    """What a module imports when it is loaded: no function bodies, nothing behind TYPE_CHECKING."""
+    found: set[str] = set()
+    waiting: list[ast.AST] = list(TREES[module].body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            waiting += node.orelse
+            continue
+        found.update(_named(module, node))
+        waiting += list(ast.iter_child_nodes(node))
+    return found
+
+
+def _loaded_with(module: str) -> dict[str, tuple[str, ...]]:
+    """Everything that loading a module loads, each with the way there."""
+    ways: dict[str, tuple[str, ...]] = {}
+    waiting = [(module, (module,))]
+    while waiting:
+        name, way = waiting.pop()
+        parts = name.split(".")
+        for step in (
+            ".".join(parts[:size]) for size in range(1, len(parts) + 1)
+        ):  # a package is loaded before its module
+            if step in ways:
+                continue
+            ways[step] = way
+            if step in TREES:
+                waiting += [(imported, (*way, imported)) for imported in sorted(_on_loading(step))]
+    return ways
+
+
+def test_there_is_something_to_walk() -> None:
+    assert len(FILES) > 200
+    assert len(BACKENDS) == 2
+    assert "ops.triton.router" in _loaded_with("ops.triton.backends.perennial.model")
+
+
+@pytest.mark.parametrize(
+    ("source", "on_loading"),
+    [
+        ("import ops.api", True),
+        ("from ops import api", True),
+        ("if True:\n    import ops.api", True),
+        ("class A:\n    from ops import api", True),
+        ("def call():\n    from ops.api import app", False),
+        ("if TYPE_CHECKING:\n    import ops.api", False),
+        ("def call():\n    import importlib\n    importlib.import_module('ops.api')", False),
+        ("from ..ops import api", True),
+    ],
+)
+def test_the_walk_sees_an_import_wherever_it_stands(
+    monkeypatch: pytest.MonkeyPatch, source: str, on_loading: bool
+) -> None:
+    monkeypatch.setitem(TREES, "continual.planted", ast.parse(source))
+    monkeypatch.setitem(FILES, "continual.planted", ROOT / "continual" / "planted.py")
+    assert "ops.api" in {name for name, _ in _imports("continual.planted")}
+    assert ("ops.api" in _on_loading("continual.planted")) is on_loading
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_imports_point_from_ops_to_exporters_to_continual(layer: str) -> None:
+    above = {*LAYERS[LAYERS.index(layer) + 1 :], *NOT_PRODUCT}
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module in FILES
+        if module.split(".")[0] == layer
+        for name, line in _imports(module)
+        if name.split(".")[0] in above
+    ]
+    assert not wrong
+
+
+def test_the_demo_is_known_to_the_command_line_alone() -> None:
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module in FILES
+        if not module.startswith(("ops.demo", "ops.cli"))
+        for name, line in _imports(module)
+        if name == "ops.demo" or name.startswith("ops.demo.")
+    ]
+    assert not wrong
+
+
+def test_continual_knows_no_server_database_or_http() -> None:
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module in FILES
+        if module.split(".")[0] == "continual"
+        for name, line in _imports(module)
+        if name.split(".")[0] in NO_BUSINESS_OF_THE_CORE
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize("module", [*BACKENDS, "ops.cli.main"])
+def test_neither_a_stub_nor_the_command_line_loads_torch_by_being_imported(module: str) -> None:
+    ways = _loaded_with(module)
+    found = {name: ways[name] for name in ("torch", "transformers", "sentence_transformers") if name in ways}
+    assert not found
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_that_offers_something_declares_it(package: str) -> None:
+    offers = [node for node in TREES[package].body if not isinstance(node, ast.Expr)]  # a docstring offers nothing
+    assert not offers or _declared(package) is not None, f"{package} defines or imports names without an __all__"
+
+
+def test_each_all_is_sorted_and_names_real_public_things() -> None:
+    wrong = []
+    for module in FILES:
+        declared = _declared(module)
+        if declared is None:
+            continue
+        if declared != sorted(set(declared), key=_rank):
+            wrong.append(f"{module}: sort it and name each once: {sorted(set(declared), key=_rank)}")
+        missing = set(declared) - _defined(TREES[module])
+        if missing and not _is_lazy(module):
+            wrong.append(f"{module}: nothing is called {sorted(missing)}")
+        wrong += [f"{module}: {name} is private" for name in declared if name.startswith("_") and name != "__version__"]
+    assert not wrong
+
+
+def test_a_module_takes_no_private_name_from_another_package() -> None:
+    wrong = [
+        f"{module}:{node.lineno} takes {alias.name} from {node.module}"
+        for module in FILES
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in LAYERS
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert not wrong
+
+
+def _declared(module: str) -> list[str] | None:
+    for node in TREES[module].body:
+        targets = (
+            node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+        )
+        if any(isinstance(target, ast.Name) and target.id == "__all__" for target in targets):
+            assert node.value is not None  # type: ignore[attr-defined]
+            return list(ast.literal_eval(node.value))  # type: ignore[attr-defined]
+    return None
+
+
+def _defined(tree: ast.Module) -> set[str]:
+    """The names at the top of a module, those inside its `if`, `try` and `with` included."""
+    found: set[str] = set()
+    waiting: list[ast.stmt] = list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            found.update((alias.asname or alias.name).split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            waiting += [child for child in ast.walk(node) if isinstance(child, ast.stmt) and child is not node]
+        else:
+            found.update(
+                child.id for child in ast.walk(node) if isinstance(child, ast.Name) and isinstance(child.ctx, ast.Store)
+            )
+    return found
+
+
+def _is_lazy(module: str) -> bool:
+    """Whether a module gives its names on demand, by a function `__getattr__`; then they are asked for."""
+    if "__getattr__" not in _defined(TREES[module]):
+        return False
+    loaded = importlib.import_module(module)
+    return all(hasattr(loaded, name) for name in _declared(module) or ())
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """The order ruff keeps: constants, then classes, then the rest."""
+    return (0 if name.isupper() else 1 if name[:1].isupper() else 2, name)
