@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,16 +40,53 @@ def test_every_answer_to_a_generated_request_is_a_documented_one(
         assert generated(api, tmp_path, *more) >= _LEAST_CASES
 
 
-@pytest.mark.parametrize("role", ["viewer", "labeller"])
-def test_a_lower_role_is_told_so_and_never_more(tmp_path: Path, role: str) -> None:
-    with answering(tmp_path, tokens=True) as api:
-        header = {"Authorization": f"Bearer {TOKENS[role]}"}
-        for path, item in api.app.openapi()["paths"].items():
-            if not path.startswith("/v1"):
-                continue
-            for method in item:
-                url = path.format(model="intent", kind="pause", label="card")
-                status = api.ask(method, url, headers=header, json={} if method != "get" else None).status_code
-                writes_labels = url in {"/v1/feedback", "/v1/models/intent/labels/queue"}
-                allowed = role == "labeller" if writes_labels else method == "get"
-                assert (status == 403) is not allowed, (method, url, status)
+_ROLES = {None: -1, "unknown": -1, "viewer": 0, "labeller": 1, "operator": 2}
+_NEEDED = {
+    "get /healthz": None,
+    "get /metrics": "viewer",
+    "get /v1/models": "viewer",
+    "get /v1/models/{model}": "viewer",
+    "get /v1/models/{model}/versions": "viewer",
+    "get /v1/models/{model}/cycles": "viewer",
+    "get /v1/models/{model}/drift": "viewer",
+    "get /v1/models/{model}/rollout": "viewer",
+    "get /v1/events": "viewer",
+    "get /v1/audit": "viewer",
+    "get /v1/models/{model}/descriptions": "viewer",
+    "get /v1/models/{model}/labels/queue": "labeller",
+    "post /v1/models/{model}/labels/queue": "labeller",
+    "post /v1/feedback": "labeller",
+    "put /v1/models/{model}/descriptions/{label}": "operator",
+    "delete /v1/models/{model}/descriptions/{label}": "operator",
+    "post /v1/models/{model}/promote": "operator",
+    "post /v1/models/{model}/rollback": "operator",
+    "post /v1/models/{model}/retrain": "operator",
+    "post /v1/models/{model}/commands/{kind}": "operator",
+    "post /v1/erasures": "operator",
+}
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningApi]:
+    with answering(tmp_path_factory.mktemp("guarded"), tokens=True) as api:
+        yield api
+
+
+def test_every_operation_says_who_may_use_it(guarded: RunningApi) -> None:
+    found = {f"{method} {path}" for path, item in guarded.app.openapi()["paths"].items() for method in item}
+    assert found - {"get /healthz/live", "get /healthz/ready"} == set(_NEEDED)
+
+
+@pytest.mark.parametrize("role", _ROLES, ids=str)
+def test_each_role_may_do_exactly_what_it_needs(guarded: RunningApi, role: str | None) -> None:
+    """401 without a known token, 403 with one of too low a role, and never either with the right one."""
+    header = {} if role is None else {"Authorization": f"Bearer {TOKENS.get(role, 'a-token-of-nobody')}"}
+    for operation, needed in _NEEDED.items():
+        method, path = operation.split(" ")
+        url = path.format(model="intent", kind="pause", label="card")
+        body = {"key": "nobody", "dry_run": True} if "erasures" in path else {}
+        status = guarded.ask(method, url, headers=header, json=None if method == "get" else body).status_code
+        if needed is None or _ROLES[role] >= _ROLES[needed]:
+            assert status not in {401, 403}, (operation, status)
+        else:
+            assert status == (401 if _ROLES[role] < 0 else 403), (operation, status)
