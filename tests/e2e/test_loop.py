@@ -180,7 +180,9 @@ def test_control_api_names_what_is_wrong(workspace: E2eWorkspace) -> None:
         assert httpx.get(f"{base}/models/nobody", timeout=20).status_code == 404
         empty = httpx.post(f"{base}/feedback", json={"model": "intent", "labels": [{"label": "card"}]}, timeout=20)
         assert empty.status_code == 422
-        assert "needs a prediction_id or a text" in empty.json()["detail"]
+        (row,) = empty.json()["rows"]
+        assert row["row"] == 0
+        assert "prediction_id" in row["cause"]
         texts = {"model": "intent", "labels": [{"label": "card", "text": "my very own card"}]}
         assert httpx.post(f"{base}/feedback", json=texts, timeout=20).json()["new"] == 1
         assert httpx.post(f"{base}/models/intent/promote", json={"version": 99}, timeout=20).status_code == 404
