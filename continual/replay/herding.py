@@ -99,7 +99,6 @@ class HerdingBuffer(SlottedBuffer[Floats]):
     def _wants(self, example: Example, note: Floats) -> bool:
         group = self._class_of(example.label, len(note))
         group.count(note)
-        self._outgoing = None
         full = len(self._rows) == self.capacity and self.byte_budget is None
         if not full or len(group) < len(self._classes[self._largest.top()]):
             return True

@@ -69,6 +69,8 @@ def test_chi_square_effect_reads_0_for_equal_mixes_of_many_labels_and_2_for_disj
 def test_chi_square_of_counts_at_five_is_pearsons_and_below_the_g_test() -> None:
     at_five = chi_square(["a"] * 5 + ["b"] * 5, ["a"] * 5 + ["b"] * 5, rng=_rng(), permutations=99)
     assert (at_five.statistic, at_five.p_value) == (0.0, 1.0)
+    just = chi_square(["a"] * 4 + ["b"] * 6, ["a"] * 6 + ["b"] * 4, rng=_rng(), permutations=99)
+    assert just.statistic == pytest.approx(0.8)
     few = [["a"] * 4 + ["b"], ["a"] + ["b"] * 4]
     result = chi_square(*few, rng=_rng(), permutations=2_000)
     expected = stats.chi2_contingency([[4, 1], [1, 4]], correction=False, lambda_="log-likelihood")
@@ -77,6 +79,14 @@ def test_chi_square_of_counts_at_five_is_pearsons_and_below_the_g_test() -> None
     with_none = chi_square(["a"] * 4, ["b"] * 4, rng=_rng(), permutations=2_000)
     assert with_none.statistic == pytest.approx(16 * np.log(2))
     assert with_none.p_value == pytest.approx(2 / 70, abs=0.015)
+
+
+def test_chi_square_of_sparse_labels_is_that_of_the_pooled_table() -> None:
+    table = np.array([[50, 30, 1, 2], [40, 35, 3, 1]])
+    sides = [np.repeat(list("abcd"), row) for row in table]
+    expected = stats.chi2_contingency([[50, 33], [40, 39]], correction=False)
+    result = chi_square(sides[0], sides[1], rng=_rng())
+    assert (result.statistic, result.p_value) == pytest.approx((expected.statistic, expected.pvalue))
 
 
 def test_categories_too_few_to_count_are_pooled_only_among_themselves() -> None:
