@@ -58,6 +58,8 @@ def test_chi_square_effect_reads_0_for_equal_mixes_of_many_labels_and_2_for_disj
     clean = [chi_square(rng.choice(LEVELS, 600), rng.choice(LEVELS, 400), rng=rng).effect for _ in range(60)]
     assert np.median(clean) < 0.12 < np.sqrt(39 * 1_000 / (600 * 400))  # the last is what its bias would add
     assert np.mean(np.square(clean)) < 0.03
+    alike = chi_square(["a"] * 50, ["a"] * 9, rng=rng)
+    assert (alike.statistic, alike.effect) == (0.0, 0.0)
     assert chi_square(["a"] * 3_000, ["b"] * 3_000, rng=rng).effect == pytest.approx(2.0, abs=0.001)
     p, q = np.array([0.7, 0.3]), np.array([0.4, 0.6])
     sides = [np.repeat(["a", "b"], (100_000 * share).astype(int)) for share in (p, q)]
