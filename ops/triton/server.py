@@ -194,6 +194,9 @@ class TritonServer:
             self._launch(assemble(self.spec.folder))
             self._wait(cancel)
             self.door.wait()
+        except DependencyUnreachable:
+            self._clear(0.0)
+            raise
         finally:
             self.door.leave_unless_kept()
         logger.info("triton.started", extra={"pid": self.pid, "url": self.spec.url})

@@ -8,13 +8,15 @@ from typing import Any
 import httptools
 
 from ops.triton.door.answers import Reply, refusal_bytes, reply_bytes
+from ops.triton.door.inference import checked_request
 from ops.triton.door.limits import DoorLimits
-from ops.triton.door.requests import Body, Refusal, Request, Rules, refuse_body, too_large
+from ops.triton.door.requests import Body, Refusal, Request, Rules, too_large
 from ops.triton.door.upstream import Upstream
 
 __all__ = ["ClientConnection", "Hall"]
 
 _ONCE = (b"host", b"content-length", b"origin", b"inference-header-content-length", b"transfer-encoding")
+_JSON_LENGTH = b"inference-header-content-length"
 _LINGER_S = 5.0  # a client that is still sending would otherwise lose the answer with the connection
 _FULL = Refusal(503, "too many requests are under way; try again in 1 s", retry_s=1)
 
@@ -200,10 +202,13 @@ class ClientConnection(asyncio.Protocol):
         """Pass on the request that has waited longest, or answer it here."""
         while self._waiting and not self._busy and not self._full and self._transport is not None:
             request, body = self._waiting.popleft()
-            whole = body.whole()
-            refusal = request.refusal
+            whole, refusal = b"", request.refusal
             if refusal is None and request.method == b"POST":
-                refusal = refuse_body(request, whole)
+                checked = checked_request(body.whole(), request.headers.get(_JSON_LENGTH))
+                if isinstance(checked, Refusal):
+                    refusal = checked
+                else:
+                    whole, request.json_length = checked
             if refusal is not None:
                 self._release(body)
                 head = request.method == b"HEAD"

@@ -4,11 +4,9 @@ import re
 from dataclasses import dataclass, field
 from ipaddress import ip_address
 
-import msgspec
-
 from ops.triton.door.limits import DoorSettings
 
-__all__ = ["Body", "Refusal", "Request", "Rules", "refuse_body"]
+__all__ = ["Body", "Refusal", "Request", "Rules", "too_large"]
 
 _NAME = rb"[A-Za-z0-9_.-]{1,200}"
 _MODEL = rb"/v2/models/(?P<model>" + _NAME + rb")(?:/versions/[1-9][0-9]{0,17})?"
@@ -16,8 +14,6 @@ _READ = re.compile(rb"/v2(?:/health/(?:live|ready))?|" + _MODEL + rb"(?:/ready|/
 _INFER = re.compile(_MODEL + rb"/infer")
 _ALL_STATISTICS = b"/v2/models/stats"  # no model's: it would show the engines too
 _ENGINE = b"_engine"  # the end of the models that answer the routers alone
-_FEW_OPENERS = 64  # so many brackets cannot be too deep
-_DECODER = msgspec.json.Decoder(msgspec.Raw)  # walks through all of it and makes nothing of it
 _OWN_SITE = (b"same-origin", b"none")
 
 
@@ -42,6 +38,7 @@ class Request:
     doubled: bytes = b""  # a header that came twice and must not
     size: int = 0  # of target and headers
     refusal: Refusal | None = None
+    json_length: bytes | None = None  # as Triton is told it
 
     @property
     def length(self) -> int | None:
@@ -144,26 +141,3 @@ class Rules:
 def too_large(limit: int) -> Refusal:
     """For a body beyond the limit."""
     return Refusal(413, f"the body is larger than {limit} bytes; send fewer texts a request")
-
-
-def refuse_body(request: Request, body: bytes) -> Refusal | None:
-    """Why Triton may not see this body: 2.51 follows nested JSON until its stack ends, and dies."""
-    told = request.headers.get(b"inference-header-content-length")
-    if told is not None:
-        length = int(told)
-        if length > len(body):
-            return Refusal(400, f"Inference-Header-Content-Length is {length} and the body has {len(body)} bytes")
-        body = body[:length]
-        if not length:
-            return None  # all of it is the one input's bytes
-    if not body:
-        return Refusal(400, "the body is empty; send an inference request as JSON")
-    if body.count(b"[") + body.count(b"{") <= _FEW_OPENERS:
-        return None
-    try:
-        _DECODER.decode(body)
-    except RecursionError:
-        return Refusal(400, "the JSON is nested too deeply; an inference request needs fewer than ten levels")
-    except msgspec.DecodeError as exc:
-        return Refusal(400, f"the body is not valid JSON: {exc}")
-    return None
