@@ -363,3 +363,15 @@ def test_texts_of_fewer_than_eight_tokens_are_padded_by_one_more(longest: int, b
     verdict = check_parity(Model(BagEngine()), Model(Torn()), texts, None, limits)
     assert (verdict.invariance == float("inf")) == heard
     assert verdict.accepted == (not heard)
+
+
+@pytest.mark.parametrize("place", [0, 19])
+def test_every_row_is_as_likely_as_the_others_to_be_drawn_again(place: int) -> None:
+    """One row of twenty lost: of 20 draws at 1 in 20, more than 3 lose in 1.6%, and more than 2 in 7.5%."""
+    texts = [f"w{i}" for i in range(20)]
+    model = Model(BagEngine())
+    logits, _ = run_sorted(model.engine, model.tokenizer.encode(texts), 7)
+    known = ["abcde"[index] for index in logits.argmax(1)]
+    limits = ParityLimits.from_mapping(Precision.FP32, FREE)
+    verdict = check_parity(model, Model(Flipping([texts[place]])), texts, known, limits)
+    assert verdict.accuracy_drop_interval == pytest.approx((0.0, 0.15))
