@@ -43,6 +43,16 @@ def test_ks_of_few_rows_has_the_exact_p_value_and_of_many_the_asymptotic_one() -
     assert ks(a, b).p_value == stats.ks_2samp(a, b, method="asymp").pvalue
 
 
+@pytest.mark.parametrize(
+    ("rows", "others", "method"),
+    [(199, 300, "exact"), (200, 300, "asymp"), (20, 10_000, "exact"), (20, 10_001, "asymp"), (300, 199, "exact")],
+)
+def test_ks_is_exact_where_that_is_cheap_and_needed(rows: int, others: int, method: str) -> None:
+    a, b = _rng().normal(size=rows), _rng(2).normal(0.3, size=others)
+    other = {"exact": "asymp", "asymp": "exact"}[method]
+    assert ks(a, b).p_value == stats.ks_2samp(a, b, method=method).pvalue != stats.ks_2samp(a, b, method=other).pvalue
+
+
 def test_chi_square_is_pearsons_and_its_effect_is_without_sampling_bias() -> None:
     table = np.array([[60, 25, 15], [30, 50, 40]])
     sides = [np.repeat(["a", "b", "c"], row) for row in table]
