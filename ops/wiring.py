@@ -19,7 +19,7 @@ from ops.triton.server import OnParentDeath, ServerSpec
 from ops.triton.server_record import FILE, KeptSecret, Secret
 from ops.workspace import Workspace
 
-__all__ = ["Parts", "engine_spec", "grpc_url", "notifier", "open_parts", "router_spec", "server_spec"]
+__all__ = ["Parts", "engine_spec", "grpc_url", "grpc_urls", "notifier", "open_parts", "router_spec", "server_spec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +51,7 @@ def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
         _check_workspace(settings)
     if (umask := int(settings.umask, 8)) != PRIVATE:
         os.umask(umask)
-    urls = _urls(settings)
+    urls = grpc_urls(settings)
     workspace = Workspace(settings)
     ledger = Ledger.open(settings.ledger_address)
     repository = ModelRepository(workspace.repository)
@@ -76,7 +76,8 @@ def _check_workspace(settings: Settings) -> None:
     )
 
 
-def _urls(settings: Settings) -> tuple[str, ...]:
+def grpc_urls(settings: Settings) -> tuple[str, ...]:
+    """Where each Triton answers over gRPC."""
     given = tuple(url.strip() for url in settings.triton.url.split(",") if url.strip())
     return given or (server_spec(settings).url,)
 
@@ -91,7 +92,7 @@ def _secret(settings: Settings) -> Secret:
 
 def grpc_url(settings: Settings) -> str:
     """Where a client asks."""
-    return _urls(settings)[0]
+    return grpc_urls(settings)[0]
 
 
 def server_spec(settings: Settings) -> ServerSpec:

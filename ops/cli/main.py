@@ -15,6 +15,7 @@ from continual.errors import PerennialError
 from ops.cli import (
     audit,
     demo,
+    doctor,
     drift,
     engines,
     erase,
@@ -70,6 +71,7 @@ schedule.register(app)
 audit.register(app)
 rollout.register(app)
 demo.register(app)
+doctor.register(app)
 token.register(app)
 
 

@@ -1,0 +1,45 @@
+"""`doctor`."""
+
+from typing import Annotated
+
+import typer
+
+from ops.cli.console import ConfigOption, JsonOption, print_json, print_table
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command()(doctor)
+
+
+def doctor(
+    http: Annotated[str, typer.Option(help="Triton's HTTP, as http://host:port; the embedded one's is known")] = "",
+    metrics: Annotated[str, typer.Option(help="Triton's metrics, likewise")] = "",
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Try, without any secret, what is open on Triton; changes nothing. Exit code 1 when something dangerous is."""
+    from ops.doctor import examine
+    from ops.settings import load_settings
+    from ops.wiring import grpc_urls
+
+    settings = load_settings(config)
+    triton = settings.triton
+    if not triton.url:
+        host = "127.0.0.1" if triton.host in {"", "0", "0.0.0.0"} else triton.host
+        http = http or (f"http://{host}:{triton.http_port}" if triton.http else "")
+        metrics = metrics or f"http://{host}:{triton.metrics_port}"
+    found = [
+        finding
+        for number, url in enumerate(grpc_urls(settings))
+        for finding in examine(settings, url, http="" if number else http, metrics="" if number else metrics)
+    ]
+    if as_json:
+        print_json([finding.told() for finding in found])
+    else:
+        rows = [[f.what, f.where, f.state.value, f.todo if f.wrong else ""] for f in found]
+        print_table("What Triton lets in without a secret", ["what", "where", "state", "what to do"], rows)
+    if any(finding.wrong for finding in found):
+        raise typer.Exit(1)

@@ -1,0 +1,118 @@
+"""`perennial doctor` on a Triton that is closed, on one that is open, and on none."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from ops.doctor import State, examine
+from ops.settings import Settings
+from ops.triton.control import TritonControl
+from ops.triton.installation import assemble
+from ops.triton.processes import end_group, free_port
+from ops.triton.server import ServerSpec, TritonServer
+from tests.component.triton_fixtures import ENGINE, MODEL, Place
+
+pytestmark = pytest.mark.component
+_RISKS = {
+    "load and unload models",
+    "model configuration",
+    "shared memory",
+    "log settings",
+    "trace settings",
+    f"engine {ENGINE}",
+}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Place:
+    place = Place(tmp_path_factory.mktemp("doctor"))
+    place.install((1,), router_instances=1)
+    return place
+
+
+@pytest.fixture(scope="module")
+def closed(place: Place) -> Iterator[ServerSpec]:
+    server = TritonServer(place.spec())
+    server.start()
+    try:
+        yield server.spec
+    finally:
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def opened(place: Place) -> Iterator[tuple[str, str]]:
+    """A Triton as somebody starts it who knows nothing of secrets: where its gRPC and its HTTP answer."""
+    folder = place.root / "foreign"
+    folder.mkdir()
+    installation, grpc, http = assemble(folder), free_port(), free_port()
+    command = [
+        str(installation.binary),
+        f"--model-repository={place.repository.root}",
+        f"--backend-directory={installation.backends}",
+        "--model-control-mode=explicit",
+        "--disable-auto-complete-config",
+        "--allow-metrics=false",
+        "--grpc-address=127.0.0.1",
+        f"--grpc-port={grpc}",
+        "--http-address=127.0.0.1",
+        f"--http-port={http}",
+        f"--load-model={ENGINE}",
+        f"--load-model={MODEL}",
+    ]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            command, env=installation.environment(), stdout=log, stderr=log, cwd=folder, start_new_session=True
+        )
+    control = TritonControl(f"127.0.0.1:{grpc}")
+    try:
+        control.wait_live(60)
+        time.sleep(0.5)  # HTTP opens after gRPC
+        yield f"127.0.0.1:{grpc}", f"http://127.0.0.1:{http}"
+    finally:
+        control.close()
+        end_group(process.pid, grace_s=5.0)
+        process.wait()
+
+
+def test_the_embedded_triton_is_closed(closed):
+    found = examine(Settings(), closed.url, http=f"http://127.0.0.1:{closed.http_port}")
+    assert {finding.what for finding in found} == {*_RISKS, "reachable from other machines"}
+    assert [finding for finding in found if finding.state is not State.CLOSED] == []
+
+
+def test_an_open_triton_is_told_with_what_to_do(opened):
+    url, http = opened
+    found = examine(Settings(), url, http=http)
+    wrong = [finding for finding in found if finding.wrong]
+    assert {finding.what for finding in wrong} == _RISKS
+    assert len(wrong) == 2 * len(_RISKS)
+    assert all("perennial-secret=SECRET" in finding.todo or "PERENNIAL_SECRET" in finding.todo for finding in wrong)
+
+
+def test_nothing_is_claimed_of_a_triton_that_does_not_answer():
+    found = examine(Settings(), f"127.0.0.1:{free_port()}")
+    assert {finding.state for finding in found if finding.what in _RISKS} == {State.UNKNOWN}
+
+
+def _doctor(folder: Path, toml: str, *more: str) -> subprocess.CompletedProcess[str]:
+    config = folder / "perennial.toml"
+    config.write_text(toml)
+    command = [sys.executable, "-m", "ops.cli", "doctor", "--config", str(config), *more]
+    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+
+
+def test_the_command_ends_with_1_when_something_dangerous_is_open(tmp_path, opened, closed):
+    url, http = opened
+    done = _doctor(tmp_path, f'[triton]\nurl = "{url}"\n', "--json", "--http", http)
+    assert done.returncode == 1, done.stderr
+    assert sum(bool(row["wrong"]) for row in json.loads(done.stdout)) == 2 * len(_RISKS)
+    ports = f"grpc_port = {closed.grpc_port}\nhttp_port = {closed.http_port}\nmetrics_port = {closed.metrics_port}\n"
+    done = _doctor(tmp_path, f"[triton]\n{ports}")
+    assert done.returncode == 0, done.stderr
+    assert "open" in done.stdout  # the metrics are
