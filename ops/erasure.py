@@ -76,7 +76,7 @@ class Erasure:
 
 def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     """What `erase` would find and do; changes nothing."""
-    ids, _ = _answers(parts, model, key)
+    ids = TrafficLog(parts.workspace.traffic(model)).rows_of(key)["prediction_id"].to_pylist()
     rows, receipt = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
     note = ErasureNote.of(parts.workspace, model, key)
     hashes = {row_hash(row.text) for row in (*rows, *note.rows)}
@@ -117,8 +117,8 @@ def erase(
     with _kept_up(parts, model, token):
         on_progress({"stage": "looking for rows"})
         log = TrafficLog(parts.workspace.traffic(model))
-        log.bar(key, at)
-        ids, texts = _answers(parts, model, key)
+        logged = log.bar(key, at)
+        ids, texts = (logged[name].to_pylist() for name in ("prediction_id", "text"))
         rows, foretold = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
         known = {*ids, *parts.ledger.predictions_of_key(model, key)}
         known |= {row.prediction_id for row in rows if row.prediction_id is not None}
@@ -126,7 +126,7 @@ def erase(
         note = before.joined(rows, versions=foretold.versions, prediction_ids=known, texts=texts)
         note.write()
         on_progress({"stage": "deleting rows"})
-        traffic_rows = log.erase(key)
+        log.erase(key)
         held = _erase_buffer(parts, model, key)
         receipt = parts.ledger.erase_key(model, key, prediction_ids=note.prediction_ids, actor=actor, erased_at=at)
         forget_copies(parts, model, prediction_ids=note.prediction_ids, texts=note.every_text)
@@ -135,7 +135,7 @@ def erase(
         parts.ledger.renew_erasure(model, token)
         on_progress({"stage": "cleaning up"})
         forget_texts(parts, model, note.every_text)
-    told = replace(done, traffic_rows=traffic_rows)
+    told = replace(done, traffic_rows=len(ids))
     detail: dict[str, Any] = {"corrected": told.corrected, "removed": list(told.removed), "tuned": list(told.tuned)}
     detail["key_digest"] = parts.ledger.key_digest(key)
     parts.ledger.audit(actor, "erase.finished", model, detail)
@@ -204,15 +204,6 @@ class _Holders:
     in_sums: tuple[int, ...]
     tuned: tuple[int, ...]
     encoders: frozenset[str]  # fingerprints of the tuned ones
-
-
-def _answers(parts: Parts, model: str, key: str) -> tuple[tuple[str, ...], frozenset[str]]:
-    """Prediction ids and texts of the requests that were logged with the key."""
-    import pyarrow.compute as pc
-
-    table = TrafficLog(parts.workspace.traffic(model)).read(columns=["prediction_id", "key", "text"])
-    mine = table.filter(pc.equal(table["key"], key))
-    return tuple(mine["prediction_id"].to_pylist()), frozenset(mine["text"].to_pylist())
 
 
 def _erase_buffer(parts: Parts, model: str, key: str) -> int:

@@ -122,14 +122,23 @@ class TrafficLog:
         """
         return maintenance.compact(self._root, min_age_s=min_age_s)
 
-    def bar(self, key: str, at: datetime) -> None:
+    def bar(self, key: str, at: datetime) -> pa.Table:
         """Let no row of the key from before `at` into the log any more, whoever still holds one in memory.
+
+        Returns prediction id and text of every row that carries the key now; `erase` removes them.
 
         Raises:
             DependencyUnreachable: a live stream's writer kept it locked.
         """
         _checked(None, at, None, None)
-        maintenance.bar(self._root, key, at)
+        with maintenance.barred(self._root, key, at):
+            return self.rows_of(key)
+
+    def rows_of(self, key: str) -> pa.Table:
+        """Prediction id and text of every row that carries the key. Reads the keys of the whole log."""
+        keys = self.read(columns=["prediction_id", "key"])
+        mine = keys.filter(pc.equal(keys["key"], key))["prediction_id"].to_pylist()
+        return self.lookup(mine, columns=["prediction_id", "text"])
 
     def erase(self, key: str) -> int:
         """Remove every row that was logged with this key before the call; returns how many. `bar` the key first.

@@ -26,7 +26,7 @@ from ops.traffic.erased import ErasedKeys
 from ops.traffic.parquet import ParquetRows, replace_durably, write_parquet
 from ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
 
-__all__ = ["bar", "compact", "discard"]
+__all__ = ["barred", "compact", "discard"]
 
 logger = logging.getLogger(__name__)
 _NAMES = (*COLUMNS, "embedding")
@@ -53,8 +53,9 @@ def compact(root: Path, *, min_age_s: float) -> int:
     return moved
 
 
-def bar(root: Path, key: str, at: datetime) -> None:
-    """Let no row of the key from before `at` be written any more; when this returns, every writer knows.
+@contextmanager
+def barred(root: Path, key: str, at: datetime) -> Iterator[None]:
+    """Let no row of the key from before `at` be written any more; inside, every writer knows, and nothing is compacted.
 
     Raises:
         DependencyUnreachable: a live stream stayed locked; the note is written all the same.
@@ -72,6 +73,7 @@ def bar(root: Path, key: str, at: datetime) -> None:
                     raise DependencyUnreachable(_locked(path))
             finally:
                 os.close(descriptor)  # drops the lock too
+        yield
 
 
 def discard(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray], *, before_us: int | None = None) -> int:

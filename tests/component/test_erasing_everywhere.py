@@ -12,13 +12,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sqlalchemy import update
 
+from continual.errors import LeaseLost
 from continual.records import Example, Origin, Split
 from ops.api_origin import REQUEST_HEADER
+from ops.erasure import erase
 from ops.erasure_search import SearchReport, Sought, search
-from ops.ledger import DriftReportRow, FeedbackRow
+from ops.ledger import DriftReportRow, FeedbackRow, schema
 from ops.person_erasure import erase_person
 from ops.traffic import TrafficLog, TrafficWriter
+from ops.triton.answer_log import AnswerLog
 from ops.wiring import Parts
 from tests.component.api_server import TOKENS, RunningApi, answering
 from tests.component.databases import BACKENDS, fresh_url
@@ -211,13 +215,13 @@ def test_an_erasure_while_rows_are_written_compacted_and_joined_leaves_nothing(a
     def write() -> None:
         writer = TrafficWriter(parts.workspace.traffic("intent"), "busy", rotate_rows=8)
         for number in range(10_000, 1_000_000, 2):
-            if over.is_set():
+            if over.wait(0.02):  # a pace at which reading keeps up
                 break
             writer.append(rows(number))
         writer.close()
 
     def compact() -> None:
-        while not over.is_set():
+        while not over.wait(0.02):
             log.compact()
 
     def guarded(work: Callable[[], None]) -> None:
@@ -240,3 +244,52 @@ def test_an_erasure_while_rows_are_written_compacted_and_joined_leaves_nothing(a
     assert done.models["intent"].traffic_rows > 0
     assert "person-10" not in after
     assert "person-10" not in log.read(columns=["key"])["key"].to_pylist(), "nor what was written afterwards"
+
+
+class Stuck(TrafficWriter):
+    """A writer on a disk that is full for a while."""
+
+    full = True
+
+    def append(self, columns: Any) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        super().append(columns)
+
+
+def test_rows_that_a_router_holds_in_memory_for_a_full_disk_do_not_come_back(api: RunningApi) -> None:
+    parts, root = api.parts, api.parts.workspace.traffic("held")
+    parts.ledger.register_model("held", {})
+    writer = Stuck(root, "router")
+    answers = AnswerLog(writer, wait_s=0.01)
+    answers.write(columns([0, 1], first=300, dimension=3) | {"key": ["person-11", "somebody"]})
+    assert answers.figures.rows_waiting == 2
+    done = erase_person(parts, "person-11", actor="test")
+    assert done.models["held"].traffic_rows == 0, "it is nowhere yet"
+    writer.full = False
+    answers.close()
+    assert answers.figures.rows_lost == 0
+    assert TrafficLog(root).read(columns=["key"])["key"].to_pylist() == ["somebody"]
+
+
+def test_an_erasure_taken_for_dead_leaves_the_folder_of_a_running_training_alone(api: RunningApi) -> None:
+    parts = api.parts
+    fill(parts, "intent", key="person-12", text="what person twelve asked of us", first=400)
+    at_work = parts.workspace.run("intent", 3) / "examples.jsonl"
+    at_work.parent.mkdir(parents=True)
+    at_work.write_text("rows of a training")
+    opened: list[int] = []
+
+    def slow(told: dict[str, Any]) -> None:
+        if told["stage"] == "deleting rows" and not opened:
+            with parts.ledger.engine.begin() as connection:  # as if it had given no sign for an hour
+                connection.execute(update(schema.erasure).values(seen_at=datetime.now(UTC) - timedelta(hours=1)))
+            opened.append(parts.ledger.open_cycle("intent", "test", {}))
+
+    with pytest.raises(LeaseLost, match="taken for dead"):
+        erase(parts, "intent", "person-12", actor="test", on_progress=slow)
+    assert at_work.is_file()
+    assert not [row for row in parts.ledger.examples("intent") if row.example.key == "person-12"]
+    parts.ledger.close_cycle(opened[0], "aborted")
+    assert erase_person(parts, "person-12", actor="test").complete
+    assert not at_work.exists()
