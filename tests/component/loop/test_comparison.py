@@ -10,9 +10,11 @@ import pytest
 
 from continual import cycle as cy
 from continual.rollout import LiveEvidence
+from exporters.classifier import BundleClassifier
 from ops.loop.comparison import ROLLOUT, ArmComparison
 from ops.loop.events import Happenings
 from tests.component.loop.town import Town
+from tests.component.triton_fixtures import write_bundle
 
 pytestmark = pytest.mark.component
 
@@ -47,6 +49,9 @@ class Judge:
         )
         self.began = datetime.now(UTC) - timedelta(hours=2)
 
+    def shadow(self) -> cy.Event:
+        return self._comparison.shadow(champion=1, challenger=2)
+
     def canary(self, evidence: LiveEvidence, *, cycle: int = 1, over: bool = True) -> cy.Event | None:
         self.evidence.now = evidence
         return self._comparison.canary(cycle=cycle, champion=1, challenger=2, entered=self.began, over=over)
@@ -64,6 +69,25 @@ class Judge:
 @pytest.fixture
 def judge(make_town: Callable[..., Town]) -> Judge:
     return Judge(make_town())
+
+
+@pytest.mark.parametrize(("labelled", "refused"), [(29, False), (30, True)])
+def test_a_replay_turns_a_worse_challenger_away_from_thirty_labels_on(
+    make_town: Callable[..., Town], labelled: int, refused: bool
+) -> None:
+    town = make_town(cycle={"shadow_rows_per_s": 100_000.0})
+    for version, shift in ((1, 0), (2, 1)):
+        write_bundle(town.workspace.bundle("intent", version), version, shift=shift)
+    asked = town.ask(40)
+    champion = BundleClassifier.load(town.workspace.bundle("intent", 1), threads=1)
+    rows = town.traffic.read(last=40, columns=["prediction_id", "text"]).to_pylist()
+    answers = champion.predict([row["text"] for row in rows]).labels
+    right = {row["prediction_id"]: str(label) for row, label in zip(rows, answers, strict=True)}
+    town.label([replace(one, truth=right[one.prediction_id]) for one in asked[:labelled]])
+    said = Judge(town).shadow()
+    assert isinstance(said, cy.ShadowRefused if refused else cy.ShadowAccepted)
+    if isinstance(said, cy.ShadowRefused):
+        assert "on 30 labelled rows" in said.reasons[0]
 
 
 @pytest.mark.parametrize("evidence", [EQUAL, TOLD_APART, LiveEvidence()])

@@ -10,8 +10,9 @@ import pytest
 from continual.errors import DataError, NotFound
 from continual.policy import DriftState
 from continual.records import Origin, Route
+from ops.ledger import VersionRow, VersionState
 from ops.loop.accuracy import AccuracyWatch, ModelAccuracy
-from ops.loop.collector import collect
+from ops.loop.collector import Collected, collect
 from ops.loop.error_watch import ErrorState, ErrorWatch
 from ops.loop.events import Happenings
 from ops.loop.history import PastReader
@@ -19,7 +20,7 @@ from ops.loop.trigger import Trigger
 from ops.loop.watch_state import WatchState, reference_folder
 from ops.loop.watcher import Watcher
 from ops.loop.windows import chosen_report, explained, window_after
-from tests.component.loop.town import Asked, Town
+from tests.component.loop.town import KNOWN, Asked, Town
 
 pytestmark = pytest.mark.component
 
@@ -44,6 +45,11 @@ def errors(town: Town) -> ErrorState:
 
 def learn(town: Town) -> None:
     collect(town.ledger, town.traffic, "intent", holdout_share=0.1, now=town.now)
+
+
+def replace_id(asked: Asked) -> Asked:
+    """The same answer under an id that no router gave out."""
+    return replace(asked, prediction_id=asked.prediction_id[:-4] + "ffff")
 
 
 def trigger(town: Town) -> Trigger:
@@ -101,6 +107,78 @@ def test_a_drift_is_reported_explained_and_kept_apart_from_calm_windows(town: To
         explained(town.workspace, town.traffic, newest)
     with pytest.raises(NotFound, match="intent has no drift report 99"):
         chosen_report(town.ledger, "intent", 99)
+
+
+def test_a_drift_is_dated_by_the_first_window_of_its_episode_and_ends_with_it(town: Town) -> None:
+    def dated() -> list[tuple[str, str | None]]:
+        return [
+            (report.state, report.payload["drift_since"]) for report in reversed(town.ledger.drift_reports("intent"))
+        ]
+
+    town.ask(400)
+    town.ask(200, new=0.5)
+    assert watch(town) == ["ok", "ok", "warning", "alert"]
+    first = town.ledger.drift_reports("intent")[1]
+    assert first.window_from is not None
+    began = first.window_from.isoformat()
+    assert dated() == [("ok", None), ("ok", None), ("warning", began), ("alert", began)]
+    state = WatchState.read(town.ledger, "intent")
+    assert state is not None
+    assert state.since == first.window_from
+
+    town.ask(1000)
+    assert watch(town)[-1] == "ok"
+    assert dated()[-1] == ("ok", None)
+    state = WatchState.read(town.ledger, "intent")
+    assert state is not None
+    assert state.since is None
+
+
+def test_a_champion_that_was_rolled_back_to_is_watched_against_the_reference_it_had(town: Town) -> None:
+    def champion(version: int, epoch: int) -> None:
+        route = Route(model="intent", epoch=epoch, champion=version, resident=(1, 2))
+        town.ledger.set_route(route, expected_epoch=epoch - 1, actor="operator", reason="test")
+
+    town.ask(300)
+    assert watch(town) == ["ok"]
+    folder = reference_folder(town.workspace, "intent", 1)
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    town.ledger.add_version(VersionRow(model="intent", version=2, state=VersionState.PUBLISHED, labels=KNOWN))
+    champion(2, 2)
+    assert watch(town) == []
+    champion(1, 3)
+    assert watch(town) == []
+    town.now = datetime.now(UTC) + timedelta(minutes=1)
+    town.ask(100)
+    assert watch(town) == ["ok"], "one window is enough: no rows are taken for a new reference"
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == kept
+
+
+# ---- labels ----
+
+
+def test_a_label_whose_request_never_came_is_given_up_after_a_week_and_not_before(town: Town) -> None:
+    (asked,) = town.ask(1)
+    stray = replace_id(asked)
+    town.label([stray])
+    came = datetime.now(UTC)
+
+    def collected(now: datetime) -> Collected:
+        return collect(town.ledger, town.traffic, "intent", holdout_share=0.1, now=now)
+
+    assert collected(came + timedelta(days=6, hours=23)) == Collected(waiting=1)
+    assert collected(came + timedelta(days=7, hours=1)) == Collected(unmatched=1)
+    assert collected(came + timedelta(days=8)) == Collected(), "it is off the list"
+    assert town.ledger.label_counts("intent") == {}
+
+
+def test_a_label_that_comes_weeks_after_its_request_is_learnt(town: Town) -> None:
+    asked = town.ask(1)
+    town.now += timedelta(days=30)
+    town.label(asked)
+    late = datetime.now(UTC) + timedelta(days=30)
+    assert collect(town.ledger, town.traffic, "intent", holdout_share=0.1, now=late) == Collected(joined=1)
 
 
 # ---- accuracy ----

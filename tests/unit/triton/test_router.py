@@ -45,6 +45,7 @@ class _Engines:
         self.go_on = threading.Event()
         self.slow: dict[int, float] = {}
         self.failing_late: dict[int, float] = {}
+        self.spoilt: dict[int, float] = {}
         self.calls: list[tuple[int, tuple[int, ...]]] = []
 
     def __call__(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
@@ -59,6 +60,8 @@ class _Engines:
         classes = version + 1
         logits = np.zeros((len(ids), classes), dtype=np.float32)
         logits[np.arange(len(ids)), ids[:, 0] % classes] = 3.0
+        if version in self.spoilt:
+            logits[-1, 0] = self.spoilt[version]
         return logits, np.ones((len(ids), 4), dtype=np.float32) / 2
 
 
@@ -160,6 +163,21 @@ def test_a_failing_challenger_leaves_its_rows_to_the_champion(place):
     answers = _answer(router, [Question("yes"), Question("no")])
     assert [(a.version, a.arm) for a in answers] == [(1, Arm.FALLBACK)] * 2
     assert [row["arm"] for row in sink.rows] == ["fallback"] * 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_an_answer_that_is_no_number_is_given_to_nobody(place, value):
+    router, sink, engines = _router(place)
+    engines.spoilt = {1: value}
+    with pytest.raises(DataError, match="not finite"):
+        _answer(router, [Question("yes"), Question("no")])
+    assert sink.rows == []
+
+    _route(place, challenger=2, share=1.0, epoch=2)
+    engines.spoilt = {2: value}
+    answers = _answer(router, [Question("yes"), Question("no")])
+    assert [(answer.version, answer.arm) for answer in answers] == [(1, Arm.FALLBACK)] * 2
+    assert np.isfinite([answer.confidence for answer in answers]).all()
 
 
 def test_a_failing_champion_is_an_error_and_logs_nothing(place):
