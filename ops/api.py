@@ -3,7 +3,6 @@
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Query, Response
-from fastapi.responses import JSONResponse
 
 from continual.errors import ConfigurationError, NotFound
 from ops.api_auth import labeller, viewer
@@ -13,6 +12,7 @@ from ops.api_erasure import Eraser, add_erasures
 from ops.api_errors import translate_errors
 from ops.api_feedback import add_feedback
 from ops.api_guard import Guard
+from ops.api_health import HealthControl, add_health
 from ops.api_openapi import document
 from ops.api_origin import is_loopback
 from ops.ledger import Ledger
@@ -24,7 +24,7 @@ from ops.status import cycle_facts, model_status, version_facts
 __all__ = ["LoopControl", "create_api"]
 
 
-class LoopControl(CommandControl, Eraser, Protocol):
+class LoopControl(CommandControl, Eraser, HealthControl, Protocol):
     """What the API needs of the running loop."""
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
@@ -33,10 +33,6 @@ class LoopControl(CommandControl, Eraser, Protocol):
 
     def metrics(self) -> str:
         """Prometheus text."""
-        ...
-
-    def health(self) -> dict[str, Any]:
-        """Whether each part answers."""
         ...
 
 
@@ -58,6 +54,7 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     api = FastAPI(title="Perennial", version="1", docs_url="/docs", redoc_url=None)
     translate_errors(api)
     api.add_middleware(Guard, routes=api.routes, settings=settings)
+    add_health(api, control)
     _add_reading(api, ledger, control, happenings)
     add_feedback(api, ledger, labeller)
     _add_label_queue(api, ledger, control)
@@ -69,11 +66,6 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
 
 
 def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings: Happenings) -> None:
-    @api.get("/healthz")
-    def healthz() -> Response:
-        health = control.health()
-        return JSONResponse(health, status_code=200 if health["healthy"] else 503)
-
     @api.get("/metrics", dependencies=[Depends(viewer)], response_class=_Prometheus)
     def metrics() -> Response:
         return _Prometheus(control.metrics())

@@ -27,6 +27,7 @@ from ops.promotion import promote_version, roll_back_version
 from ops.scheduling.jobs import JobRun, JobSpec
 from ops.scheduling.leader import Leader
 from ops.scheduling.scheduler import LoopScheduler
+from ops.service_health import ServiceHealth
 from ops.triton.probe import probe_router
 from ops.triton.server import TritonServer
 from ops.triton.supervisor import Supervisor
@@ -36,6 +37,7 @@ __all__ = ["Service"]
 
 logger = logging.getLogger(__name__)
 _FIRST_ANSWER_S = 30.0
+_READY_S = 2.0
 _STAGED_S = 120.0  # what is younger in the staging folder may be another process's work
 
 
@@ -77,6 +79,7 @@ class Service:
         notices = notifier(parts.settings, parts.ledger)
         self._heralds = {name: Herald(parts.ledger, name, notices) for name in parts.settings.models}
         self._scheduler = LoopScheduler(parts.ledger, self._jobs(), leader=leader)
+        self._health = ServiceHealth(parts, self._scheduler, {name: loop.traffic for name, loop in self._loops.items()})
         self._stop = threading.Event()
         self._api: Any = None
         self._api_thread: threading.Thread | None = None
@@ -134,12 +137,14 @@ class Service:
         for loop in self._loops.values():
             loop.start()
         self._scheduler.start()
+        self._health.start()
         self._start_api()
 
     def stop(self, *, start_failed: bool = False) -> None:
         """Stop the loop, the API and the embedded server; after a failed start not one that was found answering."""
         for loop in self._loops.values():
             loop.leave()
+        self._health.stop()
         self._scheduler.stop()
         for loop in self._loops.values():
             loop.stop()
@@ -193,11 +198,34 @@ class Service:
         supervised = self._supervisor is None or self._supervisor.healthy
         triton = supervised and (self._supervisor is not None or any(told == "ok" for told in servers.values()))
         restarts = 0 if self._supervisor is None else self._supervisor.restarts
+        parts = self._health.told()
+        leading = self._scheduler.leader.epoch is not None
+        told = {name: part.facts() for name, part in parts.items()}
         return {
-            "healthy": triton,
+            "healthy": triton and all(part.healthy for part in parts.values()),
+            "unhealthy": [*([] if triton else ["triton"]), *(name for name, part in parts.items() if not part.healthy)],
             "triton": {"healthy": triton, "restarts": restarts, "servers": servers},
-            "scheduler": {"leading": self._scheduler.leader.epoch is not None},
+            "scheduler": told.pop("scheduler") | {"leading": leading},
+            "parts": told,
             "uptime_s": time.monotonic() - self._started,
+        }
+
+    def ready(self) -> dict[str, Any]:
+        """See `LoopControl`."""
+        serving = dict[str, str]()
+        for model in self._loops:
+            if self._parts.workspace.read_route(model) is not None:
+                try:
+                    control = self._parts.controls[0]
+                    probe_router(control.url, model, control.parameters, timeout_s=_READY_S)
+                    serving[model] = "ok"
+                except PerennialError as exc:
+                    serving[model] = str(exc)
+        ledger = self._health.told()["ledger"]
+        return {
+            "ready": bool(serving) and all(told == "ok" for told in serving.values()),
+            "serving": serving,
+            "control": {"ready": ledger.healthy, "ledger": ledger.facts()},
         }
 
     # ---- parts ----

@@ -1,7 +1,7 @@
 """Turns the traffic log into windows, compares each with the champion's reference, and keeps the verdict."""
 
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from ops.workspace import Workspace
 __all__ = ["Watcher", "drift_settings"]
 
 logger = logging.getLogger(__name__)
+_CLOCK_STEP = timedelta(seconds=60)  # by which two honest clocks may differ
 _MOST_WINDOWS = 20  # a pass; the next one goes on
 
 
@@ -88,8 +89,8 @@ class Watcher:
         told = WatchState.read(self._ledger, self._model)
         if told is not None and told.version == champion:
             if told.reference_ready and not self._reference(champion).is_dir():  # an erasure left too few of its rows
-                return told.changed(reference_ready=False)
-            return told
+                return self._healed(told).changed(reference_ready=False)
+            return self._healed(told)
         episode = 0 if told is None else told.episode
         fresh = DriftMonitor(settings=drift_settings(self._workspace, self._model)).start(champion, episode=episode)
         started = WatchState(
@@ -101,9 +102,25 @@ class Watcher:
         started.save(self._ledger, self._model)
         return started
 
+    def _healed(self, told: WatchState) -> WatchState:
+        """The state with times that a wrong clock put ahead of now brought back: they would stop the watch for ever."""
+        now = datetime.now(UTC)
+        future = {
+            name: now.isoformat()
+            for name in ("cursor", "drift_since")
+            if (at := getattr(told, name)) is not None and datetime.fromisoformat(at) > now + _CLOCK_STEP
+        }
+        if not future:
+            return told
+        logger.warning("watch.clock_healed", extra={"model": self._model, "cursor": told.cursor})
+        healed = told.changed(**future, **({"cursor_id": ""} if "cursor" in future else {}))
+        healed.save(self._ledger, self._model)
+        return healed
+
     def _next_window(self, progress: WatchState, rows: int) -> Window | None:
         since = None if progress.cursor is None else datetime.fromisoformat(progress.cursor)
-        return window_after(self._traffic, progress.version, since, progress.cursor_id, rows)
+        ahead = datetime.now(UTC) + _CLOCK_STEP  # rows from further ahead were logged under a wrong clock
+        return window_after(self._traffic, progress.version, since, progress.cursor_id, rows, until=ahead)
 
     def _take_reference(self, progress: WatchState, window: Window) -> WatchState:
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version])

@@ -31,12 +31,20 @@ class ReportedWindow:
     comparison: DriftComparison
 
 
-def window_after(traffic: TrafficLog, version: int, since: datetime | None, after_id: str, rows: int) -> Window | None:
+def window_after(
+    traffic: TrafficLog,
+    version: int,
+    since: datetime | None,
+    after_id: str,
+    rows: int,
+    *,
+    until: datetime | None = None,
+) -> Window | None:
     """Return the next `rows` answers of a version after a row, named by its time and id; None when there are fewer.
 
     Rows logged in one microsecond are told apart by their ids, so that none is lost or seen twice.
     """
-    table = traffic.read(since=since, version=version)
+    table = traffic.read(since=since, until=until, version=version)
     if since is not None:
         later = pc.and_(pc.equal(table["at"], since), pc.greater(table["prediction_id"], after_id))
         table = table.filter(pc.or_(pc.greater(table["at"], since), later))

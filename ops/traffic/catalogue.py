@@ -6,15 +6,21 @@ is gone when it is opened means that the list is old; the reader takes a new one
 """
 
 import json
+import os
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from ops.traffic.quarantine import DamagedFile, examined
 from ops.traffic.segment import LIVE, PARQUET, SEALED
 
-__all__ = ["Catalogue", "LogFile", "journal_path", "superseded"]
+__all__ = ["Catalogue", "LogFile", "journal_path", "strangers", "superseded"]
 
 _ENDLESS_US = 10**18
 _LISTINGS = 50
+_NAME = re.compile(r"(\d{1,18})-(\d{1,18})-(.+)")
+_MEMBER = re.compile(r"(?:live|sealed|parquet)/[^/]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,9 +44,18 @@ def journal_path(root: Path) -> Path:
 
 
 def superseded(root: Path) -> tuple[str, frozenset[str]]:
-    """The last compaction's output and the files it replaces, relative to the root; they count once it exists."""
+    """The last compaction's output and the files it replaces, relative to the root; they count once it exists.
+
+    Raises:
+        DamagedFile: the journal makes no sense.
+    """
+    path = journal_path(root)
     try:
-        told = json.loads(journal_path(root).read_text(encoding="utf-8"))
+        with examined(path):
+            told = json.loads(path.read_text(encoding="utf-8"))
+            names = [told["output"], *told["replaces"]]
+            if not all(isinstance(name, str) and _MEMBER.fullmatch(name) for name in names):
+                raise DamagedFile(path, "it names what is no file of the log")
     except FileNotFoundError:
         return "", frozenset()
     return str(told["output"]), frozenset(told["replaces"])
@@ -70,14 +85,15 @@ class Catalogue:
         live, sealed, parquet, output, replaced = seen
         if output.removeprefix(f"{PARQUET}/") not in parquet:
             replaced = frozenset()
-        kept = [_timed(root / SEALED / name) for name in sealed if f"{SEALED}/{name}" not in replaced]
+        kept = _timed(root, SEALED, sealed, replaced)
+        done_parquet = _timed(root, PARQUET, parquet, replaced)
         done = {file.stem for file in kept}
         return cls(
             live=tuple(
                 LogFile(path=root / LIVE / name, stem=Path(name).stem) for name in live if Path(name).stem not in done
             ),
             sealed=tuple(kept),
-            parquet=tuple(_timed(root / PARQUET / name) for name in parquet if f"{PARQUET}/{name}" not in replaced),
+            parquet=tuple(done_parquet),
         )
 
 
@@ -85,16 +101,44 @@ def _names(root: Path) -> tuple[list[str], list[str], list[str], str, frozenset[
     live = _list(root / LIVE, ".arrows")
     sealed = _list(root / SEALED, ".arrows")
     parquet = _list(root / PARQUET, ".parquet")
-    return live, sealed, parquet, *superseded(root)
+    try:
+        return live, sealed, parquet, *superseded(root)
+    except DamagedFile:  # the next compaction sets it aside
+        return live, sealed, parquet, "", frozenset()
 
 
 def _list(folder: Path, suffix: str) -> list[str]:
     try:
-        return sorted(p.name for p in folder.iterdir() if p.suffix == suffix and not p.name.startswith("."))
+        with os.scandir(folder) as entries:
+            return sorted(e.name for e in entries if e.name.endswith(suffix) and e.name[0] != "." and not e.is_dir())
     except FileNotFoundError:
         return []
 
 
-def _timed(path: Path) -> LogFile:
-    first, last, stem = path.stem.split("-", 2)
-    return LogFile(path=path, stem=stem, first_us=int(first), last_us=int(last))
+def _timed(root: Path, folder: str, names: Iterable[str], replaced: frozenset[str]) -> list[LogFile]:
+    """The files of these names that count; names that are none of ours are left out."""
+    found = []
+    for name in names:
+        told = _NAME.fullmatch(Path(name).stem)
+        if told is not None and f"{folder}/{name}" not in replaced:
+            path = root / folder / name
+            found.append(LogFile(path=path, stem=told[3], first_us=int(told[1]), last_us=int(told[2])))
+    return found
+
+
+def strangers(root: Path) -> tuple[Path, ...]:
+    """What lies in the log's folders and is not named like its files."""
+    found = []
+    for folder, suffix in ((LIVE, ".arrows"), (SEALED, ".arrows"), (PARQUET, ".parquet")):
+        try:
+            with os.scandir(root / folder) as entries:
+                for entry in entries:
+                    name = Path(entry.name)
+                    fits = (
+                        name.suffix == suffix and not entry.is_dir() and (folder == LIVE or _NAME.fullmatch(name.stem))
+                    )
+                    if not fits and not entry.name.startswith("."):
+                        found.append(root / folder / entry.name)
+        except FileNotFoundError:
+            continue
+    return tuple(sorted(found))

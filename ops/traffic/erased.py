@@ -6,6 +6,7 @@ then on every row that such a key brings from before its erasure is refused.
 
 import hashlib
 import json
+import logging
 import secrets
 from datetime import datetime
 from pathlib import Path
@@ -20,6 +21,7 @@ __all__ = ["ErasedKeys"]
 
 _Rows = TypeVar("_Rows", pa.RecordBatch, pa.Table)
 _NAME = "erased.json"
+logger = logging.getLogger(__name__)
 
 
 class ErasedKeys:
@@ -68,8 +70,12 @@ class ErasedKeys:
             return
         seen = (status.st_ino, status.st_mtime_ns)
         if seen != self._read:
-            told = json.loads(self._path.read_text(encoding="utf-8"))
-            self._salt, self._since_us, self._read = told["salt"], dict(told["erased_us"]), seen
+            self._read = seen
+            try:
+                told = json.loads(self._path.read_text(encoding="utf-8"))
+                self._salt, self._since_us = str(told["salt"]), {k: int(v) for k, v in told["erased_us"].items()}
+            except (ValueError, LookupError, TypeError, AttributeError) as exc:  # what is known stays; `add` mends it
+                logger.error("traffic.erased_note_damaged", extra={"path": str(self._path), "error": str(exc)})
 
     def _digest(self, key: str) -> str:
         return hashlib.sha256(f"{self._salt} {key}".encode()).hexdigest()

@@ -4,6 +4,7 @@ import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +19,8 @@ from ops.traffic import maintenance
 from ops.traffic.catalogue import Catalogue, LogFile
 from ops.traffic.columns import COLUMNS, conform, in_order
 from ops.traffic.parquet import ParquetRows
-from ops.traffic.segment import PARQUET, Stream
+from ops.traffic.quarantine import DamagedFile, Quarantined, quarantined
+from ops.traffic.segment import LIVE, PARQUET, SEALED, Stream, seal
 
 __all__ = ["TrafficLog"]
 
@@ -71,6 +73,7 @@ class TrafficLog:
         self._guard = threading.Lock()
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._held = 0  # bytes of rows in them
+        self._damaged: dict[Path, tuple[int, int]] = {}  # inode and time of change of what could not be set aside yet
         self._footers: OrderedDict[tuple[Path, int, int], ParquetRows] = OrderedDict()
 
     def read(
@@ -112,7 +115,7 @@ class TrafficLog:
 
     def count(self) -> int:
         """How many rows the log holds."""
-        return self._steadily(lambda: sum(self._rows_of(file) for file in Catalogue.of(self._root).files))
+        return self._steadily(lambda: sum(self._rows_of(file) for file in self._catalogue().files))
 
     def compact(self, min_age_s: float = 0.0) -> int:
         """Move sealed rows into Parquet; returns how many rows moved.
@@ -161,14 +164,52 @@ class TrafficLog:
 
     def _steadily(self, attempt: Callable[[], _T]) -> _T:
         """Repeat a reading whose list of files went out of date."""
-        for count in range(_TRIES):
+        count = 0
+        while count < _TRIES:
             try:
                 return attempt()
             except FileNotFoundError:
                 time.sleep(min(0.02, 0.0005 * count))
+                count += 1
+            except DamagedFile as exc:  # the next try is without it
+                self._put_aside(exc)
         raise DependencyUnreachable(
             f"the traffic log in {self._root} changed during each of {_TRIES} readings; see what keeps rewriting it"
         )
+
+    def _put_aside(self, damaged: DamagedFile) -> None:
+        """Set a damaged file aside, or while that cannot be done read on without it."""
+        path = damaged.path
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return
+        seen = (status.st_ino, status.st_mtime_ns)
+        with self._guard:
+            self._damaged[path] = seen
+            self._streams.pop(path.stem.split("-", 2)[-1] if path.parent.name != LIVE else path.stem, None)
+        with suppress(OSError):  # a disk that takes nothing, or a reader without rights
+            maintenance.put_aside(self._root, path, damaged.cause, seen)
+
+    def _is_whole(self, file: LogFile) -> bool:
+        """Whether the file is not known to be damaged; one that was replaced since is whole again."""
+        with self._guard:
+            seen = self._damaged.get(file.path)
+        if seen is None:
+            return True
+        try:
+            status = file.path.stat()
+        except FileNotFoundError:
+            status = None
+        if status is not None and (status.st_ino, status.st_mtime_ns) == seen:
+            return False
+        with self._guard:
+            self._damaged.pop(file.path, None)
+        return True
+
+    def quarantined(self) -> tuple[Quarantined, ...]:
+        """What was set aside because it could not be read, oldest first."""
+        return quarantined(self._root)
 
     def _catalogue(self) -> Catalogue:
         """The files now; rows kept of streams that are gone, because they were compacted, are let go."""
@@ -177,7 +218,10 @@ class TrafficLog:
         with self._guard:
             for stem in [stem for stem in self._streams if stem not in present]:
                 self._held -= self._streams.pop(stem).counted
-        return catalogue
+        if not self._damaged:
+            return catalogue
+        parts = {name: tuple(filter(self._is_whole, getattr(catalogue, name))) for name in (LIVE, SEALED, PARQUET)}
+        return Catalogue(live=parts[LIVE], sealed=parts[SEALED], parquet=parts[PARQUET])
 
     def _collect(self, query: _Query, last: int | None) -> pa.Table:
         catalogue = self._catalogue()
@@ -235,6 +279,9 @@ class TrafficLog:
             stream = self._streams.setdefault(file.stem, Stream())
             self._streams.move_to_end(file.stem)
         rows = stream.read(file.path)
+        if stream.damage and file.folder == LIVE:
+            with suppress(OSError):
+                seal(file.path, 0.0)  # which keeps what is readable; its writer opens another
         with self._guard:
             if self._streams.get(file.stem) is stream:
                 self._held += stream.size - stream.counted

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,13 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from continual.errors import DependencyUnreachable
-from ops.traffic.catalogue import Catalogue, LogFile, journal_path, superseded
+from ops.traffic.catalogue import Catalogue, LogFile, journal_path, strangers, superseded
 from ops.traffic.columns import COLUMNS, conform, in_order, span_us
 from ops.traffic.erased import ErasedKeys
 from ops.traffic.parquet import ParquetRows, replace_durably, write_parquet
+from ops.traffic.quarantine import QUARANTINE, DamagedFile, copy_aside, quarantined, set_aside
 from ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
 
-__all__ = ["barred", "compact", "discard"]
+__all__ = ["barred", "compact", "discard", "put_aside"]
 
 logger = logging.getLogger(__name__)
 _NAMES = (*COLUMNS, "embedding")
@@ -43,9 +45,11 @@ def compact(root: Path, *, min_age_s: float) -> int:
         return 0
     with _alone(root):
         _recover(root)
+        for path in strangers(root):
+            set_aside(root, path, "its name is none of the log's")
         _seal_abandoned(root)
         ripe = [file for file in Catalogue.of(root).sealed if _age_s(file.path) >= min_age_s]
-        moved = sum(_replace(root, taken) for taken in _portions(ripe, ErasedKeys(root)))
+        moved = sum(_replace(root, taken) for taken in _portions(root, ripe))
         _join_small(root)
     if moved:
         _give_memory_back()
@@ -93,7 +97,10 @@ def discard(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray], *, befo
         removed = 0
         for file in (*catalogue.sealed, *catalogue.parquet):
             if before_us is None or file.first_us < before_us:
-                removed += _without(file, unwanted)
+                with _setting_aside(root):
+                    removed += _without(root, file, unwanted)
+        if before_us is not None:
+            _forget_quarantined(root, before_us)
     if removed:
         _give_memory_back()
         logger.info("traffic.discarded", extra={"root": str(root), "rows": removed})
@@ -107,8 +114,47 @@ def _alone(root: Path) -> Iterator[None]:
         yield
 
 
+@contextmanager
+def _setting_aside(root: Path) -> Iterator[None]:
+    """Have a damaged file cost nothing but itself. The caller holds the log's lock."""
+    try:
+        yield
+    except DamagedFile as exc:
+        set_aside(root, exc.path, exc.cause)
+
+
+def put_aside(root: Path, path: Path, cause: str, seen: tuple[int, int]) -> bool:
+    """Set a file aside that a reader found damaged; False while somebody else rewrites the log.
+
+    `seen` is the file's inode and time of change when it was read: one that was replaced since is left alone.
+    """
+    with (root / ".maintenance.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        try:
+            status = path.stat()
+        except FileNotFoundError:
+            return True
+        if (status.st_ino, status.st_mtime_ns) == seen:
+            set_aside(root, path, cause)
+    return True
+
+
+def _forget_quarantined(root: Path, before_us: int) -> None:
+    """Set-aside files hold texts too: they go when their rows would have gone."""
+    for found in quarantined(root):
+        if datetime.fromisoformat(found.at).timestamp() * 1e6 < before_us:
+            path = root / QUARANTINE / found.name
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            path.with_name(f"{found.name}.why.json").unlink(missing_ok=True)
+
+
 def _recover(root: Path) -> None:
-    output, replaced = superseded(root)
+    output, replaced = "", frozenset[str]()
+    with _setting_aside(root):
+        output, replaced = superseded(root)
     if output and (root / output).exists():
         for name in sorted(replaced):
             (root / name).unlink(missing_ok=True)
@@ -130,8 +176,10 @@ def _seal_abandoned(root: Path) -> None:
 
 def _seal_holding(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> None:
     for path in sorted((root / LIVE).glob("*.arrows")):
+        rows = None
         try:
-            rows = Stream().read(path)
+            with _setting_aside(root):
+                rows = Stream().read(path)
         except FileNotFoundError:
             continue  # rotated meanwhile: it is among the sealed ones
         if rows is not None and pc.any(unwanted(rows)).as_py() and not seal(path, _SEAL_PATIENCE_S):
@@ -145,16 +193,21 @@ def _locked(path: Path) -> str:
     )
 
 
-def _portions(files: Sequence[LogFile], erased: ErasedKeys) -> Iterator[list[tuple[LogFile, pa.Table]]]:
+def _portions(root: Path, files: Sequence[LogFile]) -> Iterator[list[tuple[LogFile, pa.Table]]]:
     """Files that make one output each: one embedding dimension, neighbours in time, a bounded number of rows."""
-    widths = {file.path: _width(file.path) for file in files}
+    erased = ErasedKeys(root)
+    widths = dict[Path, int]()
+    for file in files:
+        with _setting_aside(root):
+            widths[file.path] = _width(file.path)
     portion: list[tuple[LogFile, pa.Table]] = []
-    for file in sorted(files, key=lambda file: widths[file.path]):
+    for file in sorted((file for file in files if file.path in widths), key=lambda file: widths[file.path]):
         full = sum(table.num_rows for _, table in portion) >= _MOST_ROWS
         if full or (portion and widths[portion[0][0].path] != widths[file.path]):
             yield portion
             portion = []
-        portion.append((file, erased.without(_rows(file.path))))
+        with _setting_aside(root):
+            portion.append((file, erased.without(_rows(root, file.path))))
     if portion:
         yield portion
 
@@ -179,16 +232,19 @@ def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
 
 def _join_small(root: Path) -> None:
     """Join neighbouring small files, so that their number grows with the rows and not with the compactions."""
-    small = [file for file in Catalogue.of(root).parquet if ParquetRows.of(file.path).rows < _SMALL_ROWS]
+    small = []
+    for file in Catalogue.of(root).parquet:
+        with _setting_aside(root):
+            small += [file] if ParquetRows.of(file.path).rows < _SMALL_ROWS else []
     if len(small) >= _SMALL_FILES:
-        for taken in _portions(small, ErasedKeys(root)):
+        for taken in _portions(root, small):
             if len(taken) > 1:
                 _replace(root, taken)
 
 
-def _without(file: LogFile, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> int:
+def _without(root: Path, file: LogFile, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> int:
     """Rewrite a file in its place without some of its rows; returns how many those were."""
-    rows = _rows(file.path)
+    rows = _rows(root, file.path)
     gone = pc.fill_null(unwanted(rows), False)
     removed = int(pc.sum(gone).as_py() or 0)
     if not removed:
@@ -210,19 +266,24 @@ def _width(path: Path) -> int:
     """The dimension of a file's embeddings, read from its head or footer alone; 0 where it has none."""
     if path.suffix == ".parquet":
         return ParquetRows.of(path).dimension or 0
-    try:
-        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
-            kind = stream.schema.field("embedding").type
-    except pa.ArrowInvalid:
+    stream = Stream()
+    stream.read(path)
+    if stream.schema is None:
+        if stream.damage:
+            raise DamagedFile(path, stream.damage)
         return 0  # torn before its first row
+    kind = stream.schema.field("embedding").type
     return 0 if pa.types.is_null(kind) else int(kind.list_size)
 
 
-def _rows(path: Path) -> pa.Table:
+def _rows(root: Path, path: Path) -> pa.Table:
     """A file's whole rows; an empty table where it has none."""
     if path.suffix == ".parquet":
         return ParquetRows.of(path).read_all()
-    rows = Stream().read(path)
+    stream = Stream()
+    rows = stream.read(path)
+    if stream.damage:
+        copy_aside(root, path, stream.damage)
     return conform([], _NAMES) if rows is None else rows
 
 

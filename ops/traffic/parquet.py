@@ -1,7 +1,8 @@
 """One compacted file: which of its row groups matter, and its rows."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from ops.traffic.columns import COLUMNS, completed
+from ops.traffic.quarantine import DamagedFile, examined
 
 __all__ = ["ParquetRows", "replace_durably", "write_parquet"]
 
@@ -32,9 +34,12 @@ class ParquetRows:
         """Read the footer.
 
         Raises:
-            FileNotFoundError: the file was replaced or removed.
+            FileNotFoundError: the file was replaced or removed; DamagedFile: it is no file of ours.
         """
-        with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
+        with examined(path), pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
+            missing = [name for name in COLUMNS if name not in {*file.schema_arrow.names, "redacted"}]
+            if missing:
+                raise DamagedFile(path, f"it lacks the columns {missing}")
             return cls(path, file.metadata)
 
     @property
@@ -50,6 +55,10 @@ class ParquetRows:
 
     def groups(self, *, since_us: int | None, until_us: int | None, version: int | None) -> list[int]:
         """The row groups that may hold rows of these times and this version, by their statistics."""
+        with examined(self.path):
+            return self._groups(since_us, until_us, version)
+
+    def _groups(self, since_us: int | None, until_us: int | None, version: int | None) -> list[int]:
         kept = []
         for group in range(self.footer.num_row_groups):
             first, last = (_us(value) for value in self._bounds(group, "at"))
@@ -68,12 +77,25 @@ class ParquetRows:
         Raises:
             FileNotFoundError: the file was replaced or removed.
         """
-        with pa.OSFile(str(self.path)) as source, pq.ParquetFile(source, metadata=self.footer) as file:
+        with examined(self.path), self._opened() as file:
             wanted = list(dict.fromkeys(names))
             missing = "redacted" in wanted and "redacted" not in file.schema_arrow.names  # written before that column
             stored = [*(name for name in wanted if name != "redacted"), "text"] if missing else wanted
             rows = file.read_row_groups(list(groups), columns=list(dict.fromkeys(stored)))
-            return _fixed((completed(rows) if missing else rows).select(wanted), self.dimension)
+            rows.validate(full=True)
+            fixed = _fixed((completed(rows) if missing else rows).select(wanted), self.dimension)
+            for field in fixed.schema:
+                if not _is_ours(field):
+                    raise DamagedFile(self.path, f"column {field.name} holds {field.type}")
+            return fixed
+
+    @contextmanager
+    def _opened(self) -> Iterator[pq.ParquetFile]:
+        with (
+            pa.OSFile(str(self.path)) as source,
+            pq.ParquetFile(source, metadata=self.footer, page_checksum_verification=True) as file,
+        ):
+            yield file
 
     def read_all(self) -> pa.Table:
         """All rows and columns."""
@@ -94,6 +116,12 @@ class ParquetRows:
         return statistics.min, statistics.max
 
 
+def _is_ours(field: pa.Field) -> bool:
+    if field.name == "embedding":
+        return bool(pa.types.is_null(field.type) or pa.types.is_fixed_size_list(field.type))
+    return bool(field.type == COLUMNS[field.name])
+
+
 def _us(moment: Any) -> int:
     return int(pa.scalar(moment, COLUMNS["at"]).value)
 
@@ -102,7 +130,14 @@ def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a sorted table so that the file is there whole or not at all, also after a power cut."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(_varying(table), temporary, row_group_size=_GROUP_ROWS, compression="zstd", use_dictionary=_REPEATED)
+    pq.write_table(
+        _varying(table),
+        temporary,
+        row_group_size=_GROUP_ROWS,
+        compression="zstd",
+        use_dictionary=_REPEATED,
+        write_page_checksum=True,
+    )
     replace_durably(temporary, path)
 
 

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ops.traffic.columns import completed, span_us
+from ops.traffic.columns import COLUMNS, completed, span_us
+from ops.traffic.quarantine import DamagedFile, copy_aside, examined, set_aside
 
 __all__ = [
     "LIVE",
@@ -34,6 +35,7 @@ __all__ = [
 logger = logging.getLogger(__name__)
 LIVE, SEALED, PARQUET = "live", "sealed", "parquet"
 _CONTINUATION = 0xFFFFFFFF
+_LONGEST_METADATA = 1 << 20
 _CHUNKS = 64  # batches kept apart before they are joined
 
 
@@ -89,15 +91,16 @@ class Stream:
     schema: pa.Schema | None = None
     batches: list[pa.RecordBatch] = field(default_factory=list)
     guard: threading.Lock = field(default_factory=threading.Lock)
+    damage: str = ""  # why it ends at `size`; empty while it is whole, or torn by a writer's death
     counted: int = 0  # of its bytes, in the sum of whoever keeps several
 
     def read(self, path: Path) -> pa.Table | None:
         """All whole batches in the file; None when there is none yet.
 
         Raises:
-            FileNotFoundError: the file was moved or removed.
+            FileNotFoundError: the file was moved or removed; DamagedFile: it holds rows of another kind.
         """
-        with self.guard, path.open("rb") as file:
+        with examined(path), self.guard, path.open("rb") as file:
             return self.take(file.fileno())
 
     def take(self, descriptor: int) -> pa.Table | None:
@@ -106,6 +109,7 @@ class Stream:
         rewritten = status.st_size == self.size and status.st_mtime_ns != self.changed_ns
         if status.st_ino != self.inode or status.st_size < self.size or rewritten:
             self.inode, self.size, self.schema, self.batches = status.st_ino, 0, None, []
+            self.damage = ""
         self.changed_ns = status.st_mtime_ns
         if status.st_size > self.size:
             self._parse(os.pread(descriptor, status.st_size - self.size, self.size))
@@ -116,12 +120,13 @@ class Stream:
     def _parse(self, data: bytes) -> None:
         """Take the whole messages at the head of `data`, all at once where none of them is damaged."""
         ends = list(_message_ends(data))
+        self.damage = _damage(data[ends[-1] if ends else 0 :])
         if not ends:
             return
         try:
             self._take_together(data[: ends[-1]])
             self.size += ends[-1]
-        except (pa.ArrowInvalid, OSError):
+        except (pa.ArrowException, OSError, ValueError, LookupError):
             self._take_singly(data, ends)
         if len(self.batches) > _CHUNKS:
             self.batches = pa.Table.from_batches(self.batches).combine_chunks().to_batches()
@@ -130,7 +135,8 @@ class Stream:
         head = b"" if self.schema is None else self.schema.serialize().to_pybytes()
         with pa.ipc.open_stream(pa.BufferReader(head + data)) as stream:
             rows = stream.read_all()
-        rows.validate()
+        rows.validate(full=True)
+        _check_columns(rows.schema)
         self.schema = rows.schema
         # copied where there are several: a slice would keep all of `data` in memory
         self.batches += (rows.combine_chunks() if rows.column(0).num_chunks > 1 else rows).to_batches()
@@ -141,7 +147,8 @@ class Stream:
         for end in ends:
             try:
                 self._take_message(pa.ipc.read_message(buffer.slice(start, end - start)))
-            except (pa.ArrowInvalid, OSError) as exc:
+            except (pa.ArrowException, OSError, ValueError, LookupError) as exc:
+                self.damage = f"at byte {self.size + start}: {exc}"
                 logger.warning("traffic.stream_damaged", extra={"at_byte": self.size + start, "reason": str(exc)})
                 break
             start = end
@@ -149,11 +156,51 @@ class Stream:
 
     def _take_message(self, message: pa.ipc.Message) -> None:
         if message.type == "schema":
-            self.schema = pa.ipc.read_schema(message)
+            schema = pa.ipc.read_schema(message)
+            _check_columns(schema)
+            self.schema = schema
         elif self.schema is not None:
             batch = pa.ipc.read_record_batch(message, self.schema)
-            batch.validate()
+            batch.validate(full=True)
             self.batches.append(batch)
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    """Return when a stream of this schema holds rows of the log.
+
+    Raises:
+        ValueError: it does not.
+    """
+    for name, kind in COLUMNS.items():
+        if name != "redacted" and (name not in schema.names or schema.field(name).type != kind):
+            raise ValueError(f"column {name} is missing or not {kind}")
+    embedding = schema.field("embedding").type  # KeyError where there is none
+    if not (pa.types.is_null(embedding) or pa.types.is_fixed_size_list(embedding)):
+        raise ValueError(f"column embedding is {embedding}")
+
+
+def _damage(rest: bytes) -> str:
+    """Why what follows the last whole message is more than a batch that its writer's death tore; else empty."""
+    if len(rest) < 8 or not any(rest):  # zeros: the disk had no time to take more
+        return ""
+    mark, metadata = struct.unpack_from("<II", rest)
+    if mark == _CONTINUATION and metadata == 0 and len(rest) == 8:
+        return ""  # Arrow's own end of a stream
+    if mark != _CONTINUATION or not 0 < metadata <= _LONGEST_METADATA:
+        return f"{len(rest)} bytes that begin no message"
+    place = rest.find(b"\xff\xff\xff\xff", 8)
+    while place != -1:
+        if (end := _message_end(rest, place)) is not None and _is_message(rest[place:end]):
+            return f"{len(rest)} bytes with whole messages behind a damaged one"
+        place = rest.find(b"\xff\xff\xff\xff", place + 1)
+    return ""
+
+
+def _is_message(data: bytes) -> bool:
+    try:
+        return bool(pa.ipc.read_message(data).type)
+    except (pa.ArrowException, OSError, ValueError):
+        return False
 
 
 def _message_ends(data: bytes) -> Iterator[int]:
@@ -171,8 +218,12 @@ def _message_end(data: bytes, start: int) -> int | None:
     mark, metadata = struct.unpack_from("<II", data, start)
     if mark != _CONTINUATION or metadata == 0 or len(data) < start + 8 + metadata:
         return None
-    end = start + 8 + metadata + _body_length(data, start + 8)
-    return end if len(data) >= end else None
+    try:
+        body = _body_length(data, start + 8)
+    except struct.error:
+        return None
+    end = start + 8 + metadata + body
+    return end if body >= 0 and len(data) >= end else None
 
 
 def _body_length(data: bytes, table_at: int) -> int:
@@ -200,13 +251,23 @@ def seal(path: Path, timeout_s: float) -> bool:
             return False
         if not in_place(file.fileno(), path):
             return True
-        stream = Stream()
-        rows = stream.take(file.fileno())
+        stream, root = Stream(), path.parent.parent
+        try:
+            with examined(path):
+                rows = stream.take(file.fileno())
+        except DamagedFile as exc:
+            set_aside(root, path, exc.cause)
+            return True
+        if stream.damage and rows is None:
+            set_aside(root, path, stream.damage)
+            return True
+        if stream.damage:
+            copy_aside(root, path, stream.damage)
         if rows is None:
             path.unlink()
             return True
         os.ftruncate(file.fileno(), stream.size)
-        folder = path.parent.parent / SEALED
+        folder = root / SEALED
         folder.mkdir(exist_ok=True)
         path.rename(folder / sealed_name(*span_us(rows), path.stem, path.suffix))
     return True
