@@ -191,6 +191,18 @@ def test_mmd_of_clean_rows_is_zero_on_average_in_windows_of_any_size() -> None:
     assert min(result.effect for result in clean) == 0.0
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_mmd_does_not_depend_on_the_unit_of_the_embeddings(scale: float) -> None:
+    a, b = _rng().normal(size=(50, 4)), _rng(2).normal(0.8, 1.0, size=(40, 4))
+    one, other = (rff_mmd(a * unit, b * unit, rng=_rng(), permutations=1) for unit in (1.0, scale))
+    assert other.effect == pytest.approx(one.effect, rel=1e-3)
+
+
+def test_values_that_are_all_equal_have_not_moved() -> None:
+    ones = wasserstein(np.ones(30), np.ones(20), rng=_rng())
+    assert (ones.statistic, ones.effect, ones.p_value, ones.n_reference, ones.n_current) == (0.0, 0.0, 1.0, 30, 20)
+
+
 def test_mmd_of_equal_rows_is_no_distance() -> None:
     ones = np.ones((20, 3))
     result = rff_mmd(ones, ones, rng=_rng(), permutations=19)

@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 
 from continual.errors import BundleRejected
-from exporters.golden import Golden
+from exporters.bundle import verify_bundle, write_manifest
+from exporters.golden import Golden, forget_texts
 from exporters.runtime import Floats, Tokens
+from tests.unit.exporters.test_bundle import LABELS, make_manifest
 
 ROWS = ((1, 2, 3), (4,), (5, 6))
 
@@ -61,7 +63,7 @@ def test_answers_of_another_shape_or_not_finite_differ_without_end() -> None:
     assert golden.difference(known) == 0.0
     assert golden.difference(known + np.float32([[0, 0], [0.25, 0], [0, -1]])) == 1.0
     assert golden.difference(known[:, :1]) == golden.difference(known[:2]) == float("inf")
-    known[1, 1] = np.inf
+    known[1, 1] = np.nan
     assert golden.difference(known) == float("inf")
 
 
@@ -73,3 +75,53 @@ def test_known_answers_survive_their_file_and_ask_for_every_row_at_once(tmp_path
     assert ids.tolist() == [[1, 2, 3], [4, 0, 0], [5, 6, 0]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
     assert json.loads((tmp_path / "golden.json").read_text())["tolerance"] == 0.5
+
+
+@pytest.fixture
+def with_texts(tmp_path: Path) -> Path:
+    """A bundle of an earlier release, which kept the texts of its known answers."""
+    (tmp_path / "model.onnx").write_bytes(b"engine")
+    (tmp_path / "labels.json").write_text(json.dumps(list(LABELS)), "utf-8")
+    known = {
+        "tolerance": 0.5,
+        "texts": ["one", "two", "three"],
+        "input_ids": [[1], [2], [3]],
+        "logits": [[1], [2], [3]],
+    }
+    (tmp_path / "golden.json").write_text(json.dumps(known), "utf-8")
+    write_manifest(tmp_path, make_manifest())
+    return tmp_path
+
+
+def test_texts_of_known_answers_are_forgotten_with_the_rows_of_the_erased(with_texts: Path) -> None:
+    assert forget_texts(with_texts, {"two", "other"}) is True
+    raw = json.loads((with_texts / "golden.json").read_text())
+    assert raw == {"tolerance": 0.5, "input_ids": [[1], [3]], "logits": [[1], [3]]}
+    assert verify_bundle(with_texts).version == 3
+    assert sorted(path.name for path in with_texts.iterdir()) == [
+        "golden.json", "labels.json", "manifest.json", "model.onnx",
+    ]  # fmt: skip
+    assert forget_texts(with_texts, {"one"}) is False  # nobody's text is left
+
+
+def test_texts_go_although_none_of_them_was_erased(with_texts: Path) -> None:
+    assert forget_texts(with_texts, set()) is True
+    assert json.loads((with_texts / "golden.json").read_text())["input_ids"] == [[1], [2], [3]]
+
+
+def test_known_answers_stay_where_every_one_is_of_an_erased_text(with_texts: Path) -> None:
+    before = (with_texts / "golden.json").read_bytes()
+    assert forget_texts(with_texts, {"one", "two", "three"}) is False
+    assert (with_texts / "golden.json").read_bytes() == before
+
+
+def test_a_damaged_bundle_is_not_made_whole_by_forgetting(with_texts: Path) -> None:
+    (with_texts / "model.onnx").write_bytes(b"other!")
+    before = (with_texts / "golden.json").read_bytes()
+    with pytest.raises(BundleRejected, match="altered"):
+        forget_texts(with_texts, {"two"})
+    assert (with_texts / "golden.json").read_bytes() == before
+
+
+def test_a_bundle_without_known_answers_has_nothing_to_forget(tmp_path: Path) -> None:
+    assert forget_texts(tmp_path, {"one"}) is False
