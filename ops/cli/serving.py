@@ -17,6 +17,9 @@ _TOML = """# Settings of this workspace; every value can also be given as PERENN
 grpc_port = 8001
 http_port = 8000
 metrics_port = 8002
+# http = false                  # gRPC alone
+# http_hosts = ["models.example"]   # names by which clients may call the HTTP port beside localhost
+# http_body_bytes = 67108864    # most bytes of a request over HTTP
 
 [api]
 port = 8080
