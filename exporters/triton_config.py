@@ -20,6 +20,7 @@ __all__ = [
     "with_versions",
 ]
 
+_QUEUED_REQUESTS = 4_096  # in Triton's own queue, which only fills up when a process takes nothing out of it
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _ROUTER_OUTPUTS = (
     ("LABEL", "TYPE_STRING", 1),
@@ -178,6 +179,7 @@ def _new(model: str, backend: str, max_batch_size: int, queue_delay_us: int) -> 
     if queue_delay_us:
         config.dynamic_batching.preferred_batch_size.extend([*preferred[-2:], max_batch_size])
     config.dynamic_batching.max_queue_delay_microseconds = queue_delay_us
+    config.dynamic_batching.default_queue_policy.max_queue_size = _QUEUED_REQUESTS
     return config
 
 

@@ -22,6 +22,7 @@ __all__ = ["CHALLENGER_PAUSE_S", "Answered", "Batch", "Placed", "Router", "Route
 
 logger = logging.getLogger(__name__)
 CHALLENGER_PAUSE_S = 5.0  # how long one that failed or hung is left alone
+_PART_TOKENS = 16_384  # of one call of an engine, padding included
 _CHAMPION_PAUSE_S = 30.0  # one that hung; one that refuses a text must not lose the requests of the next seconds
 
 Floats = npt.NDArray[np.float32]
@@ -302,7 +303,7 @@ class Router:
         started = time.perf_counter()
         bundle = self._bundles.get(version)
         ids, mask = bundle.tokenise([batch.rows[index].text for index in rows])
-        logits, embedding = ask(version, ids, mask)
+        logits, embedding = _in_parts(ask, version, ids, mask)
         fitting = logits.shape == (len(rows), len(bundle.labels)) and len(embedding) == len(rows)
         if not fitting or not np.isfinite(logits).all():
             raise DataError(
@@ -325,6 +326,16 @@ class Router:
             )
             for place, index in enumerate(rows)
         }
+
+
+def _in_parts(ask: AskEngine, version: int, ids: Tokens, mask: Tokens) -> tuple[Floats, Floats]:
+    """One call where the rows are few or short; more of them otherwise, so that something comes out now and then."""
+    rows = max(1, _PART_TOKENS // ids.shape[1])
+    if len(ids) <= rows:
+        return ask(version, ids, mask)
+    starts = range(0, len(ids), rows)
+    logits, embeddings = zip(*(ask(version, ids[at : at + rows], mask[at : at + rows]) for at in starts), strict=True)
+    return np.concatenate(logits), np.concatenate(embeddings)
 
 
 def _in_time(answer: Answered, now: float) -> Answered:

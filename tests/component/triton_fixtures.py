@@ -181,15 +181,21 @@ class Place:
         return self.root / "var" / "route" / f"{MODEL}.json"
 
     def install(
-        self, versions: Sequence[int] = (1,), *, router_instances: int = 2, champion_limit_s: float = 10.0
+        self,
+        versions: Sequence[int] = (1,),
+        *,
+        router_instances: int = 2,
+        champion_limit_s: float = 10.0,
+        queue_limit_s: float = 10.0,
+        hang: int = 0,
     ) -> None:
-        settings = replace(router_settings(self), champion_limit_s=champion_limit_s)
+        settings = replace(router_settings(self), champion_limit_s=champion_limit_s, queue_limit_s=queue_limit_s)
         self.repository.install_router(
             RouterSpec(model=MODEL, parameters=settings.to_parameters(), instances=router_instances)
         )
         self.repository.install_engine(EngineSpec(model=ENGINE, threads=1))
         for version in versions:
-            self.publish(version)
+            self.publish(version, hang=hang)
         self.repository.set_versions(ENGINE, versions)
         self.route(champion=versions[0], resident=tuple(versions))
 

@@ -379,3 +379,22 @@ def test_a_champion_that_refuses_one_text_is_asked_the_next_one(place):
     assert _answer(router, [Question("yes")])[0].version == 1
     engines.broken = set()
     assert _answer(router, [Question("yes")])[0].version == 2
+
+
+def test_many_long_rows_are_asked_in_parts_and_come_back_in_order(place, monkeypatch):
+    monkeypatch.setattr("ops.triton.router._PART_TOKENS", 10)
+    router, _, engines = _router(place)
+    texts = ["yes yes yes", "no", "yes no", "no no", "yes", "yes yes", "no"]
+    answers = _answer(router, [Question(text) for text in texts])
+    assert [answer.label for answer in answers] == [text.split()[0] for text in texts]
+    assert engines.calls == [(1, (3, 3)), (1, (3, 3)), (1, (1, 3))]
+
+
+def test_an_answer_after_its_deadline_is_marked_and_not_logged(place):
+    router, sink, engines = _router(place)
+    engines.slow = {1: 0.2}
+    late, timely = _answer(
+        router, [Question("yes", deadline=time.monotonic() + 0.1), Question("no", deadline=time.monotonic() + 60)]
+    )
+    assert (late.late, timely.late) == (True, False)
+    assert [row["prediction_id"] for row in sink.rows] == [timely.prediction_id]

@@ -3,6 +3,7 @@
 import gc
 import json
 import logging
+import math
 import os
 import queue
 import sys
@@ -39,7 +40,7 @@ _Part = tuple[Batch, list[_Place]]
 _WORKERS = 2  # batches under way
 _LANES = 4  # threads for requests on the challenger's side
 _QUICK_COST = 8_192  # of a batch that Triton's thread answers itself: a few dozen short texts
-_SWIFT_S = 0.1  # as long as such batches take less
+_SWIFT_S = 0.1  # as long as it should take less: a probe must never wait behind it
 _BREATH_S = 0.002  # Triton's thread waits so long where a batch waits already, so that another process takes the next
 _OVERDUE_S = 0.05  # between two looks for what waited too long
 _TELL_S = 1.0  # between two looks at the figures
@@ -82,7 +83,7 @@ class TritonPythonModel:
             batch_rows=self._settings.max_batch_size,
         )
         self._queue: RequestQueue[Any] = RequestQueue(limits)
-        self._swift = True  # whether the last small batch took no time to speak of
+        self._second_per_cost = math.inf  # of the last small batch; none has been seen yet
         self._failing = ""  # why the last call of an engine failed; empty after one that did not
         self._figures = TritonFigures(
             pb_utils,
@@ -108,7 +109,8 @@ class TritonPythonModel:
                     asked.append(one)
             except Exception as exc:
                 self._refuse(request, exc)
-        quick = self._swift and sum(each.cost for each in asked) <= _QUICK_COST
+        cost = sum(each.cost for each in asked)
+        quick = cost <= _QUICK_COST and cost * self._second_per_cost < _SWIFT_S
         if asked and quick and self._queue.begin(asked):  # the way through another thread costs time of its own
             self._serve(asked)
             return
@@ -208,8 +210,8 @@ class TritonPythonModel:
                 return
             self._fail(asked[0][0], exc)
             return
-        if sum(each.cost for each, _ in asked) <= _QUICK_COST:
-            self._swift = time.monotonic() - began < _SWIFT_S
+        if (cost := sum(each.cost for each, _ in asked)) <= _QUICK_COST:
+            self._second_per_cost = (time.monotonic() - began) / cost
         for each, part in asked:
             if any(answer.late for answer in answers[part]):
                 self._fail(

@@ -1,0 +1,141 @@
+"""More requests than the real Triton can answer: refused in time, answered rightly, and no reason for a restart."""
+
+import os
+import re
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.utils import InferenceServerException
+
+from ops.traffic import TrafficLog
+from ops.triton.processes import is_running, start_ticks
+from ops.triton.server import TritonServer
+from ops.triton.stubs import stubs_of
+from ops.triton.supervisor import Supervisor
+from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe
+
+pytestmark = pytest.mark.component
+_SLOW = b"transfer"  # the engine counts for a while at each one
+_HINT = re.compile(r"retry after \d+\.\d s")
+
+
+@dataclass
+class Told:
+    """What callers got."""
+
+    labels: list[bytes] = field(default_factory=list)
+    refused: list[str] = field(default_factory=list)
+    others: list[str] = field(default_factory=list)
+    refused_after_s: list[float] = field(default_factory=list)
+    answered_after_s: list[float] = field(default_factory=list)
+    ids: list[str] = field(default_factory=list)
+
+
+@pytest.fixture(scope="module")
+def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, TritonServer, Supervisor]]:
+    """64 slow texts take a good part of a second, and nobody is to wait for longer than two."""
+    place = Place(tmp_path_factory.mktemp("busy"))
+    place.install((1,), router_instances=2, queue_limit_s=2.0, hang=20_000)
+    server = TritonServer(place.spec())
+    supervisor = Supervisor(
+        server,
+        models=lambda: (ENGINE, MODEL),
+        probe=lambda: probe(server, timeout_s=3.0, stall_limit_s=8.0),
+        on_started=lambda: None,
+        interval_s=0.2,
+        failures=3,
+    )
+    supervisor.start()
+    try:
+        yield place, server, supervisor
+    finally:
+        supervisor.stop()
+
+
+def _ask(client: InferenceServerClient, told: Told, *, rows: int = 64, timeout_s: float | None = None) -> None:
+    tensor = InferInput("TEXT", [rows, 1], "BYTES")
+    tensor.set_data_from_numpy(np.array([[_SLOW]] * rows, dtype=object))
+    began = time.monotonic()
+    try:
+        limit = {} if timeout_s is None else {"timeout": int(1e6 * timeout_s)}
+        answer = client.infer(MODEL, [tensor], client_timeout=60, **limit)
+    except InferenceServerException as exc:
+        ours = exc.status() == "StatusCode.UNAVAILABLE" and _HINT.search(str(exc.message()))
+        (told.refused if ours else told.others).append(f"{exc.status()} {exc.message()}")
+        told.refused_after_s.append(time.monotonic() - began)
+    else:
+        told.answered_after_s.append(time.monotonic() - began)
+        told.labels += list(answer.as_numpy("LABEL")[:, 0])
+        told.ids += [number.decode() for number in answer.as_numpy("PREDICTION_ID")[:, 0]]
+
+
+def _callers(server: TritonServer, callers: int, seconds: float, *, timeout_s: float | None = None) -> Told:
+    told, end = Told(), time.monotonic() + seconds
+
+    def call() -> None:
+        with InferenceServerClient(server.spec.url, channel_args=[("grpc.use_local_subchannel_pool", 1)]) as client:
+            while time.monotonic() < end:
+                before = len(told.refused)
+                _ask(client, told, timeout_s=timeout_s)
+                if len(told.refused) > before:
+                    time.sleep(0.1)
+
+    threads = [threading.Thread(target=call) for _ in range(callers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return told
+
+
+def _eventually(what: Callable[[], bool], within_s: float = 60.0) -> None:
+    end = time.monotonic() + within_s
+    while not what():
+        assert time.monotonic() < end, f"not so within {within_s} s"
+        time.sleep(0.1)
+
+
+def test_a_busy_server_is_not_restarted_and_tells_those_that_it_cannot_answer(watched):
+    place, server, supervisor = watched
+    pid = server.pid
+    told = _callers(server, 24, 15.0)
+    assert told.others == []
+    assert set(told.labels) == {b"money_issue"}
+    assert told.refused, "it was not too much"
+    assert len(told.answered_after_s) >= 5
+    assert (supervisor.restarts, server.pid) == (0, pid)
+    logged = {row["prediction_id"] for row in TrafficLog(place.traffic).read(columns=["prediction_id"]).to_pylist()}
+    assert logged == set(told.ids), "who is refused is not logged, who is answered is"
+    _eventually(lambda: supervisor.healthy)
+
+
+def test_no_answer_comes_after_its_deadline_and_none_is_worked_on_that_cannot_come_in_time(watched):
+    place, server, supervisor = watched
+    told = _callers(server, 12, 10.0, timeout_s=1.5)
+    assert told.others == []
+    assert all(waited < 1.5 + 1.0 for waited in told.answered_after_s)  # the way back on a busy machine
+    logged = {row["prediction_id"] for row in TrafficLog(place.traffic).read(columns=["prediction_id"]).to_pylist()}
+    assert set(told.ids) <= logged
+    assert supervisor.restarts == 0
+
+
+def test_an_engine_from_which_nothing_comes_out_while_callers_wait_is_restarted(watched):
+    _, server, supervisor = watched
+    _eventually(lambda: supervisor.healthy)
+    before = supervisor.restarts
+    engine = next(pid for pid, name in stubs_of(server.pid or 0).items() if name.rsplit("_", 2)[0] == ENGINE)
+    ticks = start_ticks(engine)
+    assert ticks is not None
+    os.kill(engine, signal.SIGSTOP)
+    told = Told()
+    with InferenceServerClient(server.spec.url) as client:
+        _ask(client, told, rows=1)  # ends with its server
+    _eventually(lambda: supervisor.restarts > before and supervisor.healthy)
+    assert not is_running(engine, ticks)
+    assert told.labels == []
