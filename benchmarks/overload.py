@@ -256,7 +256,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--callers", type=int, nargs="+", default=[1, 4, 16, 64, 256])
     parser.add_argument("--seconds", type=float, default=30.0, help="of a step; the last one takes four times as long")
-    parser.add_argument("--deadline", type=float, default=15.0, help="seconds that a request has")
+    parser.add_argument("--deadline", type=float, default=30.0, help="seconds that a request has")
     parser.add_argument("--rows", type=int, default=600, help="training rows of the version")
     parser.add_argument("--folder", type=Path, default=record.OUT / "overload", help="workspace; its versions are kept")
     chosen = parser.parse_args()

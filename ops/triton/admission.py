@@ -247,8 +247,8 @@ class RequestQueue(Generic[T]):
         return self._pace.seconds(self._cost + self._cost_at_work)
 
     def _hint(self, wait: float) -> float:
-        """When half of what may wait will have been answered."""
-        return min(60.0, max(0.2, wait - self.limits.wait_s / 2))
+        """When half of what may wait will have been answered, and never longer than anybody waits here."""
+        return min(self.limits.wait_s, max(0.2, wait - self.limits.wait_s / 2))
 
     def _is_late(self, asked: Asked[T], now: float) -> bool:
         if asked.deadline is not None and now + self._pace.seconds(asked.cost) >= asked.deadline:
