@@ -46,7 +46,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, T
     supervisor = Supervisor(
         server,
         models=lambda: (ENGINE, MODEL),
-        probe=lambda: probe(server, timeout_s=3.0, stall_limit_s=8.0),
+        probe=lambda: probe(server, timeout_s=3.0, stall_limit_s=15.0),
         on_started=lambda: None,
         interval_s=0.2,
         failures=3,
