@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-gpu check chaos mutate clean
+.PHONY: help setup demo test fast test-gpu check chaos mutate clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+%?:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z%-]+):.*## /\1\t/' | expand -t 16
@@ -26,6 +26,9 @@ demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data 
 
 test: setup ## all tests that need no GPU
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+
+fast: setup ## the tests that need no component, in under a minute
+	$(BIN)/python -m pytest -q -m "not (component or e2e or gpu or slow)" tests/unit $(ARGS)
 
 test-gpu: setup ## the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)

@@ -15,6 +15,8 @@ from continual.learning.spec import JobSpec
 from continual.learning.trained import read_card, read_head
 from tests.unit.learning.conftest import make_rows
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 SETTINGS = {"features": 200, "gamma": 0.5, "shrinkage": 1e-3}
 TRIP = {"trip": "flight hotel visa trip"}

@@ -10,6 +10,8 @@ import pytest
 from continual.errors import ConfigurationError
 from continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["my card", "the loan with interest please help", "my card", "", "new trip"]
 
 

@@ -22,6 +22,8 @@ from continual.learning.strategies.derpp import logit_distance
 from continual.learning.trained import read_card
 from tests.unit.learning.conftest import make_rows
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 QUICK = {"epochs": 2, "batch": 16, "learning_rate": 1e-3, "head_settings": {"features": 100, "gamma": 0.5}}
 

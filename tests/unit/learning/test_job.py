@@ -20,6 +20,8 @@ from continual.learning.spec import JobSpec
 from continual.learning.trained import read_card, read_head
 from tests.unit.learning.conftest import make_rows
 
+pytestmark = pytest.mark.slow
+
 Write = Callable[..., Path]
 
 

@@ -17,6 +17,8 @@ from continual.learning.spec import JobSpec
 from continual.learning.trained import read_card
 from tests.unit.learning.conftest import make_rows
 
+pytestmark = pytest.mark.slow
+
 TEXTS = [row.text for row in make_rows("card loan trip fees", 40, 3)]
 
 

@@ -16,6 +16,8 @@ from continual.learning.sweep import Trial, sweep
 from continual.learning.trained import ModelCard
 from tests.unit.learning.conftest import make_rows
 
+pytestmark = pytest.mark.slow
+
 
 def card(accuracy: float, loss: float = 0.5) -> ModelCard:
     return ModelCard(
