@@ -177,6 +177,13 @@ def test_unknown_words_are_measured_on_the_half_that_the_vocabulary_does_not_com
     assert sorted(set(half.tolist())) == [pytest.approx(1 / 3), 1.0]
 
 
+def test_digests_of_words_are_the_same_in_every_release() -> None:
+    """A stored vocabulary holds digests alone: were they made otherwise tomorrow, every word would be unknown."""
+    profile = ReferenceProfile.build(columns(20), version=1, rng=np.random.default_rng(1))
+    stored = replace(profile, salt="0011223344556677", vocabulary=frozenset({"e5705c6fb7fee11e"}))
+    assert stored.unknown_shares_of(columns(2, text=["Card", "card lost"])).tolist() == [0.0, 0.5]
+
+
 def test_quantiles_are_those_of_every_row_and_not_only_of_the_sample() -> None:
     window = columns(301, text=["ab 1!"] * 301)
     profile = ReferenceProfile.build(window, version=1, rng=np.random.default_rng(1), rows=50)
@@ -578,6 +585,7 @@ def test_times_are_utc_in_microseconds() -> None:
     times = columns(2, at=[START, START + timedelta(microseconds=7)]).times
     assert times is not None
     assert [str(moment) for moment in times] == ["2026-01-01T00:00:00.000000", "2026-01-01T00:00:00.000007"]
+    assert str(columns(1, at=[START]).times[0]) == "2026-01-01T00:00:00.000000"  # type: ignore[index]
     assert columns(2).times is None
 
 
