@@ -231,6 +231,8 @@ def test_the_domain_classifier_tells_apart_what_is_apart_and_never_reads_below_c
     rng = _rng()
     apart = classifier_auc(rng.normal(size=(30, 2)), rng.normal(9.0, size=(20, 2)), rng=rng, permutations=99)
     assert (apart.statistic, apart.effect, apart.p_value) == (1.0, 0.5, 0.01)
+    odd = classifier_auc(rng.normal(size=(31, 2)), rng.normal(9.0, size=(22, 2)), rng=rng, permutations=99)
+    assert (odd.statistic, odd.p_value) == (1.0, 0.01)
     clean = [
         classifier_auc(rng.normal(size=(30, 2)), rng.normal(size=(20, 2)), rng=rng, permutations=1) for _ in "ab" * 15
     ]
