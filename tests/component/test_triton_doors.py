@@ -159,3 +159,15 @@ def test_each_start_makes_another_secret_and_a_control_that_lives_on_uses_it(ser
         assert control.infer_engine(ENGINE, 1, np.ones((1, 2)), np.ones((1, 2)))[0].shape == (1, 3)
     finally:
         control.close()
+
+
+@pytest.mark.parametrize("kind", ["BYTES", "UINT8", "INT64", "FP16", "NOPE", ""])
+@pytest.mark.parametrize("shape", [[2**62], [1, 1, 2**62], [2**31, 2**31], [-1, -1], [0], []], ids=str)
+def test_a_shape_that_asks_for_all_memory_is_refused_over_grpc_too(server, client, shape, kind):
+    for content in (b"\4\0\0\0card", b""):
+        tensor = InferInput("TEXT", shape, kind)
+        tensor._raw_content = content
+        with pytest.raises(InferenceServerException) as refused:
+            client.infer(MODEL, [tensor], client_timeout=10)
+        assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
+    assert _answer(server) == "card_issue"
