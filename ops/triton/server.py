@@ -324,7 +324,7 @@ class TritonServer:
             "--exit-on-error=false",
             "--exit-timeout-secs=10",
             "--allow-gpu-metrics=false",
-            "--grpc-infer-allocation-pool-size=64",
+            "--grpc-infer-allocation-pool-size=0",  # a request kept for reuse keeps its largest size, 64 of them a lot
             f"--grpc-restricted-protocol={_RESTRICTED}:{KEY}={secret}",
             "--allow-grpc=true",
             "--allow-metrics=true",
