@@ -27,6 +27,7 @@ def test_compare_finds_new_intents_and_ranks_drifted_signals_first() -> None:
     assert [s.drifted for s in comparison.signals] == sorted((s.drifted for s in comparison.signals), reverse=True)
 
 
+@pytest.mark.slow
 def test_compare_is_quiet_on_clean_windows() -> None:
     rng = np.random.default_rng(3)
     reference = _reference()

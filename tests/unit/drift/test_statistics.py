@@ -51,6 +51,7 @@ CASES: list[tuple[str, Draw]] = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "draw"), CASES)
 def test_statistic_keeps_its_level_on_clean_data(name: str, draw: Draw) -> None:
     rng = np.random.default_rng(3)
@@ -152,6 +153,7 @@ def test_result_refuses_a_p_value_that_is_none() -> None:
         StatisticResult(statistic=0.0, p_value=float("nan"), effect=0.0, floor=0.0, n_reference=1, n_current=1)
 
 
+@pytest.mark.slow
 def test_classifier_auc_of_repeated_texts_leans_to_neither_side() -> None:
     rng = np.random.default_rng(6)
     few = rng.normal(size=(2, 8))

@@ -112,6 +112,7 @@ def test_wrong_input_is_refused_with_what_was_seen() -> None:
         estimate_accuracy([True], [0.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("worked_off", [1.0, 0.6])
 def test_estimate_over_several_batches_of_the_same_traffic_is_unbiased(worked_off: float) -> None:
     """Four batches of 30 out of 300 requests that keep growing; errors live where the margin is small.

@@ -42,6 +42,7 @@ def errors(head: KernelLda, shrinkage: float, on: HeldOut) -> float:
     return float((given != np.array(on.labels)).mean())
 
 
+@pytest.mark.slow
 def test_more_rows_than_features_can_bear_ask_for_more_shrinkage() -> None:
     """160 noisy rows in 150 features: next to no shrinkage fits the noise."""
     head, on = head_of(160, noise=1.0), held(2000, noise=1.0)
@@ -62,6 +63,7 @@ def test_defaults_are_among_what_is_tried(rows: int) -> None:
     assert default_shrinkage(rows) in SHRINKAGES
 
 
+@pytest.mark.slow
 def test_settings_and_logits_do_not_depend_on_the_order_of_the_classes(make_spec: Callable[..., Path]) -> None:
     """Three updates of one class each, in two orders, as the loop makes them: held-out rows gather."""
     solved = []

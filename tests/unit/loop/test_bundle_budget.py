@@ -29,6 +29,7 @@ def test_the_disk_budget_is_kept_unless_somebody_needs_more(on_disk, needed, tur
         assert not (gone & fate and free & fate) or max(gone & fate) < min(free & fate), "the oldest go first"
 
 
+@pytest.mark.slow
 @given(
     resident=st.integers(1, 4),
     steps=st.lists(st.tuples(st.sampled_from(["canary", "win", "lose", "back"]), st.integers(0, 3)), max_size=20),

@@ -65,6 +65,7 @@ def test_a_challenger_that_goes_on_failing_is_refused_after_a_few_pauses(fails, 
         assert routers.now < within_s, f"{routers.failures.count} of {routers.answered} after {within_s} s"
 
 
+@pytest.mark.slow
 def test_a_challenger_that_fails_as_seldom_as_it_may_is_not_refused():
     for seed in range(20):
         routers = Routers(0.004, seed=seed)
