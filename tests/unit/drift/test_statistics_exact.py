@@ -239,6 +239,14 @@ def test_the_domain_classifier_tells_apart_what_is_apart_and_never_reads_below_c
     assert min(result.effect for result in clean) == 0.0 <= min(result.statistic for result in clean) < 0.5
 
 
+@pytest.mark.parametrize("scale", [1e-3, 1e3])
+def test_the_domain_classifier_does_not_depend_on_the_unit_of_the_embeddings(scale: float) -> None:
+    a, b = _rng().normal(size=(60, 8)), _rng(2).normal(0.3, 1.0, size=(60, 8))
+    a[:, 0] *= 30.0  # one loud direction: how strongly the others are shrunk tells
+    one, other = (classifier_auc(a * unit, b * unit, rng=_rng(), permutations=1) for unit in (1.0, scale))
+    assert other.statistic == pytest.approx(one.statistic, abs=1e-6)
+
+
 def test_p_values_count_the_draws_up_to_the_one_that_decides() -> None:
     """20 draws that reach the observed value end it (Besag and Clifford); here three are enough."""
     hits = {150, 250, 350}

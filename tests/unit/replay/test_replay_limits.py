@@ -185,6 +185,26 @@ def test_places_that_an_erasure_frees_are_filled_by_rows_above_the_floor_alone(k
             assert buffer.offer(example(n)).kept == (draw(f"text {n}", seed=3).number > floor)
 
 
+def test_the_lowest_number_leaves_after_any_erasures_too() -> None:
+    rng = np.random.default_rng(4)
+    buffer = ReservoirBuffer(capacity=40, seed=3)
+    for n in range(600):
+        before = {row.text for row in buffer.rows()}
+        answer = buffer.offer(example(n, key=f"person {rng.integers(12)}"))
+        for row in answer.evicted:
+            assert row.text == min(before | {f"text {n}"}, key=lambda text: draw(text, seed=3).number)
+        if n % 25 == 24:
+            buffer.erase(f"person {rng.integers(12)}")
+
+
+def test_a_class_that_was_erased_costs_no_memory() -> None:
+    buffer = ClassBalancedBuffer(capacity=10)
+    for n in range(50):
+        buffer.offer(example(n, f"class {n}", key="me"))
+        buffer.erase("me")
+    assert (len(buffer), len(buffer._heaps)) == (0, 0)
+
+
 def test_floors_are_of_each_class_alone_and_outlive_a_restart() -> None:
     buffer = ClassBalancedBuffer(capacity=10, seed=3)
     for n in range(100):
