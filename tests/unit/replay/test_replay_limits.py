@@ -202,7 +202,7 @@ def test_a_class_that_was_erased_costs_no_memory() -> None:
     for n in range(50):
         buffer.offer(example(n, f"class {n}", key="me"))
         buffer.erase("me")
-    assert (len(buffer), len(buffer._heaps)) == (0, 0)
+    assert (len(buffer), len(buffer._heaps), len(buffer._largest._now)) == (0, 0, 0)
 
 
 def test_floors_are_of_each_class_alone_and_outlive_a_restart() -> None:
