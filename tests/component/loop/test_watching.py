@@ -369,3 +369,23 @@ def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town:
     assert (given.changes_from, len(given.history.changes)) == ("given", 2)
     with pytest.raises(DataError, match="a replay needs at least 300"):
         reader.read(since=town.now - timedelta(seconds=50))
+
+
+def test_a_watch_that_a_wrong_clock_set_ahead_goes_on(town: Town) -> None:
+    town.ask(300)
+    assert watch(town) == ["ok"]
+    told = WatchState.read(town.ledger, "intent")
+    assert told is not None
+    ahead = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
+    told.changed(cursor=ahead, cursor_id="f" * 32, drift_since=ahead).save(town.ledger, "intent")
+    now = town.now
+    town.now = datetime.now(UTC) + timedelta(days=3650)
+    town.ask(50)  # logged while the clock was wrong: no window of the present ends with these
+    town.now = max(now, datetime.now(UTC) + timedelta(minutes=1))
+    assert watch(town) == []
+    town.ask(100)
+    assert watch(town) == ["ok"]
+    healed = WatchState.read(town.ledger, "intent")
+    assert healed is not None
+    assert healed.cursor is not None
+    assert datetime.fromisoformat(healed.cursor) < datetime.now(UTC) + timedelta(minutes=10)
