@@ -230,7 +230,8 @@ class LoopScheduler:
                 yield run
         held_up = {run.job for run in self._waiting}
         now = self._clock()
-        for row in self._ledger.jobs():
+        # what was asked for, then what has waited longest: a job that finds no place comes first at a later beat
+        for row in sorted(self._ledger.jobs(), key=lambda row: (row.requested_at is None, row.next_due)):
             spec = self._specs.get(row.name)
             if spec is None:
                 continue
@@ -272,8 +273,9 @@ class LoopScheduler:
             return True
         now = time.monotonic()
         with self._guard:
-            busy = (self._facts[name].began for name in self._running if name in self._facts)
-            return sum(began is not None and now - began < _HUNG_S for began in busy) < self._threads
+            shared = (name for name in self._running if name in self._specs and self._specs[name].lane == "default")
+            busy = (self._facts[name].began for name in shared)  # None: claimed, and about to begin
+            return sum(began is None or now - began < _HUNG_S for began in busy) < self._threads
 
     def _note(self, job: str, **facts: Any) -> None:
         with self._guard:

@@ -127,16 +127,17 @@ class _OpenStream:
         if not lock(self._descriptor, _PATIENCE_S) or not in_place(self._descriptor, self._path):
             self._let_go()
             return False
-        batch = self._erased.without(batch)  # under the lock, which an erasure takes after its note
-        if not batch.num_rows:
-            _unlock(self._descriptor)
-            return True
         try:
-            head = b"" if self._size else batch.schema.serialize().to_pybytes()
-            self._put(head + batch.serialize().to_pybytes())
+            batch = self._erased.without(batch)  # under the lock, which an erasure takes after its note
+            if batch.num_rows:
+                head = b"" if self._size else batch.schema.serialize().to_pybytes()
+                self._put(head + batch.serialize().to_pybytes())
         except OSError:
             self._take_back()
             raise
+        if not batch.num_rows:
+            _unlock(self._descriptor)
+            return True
         first, last = span_us(batch)
         self._span = (min(self._span[0], first), max(self._span[1], last)) if self.rows else (first, last)
         self.rows += batch.num_rows

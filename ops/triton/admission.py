@@ -174,9 +174,11 @@ class RequestQueue(Generic[T]):
                 self._drop(asked)
                 self._callers -= not asked.probe
             self.expired += len(late)
-        left = [asked for asked in old if asked not in late and gone(asked)]  # outside the lock: it may take its time
+        told = set(late)
+        left = [asked for asked in old if asked not in told and gone(asked)]  # outside the lock: it may take its time
         with self._lock:
-            left = [asked for asked in left if asked in self._waiting]
+            waiting = set(self._waiting) if left else set()
+            left = [asked for asked in left if asked in waiting]
             for asked in left:
                 self._drop(asked)
                 self._callers -= not asked.probe

@@ -102,7 +102,7 @@ class FrontDoor:
                 self._end()
                 self._launch()
                 self._wait_open()
-            except (OSError, DependencyUnreachable) as exc:
+            except Exception as exc:  # who gives up here leaves everybody without HTTP
                 logger.error("door.not_restarted", extra={"error": str(exc)})
                 self._stop.wait(_PAUSE_S)
 

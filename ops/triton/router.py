@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from continual.errors import ConfigurationError, DataError, PerennialError
+from continual.errors import ConfigurationError, DependencyUnreachable, PerennialError
 from continual.records import Arm, Route
 from ops.triton.answer_log import AnswerLog, LogFigures, answer_columns
 from ops.triton.questions import Question, prediction_id
@@ -306,7 +306,7 @@ class Router:
         logits, embedding = _in_parts(ask, version, ids, mask)
         fitting = logits.shape == (len(rows), len(bundle.labels)) and len(embedding) == len(rows)
         if not fitting or not np.isfinite(logits).all():
-            raise DataError(
+            raise DependencyUnreachable(  # no caller's mistake
                 f"engine {self._settings.engine_model} version {version} gave logits {logits.shape} and embeddings "
                 f"{embedding.shape} for {len(rows)} rows of {len(bundle.labels)} labels, or not finite ones; roll back "
                 f"to another version"

@@ -378,6 +378,21 @@ def test_requests_sent_ahead_are_answered_in_order(town):
     assert labels == sorted(labels)
 
 
+def test_what_was_sent_behind_a_refusal_that_ends_the_connection_is_not_worked_on(town):
+    def counted() -> Any:
+        told = town.client.get(f"{town.url}/v2/models/{MODEL}/stats").json()
+        return told["model_stats"][0]["inference_stats"]["success"]["count"]
+
+    before, body = counted(), _request("card lost")
+    refused = _head("/v2/repository/index", Host="localhost", Content_Length="2") + b"{}"
+    received = town.raw(refused + _head(Host="localhost", Content_Length=str(len(body))) + body)
+    assert received.startswith(b"HTTP/1.1 404 ")
+    assert received.count(b"HTTP/1.1 ") == 1
+    assert town.answers()
+    _eventually(lambda: counted() > before, 20)  # Triton counts after it has answered
+    assert counted() == before + 1
+
+
 def test_a_client_that_reads_nothing_is_not_answered_for_ever(town):
     """What it does not take fills the line; then its further requests wait unread."""
     one = _head("/v2", "GET", Host="localhost")

@@ -326,6 +326,30 @@ def test_a_fence_asks_no_clock(bench: Bench) -> None:
         bench.ledger.check_fence(fence)
 
 
+def test_no_more_jobs_begin_at_once_than_there_are_threads_and_each_has_its_turn(sqlite: Ledger) -> None:
+    clock = Clock()
+    shared = [JobSpec(name=f"shared{n}", action=str, interval_s=10) for n in range(5)]
+    own = JobSpec(name="own", action=str, interval_s=10, lane="training")
+    leader = Leader(sqlite)
+    leader.step()
+    scheduler = LoopScheduler(sqlite, [*shared, own], clock, leader=leader, threads=2)
+    scheduler.beat()
+    ran: list[str] = []
+    claimed: list[tuple[JobRunRow, Fence]] = []
+    for _ in range(3):
+        clock.pass_s(11)
+        claimed.clear()
+        scheduler.beat(lambda run, fence: claimed.append((run, fence)))
+        names = [run.job for run, _ in claimed]
+        assert "own" in names
+        assert len(names) == 3
+        ran += names
+        for run, fence in claimed:
+            scheduler.execute(run, fence)
+    assert set(ran) == {"own", *(spec.name for spec in shared)}
+    leader.stop()
+
+
 def test_jobs_that_hang_are_told_and_stop_no_other_job(sqlite: Ledger) -> None:
     free, ran = threading.Event(), threading.Event()
     hang = [JobSpec(name=f"hang{n}", action=lambda _: str(free.wait(60)), interval_s=0.01) for n in range(6)]

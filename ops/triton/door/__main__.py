@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import os
+import resource
 import signal
 import sys
 import time
@@ -55,7 +56,11 @@ async def _serve(settings: DoorSettings) -> None:
     solitude = _Solitude(record)
     while not stop.is_set() and not solitude.is_final():
         for client in tuple(present):
-            client.look(loop.time())
+            try:
+                client.look(loop.time())
+            except Exception:  # one client's end is no other's affair
+                logger.exception("door.look_failed")
+                client.abort()
         try:
             await asyncio.wait_for(stop.wait(), _LOOK_S)
         except TimeoutError:
@@ -69,10 +74,22 @@ async def _serve(settings: DoorSettings) -> None:
         client.abort()
 
 
+def _allow_files(wanted: int) -> None:
+    """Let this process open so many files, as far as its hard limit goes; the usual 1,024 are too few for a full hall.
+
+    Where a file is refused, no client is let in at all.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+    if soft != resource.RLIM_INFINITY and soft < allowed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+
+
 def main() -> None:
     """Serve until told to stop."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(levelname)s %(message)s")
     settings = DoorSettings.from_json(sys.argv[1])
+    _allow_files(3 * settings.limits.connections)  # a client's, one to Triton, and those that are on their way out
     sys.setrecursionlimit(_MOST_FRAMES)
     gc.freeze()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -184,6 +184,9 @@ class ClientConnection(asyncio.Protocol):
     def on_message_complete(self) -> None:
         """The request is complete."""
         body, self._body, self._unread = self._body or Body(), None, 0
+        if self._lingering:  # sent ahead, behind one after which the connection ends
+            self._release(body)
+            return
         self._waiting.append((self._request, body))
         self._next()
 

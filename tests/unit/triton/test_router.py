@@ -169,7 +169,7 @@ def test_a_failing_challenger_leaves_its_rows_to_the_champion(place):
 def test_an_answer_that_is_no_number_is_given_to_nobody(place, value):
     router, sink, engines = _router(place)
     engines.spoilt = {1: value}
-    with pytest.raises(DataError, match="not finite"):
+    with pytest.raises(DependencyUnreachable, match="not finite"):
         _answer(router, [Question("yes"), Question("no")])
     assert sink.rows == []
 

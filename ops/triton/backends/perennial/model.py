@@ -170,8 +170,11 @@ class TritonPythonModel:
 
     def _answer_queue(self) -> None:
         while not self._ended.is_set():
-            if batch := self._queue.take(1.0):
-                self._serve(batch)
+            try:
+                if batch := self._queue.take(1.0):
+                    self._serve(batch)
+            except Exception:  # whatever it is, the thread goes on
+                logger.exception("worker.failed")
 
     def _serve(self, asked: list[Asked[Any]]) -> None:
         questions = [question for each in asked for question in each.item.questions]
@@ -196,7 +199,10 @@ class TritonPythonModel:
 
     def _answer_aside(self) -> None:
         while True:
-            self._answer(*self._aside.get())
+            try:
+                self._answer(*self._aside.get())
+            except Exception:
+                logger.exception("worker.failed")
 
     def _answer(self, batch: Batch, asked: list[_Place]) -> None:
         """Answer each request, whatever happens; what one of them spoils is asked again one by one."""
