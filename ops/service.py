@@ -28,7 +28,7 @@ from ops.scheduling.jobs import JobRun, JobSpec
 from ops.scheduling.leader import Leader
 from ops.scheduling.scheduler import LoopScheduler
 from ops.service_health import ServiceHealth
-from ops.triton.probe import probe_router
+from ops.triton.probe import EngineWatch, probe_router
 from ops.triton.server import TritonServer
 from ops.triton.supervisor import Supervisor
 from ops.wiring import Parts, engine_spec, notifier, router_spec, server_spec
@@ -74,6 +74,7 @@ class Service:
             )
             for name in parts.settings.models
         }
+        self._engines = EngineWatch()
         self._supervisor = self._make_supervisor()
         self._restarts_told = 0
         notices = notifier(parts.settings, parts.ledger)
@@ -217,8 +218,10 @@ class Service:
             if self._parts.workspace.read_route(model) is not None:
                 try:
                     control = self._parts.controls[0]
-                    probe_router(control.url, model, control.parameters, timeout_s=_READY_S)
-                    serving[model] = "ok"
+                    told = probe_router(control.url, model, control.parameters, EngineWatch(), timeout_s=_READY_S)
+                    still_s = told.stalled_s
+                    limit_s = self._parts.settings.triton.stall_limit_s
+                    serving[model] = "ok" if still_s < limit_s else f"nothing has come out for {still_s:.0f} s"
                 except PerennialError as exc:
                     serving[model] = str(exc)
         ledger = self._health.told()["ledger"]
@@ -272,7 +275,9 @@ class Service:
         for model in self._loops:
             if self._parts.workspace.read_route(model) is not None:  # a ledger that is away is no fault of the server
                 control, limit_s = self._parts.controls[0], self._parts.settings.triton.stall_limit_s
-                probe_router(control.url, model, control.parameters, timeout_s=3.0, stall_limit_s=limit_s)
+                probe_router(
+                    control.url, model, control.parameters, self._engines, timeout_s=3.0, stall_limit_s=limit_s
+                )
 
     def _settle(self) -> None:
         """Bring the embedded server in order after it started or was adopted; it is ours alone."""

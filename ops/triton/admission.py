@@ -52,6 +52,7 @@ class Asked(Generic[T]):
     deadline: float | None
     probe: bool
     arrived: float = 0.0
+    told: bool = False  # its caller has been sent something
 
     @staticmethod
     def cost_of(lengths: list[int]) -> int:
@@ -72,7 +73,7 @@ class RequestQueue(Generic[T]):
         self._at_work: set[Asked[T]] = set()
         self._rows = self._bytes = self._cost = 0  # of those that wait
         self._cost_at_work = 0
-        self._callers = 0  # requests that are no probes, waiting or at work
+        self._callers = 0  # requests that wait or are at work
         self._pace = Pace()
         self._crowded_since: float | None = None
         self._progress_at = clock()
@@ -153,7 +154,7 @@ class RequestQueue(Generic[T]):
             now = self._clock()
             self._at_work.discard(asked)
             self._cost_at_work -= asked.cost
-            self._callers -= not asked.probe
+            self._callers -= 1
             crowded = bool(self._waiting) or bool(self._at_work)
             if good:
                 self._pace.add(asked.cost, now, crowded=crowded)
@@ -169,10 +170,10 @@ class RequestQueue(Generic[T]):
         with self._lock:
             now = self._clock()
             late = [asked for asked in self._waiting if self._is_late(asked, now)]
-            old = [asked for asked in self._waiting if now - asked.arrived > 0.5]
+            old = [asked for asked in self._waiting if now - asked.arrived > 0.5 and not asked.probe]
             for asked in late:
                 self._drop(asked)
-                self._callers -= not asked.probe
+                self._callers -= 1
             self.expired += len(late)
         told = set(late)
         left = [asked for asked in old if asked not in told and gone(asked)]  # outside the lock: it may take its time
@@ -181,8 +182,24 @@ class RequestQueue(Generic[T]):
             left = [asked for asked in left if asked in waiting]
             for asked in left:
                 self._drop(asked)
-                self._callers -= not asked.probe
+                self._callers -= 1
         return late + left
+
+    def claim(self, asked: Asked[T]) -> bool:
+        """Whether its caller is to be told now: true once."""
+        with self._lock:
+            told, asked.told = asked.told, True
+            return not told
+
+    def slow_probes(self, after_s: float) -> list[Asked[T]]:
+        """Probes whose sender has waited for so long."""
+        with self._lock:
+            now = self._clock()
+            return [
+                asked
+                for asked in (*self._waiting, *self._at_work)
+                if asked.probe and not asked.told and now - asked.arrived >= after_s
+            ]
 
     def hint(self) -> float:
         """Seconds after which another try is worth it."""
@@ -196,8 +213,8 @@ class RequestQueue(Generic[T]):
                 self._left.wait(wait_s)
 
     @property
-    def has_traffic(self) -> bool:
-        """Whether a caller's request waits or is at work."""
+    def is_busy(self) -> bool:
+        """Whether anything waits or is at work."""
         return self._callers > 0
 
     @property
@@ -258,9 +275,8 @@ class RequestQueue(Generic[T]):
         return not asked.probe and now - asked.arrived > self.limits.wait_s
 
     def _count_in(self, asked: Asked[T], now: float) -> None:
-        if not asked.probe:
-            self._progress_at = self._progress_at if self._callers else now
-            self._callers += 1
+        self._progress_at = self._progress_at if self._callers else now
+        self._callers += 1
 
     def _drop(self, asked: Asked[T]) -> None:
         self._waiting.remove(asked)

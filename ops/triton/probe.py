@@ -1,5 +1,6 @@
 """Whether a router really answers: an idle one asks the champion's engine, a busy one tells how it gets on."""
 
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
@@ -12,13 +13,35 @@ from ops.triton.control import triton_errors
 from ops.triton.progress import Progress
 from ops.triton.route import pick_arm
 
-__all__ = ["PROGRESS", "QUESTION", "STALL_LIMIT_S", "ChampionSilent", "probe_router"]
+__all__ = ["PROGRESS", "QUESTION", "STALL_LIMIT_S", "ChampionSilent", "EngineWatch", "Stalled", "probe_router"]
 
 PROGRESS = "PREDICTION_ID"  # the output that carries a router's progress in the answer to a probe
 QUESTION = "are you there"
 STALL_LIMIT_S = 30.0  # callers wait, and so long nothing may come out; more than the longest batch takes
 _PATIENCE = 4.0  # a server whose answers go on coming out is given so many times the time
 _CANARY = Route(model="any", epoch=1, champion=1, challenger=2, share=0.999, resident=(1, 2))
+
+
+class Stalled(DependencyUnreachable):
+    """Callers wait, and for a long time neither their router nor its engine has brought anything out."""
+
+
+class EngineWatch:
+    """Since when each engine's count of answers stands still, as far as anybody has looked. For one server."""
+
+    def __init__(self) -> None:
+        self._seen: dict[str, tuple[int, float]] = {}
+
+    def still_s(self, engine: str, count: int) -> float:
+        """Seconds since the count was first seen as it is now."""
+        now = time.monotonic()
+        if self._seen.get(engine, (-1, 0.0))[0] != count:
+            self._seen[engine] = (count, now)
+        return now - self._seen[engine][1]
+
+    def forget(self, engine: str) -> None:
+        """Nobody waits for it any more."""
+        self._seen.pop(engine, None)
 
 
 class ChampionSilent(PublishFailed):
@@ -29,6 +52,7 @@ def probe_router(
     url: str,
     model: str,
     parameters: Mapping[str, str],
+    watch: EngineWatch,
     *,
     timeout_s: float = 5.0,
     stall_limit_s: float = STALL_LIMIT_S,
@@ -40,7 +64,8 @@ def probe_router(
 
     Raises:
         ChampionSilent: another version answers in the champion's place.
-        DependencyUnreachable: no reply, or callers wait and nothing has come out for `stall_limit_s`.
+        Stalled: callers wait, and nothing has come out of router and engine for `stall_limit_s`.
+        DependencyUnreachable: no reply.
         NotFound: no such model; PublishFailed: the champion does not answer.
     """
     from tritonclient.grpc import InferenceServerClient
@@ -54,10 +79,15 @@ def probe_router(
             if _successes(client, model, timeout_s) <= before:
                 raise
             progress = _ask(client, url, model, parameters, _PATIENCE * timeout_s)
+        still_s = 0.0
+        if progress.stalled_s:  # another router's batches may be before its own
+            still_s = watch.still_s(progress.engine, _successes(client, progress.engine, timeout_s))
+        else:
+            watch.forget(progress.engine)
     if progress.error:
         raise PublishFailed(f"probing {model}: router process {progress.process} at {url} says: {progress.error}")
-    if progress.stalled_s > stall_limit_s:
-        raise DependencyUnreachable(
+    if min(progress.stalled_s, still_s) > stall_limit_s:
+        raise Stalled(
             f"probing {model}: router process {progress.process} at {url} has {progress.at_work} requests at work and "
             f"{progress.waiting} waiting, and nothing has come out for {progress.stalled_s:.0f} s "
             f"(limit {stall_limit_s:g})"
@@ -84,7 +114,6 @@ def _ask(client: Any, url: str, model: str, parameters: Mapping[str, str], timeo
             inputs,
             outputs=[InferRequestedOutput(PROGRESS)],
             client_timeout=timeout_s,
-            timeout=int(1e6 * timeout_s),  # the router drops it when nobody waits for it any more
             parameters=dict(parameters),
         )
     return Progress.read(result.as_numpy(PROGRESS)[0, 0].decode())

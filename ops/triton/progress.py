@@ -12,12 +12,13 @@ __all__ = ["Progress"]
 class Progress:
     """How one router process gets on.
 
-    `stalled_s` is how long nothing has come out although callers wait. `error` is why a probe got no answer from the
-    engine, empty where it got one or the traffic's answers are proof enough. `substituted` tells that another version
-    answers in the champion's place.
+    `stalled_s` is how long nothing has come out although callers, or a probe, wait. `error` is why a probe got no
+    answer from `engine`, the model that the router asks; empty where it got one, or answers are on their way.
+    `substituted` tells that another version answers in the champion's place.
     """
 
     process: int
+    engine: str = ""
     error: str = ""
     substituted: bool = False
     waiting: int = 0

@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from continual.errors import DependencyUnreachable, PerennialError
-from ops.triton.probe import ChampionSilent
+from ops.triton.probe import ChampionSilent, Stalled
 from ops.triton.server import StartLost, TritonServer
 from ops.triton.stubs import StubWatch
 
@@ -255,6 +255,9 @@ class Supervisor:
             self._judge_silence(error)
             return 0.0  # somebody answers
         logger.warning("triton.probe_failed", extra={"error": str(error), "failed": failed + 1})
+        if isinstance(error, Stalled) and self._server.alive():  # it was looked at for long enough
+            self._restart(str(error))
+            return 0.0
         if not isinstance(error, PerennialError):
             return failed  # our own fault: it says nothing of the server
         refuses = not isinstance(error, DependencyUnreachable) and _DEAD_STUB not in str(error)

@@ -14,6 +14,7 @@ from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
 from ops.traffic import TrafficLog
+from ops.triton.probe import EngineWatch
 from ops.triton.processes import is_running, start_ticks
 from ops.triton.server import TritonServer
 from ops.triton.stubs import stubs_of
@@ -42,11 +43,11 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, T
     """64 slow texts take a good part of a second, and nobody is to wait for longer than two."""
     place = Place(tmp_path_factory.mktemp("busy"))
     place.install((1,), router_instances=2, queue_limit_s=2.0, hang=20_000)
-    server = TritonServer(place.spec())
+    server, watch = TritonServer(place.spec()), EngineWatch()
     supervisor = Supervisor(
         server,
         models=lambda: (ENGINE, MODEL),
-        probe=lambda: probe(server, timeout_s=3.0, stall_limit_s=15.0),
+        probe=lambda: probe(server, watch=watch, timeout_s=3.0, stall_limit_s=15.0),
         on_started=lambda: None,
         interval_s=0.2,
         failures=3,

@@ -24,7 +24,7 @@ from exporters.bundle import (
 from exporters.golden import Golden
 from exporters.runtime import OnnxEngine
 from exporters.triton_config import EngineSpec, RouterSpec
-from ops.triton.probe import probe_router
+from ops.triton.probe import EngineWatch, probe_router
 from ops.triton.processes import free_port
 from ops.triton.progress import Progress
 from ops.triton.repository import ModelRepository
@@ -244,10 +244,18 @@ class Place:
         )
 
 
-def probe(server: TritonServer, model: str = MODEL, *, timeout_s: float = 5.0, stall_limit_s: float = 30.0) -> Progress:
+def probe(
+    server: TritonServer,
+    model: str = MODEL,
+    watch: EngineWatch | None = None,
+    *,
+    timeout_s: float = 5.0,
+    stall_limit_s: float = 30.0,
+) -> Progress:
     """What the control process asks each second."""
     secret = {PARAMETER: server.kept_secret()}
-    return probe_router(server.spec.url, model, secret, timeout_s=timeout_s, stall_limit_s=stall_limit_s)
+    seen = EngineWatch() if watch is None else watch
+    return probe_router(server.spec.url, model, secret, seen, timeout_s=timeout_s, stall_limit_s=stall_limit_s)
 
 
 def router_settings(place: Place) -> RouterSettings:

@@ -140,12 +140,9 @@ def test_progress_is_what_comes_out_and_nothing_else(clock):
         queue.finish(asked, good=asked.item == 0)
         assert queue.stalled_s() == 0.0
     queue.offer(_asked(2, probe=True))
-    clock.now += 50
-    assert (queue.stalled_s(), queue.has_traffic) == (0.0, False)
-    queue.offer(_asked(3))
     clock.now += 4
-    queue.offer(_asked(4))
-    assert queue.stalled_s() == 4.0
+    queue.offer(_asked(3))
+    assert (queue.stalled_s(), queue.is_busy) == (4.0, True)
     queue.progress()
     assert queue.stalled_s() == 0.0
 
@@ -190,3 +187,14 @@ def test_a_pace_follows_what_is_measured_and_ignores_quiet_times():
     for number in range(1, 50):
         pace.add(40, 1_000.0 + number, crowded=True)
     assert pace.seconds(20) == pytest.approx(0.5, rel=0.05)
+
+
+def test_a_probe_that_waits_for_its_engine_is_told_once(clock):
+    queue: RequestQueue[int] = RequestQueue(Limits(), clock)
+    queue.offer(_asked(0, probe=True))
+    queue.offer(_asked(1))
+    assert queue.slow_probes(1.0) == []
+    clock.now += 1.0
+    (probe,) = queue.slow_probes(1.0)
+    assert (probe.item, queue.claim(probe), queue.claim(probe)) == (0, True, False)
+    assert queue.slow_probes(1.0) == []

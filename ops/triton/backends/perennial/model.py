@@ -43,6 +43,7 @@ _QUICK_COST = 8_192  # of a batch that Triton's thread answers itself: a few doz
 _SWIFT_S = 0.1  # as long as it should take less: a probe must never wait behind it
 _BREATH_S = 0.002  # Triton's thread waits so long where a batch waits already, so that another process takes the next
 _OVERDUE_S = 0.05  # between two looks for what waited too long
+_PROBE_S = 1.0  # a probe is answered after so long, whether or not its engine has answered
 _TELL_S = 1.0  # between two looks at the figures
 _COUNTERS = {
     "perennial_traffic_write_failures_total": "Batches whose traffic log write failed at first",
@@ -135,9 +136,9 @@ class TritonPythonModel:
             DataError: the caller's mistake; Overloaded: too much waits.
         """
         timeout_us = request.timeout()
-        deadline = time.monotonic() + timeout_us / 1e6 if timeout_us else None
         probe = _is_probe(request)
-        if probe and self._queue.has_traffic and not self._failing:
+        deadline = time.monotonic() + timeout_us / 1e6 if timeout_us and not probe else None
+        if probe and self._queue.is_busy and not self._failing:
             self._send(request, partial(self._progress, ""))  # the traffic's answers, or their lack, are the proof
             return None
         texts, keys = _values(request)
@@ -161,8 +162,10 @@ class TritonPythonModel:
         """Tell those that waited too long, and forget those that wait no longer."""
         while not self._ended.wait(_OVERDUE_S):
             try:
+                for asked in self._queue.slow_probes(_PROBE_S):  # others' batches are before it in the engine, say
+                    self._tell_probe(asked, "")
                 for asked in self._queue.overdue(_is_cancelled):
-                    self._refuse(asked.item.request, self._queue.too_late(asked), probe=asked.probe)
+                    self._refuse(asked.item.request, self._queue.too_late(asked))
             except Exception:
                 logger.exception("queue.look_failed")
 
@@ -226,21 +229,25 @@ class TritonPythonModel:
                 continue
             self._queue.finish(each, good=True)
             if each.probe:
-                self._send(each.item.request, partial(self._progress, ""))
+                self._tell_probe(each, "")
             else:
                 self._send(each.item.request, partial(self._response, each.item.request, answers[part]))
 
     def _fail(self, asked: Asked[Any], error: Exception, *, good: bool = False) -> None:
         self._queue.finish(asked, good=good)
-        self._refuse(asked.item.request, error, probe=asked.probe)
+        if asked.probe:
+            self._tell_probe(asked, told(error))
+        else:
+            self._refuse(asked.item.request, error)
 
-    def _refuse(self, request: Any, error: Exception, *, probe: bool = False) -> None:
+    def _tell_probe(self, asked: Asked[Any], error: str) -> None:
+        if self._queue.claim(asked):
+            self._send(asked.item.request, partial(self._progress, error))
+
+    def _refuse(self, request: Any, error: Exception) -> None:
         if not isinstance(error, PerennialError):
             logger.error("request.failed", exc_info=error)
-        if probe:
-            self._send(request, partial(self._progress, told(error)))
-        else:
-            self._send(request, partial(self._error, error))
+        self._send(request, partial(self._error, error))
 
     # ---- what goes out ----
 
@@ -248,6 +255,7 @@ class TritonPythonModel:
         log, queue = self._router.log_figures, self._queue
         progress = Progress(
             process=os.getpid(),
+            engine=self._settings.engine_model,
             error=error,
             substituted=self._router.substituted,
             waiting=queue.waiting,
