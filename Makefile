@@ -27,7 +27,7 @@ demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data 
 test: setup ## all tests that need no GPU
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
-fast: setup ## the tests that need no component, in under a minute
+fast: setup ## the tests that need no component and no training (about a minute)
 	$(BIN)/python -m pytest -q -m "not (component or e2e or gpu or slow)" tests/unit $(ARGS)
 
 test-gpu: setup ## the tests that need an NVIDIA GPU

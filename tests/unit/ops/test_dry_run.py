@@ -34,7 +34,7 @@ _WITHOUT = {
             "policy show",
             "replay show",
         ),
-        *("rollout show", "schedule list", "status"),
+        *("doctor", "rollout show", "schedule list", "status"),
     },
     "writes only what the caller names, or a report": {
         *("demo", "drift report", "learn run", "learn sweep", "replay export", "shadow report"),

@@ -30,6 +30,7 @@ def _rollouts(gain: float, loss: float, seed: int) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("disagreement", [0.04, 0.08])
+@pytest.mark.slow
 def test_error_rates_over_simulated_rollouts(disagreement, record_property):
     equal, equal_labels = _rollouts(disagreement / 2, disagreement / 2, seed=1)
     worse, worse_labels = _rollouts((disagreement - 0.03) / 2, (disagreement + 0.03) / 2, seed=2)
