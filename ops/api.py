@@ -4,7 +4,7 @@ from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Query, Response
 
-from continual.errors import ConfigurationError, NotFound
+from continual.errors import ConfigurationError
 from ops.api_auth import labeller, viewer
 from ops.api_commands import CommandControl, add_commands
 from ops.api_descriptions import add_descriptions
@@ -13,6 +13,7 @@ from ops.api_errors import translate_errors
 from ops.api_feedback import add_feedback
 from ops.api_guard import Guard
 from ops.api_health import HealthControl, add_health
+from ops.api_models import check_known
 from ops.api_openapi import document
 from ops.api_origin import is_loopback
 from ops.ledger import Ledger
@@ -76,22 +77,22 @@ def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings:
 
     @api.get("/v1/models/{model}", dependencies=[Depends(viewer)])
     def model(model: str) -> dict[str, Any]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return model_status(ledger, model)
 
     @api.get("/v1/models/{model}/versions", dependencies=[Depends(viewer)])
     def versions(model: str) -> list[dict[str, Any]]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return [version_facts(row) for row in ledger.versions(model)]
 
     @api.get("/v1/models/{model}/cycles", dependencies=[Depends(viewer)])
     def cycles(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[dict[str, Any]]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return [cycle_facts(row) for row in ledger.cycles(model, limit)]
 
     @api.get("/v1/models/{model}/drift", dependencies=[Depends(viewer)])
     def drift(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[dict[str, Any]]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return [
             {
                 "id": r.id,
@@ -107,7 +108,7 @@ def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings:
 
     @api.get("/v1/models/{model}/rollout", dependencies=[Depends(viewer)])
     def rollout(model: str) -> dict[str, Any]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return rollout_facts(ledger, model)
 
     @api.get("/v1/events", dependencies=[Depends(viewer)])
@@ -128,16 +129,10 @@ def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings:
 def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl) -> None:
     @api.get("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
     def label_queue(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return control.label_queue(model, limit=limit, fill=0)
 
     @api.post("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
     def fill_label_queue(model: str, budget: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return control.label_queue(model, limit=budget, fill=budget)
-
-
-def _known(ledger: Ledger, model: str) -> None:
-    known = [row.name for row in ledger.models()]
-    if model not in known:
-        raise NotFound(f"model {model!r} is not known; there are {', '.join(known) or 'none'}")

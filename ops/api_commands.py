@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal, Protocol
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field
 
-from continual.errors import NotFound
 from continual.preparation.entrance import NOTE_CHARACTERS, admit_note
 from ops.api_auth import operator
+from ops.api_models import check_known
 from ops.ledger import Conflict, Ledger
 from ops.rollout import request_command
 
@@ -58,17 +58,17 @@ def add_commands(api: FastAPI, ledger: Ledger, control: CommandControl) -> None:
 
     @api.post("/v1/models/{model}/promote")
     def promote(model: str, body: VersionBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return control.promote(model, body.version, actor=actor, reason=admit_note(body.reason))
 
     @api.post("/v1/models/{model}/rollback")
     def rollback(model: str, body: RollbackBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return control.roll_back(model, to=body.to, actor=actor, reason=admit_note(body.reason))
 
     @api.post("/v1/models/{model}/retrain", status_code=202)
     def retrain(model: str, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        _known(ledger, model)
+        check_known(ledger, model)
         cycle = control.retrain(model, actor=actor)
         if cycle is None:
             raise Conflict(f"{model} has a cycle under way; abort it, or wait for its end")
@@ -76,11 +76,5 @@ def add_commands(api: FastAPI, ledger: Ledger, control: CommandControl) -> None:
 
     @api.post("/v1/models/{model}/commands/{kind}", status_code=202)
     def command(model: str, kind: _Kind, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
-        _known(ledger, model)
+        check_known(ledger, model)
         return request_command(ledger, model, kind, actor)
-
-
-def _known(ledger: Ledger, model: str) -> None:
-    known = [row.name for row in ledger.models()]
-    if model not in known:
-        raise NotFound(f"model {model!r} is not known; there are {', '.join(known) or 'none'}")

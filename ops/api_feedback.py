@@ -16,9 +16,10 @@ from pydantic import (
     WrapValidator,
 )
 
-from continual.errors import DataError, NotFound, RowsRefused
+from continual.errors import DataError, RowsRefused
 from continual.preparation import shown
 from continual.records import Example
+from ops.api_models import check_known
 from ops.feedback import GivenLabel, add_labels, admit_given, known_labels
 from ops.ledger import FeedbackRow, Ledger
 
@@ -83,9 +84,7 @@ def add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> 
     def feedback(body: Feedback, actor: Annotated[str, Depends(labeller)]) -> Kept:
         """Keep labels. Good rows are kept also where others are refused (422); sending all of them again is safe."""
         del actor
-        known = [row.name for row in ledger.models()]
-        if body.model not in known:
-            raise NotFound(f"model {shown(body.model)} is not known; there are {', '.join(known) or 'none'}")
+        check_known(ledger, body.model)
         rows, refused = _admitted(ledger, body)
         kept = add_labels(ledger, body.model, rows)
         if refused:
