@@ -149,9 +149,7 @@ def _content(path: Path, needs: str) -> str:
     except UnicodeDecodeError as error:
         row = error.object[: error.start].count(b"\n") + 1
         raise DataError(f"{path} line {row}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    if "\0" in content:
-        row = content[: content.index("\0")].count("\n") + 1
-        raise DataError(f"{path} line {row}: holds a NUL byte; save the file as plain UTF-8 text")
+    csv.field_size_limit(max(csv.field_size_limit(), len(content)))  # or one long field would end the whole file
     return content
 
 

@@ -44,6 +44,7 @@ CLOCK_SKEW = timedelta(minutes=5)
 
 _SHOWN_CHARACTERS = 40
 _PREDICTION_ID = re.compile(r"[0-9a-f]{32}")
+_NAME = re.compile(r"[_-]*[A-Za-z0-9][A-Za-z0-9_-]*")
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 
 
@@ -208,18 +209,17 @@ def admit_note(note: object, *, field: str = "reason") -> str:
 
 
 def admit_name(name: object, *, field: str = "model name") -> str:
-    """A model's name, which becomes part of paths: letters, digits, `-` and `_`.
+    """A model's name, which becomes part of paths, addresses and names of jobs: ASCII letters, digits, `-` and `_`.
 
     Raises:
-        DataError: it is empty, longer than 100 bytes, or holds other characters.
+        DataError: it is empty, longer than 100 characters, or holds others.
 
     >>> admit_name("intent-2")
     'intent-2'
     """
-    allowed = isinstance(name, str) and len(name) <= NAME_BYTES and name.replace("_", "").replace("-", "").isalnum()
-    if not allowed or not isinstance(name, str) or len(name.encode()) > NAME_BYTES:
+    if not isinstance(name, str) or len(name) > NAME_BYTES or _NAME.fullmatch(name) is None:
         raise DataError(
-            f"{field} {shown(name)} is not allowed; it must be 1 to {NAME_BYTES} bytes of letters, digits, '-' and '_'"
+            f"{field} {shown(name)} is not allowed; it must be 1 to {NAME_BYTES} letters, digits, '-' and '_' of ASCII"
         )
     return name
 

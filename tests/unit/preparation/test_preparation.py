@@ -163,13 +163,23 @@ def test_csv_may_say_label(tmp_path: Path) -> None:
         (b"text,category\nhello, \n", "line 2: column 'category' is empty"),
         (b"text,category,at\nhello,a,yesterday\n", "line 2: at 'yesterday' is no time"),
         (b"text,category\nok,a\n\xff\xfe,b\n", "line 3: byte 19 is not UTF-8"),
-        (b"text,category\n\x00,b\n", "line 2: holds a NUL"),
+        (b"text,category\n\x00,b\n", "line 2: text is empty or holds nothing"),
+        (b"text,category\na,b\x00\n", r"line 2: label 'b.x00' holds the control"),
         (b'text,category\n"open,b\n', "check the quotes"),
     ],
 )
 def test_wrong_csv_is_refused_with_row_and_column(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(DataError, match=words):
         read_labelled_csv(write(tmp_path, content))
+
+
+def test_wrong_rows_leave_their_neighbours_whatever_is_wrong_with_them(tmp_path: Path) -> None:
+    wrong = [b"a,b\0c", b"\0,b", b"%b,b" % (b"x" * 300_000), b"a,b,c", b"a", b"\xe2\x80\x8b,b"]
+    rows = [b"text,category", b"one,a", *wrong, b"two\0 words,a", b""]
+    refused: list[dict[str, object]] = []
+    read = read_labelled_csv(write(tmp_path, b"\n".join(rows)), refused=refused)
+    assert [example.text for example in read] == ["one", "two words"]
+    assert [row["row"] for row in refused] == [3, 4, 5, 6, 7, 8]
 
 
 def test_missing_csv_is_named(tmp_path: Path) -> None:
