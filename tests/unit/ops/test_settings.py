@@ -42,7 +42,7 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("[triton]\ngrpc_port = 99999\n", r"seen 99999"),
         ("[models.intent.learning]\nholdout_share = 0.9\n", "holdout_share"),
         ('[models."bad name"]\n', "must be 1 to 100 letters, digits"),
-        (f"[models.{'a' * 5_000}]\n", "is not allowed; it must be 1 to 100 bytes"),
+        (f"[models.{'a' * 5_000}]\n", "is not allowed; it must be 1 to 100 letters"),
         ("[models.intent_engine]\n", "must not end in '_engine'"),
         ("this is not toml", "not valid TOML"),
     ],

@@ -46,7 +46,7 @@ def _eventually(what: Callable[[], bool]) -> None:
 
 
 def test_rows_are_on_the_disk_when_write_returns(disk):
-    log = AnswerLog(disk)
+    log = AnswerLog(disk, wait_s=20)
     for number in range(200):
         log.write(_rows(f"{number}"))
         assert disk.texts[-1] == f"{number}"
@@ -68,7 +68,7 @@ def test_a_stuck_disk_delays_one_answer_by_the_bound_and_the_next_ones_not_at_al
     _eventually(lambda: log.figures.rows_waiting == 0)
     assert disk.texts == ["first", *map(str, range(100))]
     log.write(_rows("well again"))
-    assert disk.texts[-1] == "well again"
+    _eventually(lambda: disk.texts[-1] == "well again")
 
 
 def test_rows_are_written_when_there_is_space_again_though_nobody_brings_new_ones(disk):
@@ -124,7 +124,7 @@ def test_many_threads_lose_and_double_nothing(disk):
 
 
 def test_a_log_that_breaks_in_an_unforeseen_way_loses_those_rows_alone(disk, monkeypatch):
-    log = AnswerLog(disk)
+    log = AnswerLog(disk, wait_s=20)
     with monkeypatch.context() as patch:
         patch.setattr(disk, "append", lambda columns: 1 / 0)
         log.write(_rows("never"))
