@@ -23,7 +23,7 @@ _CANARY = Route(model="any", epoch=1, champion=1, challenger=2, share=0.999, res
 
 
 class Stalled(DependencyUnreachable):
-    """Callers wait, and for a long time neither their router nor its engine has brought anything out."""
+    """Callers wait, and for a long time nothing has come out of their router."""
 
 
 class EngineWatch:
@@ -64,7 +64,8 @@ def probe_router(
 
     Raises:
         ChampionSilent: another version answers in the champion's place.
-        Stalled: callers wait, and nothing has come out of router and engine for `stall_limit_s`.
+        Stalled: callers wait, and nothing has come out of router and engine for `stall_limit_s`, or of the router for
+            four times as long.
         DependencyUnreachable: no reply.
         NotFound: no such model; PublishFailed: the champion does not answer.
     """
@@ -86,7 +87,7 @@ def probe_router(
             watch.forget(progress.engine)
     if progress.error:
         raise PublishFailed(f"probing {model}: router process {progress.process} at {url} says: {progress.error}")
-    if min(progress.stalled_s, still_s) > stall_limit_s:
+    if progress.is_stalled(engine_still_s=still_s, limit_s=stall_limit_s):
         raise Stalled(
             f"probing {model}: router process {progress.process} at {url} has {progress.at_work} requests at work and "
             f"{progress.waiting} waiting, and nothing has come out for {progress.stalled_s:.0f} s "

@@ -7,6 +7,8 @@ from continual.errors import DataError
 
 __all__ = ["Progress"]
 
+_OTHERS_TURNS = 4
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
@@ -29,6 +31,14 @@ class Progress:
     stalled_s: float = 0.0
     rows_lost: int = 0
     rows_waiting: int = 0
+
+    def is_stalled(self, *, engine_still_s: float, limit_s: float) -> bool:
+        """Whether the router gets on no more: nothing comes out of it, nor of its engine, which others may keep busy.
+
+        An engine takes batches in turn, so that no router waits for several times the limit behind others: one that
+        does hangs itself, whatever comes out of the engine.
+        """
+        return self.stalled_s > (limit_s if engine_still_s > limit_s else _OTHERS_TURNS * limit_s)
 
     def to_json(self) -> str:
         """As `read` takes it."""
