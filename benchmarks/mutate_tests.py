@@ -36,12 +36,20 @@ TESTS: dict[str, tuple[str, ...]] = {
     "exporters.weight_swap": ("tests/unit/exporters/test_weight_swap.py",),
     "exporters.golden": ("tests/unit/exporters/test_golden.py",),
     "ops.triton.router": ("tests/unit/triton",),
+    "ops.triton.admission": ("tests/unit/triton/test_admission.py",),
     "ops.triton.answers": ("tests/unit/triton",),
     "ops.triton.version_guard": ("tests/unit/triton",),
     "ops.triton.route": ("tests/unit/triton",),
-    "ops.ledger.feedback": ("tests/contract/test_ledger.py", "-k", "sqlite"),
-    "ops.ledger.versions": ("tests/contract/test_ledger.py", "-k", "sqlite"),
-    "ops.loop.reconciler": ("tests/unit/loop",),
+    "ops.ledger.feedback": (
+        "tests/contract/test_ledger.py", "tests/contract/test_label_times.py",
+        "tests/contract/test_ledger_labels.py", "-k", "sqlite",
+    ),
+    "ops.ledger.versions": ("tests/contract/test_ledger.py", "tests/contract/test_ledger_routes.py", "-k", "sqlite"),
+    "ops.loop.reconciler": ("tests/unit/loop/test_reconciler.py",),
+    "ops.scheduling.leader": ("tests/component/test_leader.py",),
+    "ops.scheduling.scheduler": (
+        "tests/component/test_scheduler.py", "-k", "not postgresql and not leaders_are_killed",
+    ),
     "ops.scheduling.*": ("tests/unit/scheduling",),
 }  # fmt: skip
 """Arguments of pytest for each module or family of modules; files, folders and selections as pytest takes them."""

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from continual.errors import ConfigurationError
+from ops.ledger import Fence, JobRunRow
 from ops.scheduling import Catch, JobSpec
+from ops.scheduling.jobs import as_run
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 
@@ -106,3 +108,70 @@ def test_a_job_that_cannot_be_is_refused_with_the_reason(facts: dict[str, Any], 
 def test_a_job_name_is_plain() -> None:
     with pytest.raises(ConfigurationError, match="must match"):
         JobSpec(name="Watch it", action=lambda _: None, interval_s=1)
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "ahead_s", "wrong"),
+    [(60, 60, False), (60, 66, False), (60, 66.001, True), (0.5, 0.6, False), (0.5, 0.601, True), (60, -5, False)],
+)
+def test_a_due_time_further_ahead_than_an_interval_and_a_tenth_is_a_wrong_clocks(
+    monkeypatch: pytest.MonkeyPatch, interval_s: float, ahead_s: float, wrong: bool
+) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("secrets.randbelow", lambda below: asked.append(below) or 7)
+    healed = spec(interval_s=interval_s).healed(after(ahead_s), T0)
+    assert healed == (after(interval_s) + timedelta(microseconds=8) if wrong else None)
+    assert asked == [1000] * wrong
+
+
+def test_a_cron_job_is_due_no_later_than_its_next_time_and_a_tenth() -> None:
+    nightly = spec(cron="0 0 * * *")
+    next_night, tenth = datetime(2026, 3, 3, tzinfo=UTC), timedelta(hours=1.2)
+    now = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    assert nightly.healed(next_night + tenth, now) is None
+    healed = nightly.healed(next_night + tenth + timedelta(seconds=1), now)
+    assert healed is not None
+    assert timedelta() < healed - next_night <= timedelta(milliseconds=1)
+
+
+@pytest.mark.parametrize(
+    ("interval_s", "allowed"), [(0.01, True), (0.00999, False), (315_360_000, True), (315_360_001, False)]
+)
+def test_an_interval_lies_between_a_hundredth_of_a_second_and_ten_years(interval_s: float, allowed: bool) -> None:
+    if allowed:
+        assert spec(interval_s=interval_s).interval_s == interval_s
+        return
+    with pytest.raises(ConfigurationError, match="must lie in"):
+        spec(interval_s=interval_s)
+
+
+@pytest.mark.parametrize(("late_s", "expired"), [(60, False), (60.001, True)])
+@pytest.mark.parametrize("catch", list(Catch))
+def test_the_grace_ends_after_its_last_moment(catch: Catch, late_s: float, expired: bool) -> None:
+    slot = spec(interval_s=600, misfire_grace_s=60, catch=catch).slot(T0, after(late_s))
+    assert slot is not None
+    assert (slot.at, slot.next_due, slot.expired) == (T0, after(600), expired)
+
+
+def test_a_cron_job_that_stands_for_earlier_times_says_so_and_one_in_time_does_not() -> None:
+    hourly = spec(cron="0 * * * *", misfire_grace_s=600)
+    late = hourly.slot(T0, after(3600 * 5 + 60))
+    prompt = hourly.slot(T0, after(60))
+    assert late is not None
+    assert prompt is not None
+    assert (late.at, late.next_due, late.skipped, late.expired) == (after(3600 * 5), after(3600 * 6), 1, False)
+    assert (prompt.at, prompt.next_due, prompt.skipped, prompt.expired) == (T0, after(3600), 0, False)
+    at_its_last_moment = hourly.slot(T0, after(600))
+    assert at_its_last_moment is not None
+    assert (at_its_last_moment.at, at_its_last_moment.expired) == (T0, False)
+
+
+def test_what_an_action_gets_is_what_was_claimed() -> None:
+    ledger: Any = object()
+    fence = Fence(name="loop", epoch=3)
+    row = JobRunRow(
+        id=5, job="watch:intent", due=T0, epoch=3, attempt=2, outcome=None, note="", started_at=T0, finished_at=None
+    )
+    run = as_run(row, fence, ledger)
+    assert (run.run_id, run.job, run.slot, run.attempt, run.fence) == (5, "watch:intent", T0, 2, fence)
+    assert run.ledger is ledger
