@@ -29,7 +29,7 @@ def add_health(api: FastAPI, control: HealthControl) -> None:
         return JSONResponse(health, status_code=200 if health["healthy"] else 503)
 
     @api.get("/healthz/live")
-    def live() -> dict[str, Any]:
+    async def live() -> dict[str, Any]:  # in no thread: those may all be waiting for something
         return {"live": True}
 
     @api.get("/healthz/ready")

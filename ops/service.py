@@ -85,6 +85,8 @@ class Service:
         self._api: Any = None
         self._api_thread: threading.Thread | None = None
         self._started = time.monotonic()
+        self._looking = threading.Lock()
+        self._last_ready: dict[str, Any] | None = None
 
     def run(self) -> None:
         """Start, wait for SIGTERM or SIGINT, and stop in order.
@@ -212,7 +214,17 @@ class Service:
         }
 
     def ready(self) -> dict[str, Any]:
-        """See `LoopControl`."""
+        """See `LoopControl`. One look at a time: who asks meanwhile is told of the last one, however many ask."""
+        before = self._last_ready
+        if self._looking.acquire(blocking=before is None):
+            try:
+                if self._last_ready is before:
+                    self._last_ready = self._look_whether_ready()
+            finally:
+                self._looking.release()
+        return self._last_ready or {"ready": False}
+
+    def _look_whether_ready(self) -> dict[str, Any]:
         serving = dict[str, str]()
         for model in self._loops:
             if self._parts.workspace.read_route(model) is not None:

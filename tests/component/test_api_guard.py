@@ -2,6 +2,7 @@
 
 import json
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ import httpx
 import pytest
 
 from ops.api_origin import REQUEST_HEADER
+from ops.operations import settle_route
 from tests.component.api_server import TOKENS, RunningApi, answering
 
 pytestmark = pytest.mark.component
@@ -399,3 +401,25 @@ def test_an_error_that_nobody_foresaw_tells_nothing_of_the_inside(tmp_path: Path
 
         told = is_problem(api.ask("GET", "/v1/broken"), 500)
         assert "somebody" not in json.dumps(told)
+
+
+def test_whether_it_lives_is_answered_while_many_wait_to_hear_whether_it_is_ready(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops.service._READY_S", 60.0)
+    with answering(tmp_path) as api, socket.create_server(("127.0.0.1", api.parts.settings.triton.grpc_port)) as hung:
+        settle_route(api.parts.ledger, api.parts.workspace, "intent")
+        answered: list[int] = []
+        ask = lambda: answered.append(api.ask("GET", "/healthz/ready").status_code)  # noqa: E731
+        first, *others = [threading.Thread(target=ask) for _ in range(60)]
+        first.start()
+        line, _ = hung.accept()  # it is being asked
+        for thread in others:
+            thread.start()
+        assert api.ask("GET", "/healthz/live").json() == {"live": True}
+        assert answered == []
+        hung.close()
+        line.close()
+        for thread in (first, *others):
+            thread.join()
+        assert answered == [503] * 60
