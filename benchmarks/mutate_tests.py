@@ -46,7 +46,9 @@ TESTS: dict[str, tuple[str, ...]] = {
     ),
     "ops.ledger.versions": ("tests/contract/test_ledger.py", "tests/contract/test_ledger_routes.py", "-k", "sqlite"),
     "ops.loop.reconciler": ("tests/unit/loop/test_reconciler.py",),
-    "ops.scheduling.leader": ("tests/component/test_leader.py",),
+    "ops.scheduling.leader": (
+        "tests/component/test_leader.py", "tests/unit/scheduling/test_leader_steps.py", "-k", "not postgresql",
+    ),
     "ops.scheduling.scheduler": (
         "tests/component/test_scheduler.py", "-k", "not postgresql and not leaders_are_killed",
     ),

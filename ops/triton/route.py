@@ -55,8 +55,6 @@ def pick_arm(route: Route, key: str) -> Arm:
     A share that grows only moves keys to the challenger, one that shrinks only moves them back. Different models
     split the same keys differently.
     """
-    if route.challenger is None or route.share <= 0.0:
-        return Arm.CHAMPION
     seed = f"{route.model}\x00{key}".encode()
     place = int.from_bytes(hashlib.blake2b(seed, digest_size=8).digest(), "big") / _RANGE
     return Arm.CHALLENGER if place < route.share else Arm.CHAMPION

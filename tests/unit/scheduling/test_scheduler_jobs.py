@@ -118,7 +118,12 @@ def test_a_due_time_further_ahead_than_an_interval_and_a_tenth_is_a_wrong_clocks
     monkeypatch: pytest.MonkeyPatch, interval_s: float, ahead_s: float, wrong: bool
 ) -> None:
     asked: list[int] = []
-    monkeypatch.setattr("secrets.randbelow", lambda below: asked.append(below) or 7)
+
+    def seven(below: int) -> int:
+        asked.append(below)
+        return 7
+
+    monkeypatch.setattr("secrets.randbelow", seven)
     healed = spec(interval_s=interval_s).healed(after(ahead_s), T0)
     assert healed == (after(interval_s) + timedelta(microseconds=8) if wrong else None)
     assert asked == [1000] * wrong

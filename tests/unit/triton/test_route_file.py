@@ -1,3 +1,4 @@
+import hashlib
 import json
 import os
 import subprocess
@@ -134,3 +135,26 @@ def test_models_split_the_same_keys_differently():
     keys = [str(number) for number in range(500)]
     sides = [[pick_arm(_route(0.5, model), key) for key in keys] for model in ("intent", "mood")]
     assert sides[0] != sides[1]
+
+
+def test_a_key_whose_place_is_the_share_itself_is_the_champions():
+    place = int.from_bytes(hashlib.blake2b(b"intent\x00k", digest_size=8).digest(), "big") / 2.0**64
+    assert pick_arm(_route(place), "k") is Arm.CHAMPION
+    assert pick_arm(_route(place + 1e-9), "k") is Arm.CHALLENGER
+
+
+def test_without_a_challenger_the_champion_answers_everybody():
+    route = Route(model="intent", epoch=1, champion=1, resident=(1,))
+    assert all(pick_arm(route, str(number)) is Arm.CHAMPION for number in range(500))
+
+
+@pytest.mark.parametrize(("epoch", "told"), [(4, True), (5, False), (6, False)])
+def test_a_route_older_than_the_one_before_it_is_followed_and_told(tmp_path, caplog, epoch, told):
+    path = tmp_path / "route.json"
+    _write(path, epoch=5)
+    route = RouteFile(path)
+    route.current()
+    assert caplog.messages == []
+    _write(path, epoch=epoch, champion=2)
+    assert route.current().champion == 2
+    assert caplog.messages == ["route.older"] * told

@@ -11,11 +11,11 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from continual.errors import ConfigurationError, DataError, DependencyUnreachable, NotFound
-from continual.records import Arm
+from continual.records import Arm, Route
 from ops.triton.answers import columns, wanted_outputs
 from ops.triton.questions import Question, decode_rows, prediction_id
 from ops.triton.route import pick_arm
-from ops.triton.router import Answered, Router, RouterSettings
+from ops.triton.router import Answered, Batch, Placed, Router, RouterSettings, _in_parts, _in_time
 from ops.workspace import write_atomically
 
 
@@ -398,3 +398,150 @@ def test_an_answer_after_its_deadline_is_marked_and_not_logged(place):
     )
     assert (late.late, timely.late) == (True, False)
     assert [row["prediction_id"] for row in sink.rows] == [timely.prediction_id]
+
+
+def test_what_config_does_not_say_is_as_documented(place):
+    told = {name: str(place) for name in ("engine_model", "route_path", "repository", "traffic_dir")}
+    read = RouterSettings.from_parameters("intent", told)
+    written = RouterSettings(
+        model="intent", engine_model=str(place), route_path=place, repository=place, traffic_dir=place
+    )
+    assert read == written
+    assert {name: value for name, value in written.to_parameters().items() if name not in told} == {
+        "max_characters": "20000", "max_key_bytes": "256", "rotate_rows": "5000", "rotate_s": "60.0",
+        "challenger_limit_s": "1.0", "champion_limit_s": "10.0", "queue_limit_s": "10.0", "queue_rows": "8192",
+        "max_batch_size": "64",
+    }  # fmt: skip
+
+
+def test_each_setting_is_read_from_its_own_parameter(place):
+    numbers = {
+        "max_characters": 1, "max_key_bytes": 2, "rotate_rows": 3, "rotate_s": 4.5, "challenger_limit_s": 5.5,
+        "champion_limit_s": 6.5, "queue_limit_s": 7.5, "queue_rows": 8, "max_batch_size": 9,
+    }  # fmt: skip
+    told = {"engine_model": "e", "route_path": "/a", "repository": "/b", "traffic_dir": "/c"}
+    read = RouterSettings.from_parameters("intent", told | {name: str(value) for name, value in numbers.items()})
+    assert {name: getattr(read, name) for name in numbers} == numbers
+    assert (read.model, read.engine_model) == ("intent", "e")
+    assert (read.route_path, read.repository, read.traffic_dir) == (Path("/a"), Path("/b"), Path("/c"))
+    assert RouterSettings.from_parameters("intent", read.to_parameters()) == read
+
+
+@pytest.mark.parametrize("wrong", ["rotate_rows", "queue_limit_s"])
+def test_a_parameter_that_is_no_number_is_told(place, wrong):
+    with pytest.raises(ConfigurationError, match=r"router intent: parameter .*many"):
+        RouterSettings.from_parameters("intent", _settings(place).to_parameters() | {wrong: "many"})
+
+
+def test_versions_are_made_ready_when_the_route_changes_and_not_at_each_request(place, monkeypatch):
+    router, _, _ = _router(place)
+    prepared: list[tuple[int, ...]] = []
+    monkeypatch.setattr(router._bundles, "prepare", lambda versions: prepared.append(tuple(versions)))
+    for _ in range(2):
+        _answer(router, [Question("yes")])
+    assert prepared == [(1, 2)]
+    _route(place, champion=2, epoch=2, resident=[2])
+    for _ in range(2):
+        _answer(router, [Question("yes")])
+    assert prepared == [(1, 2), (2,)]
+
+
+def test_a_router_tells_that_another_version_stood_in_until_the_champion_answers_again(place):
+    _route(place, champion=2, previous=1, epoch=2)
+    router, _, engines = _router(place)
+    assert router.substituted is False
+    for broken, substituted in (((2,), True), ((), False), ((2,), True)):
+        engines.broken = set(broken)
+        _answer(router, [Question("yes")])
+        assert router.substituted is substituted
+    engines.broken = {1, 2}
+    with pytest.raises(DependencyUnreachable):
+        _answer(router, [Question("yes")])
+    assert router.substituted is True
+    engines.broken = set()
+    _route(place, champion=2, epoch=3)
+    _answer(router, [Question("yes")])
+    assert router.substituted is False
+
+
+@pytest.mark.parametrize(
+    ("logits", "embeddings"), [((2, 2), 1), ((1, 2), 2), ((2, 3), 2), ((2, 1), 2), ((3, 2), 2), ((2, 2), 3)]
+)
+def test_an_answer_of_another_shape_is_given_to_nobody(place, logits, embeddings):
+    sink = _Sink()
+    answer = (np.zeros(logits, np.float32), np.zeros((embeddings, 4), np.float32))
+    router = Router(_settings(place), sink, lambda *_: answer)
+    with pytest.raises(DependencyUnreachable, match="intent_engine version 1 gave logits"):
+        _answer(router, [Question("yes"), Question("no")])
+    assert sink.rows == []
+
+
+def test_probabilities_of_large_logits_are_numbers(place):
+    logits = np.array([[300.0, 299.0], [-300.0, -301.0]], np.float32)
+    router = Router(_settings(place), _Sink(), lambda *_: (logits, np.zeros((2, 4), np.float32)))
+    for answer in _answer(router, [Question("yes"), Question("no")]):
+        np.testing.assert_allclose(answer.scores, [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))], rtol=1e-5)
+        assert (answer.label, answer.confidence) == ("no", pytest.approx(float(answer.scores[0])))
+
+
+def test_a_row_of_a_challenger_that_left_the_route_is_answered_by_the_champion(place):
+    router, sink, _ = _router(place)
+    row = Placed(text="yes", key="k", prediction_id=prediction_id(5), arm=Arm.CHALLENGER, logged=True)
+    route = Route(model="intent", epoch=1, champion=1, resident=(1,))
+    (answer,) = router.answer(Batch(route=route, at_us=5, rows=(row,)))
+    assert (answer.version, answer.arm, answer.label) == (1, Arm.FALLBACK, "yes")
+    assert [row["arm"] for row in sink.rows] == ["fallback"]
+
+
+def test_an_answer_at_its_deadline_is_late_and_one_without_a_deadline_never(place):
+    router, _, _ = _router(place)
+    soon, never = _answer(router, [Question("yes", deadline=time.monotonic() + 60), Question("no")])
+    deadline = soon.placed.deadline
+    assert deadline is not None
+    assert [_in_time(soon, now).late for now in (deadline - 1e-3, deadline, deadline + 1)] == [False, True, True]
+    assert _in_time(never, 1e12).late is False
+
+
+@pytest.mark.parametrize(
+    ("rows", "length", "parts"),
+    [(64, 256, [64]), (65, 256, [64, 1]), (5, 16_384, [1] * 5), (3, 20_000, [1] * 3), (1, 1, [1]), (4, 8_000, [2, 2])],
+)
+def test_a_call_of_an_engine_holds_so_many_tokens_and_at_least_one_row(rows, length, parts):
+    asked: list[tuple[int, int, int]] = []
+
+    def ask(version, ids, mask):
+        asked.append((version, len(ids), len(mask)))
+        return ids[:, :2].astype(np.float32), ids[:, :1].astype(np.float32)
+
+    ids = np.arange(rows, dtype=np.int64)[:, None].repeat(length, axis=1)
+    logits, embeddings = _in_parts(ask, 3, ids, np.ones_like(ids))
+    assert asked == [(3, part, part) for part in parts]
+    assert logits[:, 0].tolist() == embeddings[:, 0].tolist() == list(range(rows))
+
+
+def test_each_kind_of_version_has_its_limit_and_its_pauses(place, monkeypatch):
+    built: list[dict[str, float]] = []
+    monkeypatch.setattr("ops.triton.router.VersionGuard", lambda **limits: built.append(limits))
+    Router(replace(_settings(place), challenger_limit_s=2.0, champion_limit_s=3.0), _Sink(), _Engines())
+    assert built == [
+        {"limit_s": 2.0, "pause_s": 5.0, "hang_pause_s": 5.0},
+        {"limit_s": 3.0, "pause_s": 0.0, "hang_pause_s": 30.0},
+    ]
+
+
+def test_every_output_has_one_row_an_answer_and_its_type(place):
+    router, _, _ = _router(place)
+    answers = _answer(router, [Question("yes"), Question("no"), Question("yes")])
+    names = frozenset({"LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID", "ARM", "LABELS", "SCORES"})
+    arrays = columns(answers, names)
+    assert {name: array.shape for name, array in arrays.items()} == {
+        **dict.fromkeys(("LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID", "ARM"), (3, 1)),
+        **dict.fromkeys(("LABELS", "SCORES"), (3, 2)),
+    }
+    assert arrays["LABEL"].ravel().tolist() == [b"yes", b"no", b"yes"]
+    assert arrays["PREDICTION_ID"].ravel().tolist() == [answer.prediction_id.encode() for answer in answers]
+    assert arrays["ARM"].ravel().tolist() == [b"champion"] * 3
+    assert arrays["LABELS"].tolist() == [[b"no", b"yes"]] * 3
+    assert (arrays["VERSION"].dtype, arrays["VERSION"].ravel().tolist()) == (np.int64, [1, 1, 1])
+    assert (arrays["CONFIDENCE"].dtype, arrays["SCORES"].dtype) == (np.float32, np.float32)
+    assert arrays["CONFIDENCE"].ravel().tolist() == [answer.confidence for answer in answers]

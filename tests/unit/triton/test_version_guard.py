@@ -106,3 +106,45 @@ def _until_asked(guard: VersionGuard) -> None:
             time.sleep(0.001)
         else:
             return
+
+
+def test_a_call_that_ends_between_the_limit_and_the_giving_up_counts_as_answered(monkeypatch):
+    guard, give_up = VersionGuard(limit_s=0.01, pause_s=0.0, hang_pause_s=1000.0), _Call.give_up
+
+    def ends_just_before(call, when_ended):
+        assert call.ended.wait(30)
+        return give_up(call, when_ended)
+
+    monkeypatch.setattr(_Call, "give_up", ends_just_before)
+    assert [guard.ask(1, lambda: time.sleep(0.05) or "yes") for _ in range(2)] == ["yes", "yes"]
+
+
+def test_two_calls_that_hang_keep_a_version_closed_until_both_have_ended():
+    guard = VersionGuard(limit_s=0.05, pause_s=0.0, hang_pause_s=0.0)
+    go_on, began, told = [threading.Event(), threading.Event()], threading.Barrier(3), []
+
+    def hang(go: threading.Event) -> bool:
+        began.wait(30)
+        return go.wait(30)
+
+    def ask(go: threading.Event) -> None:
+        try:
+            guard.ask(1, lambda: hang(go))
+        except DependencyUnreachable as exc:
+            told.append(str(exc))
+
+    callers = [threading.Thread(target=ask, args=(go,)) for go in go_on]
+    for caller in callers:
+        caller.start()
+    began.wait(30)
+    for caller in callers:
+        caller.join(30)
+    assert told == ["version 1 did not answer within 0.05 s"] * 2
+    assert guard._hanging[1] == 2
+    go_on[0].set()
+    while guard._hanging[1] == 2:
+        time.sleep(0.001)
+    with pytest.raises(DependencyUnreachable, match="is not asked"):
+        guard.ask(1, lambda: True)
+    go_on[1].set()
+    _until_asked(guard)
