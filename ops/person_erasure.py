@@ -61,7 +61,10 @@ def erase_person(
             notes.append(note)
             sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))
     on_progress({"stage": "searching for what is left"})
-    found = search(parts, sought, leave_out=[note.path for note in notes])
+    program = (
+        parts.workspace.state / "triton" / "bin" / "tritonserver"
+    )  # a copy of what is installed, made by each start
+    found = search(parts, sought, leave_out=[program, *(note.path for note in notes)])
     for note in notes:
         note.path.unlink(missing_ok=True)
     detail = {"key_digest": parts.ledger.key_digest(key), "left": len(found.left), "files": found.files}

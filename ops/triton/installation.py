@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from continual.errors import DependencyUnreachable
+from ops.triton.server_binary import without_classification
 
 __all__ = ["Installation", "assemble"]
 
@@ -68,7 +69,8 @@ def assemble(folder: Path) -> Installation:
     for name in _OURS:
         (backends / name).mkdir()
         shutil.copyfile(Path(__file__).parent / "backends" / name / "model.py", backends / name / "model.py")
-    return Installation(binary=wheel / "bin" / "tritonserver", backends=backends, library_path=library_path)
+    binary = without_classification(wheel / "bin" / "tritonserver", folder / "bin")
+    return Installation(binary=binary, backends=backends, library_path=library_path)
 
 
 def _wheel() -> Path:

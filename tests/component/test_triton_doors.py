@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tritonclient.grpc import InferenceServerClient, InferInput
+from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
 from ops.triton.client import PerennialClient
@@ -92,6 +92,17 @@ def test_a_stranger_cannot_register_the_memory_that_the_server_shares_with_its_p
     region = next(iter(server.segments()))
     with pytest.raises(InferenceServerException, match="restricted"):
         client.register_system_shared_memory("stolen", f"/{region}", 1024)
+
+
+@pytest.mark.parametrize("output", ["LABEL", "PREDICTION_ID", "LABELS", "SCORES", "CONFIDENCE", "VERSION"])
+def test_asking_for_the_classes_of_an_output_ends_nothing(server, client, output):
+    before = server.pid
+    text = InferInput("TEXT", [1, 1], "BYTES")
+    text.set_data_from_numpy(np.array([[b"my card was stolen"]], dtype=object))
+    asked = InferRequestedOutput(output, class_count=2)
+    assert client.infer(MODEL, [text], outputs=[asked]).as_numpy(output).shape[0] == 1
+    assert _answer(server) == "card_issue"
+    assert server.pid == before
 
 
 def _ask_engine(client: InferenceServerClient, **more: Any) -> Any:
