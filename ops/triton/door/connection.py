@@ -27,6 +27,7 @@ class Hall:
     def __init__(self, rules: Rules, upstream: Upstream, limits: DoorLimits, present: "set[ClientConnection]") -> None:
         self.rules, self.upstream, self.limits, self.present = rules, upstream, limits, present
         self.buffered = 0
+        self.under_way = 0  # requests that Triton works on, those of clients that have left included
 
 
 class ClientConnection(asyncio.Protocol):
@@ -54,7 +55,7 @@ class ClientConnection(asyncio.Protocol):
         present.add(self)
         self.deadline = self._clock() + limits.header_s  # the first request is to come soon
         if len(present) > limits.connections:
-            resting = [client for client in present if client.rests]
+            resting = [client for client in present if client.rests and client is not self]
             if resting:
                 min(resting, key=lambda client: client.deadline).abort()
             else:
@@ -212,6 +213,8 @@ class ClientConnection(asyncio.Protocol):
                     refusal = checked
                 else:
                     whole, request.json_length = checked
+            if refusal is None and self._hall.under_way >= self._hall.limits.connections:
+                refusal = _FULL
             if refusal is not None:
                 self._release(body)
                 head = request.method == b"HEAD"
@@ -220,6 +223,7 @@ class ClientConnection(asyncio.Protocol):
                 continue
             body.chunks.clear()  # or a large one stands in memory twice
             self._busy, self.deadline = True, 0.0
+            self._hall.under_way += 1
             self._hall.upstream.ask(request, whole, partial(self._done, request, body))
         if self._paused and not self._waiting and self._transport is not None:
             self._paused = False
@@ -227,6 +231,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _done(self, request: Request, body: Body, answer: Reply | Refusal) -> None:
         self._release(body)
+        self._hall.under_way -= 1
         self._busy = False
         if self._transport is None:
             return

@@ -1,0 +1,79 @@
+"""The front door before a server that never answers: what clients leave behind is bounded."""
+
+import json
+import os
+import socket
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from ops.triton.door.limits import DoorLimits, DoorSettings
+from ops.triton.processes import free_port, is_listening, start_ticks
+from ops.triton.server_record import FILE, ServerRecord
+
+pytestmark = pytest.mark.component
+_MOST = 8
+_BODY = json.dumps({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["a"]}]}).encode()
+_HEAD = b"POST /v2/models/intent/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(_BODY)
+
+
+@pytest.fixture
+def silent() -> Iterator[socket.socket]:
+    with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
+        yield server
+
+
+@pytest.fixture
+def port(tmp_path: Path, silent: socket.socket) -> Iterator[int]:
+    """Where the door of the silent server answers."""
+    behind = silent.getsockname()[1]
+    ticks = start_ticks(os.getpid()) or 0
+    ServerRecord(pid=os.getpid(), ticks=ticks, fingerprint="", secret="s", http_port=behind).keep(tmp_path / FILE)
+    told = DoorSettings(
+        host="127.0.0.1",
+        http_port=free_port(),
+        metrics_port=0,
+        record=tmp_path / FILE,
+        limits=DoorLimits(connections=_MOST),
+    )
+    with subprocess.Popen([sys.executable, "-m", "ops.triton.door", told.to_json()]) as door:
+        end = time.monotonic() + 60
+        while not is_listening(f"127.0.0.1:{told.http_port}"):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+        yield told.http_port
+        door.terminate()
+
+
+@pytest.mark.parametrize("leaves", ["politely", "with a reset", "not"])
+def test_requests_are_bounded_in_number_also_those_whose_clients_left(
+    silent: socket.socket, port: int, leaves: str
+) -> None:
+    clients, behind = [], []
+    for _ in range(_MOST):
+        clients.append(client := socket.create_connection(("127.0.0.1", port)))
+        client.sendall(_HEAD + _BODY)
+        behind.append(silent.accept()[0])  # it is passed on
+        if leaves == "with a reset":
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if leaves != "not":
+            client.close()
+    url = f"http://127.0.0.1:{port}/v2/models/intent"
+    full = httpx.post(f"{url}/infer", content=_BODY, timeout=30)
+    assert (full.status_code, full.headers["Retry-After"]) == (503, "1")
+    assert "too many requests" in full.json()["error"]
+    for line in (*behind, *clients):
+        line.close()
+    with closing(socket.create_connection(("127.0.0.1", port))) as client:
+        client.sendall(_HEAD + _BODY)
+        line = silent.accept()[0]  # there is room again
+        line.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        assert client.recv(4_096).startswith(b"HTTP/1.1 200 ")
+        line.close()
