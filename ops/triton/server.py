@@ -4,7 +4,6 @@ import hashlib
 import logging
 import math
 import os
-import re
 import subprocess
 import threading
 import time
@@ -33,6 +32,7 @@ from ops.triton.processes import (
 )
 from ops.triton.secret import KEY, VARIABLE, new_secret
 from ops.triton.server_record import FILE, KeptSecret, ServerRecord
+from ops.triton.shared_memory import FOLDER, SEGMENT
 from ops.triton.stubs import stubs_of
 
 __all__ = ["OnParentDeath", "ServerSpec", "StartLost", "TritonServer"]
@@ -42,7 +42,6 @@ _LOOK_S = 0.02  # between two looks at a server that starts
 _STUBS_S = 0.25  # and at its processes: a walk through /proc
 _AFTER_LOSS_S = 8.0  # of rest, for one that lost a process: 2.51 may wait for it for ever, or go on without it
 _AT_REST = 0.02  # of a processor: one that waits for ever uses a thousandth, one that loads an engine many times this
-_SEGMENT = re.compile(rb"triton_perennial(?:_engine)?_backend_shm_region_[0-9a-f-]{36}")
 # What clients may do over gRPC without the secret is left: health, metadata, inference, statistics.
 _RESTRICTED = "shared-memory,model-config,model-repository,trace,logging"
 _ALL = f"health,metadata,inference,statistics,{_RESTRICTED}"  # HTTP is the front door's alone
@@ -247,7 +246,7 @@ class TritonServer:
         for pid in () if record is None else group_members(record.pid):
             for source in ("maps", "cmdline"):
                 with suppress(OSError):
-                    found.update(_SEGMENT.findall(Path(f"/proc/{pid}/{source}").read_bytes()))
+                    found.update(SEGMENT.findall(Path(f"/proc/{pid}/{source}").read_bytes()))
         return frozenset(name.decode() for name in found)
 
     def _clear(self, grace_s: float) -> None:
@@ -266,7 +265,7 @@ class TritonServer:
         self.adopted = False
         self._path.unlink(missing_ok=True)
         for name in segments:
-            Path("/dev/shm", name).unlink(missing_ok=True)
+            Path(FOLDER, name).unlink(missing_ok=True)
 
     def _launch(self, installation: Installation) -> None:
         if self.log_path.exists():
@@ -402,9 +401,9 @@ def _lacks(server: int, stubs: set[int]) -> bool:
     Also for one that died before anybody saw it.
     """
     with suppress(OSError):
-        shared = set(_SEGMENT.findall(Path(f"/proc/{server}/maps").read_bytes()))
+        shared = set(SEGMENT.findall(Path(f"/proc/{server}/maps").read_bytes()))
         for stub in stubs:
-            shared -= set(_SEGMENT.findall(Path(f"/proc/{stub}/cmdline").read_bytes()))
+            shared -= set(SEGMENT.findall(Path(f"/proc/{stub}/cmdline").read_bytes()))
         return bool(shared)
     return False
 

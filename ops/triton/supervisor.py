@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from continual.errors import DependencyUnreachable, PerennialError
 from ops.triton.probe import ChampionSilent, Stalled
 from ops.triton.server import StartLost, TritonServer
+from ops.triton.shared_memory import close_to_others
 from ops.triton.stubs import StubWatch
 
 __all__ = ["Supervisor"]
@@ -210,6 +211,7 @@ class Supervisor:
 
     def _look(self) -> None:
         """See which processes live, and try again what could not be brought in order."""
+        close_to_others()
         if (pid := self._server.pid) is not None:
             self._stubs.learn(pid)
         if self.unsettled is not None and time.monotonic() >= self._settle_at:
@@ -310,6 +312,7 @@ class Supervisor:
         self._server.spec = replace(self._server.spec, models=tuple(self._models()))
         self._server.start(self._stop)
         self._up_since = time.monotonic()
+        close_to_others()
         self._stubs.forget()
         if (pid := self._server.pid) is not None:
             self._stubs.learn(pid)
