@@ -15,6 +15,7 @@ __all__ = ["Asked", "Limits", "Overloaded", "RequestQueue", "TooLate"]
 T = TypeVar("T")
 _ROW_COST = 32  # what a row costs beside its characters
 _COUNTED_BYTES = 2_000  # of a text; models read no more of it
+_AT_WORK = 4  # times as much may be at work as may wait: a single large request must not keep all others out
 _TRUSTED_S = 1.0  # so long must requests have waited without a pause before an estimate refuses one
 
 
@@ -72,7 +73,7 @@ class RequestQueue(Generic[T]):
         self._waiting: deque[Asked[T]] = deque()
         self._at_work: set[Asked[T]] = set()
         self._rows = self._bytes = self._cost = 0  # of those that wait
-        self._cost_at_work = 0
+        self._cost_at_work = self._rows_at_work = self._bytes_at_work = 0
         self._callers = 0  # requests that wait or are at work
         self._pace = Pace()
         self._crowded_since: float | None = None
@@ -120,8 +121,7 @@ class RequestQueue(Generic[T]):
             for asked in batch:
                 asked.arrived = now
                 self._count_in(asked, now)
-                self._cost_at_work += asked.cost
-            self._at_work.update(batch)
+            self._begin(batch)
             return True
 
     def take(self, wait_s: float | None = None) -> list[Asked[T]]:
@@ -139,8 +139,7 @@ class RequestQueue(Generic[T]):
                 self._drop(asked)
                 batch.append(asked)
                 rows, cost = rows + asked.rows, cost + asked.cost
-            self._at_work.update(batch)
-            self._cost_at_work += cost
+            self._begin(batch)
             if not self._waiting:
                 self._crowded_since = None
             elif self._crowded_since is None:
@@ -154,6 +153,7 @@ class RequestQueue(Generic[T]):
             now = self._clock()
             self._at_work.discard(asked)
             self._cost_at_work -= asked.cost
+            self._rows_at_work, self._bytes_at_work = self._rows_at_work - asked.rows, self._bytes_at_work - asked.bytes
             self._callers -= 1
             crowded = bool(self._waiting) or bool(self._at_work)
             if good:
@@ -247,10 +247,14 @@ class RequestQueue(Generic[T]):
         if deadline is not None and now >= deadline:
             self.refused += 1
             raise TooLate("the deadline of the request has passed already", self._hint(wait))
-        full = self._rows + rows > self.limits.rows or self._bytes + size > self.limits.bytes
-        if self._waiting and full:
+        if self._waiting and (self._rows + rows > self.limits.rows or self._bytes + size > self.limits.bytes):
             self.refused += 1
             raise Overloaded(f"{len(self._waiting)} requests with {self._rows} texts wait already", self._hint(wait))
+        most_rows, most_bytes = _AT_WORK * (self.limits.rows + self.limits.batch_rows), _AT_WORK * self.limits.bytes
+        if self._at_work and (self._rows_at_work + rows > most_rows or self._bytes_at_work + size > most_bytes):
+            self.refused += 1  # what is on a slow challenger's side waits too, though it counts as at work
+            at_work = f"{len(self._at_work)} requests with {self._rows_at_work} texts"
+            raise Overloaded(f"{at_work} are at work already", self._hint(wait))
         if self._crowded_since is None or now - self._crowded_since < _TRUSTED_S:
             return
         allowed = self.limits.wait_s
@@ -277,6 +281,12 @@ class RequestQueue(Generic[T]):
     def _count_in(self, asked: Asked[T], now: float) -> None:
         self._progress_at = self._progress_at if self._callers else now
         self._callers += 1
+
+    def _begin(self, batch: list[Asked[T]]) -> None:
+        self._at_work.update(batch)
+        for asked in batch:
+            self._cost_at_work += asked.cost
+            self._rows_at_work, self._bytes_at_work = self._rows_at_work + asked.rows, self._bytes_at_work + asked.bytes
 
     def _drop(self, asked: Asked[T]) -> None:
         self._waiting.remove(asked)

@@ -65,6 +65,21 @@ def test_too_many_rows_or_bytes_are_refused_with_a_hint():
         queue.offer(_asked(1, rows=60))
 
 
+def test_what_is_at_work_is_bounded_too():
+    """A challenger that is slow but never fails would gather all that is meant for it."""
+    for limits in (Limits(rows=100), Limits(bytes=10_000, batch_rows=1_000)):
+        queue: RequestQueue[int] = RequestQueue(limits)
+        taken: list[Asked[int]] = []
+        while sum(asked.rows for asked in taken) < 300:
+            queue.offer(_asked(len(taken), rows=60))
+            taken += queue.take()
+        with pytest.raises(Overloaded, match="5 requests with 300 texts are at work already; retry after"):
+            queue.offer(_asked(0, rows=400))
+        for asked in taken:
+            queue.finish(asked, good=True)
+        queue.offer(_asked(0, rows=60))
+
+
 def test_one_request_is_always_taken_in_when_none_waits():
     queue: RequestQueue[int] = RequestQueue(Limits(rows=10))
     queue.offer(_asked(0, rows=64))
