@@ -50,7 +50,8 @@ TESTS: dict[str, tuple[str, ...]] = {
         "tests/component/test_leader.py", "tests/unit/scheduling/test_leader_steps.py", "-k", "not postgresql",
     ),
     "ops.scheduling.scheduler": (
-        "tests/component/test_scheduler.py", "-k", "not postgresql and not leaders_are_killed",
+        "tests/unit/scheduling/test_scheduler_beats.py", "tests/component/test_scheduler.py",
+        "-k", "not postgresql and not leaders_are_killed",
     ),
     "ops.scheduling.*": ("tests/unit/scheduling",),
 }  # fmt: skip

@@ -155,8 +155,9 @@ class Reconciler:
         changed = self._repository.set_versions(engine, on_disk) or changed
         if changed:
             healed.append(Healed(model=route.model, what=f"config.pbtxt of {engine} names versions {list(on_disk)}"))
-        dropped = self._on_all(lambda control: self._drop(control, route, on_disk, added.errors.get(control.url)))
-        return _Pass(healed + added.healed + dropped.healed, errors | added.errors | dropped.errors)
+        away = {url for url, error in added.errors.items() if isinstance(error, DependencyUnreachable)}
+        dropped = self._on_all(lambda control: [] if control.url in away else self._drop(control, route, on_disk))
+        return _Pass(healed + added.healed + dropped.healed, errors | dropped.errors | added.errors)
 
     def _named_by_file(self, model: str) -> set[int]:
         seen = self._workspace.read_route(model)
@@ -182,7 +183,7 @@ class Reconciler:
         self._forget(control, engine, before)
         if not set(wanted) <= before:
             try:
-                self._load(control, engine, route, wanted, before)
+                self._load(control, engine, route, before)
             except PublishFailed as exc:
                 failed.append(exc)
             if (after := control.versions(engine)) != before:
@@ -204,9 +205,7 @@ class Reconciler:
             raise failed[0]
         return healed
 
-    def _load(
-        self, control: TritonControl, engine: str, route: Route, wanted: tuple[int, ...], before: frozenset[int]
-    ) -> None:
+    def _load(self, control: TritonControl, engine: str, route: Route, before: frozenset[int]) -> None:
         """Load all that `config.pbtxt` names; where that fails and nobody could answer, at least the champion.
 
         Triton loads all of the versions or none: after a restart, one broken version would take the others with it.
@@ -217,8 +216,7 @@ class Reconciler:
         except PublishFailed as exc:
             if route.champion in before:
                 raise
-            held = before & set(wanted)
-            loaded = self._load_some(control, engine, route, set(wanted), held)
+            loaded = self._load_some(control, engine, route, before)
             if not loaded:
                 raise
             event = "reconcile.champion_only" if route.champion in loaded else "reconcile.previous_only"
@@ -226,12 +224,12 @@ class Reconciler:
             told = ", ".join(map(str, sorted(loaded)))
             raise PublishFailed(f"only version {told} of {engine} could be loaded: {exc}") from exc
 
-    def _load_some(
-        self, control: TritonControl, engine: str, route: Route, wanted: set[int], held: frozenset[int]
-    ) -> set[int]:
+    def _load_some(self, control: TritonControl, engine: str, route: Route, before: frozenset[int]) -> set[int]:
         """Load the champion beside what is held, or else the version before it alone; returns what is loaded then."""
-        choices = [{route.champion, *held}] + ([] if held or route.previous is None else [{route.previous}])
         with self._alone:  # the other servers read the same file
+            wanted = set(self._repository.engine_versions(engine))  # and what the router's file still names
+            held = before & wanted
+            choices = [{route.champion, *held}] + ([] if held or route.previous is None else [{route.previous}])
             try:
                 for choice in choices:
                     if choice < wanted:  # else it was tried already, or is not there
@@ -243,28 +241,16 @@ class Reconciler:
                 self._repository.set_versions(engine, wanted)
         return set()
 
-    def _drop(
-        self, control: TritonControl, route: Route, wanted: tuple[int, ...], failed: PerennialError | None
-    ) -> list[Healed]:
+    def _drop(self, control: TritonControl, route: Route, wanted: tuple[int, ...]) -> list[Healed]:
         """Unload what neither the ledger nor the router's file names any more."""
-        if isinstance(failed, DependencyUnreachable):
-            raise failed
         engine = self._workspace.engine_model(route.model)
-        before = control.versions(engine)
-        if not before - set(wanted):
-            if failed is not None:
-                raise failed
+        gone = control.versions(engine) - set(wanted)
+        if not gone:
             return []
-        try:
-            control.load(engine)
-        except PublishFailed as exc:
-            raise failed or exc from exc
-        if failed is not None:
-            raise failed
-        what = f"{control.url} let go of {sorted(before - set(wanted))} of {engine}"
-        return [Healed(model=route.model, what=what)]
+        control.load(engine)
+        return [Healed(model=route.model, what=f"{control.url} let go of {sorted(gone)} of {engine}")]
 
-    def _prove_on(self, control: TritonControl, model: str, version: int) -> list[Healed]:
+    def _prove_on(self, control: TritonControl, model: str, version: int) -> None:
         engine = self._workspace.engine_model(model)
         if not control.ready(engine, version):
             raise PublishFailed(
@@ -275,7 +261,6 @@ class Reconciler:
             control.probe_engine(engine, version, Golden.read(self._workspace.bundle(model, version)))
             with self._state:
                 self._proved.add(key)
-        return []
 
     def _forget(self, control: TritonControl, engine: str, ready: frozenset[int]) -> None:
         """What a server does not hold now proves itself anew when it is loaded again."""

@@ -1,5 +1,6 @@
 """One pass of the reconciler, fault by fault: what it loads, proves, drops and tells, and in which order."""
 
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -331,6 +332,19 @@ def test_a_wrong_newcomer_keeps_nothing_loaded_that_is_to_go(world: World) -> No
     assert world.triton.loaded[ENGINE] == {2}
 
 
+def test_what_the_routers_still_name_stays_loaded_beside_a_champion_whose_neighbour_is_broken(world: World) -> None:
+    world.export(1, 2, 3)
+    world.route(1)
+    world.pass_()
+    world.route(2, 2, 3)
+    world.triton.liars.add(2)
+    world.triton.broken.add(3)
+    with pytest.raises(PublishFailed, match="only version 1, 2 of"):
+        world.pass_()
+    assert world.triton.loads[-3:-1] == [(ENGINE, (1, 2, 3), 1), (ENGINE, (1, 2), 1)]
+    assert "golden answers" not in world.reconciler.wrong["intent", world.triton.url]
+
+
 def test_a_version_that_is_not_there_after_a_load_is_told(world: World) -> None:
     world.export(1)
     world.route(1)
@@ -359,17 +373,28 @@ def test_an_altered_configuration_is_mended_and_told(world: World) -> None:
     assert file.read_text(encoding="utf-8") == installed
 
 
-def test_a_server_that_is_away_is_waited_for_as_long_as_the_caller_has_patience(world: World) -> None:
+def test_a_server_that_is_away_is_waited_for_as_long_as_the_caller_has_patience(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.export(1)
     world.route(1)
     world.triton.stop()
     with pytest.raises(DependencyUnreachable, match=r"did not answer within 0\.3 s"):
         world.pass_()
     assert world.champion_of_file() == 1
+    pauses: list[float] = []
+    sleep = time.sleep
+
+    def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr("time.sleep", pause)
     back = Timer(0.8, world.triton.start)
     back.start()
     assert f"{world.triton.url} loaded router intent" in world.pass_(patience_s=30.0)
     back.join()
+    assert 0.25 in pauses, "between two tries it waits"
     assert world.reconciler.wrong == {}
 
 

@@ -213,3 +213,227 @@ def test_a_probe_that_waits_for_its_engine_is_told_once(clock):
     (probe,) = queue.slow_probes(1.0)
     assert (probe.item, queue.claim(probe), queue.claim(probe)) == (0, True, False)
     assert queue.slow_probes(1.0) == []
+
+
+def test_what_may_wait_and_what_rows_cost_is_as_documented():
+    assert Limits() == Limits(wait_s=10.0, rows=8_192, bytes=67_108_864, batch_rows=64, batch_cost=130_048)
+    assert [Asked.cost_of(lengths) for lengths in ([], [0], [5, 7], [2_000], [2_001, 1])] == [0, 32, 76, 2_032, 2_065]
+
+
+def test_a_batch_begins_at_once_only_where_nobody_waits_and_nothing_is_at_work(clock):
+    queue: RequestQueue[int] = RequestQueue(Limits(), clock)
+    assert (queue.is_busy, queue.stalled_s()) == (False, 0.0)
+    clock.now += 50
+    first = [_asked(0), _asked(1, rows=3)]
+    assert queue.begin(first)
+    assert (queue.is_busy, queue.at_work, queue.waiting, [asked.arrived for asked in first]) == (
+        True,
+        2,
+        0,
+        [150.0] * 2,
+    )
+    clock.now += 2
+    assert queue.stalled_s() == 2.0
+    assert not queue.begin([_asked(2)])
+    assert queue.at_work == 2
+    queue.offer(_asked(3))
+    for asked in first:
+        queue.finish(asked, good=True)
+    assert (queue.is_busy, queue.at_work, queue.answered) == (True, 0, 2)
+    assert not queue.begin([_asked(4)]), "one waits"
+    (waiting,) = queue.take()
+    queue.finish(waiting, good=True)
+    assert not queue.is_busy
+    assert queue.begin([_asked(5)])
+
+
+def test_what_is_at_work_counts_in_the_hint_until_it_is_finished(clock):
+    queue = _busy(clock, wait_s=4.0)  # one of 1 s waits
+    assert queue.hint() == pytest.approx(0.2)
+    for number in range(3):
+        queue.offer(_asked(number, rows=64))
+    assert queue.hint() == pytest.approx(2.0), "four seconds of work, less half of what anybody waits"
+    (asked,) = queue.take()
+    assert queue.hint() == pytest.approx(2.0)
+    queue.finish(asked, good=False)
+    assert queue.hint() == pytest.approx(1.0)
+    for number in range(6):
+        queue.offer(_asked(number, rows=64, probe=True))
+    assert queue.hint() == 4.0, "never longer than anybody waits"
+
+
+def test_a_batch_that_began_at_once_counts_in_the_hint_until_it_is_finished(clock):
+    queue = _busy(clock, wait_s=4.0)
+    (left,) = queue.take()
+    queue.finish(left, good=False)
+    batch = [_asked(number, rows=64) for number in range(5)]
+    assert queue.begin(batch)
+    assert queue.hint() == pytest.approx(3.0)
+    for asked in batch:
+        queue.finish(asked, good=False)
+    assert (queue.hint(), queue.answered) == (pytest.approx(0.2), 3)
+
+
+def test_nobody_is_left_over_when_what_waited_is_taken_out(clock):
+    queue: RequestQueue[int] = RequestQueue(Limits(wait_s=5.0), clock)
+    for number, deadline in enumerate((clock.now + 1, clock.now + 1, None, None)):
+        queue.offer(_asked(number, deadline=deadline))
+    clock.now += 1
+    assert [asked.item for asked in queue.overdue(lambda asked: True)] == [0, 1, 2, 3]
+    assert (queue.is_busy, queue.waiting, queue.expired, queue.stalled_s()) == (False, 0, 2, 0.0)
+    assert queue.hint() == pytest.approx(0.2)
+    queue.offer(_asked(9))
+    (last,) = queue.take()
+    queue.finish(last, good=True)
+    assert not queue.is_busy
+
+
+def test_nobody_is_asked_whether_he_waits_before_half_a_second_nor_for_a_probe(clock):
+    queue: RequestQueue[int] = RequestQueue(Limits(wait_s=50.0), clock)
+    queue.offer(_asked(0))
+    queue.offer(_asked(1, probe=True))
+    clock.now += 0.5
+    assert queue.overdue(lambda asked: True) == []
+    clock.now += 0.125
+    assert [asked.item for asked in queue.overdue(lambda asked: True)] == [0]
+
+
+def test_what_was_begun_while_it_was_asked_for_is_not_taken_out(clock):
+    queue: RequestQueue[int] = RequestQueue(Limits(wait_s=50.0, batch_rows=1), clock)
+    queue.offer(_asked(0))
+    queue.offer(_asked(1))
+    clock.now += 1
+    begun: list[int] = []
+
+    def gone(asked: Asked[int]) -> bool:
+        if not begun:
+            begun.extend(taken.item for taken in queue.take())
+        return True
+
+    assert [asked.item for asked in queue.overdue(gone)] == [1]
+    assert (begun, queue.waiting, queue.at_work, queue.is_busy) == ([0], 0, 1, True)
+
+
+@pytest.mark.parametrize(("waited_s", "late"), [(5.0, False), (5.001, True)])
+def test_a_request_waits_for_the_whole_limit_and_a_probe_for_ever(clock, waited_s, late):
+    queue: RequestQueue[int] = RequestQueue(Limits(wait_s=5.0), clock)
+    queue.offer(_asked(0))
+    queue.offer(_asked(1, probe=True))
+    clock.now += waited_s
+    assert [asked.item for asked in queue.overdue()] == [0] * late
+
+
+@pytest.mark.parametrize(("before_s", "late"), [(0.001, False), (0.0, True), (-0.001, True)])
+def test_a_deadline_is_over_at_its_very_moment(clock, before_s, late):
+    queue: RequestQueue[int] = RequestQueue(Limits(), clock)
+    asked = _asked(0, deadline=clock.now + 2)
+    queue.offer(asked)
+    clock.now += 2 - before_s
+    assert queue.overdue() == [asked] * late
+    other: RequestQueue[int] = RequestQueue(Limits(), clock)
+    if late:
+        with pytest.raises(TooLate, match="the deadline of the request has passed already"):
+            other.check(rows=1, size=1, cost=1, deadline=clock.now + before_s)
+        assert other.refused == 1
+    else:
+        other.check(rows=1, size=1, cost=1, deadline=clock.now + before_s)
+        assert other.refused == 0
+
+
+@pytest.mark.parametrize(("ahead_s", "late"), [(1.001, False), (1.0, True)])
+def test_while_others_are_at_work_what_cannot_be_ready_by_its_deadline_is_taken_out(clock, ahead_s, late):
+    queue = _busy(clock)
+    queue.take()  # 64 rows, and each 64 rows take a second
+    asked = _asked(9, rows=64, deadline=clock.now + ahead_s)
+    queue.offer(asked)
+    assert queue.overdue() == [asked] * late
+    if late:
+        told = queue.too_late(asked)
+        assert isinstance(told, TooLate)
+        assert "after the deadline of the request, which waited 0.0 s" in str(told)
+
+
+def test_why_a_request_was_taken_out_is_told_with_how_long_it_waited(clock):
+    queue: RequestQueue[int] = RequestQueue(Limits(wait_s=5.0), clock)
+    early, plain = _asked(0, deadline=clock.now + 100), _asked(1)
+    queue.offer(early)
+    queue.offer(plain)
+    clock.now += 6
+    for asked in queue.overdue():
+        told = queue.too_late(asked)
+        assert type(told) is Overloaded
+        assert "the request has waited for 6.0 s; retry after 0.2 s" in str(told)
+    assert queue.expired == 2
+
+
+def test_every_refusal_is_counted(clock):
+    queue = _busy(clock, wait_s=5.0, rows=400)
+    assert queue.refused == 0
+    for number in range(5):
+        queue.offer(_asked(number, rows=64))
+    with pytest.raises(Overloaded, match="would wait for"):
+        queue.check(rows=1, size=1, cost=1, deadline=None)
+    with pytest.raises(Overloaded, match=r"6 requests with 384 texts wait already"):
+        queue.check(rows=17, size=1, cost=1, deadline=None)
+    with pytest.raises(TooLate):
+        queue.check(rows=1, size=1, cost=1, deadline=clock.now)
+    with pytest.raises(Overloaded, match="would wait for"):
+        queue.check(rows=16, size=1, cost=1, deadline=None)
+    assert queue.refused == 4
+
+
+@pytest.mark.parametrize(("size", "taken"), [(9_900, True), (9_901, False)])
+def test_as_many_bytes_as_are_allowed_wait(size, taken):
+    queue: RequestQueue[int] = RequestQueue(Limits(bytes=10_000))
+    queue.offer(_asked(0))
+    if taken:
+        queue.check(rows=1, size=size, cost=1, deadline=None)
+        return
+    with pytest.raises(Overloaded, match="1 requests with 1 texts wait already"):
+        queue.check(rows=1, size=size, cost=1, deadline=None)
+
+
+def test_an_answer_counts_unless_it_is_a_probes_or_bad(clock):
+    queue: RequestQueue[int] = RequestQueue(Limits(), clock)
+    for asked, good in ((_asked(0), True), (_asked(1, probe=True), True), (_asked(2), False)):
+        queue.offer(asked)
+        queue.take()
+        queue.finish(asked, good=good)
+    assert (queue.answered, queue.is_busy) == (1, False)
+
+
+def test_a_whole_batch_that_waits_is_left_to_another_process_for_a_moment():
+    queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=2))
+    queue.offer(_asked(0))
+    queue.breathe(3600.0)  # less than a batch waits: at once
+    queue.offer(_asked(1))
+    breathing = threading.Thread(target=queue.breathe, args=(3600.0,), daemon=True)
+    breathing.start()
+    breathing.join(0.2)
+    assert breathing.is_alive()
+    queue.take()
+    breathing.join(30)
+    assert not breathing.is_alive()
+
+
+def test_a_batch_is_waited_for_as_long_as_was_asked_and_comes_when_it_is_there():
+    queue: RequestQueue[int] = RequestQueue(Limits())
+    assert queue.take(0.01) == []
+    threading.Timer(0.1, queue.offer, args=(_asked(7),)).start()
+    assert [asked.item for asked in queue.take(30)] == [7]
+
+
+def test_estimates_refuse_nobody_any_more_once_nothing_waits(clock):
+    queue = _busy(clock, seconds_each=50.0, wait_s=5.0)
+    with pytest.raises(Overloaded):
+        queue.offer(_asked(5, rows=64))
+    (asked,) = queue.take()
+    queue.finish(asked, good=True)
+    for number in range(5):
+        queue.offer(_asked(number, rows=64))
+    queue.take()
+    clock.now += 0.999
+    queue.offer(_asked(6, rows=64))
+    clock.now += 0.001
+    with pytest.raises(Overloaded):
+        queue.offer(_asked(7, rows=64))
