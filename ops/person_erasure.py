@@ -61,9 +61,7 @@ def erase_person(
             notes.append(note)
             sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))
     on_progress({"stage": "searching for what is left"})
-    program = (
-        parts.workspace.state / "triton" / "bin" / "tritonserver"
-    )  # a copy of what is installed, made by each start
+    program = parts.workspace.state / "triton" / "bin" / "tritonserver"  # a copy of what is installed
     found = search(parts, sought, leave_out=[program, *(note.path for note in notes)])
     for note in notes:
         note.path.unlink(missing_ok=True)
