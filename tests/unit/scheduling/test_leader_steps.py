@@ -4,12 +4,16 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy import make_url
 
 from continual.errors import DependencyUnreachable, LeaseLost
 from ops.ledger import Fence, Ledger
-from ops.scheduling.leader import FileLock, Leader, lock_for
+from ops.scheduling.leader import AdvisoryLock, FileLock, Leader, lock_for
 from tests.component.databases import fresh_url
 
 
@@ -153,3 +157,94 @@ def test_a_started_candidate_leads_by_itself_and_starts_again_after_a_stop(ledge
     wait_until(lambda: leader.epoch == 3)
     leader.stop()
     leader.stop()
+
+
+class Server:
+    """PostgreSQL as far as a lock sees it: sessions, and one lock that may be free."""
+
+    def __init__(self) -> None:
+        self.free, self.broken = True, False
+        self.asked: list[tuple[str, Any]] = []
+        self.connected: list[tuple[str, dict[str, Any]]] = []
+        self.closed = 0
+
+    def connect(self, conninfo: str, **facts: Any) -> "Server":
+        self.connected.append((conninfo, facts))
+        return self
+
+    def execute(self, statement: str, parameters: Any = None) -> "Server":
+        if self.broken:
+            raise psycopg.OperationalError("the connection broke")
+        self.asked.append((statement, parameters))
+        return self
+
+    def fetchone(self) -> tuple[bool]:
+        return (self.free,)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Server:
+    made = Server()
+    monkeypatch.setattr("psycopg.connect", made.connect)
+    return made
+
+
+def test_a_session_holds_the_lock_until_it_is_closed(server: Server) -> None:
+    lock = AdvisoryLock("postgresql://host/db", "perennial.loop")
+    assert (lock.alive(), server.asked) == (False, [])
+    server.free = False
+    assert (lock.acquire(), lock.alive()) == (False, False)
+    server.free = True
+    assert (lock.acquire(), lock.alive()) == (True, True)
+    assert len(server.connected) == 1, "one session for all tries"
+    lock.release()
+    lock.release()
+    assert (lock.alive(), server.closed) == (False, 1)
+    assert lock.acquire()
+    assert len(server.connected) == 2
+
+
+def test_a_session_that_broke_is_closed_and_another_one_is_tried(server: Server) -> None:
+    lock = AdvisoryLock("postgresql://host/db", "perennial.loop")
+    server.broken = True
+    with pytest.raises(DependencyUnreachable, match="the leader's lock on PostgreSQL failed: the connection broke"):
+        lock.acquire()
+    assert (server.closed, lock.alive()) == (1, False)
+    server.broken = False
+    assert lock.acquire()
+    server.broken = True
+    assert (lock.alive(), server.closed) == (False, 2)
+    server.broken = False
+    assert (lock.alive(), lock.acquire(), len(server.connected)) == (False, True, 3)
+
+
+def test_each_name_has_a_lock_of_its_own_for_ever(server: Server) -> None:
+    for name in ("perennial.loop", "perennial.other"):
+        AdvisoryLock("postgresql://host/db", name).acquire()
+    keys = [parameters for _, parameters in server.asked]
+    assert keys == [(6810435481821947733,), (-6407655920889174457,)]
+    assert all(-(2**63) <= key < 2**63 for (key,) in keys)
+
+
+def test_either_side_notices_a_dead_peer_within_about_five_seconds(server: Server) -> None:
+    AdvisoryLock("postgresql://host/db", "perennial.loop").acquire()
+    ((conninfo, facts),) = server.connected
+    assert conninfo == "postgresql://host/db"
+    assert facts == {
+        "autocommit": True, "connect_timeout": 5, "keepalives": 1, "keepalives_idle": 2, "keepalives_interval": 1,
+        "keepalives_count": 3, "tcp_user_timeout": 5000,
+        "options": "-c tcp_keepalives_idle=2 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=3",
+    }  # fmt: skip
+    assert facts["keepalives_idle"] + facts["keepalives_interval"] * facts["keepalives_count"] == 5
+
+
+def test_the_lock_of_a_postgresql_ledger_is_on_its_own_server_with_its_password(server: Server) -> None:
+    url = make_url("postgresql+psycopg://ann:secret@host:5433/db")
+    ledger: Any = SimpleNamespace(engine=SimpleNamespace(url=url))
+    assert lock_for(ledger, "loop").acquire()
+    assert lock_for(ledger, "other").acquire()
+    assert {conninfo for conninfo, _ in server.connected} == {"postgresql://ann:secret@host:5433/db"}
+    assert len({parameters for _, parameters in server.asked}) == 2
