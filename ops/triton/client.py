@@ -53,7 +53,7 @@ class PerennialClient:
         `keys` are stable caller ids, one a text: the same key stays on its side of a canary and can be erased.
 
         Raises:
-            InputError: keys and texts differ in number.
+            InputError: keys and texts differ in number, or one of them is no text that UTF-8 can hold.
             DependencyUnreachable: the server does not answer.
             NotFound: it has no such model.
             PublishFailed: it refuses the request.
@@ -80,8 +80,18 @@ def _strings(name: str, values: Sequence[str]) -> Any:
     from tritonclient.grpc import InferInput
 
     tensor = InferInput(name, [len(values), 1], "BYTES")
-    tensor.set_data_from_numpy(np.array([[value.encode()] for value in values], dtype=object))
+    tensor.set_data_from_numpy(np.array([[_bytes(name, row, value)] for row, value in enumerate(values)], dtype=object))
     return tensor
+
+
+def _bytes(name: str, row: int, value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as exc:
+        half = f"U+{ord(value[exc.start]):04X}"
+        raise InputError(
+            f"{name} of row {row}: character {exc.start} is {half}, half of a surrogate pair; send UTF-8 text"
+        ) from exc
 
 
 def _answers(result: Any, count: int, scores: bool) -> list[Answer]:
