@@ -224,8 +224,8 @@ class Reconciler:
             told = ", ".join(map(str, sorted(loaded)))
             raise PublishFailed(f"only version {told} of {engine} could be loaded: {exc}") from exc
 
-    def _load_some(self, control: TritonControl, engine: str, route: Route, before: frozenset[int]) -> set[int]:
-        """Load the champion beside what is held, or else the version before it alone; returns what is loaded then."""
+    def _load_some(self, control: TritonControl, engine: str, route: Route, before: frozenset[int]) -> set[int] | None:
+        """Load the champion beside what is held, or else the version before it alone; return what was loaded."""
         with self._alone:  # the other servers read the same file
             wanted = set(self._repository.engine_versions(engine))  # and what the router's file still names
             held = before & wanted
@@ -239,7 +239,7 @@ class Reconciler:
                             return choice
             finally:
                 self._repository.set_versions(engine, wanted)
-        return set()
+        return None
 
     def _drop(self, control: TritonControl, route: Route, wanted: tuple[int, ...]) -> list[Healed]:
         """Unload what neither the ledger nor the router's file names any more."""

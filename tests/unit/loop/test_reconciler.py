@@ -358,7 +358,7 @@ def test_a_router_that_is_not_ready_after_a_load_is_told(world: World) -> None:
     world.export(1)
     world.route(1)
     world.triton.deaf.add("intent")
-    with pytest.raises(DependencyUnreachable, match=r"router intent at .* is not ready after a load"):
+    with pytest.raises(DependencyUnreachable, match=r"^router intent at .* is not ready after a load"):
         world.pass_()
 
 
@@ -511,3 +511,21 @@ def test_an_old_file_of_the_same_epoch_is_brought_to_what_the_ledger_says(world:
     world.workspace.write_route(replace(route, champion=2))
     assert "route file brought to epoch 1" in world.pass_()
     assert world.workspace.read_route("intent") == route
+
+
+def test_without_a_server_the_disk_and_the_routers_file_are_seen_to(make: Callable[..., World]) -> None:
+    world = make(0)
+    world.export(1)
+    route = world.route(1)
+    assert world.pass_()[0] == "route file brought to epoch 1"
+    assert (world.workspace.read_route("intent"), world.named()) == (route, (1,))
+
+
+def test_a_missing_folder_and_a_wrong_server_are_told_together(world: World) -> None:
+    world.export(1)
+    world.route(1, 1, 2)
+    world.triton.liars.add(1)
+    with pytest.raises(PublishFailed) as told:
+        world.pass_()
+    assert str(told.value).startswith("intent: 1 of 1 servers do not match the ledger: the repository: versions [2]")
+    assert f"; {world.triton.url}: {ENGINE} version 1" in str(told.value)
