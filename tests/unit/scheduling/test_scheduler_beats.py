@@ -113,6 +113,27 @@ def test_a_run_that_the_ledger_did_not_take_the_end_of_runs_again(
     assert scheduler.beat(scheduler.execute) == 0
 
 
+def test_a_run_under_way_is_not_taken_over_from_its_own_process_when_a_beat_fails(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduler = bench.scheduler(bench.spec("watch"))
+    bench.pass_s(60)
+    assert scheduler.beat(bench.claim) == 1
+
+    def away() -> None:
+        raise DependencyUnreachable("the database is away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.ledger, "jobs", away)
+        with pytest.raises(DependencyUnreachable):
+            scheduler.beat(bench.claim)
+    assert scheduler.beat(bench.claim) == 0
+    scheduler.execute(*bench.claimed[0])
+    assert scheduler.beat(scheduler.execute) == 0
+    assert bench.ran == [("watch", 1)]
+    assert [(run.attempt, run.outcome) for run in bench.ledger.job_runs("watch")] == [(1, RunOutcome.DONE)]
+
+
 def test_while_an_interrupted_run_is_carried_out_its_job_starts_nothing_else(bench: Bench) -> None:
     bench.scheduler(bench.spec("watch"))
     bench.pass_s(60)

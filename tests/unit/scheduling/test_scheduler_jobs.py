@@ -180,3 +180,8 @@ def test_what_an_action_gets_is_what_was_claimed() -> None:
     run = as_run(row, fence, ledger)
     assert (run.run_id, run.job, run.slot, run.attempt, run.fence) == (5, "watch:intent", T0, 2, fence)
     assert run.ledger is ledger
+
+
+def test_a_trigger_is_the_interval_or_the_cron_line() -> None:
+    assert spec(interval_s=60).trigger == {"interval_s": 60}
+    assert spec(cron="30 2 * * *").trigger == {"cron": "30 2 * * *"}
