@@ -1,30 +1,31 @@
 """A stream that is read while others write it: what was read stays, and what was rewritten is read anew."""
 
 import os
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
+from ops.traffic.columns import to_batch
 from ops.traffic.segment import Stream
+from tests.component.traffic_rows import columns, numbers
 
 
-def _written(texts: list[str]) -> bytes:
-    batch = pa.record_batch({"text": texts, "at": [datetime(2026, 3, 1, tzinfo=UTC)] * len(texts)})
+def _written(rows: list[int]) -> bytes:
+    batches = [to_batch(columns([number], first=number), None) for number in rows]
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as stream:
-        for row in range(batch.num_rows):
-            stream.write_batch(batch.slice(row, 1))
+    with pa.ipc.new_stream(sink, batches[0].schema) as stream:
+        for batch in batches:
+            stream.write_batch(batch)
     return sink.getvalue().to_pybytes()[:-8]  # without the mark of its end, as one that is still written
 
 
-def _texts(stream: Stream, path: Path) -> list[str]:
+def _numbers(stream: Stream, path: Path) -> list[int]:
     with path.open("rb") as file:
         status = os.fstat(file.fileno())
         assert status.st_ino > 0
         table = stream.take(file.fileno())
-    return [] if table is None else table.column("text").to_pylist()
+    return [] if table is None else numbers(table)
 
 
 @pytest.fixture
@@ -33,20 +34,20 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_a_stream_that_shrank_in_place_is_read_anew(path: Path) -> None:
-    path.write_bytes(_written(["one", "two", "three"]))
+    path.write_bytes(_written([1, 2, 3]))
     stream, inode = Stream(), path.stat().st_ino
-    assert _texts(stream, path) == ["one", "two", "three"]
-    path.write_bytes(_written(["four"]))
+    assert _numbers(stream, path) == [1, 2, 3]
+    path.write_bytes(_written([4]))
     assert path.stat().st_ino == inode
-    assert _texts(stream, path) == ["four"]
+    assert _numbers(stream, path) == [4]
 
 
 def test_a_stream_of_the_same_size_that_was_rewritten_is_read_anew(path: Path) -> None:
-    path.write_bytes(_written(["one", "two"]))
+    path.write_bytes(_written([1, 2]))
     stream = Stream()
-    assert _texts(stream, path) == ["one", "two"]
+    assert _numbers(stream, path) == [1, 2]
     size, changed = path.stat().st_size, path.stat().st_mtime_ns
-    path.write_bytes(_written(["six", "ten"]))
+    path.write_bytes(_written([6, 7]))
     os.utime(path, ns=(changed + 1, changed + 1))
     assert path.stat().st_size == size
-    assert _texts(stream, path) == ["six", "ten"]
+    assert _numbers(stream, path) == [6, 7]
