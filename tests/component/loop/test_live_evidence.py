@@ -139,6 +139,13 @@ def test_labels_of_requests_from_before_the_period_hold_nothing_up(canary: Canar
     assert (evidence.rows, evidence.waiting) == (3, 0)
 
 
+def test_of_requests_within_one_millisecond_those_from_the_beginning_on_count(canary: Canary) -> None:
+    canary.since = canary.since.replace(microsecond=500)
+    canary.label(canary.log_rows([-0.0002]), "is_red")
+    canary.label(canary.log_rows([0.0, 0.0002]), "is_red")
+    assert canary.look().rows == 2
+
+
 def test_either_side_is_paired_and_a_text_that_was_changed_is_not(canary: Canary) -> None:
     canary.label(canary.log_rows(_spread(3), text="blue"), "is_blue")
     canary.label(canary.log_rows(_spread(2), text="blue", version=CHALLENGER), "is_red")

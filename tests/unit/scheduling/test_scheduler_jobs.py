@@ -185,3 +185,11 @@ def test_what_an_action_gets_is_what_was_claimed() -> None:
 def test_a_trigger_is_the_interval_or_the_cron_line() -> None:
     assert spec(interval_s=60).trigger == {"interval_s": 60}
     assert spec(cron="30 2 * * *").trigger == {"cron": "30 2 * * *"}
+
+
+@pytest.mark.parametrize("catch", list(Catch))
+@pytest.mark.parametrize("timed", [{"interval_s": 3600}, {"cron": "0 * * * *"}])
+def test_a_slot_is_due_at_its_very_moment(timed: dict[str, Any], catch: Catch) -> None:
+    slot = spec(**timed, catch=catch).slot(T0, T0)
+    assert slot is not None
+    assert (slot.at, slot.next_due, slot.skipped, slot.expired) == (T0, after(3600), 0, False)
