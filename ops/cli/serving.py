@@ -139,6 +139,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     The estimated accuracy trusts the confidence and is blind to a change of concept; --json tells what each assumes.
     """
+    from ops.ledger_guard import LedgerBehind, check_not_behind
     from ops.status import model_status
     from ops.wiring import open_parts
 
@@ -146,6 +147,11 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     try:
         told = [model_status(parts.ledger, name) for name in parts.settings.models]
         live = all(control.live() for control in parts.controls)
+        for name in parts.settings.models:
+            try:
+                check_not_behind(parts.ledger.route(name), parts.workspace, name)
+            except LedgerBehind as behind:  # opening a lost ledger made an empty one, which looks like a fresh start
+                say(str(behind))
     finally:
         parts.close()
     if as_json:

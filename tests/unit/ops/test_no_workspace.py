@@ -6,8 +6,11 @@ import pytest
 from typer.testing import CliRunner
 
 from continual.errors import ConfigurationError, NotFound
+from continual.records import Route
 from ops.cli.main import app
+from ops.settings import Settings
 from ops.wiring import open_parts
+from ops.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)
@@ -73,3 +76,14 @@ def test_a_model_without_a_version_names_the_next_step(empty, command):
     assert isinstance(error, NotFound), error
     assert "serves no version yet; train the first" in str(error)
     assert "perennial init --data FILE" in str(error)
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["status", "--json"]])
+@pytest.mark.parametrize("lost", [True, False], ids=["lost", "new"])
+def test_status_tells_a_lost_ledger_from_a_new_one(empty, arguments, lost):
+    (empty / "perennial.toml").write_text("[models.intent]\n[triton]\nurl = '127.0.0.1:1'\n")
+    if lost:
+        Workspace(Settings()).write_route(Route(model="intent", epoch=3, champion=2, resident=(2,)))
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert ("perennial ledger rebuild" in done.stderr) == lost
