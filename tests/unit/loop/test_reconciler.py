@@ -101,6 +101,20 @@ def make(tmp_path: Path) -> Iterator[Callable[..., World]]:
 
 
 @pytest.fixture
+def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The seconds of every sleep."""
+    noted: list[float] = []
+    sleep = time.sleep
+
+    def pause(seconds: float) -> None:
+        noted.append(seconds)
+        sleep(seconds)
+
+    monkeypatch.setattr("time.sleep", pause)
+    return noted
+
+
+@pytest.fixture
 def world(make: Callable[..., World]) -> World:
     return make()
 
@@ -374,7 +388,7 @@ def test_an_altered_configuration_is_mended_and_told(world: World) -> None:
 
 
 def test_a_server_that_is_away_is_waited_for_as_long_as_the_caller_has_patience(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    world: World, pauses: list[float]
 ) -> None:
     world.export(1)
     world.route(1)
@@ -382,14 +396,6 @@ def test_a_server_that_is_away_is_waited_for_as_long_as_the_caller_has_patience(
     with pytest.raises(DependencyUnreachable, match=r"did not answer within 0\.3 s"):
         world.pass_()
     assert world.champion_of_file() == 1
-    pauses: list[float] = []
-    sleep = time.sleep
-
-    def pause(seconds: float) -> None:
-        pauses.append(seconds)
-        sleep(seconds)
-
-    monkeypatch.setattr("time.sleep", pause)
     back = Timer(0.8, world.triton.start)
     back.start()
     assert f"{world.triton.url} loaded router intent" in world.pass_(patience_s=30.0)
@@ -398,13 +404,13 @@ def test_a_server_that_is_away_is_waited_for_as_long_as_the_caller_has_patience(
     assert world.reconciler.wrong == {}
 
 
-def test_no_patience_is_had_with_a_server_that_answers_wrongly(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.loop.reconciler._PATIENCE_PAUSE_S", 3600.0)
+def test_no_patience_is_had_with_a_server_that_answers_wrongly(world: World, pauses: list[float]) -> None:
     world.export(1)
     world.route(1)
     world.triton.liars.add(1)
     with pytest.raises(BundleRejected):
-        world.pass_(patience_s=3600.0)
+        world.pass_(patience_s=2.0)
+    assert 0.25 not in pauses
 
 
 def test_one_server_that_is_away_keeps_the_other_waiting_for_nothing(make: Callable[..., World]) -> None:
@@ -439,14 +445,17 @@ def test_each_server_proves_a_version_for_itself(make: Callable[..., World]) -> 
 
 
 @pytest.mark.parametrize("missing", [False, True])
-def test_faults_of_different_kinds_are_told_as_one(make: Callable[..., World], missing: bool) -> None:
+def test_faults_of_different_kinds_are_told_as_one(
+    make: Callable[..., World], pauses: list[float], missing: bool
+) -> None:
     world = make(2)
     world.export(1)
     world.route(1, *((1, 2) if missing else (1,)))
     world.servers[0].stop()
     world.servers[1].liars.add(1)
     with pytest.raises(PublishFailed) as told:
-        world.pass_(patience_s=3600.0)  # none is had: not all of them are away
+        world.pass_(patience_s=2.0)
+    assert 0.25 not in pauses, "no patience is had: not all of them are away"
     assert str(told.value).startswith("intent: 2 of 2 servers do not match the ledger: ")
     assert ("the repository: versions [2]" in str(told.value)) is missing
     assert all(f"{server.url}: " in str(told.value) for server in world.servers)

@@ -404,16 +404,23 @@ def test_an_answer_counts_unless_it_is_a_probes_or_bad(clock):
 
 def test_a_whole_batch_that_waits_is_left_to_another_process_for_a_moment():
     queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=2))
+
+    def breathing() -> threading.Thread:
+        thread = threading.Thread(target=queue.breathe, args=(60.0,), daemon=True)
+        thread.start()
+        thread.join(0.2)
+        return thread
+
     queue.offer(_asked(0))
-    queue.breathe(3600.0)  # less than a batch waits: at once
+    at_once = breathing()
+    at_once.join(20)
+    assert not at_once.is_alive(), "less than a batch waits"
     queue.offer(_asked(1))
-    breathing = threading.Thread(target=queue.breathe, args=(3600.0,), daemon=True)
-    breathing.start()
-    breathing.join(0.2)
-    assert breathing.is_alive()
+    waits = breathing()
+    assert waits.is_alive()
     queue.take()
-    breathing.join(30)
-    assert not breathing.is_alive()
+    waits.join(20)
+    assert not waits.is_alive()
 
 
 def test_a_batch_is_waited_for_as_long_as_was_asked_and_comes_when_it_is_there():
