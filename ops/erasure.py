@@ -139,6 +139,7 @@ def erase(
     detail: dict[str, Any] = {"corrected": told.corrected, "removed": list(told.removed), "tuned": list(told.tuned)}
     detail["key_digest"] = parts.ledger.key_digest(key)
     parts.ledger.audit(actor, "erase.finished", model, detail)
+    parts.ledger.flush_deletions()  # watch cursors and reports held ids as well
     logger.info("erasure.finished", extra={"model": model, **asdict(told)})
     return told, note
 

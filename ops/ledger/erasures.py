@@ -1,6 +1,7 @@
 """A person's rows leave the ledger, and do not come back."""
 
 import secrets
+import time
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from typing import Any
@@ -151,7 +152,7 @@ class ErasureStore(AuditStore, TombstoneStore):
             detail |= {"examples": receipt.examples, "buffer_rows": receipt.buffer_rows}
             detail["versions"] = list(receipt.versions)
             self._append_audit(connection, actor=actor, action="erase", model=model, detail=detail)
-        self._empty_log()
+        self.flush_deletions()
         return receipt
 
     def texts_of_others(self, model: str, keys: Collection[str], prediction_ids: Collection[str]) -> Iterator[str]:
@@ -197,12 +198,22 @@ class ErasureStore(AuditStore, TombstoneStore):
                 values = {"payload": _without_ids(payload, ids)}
                 connection.execute(update(report).where(report.c.id == number).values(values))
 
-    def _empty_log(self) -> None:
+    def flush_deletions(self, *, patience_s: float = 5.0) -> bool:
+        """Have what was deleted leave SQLite's files, too; False where readers held on to it for all of `patience_s`.
+
+        Deleted bytes are overwritten in the write-ahead log first, and in the database once no reader needs the old
+        pages. On PostgreSQL that is the server's affair: vacuum.
+        """
         if self._engine.dialect.name != "sqlite":
-            return
+            return True
+        end = time.monotonic() + patience_s
         connection = self._engine.raw_connection()  # a checkpoint cannot run inside a transaction
         try:
-            connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            while True:
+                busy, _, _ = connection.cursor().execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                if not busy or time.monotonic() > end:
+                    return not busy
+                time.sleep(0.05)
         finally:
             connection.close()
 

@@ -250,3 +250,17 @@ def test_no_table_and_no_audit_entry_holds_the_key(ledger: Ledger) -> None:
             held = str(connection.exec_driver_sql(f"SELECT * FROM {name}").all())
             assert "someone" not in held
             assert "logged" not in held
+
+
+def test_what_was_replaced_leaves_the_files_of_sqlite_too(tmp_path, clock):
+    mark = "0199abcd0123456789ab0123456789ab"
+    path = tmp_path / "flushed.db"
+    with Ledger.open(f"sqlite:///{path}", clock=clock) as ledger:
+        ledger.register_model("intent", {})
+        ledger.put_state("intent", "cursor", {"id": mark})
+        assert ledger.flush_deletions()
+        assert mark.encode() in path.read_bytes()
+        ledger.put_state("intent", "cursor", {"id": "none"})
+        assert ledger.flush_deletions()
+        wal = path.with_name(path.name + "-wal")
+        assert mark.encode() not in path.read_bytes() + (wal.read_bytes() if wal.exists() else b"")
