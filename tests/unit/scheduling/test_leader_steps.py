@@ -241,7 +241,7 @@ def test_either_side_notices_a_dead_peer_within_about_five_seconds(server: Serve
     assert facts["keepalives_idle"] + facts["keepalives_interval"] * facts["keepalives_count"] == 5
 
 
-def test_the_lock_of_a_postgresql_ledger_is_on_its_own_server_with_its_password(server: Server) -> None:
+def test_the_lock_of_a_ledger_on_a_server_is_taken_there_with_its_password(server: Server) -> None:
     url = make_url("postgresql+psycopg://ann:secret@host:5433/db")
     ledger: Any = SimpleNamespace(engine=SimpleNamespace(url=url))
     assert lock_for(ledger, "loop").acquire()

@@ -444,3 +444,70 @@ def test_estimates_refuse_nobody_any_more_once_nothing_waits(clock):
     clock.now += 0.001
     with pytest.raises(Overloaded):
         queue.offer(_asked(7, rows=64))
+
+
+def test_a_batch_takes_as_many_rows_as_it_may_hold():
+    queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=64))
+    for number, rows in enumerate((30, 34, 1)):
+        queue.offer(_asked(number, rows=rows))
+    assert [[asked.item for asked in queue.take()] for _ in range(2)] == [[0, 1], [2]]
+
+
+@pytest.mark.parametrize(
+    ("limits", "rows", "size", "taken"),
+    [
+        (Limits(rows=10, batch_rows=2), 8, 1, True),
+        (Limits(rows=10, batch_rows=2), 9, 1, False),
+        (Limits(bytes=1_250), 1, 1_000, True),
+        (Limits(bytes=1_250), 1, 1_001, False),
+    ],
+)
+def test_four_times_as_much_may_be_at_work_as_may_wait(limits, rows, size, taken):
+    queue: RequestQueue[int] = RequestQueue(limits)
+    batch = [_asked(0, rows=40)]
+    assert queue.begin(batch)
+    if not taken:
+        with pytest.raises(Overloaded, match="1 requests with 40 texts are at work already"):
+            queue.check(rows=rows, size=size, cost=1, deadline=None)
+        queue.finish(batch[0], good=True)
+    queue.check(rows=rows, size=size, cost=1, deadline=None)
+    assert queue.refused == (not taken)
+
+
+def test_what_was_taken_waits_no_more_and_makes_room_for_as_many_bytes():
+    queue: RequestQueue[int] = RequestQueue(Limits(bytes=10_000, batch_rows=1))
+    for number in range(2):
+        queue.offer(_asked(number, rows=40))
+    queue.take()
+    queue.offer(_asked(2, rows=40))
+    with pytest.raises(Overloaded, match="2 requests with 80 texts wait already"):
+        queue.offer(_asked(3, rows=40))
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_the_time_before_work_began_is_no_part_of_the_pace(clock, at_once):
+    queue: RequestQueue[int] = RequestQueue(Limits(), clock)
+    clock.now += 900
+    first = _asked(0, rows=64)
+    if at_once:
+        assert queue.begin([first])
+    else:
+        queue.offer(first)
+        queue.take()
+    clock.now += 1
+    queue.finish(first, good=True)
+    assert queue._pace.seconds(first.cost) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("beside", "learns"), [("at work", True), ("waiting", True), ("nobody", False)])
+def test_a_pace_is_learnt_while_somebody_else_is_at_work_or_waits(clock, beside, learns):
+    queue = _busy(clock)
+    (left,) = queue.take()
+    queue.finish(left, good=False)
+    first, second = _asked(1, rows=64), _asked(2, rows=64)
+    assert queue.begin([first, second] if beside == "at work" else [first])
+    if beside == "waiting":
+        queue.offer(second)
+    clock.now += 5
+    queue.finish(first, good=True)
+    assert (queue._pace.seconds(first.cost) > 1.2) is learns
