@@ -14,6 +14,7 @@ from continual.errors import DependencyUnreachable, PerennialError, PublishFaile
 from continual.records import Route
 from exporters.triton_config import EngineSpec, RouterSpec
 from ops.ledger import Ledger
+from ops.ledger_guard import LedgerBehind
 from ops.loop.reconciler import Reconciler
 from ops.operations import change_route, rolled_back
 from ops.promotion import promote_version, roll_back_version
@@ -298,8 +299,8 @@ def test_a_rollback_while_a_server_is_away_or_hangs_does_not_wait_for_it(fleet):
     assert fleet.answering() == [2, 2, 2]
 
 
-def _bogus_epoch(fleet: Fleet) -> None:
-    fleet.place.route(champion=1, resident=(1, 2), epoch=999)
+def _old_epoch(fleet: Fleet) -> None:
+    fleet.place.route(champion=1, resident=(1, 2), epoch=1)
 
 
 def _no_route(fleet: Fleet) -> None:
@@ -328,7 +329,7 @@ def _surplus_version(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("drift", "told"),
     [
-        (_bogus_epoch, "route file brought to epoch"),
+        (_old_epoch, "route file brought to epoch"),
         (_no_route, "route file brought to epoch"),
         (_no_file, "route file brought to epoch"),
         (_no_configuration, f"config.pbtxt of {ENGINE} was altered and is as installed"),
@@ -348,6 +349,19 @@ def test_each_drift_from_the_ledger_is_healed_and_told(fleet, drift, told):
     assert fleet.held() == [{1, 2}] * 3
     assert fleet.parts.workspace.read_route(MODEL) == fleet.route
     assert {name: (root / name / "config.pbtxt").read_text() for name in (ENGINE, MODEL)} == installed
+    assert fleet.parts.reconciler.reconcile(MODEL) == []
+
+
+def test_a_route_file_far_ahead_of_the_ledger_is_told_and_changes_nothing(fleet):
+    kept = fleet.place.route_path.read_bytes()
+    try:
+        fleet.place.route(champion=2, resident=(1, 2), epoch=999)
+        with pytest.raises(LedgerBehind, match="at epoch 999"):
+            fleet.parts.reconciler.reconcile(MODEL)
+        assert fleet.answering() == [2, 2, 2]
+        assert fleet.held() == [{1, 2}] * 3
+    finally:
+        fleet.place.route_path.write_bytes(kept)
     assert fleet.parts.reconciler.reconcile(MODEL) == []
 
 
