@@ -7,6 +7,8 @@ import pytest
 from ops.triton.admission import Asked, Limits, Overloaded, RequestQueue, TooLate
 from ops.triton.pace import Pace
 
+pytestmark = pytest.mark.timeout(30)  # a queue that loses a request keeps its caller waiting for ever
+
 
 class Clock:
     def __init__(self) -> None:
