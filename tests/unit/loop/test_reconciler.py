@@ -23,6 +23,7 @@ from tests.component.databases import fresh_url
 from tests.unit.loop.one_triton import OneTriton
 
 ENGINE = "intent_engine"
+pytestmark = pytest.mark.timeout(120)  # patience that never ends
 
 
 class World:
