@@ -203,10 +203,12 @@ def test_commands_tell_what_is_missing(workspace: E2eWorkspace, tmp_path: Path) 
 
 def test_feedback_file_with_a_bad_row_stores_nothing(workspace: E2eWorkspace, tmp_path: Path) -> None:
     file = tmp_path / "labels.csv"
-    file.write_text("prediction_id,label\nabc,card\n,loan\n")
+    known = "0199abcd0123456789ab0123456789ab"  # of the form of an id
+    file.write_text(f"prediction_id,label\n{known},card\n,loan\nabc,loan\n")
     told = workspace.cli("feedback", "import", str(file), check=2)
     assert "line 3" in told
-    file.write_text("prediction_id,label\nabc,card\n")
+    assert "line 4" in told
+    file.write_text(f"prediction_id,label\n{known},card\n")
     assert workspace.cli("feedback", "import", str(file))["new"] == 1
 
 
