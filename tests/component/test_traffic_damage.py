@@ -235,6 +235,16 @@ def test_any_damage_leaves_the_other_files_rows(
     assert {10, 11} <= set(numbers(TrafficLog(root).read()))
 
 
+def _newest_compacted(log: TrafficLog, root: Path) -> Path:
+    """The newest Parquet file; where all were set aside, the next one that the writer's rows become."""
+    end = time.monotonic() + 60
+    while not (found := sorted((root / "parquet").iterdir(), key=lambda path: path.stat().st_mtime)):
+        assert time.monotonic() < end
+        time.sleep(0.02)
+        log.compact()
+    return found[-1]
+
+
 def test_files_are_damaged_while_a_writer_appends_and_a_compactor_works(tmp_path: Path) -> None:
     _log_of(tmp_path)
     over, told = threading.Event(), list[int]()
@@ -254,7 +264,7 @@ def test_files_are_damaged_while_a_writer_appends_and_a_compactor_works(tmp_path
     log = TrafficLog(tmp_path)
     try:
         for damage in DAMAGES.values():
-            victim = sorted((tmp_path / "parquet").iterdir(), key=lambda path: path.stat().st_mtime)[-1]
+            victim = _newest_compacted(log, tmp_path)
             rows = set(numbers(ParquetRows.of(victim).read_all()))
             damaged |= {str(row) for row in rows}
             damage(victim)
