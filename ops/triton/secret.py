@@ -4,10 +4,11 @@ It is made anew at each start, handed to the server's process as an environment 
 and kept for the control process in `server.json`, which its owner alone may read.
 """
 
+import json
 import os
 import secrets
 
-__all__ = ["KEY", "PARAMETER", "VARIABLE", "is_secret", "new_secret", "own_secret"]
+__all__ = ["KEY", "PARAMETER", "VARIABLE", "is_secret", "knows_secret", "new_secret", "own_secret"]
 
 VARIABLE = "PERENNIAL_SECRET"  # of the server's environment
 KEY = "perennial-secret"  # under which Triton's restricted protocols expect it in a request's headers
@@ -28,3 +29,8 @@ def is_secret(given: object) -> bool:
     """Whether a request's parameter is this process's secret; never where there is none."""
     known = own_secret()
     return bool(known) and isinstance(given, str) and secrets.compare_digest(given.encode(), known.encode())
+
+
+def knows_secret(parameters: str) -> bool:
+    """Whether a request's parameters, JSON as Triton hands them to a backend, hold this process's secret."""
+    return PARAMETER in parameters and is_secret(json.loads(parameters).get(PARAMETER))

@@ -32,7 +32,7 @@ from ops.triton.progress import Progress  # noqa: E402
 from ops.triton.questions import Question, decode_rows  # noqa: E402
 from ops.triton.refusal import status_of, told  # noqa: E402
 from ops.triton.router import Answered, Batch, Router, RouterSettings  # noqa: E402
-from ops.triton.secret import PARAMETER, is_secret, own_secret  # noqa: E402
+from ops.triton.secret import PARAMETER, knows_secret, own_secret  # noqa: E402
 
 logger = logging.getLogger(__name__)
 _Place = tuple[Asked[Any], slice]  # a request and its rows of a batch
@@ -347,8 +347,7 @@ def _part(batch: Batch, asked: list[_Place]) -> _Part:
 
 def _is_probe(request: Any) -> bool:
     """Whether the control process asks, by the secret of this start; nothing else makes a request a probe."""
-    given = request.parameters()
-    return bool(given) and PARAMETER in given and is_secret(json.loads(given).get(PARAMETER))
+    return knows_secret(request.parameters() or "")
 
 
 def _is_cancelled(asked: Asked[Any]) -> bool:

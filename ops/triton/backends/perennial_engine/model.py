@@ -15,7 +15,7 @@ import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from continual.errors import PerennialError  # noqa: E402
 from ops.triton.engine import EngineHost  # noqa: E402
-from ops.triton.secret import PARAMETER, is_secret, own_secret  # noqa: E402
+from ops.triton.secret import knows_secret, own_secret  # noqa: E402
 
 _CLOSED = "this is an engine: it answers the routers alone; ask the model whose engine it is"
 
@@ -66,10 +66,7 @@ class TritonPythonModel:
 
 def _is_ours(request: Any) -> bool:
     """Whether a router or the control process asks; a server that was started without a secret answers anybody."""
-    if not own_secret():
-        return True
-    given = request.parameters()
-    return bool(given) and is_secret(json.loads(given).get(PARAMETER))
+    return not own_secret() or knows_secret(request.parameters() or "")
 
 
 def _refusal() -> Any:
