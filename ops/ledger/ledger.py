@@ -1,9 +1,12 @@
 """The database of record: opened, brought to the current schema, and ready for every part of it."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
+from sqlite3 import SQLITE_BUSY, SQLITE_LOCKED
 from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError as SqliteError
 from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
@@ -124,7 +127,20 @@ def _prepare_sqlite(connection: SqliteConnection, _: Any) -> None:
         "foreign_keys=ON",
         "secure_delete=ON",
     ):
-        connection.execute(f"PRAGMA {pragma}")
+        _set_patiently(connection, f"PRAGMA {pragma}")
+
+
+def _set_patiently(connection: SqliteConnection, statement: str) -> None:
+    """SQLite refuses to turn a file to WAL at once, whatever its busy timeout, while another opener does the same."""
+    patience = time.monotonic() + BUSY_S
+    while True:
+        try:
+            connection.execute(statement)
+            return
+        except SqliteError as error:
+            if error.sqlite_errorcode & 0xFF not in {SQLITE_BUSY, SQLITE_LOCKED} or time.monotonic() > patience:
+                raise
+            time.sleep(0.02)
 
 
 def _begin_sqlite(connection: Connection) -> None:
