@@ -27,8 +27,8 @@ import numpy as np
 from benchmarks import record
 from benchmarks.chaos_harness import ALIVE, Chaos, Point
 from benchmarks.chaos_world import MODEL, SUBJECTS, make_workspace, requests_about
-from continual.records import Example
-from ops.bootstrap import first_version
+from perennial.continual.records import Example
+from perennial.ops.commands.first_version import first_version
 
 __all__ = ["broken", "main", "plan", "summarise", "with_verdict"]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.chaos_world import MODEL
-from continual.errors import NotFound, PerennialError
-from ops.ledger import Ledger, VersionState
-from ops.traffic import TrafficLog
-from ops.workspace import Workspace
+from perennial.continual.errors import NotFound, PerennialError
+from perennial.ops.ledger import Ledger, VersionState
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
 
 __all__ = ["ASKED", "Entry", "Journal", "champion_wrong", "commands_kept", "lost"]
 

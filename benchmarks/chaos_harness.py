@@ -16,14 +16,14 @@ from benchmarks.chaos_check import ASKED, Entry, Journal, champion_wrong, comman
 from benchmarks.chaos_operator import Operator
 from benchmarks.chaos_world import MODEL, Customers
 from benchmarks.swap_serving import Serving
-from continual.errors import PerennialError
-from ops.ledger import Ledger
-from ops.settings import load_settings
-from ops.triton.client import PerennialClient
-from ops.triton.processes import group_members
-from ops.triton.server_record import FILE, KeptSecret
-from ops.triton.stubs import StubWatch, stubs_of
-from ops.workspace import Workspace
+from perennial.continual.errors import PerennialError
+from perennial.ops.ledger import Ledger
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.processes import group_members
+from perennial.ops.serving.server.stubs import StubWatch, stubs_of
+from perennial.ops.serving.server_record import FILE, KeptSecret
+from perennial.ops.settings import load_settings
+from perennial.ops.store.workspace import Workspace
 
 __all__ = ["ALIVE", "Chaos", "Kill", "Point", "wait_until_right"]
 
@@ -315,6 +315,6 @@ def _jobs_of(control: int) -> list[int]:
             words = (entry / "cmdline").read_bytes() if parent == control else b""
         except (OSError, ValueError, IndexError):
             continue
-        if b"ops.loop.child" in words:
+        if b"perennial.continual.jobs.child" in words:
             found.append(int(entry.name))
     return found

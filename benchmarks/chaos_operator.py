@@ -7,8 +7,8 @@ from typing import Any
 import httpx
 
 from benchmarks.chaos_world import MODEL
-from ops.api_origin import REQUEST_HEADER
-from ops.ledger import Ledger
+from perennial.ops.api.origin import REQUEST_HEADER
+from perennial.ops.ledger import Ledger
 
 __all__ = ["Operator"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from continual.errors import PerennialError
-from ops.triton.client import PerennialClient
-from ops.triton.processes import free_port
+from perennial.continual.errors import PerennialError
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.processes import free_port
 
 __all__ = ["MODEL", "Customers", "make_workspace", "requests_about", "tiny_encoder"]
 

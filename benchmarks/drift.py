@@ -24,8 +24,8 @@ from benchmarks import record
 from benchmarks.drift_false_alarm import rates
 from benchmarks.drift_streams import REFERENCE_ROWS, changed, changes, clean, concept, split
 from benchmarks.drift_traffic import Traffic, load
-from continual.drift import DriftSettings, compare
-from continual.drift.evidently_report import build_report, check_agreement
+from perennial.continual.drift import DriftSettings, compare
+from perennial.continual.drift.evidently_report import build_report, check_agreement
 
 __all__ = ["main"]
 

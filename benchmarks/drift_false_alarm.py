@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift.statistics import (
+from perennial.continual.drift.statistics import (
     StatisticResult,
     chi_square,
     classifier_auc,

@@ -8,8 +8,8 @@ import numpy as np
 
 from benchmarks.drift_false_alarm import evidently_alarms
 from benchmarks.drift_traffic import KINDS, Traffic
-from continual.drift import DriftMonitor, DriftSettings, ReferenceProfile, Window, compare
-from continual.drift.sequential import EDetector, errors, upper_bound
+from perennial.continual.drift import DriftMonitor, DriftSettings, ReferenceProfile, Window, compare
+from perennial.continual.drift.sequential import EDetector, errors, upper_bound
 
 __all__ = ["REFERENCE_ROWS", "changed", "changes", "clean", "concept", "split"]
 

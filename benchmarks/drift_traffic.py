@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift import Window
-from continual.learning.embedding_cache import EmbeddingCache
-from continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint
+from perennial.continual.drift import Window
+from perennial.continual.learning.embedding_cache import EmbeddingCache
+from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint
 
 __all__ = ["KINDS", "Traffic", "load"]
 

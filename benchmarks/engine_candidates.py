@@ -17,15 +17,17 @@ import numpy.typing as npt
 import onnx
 from safetensors.numpy import load_file, save_file
 
-from continual.preparation import read_labelled_csv
-from exporters.attention import fuse_attention
-from exporters.build import BuiltEngine, build_engine, hardware_precisions
-from exporters.bundle import EngineKind, Lineage, Manifest, Precision
-from exporters.classifier import run_sorted
-from exporters.onnx import OnnxGraph, export_onnx
-from exporters.runtime import Engine, OnnxEngine, OpenVinoEngine, open_onnx, open_openvino
-from exporters.trained import TrainedModel
-from exporters.weight_swap import swap_weights
+from perennial.continual.preparation import read_labelled_csv
+from perennial.exporters.attention import fuse_attention
+from perennial.exporters.build import build_engine, hardware_precisions
+from perennial.exporters.built import BuiltEngine
+from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision
+from perennial.exporters.classifier import run_sorted
+from perennial.exporters.engine import Engine
+from perennial.exporters.onnx import OnnxGraph, export_onnx
+from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine, open_onnx, open_openvino
+from perennial.exporters.trained import TrainedModel
+from perennial.exporters.weight_swap import swap_weights
 
 __all__ = ["BASELINE", "Candidate", "Swap", "build_all", "measure_swaps", "read_split"]
 

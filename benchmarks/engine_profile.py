@@ -12,12 +12,12 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from exporters.bundle import Precision
-from exporters.classifier import pad
-from exporters.graph import set_initializer
-from exporters.parity import check_parity, default_limits
-from exporters.reference import TorchClassifier
-from exporters.runtime import OnnxEngine
+from perennial.exporters.bundle import Precision
+from perennial.exporters.classifier import pad
+from perennial.exporters.graph import set_initializer
+from perennial.exporters.parity import check_parity, default_limits
+from perennial.exporters.reference import TorchClassifier
+from perennial.exporters.runtime import OnnxEngine
 
 __all__ = ["broken_engines", "ceiling", "profile_onnxruntime", "profile_openvino"]
 

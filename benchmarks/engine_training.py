@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from continual.learning.calibration import fit_temperature
-from continual.learning.encoder import PACKAGED_MINILM, fingerprint, load_tokenizer, pad, resolve_encoder
-from continual.learning.network import SCALE, Tuned, make_network
-from continual.learning.trained import HEAD_FILE, ModelCard
-from continual.preparation import read_labelled_csv
+from perennial.continual.learning.calibration import fit_temperature
+from perennial.continual.learning.encoder import PACKAGED_MINILM, fingerprint, load_tokenizer, pad, resolve_encoder
+from perennial.continual.learning.network import SCALE, Tuned, make_network
+from perennial.continual.learning.trained import HEAD_FILE, ModelCard
+from perennial.continual.preparation import read_labelled_csv
 
 __all__ = ["train"]
 

@@ -22,15 +22,15 @@ from benchmarks.engine_candidates import BASELINE, Candidate, Swap, build_all, m
 from benchmarks.engine_profile import broken_engines, ceiling, profile_onnxruntime, profile_openvino
 from benchmarks.engine_training import train
 from benchmarks.record import write
-from exporters.build import hardware_precisions
-from exporters.bundle import Precision
-from exporters.classifier import TextTokenizer, pad, run_sorted
-from exporters.onnx import export_onnx
-from exporters.parity import ParityVerdict, check_parity, default_limits
-from exporters.reference import TorchClassifier
-from exporters.runtime import Engine
-from exporters.texts import spread
-from exporters.trained import TrainedModel
+from perennial.exporters.build import hardware_precisions
+from perennial.exporters.bundle import Precision
+from perennial.exporters.classifier import TextTokenizer, pad, run_sorted
+from perennial.exporters.engine import Engine
+from perennial.exporters.onnx import export_onnx
+from perennial.exporters.parity import ParityVerdict, check_parity, default_limits
+from perennial.exporters.reference import TorchClassifier
+from perennial.exporters.texts import spread
+from perennial.exporters.trained import TrainedModel
 
 __all__ = ["main"]
 

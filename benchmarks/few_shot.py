@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import learning_data, record
-from continual.learning.descriptions import anchor_texts
-from continual.learning.encoder import PACKAGED_MINILM, Encoder
-from continual.learning.fourier import FourierFeatures
-from continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.descriptions import anchor_texts
+from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.kernel_lda import KernelLda
 
 __all__ = ["main", "sentence_of"]
 

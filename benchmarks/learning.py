@@ -29,10 +29,10 @@ from benchmarks.learning_kind import Chosen, choose
 from benchmarks.learning_network import rehearsed_mlp
 from benchmarks.learning_report import plot, table
 from benchmarks.learning_score import Scored, compare, score
-from continual.learning.fourier import FourierFeatures
-from continual.preparation import read_labelled_csv
-from continual.records import Example
-from continual.replay import BufferKind, make_buffer
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.preparation import read_labelled_csv
+from perennial.continual.records import Example
+from perennial.continual.replay import BufferKind, make_buffer
 
 __all__ = ["main"]
 

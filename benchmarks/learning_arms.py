@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning_data import Frozen
-from continual.learning.calibration import fit_temperature, places_of
-from continual.learning.context import Context
-from continual.learning.fast import train_fast
-from continual.learning.fourier import FourierFeatures
-from continual.learning.kernel_lda import KernelLda
-from continual.learning.rows import write_rows
-from continual.learning.spec import JobSpec, Learner
-from continual.learning.trained import read_head
-from continual.preparation import split_of
-from continual.records import Example, Split
+from perennial.continual.learning.calibration import fit_temperature, places_of
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.fast import train_fast
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.rows import write_rows
+from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.trained import read_head
+from perennial.continual.preparation import split_of
+from perennial.continual.records import Example, Split
 
 __all__ = [
     "LAYER_WEIGHTS",

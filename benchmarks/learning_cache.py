@@ -10,7 +10,7 @@ import numpy as np
 
 from benchmarks import learning_arms, learning_network, learning_sums
 from benchmarks.learning_arms import Update
-from continual.learning.strategies import derpp
+from perennial.continual.learning.strategies import derpp
 
 __all__ = ["ArmCache"]
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint, pad
-from continual.preparation import read_labelled_csv
-from continual.records import Example
+from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint, pad
+from perennial.continual.preparation import read_labelled_csv
+from perennial.continual.records import Example
 
 __all__ = ["LAYERS", "Frozen", "class_orders", "embed_layers", "load"]
 

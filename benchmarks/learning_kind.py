@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks.learning_arms import Tuned
 from benchmarks.learning_data import Frozen
 from benchmarks.learning_network import Rehearsal, final_accuracy, rehearsed_mlp, tune_rehearsal, tune_share
-from continual.learning.fourier import FourierFeatures
-from continual.replay import BufferKind
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.replay import BufferKind
 
 __all__ = ["Chosen", "choose"]
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from benchmarks.learning_arms import Tuned, Update, blend, kernel_lda, updates_of
 from benchmarks.learning_data import Frozen
 from benchmarks.learning_sums import EmbeddingSums
-from continual.learning.fourier import FourierFeatures
-from continual.learning.strategies.derpp import logit_distance
-from continual.replay import make_buffer
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.strategies.derpp import logit_distance
+from perennial.continual.replay import make_buffer
 
 __all__ = [
     "BATCH",

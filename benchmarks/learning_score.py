@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning_arms import Update
-from continual.learning import metrics
+from perennial.continual.learning import metrics
 
 __all__ = ["Scored", "compare", "score"]
 

@@ -18,18 +18,18 @@ from numpy.typing import NDArray
 
 from benchmarks.learning_arms import Tuned, Update, updates_of
 from benchmarks.learning_data import Frozen
-from continual.learning.calibration import places_of
-from continual.learning.context import Context
-from continual.learning.encoder import PACKAGED_MINILM, Encoder, resolve_encoder
-from continual.learning.finetune import train_slow
-from continual.learning.fourier import FourierFeatures
-from continual.learning.kernel_lda import KernelLda
-from continual.learning.pretraining import Pretraining, pretrain
-from continual.learning.rows import write_rows
-from continual.learning.spec import JobSpec, Learner
-from continual.learning.trainer import Schedule
-from continual.records import Example
-from continual.replay import BufferKind, make_buffer
+from perennial.continual.learning.calibration import places_of
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, resolve_encoder
+from perennial.continual.learning.finetune import train_slow
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.pretraining import Pretraining, pretrain
+from perennial.continual.learning.rows import write_rows
+from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.trainer import Schedule
+from perennial.continual.records import Example
+from perennial.continual.replay import BufferKind, make_buffer
 
 __all__ = ["TunedArm", "rebuilt_heads", "tuned_arms", "work_folder"]
 

@@ -8,57 +8,62 @@ __all__ = ["ROOT", "TESTS", "modules", "path_of", "tests_of"]
 ROOT = Path(__file__).resolve().parent.parent
 
 TESTS: dict[str, tuple[str, ...]] = {
-    "continual.gate": ("tests/unit/test_gate.py", "continual/gate.py"),
-    "continual.cycle": ("tests/unit/test_cycle.py", "continual/cycle.py"),
-    "continual.cycle_events": ("tests/unit/test_cycle.py", "continual/cycle_events.py"),
-    "continual.rollout.*": ("tests/unit/rollout", "continual/rollout"),
-    "continual.drift.statistics.*": (
+    "perennial.continual.gate": ("tests/unit/test_gate.py", "perennial/continual/gate.py"),
+    "perennial.continual.cycle.transitions": ("tests/unit/test_cycle.py", "perennial/continual/cycle"),
+    "perennial.continual.cycle.events": ("tests/unit/test_cycle.py", "perennial/continual/cycle"),
+    "perennial.continual.rollout.*": ("tests/unit/rollout", "perennial/continual/rollout"),
+    "perennial.continual.drift.statistics.*": (
         "tests/unit/drift/test_statistics.py", "tests/unit/drift/test_statistics_exact.py",
-        "continual/drift/statistics",
+        "perennial/continual/drift/statistics",
     ),
-    "continual.drift.accuracy": (
+    "perennial.continual.drift.accuracy": (
         "tests/unit/drift/test_drift_accuracy.py", "tests/unit/drift/test_drift_limits.py",
-        "continual/drift/accuracy.py",
+        "perennial/continual/drift/accuracy.py",
     ),
-    "continual.drift.explain": (
-        "tests/unit/drift/test_drift_explain.py", "tests/unit/drift/test_drift_words.py", "continual/drift/explain.py",
+    "perennial.continual.drift.explain": (
+        "tests/unit/drift/test_drift_explain.py", "tests/unit/drift/test_drift_words.py",
+        "perennial/continual/drift/explain.py",
     ),
-    "continual.drift.*": (
+    "perennial.continual.drift.*": (
         "tests/unit/drift/test_drift_compare.py", "tests/unit/drift/test_drift_monitor.py",
-        "tests/unit/drift/test_drift_limits.py", "continual/drift/compare.py", "continual/drift/monitor.py",
-        "continual/drift/reference.py", "continual/drift/sequential.py", "continual/drift/settings.py",
-        "continual/drift/window.py",
+        "tests/unit/drift/test_drift_limits.py",
+        "perennial/continual/drift/compare.py", "perennial/continual/drift/monitor.py",
+        "perennial/continual/drift/reference.py", "perennial/continual/drift/sequential.py",
+        "perennial/continual/drift/settings.py",
+        "perennial/continual/drift/window.py",
     ),
-    "continual.replay.*": ("tests/unit/replay", "continual/replay"),
-    "continual.policy.*": ("tests/unit/policy", "continual/policy"),
-    "exporters.parity": ("tests/unit/exporters/test_parity.py",),
-    "exporters.bundle": ("tests/unit/exporters/test_bundle.py",),
-    "exporters.weight_swap": ("tests/unit/exporters/test_weight_swap.py",),
-    "exporters.golden": ("tests/unit/exporters/test_golden.py",),
-    "ops.triton.router": ("tests/unit/triton",),
-    "ops.triton.admission": ("tests/unit/triton/test_admission.py",),
-    "ops.triton.answers": ("tests/unit/triton",),
-    "ops.triton.version_guard": ("tests/unit/triton",),
-    "ops.triton.route": ("tests/unit/triton",),
-    "ops.ledger.feedback": (
+    "perennial.continual.replay.*": ("tests/unit/replay", "perennial/continual/replay"),
+    "perennial.continual.policy.*": ("tests/unit/policy", "perennial/continual/policy"),
+    "perennial.exporters.parity": ("tests/unit/exporters/test_parity.py",),
+    "perennial.exporters.bundle": ("tests/unit/exporters/test_bundle.py",),
+    "perennial.exporters.weight_swap": ("tests/unit/exporters/test_weight_swap.py",),
+    "perennial.exporters.golden": ("tests/unit/exporters/test_golden.py",),
+    "perennial.ops.serving.router.router": ("tests/unit/triton",),
+    "perennial.ops.serving.router.admission": ("tests/unit/triton/test_admission.py",),
+    "perennial.ops.serving.router.answers": ("tests/unit/triton",),
+    "perennial.ops.serving.router.version_guard": ("tests/unit/triton",),
+    "perennial.ops.serving.router.route": ("tests/unit/triton",),
+    "perennial.ops.ledger.feedback": (
         "tests/contract/test_ledger.py", "tests/contract/test_label_times.py",
         "tests/contract/test_ledger_labels.py", "-k", "sqlite",
     ),
-    "ops.ledger.versions": ("tests/contract/test_ledger.py", "tests/contract/test_ledger_routes.py", "-k", "sqlite"),
-    "ops.loop.reconciler": ("tests/unit/loop/test_reconciler.py",),
-    "ops.scheduling.leader": (
+    "perennial.ops.ledger.versions": (
+        "tests/contract/test_ledger.py", "tests/contract/test_ledger_routes.py", "-k", "sqlite",
+    ),
+    "perennial.ops.serving.reconciler": ("tests/unit/loop/test_reconciler.py",),
+    "perennial.ops.scheduling.leader": (
         "tests/component/test_leader.py", "tests/unit/scheduling/test_leader_steps.py", "-k", "not postgresql",
     ),
-    "ops.scheduling.scheduler": (
+    "perennial.ops.scheduling.scheduler": (
         "tests/unit/scheduling/test_scheduler_beats.py", "tests/component/test_scheduler.py",
         "-k", "not postgresql and not leaders_are_killed",
     ),
-    "ops.scheduling.*": ("tests/unit/scheduling",),
+    "perennial.ops.scheduling.*": ("tests/unit/scheduling",),
 }  # fmt: skip
 """Arguments of pytest for each module or family of modules; files, folders and selections as pytest takes them."""
 
 # These render figures that others decide on.
-_NO_DECISIONS = frozenset({"continual.drift.evidently_report", "continual.drift.page_text"})
+_NO_DECISIONS = frozenset({"perennial.continual.drift.evidently_report", "perennial.continual.drift.page_text"})
 
 
 def modules() -> list[str]:

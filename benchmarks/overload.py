@@ -27,9 +27,9 @@ from tritonclient.utils import InferenceServerException
 from benchmarks import record
 from benchmarks.swap_serving import Serving
 from benchmarks.swap_world import MODEL, make_workspace
-from ops.demo.grammar import FIRST_INTENTS, RequestGrammar
-from ops.traffic import TrafficLog
-from ops.workspace import Workspace
+from perennial.ops.demo.grammar import FIRST_INTENTS, RequestGrammar
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
 
 _ROWS = 64  # texts of a request
 _CHARACTERS = 1_000  # of a text

@@ -20,7 +20,7 @@ from scipy import stats
 
 from benchmarks import record
 from benchmarks.rollout_world import LiveWorld
-from continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
+from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
 
 _EVERY = 25
 _ACCURACY = 0.92

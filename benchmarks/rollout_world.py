@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from continual.rollout import RolloutRules, Verdict, judge_live
-from ops.ledger import FeedbackRow, Ledger
-from ops.loop.live_evidence import LiveEvidenceReader
-from ops.settings import Settings
-from ops.traffic import TrafficLog, TrafficWriter
-from ops.workspace import Workspace
+from perennial.continual.rollout import RolloutRules, Verdict, judge_live
+from perennial.ops.comparing.live_evidence import LiveEvidenceReader
+from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog, TrafficWriter
 
 __all__ = ["LiveWorld"]
 

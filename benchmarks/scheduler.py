@@ -22,8 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import record
-from ops.ledger import Ledger
-from ops.scheduling import Catch, JobRun, JobSpec, Leader, LoopScheduler
+from perennial.ops.ledger import Ledger
+from perennial.ops.scheduling import Catch, JobRun, JobSpec, Leader, LoopScheduler
 
 __all__ = ["drill", "main"]
 

@@ -26,9 +26,9 @@ from benchmarks.swap_load import Answers, LoadSpec, read_answers
 from benchmarks.swap_serving import Serving
 from benchmarks.swap_verdict import AFTER_S, BEFORE_S, Flip, Run, judge
 from benchmarks.swap_world import MODEL, make_workspace, publish_copy, spoken_table
-from ops.settings import load_settings
-from ops.triton.processes import group_members
-from ops.workspace import Workspace
+from perennial.ops.serving.processes import group_members
+from perennial.ops.settings import load_settings
+from perennial.ops.store.workspace import Workspace
 
 __all__ = ["Load", "RouteEye", "main", "measure"]
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import httpx
 
-from ops.settings import Settings, load_settings
-from ops.triton.processes import end_group, group_members
+from perennial.ops.serving.processes import end_group, group_members
+from perennial.ops.settings import Settings, load_settings
 
 __all__ = ["Serving"]
 
@@ -43,7 +43,16 @@ class Serving:
 
     def launch(self) -> None:
         """Start the process and wait for nothing."""
-        command = [sys.executable, "-m", "ops.cli", "--log-level", "warning", "serve", "--config", str(self._config)]
+        command = [
+            sys.executable,
+            "-m",
+            "perennial.ops.cli",
+            "--log-level",
+            "warning",
+            "serve",
+            "--config",
+            str(self._config),
+        ]
         with (self._config.parent / "serve.log").open("ab") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=_ROOT)
 

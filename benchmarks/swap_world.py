@@ -9,18 +9,18 @@ from pathlib import Path
 
 import numpy as np
 
-from continual.preparation import split_of
-from continual.records import Example
-from exporters.bundle import read_manifest, write_manifest
-from exporters.classifier import BundleClassifier, softmax
-from ops.bootstrap import first_version
-from ops.demo.grammar import FIRST_INTENTS, WAVES, RequestGrammar
-from ops.ledger import Ledger, VersionRow, VersionState
-from ops.loop.challenger import ChallengerMaker
-from ops.settings import load_settings
-from ops.triton.processes import free_port
-from ops.triton.repository import ModelRepository
-from ops.workspace import Workspace
+from perennial.continual.preparation import split_of
+from perennial.continual.records import Example
+from perennial.exporters.bundle import read_manifest, write_manifest
+from perennial.exporters.classifier import BundleClassifier, softmax
+from perennial.ops.commands.first_version import first_version
+from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, RequestGrammar
+from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.serving.processes import free_port
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.settings import load_settings
+from perennial.ops.store.workspace import Workspace
 
 __all__ = ["MODEL", "Table", "make_workspace", "publish_copy", "spoken_table"]
 

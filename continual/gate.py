@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
-from continual.records import PromotionDecision
+from perennial.continual.errors import DataError
+from perennial.continual.records import PromotionDecision
 
 __all__ = ["GateEvidence", "GateRules", "PairedRows", "judge"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["Arm", "Example", "Origin", "PromotionDecision", "Route", "Split", "check_storable"]
 

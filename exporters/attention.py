@@ -8,7 +8,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from exporters.graph import Source, attach_sources, read_sources
+from perennial.exporters.graph import Source, attach_sources, read_sources
 
 __all__ = ["fuse_attention"]
 

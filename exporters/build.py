@@ -1,17 +1,15 @@
-"""What every engine builder gives back, and which builder answers for which engine."""
+"""Which builder answers for which engine, and which engine to build."""
 
 import importlib.util
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 
-from continual.errors import ConfigurationError, DependencyUnreachable
-from exporters.bundle import EngineKind, Precision
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.exporters.built import PRECISIONS, BuiltEngine
+from perennial.exporters.bundle import EngineKind, Precision
 
 __all__ = [
-    "PRECISIONS",
-    "BuiltEngine",
     "build_engine",
     "check_available",
     "choose_engine",
@@ -20,25 +18,6 @@ __all__ = [
 ]
 
 _LOG = logging.getLogger(__name__)
-
-PRECISIONS: Mapping[EngineKind, frozenset[Precision]] = {
-    EngineKind.ONNXRUNTIME: frozenset({Precision.FP32, Precision.INT8}),
-    EngineKind.OPENVINO: frozenset({Precision.FP32, Precision.BF16, Precision.INT8}),
-    EngineKind.TENSORRT: frozenset(Precision),
-    EngineKind.AOTINDUCTOR: frozenset({Precision.FP32, Precision.BF16, Precision.FP16}),
-}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BuiltEngine:
-    """An engine file in a folder, and the runtime settings it must be opened with."""
-
-    engine: EngineKind
-    precision: Precision
-    file: str
-    seconds: float
-    options: Mapping[str, str] = field(default_factory=dict)
-    toolchain: tuple[str, ...] = ()  # packages whose versions belong into the manifest
 
 
 def hardware_precisions() -> frozenset[Precision]:
@@ -106,11 +85,11 @@ def check_available(engine: EngineKind, precision: Precision) -> None:
         raise ConfigurationError(f"the engine {engine.value} does not come in {precision.value}; it comes in {known}")
     match engine:
         case EngineKind.TENSORRT:
-            from exporters.tensorrt.machine import detect_machine
+            from perennial.exporters.tensorrt.machine import detect_machine
 
             detect_machine()
         case EngineKind.AOTINDUCTOR:
-            from exporters.aotinductor.package import processor_of
+            from perennial.exporters.aotinductor.package import processor_of
 
             processor_of("cuda")
         case EngineKind.OPENVINO if precision is Precision.INT8 and importlib.util.find_spec("nncf") is None:
@@ -139,21 +118,21 @@ def build_engine(
     """
     match engine:
         case EngineKind.ONNXRUNTIME:
-            from exporters.onnxruntime import build_onnxruntime
+            from perennial.exporters.onnxruntime import build_onnxruntime
 
             built = build_onnxruntime(graph, folder, precision, calibration)
         case EngineKind.OPENVINO:
-            from exporters.openvino import build_openvino
+            from perennial.exporters.openvino import build_openvino
 
             built = build_openvino(graph, folder, precision, calibration)
         case EngineKind.TENSORRT:
-            from exporters.tensorrt.bundled import build_tensorrt
+            from perennial.exporters.tensorrt.bundled import build_tensorrt
 
             built = build_tensorrt(graph, folder, precision, calibration, previous=previous)
         case EngineKind.AOTINDUCTOR:
             raise ConfigurationError(
                 "an AOTInductor package is compiled from the torch module, not from ONNX; "
-                "call exporters.aotinductor.bundled.build_aotinductor"
+                "call perennial.exporters.aotinductor.bundled.build_aotinductor"
             )
     _LOG.info("engine_built", extra={"engine": engine.value, "precision": precision.value, "seconds": built.seconds})
     return built

@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from continual.errors import BundleRejected
+from perennial.continual.errors import BundleRejected
 
 __all__ = [
     "FORMAT",

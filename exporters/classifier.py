@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from exporters.bundle import Manifest, read_manifest
-from exporters.runtime import Engine, Floats, Tokens, load_engine
+from perennial.exporters.bundle import Manifest, read_manifest
+from perennial.exporters.engine import Engine, Floats, Tokens
+from perennial.exporters.runtime import load_engine
 
 __all__ = ["BundleClassifier", "Predictions", "TextTokenizer", "pad", "run_sorted", "softmax"]
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from continual.errors import BundleRejected
-from exporters.bundle import read_manifest, verify_bundle, write_manifest
-from exporters.classifier import pad
-from exporters.runtime import Engine
+from perennial.continual.errors import BundleRejected
+from perennial.exporters.bundle import read_manifest, verify_bundle, write_manifest
+from perennial.exporters.classifier import pad
+from perennial.exporters.engine import Engine
 
 __all__ = ["GOLDEN", "Golden", "forget_texts"]
 

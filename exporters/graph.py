@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from continual.errors import ExportFailed
+from perennial.continual.errors import ExportFailed
 
 __all__ = [
     "Source",

@@ -10,9 +10,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from continual.errors import ConfigurationError, ExportFailed, PerennialError
-from exporters.build import BuiltEngine, build_engine, check_available, engines_to_try
-from exporters.bundle import (
+from perennial.continual.errors import ConfigurationError, ExportFailed, PerennialError
+from perennial.exporters.build import build_engine, check_available, engines_to_try
+from perennial.exporters.built import BuiltEngine
+from perennial.exporters.bundle import (
     EngineKind,
     Manifest,
     Precision,
@@ -22,17 +23,17 @@ from exporters.bundle import (
     verify_bundle,
     write_manifest,
 )
-from exporters.classifier import BundleClassifier, TextTokenizer
-from exporters.golden import Golden
-from exporters.golden_rows import golden_rows
-from exporters.module import fingerprint_module
-from exporters.onnx import OnnxGraph, export_onnx
-from exporters.parity import ParityLimits, ParityVerdict, check_parity
-from exporters.reference import TorchClassifier
-from exporters.spec import ExportPath, ExportResult, ExportSpec
-from exporters.texts import read_texts, spread
-from exporters.trained import TrainedModel
-from exporters.weight_swap import swap_weights
+from perennial.exporters.classifier import BundleClassifier, TextTokenizer
+from perennial.exporters.golden import Golden
+from perennial.exporters.golden_rows import golden_rows
+from perennial.exporters.module import build_module, fingerprint_module
+from perennial.exporters.onnx import OnnxGraph, export_onnx
+from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity
+from perennial.exporters.reference import TorchClassifier
+from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
+from perennial.exporters.texts import read_texts, spread
+from perennial.exporters.trained import TrainedModel
+from perennial.exporters.weight_swap import swap_weights
 
 if TYPE_CHECKING:
     from torch.nn import Module
@@ -184,14 +185,14 @@ class _Export:
                 import torch
 
                 torch.set_num_threads(self.spec.threads)
-            self.module = self.trained.module()
+            self.module = build_module(self.trained)
             self.stages.done("load_model")
         return self.module
 
     def _build(self, engine: EngineKind, precision: Precision, previous: Path | None) -> tuple[BuiltEngine, str]:
         module = self._reference_module()
         if engine is EngineKind.AOTINDUCTOR:
-            from exporters.aotinductor.bundled import build_aotinductor
+            from perennial.exporters.aotinductor.bundled import build_aotinductor
 
             built = build_aotinductor(
                 module, self.work, precision, previous=previous, max_sequence=self.trained.max_length
@@ -277,9 +278,9 @@ def _say(stage: str, facts: Mapping[str, Any]) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`python -m exporters.job SPEC.json`: progress on stdout, the result in a file, the error tree's exit codes."""
+    """`python -m perennial.exporters.job SPEC.json`: progress on stdout, the result in a file, our exit codes."""
     if len(arguments) != 1:
-        sys.stderr.write("usage: python -m exporters.job SPEC.json\n")
+        sys.stderr.write("usage: python -m perennial.exporters.job SPEC.json\n")
         return 2
     record = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     out = Path(record["out_dir"])

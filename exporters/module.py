@@ -10,22 +10,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
+from perennial.exporters.trained import TrainedModel
 
 if TYPE_CHECKING:
     import torch
 
-    from exporters.trained import TrainedModel
-
-__all__ = ["build_module", "encoder_parameters", "fingerprint_module"]
+__all__ = ["build_module", "fingerprint_module", "parameters_of"]
 
 _MASKED_SCORE = -1e4  # exact in FP16 and BF16, and exp(-1e4) is 0 in each, so padding never reaches an answer
 _OWN_MASK = frozenset({"bert", "roberta", "xlm-roberta", "electra", "camembert", "mpnet", "distilbert"})
 _TYPED = frozenset({"bert", "electra"})
 
 
-def build_module(model: "TrainedModel") -> "torch.nn.Module":
-    """The module in evaluation mode, float32, with parameters named `encoder.*` and `head.*`."""
+def build_module(model: TrainedModel) -> "torch.nn.Module":
+    """The FP32 module `(input_ids, attention_mask) -> (logits, embedding)`: the reference of every engine.
+
+    It is in evaluation mode, with parameters named `encoder.*` and `head.*`.
+    """
     import torch
 
     encoder = _load_encoder(model.encoder)
@@ -50,10 +52,13 @@ def build_module(model: "TrainedModel") -> "torch.nn.Module":
     return Classifier().eval().requires_grad_(False)
 
 
-def encoder_parameters(folder: Path) -> dict[str, npt.NDArray[Any]]:
-    """The encoder's weights by module name (`encoder.` in front), float32."""
-    state = _load_encoder(folder).state_dict()
-    return {f"encoder.{name}": tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
+def parameters_of(model: TrainedModel, *, encoder: bool = True) -> dict[str, npt.NDArray[Any]]:
+    """Every weight by its module name, `head.*` and, when asked for, `encoder.*`; float32."""
+    found: dict[str, npt.NDArray[Any]] = {f"head.{name}": tensor for name, tensor in model.head.items()}
+    if encoder:
+        state = _load_encoder(model.encoder).state_dict()
+        found |= {f"encoder.{name}": tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
+    return found
 
 
 def fingerprint_module(module: "torch.nn.Module") -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import onnx
 
-from continual.errors import ConfigurationError
-from exporters.attention import fuse_attention
-from exporters.build import BuiltEngine
-from exporters.bundle import EngineKind, Precision
-from exporters.graph import attach_sources, read_sources
-from exporters.quantisation import quantise_products
+from perennial.continual.errors import ConfigurationError
+from perennial.exporters.attention import fuse_attention
+from perennial.exporters.built import BuiltEngine
+from perennial.exporters.bundle import EngineKind, Precision
+from perennial.exporters.graph import attach_sources, read_sources
+from perennial.exporters.quantisation import quantise_products
 
 __all__ = ["build_onnxruntime"]
 

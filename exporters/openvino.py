@@ -8,11 +8,11 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from continual.errors import ConfigurationError, DependencyUnreachable, ExportFailed
-from exporters.build import BuiltEngine
-from exporters.bundle import EngineKind, Precision
-from exporters.classifier import pad
-from exporters.openvino_weights import PLACES, convert_placed
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable, ExportFailed
+from perennial.exporters.built import BuiltEngine
+from perennial.exporters.bundle import EngineKind, Precision
+from perennial.exporters.classifier import pad
+from perennial.exporters.openvino_weights import PLACES, convert_placed
 
 __all__ = ["build_openvino"]
 

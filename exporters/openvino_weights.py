@@ -12,8 +12,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
-from continual.errors import ExportFailed
-from exporters.graph import Source, mark_weights, read_sources
+from perennial.continual.errors import ExportFailed
+from perennial.exporters.graph import Source, mark_weights, read_sources
 
 __all__ = ["PLACES", "Place", "convert_placed", "fill", "read_places"]
 

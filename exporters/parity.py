@@ -7,10 +7,10 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from continual.errors import ConfigurationError, ParityFailed
-from exporters.bundle import Precision
-from exporters.classifier import pad, run_sorted
-from exporters.runtime import Engine, Floats
+from perennial.continual.errors import ConfigurationError, ParityFailed
+from perennial.exporters.bundle import Precision
+from perennial.exporters.classifier import pad, run_sorted
+from perennial.exporters.engine import Engine, Floats
 
 __all__ = ["Answerer", "ParityLimits", "ParityVerdict", "Tokenises", "check_parity", "default_limits"]
 

@@ -5,33 +5,19 @@ import os
 import queue
 import shutil
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from continual.errors import BundleRejected, DependencyUnreachable
-from exporters.bundle import MANIFEST, EngineKind, Manifest, digest, verify_bundle
-from exporters.streams import StreamedEngine
+from perennial.continual.errors import BundleRejected, DependencyUnreachable
+from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, digest, verify_bundle
+from perennial.exporters.engine import OUTPUTS, Engine, Floats, Tokens
+from perennial.exporters.streams import StreamedEngine
 
-__all__ = ["Engine", "OnnxEngine", "OpenVinoEngine", "load_engine", "open_onnx", "open_openvino"]
+__all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "open_onnx", "open_openvino"]
 
-Tokens = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
-
-INPUTS = ("input_ids", "attention_mask")
-OUTPUTS = ("logits", "embedding")
 _CACHED_VERSIONS = 4  # as many as are ever resident at once, with one to spare
 _SLOWER = ["SkipLayerNormFusion"]  # its CPU kernel takes four times as long as Add and LayerNormalization (1.32)
-
-
-@runtime_checkable
-class Engine(Protocol):
-    """A loaded engine."""
-
-    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
-        """Logits (B, C) and unit-length embeddings (B, d) of B token rows (B, S); may be called from many threads."""
-        ...
 
 
 class OnnxEngine:
@@ -152,9 +138,9 @@ def _open(bundle: Path, manifest: Manifest, threads: int, cache_dir: Path | None
             cache = None if cache_dir is None else _cache_of(bundle, cache_dir)
             return open_openvino(path, threads=count, cache_dir=cache, precision=precision)
         case EngineKind.TENSORRT:
-            return _plugin("exporters.tensorrt", bundle)
+            return _plugin("perennial.exporters.tensorrt", bundle)
         case EngineKind.AOTINDUCTOR:
-            return _plugin("exporters.aotinductor", bundle)
+            return _plugin("perennial.exporters.aotinductor", bundle)
 
 
 def _cache_of(bundle: Path, cache_dir: Path) -> Path:

@@ -6,9 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from continual.errors import ConfigurationError
-from exporters.bundle import EngineKind, Lineage, Precision
-from exporters.parity import ParityVerdict
+from perennial.continual.errors import ConfigurationError
+from perennial.exporters.bundle import EngineKind, Lineage, Precision
+from perennial.exporters.parity import ParityVerdict
 
 __all__ = ["ExportPath", "ExportResult", "ExportSpec"]
 

@@ -3,21 +3,16 @@
 import threading
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from exporters.runtime import Engine
+from perennial.exporters.engine import Engine, Floats, Tokens
 
 __all__ = ["StreamedEngine", "cut_by_length"]
 
 _PIECE_TOKENS = 64  # a product over fewer tokens wastes its set-up
 _SHORTER = 0.75  # of the piece's longest row: here a cut saves more padding than it costs
-
-Tokens = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 class StreamedEngine:
@@ -28,7 +23,7 @@ class StreamedEngine:
     goes to `alone`, the same engine with every thread.
     """
 
-    def __init__(self, alone: "Engine", single: "Engine", streams: int) -> None:
+    def __init__(self, alone: Engine, single: Engine, streams: int) -> None:
         self._alone, self._single, self._streams = alone, single, streams
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["read_texts", "spread"]
 

@@ -5,19 +5,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from continual.errors import DataError
-
-if TYPE_CHECKING:
-    import torch
+from perennial.continual.errors import DataError
 
 __all__ = ["HeadKind", "TrainedModel"]
-
-Array = npt.NDArray[Any]
 
 
 class HeadKind(StrEnum):
@@ -89,21 +84,6 @@ class TrainedModel:
         """The embedding's length."""
         return int(self.head["omega"].shape[0] if self.kind is HeadKind.KERNEL_LDA else self.head["weight"].shape[1])
 
-    def module(self) -> "torch.nn.Module":
-        """The FP32 torch module `(input_ids, attention_mask) -> (logits, embedding)`: the reference of every engine."""
-        from exporters.module import build_module
-
-        return build_module(self)
-
-    def parameters(self, *, encoder: bool = True) -> dict[str, Array]:
-        """Every weight by its module name, `head.*` and, when asked for, `encoder.*`; float32."""
-        found: dict[str, Array] = {f"head.{name}": tensor for name, tensor in self.head.items()}
-        if encoder:
-            from exporters.module import encoder_parameters
-
-            found |= encoder_parameters(self.encoder)
-        return found
-
     def write_tokenizer(self, target: Path) -> None:
         """Write the encoder's `tokenizer.json` with truncation to `max_length` and without padding."""
         from tokenizers import Tokenizer
@@ -141,6 +121,6 @@ def _locate(folder: Path, name: str) -> Path:
     inside = folder / name
     if "\\" not in name and inside.is_dir() and inside.resolve().is_relative_to(folder.resolve()):
         return inside
-    from continual.learning.encoder import resolve_encoder
+    from perennial.continual.learning.encoder import resolve_encoder
 
     return Path(resolve_encoder(name))

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from continual.errors import ConfigurationError
+from perennial.continual.errors import ConfigurationError
 
 __all__ = [
     "EngineBackend",

@@ -12,10 +12,10 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from continual.errors import ConfigurationError, DataError
-from continual.preparation import admit_name
-from ops.secrecy import told_problems, told_toml_error
-from ops.tokens import is_hashed
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.preparation import admit_name
+from perennial.ops.safety.secrecy import told_problems, told_toml_error
+from perennial.ops.safety.tokens import is_hashed
 
 __all__ = [
     "ApiSettings",
@@ -286,7 +286,7 @@ class ModelSettings(_Section):
             "policies": [{"kind": "drift"}, {"kind": "label_count", "at_least": 1_000}],
             "limits": {"cooldown_s": 600.0, "min_labels": 100, "budget_per_day": 24},
         },
-        description="trigger policy; see continual.policy",
+        description="trigger policy; see perennial.continual.policy",
     )
 
 

@@ -1,10 +1,10 @@
 """Drift: what changed between a version's first traffic and now, and whether that is worth a retraining."""
 
-from continual.drift.compare import DriftComparison, SignalResult, compare
-from continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
-from continual.drift.reference import ReferenceProfile
-from continual.drift.settings import DriftSettings, Signal, Votes, alpha_for
-from continual.drift.window import Window
+from perennial.continual.drift.compare import DriftComparison, SignalResult, compare
+from perennial.continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
+from perennial.continual.drift.reference import ReferenceProfile
+from perennial.continual.drift.settings import DriftSettings, Signal, Votes, alpha_for
+from perennial.continual.drift.window import Window
 
 __all__ = [
     "DriftComparison",

@@ -10,8 +10,8 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from continual import labelling
-from continual.errors import DataError
+from perennial.continual import labelling
+from perennial.continual.errors import DataError
 
 __all__ = [
     "AccuracyEstimate",

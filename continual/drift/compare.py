@@ -6,11 +6,11 @@ from typing import Any, Self
 
 import numpy as np
 
-from continual.drift.reference import ReferenceProfile
-from continual.drift.settings import DriftSettings, Signal
-from continual.drift.statistics import StatisticResult, chi_square, classifier_auc, ks, rff_mmd, wasserstein
-from continual.drift.window import Window
-from continual.errors import DataError
+from perennial.continual.drift.reference import ReferenceProfile
+from perennial.continual.drift.settings import DriftSettings, Signal
+from perennial.continual.drift.statistics import StatisticResult, chi_square, classifier_auc, ks, rff_mmd, wasserstein
+from perennial.continual.drift.window import Window
+from perennial.continual.errors import DataError
 
 __all__ = ["DriftComparison", "SignalResult", "compare", "holm", "measure", "signals_of"]
 

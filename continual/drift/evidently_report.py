@@ -21,12 +21,13 @@ from typing import Any
 
 import numpy as np
 
-from continual.drift.compare import DriftComparison, holm, measure
-from continual.drift.page_text import page_text
-from continual.drift.reference import ReferenceProfile
-from continual.drift.settings import Signal
-from continual.drift.window import Window
-from continual.errors import DataError, PerennialError
+import perennial
+from perennial.continual.drift.compare import DriftComparison, holm, measure
+from perennial.continual.drift.page_text import page_text
+from perennial.continual.drift.reference import ReferenceProfile
+from perennial.continual.drift.settings import Signal
+from perennial.continual.drift.window import Window
+from perennial.continual.errors import DataError, PerennialError
 
 __all__ = ["ReportPaths", "build_report", "check_agreement", "prune_reports"]
 
@@ -129,7 +130,7 @@ def prune_reports(folder: Path, keep: int) -> list[Path]:
 
 
 def _run_child(folder: Path, timeout_s: float, cancel: threading.Event) -> None:
-    root = str(Path(__file__).resolve().parents[2])  # found from any working folder, installed or not
+    root = str(Path(perennial.__file__).resolve().parents[1])  # found from any working folder, installed or not
     search = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {
         **os.environ,
@@ -138,7 +139,7 @@ def _run_child(folder: Path, timeout_s: float, cancel: threading.Event) -> None:
         "OMP_NUM_THREADS": "1",
         "OPENBLAS_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "continual.drift.evidently_report", str(folder)]
+    command = [sys.executable, "-m", "perennial.continual.drift.evidently_report", str(folder)]
     log = folder / "child.log"
     with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as child:
         try:

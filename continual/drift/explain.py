@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift.compare import DriftComparison
-from continual.drift.reference import ReferenceProfile
-from continual.drift.settings import Signal
-from continual.drift.window import Window, words_of
+from perennial.continual.drift.compare import DriftComparison
+from perennial.continual.drift.reference import ReferenceProfile
+from perennial.continual.drift.settings import Signal
+from perennial.continual.drift.window import Window, words_of
 
 __all__ = ["Explanation", "LabelShift", "TextGroup", "WordShift", "explain", "word_shifts"]
 

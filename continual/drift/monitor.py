@@ -8,9 +8,9 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any, Self
 
-from continual.drift.compare import DriftComparison
-from continual.drift.settings import DriftSettings, Signal
-from continual.errors import DataError
+from perennial.continual.drift.compare import DriftComparison
+from perennial.continual.drift.settings import DriftSettings, Signal
+from perennial.continual.errors import DataError
 
 __all__ = ["DriftMonitor", "DriftSignal", "Level", "MonitorState"]
 

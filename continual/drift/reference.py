@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift.window import Window, words_of
-from continual.errors import DataError
+from perennial.continual.drift.window import Window, words_of
+from perennial.continual.errors import DataError
 
 __all__ = ["ReferenceProfile", "forget_rows"]
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["EDetector", "EDetectorState", "abstained", "doubt", "errors", "upper_bound"]
 

@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 import numpy as np
 
-from continual.errors import ConfigurationError
+from perennial.continual.errors import ConfigurationError
 
 __all__ = ["DriftSettings", "Signal", "Votes", "alpha_for"]
 

@@ -1,9 +1,9 @@
 """Which traffic is worth a label, what the labelled part says about all of it, and which labels to doubt."""
 
-from continual.labelling.batches import Choice, speaks_for
-from continual.labelling.estimate import Estimate, estimate_accuracy
-from continual.labelling.noise import Doubt, doubt_labels
-from continual.labelling.select import Reason, Selected, Shares, select
+from perennial.continual.labelling.batches import Choice, speaks_for
+from perennial.continual.labelling.estimate import Estimate, estimate_accuracy
+from perennial.continual.labelling.noise import Doubt, doubt_labels
+from perennial.continual.labelling.select import Reason, Selected, Shares, select
 
 __all__ = [
     "Choice",

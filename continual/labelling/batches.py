@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["Choice", "speaks_for"]
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["Doubt", "doubt_labels"]
 

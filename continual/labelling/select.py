@@ -7,7 +7,7 @@ from enum import StrEnum
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from continual.errors import ConfigurationError, DataError
+from perennial.continual.errors import ConfigurationError, DataError
 
 __all__ = ["Reason", "Selected", "Shares", "select"]
 

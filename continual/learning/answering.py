@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
-from continual.learning.embedding_cache import EmbeddingCache
-from continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
-from continual.learning.trained import HEAD_FILE, read_card, read_head
+from perennial.continual.errors import DataError
+from perennial.continual.learning.embedding_cache import EmbeddingCache
+from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
+from perennial.continual.learning.trained import HEAD_FILE, read_card, read_head
 
 __all__ = ["answer"]
 
@@ -25,7 +25,7 @@ def answer(
     >>> answer(Path("/nowhere"), [], cache=Path("/nowhere"))
     Traceback (most recent call last):
     ...
-    continual.errors.DataError: /nowhere has no model.json: its training did not finish; run the job again
+    perennial.continual.errors.DataError: /nowhere has no model.json: its training did not finish; run the job again
     """
     card = read_card(folder)
     inside = folder / card.encoder

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["fit_temperature", "log_loss", "log_losses", "places_of"]
 

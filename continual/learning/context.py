@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TextIO
 
-from continual.learning.encoder import Progress
+from perennial.continual.learning.encoder import Progress
 
 __all__ = ["Cancelled", "Context"]
 

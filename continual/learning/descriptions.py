@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from continual.errors import ConfigurationError
-from continual.preparation import clean
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.preparation import clean
 
 __all__ = ["anchor_texts"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.learning.encoder import Embedder, Progress
-from continual.learning.files import written_whole
+from perennial.continual.learning.encoder import Embedder, Progress
+from perennial.continual.learning.files import written_whole
 
 __all__ = ["EmbeddingCache"]
 

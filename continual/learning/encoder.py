@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 
 __all__ = [
     "PACKAGED_MINILM",

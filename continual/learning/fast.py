@@ -9,22 +9,29 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError, TrainingFailed
-from continual.learning.calibration import fit_temperature, log_loss, places_of
-from continual.learning.context import Context
-from continual.learning.descriptions import anchor_texts
-from continual.learning.encoder import Embedder, hidden_size
-from continual.learning.files import written_whole
-from continual.learning.fourier import FourierFeatures
-from continual.learning.head import HeadWeights, Priors
-from continual.learning.kernel_lda import KernelLda
-from continual.learning.rows import read_rows
-from continual.learning.selection import GAMMAS, HeldOut, choose_gamma, choose_shrinkage, default_shrinkage
-from continual.learning.spec import JobSpec
-from continual.learning.texts import Texts
-from continual.learning.trained import MODEL_FILE, STATISTICS_FILE, ModelCard, read_card, read_head, write_head
-from continual.preparation import deduplicate, row_hash, split_of
-from continual.records import Example, Split
+from perennial.continual.errors import ConfigurationError, TrainingFailed
+from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.descriptions import anchor_texts
+from perennial.continual.learning.encoder import Embedder, hidden_size
+from perennial.continual.learning.files import written_whole
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.head import HeadWeights, Priors
+from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.rows import read_rows
+from perennial.continual.learning.selection import GAMMAS, HeldOut, choose_gamma, choose_shrinkage, default_shrinkage
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.texts import Texts
+from perennial.continual.learning.trained import (
+    MODEL_FILE,
+    STATISTICS_FILE,
+    ModelCard,
+    read_card,
+    read_head,
+    write_head,
+)
+from perennial.continual.preparation import deduplicate, row_hash, split_of
+from perennial.continual.records import Example, Split
 
 __all__ = ["FastModel", "FastSettings", "fit_fast", "train_fast", "write_fast"]
 

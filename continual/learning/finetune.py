@@ -12,23 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError, DataError, TrainingFailed
-from continual.learning.calibration import fit_temperature, log_loss, places_of
-from continual.learning.context import Context
-from continual.learning.encoder import fingerprint, load_tokenizer, resolve_encoder
-from continual.learning.fast import fit_fast, write_fast
-from continual.learning.files import written_whole
-from continual.learning.network import SCALE, Tuned, make_network
-from continual.learning.pretraining import Pretraining, pretrain
-from continual.learning.rows import read_rows
-from continual.learning.spec import JobSpec
-from continual.learning.strategies import make_strategy
-from continual.learning.teacher import Teacher
-from continual.learning.texts import Texts
-from continual.learning.trained import HEAD_FILE, MODEL_FILE, STATISTICS_FILE, ModelCard
-from continual.learning.trainer import Corpus, Schedule, Trainer
-from continual.preparation import clean, deduplicate, row_hash
-from continual.records import Example
+from perennial.continual.errors import ConfigurationError, DataError, TrainingFailed
+from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.encoder import fingerprint, load_tokenizer, resolve_encoder
+from perennial.continual.learning.fast import fit_fast, write_fast
+from perennial.continual.learning.files import written_whole
+from perennial.continual.learning.network import SCALE, Tuned, make_network
+from perennial.continual.learning.pretraining import Pretraining, pretrain
+from perennial.continual.learning.rows import read_rows
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.strategies import make_strategy
+from perennial.continual.learning.teacher import Teacher
+from perennial.continual.learning.texts import Texts
+from perennial.continual.learning.trained import HEAD_FILE, MODEL_FILE, STATISTICS_FILE, ModelCard
+from perennial.continual.learning.trainer import Corpus, Schedule, Trainer
+from perennial.continual.preparation import clean, deduplicate, row_hash
+from perennial.continual.records import Example
 
 __all__ = ["SlowSettings", "train_slow"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError, DataError
+from perennial.continual.errors import ConfigurationError, DataError
 
 __all__ = ["FourierFeatures"]
 

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError
-from continual.learning.fourier import FourierFeatures
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.fourier import FourierFeatures
 
 __all__ = ["HeadWeights", "Priors"]
 

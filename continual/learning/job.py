@@ -1,4 +1,4 @@
-"""A training process: `python -m continual.learning.job SPEC.json`.
+"""A training process: `python -m perennial.continual.learning.job SPEC.json`.
 
 Progress goes to standard output as JSON lines, logs to standard error. Exit codes: 0 the model is there, 143 stopped
 by SIGTERM after a checkpoint, else the code of the error. A job that was killed is simply started again: what it had
@@ -12,11 +12,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from continual.errors import InputError, PerennialError
-from continual.learning.context import Cancelled, Context
-from continual.learning.encoder import Embedder
-from continual.learning.spec import JobSpec, Learner
-from continual.learning.trained import ModelCard
+from perennial.continual.errors import InputError, PerennialError
+from perennial.continual.learning.context import Cancelled, Context
+from perennial.continual.learning.encoder import Embedder
+from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.trained import ModelCard
 
 __all__ = ["main", "run_job"]
 
@@ -35,10 +35,10 @@ def run_job(spec: JobSpec, context: Context, embedder: Embedder | None = None) -
         Cancelled: the context was told to stop.
     """
     if spec.learner is Learner.FINETUNE:
-        from continual.learning.finetune import train_slow
+        from perennial.continual.learning.finetune import train_slow
 
         return train_slow(spec, context)
-    from continual.learning.fast import train_fast
+    from perennial.continual.learning.fast import train_fast
 
     return train_fast(spec, context, embedder)
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
     """Runs the job in the spec file named by the only argument and returns the exit code."""
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(levelname)s %(name)s %(message)s")
     if len(arguments) != 1:
-        logger.error("usage: python -m continual.learning.job SPEC.json")
+        logger.error("usage: python -m perennial.continual.learning.job SPEC.json")
         return InputError.exit_code
     context = Context.on_stdout()
     restore = context.listen()

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError, DataError
-from continual.learning.fourier import FourierFeatures
-from continual.learning.head import HeadWeights, Priors
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.head import HeadWeights, Priors
 
 __all__ = ["HeadWeights", "KernelLda", "Priors", "load_keys"]
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = [
     "CalibrationBin",

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError, DependencyUnreachable
-from continual.learning.encoder import pool
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.continual.learning.encoder import pool
 
 __all__ = ["SCALE", "Tuned", "make_network"]
 

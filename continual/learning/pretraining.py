@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import ConfigurationError, TrainingFailed
-from continual.learning.context import Context
-from continual.learning.encoder import load_tokenizer, pad
-from continual.learning.trainer import Schedule, has_fast_bf16
+from perennial.continual.errors import ConfigurationError, TrainingFailed
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.encoder import load_tokenizer, pad
+from perennial.continual.learning.trainer import Schedule, has_fast_bf16
 
 __all__ = ["Pretraining", "pretrain"]
 

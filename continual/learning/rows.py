@@ -6,10 +6,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from continual.errors import DataError
-from continual.learning.files import written_whole
-from continual.preparation import clean
-from continual.records import Example, Origin
+from perennial.continual.errors import DataError
+from perennial.continual.learning.files import written_whole
+from perennial.continual.preparation import clean
+from perennial.continual.records import Example, Origin
 
 __all__ = ["read_rows", "write_rows"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.learning.calibration import fit_temperature, log_losses, places_of
-from continual.learning.fourier import FourierFeatures
-from continual.learning.head import HeadWeights, Priors
-from continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.calibration import fit_temperature, log_losses, places_of
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.head import HeadWeights, Priors
+from perennial.continual.learning.kernel_lda import KernelLda
 
 __all__ = ["GAMMAS", "SHRINKAGES", "HeldOut", "choose_gamma", "choose_shrinkage", "default_shrinkage"]
 

@@ -6,8 +6,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from continual.errors import ConfigurationError, DataError
-from continual.learning.encoder import PACKAGED_MINILM
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.encoder import PACKAGED_MINILM
 
 __all__ = ["JobSpec", "Learner"]
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from continual.errors import ConfigurationError, DependencyUnreachable, TrainingFailed
-from continual.learning.context import Context
-from continual.learning.job import run_job
-from continual.learning.rows import read_rows
-from continual.learning.spec import JobSpec, Learner
-from continual.learning.trained import ModelCard
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable, TrainingFailed
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.job import run_job
+from perennial.continual.learning.rows import read_rows
+from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.trained import ModelCard
 
 __all__ = ["SweepResult", "Trial", "sweep"]
 

@@ -9,15 +9,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
-from continual.learning.calibration import places_of
-from continual.learning.files import written_whole
-from continual.learning.spec import JobSpec
-from continual.learning.texts import Texts
-from continual.learning.trained import HEAD_FILE, read_card, read_head
-from continual.learning.trainer import Corpus
-from continual.preparation import row_hash
-from continual.records import Example
+from perennial.continual.errors import DataError
+from perennial.continual.learning.calibration import places_of
+from perennial.continual.learning.files import written_whole
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.texts import Texts
+from perennial.continual.learning.trained import HEAD_FILE, read_card, read_head
+from perennial.continual.learning.trainer import Corpus
+from perennial.continual.preparation import row_hash
+from perennial.continual.records import Example
 
 __all__ = ["Teacher"]
 

@@ -6,10 +6,10 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.learning.context import Context
-from continual.learning.embedding_cache import EmbeddingCache
-from continual.learning.encoder import Embedder, Encoder, fingerprint, hidden_size, resolve_encoder
-from continual.learning.spec import JobSpec
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.embedding_cache import EmbeddingCache
+from perennial.continual.learning.encoder import Embedder, Encoder, fingerprint, hidden_size, resolve_encoder
+from perennial.continual.learning.spec import JobSpec
 
 __all__ = ["Texts"]
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from continual.errors import DataError
-from continual.learning.files import written_whole
-from continual.learning.head import HeadWeights
+from perennial.continual.errors import DataError
+from perennial.continual.learning.files import written_whole
+from perennial.continual.learning.head import HeadWeights
 
 __all__ = ["FORMAT", "HEAD_FILE", "MODEL_FILE", "STATISTICS_FILE", "ModelCard", "read_card", "read_head", "write_head"]
 

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError, TrainingFailed
-from continual.learning.augmentation import augment
-from continual.learning.context import Context
-from continual.learning.encoder import pad
-from continual.learning.files import written_whole
-from continual.learning.strategies.port import Batch, Strategy
+from perennial.continual.errors import DataError, TrainingFailed
+from perennial.continual.learning.augmentation import augment
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.encoder import pad
+from perennial.continual.learning.files import written_whole
+from perennial.continual.learning.strategies.port import Batch, Strategy
 
 __all__ = ["Corpus", "Schedule", "Trainer", "has_fast_bf16"]
 

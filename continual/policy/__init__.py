@@ -1,6 +1,6 @@
 """Trigger policies: when to retrain, decided from facts alone."""
 
-from continual.policy.conditions import (
+from perennial.continual.policy.conditions import (
     All,
     Any,
     AtLeastN,
@@ -11,11 +11,11 @@ from continual.policy.conditions import (
     MeasuredAccuracy,
     Schedule,
 )
-from continual.policy.cron import next_time
-from continual.policy.decide import Limits, QuietHours, TriggerDecision, TriggerPolicy, decide
-from continual.policy.facts import DriftState, Facts, MeasuredShare
-from continual.policy.parse import parse_policy, policy_values
-from continual.policy.replay import ChangeFound, History, HistoryPoint, ReplayResult, Retraining, replay
+from perennial.continual.policy.cron import next_time
+from perennial.continual.policy.decide import Limits, QuietHours, TriggerDecision, TriggerPolicy, decide
+from perennial.continual.policy.facts import DriftState, Facts, MeasuredShare
+from perennial.continual.policy.parse import parse_policy, policy_values
+from perennial.continual.policy.replay import ChangeFound, History, HistoryPoint, ReplayResult, Retraining, replay
 
 __all__ = [
     "All",

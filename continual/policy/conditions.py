@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import ClassVar, Literal
 
-from continual.errors import ConfigurationError
-from continual.policy.cron import next_time
-from continual.policy.facts import DriftState, Facts
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.policy.cron import next_time
+from perennial.continual.policy.facts import DriftState, Facts
 
 __all__ = [
     "All",

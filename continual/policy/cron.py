@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from continual.errors import ConfigurationError
+from perennial.continual.errors import ConfigurationError
 
 __all__ = ["next_time"]
 

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from continual.errors import ConfigurationError
-from continual.policy.conditions import Condition
-from continual.policy.facts import Facts
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.policy.conditions import Condition
+from perennial.continual.policy.facts import Facts
 
 __all__ = ["Limits", "QuietHours", "TriggerDecision", "TriggerPolicy", "decide"]
 
@@ -113,7 +113,7 @@ def decide(policy: TriggerPolicy, facts: Facts, now: datetime) -> TriggerDecisio
     Raises:
         ConfigurationError: `now` has no time zone.
 
-    >>> from continual.policy.conditions import LabelCount
+    >>> from perennial.continual.policy.conditions import LabelCount
     >>> start = datetime(2026, 1, 1, tzinfo=UTC)
     >>> policy = TriggerPolicy(when=LabelCount(at_least=100), limits=Limits(cooldown_s=3600))
     >>> decide(policy, Facts(champion_since=start, unlearnt_labels=120), start).reasons

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["DriftState", "Facts", "MeasuredShare"]
 

@@ -6,10 +6,10 @@ from datetime import time
 from typing import Any as Anything
 from typing import get_args
 
-from continual.errors import ConfigurationError
-from continual.policy.conditions import Condition
-from continual.policy.decide import Limits, QuietHours, TriggerPolicy
-from continual.policy.facts import DriftState
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.policy.conditions import Condition
+from perennial.continual.policy.decide import Limits, QuietHours, TriggerPolicy
+from perennial.continual.policy.facts import DriftState
 
 __all__ = ["parse_policy", "policy_values"]
 

@@ -5,9 +5,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from continual.errors import DataError
-from continual.policy.decide import TriggerPolicy, decide
-from continual.policy.facts import DriftState, Facts, MeasuredShare
+from perennial.continual.errors import DataError
+from perennial.continual.policy.decide import TriggerPolicy, decide
+from perennial.continual.policy.facts import DriftState, Facts, MeasuredShare
 
 __all__ = ["ChangeFound", "History", "HistoryPoint", "ReplayResult", "Retraining", "replay"]
 
@@ -99,7 +99,7 @@ def replay(policy: TriggerPolicy, history: History) -> ReplayResult:
     policy does not see is how its own versions would have changed traffic.
 
     >>> from datetime import timezone
-    >>> from continual.policy.conditions import LabelCount
+    >>> from perennial.continual.policy.conditions import LabelCount
     >>> start = datetime(2026, 1, 1, tzinfo=timezone.utc)
     >>> points = tuple(HistoryPoint(at=start + timedelta(hours=h), requests=10, labels=5) for h in range(1, 7))
     >>> result = replay(TriggerPolicy(when=LabelCount(at_least=10)), History(champion_since=start, points=points))

@@ -3,8 +3,8 @@
 Standard library only, so that the server process can import it.
 """
 
-from continual.preparation.csv_file import label_column, read_csv, read_labelled_csv, refuse_rows
-from continual.preparation.entrance import (
+from perennial.continual.preparation.csv_file import label_column, read_csv, read_labelled_csv, refuse_rows
+from perennial.continual.preparation.entrance import (
     AdmittedText,
     admit_key,
     admit_label,
@@ -16,10 +16,18 @@ from continual.preparation.entrance import (
     key_spellings,
     shown,
 )
-from continual.preparation.example import admit_example
-from continual.preparation.labels import KnownLabels
-from continual.preparation.personal import deidentify
-from continual.preparation.text import Contradiction, Deduplicated, clean, deduplicate, normalise, row_hash, split_of
+from perennial.continual.preparation.example import admit_example
+from perennial.continual.preparation.labels import KnownLabels
+from perennial.continual.preparation.personal import deidentify
+from perennial.continual.preparation.text import (
+    Contradiction,
+    Deduplicated,
+    clean,
+    deduplicate,
+    normalise,
+    row_hash,
+    split_of,
+)
 
 __all__ = [
     "AdmittedText",

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from continual.errors import DataError, RowsRefused
-from continual.preparation.entrance import admit_time, shown
-from continual.preparation.example import admit_example
-from continual.preparation.labels import KnownLabels
-from continual.records import Example, Origin
+from perennial.continual.errors import DataError, RowsRefused
+from perennial.continual.preparation.entrance import admit_time, shown
+from perennial.continual.preparation.example import admit_example
+from perennial.continual.preparation.labels import KnownLabels
+from perennial.continual.records import Example, Origin
 
 __all__ = ["CsvRow", "CsvTable", "label_column", "read_csv", "read_labelled_csv", "refuse_rows"]
 

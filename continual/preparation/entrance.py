@@ -9,10 +9,10 @@ import unicodedata
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from continual.errors import DataError
-from continual.preparation.characters import SURROGATE, has_visible, without_hidden
-from continual.preparation.personal import deidentify
-from continual.preparation.text import clean
+from perennial.continual.errors import DataError
+from perennial.continual.preparation.characters import SURROGATE, has_visible, without_hidden
+from perennial.continual.preparation.personal import deidentify
+from perennial.continual.preparation.text import clean
 
 __all__ = [
     "CLOCK_SKEW",

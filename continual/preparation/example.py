@@ -2,9 +2,9 @@
 
 from datetime import datetime
 
-from continual.preparation.entrance import TEXT_BYTES, admit_key, admit_text
-from continual.preparation.labels import KnownLabels
-from continual.records import Example, Origin
+from perennial.continual.preparation.entrance import TEXT_BYTES, admit_key, admit_text
+from perennial.continual.preparation.labels import KnownLabels
+from perennial.continual.records import Example, Origin
 
 __all__ = ["admit_example"]
 

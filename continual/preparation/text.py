@@ -5,9 +5,9 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from continual.errors import ConfigurationError
-from continual.preparation.characters import without_hidden
-from continual.records import Example, Split
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.preparation.characters import without_hidden
+from perennial.continual.records import Example, Split
 
 __all__ = ["Contradiction", "Deduplicated", "clean", "deduplicate", "normalise", "row_hash", "split_of"]
 

@@ -1,11 +1,11 @@
 """Replay buffers: bounded memories of labelled rows, one rule a file, one battery of laws for all."""
 
-from continual.replay.class_balanced import ClassBalancedBuffer
-from continual.replay.herding import HerdingBuffer
-from continual.replay.make import make_buffer, restore_buffer
-from continual.replay.port import BufferKind, BufferState, Fate, Offered, ReplayBuffer, row_bytes
-from continual.replay.reservoir import ReservoirBuffer
-from continual.replay.uncertainty import UncertaintyBuffer
+from perennial.continual.replay.class_balanced import ClassBalancedBuffer
+from perennial.continual.replay.herding import HerdingBuffer
+from perennial.continual.replay.make import make_buffer, restore_buffer
+from perennial.continual.replay.port import BufferKind, BufferState, Fate, Offered, ReplayBuffer, row_bytes
+from perennial.continual.replay.reservoir import ReservoirBuffer
+from perennial.continual.replay.uncertainty import UncertaintyBuffer
 
 __all__ = [
     "BufferKind",

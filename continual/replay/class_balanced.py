@@ -1,8 +1,8 @@
 """The same number of rows of every class, as far as the classes have them."""
 
-from continual.records import Example
-from continual.replay.port import BufferKind
-from continual.replay.ranked import RankedBuffer
+from perennial.continual.records import Example
+from perennial.continual.replay.port import BufferKind
+from perennial.continual.replay.ranked import RankedBuffer
 
 __all__ = ["ClassBalancedBuffer"]
 

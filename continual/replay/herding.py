@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
-from continual.preparation import normalise
-from continual.records import Example
-from continual.replay.kept_mean import GRID, KeptMean
-from continual.replay.largest import LargestGroup
-from continual.replay.lottery import Ticket
-from continual.replay.port import BufferKind
-from continual.replay.slots import SlottedBuffer
+from perennial.continual.errors import DataError
+from perennial.continual.preparation import normalise
+from perennial.continual.records import Example
+from perennial.continual.replay.kept_mean import GRID, KeptMean
+from perennial.continual.replay.largest import LargestGroup
+from perennial.continual.replay.lottery import Ticket
+from perennial.continual.replay.port import BufferKind
+from perennial.continual.replay.slots import SlottedBuffer
 
 __all__ = ["HerdingBuffer"]
 

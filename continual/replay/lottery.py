@@ -9,7 +9,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 
-from continual.preparation import normalise
+from perennial.continual.preparation import normalise
 
 __all__ = ["Ticket", "draw", "weighted"]
 

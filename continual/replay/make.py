@@ -1,11 +1,11 @@
 """A buffer by the name of its kind."""
 
-from continual.errors import ConfigurationError
-from continual.replay.class_balanced import ClassBalancedBuffer
-from continual.replay.herding import HerdingBuffer
-from continual.replay.port import BufferKind, BufferState, ReplayBuffer
-from continual.replay.reservoir import ReservoirBuffer
-from continual.replay.uncertainty import UncertaintyBuffer
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.replay.class_balanced import ClassBalancedBuffer
+from perennial.continual.replay.herding import HerdingBuffer
+from perennial.continual.replay.port import BufferKind, BufferState, ReplayBuffer
+from perennial.continual.replay.reservoir import ReservoirBuffer
+from perennial.continual.replay.uncertainty import UncertaintyBuffer
 
 __all__ = ["make_buffer", "restore_buffer"]
 

@@ -7,8 +7,8 @@ from typing import Any, Protocol, Self
 
 import numpy as np
 
-from continual.errors import DataError
-from continual.records import Example
+from perennial.continual.errors import DataError
+from perennial.continual.records import Example
 
 __all__ = ["BufferKind", "BufferState", "Fate", "Offered", "ReplayBuffer", "row_bytes"]
 

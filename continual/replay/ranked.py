@@ -5,10 +5,10 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
 
-from continual.records import Example
-from continual.replay.largest import LargestGroup
-from continual.replay.lottery import Ticket
-from continual.replay.slots import SlottedBuffer
+from perennial.continual.records import Example
+from perennial.continual.replay.largest import LargestGroup
+from perennial.continual.replay.lottery import Ticket
+from perennial.continual.replay.slots import SlottedBuffer
 
 __all__ = ["RankedBuffer"]
 

@@ -1,8 +1,8 @@
 """A uniform sample of everything offered."""
 
-from continual.records import Example
-from continual.replay.port import BufferKind
-from continual.replay.ranked import RankedBuffer
+from perennial.continual.records import Example
+from perennial.continual.replay.port import BufferKind
+from perennial.continual.replay.ranked import RankedBuffer
 
 __all__ = ["ReservoirBuffer"]
 

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
 
-from continual.errors import ConfigurationError, DataError
-from continual.records import Example
-from continual.replay.lottery import Ticket, draw
-from continual.replay.port import BufferKind, BufferState, Fate, Offered, row_bytes
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.records import Example
+from perennial.continual.replay.lottery import Ticket, draw
+from perennial.continual.replay.port import BufferKind, BufferState, Fate, Offered, row_bytes
 
 __all__ = ["SlottedBuffer"]
 

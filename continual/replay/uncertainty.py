@@ -4,11 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from continual.errors import DataError
-from continual.records import Example
-from continual.replay.lottery import Ticket, weighted
-from continual.replay.port import BufferKind
-from continual.replay.ranked import RankedBuffer
+from perennial.continual.errors import DataError
+from perennial.continual.records import Example
+from perennial.continual.replay.lottery import Ticket, weighted
+from perennial.continual.replay.port import BufferKind
+from perennial.continual.replay.ranked import RankedBuffer
 
 __all__ = ["UncertaintyBuffer"]
 

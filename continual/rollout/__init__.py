@@ -1,6 +1,6 @@
 """Challenger against champion on live traffic: evidence that may be looked at after every request, and the verdict."""
 
-from continual.rollout.e_values import mean_above, share_above
-from continual.rollout.verdict import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
+from perennial.continual.rollout.e_values import mean_above, share_above
+from perennial.continual.rollout.verdict import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
 
 __all__ = ["LiveDecision", "LiveEvidence", "RolloutRules", "Verdict", "judge_live", "mean_above", "share_above"]

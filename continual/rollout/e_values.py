@@ -9,7 +9,7 @@ Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by 
 import numpy as np
 from scipy import special
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["mean_above", "share_above"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from scipy import special
 
-from continual.errors import DataError
-from continual.rollout.e_values import mean_above, share_above
+from perennial.continual.errors import DataError
+from perennial.continual.rollout.e_values import mean_above, share_above
 
 __all__ = ["LiveDecision", "LiveEvidence", "RolloutRules", "Verdict", "judge_live"]
 

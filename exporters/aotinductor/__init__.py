@@ -4,11 +4,11 @@ A package is compiled code: loading one runs it. It is opened only out of a bund
 never from a place that others may write to. Its weights can be replaced without compiling, from a safetensors file.
 """
 
-from exporters.aotinductor.bundled import build_aotinductor
-from exporters.aotinductor.compiler import build_package
-from exporters.aotinductor.package import WEIGHTS, PackageRecord
-from exporters.aotinductor.runtime import AotInductorEngine, load, load_package
-from exporters.aotinductor.swap import swap_weights
+from perennial.exporters.aotinductor.bundled import build_aotinductor
+from perennial.exporters.aotinductor.compiler import build_package
+from perennial.exporters.aotinductor.package import WEIGHTS, PackageRecord
+from perennial.exporters.aotinductor.runtime import AotInductorEngine, load, load_package
+from perennial.exporters.aotinductor.swap import swap_weights
 
 __all__ = [
     "WEIGHTS",

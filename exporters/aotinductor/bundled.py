@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from continual.errors import BundleRejected, ExportFailed
-from exporters.aotinductor.compiler import build_package
-from exporters.aotinductor.package import WEIGHTS, PackageRecord
-from exporters.aotinductor.runtime import load_package
-from exporters.aotinductor.swap import swap_weights
-from exporters.build import BuiltEngine
-from exporters.bundle import EngineKind, Precision
+from perennial.continual.errors import BundleRejected, ExportFailed
+from perennial.exporters.aotinductor.compiler import build_package
+from perennial.exporters.aotinductor.package import WEIGHTS, PackageRecord
+from perennial.exporters.aotinductor.runtime import load_package
+from perennial.exporters.aotinductor.swap import swap_weights
+from perennial.exporters.built import BuiltEngine
+from perennial.exporters.bundle import EngineKind, Precision
 
 if TYPE_CHECKING:
     import torch

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from continual.errors import ConfigurationError, DependencyUnreachable, ExportFailed
-from exporters.aotinductor.package import PackageRecord, processor_of
-from exporters.aotinductor.weights import describe, digest_values, named_weights
-from exporters.bundle import Precision
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable, ExportFailed
+from perennial.exporters.aotinductor.package import PackageRecord, processor_of
+from perennial.exporters.aotinductor.weights import describe, digest_values, named_weights
+from perennial.exporters.bundle import Precision
 
 if TYPE_CHECKING:
     import torch

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from continual.errors import BundleRejected, DependencyUnreachable
+from perennial.continual.errors import BundleRejected, DependencyUnreachable
 
 __all__ = ["WEIGHTS", "PackageRecord", "processor_of", "runs_on"]
 

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from continual.errors import BundleRejected, DataError
-from exporters.aotinductor.package import WEIGHTS, PackageRecord, processor_of, runs_on
-from exporters.aotinductor.weights import describe
-from exporters.bundle import read_manifest
+from perennial.continual.errors import BundleRejected, DataError
+from perennial.exporters.aotinductor.package import WEIGHTS, PackageRecord, processor_of, runs_on
+from perennial.exporters.aotinductor.weights import describe
+from perennial.exporters.bundle import read_manifest
 
 __all__ = ["AotInductorEngine", "load", "load_package"]
 

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from continual.errors import ExportFailed
-from exporters.aotinductor.compiler import prepare
-from exporters.aotinductor.package import WEIGHTS, PackageRecord
-from exporters.aotinductor.weights import describe, digest_values, named_weights
-from exporters.bundle import Precision
+from perennial.continual.errors import ExportFailed
+from perennial.exporters.aotinductor.compiler import prepare
+from perennial.exporters.aotinductor.package import WEIGHTS, PackageRecord
+from perennial.exporters.aotinductor.weights import describe, digest_values, named_weights
+from perennial.exporters.bundle import Precision
 
 if TYPE_CHECKING:
     import torch

@@ -4,10 +4,10 @@ Nothing here imports TensorRT or torch before it is needed, so the room can be e
 needs one says so in one sentence.
 """
 
-from exporters.tensorrt.bundled import build_tensorrt
-from exporters.tensorrt.job import build_plan, probe_plan, refit_or_build, refit_plan
-from exporters.tensorrt.machine import detect_machine
-from exporters.tensorrt.options import (
+from perennial.exporters.tensorrt.bundled import build_tensorrt
+from perennial.exporters.tensorrt.job import build_plan, probe_plan, refit_or_build, refit_plan
+from perennial.exporters.tensorrt.machine import detect_machine
+from perennial.exporters.tensorrt.options import (
     LONG_TEXT,
     SHORT_TEXT,
     BuildOptions,
@@ -17,8 +17,8 @@ from exporters.tensorrt.options import (
     Profile,
     Refit,
 )
-from exporters.tensorrt.precision import Caster, write_typed
-from exporters.tensorrt.runtime import TensorRtEngine, load, load_plan
+from perennial.exporters.tensorrt.precision import Caster, write_typed
+from perennial.exporters.tensorrt.runtime import TensorRtEngine, load, load_plan
 
 __all__ = [
     "LONG_TEXT",

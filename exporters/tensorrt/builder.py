@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from continual.errors import ExportFailed
-from exporters.bundle import Precision
-from exporters.tensorrt.options import INPUTS, BuildOptions, Machine, Portability, Profile, Refit
-from exporters.tensorrt.timing import attach_timing_cache, save_timing_cache, timing_cache_path
+from perennial.continual.errors import ExportFailed
+from perennial.exporters.bundle import Precision
+from perennial.exporters.tensorrt.options import INPUTS, BuildOptions, Machine, Portability, Profile, Refit
+from perennial.exporters.tensorrt.timing import attach_timing_cache, save_timing_cache, timing_cache_path
 
 if TYPE_CHECKING:
     import tensorrt as trt

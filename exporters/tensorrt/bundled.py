@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from exporters.build import BuiltEngine
-from exporters.bundle import EngineKind, Precision
-from exporters.tensorrt.job import refit_or_build
-from exporters.tensorrt.options import INPUTS, BuildOptions, Machine, Portability, Refit
+from perennial.exporters.built import BuiltEngine
+from perennial.exporters.bundle import EngineKind, Precision
+from perennial.exporters.tensorrt.job import refit_or_build
+from perennial.exporters.tensorrt.options import INPUTS, BuildOptions, Machine, Portability, Refit
 
 __all__ = ["build_tensorrt"]
 

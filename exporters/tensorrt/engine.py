@@ -4,8 +4,8 @@ import json
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
-from continual.errors import BundleRejected
-from exporters.tensorrt.options import INPUTS, OUTPUTS, PlanRecord, Portability
+from perennial.continual.errors import BundleRejected
+from perennial.exporters.tensorrt.options import INPUTS, OUTPUTS, PlanRecord, Portability
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -10,12 +10,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-import continual.errors
-from continual.errors import ExportFailed, PerennialError
-from exporters.tensorrt.machine import check_loadable, check_supported, detect_machine
-from exporters.tensorrt.options import BuildOptions, Machine, PlanRecord, Refit
-from exporters.tensorrt.precision import Caster, write_typed
-from exporters.tensorrt.runtime import record_path
+import perennial.continual.errors
+from perennial.continual.errors import ExportFailed, PerennialError
+from perennial.exporters.tensorrt.machine import check_loadable, check_supported, detect_machine
+from perennial.exporters.tensorrt.options import BuildOptions, Machine, PlanRecord, Refit
+from perennial.exporters.tensorrt.precision import Caster, write_typed
+from perennial.exporters.tensorrt.runtime import record_path
 
 __all__ = ["build_plan", "probe_plan", "refit_or_build", "refit_plan"]
 
@@ -97,7 +97,7 @@ def refit_or_build(
     if base is not None and _same_request(base, options):
         try:
             return refit_plan(onnx, base, plan, machine=machine, device=device)
-        except (ExportFailed, continual.errors.BundleRejected) as exc:
+        except (ExportFailed, perennial.continual.errors.BundleRejected) as exc:
             _log.warning("refit_not_possible", extra={"base": str(base), "reason": str(exc)})
     return build_plan(onnx, plan, options, cache_dir=cache_dir, calibration=calibration, machine=machine, device=device)
 
@@ -106,7 +106,7 @@ def _same_request(base: Path, options: BuildOptions) -> bool:
     """Whether `base` is refittable and was built to these very options."""
     try:
         built = PlanRecord.from_json(record_path(base).read_text(encoding="utf-8")).options
-    except (OSError, continual.errors.BundleRejected) as exc:
+    except (OSError, perennial.continual.errors.BundleRejected) as exc:
         _log.warning("refit_base_unreadable", extra={"base": str(base), "reason": str(exc)})
         return False
     return options.refit is not Refit.NONE and built == options
@@ -174,7 +174,7 @@ def _run(spec: dict[str, Any], folder: Path, limit_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="worker-", dir=folder) as work:
         question, answer = Path(work) / "spec.json", Path(work) / "result.json"
         question.write_text(json.dumps({**spec, "result": str(answer)}), encoding="utf-8")
-        command = [sys.executable, "-m", "exporters.tensorrt.worker", str(question)]
+        command = [sys.executable, "-m", "perennial.exporters.tensorrt.worker", str(question)]
         try:
             done = subprocess.run(
                 command, capture_output=True, text=True, timeout=limit_s, check=False, env=dict(os.environ)
@@ -189,7 +189,7 @@ def _run(spec: dict[str, Any], folder: Path, limit_s: float) -> dict[str, Any]:
             raise ExportFailed(f"the TensorRT {spec['action']} process ended with {done.returncode}; it said: {tail}")
         result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
     if "error" in result:
-        kind = getattr(continual.errors, result["error"], ExportFailed)
+        kind = getattr(perennial.continual.errors, result["error"], ExportFailed)
         lines = f"; TensorRT said: {tail}" if tail else ""
         raise kind(f"{result['message']}{lines}") if issubclass(kind, PerennialError) else ExportFailed(tail)
     return result

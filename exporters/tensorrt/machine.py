@@ -2,8 +2,8 @@
 
 import importlib.util
 
-from continual.errors import BundleRejected, DependencyUnreachable
-from exporters.tensorrt.options import Machine, PlanRecord, Portability
+from perennial.continual.errors import BundleRejected, DependencyUnreachable
+from perennial.exporters.tensorrt.options import Machine, PlanRecord, Portability
 
 __all__ = ["MINIMUM", "check_loadable", "detect_machine"]
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from continual.errors import ExportFailed
+from perennial.continual.errors import ExportFailed
 
 __all__ = ["narrow"]
 

@@ -6,8 +6,8 @@ from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from continual.errors import BundleRejected, ConfigurationError
-from exporters.bundle import Precision
+from perennial.continual.errors import BundleRejected, ConfigurationError
+from perennial.exporters.bundle import Precision
 
 __all__ = ["LONG_TEXT", "SHORT_TEXT", "BuildOptions", "Machine", "PlanRecord", "Portability", "Profile", "Refit"]
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from continual.errors import DependencyUnreachable, ExportFailed
-from exporters.bundle import Precision
-from exporters.tensorrt.narrowing import narrow
+from perennial.continual.errors import DependencyUnreachable, ExportFailed
+from perennial.exporters.bundle import Precision
+from perennial.exporters.tensorrt.narrowing import narrow
 
 __all__ = ["Caster", "fingerprint", "write_typed"]
 

@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from continual.errors import ExportFailed
-from exporters.tensorrt.engine import deserialise
-from exporters.tensorrt.options import PlanRecord
+from perennial.continual.errors import ExportFailed
+from perennial.exporters.tensorrt.engine import deserialise
+from perennial.exporters.tensorrt.options import PlanRecord
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from continual.errors import BundleRejected, DataError, PerennialError
-from exporters.bundle import read_manifest
-from exporters.tensorrt.engine import check_contract, deserialise
-from exporters.tensorrt.machine import check_loadable, detect_machine
-from exporters.tensorrt.options import INPUTS, OUTPUTS, Machine, PlanRecord, Profile
+from perennial.continual.errors import BundleRejected, DataError, PerennialError
+from perennial.exporters.bundle import read_manifest
+from perennial.exporters.tensorrt.engine import check_contract, deserialise
+from perennial.exporters.tensorrt.machine import check_loadable, detect_machine
+from perennial.exporters.tensorrt.options import INPUTS, OUTPUTS, Machine, PlanRecord, Profile
 
 if TYPE_CHECKING:
     import tensorrt as trt

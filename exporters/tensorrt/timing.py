@@ -6,7 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from exporters.tensorrt.options import BuildOptions, Machine, Refit
+from perennial.exporters.tensorrt.options import BuildOptions, Machine, Refit
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -1,4 +1,4 @@
-"""`python -m exporters.tensorrt.worker SPEC.json`: one build, refit or probe in a process of its own."""
+"""`python -m perennial.exporters.tensorrt.worker SPEC.json`: one build, refit or probe in a process of its own."""
 
 import json
 import sys
@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from continual.errors import ExportFailed, PerennialError
-from exporters.tensorrt.builder import build_serialised
-from exporters.tensorrt.engine import count_layers, inspect_engine
-from exporters.tensorrt.options import PlanRecord
-from exporters.tensorrt.refit import refit_serialised
-from exporters.tensorrt.runtime import TensorRtEngine
+from perennial.continual.errors import ExportFailed, PerennialError
+from perennial.exporters.tensorrt.builder import build_serialised
+from perennial.exporters.tensorrt.engine import count_layers, inspect_engine
+from perennial.exporters.tensorrt.options import PlanRecord
+from perennial.exporters.tensorrt.refit import refit_serialised
+from perennial.exporters.tensorrt.runtime import TensorRtEngine
 
 __all__ = ["main"]
 

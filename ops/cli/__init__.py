@@ -1,5 +1,5 @@
 """The command line: `perennial <noun> <verb>`."""
 
-from ops.cli.main import main
+from perennial.ops.cli.main import main
 
 __all__ = ["main"]

@@ -1,7 +1,7 @@
-"""`python -m ops.cli`."""
+"""`python -m perennial.ops.cli`."""
 
 import sys
 
-from ops.cli.main import main
+from perennial.ops.cli.main import main
 
 sys.exit(main())

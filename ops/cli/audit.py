@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, JsonOption, print_json, print_table
+from perennial.ops.cli.console import ConfigOption, JsonOption, print_json, print_table
 
 __all__ = ["register"]
 
@@ -27,7 +27,7 @@ def show(
     import json
     from dataclasses import asdict
 
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
 
     parts = open_parts(config)
     try:
@@ -61,7 +61,7 @@ def verify(
     """
     from dataclasses import asdict
 
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
 
     parts = open_parts(config)
     try:
@@ -77,7 +77,7 @@ def verify(
 
 
 def _anchor(told: str) -> tuple[int, str]:
-    from continual.errors import InputError
+    from perennial.continual.errors import InputError
 
     number, _, known = told.partition(":")
     if not number.isdigit() or len(known) != 64 or set(known) - set("0123456789abcdef"):
@@ -89,7 +89,7 @@ def _held_to(ledger: Any, verdict: Any, seq: int, known: str) -> Any:
     """The verdict on an intact chain by an anchor from elsewhere."""
     from dataclasses import replace
 
-    from ops.ledger.audit import GENESIS
+    from perennial.ops.ledger.audit import GENESIS
 
     if seq > verdict.entries:
         reason = f"the anchor tells of entry {seq} and the log ends at {verdict.entries}: its end was cut off"

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from ops.printable import json_text, printable
+from perennial.ops.safety.printable import json_text, printable
 
 __all__ = [
     "ConfigOption",

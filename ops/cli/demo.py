@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import print_table, say
-from ops.printable import printable
+from perennial.ops.cli.console import print_table, say
+from perennial.ops.safety.printable import printable
 
 __all__ = ["register"]
 
@@ -34,8 +34,8 @@ def demo(
     kill_triton_at: Annotated[int | None, typer.Option(help="kill the inference server at this request")] = None,
 ) -> None:
     """Serve, let the world change, and watch the loop keep the model good, unattended."""
-    from ops.demo.options import DemoOptions
-    from ops.demo.run import run_demo
+    from perennial.ops.demo.options import DemoOptions
+    from perennial.ops.demo.run import run_demo
 
     options = DemoOptions(
         out=out,

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -33,9 +33,9 @@ def describe(
     The sentence counts for 5 rows at first, for one less with each labelled row, and for nothing from 5 rows on. For a
     class that is described already it is replaced.
     """
-    from continual.errors import ConfigurationError
-    from ops import described_classes as classes
-    from ops.cli.actor import actor
+    from perennial.continual.errors import ConfigurationError
+    from perennial.ops.cli.actor import actor
+    from perennial.ops.commands import described_classes as classes
 
     if (label is None) == (file is None) or (label is None) != (sentence is None):
         raise ConfigurationError(
@@ -61,8 +61,8 @@ def undescribe(
     config: ConfigOption = None,
 ) -> None:
     """Forget a class's sentence; a class without labelled rows is gone from the next version."""
-    from ops.cli.actor import actor
-    from ops.described_classes import drop_description
+    from perennial.ops.cli.actor import actor
+    from perennial.ops.commands.described_classes import drop_description
 
     def run(ledger: Any) -> dict[str, Any]:
         return drop_description(ledger, model, label, actor=actor(), retrain=retrain, dry_run=dry_run)
@@ -75,7 +75,7 @@ def undescribe(
 
 def described(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The described classes: their rows so far, what the sentence still counts for, and whether they are answered."""
-    from ops.described_classes import described_classes
+    from perennial.ops.commands.described_classes import described_classes
 
     told = _with_ledger(config, model, lambda ledger: described_classes(ledger, model))
     if as_json:
@@ -100,8 +100,8 @@ def _say_when(done: dict[str, Any], model: str, *, retrain: bool) -> None:
 
 
 def _with_ledger(config: Path | None, model: str, run: Callable[[Any], Any]) -> Any:
-    from ops.bootstrap import register as register_models
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.first_version import register as register_models
 
     parts = open_parts(config)
     try:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.console import ConfigOption, JsonOption, print_json, print_table
+from perennial.ops.cli.console import ConfigOption, JsonOption, print_json, print_table
 
 __all__ = ["register"]
 
@@ -21,9 +21,9 @@ def doctor(
     config: ConfigOption = None,
 ) -> None:
     """Try, without any secret, what is open on Triton; changes nothing. Exit code 1 when something dangerous is."""
-    from ops.doctor import examine
-    from ops.settings import load_settings
-    from ops.wiring import grpc_urls
+    from perennial.ops.app.wiring import grpc_urls
+    from perennial.ops.commands.doctor import examine
+    from perennial.ops.settings import load_settings
 
     settings = load_settings(config)
     triton = settings.triton

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -25,7 +25,7 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """The newest windows and their verdicts."""
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
 
     parts = open_parts(config)
     try:
@@ -51,8 +51,8 @@ def report(
     config: ConfigOption = None,
 ) -> None:
     """Compare the newest requests with the champion's reference now, as an Evidently report."""
-    from ops.cli.progress import stages
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.cli.progress import stages
 
     parts = open_parts(config)
     try:
@@ -74,9 +74,9 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """What drifted: signals by strength, strange texts, possible new classes, words that rose and fell, slices."""
-    from ops.loop.windows import chosen_report, explained
-    from ops.traffic import TrafficLog
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.watching.windows import chosen_report, explained
 
     parts = open_parts(config)
     try:
@@ -120,14 +120,14 @@ def _print_explanation(told: Any) -> None:
 def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
     import numpy as np
 
-    from continual.drift.compare import compare
-    from continual.drift.evidently_report import build_report
-    from continual.drift.reference import ReferenceProfile
-    from continual.drift.window import Window
-    from continual.errors import DataError, NotFound
-    from ops.loop.watch_state import reference_folder
-    from ops.loop.watcher import drift_settings
-    from ops.traffic import TrafficLog
+    from perennial.continual.drift.compare import compare
+    from perennial.continual.drift.evidently_report import build_report
+    from perennial.continual.drift.reference import ReferenceProfile
+    from perennial.continual.drift.window import Window
+    from perennial.continual.errors import DataError, NotFound
+    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.watching.watch_state import reference_folder
+    from perennial.ops.watching.watcher import drift_settings
 
     route = parts.ledger.route(model)
     if route is None:

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.actor import actor
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.actor import actor
+from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -32,9 +32,9 @@ def export(
     The parity gate compares it with the FP32 torch model on held-out rows. A refusal ends with exit code 4 and
     publishes nothing. The new version is not loaded; promote it when you want it to answer.
     """
-    from ops.cli.progress import stages
-    from ops.engines import export_version, plan_export
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.commands.engines import export_version, plan_export
 
     parts = open_parts(config)
     try:
@@ -61,9 +61,9 @@ def export(
 @_app.command("list")
 def list_engines(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The engine of every version, and the engines that this machine can build."""
-    from ops.engine_checks import buildable
-    from ops.engines import engine_facts
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.engine_checks import buildable
+    from perennial.ops.commands.engines import engine_facts
 
     parts = open_parts(config)
     try:
@@ -92,8 +92,8 @@ def verify(
     config: ConfigOption = None,
 ) -> None:
     """Check a version's files, open its engine and have it repeat its golden answers; exit code 4 when it does not."""
-    from ops.engine_checks import verify_engine
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.engine_checks import verify_engine
 
     parts = open_parts(config)
     try:
@@ -112,8 +112,8 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Speed and answers of versions side by side, on the same texts, taking turns."""
-    from ops.engine_checks import compare_engines
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.engine_checks import compare_engines
 
     parts = open_parts(config)
     try:

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops.cli.console import ConfigOption, print_json, say
+from perennial.ops.cli.console import ConfigOption, print_json, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ops.erasure import Erasure, Plan
-    from ops.person_erasure import PersonErasure
+    from perennial.ops.commands.erasing.erasure import Erasure, Plan
+    from perennial.ops.commands.erasing.person import PersonErasure
 
 __all__ = ["register"]
 
@@ -33,11 +33,11 @@ def erase(
     named, and a retraining is asked for. In the end every file of the workspace is searched. Exit code 4: something is
     left; its place is named.
     """
-    from ops.bootstrap import register as register_models
-    from ops.cli.actor import actor
-    from ops.cli.progress import stages
-    from ops.person_erasure import erase_person, plan_person
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.cli.actor import actor
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.commands.erasing.person import erase_person, plan_person
+    from perennial.ops.commands.first_version import register as register_models
 
     parts = open_parts(config)
     try:

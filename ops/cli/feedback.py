@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, DryRunOption, ModelOption, print_json, say
-from ops.cli.new_labels import say_new_labels
+from perennial.ops.cli.console import ConfigOption, DryRunOption, ModelOption, print_json, say
+from perennial.ops.cli.new_labels import say_new_labels
 
 __all__ = ["register"]
 
@@ -37,10 +37,10 @@ def import_file(
 ) -> None:
     """Store labels; with a prediction id they are joined to the request that was answered. All rows or none,
     unless --skip-refused is given; wrong rows are named by their line."""
-    from ops.feedback import add_labels
-    from ops.label_file import read_label_file
-    from ops.ledger import FeedbackRow
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.label_file import read_label_file
+    from perennial.ops.ledger import FeedbackRow
+    from perennial.ops.store.feedback import add_labels
 
     parts = open_parts(config)
     try:
@@ -69,7 +69,7 @@ def import_file(
 
 def _say_unknown(parts: Any, model: str, ids: list[str]) -> int:
     """How many of the prediction ids are not in the traffic log; said on stderr, for they may come later."""
-    from ops.traffic import TrafficLog
+    from perennial.ops.traffic import TrafficLog
 
     found = TrafficLog(parts.workspace.traffic(model)).lookup(ids, columns=["prediction_id"])
     unknown = sorted(set(ids) - set(found["prediction_id"].to_pylist()))
@@ -82,6 +82,6 @@ def _say_unknown(parts: Any, model: str, ids: list[str]) -> int:
 
 
 def _register(parts: Any) -> None:
-    from ops.bootstrap import register as register_models
+    from perennial.ops.commands.first_version import register as register_models
 
     register_models(parts.ledger, parts.workspace)

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
-from ops.cli.new_labels import say_new_labels
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.new_labels import say_new_labels
 
 __all__ = ["register"]
 
@@ -63,12 +63,12 @@ def submit(
     """Give one request its label. A later label for the same request replaces it."""
     from datetime import UTC, datetime
 
-    from continual.errors import NotFound
-    from continual.preparation import admit_prediction_id
-    from ops.bootstrap import register as register_models
-    from ops.feedback import GivenLabel, add_labels, admit_given, known_labels
-    from ops.traffic import TrafficLog
-    from ops.wiring import open_parts
+    from perennial.continual.errors import NotFound
+    from perennial.continual.preparation import admit_prediction_id
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.first_version import register as register_models
+    from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, known_labels
+    from perennial.ops.traffic import TrafficLog
 
     parts = open_parts(config)
     try:
@@ -113,8 +113,8 @@ def doubts(
 
 
 def _with_queue(config: Path | None, model: str, run: Any) -> Any:
-    from ops.label_queue import LabelQueue
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.label_queue import LabelQueue
 
     parts = open_parts(config)
     try:

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli import describe
-from ops.cli.console import JsonOption, print_json, print_table, say
+from perennial.ops.cli import describe
+from perennial.ops.cli.console import JsonOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -51,8 +51,8 @@ def run(
 
     Strategies of fine-tuning: naive, replay, der++, lwf, ewc, cumulative. Repeated after a kill it goes on.
     """
-    from ops.cli.progress import stages
-    from ops.offline import Offline, compare
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.commands.offline import Offline, compare
 
     told = []
     names = learner or ["kernel_lda"]
@@ -89,8 +89,8 @@ def sweep(
     """Search a learner's settings on held-out rows; every trial is kept in OUT/sweep.db, so that a kill costs one."""
     from dataclasses import asdict
 
-    from continual.learning.sweep import sweep as search
-    from ops.offline import Offline
+    from perennial.continual.learning.sweep import sweep as search
+    from perennial.ops.commands.offline import Offline
 
     task = Offline.prepare(data, out, test=None, replay=replay, holdout_share=holdout_share, seed=seed)
     base = task.spec(learner, _settings(params), encoder=encoder, previous=previous)
@@ -112,7 +112,7 @@ def sweep(
 
 
 def _settings(params: str) -> dict[str, Any]:
-    from continual.errors import ConfigurationError
+    from perennial.continual.errors import ConfigurationError
 
     try:
         told = json.loads(params)

@@ -2,8 +2,8 @@
 
 import typer
 
-from ops.cli.actor import actor
-from ops.cli.console import ConfigOption, DryRunOption, print_json
+from perennial.ops.cli.actor import actor
+from perennial.ops.cli.console import ConfigOption, DryRunOption, print_json
 
 __all__ = ["register"]
 
@@ -26,8 +26,8 @@ def rebuild(dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
 
     Labels, feedback, replay rows and the history are in no bundle: import them again, or restore a copy.
     """
-    from ops.ledger_rebuild import rebuild_ledger
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.ledger_rebuild import rebuild_ledger
 
     parts = open_parts(config)
     try:

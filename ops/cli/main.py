@@ -11,8 +11,8 @@ from typing import Annotated
 
 import typer
 
-from continual.errors import PerennialError
-from ops.cli import (
+from perennial.continual.errors import PerennialError
+from perennial.ops.cli import (
     audit,
     demo,
     doctor,
@@ -31,8 +31,8 @@ from ops.cli import (
     serving,
     token,
 )
-from ops.cli.console import say, say_error
-from ops.permissions import PRIVATE
+from perennial.ops.cli.console import say, say_error
+from perennial.ops.safety.permissions import PRIVATE
 
 __all__ = ["app", "main"]
 
@@ -49,7 +49,7 @@ app = typer.Typer(
 def _options(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; logs go to stderr")] = "warning",
 ) -> None:
-    from ops.logs import configure_logging
+    from perennial.ops.app.logs import configure_logging
 
     if log_level.lower() not in {"debug", "info", "warning", "error"}:
         raise typer.BadParameter(f"{log_level!r}; allowed are debug, info, warning, error", param_hint="--log-level")

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.actor import actor
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table
+from perennial.ops.cli.actor import actor
+from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table
 
 __all__ = ["register"]
 
@@ -21,8 +21,8 @@ def register(app: typer.Typer) -> None:
 @_app.command("list")
 def list_versions(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every version, its state and where it came from."""
-    from ops.status import version_facts
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.views.status import version_facts
 
     parts = open_parts(config)
     try:
@@ -56,8 +56,8 @@ def list_versions(model: ModelOption = "intent", config: ConfigOption = None, as
 @_app.command()
 def show(version: int, model: ModelOption = "intent", config: ConfigOption = None) -> None:
     """Everything known about one version."""
-    from ops.status import version_facts
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.views.status import version_facts
 
     parts = open_parts(config)
     try:
@@ -80,9 +80,9 @@ def promote(
     config: ConfigOption = None,
 ) -> None:
     """Make a version champion; it is loaded and probed first where needed."""
-    from ops.operations import pinned, promoted
-    from ops.promotion import promote_version
-    from ops.wiring import open_parts
+    from perennial.continual.route import pinned, promoted
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.promotion import promote_version
 
     parts = open_parts(config)
     try:
@@ -100,7 +100,7 @@ def _preview(parts: Any, model: str, version: int | None, change: Callable[[Any]
     """Print the route now and after a change, or raise what the change itself would raise."""
     from dataclasses import asdict
 
-    from continual.errors import NotFound
+    from perennial.continual.errors import NotFound
 
     route, on_disk = parts.ledger.route(model), parts.repository.versions(parts.workspace.engine_model(model))
     if route is None:
@@ -121,9 +121,9 @@ def rollback(
     config: ConfigOption = None,
 ) -> None:
     """Put the previous champion back; it is still loaded, so this takes milliseconds."""
-    from ops.operations import pinned, rolled_back
-    from ops.promotion import roll_back_version
-    from ops.wiring import open_parts
+    from perennial.continual.route import pinned, rolled_back
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.promotion import roll_back_version
 
     parts = open_parts(config)
     try:

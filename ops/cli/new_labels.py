@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from ops.cli.console import say
+from perennial.ops.cli.console import say
 
 if TYPE_CHECKING:
-    from ops.wiring import Parts
+    from perennial.ops.parts import Parts
 
 __all__ = ["say_new_labels"]
 

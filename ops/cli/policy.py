@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from continual.policy import ReplayResult, TriggerPolicy
-    from ops.loop.history import Past
+    from perennial.continual.policy import ReplayResult, TriggerPolicy
+    from perennial.ops.watching.history import Past
 
 __all__ = ["register"]
 
@@ -27,9 +27,9 @@ def register(app: typer.Typer) -> None:
 @_app.command()
 def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The policy, the facts that it looks at, and what it says now."""
-    from continual.policy import policy_values
-    from ops.loop.trigger import Trigger
-    from ops.wiring import open_parts
+    from perennial.continual.policy import policy_values
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.watching.trigger import Trigger
 
     parts = open_parts(config)
     try:
@@ -75,11 +75,11 @@ def replay(
     as_json: JsonOption = False,
 ) -> None:
     """Run policies over the logged past: retrainings, false ones, delays, and the accuracy they would have saved."""
-    from continual.policy import replay as run_policy
-    from ops.cli.progress import stages
-    from ops.loop.history import PastReader
-    from ops.traffic import TrafficLog
-    from ops.wiring import open_parts
+    from perennial.continual.policy import replay as run_policy
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.watching.history import PastReader
 
     parts = open_parts(config)
     try:
@@ -103,7 +103,7 @@ def replay(
 
 
 def _policies(files: Sequence[Path] | None, in_use: Any) -> "list[tuple[str, TriggerPolicy]]":
-    from continual.policy import parse_policy
+    from perennial.continual.policy import parse_policy
 
     if not files:
         return [("in use", parse_policy(in_use))]
@@ -119,7 +119,7 @@ def _read(path: Path) -> Any:
     import json
     import tomllib
 
-    from continual.errors import ConfigurationError
+    from perennial.continual.errors import ConfigurationError
 
     try:
         text = path.read_text(encoding="utf-8")

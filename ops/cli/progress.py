@@ -13,7 +13,7 @@ def stages(title: str) -> Iterator[Callable[[dict[str, Any]], None]]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from ops.printable import printable
+    from perennial.ops.safety.printable import printable
 
     named = TextColumn("{task.description}", markup=False)
     columns = (named, BarColumn(), TextColumn("{task.fields[count]}"), TimeElapsedColumn())

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -38,7 +38,7 @@ def export(
     config: ConfigOption = None,
 ) -> None:
     """Write its rows as JSON lines, as training jobs read them."""
-    from continual.learning.rows import write_rows
+    from perennial.continual.learning.rows import write_rows
 
     def run(_: Any, buffer: Any) -> dict[str, Any]:
         write_rows(out, buffer.rows())
@@ -57,9 +57,9 @@ def erase(
     config: ConfigOption = None,
 ) -> None:
     """Remove a key's rows from the buffer alone; `perennial erase` removes them everywhere."""
-    from continual.errors import ConfigurationError
-    from continual.preparation import key_spellings
-    from ops.cli.actor import actor
+    from perennial.continual.errors import ConfigurationError
+    from perennial.continual.preparation import key_spellings
+    from perennial.ops.cli.actor import actor
 
     spellings = key_spellings(key)
     if not spellings:
@@ -81,8 +81,8 @@ def erase(
 
 
 def _with_buffer(config: Path | None, model: str, run: Any) -> Any:
-    from ops.replay_buffer import open_buffer
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.store.replay_buffer import open_buffer
 
     parts = open_parts(config)
     try:

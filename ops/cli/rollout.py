@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.actor import actor
-from ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.actor import actor
+from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -30,8 +30,8 @@ def register(app: typer.Typer) -> None:
 @_app.command()
 def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Where the cycle stands, its story, and the figures of the canary or the probation."""
-    from ops.rollout import rollout_facts
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.views.rollout import rollout_facts
 
     parts = open_parts(config)
     try:
@@ -116,9 +116,9 @@ def resume(
 
 
 def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -> None:
-    from continual.errors import Refused
-    from ops.rollout import expected_effect, request_command
-    from ops.wiring import open_parts
+    from perennial.continual.errors import Refused
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.commands.rollout import expected_effect, request_command
 
     parts = open_parts(config)
     try:
@@ -152,7 +152,7 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """How a challenger answered logged traffic beside the champion: disagreement, confidence, latency, quality."""
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
 
     parts = open_parts(config)
     try:
@@ -175,7 +175,7 @@ def report(
 
 
 def _kept(parts: Any, model: str, version: int | None) -> dict[str, Any]:
-    from continual.errors import NotFound
+    from perennial.continual.errors import NotFound
 
     versions = [row.version for row in parts.ledger.versions(model)] if version is None else [version]
     paths = [parts.workspace.run(model, number) / "shadow.report.json" for number in sorted(versions, reverse=True)]
@@ -188,10 +188,10 @@ def _kept(parts: Any, model: str, version: int | None) -> dict[str, Any]:
 
 
 def _replayed(parts: Any, model: str, version: int | None, rows: int) -> dict[str, Any]:
-    from continual.errors import InputError, NotFound
-    from ops.cli.progress import stages
-    from ops.loop.comparison import replay_shadow
-    from ops.traffic import TrafficLog
+    from perennial.continual.errors import InputError, NotFound
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.comparing.comparison import replay_shadow
+    from perennial.ops.traffic import TrafficLog
 
     route = parts.ledger.route(model)
     if route is None or version is None or version == route.champion:

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.actor import actor
-from ops.cli.console import ConfigOption, JsonOption, print_json, print_table, say
+from perennial.ops.cli.actor import actor
+from perennial.ops.cli.console import ConfigOption, JsonOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 @_app.command("list")
 def list_jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every job: its times, when it is due, and how its last run ended."""
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
 
     parts = open_parts(config)
     try:
@@ -58,7 +58,7 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Have the leader run a job now, paused or not, and wait for its end."""
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
 
     parts = open_parts(config)
     try:
@@ -91,7 +91,7 @@ def resume(job: _Job, dry_run: _DryRun = False, config: ConfigOption = None, as_
 
 
 def _set_paused(job: str, config: Any, *, paused: bool, dry_run: bool, as_json: bool) -> None:
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
 
     parts = open_parts(config)
     try:
@@ -107,7 +107,7 @@ def _set_paused(job: str, config: Any, *, paused: bool, dry_run: bool, as_json: 
 
 
 def _job(ledger: Any, name: str) -> Any:
-    from continual.errors import NotFound
+    from perennial.continual.errors import NotFound
 
     jobs = {row.name: row for row in ledger.jobs()}
     if name not in jobs:
@@ -122,7 +122,7 @@ def _wait(ledger: Any, job: str, known: set[int], wait_s: float) -> dict[str, An
     Raises:
         DependencyUnreachable: nobody ran it in time.
     """
-    from continual.errors import DependencyUnreachable
+    from perennial.continual.errors import DependencyUnreachable
 
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:

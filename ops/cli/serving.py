@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
 
 __all__ = ["register"]
 
@@ -54,7 +54,7 @@ def init(
     config: ConfigOption = None,
 ) -> None:
     """Write perennial.toml where there is none; with --data, train and publish the first version."""
-    from continual.preparation import admit_name
+    from perennial.continual.preparation import admit_name
 
     path = config or Path("perennial.toml")
     admit_name(model)
@@ -62,17 +62,17 @@ def init(
         print_json(_planned(path, data, model))
         return
     if not path.exists():
-        from ops.workspace import write_atomically
+        from perennial.ops.store.workspace import write_atomically
 
         write_atomically(path, _TOML.format(model=model))
         say(f"wrote {path}")
     if data is None:
         say(f"next: perennial init --data FILE.csv --model {model}")
         return
-    from continual.preparation import read_labelled_csv
-    from ops.bootstrap import first_version
-    from ops.cli.progress import stages
-    from ops.wiring import open_parts
+    from perennial.continual.preparation import read_labelled_csv
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.commands.first_version import first_version
 
     examples = read_labelled_csv(data)
     parts = open_parts(path)
@@ -97,7 +97,7 @@ def _planned(path: Path, data: Path | None, model: str) -> dict[str, Any]:
     """What `init` would do; a file that it could not read is refused here too."""
     told: dict[str, Any] = {"dry_run": True, "model": model, "writes": None if path.exists() else str(path)}
     if data is not None:
-        from continual.preparation import read_labelled_csv
+        from perennial.continual.preparation import read_labelled_csv
 
         rows = read_labelled_csv(data)
         told |= {"rows": len(rows), "labels": len({row.label for row in rows}), "then": "train and publish version 1"}
@@ -110,8 +110,8 @@ def serve(config: ConfigOption = None) -> None:
     import logging
 
     gc.disable()  # a collection frees nothing while modules load, and takes a tenth of the time to the first answer
-    from ops.service import Service
-    from ops.wiring import open_parts
+    from perennial.ops.app.service import Service
+    from perennial.ops.app.wiring import open_parts
 
     gc.freeze()
     gc.enable()
@@ -125,7 +125,7 @@ def serve(config: ConfigOption = None) -> None:
 
 def _close_to_others(parts: Any, config: Path) -> None:
     """Older releases left files that everybody could read; an external Triton's user may need the repository."""
-    from ops.permissions import close_to_others
+    from perennial.ops.safety.permissions import close_to_others
 
     settings = parts.settings
     places = [settings.state, *([] if settings.triton.url else [settings.repository])]
@@ -139,9 +139,9 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     The estimated accuracy trusts the confidence and is blind to a change of concept; --json tells what each assumes.
     """
-    from ops.ledger_guard import LedgerBehind, check_not_behind
-    from ops.status import model_status
-    from ops.wiring import open_parts
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
+    from perennial.ops.views.status import model_status
 
     parts = open_parts(config)
     try:
@@ -204,9 +204,9 @@ def predict(
     """Ask the served model."""
     from dataclasses import asdict
 
-    from ops.settings import load_settings
-    from ops.triton.client import PerennialClient
-    from ops.wiring import grpc_url
+    from perennial.ops.app.wiring import grpc_url
+    from perennial.ops.serving.client import PerennialClient
+    from perennial.ops.settings import load_settings
 
     with PerennialClient(grpc_url(load_settings(config)), model) as client:
         keys = None if key is None else [key] * len(texts)
@@ -215,9 +215,9 @@ def predict(
 
 def retrain(model: ModelOption = "intent", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
     """Ask the running loop to train a challenger now, whatever the policy says."""
-    from continual.errors import NotFound, Refused
-    from ops.cli.actor import actor
-    from ops.wiring import open_parts
+    from perennial.continual.errors import NotFound, Refused
+    from perennial.ops.app.wiring import open_parts
+    from perennial.ops.cli.actor import actor
 
     parts = open_parts(config)
     try:

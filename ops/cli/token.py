@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from ops.cli.console import print_json, say
+from perennial.ops.cli.console import print_json, say
 
 __all__ = ["register"]
 
@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 @_app.command()
 def new(role: _RoleOption) -> None:
     """Make a token and print it this once, with the settings line that lets it in."""
-    from ops.tokens import new_token
+    from perennial.ops.safety.tokens import new_token
 
     token = new_token()
     say("give the token to its owner; it is stored nowhere and cannot be shown again")
@@ -42,7 +42,7 @@ def new(role: _RoleOption) -> None:
 @_app.command(name="hash")
 def hash_token(role: _RoleOption) -> None:
     """Print the settings line for a token that is in use. It is read from standard input, never from an argument."""
-    from continual.errors import InputError
+    from perennial.continual.errors import InputError
 
     if sys.stdin.isatty():
         token = str(typer.prompt("token", hide_input=True, err=True)).strip()
@@ -56,6 +56,6 @@ def hash_token(role: _RoleOption) -> None:
 
 
 def _setting(token: str, role: _Role) -> str:
-    from ops.tokens import hashed
+    from perennial.ops.safety.tokens import hashed
 
     return f'[api.tokens]\n"{hashed(token)}" = "{role.value}"'

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from continual.errors import DataError
-from continual.preparation import normalise, read_labelled_csv
-from ops.demo.grammar import FIRST_INTENTS, WAVES, Era, GeneratedRequest, Phrasing, RequestGrammar
+from perennial.continual.errors import DataError
+from perennial.continual.preparation import normalise, read_labelled_csv
+from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, Era, GeneratedRequest, Phrasing, RequestGrammar
 
 __all__ = ["DemoData", "Row", "Wave", "folder_data", "generated_data"]
 

@@ -12,8 +12,8 @@ from enum import StrEnum
 
 import numpy as np
 
-from continual.errors import DataError
-from ops.demo.phrases import ENDINGS, INTENTS, OPENINGS, SLOTS
+from perennial.continual.errors import DataError
+from perennial.ops.demo.phrases import ENDINGS, INTENTS, OPENINGS, SLOTS
 
 __all__ = ["FIRST_INTENTS", "WAVES", "Era", "GeneratedRequest", "Phrasing", "RequestGrammar"]
 

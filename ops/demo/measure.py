@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from exporters.classifier import BundleClassifier, Predictions
-from ops.demo.data import DemoData, Row
-from ops.demo.world import Answered
-from ops.triton.client import PerennialClient
+from perennial.exporters.classifier import BundleClassifier, Predictions
+from perennial.ops.demo.data import DemoData, Row
+from perennial.ops.demo.world import Answered
+from perennial.ops.serving.client import PerennialClient
 
 __all__ = ["Exam", "Moments", "Recorded", "accuracy", "ask_triton", "at_of", "examine", "percentile_ms", "summarise"]
 

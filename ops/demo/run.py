@@ -16,18 +16,18 @@ from typing import Any
 
 import httpx
 
-from continual.errors import DataError, DependencyUnreachable, PerennialError
-from continual.records import Example
-from exporters.classifier import BundleClassifier
-from ops.bootstrap import first_version
-from ops.demo.data import DemoData, folder_data, generated_data
-from ops.demo.measure import Recorded, ask_triton, at_of, examine, moments, summarise
-from ops.demo.options import DemoOptions, write_settings
-from ops.demo.report import write_report
-from ops.demo.world import Answered, Labeller, Source, Stream
-from ops.ledger import Ledger
-from ops.settings import Settings, load_settings
-from ops.workspace import Workspace, write_atomically
+from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError
+from perennial.continual.records import Example
+from perennial.exporters.classifier import BundleClassifier
+from perennial.ops.commands.first_version import first_version
+from perennial.ops.demo.data import DemoData, folder_data, generated_data
+from perennial.ops.demo.measure import Recorded, ask_triton, at_of, examine, moments, summarise
+from perennial.ops.demo.options import DemoOptions, write_settings
+from perennial.ops.demo.report import write_report
+from perennial.ops.demo.world import Answered, Labeller, Source, Stream
+from perennial.ops.ledger import Ledger
+from perennial.ops.settings import Settings, load_settings
+from perennial.ops.store.workspace import Workspace, write_atomically
 
 __all__ = ["Demo", "Progress", "run_demo"]
 
@@ -131,9 +131,9 @@ class Demo:
             [
                 sys.executable,
                 "-m",
-                "ops.loop.child",
+                "perennial.continual.jobs.child",
                 "0",
-                "ops.cli",
+                "perennial.ops.cli",
                 "serve",
                 "--config",
                 str(self._options.out / _MARK),

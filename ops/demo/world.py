@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import numpy as np
 
-from ops.demo.data import DemoData, Row
-from ops.triton.client import PerennialClient
+from perennial.ops.demo.data import DemoData, Row
+from perennial.ops.serving.client import PerennialClient
 
 __all__ = ["Answered", "Labeller", "Source", "Stream"]
 

@@ -1,8 +1,8 @@
 """The ledger: the database of record, SQLite or PostgreSQL."""
 
-from ops.ledger.descriptions import ClassDescription
-from ops.ledger.ledger import Ledger
-from ops.ledger.rows import (
+from perennial.ops.ledger.descriptions import ClassDescription
+from perennial.ops.ledger.ledger import Ledger
+from perennial.ops.ledger.rows import (
     AuditEntry,
     AuditVerdict,
     CommandRow,

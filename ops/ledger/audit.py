@@ -13,9 +13,9 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from ops.ledger import schema
-from ops.ledger.rows import AuditEntry, AuditVerdict
-from ops.ledger.store import Store
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.rows import AuditEntry, AuditVerdict
+from perennial.ops.ledger.store import Store
 
 __all__ = ["GENESIS", "AuditStore", "canonical", "entry_hash"]
 

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import Connection, delete, select
 
-from ops.ledger import schema
-from ops.ledger.audit import canonical
-from ops.ledger.rows import stored_example
-from ops.ledger.store import chunks
-from ops.ledger.tombstones import TombstoneStore
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.audit import canonical
+from perennial.ops.ledger.rows import stored_example
+from perennial.ops.ledger.store import chunks
+from perennial.ops.ledger.tombstones import TombstoneStore
 
 if TYPE_CHECKING:  # its package imports numpy, which a command that prints help need not wait for
-    from continual.replay.port import BufferState
+    from perennial.continual.replay.port import BufferState
 
 __all__ = ["BufferStore"]
 
@@ -40,7 +40,7 @@ class BufferStore(TombstoneStore):
 
     def load_buffer(self, model: str) -> "BufferState | None":
         """Return the buffer as it was saved last, without rows erased since; None before the first save."""
-        from continual.replay.port import BufferKind, BufferState
+        from perennial.continual.replay.port import BufferKind, BufferState
 
         with self._read() as connection:
             head = connection.execute(select(schema.buffer).where(schema.buffer.c.model == model)).mappings().first()

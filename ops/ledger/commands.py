@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, or_, select, update
 
-from continual.errors import NotFound
-from ops.ledger import schema
-from ops.ledger.audit import AuditStore
-from ops.ledger.rows import CommandRow, NoticeRow
+from perennial.continual.errors import NotFound
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.audit import AuditStore
+from perennial.ops.ledger.rows import CommandRow, NoticeRow
 
 __all__ = ["CommandStore"]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from continual.errors import NotFound
-from ops.ledger import schema
-from ops.ledger.rows import Conflict, CycleRow, DriftReportRow, JournalRow, Phase
-from ops.ledger.tombstones import TombstoneStore
+from perennial.continual.errors import NotFound
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.rows import Conflict, CycleRow, DriftReportRow, JournalRow, Phase
+from perennial.ops.ledger.tombstones import TombstoneStore
 
 __all__ = ["CycleStore"]
 

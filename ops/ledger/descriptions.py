@@ -6,10 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import delete, select
 
-from continual.errors import NotFound
-from continual.learning.descriptions import anchor_texts
-from ops.ledger import schema
-from ops.ledger.audit import AuditStore
+from perennial.continual.errors import NotFound
+from perennial.continual.learning.descriptions import anchor_texts
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.audit import AuditStore
 
 __all__ = ["ClassDescription", "DescriptionStore"]
 

@@ -8,14 +8,14 @@ from typing import Any
 
 from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, update
 
-from continual.errors import LeaseLost, Refused
-from continual.records import Example
-from ops.ledger import schema
-from ops.ledger.audit import AuditStore
-from ops.ledger.rows import ErasureReceipt, stored_example
-from ops.ledger.store import chunks
-from ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
-from ops.prediction_ids import ID_DIGITS
+from perennial.continual.errors import LeaseLost, Refused
+from perennial.continual.records import Example
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.audit import AuditStore
+from perennial.ops.ledger.rows import ErasureReceipt, stored_example
+from perennial.ops.ledger.store import chunks
+from perennial.ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
+from perennial.ops.prediction_ids import ID_DIGITS
 
 __all__ = ["ErasureStore"]
 

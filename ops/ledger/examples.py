@@ -8,12 +8,12 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, select, update
 
-from continual.preparation.text import normalise
-from continual.records import Example, Origin, Split
-from ops.ledger import schema
-from ops.ledger.rows import ExamplesReceipt, StoredExample, VersionState, stored_example
-from ops.ledger.store import chunks
-from ops.ledger.tombstones import Tombstones, TombstoneStore
+from perennial.continual.preparation.text import normalise
+from perennial.continual.records import Example, Origin, Split
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.rows import ExamplesReceipt, StoredExample, VersionState, stored_example
+from perennial.ops.ledger.store import chunks
+from perennial.ops.ledger.tombstones import Tombstones, TombstoneStore
 
 __all__ = ["ExampleStore", "text_hash"]
 

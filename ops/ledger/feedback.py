@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
-from continual.drift.accuracy import GivenLabel
-from ops.ledger import schema
-from ops.ledger.rows import FeedbackReceipt, FeedbackRow, JoinOutcome, PendingFeedback
-from ops.ledger.store import chunks
-from ops.ledger.tombstones import TombstoneStore
+from perennial.continual.drift.accuracy import GivenLabel
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.rows import FeedbackReceipt, FeedbackRow, JoinOutcome, PendingFeedback
+from perennial.ops.ledger.store import chunks
+from perennial.ops.ledger.tombstones import TombstoneStore
 
 __all__ = ["FeedbackStore"]
 

@@ -6,10 +6,10 @@ from typing import Any
 
 from sqlalchemy import RowMapping, select, update
 
-from continual.errors import LeaseLost, NotFound
-from ops.ledger import schema
-from ops.ledger.rows import Fence, JobRow, JobRunRow, RunOutcome
-from ops.ledger.store import Store
+from perennial.continual.errors import LeaseLost, NotFound
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.rows import Fence, JobRow, JobRunRow, RunOutcome
+from perennial.ops.ledger.store import Store
 
 __all__ = ["JobStore"]
 

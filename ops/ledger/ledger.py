@@ -11,20 +11,20 @@ from typing import Any, Self
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 
-from continual.errors import ConfigurationError, DependencyUnreachable
-from ops.ledger.buffers import BufferStore
-from ops.ledger.commands import CommandStore
-from ops.ledger.cycles import CycleStore
-from ops.ledger.descriptions import DescriptionStore
-from ops.ledger.erasures import ErasureStore
-from ops.ledger.examples import ExampleStore
-from ops.ledger.feedback import FeedbackStore
-from ops.ledger.jobs import JobStore
-from ops.ledger.migration import migrate
-from ops.ledger.place import LedgerFile
-from ops.ledger.pruning import PruningStore
-from ops.ledger.store import BUSY_S, WRITE, translated, utc_now
-from ops.ledger.versions import VersionStore
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.ops.ledger.buffers import BufferStore
+from perennial.ops.ledger.commands import CommandStore
+from perennial.ops.ledger.cycles import CycleStore
+from perennial.ops.ledger.descriptions import DescriptionStore
+from perennial.ops.ledger.erasures import ErasureStore
+from perennial.ops.ledger.examples import ExampleStore
+from perennial.ops.ledger.feedback import FeedbackStore
+from perennial.ops.ledger.jobs import JobStore
+from perennial.ops.ledger.migration import migrate
+from perennial.ops.ledger.place import LedgerFile
+from perennial.ops.ledger.pruning import PruningStore
+from perennial.ops.ledger.store import BUSY_S, WRITE, translated, utc_now
+from perennial.ops.ledger.versions import VersionStore
 
 __all__ = ["Ledger"]
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine, inspect, text
 
-from continual.errors import ConfigurationError
-from ops.ledger.schema import REVISION
-from ops.ledger.store import WRITE
+from perennial.continual.errors import ConfigurationError
+from perennial.ops.ledger.schema import REVISION
+from perennial.ops.ledger.store import WRITE
 
 __all__ = ["MIGRATIONS", "migrate"]
 

@@ -4,7 +4,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from continual.errors import DependencyUnreachable
+from perennial.continual.errors import DependencyUnreachable
 
 __all__ = ["LedgerFile"]
 

@@ -6,8 +6,8 @@ from typing import Any
 
 from sqlalchemy import Column, ColumnElement, Connection, Table, delete, select
 
-from ops.ledger import schema
-from ops.ledger.store import Store
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.store import Store
 
 __all__ = ["Forgotten", "PruningStore"]
 

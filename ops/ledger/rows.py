@@ -9,8 +9,8 @@ from typing import Any
 
 from sqlalchemy import RowMapping
 
-from continual.errors import DataError, PerennialError
-from continual.records import Example, Origin, Split, check_storable
+from perennial.continual.errors import DataError, PerennialError
+from perennial.continual.records import Example, Origin, Split, check_storable
 
 __all__ = [
     "AuditEntry",

@@ -10,10 +10,10 @@ from typing import TypeVar
 from sqlalchemy import Connection, Engine, RowMapping, Table, exc, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from continual.errors import DataError, DependencyUnreachable, LeaseLost, NotFound
-from ops.ledger import schema
-from ops.ledger.place import LedgerFile
-from ops.ledger.rows import Conflict, Fence
+from perennial.continual.errors import DataError, DependencyUnreachable, LeaseLost, NotFound
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.place import LedgerFile
+from perennial.ops.ledger.rows import Conflict, Fence
 
 __all__ = ["BUSY_S", "CHUNK", "WRITE", "Store", "chunks", "translated", "utc_now"]
 

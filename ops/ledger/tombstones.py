@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import Connection, select
 
-from ops.ledger import schema
-from ops.ledger.rows import Conflict
-from ops.ledger.store import Store, chunks
-from ops.prediction_ids import id_time_us
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.rows import Conflict
+from perennial.ops.ledger.store import Store, chunks
+from perennial.ops.prediction_ids import id_time_us
 
 __all__ = ["ABANDONED", "EVERY_MODEL", "TombstoneStore", "Tombstones", "key_digest"]
 

@@ -7,11 +7,11 @@ from typing import Any
 
 from sqlalchemy import Connection, RowMapping, insert, select, update
 
-from continual.errors import DataError, InputError, NotFound
-from continual.records import Route
-from ops.ledger import schema
-from ops.ledger.audit import AuditStore
-from ops.ledger.rows import Conflict, ModelRow, VersionRow, VersionState
+from perennial.continual.errors import DataError, InputError, NotFound
+from perennial.continual.records import Route
+from perennial.ops.ledger import schema
+from perennial.ops.ledger.audit import AuditStore
+from perennial.ops.ledger.rows import Conflict, ModelRow, VersionRow, VersionState
 
 __all__ = ["VersionStore"]
 

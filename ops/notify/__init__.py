@@ -1,10 +1,10 @@
 """Messages to people: one an episode, by signed webhook, by e-mail or into the log."""
 
-from ops.notify.channels import Channel, LogChannel
-from ops.notify.message import Message, Severity
-from ops.notify.notifier import Notifier
-from ops.notify.smtp import SmtpChannel
-from ops.notify.webhook import WebhookChannel, sign, verify_signature
+from perennial.ops.notify.channels import Channel, LogChannel
+from perennial.ops.notify.message import Message, Severity
+from perennial.ops.notify.notifier import Notifier
+from perennial.ops.notify.smtp import SmtpChannel
+from perennial.ops.notify.webhook import WebhookChannel, sign, verify_signature
 
 __all__ = [
     "Channel",

@@ -3,7 +3,7 @@
 import logging
 from typing import Protocol
 
-from ops.notify.message import Message, Severity
+from perennial.ops.notify.message import Message, Severity
 
 __all__ = ["Channel", "LogChannel"]
 

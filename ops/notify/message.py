@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["Message", "Severity"]
 

@@ -3,10 +3,10 @@
 import logging
 from collections.abc import Sequence
 
-from continual.errors import ConfigurationError, PerennialError
-from ops.ledger import Ledger
-from ops.notify.channels import Channel
-from ops.notify.message import Message
+from perennial.continual.errors import ConfigurationError, PerennialError
+from perennial.ops.ledger import Ledger
+from perennial.ops.notify.channels import Channel
+from perennial.ops.notify.message import Message
 
 __all__ = ["Notifier"]
 

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from email.message import EmailMessage
 from email.utils import format_datetime
 
-from continual.errors import ConfigurationError, DependencyUnreachable
-from ops.notify.message import Message
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.ops.notify.message import Message
 
 __all__ = ["SmtpChannel"]
 

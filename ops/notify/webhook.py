@@ -12,8 +12,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from continual.errors import ConfigurationError, DependencyUnreachable
-from ops.notify.message import Message
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.ops.notify.message import Message
 
 __all__ = ["SIGNATURE_HEADER", "WebhookChannel", "sign", "verify_signature"]
 

@@ -1,8 +1,8 @@
 """The scheduler and the election of its leader."""
 
-from ops.scheduling.job_facts import JobFacts
-from ops.scheduling.jobs import Catch, JobRun, JobSpec, Slot
-from ops.scheduling.leader import Leader
-from ops.scheduling.scheduler import JobView, LoopScheduler
+from perennial.ops.scheduling.job_facts import JobFacts
+from perennial.ops.scheduling.jobs import Catch, JobRun, JobSpec, Slot
+from perennial.ops.scheduling.leader import Leader
+from perennial.ops.scheduling.scheduler import JobView, LoopScheduler
 
 __all__ = ["Catch", "JobFacts", "JobRun", "JobSpec", "JobView", "Leader", "LoopScheduler", "Slot"]

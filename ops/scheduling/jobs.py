@@ -8,9 +8,9 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
-from continual.errors import ConfigurationError
-from continual.policy.cron import next_time
-from ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.policy.cron import next_time
+from perennial.ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
 
 __all__ = ["Catch", "JobRun", "JobSpec", "Slot", "as_run"]
 

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from continual.errors import DependencyUnreachable, LeaseLost, PerennialError
-from ops.ledger import Fence, Ledger
+from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError
+from perennial.ops.ledger import Fence, Ledger
 
 if TYPE_CHECKING:
     import psycopg

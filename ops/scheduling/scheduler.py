@@ -15,12 +15,12 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from continual.errors import ConfigurationError, LeaseLost, PerennialError
-from ops.ledger import Fence, JobRow, JobRunRow, Ledger, RunOutcome
-from ops.ledger.store import utc_now
-from ops.scheduling.job_facts import JobFacts
-from ops.scheduling.jobs import JobSpec, as_run
-from ops.scheduling.leader import Leader
+from perennial.continual.errors import ConfigurationError, LeaseLost, PerennialError
+from perennial.ops.ledger import Fence, JobRow, JobRunRow, Ledger, RunOutcome
+from perennial.ops.ledger.store import utc_now
+from perennial.ops.scheduling.job_facts import JobFacts
+from perennial.ops.scheduling.jobs import JobSpec, as_run
+from perennial.ops.scheduling.leader import Leader
 
 __all__ = ["JobView", "LoopScheduler"]
 

@@ -7,8 +7,8 @@
 Needs pyarrow, numpy and the standard library alone, so that the server process can import it.
 """
 
-from ops.traffic.columns import COLUMNS, schema
-from ops.traffic.log import TrafficLog
-from ops.traffic.writer import TrafficWriter
+from perennial.ops.traffic.columns import COLUMNS, schema
+from perennial.ops.traffic.log import TrafficLog
+from perennial.ops.traffic.writer import TrafficWriter
 
 __all__ = ["COLUMNS", "TrafficLog", "TrafficWriter", "schema"]

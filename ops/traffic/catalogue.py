@@ -12,8 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ops.traffic.quarantine import DamagedFile, examined
-from ops.traffic.segment import LIVE, PARQUET, SEALED
+from perennial.ops.traffic.quarantine import DamagedFile, examined
+from perennial.ops.traffic.segment import LIVE, PARQUET, SEALED
 
 __all__ = ["Catalogue", "LogFile", "journal_path", "strangers", "superseded"]
 

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from continual.errors import DataError
-from continual.preparation.personal import PLACEHOLDERS
-from ops.prediction_ids import ID_DIGITS, id_time_us
+from perennial.continual.errors import DataError
+from perennial.continual.preparation.personal import PLACEHOLDERS
+from perennial.ops.prediction_ids import ID_DIGITS, id_time_us
 
 __all__ = ["COLUMNS", "completed", "conform", "in_order", "schema", "span_us", "to_batch"]
 

@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-from ops.prediction_ids import id_time_us
-from ops.traffic.parquet import replace_durably
+from perennial.ops.prediction_ids import id_time_us
+from perennial.ops.traffic.parquet import replace_durably
 
 __all__ = ["ErasedKeys"]
 

@@ -13,14 +13,14 @@ from typing import TypeVar
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from continual.errors import DataError, DependencyUnreachable
-from ops.prediction_ids import id_time_us
-from ops.traffic import maintenance
-from ops.traffic.catalogue import Catalogue, LogFile
-from ops.traffic.columns import COLUMNS, conform, in_order
-from ops.traffic.parquet import ParquetRows
-from ops.traffic.quarantine import DamagedFile, Quarantined, quarantined
-from ops.traffic.segment import LIVE, PARQUET, SEALED, Stream, seal
+from perennial.continual.errors import DataError, DependencyUnreachable
+from perennial.ops.prediction_ids import id_time_us
+from perennial.ops.traffic import maintenance
+from perennial.ops.traffic.catalogue import Catalogue, LogFile
+from perennial.ops.traffic.columns import COLUMNS, conform, in_order
+from perennial.ops.traffic.parquet import ParquetRows
+from perennial.ops.traffic.quarantine import DamagedFile, Quarantined, quarantined
+from perennial.ops.traffic.segment import LIVE, PARQUET, SEALED, Stream, seal
 
 __all__ = ["TrafficLog"]
 

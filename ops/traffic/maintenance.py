@@ -20,13 +20,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from continual.errors import DependencyUnreachable
-from ops.traffic.catalogue import Catalogue, LogFile, journal_path, strangers, superseded
-from ops.traffic.columns import COLUMNS, conform, in_order, span_us
-from ops.traffic.erased import ErasedKeys
-from ops.traffic.parquet import ParquetRows, replace_durably, write_parquet
-from ops.traffic.quarantine import QUARANTINE, DamagedFile, copy_aside, quarantined, set_aside
-from ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
+from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.traffic.catalogue import Catalogue, LogFile, journal_path, strangers, superseded
+from perennial.ops.traffic.columns import COLUMNS, conform, in_order, span_us
+from perennial.ops.traffic.erased import ErasedKeys
+from perennial.ops.traffic.parquet import ParquetRows, replace_durably, write_parquet
+from perennial.ops.traffic.quarantine import QUARANTINE, DamagedFile, copy_aside, quarantined, set_aside
+from perennial.ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
 
 __all__ = ["barred", "compact", "discard", "put_aside"]
 

@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from ops.traffic.columns import COLUMNS, completed
-from ops.traffic.quarantine import DamagedFile, examined
+from perennial.ops.traffic.columns import COLUMNS, completed
+from perennial.ops.traffic.quarantine import DamagedFile, examined
 
 __all__ = ["ParquetRows", "replace_durably", "write_parquet"]
 

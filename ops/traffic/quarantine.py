@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from continual.errors import DataError, DependencyUnreachable
+from perennial.continual.errors import DataError, DependencyUnreachable
 
 __all__ = ["QUARANTINE", "DamagedFile", "Quarantined", "copy_aside", "examined", "quarantined", "set_aside"]
 

@@ -16,8 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from ops.traffic.columns import COLUMNS, completed, span_us
-from ops.traffic.quarantine import DamagedFile, copy_aside, examined, set_aside
+from perennial.ops.traffic.columns import COLUMNS, completed, span_us
+from perennial.ops.traffic.quarantine import DamagedFile, copy_aside, examined, set_aside
 
 __all__ = [
     "LIVE",

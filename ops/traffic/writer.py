@@ -14,10 +14,10 @@ from typing import Any
 
 import pyarrow as pa
 
-from continual.errors import ConfigurationError
-from ops.traffic.columns import span_us, to_batch
-from ops.traffic.erased import ErasedKeys
-from ops.traffic.segment import LIVE, SEALED, in_place, lock, process_start, sealed_name
+from perennial.continual.errors import ConfigurationError
+from perennial.ops.traffic.columns import span_us, to_batch
+from perennial.ops.traffic.erased import ErasedKeys
+from perennial.ops.traffic.segment import LIVE, SEALED, in_place, lock, process_start, sealed_name
 
 __all__ = ["TrafficWriter"]
 

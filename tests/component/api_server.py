@@ -12,15 +12,16 @@ from typing import Any
 import httpx
 from fastapi import FastAPI
 
-from continual.records import Route
-from ops.api import create_api
-from ops.api_server import make_server
-from ops.bootstrap import register
-from ops.ledger import VersionRow
-from ops.service import Service
-from ops.tokens import hashed
-from ops.triton.processes import free_port
-from ops.wiring import Parts, open_parts
+from perennial.continual.records import Route
+from perennial.ops.api.app import create_api
+from perennial.ops.api.server import make_server
+from perennial.ops.app.service import Service
+from perennial.ops.app.wiring import open_parts
+from perennial.ops.commands.first_version import register
+from perennial.ops.ledger import VersionRow
+from perennial.ops.parts import Parts
+from perennial.ops.safety.tokens import hashed
+from perennial.ops.serving.processes import free_port
 
 __all__ = ["TOKENS", "RunningApi", "answering"]
 

@@ -8,10 +8,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from continual.errors import BundleRejected, ConfigurationError, DataError, DependencyUnreachable, ExportFailed
-from exporters.aotinductor import WEIGHTS, build_aotinductor, build_package, load_package, swap_weights
-from exporters.bundle import EngineKind, Lineage, Manifest, Precision, digest_labels, write_manifest
-from exporters.runtime import load_engine
+from perennial.continual.errors import (
+    BundleRejected,
+    ConfigurationError,
+    DataError,
+    DependencyUnreachable,
+    ExportFailed,
+)
+from perennial.exporters.aotinductor import WEIGHTS, build_aotinductor, build_package, load_package, swap_weights
+from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision, digest_labels, write_manifest
+from perennial.exporters.runtime import load_engine
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]  # the C++ compiler takes half a minute, alone
 

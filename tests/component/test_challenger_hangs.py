@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from continual.records import Arm, Route
-from ops.traffic import TrafficLog
-from ops.triton.client import PerennialClient
-from ops.triton.route import pick_arm
-from ops.triton.server import TritonServer
+from perennial.continual.records import Arm, Route
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.router.route import pick_arm
+from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = pytest.mark.component

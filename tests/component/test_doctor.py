@@ -9,12 +9,12 @@ from pathlib import Path
 
 import pytest
 
-from ops.doctor import State, examine
-from ops.settings import Settings
-from ops.triton.control import TritonControl
-from ops.triton.installation import assemble
-from ops.triton.processes import end_group, free_port
-from ops.triton.server import ServerSpec, TritonServer
+from perennial.ops.commands.doctor import State, examine
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.processes import end_group, free_port
+from perennial.ops.serving.server.installation import assemble
+from perennial.ops.serving.server.server import ServerSpec, TritonServer
+from perennial.ops.settings import Settings
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = pytest.mark.component
@@ -103,7 +103,7 @@ def test_nothing_is_claimed_of_a_triton_that_does_not_answer():
 def _doctor(folder: Path, toml: str, *more: str) -> subprocess.CompletedProcess[str]:
     config = folder / "perennial.toml"
     config.write_text(toml)
-    command = [sys.executable, "-m", "ops.cli", "doctor", "--config", str(config), *more]
+    command = [sys.executable, "-m", "perennial.ops.cli", "doctor", "--config", str(config), *more]
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 

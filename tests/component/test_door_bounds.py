@@ -15,9 +15,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ops.triton.door.limits import DoorLimits, DoorSettings
-from ops.triton.processes import free_port, is_listening, start_ticks
-from ops.triton.server_record import FILE, ServerRecord
+from perennial.ops.serving.door.limits import DoorLimits, DoorSettings
+from perennial.ops.serving.processes import free_port, is_listening, start_ticks
+from perennial.ops.serving.server_record import FILE, ServerRecord
 
 pytestmark = pytest.mark.component
 _MOST = 8
@@ -44,7 +44,7 @@ def port(tmp_path: Path, silent: socket.socket) -> Iterator[int]:
         record=tmp_path / FILE,
         limits=DoorLimits(connections=_MOST),
     )
-    with subprocess.Popen([sys.executable, "-m", "ops.triton.door", told.to_json()]) as door:
+    with subprocess.Popen([sys.executable, "-m", "perennial.ops.serving.door", told.to_json()]) as door:
         end = time.monotonic() + 60
         while not is_listening(f"127.0.0.1:{told.http_port}"):
             assert time.monotonic() < end

@@ -2,7 +2,7 @@
 
 import pytest
 
-from continual.learning.encoder import PACKAGED_MINILM, Encoder
+from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder
 
 pytestmark = pytest.mark.component
 

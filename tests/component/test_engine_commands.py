@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from continual.errors import ConfigurationError
-from exporters.triton_config import engine_config, parse_config
-from ops.cli.main import app
-from ops.wiring import engine_spec, open_parts
+from perennial.continual.errors import ConfigurationError
+from perennial.exporters.triton_config import engine_config, parse_config
+from perennial.ops.app.wiring import engine_spec, open_parts
+from perennial.ops.cli.main import app
 from tests.component.exporters.conftest import WORDS, write_encoder
 from tests.e2e.workspace import write_csv
 

@@ -14,17 +14,17 @@ from hypothesis import strategies as st
 from sqlalchemy import insert, select
 from typer.testing import CliRunner
 
-from continual.errors import DataError, RowsRefused
-from continual.preparation import KnownLabels, admit_example
-from continual.records import Example, Origin, Split
-from ops.api import create_api
-from ops.cli.main import app
-from ops.ledger import FeedbackRow, JoinOutcome, Ledger
-from ops.ledger.schema import feedback as feedback_table
-from ops.loop.collector import Collected, collect
-from ops.loop.events import Happenings
-from ops.settings import ApiSettings
-from ops.traffic import TrafficLog, TrafficWriter
+from perennial.continual.errors import DataError, RowsRefused
+from perennial.continual.preparation import KnownLabels, admit_example
+from perennial.continual.records import Example, Origin, Split
+from perennial.ops.api.app import create_api
+from perennial.ops.cli.main import app
+from perennial.ops.ledger import FeedbackRow, JoinOutcome, Ledger
+from perennial.ops.ledger.schema import feedback as feedback_table
+from perennial.ops.settings import ApiSettings
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.traffic import TrafficLog, TrafficWriter
+from perennial.ops.watching.collector import Collected, collect
 from tests.component.databases import BACKENDS, fresh_url
 from tests.component.strange_texts import TEXTS
 from tests.component.traffic_rows import columns, row_id

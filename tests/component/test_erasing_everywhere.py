@@ -14,16 +14,16 @@ import pyarrow.parquet as pq
 import pytest
 from sqlalchemy import update
 
-from continual.errors import LeaseLost
-from continual.records import Example, Origin, Split
-from ops.api_origin import REQUEST_HEADER
-from ops.erasure import erase
-from ops.erasure_search import SearchReport, Sought, search
-from ops.ledger import DriftReportRow, FeedbackRow, schema
-from ops.person_erasure import erase_person
-from ops.traffic import TrafficLog, TrafficWriter
-from ops.triton.answer_log import AnswerLog
-from ops.wiring import Parts
+from perennial.continual.errors import LeaseLost
+from perennial.continual.records import Example, Origin, Split
+from perennial.ops.api.origin import REQUEST_HEADER
+from perennial.ops.commands.erasing.erasure import erase
+from perennial.ops.commands.erasing.person import erase_person
+from perennial.ops.commands.erasing.search import SearchReport, Sought, search
+from perennial.ops.ledger import DriftReportRow, FeedbackRow, schema
+from perennial.ops.parts import Parts
+from perennial.ops.serving.router.answer_log import AnswerLog
+from perennial.ops.traffic import TrafficLog, TrafficWriter
 from tests.component.api_server import TOKENS, RunningApi, answering
 from tests.component.databases import BACKENDS, fresh_url
 from tests.component.traffic_rows import columns
@@ -192,7 +192,7 @@ def test_a_killed_erasure_is_finished_with_what_it_had_found(api: RunningApi, mo
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("ops.person_erasure.search", killed)
+        patch.setattr("perennial.ops.commands.erasing.person.search", killed)
         with pytest.raises(KeyboardInterrupt):
             erase_person(parts, "person-9", actor="test")
     assert parts.ledger.erasure_under_way("intent") is None

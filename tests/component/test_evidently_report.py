@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.drift import DriftComparison, DriftSettings, ReferenceProfile, Window, compare
-from continual.drift.evidently_report import ReportPaths, build_report, check_agreement, prune_reports
-from continual.errors import DataError, PerennialError
+from perennial.continual.drift import DriftComparison, DriftSettings, ReferenceProfile, Window, compare
+from perennial.continual.drift.evidently_report import ReportPaths, build_report, check_agreement, prune_reports
+from perennial.continual.errors import DataError, PerennialError
 from tests.unit.drift.generated import traffic
 
 pytestmark = pytest.mark.component
@@ -95,7 +95,7 @@ def test_prune_keeps_the_newest_reports_with_their_files(tmp_path: Path) -> None
 
 
 def test_importing_drift_does_not_import_evidently() -> None:
-    code = "import sys, continual.drift, continual.drift.evidently_report; print('evidently' in sys.modules)"
+    code = "import sys, perennial.continual.drift.evidently_report; print('evidently' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.strip() == "False"
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from ops.service import Service
-from ops.triton.processes import end_group
+from perennial.ops.app.service import Service
+from perennial.ops.serving.processes import end_group
 from tests.component.test_service_starts import Town
 from tests.component.triton_fixtures import MODEL
 

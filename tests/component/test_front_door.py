@@ -14,9 +14,9 @@ from typing import Any
 import httpx
 import pytest
 
-from ops.triton.secret import KEY
-from ops.triton.server import TritonServer
-from ops.triton.server_record import ServerRecord
+from perennial.ops.serving.secret import KEY
+from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.serving.server_record import ServerRecord
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = pytest.mark.component

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from continual.drift import DriftSettings, ReferenceProfile, Window, compare
-from continual.drift.evidently_report import build_report, check_agreement
-from ops.demo.measure import Recorded
-from ops.demo.report import write_report
-from ops.demo.world import Answered
+from perennial.continual.drift import DriftSettings, ReferenceProfile, Window, compare
+from perennial.continual.drift.evidently_report import build_report, check_agreement
+from perennial.ops.demo.measure import Recorded
+from perennial.ops.demo.report import write_report
+from perennial.ops.demo.world import Answered
 from tests.unit.drift.generated import traffic
 
 pytestmark = pytest.mark.component

@@ -15,9 +15,9 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from ops.triton.client import PerennialClient
-from ops.triton.processes import group_members, start_ticks
-from ops.triton.server import TritonServer
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.processes import group_members, start_ticks
+from perennial.ops.serving.server.server import TritonServer
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(600)]

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from ops.service import Service
-from ops.triton.processes import group_members
-from ops.triton.stubs import stubs_of
+from perennial.ops.app.service import Service
+from perennial.ops.serving.processes import group_members
+from perennial.ops.serving.server.stubs import stubs_of
 from tests.component.test_service_starts import Town
 from tests.component.triton_fixtures import ENGINE, MODEL
 

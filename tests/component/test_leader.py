@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from continual.errors import LeaseLost
-from ops.ledger import Ledger
-from ops.scheduling import Leader
+from perennial.continual.errors import LeaseLost
+from perennial.ops.ledger import Ledger
+from perennial.ops.scheduling import Leader
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component

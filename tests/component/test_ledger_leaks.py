@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, insert, select, text
 
-from continual.errors import PerennialError
-from ops.ledger import Ledger, schema
-from ops.logs import JsonFormatter
+from perennial.continual.errors import PerennialError
+from perennial.ops.app.logs import JsonFormatter
+from perennial.ops.ledger import Ledger, schema
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component

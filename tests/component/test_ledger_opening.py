@@ -19,10 +19,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, NullPool, create_engine, text
 
-from continual.errors import ConfigurationError, DependencyUnreachable, NotFound
-from ops.ledger import FeedbackRow, Ledger
-from ops.ledger.migration import MIGRATIONS
-from ops.ledger.schema import REVISION, UtcTime, metadata
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable, NotFound
+from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.ledger.migration import MIGRATIONS
+from perennial.ops.ledger.schema import REVISION, UtcTime, metadata
 from tests.component.databases import BACKENDS, PostgresServer, fresh_url
 
 pytestmark = pytest.mark.component
@@ -213,7 +213,7 @@ def test_writers_of_one_process_take_turns_and_one_that_waits_too_long_is_told(
         holder = threading.Thread(target=hold)
         holder.start()
         assert inside.wait(30)
-        monkeypatch.setattr("ops.ledger.store.BUSY_S", 0.05)
+        monkeypatch.setattr("perennial.ops.ledger.store.BUSY_S", 0.05)
         with pytest.raises(DependencyUnreachable, match=r"another thread kept it locked for 0\.05 s"):
             ledger.next_version("intent")
         monkeypatch.undo()
@@ -234,7 +234,7 @@ def test_sqlite_is_durable_and_checked(tmp_path: Path) -> None:
 WRITER = """
 import sys
 from datetime import UTC, datetime
-from ops.ledger import FeedbackRow, Ledger
+from perennial.ops.ledger import FeedbackRow, Ledger
 
 ledger = Ledger.open(sys.argv[1])
 for number in range(100_000):

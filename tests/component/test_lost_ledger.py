@@ -14,16 +14,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from continual.errors import DependencyUnreachable, PerennialError
-from continual.records import Route
-from ops.ledger import FeedbackRow, Ledger
-from ops.ledger_guard import LedgerBehind, check_not_behind
-from ops.ledger_rebuild import rebuild_ledger
-from ops.operations import change_route, promoted, settle_route
-from ops.service import Service
-from ops.settings import Settings
-from ops.triton.client import PerennialClient
-from ops.workspace import Workspace
+from perennial.continual.errors import DependencyUnreachable, PerennialError
+from perennial.continual.records import Route
+from perennial.continual.route import promoted
+from perennial.ops.app.service import Service
+from perennial.ops.commands.ledger_rebuild import rebuild_ledger
+from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.settings import Settings
+from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
+from perennial.ops.store.route_changes import change_route, settle_route
+from perennial.ops.store.workspace import Workspace
 from tests.component.databases import BACKENDS, fresh_url
 from tests.component.test_service_starts import Town
 from tests.component.triton_fixtures import ENGINE, MODEL
@@ -180,7 +181,7 @@ class _Asking(threading.Thread):
 
 
 def _cli(town: Town, *words: str) -> dict[str, object]:
-    command = [sys.executable, "-m", "ops.cli", *words, "--config", str(town.config)]
+    command = [sys.executable, "-m", "perennial.ops.cli", *words, "--config", str(town.config)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=root)
     told: dict[str, object] = json.loads(done.stdout)

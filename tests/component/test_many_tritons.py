@@ -10,20 +10,21 @@ from dataclasses import replace
 
 import pytest
 
-from continual.errors import DependencyUnreachable, PerennialError, PublishFailed
-from continual.records import Route
-from exporters.triton_config import EngineSpec, RouterSpec
-from ops.ledger import Ledger
-from ops.ledger_guard import LedgerBehind
-from ops.loop.reconciler import Reconciler
-from ops.operations import change_route, rolled_back
-from ops.promotion import promote_version, roll_back_version
-from ops.settings import Settings
-from ops.triton.client import PerennialClient
-from ops.triton.control import TritonControl
-from ops.triton.server import ServerSpec, TritonServer
-from ops.wiring import Parts
-from ops.workspace import Workspace
+from perennial.continual.errors import DependencyUnreachable, PerennialError, PublishFailed
+from perennial.continual.records import Route
+from perennial.continual.route import rolled_back
+from perennial.exporters.triton_config import EngineSpec, RouterSpec
+from perennial.ops.commands.promotion import promote_version, roll_back_version
+from perennial.ops.ledger import Ledger
+from perennial.ops.parts import Parts
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.serving.server.server import ServerSpec, TritonServer
+from perennial.ops.settings import Settings
+from perennial.ops.store.ledger_guard import LedgerBehind
+from perennial.ops.store.route_changes import change_route
+from perennial.ops.store.workspace import Workspace
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, router_settings
 
 pytestmark = pytest.mark.component
@@ -109,7 +110,7 @@ def test_no_version_is_routed_while_a_server_cannot_hold_it(fleet):
     fleet.place.publish(2)
     started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ops.promotion._PATIENCE_S", 1.0)
+        patch.setattr("perennial.ops.commands.promotion._PATIENCE_S", 1.0)
         with pytest.raises(DependencyUnreachable, match=fleet.specs[2].url):
             fleet.promote(2)
     assert time.monotonic() - started < 15

@@ -17,11 +17,20 @@ from typing import Any
 
 import pytest
 
-from continual.errors import ConfigurationError, DataError, DependencyUnreachable
-from ops.ledger import Ledger
-from ops.notify import LogChannel, Message, Notifier, Severity, SmtpChannel, WebhookChannel, sign, verify_signature
-from ops.settings import load_settings
-from ops.wiring import notifier
+from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable
+from perennial.ops.app.wiring import notifier
+from perennial.ops.ledger import Ledger
+from perennial.ops.notify import (
+    LogChannel,
+    Message,
+    Notifier,
+    Severity,
+    SmtpChannel,
+    WebhookChannel,
+    sign,
+    verify_signature,
+)
+from perennial.ops.settings import load_settings
 from tests.component.databases import fresh_url
 
 pytestmark = pytest.mark.component

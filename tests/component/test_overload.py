@@ -13,12 +13,12 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from ops.traffic import TrafficLog
-from ops.triton.probe import EngineWatch
-from ops.triton.processes import is_running, start_ticks
-from ops.triton.server import TritonServer
-from ops.triton.stubs import stubs_of
-from ops.triton.supervisor import Supervisor
+from perennial.ops.serving.probe import EngineWatch
+from perennial.ops.serving.processes import is_running, start_ticks
+from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.serving.server.stubs import stubs_of
+from perennial.ops.serving.server.supervisor import Supervisor
+from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe
 
 pytestmark = pytest.mark.component

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 
-from continual.errors import NotFound, PublishFailed
-from ops.traffic import TrafficLog
-from ops.triton.client import PerennialClient
-from ops.triton.secret import PARAMETER
-from ops.triton.server import TritonServer
+from perennial.continual.errors import NotFound, PublishFailed
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.secret import PARAMETER
+from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import MODEL, Place, probe
 
 pytestmark = pytest.mark.component

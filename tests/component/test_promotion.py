@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from continual.errors import DependencyUnreachable
-from continual.records import Route
-from ops.ledger import Ledger
-from ops.loop.reconciler import Reconciler
-from ops.promotion import promote_version
-from ops.settings import Settings
-from ops.wiring import Parts
-from ops.workspace import Workspace
+from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.records import Route
+from perennial.ops.commands.promotion import promote_version
+from perennial.ops.ledger import Ledger
+from perennial.ops.parts import Parts
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
 from tests.component.triton_fixtures import MODEL, Place
 
 pytestmark = pytest.mark.component

@@ -14,12 +14,13 @@ import pytest
 from sqlalchemy import event
 from sqlalchemy.exc import OperationalError
 
-from continual.errors import DependencyUnreachable
-from continual.records import Route
-from ops.ledger import Ledger
-from ops.operations import change_route, promoted, rolled_back, settle_route
-from ops.settings import Settings
-from ops.workspace import Workspace
+from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.records import Route
+from perennial.continual.route import promoted, rolled_back
+from perennial.ops.ledger import Ledger
+from perennial.ops.settings import Settings
+from perennial.ops.store.route_changes import change_route, settle_route
+from perennial.ops.store.workspace import Workspace
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component
@@ -29,10 +30,11 @@ BACK = replace(FIRST, epoch=2, champion=1, previous=2)
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ops.ledger import Ledger
-from ops.operations import change_route, rolled_back
-from ops.settings import Settings
-from ops.workspace import Workspace
+from perennial.ops.ledger import Ledger
+from perennial.ops.store.route_changes import change_route
+from perennial.continual.route import rolled_back
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
 
 class Killed(Workspace):
     def write_route(self, route):

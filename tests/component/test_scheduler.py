@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from benchmarks.scheduler import drill
-from continual.errors import ConfigurationError, LeaseLost, NotFound
-from ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
-from ops.scheduling import Catch, JobRun, JobSpec, Leader, LoopScheduler
+from perennial.continual.errors import ConfigurationError, LeaseLost, NotFound
+from perennial.ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
+from perennial.ops.scheduling import Catch, JobRun, JobSpec, Leader, LoopScheduler
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component

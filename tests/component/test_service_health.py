@@ -8,9 +8,9 @@ from typing import Any
 import httpx
 import pytest
 
-from continual.records import Route
-from ops.ledger import Ledger
-from ops.service import Service
+from perennial.continual.records import Route
+from perennial.ops.app.service import Service
+from perennial.ops.ledger import Ledger
 from tests.component.databases import PostgresServer
 from tests.component.test_service_starts import Town
 from tests.component.triton_fixtures import MODEL

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import pytest
 
-from continual.errors import DependencyUnreachable, PerennialError
-from continual.records import Route
-from ops.ledger import Ledger
-from ops.service import Service
-from ops.triton.client import PerennialClient
-from ops.triton.processes import free_port, is_running
-from ops.triton.server import TritonServer
-from ops.wiring import Parts, open_parts, server_spec
+from perennial.continual.errors import DependencyUnreachable, PerennialError
+from perennial.continual.records import Route
+from perennial.ops.app.service import Service
+from perennial.ops.app.wiring import open_parts, server_spec
+from perennial.ops.ledger import Ledger
+from perennial.ops.parts import Parts
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.processes import free_port, is_running
+from perennial.ops.serving.server.server import TritonServer
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = pytest.mark.component
@@ -43,9 +44,9 @@ reconcile_s = 600
 _KILLED = """
 import os, signal, sys
 from pathlib import Path
-from ops.ledger import Ledger
-from ops.service import Service
-from ops.wiring import open_parts
+from perennial.ops.ledger import Ledger
+from perennial.ops.app.service import Service
+from perennial.ops.app.wiring import open_parts
 
 Service(open_parts(Path(sys.argv[1]))).start()
 os.kill(os.getpid(), signal.SIGKILL)
@@ -184,7 +185,7 @@ def test_a_start_that_fails_before_it_looks_at_the_server_leaves_it(town, monkey
     def fail(*_: object) -> None:
         raise locked
 
-    monkeypatch.setattr("ops.service.register", fail)
+    monkeypatch.setattr("perennial.ops.app.service.register", fail)
     with pytest.raises(DependencyUnreachable, match="locked"):
         Service(town.opened()).run()
     assert is_running(pid, ticks)

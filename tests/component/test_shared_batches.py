@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
-from continual.errors import PerennialError
-from ops.triton.client import PerennialClient
-from ops.triton.probe import PROGRESS, ChampionSilent
-from ops.triton.progress import Progress
-from ops.triton.secret import PARAMETER
-from ops.triton.server import TritonServer
+from perennial.continual.errors import PerennialError
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.probe import PROGRESS, ChampionSilent
+from perennial.ops.serving.router.progress import Progress
+from perennial.ops.serving.secret import PARAMETER
+from perennial.ops.serving.server.server import TritonServer
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe
 
 pytestmark = pytest.mark.component
@@ -86,5 +86,5 @@ def test_a_probe_is_answered_by_the_version_before_a_failing_champion_and_told_s
 def _probe_with(server: TritonServer, text: str) -> None:
     """A probe that asks the text which the champion refuses."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("ops.triton.probe.QUESTION", text)
+        patch.setattr("perennial.ops.serving.probe.QUESTION", text)
         probe(server)

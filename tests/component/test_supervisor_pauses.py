@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from continual.errors import DependencyUnreachable
-from ops.triton import supervisor as module
-from ops.triton.server import ServerSpec
-from ops.triton.server_record import FILE, KeptSecret
-from ops.triton.supervisor import Supervisor
+from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.serving.server import supervisor as module
+from perennial.ops.serving.server.server import ServerSpec
+from perennial.ops.serving.server.supervisor import Supervisor
+from perennial.ops.serving.server_record import FILE, KeptSecret
 
 pytestmark = pytest.mark.component
 

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytest
 
-from continual.errors import DependencyUnreachable, PublishFailed
-from ops.triton import front_door
-from ops.triton import server as server_module
-from ops.triton.probe import ChampionSilent
-from ops.triton.processes import free_port, is_listening
-from ops.triton.server import ServerSpec, TritonServer
-from ops.triton.server_record import FILE, KeptSecret
-from ops.triton.supervisor import Supervisor
+from perennial.continual.errors import DependencyUnreachable, PublishFailed
+from perennial.ops.serving.probe import ChampionSilent
+from perennial.ops.serving.processes import free_port, is_listening
+from perennial.ops.serving.server import front_door
+from perennial.ops.serving.server import server as server_module
+from perennial.ops.serving.server.server import ServerSpec, TritonServer
+from perennial.ops.serving.server.supervisor import Supervisor
+from perennial.ops.serving.server_record import FILE, KeptSecret
 
 pytestmark = pytest.mark.component
 _DISK_FULL = OSError(28, "No space left on device")
@@ -99,7 +99,7 @@ def eventually(what: Callable[[], bool], within_s: float = 20.0) -> None:
 
 @pytest.fixture
 def watched(tmp_path, monkeypatch) -> Iterator[Watched]:
-    monkeypatch.setattr("ops.triton.supervisor._SILENT_S", 0.2)
+    monkeypatch.setattr("perennial.ops.serving.server.supervisor._SILENT_S", 0.2)
     watched = Watched(Steady(ServerSpec(folder=tmp_path, repository=tmp_path, grpc_port=free_port())))
     yield watched
     watched.supervisor.stop()
@@ -182,7 +182,7 @@ def test_a_champion_that_stays_silent_costs_one_restart_and_one_line_and_is_seen
 
 
 def test_a_silence_that_a_rollback_ends_in_time_costs_no_restart(watched, monkeypatch):
-    monkeypatch.setattr("ops.triton.supervisor._SILENT_S", 60.0)
+    monkeypatch.setattr("perennial.ops.serving.server.supervisor._SILENT_S", 60.0)
     watched.supervisor.start()
     watched.probe_error = ChampionSilent("version 2 fails on every text")
     watched.see_probes(20)

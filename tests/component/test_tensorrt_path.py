@@ -14,9 +14,9 @@ import numpy as np
 import onnxruntime
 import pytest
 
-from continual.errors import BundleRejected, DataError, ExportFailed, PerennialError
-from exporters.bundle import Precision
-from exporters.tensorrt import (
+from perennial.continual.errors import BundleRejected, DataError, ExportFailed, PerennialError
+from perennial.exporters.bundle import Precision
+from perennial.exporters.tensorrt import (
     BuildOptions,
     Machine,
     PlanRecord,
@@ -317,7 +317,7 @@ def test_stripped_mould_serves_only_after_a_refit(world: World, here: Any, tmp_p
 def test_timing_cache_that_does_not_fit_is_begun_anew(
     world: World, here: Any, tmp_path: Path, content: bytes | None
 ) -> None:
-    from exporters.tensorrt.timing import timing_cache_path
+    from perennial.exporters.tensorrt.timing import timing_cache_path
 
     path = timing_cache_path(tmp_path / "cache", world.machine, FP16)
     path.parent.mkdir()
@@ -346,7 +346,7 @@ def test_unparseable_graph_is_named(world: World, here: Any, tmp_path: Path) -> 
 
 
 def _typed(graph: Path, folder: Path) -> Path:
-    from exporters.tensorrt import write_typed
+    from perennial.exporters.tensorrt import write_typed
 
     write_typed(graph, folder / "typed.onnx", Precision.FP16)
     return folder / "typed.onnx"

@@ -14,10 +14,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from continual.errors import DependencyUnreachable
-from ops.traffic import TrafficLog, TrafficWriter
-from ops.traffic.parquet import ParquetRows
-from ops.traffic.quarantine import DamagedFile, examined
+from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.traffic import TrafficLog, TrafficWriter
+from perennial.ops.traffic.parquet import ParquetRows
+from perennial.ops.traffic.quarantine import DamagedFile, examined
 from tests.component.traffic_rows import at, columns, numbers, row_id
 
 pytestmark = pytest.mark.component

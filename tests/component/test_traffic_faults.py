@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from continual.errors import DependencyUnreachable
-from ops.traffic import TrafficLog, TrafficWriter
-from ops.traffic.segment import process_start, seal, writer_gone
+from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.traffic import TrafficLog, TrafficWriter
+from perennial.ops.traffic.segment import process_start, seal, writer_gone
 from tests.component.traffic_rows import at, columns, numbers, row_id, start
 
 pytestmark = pytest.mark.component
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.component
 WRITE = """
 import sys, time
 from pathlib import Path
-from ops.traffic import TrafficWriter
+from perennial.ops.traffic import TrafficWriter
 from tests.component.traffic_rows import columns
 writer = TrafficWriter(Path(sys.argv[1]), "child", rotate_rows=int(sys.argv[3]))
 first = int(sys.argv[2])
@@ -34,7 +34,7 @@ for number in range(first, first + 1_000_000):
 KILL_AT_EACH_STEP = """
 import os, shutil, signal, sys
 from pathlib import Path
-from ops.traffic import TrafficLog
+from perennial.ops.traffic import TrafficLog
 from tests.component.traffic_rows import at
 
 template, folder, call = Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3]
@@ -178,7 +178,7 @@ def test_rewriting_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path, 
 def test_readers_see_all_told_rows_once_while_all_work(tmp_path: Path) -> None:
     """Two writers, a compacting process and a reader at once; what was told before a reading is in it."""
     compactor = start(
-        "import sys, time\nfrom pathlib import Path\nfrom ops.traffic import TrafficLog\n"
+        "import sys, time\nfrom pathlib import Path\nfrom perennial.ops.traffic import TrafficLog\n"
         "log = TrafficLog(Path(sys.argv[1]))\n"
         "while True:\n    log.compact()\n    time.sleep(0.003)\n",
         tmp_path,
@@ -229,7 +229,7 @@ def test_full_disk_leaves_whole_rows_and_the_retry_counts_once(tmp_path: Path) -
     script = """
 import resource, signal, sys
 from pathlib import Path
-from ops.traffic import TrafficLog, TrafficWriter
+from perennial.ops.traffic import TrafficLog, TrafficWriter
 from tests.component.traffic_rows import columns, numbers
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 root = Path(sys.argv[1])

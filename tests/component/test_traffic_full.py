@@ -9,10 +9,10 @@ from urllib.request import urlopen
 
 import pytest
 
-from ops.traffic import TrafficLog
-from ops.triton.client import PerennialClient
-from ops.triton.server import TritonServer
-from ops.triton.stubs import stubs_of
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.serving.server.stubs import stubs_of
+from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import MODEL, Place
 
 pytestmark = pytest.mark.component

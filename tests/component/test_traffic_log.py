@@ -13,10 +13,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from continual.errors import ConfigurationError, DataError
-from ops.traffic import COLUMNS, TrafficLog, TrafficWriter, schema
-from ops.traffic.parquet import write_parquet
-from ops.traffic.segment import lock
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.ops.traffic import COLUMNS, TrafficLog, TrafficWriter, schema
+from perennial.ops.traffic.parquet import write_parquet
+from perennial.ops.traffic.segment import lock
 from tests.component.traffic_rows import at, columns, numbers, row_id
 
 pytestmark = pytest.mark.component
@@ -244,7 +244,7 @@ def test_what_a_reader_keeps_of_waiting_streams_is_bounded(tmp_path: Path, monke
     for second in range(6):
         write(tmp_path, [second], first=second)
     largest = max(path.stat().st_size for path in files(tmp_path, "sealed"))
-    monkeypatch.setattr("ops.traffic.log._STREAM_BYTES", 2 * largest)
+    monkeypatch.setattr("perennial.ops.traffic.log._STREAM_BYTES", 2 * largest)
     log = TrafficLog(tmp_path)
     for _ in range(2):
         assert numbers(log.read()) == [0, 1, 2, 3, 4, 5]
@@ -392,7 +392,9 @@ class OlderWriter(TrafficWriter):
 
     def append(self, columns: Any) -> None:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("ops.traffic.columns.COLUMNS", {n: k for n, k in COLUMNS.items() if n != "redacted"})
+            patch.setattr(
+                "perennial.ops.traffic.columns.COLUMNS", {n: k for n, k in COLUMNS.items() if n != "redacted"}
+            )
             schema.cache_clear()
             super().append({name: values for name, values in columns.items() if name != "redacted"})
         schema.cache_clear()

@@ -11,12 +11,12 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
-from ops.triton.client import PerennialClient
-from ops.triton.control import TritonControl
-from ops.triton.processes import group_members
-from ops.triton.secret import KEY, PARAMETER, VARIABLE
-from ops.triton.server import TritonServer
-from ops.triton.server_record import ServerRecord
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.processes import group_members
+from perennial.ops.serving.secret import KEY, PARAMETER, VARIABLE
+from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.serving.server_record import ServerRecord
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = pytest.mark.component

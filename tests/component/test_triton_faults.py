@@ -15,21 +15,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.errors import DependencyUnreachable, PerennialError, PublishFailed
-from continual.records import Route
-from exporters.bundle import read_manifest, write_manifest
-from exporters.golden import Golden
-from exporters.runtime import OnnxEngine
-from ops.ledger import Ledger
-from ops.loop.reconciler import Reconciler
-from ops.settings import Settings
-from ops.triton.client import PerennialClient
-from ops.triton.control import TritonControl
-from ops.triton.processes import end_group, group_members, is_running, start_ticks
-from ops.triton.server import OnParentDeath, TritonServer
-from ops.triton.stubs import stubs_of
-from ops.triton.supervisor import Supervisor
-from ops.workspace import Workspace
+from perennial.continual.errors import DependencyUnreachable, PerennialError, PublishFailed
+from perennial.continual.records import Route
+from perennial.exporters.bundle import read_manifest, write_manifest
+from perennial.exporters.golden import Golden
+from perennial.exporters.runtime import OnnxEngine
+from perennial.ops.ledger import Ledger
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.processes import end_group, group_members, is_running, start_ticks
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.serving.server.server import OnParentDeath, TritonServer
+from perennial.ops.serving.server.stubs import stubs_of
+from perennial.ops.serving.server.supervisor import Supervisor
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
 from tests.component.triton_fixtures import ENGINE, MODEL, WORDS, Place, probe
 
 pytestmark = pytest.mark.component
@@ -38,7 +38,7 @@ _CHILD = textwrap.dedent(
     """
     import sys, time
     from pathlib import Path
-    from ops.triton.server import OnParentDeath, ServerSpec, TritonServer
+    from perennial.ops.serving.server.server import OnParentDeath, ServerSpec, TritonServer
     folder, repository, grpc, http, metrics, fate = sys.argv[1:]
     spec = ServerSpec(folder=Path(folder), repository=Path(repository), models=("intent_engine", "intent"),
                       grpc_port=int(grpc), http_port=int(http), metrics_port=int(metrics),
@@ -346,7 +346,7 @@ def test_a_process_that_died_while_nobody_watched_is_missed_after_the_adoption(p
 @pytest.mark.parametrize("model", [ENGINE, MODEL])
 def test_a_process_killed_while_the_server_starts_does_not_keep_it_from_coming_up(place, monkeypatch, model, after_s):
     """Triton 2.51 may wait for a killed process for ever, and lives meanwhile."""
-    monkeypatch.setattr("ops.triton.server._AFTER_LOSS_S", 2.0)
+    monkeypatch.setattr("perennial.ops.serving.server.server._AFTER_LOSS_S", 2.0)
     server = TritonServer(place.spec())
 
     def ask() -> None:
@@ -390,7 +390,7 @@ def _slow_to_load(place: Place, version: int) -> None:
 
 def test_a_broken_version_does_not_keep_one_that_loads_slowly_from_being_waited_for(place, monkeypatch):
     """The broken one's process ends after its check; the other one's is at work for longer than a loss may last."""
-    monkeypatch.setattr("ops.triton.server._AFTER_LOSS_S", 1.0)
+    monkeypatch.setattr("perennial.ops.serving.server.server._AFTER_LOSS_S", 1.0)
     _slow_to_load(place, 2)
     place.publish(3, golden_error=1.0)
     place.repository.set_versions(ENGINE, (1, 2, 3))

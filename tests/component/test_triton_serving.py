@@ -16,14 +16,14 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
-from continual.errors import BundleRejected, DependencyUnreachable, NotFound, PublishFailed
-from exporters.golden import Golden
-from ops.ledger import FeedbackRow, Ledger
-from ops.loop.collector import Collected, collect
-from ops.traffic import TrafficLog
-from ops.triton.client import PerennialClient
-from ops.triton.control import TritonControl
-from ops.triton.server import TritonServer
+from perennial.continual.errors import BundleRejected, DependencyUnreachable, NotFound, PublishFailed
+from perennial.exporters.golden import Golden
+from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.collector import Collected, collect
 from tests.component.databases import BACKENDS, fresh_url
 from tests.component.strange_texts import TEXTS
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place

@@ -11,8 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from continual.records import Route
-from exporters.bundle import (
+from perennial.continual.records import Route
+from perennial.exporters.bundle import (
     EngineKind,
     Lineage,
     Manifest,
@@ -21,17 +21,17 @@ from exporters.bundle import (
     digest_labels,
     write_manifest,
 )
-from exporters.golden import Golden
-from exporters.runtime import OnnxEngine
-from exporters.triton_config import EngineSpec, RouterSpec
-from ops.triton.probe import EngineWatch, probe_router
-from ops.triton.processes import free_port
-from ops.triton.progress import Progress
-from ops.triton.repository import ModelRepository
-from ops.triton.router import RouterSettings
-from ops.triton.secret import PARAMETER
-from ops.triton.server import OnParentDeath, ServerSpec, TritonServer
-from ops.workspace import write_atomically
+from perennial.exporters.golden import Golden
+from perennial.exporters.runtime import OnnxEngine
+from perennial.exporters.triton_config import EngineSpec, RouterSpec
+from perennial.ops.serving.probe import EngineWatch, probe_router
+from perennial.ops.serving.processes import free_port
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.serving.router.progress import Progress
+from perennial.ops.serving.router.router import RouterSettings
+from perennial.ops.serving.secret import PARAMETER
+from perennial.ops.serving.server.server import OnParentDeath, ServerSpec, TritonServer
+from perennial.ops.store.workspace import write_atomically
 
 WORDS = ("[PAD]", "[UNK]", "card", "lost", "money", "transfer", "hello")
 LABELS = ("card_issue", "money_issue", "greeting")

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Connection, delete, text, update
 
-from ops.ledger import Ledger
-from ops.ledger.audit import GENESIS
-from ops.ledger.schema import audit_entry, audit_head
+from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.audit import GENESIS
+from perennial.ops.ledger.schema import audit_entry, audit_head
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component
@@ -75,7 +75,7 @@ def _remove(connection: Connection) -> None:
 
 
 def _rehash(connection: Connection) -> None:
-    from ops.ledger.audit import entry_hash
+    from perennial.ops.ledger.audit import entry_hash
 
     row = connection.execute(audit_entry.select().where(audit_entry.c.seq == 3)).mappings().one()
     forged = dict(row) | {"actor": "ben"}

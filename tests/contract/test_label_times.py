@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import update
 
-from continual.drift.accuracy import resolve_labels
-from continual.records import Example, Origin, Split
-from ops.ledger import ExamplesReceipt, FeedbackReceipt, FeedbackRow, Ledger
-from ops.ledger.schema import example as example_table
-from ops.ledger.schema import feedback as feedback_table
-from ops.ledger.schema import feedback_history as history_table
+from perennial.continual.drift.accuracy import resolve_labels
+from perennial.continual.records import Example, Origin, Split
+from perennial.ops.ledger import ExamplesReceipt, FeedbackReceipt, FeedbackRow, Ledger
+from perennial.ops.ledger.schema import example as example_table
+from perennial.ops.ledger.schema import feedback as feedback_table
+from perennial.ops.ledger.schema import feedback_history as history_table
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component

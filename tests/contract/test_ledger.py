@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from continual.errors import DataError, InputError, LeaseLost, NotFound
-from continual.records import Example, Origin, Route, Split
-from continual.replay import BufferKind, BufferState
-from ops.ledger import (
+from perennial.continual.errors import DataError, InputError, LeaseLost, NotFound
+from perennial.continual.records import Example, Origin, Route, Split
+from perennial.continual.replay import BufferKind, BufferState
+from perennial.ops.ledger import (
     Conflict,
     DriftReportRow,
     FeedbackReceipt,
@@ -24,7 +24,7 @@ from ops.ledger import (
     VersionRow,
     VersionState,
 )
-from ops.ledger.pruning import Forgotten
+from perennial.ops.ledger.pruning import Forgotten
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component
@@ -549,7 +549,7 @@ def test_the_journal_of_a_cycle_under_way_is_never_forgotten(ledger: Ledger) -> 
 
 
 def test_history_is_forgotten_in_bounded_steps(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.ledger.pruning._AT_ONCE", 4)
+    monkeypatch.setattr("perennial.ops.ledger.pruning._AT_ONCE", 4)
     for i in range(8):
         ledger.add_drift_report(DriftReportRow(model="intent", version=1, at=at(i), rows=300, state="ok", payload={}))
     gone = [ledger.forget_history("intent", at(99), keep=1).drift_reports for _ in range(3)]

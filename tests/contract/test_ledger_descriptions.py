@@ -8,9 +8,9 @@ from alembic import command
 from alembic.config import Config
 from sqlalchemy import NullPool, create_engine
 
-from continual.errors import ConfigurationError, NotFound
-from ops.ledger import Ledger
-from ops.ledger.migration import MIGRATIONS
+from perennial.continual.errors import ConfigurationError, NotFound
+from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.migration import MIGRATIONS
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from continual.records import Origin
-from ops.ledger import FeedbackReceipt, FeedbackRow, Ledger
-from ops.ledger.schema import feedback_history as history
+from perennial.continual.records import Origin
+from perennial.ops.ledger import FeedbackReceipt, FeedbackRow, Ledger
+from perennial.ops.ledger.schema import feedback_history as history
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component

@@ -7,9 +7,9 @@ from types import MappingProxyType
 
 import pytest
 
-from continual.errors import DataError
-from continual.records import Route
-from ops.ledger import Conflict, Ledger, VersionRow, VersionState
+from perennial.continual.errors import DataError
+from perennial.continual.records import Route
+from perennial.ops.ledger import Conflict, Ledger, VersionRow, VersionState
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component

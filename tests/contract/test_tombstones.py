@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from continual.errors import LeaseLost, Refused
-from continual.records import Example, Origin, Split
-from continual.replay import BufferKind, BufferState
-from ops.ledger import Conflict, ExamplesReceipt, FeedbackReceipt, FeedbackRow, Ledger
-from ops.loop.collector import collect
-from ops.traffic import TrafficLog, TrafficWriter
+from perennial.continual.errors import LeaseLost, Refused
+from perennial.continual.records import Example, Origin, Split
+from perennial.continual.replay import BufferKind, BufferState
+from perennial.ops.ledger import Conflict, ExamplesReceipt, FeedbackReceipt, FeedbackRow, Ledger
+from perennial.ops.traffic import TrafficLog, TrafficWriter
+from perennial.ops.watching.collector import collect
 from tests.component.databases import BACKENDS, fresh_url
 from tests.component.traffic_rows import columns
 

@@ -6,7 +6,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from ops.notify import verify_signature
+from perennial.ops.notify import verify_signature
 
 SECRET = "an operator's secret"
 

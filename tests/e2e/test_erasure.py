@@ -10,20 +10,21 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from continual.errors import ConfigurationError, Refused
-from continual.learning.embedding_cache import EmbeddingCache
-from continual.learning.encoder import fingerprint, hidden_size
-from continual.learning.kernel_lda import KernelLda
-from continual.preparation import row_hash
-from continual.records import Origin, Split
-from ops.cli.main import app
-from ops.ledger import VersionRow, VersionState
-from ops.loop.challenger import ChallengerMaker
-from ops.loop.starting_point import StartingPoint
-from ops.tainted import taint, tainted_encoders
-from ops.traffic import TrafficLog
-from ops.traffic.writer import TrafficWriter
-from ops.wiring import Parts, open_parts
+from perennial.continual.errors import ConfigurationError, Refused
+from perennial.continual.learning.embedding_cache import EmbeddingCache
+from perennial.continual.learning.encoder import fingerprint, hidden_size
+from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.preparation import row_hash
+from perennial.continual.records import Origin, Split
+from perennial.ops.app.wiring import open_parts
+from perennial.ops.cli.main import app
+from perennial.ops.ledger import VersionRow, VersionState
+from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.starting_point import StartingPoint
+from perennial.ops.parts import Parts
+from perennial.ops.store.tainted import taint, tainted_encoders
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.traffic.writer import TrafficWriter
 from tests.component.traffic_rows import columns
 from tests.e2e.conftest import requests_about
 from tests.e2e.workspace import E2eWorkspace, make_workspace, wait_for

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from continual.errors import ConfigurationError, DataError
-from ops.cli.main import app
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.ops.cli.main import app
 from tests.e2e.conftest import requests_about
 from tests.e2e.workspace import write_csv
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from continual.errors import DataError, PerennialError
-from ops.triton.client import Answer
+from perennial.continual.errors import DataError, PerennialError
+from perennial.ops.serving.client import Answer
 from tests.e2e.conftest import requests_about
 from tests.e2e.receiver import SECRET, Receiver
 from tests.e2e.workspace import E2eWorkspace, ask, kill, wait_for

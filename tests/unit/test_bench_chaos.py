@@ -20,8 +20,8 @@ from benchmarks.chaos import broken, plan, summarise
 from benchmarks.chaos_harness import ALIVE, wait_until_right
 from benchmarks.chaos_operator import Operator
 from benchmarks.chaos_world import Customers
-from continual import cycle_events as events
-from continual.cycle_events import Command
+from perennial.continual.cycle import events
+from perennial.continual.cycle.events import Command
 
 _UNJOURNALLED = {events.CloseCycle}  # one transaction of the ledger: the runner journals no step for it
 

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continual import cycle as cy
-from continual.errors import DataError, IllegalTransition
+from perennial.continual import cycle as cy
+from perennial.continual.errors import DataError, IllegalTransition
 
 FAIL = cy.StepFailed(error="disk full")
 HAPPY = {

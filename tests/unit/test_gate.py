@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from continual.errors import DataError
-from continual.gate import GateEvidence, GateRules, PairedRows, judge
+from perennial.continual.errors import DataError
+from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 
 
 def rows(n: int, champion: float, challenger: float, label: str = "a", seed: int = 0) -> PairedRows:

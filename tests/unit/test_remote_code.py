@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from continual.errors import PerennialError
-from continual.learning.encoder import Encoder
+from perennial.continual.errors import PerennialError
+from perennial.continual.learning.encoder import Encoder
 
 ROOT = Path(__file__).parents[2]
 _LOADERS = {"from_pretrained", "from_config", "pipeline"}

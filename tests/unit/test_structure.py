@@ -3,6 +3,7 @@
 import ast
 import importlib
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -14,14 +15,41 @@ NO_BUSINESS_OF_THE_CORE = {
     "aiohttp", "alembic", "fastapi", "flask", "grpc", "http", "httpx", "psycopg", "requests", "socket", "socketserver",
     "sqlalchemy", "sqlite3", "starlette", "tritonclient", "urllib", "urllib3", "uvicorn", "websockets",
 }  # fmt: skip
+FLOORS = (  # the rooms of ops, from the ground up: each may import itself and rooms of lower floors, none beside it
+    {"safety", "prediction_ids"},
+    {"settings"},
+    {"ledger", "traffic"},
+    {"store", "scheduling"},
+    {"serving"},
+    {"parts"},
+    {"making", "watching", "comparing"},
+    {"cycle"},
+    {"views", "commands"},
+    {"api", "notify"},
+    {"app"},
+    {"demo"},
+    {"cli"},
+)
+FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = {
-    ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
+    "perennial." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
     for layer in LAYERS
     for path in sorted((ROOT / layer).rglob("*.py"))
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 PACKAGES = [name for name, path in FILES.items() if path.name == "__init__.py"]
-BACKENDS = [name for name in FILES if name.startswith("ops.triton.backends.")]
+BACKENDS = [name for name in FILES if name.startswith("perennial.ops.serving.backends.")]
+
+
+def _layer(module: str) -> str:
+    """The part of the product that a module belongs to, or the package of somebody else."""
+    parts = module.split(".")
+    return parts[1] if parts[0] == "perennial" and len(parts) > 1 else parts[0]
+
+
+def _room(module: str) -> str:
+    """The room of `ops` that a module lies in."""
+    return ".".join(module.split(".")[2:3])
 
 
 def _parent(module: str, level: int) -> str:
@@ -90,29 +118,29 @@ def _loaded_with(module: str) -> dict[str, tuple[str, ...]]:
 def test_there_is_something_to_walk() -> None:
     assert len(FILES) > 200
     assert len(BACKENDS) == 2
-    assert "ops.triton.router" in _loaded_with("ops.triton.backends.perennial.model")
+    assert "perennial.ops.serving.router.router" in _loaded_with("perennial.ops.serving.backends.perennial.model")
 
 
 @pytest.mark.parametrize(
     ("source", "on_loading"),
     [
-        ("import ops.api", True),
-        ("from ops import api", True),
-        ("if True:\n    import ops.api", True),
-        ("class A:\n    from ops import api", True),
-        ("def call():\n    from ops.api import app", False),
-        ("if TYPE_CHECKING:\n    import ops.api", False),
-        ("def call():\n    import importlib\n    importlib.import_module('ops.api')", False),
-        ("from ..ops import api", True),
+        ("import perennial.ops.api.app", True),
+        ("from perennial.ops.api import app", True),
+        ("if True:\n    import perennial.ops.api.app", True),
+        ("class A:\n    from perennial.ops.api import app", True),
+        ("def call():\n    from perennial.ops.api.app import app", False),
+        ("if TYPE_CHECKING:\n    import perennial.ops.api.app", False),
+        ("def call():\n    import importlib\n    importlib.import_module('perennial.ops.api.app')", False),
+        ("from ..ops.api import app", True),
     ],
 )
 def test_the_walk_sees_an_import_wherever_it_stands(
     monkeypatch: pytest.MonkeyPatch, source: str, on_loading: bool
 ) -> None:
-    monkeypatch.setitem(TREES, "continual.planted", ast.parse(source))
-    monkeypatch.setitem(FILES, "continual.planted", ROOT / "continual" / "planted.py")
-    assert "ops.api" in {name for name, _ in _imports("continual.planted")}
-    assert ("ops.api" in _on_loading("continual.planted")) is on_loading
+    monkeypatch.setitem(TREES, "perennial.continual.planted", ast.parse(source))
+    monkeypatch.setitem(FILES, "perennial.continual.planted", ROOT / "continual" / "planted.py")
+    assert "perennial.ops.api.app" in {name for name, _ in _imports("perennial.continual.planted")}
+    assert ("perennial.ops.api.app" in _on_loading("perennial.continual.planted")) is on_loading
 
 
 @pytest.mark.parametrize("layer", LAYERS)
@@ -121,20 +149,48 @@ def test_imports_point_from_ops_to_exporters_to_continual(layer: str) -> None:
     wrong = [
         f"{module}:{line} imports {name}"
         for module in FILES
-        if module.split(".")[0] == layer
+        if _layer(module) == layer
         for name, line in _imports(module)
-        if name.split(".")[0] in above
+        if _layer(name) in above
     ]
     assert not wrong
+
+
+def test_every_room_of_ops_has_a_floor_and_three_modules_at_most_lie_loose() -> None:
+    rooms = {_room(name) for name in FILES if _layer(name) == "ops"} - {""}
+    assert rooms == set(FLOOR_OF)
+    assert sum(FILES.get(f"perennial.ops.{room}", Path("x/__init__.py")).name != "__init__.py" for room in rooms) <= 3
+
+
+def test_a_room_imports_from_lower_floors_only() -> None:
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module in FILES
+        if _layer(module) == "ops" and _room(module)
+        for name, line in _imports(module)
+        if name.startswith("perennial.ops.") and (room := _room(name)) != _room(module)
+        if FLOOR_OF[room] >= FLOOR_OF[_room(module)]
+    ]
+    assert not wrong
+
+
+def test_no_two_modules_import_each_other_whatever_the_way_round() -> None:
+    arrows = {
+        module: {name for name, _ in _imports(module) if name in FILES and FILES[name].name != "__init__.py"}
+        for module in FILES
+    }
+    with pytest.raises(CycleError):
+        tuple(TopologicalSorter({"a": {"b"}, "b": {"a"}}).static_order())
+    tuple(TopologicalSorter({module: names - {module} for module, names in arrows.items()}).static_order())
 
 
 def test_the_demo_is_known_to_the_command_line_alone() -> None:
     wrong = [
         f"{module}:{line} imports {name}"
         for module in FILES
-        if not module.startswith(("ops.demo", "ops.cli"))
+        if not module.startswith(("perennial.ops.demo", "perennial.ops.cli"))
         for name, line in _imports(module)
-        if name == "ops.demo" or name.startswith("ops.demo.")
+        if name == "perennial.ops.demo" or name.startswith("perennial.ops.demo.")
     ]
     assert not wrong
 
@@ -143,14 +199,14 @@ def test_continual_knows_no_server_database_or_http() -> None:
     wrong = [
         f"{module}:{line} imports {name}"
         for module in FILES
-        if module.split(".")[0] == "continual"
+        if _layer(module) == "continual"
         for name, line in _imports(module)
         if name.split(".")[0] in NO_BUSINESS_OF_THE_CORE
     ]
     assert not wrong
 
 
-@pytest.mark.parametrize("module", [*BACKENDS, "ops.cli.main"])
+@pytest.mark.parametrize("module", [*BACKENDS, "perennial.ops.cli.main"])
 def test_neither_a_stub_nor_the_command_line_loads_torch_by_being_imported(module: str) -> None:
     ways = _loaded_with(module)
     found = {name: ways[name] for name in ("torch", "transformers", "sentence_transformers") if name in ways}
@@ -159,7 +215,7 @@ def test_neither_a_stub_nor_the_command_line_loads_torch_by_being_imported(modul
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_a_package_that_offers_something_declares_it(package: str) -> None:
-    offers = [node for node in TREES[package].body if not isinstance(node, ast.Expr)]  # a docstring offers nothing
+    offers = [node for node in TREES[package].body if not isinstance(node, ast.Expr | ast.If)]  # a docstring, a guard
     assert not offers or _declared(package) is not None, f"{package} defines or imports names without an __all__"
 
 
@@ -183,7 +239,7 @@ def test_a_module_takes_no_private_name_from_another_package() -> None:
         f"{module}:{node.lineno} takes {alias.name} from {node.module}"
         for module in FILES
         for node in ast.walk(TREES[module])
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in LAYERS
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("perennial.")
         for alias in node.names
         if alias.name.startswith("_") and not alias.name.startswith("__")
     ]

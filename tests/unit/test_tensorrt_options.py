@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.errors import BundleRejected, ConfigurationError, DataError, DependencyUnreachable
-from exporters.bundle import Precision
-from exporters.tensorrt import (
+from perennial.continual.errors import BundleRejected, ConfigurationError, DataError, DependencyUnreachable
+from perennial.exporters.bundle import Precision
+from perennial.exporters.tensorrt import (
     LONG_TEXT,
     SHORT_TEXT,
     BuildOptions,
@@ -23,9 +23,9 @@ from exporters.tensorrt import (
     detect_machine,
     load_plan,
 )
-from exporters.tensorrt.machine import check_loadable, check_supported
-from exporters.tensorrt.runtime import choose_profile
-from exporters.tensorrt.timing import timing_cache_path
+from perennial.exporters.tensorrt.machine import check_loadable, check_supported
+from perennial.exporters.tensorrt.runtime import choose_profile
+from perennial.exporters.tensorrt.timing import timing_cache_path
 
 HERE = Machine(gpu="NVIDIA H100", capability="9.0", cuda="12.8", tensorrt="11.4.0.106")
 RECORD = PlanRecord(machine=HERE, options=BuildOptions(), graph="ab", stripped=False, path="build", seconds=1.5)

@@ -8,10 +8,10 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from continual.errors import DependencyUnreachable, ExportFailed
-from exporters.bundle import Precision
-from exporters.tensorrt import Caster, write_typed
-from exporters.tensorrt.precision import fingerprint
+from perennial.continual.errors import DependencyUnreachable, ExportFailed
+from perennial.exporters.bundle import Precision
+from perennial.exporters.tensorrt import Caster, write_typed
+from perennial.exporters.tensorrt.precision import fingerprint
 from tests.doubles.tensorrt_graph import rows, write_graph
 
 NARROW = {Precision.FP16: TensorProto.FLOAT16, Precision.BF16: TensorProto.BFLOAT16}

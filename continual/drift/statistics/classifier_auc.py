@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift.statistics.permutation import sequential_p_value
-from continual.drift.statistics.result import StatisticResult
-from continual.drift.statistics.rff_mmd import matrix, sample_rows
+from perennial.continual.drift.statistics.permutation import sequential_p_value
+from perennial.continual.drift.statistics.result import StatisticResult
+from perennial.continual.drift.statistics.rff_mmd import matrix, sample_rows
 
 __all__ = ["classifier_auc"]
 

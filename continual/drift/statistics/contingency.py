@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["contingency", "pool_sparse"]
 

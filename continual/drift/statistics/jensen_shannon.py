@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift.statistics.contingency import contingency
-from continual.drift.statistics.permutation import sequential_p_value
-from continual.drift.statistics.result import StatisticResult
+from perennial.continual.drift.statistics.contingency import contingency
+from perennial.continual.drift.statistics.permutation import sequential_p_value
+from perennial.continual.drift.statistics.result import StatisticResult
 
 __all__ = ["jensen_shannon"]
 

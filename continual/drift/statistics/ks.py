@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift.statistics.permutation import numeric
-from continual.drift.statistics.result import StatisticResult
+from perennial.continual.drift.statistics.permutation import numeric
+from perennial.continual.drift.statistics.result import StatisticResult
 
 __all__ = ["ks"]
 

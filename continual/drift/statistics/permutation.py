@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["numeric", "sequential_p_value"]
 

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 __all__ = ["StatisticResult"]
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from continual.drift.statistics.permutation import numeric, sequential_p_value
-from continual.drift.statistics.result import StatisticResult
+from perennial.continual.drift.statistics.permutation import numeric, sequential_p_value
+from perennial.continual.drift.statistics.result import StatisticResult
 
 __all__ = ["wasserstein"]
 

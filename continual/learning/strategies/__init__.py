@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from continual.errors import ConfigurationError
-from continual.learning.strategies.cumulative import Cumulative
-from continual.learning.strategies.derpp import DarkReplay
-from continual.learning.strategies.ewc import ElasticWeights
-from continual.learning.strategies.lwf import WithoutForgetting
-from continual.learning.strategies.naive import Naive
-from continual.learning.strategies.port import Batch, Strategy
-from continual.learning.strategies.replay import Replay
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.strategies.cumulative import Cumulative
+from perennial.continual.learning.strategies.derpp import DarkReplay
+from perennial.continual.learning.strategies.ewc import ElasticWeights
+from perennial.continual.learning.strategies.lwf import WithoutForgetting
+from perennial.continual.learning.strategies.naive import Naive
+from perennial.continual.learning.strategies.port import Batch, Strategy
+from perennial.continual.learning.strategies.replay import Replay
 
 __all__ = [
     "STRATEGIES",

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from continual.learning.strategies.naive import Naive
+from perennial.continual.learning.strategies.naive import Naive
 
 __all__ = ["Cumulative"]
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, ClassVar
 
-from continual.learning.strategies.port import Batch, cross_entropy
+from perennial.continual.learning.strategies.port import Batch, cross_entropy
 
 __all__ = ["DarkReplay", "logit_distance"]
 

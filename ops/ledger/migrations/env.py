@@ -5,7 +5,7 @@ from typing import Any, Literal
 from alembic import context
 from sqlalchemy import create_engine, types
 
-from ops.ledger.schema import UtcTime, metadata
+from perennial.ops.ledger.schema import UtcTime, metadata
 
 
 def render_item(kind: str, item: Any, _: Any) -> str | Literal[False]:

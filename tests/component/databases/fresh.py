@@ -8,9 +8,9 @@ from pathlib import Path
 
 from sqlalchemy import delete, update
 
-from ops.ledger import Ledger
-from ops.ledger.audit import GENESIS
-from ops.ledger.schema import audit_head, metadata
+from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.audit import GENESIS
+from perennial.ops.ledger.schema import audit_head, metadata
 from tests.component.databases.postgres import PostgresServer
 
 __all__ = ["BACKENDS", "fresh_url"]

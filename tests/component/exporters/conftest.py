@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from exporters.bundle import EngineKind
-from exporters.job import export_bundle
-from exporters.onnx import OnnxGraph, export_onnx
-from exporters.spec import ExportResult, ExportSpec
-from exporters.trained import TrainedModel
+from perennial.exporters.bundle import EngineKind
+from perennial.exporters.job import export_bundle
+from perennial.exporters.onnx import OnnxGraph, export_onnx
+from perennial.exporters.spec import ExportResult, ExportSpec
+from perennial.exporters.trained import TrainedModel
 
 WORDS = [f"w{index}" for index in range(56)]
 TEXTS = [" ".join(WORDS[(11 * i + 5 * j) % 56] for j in range(1 + i % 12)) for i in range(64)]

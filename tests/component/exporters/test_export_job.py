@@ -14,9 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
-from continual.errors import BundleRejected, ConfigurationError, DataError, ParityFailed
-from exporters.build import choose_engine, engines_to_try, hardware_precisions
-from exporters.bundle import (
+from perennial.continual.errors import BundleRejected, ConfigurationError, DataError, ParityFailed
+from perennial.exporters.build import choose_engine, engines_to_try, hardware_precisions
+from perennial.exporters.bundle import (
     EngineKind,
     Manifest,
     Precision,
@@ -26,16 +26,16 @@ from exporters.bundle import (
     verify_bundle,
     write_manifest,
 )
-from exporters.classifier import BundleClassifier, TextTokenizer
-from exporters.golden import Golden, forget_texts
-from exporters.graph import set_initializer
-from exporters.job import export_bundle, main
-from exporters.parity import check_parity, default_limits
-from exporters.reference import TorchClassifier
-from exporters.runtime import load_engine
-from exporters.spec import ExportResult, ExportSpec
-from exporters.texts import read_texts, spread
-from exporters.trained import TrainedModel
+from perennial.exporters.classifier import BundleClassifier, TextTokenizer
+from perennial.exporters.golden import Golden, forget_texts
+from perennial.exporters.graph import set_initializer
+from perennial.exporters.job import export_bundle, main
+from perennial.exporters.parity import check_parity, default_limits
+from perennial.exporters.reference import TorchClassifier
+from perennial.exporters.runtime import load_engine
+from perennial.exporters.spec import ExportResult, ExportSpec
+from perennial.exporters.texts import read_texts, spread
+from perennial.exporters.trained import TrainedModel
 from tests.component.exporters.conftest import TEXTS, write_texts, write_trained
 
 pytestmark = pytest.mark.component
@@ -241,7 +241,7 @@ def spec_file(folder: Path, trained: Path, **changes: object) -> Path:
 @pytest.mark.parametrize("built", [EngineKind.ONNXRUNTIME], indirect=True)
 def test_process_writes_bundle_result_and_progress(built: ExportResult, trained: TrainedModel, tmp_path: Path) -> None:
     path = spec_file(tmp_path, trained.folder, previous_bundle=str(built.bundle))
-    command = [sys.executable, "-m", "exporters.job", str(path)]
+    command = [sys.executable, "-m", "perennial.exporters.job", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     stages = [json.loads(line)["stage"] for line in done.stdout.splitlines()]
@@ -290,13 +290,15 @@ def test_auto_engine_is_one_this_cpu_computes_in_hardware() -> None:
 
 def test_where_the_choice_was_free_an_exact_engine_stands_behind_bf16(monkeypatch: pytest.MonkeyPatch) -> None:
     fast, exact = (EngineKind.OPENVINO, Precision.BF16), (EngineKind.ONNXRUNTIME, Precision.FP32)
-    monkeypatch.setattr("exporters.build.hardware_precisions", lambda: frozenset({Precision.FP32, Precision.BF16}))
+    monkeypatch.setattr(
+        "perennial.exporters.build.hardware_precisions", lambda: frozenset({Precision.FP32, Precision.BF16})
+    )
     assert engines_to_try() == (fast, exact)
     assert engines_to_try(before=fast) == (fast, exact)
     assert engines_to_try(before=exact) == (exact,)  # BF16 was refused for this model before
     assert engines_to_try("openvino") == (fast, (EngineKind.OPENVINO, Precision.FP32))
     assert engines_to_try("openvino", "bf16") == (fast,)
-    monkeypatch.setattr("exporters.build.hardware_precisions", lambda: frozenset({Precision.FP32}))
+    monkeypatch.setattr("perennial.exporters.build.hardware_precisions", lambda: frozenset({Precision.FP32}))
     assert engines_to_try() == (exact,)
 
 
@@ -304,7 +306,7 @@ def test_an_engine_that_alters_the_answers_gives_way_to_the_next(
     trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = [(EngineKind.ONNXRUNTIME, Precision.INT8), (EngineKind.ONNXRUNTIME, Precision.FP32)]
-    monkeypatch.setattr("exporters.job.engines_to_try", lambda *_: tuple(tried))
+    monkeypatch.setattr("perennial.exporters.job.engines_to_try", lambda *_: tuple(tried))
     spec = ExportSpec(
         trained_dir=trained.folder, out_dir=tmp_path / "1", held_out=write_texts(tmp_path / "held.json"), model="tiny",
         version=1, threads=2, limits_by_precision={"int8": {"max_abs_logit": 1e-9}},

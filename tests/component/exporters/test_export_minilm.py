@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from exporters.bundle import verify_bundle
-from exporters.classifier import BundleClassifier
-from exporters.job import export_bundle
-from exporters.spec import ExportPath, ExportSpec
+from perennial.exporters.bundle import verify_bundle
+from perennial.exporters.classifier import BundleClassifier
+from perennial.exporters.job import export_bundle
+from perennial.exporters.spec import ExportPath, ExportSpec
 
 pytestmark = pytest.mark.component
 

@@ -8,13 +8,14 @@ import numpy as np
 import onnx
 import pytest
 
-from exporters.attention import fuse_attention
-from exporters.classifier import pad
-from exporters.graph import fingerprint, fold_transposes, read_sources, set_initializer
-from exporters.onnx import OPSET, OnnxGraph
-from exporters.reference import TorchEngine
-from exporters.runtime import OnnxEngine
-from exporters.trained import TrainedModel
+from perennial.exporters.attention import fuse_attention
+from perennial.exporters.classifier import pad
+from perennial.exporters.graph import fingerprint, fold_transposes, read_sources, set_initializer
+from perennial.exporters.module import build_module, parameters_of
+from perennial.exporters.onnx import OPSET, OnnxGraph
+from perennial.exporters.reference import TorchEngine
+from perennial.exporters.runtime import OnnxEngine
+from perennial.exporters.trained import TrainedModel
 
 pytestmark = pytest.mark.component
 
@@ -40,7 +41,7 @@ def test_graph_has_the_engine_contract(portable: OnnxGraph) -> None:
 def test_graph_keeps_every_weight_by_name(portable: OnnxGraph, trained: TrainedModel) -> None:
     model = onnx.load(portable.path)
     sources = read_sources(model)
-    parameters = trained.parameters()
+    parameters = parameters_of(trained)
     values = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     assert {name for source in sources.values() for name in source.parameters} == set(parameters)
     for name, source in sources.items():
@@ -61,7 +62,10 @@ def test_graph_answers_like_torch_in_any_shape(
     portable: OnnxGraph, trained: TrainedModel, rows: Sequence[Sequence[int]]
 ) -> None:
     ids, mask = pad(rows)
-    wanted, seen = TorchEngine(trained.module()).infer(ids, mask), OnnxEngine(portable.path, threads=1).infer(ids, mask)
+    wanted, seen = (
+        TorchEngine(build_module(trained)).infer(ids, mask),
+        OnnxEngine(portable.path, threads=1).infer(ids, mask),
+    )
     for one, other in zip(wanted, seen, strict=True):
         np.testing.assert_allclose(one, other, atol=2e-5)
     np.testing.assert_allclose(np.linalg.norm(seen[1], axis=1), 1.0, atol=1e-5)
@@ -82,7 +86,7 @@ def test_fused_attention_gives_the_same_answers(portable: OnnxGraph, tmp_path: P
 def test_fused_graph_still_names_every_weight(portable: OnnxGraph, trained: TrainedModel) -> None:
     model = onnx.load(portable.path)
     fuse_attention(model)
-    parameters = trained.parameters()
+    parameters = parameters_of(trained)
     values = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     joined = [source for source in read_sources(model).values() if len(source.parameters) == 3]
     assert len(joined) == 4

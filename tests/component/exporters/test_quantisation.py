@@ -7,15 +7,15 @@ import numpy as np
 import onnx
 import pytest
 
-from continual.errors import ConfigurationError, ExportFailed
-from exporters.build import build_engine
-from exporters.bundle import EngineKind, Precision
-from exporters.classifier import TextTokenizer, pad, run_sorted
-from exporters.graph import read_sources
-from exporters.onnx import OnnxGraph
-from exporters.quantisation import fit_weights, quantise_products
-from exporters.runtime import OnnxEngine, open_onnx
-from exporters.trained import TrainedModel
+from perennial.continual.errors import ConfigurationError, ExportFailed
+from perennial.exporters.build import build_engine
+from perennial.exporters.bundle import EngineKind, Precision
+from perennial.exporters.classifier import TextTokenizer, pad, run_sorted
+from perennial.exporters.graph import read_sources
+from perennial.exporters.onnx import OnnxGraph
+from perennial.exporters.quantisation import fit_weights, quantise_products
+from perennial.exporters.runtime import OnnxEngine, open_onnx
+from perennial.exporters.trained import TrainedModel
 from tests.component.exporters.conftest import TEXTS
 
 pytestmark = pytest.mark.component

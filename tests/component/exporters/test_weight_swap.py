@@ -7,15 +7,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.errors import ExportFailed
-from exporters.build import build_engine
-from exporters.bundle import EngineKind, Precision, verify_bundle
-from exporters.classifier import BundleClassifier, run_sorted
-from exporters.onnx import OnnxGraph, export_onnx
-from exporters.runtime import Floats, OnnxEngine, OpenVinoEngine
-from exporters.spec import ExportPath, ExportResult
-from exporters.trained import TrainedModel
-from exporters.weight_swap import swap_weights
+from perennial.continual.errors import ExportFailed
+from perennial.exporters.build import build_engine
+from perennial.exporters.bundle import EngineKind, Precision, verify_bundle
+from perennial.exporters.classifier import BundleClassifier, run_sorted
+from perennial.exporters.engine import Floats
+from perennial.exporters.onnx import OnnxGraph, export_onnx
+from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
+from perennial.exporters.spec import ExportPath, ExportResult
+from perennial.exporters.trained import TrainedModel
+from perennial.exporters.weight_swap import swap_weights
 from tests.component.exporters.conftest import TEXTS, export, write_encoder, write_trained
 
 pytestmark = pytest.mark.component

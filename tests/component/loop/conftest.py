@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops.ledger import Ledger
+from perennial.ops.ledger import Ledger
 from tests.component.databases import fresh_url
 from tests.component.loop.town import Town
 

@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 
 from benchmarks.chaos_check import Journal, champion_wrong, commands_kept, lost
-from continual.errors import DependencyUnreachable
-from continual.records import Route
-from ops.ledger import Phase, VersionRow, VersionState
-from ops.operations import change_route, rolled_back
+from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.records import Route
+from perennial.continual.route import rolled_back
+from perennial.ops.ledger import Phase, VersionRow, VersionState
+from perennial.ops.store.route_changes import change_route
 from tests.component.loop.town import Town
 
 pytestmark = pytest.mark.component

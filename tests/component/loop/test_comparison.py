@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from continual import cycle as cy
-from continual.rollout import LiveEvidence
-from exporters.classifier import BundleClassifier
-from ops.loop.comparison import ROLLOUT, ArmComparison
-from ops.loop.events import Happenings
+from perennial.continual import cycle as cy
+from perennial.continual.rollout import LiveEvidence
+from perennial.exporters.classifier import BundleClassifier
+from perennial.ops.comparing.comparison import ROLLOUT, ArmComparison
+from perennial.ops.store.happenings import Happenings
 from tests.component.loop.town import Town
 from tests.component.triton_fixtures import write_bundle
 

@@ -15,21 +15,29 @@ from typing import Any
 
 import pytest
 
-from continual import cycle as cy
-from continual.errors import BundleRejected, DependencyUnreachable, ExportFailed, PerennialError, PublishFailed
-from continual.records import Example, Route, Split
-from ops.ledger import Fence, Phase, VersionRow, VersionState
-from ops.loop import challenger as challenger_module
-from ops.loop import comparison as comparison_module
-from ops.loop.challenger import ChallengerMaker, TrainingRows, _ended
-from ops.loop.comparison import ArmComparison
-from ops.loop.events import Happenings
-from ops.loop.inbox import PAUSED
-from ops.loop.process import JobResult
-from ops.loop.runner import CycleRunner, StepContext, decode, encode
-from ops.loop.steps import LoopSteps
-from ops.operations import change_route, pinned, promoted, rolled_back, with_challenger
-from ops.triton.repository import ModelRepository
+from perennial.continual import cycle as cy
+from perennial.continual.cycle import decode, encode
+from perennial.continual.errors import (
+    BundleRejected,
+    DependencyUnreachable,
+    ExportFailed,
+    PerennialError,
+    PublishFailed,
+)
+from perennial.continual.jobs.process import JobResult
+from perennial.continual.records import Example, Route, Split
+from perennial.continual.route import pinned, promoted, rolled_back, with_challenger
+from perennial.ops.comparing import comparison as comparison_module
+from perennial.ops.comparing.comparison import ArmComparison
+from perennial.ops.cycle.inbox import PAUSED
+from perennial.ops.cycle.runner import CycleRunner, StepContext
+from perennial.ops.cycle.steps import LoopSteps
+from perennial.ops.ledger import Fence, Phase, VersionRow, VersionState
+from perennial.ops.making import challenger as challenger_module
+from perennial.ops.making.challenger import ChallengerMaker, TrainingRows, _ended
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.route_changes import change_route
 from tests.component.loop.town import KNOWN, Town
 
 pytestmark = pytest.mark.component
@@ -109,7 +117,7 @@ def test_what_is_away_is_waited_for_and_its_intent_is_written_once(
     make_town: Callable[..., Town], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     town = make_town()
-    monkeypatch.setattr("ops.loop.runner._RETRY_S", 0.01)
+    monkeypatch.setattr("perennial.ops.cycle.runner._RETRY_S", 0.01)
     left = [3]
 
     def work(command: cy.Command) -> cy.Event | None:
@@ -128,11 +136,11 @@ def test_what_is_away_is_waited_for_and_its_intent_is_written_once(
 def test_a_ledger_that_is_locked_for_long_delays_the_cycle_and_loses_nothing(
     town: Town, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("ops.loop.runner._RETRY_S", 0.05)
+    monkeypatch.setattr("perennial.ops.cycle.runner._RETRY_S", 0.05)
     event = cy.StepFailed(error="the test is over")
     runner, _, number = led(town, lambda command: event if isinstance(command, cy.TrainChallenger) else None)
     town.ledger.engine.dispose()
-    monkeypatch.setattr("ops.ledger.ledger.BUSY_S", 0.05)  # new connections wait so long for a lock
+    monkeypatch.setattr("perennial.ops.ledger.ledger.BUSY_S", 0.05)  # new connections wait so long for a lock
     other = sqlite3.connect(town.ledger.engine.url.database or "", isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
     runner.start()
@@ -279,7 +287,7 @@ def test_a_challenger_that_an_operator_promotes_during_its_step_stays_champion(
     town: Town, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     steps, context = _rollout(town, cy.CycleState.CANARY if share else cy.CycleState.PUBLISHING)
-    monkeypatch.setattr("ops.loop.steps.verify_bundle", lambda _: None)
+    monkeypatch.setattr("perennial.ops.cycle.steps.verify_bundle", lambda _: None)
     town.workspace.bundle("intent", 2).mkdir(parents=True)
     _operator(town, promoted(2, resident=2))
     command = cy.SetShare(challenger=2, share=share) if share else cy.PublishChallenger(challenger=2)
@@ -317,7 +325,7 @@ def test_labels_that_came_after_a_training_began_are_not_taken_for_learnt(
     monkeypatch.setattr(challenger_module, "run_job", train)
     with pytest.raises(KeyboardInterrupt):
         steps.execute(cy.TrainChallenger(challenger=2), context)
-    monkeypatch.setattr("ops.loop.challenger.keep_encoder", lambda *_: None)
+    monkeypatch.setattr("perennial.ops.making.challenger.keep_encoder", lambda *_: None)
     assert steps.execute(cy.TrainChallenger(challenger=2), context) == cy.ChallengerTrained()
     left = town.ledger.examples("intent", split=Split.TRAIN, not_learnt_by=2)
     assert [row.example.text for row in left] == ["a second lost card"]

@@ -5,14 +5,14 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from continual.errors import DependencyUnreachable
-from continual.records import Route
-from ops.ledger import CycleRow
-from ops.loop.events import Happenings
-from ops.loop.herald import RESTARTED, Herald
-from ops.loop.retries import RETRIES
-from ops.loop.watcher import Watcher
-from ops.notify import Message, Notifier
+from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.records import Route
+from perennial.ops.cycle.retries import RETRIES
+from perennial.ops.ledger import CycleRow
+from perennial.ops.notify import Message, Notifier
+from perennial.ops.notify.herald import RESTARTED, Herald
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.watching.watcher import Watcher
 from tests.component.loop.town import Town
 
 pytestmark = pytest.mark.component

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from continual.errors import ExportFailed
-from ops.loop.challenger import ChallengerMaker, TrainingRows
-from ops.loop.process import JobResult, run_job
+from perennial.continual.errors import ExportFailed
+from perennial.continual.jobs.process import JobResult, run_job
+from perennial.ops.making.challenger import ChallengerMaker, TrainingRows
 from tests.component.loop.town import Town
 
 pytestmark = pytest.mark.component

@@ -5,11 +5,11 @@ import time
 
 import pytest
 
-from continual import cycle as cy
-from continual.errors import LeaseLost
-from ops.ledger import Fence
-from ops.loop.events import Happenings
-from ops.loop.runner import CycleRunner, StepContext
+from perennial.continual import cycle as cy
+from perennial.continual.errors import LeaseLost
+from perennial.ops.cycle.runner import CycleRunner, StepContext
+from perennial.ops.ledger import Fence
+from perennial.ops.store.happenings import Happenings
 from tests.component.loop.town import Town
 
 pytestmark = pytest.mark.component

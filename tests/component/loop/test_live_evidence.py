@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from continual.errors import DependencyUnreachable, PublishFailed
-from continual.records import Arm
-from continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
-from ops.ledger import FeedbackRow, Ledger
-from ops.loop.live_evidence import LiveEvidenceReader
-from ops.settings import Settings
-from ops.traffic import TrafficLog, TrafficWriter
-from ops.workspace import Workspace
+from perennial.continual.errors import DependencyUnreachable, PublishFailed
+from perennial.continual.records import Arm
+from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
+from perennial.ops.comparing.live_evidence import LiveEvidenceReader
+from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog, TrafficWriter
 
 pytestmark = pytest.mark.component
 

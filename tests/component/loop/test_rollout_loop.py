@@ -7,21 +7,22 @@ from typing import Any
 
 import pytest
 
-from continual import cycle as cy
-from continual.errors import PerennialError
-from continual.records import Arm, Route
-from ops.ledger import FeedbackRow, Fence, Ledger, VersionRow, VersionState
-from ops.loop.events import Happenings
-from ops.loop.model_loop import ModelLoop
-from ops.loop.reconciler import Reconciler
-from ops.loop.runner import decode, encode
-from ops.operations import change_route, promoted, rolled_back
-from ops.settings import Settings
-from ops.traffic import TrafficLog
-from ops.triton.client import PerennialClient
-from ops.triton.control import TritonControl
-from ops.triton.server import TritonServer
-from ops.workspace import Workspace
+from perennial.continual import cycle as cy
+from perennial.continual.cycle import decode, encode
+from perennial.continual.errors import PerennialError
+from perennial.continual.records import Arm, Route
+from perennial.continual.route import promoted, rolled_back
+from perennial.ops.app.model_loop import ModelLoop
+from perennial.ops.ledger import FeedbackRow, Fence, Ledger, VersionRow, VersionState
+from perennial.ops.serving.client import PerennialClient
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.settings import Settings
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.route_changes import change_route
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
 
 pytestmark = pytest.mark.component

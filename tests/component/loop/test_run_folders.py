@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from continual import cycle as cy
-from continual.cycle_events import CycleState
-from ops.ledger import Fence, Phase, VersionRow, VersionState
-from ops.loop.events import Happenings
-from ops.loop.model_loop import ModelLoop
-from ops.loop.reconciler import Reconciler
-from ops.loop.run_folders import prune_runs
-from ops.loop.runner import encode
-from ops.triton.control import TritonControl
-from ops.triton.repository import ModelRepository
+from perennial.continual import cycle as cy
+from perennial.continual.cycle import encode
+from perennial.continual.cycle.events import CycleState
+from perennial.ops.app.model_loop import ModelLoop
+from perennial.ops.ledger import Fence, Phase, VersionRow, VersionState
+from perennial.ops.making.retention import prune_runs
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.happenings import Happenings
 from tests.component.loop.town import Town
 
 pytestmark = pytest.mark.component
@@ -93,7 +93,7 @@ def test_a_workspace_without_work_folders_is_left_alone(town: Town) -> None:
 
 
 def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ops.loop.model_loop._HISTORY_KEPT", 1)
+    monkeypatch.setattr("perennial.ops.app.model_loop._HISTORY_KEPT", 1)
     folder = version(town, 2, VersionState.RETIRED, days=2, bundle=False)
     for path in folder.rglob("*"):
         os.utime(path, (0.0, 0.0))

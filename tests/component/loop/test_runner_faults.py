@@ -10,14 +10,17 @@ from typing import Any
 
 import pytest
 
-from continual import cycle as cy
-from continual.errors import BundleRejected, DependencyUnreachable, PublishFailed, Refused
-from continual.records import Route
-from ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
-from ops.loop.runner import CycleRunner, StepContext, decode, encode
-from ops.operations import change_route, promoted
-from ops.promotion import roll_back_version
-from ops.rollout import request_command, rollout_facts
+from perennial.continual import cycle as cy
+from perennial.continual.cycle import decode, encode
+from perennial.continual.errors import BundleRejected, DependencyUnreachable, PublishFailed, Refused
+from perennial.continual.records import Route
+from perennial.continual.route import promoted
+from perennial.ops.commands.promotion import roll_back_version
+from perennial.ops.commands.rollout import request_command
+from perennial.ops.cycle.runner import CycleRunner, StepContext
+from perennial.ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
+from perennial.ops.store.route_changes import change_route
+from perennial.ops.views.rollout import rollout_facts
 from tests.component.loop.test_faults import _real_steps, at, led
 from tests.component.loop.town import Town
 
@@ -52,7 +55,7 @@ class Failing:
 @pytest.fixture
 def soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed is tried again at once."""
-    monkeypatch.setattr("ops.loop.runner._RETRY_S", 0.0)
+    monkeypatch.setattr("perennial.ops.cycle.runner._RETRY_S", 0.0)
 
 
 @pytest.mark.usefixtures("soon")

@@ -7,19 +7,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from continual.errors import DataError, NotFound
-from continual.policy import DriftState
-from continual.records import Origin, Route
-from ops.ledger import VersionRow, VersionState
-from ops.loop.accuracy import AccuracyWatch, ModelAccuracy
-from ops.loop.collector import Collected, collect
-from ops.loop.error_watch import ErrorState, ErrorWatch
-from ops.loop.events import Happenings
-from ops.loop.history import PastReader
-from ops.loop.trigger import Trigger
-from ops.loop.watch_state import WatchState, reference_folder
-from ops.loop.watcher import Watcher
-from ops.loop.windows import chosen_report, explained, window_after
+from perennial.continual.errors import DataError, NotFound
+from perennial.continual.policy import DriftState
+from perennial.continual.records import Origin, Route
+from perennial.ops.ledger import VersionRow, VersionState
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.watching.accuracy import AccuracyWatch, ModelAccuracy
+from perennial.ops.watching.collector import Collected, collect
+from perennial.ops.watching.error_watch import ErrorState, ErrorWatch
+from perennial.ops.watching.history import PastReader
+from perennial.ops.watching.trigger import Trigger
+from perennial.ops.watching.watch_state import WatchState, reference_folder
+from perennial.ops.watching.watcher import Watcher
+from perennial.ops.watching.windows import chosen_report, explained, window_after
 from tests.component.loop.town import KNOWN, Asked, Town
 
 pytestmark = pytest.mark.component
@@ -356,7 +356,7 @@ def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town:
     assert (past.kept, past.fresh, past.answered_anew, past.changes_from) == (1, None, 0, "labels")
     (change,) = past.history.changes
     assert abs((change - changed_at).total_seconds()) < 30
-    from continual.policy import parse_policy, replay
+    from perennial.continual.policy import parse_policy, replay
 
     result = replay(parse_policy(town.policy), past.history)
     assert [each.false for each in result.retrainings] == [False]

@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from continual.records import Origin, Route
-from ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState
-from ops.settings import Settings
-from ops.traffic import TrafficLog
-from ops.traffic.writer import TrafficWriter
-from ops.workspace import Workspace
+from perennial.continual.records import Origin, Route
+from perennial.ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.traffic.writer import TrafficWriter
 
 TOPICS = {
     "lost_card": ("lost", "card", "blocked", "stolen", "replace"),

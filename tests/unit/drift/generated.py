@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from continual.drift import Window
+from perennial.continual.drift import Window
 
 TOPICS = {
     "lost_card": ("i", "lost", "my", "card", "where", "can", "it", "be", "blocked", "please"),

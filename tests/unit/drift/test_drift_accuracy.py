@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.drift.accuracy import (
+from perennial.continual.drift.accuracy import (
     ConfidenceCalibration,
     GivenLabel,
     SampledAnswer,
@@ -13,7 +13,7 @@ from continual.drift.accuracy import (
     measure_accuracy,
     resolve_labels,
 )
-from continual.errors import DataError
+from perennial.continual.errors import DataError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

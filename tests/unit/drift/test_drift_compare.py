@@ -6,11 +6,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from continual.drift import DriftComparison, DriftSettings, ReferenceProfile, Signal, Votes, Window, alpha_for, compare
-from continual.drift.compare import holm, measure
-from continual.drift.reference import forget_rows
-from continual.drift.window import words_of
-from continual.errors import ConfigurationError, DataError
+from perennial.continual.drift import (
+    DriftComparison,
+    DriftSettings,
+    ReferenceProfile,
+    Signal,
+    Votes,
+    Window,
+    alpha_for,
+    compare,
+)
+from perennial.continual.drift.compare import holm, measure
+from perennial.continual.drift.reference import forget_rows
+from perennial.continual.drift.window import words_of
+from perennial.continual.errors import ConfigurationError, DataError
 from tests.unit.drift.generated import traffic
 
 

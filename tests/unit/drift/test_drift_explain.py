@@ -2,8 +2,8 @@ import json
 
 import numpy as np
 
-from continual.drift import DriftSettings, ReferenceProfile, Window, compare
-from continual.drift.explain import explain, word_shifts
+from perennial.continual.drift import DriftSettings, ReferenceProfile, Window, compare
+from perennial.continual.drift.explain import explain, word_shifts
 from tests.unit.drift.generated import TOPICS, traffic
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from continual.drift import (
+from perennial.continual.drift import (
     DriftComparison,
     DriftMonitor,
     DriftSettings,
@@ -23,7 +23,7 @@ from continual.drift import (
     alpha_for,
     compare,
 )
-from continual.drift.accuracy import (
+from perennial.continual.drift.accuracy import (
     AccuracyEstimate,
     ConfidenceCalibration,
     GivenLabel,
@@ -34,11 +34,11 @@ from continual.drift.accuracy import (
     measure_accuracy,
     resolve_labels,
 )
-from continual.drift.compare import holm, measure, signals_of
-from continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
-from continual.drift.statistics import StatisticResult
-from continual.drift.window import non_letter_share, text_shape, words_of
-from continual.errors import ConfigurationError, DataError
+from perennial.continual.drift.compare import holm, measure, signals_of
+from perennial.continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
+from perennial.continual.drift.statistics import StatisticResult
+from perennial.continual.drift.window import non_letter_share, text_shape, words_of
+from perennial.continual.errors import ConfigurationError, DataError
 from tests.unit.drift.generated import traffic
 
 

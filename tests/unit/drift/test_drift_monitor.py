@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.drift import (
+from perennial.continual.drift import (
     DriftComparison,
     DriftMonitor,
     DriftSettings,
@@ -16,9 +16,9 @@ from continual.drift import (
     SignalResult,
     Votes,
 )
-from continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, errors, upper_bound
-from continual.drift.statistics import StatisticResult
-from continual.errors import DataError
+from perennial.continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, errors, upper_bound
+from perennial.continual.drift.statistics import StatisticResult
+from perennial.continual.errors import DataError
 
 ROWS = 300
 

@@ -4,8 +4,8 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from continual.drift.window import Window
-from continual.errors import DataError
+from perennial.continual.drift.window import Window
+from perennial.continual.errors import DataError
 
 COLUMNS = {
     "text": ["card lost", "pin"],

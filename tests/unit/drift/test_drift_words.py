@@ -6,9 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from continual.drift import DriftComparison, ReferenceProfile, Signal, SignalResult, Window
-from continual.drift.explain import explain, word_shifts
-from continual.drift.statistics import StatisticResult
+from perennial.continual.drift import DriftComparison, ReferenceProfile, Signal, SignalResult, Window
+from perennial.continual.drift.explain import explain, word_shifts
+from perennial.continual.drift.statistics import StatisticResult
 
 KNOWN = np.eye(8)[:4]  # where the reference's texts lie, each a little apart
 

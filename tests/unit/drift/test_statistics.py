@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continual.drift.statistics import (
+from perennial.continual.drift.statistics import (
     StatisticResult,
     chi_square,
     classifier_auc,
@@ -14,9 +14,9 @@ from continual.drift.statistics import (
     rff_mmd,
     wasserstein,
 )
-from continual.drift.statistics.contingency import contingency, pool_sparse
-from continual.drift.statistics.permutation import sequential_p_value
-from continual.errors import DataError
+from perennial.continual.drift.statistics.contingency import contingency, pool_sparse
+from perennial.continual.drift.statistics.permutation import sequential_p_value
+from perennial.continual.errors import DataError
 
 Draw = Callable[[int, np.random.Generator], np.ndarray]
 LEVELS = np.array([f"l{i}" for i in range(77)])

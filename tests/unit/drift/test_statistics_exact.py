@@ -6,7 +6,7 @@ from scipy import spatial, stats
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
 
-from continual.drift.statistics import (
+from perennial.continual.drift.statistics import (
     StatisticResult,
     chi_square,
     classifier_auc,
@@ -15,9 +15,9 @@ from continual.drift.statistics import (
     rff_mmd,
     wasserstein,
 )
-from continual.drift.statistics.contingency import contingency, pool_sparse
-from continual.drift.statistics.permutation import numeric, sequential_p_value
-from continual.errors import DataError
+from perennial.continual.drift.statistics.contingency import contingency, pool_sparse
+from perennial.continual.drift.statistics.permutation import numeric, sequential_p_value
+from perennial.continual.errors import DataError
 
 LEVELS = np.array([f"l{i:02}" for i in range(40)])
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from continual.errors import BundleRejected
-from exporters.bundle import (
+from perennial.continual.errors import BundleRejected
+from perennial.exporters.bundle import (
     EngineKind,
     Lineage,
     Manifest,
@@ -316,7 +316,7 @@ def test_a_version_compatible_plan_runs_on_the_same_release_and_needs_no_runtime
 def test_toolchain_names_installed_packages_alone() -> None:
     from importlib.metadata import version
 
-    from exporters.bundle import toolchain_versions
+    from perennial.exporters.bundle import toolchain_versions
 
     assert toolchain_versions("no-such-package", "numpy") == {"numpy": version("numpy")}
 

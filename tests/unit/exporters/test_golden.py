@@ -6,10 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.errors import BundleRejected
-from exporters.bundle import verify_bundle, write_manifest
-from exporters.golden import Golden, forget_texts
-from exporters.runtime import Floats, Tokens
+from perennial.continual.errors import BundleRejected
+from perennial.exporters.bundle import verify_bundle, write_manifest
+from perennial.exporters.engine import Floats, Tokens
+from perennial.exporters.golden import Golden, forget_texts
 from tests.unit.exporters.test_bundle import LABELS, make_manifest
 
 ROWS = ((1, 2, 3), (4,), (5, 6))

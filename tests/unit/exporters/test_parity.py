@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from continual.errors import ConfigurationError, ParityFailed
-from exporters.bundle import Precision
-from exporters.classifier import pad, run_sorted
-from exporters.parity import ParityLimits, ParityVerdict, check_parity, default_limits
-from exporters.runtime import Floats, Tokens
+from perennial.continual.errors import ConfigurationError, ParityFailed
+from perennial.exporters.bundle import Precision
+from perennial.exporters.classifier import pad, run_sorted
+from perennial.exporters.engine import Floats, Tokens
+from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity, default_limits
 
 TEXTS = [" ".join(f"w{(7 * i + j) % 20}" for j in range(1 + i % 9)) for i in range(60)]
 

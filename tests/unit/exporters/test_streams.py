@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from exporters.streams import StreamedEngine, cut_by_length
+from perennial.exporters.streams import StreamedEngine, cut_by_length
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]

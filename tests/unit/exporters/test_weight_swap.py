@@ -10,13 +10,14 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from continual.errors import ExportFailed
-from exporters.bundle import EngineKind, Lineage, Manifest, Precision
-from exporters.graph import Source, attach_sources
-from exporters.openvino_weights import convert_placed
-from exporters.runtime import OnnxEngine, OpenVinoEngine
-from exporters.trained import HeadKind, TrainedModel
-from exporters.weight_swap import swap_weights
+from perennial.continual.errors import ExportFailed
+from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision
+from perennial.exporters.graph import Source, attach_sources
+from perennial.exporters.module import parameters_of
+from perennial.exporters.openvino_weights import convert_placed
+from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
+from perennial.exporters.trained import HeadKind, TrainedModel
+from perennial.exporters.weight_swap import swap_weights
 
 IDS = np.array([[1, 2, 0], [3, 3, 1]], dtype=np.int64)
 MASK = np.ones_like(IDS)
@@ -55,7 +56,7 @@ def trained(classes: int, seed: int, *, fingerprint: str = "old", **encoder: Any
 
 def graph(model: Retrained) -> onnx.ModelProto:
     """Mean of gained token vectors, then a linear head with its weight turned."""
-    values = model.parameters()
+    values = parameters_of(model)
     constants = {
         "table": values["encoder.table"],
         "gain": values["encoder.gain"],

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from continual.errors import DataError
-from continual.labelling import doubt_labels
+from perennial.continual.errors import DataError
+from perennial.continual.labelling import doubt_labels
 
 LABELS = ["a", "b", "c"]
 

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.errors import ConfigurationError, DataError
-from continual.labelling import Choice, Reason, Shares, estimate_accuracy, select, speaks_for
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.labelling import Choice, Reason, Shares, estimate_accuracy, select, speaks_for
 
 
 @given(

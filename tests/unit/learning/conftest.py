@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.learning.rows import write_rows
-from continual.records import Example
+from perennial.continual.learning.rows import write_rows
+from perennial.continual.records import Example
 
 _SUBJECTS = {
     "card": ["card", "plastic", "chip", "pin"],

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.errors import ConfigurationError
-from continual.learning.context import Context
-from continual.learning.descriptions import anchor_texts
-from continual.learning.encoder import Encoder
-from continual.learning.fast import train_fast
-from continual.learning.spec import JobSpec
-from continual.learning.trained import read_card, read_head
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.descriptions import anchor_texts
+from perennial.continual.learning.encoder import Encoder
+from perennial.continual.learning.fast import train_fast
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.trained import read_card, read_head
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.errors import ConfigurationError
-from continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
 
 pytestmark = pytest.mark.slow
 

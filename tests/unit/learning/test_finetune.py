@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.errors import ConfigurationError, TrainingFailed
-from continual.learning.augmentation import augment
-from continual.learning.context import Cancelled, Context
-from continual.learning.encoder import Encoder
-from continual.learning.finetune import SlowSettings, train_slow
-from continual.learning.spec import JobSpec
-from continual.learning.strategies import STRATEGIES, make_strategy
-from continual.learning.strategies.derpp import logit_distance
-from continual.learning.trained import read_card
+from perennial.continual.errors import ConfigurationError, TrainingFailed
+from perennial.continual.learning.augmentation import augment
+from perennial.continual.learning.context import Cancelled, Context
+from perennial.continual.learning.encoder import Encoder
+from perennial.continual.learning.finetune import SlowSettings, train_slow
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.strategies import STRATEGIES, make_strategy
+from perennial.continual.learning.strategies.derpp import logit_distance
+from perennial.continual.learning.trained import read_card
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow
@@ -201,7 +201,7 @@ def test_training_killed_at_any_step_ends_in_the_same_weights(make_spec: Write) 
     whole = tune(make_spec("whole", **told))
     path = make_spec("killed", **told)
     out = path.parent / "killed-out"
-    command = [sys.executable, "-m", "continual.learning.job", str(path)]
+    command = [sys.executable, "-m", "perennial.continual.learning.job", str(path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
         while not (out / "checkpoint.pt").exists():

@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.errors import ConfigurationError, DataError, TrainingFailed
-from continual.learning.context import Cancelled, Context
-from continual.learning.embedding_cache import EmbeddingCache
-from continual.learning.fast import train_fast
-from continual.learning.job import main
-from continual.learning.kernel_lda import KernelLda
-from continual.learning.spec import JobSpec
-from continual.learning.trained import read_card, read_head
+from perennial.continual.errors import ConfigurationError, DataError, TrainingFailed
+from perennial.continual.learning.context import Cancelled, Context
+from perennial.continual.learning.embedding_cache import EmbeddingCache
+from perennial.continual.learning.fast import train_fast
+from perennial.continual.learning.job import main
+from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.trained import read_card, read_head
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow
@@ -137,7 +137,7 @@ def test_cancelled_job_keeps_what_it_embedded(make_spec: Write, tmp_path: Path) 
 
 def test_process_stopped_by_sigterm_exits_143_and_finishes_when_run_again(make_spec: Write) -> None:
     path = make_spec("one", examples=make_rows("card loan trip fees", 150, 1))
-    command = [sys.executable, "-m", "continual.learning.job", str(path)]
+    command = [sys.executable, "-m", "perennial.continual.learning.job", str(path)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
         first = json.loads(process.stdout.readline())

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continual.errors import ConfigurationError, DataError
-from continual.learning.calibration import fit_temperature, log_loss, places_of
-from continual.learning.fourier import FourierFeatures
-from continual.learning.head import Priors
-from continual.learning.kernel_lda import KernelLda
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.head import Priors
+from perennial.continual.learning.kernel_lda import KernelLda
 
 FEATURES = FourierFeatures.make(dimension=6, features=80, gamma=0.5, seed=3)
 

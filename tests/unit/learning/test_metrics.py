@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, recall_score
 
-from continual.errors import DataError
-from continual.learning import metrics
+from perennial.continual.errors import DataError
+from perennial.continual.learning import metrics
 
 R = [[0.9, 0.1, 0.2], [0.95, 0.8, 0.3], [0.7, 0.85, 0.9]]
 

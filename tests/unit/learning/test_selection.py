@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.learning.context import Context
-from continual.learning.fast import train_fast
-from continual.learning.fourier import FourierFeatures
-from continual.learning.kernel_lda import KernelLda
-from continual.learning.selection import SHRINKAGES, HeldOut, choose_shrinkage, default_shrinkage
-from continual.learning.spec import JobSpec
-from continual.learning.trained import read_card, read_head
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.fast import train_fast
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.selection import SHRINKAGES, HeldOut, choose_shrinkage, default_shrinkage
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.trained import read_card, read_head
 from tests.unit.learning.conftest import make_rows
 
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from continual.errors import ConfigurationError, TrainingFailed
-from continual.learning.context import Context
-from continual.learning.spec import JobSpec, Learner
-from continual.learning.sweep import Trial, sweep
-from continual.learning.trained import ModelCard
+from perennial.continual.errors import ConfigurationError, TrainingFailed
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.sweep import Trial, sweep
+from perennial.continual.learning.trained import ModelCard
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow
@@ -134,7 +134,8 @@ def test_sweep_killed_by_the_system_keeps_its_finished_trials(base: JobSpec, tmp
     """kill -9 in the third training: no handler runs."""
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from continual.learning.spec import JobSpec, Learner; from continual.learning.sweep import sweep\n"
+        "from perennial.continual.learning.spec import JobSpec, Learner\n"
+        "from perennial.continual.learning.sweep import sweep\n"
         "from tests.unit.learning.test_sweep import near_a_half\n"
         "def train(spec, context):\n"
         "    if spec.out.name == 'trial-2': os.kill(os.getpid(), signal.SIGKILL)\n"

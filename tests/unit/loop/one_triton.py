@@ -8,8 +8,8 @@ import grpc
 import numpy as np
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from exporters.triton_config import versions_of
-from ops.triton.repository import ModelRepository
+from perennial.exporters.triton_config import versions_of
+from perennial.ops.serving.repository import ModelRepository
 
 __all__ = ["OneTriton"]
 

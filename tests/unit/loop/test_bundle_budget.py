@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.errors import Refused
-from continual.records import Route
-from ops.loop.bundle_budget import superfluous
-from ops.loop.memory import available_mb, resident_mb
-from ops.operations import promoted, rolled_back, settled, with_challenger, without_challenger
+from perennial.continual.errors import Refused
+from perennial.continual.jobs.memory import available_mb, resident_mb
+from perennial.continual.records import Route
+from perennial.continual.route import promoted, rolled_back, settled, with_challenger, without_challenger
+from perennial.ops.making.retention import superfluous
 
 VERSIONS = st.sets(st.integers(1, 12))
 

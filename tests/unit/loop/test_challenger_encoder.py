@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from continual.records import Example, Split
-from ops.ledger import Ledger, StoredExample, VersionRow, VersionState
-from ops.loop import challenger
-from ops.loop.challenger import ChallengerMaker, TrainingRows
-from ops.loop.process import JobResult
-from ops.loop.starting_point import keep_encoder
-from ops.settings import LearningSettings, ModelSettings, Settings
-from ops.workspace import Workspace
+from perennial.continual.jobs.process import JobResult
+from perennial.continual.records import Example, Split
+from perennial.ops.ledger import Ledger, StoredExample, VersionRow, VersionState
+from perennial.ops.making import challenger
+from perennial.ops.making.challenger import ChallengerMaker, TrainingRows
+from perennial.ops.making.starting_point import keep_encoder
+from perennial.ops.settings import LearningSettings, ModelSettings, Settings
+from perennial.ops.store.workspace import Workspace
 
 
 @pytest.mark.parametrize("tuned", [True, False])

@@ -8,17 +8,17 @@ from threading import Timer
 
 import pytest
 
-from continual.errors import BundleRejected, DependencyUnreachable, PublishFailed
-from continual.records import Route
-from exporters.golden import Golden
-from exporters.triton_config import EngineSpec, RouterSpec
-from ops.ledger import Ledger, VersionRow, VersionState
-from ops.ledger_guard import LedgerBehind
-from ops.loop.reconciler import Reconciler
-from ops.settings import Settings
-from ops.triton.control import TritonControl
-from ops.triton.repository import ModelRepository
-from ops.workspace import Workspace
+from perennial.continual.errors import BundleRejected, DependencyUnreachable, PublishFailed
+from perennial.continual.records import Route
+from perennial.exporters.golden import Golden
+from perennial.exporters.triton_config import EngineSpec, RouterSpec
+from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.settings import Settings
+from perennial.ops.store.ledger_guard import LedgerBehind
+from perennial.ops.store.workspace import Workspace
 from tests.component.databases import fresh_url
 from tests.unit.loop.one_triton import OneTriton
 
@@ -140,7 +140,7 @@ def test_a_first_pass_brings_all_up_and_tells_of_it_and_the_next_finds_nothing_t
 
 
 def test_every_heal_names_its_model_and_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "ops.loop.reconciler")
+    caplog.set_level("INFO", "perennial.ops.serving.reconciler")
     world.export(1)
     world.route(1)
     healed = world.reconciler.reconcile("intent")
@@ -507,7 +507,7 @@ def test_a_pass_follows_the_route_as_it_is_when_its_turn_comes(world: World) -> 
 
 
 def test_strangers_are_unloaded_and_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("INFO", "ops.loop.reconciler")
+    caplog.set_level("INFO", "perennial.ops.serving.reconciler")
     world.triton.loaded = {"intent": {1}, "b": {1, 2}, "a": {1}}
     assert world.reconciler.unload_strangers(frozenset({"intent"})) == ["a", "b"]
     assert world.triton.loaded == {"intent": {1}}

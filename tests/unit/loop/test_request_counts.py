@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from continual.errors import DependencyUnreachable
-from continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
-from ops.loop.request_counts import Episodes, LastingFailures
-from ops.triton.version_guard import VersionGuard
+from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
+from perennial.ops.comparing.request_counts import Episodes, LastingFailures
+from perennial.ops.serving.router.version_guard import VersionGuard
 
 PAUSE_S = 7.0
 

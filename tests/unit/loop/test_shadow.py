@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.loop import shadow
-from ops.loop.shadow import ShadowSpec, replay
+from perennial.ops.comparing import shadow
+from perennial.ops.comparing.shadow import ShadowSpec, replay
 from tests.component.triton_fixtures import LABELS, write_bundle
 
 FIGURES = (

@@ -2,10 +2,10 @@
 
 import pytest
 
-from continual.errors import DependencyUnreachable
-from continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
-from ops.loop import side_by_side
-from ops.loop.side_by_side import SideBySide, slow_ones
+from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
+from perennial.ops.comparing import side_by_side
+from perennial.ops.comparing.side_by_side import SideBySide, slow_ones
 
 
 class Engines:

@@ -7,10 +7,10 @@ import pytest
 from fastapi.testclient import TestClient
 from sqlalchemy import event
 
-from ops.api import create_api
-from ops.ledger import Ledger
-from ops.loop.events import Happenings
-from ops.settings import ApiSettings
+from perennial.ops.api.app import create_api
+from perennial.ops.ledger import Ledger
+from perennial.ops.settings import ApiSettings
+from perennial.ops.store.happenings import Happenings
 
 
 @pytest.mark.parametrize("limit", [1, 3, 50])

@@ -9,19 +9,19 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from continual.errors import DataError, InputError, NotFound
-from continual.records import Example, Route, Split
-from ops.api import create_api
-from ops.api_origin import REQUEST_HEADER
-from ops.cli.main import app
-from ops.ledger import Ledger, VersionRow
-from ops.loop.challenger import ChallengerMaker
-from ops.loop.demands import Demands
-from ops.loop.events import Happenings
-from ops.loop.starting_point import learner_params
-from ops.settings import ApiSettings, LearningSettings, ModelSettings, Settings, load_settings
-from ops.tokens import hashed
-from ops.workspace import Workspace
+from perennial.continual.errors import DataError, InputError, NotFound
+from perennial.continual.records import Example, Route, Split
+from perennial.ops.api.app import create_api
+from perennial.ops.api.origin import REQUEST_HEADER
+from perennial.ops.cli.main import app
+from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.demands import Demands
+from perennial.ops.making.starting_point import learner_params
+from perennial.ops.safety.tokens import hashed
+from perennial.ops.settings import ApiSettings, LearningSettings, ModelSettings, Settings, load_settings
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.workspace import Workspace
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 

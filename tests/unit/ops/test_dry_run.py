@@ -10,15 +10,15 @@ import typer
 from sqlalchemy import MetaData, select
 from typer.testing import CliRunner
 
-from continual import cycle as cy
-from continual.errors import InputError, NotFound, PerennialError, Refused
-from continual.records import Route
-from ops.cli.main import app
-from ops.ledger import Ledger, VersionRow, VersionState
-from ops.loop.runner import encode
-from ops.settings import load_settings
-from ops.traffic.writer import TrafficWriter
-from ops.workspace import Workspace
+from perennial.continual import cycle as cy
+from perennial.continual.cycle import encode
+from perennial.continual.errors import InputError, NotFound, PerennialError, Refused
+from perennial.continual.records import Route
+from perennial.ops.cli.main import app
+from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.settings import load_settings
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic.writer import TrafficWriter
 from tests.component.traffic_rows import columns, row_id
 
 _WITHOUT = {
@@ -216,7 +216,7 @@ def _cut(address: str, *, keep: int) -> None:
     """Cut the end off, and the head with it, as somebody who may write the database would."""
     from sqlalchemy import delete, update
 
-    from ops.ledger.schema import audit_entry, audit_head
+    from perennial.ops.ledger.schema import audit_entry, audit_head
 
     with Ledger.open(address) as ledger, ledger.engine.begin() as connection:
         connection.execute(delete(audit_entry).where(audit_entry.c.seq > keep))

@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from ops.health import Health, job_parts
-from ops.scheduling import JobFacts
+from perennial.ops.app.health import Health, job_parts
+from perennial.ops.scheduling import JobFacts
 
 
 def test_a_part_is_unhealthy_while_its_look_fails_and_when_none_ends() -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from continual.labelling import Shares
-from ops.label_queue import LabelQueue
-from ops.ledger import FeedbackRow, Ledger
-from ops.settings import Settings
-from ops.traffic import TrafficLog
-from ops.traffic.writer import TrafficWriter
-from ops.workspace import Workspace
+from perennial.continual.labelling import Shares
+from perennial.ops.commands.label_queue import LabelQueue
+from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.traffic.writer import TrafficWriter
 from tests.component.traffic_rows import columns
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
@@ -85,9 +85,9 @@ def test_erased_requests_leave_the_queue(queue: LabelQueue) -> None:
 
 
 def test_labels_that_the_answering_model_contradicts_are_doubted(queue: LabelQueue) -> None:
-    from continual.learning.fourier import FourierFeatures
-    from continual.learning.kernel_lda import KernelLda
-    from continual.learning.trained import ModelCard, write_head
+    from perennial.continual.learning.fourier import FourierFeatures
+    from perennial.continual.learning.kernel_lda import KernelLda
+    from perennial.continual.learning.trained import ModelCard, write_head
 
     eye = np.eye(4, dtype=np.float32)
     head = KernelLda(FourierFeatures.make(dimension=4, features=200, gamma=0.5, seed=0))

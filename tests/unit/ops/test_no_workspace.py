@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from continual.errors import ConfigurationError, NotFound
-from continual.records import Route
-from ops.cli.main import app
-from ops.settings import Settings
-from ops.wiring import open_parts
-from ops.workspace import Workspace
+from perennial.continual.errors import ConfigurationError, NotFound
+from perennial.continual.records import Route
+from perennial.ops.app.wiring import open_parts
+from perennial.ops.cli.main import app
+from perennial.ops.settings import Settings
+from perennial.ops.store.workspace import Workspace
 
 
 @pytest.fixture(autouse=True)

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.errors import Refused
-from continual.records import Route
-from ops.operations import (
+from perennial.continual.errors import Refused
+from perennial.continual.records import Route
+from perennial.continual.route import (
     pinned,
     promoted,
     rolled_back,

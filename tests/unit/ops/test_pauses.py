@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from ops.pauses import ShortPauses
+from perennial.ops.app.pauses import ShortPauses
 
 
 @pytest.fixture(autouse=True)

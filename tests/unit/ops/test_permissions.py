@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save_file
 
-from continual.learning.files import written_whole
-from ops.permissions import close_to_others
+from perennial.continual.learning.files import written_whole
+from perennial.ops.safety.permissions import close_to_others
 
 
 def modes(root: Path) -> dict[str, int]:
@@ -23,7 +23,7 @@ def open_to_others(root: Path) -> list[str]:
 
 
 def test_what_init_writes_nobody_else_may_read(tmp_path: Path) -> None:
-    command = "import os, sys; os.umask(0); from ops.cli import main; sys.exit(main())"
+    command = "import os, sys; os.umask(0); from perennial.ops.cli import main; sys.exit(main())"
     folder = tmp_path / "workspace"
     folder.mkdir(mode=0o700)
     for arguments in (("init",), ("learn", "describe", "card", "A card.")):

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ops.cli.console import print_json, print_table, say, say_error
-from ops.cli.demo import _Panel
-from ops.cli.progress import stages
-from ops.logs import JsonFormatter
-from ops.printable import json_text, printable
+from perennial.ops.app.logs import JsonFormatter
+from perennial.ops.cli.console import print_json, print_table, say, say_error
+from perennial.ops.cli.demo import _Panel
+from perennial.ops.cli.progress import stages
+from perennial.ops.safety.printable import json_text, printable
 
 HOSTILE = {
     "clears the screen": "\x1b[2J\x1b[H",
@@ -102,7 +102,7 @@ def test_the_demos_panel_lets_nothing_through() -> None:
 
 def test_an_error_that_nobody_foresaw_is_cleaned_too(tmp_path: Path) -> None:
     script = (
-        "import sys\nfrom ops.cli import main\nfrom ops.cli.main import app\n"
+        "import sys\nfrom perennial.ops.cli import main\nfrom perennial.ops.cli.main import app\n"
         "@app.command()\ndef broken() -> None:\n    raise RuntimeError('\\x1b]52;c;ZXZpbA==\\x07')\nsys.exit(main())\n"
     )
     done = subprocess.run(

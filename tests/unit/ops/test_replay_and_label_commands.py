@@ -11,20 +11,20 @@ import pytest
 from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
-from continual.errors import ConfigurationError, DataError, NotFound
-from continual.learning.rows import read_rows
-from continual.records import Example, Route
-from continual.replay import make_buffer
-from ops.api import create_api
-from ops.api_origin import REQUEST_HEADER
-from ops.cli.main import app
-from ops.label_queue import LabelQueue
-from ops.ledger import Ledger, VersionRow
-from ops.loop.events import Happenings
-from ops.settings import ApiSettings, load_settings
-from ops.tokens import hashed
-from ops.traffic.writer import TrafficWriter
-from ops.workspace import Workspace
+from perennial.continual.errors import ConfigurationError, DataError, NotFound
+from perennial.continual.learning.rows import read_rows
+from perennial.continual.records import Example, Route
+from perennial.continual.replay import make_buffer
+from perennial.ops.api.app import create_api
+from perennial.ops.api.origin import REQUEST_HEADER
+from perennial.ops.cli.main import app
+from perennial.ops.commands.label_queue import LabelQueue
+from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.safety.tokens import hashed
+from perennial.ops.settings import ApiSettings, load_settings
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic.writer import TrafficWriter
 from tests.component.traffic_rows import columns, row_id
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -125,7 +125,9 @@ def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
 def test_a_fresh_user_is_told_what_to_do_next(config: Path, tmp_path: Path) -> None:
     """Usage errors end with 2, an empty key is refused, and a label that looks like a slip is named."""
     for wrong, told in ((["erase"], "Missing option '--key'"), (["label", "submit", "x"], "Missing argument 'label'")):
-        done = subprocess.run([sys.executable, "-m", "ops.cli", *wrong], capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            [sys.executable, "-m", "perennial.ops.cli", *wrong], capture_output=True, text=True, check=False
+        )
         assert (done.returncode, told in done.stderr) == (2, True)
     with pytest.raises(ConfigurationError, match="--key is ' '"):
         cli(config, "replay", "erase", "--key", " ")

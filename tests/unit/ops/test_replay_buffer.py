@@ -4,11 +4,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from continual.records import Example, Route, Split
-from ops.ledger import Ledger, VersionRow
-from ops.replay_buffer import open_buffer
-from ops.settings import LearningSettings, ModelSettings, Settings
-from ops.workspace import Workspace
+from perennial.continual.records import Example, Route, Split
+from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.settings import LearningSettings, ModelSettings, Settings
+from perennial.ops.store.replay_buffer import open_buffer
+from perennial.ops.store.workspace import Workspace
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
 

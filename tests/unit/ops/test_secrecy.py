@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.errors import ConfigurationError
-from ops.ledger import Ledger
-from ops.settings import load_settings
-from ops.tokens import hashed, is_hashed, new_token
+from perennial.continual.errors import ConfigurationError
+from perennial.ops.ledger import Ledger
+from perennial.ops.safety.tokens import hashed, is_hashed, new_token
+from perennial.ops.settings import load_settings
 
 SECRET = "hunter2-Zq7"
 _MAIL = '[notify.mail.a]\nhost = "x"\nsender = "a@b"\nrecipients = ["c"]\n'
@@ -137,7 +137,7 @@ def test_a_token_is_printed_once_and_its_hash_lets_it_in(tmp_path: Path) -> None
         [
             sys.executable,
             "-c",
-            "import sys; from ops.cli import main; sys.exit(main())",
+            "import sys; from perennial.ops.cli import main; sys.exit(main())",
             "token",
             "new",
             "-r",

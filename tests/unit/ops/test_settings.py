@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from continual.errors import ConfigurationError, NotFound
-from ops.settings import Settings, load_settings
-from ops.workspace import Workspace
+from perennial.continual.errors import ConfigurationError, NotFound
+from perennial.ops.settings import Settings, load_settings
+from perennial.ops.store.workspace import Workspace
 
 
 def write(folder: Path, content: str) -> Path:

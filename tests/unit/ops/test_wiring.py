@@ -1,7 +1,7 @@
 from pathlib import Path
 
-from ops.triton.router import RouterSettings
-from ops.wiring import open_parts, router_spec
+from perennial.ops.app.wiring import open_parts, router_spec
+from perennial.ops.serving.router.router import RouterSettings
 
 _TOML = """
 [triton]

@@ -6,8 +6,8 @@ from typing import Any as Anything
 
 import pytest
 
-from continual.errors import ConfigurationError, DataError
-from continual.policy import (
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.policy import (
     All,
     Any,
     AtLeastN,

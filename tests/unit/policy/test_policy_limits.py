@@ -4,8 +4,8 @@ from datetime import UTC, datetime, time, timedelta
 
 import pytest
 
-from continual.errors import ConfigurationError, DataError
-from continual.policy import (
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.policy import (
     All,
     AtLeastN,
     Drift,
@@ -23,7 +23,7 @@ from continual.policy import (
     decide,
     replay,
 )
-from continual.policy.cron import next_time
+from perennial.continual.policy.cron import next_time
 from tests.unit.policy.test_policy import T0, at, drifted, facts, fires, held
 
 JUST = timedelta(microseconds=1)

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.errors import DataError
-from continual.preparation import (
+from perennial.continual.errors import DataError
+from perennial.continual.preparation import (
     KnownLabels,
     admit_example,
     admit_key,
@@ -28,8 +28,8 @@ from continual.preparation import (
     shown,
     split_of,
 )
-from continual.preparation.characters import has_visible
-from continual.records import Example, Origin
+from perennial.continual.preparation.characters import has_visible
+from perennial.continual.records import Example, Origin
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 _ODD = (

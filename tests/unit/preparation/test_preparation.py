@@ -9,9 +9,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continual.errors import ConfigurationError, DataError
-from continual.preparation import clean, deduplicate, deidentify, normalise, read_labelled_csv, row_hash, split_of
-from continual.records import Example, Split
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.preparation import (
+    clean,
+    deduplicate,
+    deidentify,
+    normalise,
+    read_labelled_csv,
+    row_hash,
+    split_of,
+)
+from perennial.continual.records import Example, Split
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continual.errors import DataError
-from continual.records import Example
-from continual.replay import ClassBalancedBuffer, HerdingBuffer, ReservoirBuffer, UncertaintyBuffer
+from perennial.continual.errors import DataError
+from perennial.continual.records import Example
+from perennial.continual.replay import ClassBalancedBuffer, HerdingBuffer, ReservoirBuffer, UncertaintyBuffer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -13,10 +13,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from continual.errors import ConfigurationError, DataError
-from continual.records import Example
-from continual.replay import BufferKind, BufferState, Fate, ReplayBuffer, make_buffer, restore_buffer, row_bytes
-from continual.replay.lottery import draw
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.records import Example
+from perennial.continual.replay import (
+    BufferKind,
+    BufferState,
+    Fate,
+    ReplayBuffer,
+    make_buffer,
+    restore_buffer,
+    row_bytes,
+)
+from perennial.continual.replay.lottery import draw
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = list(BufferKind)

@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from continual.errors import ConfigurationError, DataError
-from continual.records import Example
-from continual.replay import (
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.records import Example
+from perennial.continual.replay import (
     BufferKind,
     ClassBalancedBuffer,
     Fate,
@@ -19,10 +19,10 @@ from continual.replay import (
     restore_buffer,
     row_bytes,
 )
-from continual.replay.kept_mean import KeptMean
-from continual.replay.largest import LargestGroup
-from continual.replay.lottery import draw, weighted
-from continual.replay.slots import SlottedBuffer
+from perennial.continual.replay.kept_mean import KeptMean
+from perennial.continual.replay.largest import LargestGroup
+from perennial.continual.replay.lottery import draw, weighted
+from perennial.continual.replay.slots import SlottedBuffer
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 every_kind = pytest.mark.parametrize("kind", list(BufferKind))

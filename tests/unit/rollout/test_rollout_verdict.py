@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from continual.errors import DataError
-from continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live, mean_above, share_above
+from perennial.continual.errors import DataError
+from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live, mean_above, share_above
 
 ROLLOUTS = 120
 LABELS = 1_500

@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.scheduling.job_facts import JobFacts
+from perennial.ops.scheduling.job_facts import JobFacts
 
 
 @pytest.mark.parametrize(

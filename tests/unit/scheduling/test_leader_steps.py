@@ -11,9 +11,9 @@ import psycopg
 import pytest
 from sqlalchemy import make_url
 
-from continual.errors import DependencyUnreachable, LeaseLost
-from ops.ledger import Fence, Ledger
-from ops.scheduling.leader import AdvisoryLock, FileLock, Leader, lock_for
+from perennial.continual.errors import DependencyUnreachable, LeaseLost
+from perennial.ops.ledger import Fence, Ledger
+from perennial.ops.scheduling.leader import AdvisoryLock, FileLock, Leader, lock_for
 from tests.component.databases import fresh_url
 
 

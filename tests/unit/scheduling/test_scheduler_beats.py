@@ -12,9 +12,9 @@ from typing import Any
 
 import pytest
 
-from continual.errors import DependencyUnreachable
-from ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
-from ops.scheduling import JobRun, JobSpec, Leader, LoopScheduler
+from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
+from perennial.ops.scheduling import JobRun, JobSpec, Leader, LoopScheduler
 from tests.component.databases import fresh_url
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
@@ -228,7 +228,7 @@ def test_a_run_holds_the_place_of_another_for_a_minute_at_most(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, ran_s: float, starts: int
 ) -> None:
     clock = SimpleNamespace(monotonic=lambda: 1000.0)
-    monkeypatch.setattr("ops.scheduling.scheduler.time", clock)
+    monkeypatch.setattr("perennial.ops.scheduling.scheduler.time", clock)
     scheduler = bench.scheduler(bench.spec("a"), bench.spec("b", interval_s=61.0), threads=1)
     bench.pass_s(60)
     assert scheduler.beat(bench.claim) == 1

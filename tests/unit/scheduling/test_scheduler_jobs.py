@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from continual.errors import ConfigurationError
-from ops.ledger import Fence, JobRunRow
-from ops.scheduling import Catch, JobSpec
-from ops.scheduling.jobs import as_run
+from perennial.continual.errors import ConfigurationError
+from perennial.ops.ledger import Fence, JobRunRow
+from perennial.ops.scheduling import Catch, JobSpec
+from perennial.ops.scheduling.jobs import as_run
 
 T0 = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 

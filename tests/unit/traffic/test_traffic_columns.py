@@ -7,10 +7,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from continual.errors import DataError
-from ops.prediction_ids import id_time_us
-from ops.traffic import COLUMNS, schema
-from ops.traffic.columns import conform, in_order, span_us, to_batch
+from perennial.continual.errors import DataError
+from perennial.ops.prediction_ids import id_time_us
+from perennial.ops.traffic import COLUMNS, schema
+from perennial.ops.traffic.columns import conform, in_order, span_us, to_batch
 from tests.component.traffic_rows import START, at, columns, row_id
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from ops.traffic.columns import to_batch
-from ops.traffic.segment import Stream
+from perennial.ops.traffic.columns import to_batch
+from perennial.ops.traffic.segment import Stream
 from tests.component.traffic_rows import columns, numbers
 
 

@@ -4,8 +4,8 @@ import threading
 
 import pytest
 
-from ops.triton.admission import Asked, Limits, Overloaded, RequestQueue, TooLate
-from ops.triton.pace import Pace
+from perennial.ops.serving.router.admission import Asked, Limits, Overloaded, RequestQueue, TooLate
+from perennial.ops.serving.router.pace import Pace
 
 pytestmark = pytest.mark.timeout(30)  # a queue that loses a request keeps its caller waiting for ever
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ops.triton.answer_log import AnswerLog
+from perennial.ops.serving.router.answer_log import AnswerLog
 
 
 class Disk:

@@ -1,7 +1,7 @@
 import pytest
 
-from continual.errors import InputError
-from ops.triton.client import PerennialClient
+from perennial.continual.errors import InputError
+from perennial.ops.serving.client import PerennialClient
 
 
 @pytest.mark.parametrize(("texts", "keys"), [(["fine", "caf\udcff"], None), (["fine", "too"], ["a", "b\ud800"])])

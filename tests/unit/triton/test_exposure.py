@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from continual.errors import ConfigurationError
-from ops.settings import load_settings
-from ops.triton.exposure import check_exposure
-from ops.wiring import open_parts
+from perennial.continual.errors import ConfigurationError
+from perennial.ops.app.wiring import open_parts
+from perennial.ops.serving.server.exposure import check_exposure
+from perennial.ops.settings import load_settings
 
 _WIDE = ["0.0.0.0", "0", "", "10.1.2.3", "192.168.0.1", "8.8.8.8", "128.0.0.1"]
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from continual.errors import DataError
-from ops.triton.progress import Progress
+from perennial.continual.errors import DataError
+from perennial.ops.serving.router.progress import Progress
 
 
 @pytest.mark.parametrize(

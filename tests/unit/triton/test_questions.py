@@ -2,9 +2,9 @@
 
 import pytest
 
-from continual.errors import DataError
-from continual.preparation import admit_key
-from ops.triton.questions import decode_rows
+from perennial.continual.errors import DataError
+from perennial.continual.preparation import admit_key
+from perennial.ops.serving.router.questions import decode_rows
 
 
 @pytest.mark.parametrize("raw", [b"ab\xc3", "é".encode()[:1], "😀".encode()[:3]])

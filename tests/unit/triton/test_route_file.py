@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from continual.errors import NotFound
-from continual.records import Arm, Route
-from ops.triton.route import RouteFile, pick_arm
-from ops.workspace import write_atomically
+from perennial.continual.errors import NotFound
+from perennial.continual.records import Arm, Route
+from perennial.ops.serving.router.route import RouteFile, pick_arm
+from perennial.ops.store.workspace import write_atomically
 
 
 def _write(path: Path, **changes: object) -> None:
@@ -112,7 +112,8 @@ def test_a_key_stays_on_its_side_across_restarts_and_releases():
     """A process of its own with another hash seed, and sides that were written down once and for all."""
     keys = [f"caller-{number}" for number in range(24)]
     program = (
-        "from continual.records import Route; from ops.triton.route import pick_arm; import sys\n"
+        "from perennial.continual.records import Route\n"
+        "from perennial.ops.serving.router.route import pick_arm; import sys\n"
         "route = Route(model='intent', epoch=1, champion=1, challenger=2, share=0.5, resident=(1, 2))\n"
         "print(''.join(pick_arm(route, key).value[3] for key in sys.argv[1:]))"
     )

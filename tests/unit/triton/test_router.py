@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from continual.errors import ConfigurationError, DataError, DependencyUnreachable, NotFound
-from continual.records import Arm, Route
-from ops.triton.answers import columns, wanted_outputs
-from ops.triton.questions import Question, decode_rows, prediction_id
-from ops.triton.route import pick_arm
-from ops.triton.router import Answered, Batch, Placed, Router, RouterSettings, _in_parts, _in_time
-from ops.workspace import write_atomically
+from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable, NotFound
+from perennial.continual.records import Arm, Route
+from perennial.ops.serving.router.answers import columns, wanted_outputs
+from perennial.ops.serving.router.questions import Question, decode_rows, prediction_id
+from perennial.ops.serving.router.route import pick_arm
+from perennial.ops.serving.router.router import Answered, Batch, Placed, Router, RouterSettings, _in_parts, _in_time
+from perennial.ops.store.workspace import write_atomically
 
 
 class _Sink:
@@ -251,7 +251,7 @@ def test_bookkeeping_that_breaks_in_an_unforeseen_way_fails_no_answer(place, mon
     def broken(*_: object, **__: object) -> dict[str, Any]:
         raise RuntimeError("no such thing was foreseen")
 
-    monkeypatch.setattr("ops.triton.router.answer_columns", broken)
+    monkeypatch.setattr("perennial.ops.serving.router.router.answer_columns", broken)
     assert len(_answer(router, [Question("yes")])) == 1
     assert "traffic.not_handed_over" in caplog.text
 
@@ -317,7 +317,7 @@ def test_a_failing_champions_rows_are_answered_by_the_one_before_it_and_a_probe_
 
 
 def test_a_hanging_champions_rows_are_answered_by_the_one_before_it_until_its_call_has_ended(place, monkeypatch):
-    monkeypatch.setattr("ops.triton.router._CHAMPION_PAUSE_S", 0.1)
+    monkeypatch.setattr("perennial.ops.serving.router.router._CHAMPION_PAUSE_S", 0.1)
     _route(place, champion=2, previous=1, epoch=2)
     sink, engines = _Sink(), _Engines()
     router = Router(replace(_settings(place), champion_limit_s=0.2), sink, engines)
@@ -382,7 +382,7 @@ def test_a_champion_that_refuses_one_text_is_asked_the_next_one(place):
 
 
 def test_many_long_rows_are_asked_in_parts_and_come_back_in_order(place, monkeypatch):
-    monkeypatch.setattr("ops.triton.router._PART_TOKENS", 10)
+    monkeypatch.setattr("perennial.ops.serving.router.router._PART_TOKENS", 10)
     router, _, engines = _router(place)
     texts = ["yes yes yes", "no", "yes no", "no no", "yes", "yes yes", "no"]
     answers = _answer(router, [Question(text) for text in texts])
@@ -521,7 +521,7 @@ def test_a_call_of_an_engine_holds_so_many_tokens_and_at_least_one_row(rows, len
 
 def test_each_kind_of_version_has_its_limit_and_its_pauses(place, monkeypatch):
     built: list[dict[str, float]] = []
-    monkeypatch.setattr("ops.triton.router.VersionGuard", lambda **limits: built.append(limits))
+    monkeypatch.setattr("perennial.ops.serving.router.router.VersionGuard", lambda **limits: built.append(limits))
     Router(replace(_settings(place), challenger_limit_s=2.0, champion_limit_s=3.0), _Sink(), _Engines())
     assert built == [
         {"limit_s": 2.0, "pause_s": 5.0, "hang_pause_s": 5.0},

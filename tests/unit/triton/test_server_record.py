@@ -3,8 +3,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ops.triton.processes import hide_argument
-from ops.triton.server_record import KeptSecret, ServerRecord
+from perennial.ops.serving.processes import hide_argument
+from perennial.ops.serving.server_record import KeptSecret, ServerRecord
 
 _RECORD = ServerRecord(pid=1, ticks=2, fingerprint="f", secret="s-1", http_port=3, metrics_port=4)
 

@@ -1,6 +1,6 @@
 """When a server that starts is given up: it lacks a process and is at rest."""
 
-from ops.triton.server import _AFTER_LOSS_S, _Progress
+from perennial.ops.serving.server.server import _AFTER_LOSS_S, _Progress
 
 
 def _watch(load: float, *, lost_at: float | None, until: float, step: float = 0.25) -> float | None:

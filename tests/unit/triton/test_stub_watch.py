@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from ops.triton import stubs
-from ops.triton.control import IndexEntry
-from ops.triton.stubs import StubWatch
+from perennial.ops.serving.control import IndexEntry
+from perennial.ops.serving.server import stubs
+from perennial.ops.serving.server.stubs import StubWatch
 
 
 @dataclass

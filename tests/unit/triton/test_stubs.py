@@ -2,7 +2,7 @@
 
 import pytest
 
-from ops.triton.stubs import _instance
+from perennial.ops.serving.server.stubs import _instance
 
 
 def _words(instance: bytes) -> list[bytes]:

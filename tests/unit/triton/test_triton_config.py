@@ -1,7 +1,7 @@
 import pytest
 
-from continual.errors import ConfigurationError
-from exporters.triton_config import (
+from perennial.continual.errors import ConfigurationError
+from perennial.exporters.triton_config import (
     EngineBackend,
     EngineSpec,
     RouterSpec,

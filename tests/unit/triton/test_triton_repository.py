@@ -5,10 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from continual.errors import BundleRejected, NotFound, PublishFailed
-from exporters.triton_config import EngineSpec, RouterSpec, parse_config
-from ops.triton.engine import EngineHost, pad_together
-from ops.triton.repository import ModelRepository
+from perennial.continual.errors import BundleRejected, NotFound, PublishFailed
+from perennial.exporters.triton_config import EngineSpec, RouterSpec, parse_config
+from perennial.ops.serving.engine_host import EngineHost, pad_together
+from perennial.ops.serving.repository import ModelRepository
 from tests.component.triton_fixtures import ENGINE, write_bundle
 
 

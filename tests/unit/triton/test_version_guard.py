@@ -3,8 +3,8 @@ import time
 
 import pytest
 
-from continual.errors import DataError, DependencyUnreachable
-from ops.triton.version_guard import VersionGuard, _Call
+from perennial.continual.errors import DataError, DependencyUnreachable
+from perennial.ops.serving.router.version_guard import VersionGuard, _Call
 
 
 def _guarded_threads() -> int:

@@ -1,0 +1,143 @@
+"""Jobs in processes of their own: started, followed, cancelled, and told apart by how they ended."""
+
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["KILLED_RETRIES", "JobResult", "run_job"]
+
+logger = logging.getLogger(__name__)
+_Progress = Callable[[dict[str, Any]], None]
+_GRACE_S = 10.0
+KILLED_RETRIES = 2  # of a job that belongs to a cycle
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobResult:
+    """How a job ended. `tail` is the end of what it wrote to stderr."""
+
+    exit_code: int
+    cancelled: bool
+    timed_out: bool
+    tail: str
+
+
+def run_job(
+    module: str,
+    arguments: Sequence[str],
+    *,
+    log: Path,
+    timeout_s: float,
+    niceness: int,
+    cancel: threading.Event,
+    on_progress: _Progress = lambda _: None,
+    killed_retries: int = 0,
+) -> JobResult:
+    """Run `python -m module arguments` to its end; each JSON line on its stdout goes to `on_progress`.
+
+    The job dies with this process. When `cancel` is set or the time is up it gets SIGTERM, and SIGKILL ten seconds
+    later. One that something else killed, as the out-of-memory killer often does, is begun again `killed_retries`
+    times; each has `timeout_s` for itself.
+    """
+    argv = [sys.executable, "-m", "perennial.continual.jobs.child", str(niceness), module, *arguments]
+    for left in range(killed_retries, -1, -1):
+        result = _run_once(argv, log, timeout_s, cancel, on_progress)
+        if result.exit_code >= 0 or result.cancelled or result.timed_out:
+            break
+        logger.warning("job.killed", extra={"job": module, "signal": -result.exit_code, "tries_left": left})
+    return result
+
+
+def _run_once(
+    argv: list[str], log: Path, timeout_s: float, cancel: threading.Event, on_progress: _Progress
+) -> JobResult:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    environment = {
+        **os.environ,
+        "TOKENIZERS_PARALLELISM": "false",
+        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+    }
+    with log.open("ab") as errors:
+        process = subprocess.Popen(
+            argv,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,
+        )
+        ended = threading.Event()
+        watch = _Watch(process, cancel, ended, timeout_s)
+        thread = threading.Thread(target=watch.run, name="watch-job", daemon=True)
+        thread.start()
+        try:
+            _follow(process, on_progress)
+            code = process.wait()
+        finally:
+            ended.set()
+            thread.join()
+            if process.poll() is None:
+                _signal_group(process, signal.SIGKILL)
+                process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+    return JobResult(exit_code=code, cancelled=watch.cancelled, timed_out=watch.timed_out, tail=_tail(log))
+
+
+class _Watch:
+    """Ends the process when it is cancelled or late."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], cancel: threading.Event, ended: threading.Event, timeout_s: float
+    ) -> None:
+        self._process, self._cancel, self._ended, self._left_s = process, cancel, ended, timeout_s
+        self.cancelled = self.timed_out = False
+
+    def run(self) -> None:
+        while not self._ended.wait(0.2):
+            self._left_s -= 0.2
+            if self._cancel.is_set():
+                self.cancelled = True
+            elif self._left_s <= 0:
+                self.timed_out = True
+            else:
+                continue
+            _signal_group(self._process, signal.SIGTERM)
+            if not self._ended.wait(_GRACE_S):
+                _signal_group(self._process, signal.SIGKILL)
+            return
+
+
+def _follow(process: subprocess.Popen[bytes], on_progress: _Progress) -> None:
+    if process.stdout is None:
+        return
+    for line in process.stdout:
+        try:
+            told = json.loads(line)
+        except (json.JSONDecodeError, UnicodeDecodeError):
+            logger.debug("job.output", extra={"line": line[:500].decode(errors="replace")})
+            continue
+        if isinstance(told, dict):
+            on_progress(told)
+
+
+def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
+    try:
+        os.killpg(process.pid, number)
+    except ProcessLookupError:
+        logger.debug("job.already_gone", extra={"pid": process.pid})
+
+
+def _tail(log: Path, size: int = 2_000) -> str:
+    with log.open("rb") as file:
+        file.seek(0, os.SEEK_END)
+        file.seek(max(0, file.tell() - size))
+        return file.read().decode(errors="replace").strip()

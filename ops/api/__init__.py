@@ -1,0 +1,1 @@
+"""The control API: its guard before every request, and its routes."""

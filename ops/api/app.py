@@ -1,0 +1,138 @@
+"""The HTTP control plane: status, labels and an operator's commands, under `/v1`."""
+
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, FastAPI, Query, Response
+
+from perennial.continual.errors import ConfigurationError
+from perennial.ops.api.auth import labeller, viewer
+from perennial.ops.api.errors import translate_errors
+from perennial.ops.api.guard import Guard
+from perennial.ops.api.models import check_known
+from perennial.ops.api.openapi import document
+from perennial.ops.api.origin import is_loopback
+from perennial.ops.api.routes.commands import CommandControl, add_commands
+from perennial.ops.api.routes.descriptions import add_descriptions
+from perennial.ops.api.routes.erasure import Eraser, add_erasures
+from perennial.ops.api.routes.feedback import add_feedback
+from perennial.ops.api.routes.health import HealthControl, add_health
+from perennial.ops.ledger import Ledger
+from perennial.ops.settings import ApiSettings
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.views.rollout import rollout_facts
+from perennial.ops.views.status import cycle_facts, model_status, version_facts
+
+__all__ = ["LoopControl", "create_api"]
+
+
+class LoopControl(CommandControl, Eraser, HealthControl, Protocol):
+    """What the API needs of the running loop."""
+
+    def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
+        """Requests to label next, and the accuracy that the labels so far tell of."""
+        ...
+
+    def metrics(self) -> str:
+        """Prometheus text."""
+        ...
+
+
+class _Prometheus(Response):
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, settings: ApiSettings) -> FastAPI:
+    """The application.
+
+    Raises:
+        ConfigurationError: it would listen beyond loopback without tokens.
+    """
+    if not settings.tokens and not is_loopback(settings.host):
+        raise ConfigurationError(
+            f"api.host is {settings.host} and api.tokens is empty; add the hash of a token (`perennial token new`), or "
+            f"listen on 127.0.0.1"
+        )
+    api = FastAPI(title="Perennial", version="1", docs_url="/docs", redoc_url=None)
+    translate_errors(api)
+    api.add_middleware(Guard, routes=api.routes, settings=settings)
+    add_health(api, control)
+    _add_reading(api, ledger, control, happenings)
+    add_feedback(api, ledger, labeller)
+    _add_label_queue(api, ledger, control)
+    add_descriptions(api, ledger)
+    add_erasures(api, control)
+    add_commands(api, ledger, control)
+    document(api, asks_tokens=bool(settings.tokens))
+    return api
+
+
+def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings: Happenings) -> None:
+    @api.get("/metrics", dependencies=[Depends(viewer)], response_class=_Prometheus)
+    def metrics() -> Response:
+        return _Prometheus(control.metrics())
+
+    @api.get("/v1/models", dependencies=[Depends(viewer)])
+    def models() -> list[dict[str, Any]]:
+        return [model_status(ledger, row.name) for row in ledger.models()]
+
+    @api.get("/v1/models/{model}", dependencies=[Depends(viewer)])
+    def model(model: str) -> dict[str, Any]:
+        check_known(ledger, model)
+        return model_status(ledger, model)
+
+    @api.get("/v1/models/{model}/versions", dependencies=[Depends(viewer)])
+    def versions(model: str) -> list[dict[str, Any]]:
+        check_known(ledger, model)
+        return [version_facts(row) for row in ledger.versions(model)]
+
+    @api.get("/v1/models/{model}/cycles", dependencies=[Depends(viewer)])
+    def cycles(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[dict[str, Any]]:
+        check_known(ledger, model)
+        return [cycle_facts(row) for row in ledger.cycles(model, limit)]
+
+    @api.get("/v1/models/{model}/drift", dependencies=[Depends(viewer)])
+    def drift(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[dict[str, Any]]:
+        check_known(ledger, model)
+        return [
+            {
+                "id": r.id,
+                "version": r.version,
+                "at": r.at,
+                "rows": r.rows,
+                "state": r.state,
+                "path": r.path,
+                **r.payload,
+            }
+            for r in ledger.drift_reports(model, limit)
+        ]
+
+    @api.get("/v1/models/{model}/rollout", dependencies=[Depends(viewer)])
+    def rollout(model: str) -> dict[str, Any]:
+        check_known(ledger, model)
+        return rollout_facts(ledger, model)
+
+    @api.get("/v1/events", dependencies=[Depends(viewer)])
+    def events(since: Annotated[int, Query(ge=0)] = 0) -> list[dict[str, Any]]:
+        return [
+            {"number": h.number, "at": h.at, "model": h.model, "name": h.name, "facts": h.facts}
+            for h in happenings.since(since)
+        ]
+
+    @api.get("/v1/audit", dependencies=[Depends(viewer)])
+    def audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[dict[str, Any]]:
+        return [
+            {"seq": e.seq, "at": e.at, "actor": e.actor, "action": e.action, "model": e.model, "detail": e.detail}
+            for e in ledger.audit_entries(limit=limit)
+        ]
+
+
+def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl) -> None:
+    @api.get("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
+    def label_queue(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
+        check_known(ledger, model)
+        return control.label_queue(model, limit=limit, fill=0)
+
+    @api.post("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
+    def fill_label_queue(model: str, budget: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
+        check_known(ledger, model)
+        return control.label_queue(model, limit=budget, fill=budget)

@@ -1,0 +1,103 @@
+"""The OpenAPI document: what the guard and the errors add to every operation, told as it really comes."""
+
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+
+from perennial.ops.api.errors import PROBLEM
+from perennial.ops.api.origin import REQUEST_HEADER
+
+__all__ = ["document"]
+
+_READS = frozenset({"get", "head"})
+_MEANING = {
+    400: "The request cannot be read",
+    401: "No known token",
+    403: "The token's role is too low, or a page from elsewhere asks",
+    404: "There is no such thing",
+    408: "The body came too slowly",
+    409: "It does not fit the present state",
+    413: "The body is too large",
+    415: "Neither a JSON content type nor the header of a write",
+    421: "Not a name of this server",
+    422: "A value is wrong; rows that are wrong are named",
+    500: "A fault of the server's own; its log tells which",
+    503: "A dependency cannot be reached, or too much is asked at once; retry",
+}
+_PROBLEM = {
+    "type": "object",
+    "title": "Problem",
+    "description": "An error (RFC 9457)",
+    "required": ["type", "title", "status", "error", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "error": {"type": "string", "description": "the kind of error"},
+        "detail": {"type": "string"},
+        "rows": {
+            "type": "array",
+            "description": "the rows that caused it",
+            "items": {
+                "type": "object",
+                "required": ["row", "cause"],
+                "properties": {"row": {"type": "integer"}, "cause": {"type": "string"}},
+            },
+        },
+    },
+}
+
+
+def document(api: FastAPI, *, asks_tokens: bool) -> None:
+    """Have the application describe itself with every status that its callers meet, and with tokens where it asks."""
+
+    def openapi() -> dict[str, Any]:
+        if api.openapi_schema is None:
+            api.openapi_schema = _described(api, asks_tokens)
+        return api.openapi_schema
+
+    api.openapi = openapi  # type: ignore[method-assign]
+
+
+def _described(api: FastAPI, asks_tokens: bool) -> dict[str, Any]:
+    told = get_openapi(title=api.title, version=api.version, routes=api.routes)
+    schemas = told.setdefault("components", {}).setdefault("schemas", {})
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    schemas["Problem"] = _PROBLEM
+    if not asks_tokens:
+        told["components"].pop("securitySchemes", None)
+    for path, methods in told["paths"].items():
+        for method, operation in methods.items():
+            if not asks_tokens:
+                operation.pop("security", None)
+            _describe(operation, method, path)
+    return told
+
+
+def _describe(operation: dict[str, Any], method: str, path: str) -> None:
+    responses = operation["responses"]
+    responses.pop("422", None)
+    for status in _statuses(operation, method, path):
+        content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
+        if status == 503 and path.startswith("/healthz"):
+            content |= {"application/json": {"schema": {}}}  # what is not well is told as what is
+        responses.setdefault(str(status), {"description": _MEANING[status], "content": content})
+    if method not in _READS and "requestBody" not in operation:
+        header = {"name": REQUEST_HEADER, "in": "header", "required": True}
+        told = {"schema": {"type": "string", "enum": ["1"]}, "description": "no page sends it across sites unasked"}
+        operation.setdefault("parameters", []).append({**header, **told})
+
+
+def _statuses(operation: dict[str, Any], method: str, path: str) -> set[int]:
+    found = {400, 403, 408, 413, 421, 500, 503}
+    if operation.get("security"):
+        found |= {401}
+    if "{" in path or "requestBody" in operation:
+        found |= {404}
+    if operation.get("parameters") or "requestBody" in operation:
+        found |= {422}
+    if method not in _READS:
+        found |= {409, 415}
+    return found

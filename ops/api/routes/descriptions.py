@@ -1,0 +1,46 @@
+"""Described classes over HTTP."""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Path, Query
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from perennial.ops.api.auth import operator, viewer
+from perennial.ops.commands.described_classes import describe, described_classes, drop_description
+from perennial.ops.ledger import Ledger
+
+__all__ = ["DescriptionBody", "add_descriptions"]
+
+_Label = Annotated[str, Path(min_length=1, max_length=200)]
+
+
+class DescriptionBody(BaseModel):
+    """What a class means, and whether a version that answers with it is asked for at once."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    description: str = Field(min_length=1, max_length=2_000)
+    retrain: StrictBool = False
+
+
+def add_descriptions(api: FastAPI, ledger: Ledger) -> None:
+    """Add the routes: a viewer may read, an operator may write."""
+
+    @api.get("/v1/models/{model}/descriptions", dependencies=[Depends(viewer)])
+    def descriptions(model: str) -> list[dict[str, Any]]:
+        return described_classes(ledger, model)
+
+    @api.put("/v1/models/{model}/descriptions/{label}")
+    def put(
+        model: str, label: _Label, body: DescriptionBody, actor: Annotated[str, Depends(operator)]
+    ) -> dict[str, Any]:
+        return describe(ledger, model, {label: body.description}, actor=actor, retrain=body.retrain)
+
+    @api.delete("/v1/models/{model}/descriptions/{label}")
+    def drop(
+        model: str,
+        label: _Label,
+        actor: Annotated[str, Depends(operator)],
+        retrain: Annotated[bool, Query()] = False,
+    ) -> dict[str, Any]:
+        return drop_description(ledger, model, label, actor=actor, retrain=retrain)

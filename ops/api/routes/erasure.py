@@ -1,0 +1,40 @@
+"""Erasure over HTTP."""
+
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, FastAPI
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
+
+from perennial.ops.api.auth import operator
+
+__all__ = ["Eraser", "ErasureBody", "add_erasures"]
+
+
+class Eraser(Protocol):
+    """What the route needs of the running service."""
+
+    def erase(self, key: str, *, model: str | None, dry_run: bool, actor: str) -> dict[str, Any]:
+        """Erase a person from every model or one, or say what would go; repeating it is harmless."""
+        ...
+
+
+class ErasureBody(BaseModel):
+    """Whose rows leave, and from where: every model unless one is named."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    key: str = Field(min_length=1, max_length=500)
+    model: str | None = Field(None, max_length=100)
+    dry_run: StrictBool = False
+
+
+def add_erasures(api: FastAPI, eraser: Eraser) -> None:
+    """Add the route: an operator may erase.
+
+    The answer comes when all is done, which takes minutes where a head must be corrected. Sent again after a lost
+    connection, the request finishes what was begun. `complete` is false while something is left.
+    """
+
+    @api.post("/v1/erasures")
+    def erasures(body: ErasureBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
+        return eraser.erase(body.key, model=body.model, dry_run=body.dry_run, actor=actor)

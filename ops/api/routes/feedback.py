@@ -1,0 +1,112 @@
+"""Labels over HTTP."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WithJsonSchema,
+    WrapValidator,
+)
+
+from perennial.continual.errors import DataError, RowsRefused
+from perennial.continual.preparation import shown
+from perennial.continual.records import Example
+from perennial.ops.api.models import check_known
+from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, known_labels
+
+__all__ = ["Feedback", "Kept", "Label", "add_feedback"]
+
+
+def _optional(**schema: Any) -> WithJsonSchema:
+    return WithJsonSchema({"anyOf": [{"type": "string", **schema}, {"type": "null"}]})
+
+
+class Label(BaseModel):
+    """One label: for an answered prediction, or with its own text. The rule of the entrance checks its values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    label: Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200})]
+    prediction_id: Annotated[Any, _optional(pattern="^[0-9a-f]{32}$")] = None
+    text: Annotated[Any, _optional(minLength=1, maxLength=100_000)] = None
+    key: Annotated[Any, _optional(maxLength=256)] = None
+    at: Annotated[Any, _optional(format="date-time")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Misshapen:
+    cause: str
+
+
+def _apart(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """Let a row of the wrong shape be told with the others, and not end the reading of the body."""
+    try:
+        return handler(value)
+    except ValidationError as error:
+        return _Misshapen(
+            "; ".join(f"{shown('.'.join(map(str, e['loc'])) or 'label')}: {e['msg']}" for e in error.errors()[:5])
+        )
+
+
+class Feedback(BaseModel):
+    """Labels for one model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str = "intent"
+    labels: list[Annotated[Label, WrapValidator(_apart)]] = Field(min_length=1, max_length=10_000)
+
+
+class Kept(BaseModel):
+    """What became of the labels; each is counted once."""
+
+    new: int
+    corrected: int = Field(description="replaced an older label")
+    confirmed: int = Field(description="repeated the label at a later time")
+    unchanged: int = Field(description="were here already")
+    stale: int = Field(description="came behind a newer label, which stays")
+    erased: int = Field(description="belong to a person who was erased, and were not kept")
+
+
+def add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> None:
+    """Add the route: a labeller may write."""
+
+    @api.post("/v1/feedback")
+    def feedback(body: Feedback, actor: Annotated[str, Depends(labeller)]) -> Kept:
+        """Keep labels. Good rows are kept also where others are refused (422); sending all of them again is safe."""
+        del actor
+        check_known(ledger, body.model)
+        rows, refused = _admitted(ledger, body)
+        kept = add_labels(ledger, body.model, rows)
+        if refused:
+            raise RowsRefused(
+                f"{len(refused)} of {len(body.labels)} labels are refused and {len(rows)} are kept {kept}; correct the "
+                f"rows named, and send them alone or all again",
+                refused,
+            )
+        return Kept(**kept)
+
+
+def _admitted(ledger: Ledger, body: Feedback) -> tuple[list[FeedbackRow | Example], list[dict[str, object]]]:
+    now, known = datetime.now(UTC), known_labels(ledger, body.model)
+    rows: list[FeedbackRow | Example] = []
+    refused: list[dict[str, object]] = []
+    for number, label in enumerate(body.labels):
+        if isinstance(label, _Misshapen):
+            refused.append({"row": number, "cause": label.cause})
+            continue
+        try:
+            given = GivenLabel(**{name: getattr(label, name) for name in Label.model_fields})
+            rows.append(admit_given(given, known=known, now=now))
+        except DataError as error:
+            refused.append({"row": number, "cause": str(error)})
+    return rows, refused

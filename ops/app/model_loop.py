@@ -1,0 +1,224 @@
+"""One model's loop: what the scheduler's jobs do for it."""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from perennial.continual.cycle.events import CycleState
+from perennial.continual.drift.evidently_report import build_report, prune_reports
+from perennial.continual.errors import PerennialError
+from perennial.continual.policy import TriggerDecision
+from perennial.ops.comparing.comparison import ArmComparison
+from perennial.ops.comparing.live_evidence import LiveEvidenceReader
+from perennial.ops.cycle.runner import CycleRunner
+from perennial.ops.cycle.steps import LoopSteps
+from perennial.ops.ledger import DriftReportRow, Fence, Ledger
+from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.retention import VersionRemoval, prune_runs, remove_superfluous
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.accuracy import AccuracyWatch
+from perennial.ops.watching.collector import collect
+from perennial.ops.watching.error_watch import ErrorState, ErrorWatch
+from perennial.ops.watching.trigger import Trigger
+from perennial.ops.watching.watcher import Watcher
+from perennial.ops.watching.windows import reported_window
+
+__all__ = ["ModelLoop"]
+
+logger = logging.getLogger(__name__)
+_ACCURACY_S = 5.0
+_RUNS_KEPT = timedelta(days=2)
+_HISTORY_KEPT = 200  # cycles, commands and drift reports that the ledger keeps whatever their age
+_BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
+_REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
+
+
+class ModelLoop:
+    """Watching, deciding and learning for one model."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        workspace: Workspace,
+        model: str,
+        repository: ModelRepository,
+        reconciler: Reconciler,
+        happenings: Happenings,
+        control: TritonControl,
+        lead: Callable[[], Fence],
+    ) -> None:
+        self._ledger, self._workspace, self.model, self._happenings = ledger, workspace, model, happenings
+        self._repository, self._reconciler = repository, reconciler
+        self._settings = workspace.model(model)
+        self._trigger = Trigger(ledger, workspace, model)
+        self.traffic = TrafficLog(workspace.traffic(model))
+        self.watcher = Watcher(ledger, workspace, model, self.traffic, happenings)
+        self._leaving = threading.Event()
+        self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
+        self._told: tuple[int, float] | None = None  # for which champion, and in which stretch of time
+        self._errors = ErrorWatch(
+            ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
+        )
+        maker = ChallengerMaker(ledger, workspace, model)
+        engine = workspace.engine_model(model)
+        evidence = LiveEvidenceReader(
+            ledger, workspace, model, self.traffic, lambda v, ids, mask: control.infer_engine(engine, v, ids, mask)[0]
+        )
+        comparison = ArmComparison(
+            model=model,
+            ledger=ledger,
+            workspace=workspace,
+            traffic=self.traffic,
+            happenings=happenings,
+            evidence=evidence,
+            cancel=maker.cancel,
+        )
+        steps = LoopSteps(
+            model=model,
+            ledger=ledger,
+            workspace=workspace,
+            repository=repository,
+            reconciler=reconciler,
+            maker=maker,
+            comparison=comparison,
+            happenings=happenings,
+        )
+        self.runner = CycleRunner(ledger, workspace, model, steps, happenings, lead)
+
+    def start(self) -> None:
+        """Begin to carry cycles."""
+        self.runner.start()
+
+    def leave(self) -> None:
+        """Give up a report that is being made; the next start makes it again."""
+        self._leaving.set()
+
+    def stop(self) -> None:
+        """End the present step early and stop."""
+        self.leave()
+        self.runner.stop()
+
+    def watch(self) -> str:
+        """Compare what came since the last pass."""
+        signals = self.watcher.watch()
+        return f"{len(signals)} windows" if signals else ""
+
+    def check(self) -> str:
+        """Join labels, tell the accuracy, ask the policy, and open a cycle when it says so."""
+        now = datetime.now(UTC)
+        collect(self._ledger, self.traffic, self.model, holdout_share=self._settings.learning.holdout_share, now=now)
+        route = self._ledger.route(self.model)
+        if route is not None:
+            self._tell_accuracy(route.champion)
+            self._follow_errors(route.champion)
+        decision = self.decide(now)
+        if decision is None or not decision.fire:
+            return "" if decision is None or not decision.held_by else f"held back: {'; '.join(decision.held_by)}"
+        reason = "; ".join(decision.reasons)
+        cycle = self.runner.fire(reason, actor="policy")
+        return "" if cycle is None else f"cycle {cycle}: {reason}"
+
+    def _tell_accuracy(self, champion: int) -> None:
+        if (champion, time.monotonic() // _ACCURACY_S) != self._told:  # the policy may be asked every second
+            self._accuracy.look(champion)
+            self._told = (champion, time.monotonic() // _ACCURACY_S)
+
+    def _follow_errors(self, champion: int) -> None:
+        before = ErrorState.read(self._ledger, self.model, champion)
+        after = self._errors.look(champion)
+        if after.since is not None and (before is None or before.since is None):
+            self._happenings.tell(
+                self.model, "drift.errors", version=champion, alert=True, since=after.since.isoformat()
+            )
+
+    def decide(self, now: datetime) -> TriggerDecision | None:
+        """What the policy says now; see `Trigger.decide`."""
+        return self._trigger.decide(now)
+
+    def report(self) -> str:
+        """Make the Evidently report of the newest window that wants one; a killed process's wishes are not lost.
+
+        While a cycle trains, exports or is judged the report waits: it would take the processor from the version
+        that the drift calls for.
+        """
+        cycle = self._ledger.active_cycle(self.model)
+        if cycle is not None and cycle.state in _BUSY:
+            return ""
+        wanted = [
+            row
+            for row in self._ledger.drift_reports(self.model, limit=_REPORTS_LOOKED_AT)
+            if row.path is None and row.payload.get("report_wanted")
+        ]
+        return self._make_report(wanted[0]) if wanted else ""
+
+    def compact(self) -> str:
+        """Turn sealed traffic segments into Parquet."""
+        files = self.traffic.compact()
+        return f"{files} rows" if files else ""
+
+    def retain(self) -> str:
+        """Forget traffic, reports, bundles, work folders and the ledger's history beyond what the settings keep."""
+        now, keep = datetime.now(UTC), timedelta(days=self._workspace.settings.traffic.retention_days)
+        self._ledger.forget_runs(now - _RUNS_KEPT)
+        forgotten = self._ledger.forget_history(self.model, now - keep, keep=_HISTORY_KEPT)
+        pruned = self.traffic.prune(now - keep)
+        reports = prune_reports(self._reports_folder, self._settings.drift.reports_kept)
+        removed = list(remove_superfluous(self._ledger, self._workspace, self._repository, self.model))
+        removed += self._removal().drop_tainted(actor="loop")
+        runs = prune_runs(self._ledger, self._workspace, self.model, now=now, keep=keep)
+        seq, head = self._ledger.audit_head()  # in the log collector it outlives whoever cuts the database's tail
+        logger.info("audit.head", extra={"model": self.model, "anchor": f"{seq}:{head}"})
+        history = forgotten.journal + forgotten.commands + forgotten.drift_reports
+        return (
+            f"{pruned} traffic rows, {len(reports)} reports, {history} rows of history, bundles {removed}, "
+            f"work folders {list(runs)}"
+        )
+
+    def _removal(self) -> VersionRemoval:
+        return VersionRemoval(
+            model=self.model,
+            ledger=self._ledger,
+            workspace=self._workspace,
+            repository=self._repository,
+            reconciler=self._reconciler,
+            live=lambda: True,
+        )
+
+    @property
+    def _reports_folder(self) -> Any:
+        return self._workspace.reports(self.model) / "evidently"
+
+    def _make_report(self, row: DriftReportRow) -> str:
+        number = row.id or 0
+        html = self._reports_folder / f"drift-{number:06d}.html"
+        kept = self._settings.drift.reports_kept
+        try:
+            seen = reported_window(self._workspace, self.traffic, row)
+            build_report(
+                seen.reference,
+                seen.window,
+                seen.comparison,
+                html,
+                self._workspace.evidently,
+                {"model": self.model, "version": str(row.version), "report": str(number)},
+                self._settings.drift.report_timeout_s,
+                keep_runs=kept,
+                cancel=self._leaving,
+            )
+        except (PerennialError, OSError) as exc:
+            if self._leaving.is_set():
+                return f"report {number} was given up: {exc}"
+            self._ledger.place_report(number, "")  # the next wish comes; this one would fail again
+            raise
+        self._ledger.place_report(number, str(html))
+        prune_reports(self._reports_folder, kept)
+        self._happenings.tell(self.model, "drift.report", report=number, path=str(html))
+        return f"report {number}: {html.name}"

@@ -1,0 +1,92 @@
+"""What a running service looks at, and how it tells of it."""
+
+import os
+import shutil
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.app.health import Health, PartHealth, job_parts
+from perennial.ops.parts import Parts
+from perennial.ops.scheduling.scheduler import LoopScheduler
+from perennial.ops.store.ledger_guard import check_not_behind
+from perennial.ops.traffic import TrafficLog
+
+__all__ = ["ServiceHealth"]
+
+_LIMIT_S = 30.0  # for a look that takes milliseconds
+_BEAT_LIMIT_S = 30.0
+_LEAST_FREE_BYTES = 256 * 2**20
+_JUMP_S = 5.0  # between the wall clock and the monotonic one, since the last look
+
+
+class ServiceHealth:
+    """The parts of one service: jobs, scheduler, ledger, traffic logs, disk and clock; Triton is told by its watch."""
+
+    def __init__(self, parts: Parts, scheduler: LoopScheduler, traffic: Mapping[str, TrafficLog]) -> None:
+        self._parts, self._scheduler, self._traffic = parts, scheduler, traffic
+        self._clocks = time.time() - time.monotonic()
+        self._jump = ""
+        self._health = Health()
+        self._health.watch("ledger", self._ledger, limit_s=_LIMIT_S)
+        self._health.watch("disk", self._disk, limit_s=_LIMIT_S)
+        self._health.watch("clock", self._clock, limit_s=_LIMIT_S)
+        for model in traffic:
+            self._health.watch(f"traffic:{model}", lambda model=model: self._log(model), limit_s=_LIMIT_S)  # type: ignore[misc]
+
+    def start(self) -> None:
+        """Begin to look at the parts."""
+        self._health.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._health.stop()
+
+    def told(self) -> Mapping[str, PartHealth]:
+        """Return every part but Triton."""
+        now, leading = time.monotonic(), self._scheduler.leader.epoch is not None
+        beat, error = self._scheduler.last_beat
+        scheduler = PartHealth(
+            healthy=now - beat <= _BEAT_LIMIT_S,
+            last_s=now - beat,
+            limit_s=_BEAT_LIMIT_S,
+            error=error,
+            note="leads" if leading else "another process leads",
+        )
+        jobs = job_parts(self._scheduler.facts(), leading=leading, now=now)
+        return {"scheduler": scheduler, **self._health.parts(), **{f"job:{name}": job for name, job in jobs.items()}}
+
+    def facts(self) -> dict[str, Any]:
+        """Return every part for a person."""
+        return {name: part.facts() for name, part in self.told().items()}
+
+    def _ledger(self) -> str:
+        self._parts.ledger.ping()
+        for model in self._traffic:
+            check_not_behind(self._parts.ledger.route(model), self._parts.workspace, model)
+        return ""
+
+    def _disk(self) -> str:
+        free = shutil.disk_usage(self._parts.settings.state).free
+        if free < _LEAST_FREE_BYTES:
+            raise DependencyUnreachable(
+                f"{self._parts.settings.state} has {free / 2**20:.0f} MiB left, and {_LEAST_FREE_BYTES >> 20} MiB are "
+                f"wanted; make room, or lower traffic.retention_days"
+            )
+        return f"{free / 2**30:.1f} GiB free"
+
+    def _clock(self) -> str:
+        seen = time.time() - time.monotonic()
+        if abs(seen - self._clocks) > _JUMP_S:
+            self._jump = f"was set by {seen - self._clocks:+.0f} s at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
+        self._clocks = seen
+        return self._jump
+
+    def _log(self, model: str) -> str:
+        folder = self._parts.workspace.traffic(model)
+        if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
+            raise DependencyUnreachable(f"{folder} cannot be written; see to its rights")
+        aside = self._traffic[model].quarantined()
+        return f"{len(aside)} damaged files in quarantine, the last: {aside[-1].cause}" if aside else ""

@@ -1,0 +1,187 @@
+"""The one place where everything is joined."""
+
+import os
+from pathlib import Path
+
+from perennial.continual.errors import ConfigurationError
+from perennial.exporters.triton_config import EngineBackend, EngineSpec, RouterSpec
+from perennial.ops.ledger import Ledger
+from perennial.ops.notify import Channel, LogChannel, Notifier, SmtpChannel, WebhookChannel
+from perennial.ops.parts import Parts
+from perennial.ops.safety.permissions import PRIVATE
+from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.serving.router.router import RouterSettings
+from perennial.ops.serving.server.exposure import check_exposure
+from perennial.ops.serving.server.server import OnParentDeath, ServerSpec
+from perennial.ops.serving.server_record import FILE, KeptSecret, Secret
+from perennial.ops.settings import Settings, load_settings
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["engine_spec", "grpc_url", "grpc_urls", "notifier", "open_parts", "router_spec", "server_spec"]
+
+
+def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
+    """Settings, ledger, repository and the way to Triton.
+
+    Raises:
+        ConfigurationError: there is neither a settings file nor a ledger here, unless `may_be_new`.
+    """
+    settings = load_settings(config)
+    if not may_be_new and config is None:
+        _check_workspace(settings)
+    if (umask := int(settings.umask, 8)) != PRIVATE:
+        os.umask(umask)
+    urls = grpc_urls(settings)
+    workspace = Workspace(settings)
+    ledger = Ledger.open(settings.ledger_address)
+    repository = ModelRepository(workspace.repository)
+    controls = tuple(TritonControl(url, secret=_secret(settings)) for url in urls)
+    reconciler = Reconciler(ledger, workspace, repository, controls)
+    return Parts(
+        settings=settings,
+        workspace=workspace,
+        ledger=ledger,
+        repository=repository,
+        controls=controls,
+        reconciler=reconciler,
+    )
+
+
+def _check_workspace(settings: Settings) -> None:
+    if Path("perennial.toml").is_file() or settings.ledger_url or (settings.state / "ledger.db").is_file():
+        return
+    raise ConfigurationError(
+        f"{Path.cwd()} is no workspace: it has no perennial.toml, and {settings.state} has no ledger; go to a "
+        f"workspace's folder, run `perennial init --data FILE`, or give --config"
+    )
+
+
+def grpc_urls(settings: Settings) -> tuple[str, ...]:
+    """Where each Triton answers over gRPC."""
+    given = tuple(url.strip() for url in settings.triton.url.split(",") if url.strip())
+    return given or (server_spec(settings).url,)
+
+
+def _secret(settings: Settings) -> Secret:
+    """The secret of the Triton in use: the embedded server's record holds it, or the settings do."""
+    triton = settings.triton
+    if not triton.url:
+        return KeptSecret(server_spec(settings).folder / FILE)
+    return lambda: "" if triton.secret is None else triton.secret.get_secret_value()
+
+
+def grpc_url(settings: Settings) -> str:
+    """Where a client asks."""
+    return grpc_urls(settings)[0]
+
+
+def server_spec(settings: Settings) -> ServerSpec:
+    """The embedded server of these settings.
+
+    Raises:
+        ConfigurationError: it would listen beyond loopback without a setting that accepts the risk.
+    """
+    triton = settings.triton
+    check_exposure(triton.host, exposed=triton.expose_unauthenticated_inference)
+    return ServerSpec(
+        folder=settings.state / "triton",
+        repository=settings.repository,
+        host=triton.host,
+        grpc_port=triton.grpc_port,
+        http_port=triton.http_port,
+        metrics_port=triton.metrics_port,
+        http=triton.http,
+        http_body_bytes=triton.http_body_bytes,
+        http_hosts=triton.http_hosts,
+        http_origins=triton.http_origins,
+        on_parent_death=OnParentDeath.KEEP if triton.keep_after_control_dies else OnParentDeath.STOP,
+    )
+
+
+def router_spec(parts: Parts, model: str) -> RouterSpec:
+    """The router's configuration."""
+    settings, workspace = parts.settings, parts.workspace
+    router = RouterSettings(
+        model=model,
+        engine_model=workspace.engine_model(model),
+        route_path=workspace.route_file(model),
+        repository=workspace.repository,
+        traffic_dir=workspace.traffic(model),
+        rotate_rows=settings.traffic.rotate_rows,
+        rotate_s=settings.traffic.rotate_s,
+        challenger_limit_s=settings.triton.challenger_limit_s,
+        champion_limit_s=settings.triton.champion_limit_s,
+        queue_limit_s=settings.triton.queue_limit_s,
+        queue_rows=settings.triton.queue_rows,
+        max_batch_size=settings.triton.max_batch_size,
+    )
+    return RouterSpec(
+        model=model,
+        parameters=router.to_parameters(),
+        instances=settings.triton.router_instances,
+        max_batch_size=settings.triton.max_batch_size,
+    )
+
+
+def engine_spec(parts: Parts, model: str) -> EngineSpec:
+    """The engine model's configuration, its versions left out.
+
+    Raises:
+        ConfigurationError: a native backend is asked of the embedded server, which has none.
+    """
+    triton = parts.settings.triton
+    backend = EngineBackend(triton.engine_backend)
+    if backend is not EngineBackend.PERENNIAL and not triton.url:
+        raise ConfigurationError(
+            f"triton.engine_backend {backend.value!r} is a backend of NGC's server and the embedded one has only "
+            f"{EngineBackend.PERENNIAL.value!r}; set triton.url to such a server, or leave the backend out"
+        )
+    cache = parts.workspace.cache / "engines"
+    return EngineSpec(
+        model=parts.workspace.engine_model(model),
+        backend=backend,
+        profiles=("0", "1") if backend is EngineBackend.TENSORRT else (),
+        instances=triton.engine_instances,
+        threads=triton.engine_threads,
+        max_batch_size=triton.max_batch_size,
+        parameters={} if backend is not EngineBackend.PERENNIAL else {"cache_dir": str(cache.resolve())},
+    )
+
+
+def notifier(settings: Settings, ledger: Ledger) -> Notifier:
+    """Who is told, by the settings.
+
+    Raises:
+        ConfigurationError: an address cannot be used.
+    """
+    told = settings.notify
+    channels: list[Channel] = [LogChannel()] if told.log else []
+    channels += [
+        WebhookChannel(
+            hook.url,
+            secret=None if hook.secret is None else hook.secret.get_secret_value(),
+            name=f"webhook:{name}",
+            attempts=hook.attempts,
+            timeout_s=hook.timeout_s,
+            headers=hook.headers,
+        )
+        for name, hook in sorted(told.webhook.items())
+    ]
+    channels += [
+        SmtpChannel(
+            mail.host,
+            sender=mail.sender,
+            recipients=mail.recipients,
+            port=mail.port,
+            user=mail.user,
+            password=None if mail.password is None else mail.password.get_secret_value(),
+            starttls=mail.starttls,
+            name=f"mail:{name}",
+            attempts=mail.attempts,
+            timeout_s=mail.timeout_s,
+        )
+        for name, mail in sorted(told.mail.items())
+    ]
+    return Notifier(ledger, channels)

@@ -1,0 +1,150 @@
+"""What is open on the Triton in use to somebody who knows no secret: looked at, never changed."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from perennial.ops.serving.server.exposure import is_local
+from perennial.ops.settings import Settings
+
+__all__ = ["Finding", "State", "examine"]
+
+_TIMEOUT_S = 5.0
+_RESTRICT = (
+    "start it with --{kind}=shared-memory,model-config,model-repository,trace,logging:perennial-secret=SECRET, give "
+    "its process PERENNIAL_SECRET=SECRET, and set triton.secret to the same"
+)
+_BY_GRPC, _BY_HTTP = (_RESTRICT.format(kind=kind) for kind in ("grpc-restricted-protocol", "http-restricted-api"))
+_ENGINE = "give Triton's process PERENNIAL_SECRET, so that engines answer the routers alone, and set triton.secret"
+
+
+class State(StrEnum):
+    """How a door was found."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that was tried; `dangerous` is what must not be open."""
+
+    what: str
+    where: str
+    state: State
+    dangerous: bool = True
+    todo: str = ""  # when it is open
+
+    @property
+    def wrong(self) -> bool:
+        """Whether somebody should do something."""
+        return self.dangerous and self.state is State.OPEN
+
+    def told(self) -> dict[str, object]:
+        """For a table or JSON."""
+        return {
+            "what": self.what,
+            "where": self.where,
+            "state": self.state.value,
+            "wrong": self.wrong,
+            "todo": self.todo if self.wrong else "",
+        }
+
+
+def examine(settings: Settings, url: str, *, http: str = "", metrics: str = "") -> tuple[Finding, ...]:
+    """Try each door of one Triton without the secret.
+
+    Args:
+        settings: whose models' engines are asked.
+        url: where gRPC answers.
+        http: where HTTP answers, as http://host:port; empty leaves it out.
+        metrics: where metrics are read, likewise.
+    """
+    model = next(iter(settings.models))
+    found = [_reach(url), *_by_grpc(url, model, f"{model}_engine")]
+    if http:
+        found += _by_http(http.rstrip("/"), model, f"{model}_engine")
+    if metrics:
+        state = _http_state("GET", f"{metrics.rstrip('/')}/metrics", None)
+        found.append(Finding(what="metrics", where=metrics, state=state, dangerous=False))
+    return tuple(found)
+
+
+def _reach(url: str) -> Finding:
+    host = url.rpartition(":")[0]
+    state = State.CLOSED if is_local(host) else State.OPEN
+    todo = "inference asks nobody who they are: let only a proxy that does reach this address"
+    return Finding(what="reachable from other machines", where=url, state=state, todo=todo)
+
+
+def _by_grpc(url: str, model: str, engine: str) -> Iterator[Finding]:
+    from tritonclient.grpc import InferenceServerClient
+
+    with InferenceServerClient(url) as client:
+        bound = {"client_timeout": _TIMEOUT_S}
+        looks: dict[str, Callable[[], Any]] = {
+            "load and unload models": lambda: client.get_model_repository_index(**bound),
+            "model configuration": lambda: client.get_model_config(model, **bound),
+            "shared memory": lambda: client.get_system_shared_memory_status(**bound),
+            "log settings": lambda: client.get_log_settings(**bound),
+            "trace settings": lambda: client.get_trace_settings(**bound),
+        }
+        for what, look in looks.items():
+            yield Finding(what=what, where=f"grpc {url}", state=_grpc_state(look), todo=_BY_GRPC)
+        asked = _grpc_state(lambda: _ask_engine(client, engine))
+        yield Finding(what=f"engine {engine}", where=f"grpc {url}", state=asked, todo=_ENGINE)
+
+
+def _ask_engine(client: Any, engine: str) -> None:
+    import numpy as np
+    from tritonclient.grpc import InferInput
+
+    inputs = [InferInput(name, [1, 1], "INT64") for name in ("input_ids", "attention_mask")]
+    for tensor in inputs:
+        tensor.set_data_from_numpy(np.ones((1, 1), dtype=np.int64))
+    client.infer(engine, inputs, client_timeout=_TIMEOUT_S)
+
+
+def _grpc_state(look: Callable[[], Any]) -> State:
+    from tritonclient.utils import InferenceServerException
+
+    try:
+        look()
+    except InferenceServerException as exc:
+        message = str(exc.message())
+        if "restricted" in message or "answers the routers alone" in message:
+            return State.CLOSED
+        known = str(exc.status()) in {"StatusCode.NOT_FOUND", "StatusCode.INVALID_ARGUMENT"}
+        return State.OPEN if known and "engine" not in message else State.UNKNOWN
+    except OSError:
+        return State.UNKNOWN
+    return State.OPEN
+
+
+def _by_http(url: str, model: str, engine: str) -> Iterator[Finding]:
+    row = {"shape": [1, 1], "datatype": "INT64", "data": [1]}
+    question = {"inputs": [{"name": name, **row} for name in ("input_ids", "attention_mask")]}
+    for what, method, path, body in (
+        ("load and unload models", "POST", "/v2/repository/index", {}),
+        ("model configuration", "GET", f"/v2/models/{model}/config", None),
+        ("shared memory", "GET", "/v2/systemsharedmemory/status", None),
+        ("log settings", "GET", "/v2/logging", None),
+        ("trace settings", "GET", "/v2/trace/setting", None),
+    ):
+        yield Finding(what=what, where=url, state=_http_state(method, url + path, body), todo=_BY_HTTP)
+    asked = _http_state("POST", f"{url}/v2/models/{engine}/infer", question)
+    yield Finding(what=f"engine {engine}", where=url, state=asked, todo=_ENGINE)
+
+
+def _http_state(method: str, address: str, body: dict[str, Any] | None) -> State:
+    import httpx
+
+    try:
+        status = httpx.request(method, address, json=body, timeout=_TIMEOUT_S).status_code
+    except httpx.ConnectError:
+        return State.CLOSED
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return State.UNKNOWN
+    return State.OPEN if status < 300 else State.CLOSED if status < 500 else State.UNKNOWN

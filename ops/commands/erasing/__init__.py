@@ -1,0 +1,1 @@
+"""Erases a person: rows, copies, versions; then searches for what is left."""

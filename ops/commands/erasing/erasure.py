@@ -1,0 +1,283 @@
+"""A person's rows leave: ledger, traffic, buffer and caches at once, the champion's sums exactly, tuned models by name.
+
+The order survives a kill at any point, and a second call finishes the work: first every writer is told to refuse the
+key, then a note of what must go is written, then rows are deleted, then the head is corrected. Who called it searches
+(`perennial.ops.commands.erasing.person`), and the note goes last.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from perennial.continual.errors import DataError, PerennialError
+from perennial.continual.preparation import row_hash
+from perennial.ops.commands.correction import Correction
+from perennial.ops.commands.erasing.copies import forget_copies, forget_texts
+from perennial.ops.commands.erasing.note import ErasureNote
+from perennial.ops.ledger import ErasureReceipt, VersionRow
+from perennial.ops.making.retention import VersionRemoval
+from perennial.ops.parts import Parts
+from perennial.ops.store.replay_buffer import open_buffer
+from perennial.ops.store.tainted import taint, tainted_encoders
+from perennial.ops.traffic import TrafficLog
+
+__all__ = ["Erasure", "Plan", "erase", "plan_erasure"]
+
+logger = logging.getLogger(__name__)
+
+Progress = Callable[[dict[str, Any]], None]
+_RENEWED_S = 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What carries a key now, and what has to become of the versions that learnt from it.
+
+    `in_sums` are versions on disk whose sums hold the rows: the champion is corrected, the others are removed.
+    `tuned` are versions whose encoder was trained on them: no arithmetic takes that back, only a retraining from the
+    encoder of the settings does. Those that don't answer are removed.
+    """
+
+    traffic_rows: int
+    feedback: int
+    examples: int
+    buffer_rows: int
+    learnt_by: tuple[int, ...]
+    in_sums: tuple[int, ...]
+    tuned: tuple[int, ...]
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing carries the key."""
+        return not (self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.tuned)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Erasure:
+    """What was done in a model. `corrected` is the version that took the champion's place, None when nothing had to."""
+
+    traffic_rows: int
+    feedback: int
+    examples: int
+    buffer_rows: int
+    rows_taken_back: int
+    corrected: int | None
+    removed: tuple[int, ...]
+    tuned: tuple[int, ...]
+    retraining: int | None  # the id of the command that asks for it; None when the champion's encoder is clean
+
+    @property
+    def nothing(self) -> bool:
+        """Whether nothing carried the key."""
+        return not (self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.tuned)
+
+
+def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
+    """What `erase` would find and do; changes nothing."""
+    ids = TrafficLog(parts.workspace.traffic(model)).rows_of(key)["prediction_id"].to_pylist()
+    rows, receipt = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
+    note = ErasureNote.of(parts.workspace, model, key)
+    hashes = {row_hash(row.text) for row in (*rows, *note.rows)}
+    holders = _holders(parts, model, hashes, receipt.versions)
+    return Plan(
+        traffic_rows=len(ids),
+        feedback=receipt.feedback,
+        examples=receipt.examples,
+        buffer_rows=receipt.buffer_rows,
+        learnt_by=receipt.versions,
+        in_sums=holders.in_sums,
+        tuned=holders.tuned,
+    )
+
+
+def erase(
+    parts: Parts,
+    model: str,
+    key: str,
+    *,
+    actor: str,
+    every_model: bool = False,
+    on_progress: Progress = lambda _: None,
+) -> tuple[Erasure, ErasureNote]:
+    """Remove everything that carries the key, correct the champion's head exactly, and name what was tuned on it.
+
+    The note that comes back says what to search for; its file is the caller's to remove once that is done. Repeating
+    it is harmless; after a kill it finishes what was begun. The corrected head is a version of its own, with the same
+    engine, proved by parity alone: it must not be refused for being no better.
+
+    Raises:
+        Refused: a cycle is under way, whose challenger may have learnt the rows, or another erasure.
+        TrainingFailed, ParityFailed, ExportFailed: the head could not be corrected; the rows are gone all the same, and
+            the next call tries again.
+        DependencyUnreachable: Triton answers no more, or a traffic stream stays locked; call again.
+    """
+    token, at = parts.ledger.begin_erasure(model, key, every_model=every_model)
+    with _kept_up(parts, model, token):
+        on_progress({"stage": "looking for rows"})
+        log = TrafficLog(parts.workspace.traffic(model))
+        logged = log.bar(key, at)
+        ids, texts = (logged[name].to_pylist() for name in ("prediction_id", "text"))
+        rows, foretold = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
+        known = {*ids, *parts.ledger.predictions_of_key(model, key)}
+        known |= {row.prediction_id for row in rows if row.prediction_id is not None}
+        before = ErasureNote.of(parts.workspace, model, key)
+        note = before.joined(rows, versions=foretold.versions, prediction_ids=known, texts=texts)
+        note.write()
+        on_progress({"stage": "deleting rows"})
+        log.erase(key)
+        held = _erase_buffer(parts, model, key)
+        receipt = parts.ledger.erase_key(model, key, prediction_ids=note.prediction_ids, actor=actor, erased_at=at)
+        forget_copies(parts, model, prediction_ids=note.prediction_ids, texts=note.every_text)
+        receipt = replace(receipt, buffer_rows=receipt.buffer_rows + held)
+        done = _correct(parts, model, note, receipt, actor, on_progress)
+        parts.ledger.renew_erasure(model, token)
+        on_progress({"stage": "cleaning up"})
+        forget_texts(parts, model, note.every_text)
+    told = replace(done, traffic_rows=len(ids))
+    detail: dict[str, Any] = {"corrected": told.corrected, "removed": list(told.removed), "tuned": list(told.tuned)}
+    detail["key_digest"] = parts.ledger.key_digest(key)
+    parts.ledger.audit(actor, "erase.finished", model, detail)
+    parts.ledger.flush_deletions()  # watch cursors and reports held ids as well
+    logger.info("erasure.finished", extra={"model": model, **asdict(told)})
+    return told, note
+
+
+def _correct(
+    parts: Parts, model: str, note: ErasureNote, receipt: ErasureReceipt, actor: str, on_progress: Progress
+) -> Erasure:
+    """Take the rows out of the champion's sums, remove the other versions that hold them, and ask for a retraining."""
+    done = Erasure(
+        traffic_rows=0,
+        feedback=receipt.feedback,
+        examples=receipt.examples,
+        buffer_rows=receipt.buffer_rows,
+        rows_taken_back=0,
+        corrected=None,
+        removed=(),
+        tuned=(),
+        retraining=None,
+    )
+    if model not in parts.settings.models:
+        return done
+    holders = _holders(parts, model, {row_hash(row.text) for row in note.rows}, note.versions)
+    taint(parts.ledger, model, holders.encoders)
+    route = parts.ledger.route(model)
+    corrected = taken = None
+    if route is not None and route.champion in holders.in_sums:
+        corrected, taken = Correction(parts, model, note.rows, on_progress).run(route)
+    removed = _remove(parts, model, tuple(v for v in holders.in_sums if v != corrected), actor)
+    return replace(
+        done,
+        rows_taken_back=taken or 0,
+        corrected=corrected,
+        removed=removed,
+        tuned=holders.tuned,
+        retraining=_ask_for_retraining(parts, model, actor),
+    )
+
+
+@contextmanager
+def _kept_up(parts: Parts, model: str, token: str) -> Iterator[None]:
+    """Tell the ledger each minute that the erasure still runs, until it has ended, well or not."""
+    over = threading.Event()
+
+    def renew() -> None:
+        while not over.wait(_RENEWED_S):
+            try:
+                parts.ledger.renew_erasure(model, token)
+            except PerennialError as exc:  # the last renewal, before files are removed, tells the caller
+                logger.warning("erasure.not_renewed", extra={"model": model, "reason": str(exc)})
+
+    thread = threading.Thread(target=renew, name=f"erasure-{model}", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        parts.ledger.end_erasure(model, token)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Holders:
+    in_sums: tuple[int, ...]
+    tuned: tuple[int, ...]
+    encoders: frozenset[str]  # fingerprints of the tuned ones
+
+
+def _erase_buffer(parts: Parts, model: str, key: str) -> int:
+    """The buffer first, so that its counters forget the rows too."""
+    if model not in parts.settings.models or parts.ledger.load_buffer(model) is None:
+        return 0
+    buffer = open_buffer(parts.ledger, parts.workspace, model)
+    held = buffer.erase(key)
+    parts.ledger.save_buffer(model, buffer.state())
+    return held
+
+
+def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, ...]) -> _Holders:
+    """Versions on disk that hold the rows: in their sums, or in an encoder that a version was tuned to.
+
+    A head that was learnt later on a tuned encoder is named with it: the encoder is the same.
+    """
+    if model not in parts.settings.models:  # dropped from the settings: nothing of it answers
+        return _Holders(in_sums=(), tuned=(), encoders=frozenset())
+    from perennial.continual.learning.kernel_lda import load_keys
+    from perennial.continual.learning.trained import STATISTICS_FILE
+
+    engine, in_sums = parts.workspace.engine_model(model), []
+    on_disk = parts.repository.versions(engine)
+    for version in on_disk:
+        statistics = parts.workspace.bundle(model, version) / STATISTICS_FILE
+        if statistics.is_file() and hashes & load_keys(statistics):
+            in_sums.append(version)
+    rows = parts.ledger.versions(model)
+    encoders = {row.encoder_fingerprint for row in rows if row.version in learnt_by and _was_tuned(parts, row)}
+    known = frozenset(name for name in encoders if name is not None) - {_base_encoder(parts, model)}
+    tuned = tuple(row.version for row in rows if row.version in on_disk and row.encoder_fingerprint in known)
+    return _Holders(in_sums=tuple(in_sums), tuned=tuned, encoders=known)
+
+
+def _was_tuned(parts: Parts, row: VersionRow) -> bool:
+    """Whether a version's own training changed the encoder; its card says so, and without one the ledger."""
+    from perennial.continual.learning.trained import read_card
+
+    try:
+        return read_card(parts.workspace.bundle(row.model, row.version)).learner != "kernel_lda"
+    except DataError:  # made by another tool, or off the disk: the ledger's word is all there is
+        return row.learner != "kernel_lda"
+
+
+def _base_encoder(parts: Parts, model: str) -> str:
+    from perennial.continual.learning.encoder import fingerprint, resolve_encoder
+
+    return fingerprint(resolve_encoder(parts.workspace.model(model).learning.encoder))
+
+
+def _remove(parts: Parts, model: str, versions: tuple[int, ...], actor: str) -> tuple[int, ...]:
+    """Remove versions that hold the rows and don't answer."""
+    removal = VersionRemoval(
+        model=model,
+        ledger=parts.ledger,
+        workspace=parts.workspace,
+        repository=parts.repository,
+        reconciler=parts.reconciler,
+        live=lambda: all(control.live() for control in parts.controls),
+    )
+    removal.drop(versions, actor=actor, reason=f"versions {list(versions)} hold erased rows")
+    return tuple(sorted({*versions, *removal.drop_tainted(actor=actor)}))
+
+
+def _ask_for_retraining(parts: Parts, model: str, actor: str) -> int | None:
+    """While the champion's encoder was tuned on erased rows, put a retraining into the inbox; one is enough."""
+    route = parts.ledger.route(model)
+    if route is None:
+        return None
+    champion = parts.ledger.version(model, route.champion)
+    if champion.encoder_fingerprint not in tainted_encoders(parts.ledger, model):
+        return None
+    waiting = [row.id for row in parts.ledger.commands(model) if row.kind == "retrain" and row.taken_at is None]
+    return waiting[0] if waiting else parts.ledger.request_command(model, "retrain", {"reason": "erasure"}, actor)

@@ -1,0 +1,76 @@
+"""What an erasure found, written down in a private file until it is done, so that a killed one is finished whole."""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Self
+
+from perennial.continual.records import Example, Origin
+from perennial.ops.store.workspace import Workspace, write_atomically
+
+__all__ = ["ErasureNote"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErasureNote:
+    """Rows that must leave a model's head, the versions that learnt them, and what the search looks for in the end."""
+
+    path: Path
+    rows: tuple[Example, ...] = ()
+    versions: tuple[int, ...] = ()
+    prediction_ids: frozenset[str] = frozenset()
+    texts: frozenset[str] = frozenset()  # of requests that nobody labelled
+
+    @classmethod
+    def of(cls, workspace: Workspace, model: str, key: str) -> Self:
+        """What an unfinished erasure of the key wrote down; an empty note where there is none."""
+        path = workspace.state / "erasure" / model / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        rows = (
+            Example(text=text, label=label, at=datetime.fromisoformat(at), origin=Origin.SEED)
+            for text, label, at in told.get("rows", ())
+        )
+        return cls(
+            path=path,
+            rows=tuple(rows),
+            versions=tuple(told.get("versions", ())),
+            prediction_ids=frozenset(told.get("prediction_ids", ())),
+            texts=frozenset(told.get("texts", ())),
+        )
+
+    def joined(
+        self,
+        rows: Iterable[Example],
+        *,
+        versions: Iterable[int],
+        prediction_ids: Iterable[str],
+        texts: Iterable[str],
+    ) -> Self:
+        """The note with what was found now; each text once."""
+        together = {row.text: row for row in (*self.rows, *rows)}
+        return replace(
+            self,
+            rows=tuple(together.values()),
+            versions=tuple(sorted({*self.versions, *versions})),
+            prediction_ids=self.prediction_ids | set(prediction_ids),
+            texts=self.texts | set(texts),
+        )
+
+    def write(self) -> None:
+        """Keep it, for its owner alone."""
+        told = {
+            "rows": [[row.text, row.label, row.at.isoformat()] for row in self.rows],
+            "versions": list(self.versions),
+            "prediction_ids": sorted(self.prediction_ids),
+            "texts": sorted(self.texts),
+        }
+        write_atomically(self.path, json.dumps(told, ensure_ascii=False))
+        self.path.chmod(0o600)
+
+    @property
+    def every_text(self) -> frozenset[str]:
+        """Texts of labelled rows and of requests."""
+        return self.texts | {row.text for row in self.rows}

@@ -1,0 +1,121 @@
+"""A person is erased from every model of a workspace, and what is left is searched for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from perennial.continual.errors import ConfigurationError, Refused
+from perennial.continual.preparation import key_spellings, shown
+from perennial.ops.commands.erasing.erasure import Erasure, Plan, erase, plan_erasure
+from perennial.ops.commands.erasing.search import SearchReport, Sought, search
+from perennial.ops.parts import Parts
+
+__all__ = ["PersonErasure", "erase_person", "plan_person"]
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonErasure:
+    """What was done in each model, and what a search of the whole workspace still found."""
+
+    models: dict[str, Erasure]
+    search: SearchReport
+
+    @property
+    def complete(self) -> bool:
+        """Whether the search found nothing left."""
+        return not self.search.left
+
+
+def plan_person(parts: Parts, key: str, model: str | None = None) -> dict[str, Plan]:
+    """What `erase_person` would find and do in each model; changes nothing."""
+    names, spellings = _models(parts, model), _spellings(key)
+    return {name: _joined_plans([plan_erasure(parts, name, spelling) for spelling in spellings]) for name in names}
+
+
+def erase_person(
+    parts: Parts, key: str, *, actor: str, model: str | None = None, on_progress: Progress = lambda _: None
+) -> PersonErasure:
+    """Erase the key from every model of the workspace, or from one, and search for what is left.
+
+    Repeating it is harmless, and finishes what a killed call began. Without `model` the key's rows from before are
+    also refused by models that are added later.
+
+    Raises:
+        ConfigurationError: the key is empty.
+        Refused: a cycle or another erasure is under way in one of the models.
+        And what `erase` raises; models before the one that failed are done, and the next call goes on.
+    """
+    names = _models(parts, model)
+    for name in names:
+        if (cycle := parts.ledger.active_cycle(name)) is not None:
+            raise Refused(_busy(name, cycle.id, cycle.state))
+    done: dict[str, Erasure] = {}
+    sought, notes = Sought(keys=frozenset(_spellings(key))), []
+    for spelling in _spellings(key):
+        for name in names:
+            tell = lambda told, name=name: on_progress({**told, "model": name})  # noqa: E731
+            erased, note = erase(parts, name, spelling, actor=actor, every_model=model is None, on_progress=tell)
+            done[name] = erased if name not in done else _together(done[name], erased)
+            notes.append(note)
+            sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))
+    on_progress({"stage": "searching for what is left"})
+    program = parts.workspace.state / "triton" / "bin" / "tritonserver"  # a copy of what is installed
+    found = search(parts, sought, leave_out=[program, *(note.path for note in notes)])
+    for note in notes:
+        note.path.unlink(missing_ok=True)
+    detail = {"key_digest": parts.ledger.key_digest(key), "left": len(found.left), "files": found.files}
+    parts.ledger.audit(actor, "erase.searched", model, detail)
+    return PersonErasure(models=done, search=found)
+
+
+def _spellings(key: str) -> tuple[str, ...]:
+    """The key as every entrance keeps it and, where that differs, as earlier releases may have kept what was sent."""
+    spellings = key_spellings(key)
+    if not spellings:
+        raise ConfigurationError(f"key is {shown(key)}; give the caller's key as it was sent with requests and labels")
+    return spellings
+
+
+def _models(parts: Parts, model: str | None) -> tuple[str, ...]:
+    """The model asked for, or every one that the settings or the ledger know."""
+    if model is not None:
+        parts.workspace.model(model)
+        return (model,)
+    return tuple(dict.fromkeys([*parts.settings.models, *(row.name for row in parts.ledger.models())]))
+
+
+def _busy(model: str, cycle: int, state: str) -> str:
+    return (
+        f"model {model} has cycle {cycle} under way ({state}), whose challenger may have learnt this person's rows; "
+        f"wait for its end or abort it (POST /v1/models/{model}/commands/abort), then erase again"
+    )
+
+
+def _together(one: Erasure, other: Erasure) -> Erasure:
+    """What was done under two spellings of a key."""
+    return Erasure(
+        traffic_rows=one.traffic_rows + other.traffic_rows,
+        feedback=one.feedback + other.feedback,
+        examples=one.examples + other.examples,
+        buffer_rows=one.buffer_rows + other.buffer_rows,
+        rows_taken_back=one.rows_taken_back + other.rows_taken_back,
+        corrected=other.corrected if other.corrected is not None else one.corrected,
+        removed=tuple(sorted({*one.removed, *other.removed})),
+        tuned=tuple(sorted({*one.tuned, *other.tuned})),
+        retraining=other.retraining if other.retraining is not None else one.retraining,
+    )
+
+
+def _joined_plans(plans: Sequence[Plan]) -> Plan:
+    """What would be done under every spelling of a key."""
+    return Plan(
+        traffic_rows=sum(plan.traffic_rows for plan in plans),
+        feedback=sum(plan.feedback for plan in plans),
+        examples=sum(plan.examples for plan in plans),
+        buffer_rows=sum(plan.buffer_rows for plan in plans),
+        learnt_by=tuple(sorted({version for plan in plans for version in plan.learnt_by})),
+        in_sums=tuple(sorted({version for plan in plans for version in plan.in_sums})),
+        tuned=tuple(sorted({version for plan in plans for version in plan.tuned})),
+    )

@@ -1,0 +1,124 @@
+"""The first version: labelled rows in, a verified bundle and a route out. Needs no server."""
+
+import json
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from perennial.continual.errors import DataError, Refused
+from perennial.continual.preparation import deduplicate, split_of
+from perennial.continual.records import Example, Route
+from perennial.exporters.bundle import verify_bundle
+from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.ledger_guard import check_not_behind
+from perennial.ops.store.route_changes import settle_route
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["FirstVersion", "first_version", "register"]
+
+logger = logging.getLogger(__name__)
+_LEAST_ROWS = 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FirstVersion:
+    """What the first training made."""
+
+    version: int
+    bundle: Path
+    labels: tuple[str, ...]
+    rows: int
+    replay_rows: int
+
+
+def register(ledger: Ledger, workspace: Workspace) -> None:
+    """Make every model of the settings known to the ledger, which gives no number that a bundle on disk has."""
+    repository = ModelRepository(workspace.repository)
+    for name, settings in workspace.settings.models.items():
+        ledger.register_model(name, settings.model_dump(mode="json"))
+        ledger.pass_versions(name, max(repository.versions(workspace.engine_model(name)), default=0))
+
+
+def first_version(
+    ledger: Ledger,
+    workspace: Workspace,
+    model: str,
+    examples: Sequence[Example],
+    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> FirstVersion:
+    """Train, export, verify and publish the first version and make it champion.
+
+    Started again after it was killed, it goes on with the same version number.
+
+    Raises:
+        Refused: the model serves already; LedgerBehind: the routers say so and the ledger does not know.
+        DataError: fewer than 20 rows or fewer than two labels.
+        TrainingFailed, ExportFailed, ParityFailed: see `ChallengerMaker`.
+    """
+    route = ledger.route(model)
+    check_not_behind(route, workspace, model)
+    if route is not None:
+        raise Refused(
+            f"model {model} serves version {route.champion} already; add labels with `perennial feedback import` "
+            f"and start a cycle with `perennial retrain`"
+        )
+    register(ledger, workspace)
+    rows = deduplicate(examples).examples
+    classes = len({row.label for row in rows})
+    if len(rows) < _LEAST_ROWS or classes < 2:
+        raise DataError(
+            f"{len(rows)} different rows with {classes} labels are too few for a first version "
+            f"(at least {_LEAST_ROWS} rows and 2 labels); add labelled rows to the file"
+        )
+    learning = workspace.model(model).learning
+    ledger.add_examples(model, rows, lambda text: split_of(text, holdout_share=learning.holdout_share))
+    version = _number(ledger, model, learning.learner)
+    maker = ChallengerMaker(ledger, workspace, model)
+    maker.train(version, None, maker.training_rows(None), on_progress)
+    training = maker.taught_rows(version, None)
+    staged = maker.export(version, None, training, None, on_progress)
+    manifest = verify_bundle(staged)
+    engine_model = workspace.engine_model(model)
+    repository = ModelRepository(workspace.repository)
+    target = workspace.bundle(model, version)
+    if not target.is_dir():
+        repository.publish(staged, engine_model, version)
+    labels = tuple(json.loads((target / "labels.json").read_text(encoding="utf-8")))
+    ledger.mark_learnt(model, training.learnt, version)
+    replay_rows = maker.remember(training)
+    ledger.set_version_state(
+        model,
+        version,
+        VersionState.CHAMPION,
+        labels=labels,
+        encoder_fingerprint=manifest.encoder_fingerprint,
+        published_at=datetime.now(UTC),
+        metrics={"parity": dict(manifest.parity), "engine": f"{manifest.engine.value} {manifest.precision.value}"},
+        lineage={
+            "reason": "first version",
+            "rows": len(training.fresh),
+            "replay_rows": 0,
+            "last_example_id": training.last_example_id,
+        },
+    )
+    first = Route(model=model, epoch=1, champion=version, resident=(version,))
+    ledger.set_route(first, expected_epoch=0, actor="operator", reason="first version")
+    settle_route(ledger, workspace, model)
+    logger.info("first_version.published", extra={"model": model, "version": version, "rows": len(training.fresh)})
+    return FirstVersion(
+        version=version, bundle=target, labels=labels, rows=len(training.fresh), replay_rows=replay_rows
+    )
+
+
+def _number(ledger: Ledger, model: str, learner: str) -> int:
+    for row in ledger.versions(model):
+        if row.state is VersionState.TRAINING:
+            return row.version
+    version = ledger.next_version(model)
+    ledger.add_version(VersionRow(model=model, version=version, learner=learner, lineage={"reason": "first version"}))
+    return version

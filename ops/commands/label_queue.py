@@ -1,0 +1,221 @@
+"""A model's labelling queue: which answered requests a person should label next, and what the labels say so far.
+
+The queue is a list of prediction ids in the ledger, with the reason and the probability of each choice; texts stay in
+the traffic log, so that what is erased there is gone here too.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from perennial.continual.drift.reference import ReferenceProfile
+from perennial.continual.labelling import (
+    Choice,
+    Doubt,
+    Estimate,
+    Reason,
+    Shares,
+    doubt_labels,
+    estimate_accuracy,
+    select,
+    speaks_for,
+)
+from perennial.ops.ledger import Ledger
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.watch_state import reference_folder
+
+__all__ = ["LabelQueue", "QueueItem"]
+
+_STATE = "label_queue"
+_NEAREST = 5
+_REMEMBERED = 2_000  # choices kept for the accuracy estimate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueItem:
+    """One request to label: what was asked and answered, why it was chosen, and how likely that was."""
+
+    prediction_id: str
+    text: str
+    answered: str
+    confidence: float
+    version: int
+    reason: str
+    probability: float
+
+
+class LabelQueue:
+    """Filled from the newest traffic, worked off by labels; any number of labellers may work on it at once."""
+
+    def __init__(self, ledger: Ledger, workspace: Workspace, model: str) -> None:
+        self._ledger, self._workspace, self._model = ledger, workspace, model
+        self._traffic = TrafficLog(workspace.traffic(model))
+
+    def open_items(self, limit: int = 50) -> tuple[QueueItem, ...]:
+        """What still waits for a label, in an order that is random: stopping early skews nothing."""
+        chosen = self._chosen()
+        labelled = self._ledger.feedback_labels(self._model, [row["id"] for row in chosen])
+        waiting = {row["id"]: row for row in chosen if row["id"] not in labelled}
+        table = self._traffic.lookup(list(waiting), columns=_SHOWN)
+        rows = {row["prediction_id"]: row for row in table.to_pylist()}
+        return tuple(_item(waiting[name], rows[name]) for name in waiting if name in rows)[:limit]
+
+    def refill(self, *, budget: int = 50, rows: int = 5_000, shares: Shares | None = None) -> tuple[QueueItem, ...]:
+        """Choose up to `budget` of the newest `rows` requests that have no label, beside what waits already.
+
+        The drift score of a request is its distance from the traffic that the champion's reference was made of (from
+        the bulk of the newest requests before there is one), where requests were logged with their embedding.
+        """
+        table = self._traffic.read(last=rows, columns=["prediction_id", "margin", "embedding"])
+        ids = table["prediction_id"].to_pylist()
+        known = self._chosen()
+        taken = {row["id"] for row in known} | self._ledger.feedback_labels(self._model, ids).keys()
+        free = [place for place, name in enumerate(ids) if name not in taken]
+        batch = 1 + max((row.get("batch", 0) for row in known), default=0)
+        margins = table["margin"].to_numpy()[free].astype(float).clip(0.0, 1.0)
+        rng = np.random.default_rng([self._workspace.settings.seed, batch])
+        drift = _distances(table["embedding"], free, self._reference())
+        found = select(margins, budget=budget, rng=rng, shares=shares, drift=drift)
+        fresh = [{"id": ids[free[s.index]], "reason": s.reason.value, "p": s.probability} for s in found]
+        self._keep(fresh, batch, frozenset(ids))
+        return self.open_items(limit=budget + len(known))
+
+    def _keep(self, fresh: list[dict[str, Any]], batch: int, population: frozenset[str]) -> None:
+        """Add a batch, and note which earlier choices belong to the requests that it was drawn from."""
+        if not fresh:
+            return
+        with self._ledger.transaction():  # another labeller may have filled the queue meanwhile
+            known = [
+                row | {"seen": [*row.get("seen", []), batch]} if row["id"] in population else row
+                for row in self._chosen()
+            ]
+            names = {row["id"] for row in known}
+            added = [row | {"batch": batch, "seen": []} for row in fresh if row["id"] not in names]
+            self._ledger.put_state(self._model, _STATE, [*known, *added][-_REMEMBERED:])
+
+    def _reference(self) -> Any:
+        """Embeddings of the champion's reference traffic, float32 (rows, d), or None before it is made."""
+        route = self._ledger.route(self._model)
+        folder = None if route is None else reference_folder(self._workspace, self._model, route.champion)
+        if folder is None or not folder.is_dir():
+            return None
+        embeddings = ReferenceProfile.load(folder).sample.embeddings
+        return None if embeddings is None else np.asarray(embeddings, np.float32)
+
+    def told(self, *, limit: int, fill: int = 0) -> dict[str, Any]:
+        """What waits and the accuracy so far, in plain values; `fill` > 0 chooses so many more first."""
+        items = self.refill(budget=fill) if fill else self.open_items(limit)
+        accuracy = self.accuracy()
+        return {
+            "items": [asdict(item) for item in items[:limit]],
+            "accuracy": None if accuracy is None else asdict(accuracy),
+        }
+
+    def accuracy(self) -> Estimate | None:
+        """What the labelled part of the queue says about the traffic it was drawn from; None without labels.
+
+        Rows chosen for their doubt count for themselves alone, rows chosen by chance for all that were not chosen.
+        Requests that were labelled without the queue are not spoken for.
+        """
+        chosen = self._chosen()
+        labels = self._ledger.feedback_labels(self._model, [row["id"] for row in chosen])
+        table = self._traffic.lookup(list(labels), columns=["prediction_id", "label"])
+        answered = dict(zip(table["prediction_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+        known = [row["id"] in labels and row["id"] in answered for row in chosen]
+        judged = [row for row, told in zip(chosen, known, strict=True) if told]
+        if not any(row["reason"] == Reason.UNIFORM.value for row in judged):
+            return None
+        right = [labels[row["id"]] == answered[row["id"]] for row in judged]
+        return estimate_accuracy(right, 1.0 / speaks_for([_choice(row) for row in chosen], known))
+
+    def doubts(self, *, rows: int = 5_000) -> list[dict[str, Any]]:
+        """Labels of the newest requests that the model which answered them has good reason to doubt, worst first.
+
+        The model had not learnt them when it answered, so its probabilities are fair witnesses.
+        """
+        table = self._traffic.read(last=rows, columns=["prediction_id", "text", "version", "embedding"])
+        ids = table["prediction_id"].to_pylist()
+        labels = self._ledger.feedback_labels(self._model, ids)
+        found: list[dict[str, Any]] = []
+        for version in sorted({*table["version"].to_pylist()}):
+            places = [i for i, v in enumerate(table["version"].to_pylist()) if v == version and ids[i] in labels]
+            for doubt in self._doubts_of(version, table, places, [labels[ids[i]] for i in places]):
+                place = places[doubt.index]
+                found.append(
+                    {"prediction_id": ids[place], "text": table["text"][place].as_py(), **asdict(doubt)}
+                    | {"version": version}
+                )
+        return sorted(found, key=lambda row: -row["excess"])
+
+    def _doubts_of(self, version: int, table: Any, places: list[int], given: list[str]) -> Sequence[Doubt]:
+        from perennial.continual.learning.trained import read_card, read_head
+
+        folder = self._workspace.bundle(self._model, version)
+        if not places or not (folder / "model.json").is_file() or read_card(folder).head != "kernel_lda":
+            return ()
+        embeddings = _embeddings(table, places)
+        head = read_head(folder)
+        if embeddings is None or embeddings.shape[1] != head.omega.shape[0]:
+            return ()
+        logits = head.logits(embeddings)
+        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
+        return doubt_labels(weights / weights.sum(axis=1, keepdims=True), given, head.labels)
+
+    def _chosen(self) -> list[dict[str, Any]]:
+        return list(self._ledger.get_state(self._model, _STATE) or [])
+
+
+_SHOWN = ["prediction_id", "text", "label", "confidence", "version"]
+
+
+def _choice(row: dict[str, Any]) -> Choice:
+    return Choice(probability=float(row["p"]), batch=row.get("batch", 0), seen=tuple(row.get("seen", ())))
+
+
+def _item(chosen: dict[str, Any], row: dict[str, Any]) -> QueueItem:
+    return QueueItem(
+        prediction_id=row["prediction_id"],
+        text=row["text"],
+        answered=row["label"],
+        confidence=round(float(row["confidence"]), 4),
+        version=int(row["version"]),
+        reason=chosen["reason"],
+        probability=float(chosen["p"]),
+    )
+
+
+def _distances(column: Any, places: list[int], reference: Any) -> Any:
+    """How far each request lies from the reference, (rows,); NaN where unknown, None when nothing is known.
+
+    With reference embeddings it is one minus the mean cosine to the five nearest of them, else to the requests' centre.
+    """
+    if not places:
+        return None
+    taken = column.combine_chunks().take(places)
+    size = getattr(taken.type, "list_size", None)
+    known = np.flatnonzero(taken.is_valid().to_numpy(zero_copy_only=False))
+    if size is None or not len(known):
+        return None
+    kept = taken.take(known).flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
+    embeddings = kept.astype(np.float32)
+    if reference is None or not len(reference) or reference.shape[1] != size:
+        centre = embeddings.mean(axis=0)
+        near = embeddings @ centre / max(float(np.linalg.norm(centre)), 1e-9)
+    else:
+        most = min(_NEAREST, len(reference))
+        near = np.sort(embeddings @ reference.T, axis=1)[:, -most:].mean(axis=1)
+    found = np.full(len(places), np.nan)
+    found[known] = 1.0 - near
+    return found
+
+
+def _embeddings(table: Any, places: list[int]) -> Any:
+    """float32 (rows, d), or None when one of the rows has none."""
+    column = table["embedding"].combine_chunks().take(places)
+    size = getattr(column.type, "list_size", None)
+    if not places or size is None or column.null_count:
+        return None
+    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, size).astype(np.float32)

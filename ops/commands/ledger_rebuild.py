@@ -1,0 +1,117 @@
+"""A lost ledger made anew, as far as the disk tells: versions from their bundles, routes from the routers' files."""
+
+import json
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from perennial.continual.errors import BundleRejected, InputError
+from perennial.continual.records import Route
+from perennial.exporters.bundle import Manifest, verify_bundle
+from perennial.ops.commands.first_version import register
+from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.route_changes import settle_route
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["Rebuilt", "rebuild_ledger"]
+
+_LOST = ("labels and feedback", "replay rows", "drift verdicts", "cycles", "the audit log from before", "erasures")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rebuilt:
+    """What one model's part of the ledger was, or would be, made of."""
+
+    model: str
+    versions: tuple[int, ...]  # that the ledger did not know
+    damaged: dict[int, str]  # bundles that cannot be trusted, and why; they are left alone
+    route: Route | None  # None where the ledger's stays
+
+    def facts(self) -> dict[str, Any]:
+        """Return it for a person, with what no bundle holds."""
+        return asdict(self) | {"not_rebuilt": list(_LOST) if self.versions or self.route else []}
+
+
+def rebuild_ledger(
+    ledger: Ledger, workspace: Workspace, repository: ModelRepository, *, actor: str, dry_run: bool
+) -> tuple[Rebuilt, ...]:
+    """Tell the ledger of the bundles on disk that it does not know, and of routes that are ahead of its own.
+
+    A ledger that lacks nothing is left as it is. Running it again changes nothing.
+    """
+    if not dry_run:
+        register(ledger, workspace)
+    made = []
+    for model in workspace.settings.models:
+        found = _found(ledger, workspace, repository, model)
+        if not dry_run:
+            _write(ledger, workspace, found, actor)
+        made.append(found)
+    return tuple(made)
+
+
+def _found(ledger: Ledger, workspace: Workspace, repository: ModelRepository, model: str) -> Rebuilt:
+    known = {row.version for row in ledger.versions(model)}
+    sound, damaged = dict[int, Manifest](), dict[int, str]()
+    for version in repository.versions(workspace.engine_model(model)):
+        try:
+            sound[version] = verify_bundle(workspace.bundle(model, version))
+        except (BundleRejected, InputError, OSError) as exc:
+            damaged[version] = str(exc)
+    return Rebuilt(
+        model=model,
+        versions=tuple(sorted(set(sound) - known)),
+        damaged=damaged,
+        route=_route(ledger.route(model), workspace.read_route(model), model, set(sound)),
+    )
+
+
+def _route(held: Route | None, told: Route | None, model: str, sound: set[int]) -> Route | None:
+    """Return the routers' route, one epoch further, or without their file the newest sound version's."""
+    if told is not None:
+        if held is not None and held.epoch >= told.epoch:
+            return None
+        if told.champion in sound:
+            resident = tuple(v for v in told.resident if v in sound)
+            previous = told.previous if told.previous in resident else None
+            return Route(  # without a challenger: its cycle is lost
+                model=model, epoch=told.epoch + 1, champion=told.champion, previous=previous, resident=resident
+            )
+    if held is not None or not sound:
+        return None
+    epoch = 1 if told is None else told.epoch + 1
+    return Route(model=model, epoch=epoch, champion=max(sound), resident=(max(sound),))
+
+
+def _write(ledger: Ledger, workspace: Workspace, found: Rebuilt, actor: str) -> None:
+    with ledger.transaction():
+        for version in found.versions:
+            ledger.add_version(_row(workspace, found.model, version))
+        if found.route is not None:
+            ledger.restore_route(found.route, actor=actor, reason="rebuilt from what is on the disk")
+        if found.versions or found.route is not None:
+            detail = {"versions": list(found.versions), "damaged": sorted(found.damaged)}
+            ledger.audit(actor, "ledger.rebuilt", found.model, detail)
+    if found.route is not None:
+        settle_route(ledger, workspace, found.model)
+
+
+def _row(workspace: Workspace, model: str, version: int) -> VersionRow:
+    bundle = workspace.bundle(model, version)
+    manifest = verify_bundle(bundle)
+    labels = tuple(json.loads((bundle / "labels.json").read_text(encoding="utf-8")))
+    made = datetime.fromtimestamp((bundle / "manifest.json").stat().st_mtime, UTC)
+    return VersionRow(
+        model=model,
+        version=version,
+        state=VersionState.PUBLISHED,
+        parent=manifest.lineage.parent_version,
+        learner=manifest.lineage.learner,
+        encoder_fingerprint=manifest.encoder_fingerprint,
+        labels=labels,
+        metrics={"parity": dict(manifest.parity), "engine": f"{manifest.engine.value} {manifest.precision.value}"},
+        lineage={"reason": "rebuilt from its bundle", "rows": manifest.lineage.rows, "last_example_id": 0},
+        created_at=made,
+        published_at=made,
+    )

@@ -1,0 +1,179 @@
+"""Learners trained and compared from files, without a workspace, a ledger or a server."""
+
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import DataError, TrainingFailed
+from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.preparation import deduplicate, read_labelled_csv, split_of
+from perennial.continual.records import Example, Split
+from perennial.ops.store.workspace import write_atomically
+
+__all__ = ["Judged", "Offline", "compare"]
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Judged:
+    """One trained model with its answers on the rows to compare on."""
+
+    learner: str
+    seconds: float
+    labels: tuple[str, ...]
+    logits: NDArray[np.float64]  # (rows, C)
+    truth: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offline:
+    """Rows of one comparison, written where training jobs read them."""
+
+    out: Path
+    seed: int
+    replay: bool
+    judged: tuple[Example, ...]
+
+    @classmethod
+    def prepare(
+        cls, data: Path, out: Path, *, test: Path | None, replay: Path | None, holdout_share: float, seed: int
+    ) -> "Offline":
+        """Read the files, hold rows out by the hash of their text, and write what jobs read.
+
+        Raises:
+            DataError: a file is wrong, or too few rows are left to judge by.
+        """
+        from perennial.continual.learning.rows import write_rows
+
+        rows = deduplicate(read_labelled_csv(data)).examples
+        held = tuple(row for row in rows if split_of(row.text, holdout_share=holdout_share) is Split.HOLDOUT)
+        judged = held if test is None else deduplicate(read_labelled_csv(test)).examples
+        if not held or not judged:
+            raise DataError(f"{data} leaves {len(held)} rows held out of {len(rows)}; give more rows or a larger share")
+        taken = {row.text for row in held}
+        write_rows(out / "examples.jsonl", [row for row in rows if row.text not in taken])
+        write_rows(out / "holdout.jsonl", held)
+        if replay is not None:
+            write_rows(out / "replay.jsonl", deduplicate(read_labelled_csv(replay)).examples)
+        return cls(out=out, seed=seed, replay=replay is not None, judged=tuple(judged))
+
+    @property
+    def judged_on(self) -> int:
+        """Rows that models are compared on."""
+        return len(self.judged)
+
+    def spec(self, learner: str, params: dict[str, Any], *, encoder: str, previous: Path | None) -> JobSpec:
+        """The job of one learner: `kernel_lda`, or a strategy of fine-tuning."""
+        from perennial.continual.learning.strategies import make_strategy
+
+        if learner != Learner.KERNEL_LDA.value:
+            make_strategy(learner)  # says which names there are
+            params = {"strategy": learner} | params
+        return JobSpec(
+            learner=Learner.KERNEL_LDA if learner == Learner.KERNEL_LDA.value else Learner.FINETUNE,
+            encoder=encoder,
+            previous=previous,
+            examples=self.out / "examples.jsonl",
+            holdout=self.out / "holdout.jsonl",
+            replay=self.out / "replay.jsonl" if self.replay else None,
+            out=self.out / learner,
+            cache=self.out / "embeddings",
+            seed=self.seed,
+            nice=0,
+            params=params,
+        )
+
+    def train(
+        self,
+        learner: str,
+        params: dict[str, Any],
+        *,
+        encoder: str,
+        previous: Path | None,
+        on_progress: Progress = lambda _: None,
+    ) -> Judged:
+        """Train in a process of its own and answer the rows to compare on.
+
+        Raises:
+            TrainingFailed: the process ended without a model.
+        """
+        import threading
+
+        from perennial.continual.jobs.process import run_job
+        from perennial.continual.learning.answering import answer
+
+        spec = self.spec(learner, params, encoder=encoder, previous=previous)
+        path, log = self.out / f"{learner}.json", self.out / f"{learner}.log"
+        told = {
+            name: str(Path(value).resolve()) if isinstance(value, Path) else value
+            for name, value in asdict(spec).items()
+        }
+        write_atomically(path, json.dumps(told, indent=1))
+        start = time.monotonic()
+        result = run_job(
+            "perennial.continual.learning.job",
+            [str(path)],
+            log=log,
+            timeout_s=86_400.0,
+            niceness=0,
+            cancel=threading.Event(),
+            on_progress=on_progress,
+        )
+        if result.exit_code != 0:
+            last = result.tail.splitlines()[-1] if result.tail else "nothing on stderr"
+            raise TrainingFailed(
+                f"learning with {learner} ended with exit code {result.exit_code}: {last} (log: {log})"
+            )
+        seconds = time.monotonic() - start
+        labels, logits = answer(spec.out, [row.text for row in self.judged], cache=spec.cache_folder)
+        truth = tuple(row.label for row in self.judged)
+        return Judged(learner=learner, seconds=seconds, labels=labels, logits=logits, truth=truth)
+
+
+def compare(models: Sequence[Judged], *, seed: int = 0) -> list[dict[str, Any]]:
+    """Figures of each model, and of each after the first its gain over the first in points with a 95 % interval."""
+    return [_figures(model) | (_gain(models[0], model, seed) if place else {}) for place, model in enumerate(models)]
+
+
+def _figures(model: Judged) -> dict[str, Any]:
+    from perennial.continual.learning import metrics
+    from perennial.continual.learning.calibration import log_loss, places_of
+
+    truth = places_of(model.truth, model.labels)
+    known = truth >= 0
+    right = _right(model)
+    chances = np.exp(model.logits - model.logits.max(axis=1, keepdims=True))
+    sure = (chances / chances.sum(axis=1, keepdims=True)).max(axis=1)
+    given = [model.labels[place] for place in model.logits.argmax(axis=1)]
+    worst, share = metrics.worst_class(given, list(model.truth))
+    return {
+        "learner": model.learner,
+        "accuracy": float(right.mean()),
+        "macro_f1": metrics.macro_f1(given, list(model.truth)),
+        "log_loss": log_loss(model.logits[known], truth[known]) if known.any() else None,
+        "calibration_error": metrics.expected_calibration_error(sure, right),
+        "worst_class": f"{worst} ({share:.2f})",
+        "rows": len(right),
+        "unknown_class_rows": int((~known).sum()),
+        "seconds": round(model.seconds, 1),
+    }
+
+
+def _gain(first: Judged, other: Judged, seed: int) -> dict[str, Any]:
+    from perennial.continual.learning.metrics import paired_bootstrap
+
+    found = paired_bootstrap(100.0 * _right(other), 100.0 * _right(first), np.random.default_rng(seed))
+    return {"gain": f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"}
+
+
+def _right(model: Judged) -> NDArray[np.bool_]:
+    given = np.array(model.labels, dtype=object)[model.logits.argmax(axis=1)]
+    right: NDArray[np.bool_] = given == np.array(model.truth, dtype=object)
+    return right

@@ -1,0 +1,130 @@
+"""An operator's promotion and rollback: every server follows, or none does."""
+
+from contextlib import suppress
+from dataclasses import asdict
+from typing import Any
+
+from perennial.continual.errors import NotFound, PerennialError, PublishFailed
+from perennial.continual.preparation import admit_note
+from perennial.continual.records import Route
+from perennial.continual.route import pinned, promoted, rolled_back, without_challenger
+from perennial.ops.parts import Parts
+from perennial.ops.store.ledger_guard import check_not_behind
+from perennial.ops.store.route_changes import RouteChange, change_route
+
+__all__ = ["promote_version", "roll_back_version"]
+
+_PATIENCE_S = 20.0  # for a server that is being restarted
+_ASKED_S = 0.5  # a server takes one millisecond to say what it holds
+
+
+def promote_version(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
+    """Make a version champion; one that is not loaded is loaded and probed first, on every server.
+
+    All servers or none: when one of them does not take the version, it is taken out of the others again.
+
+    Raises:
+        DataError: the reason is empty or longer than 500 characters.
+        NotFound: the version has no bundle, or the model serves none yet.
+        PublishFailed, BundleRejected, DependencyUnreachable: a server does not hold it; the champion is unchanged.
+    """
+    reason, route = admit_note(reason), _route(parts, model)
+    if not parts.workspace.bundle(model, version).is_dir():
+        on_disk = parts.repository.versions(parts.workspace.engine_model(model))
+        raise NotFound(
+            f"{model} has no bundle of version {version}; on disk are {list(on_disk)}: promote one of these, or see "
+            f"`perennial model list`"
+        )
+    if version not in route.resident:
+        _load_everywhere(parts, route, version, actor=actor, reason=reason)
+    elif len(parts.controls) > 1:
+        parts.reconciler.reconcile(model, patience_s=_PATIENCE_S)  # one of them may have lost it
+    else:
+        _have_held(parts, model, version)
+    keep = parts.workspace.model(model).cycle.resident_versions
+    change = change_route(
+        parts.ledger, parts.workspace, model, promoted(version, resident=keep), actor=actor, reason=reason
+    )
+    return asdict(change.after)
+
+
+def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
+    """Put the previous champion (or `to`) back. Both being loaded, Triton is asked for nothing but that they are.
+
+    Where the last pass found the version on every server they are asked after the flip: a rollback has no time to lose.
+
+    Raises:
+        DataError: the reason is empty or longer than 500 characters.
+        NotFound: the model serves no version yet; Refused: there is no previous champion.
+        PublishFailed: a server that answers does not hold the version; the champion is unchanged.
+    """
+    reason = admit_note(reason)
+    route = parts.workspace.read_route(model) or _route(parts, model)
+    if to is not None and to not in route.resident:
+        return promote_version(parts, model, to, actor=actor, reason=reason)
+    target = route.previous if to is None else to
+    sure = target is None or parts.reconciler.proved(model, target)
+    if target is not None and not sure:
+        _have_held(parts, model, target)
+    change = change_route(parts.ledger, parts.workspace, model, rolled_back(to=to), actor=actor, reason=reason)
+    if sure:
+        _check_flip(parts, change, actor=actor)
+    if (cycle := parts.ledger.active_cycle(model)) is not None:
+        parts.ledger.request_command(model, "rolled_back", {"cycle": cycle.id}, actor)
+    return asdict(change.after)
+
+
+def _route(parts: Parts, model: str) -> Route:
+    route = parts.ledger.route(model)
+    check_not_behind(route, parts.workspace, model)
+    if route is None:
+        raise NotFound(f"model {model} serves no version yet; train the first one with `perennial init --data FILE`")
+    return route
+
+
+def _have_held(parts: Parts, model: str, version: int) -> None:
+    """Return when no server says that it lacks a resident version; one that does gets it, or tells why it cannot.
+
+    A server that does not answer is waited for by nobody: it gets the version before it answers.
+    """
+    if not _lacking(parts, model, version):
+        return
+    try:
+        parts.reconciler.reconcile(model)
+    except PerennialError as exc:
+        if lacking := _lacking(parts, model, version):
+            raise PublishFailed(
+                f"version {version} of {model} is not loaded at {', '.join(lacking)} and the champion stays: {exc}"
+            ) from exc
+
+
+def _check_flip(parts: Parts, made: RouteChange, *, actor: str) -> None:
+    """Take a flip back where a server lacks its version after all; until then the version before it answers there."""
+    model, champion = made.after.model, made.after.champion
+
+    def back(route: Route) -> Route:
+        return made.before if route == made.after else route
+
+    try:
+        _have_held(parts, model, champion)
+    except PublishFailed as exc:
+        change_route(parts.ledger, parts.workspace, model, back, actor=actor, reason=str(exc))
+        raise
+
+
+def _lacking(parts: Parts, model: str, version: int) -> list[str]:
+    engine = parts.workspace.engine_model(model)
+    return [c.url for c in parts.controls if c.holds(engine, version, timeout_s=_ASKED_S) is False]
+
+
+def _load_everywhere(parts: Parts, route: Route, version: int, *, actor: str, reason: str) -> None:
+    model = route.model
+    change_route(parts.ledger, parts.workspace, model, pinned(version), actor=actor, reason=f"load for: {reason}")
+    try:
+        parts.reconciler.reconcile(model, patience_s=_PATIENCE_S)
+    except BaseException as exc:  # Ctrl-C too: the version must not stay for ever
+        note = f"version {version} could not be loaded everywhere: {str(exc) or type(exc).__name__}"
+        change_route(parts.ledger, parts.workspace, model, without_challenger(version), actor=actor, reason=note)
+        with suppress(PerennialError):  # what could not be undone now is undone by the timer; the first error counts
+            parts.reconciler.reconcile(model)
+        raise

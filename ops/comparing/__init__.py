@@ -1,0 +1,1 @@
+"""Compares challenger and champion on logged and on live requests."""

@@ -1,0 +1,190 @@
+"""Two versions on the same traffic: shadow by replay, canary and probation on live requests."""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from perennial.continual import cycle as cy
+from perennial.continual.errors import BundleRejected, PublishFailed
+from perennial.continual.jobs.process import KILLED_RETRIES, run_job
+from perennial.continual.rollout import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
+from perennial.ops.comparing.live_evidence import LiveEvidenceReader
+from perennial.ops.comparing.shadow import ShadowSpec
+from perennial.ops.ledger import Ledger
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.workspace import Workspace, write_atomically
+from perennial.ops.traffic import TrafficLog
+
+__all__ = ["ROLLOUT", "ArmComparison", "replay_shadow"]
+
+_LIMIT_TESTED = "canary_limit_tested"  # the ledger's name for the cycle whose canary had its test at the limit
+ROLLOUT = "rollout"  # the ledger's name for the newest figures of a canary or a probation
+
+
+def replay_shadow(
+    ledger: Ledger,
+    workspace: Workspace,
+    model: str,
+    traffic: TrafficLog,
+    *,
+    champion: int,
+    challenger: int,
+    rows: int,
+    cancel: threading.Event,
+) -> dict[str, Any]:
+    """Replay logged traffic through both bundles in a process of its own, at the lowest priority; its report.
+
+    Raises:
+        BundleRejected: a bundle is not what its manifest says.
+        PublishFailed: the process was cancelled, took too long, or ended without a report.
+    """
+    settings = workspace.model(model)
+    folder = workspace.run(model, challenger)
+    logged = traffic.read(last=rows, columns=["prediction_id", "text"]).to_pylist()
+    labels = ledger.feedback_labels(model, [row["prediction_id"] for row in logged])
+    spec = ShadowSpec(
+        champion_bundle=str(workspace.bundle(model, champion)),
+        challenger_bundle=str(workspace.bundle(model, challenger)),
+        rows=[[row["text"], labels.get(row["prediction_id"])] for row in logged if row["text"].strip()],
+        threads=1,
+        seed=workspace.settings.seed,
+        rows_per_s=settings.cycle.shadow_rows_per_s,
+    )
+    path = folder / "shadow.report.json"
+    path.unlink(missing_ok=True)
+    write_atomically(folder / "shadow.json", json.dumps(asdict(spec)))
+    result = run_job(
+        "perennial.ops.comparing.shadow",
+        [str(folder / "shadow.json")],
+        log=folder / "shadow.log",
+        timeout_s=settings.learning.timeout_s,
+        niceness=19,
+        cancel=cancel,
+        killed_retries=KILLED_RETRIES,
+    )
+    if result.exit_code == BundleRejected.exit_code:
+        raise BundleRejected(result.tail.splitlines()[-1] if result.tail else "the shadow replay refused a bundle")
+    if result.exit_code != 0 or not path.is_file():
+        how = "was cancelled" if result.cancelled else f"ended with exit code {result.exit_code}: {result.tail}"
+        raise PublishFailed(f"the shadow replay of version {challenger} {how} (log: {folder / 'shadow.log'})")
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {"champion": champion, "challenger": challenger, **report}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArmComparison:
+    """Judges a challenger on traffic."""
+
+    model: str
+    ledger: Ledger
+    workspace: Workspace
+    traffic: TrafficLog
+    happenings: Happenings
+    evidence: LiveEvidenceReader
+    cancel: threading.Event
+    min_rows: int = 30
+
+    def shadow(self, *, champion: int, challenger: int) -> cy.Event:
+        """Replay logged traffic through both versions and compare their answers.
+
+        Raises:
+            PublishFailed: it was told to end early, which says nothing about the challenger.
+        """
+        report = replay_shadow(
+            self.ledger,
+            self.workspace,
+            self.model,
+            self.traffic,
+            champion=champion,
+            challenger=challenger,
+            rows=self.workspace.model(self.model).cycle.shadow_rows,
+            cancel=self.cancel,
+        )
+        self.happenings.tell(self.model, "shadow.finished", version=challenger, **_figures(report))
+        quality = report["accuracy_difference_points"]
+        if report["labelled_rows"] >= self.min_rows and quality["high"] < 0:
+            told = f"{quality['mean']:+.2f} points (95%: {quality['low']:+.2f} to {quality['high']:+.2f})"
+            return cy.ShadowRefused(reasons=(f"worse by {told} on {report['labelled_rows']} labelled rows",))
+        return cy.ShadowAccepted()
+
+    def canary(self, *, cycle: int, champion: int, challenger: int, entered: datetime, over: bool) -> cy.Event | None:
+        """Judge the challenger on everything since its canary began; `over`: it had its time at this share.
+
+        The test at the time limit is made once a cycle, with every label that came by then, because it may not be
+        looked at again and again; after it a paused canary, and one at its next share, is refused only on proof.
+        """
+        began = self._began(cycle, "canary", entered)
+        evidence = self._read(champion, challenger, began, promoted=False)
+        age_s = (datetime.now(UTC) - began).total_seconds()
+        limit = over and age_s >= self.workspace.model(self.model).cycle.canary_limit_s and not evidence.waiting
+        tested = self.ledger.get_state(self.model, _LIMIT_TESTED) == cycle
+        decision = self._judge(evidence, at_limit=limit and not tested)
+        note = "nothing spoke against it at the time limit, and nothing was proven since" if tested else ""
+        self._tell("canary", cycle, (champion, challenger), began, decision, undecided=note)
+        if decision.verdict is Verdict.WORSE:
+            return cy.CanaryStepFailed(reasons=decision.reasons)
+        if limit and not tested:
+            self.ledger.put_state(self.model, _LIMIT_TESTED, cycle)
+        return cy.CanaryStepPassed() if over and (tested or decision.verdict is Verdict.HOLDS) else None
+
+    def probation(self, *, cycle: int, champion: int, previous: int, since: datetime, over: bool) -> cy.Event | None:
+        """Judge the new champion against the one before it, which is asked the labelled requests too.
+
+        Its end forces no verdict: one that nothing was proven against has passed.
+        """
+        decision = self._judge(self._read(previous, champion, since, promoted=True), at_limit=False)
+        note = "nothing was proven against it in its probation" if over else ""
+        self._tell("probation", cycle, (previous, champion), since, decision, undecided=note)
+        if decision.verdict is Verdict.WORSE:
+            return cy.ProbationFailed(reasons=decision.reasons)
+        return cy.ProbationPassed() if over else None
+
+    def _read(self, old: int, new: int, since: datetime, *, promoted: bool) -> LiveEvidence:
+        ratio = self.workspace.model(self.model).cycle.latency_ratio
+        return self.evidence.read(champion=old, challenger=new, since=since, latency_ratio=ratio, promoted=promoted)
+
+    def _judge(self, evidence: LiveEvidence, *, at_limit: bool) -> LiveDecision:
+        settings = self.workspace.model(self.model).cycle
+        rules = RolloutRules(margin_points=settings.margin_points, error_rate=settings.rollout_error_rate)
+        return judge_live(evidence, rules, at_limit=at_limit)
+
+    def _tell(
+        self,
+        phase: str,
+        cycle: int,
+        versions: tuple[int, int],
+        since: datetime,
+        decision: LiveDecision,
+        *,
+        undecided: str,
+    ) -> None:
+        """Keep the figures for whoever asks; `undecided` is the reason to tell where no verdict has one."""
+        champion, challenger = versions
+        told = {
+            "phase": phase,
+            "cycle": cycle,
+            "champion": champion,
+            "challenger": challenger,
+            "since": since.isoformat(),
+            "verdict": decision.verdict.value,
+            "reasons": list(decision.reasons) or [undecided] * bool(undecided),
+            **decision.figures,
+        }
+        if self.ledger.get_state(self.model, ROLLOUT) != told:
+            self.ledger.put_state(self.model, ROLLOUT, told)
+
+    def _began(self, cycle: int, phase: str, now: datetime) -> datetime:
+        """When this cycle's phase began; kept in the ledger, because a canary has several steps and may be resumed."""
+        name = f"{phase}_began"
+        kept = self.ledger.get_state(self.model, name)
+        if kept is None or kept["cycle"] != cycle:
+            self.ledger.put_state(self.model, name, {"cycle": cycle, "at": now.isoformat()})
+            return now
+        return datetime.fromisoformat(kept["at"])
+
+
+def _figures(report: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in report.items() if not isinstance(value, Sequence) or isinstance(value, str)}

@@ -1,0 +1,179 @@
+"""Labelled requests answered by two versions: one answered live, the other is asked afterwards."""
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import chain, islice
+from typing import Any
+
+import numpy as np
+
+from perennial.continual.errors import PerennialError, PublishFailed
+from perennial.ops.ledger import Ledger
+from perennial.ops.prediction_ids import id_time_us
+from perennial.ops.serving.router.text_bundle import TextBundles
+from perennial.ops.traffic import TrafficLog
+
+__all__ = ["AskVersion", "LabelledPairs"]
+
+logger = logging.getLogger(__name__)
+AskVersion = Callable[[int, Any, Any], Any]  # version, ids (B, S), mask (B, S) -> logits (B, C)
+_ASKED_A_LOOK = 32
+_SOUGHT_A_LOOK = 64  # in the log; some of them were answered by neither version, or their text was changed
+_CHECKED_A_LOOK = 500  # pairs whose label may have been corrected
+_PAGE = 1_000
+_ID_US = 1_000  # an id tells the millisecond of its request
+_SLACK = timedelta(seconds=60)  # between the clocks of those who answer and those who take labels, and for a full disk
+
+
+@dataclass(slots=True)
+class _Pair:
+    truth: str
+    answers: tuple[str, str]  # the older version's, the newer one's
+
+    @property
+    def worth(self) -> int:
+        """1 where only the newer version is right, -1 where only the older one is."""
+        old, new = self.answers
+        return (new == self.truth) - (old == self.truth)
+
+
+class LabelledPairs:
+    """Counts over the labelled requests since a moment; each `look` takes on what came meanwhile.
+
+    A label is taken whenever it comes, however many requests after its own; those that are too many for one look wait
+    for the next. The newest label of a request counts: a correction moves its row from one count to another, at the
+    latest when all pairs have been checked in turns, 500 a look. A row that is erased before it was paired is left out,
+    a pair stays. Kept are ids, labels and answers; texts are read when they are asked.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        model: str,
+        traffic: TrafficLog,
+        bundles: TextBundles,
+        ask: AskVersion,
+        *,
+        versions: tuple[int, int],
+        since: datetime,
+    ) -> None:
+        self._ledger, self._model, self._traffic = ledger, model, traffic
+        self._bundles, self._ask = bundles, ask
+        self._versions, self._since = versions, since
+        self._cursor = 0
+        self._waiting: dict[str, str] = {}  # labels whose request is to be found and asked, in order
+        self._again: dict[str, str] = {}  # those that found no answer at first
+        self._pairs: dict[str, _Pair] = {}
+        self._names: list[str] = []  # of the pairs
+        self._checked = 0
+        self._worths: Counter[int] = Counter()
+
+    @property
+    def counts(self) -> tuple[int, int, int]:
+        """Gains, losses and ties."""
+        return self._worths[1], self._worths[-1], self._worths[0]
+
+    @property
+    def waiting(self) -> int:
+        """How many labels came whose request was not looked for yet."""
+        return len(self._waiting)
+
+    def look(self) -> None:
+        """Take labels that came, corrections among those that are known, and ask for at most 32 answers."""
+        self._take_labels()
+        self._check_labels()
+        rows = self._seek()
+        for version, other in (self._versions, self._versions[::-1]):
+            live = [row for row in rows if row["version"] == other]
+            for row, answer in zip(live, self._replay(version, live), strict=True):
+                self._settle(row, version, answer)
+
+    def _take_labels(self) -> None:
+        begin_us = self._since.timestamp() * 1e6 - _ID_US
+        while True:
+            page = self._ledger.first_feedback(self._model, _PAGE, after_id=self._cursor, since=self._since - _SLACK)
+            for row in page:
+                if (id_time_us(row.prediction_id) or 0) > begin_us:
+                    self._waiting[row.prediction_id] = row.label
+                self._cursor = row.id
+            if len(page) < _PAGE:
+                return
+
+    def _check_labels(self) -> None:
+        names = self._names[self._checked : self._checked + _CHECKED_A_LOOK]
+        self._checked = self._checked + len(names) if len(names) == _CHECKED_A_LOOK else 0
+        for name, label in self._ledger.feedback_labels(self._model, names).items():
+            pair = self._pairs[name]
+            if pair.truth != label:
+                self._worths[pair.worth] -= 1
+                pair.truth = label
+                self._worths[pair.worth] += 1
+
+    def _seek(self) -> Sequence[Mapping[str, Any]]:
+        """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
+        names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
+        columns = ["prediction_id", "at", "text", "label", "version", "redacted"]
+        found = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
+        settled_us = (datetime.now(UTC) - _SLACK).timestamp() * 1e6
+        for name in names:
+            row = found.get(name)
+            if row is None:
+                label = self._take(name)
+                if (id_time_us(name) or 0) > settled_us:
+                    self._again[name] = label
+            elif not self._usable(row):
+                self._take(name)
+                del found[name]
+        return [found[name] for name in names if name in found][:_ASKED_A_LOOK]
+
+    def _take(self, name: str) -> str:
+        return self._waiting.pop(name) if name in self._waiting else self._again.pop(name)
+
+    def _usable(self, row: Mapping[str, Any]) -> bool:
+        whole = not row["redacted"] and row["text"].strip()
+        return bool(row["at"] >= self._since and row["version"] in self._versions and whole)
+
+    def _settle(self, row: Mapping[str, Any], version: int, answer: str | None) -> None:
+        """Count a row; one that got no answer comes after the others, so that it keeps none from being asked."""
+        name = row["prediction_id"]
+        truth = self._take(name)
+        if answer is None:
+            self._again[name] = truth
+            return
+        new = version == self._versions[1]
+        pair = _Pair(truth, (row["label"], answer) if new else (answer, row["label"]))
+        self._pairs[name] = pair
+        self._names.append(name)
+        self._worths[pair.worth] += 1
+
+    def _replay(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
+        """A version's answers to these texts; what it alone of them refuses counts as wrong.
+
+        None where nothing is answered: a later look asks again.
+        """
+        if not rows:
+            return []
+        try:
+            return [*self._answers(version, rows)]
+        except PublishFailed as exc:  # it answers and refuses: one text may have spoilt the others
+            answers = [self._answer(version, row) for row in rows]
+            refused = answers.count(None)
+            logger.warning("rollout.refused", extra={"version": version, "rows": refused, "reason": str(exc)})
+            return [answer or "" for answer in answers] if refused < len(rows) else answers
+        except PerennialError as exc:
+            logger.warning("rollout.replay_failed", extra={"version": version, "reason": str(exc)})
+            return [None] * len(rows)
+
+    def _answer(self, version: int, row: Mapping[str, Any]) -> str | None:
+        try:
+            return self._answers(version, [row])[0]
+        except PerennialError:
+            return None
+
+    def _answers(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str]:
+        bundle = self._bundles.get(version)
+        logits = self._ask(version, *bundle.tokenise([row["text"] for row in rows]))
+        return [bundle.labels[int(best)] for best in np.asarray(logits).argmax(axis=1)]

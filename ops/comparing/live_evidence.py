@@ -1,0 +1,153 @@
+"""What live traffic says of two versions: labelled rows answered by both, failures, and latency."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+import numpy as np
+
+from perennial.continual.records import Arm
+from perennial.continual.rollout import LiveEvidence
+from perennial.ops.comparing.labelled_pairs import AskVersion, LabelledPairs
+from perennial.ops.comparing.request_counts import Episodes, LastingFailures, NewRows, SlowAnswers
+from perennial.ops.comparing.side_by_side import SideBySide
+from perennial.ops.ledger import Ledger
+from perennial.ops.serving.router.router import CHALLENGER_PAUSE_S
+from perennial.ops.serving.router.text_bundle import TextBundles
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
+
+__all__ = ["AskVersion", "LiveEvidenceReader"]
+
+_LOOK_S = 1.0
+_NEWEST_TRIED = 500  # requests of which texts are drawn in a probation
+_TRIED_A_LOOK = 2
+
+
+class LiveEvidenceReader:
+    """Pairs the versions' answers to each labelled request: one answered it live, the other is asked afterwards.
+
+    Paired rows tell a difference with a fraction of the labels that two separate groups would need, and the labels of
+    both sides of a canary count. Texts that de-identification changed are left out: what was answered is not known any
+    more. At most 32 texts a second are asked, so that the comparison takes nothing from live requests.
+
+    Counts go on from look to look, however long the period; a new process counts from the period's beginning.
+    """
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        workspace: Workspace,
+        model: str,
+        traffic: TrafficLog,
+        ask: AskVersion,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._ledger, self._model, self._traffic, self._ask = ledger, model, traffic, ask
+        self._bundles = TextBundles(workspace.repository / workspace.engine_model(model))
+        self._challenger_limit_s, self._clock = workspace.settings.triton.challenger_limit_s, clock
+        self._rng = np.random.default_rng(workspace.settings.seed)
+        self._looked = float("-inf")
+        self._last = LiveEvidence()
+        self._counted: _Counted | None = None
+
+    def read(
+        self, *, champion: int, challenger: int, since: datetime, latency_ratio: float, promoted: bool = False
+    ) -> LiveEvidence:
+        """Counts over the requests since then; once a second at most, in between the last counts are given again.
+
+        `promoted`: the challenger answers all requests already. Where it fails the version before it answers; and
+        because nothing is served side by side, both are asked two of the newest texts at every look, in turns.
+        """
+        of = (champion, challenger, since, promoted)
+        if self._counted is None or self._counted.of != of:
+            self._counted = self._begin(of, latency_ratio)
+        elif self._clock() - self._looked < _LOOK_S:
+            return self._last
+        self._last = self._look(self._counted)
+        self._looked = self._clock()
+        return self._last
+
+    def _begin(self, of: "_Of", latency_ratio: float) -> "_Counted":
+        champion, challenger, since, promoted = of
+        versions = (champion, challenger)
+        # calls that began while the first one hung are given up by so much later
+        pause_s = 2 * self._challenger_limit_s + CHALLENGER_PAUSE_S
+        seed = int(self._rng.integers(2**32))
+        return _Counted(
+            of=of,
+            pairs=LabelledPairs(
+                self._ledger, self._model, self._traffic, self._bundles, self._ask, versions=versions, since=since
+            ),
+            rows=NewRows(self._traffic, versions=versions, since=since),
+            failures=LastingFailures() if promoted else Episodes(pause_s=pause_s),
+            slow=SlowAnswers(latency_ratio),
+            trial=SideBySide(self._ask_text, old=champion, new=challenger, seed=seed) if promoted else None,
+        )
+
+    def _look(self, counted: "_Counted") -> LiveEvidence:
+        for rows in counted.rows.read():
+            counted.take(rows)
+        if counted.trial is not None:
+            for at in counted.trial.look(self._newest_texts()):
+                counted.failures.add(at.timestamp())
+        counted.pairs.look()
+        return counted.evidence()
+
+    def _newest_texts(self) -> list[str]:
+        """Some of the newest, those from before the promotion included."""
+        logged = self._traffic.read(last=_NEWEST_TRIED, columns=["text"])["text"].to_pylist()
+        texts = [text for text in logged if text.strip()] or ["are you there"]
+        return [str(text) for text in self._rng.choice(texts, _TRIED_A_LOOK)]
+
+    def _ask_text(self, version: int, text: str) -> Any:
+        return self._ask(version, *self._bundles.get(version).tokenise([text]))
+
+
+_Of = tuple[int, int, datetime, bool]  # champion, challenger, since, promoted
+
+
+@dataclass(slots=True, kw_only=True)
+class _Counted:
+    """What was counted of one period so far."""
+
+    of: _Of
+    pairs: LabelledPairs
+    rows: NewRows
+    failures: Episodes | LastingFailures
+    slow: SlowAnswers
+    trial: SideBySide | None
+    answered: int = 0
+
+    def take(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Rows that no earlier look had."""
+        _, challenger, _, promoted = self.of
+        arm = Arm.CHAMPION if promoted else Arm.CHALLENGER
+        for row in rows:
+            if row["arm"] == Arm.FALLBACK:
+                self.failures.add(row["at"].timestamp())
+            elif row["arm"] == arm and row["version"] == challenger:
+                self.answered += 1
+        self.slow.add(rows)
+
+    def evidence(self) -> LiveEvidence:
+        """The counts as they stand."""
+        slow, timed, answered = self.slow.slow, self.slow.timed, self.answered
+        if self.trial is not None:
+            slow, timed = self.trial.slow(self.slow.ratio)
+            answered += self.trial.answered
+        gains, losses, ties = self.pairs.counts
+        failed = self.failures.count
+        return LiveEvidence(
+            gains=gains,
+            losses=losses,
+            ties=ties,
+            asked=answered + failed,
+            failed=failed,
+            timed=timed,
+            slow=slow,
+            waiting=self.pairs.waiting,
+        )

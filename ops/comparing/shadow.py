@@ -1,0 +1,161 @@
+"""`python -m perennial.ops.comparing.shadow SPEC.json`: logged traffic through both versions, compared row by row."""
+
+import json
+import math
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import PerennialError
+from perennial.exporters.classifier import BundleClassifier
+
+__all__ = ["ShadowSpec", "main", "replay"]
+
+_SAMPLES = 20
+_RESAMPLES = 1000  # of the bootstrap
+_DRAWN_AT_ONCE = 1_000_000  # values: some 16 MB with their indices
+_Z = 1.959964  # the 97.5% quantile of the normal distribution
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShadowSpec:
+    """What to replay: two bundles and `[text, label or null]` rows, at most `rows_per_s` of them a second."""
+
+    champion_bundle: str
+    challenger_bundle: str
+    rows: list[list[str | None]]
+    threads: int
+    seed: int
+    rows_per_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Replayed:
+    """One version's answers, in the order of the texts; times in milliseconds a text."""
+
+    labels: NDArray[np.str_]
+    confidences: NDArray[np.float64]
+    times_ms: NDArray[np.float64]
+
+
+def replay(spec: ShadowSpec) -> dict[str, Any]:
+    """The comparison: disagreement with its texts, shift of confidence, latency, and quality on labelled rows.
+
+    Differences are challenger minus champion, each with a 95% interval, or None where there is no row to tell it from.
+    The versions take turns on each text, alone, so that a machine that slows down meanwhile slows both. Confidence is
+    the calibrated probability; its shift is given over all rows and over those on which the versions agree.
+
+    Source of the intervals: Wilson (1927) for the share, Bonett and Price (2012) for paired accuracies, which both stay
+    honest where no row differs; percentile bootstrap over rows for confidence and latency.
+    """
+    champion = BundleClassifier.load(Path(spec.champion_bundle), threads=spec.threads)
+    challenger = BundleClassifier.load(Path(spec.challenger_bundle), threads=spec.threads)
+    texts = [str(row[0]) for row in spec.rows]
+    old, new = _replayed(champion, challenger, texts, spec.rows_per_s)
+    rng = np.random.default_rng(spec.seed)
+    differ = old.labels != new.labels
+    shift = new.confidences - old.confidences
+    truths = np.asarray([row[1] or "" for row in spec.rows], dtype=str)
+    labelled = truths != ""
+    gain = ((new.labels == truths).astype(np.int64) - (old.labels == truths))[labelled]
+    return {
+        "rows": len(texts),
+        "disagreement_share": _share(int(differ.sum()), len(texts)),
+        "confidence_difference": _interval(shift, rng),
+        "confidence_difference_where_agreed": _interval(shift[~differ], rng),
+        "latency_difference_ms": _interval(new.times_ms - old.times_ms, rng),
+        "latency_ms": {"champion": _median(old.times_ms), "challenger": _median(new.times_ms)},
+        "labelled_rows": int(labelled.sum()),
+        "accuracy_difference_points": _paired_points(int((gain > 0).sum()), int((gain < 0).sum()), len(gain)),
+        "disagreements": [
+            {
+                "text": texts[i],
+                "champion": str(old.labels[i]),
+                "challenger": str(new.labels[i]),
+                "label": spec.rows[i][1],
+            }
+            for i in np.flatnonzero(differ)[:_SAMPLES]
+        ],
+    }
+
+
+def _replayed(
+    champion: BundleClassifier, challenger: BundleClassifier, texts: Sequence[str], rows_per_s: float
+) -> tuple[_Replayed, _Replayed]:
+    answers: tuple[list[Any], list[Any]] = ([], [])
+    for version in (champion, challenger):
+        version.predict(texts[:2])  # the first call of an engine is slower than any other
+    began = time.monotonic()
+    for done, text in enumerate(texts):
+        for version, told in zip((champion, challenger), answers, strict=True):
+            started = time.perf_counter()
+            answer = version.predict([text])
+            told.append((answer.labels[0], float(answer.confidences[0]), 1e3 * (time.perf_counter() - started)))
+        time.sleep(max(0.0, (done + 1) / rows_per_s - (time.monotonic() - began)))
+    first, second = (_columns(told) for told in answers)
+    return first, second
+
+
+def _columns(told: Sequence[tuple[str, float, float]]) -> _Replayed:
+    return _Replayed(
+        np.asarray([row[0] for row in told], dtype=str),
+        np.asarray([row[1] for row in told], dtype=np.float64),
+        np.asarray([row[2] for row in told], dtype=np.float64),
+    )
+
+
+def _median(values: NDArray[np.float64]) -> float | None:
+    return float(np.median(values)) if len(values) else None
+
+
+def _share(hits: int, rows: int) -> dict[str, float] | None:
+    if not rows:
+        return None
+    share, square = hits / rows, _Z * _Z
+    centre = (share + square / (2 * rows)) / (1 + square / rows)
+    half = _Z * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows)) / (1 + square / rows)
+    return {"mean": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+
+
+def _paired_points(gains: int, losses: int, rows: int) -> dict[str, float] | None:
+    if not rows:
+        return None
+    won, lost = (gains + 1) / (rows + 2), (losses + 1) / (rows + 2)
+    half = _Z * math.sqrt((won + lost - (won - lost) ** 2) / (rows + 2))
+    return {
+        "mean": 100.0 * (gains - losses) / rows,
+        "low": 100.0 * max(-1.0, won - lost - half),
+        "high": 100.0 * min(1.0, won - lost + half),
+    }
+
+
+def _interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float] | None:
+    if not len(values):
+        return None
+    at_once = max(1, _DRAWN_AT_ONCE // len(values))  # the kernel kills this process first where memory runs short
+    draws = [min(at_once, _RESAMPLES - start) for start in range(0, _RESAMPLES, at_once)]
+    means = np.concatenate([rng.choice(values, size=(count, len(values))).mean(axis=1) for count in draws])
+    low, high = np.quantile(means, [0.025, 0.975])
+    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+
+
+def main(work: Callable[[ShadowSpec], dict[str, Any]] = replay) -> int:
+    """Read the spec and write `shadow.report.json` beside it."""
+    path = Path(sys.argv[1])
+    try:
+        report = work(ShadowSpec(**json.loads(path.read_text(encoding="utf-8"))))
+    except PerennialError as exc:
+        print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
+        return exc.exit_code
+    (path.parent / "shadow.report.json").write_text(json.dumps(report, ensure_ascii=False), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Carries a cycle: its runner, its steps, its inbox, and tries again."""

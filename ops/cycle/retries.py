@@ -1,0 +1,53 @@
+"""A step that fails and is tried again: since when, how often and why, where people look."""
+
+import logging
+import time
+from datetime import UTC, datetime
+
+from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.ledger import Ledger
+from perennial.ops.store.happenings import Happenings
+
+__all__ = ["RETRIES", "StepRetries"]
+
+logger = logging.getLogger(__name__)
+RETRIES = "cycle_retries"  # the ledger's name for the step that is tried again, None while there is none
+
+
+class StepRetries:
+    """The failures of one model's present step. They are told in the log, as a happening and in the ledger."""
+
+    def __init__(self, ledger: Ledger, model: str, happenings: Happenings) -> None:
+        self._ledger, self._model, self._happenings = ledger, model, happenings
+        self._first: tuple[float, datetime] | None = None
+        self._error = ""
+        self.tries = 0
+
+    def failing_s(self) -> float:
+        """Seconds since the step's first failure in a row; 0 while it does not fail."""
+        return 0.0 if self._first is None else time.monotonic() - self._first[0]
+
+    def failed(self, cycle: int, step: str, error: str) -> None:
+        """The step failed and will be tried again."""
+        if self._first is None:
+            self._first = time.monotonic(), datetime.now(UTC)
+        self.tries += 1
+        facts = {"cycle": cycle, "step": step, "error": error}
+        logger.warning("cycle.step_waits", extra={"model": self._model, "tries": self.tries, **facts})
+        if error == self._error:
+            return
+        self._error = error
+        self._happenings.tell(self._model, "cycle.step_waits", **facts)
+        self._keep({**facts, "since": self._first[1].isoformat()})
+
+    def over(self) -> None:
+        """The step has ended or works again, or another one begins; also after what a killed process left behind."""
+        self._first, self._error, self.tries = None, "", 0
+        self._keep(None)
+
+    def _keep(self, told: dict[str, object] | None) -> None:
+        try:
+            if self._ledger.get_state(self._model, RETRIES) != told:
+                self._ledger.put_state(self._model, RETRIES, told)
+        except DependencyUnreachable as exc:  # it may be the ledger for which the step waits
+            logger.warning("cycle.retries_not_kept", extra={"model": self._model, "error": str(exc)})

@@ -1,0 +1,292 @@
+"""What each command of a cycle does to the world."""
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from perennial.continual import cycle as cy
+from perennial.continual.errors import PerennialError, PublishFailed
+from perennial.continual.jobs.memory import available_mb
+from perennial.continual.records import Route
+from perennial.continual.route import (
+    pinned,
+    promoted,
+    settled,
+    turned_away,
+    while_champion,
+    with_challenger,
+    without_challenger,
+)
+from perennial.exporters.bundle import verify_bundle
+from perennial.ops.comparing.comparison import ArmComparison
+from perennial.ops.cycle.runner import StepContext
+from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.retention import remove_superfluous
+from perennial.ops.serving.reconciler import Reconciler
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.route_changes import RouteChange, change_route
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["LoopSteps"]
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopSteps:
+    """The commands of one model's cycles, carried out for real."""
+
+    model: str
+    ledger: Ledger
+    workspace: Workspace
+    repository: ModelRepository
+    reconciler: Reconciler
+    maker: ChallengerMaker
+    comparison: ArmComparison
+    happenings: Happenings
+
+    def cancel(self) -> None:
+        """End a training or export that is at work."""
+        self.maker.cancel.set()
+
+    def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
+        """Carry one command out. None: not done yet."""
+        self.maker.cancel.clear()
+        match command:
+            case cy.TrainChallenger(challenger=version):
+                return self._train(version, context)
+            case cy.ExportChallenger(challenger=version):
+                return self._export(version, context)
+            case cy.JudgeChallenger(challenger=version):
+                return self._judge(version, context)
+            case cy.PublishChallenger(challenger=version):
+                return self._publish(version, context)
+            case cy.Promote(challenger=version):
+                return self._promote(version, context)
+            case cy.RollBack(to=version, reasons=reasons):
+                self._roll_back(version, "; ".join(reasons), context)
+                return None
+            case cy.AbortChallenger(challenger=version):
+                self._abort(version, context)
+                return None
+            case cy.ReleaseOld():
+                self._release_old()
+                return None
+            case _:
+                return self._wait(command, context)
+
+    def _wait(self, command: cy.Command, context: StepContext) -> cy.Event | None:
+        waited_s = max(0.0, (datetime.now(UTC) - context.entered_at).total_seconds())
+        settings = self.workspace.model(self.model).cycle
+        match command:
+            case cy.StartShadow(challenger=version):
+                return self.comparison.shadow(champion=context.cycle.champion, challenger=version)
+            case cy.RequestApproval():
+                return cy.ApprovalExpired() if waited_s > settings.approval_deadline_s else None
+            case cy.SetShare(challenger=version, share=share):
+                change = with_challenger(version, share, resident=settings.resident_versions)
+                if not self._change_for(context, change, f"canary share {share:.0%}", keep_waiting=False):
+                    return None
+                return self.comparison.canary(
+                    cycle=context.cycle_id,
+                    champion=context.cycle.champion,
+                    challenger=version,
+                    entered=context.entered_at,
+                    over=waited_s >= settings.canary_step_s,
+                )
+            case cy.StartProbation(champion=version, previous=previous):
+                over, route = waited_s >= settings.probation_s, self.ledger.route(self.model)
+                if over and route is not None and route.champion == previous:
+                    # its command to this cycle is lost: whoever rolled back was killed before sending it
+                    return cy.OperatorRolledBack(actor="operator")
+                return self.comparison.probation(
+                    cycle=context.cycle_id,
+                    champion=version,
+                    previous=previous,
+                    since=context.entered_at,
+                    over=over,
+                )
+            case _:
+                raise PublishFailed(f"command {command} has no work behind it")
+
+    def _champion(self, context: StepContext) -> VersionRow:
+        return self.ledger.version(self.model, context.cycle.champion)
+
+    def _train(self, version: int, context: StepContext) -> cy.Event:
+        champion = self._champion(context)
+        offered = self.maker.training_rows(champion)
+        folder = self.maker.train(version, champion, offered, self._progress("train", version))
+        rows = self.maker.taught_rows(version, champion)  # more may have been labelled since a killed try began
+        facts = _model_facts(folder)
+        lineage = {
+            **self.ledger.version(self.model, version).lineage,
+            "rows": len(rows.fresh),
+            "replay_rows": len(rows.replay),
+            "last_example_id": rows.last_example_id,
+        }
+        self.ledger.mark_learnt(self.model, rows.learnt, version)
+        self.ledger.set_version_state(self.model, version, VersionState.TRAINING, lineage=lineage, **facts)
+        return cy.ChallengerTrained()
+
+    def _export(self, version: int, context: StepContext) -> cy.Event:
+        champion = self._champion(context)
+        rows = self.maker.taught_rows(version, champion)
+        staged = self.maker.export(version, champion, rows, context.cycle_id, self._progress("export", version))
+        manifest = verify_bundle(staged)
+        self.ledger.set_version_state(
+            self.model,
+            version,
+            VersionState.EXPORTED,
+            metrics={
+                **self.ledger.version(self.model, version).metrics,
+                "parity": dict(manifest.parity),
+                "engine": f"{manifest.engine.value} {manifest.precision.value}",
+            },
+        )
+        return cy.ChallengerExported()
+
+    def _judge(self, version: int, context: StepContext) -> cy.Event:
+        decision = self.maker.judge(version, self._champion(context))
+        row = self.ledger.version(self.model, version)
+        metrics = {
+            **row.metrics,
+            "gate": {"accepted": decision.accepted, "reasons": list(decision.reasons), **decision.figures},
+        }
+        self.ledger.set_version_state(self.model, version, row.state, metrics=metrics)
+        self.happenings.tell(
+            self.model,
+            "gate.decided",
+            version=version,
+            accepted=decision.accepted,
+            reasons=list(decision.reasons),
+            **decision.figures,
+        )
+        return cy.GateAccepted() if decision.accepted else cy.GateRefused(reasons=decision.reasons)
+
+    def _publish(self, version: int, context: StepContext) -> cy.Event | None:
+        self._check_memory(version)
+        target = self.workspace.bundle(self.model, version)
+        if not target.is_dir():
+            engine = self.workspace.engine_model(self.model)
+            staged = self.workspace.repository / ".staging" / f"{engine}-{version}"
+            verify_bundle(staged)
+            self.repository.publish(staged, engine, version)
+        verify_bundle(target)
+        if self.ledger.version(self.model, version).state is VersionState.EXPORTED:
+            self.ledger.set_version_state(self.model, version, VersionState.PUBLISHED)
+        settings = self.workspace.model(self.model).cycle
+        change = with_challenger(version, 0.0, resident=settings.resident_versions)
+        return cy.ChallengerLoaded() if self._change_for(context, change, "challenger loaded") else None
+
+    def _check_memory(self, version: int) -> None:
+        """What the judgement's process needed to load the engine, Triton will need again.
+
+        Raises:
+            PublishFailed: there is not so much memory; nothing was published.
+        """
+        gate = self.ledger.version(self.model, version).metrics.get("gate", {})
+        needed, free = float(gate.get("challenger_load_mb", 0.0)), available_mb()
+        if free is not None and needed > free:
+            raise PublishFailed(
+                f"version {version} of {self.model} took {needed:.0f} MB to load and {free:.0f} MB are free; stop "
+                f"something, or lower cycle.resident_versions, then retrain"
+            )
+
+    def _promote(self, version: int, context: StepContext) -> cy.Event | None:
+        champion = self._champion(context)
+        rows = self.maker.taught_rows(version, champion)
+        settings = self.workspace.model(self.model).cycle
+        self.reconciler.reconcile(self.model)  # all servers or none: each must hold the challenger now
+        change = promoted(version, resident=settings.resident_versions)
+        if not self._change_for(context, change, f"cycle {context.cycle_id}"):
+            return None
+        held = self.maker.remember(rows)
+        self.happenings.tell(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
+        return cy.Promoted()
+
+    def _roll_back(self, to: int, reason: str, context: StepContext) -> None:
+        """Put `to` back, unless an operator has put another version in the challenger's place already."""
+        challenger = context.cycle.challenger
+        if challenger is None:
+            raise ValueError(f"cycle {context.cycle_id} rolls back to {to} and has no challenger")
+        self._load_for_return(to, challenger)
+        made = self._change(turned_away(challenger, to=to), f"rolled back: {reason}", keep_waiting=False)
+        champion = made.after.champion
+        self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
+        self.happenings.tell(self.model, "route.rolled_back", version=champion, reason=reason)
+
+    def _abort(self, version: int, context: StepContext) -> None:
+        """Take the challenger out of the route, even where a promotion had been under way when the abort came."""
+        champion = context.cycle.champion
+        self._load_for_return(champion, version)
+
+        def change(route: Route) -> Route:
+            return without_challenger(version)(turned_away(version, to=champion)(route))
+
+        self._change(change, f"version {version}: {context.cycle.note}", keep_waiting=False)
+        state = VersionState.REFUSED if context.cycle.state is cy.CycleState.REFUSED else VersionState.FAILED
+        self.ledger.set_version_state(self.model, version, state)
+        engine = self.workspace.engine_model(self.model)
+        for leftover in (
+            self.workspace.repository / ".staging" / f"{engine}-{version}",
+            self.workspace.run(self.model, version) / "trained",
+        ):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+    def _load_for_return(self, to: int, challenger: int) -> None:
+        """Have `to` loaded where it is to answer in the challenger's place and was unloaded meanwhile."""
+        route = self.ledger.route(self.model)
+        if route is not None and route.champion == challenger and to not in route.resident:
+            self._change(pinned(to), f"version {to} loaded: it answers again in place of version {challenger}")
+
+    def _release_old(self) -> None:
+        """After probation: Triton lets go of versions beyond its budget, and the disk of bundles that nobody needs."""
+        settings = self.workspace.model(self.model).cycle
+        try:
+            self._change(settled(resident=settings.resident_versions), "probation is over", keep_waiting=False)
+        except PerennialError as exc:  # a server that is away is brought to the route by the timer
+            logger.warning("cycle.release_waits", extra={"model": self.model, "error": str(exc)})
+        removed = remove_superfluous(self.ledger, self.workspace, self.repository, self.model)
+        if removed:
+            self.happenings.tell(self.model, "bundles.removed", versions=list(removed))
+
+    def _change(self, change: Callable[[Route], Route], reason: str, *, keep_waiting: bool = True) -> RouteChange:
+        """Change the route and bring every server to it.
+
+        Without `keep_waiting` an unchanged route is left to the timer, so that a server which is away does not keep the
+        loop from judging what the others answer.
+        """
+        made = change_route(self.ledger, self.workspace, self.model, change, actor="loop", reason=reason)
+        if keep_waiting or made.before != made.after:
+            self.reconciler.reconcile(self.model)
+        return made
+
+    def _change_for(
+        self, context: StepContext, change: Callable[[Route], Route], reason: str, *, keep_waiting: bool = True
+    ) -> bool:
+        """The change as a step of a cycle; False when somebody has made another version champion meanwhile."""
+        expected = cy.expected_champions(context.cycle)
+        made = self._change(while_champion(expected, change), reason, keep_waiting=keep_waiting)
+        return made.before.champion in expected
+
+    def _progress(self, what: str, version: int) -> Any:
+        def tell(told: dict[str, Any]) -> None:
+            self.happenings.tell(self.model, f"{what}.progress", version=version, **told)
+
+        return tell
+
+
+def _model_facts(folder: Any) -> dict[str, Any]:
+    import json
+
+    told = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+    return {
+        "labels": tuple(told["labels"]),
+        "encoder_fingerprint": told.get("encoder_fingerprint"),
+        "metrics": {"training": told.get("metrics", {})},
+    }

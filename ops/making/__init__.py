@@ -1,0 +1,1 @@
+"""Makes versions: picks rows, trains, exports, judges, publishes, and removes what nobody needs."""

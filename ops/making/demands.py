@@ -1,0 +1,47 @@
+"""What the gate asks of one challenger, by what it is for."""
+
+from dataclasses import dataclass
+from typing import Any, Self
+
+from perennial.continual.records import Split
+from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.making.starting_point import StartingPoint
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["Demands"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Demands:
+    """Fields of `GateRules`, and whether old rows are judged with the new classes allowed as answers."""
+
+    rules: dict[str, Any]
+    old_among_all: bool = False
+
+    @classmethod
+    def on(cls, ledger: Ledger, workspace: Workspace, model: str, version: int, champion: VersionRow) -> Self:
+        """The settings' rules, except for two challengers that cannot show a gain on fresh rows.
+
+        One that takes the place of a champion whose encoder was tuned on erased rows may lose `margin_points`. One
+        that brings described classes without held-out rows may take nothing from the old classes: their rows are
+        judged with every class allowed, so that a description which draws them away is refused.
+        """
+        cycle = workspace.model(model).cycle
+        rules = {
+            "min_gain_points": cycle.min_gain_points,
+            "max_forgetting_points": cycle.max_forgetting_points,
+            "min_fresh_rows": cycle.min_fresh_rows,
+        }
+        if StartingPoint.of(ledger, workspace, model, champion).afresh:
+            most = max(cycle.max_forgetting_points, cycle.margin_points)
+            return cls(rules=rules | {"min_gain_points": -most, "max_forgetting_points": most, "min_fresh_rows": 0})
+        if _unproven(ledger, model, version, champion):
+            return cls(rules=rules | {"min_fresh_rows": 0}, old_among_all=True)
+        return cls(rules=rules)
+
+
+def _unproven(ledger: Ledger, model: str, version: int, champion: VersionRow) -> bool:
+    added = set(ledger.version(model, version).labels) - set(champion.labels)
+    described = {row.label for row in ledger.descriptions(model)}
+    held_out = ledger.label_counts(model, Split.HOLDOUT)
+    return any(not held_out.get(label) for label in added & described)

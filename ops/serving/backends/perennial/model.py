@@ -1,0 +1,372 @@
+"""Triton's entry to the router: translates requests and answers; the work is in `ops.serving.router`."""
+
+import gc
+import json
+import logging
+import math
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+sys.path[:0] = [p for p in os.environ.get("PERENNIAL_PYTHONPATH", "").split(os.pathsep) if p and p not in sys.path]
+sys.dont_write_bytecode = True
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import numpy as np  # noqa: E402
+import pyarrow  # noqa: E402
+import triton_python_backend_utils as pb_utils  # noqa: E402
+
+from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError  # noqa: E402
+from perennial.continual.records import Arm  # noqa: E402
+from perennial.ops.serving.probe import PROGRESS  # noqa: E402
+from perennial.ops.serving.router.admission import Asked, Limits, RequestQueue, TooLate  # noqa: E402
+from perennial.ops.serving.router.answers import columns, wanted_outputs  # noqa: E402
+from perennial.ops.serving.router.figures import TritonFigures  # noqa: E402
+from perennial.ops.serving.router.progress import Progress  # noqa: E402
+from perennial.ops.serving.router.questions import Question, decode_rows  # noqa: E402
+from perennial.ops.serving.router.refusal import status_of, told  # noqa: E402
+from perennial.ops.serving.router.router import Answered, Batch, Router, RouterSettings  # noqa: E402
+from perennial.ops.serving.secret import PARAMETER, knows_secret, own_secret  # noqa: E402
+from perennial.ops.traffic import TrafficWriter  # noqa: E402
+
+logger = logging.getLogger(__name__)
+_Place = tuple[Asked[Any], slice]  # a request and its rows of a batch
+_Part = tuple[Batch, list[_Place]]
+_WORKERS = 2  # batches under way
+_LANES = 4  # threads for requests on the challenger's side
+_QUICK_COST = 8_192  # of a batch that Triton's thread answers itself: a few dozen short texts
+_SWIFT_S = 0.1  # as long as it should take less: a probe must never wait behind it
+_BREATH_S = 0.002  # Triton's thread waits so long where a batch waits already, so that another process takes the next
+_OVERDUE_S = 0.05  # between two looks for what waited too long
+_PROBE_S = 1.0  # a probe is answered after so long, whether or not its engine has answered
+_TELL_S = 1.0  # between two looks at the figures
+_COUNTERS = {
+    "perennial_traffic_write_failures_total": "Batches whose traffic log write failed at first",
+    "perennial_traffic_rows_lost_total": "Answered rows that are not in the traffic log and never will be",
+    "perennial_requests_refused_total": "Requests that were refused at once, because they would have waited too long",
+    "perennial_requests_expired_total": "Requests that waited too long, or whose deadline passed while they waited",
+}
+_GAUGES = {
+    "perennial_traffic_rows_waiting": "Answered rows that wait in memory for the traffic log",
+    "perennial_requests_waiting": "Requests that wait for an answer",
+}
+
+
+class TritonPythonModel:
+    """One router process.
+
+    Triton's thread reads requests into a queue of this process. Two threads answer them, so that one batch is tokenised
+    while an engine computes another. What is small and has nothing before it is answered in Triton's thread. Requests
+    with a row on the challenger's side go to threads of their own, so that one that hangs holds up nobody else.
+    """
+
+    def initialize(self, args: dict[str, str]) -> None:
+        config = json.loads(args["model_config"])
+        parameters = {key: value["string_value"] for key, value in config["parameters"].items()}
+        self._settings = RouterSettings.from_parameters(args["model_name"], parameters)
+        self._log = TrafficWriter(
+            self._settings.traffic_dir,
+            f"{args['model_instance_name']}_{os.getpid()}",
+            rotate_rows=self._settings.rotate_rows,
+            rotate_s=self._settings.rotate_s,
+        )
+        self._router = Router(self._settings, self._log, self._ask_engine)
+        self._router.warm()
+        pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
+        limits = Limits(
+            wait_s=self._settings.queue_limit_s,
+            rows=self._settings.queue_rows,
+            batch_rows=self._settings.max_batch_size,
+        )
+        self._queue: RequestQueue[Any] = RequestQueue(limits)
+        self._second_per_cost = math.inf  # of the last small batch; none has been seen yet
+        self._failing = ""  # why the last call of an engine failed; empty after one that did not
+        self._figures = TritonFigures(
+            pb_utils,
+            counters=_COUNTERS,
+            gauges=_GAUGES,
+            labels={"model": args["model_name"], "instance": args["model_instance_name"]},
+        )
+        self._aside: queue.SimpleQueue[_Part] = queue.SimpleQueue()
+        self._ended = threading.Event()
+        work = [(f"answers-{number}", self._answer_queue) for number in range(_WORKERS)]
+        work += [(f"challenger-{number}", self._answer_aside) for number in range(_LANES)]
+        work += [("overdue", self._refuse_overdue), ("figures", self._tell)]
+        for name, target in work:
+            threading.Thread(target=target, name=name, daemon=True).start()
+        gc.collect()
+        gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
+
+    def execute(self, requests: Sequence[Any]) -> None:
+        asked = []
+        for request in requests:
+            try:
+                if (one := self._admit(request)) is not None:
+                    asked.append(one)
+            except Exception as exc:
+                self._refuse(request, exc)
+        cost = sum(each.cost for each in asked)
+        quick = cost <= _QUICK_COST and cost * self._second_per_cost < _SWIFT_S
+        if asked and quick and self._queue.begin(asked):  # the way through another thread costs time of its own
+            self._serve(asked)
+            return
+        for each in asked:
+            try:
+                self._queue.offer(each)
+            except Exception as exc:
+                self._refuse(each.item.request, exc)
+        self._queue.breathe(_BREATH_S)
+
+    def finalize(self) -> None:
+        self._ended.set()
+        self._router.close()
+        self._log.close()
+
+    # ---- what comes in ----
+
+    def _admit(self, request: Any) -> Asked[Any] | None:
+        """What the request asks; none where it is answered already.
+
+        Raises:
+            DataError: the caller's mistake; Overloaded: too much waits.
+        """
+        timeout_us = request.timeout()
+        probe = _is_probe(request)
+        deadline = time.monotonic() + timeout_us / 1e6 if timeout_us and not probe else None
+        if probe and self._queue.is_busy and not self._failing:
+            self._send(request, partial(self._progress, ""))  # the traffic's answers, or their lack, are the proof
+            return None
+        texts, keys = _values(request)
+        lengths = [len(text) for text in texts]
+        size, cost = sum(lengths), Asked.cost_of(lengths)
+        if not probe:  # before anything is decoded
+            self._queue.check(rows=len(lengths), size=size, cost=cost, deadline=deadline)
+        questions = decode_rows(
+            texts,
+            keys,
+            self._settings.max_key_bytes,
+            logged=not probe,
+            max_characters=self._settings.max_characters,
+            deadline=deadline,
+        )
+        return Asked(
+            item=_Item(request, questions), rows=len(lengths), bytes=size, cost=cost, deadline=deadline, probe=probe
+        )
+
+    def _refuse_overdue(self) -> None:
+        """Tell those that waited too long, and forget those that wait no longer."""
+        while not self._ended.wait(_OVERDUE_S):
+            try:
+                for asked in self._queue.slow_probes(_PROBE_S):  # others' batches are before it in the engine, say
+                    self._tell_probe(asked, "")
+                for asked in self._queue.overdue(_is_cancelled):
+                    self._refuse(asked.item.request, self._queue.too_late(asked))
+            except Exception:
+                logger.exception("queue.look_failed")
+
+    # ---- what is answered ----
+
+    def _answer_queue(self) -> None:
+        while not self._ended.is_set():
+            try:
+                if batch := self._queue.take(1.0):
+                    self._serve(batch)
+            except Exception:  # whatever it is, the thread goes on
+                logger.exception("worker.failed")
+
+    def _serve(self, asked: list[Asked[Any]]) -> None:
+        questions = [question for each in asked for question in each.item.questions]
+        try:
+            batch = self._router.place(questions)
+        except Exception as exc:
+            for each in asked:
+                self._fail(each, exc)
+            return
+        here: list[_Place] = []
+        aside: list[_Place] = []
+        first = 0
+        for each in asked:
+            part = slice(first, first + each.rows)
+            first = part.stop
+            on_trial = any(row.arm is Arm.CHALLENGER for row in batch.rows[part])
+            (aside if on_trial else here).append((each, part))
+        if aside:
+            self._aside.put(_part(batch, aside))
+        if here:
+            self._answer(*_part(batch, here))
+
+    def _answer_aside(self) -> None:
+        while True:
+            try:
+                self._answer(*self._aside.get())
+            except Exception:
+                logger.exception("worker.failed")
+
+    def _answer(self, batch: Batch, asked: list[_Place]) -> None:
+        """Answer each request, whatever happens; what one of them spoils is asked again one by one."""
+        alone, began = len(asked) == 1, time.monotonic()
+        try:
+            answers = self._router.answer(batch, alone=alone)
+        except Exception as exc:  # also the runtime's own, which derive from Exception alone
+            if not alone:
+                for place in asked:
+                    self._answer(*_part(batch, [place]))
+                return
+            self._fail(asked[0][0], exc)
+            return
+        if (cost := sum(each.cost for each, _ in asked)) <= _QUICK_COST:
+            self._second_per_cost = (time.monotonic() - began) / cost
+        for each, part in asked:
+            if any(answer.late for answer in answers[part]):
+                self._fail(
+                    each, TooLate("its answer came after the deadline of the request", self._queue.hint()), good=True
+                )
+                continue
+            self._queue.finish(each, good=True)
+            if each.probe:
+                self._tell_probe(each, "")
+            else:
+                self._send(each.item.request, partial(self._response, each.item.request, answers[part]))
+
+    def _fail(self, asked: Asked[Any], error: Exception, *, good: bool = False) -> None:
+        self._queue.finish(asked, good=good)
+        if asked.probe:
+            self._tell_probe(asked, told(error))
+        else:
+            self._refuse(asked.item.request, error)
+
+    def _tell_probe(self, asked: Asked[Any], error: str) -> None:
+        if self._queue.claim(asked):
+            self._send(asked.item.request, partial(self._progress, error))
+
+    def _refuse(self, request: Any, error: Exception) -> None:
+        if not isinstance(error, PerennialError):
+            logger.error("request.failed", exc_info=error)
+        self._send(request, partial(self._error, error))
+
+    # ---- what goes out ----
+
+    def _progress(self, error: str) -> Any:
+        log, queue = self._router.log_figures, self._queue
+        progress = Progress(
+            process=os.getpid(),
+            engine=self._settings.engine_model,
+            error=error,
+            substituted=self._router.substituted,
+            waiting=queue.waiting,
+            at_work=queue.at_work,
+            answered=queue.answered,
+            refused=queue.refused,
+            expired=queue.expired,
+            stalled_s=queue.stalled_s(),
+            rows_lost=log.rows_lost,
+            rows_waiting=log.rows_waiting,
+        )
+        told = np.array([[progress.to_json().encode()]], dtype=np.object_)
+        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(PROGRESS, told)])
+
+    @staticmethod
+    def _response(request: Any, answers: list[Answered]) -> Any:
+        arrays = columns(answers, wanted_outputs(request.requested_output_names()))
+        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(n, a) for n, a in arrays.items()])
+
+    @staticmethod
+    def _error(error: Exception) -> Any:
+        status = getattr(pb_utils.TritonError, status_of(error))
+        return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(told(error), status))
+
+    def _send(self, request: Any, make: Callable[[], Any]) -> None:
+        """Send what `make` gives, or why there is none; one response that cannot be sent keeps back no other."""
+        sender, final = request.get_response_sender(), pb_utils.TRITONSERVER_RESPONSE_COMPLETE_FINAL
+        try:
+            try:
+                response = make()
+            except Exception as exc:  # no shared memory left, say
+                logger.exception("response.not_made")
+                response = self._error(exc)
+            sender.send(response, flags=final)
+        except Exception:
+            logger.exception("response.not_sent")
+
+    def _ask_engine(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
+        request = pb_utils.InferenceRequest(
+            model_name=self._settings.engine_model,
+            model_version=version,
+            requested_output_names=["logits", "embedding"],
+            inputs=[pb_utils.Tensor("input_ids", ids), pb_utils.Tensor("attention_mask", mask)],
+            parameters={PARAMETER: own_secret()},  # an engine answers nobody else
+        )
+        response = request.exec()
+        if response.has_error():
+            why = f"engine {self._settings.engine_model} version {version} did not answer: {response.error().message()}"
+            self._failing = why
+            raise DependencyUnreachable(why)
+        self._failing = ""
+        self._queue.progress()
+        tensors = (pb_utils.get_output_tensor_by_name(response, name) for name in ("logits", "embedding"))
+        logits, embedding = (np.asarray(tensor.as_numpy()) for tensor in tensors)
+        return logits, embedding
+
+    def _tell(self) -> None:
+        """Publish the figures from time to time, apart from all answering."""
+        while not self._ended.wait(_TELL_S):
+            log = self._router.log_figures
+            self._figures.tell(
+                {
+                    "perennial_traffic_write_failures_total": log.write_failures,
+                    "perennial_traffic_rows_lost_total": log.rows_lost,
+                    "perennial_traffic_rows_waiting": log.rows_waiting,
+                    "perennial_requests_refused_total": self._queue.refused,
+                    "perennial_requests_expired_total": self._queue.expired,
+                    "perennial_requests_waiting": self._queue.waiting,
+                }
+            )
+
+
+class _Item(NamedTuple):
+    """A request of Triton's, and what it asks."""
+
+    request: Any
+    questions: list[Question]
+
+
+def _part(batch: Batch, asked: list[_Place]) -> _Part:
+    """The rows of some requests as a batch of their own, and each request's place in it."""
+    rows: list[int] = []
+    places = []
+    for each, part in asked:
+        places.append((each, slice(len(rows), len(rows) + part.stop - part.start)))
+        rows += range(part.start, part.stop)
+    return batch.part(rows), places
+
+
+def _is_probe(request: Any) -> bool:
+    """Whether the control process asks, by the secret of this start; nothing else makes a request a probe."""
+    return knows_secret(request.parameters() or "")
+
+
+def _is_cancelled(asked: Asked[Any]) -> bool:
+    return bool(asked.item.request.is_cancelled())
+
+
+def _values(request: Any) -> tuple[Any, Any | None]:
+    """The values of `TEXT` and `KEY`, one a row.
+
+    Raises:
+        DataError: there is no text, or not a key for each.
+    """
+    text, key = (pb_utils.get_input_tensor_by_name(request, name) for name in ("TEXT", "KEY"))
+    if text is None:
+        raise DataError("the input TEXT is missing; send one text a row as BYTES of shape [rows, 1]")
+    texts = text.as_numpy().reshape(-1)
+    keys = None if key is None else key.as_numpy().reshape(-1)
+    if not len(texts):
+        raise DataError("the input TEXT has no rows; send at least one")
+    if keys is not None and len(keys) != len(texts):
+        raise DataError(f"the input KEY has {len(keys)} rows and TEXT has {len(texts)}; send one key a text, or none")
+    return texts, keys

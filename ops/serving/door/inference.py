@@ -1,0 +1,94 @@
+"""An inference request as a client may write it: read in full, and written anew for Triton.
+
+Triton 2.51 follows nested JSON until its stack ends, and reserves whatever memory a shape asks for; both end its
+process. Written anew, a request means to Triton what it meant to the check: a name that comes twice comes once.
+"""
+
+from typing import Annotated
+
+import msgspec
+
+from perennial.ops.serving.door.requests import Refusal
+
+__all__ = ["checked_request"]
+
+_MOST_VALUES = 1_000_000  # of one input; the model's own limit of rows is far lower
+_Word = Annotated[str, msgspec.Meta(max_length=1_024)]
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_Size = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
+
+
+class _InputOptions(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    binary_data_size: _Size | None = None
+
+
+class _Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    name: _Word
+    shape: Annotated[list[_Size], msgspec.Meta(min_length=1, max_length=8)]
+    datatype: _Word
+    data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    parameters: _InputOptions | None = None
+
+
+class _OutputOptions(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    binary_data: bool = False
+
+
+class _Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+    name: _Word
+    parameters: _OutputOptions | None = None
+
+
+class _Inference(msgspec.Struct, omit_defaults=True):
+    inputs: Annotated[list[_Input], msgspec.Meta(min_length=1, max_length=16)]
+    outputs: Annotated[list[_Output], msgspec.Meta(max_length=16)] = []
+    id: _Word = ""
+    parameters: dict[_Word, bool | _Whole | float | _Word] = {}
+
+
+_DECODER, _ENCODER = msgspec.json.Decoder(_Inference), msgspec.json.Encoder()
+
+
+def checked_request(body: bytes, told: bytes | None) -> tuple[bytes, bytes | None] | Refusal:
+    """What Triton is to read: the body, and the length of its JSON where binary values follow.
+
+    Args:
+        body: as it came.
+        told: the header Inference-Header-Content-Length, digits; None where there is none.
+    """
+    length = len(body) if told is None else int(told)
+    if length > len(body):
+        return Refusal(400, f"Inference-Header-Content-Length is {length} and the body has {len(body)} bytes")
+    try:
+        request = _DECODER.decode(body[:length])
+    except RecursionError:
+        return Refusal(400, "the JSON is nested too deeply; an inference request needs fewer than ten levels")
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        return Refusal(400, f"the body is not an inference request: {exc}")
+    if reason := _wrong_inputs(request.inputs, len(body) - length):
+        return Refusal(400, reason)
+    head = _ENCODER.encode(request)
+    if told is None:
+        return head, None
+    return head + body[length:], b"%d" % len(head)
+
+
+def _wrong_inputs(inputs: list[_Input], following: int) -> str:
+    binary = 0
+    for tensor in inputs:
+        if tensor.datatype != "BYTES":
+            return f"input {tensor.name!r} has the datatype {tensor.datatype!r}; texts and keys are BYTES"
+        values = 1
+        for extent in tensor.shape:
+            values *= extent
+        if not 0 < values <= _MOST_VALUES:
+            return f"input {tensor.name!r} has a shape of {values} values (allowed are 1 to {_MOST_VALUES})"
+        size = None if tensor.parameters is None else tensor.parameters.binary_data_size
+        if (size is None) == (tensor.data is msgspec.UNSET):
+            return f"input {tensor.name!r} must have either data or binary_data_size"
+        if isinstance(tensor.data, msgspec.Raw) and memoryview(tensor.data)[0] != ord("["):
+            return f"the data of input {tensor.name!r} must be a list"
+        binary += size or 0
+    if binary != following:
+        return f"the inputs name {binary} bytes of binary values and {following} follow the JSON"
+    return ""

@@ -1,0 +1,294 @@
+"""Requests that wait for their answers: bounded, refused early when they would wait too long, dropped when too late."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.serving.router.pace import Pace
+
+__all__ = ["Asked", "Limits", "Overloaded", "RequestQueue", "TooLate"]
+
+T = TypeVar("T")
+_ROW_COST = 32  # what a row costs beside its characters
+_COUNTED_BYTES = 2_000  # of a text; models read no more of it
+_AT_WORK = 4  # times as much may be at work as may wait: a single large request must not keep all others out
+_TRUSTED_S = 1.0  # so long must requests have waited without a pause before an estimate refuses one
+
+
+class Overloaded(DependencyUnreachable):
+    """More is asked than can be answered in time; worth another try after `retry_after_s`."""
+
+    def __init__(self, why: str, retry_after_s: float) -> None:
+        self.retry_after_s = retry_after_s
+        super().__init__(f"{why}; retry after {retry_after_s:.1f} s")
+
+
+class TooLate(Overloaded):
+    """The time that the caller gave has passed, or its answer could not have come in time."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """How much may wait. `wait_s` is the longest that a request waits before it is worked on."""
+
+    wait_s: float = 10.0
+    rows: int = 8_192
+    bytes: int = 64 * 2**20
+    batch_rows: int = 64
+    batch_cost: int = 64 * (_ROW_COST + _COUNTED_BYTES)
+
+
+@dataclass(slots=True, kw_only=True, eq=False)
+class Asked(Generic[T]):
+    """One request on its way. `deadline` is on the queue's clock; a `probe` is no traffic."""
+
+    item: T
+    rows: int
+    bytes: int
+    cost: int
+    deadline: float | None
+    probe: bool
+    arrived: float = 0.0
+    told: bool = False  # its caller has been sent something
+
+    @staticmethod
+    def cost_of(lengths: list[int]) -> int:
+        """What rows of so many bytes cost, in a unit of this queue's own."""
+        return sum(_ROW_COST + min(length, _COUNTED_BYTES) for length in lengths)
+
+
+class RequestQueue(Generic[T]):
+    """First come, first served, in batches. Safe to share between threads."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float] = time.monotonic) -> None:
+        self.limits = limits
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._came = threading.Condition(self._lock)
+        self._left = threading.Condition(self._lock)
+        self._waiting: deque[Asked[T]] = deque()
+        self._at_work: set[Asked[T]] = set()
+        self._rows = self._bytes = self._cost = 0  # of those that wait
+        self._cost_at_work = self._rows_at_work = self._bytes_at_work = 0
+        self._callers = 0  # requests that wait or are at work
+        self._pace = Pace()
+        self._crowded_since: float | None = None
+        self._progress_at = clock()
+        self.answered = self.refused = self.expired = 0
+
+    def check(self, *, rows: int, size: int, cost: int, deadline: float | None) -> None:
+        """Return where such a request would be taken now.
+
+        Raises:
+            Overloaded: too much waits, or it would wait for too long.
+            TooLate: its deadline is in the past.
+        """
+        with self._lock:
+            self._check(rows, size, cost, deadline)
+
+    def offer(self, asked: Asked[T]) -> None:
+        """Take a request in; a probe goes before all traffic and is never refused.
+
+        Raises:
+            Overloaded, TooLate: as of `check`.
+        """
+        with self._lock:
+            if not asked.probe:
+                self._check(asked.rows, asked.bytes, asked.cost, asked.deadline)
+            now = asked.arrived = self._clock()
+            if asked.probe:
+                self._waiting.appendleft(asked)
+            else:
+                self._waiting.append(asked)
+            self._rows, self._bytes = self._rows + asked.rows, self._bytes + asked.bytes
+            self._cost += asked.cost
+            if not self._at_work:
+                self._pace.start(now)
+            self._count_in(asked, now)
+            self._came.notify()
+
+    def begin(self, batch: list[Asked[T]]) -> bool:
+        """Have a batch at work without waiting; False, and nothing done, where others wait or are worked on."""
+        with self._lock:
+            if self._waiting or self._at_work:
+                return False
+            now = self._clock()
+            self._pace.start(now)
+            for asked in batch:
+                asked.arrived = now
+                self._count_in(asked, now)
+            self._begin(batch)
+            return True
+
+    def take(self, wait_s: float | None = None) -> list[Asked[T]]:
+        """The next batch, which is at work until each of it is `finish`ed; waits for one, empty after `wait_s`."""
+        with self._lock:
+            if not self._came.wait_for(lambda: self._waiting, wait_s):
+                return []
+            batch: list[Asked[T]] = []
+            rows = cost = 0
+            while self._waiting:
+                asked = self._waiting[0]
+                full = rows + asked.rows > self.limits.batch_rows or cost + asked.cost > self.limits.batch_cost
+                if batch and full:
+                    break
+                self._drop(asked)
+                batch.append(asked)
+                rows, cost = rows + asked.rows, cost + asked.cost
+            self._begin(batch)
+            if not self._waiting:
+                self._crowded_since = None
+            elif self._crowded_since is None:
+                self._crowded_since = self._clock()
+            self._left.notify_all()
+            return batch
+
+    def finish(self, asked: Asked[T], *, good: bool) -> None:
+        """The request was answered, or with `good` false told why not."""
+        with self._lock:
+            now = self._clock()
+            self._at_work.discard(asked)
+            self._cost_at_work -= asked.cost
+            self._rows_at_work, self._bytes_at_work = self._rows_at_work - asked.rows, self._bytes_at_work - asked.bytes
+            self._callers -= 1
+            crowded = bool(self._waiting) or bool(self._at_work)
+            if good:
+                self._pace.add(asked.cost, now, crowded=crowded)
+                self._progress_at = now
+                self.answered += not asked.probe
+
+    def progress(self) -> None:
+        """Note that something came out of an engine: a part of a request, say."""
+        self._progress_at = self._clock()
+
+    def overdue(self, gone: Callable[[Asked[T]], bool] = lambda asked: False) -> list[Asked[T]]:
+        """Take out what is too late to be worked on, and what `gone` says nobody waits for any more."""
+        with self._lock:
+            now = self._clock()
+            late = [asked for asked in self._waiting if self._is_late(asked, now)]
+            old = [asked for asked in self._waiting if now - asked.arrived > 0.5 and not asked.probe]
+            for asked in late:
+                self._drop(asked)
+                self._callers -= 1
+            self.expired += len(late)
+        told = set(late)
+        left = [asked for asked in old if asked not in told and gone(asked)]  # outside the lock: it may take its time
+        with self._lock:
+            waiting = set(self._waiting) if left else set()
+            left = [asked for asked in left if asked in waiting]
+            for asked in left:
+                self._drop(asked)
+                self._callers -= 1
+        return late + left
+
+    def claim(self, asked: Asked[T]) -> bool:
+        """Whether its caller is to be told now: true once."""
+        with self._lock:
+            told, asked.told = asked.told, True
+            return not told
+
+    def slow_probes(self, after_s: float) -> list[Asked[T]]:
+        """Probes whose sender has waited for so long."""
+        with self._lock:
+            now = self._clock()
+            return [
+                asked
+                for asked in (*self._waiting, *self._at_work)
+                if asked.probe and not asked.told and now - asked.arrived >= after_s
+            ]
+
+    def hint(self) -> float:
+        """Seconds after which another try is worth it."""
+        with self._lock:
+            return self._hint(self._wait())
+
+    def breathe(self, wait_s: float) -> None:
+        """Wait a moment while a whole batch waits already: another process of the router may take the next one."""
+        with self._lock:
+            if self._rows >= self.limits.batch_rows:
+                self._left.wait(wait_s)
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether anything waits or is at work."""
+        return self._callers > 0
+
+    @property
+    def waiting(self) -> int:
+        """Requests that wait."""
+        return len(self._waiting)
+
+    @property
+    def at_work(self) -> int:
+        """Requests that are worked on."""
+        return len(self._at_work)
+
+    def stalled_s(self) -> float:
+        """How long nothing has come out although something is at work; 0 when nothing is to be done."""
+        with self._lock:
+            return max(0.0, self._clock() - self._progress_at) if self._callers else 0.0
+
+    def too_late(self, asked: Asked[T]) -> TooLate | Overloaded:
+        """Why a request was taken out by `overdue`."""
+        with self._lock:
+            waited, hint = self._clock() - asked.arrived, self._hint(self._wait())
+        if asked.deadline is not None and self._clock() + self._pace.seconds(asked.cost) >= asked.deadline:
+            return TooLate(
+                f"its answer would come after the deadline of the request, which waited {waited:.1f} s", hint
+            )
+        return Overloaded(f"the request has waited for {waited:.1f} s", hint)
+
+    def _check(self, rows: int, size: int, cost: int, deadline: float | None) -> None:
+        now, wait = self._clock(), self._wait()
+        if deadline is not None and now >= deadline:
+            self.refused += 1
+            raise TooLate("the deadline of the request has passed already", self._hint(wait))
+        if self._waiting and (self._rows + rows > self.limits.rows or self._bytes + size > self.limits.bytes):
+            self.refused += 1
+            raise Overloaded(f"{len(self._waiting)} requests with {self._rows} texts wait already", self._hint(wait))
+        most_rows, most_bytes = _AT_WORK * (self.limits.rows + self.limits.batch_rows), _AT_WORK * self.limits.bytes
+        if self._at_work and (self._rows_at_work + rows > most_rows or self._bytes_at_work + size > most_bytes):
+            self.refused += 1  # what is on a slow challenger's side waits too, though it counts as at work
+            at_work = f"{len(self._at_work)} requests with {self._rows_at_work} texts"
+            raise Overloaded(f"{at_work} are at work already", self._hint(wait))
+        if self._crowded_since is None or now - self._crowded_since < _TRUSTED_S:
+            return
+        allowed = self.limits.wait_s
+        if deadline is not None:
+            allowed = min(allowed, deadline - now - self._pace.seconds(cost))
+        if wait > allowed:
+            self.refused += 1
+            raise Overloaded(
+                f"the request would wait for {wait:.1f} s (limit {max(0.0, allowed):.1f} s)", self._hint(wait)
+            )
+
+    def _wait(self) -> float:
+        return self._pace.seconds(self._cost + self._cost_at_work)
+
+    def _hint(self, wait: float) -> float:
+        """When half of what may wait will have been answered, and never longer than anybody waits here."""
+        return min(self.limits.wait_s, max(0.2, wait - self.limits.wait_s / 2))
+
+    def _is_late(self, asked: Asked[T], now: float) -> bool:
+        if asked.deadline is not None and now + self._pace.seconds(asked.cost) >= asked.deadline:
+            return now >= asked.deadline or bool(self._at_work)  # an estimate alone never keeps the last one out
+        return not asked.probe and now - asked.arrived > self.limits.wait_s
+
+    def _count_in(self, asked: Asked[T], now: float) -> None:
+        self._progress_at = self._progress_at if self._callers else now
+        self._callers += 1
+
+    def _begin(self, batch: list[Asked[T]]) -> None:
+        self._at_work.update(batch)
+        for asked in batch:
+            self._cost_at_work += asked.cost
+            self._rows_at_work, self._bytes_at_work = self._rows_at_work + asked.rows, self._bytes_at_work + asked.bytes
+
+    def _drop(self, asked: Asked[T]) -> None:
+        self._waiting.remove(asked)
+        self._rows, self._bytes = self._rows - asked.rows, self._bytes - asked.bytes
+        self._cost -= asked.cost

@@ -1,0 +1,354 @@
+"""What the router backend does with texts: pick versions, tokenise, ask the engines, log, answer."""
+
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable, PerennialError
+from perennial.continual.records import Arm, Route
+from perennial.ops.serving.router.answer_log import AnswerLog, LogFigures, answer_columns
+from perennial.ops.serving.router.questions import Question, prediction_id
+from perennial.ops.serving.router.route import RouteFile, pick_arm
+from perennial.ops.serving.router.text_bundle import TextBundles, Tokens
+from perennial.ops.serving.router.version_guard import VersionGuard
+
+__all__ = ["CHALLENGER_PAUSE_S", "Answered", "Batch", "Placed", "Router", "RouterSettings"]
+
+logger = logging.getLogger(__name__)
+CHALLENGER_PAUSE_S = 5.0  # how long one that failed or hung is left alone
+_PART_TOKENS = 16_384  # of one call of an engine, padding included
+_CHAMPION_PAUSE_S = 30.0  # one that hung; one that refuses a text must not lose the requests of the next seconds
+
+Floats = npt.NDArray[np.float32]
+AskEngine = Callable[[int, Tokens, Tokens], tuple[Floats, Floats]]
+
+
+class _Log(Protocol):
+    def append(self, columns: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouterSettings:
+    """The router's parameters in `config.pbtxt`.
+
+    `max_characters` are kept of a text before it is tokenised. A challenger that takes longer than
+    `challenger_limit_s` is answered for by the champion; a champion that takes longer than `champion_limit_s` by the
+    one before it, while that one is loaded. A request that would wait longer than `queue_limit_s`, or behind more than
+    `queue_rows` texts, is refused.
+    """
+
+    model: str
+    engine_model: str
+    route_path: Path
+    repository: Path
+    traffic_dir: Path
+    max_characters: int = 20_000
+    max_key_bytes: int = 256
+    rotate_rows: int = 5_000
+    rotate_s: float = 60.0
+    challenger_limit_s: float = 1.0
+    champion_limit_s: float = 10.0
+    queue_limit_s: float = 10.0
+    queue_rows: int = 8_192
+    max_batch_size: int = 64
+
+    @classmethod
+    def from_parameters(cls, model: str, parameters: Mapping[str, str]) -> "RouterSettings":
+        """Read the strings that Triton passes on.
+
+        Raises:
+            ConfigurationError: one is missing or no number.
+        """
+        try:
+            return cls(
+                model=model,
+                engine_model=parameters["engine_model"],
+                route_path=Path(parameters["route_path"]),
+                repository=Path(parameters["repository"]),
+                traffic_dir=Path(parameters["traffic_dir"]),
+                max_characters=int(parameters.get("max_characters", "20000")),
+                max_key_bytes=int(parameters.get("max_key_bytes", "256")),
+                rotate_rows=int(parameters.get("rotate_rows", "5000")),
+                rotate_s=float(parameters.get("rotate_s", "60")),
+                challenger_limit_s=float(parameters.get("challenger_limit_s", "1")),
+                champion_limit_s=float(parameters.get("champion_limit_s", "10")),
+                queue_limit_s=float(parameters.get("queue_limit_s", "10")),
+                queue_rows=int(parameters.get("queue_rows", "8192")),
+                max_batch_size=int(parameters.get("max_batch_size", "64")),
+            )
+        except (KeyError, ValueError) as exc:
+            raise ConfigurationError(f"router {model}: parameter {exc} in config.pbtxt is missing or wrong") from exc
+
+    def to_parameters(self) -> dict[str, str]:
+        """The strings for `config.pbtxt`; paths absolute, because Triton has its own working folder."""
+        return {
+            "engine_model": self.engine_model,
+            "route_path": str(self.route_path.resolve()),
+            "repository": str(self.repository.resolve()),
+            "traffic_dir": str(self.traffic_dir.resolve()),
+            "max_characters": str(self.max_characters),
+            "max_key_bytes": str(self.max_key_bytes),
+            "rotate_rows": str(self.rotate_rows),
+            "rotate_s": str(self.rotate_s),
+            "challenger_limit_s": str(self.challenger_limit_s),
+            "champion_limit_s": str(self.champion_limit_s),
+            "queue_limit_s": str(self.queue_limit_s),
+            "queue_rows": str(self.queue_rows),
+            "max_batch_size": str(self.max_batch_size),
+        }
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """One question, numbered and on its side of the route."""
+
+    text: str
+    key: str
+    prediction_id: str
+    arm: Arm
+    logged: bool
+    deadline: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Questions that came together, and the route that was in force."""
+
+    route: Route
+    at_us: int
+    rows: tuple[Placed, ...]
+
+    def part(self, rows: Sequence[int]) -> "Batch":
+        """Some of the rows, in this order."""
+        return Batch(route=self.route, at_us=self.at_us, rows=tuple(self.rows[index] for index in rows))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answered:
+    """One answered question. `scores` (C,) belong to `labels` in order."""
+
+    placed: Placed
+    arm: Arm  # who answered: `fallback` is another version in place of the one that should have and did not
+    version: int
+    labels: tuple[str, ...]
+    scores: Floats
+    embedding: Floats
+    tokens: int
+    took_ms: float  # the version's own time, without what another version took first
+    late: bool = False  # it came after its deadline: it is not logged and not to be sent
+
+    @property
+    def prediction_id(self) -> str:
+        """The id that a label refers to later."""
+        return self.placed.prediction_id
+
+    @property
+    def label(self) -> str:
+        """The likeliest label."""
+        return self.labels[int(self.scores.argmax())]
+
+    @property
+    def confidence(self) -> float:
+        """The likeliest label's calibrated probability."""
+        return float(self.scores.max())
+
+
+class Router:
+    """Answers batches of texts by the route. `ask_engine(version, ids, mask)` gives logits and embeddings or raises.
+
+    `answer` may be called from several threads at once.
+    """
+
+    def __init__(self, settings: RouterSettings, log: _Log, ask_engine: AskEngine) -> None:
+        self._settings, self._ask = settings, ask_engine
+        self._log = AnswerLog(log)
+        self._challengers = VersionGuard(
+            limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
+        )
+        self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0, hang_pause_s=_CHAMPION_PAUSE_S)
+        self._route_file = RouteFile(settings.route_path)
+        self._bundles = TextBundles(settings.repository / settings.engine_model)
+        self._route: Route | None = None
+        self._substituted = False
+
+    @property
+    def substituted(self) -> bool:
+        """Whether the version before the champion gave the last answer that was the champion's to give."""
+        return self._substituted
+
+    @property
+    def log_figures(self) -> LogFigures:
+        """What became of the rows for the traffic log."""
+        return self._log.figures
+
+    def close(self) -> None:
+        """Write what a full disk had refused, where it has space again."""
+        self._log.close()
+
+    def warm(self) -> None:
+        """Read the route and its versions' text sides, where there are any yet."""
+        try:
+            self._bundles.get(self._current().champion)
+        except PerennialError as exc:
+            logger.info("router.unrouted", extra={"model": self._settings.model, "reason": str(exc)})
+
+    def place(self, questions: Sequence[Question]) -> Batch:
+        """Number the questions and choose each one's side of the route.
+
+        Raises:
+            NotFound: there is no route yet.
+        """
+        route = self._current()
+        at_us = time.time_ns() // 1000
+        rows = []
+        for question in questions:
+            number = prediction_id(at_us)
+            rows.append(
+                Placed(
+                    text=question.text[: self._settings.max_characters],
+                    key=question.key,
+                    prediction_id=number,
+                    arm=pick_arm(route, question.key or number),
+                    logged=question.logged,
+                    deadline=question.deadline,
+                )
+            )
+        return Batch(route=route, at_us=at_us, rows=tuple(rows))
+
+    def answer(self, batch: Batch, *, alone: bool = True) -> list[Answered]:
+        """One answer a row, in order, logged before this returns as far as the disk allows, but for late ones.
+
+        Rows whose challenger fails or takes too long are answered by the champion, and where the champion does by the
+        one before it, as long as that one is loaded. Without `alone` the champion's failure is raised instead: the
+        batch has several callers, and what spoilt it may be one caller's text.
+
+        Raises:
+            NotFound: the champion's folder is gone.
+            PerennialError: the champion's engine failed.
+        """
+        started = time.perf_counter()
+        found: dict[int, Answered] = {}
+        left = list(range(len(batch.rows)))
+        if tried := [index for index in left if batch.rows[index].arm is Arm.CHALLENGER]:
+            found.update(self._ask_challenger(batch, tried))
+            left = [index for index in left if index not in found]
+        if left:
+            found.update(self._ask_champion(batch, left, alone=alone))
+        now = time.monotonic()
+        answers = [_in_time(found[index], now) for index in range(len(batch.rows))]
+        latency_ms = (time.perf_counter() - started) * 1000.0
+        logged = [answer for answer in answers if answer.placed.logged and not answer.late]
+        self._write(batch, logged, latency_ms)
+        return answers
+
+    def _write(self, batch: Batch, answers: Sequence[Answered], latency_ms: float) -> None:
+        """Log the answers; the one place where an answer meets its bookkeeping, which can never fail it."""
+        if not answers:
+            return
+        try:
+            self._log.write(answer_columns(answers, at_us=batch.at_us, latency_ms=latency_ms))
+        except Exception:
+            logger.exception("traffic.not_handed_over", extra={"rows": len(answers)})
+
+    def _current(self) -> Route:
+        route = self._route_file.current()
+        if route is not self._route:
+            self._route = route
+            self._bundles.prepare(route.resident)
+            logger.info("route.changed", extra={"model": route.model, "epoch": route.epoch, "champion": route.champion})
+        return route
+
+    def _ask_challenger(self, batch: Batch, rows: Sequence[int]) -> dict[int, Answered]:
+        version = batch.route.challenger
+        if version is None:
+            return {}
+        try:
+            return self._answer_rows(batch, version, rows, self._within(self._challengers))
+        except Exception as exc:  # whatever a challenger does, its callers get an answer
+            logger.warning("challenger.failed", extra={"version": version, "rows": len(rows), "reason": str(exc)})
+            return {}
+
+    def _ask_champion(self, batch: Batch, rows: Sequence[int], *, alone: bool) -> dict[int, Answered]:
+        route = batch.route
+        if route.previous is None:  # nobody to answer in its place
+            found = self._answer_rows(batch, route.champion, rows, self._ask)
+            self._substituted = False
+            return found
+        try:
+            found = self._answer_rows(batch, route.champion, rows, self._within(self._champions))
+            self._substituted = False
+            return found
+        except PerennialError as exc:
+            if not alone:
+                raise
+            logger.warning("champion.failed", extra={"version": route.champion, "rows": len(rows), "reason": str(exc)})
+            try:
+                found = self._answer_rows(batch, route.previous, rows, self._ask)
+                self._substituted = True
+                return found
+            except PerennialError as second:
+                logger.warning("previous.failed", extra={"version": route.previous, "reason": str(second)})
+                raise exc from second
+
+    def _within(self, guard: VersionGuard) -> AskEngine:
+        return lambda version, ids, mask: guard.ask(version, lambda: self._ask(version, ids, mask))
+
+    def _answer_rows(self, batch: Batch, version: int, rows: Sequence[int], ask: AskEngine) -> dict[int, Answered]:
+        started = time.perf_counter()
+        bundle = self._bundles.get(version)
+        ids, mask = bundle.tokenise([batch.rows[index].text for index in rows])
+        logits, embedding = _in_parts(ask, version, ids, mask)
+        fitting = logits.shape == (len(rows), len(bundle.labels)) and len(embedding) == len(rows)
+        if not fitting or not np.isfinite(logits).all():
+            raise DependencyUnreachable(  # no caller's mistake
+                f"engine {self._settings.engine_model} version {version} gave logits {logits.shape} and embeddings "
+                f"{embedding.shape} for {len(rows)} rows of {len(bundle.labels)} labels, or not finite ones; roll back "
+                f"to another version"
+            )
+        scores, tokens = _softmax(logits), mask.sum(axis=1)
+        took_ms = (time.perf_counter() - started) * 1000.0
+        return {
+            index: Answered(
+                placed=batch.rows[index],
+                arm=_answering_arm(batch.route, batch.rows[index], version),
+                version=version,
+                labels=bundle.labels,
+                scores=scores[place],
+                embedding=embedding[place],
+                tokens=int(tokens[place]),
+                took_ms=took_ms,
+            )
+            for place, index in enumerate(rows)
+        }
+
+
+def _in_parts(ask: AskEngine, version: int, ids: Tokens, mask: Tokens) -> tuple[Floats, Floats]:
+    """One call where the rows are few or short; more of them otherwise, so that something comes out now and then."""
+    rows = max(1, _PART_TOKENS // ids.shape[1])
+    if len(ids) <= rows:
+        return ask(version, ids, mask)
+    starts = range(0, len(ids), rows)
+    logits, embeddings = zip(*(ask(version, ids[at : at + rows], mask[at : at + rows]) for at in starts), strict=True)
+    return np.concatenate(logits), np.concatenate(embeddings)
+
+
+def _in_time(answer: Answered, now: float) -> Answered:
+    deadline = answer.placed.deadline
+    return answer if deadline is None or now < deadline else replace(answer, late=True)
+
+
+def _answering_arm(route: Route, row: Placed, version: int) -> Arm:
+    asked = route.challenger if row.arm is Arm.CHALLENGER else route.champion
+    return row.arm if version == asked else Arm.FALLBACK
+
+
+def _softmax(logits: Floats) -> Floats:
+    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
+    scores: Floats = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
+    return scores

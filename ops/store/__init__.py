@@ -1,0 +1,1 @@
+"""What lies on disk beside the ledger: the workspace, the buffer, route changes, and what happened lately."""

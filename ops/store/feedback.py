@@ -1,0 +1,90 @@
+"""Labels that people and machines give: brought under the rule of the entrance, then kept."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from perennial.continual.errors import DataError, NotFound
+from perennial.continual.preparation import (
+    KnownLabels,
+    admit_example,
+    admit_key,
+    admit_prediction_id,
+    admit_time,
+    split_of,
+)
+from perennial.continual.records import Example, Origin
+from perennial.ops.ledger import FeedbackRow, Ledger
+
+__all__ = ["GivenLabel", "add_labelled", "add_labels", "admit_given", "known_labels"]
+
+_COUNTED = ("new", "corrected", "confirmed", "unchanged", "stale", "erased")
+_AS_FEEDBACK = {"added": "new", "relabelled": "corrected"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenLabel:
+    """One label as it came from outside, unchecked: of an answered prediction, or with a text of its own."""
+
+    label: object
+    prediction_id: object = None
+    text: object = None
+    key: object = None
+    at: object = None
+
+
+def known_labels(ledger: Ledger, model: str) -> KnownLabels:
+    """The labels that a model answers with, has examples of, or has descriptions of."""
+    route = ledger.route(model)
+    served = () if route is None else ledger.version(model, route.champion).labels
+    described = (told.label for told in ledger.descriptions(model))
+    return KnownLabels([*served, *ledger.labels(model), *described])
+
+
+def admit_given(
+    given: GivenLabel,
+    *,
+    known: KnownLabels,
+    now: datetime,
+    origin: Origin = Origin.FEEDBACK,
+    without_zone_is_utc: bool = False,
+) -> FeedbackRow | Example:
+    """What the ledger keeps of a label: a feedback row where it belongs to a prediction, else an example.
+
+    Raises:
+        DataError: a field breaks its rule, or there is not exactly one of prediction id and text.
+    """
+    if (given.prediction_id is None) == (given.text is None):
+        raise DataError("one of prediction_id and text is needed, and not both; send the one that the label is for")
+    at = admit_time(given.at, now=now, without_zone_is_utc=without_zone_is_utc)
+    if given.prediction_id is None:
+        return admit_example(text=given.text, label=given.label, at=at, origin=origin, known=known, key=given.key)
+    prediction_id, key = admit_prediction_id(given.prediction_id), admit_key(given.key)
+    return FeedbackRow(prediction_id=prediction_id, label=known.admit(given.label), at=at, key=key, origin=origin)
+
+
+def add_labels(ledger: Ledger, model: str, rows: Sequence[FeedbackRow | Example]) -> dict[str, int]:
+    """Keep labels of both kinds in one transaction, and count what became of them.
+
+    Raises:
+        NotFound: the ledger does not know the model.
+    """
+    feedback = [row for row in rows if isinstance(row, FeedbackRow)]
+    with ledger.transaction():
+        kept = asdict(ledger.add_feedback(model, feedback))
+        added = add_labelled(ledger, model, [row for row in rows if isinstance(row, Example)])
+    told = {_AS_FEEDBACK.get(name, name): count for name, count in added.items()}
+    return {name: kept[name] + told[name] for name in _COUNTED}
+
+
+def add_labelled(ledger: Ledger, model: str, examples: Sequence[Example]) -> dict[str, int]:
+    """Store labelled texts by the model's own hold-out share, and count what became of them.
+
+    Raises:
+        NotFound: the ledger does not know the model.
+    """
+    settings = {row.name: row.settings for row in ledger.models()}
+    if model not in settings:
+        raise NotFound(f"model {model!r} is not in the ledger; it knows {', '.join(settings) or 'none'}")
+    share = float(settings[model].get("learning", {}).get("holdout_share", 0.1))
+    return asdict(ledger.add_examples(model, examples, lambda text: split_of(text, holdout_share=share)))

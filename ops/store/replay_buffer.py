@@ -1,0 +1,40 @@
+"""A model's replay buffer out of the ledger, as the settings want it now."""
+
+from perennial.continual.records import Example, Split
+from perennial.continual.replay import BufferState, ReplayBuffer, make_buffer, restore_buffer
+from perennial.ops.ledger import Ledger
+from perennial.ops.settings import LearningSettings
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["open_buffer"]
+
+
+def open_buffer(ledger: Ledger, workspace: Workspace, model: str) -> ReplayBuffer:
+    """The buffer as it was saved last, or an empty one; made anew when its kind or a budget was changed since.
+
+    A buffer made anew is offered the rows of the old one and all training rows that the champion has learnt, so that
+    a larger budget is filled at once. It is kept only when its caller saves it.
+    """
+    learning = workspace.model(model).learning
+    state = ledger.load_buffer(model)
+    if state is not None and _fits(state, learning):
+        return restore_buffer(state)
+    seed = workspace.settings.seed
+    buffer = make_buffer(learning.replay_kind, learning.replay_rows, seed, learning.replay_bytes)
+    if state is not None:
+        for row in (*state.rows, *_learnt(ledger, model)):
+            buffer.offer(row)
+    return buffer
+
+
+def _fits(state: BufferState, learning: LearningSettings) -> bool:
+    told = (state.kind.value, state.capacity, state.byte_budget)
+    return told == (learning.replay_kind, learning.replay_rows, learning.replay_bytes)
+
+
+def _learnt(ledger: Ledger, model: str) -> tuple[Example, ...]:
+    route = ledger.route(model)
+    if route is None:
+        return ()
+    fresh = {row.id for row in ledger.examples(model, split=Split.TRAIN, not_learnt_by=route.champion)}
+    return tuple(row.example for row in ledger.examples(model, split=Split.TRAIN) if row.id not in fresh)

@@ -1,0 +1,140 @@
+"""Where everything lies: one folder for state, one for what Triton loads."""
+
+import fcntl
+import json
+import os
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO
+
+from perennial.continual.errors import DataError, NotFound, Refused
+from perennial.continual.preparation import admit_name, shown
+from perennial.continual.records import Route
+from perennial.ops.settings import ModelSettings, Settings
+
+__all__ = ["Workspace", "write_atomically"]
+
+
+def write_atomically(path: Path, content: bytes | str, *, outlives_power_cut: bool = True) -> None:
+    """Replace a file so that a reader sees the old content or the new one, and a killed process leaves one of them.
+
+    What can be made again from the ledger need not outlive a power cut, and is written some milliseconds sooner.
+    """
+    data = content.encode() if isinstance(content, str) else content
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(data)
+        file.flush()
+        if outlives_power_cut:
+            os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@dataclass(frozen=True, slots=True)
+class Workspace:
+    """The paths of a workspace, derived from its settings.
+
+    A model's name becomes part of a path only if it passes the rule of names; DataError is raised where it does not.
+    """
+
+    settings: Settings
+
+    @property
+    def state(self) -> Path:
+        """Ledger, traffic, runs, reports and caches."""
+        return self.settings.state
+
+    @property
+    def repository(self) -> Path:
+        """What Triton loads."""
+        return self.settings.repository
+
+    @property
+    def cache(self) -> Path:
+        """What may be deleted at any time."""
+        return self.state / "cache"
+
+    def model(self, name: str) -> ModelSettings:
+        """One model's settings.
+
+        Raises:
+            NotFound: the settings do not name it.
+        """
+        try:
+            return self.settings.models[name]
+        except KeyError:
+            known = ", ".join(sorted(self.settings.models))
+            raise NotFound(f"model {shown(name)} is not in the settings; they name {known}") from None
+
+    def engine_model(self, name: str) -> str:
+        """The Triton model that holds the versions."""
+        return f"{admit_name(name)}_engine"
+
+    def bundle(self, name: str, version: int) -> Path:
+        """A version's folder."""
+        return self.repository / self.engine_model(name) / str(version)
+
+    def traffic(self, name: str) -> Path:
+        """The model's log of answered requests."""
+        return self.state / "traffic" / admit_name(name)
+
+    def route_file(self, name: str) -> Path:
+        """What the router reads."""
+        return self.state / "route" / f"{admit_name(name)}.json"
+
+    def run(self, name: str, version: int) -> Path:
+        """The work folder of a challenger's training and export."""
+        return self.state / "runs" / admit_name(name) / str(version)
+
+    def reports(self, name: str) -> Path:
+        """Drift references and Evidently reports."""
+        return self.state / "reports" / admit_name(name)
+
+    @property
+    def evidently(self) -> Path:
+        """The workspace that `evidently ui` opens."""
+        return self.state / "evidently"
+
+    def write_route(self, route: Route) -> bool:
+        """Make the router's file say this, and tell whether it had to change.
+
+        For the holder of the ledger's route alone (`Ledger.route_held`, `Ledger.move_route`): that keeps writers apart,
+        and a late one from undoing a newer decision. Use `ops.store.route_changes.settle_route` from anywhere else.
+        """
+        if self.read_route(route.model) == route:
+            return False
+        # not fsynced: the ledger is, and a start writes the file anew before any router reads it
+        write_atomically(self.route_file(route.model), json.dumps(asdict(route)), outlives_power_cut=False)
+        return True
+
+    def read_route(self, name: str) -> Route | None:
+        """What the router's file says; None when it is missing, torn, or no route."""
+        try:
+            content = json.loads(self.route_file(name).read_text(encoding="utf-8"))
+            return Route(**{**content, "resident": tuple(content["resident"])})
+        except (FileNotFoundError, ValueError, KeyError, TypeError, DataError):
+            return None
+
+    def claim(self) -> IO[str]:
+        """Claim the state folder for one serving process; the claim ends with the returned file, or the process.
+
+        Raises:
+            Refused: another process serves from this folder.
+        """
+        self.state.mkdir(parents=True, exist_ok=True)
+        file = (self.state / "serve.lock").open("a+")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "unknown"
+            file.close()
+            raise Refused(
+                f"another `perennial serve` (pid {holder}) uses {self.state}; stop it, or give this one its own "
+                f"state folder"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        return file

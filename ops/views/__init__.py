@@ -1,0 +1,1 @@
+"""What an operator may see: read models of the ledger, used alike by every door."""

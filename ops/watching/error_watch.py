@@ -1,0 +1,124 @@
+"""Follows the champion's labelled errors one by one: what sees a change of concept, which no text shows."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from datetime import datetime
+from typing import Any, Self
+
+from perennial.continual.drift.sequential import EDetector, EDetectorState, errors, upper_bound
+from perennial.ops.ledger import Ledger
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.accuracy import AccuracyWatch
+
+__all__ = ["ErrorState", "ErrorWatch"]
+
+logger = logging.getLogger(__name__)
+_STATE = "errors"
+_LEAST = 100  # labels of the first traffic that the bound is taken from
+_CALM = 10.0  # evidence below which nothing seems to have begun
+_RELEASE = 1_000  # labels without another alarm after which an alarm is over
+_PAGE = 2_000
+_SPARE = 10  # the error watch takes a tenth of the operator's budget of false retrainings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorState:
+    """What the watch remembers of one version. `calm_at` is the newest answer before which nothing had begun.
+
+    `alarm_since` is set by an alarm, to when the change began, and stays while alarms follow each other; it goes after
+    1,000 labels without one, or with a new champion.
+    """
+
+    version: int
+    cursor: int = 0
+    bound: float | None = None
+    run_length: float = 0.0
+    detector: Mapping[str, Any] | None = None
+    calm_at: str | None = None
+    alarm_since: str | None = None
+
+    @classmethod
+    def read(cls, ledger: Ledger, model: str, version: int) -> Self | None:
+        """Return what was noted last about this version, if anything."""
+        told = ledger.get_state(model, _STATE)
+        return None if not told or told["version"] != version else cls(**told)
+
+    @property
+    def since(self) -> datetime | None:
+        """When the change began that the watch alarms about; None while it does not."""
+        return None if self.alarm_since is None else datetime.fromisoformat(self.alarm_since)
+
+    def facts(self) -> dict[str, Any]:
+        """What an operator wants to see."""
+        detector = None if self.detector is None else EDetectorState.from_json(self.detector)
+        return {
+            "bound": self.bound,
+            "run_length": self.run_length,
+            "labels": 0 if detector is None else detector.seen,
+            "evidence": None if detector is None else detector.value,
+            "alarm_since": self.alarm_since,
+        }
+
+
+class ErrorWatch:
+    """Takes each label into account once, in the order in which answers were first labelled.
+
+    A correction that comes after its label was counted is not counted again.
+    """
+
+    def __init__(
+        self, ledger: Ledger, model: str, traffic: TrafficLog, accuracy: AccuracyWatch, requests_per_false: int
+    ) -> None:
+        self._ledger, self._model, self._traffic = ledger, model, traffic
+        self._accuracy = accuracy
+        self._run_length = float(_SPARE * requests_per_false)
+
+    def look(self, champion: int) -> ErrorState:
+        """Take the labels that came since the last pass, and return the state; a repeated pass changes nothing."""
+        before = ErrorState.read(self._ledger, self._model, champion)
+        state = before or ErrorState(version=champion, run_length=self._run_length)
+        if state.bound is None:
+            state = self._begin(state)
+        while state.bound is not None:
+            page = self._ledger.first_feedback(self._model, _PAGE, after_id=state.cursor)
+            if not page:
+                break
+            state = self._take(state, [(p.prediction_id, p.label) for p in page], page[-1].id)
+        if state != before:
+            self._ledger.put_state(self._model, _STATE, asdict(state))
+        return state
+
+    def _begin(self, state: ErrorState) -> ErrorState:
+        """Take the bound from the labels of the champion's first traffic, once there are enough."""
+        first = self._accuracy.first_labels(state.version)
+        if len(first) < _LEAST:
+            return state
+        bound = upper_bound(errors([predicted for _, predicted, _ in first], [label for _, _, label in first]))
+        detector = EDetector(bound=bound, run_length=self._run_length)
+        return replace(state, bound=bound, run_length=self._run_length, detector=detector.start().to_json())
+
+    def _take(self, state: ErrorState, pairs: list[tuple[str, str]], cursor: int) -> ErrorState:
+        known = self._accuracy.first_ids(state.version)
+        labels = {name: label for name, label in pairs if name not in known and self._accuracy.counts(name)}
+        columns = ["prediction_id", "label", "version", "at"]
+        rows = self._traffic.lookup(list(labels), columns=columns).to_pylist() if labels else []
+        answered = {row["prediction_id"]: row for row in rows if row["version"] == state.version}
+        chosen = [answered[name] for name in labels if name in answered]
+        if not chosen or state.bound is None or state.detector is None:
+            return replace(state, cursor=cursor)
+        values = errors([row["label"] for row in chosen], [labels[row["prediction_id"]] for row in chosen])
+        detector = EDetector(bound=state.bound, run_length=state.run_length)
+        after, alarms = detector.update(EDetectorState.from_json(state.detector), values)
+        state = replace(state, cursor=cursor, detector=after.to_json())
+        newest = max(row["at"] for row in chosen).isoformat()
+        if alarms and state.alarm_since is None:
+            since = state.calm_at or min(row["at"] for row in chosen).isoformat()
+            facts = {"model": self._model, "version": state.version, "since": since, "labels": after.seen}
+            logger.warning("drift.errors_rose", extra=facts)
+            return replace(state, alarm_since=since)
+        if after.last_alarm is not None and after.seen - after.last_alarm >= _RELEASE:
+            state = replace(state, alarm_since=None)
+        if state.alarm_since is None and after.value < _CALM:
+            state = replace(state, calm_at=newest)
+        return state

@@ -1,0 +1,234 @@
+"""Turns the traffic log into windows, compares each with the champion's reference, and keeps the verdict."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perennial.continual.drift.compare import DriftComparison, compare
+from perennial.continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
+from perennial.continual.drift.reference import ReferenceProfile, forget_rows
+from perennial.continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
+from perennial.continual.drift.settings import DriftSettings, Votes
+from perennial.continual.drift.window import Window
+from perennial.continual.errors import DataError
+from perennial.ops.ledger import DriftReportRow, Ledger
+from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.watch_state import WatchState, reference_folder
+from perennial.ops.watching.windows import window_after
+
+__all__ = ["Watcher", "drift_settings"]
+
+logger = logging.getLogger(__name__)
+_CLOCK_STEP = timedelta(minutes=10)  # further ahead than now lies nothing that an honest clock told
+_MOST_WINDOWS = 20  # a pass; the next one goes on
+
+
+def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
+    """The drift rule that the model's settings ask for."""
+    told = workspace.model(model).drift
+    return DriftSettings(
+        requests_per_false_retraining=told.requests_per_false_retraining,
+        votes=Votes(told.votes),
+        min_rows=min(told.window_rows, 100),
+        cooldown_requests=told.cooldown_requests,
+    )
+
+
+class Watcher:
+    """Watches one model's traffic. A pass that was killed is repeated with the same result: the cursor moves last."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        workspace: Workspace,
+        model: str,
+        traffic: TrafficLog,
+        happenings: Happenings,
+    ) -> None:
+        self._ledger, self._workspace, self._model = ledger, workspace, model
+        self._traffic, self._happenings = traffic, happenings
+        self._stripped = False
+
+    def watch(self) -> list[DriftSignal]:
+        """Compare every full window that came since the last pass; empty when none is full."""
+        route = self._ledger.route(self._model)
+        if route is None:
+            return []
+        self._strip_references()
+        progress = self._progress(route.champion)
+        settings = self._workspace.model(self._model).drift
+        signals = []
+        for _ in range(_MOST_WINDOWS):
+            rows = settings.window_rows if progress.reference_ready else settings.reference_rows
+            window = self._next_window(progress, rows)
+            if window is None:
+                break
+            if progress.reference_ready:
+                progress, signal = self._compare(progress, window)
+                signals.append(signal)
+            else:
+                progress = self._take_reference(progress, window)
+        return signals
+
+    def _strip_references(self) -> None:
+        """Once a process: references of earlier releases, which held texts, are written anew without them."""
+        if not self._stripped:
+            for folder in self._workspace.reports(self._model).glob("reference-*"):
+                try:
+                    forget_rows(folder, ())
+                except DataError as exc:
+                    logger.warning("drift.reference_damaged", extra={"model": self._model, "reason": str(exc)})
+            self._stripped = True
+
+    def _progress(self, champion: int) -> WatchState:
+        told = WatchState.read(self._ledger, self._model)
+        if told is not None and told.version == champion:
+            if told.reference_ready and not self._reference(champion).is_dir():  # an erasure left too few of its rows
+                return self._healed(told).changed(reference_ready=False)
+            return self._healed(told)
+        episode = 0 if told is None else told.episode
+        fresh = DriftMonitor(settings=drift_settings(self._workspace, self._model)).start(champion, episode=episode)
+        started = WatchState(
+            version=champion,
+            cursor=datetime.now(UTC).isoformat() if told else None,
+            reference_ready=self._reference(champion).is_dir(),  # a champion that was rolled back to has one
+            monitor=fresh.to_json(),
+        )
+        started.save(self._ledger, self._model)
+        return started
+
+    def _healed(self, told: WatchState) -> WatchState:
+        """The state with times that a wrong clock put ahead of now brought back: they would stop the watch for ever."""
+        now = datetime.now(UTC)
+        future = {
+            name: now.isoformat()
+            for name in ("cursor", "drift_since")
+            if (at := getattr(told, name)) is not None and datetime.fromisoformat(at) > now + _CLOCK_STEP
+        }
+        if not future:
+            return told
+        logger.warning("watch.clock_healed", extra={"model": self._model, "cursor": told.cursor})
+        healed = told.changed(**future, **({"cursor_id": ""} if "cursor" in future else {}))
+        healed.save(self._ledger, self._model)
+        return healed
+
+    def _next_window(self, progress: WatchState, rows: int) -> Window | None:
+        since = None if progress.cursor is None else datetime.fromisoformat(progress.cursor)
+        ahead = datetime.now(UTC) + _CLOCK_STEP  # rows from further ahead were logged under a wrong clock
+        return window_after(self._traffic, progress.version, since, progress.cursor_id, rows, until=ahead)
+
+    def _take_reference(self, progress: WatchState, window: Window) -> WatchState:
+        rng = np.random.default_rng([self._workspace.settings.seed, progress.version])
+        profile = ReferenceProfile.build(window, version=progress.version, rng=rng)
+        profile.save(self._reference(progress.version))
+        self._happenings.tell(self._model, "drift.reference", version=progress.version, rows=len(window))
+        moved = progress.changed(**_end(window), reference_ready=True, requests=progress.requests + len(window))
+        moved.save(self._ledger, self._model)
+        return moved
+
+    def _compare(self, progress: WatchState, window: Window) -> tuple[WatchState, DriftSignal]:
+        reference = ReferenceProfile.load(self._reference(progress.version))
+        settings = drift_settings(self._workspace, self._model)
+        rng = np.random.default_rng([self._workspace.settings.seed, progress.version, progress.windows])
+        comparison = compare(reference, window, settings, rng)
+        before = MonitorState.from_json(progress.monitor or {})
+        requests = progress.requests + len(window)
+        after, signal = DriftMonitor(settings=settings).update(before, comparison, requests)
+        began = progress.drift_since
+        if comparison.drifted and began is None:
+            began = progress.cursor
+        elif after.level is Level.OK:
+            began = None
+        end = _end(window)
+        every = self._workspace.model(self._model).drift.report_every_windows
+        wanted = (signal.alert and after.episode != before.episode) or progress.windows % every == 0
+        followed, evidence = self._follow(progress, reference, window)
+        moved = progress.changed(
+            **end,
+            requests=requests,
+            windows=progress.windows + 1,
+            monitor=after.to_json(),
+            drift_since=began,
+            sequential=followed,
+        )
+        row = DriftReportRow(
+            model=self._model,
+            version=progress.version,
+            at=datetime.now(UTC),
+            rows=len(window),
+            state=after.level.value,
+            payload={
+                "signal": signal.to_json(),
+                "comparison": comparison.to_json(),
+                "after_id": progress.cursor_id,
+                "drift_since": began,
+                "report_wanted": wanted,
+                "sequential": evidence,
+            },
+            window_from=None if progress.cursor is None else datetime.fromisoformat(progress.cursor),
+            window_to=datetime.fromisoformat(end["cursor"]),
+        )
+        with self._ledger.transaction():  # a killed pass leaves both or none: no window is reported twice
+            report_id = self._ledger.add_drift_report(row)
+            moved.save(self._ledger, self._model)
+        self._tell(progress.version, comparison, signal, report_id, end["cursor"])
+        return moved, signal
+
+    def _follow(
+        self, progress: WatchState, reference: ReferenceProfile, window: Window
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Take each answer's doubt and abstention into account: the detectors' states, and what they tell a person."""
+        settings = self._workspace.model(self._model).drift
+        states: dict[str, Any] = {}
+        told: dict[str, Any] = {}
+        for name, values_of in (
+            ("doubt", doubt),
+            ("abstained", lambda confidences: abstained(confidences, settings.abstain_below)),
+        ):
+            before = (progress.sequential or {}).get(name)
+            bound = upper_bound(values_of(reference.sample.confidences)) if before is None else before["bound"]
+            detector = EDetector(bound=bound, run_length=settings.requests_per_false_retraining)
+            state = detector.start() if before is None else EDetectorState.from_json(before["state"])
+            state, alarms = detector.update(state, values_of(window.confidences))
+            states[name] = {"bound": bound, "state": state.to_json()}
+            told[name] = {"bound": bound, "evidence": state.value, "alarms": len(alarms)}
+        return states, told
+
+    def _tell(
+        self, version: int, comparison: DriftComparison, signal: DriftSignal, report_id: int, window_to: str
+    ) -> None:
+        top = comparison.signals[0]
+        facts = {
+            "version": version,
+            "state": signal.level.value,
+            "alert": signal.alert,
+            "drifted": comparison.drifted,
+            "report": report_id,
+            "top_signal": top.signal.value,
+            "score": max(_score(s.result.effect, s.result.floor) for s in comparison.signals),
+            "signals": [s.value for s in comparison.drifted_signals],
+            "window_to": window_to,
+        }
+        self._happenings.tell(self._model, "drift.window", **facts)
+        logger.info("drift.window", extra={"model": self._model, **facts})
+
+    def _reference(self, version: int) -> Path:
+        return reference_folder(self._workspace, self._model, version)
+
+
+def _score(effect: float, floor: float) -> float:
+    """An effect in units of its floor: above 1 it is large enough to matter."""
+    return effect / floor if floor > 0 else effect
+
+
+def _end(window: Window) -> dict[str, str]:
+    """The cursor behind a window's last row."""
+    if window.times is None or window.ids is None:
+        raise DataError("a window of the traffic log has no times or ids; it cannot be watched: see the log's columns")
+    last = window.times[-1].astype("datetime64[us]").item().replace(tzinfo=UTC)
+    return {"cursor": last.isoformat(), "cursor_id": str(window.ids[-1])}
