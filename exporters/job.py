@@ -26,7 +26,7 @@ from perennial.exporters.bundle import (
 from perennial.exporters.classifier import BundleClassifier, TextTokenizer
 from perennial.exporters.golden import Golden
 from perennial.exporters.golden_rows import golden_rows
-from perennial.exporters.module import build_module, fingerprint_module
+from perennial.exporters.module import fingerprint_module
 from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity
 from perennial.exporters.reference import TorchClassifier
@@ -185,7 +185,7 @@ class _Export:
                 import torch
 
                 torch.set_num_threads(self.spec.threads)
-            self.module = build_module(self.trained)
+            self.module = self.trained.module()
             self.stages.done("load_model")
         return self.module
 

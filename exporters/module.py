@@ -11,36 +11,40 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.errors import DataError
-from perennial.exporters.trained import TrainedModel
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["build_module", "fingerprint_module", "parameters_of"]
+__all__ = ["build_module", "encoder_parameters", "fingerprint_module"]
 
 _MASKED_SCORE = -1e4  # exact in FP16 and BF16, and exp(-1e4) is 0 in each, so padding never reaches an answer
 _OWN_MASK = frozenset({"bert", "roberta", "xlm-roberta", "electra", "camembert", "mpnet", "distilbert"})
 _TYPED = frozenset({"bert", "electra"})
 
 
-def build_module(model: TrainedModel) -> "torch.nn.Module":
-    """The FP32 module `(input_ids, attention_mask) -> (logits, embedding)`: the reference of every engine.
+def build_module(
+    encoder_folder: Path, head: Mapping[str, npt.NDArray[np.float32]], *, dimension: int
+) -> "torch.nn.Module":
+    """The FP32 module `(input_ids, attention_mask) -> (logits, embedding)`, in evaluation mode.
 
-    It is in evaluation mode, with parameters named `encoder.*` and `head.*`.
+    Its parameters are named `encoder.*` and `head.*`; `dimension` is the length of the embeddings that the head reads.
+
+    Raises:
+        DataError: the folder holds no encoder of that dimension.
     """
     import torch
 
-    encoder = _load_encoder(model.encoder)
+    encoder = _load_encoder(encoder_folder)
     kind = str(encoder.config.model_type)
-    dimension = int(encoder.config.hidden_size)
-    if dimension != model.dimension:
-        raise DataError(f"{model.folder}: the head reads {model.dimension} values, the encoder gives {dimension}")
+    found = int(encoder.config.hidden_size)
+    if found != dimension:
+        raise DataError(f"{encoder_folder}: the head reads {dimension} values, the encoder gives {found}")
 
     class Classifier(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.encoder = encoder
-            self.head = _build_head(model.head)
+            self.head = _build_head(head)
 
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             hidden = self.encoder(**_encoder_inputs(kind, input_ids, attention_mask)).last_hidden_state
@@ -52,13 +56,10 @@ def build_module(model: TrainedModel) -> "torch.nn.Module":
     return Classifier().eval().requires_grad_(False)
 
 
-def parameters_of(model: TrainedModel, *, encoder: bool = True) -> dict[str, npt.NDArray[Any]]:
-    """Every weight by its module name, `head.*` and, when asked for, `encoder.*`; float32."""
-    found: dict[str, npt.NDArray[Any]] = {f"head.{name}": tensor for name, tensor in model.head.items()}
-    if encoder:
-        state = _load_encoder(model.encoder).state_dict()
-        found |= {f"encoder.{name}": tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
-    return found
+def encoder_parameters(folder: Path) -> dict[str, npt.NDArray[Any]]:
+    """The encoder's weights by module name (`encoder.` in front), float32."""
+    state = _load_encoder(folder).state_dict()
+    return {f"encoder.{name}": tensor.numpy() for name, tensor in state.items() if tensor.is_floating_point()}
 
 
 def fingerprint_module(module: "torch.nn.Module") -> str:

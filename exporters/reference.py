@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 
 from perennial.exporters.classifier import TextTokenizer
 from perennial.exporters.engine import Floats, Tokens
-from perennial.exporters.module import build_module
 from perennial.exporters.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -32,7 +31,7 @@ class TorchClassifier:
     """A trained model before any export: engine, tokenizer and labels, as a bundle has them."""
 
     def __init__(self, model: TrainedModel, tokenizer: Path, module: "torch.nn.Module | None" = None) -> None:
-        self.module = build_module(model) if module is None else module
+        self.module = model.module() if module is None else module
         self.engine = TorchEngine(self.module)
         self.tokenizer = TextTokenizer(tokenizer)
         self.labels = model.labels

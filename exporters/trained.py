@@ -5,12 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.errors import DataError
+
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["HeadKind", "TrainedModel"]
 
@@ -83,6 +86,21 @@ class TrainedModel:
     def dimension(self) -> int:
         """The embedding's length."""
         return int(self.head["omega"].shape[0] if self.kind is HeadKind.KERNEL_LDA else self.head["weight"].shape[1])
+
+    def module(self) -> "torch.nn.Module":
+        """The FP32 torch module `(input_ids, attention_mask) -> (logits, embedding)`: the reference of every engine."""
+        from perennial.exporters.module import build_module
+
+        return build_module(self.encoder, self.head, dimension=self.dimension)
+
+    def parameters(self, *, encoder: bool = True) -> dict[str, npt.NDArray[Any]]:
+        """Every weight by its module name, `head.*` and, when asked for, `encoder.*`; float32."""
+        found: dict[str, npt.NDArray[Any]] = {f"head.{name}": tensor for name, tensor in self.head.items()}
+        if encoder:
+            from perennial.exporters.module import encoder_parameters
+
+            found |= encoder_parameters(self.encoder)
+        return found
 
     def write_tokenizer(self, target: Path) -> None:
         """Write the encoder's `tokenizer.json` with truncation to `max_length` and without padding."""

@@ -12,7 +12,6 @@ from perennial.continual.errors import ExportFailed
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Manifest
 from perennial.exporters.graph import Source, read_sources, set_initializer
-from perennial.exporters.module import parameters_of
 from perennial.exporters.openvino_weights import fill, read_places
 from perennial.exporters.trained import TrainedModel
 
@@ -85,7 +84,7 @@ def _new_values(
     sources: Mapping[str, Source], shapes: Mapping[str, tuple[int, ...]], model: TrainedModel, same_encoder: bool
 ) -> dict[str, Array]:
     """The new value of every initializer to replace; each must fit its place, the class dimension aside."""
-    parameters = parameters_of(model, encoder=not same_encoder)
+    parameters = model.parameters(encoder=not same_encoder)
     wanted = {name: source for name, source in sources.items() if source.is_head or not same_encoder}
     values = {name: source.build(parameters) for name, source in wanted.items()}
     placed = {parameter for source in wanted.values() for parameter in source.parameters}

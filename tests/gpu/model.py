@@ -99,7 +99,7 @@ def load_classifier(device: str, *, seed: int = 0) -> Classifier:
     tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
     tokenizer.enable_truncation(MAX_LENGTH)
     tokenizer.no_padding()
-    module = build_module(model)  # type: ignore[arg-type]
+    module = build_module(folder, head, dimension=WIDTH)
     return Classifier(module=module.to(device), model=model, tokenizer=tokenizer)
 
 

@@ -11,7 +11,6 @@ import pytest
 from perennial.exporters.attention import fuse_attention
 from perennial.exporters.classifier import pad
 from perennial.exporters.graph import fingerprint, fold_transposes, read_sources, set_initializer
-from perennial.exporters.module import build_module, parameters_of
 from perennial.exporters.onnx import OPSET, OnnxGraph
 from perennial.exporters.reference import TorchEngine
 from perennial.exporters.runtime import OnnxEngine
@@ -41,7 +40,7 @@ def test_graph_has_the_engine_contract(portable: OnnxGraph) -> None:
 def test_graph_keeps_every_weight_by_name(portable: OnnxGraph, trained: TrainedModel) -> None:
     model = onnx.load(portable.path)
     sources = read_sources(model)
-    parameters = parameters_of(trained)
+    parameters = trained.parameters()
     values = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     assert {name for source in sources.values() for name in source.parameters} == set(parameters)
     for name, source in sources.items():
@@ -63,7 +62,7 @@ def test_graph_answers_like_torch_in_any_shape(
 ) -> None:
     ids, mask = pad(rows)
     wanted, seen = (
-        TorchEngine(build_module(trained)).infer(ids, mask),
+        TorchEngine(trained.module()).infer(ids, mask),
         OnnxEngine(portable.path, threads=1).infer(ids, mask),
     )
     for one, other in zip(wanted, seen, strict=True):
@@ -86,7 +85,7 @@ def test_fused_attention_gives_the_same_answers(portable: OnnxGraph, tmp_path: P
 def test_fused_graph_still_names_every_weight(portable: OnnxGraph, trained: TrainedModel) -> None:
     model = onnx.load(portable.path)
     fuse_attention(model)
-    parameters = parameters_of(trained)
+    parameters = trained.parameters()
     values = {item.name: onnx.numpy_helper.to_array(item) for item in model.graph.initializer}
     joined = [source for source in read_sources(model).values() if len(source.parameters) == 3]
     assert len(joined) == 4

@@ -13,7 +13,6 @@ from onnx import TensorProto, helper, numpy_helper
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision
 from perennial.exporters.graph import Source, attach_sources
-from perennial.exporters.module import parameters_of
 from perennial.exporters.openvino_weights import convert_placed
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
 from perennial.exporters.trained import HeadKind, TrainedModel
@@ -56,7 +55,7 @@ def trained(classes: int, seed: int, *, fingerprint: str = "old", **encoder: Any
 
 def graph(model: Retrained) -> onnx.ModelProto:
     """Mean of gained token vectors, then a linear head with its weight turned."""
-    values = parameters_of(model)
+    values = model.parameters()
     constants = {
         "table": values["encoder.table"],
         "gain": values["encoder.gain"],
