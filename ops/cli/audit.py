@@ -5,6 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from perennial.ops.cli.console import ConfigOption, JsonOption, print_json, print_table
+from perennial.ops.cli.session import session
 
 __all__ = ["register"]
 
@@ -27,13 +28,8 @@ def show(
     import json
     from dataclasses import asdict
 
-    from perennial.ops.app.wiring import open_parts
-
-    parts = open_parts(config)
-    try:
+    with session(config) as parts:
         entries = parts.ledger.audit_entries(model, limit=limit)
-    finally:
-        parts.close()
     if as_json:
         print_json([asdict(entry) for entry in entries])
         return
@@ -61,16 +57,11 @@ def verify(
     """
     from dataclasses import asdict
 
-    from perennial.ops.app.wiring import open_parts
-
-    parts = open_parts(config)
-    try:
+    with session(config) as parts:
         known = None if anchor is None else _anchor(anchor)
         verdict, head = parts.ledger.verify_audit(), parts.ledger.audit_head()
         if known is not None and verdict.intact:
             verdict = _held_to(parts.ledger, verdict, *known)
-    finally:
-        parts.close()
     print_json({**asdict(verdict), "head": {"seq": head[0], "hash": head[1]}, "anchor": f"{head[0]}:{head[1]}"})
     if not verdict.intact:
         raise typer.Exit(1)

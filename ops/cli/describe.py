@@ -1,12 +1,17 @@
 """`learn describe|undescribe|described`: classes that begin as a name and a sentence."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.session import model_session
+
+if TYPE_CHECKING:
+    from perennial.ops.ledger import Ledger
 
 __all__ = ["register"]
 
@@ -44,10 +49,8 @@ def describe(
         )
     told = classes.read_descriptions(file) if file is not None else {str(label): str(sentence)}
 
-    def run(ledger: Any) -> dict[str, Any]:
-        return classes.describe(ledger, model, told, actor=actor(), retrain=retrain, dry_run=dry_run)
-
-    done = _with_ledger(config, model, run)
+    with _registered(config, model) as (ledger, model):
+        done = classes.describe(ledger, model, told, actor=actor(), retrain=retrain, dry_run=dry_run)
     if not dry_run:
         _say_when(done, model, retrain=retrain)
     print_json(done)
@@ -64,10 +67,8 @@ def undescribe(
     from perennial.ops.cli.actor import actor
     from perennial.ops.commands.described_classes import drop_description
 
-    def run(ledger: Any) -> dict[str, Any]:
-        return drop_description(ledger, model, label, actor=actor(), retrain=retrain, dry_run=dry_run)
-
-    done = _with_ledger(config, model, run)
+    with _registered(config, model) as (ledger, model):
+        done = drop_description(ledger, model, label, actor=actor(), retrain=retrain, dry_run=dry_run)
     if not dry_run:
         _say_when(done, model, retrain=retrain)
     print_json(done)
@@ -77,7 +78,8 @@ def described(model: ModelOption = "intent", config: ConfigOption = None, as_jso
     """The described classes: their rows so far, what the sentence still counts for, and whether they are answered."""
     from perennial.ops.commands.described_classes import described_classes
 
-    told = _with_ledger(config, model, lambda ledger: described_classes(ledger, model))
+    with _registered(config, model) as (ledger, model):
+        told = described_classes(ledger, model)
     if as_json:
         print_json(told)
         return
@@ -99,14 +101,11 @@ def _say_when(done: dict[str, Any], model: str, *, retrain: bool) -> None:
         )
 
 
-def _with_ledger(config: Path | None, model: str, run: Callable[[Any], Any]) -> Any:
-    from perennial.ops.app.wiring import open_parts
+@contextmanager
+def _registered(config: Path | None, model: str) -> "Iterator[tuple[Ledger, str]]":
+    """The ledger, which knows the model of the settings then, and the model's name."""
     from perennial.ops.commands.first_version import register as register_models
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, name):
         register_models(parts.ledger, parts.workspace)
-        return run(parts.ledger)
-    finally:
-        parts.close()
+        yield parts.ledger, name

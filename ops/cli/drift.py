@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
 
@@ -25,14 +26,9 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """The newest windows and their verdicts."""
-    from perennial.ops.app.wiring import open_parts
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         reports = parts.ledger.drift_reports(model, limit)
-    finally:
-        parts.close()
     if as_json:
         print_json([{"id": r.id, "version": r.version, "at": r.at, "state": r.state, **r.payload} for r in reports])
         return
@@ -51,16 +47,11 @@ def report(
     config: ConfigOption = None,
 ) -> None:
     """Compare the newest requests with the champion's reference now, as an Evidently report."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.cli.progress import stages
 
-    parts = open_parts(config)
-    try:
-        with stages("drift report") as tell:
-            tell({"stage": "comparing and drawing"})
-            told = _report(parts, model, rows, out)
-    finally:
-        parts.close()
+    with model_session(config, model) as (parts, model), stages("drift report") as tell:
+        tell({"stage": "comparing and drawing"})
+        told = _report(parts, model, rows, out)
     say(f"open {out}, or all reports: evidently ui --workspace {parts.workspace.evidently}")
     print_json(told)
 
@@ -74,17 +65,12 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """What drifted: signals by strength, strange texts, possible new classes, words that rose and fell, slices."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.traffic import TrafficLog
     from perennial.ops.watching.windows import chosen_report, explained
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         row = chosen_report(parts.ledger, model, report)
         told = explained(parts.workspace, TrafficLog(parts.workspace.traffic(model)), row, most=most)
-    finally:
-        parts.close()
     facts = {"report": row.id, "version": row.version, "at": row.at, "rows": row.rows, "state": row.state}
     if as_json:
         print_json({**facts, **told.to_json()})
@@ -126,13 +112,12 @@ def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
     from perennial.continual.drift.window import Window
     from perennial.continual.errors import DataError, NotFound
     from perennial.ops.traffic import TrafficLog
-    from perennial.ops.watching.watch_state import reference_folder
     from perennial.ops.watching.watcher import drift_settings
 
     route = parts.ledger.route(model)
     if route is None:
         raise NotFound(f"model {model} serves no version yet; train one with `perennial init --data FILE`")
-    folder = reference_folder(parts.workspace, model, route.champion)
+    folder = parts.workspace.reference(model, route.champion)
     if not folder.is_dir():
         needed = parts.workspace.model(model).drift.reference_rows
         raise DataError(f"version {route.champion} has no reference yet; it is taken from its first {needed} requests")

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from perennial.ops.cli.actor import actor
-from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
 
@@ -24,7 +25,7 @@ def export(
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or aotinductor")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, tf32, bf16, fp16, fp8 or int8")] = "auto",
     model: ModelOption = "intent",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would be built, and build nothing")] = False,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Compile a version into another engine or precision, prove it, and publish it as a new version.
@@ -32,12 +33,10 @@ def export(
     The parity gate compares it with the FP32 torch model on held-out rows. A refusal ends with exit code 4 and
     publishes nothing. The new version is not loaded; promote it when you want it to answer.
     """
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.engines import export_version, plan_export
 
-    parts = open_parts(config)
-    try:
+    with model_session(config, model) as (parts, model):
         plan = plan_export(parts, model, version, engine, precision)
         facts = {
             "model": model,
@@ -52,8 +51,6 @@ def export(
         with stages(f"version {version} as {plan.engine.value} {plan.precision.value}") as tell:
             made = export_version(parts, plan, actor=actor(), on_progress=tell).made
         bundle = parts.workspace.bundle(model, made or 0)
-    finally:
-        parts.close()
     say(f"version {made} is published and not loaded; next: perennial model promote {made} --model {model}")
     print_json({**facts, "version": made, "bundle": str(bundle)})
 
@@ -61,15 +58,11 @@ def export(
 @_app.command("list")
 def list_engines(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The engine of every version, and the engines that this machine can build."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.engine_checks import buildable
     from perennial.ops.commands.engines import engine_facts
 
-    parts = open_parts(config)
-    try:
+    with model_session(config, model) as (parts, model):
         rows = engine_facts(parts, model)
-    finally:
-        parts.close()
     here = buildable()
     if as_json:
         print_json({"versions": rows, "buildable": here})
@@ -92,14 +85,10 @@ def verify(
     config: ConfigOption = None,
 ) -> None:
     """Check a version's files, open its engine and have it repeat its golden answers; exit code 4 when it does not."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.engine_checks import verify_engine
 
-    parts = open_parts(config)
-    try:
+    with model_session(config, model) as (parts, model):
         print_json(verify_engine(parts, model, version, parity=parity))
-    finally:
-        parts.close()
 
 
 @_app.command()
@@ -112,14 +101,10 @@ def compare(
     as_json: JsonOption = False,
 ) -> None:
     """Speed and answers of versions side by side, on the same texts, taking turns."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.engine_checks import compare_engines
 
-    parts = open_parts(config)
-    try:
+    with model_session(config, model) as (parts, model):
         rows: list[dict[str, Any]] = compare_engines(parts, model, versions, texts=texts, rounds=rounds)
-    finally:
-        parts.close()
     if as_json:
         print_json(rows)
         return

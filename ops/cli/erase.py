@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perennial.ops.cli.console import ConfigOption, print_json, say
+from perennial.ops.cli.console import ConfigOption, DryRunOption, print_json, say
+from perennial.ops.cli.session import session
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -24,7 +25,7 @@ def register(app: typer.Typer) -> None:
 def erase(
     key: Annotated[str, typer.Option(help="the caller's key, as it was sent with requests and labels")],
     model: Annotated[str | None, typer.Option(help="this model alone; default every model")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and change nothing")] = False,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Remove a person's rows from traffic, labels and the replay buffer, and take them back out of the models.
@@ -33,14 +34,12 @@ def erase(
     named, and a retraining is asked for. In the end every file of the workspace is searched. Exit code 4: something is
     left; its place is named.
     """
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.cli.actor import actor
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.erasing.person import erase_person, plan_person
     from perennial.ops.commands.first_version import register as register_models
 
-    parts = open_parts(config)
-    try:
+    with session(config) as parts:
         register_models(parts.ledger, parts.workspace)
         if dry_run:
             plan = plan_person(parts, key, model)
@@ -49,8 +48,6 @@ def erase(
             return
         with stages("erasure" if model is None else f"erasure in {model}") as tell:
             done = erase_person(parts, key, actor=actor(), model=model, on_progress=tell)
-    finally:
-        parts.close()
     _say_if_nothing(done.models, key)
     for name, told in done.models.items():
         _say_tuned(name, told)

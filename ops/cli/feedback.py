@@ -7,6 +7,7 @@ import typer
 
 from perennial.ops.cli.console import ConfigOption, DryRunOption, ModelOption, print_json, say
 from perennial.ops.cli.new_labels import say_new_labels
+from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
 
@@ -37,14 +38,11 @@ def import_file(
 ) -> None:
     """Store labels; with a prediction id they are joined to the request that was answered. All rows or none,
     unless --skip-refused is given; wrong rows are named by their line."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.label_file import read_label_file
     from perennial.ops.ledger import FeedbackRow
     from perennial.ops.store.feedback import add_labels
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused)
         for bad in read.refused[:_TOLD]:
             say(f"line {bad['row']} is left out: {bad['cause']}")
@@ -63,8 +61,6 @@ def import_file(
             _register(parts)
             told = dict(add_labels(parts.ledger, model, read.rows))
         print_json(told | ({"refused": len(read.refused)} if skip_refused else {}))
-    finally:
-        parts.close()
 
 
 def _say_unknown(parts: Any, model: str, ids: list[str]) -> int:

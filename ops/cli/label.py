@@ -1,12 +1,12 @@
 """`label queue|submit|doubts`."""
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
 from perennial.ops.cli.new_labels import say_new_labels
+from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
 
@@ -33,13 +33,12 @@ def queue(
 
     With --dry-run the queue is shown as it is and not filled.
     """
+    from perennial.ops.commands.label_queue import LabelQueue
 
-    def run(found: Any) -> dict[str, Any]:
+    with model_session(config, model) as (parts, model):
+        found = LabelQueue(parts.ledger, parts.workspace, model)
         wanted = 0 if dry_run else fill or (0 if found.open_items(1) else 50)
-        told: dict[str, Any] = found.told(limit=limit, fill=wanted)
-        return told
-
-    told = _with_queue(config, model, run)
+        told = found.told(limit=limit, fill=wanted)
     if as_json:
         print_json(told)
         return
@@ -65,14 +64,11 @@ def submit(
 
     from perennial.continual.errors import NotFound
     from perennial.continual.preparation import admit_prediction_id
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.first_version import register as register_models
     from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, known_labels
     from perennial.ops.traffic import TrafficLog
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         prediction = admit_prediction_id(prediction)
         answered = TrafficLog(parts.workspace.traffic(model)).lookup([prediction], columns=["label"]).to_pylist()
         if not answered:
@@ -88,8 +84,6 @@ def submit(
             return
         register_models(parts.ledger, parts.workspace)
         print_json(add_labels(parts.ledger, model, [row]))
-    finally:
-        parts.close()
 
 
 @_app.command()
@@ -101,7 +95,10 @@ def doubts(
     as_json: JsonOption = False,
 ) -> None:
     """Given labels that the model has good reason to doubt; a person decides."""
-    told = _with_queue(config, model, lambda found: found.doubts(rows=rows)[:limit])
+    from perennial.ops.commands.label_queue import LabelQueue
+
+    with model_session(config, model) as (parts, model):
+        told = LabelQueue(parts.ledger, parts.workspace, model).doubts(rows=rows)[:limit]
     if as_json:
         print_json(told)
         return
@@ -110,15 +107,3 @@ def doubts(
         ("prediction", "text", "given", "suggested", "excess"),
         ((row["prediction_id"], row["text"], row["given"], row["suggested"], row["excess"]) for row in told),
     )
-
-
-def _with_queue(config: Path | None, model: str, run: Any) -> Any:
-    from perennial.ops.app.wiring import open_parts
-    from perennial.ops.commands.label_queue import LabelQueue
-
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
-        return run(LabelQueue(parts.ledger, parts.workspace, model))
-    finally:
-        parts.close()

@@ -4,6 +4,7 @@ import typer
 
 from perennial.ops.cli.actor import actor
 from perennial.ops.cli.console import ConfigOption, DryRunOption, print_json
+from perennial.ops.cli.session import session
 
 __all__ = ["register"]
 
@@ -26,12 +27,8 @@ def rebuild(dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
 
     Labels, feedback, replay rows and the history are in no bundle: import them again, or restore a copy.
     """
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.ledger_rebuild import rebuild_ledger
 
-    parts = open_parts(config)
-    try:
+    with session(config) as parts:
         made = rebuild_ledger(parts.ledger, parts.workspace, parts.repository, actor=actor(), dry_run=dry_run)
-    finally:
-        parts.close()
     print_json({"dry_run": dry_run, "models": [found.facts() for found in made]})

@@ -6,7 +6,8 @@ from typing import Annotated, Any
 import typer
 
 from perennial.ops.cli.actor import actor
-from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table
+from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
 
@@ -21,16 +22,11 @@ def register(app: typer.Typer) -> None:
 @_app.command("list")
 def list_versions(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every version, its state and where it came from."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.views.status import version_facts
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         rows = [version_facts(row) for row in parts.ledger.versions(model)]
         route = parts.ledger.route(model)
-    finally:
-        parts.close()
     if as_json:
         print_json(rows)
         return
@@ -56,19 +52,14 @@ def list_versions(model: ModelOption = "intent", config: ConfigOption = None, as
 @_app.command()
 def show(version: int, model: ModelOption = "intent", config: ConfigOption = None) -> None:
     """Everything known about one version."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.views.status import version_facts
 
-    parts = open_parts(config)
-    try:
+    with model_session(config, model) as (parts, model):
         row = parts.ledger.version(model, version)
         print_json({**version_facts(row), "labels": list(row.labels)})
-    finally:
-        parts.close()
 
 
 _Reason = Annotated[str, typer.Option(help="why; goes to the audit log")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")]
 
 
 @_app.command()
@@ -76,24 +67,19 @@ def promote(
     version: int,
     model: ModelOption = "intent",
     reason: _Reason = "operator",
-    dry_run: _DryRun = False,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Make a version champion; it is loaded and probed first where needed."""
     from perennial.continual.route import pinned, promoted
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.promotion import promote_version
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         if dry_run:
             keep = parts.workspace.model(model).cycle.resident_versions
             _preview(parts, model, version, lambda route: promoted(version, resident=keep)(pinned(version)(route)))
             return
         print_json(promote_version(parts, model, version, actor=actor(), reason=reason))
-    finally:
-        parts.close()
 
 
 def _preview(parts: Any, model: str, version: int | None, change: Callable[[Any], Any]) -> None:
@@ -117,21 +103,16 @@ def rollback(
     to: Annotated[int | None, typer.Option(help="version; default the previous champion")] = None,
     model: ModelOption = "intent",
     reason: _Reason = "operator",
-    dry_run: _DryRun = False,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Put the previous champion back; it is still loaded, so this takes milliseconds."""
     from perennial.continual.route import pinned, rolled_back
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.promotion import roll_back_version
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         if dry_run:
             change = rolled_back(to=to)
             _preview(parts, model, to, lambda route: change(route if to is None else pinned(to)(route)))
             return
         print_json(roll_back_version(parts, model, to=to, actor=actor(), reason=reason))
-    finally:
-        parts.close()

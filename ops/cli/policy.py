@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
     from perennial.continual.policy import ReplayResult, TriggerPolicy
@@ -28,17 +29,12 @@ def register(app: typer.Typer) -> None:
 def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The policy, the facts that it looks at, and what it says now."""
     from perennial.continual.policy import policy_values
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.watching.trigger import Trigger
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         trigger = Trigger(parts.ledger, parts.workspace, model)
         facts, decision = trigger.facts(), trigger.decide(datetime.now(UTC))
         busy = parts.ledger.active_cycle(model) is not None
-    finally:
-        parts.close()
     told = None if facts is None else {**asdict(facts), "cycles": len(facts.cycles), "last_cycle": facts.last_cycle_at}
     if as_json:
         now = None if decision is None else asdict(decision)
@@ -76,13 +72,11 @@ def replay(
 ) -> None:
     """Run policies over the logged past: retrainings, false ones, delays, and the accuracy they would have saved."""
     from perennial.continual.policy import replay as run_policy
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.cli.progress import stages
     from perennial.ops.traffic import TrafficLog
     from perennial.ops.watching.history import PastReader
 
-    parts = open_parts(config)
-    try:
+    with model_session(config, model) as (parts, model):
         candidates = _policies(policy, parts.workspace.model(model).policy)
         with stages("policy replay") as tell:
             tell({"stage": "answering and comparing the past"})
@@ -94,8 +88,6 @@ def replay(
                 training_s=training_s,
             )
         results = [(name, run_policy(candidate, past.history)) for name, candidate in candidates]
-    finally:
-        parts.close()
     if as_json:
         print_json({**_past_facts(past), "policies": [_result_facts(name, result) for name, result in results]})
         return

@@ -1,11 +1,18 @@
 """`replay show|export|erase`."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.session import model_session
+
+if TYPE_CHECKING:
+    from perennial.continual.replay import ReplayBuffer
+    from perennial.ops.parts import Parts
 
 __all__ = ["register"]
 
@@ -20,7 +27,8 @@ def register(app: typer.Typer) -> None:
 @_app.command()
 def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Its rule, its budgets, and the rows it holds of each class."""
-    told = _with_buffer(config, model, lambda parts, buffer: _facts(model, buffer))
+    with _opened(config, model) as (_, model, buffer):
+        told = _facts(model, buffer)
     if as_json:
         print_json(told)
         return
@@ -40,20 +48,17 @@ def export(
     """Write its rows as JSON lines, as training jobs read them."""
     from perennial.continual.learning.rows import write_rows
 
-    def run(_: Any, buffer: Any) -> dict[str, Any]:
+    with _opened(config, model) as (_, _name, buffer):
         write_rows(out, buffer.rows())
-        return {"rows": len(buffer), "file": str(out)}
-
-    told = _with_buffer(config, model, run)
     say(f"texts in {out} are as they were stored; keep the file as you keep the ledger")
-    print_json(told)
+    print_json({"rows": len(buffer), "file": str(out)})
 
 
 @_app.command()
 def erase(
     key: Annotated[str, typer.Option(help="the caller's key")],
     model: ModelOption = "intent",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would go, and change nothing")] = False,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Remove a key's rows from the buffer alone; `perennial erase` removes them everywhere."""
@@ -65,34 +70,28 @@ def erase(
     if not spellings:
         raise ConfigurationError(f"--key is {key!r}; give the caller's key as it was sent with requests and labels")
 
-    def run(parts: Any, buffer: Any) -> dict[str, Any]:
-        if dry_run:
-            return {"dry_run": True, "rows": sum(row.key in spellings for row in buffer.rows())}
-        gone = sum(buffer.erase(spelling) for spelling in spellings)
-        if gone:
+    with _opened(config, model) as (parts, model, buffer):
+        rows = sum(row.key in spellings for row in buffer.rows())
+        if rows and not dry_run:
+            for spelling in spellings:
+                buffer.erase(spelling)
             parts.ledger.save_buffer(model, buffer.state())
-            parts.ledger.audit(actor(), "replay.erase", model, {"rows": gone})
-        return {"rows": gone, "left": len(buffer)}
-
-    done = _with_buffer(config, model, run)
-    if not done["rows"]:
+            parts.ledger.audit(actor(), "replay.erase", model, {"rows": rows})
+    if not rows:
         say(f"no row of the buffer of {model} carries the key {key!r}; keys are compared letter by letter")
-    print_json(done)
+    print_json({"dry_run": True, "rows": rows} if dry_run else {"rows": rows, "left": len(buffer)})
 
 
-def _with_buffer(config: Path | None, model: str, run: Any) -> Any:
-    from perennial.ops.app.wiring import open_parts
+@contextmanager
+def _opened(config: Path | None, model: str) -> "Iterator[tuple[Parts, str, ReplayBuffer]]":
+    """The parts of the workspace, the model's name, and its buffer."""
     from perennial.ops.store.replay_buffer import open_buffer
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
-        return run(parts, open_buffer(parts.ledger, parts.workspace, model))
-    finally:
-        parts.close()
+    with model_session(config, model) as (parts, name):
+        yield parts, name, open_buffer(parts.ledger, parts.workspace, name)
 
 
-def _facts(model: str, buffer: Any) -> dict[str, Any]:
+def _facts(model: str, buffer: "ReplayBuffer") -> dict[str, Any]:
     counts: dict[str, int] = {}
     for row in buffer.rows():
         counts[row.label] = counts.get(row.label, 0) + 1

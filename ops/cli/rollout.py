@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from perennial.ops.cli.actor import actor
-from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
 
@@ -16,9 +17,7 @@ _app = typer.Typer(
     help="The challenger on its way: show, approve, abort, promote, pause, resume.", no_args_is_help=True
 )
 _shadow = typer.Typer(help="A challenger on logged traffic.", no_args_is_help=True)
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would happen, and change nothing")]
 _Wait = Annotated[float, typer.Option(min=0, help="seconds to wait for the loop to act on it")]
-_EVENTS = {"approve": "Approved", "abort": "OperatorAborted", "promote": "OperatorPromoted"}
 
 
 def register(app: typer.Typer) -> None:
@@ -30,15 +29,10 @@ def register(app: typer.Typer) -> None:
 @_app.command()
 def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Where the cycle stands, its story, and the figures of the canary or the probation."""
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.views.rollout import rollout_facts
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         facts = rollout_facts(parts.ledger, model)
-    finally:
-        parts.close()
     if as_json:
         print_json(facts)
         return
@@ -77,7 +71,7 @@ def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: Js
 
 @_app.command()
 def approve(
-    model: ModelOption = "intent", dry_run: _DryRun = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
 ) -> None:
     """Let a challenger that waits for an operator go on."""
     _command("approve", model, dry_run, wait, config)
@@ -85,7 +79,7 @@ def approve(
 
 @_app.command()
 def abort(
-    model: ModelOption = "intent", dry_run: _DryRun = False, wait: _Wait = 30.0, config: ConfigOption = None
+    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 30.0, config: ConfigOption = None
 ) -> None:
     """End the cycle under way; the champion goes on serving. In probation this rolls back."""
     _command("abort", model, dry_run, wait, config)
@@ -93,7 +87,7 @@ def abort(
 
 @_app.command()
 def promote(
-    model: ModelOption = "intent", dry_run: _DryRun = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
 ) -> None:
     """Send the loaded challenger straight to the championship."""
     _command("promote", model, dry_run, wait, config)
@@ -101,7 +95,7 @@ def promote(
 
 @_app.command()
 def pause(
-    model: ModelOption = "intent", dry_run: _DryRun = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
 ) -> None:
     """Hold the cycle after its present step, until `resume`."""
     _command("pause", model, dry_run, wait, config)
@@ -109,7 +103,7 @@ def pause(
 
 @_app.command()
 def resume(
-    model: ModelOption = "intent", dry_run: _DryRun = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
 ) -> None:
     """Let a paused cycle go on."""
     _command("resume", model, dry_run, wait, config)
@@ -117,12 +111,9 @@ def resume(
 
 def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -> None:
     from perennial.continual.errors import Refused
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.commands.rollout import expected_effect, request_command
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         if dry_run:
             print_json(expected_effect(parts.ledger, model, kind))
             return
@@ -131,8 +122,6 @@ def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -
         deadline = time.monotonic() + wait_s
         while (row := parts.ledger.command(number)).outcome is None and time.monotonic() < deadline:
             time.sleep(0.1)
-    finally:
-        parts.close()
     if row.outcome is None:
         say("the loop has not taken it yet; it will when it can (is `perennial serve` running?)")
     elif row.outcome.startswith("refused"):
@@ -152,14 +141,9 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """How a challenger answered logged traffic beside the champion: disagreement, confidence, latency, quality."""
-    from perennial.ops.app.wiring import open_parts
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         told = _replayed(parts, model, version, rows) if replay else _kept(parts, model, version)
-    finally:
-        parts.close()
     if as_json:
         print_json(told)
         return

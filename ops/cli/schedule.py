@@ -7,7 +7,8 @@ from typing import Annotated, Any
 import typer
 
 from perennial.ops.cli.actor import actor
-from perennial.ops.cli.console import ConfigOption, JsonOption, print_json, print_table, say
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, print_json, print_table, say
+from perennial.ops.cli.session import session
 
 __all__ = ["register"]
 
@@ -15,7 +16,6 @@ _app = typer.Typer(help="The loop's jobs: list, run, pause, resume.", no_args_is
 _POLL_S = 0.1
 
 _Job = Annotated[str, typer.Argument(help="a job's name, e.g. watch:intent; see `schedule list`")]
-_DryRun = Annotated[bool, typer.Option("--dry-run", help="say what would change, and change nothing")]
 
 
 def register(app: typer.Typer) -> None:
@@ -26,14 +26,10 @@ def register(app: typer.Typer) -> None:
 @_app.command("list")
 def list_jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every job: its times, when it is due, and how its last run ended."""
-    from perennial.ops.app.wiring import open_parts
 
-    parts = open_parts(config)
-    try:
+    with session(config) as parts:
         jobs = [_facts(parts.ledger, row) for row in parts.ledger.jobs()]
         lease = parts.ledger.lease("loop")
-    finally:
-        parts.close()
     if as_json:
         print_json(jobs)
         return
@@ -53,15 +49,13 @@ def list_jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 def run(
     job: _Job,
     wait_s: Annotated[float, typer.Option(min=0, help="wait so long for the run's end; 0 only asks for it")] = 30.0,
-    dry_run: _DryRun = False,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Have the leader run a job now, paused or not, and wait for its end."""
-    from perennial.ops.app.wiring import open_parts
 
-    parts = open_parts(config)
-    try:
+    with session(config) as parts:
         row = _job(parts.ledger, job)
         if dry_run:
             _show({"job": job, "would": "run once, at the leader's next beat", "paused": row.paused}, as_json=as_json)
@@ -71,37 +65,31 @@ def run(
             parts.ledger.request_run(job)
             parts.ledger.audit(actor(), "job.requested", None, {"job": job})
         told = {"job": job, "requested": True} if wait_s == 0 else _wait(parts.ledger, job, known, wait_s)
-    finally:
-        parts.close()
     _show(told, as_json=as_json)
     if told.get("outcome") not in {None, "done"}:
         raise typer.Exit(1)
 
 
 @_app.command()
-def pause(job: _Job, dry_run: _DryRun = False, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def pause(job: _Job, dry_run: DryRunOption = False, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Start a job no more at its times; a run under way ends as it would."""
     _set_paused(job, config, paused=True, dry_run=dry_run, as_json=as_json)
 
 
 @_app.command()
-def resume(job: _Job, dry_run: _DryRun = False, config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def resume(job: _Job, dry_run: DryRunOption = False, config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Let a paused job start again; the times that passed meanwhile count as one."""
     _set_paused(job, config, paused=False, dry_run=dry_run, as_json=as_json)
 
 
 def _set_paused(job: str, config: Any, *, paused: bool, dry_run: bool, as_json: bool) -> None:
-    from perennial.ops.app.wiring import open_parts
 
-    parts = open_parts(config)
-    try:
+    with session(config) as parts:
         before = _job(parts.ledger, job)
         if not dry_run and before.paused is not paused:
             with parts.ledger.transaction():
                 parts.ledger.pause_job(job, paused=paused)
                 parts.ledger.audit(actor(), "job.paused" if paused else "job.resumed", None, {"job": job})
-    finally:
-        parts.close()
     told = {"job": job, "paused": paused, "changed": before.paused is not paused, "next_due": before.next_due}
     _show(told | ({"dry_run": True} if dry_run else {}), as_json=as_json)
 

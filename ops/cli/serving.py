@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.session import model_session, session
 
 __all__ = ["register"]
 
@@ -70,17 +71,12 @@ def init(
         say(f"next: perennial init --data FILE.csv --model {model}")
         return
     from perennial.continual.preparation import read_labelled_csv
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.first_version import first_version
 
     examples = read_labelled_csv(data)
-    parts = open_parts(path)
-    try:
-        with stages(f"first version of {model}") as tell:
-            made = first_version(parts.ledger, parts.workspace, model, examples, tell)
-    finally:
-        parts.close()
+    with session(path) as parts, stages(f"first version of {model}") as tell:
+        made = first_version(parts.ledger, parts.workspace, model, examples, tell)
     print_json(
         {
             "model": model,
@@ -111,16 +107,16 @@ def serve(config: ConfigOption = None) -> None:
 
     gc.disable()  # a collection frees nothing while modules load, and takes a tenth of the time to the first answer
     from perennial.ops.app.service import Service
-    from perennial.ops.app.wiring import open_parts
 
     gc.freeze()
     gc.enable()
     root = logging.getLogger()
     root.setLevel(min(root.level, logging.INFO))
-    parts = open_parts(config, may_be_new=True)
-    _close_to_others(parts, config or Path("perennial.toml"))
-    say(f"perennial serves on grpc {parts.controls[0].url}, control API port {parts.settings.api.port}; Ctrl-C ends it")
-    Service(parts).run()
+    with session(config, may_be_new=True) as parts:
+        _close_to_others(parts, config or Path("perennial.toml"))
+        grpc, port = parts.controls[0].url, parts.settings.api.port
+        say(f"perennial serves on grpc {grpc}, control API port {port}; Ctrl-C ends it")
+        Service(parts).run()
 
 
 def _close_to_others(parts: Any, config: Path) -> None:
@@ -139,12 +135,10 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     The estimated accuracy trusts the confidence and is blind to a change of concept; --json tells what each assumes.
     """
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
     from perennial.ops.views.status import model_status
 
-    parts = open_parts(config)
-    try:
+    with session(config) as parts:
         told = [model_status(parts.ledger, name) for name in parts.settings.models]
         live = all(control.live() for control in parts.controls)
         for name in parts.settings.models:
@@ -152,8 +146,6 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 check_not_behind(parts.ledger.route(name), parts.workspace, name)
             except LedgerBehind as behind:  # opening a lost ledger made an empty one, which looks like a fresh start
                 say(str(behind))
-    finally:
-        parts.close()
     if as_json:
         print_json({"triton_live": live, "models": told})
         return
@@ -216,12 +208,9 @@ def predict(
 def retrain(model: ModelOption = "intent", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
     """Ask the running loop to train a challenger now, whatever the policy says."""
     from perennial.continual.errors import NotFound, Refused
-    from perennial.ops.app.wiring import open_parts
     from perennial.ops.cli.actor import actor
 
-    parts = open_parts(config)
-    try:
-        parts.workspace.model(model)
+    with model_session(config, model) as (parts, model):
         route, cycle = parts.ledger.route(model), parts.ledger.active_cycle(model)
         if route is None:
             raise NotFound(f"model {model} serves no version yet; train the first with `perennial init --data FILE`")
@@ -234,7 +223,5 @@ def retrain(model: ModelOption = "intent", dry_run: DryRunOption = False, config
             print_json({"dry_run": True, "now": "no cycle", "then": "training", "champion": route.champion})
             return
         number = parts.ledger.request_command(model, "retrain", {}, actor())
-    finally:
-        parts.close()
     say("asked; the running `perennial serve` takes it up (see `perennial status`)")
     print_json({"command": number})

@@ -91,6 +91,10 @@ class Workspace:
         """Drift references and Evidently reports."""
         return self.state / "reports" / admit_name(name)
 
+    def reference(self, name: str, version: int) -> Path:
+        """What a version's traffic is compared with."""
+        return self.reports(name) / f"reference-{version}"
+
     @property
     def evidently(self) -> Path:
         """The workspace that `evidently ui` opens."""
