@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
+from perennial.continual.intervals import surely_below
 from perennial.continual.records import PromotionDecision
 
 __all__ = ["GateEvidence", "GateRules", "PairedRows", "judge"]
@@ -91,11 +92,11 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
     lost = -float(old.mean()) if len(old) else 0.0
     if len(fresh) < rules.min_fresh_rows:
         reasons.append(f"too little evidence: {len(fresh)} fresh held-out rows (at least {rules.min_fresh_rows})")
-    elif gain < rules.min_gain_points and _sure_below(fresh, rules.min_gain_points, rules.confidence, rng):
+    elif gain < rules.min_gain_points and surely_below(fresh, rules.min_gain_points, rules.confidence, rng):
         reasons.append(
             f"not better: {gain:+.2f} points on {len(fresh)} fresh rows (at least {rules.min_gain_points:+.2f})"
         )
-    if lost > rules.max_forgetting_points and _sure_below(old, 0.0, rules.confidence, rng):
+    if lost > rules.max_forgetting_points and surely_below(old, 0.0, rules.confidence, rng):
         reasons.append(
             f"forgets: {lost:.2f} points lost on {len(old)} old rows (limit {rules.max_forgetting_points:.2f})"
         )
@@ -142,18 +143,10 @@ def _slice_reasons(old: PairedRows, rules: GateRules, rng: np.random.Generator) 
         if (
             len(rows) >= rules.min_slice_rows
             and drop > rules.max_slice_drop_points
-            and _sure_below(rows, 0.0, rules.confidence, rng)
+            and surely_below(rows, 0.0, rules.confidence, rng)
         ):
             reasons.append(
                 f"worse on label {label!s}: {drop:.1f} points lost on {len(rows)} rows "
                 f"(limit {rules.max_slice_drop_points:.1f})"
             )
     return reasons
-
-
-def _sure_below(
-    differences: NDArray[np.float64], limit: float, confidence: float, rng: np.random.Generator, draws: int = 1000
-) -> bool:
-    """Whether the paired bootstrap puts the mean below `limit` in at least `confidence` of its draws."""
-    means = rng.choice(differences, size=(draws, len(differences)), replace=True).mean(axis=1)
-    return bool((means < limit).mean() >= confidence)

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.errors import ConfigurationError, ParityFailed
+from perennial.continual.intervals import paired_bootstrap
 from perennial.exporters.bundle import Precision
 from perennial.exporters.classifier import pad, run_sorted
 from perennial.exporters.engine import Engine, Floats
@@ -16,7 +17,6 @@ __all__ = ["Answerer", "ParityLimits", "ParityVerdict", "Tokenises", "check_pari
 
 _BATCH = 32
 _INVARIANCE_ROWS = 16
-_RESAMPLES = 1000
 
 
 class Tokenises(Protocol):
@@ -208,14 +208,12 @@ def _broken_rules(figures: Mapping[str, Any], limits: ParityLimits, rows: int) -
 def _accuracy(expected: Sequence[str], answered: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
     right = np.array([a == b for a, b in zip(expected, labels, strict=True)], dtype=np.float64)
     seen = np.array([a == b for a, b in zip(answered, labels, strict=True)], dtype=np.float64)
-    losses = right - seen  # +1 lost, -1 won, per text: a paired bootstrap
-    draws = np.random.default_rng(0).integers(0, len(losses), size=(_RESAMPLES, len(losses)))
-    low, high = np.quantile(losses[draws].mean(axis=1), [0.025, 0.975])
+    drop = paired_bootstrap(right, seen, np.random.default_rng(0))
     return {
         "accuracy_reference": float(right.mean()),
         "accuracy": float(seen.mean()),
-        "accuracy_drop": float(losses.mean()),
-        "accuracy_drop_interval": (float(low), float(high)),
+        "accuracy_drop": drop.mean,
+        "accuracy_drop_interval": (drop.low, drop.high),
     }
 
 

@@ -7,10 +7,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from perennial.continual.errors import DataError
+from perennial.continual.intervals import Z95
 
 __all__ = ["Estimate", "estimate_accuracy"]
-
-_Z95 = 1.959963984540054
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,5 +58,5 @@ def estimate_accuracy(right: ArrayLike, probability: ArrayLike) -> Estimate:
         smoothed = (stratum.sum() + 1.0) / (n + 2.0)
         share = (n / p) / weight.sum()
         variance += share**2 * (1.0 - p) * smoothed * (1.0 - smoothed) / n
-    half = _Z95 * math.sqrt(variance)
+    half = Z95 * math.sqrt(variance)
     return Estimate(accuracy=value, low=max(0.0, value - half), high=min(1.0, value + half), labels=len(hit))

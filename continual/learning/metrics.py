@@ -15,7 +15,6 @@ from perennial.continual.errors import DataError
 
 __all__ = [
     "CalibrationBin",
-    "Interval",
     "accuracy",
     "accuracy_by_class",
     "accuracy_by_slice",
@@ -29,13 +28,10 @@ __all__ = [
     "macro_f1",
     "max_minus_last_forgetting",
     "mean_accuracy",
-    "paired_bootstrap",
     "worst_class",
 ]
 
 Floats = NDArray[np.float64]
-
-_RESAMPLES_AT_ONCE = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,25 +47,6 @@ class CalibrationBin:
     count: int
     confidence: float  # NaN when the bin is empty
     accuracy: float  # NaN when the bin is empty
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interval:
-    """A difference with its bootstrap interval; `decided` is +1 or -1 when the interval leaves zero out, else 0.
-
-    >>> Interval(difference=0.4, low=0.1, high=0.7, level=0.95).decided
-    1
-    """
-
-    difference: float
-    low: float
-    high: float
-    level: float
-
-    @property
-    def decided(self) -> int:
-        """The sign that the interval supports."""
-        return int(self.low > 0) - int(self.high < 0)
 
 
 def accuracy(predicted: ArrayLike, actual: ArrayLike) -> float:
@@ -254,38 +231,6 @@ def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, *, bins:
     parts = [b for b in calibration_bins(confidence, right, bins=bins) if b.count]
     rows = sum(b.count for b in parts)
     return sum(b.count * abs(b.accuracy - b.confidence) for b in parts) / rows
-
-
-def paired_bootstrap(
-    ours: ArrayLike,
-    theirs: ArrayLike,
-    rng: np.random.Generator,
-    *,
-    level: float = 0.95,
-    resamples: int = 2000,
-) -> Interval:
-    """Return the mean of ours - theirs with a percentile interval; entry i of both is the same row, or the same run.
-
-    Pass 0/1 correctness by row, or one figure a run.
-    Source: Efron and Tibshirani, "An introduction to the bootstrap", 1993, chapter 13; paired as in Koehn, EMNLP 2004.
-
-    >>> paired_bootstrap([1, 1, 1, 1], [0, 0, 0, 0], np.random.default_rng(0)).low
-    1.0
-    """
-    a, b = np.asarray(ours, float), np.asarray(theirs, float)
-    if a.shape != b.shape or a.ndim != 1 or len(a) == 0:
-        raise DataError(
-            f"a paired bootstrap got shapes {a.shape} and {b.shape}; give two equal lists, one entry a pair"
-        )
-    if not 0.0 < level < 1.0:
-        raise DataError(f"a bootstrap level of {level} must lie in (0, 1), e.g. 0.95")
-    difference = a - b
-    draws = [
-        difference[rng.integers(0, len(a), (min(_RESAMPLES_AT_ONCE, resamples - start), len(a)))].mean(axis=1)
-        for start in range(0, resamples, _RESAMPLES_AT_ONCE)
-    ]
-    low, high = np.quantile(np.concatenate(draws), [(1 - level) / 2, (1 + level) / 2])
-    return Interval(difference=float(difference.mean()), low=float(low), high=float(high), level=level)
 
 
 def _pair(given: Any, actual: Any) -> tuple[NDArray[Any], NDArray[Any]]:

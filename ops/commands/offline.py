@@ -167,10 +167,10 @@ def _figures(model: Judged) -> dict[str, Any]:
 
 
 def _gain(first: Judged, other: Judged, seed: int) -> dict[str, Any]:
-    from perennial.continual.learning.metrics import paired_bootstrap
+    from perennial.continual.intervals import paired_bootstrap
 
     found = paired_bootstrap(100.0 * _right(other), 100.0 * _right(first), np.random.default_rng(seed))
-    return {"gain": f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"}
+    return {"gain": f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"}
 
 
 def _right(model: Judged) -> NDArray[np.bool_]:

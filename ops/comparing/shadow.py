@@ -1,7 +1,6 @@
 """`python -m perennial.ops.comparing.shadow SPEC.json`: logged traffic through both versions, compared row by row."""
 
 import json
-import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -13,14 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import PerennialError
+from perennial.continual.intervals import Interval, bonett_price, mean_interval, wilson
 from perennial.exporters.classifier import BundleClassifier
 
 __all__ = ["ShadowSpec", "main", "replay"]
 
 _SAMPLES = 20
-_RESAMPLES = 1000  # of the bootstrap
-_DRAWN_AT_ONCE = 1_000_000  # values: some 16 MB with their indices
-_Z = 1.959964  # the 97.5% quantile of the normal distribution
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +48,8 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
     The versions take turns on each text, alone, so that a machine that slows down meanwhile slows both. Confidence is
     the calibrated probability; its shift is given over all rows and over those on which the versions agree.
 
-    Source of the intervals: Wilson (1927) for the share, Bonett and Price (2012) for paired accuracies, which both stay
-    honest where no row differs; percentile bootstrap over rows for confidence and latency.
+    The share's interval is Wilson's, the paired accuracies' Bonett and Price's, which both stay honest where no row
+    differs; confidence and latency have the bootstrap's over rows.
     """
     champion = BundleClassifier.load(Path(spec.champion_bundle), threads=spec.threads)
     challenger = BundleClassifier.load(Path(spec.challenger_bundle), threads=spec.threads)
@@ -67,9 +64,9 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
     return {
         "rows": len(texts),
         "disagreement_share": _share(int(differ.sum()), len(texts)),
-        "confidence_difference": _interval(shift, rng),
-        "confidence_difference_where_agreed": _interval(shift[~differ], rng),
-        "latency_difference_ms": _interval(new.times_ms - old.times_ms, rng),
+        "confidence_difference": _mean(shift, rng),
+        "confidence_difference_where_agreed": _mean(shift[~differ], rng),
+        "latency_difference_ms": _mean(new.times_ms - old.times_ms, rng),
         "latency_ms": {"champion": _median(old.times_ms), "challenger": _median(new.times_ms)},
         "labelled_rows": int(labelled.sum()),
         "accuracy_difference_points": _paired_points(int((gain > 0).sum()), int((gain < 0).sum()), len(gain)),
@@ -115,34 +112,19 @@ def _median(values: NDArray[np.float64]) -> float | None:
 
 
 def _share(hits: int, rows: int) -> dict[str, float] | None:
-    if not rows:
-        return None
-    share, square = hits / rows, _Z * _Z
-    centre = (share + square / (2 * rows)) / (1 + square / rows)
-    half = _Z * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows)) / (1 + square / rows)
-    return {"mean": share, "low": max(0.0, centre - half), "high": min(1.0, centre + half)}
+    return _figure(wilson(hits, rows)) if rows else None
 
 
 def _paired_points(gains: int, losses: int, rows: int) -> dict[str, float] | None:
-    if not rows:
-        return None
-    won, lost = (gains + 1) / (rows + 2), (losses + 1) / (rows + 2)
-    half = _Z * math.sqrt((won + lost - (won - lost) ** 2) / (rows + 2))
-    return {
-        "mean": 100.0 * (gains - losses) / rows,
-        "low": 100.0 * max(-1.0, won - lost - half),
-        "high": 100.0 * min(1.0, won - lost + half),
-    }
+    return _figure(bonett_price(gains, losses, rows), times=100.0) if rows else None
 
 
-def _interval(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float] | None:
-    if not len(values):
-        return None
-    at_once = max(1, _DRAWN_AT_ONCE // len(values))  # the kernel kills this process first where memory runs short
-    draws = [min(at_once, _RESAMPLES - start) for start in range(0, _RESAMPLES, at_once)]
-    means = np.concatenate([rng.choice(values, size=(count, len(values))).mean(axis=1) for count in draws])
-    low, high = np.quantile(means, [0.025, 0.975])
-    return {"mean": float(values.mean()), "low": float(low), "high": float(high)}
+def _mean(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float] | None:
+    return _figure(mean_interval(values, rng)) if len(values) else None
+
+
+def _figure(found: Interval, times: float = 1.0) -> dict[str, float]:
+    return {"mean": times * found.mean, "low": times * found.low, "high": times * found.high}
 
 
 def main(work: Callable[[ShadowSpec], dict[str, Any]] = replay) -> int:

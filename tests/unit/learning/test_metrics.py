@@ -72,24 +72,6 @@ def test_calibration_error_sees_over_and_under_confidence() -> None:
     assert metrics.expected_calibration_error([0.2] * 10, right) == pytest.approx(0.4)
 
 
-def test_paired_bootstrap_covers_the_true_difference_about_as_often_as_it_says() -> None:
-    rng, hits = np.random.default_rng(0), 0
-    for _ in range(200):
-        base = rng.normal(size=60)
-        interval = metrics.paired_bootstrap(base + rng.normal(0.3, 1.0, 60), base, rng, resamples=400)
-        hits += interval.low <= 0.3 <= interval.high
-    assert 0.88 <= hits / 200 <= 0.99
-
-
-def test_paired_bootstrap_uses_the_pairing_and_the_seed() -> None:
-    base = np.random.default_rng(1).normal(size=100)
-    one, two = (metrics.paired_bootstrap(base + 0.01, base, np.random.default_rng(3)) for _ in range(2))
-    assert one == two
-    assert one.decided == 1
-    assert metrics.paired_bootstrap(base, base + 0.01, np.random.default_rng(3)).decided == -1
-    assert metrics.paired_bootstrap(base, base[::-1], np.random.default_rng(3)).decided == 0
-
-
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -99,8 +81,6 @@ def test_paired_bootstrap_uses_the_pairing_and_the_seed() -> None:
         (lambda: metrics.forward_transfer(R, [0.1]), "one accuracy for each of 3"),
         (lambda: metrics.expected_calibration_error([1.2], [True]), r"must lie in \[0, 1\]"),
         (lambda: metrics.expected_calibration_error([0.2, 0.1], [True]), "2 confidences and 1 outcomes"),
-        (lambda: metrics.paired_bootstrap([1.0], [1.0, 2.0], np.random.default_rng(0)), "two equal lists"),
-        (lambda: metrics.paired_bootstrap([1.0], [1.0], np.random.default_rng(0), level=1.0), r"\(0, 1\)"),
     ],
 )
 def test_wrong_input_is_refused_with_what_was_seen(call, message) -> None:

@@ -2,14 +2,10 @@
 
 import json
 import time
-import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from perennial.ops.comparing import shadow
 from perennial.ops.comparing.shadow import ShadowSpec, replay
@@ -104,60 +100,3 @@ def test_the_process_reads_its_spec_and_leaves_its_report(bundles, tmp_path, mon
     Path(bundles["same"], "surplus").touch()
     assert shadow.main() == 4
     Path(bundles["same"], "surplus").unlink()
-
-
-@given(gains=st.integers(0, 40), losses=st.integers(0, 40), ties=st.integers(0, 400))
-def test_the_interval_of_paired_accuracies_is_sound(gains, losses, ties):
-    rows = gains + losses + ties
-    figure = shadow._paired_points(gains, losses, rows)
-    if not rows:
-        assert figure is None
-        return
-    mirrored = shadow._paired_points(losses, gains, rows)
-    assert -100.0 <= figure["low"] < figure["high"] <= 100.0
-    assert figure["low"] == pytest.approx(-mirrored["high"])
-
-
-def test_intervals_cover_what_they_should():
-    """Of 400 samples of 100 rows, at least 93% of the intervals hold the true share and the true difference."""
-    rng = np.random.default_rng(0)
-    shares = points = 0
-    for _ in range(400):
-        hits = int(rng.binomial(100, 0.03))
-        figure = shadow._share(hits, 100)
-        shares += figure["low"] <= 0.03 <= figure["high"]
-        won, lost, _ties = rng.multinomial(100, [0.02, 0.05, 0.93])
-        figure = shadow._paired_points(int(won), int(lost), 100)
-        points += figure["low"] <= -3.0 <= figure["high"]
-    assert shares / 400 >= 0.93
-    assert points / 400 >= 0.93
-
-
-def test_the_bootstrap_of_many_rows_needs_little_memory_and_is_right():
-    values = np.random.default_rng(1).normal(0.25, 2.0, 60_000)
-    tracemalloc.start()
-    try:
-        figure = shadow._interval(values, np.random.default_rng(0))
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
-    assert peak < 40 * 2**20
-    half = 1.96 * values.std() / np.sqrt(len(values))
-    assert figure["mean"] == pytest.approx(values.mean())
-    assert figure["low"] == pytest.approx(values.mean() - half, abs=0.1 * half)
-    assert figure["high"] == pytest.approx(values.mean() + half, abs=0.1 * half)
-
-
-@pytest.mark.parametrize("rows", [1, 3, 7, 11, 5000])
-def test_the_bootstrap_draws_as_often_whatever_fits_at_once(monkeypatch, rows):
-    monkeypatch.setattr(shadow, "_DRAWN_AT_ONCE", 11)
-    drawn = []
-
-    class Counted:
-        def choice(self, values, size):
-            drawn.append(size)
-            return np.random.default_rng(0).choice(values, size=size)
-
-    shadow._interval(np.arange(rows, dtype=np.float64), Counted())
-    assert sum(count for count, _ in drawn) == 1000
-    assert all(count == 1 or count * rows <= 11 for count, _ in drawn)
