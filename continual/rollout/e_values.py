@@ -1,17 +1,22 @@
-"""E-values from counts: evidence against a hypothesis that stays valid however often it is looked at.
+"""E-values from counts and sums: evidence against a hypothesis that stays valid however often it is looked at.
 
 When the hypothesis is true, the chance that its e-value *ever* reaches `1 / alpha` is at most `alpha` (Ville). So a
-rollout may be judged after every label and stopped at once, without a correction for the number of looks.
+rollout may be judged after every row and stopped at once, without a correction for the number of looks.
 Sources: Ramdas, Grünwald, Vovk and Shafer (2023), Game-theoretic statistics and safe anytime-valid inference;
 Waudby-Smith and Ramdas (2024), Estimating means of bounded random variables by betting.
 """
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from scipy import special
 
 from perennial.continual.errors import DataError
 
-__all__ = ["mean_above", "share_above"]
+__all__ = ["ScoreSums", "mean_above", "mean_score_above", "share_above"]
 
 _STAKES = 24
 
@@ -36,6 +41,60 @@ def share_above(hits: int, trials: int, share: float) -> float:
     return _exp(bet - hits * np.log(share) - misses * np.log1p(-share))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoreSums:
+    """What is kept of the differences of two scores, each in [-1, 1]: enough for a bet, however many rows there are.
+
+    `gained` is the sum of the positive ones and `lost` that of the negative ones without their sign; `gained_squares`
+    and `lost_squares` are the sums of their squares. Where answers are right or wrong, all of them are whole numbers.
+
+    >>> ScoreSums.of({0.5: 2, -1.0: 1, 0.0: 7})
+    ScoreSums(rows=10, gained=1.0, lost=1.0, gained_squares=0.5, lost_squares=1.0)
+    """
+
+    rows: int
+    gained: float
+    lost: float
+    gained_squares: float
+    lost_squares: float
+
+    def __post_init__(self) -> None:
+        each = (self.gained_squares, self.gained, self.lost_squares, self.lost)
+        if min(each) < 0 or self.gained_squares > self.gained or self.lost_squares > self.lost:
+            raise DataError(f"{self} is not of differences in [-1, 1]; a square can't exceed its own difference")
+        if self.gained + self.lost > self.rows:
+            raise DataError(f"{self} is not of differences in [-1, 1]; their sum can't exceed the number of rows")
+
+    @classmethod
+    def of(cls, differences: Mapping[float, int]) -> Self:
+        """The sums of differences, given with how many rows have each; the order of the rows plays no part."""
+        up = {value: count for value, count in differences.items() if value > 0}
+        down = {-value: count for value, count in differences.items() if value < 0}
+        return cls(
+            rows=sum(differences.values()),
+            gained=math.fsum(value * count for value, count in up.items()),
+            lost=math.fsum(value * count for value, count in down.items()),
+            gained_squares=math.fsum(value * value * count for value, count in up.items()),
+            lost_squares=math.fsum(value * value * count for value, count in down.items()),
+        )
+
+    @property
+    def whole(self) -> bool:
+        """Whether each difference is 1, -1 or 0."""
+        return self.gained_squares == self.gained and self.lost_squares == self.lost
+
+    @property
+    def mirrored(self) -> Self:
+        """The sums of the same differences with their signs changed."""
+        return replace(
+            self,
+            gained=self.lost,
+            lost=self.gained,
+            gained_squares=self.lost_squares,
+            lost_squares=self.gained_squares,
+        )
+
+
 def mean_above(gains: int, losses: int, ties: int, mean: float) -> float:
     """The e-value against "rows worth 1, -1 and 0 have a mean of at most `mean`", which lies in (-1, 1).
 
@@ -44,13 +103,36 @@ def mean_above(gains: int, losses: int, ties: int, mean: float) -> float:
     >>> mean_above(5, 5, 990, -0.03) > 100   # 1,000 rows without a difference: the mean is above -3 points
     True
     """
-    if not -1 < mean < 1 or min(gains, losses, ties) < 0:
-        raise DataError(f"{gains} gains, {losses} losses, {ties} ties against a mean of {mean}; it must lie in (-1, 1)")
+    if min(gains, losses, ties) < 0:
+        raise DataError(f"{gains} gains, {losses} losses, {ties} ties against a mean of {mean}; none can be negative")
+    return mean_score_above(ScoreSums.of({1.0: gains, -1.0: losses, 0.0: ties}), mean)
+
+
+def mean_score_above(sums: ScoreSums, mean: float) -> float:
+    """The e-value against "each row's difference has a mean of at most `mean`, given those before it"; in (-1, 1).
+
+    A stake s turns a difference x into a growth of 1 + s (x - mean), whose logarithm f is concave with a falling
+    curvature. So on [0, 1] it lies above its chord by at least k x (1 - x), where k = f(1) - f(0) - f'(1) is the least
+    second divided difference, and on [-1, 0] likewise. The sums give a lower bound of what betting row by row would
+    have gained: what reaches 1 / alpha has reached it there too, so that the promise of the bets is kept. The bound is
+    exact for differences of 1, -1 and 0.
+
+    >>> halves = ScoreSums.of({0.5: 60, -0.5: 10, 0.0: 30})
+    >>> 1_000 < mean_score_above(halves, 0.0) < mean_above(60, 10, 30, 0.0)
+    True
+    """
+    if not -1 < mean < 1:
+        raise DataError(f"{sums.rows} rows against a mean difference of {mean}; it must lie in (-1, 1)")
     stakes = np.geomspace(0.01, 0.95, _STAKES) / (1 + mean)  # a stake below 1 / (1 + mean) can't be lost whole
+    won, even, lost = np.log1p(stakes * (1 - mean)), np.log1p(-stakes * mean), np.log1p(stakes * (-1 - mean))
+    over_gains = won - even - stakes / (1 + stakes * (1 - mean))
+    over_losses = even - lost - stakes / (1 - stakes * mean)
     logs = (
-        gains * np.log1p(stakes * (1 - mean))
-        + losses * np.log1p(stakes * (-1 - mean))
-        + ties * np.log1p(-stakes * mean)
+        sums.gained * won
+        + sums.lost * lost
+        + (sums.rows - sums.gained - sums.lost) * even
+        + (sums.gained - sums.gained_squares) * over_gains
+        + (sums.lost - sums.lost_squares) * over_losses
     )
     most = float(logs.max())
     return _exp(most + float(np.log(np.exp(logs - most).mean())))

@@ -7,7 +7,7 @@ from typing import Any
 from scipy import special
 
 from perennial.continual.errors import DataError
-from perennial.continual.rollout.e_values import mean_above, share_above
+from perennial.continual.rollout.e_values import ScoreSums, mean_score_above, share_above
 
 __all__ = ["LiveDecision", "LiveEvidence", "RolloutRules", "Verdict", "judge_live"]
 
@@ -24,11 +24,11 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutRules:
-    """What counts as worse. Points are percentage points of accuracy.
+    """What counts as worse. Points are hundredths of the task's score, which for right or wrong is accuracy.
 
     `error_rate` bounds both the chance that an equal challenger is turned away on evidence, however long it is
     watched, and the chance that one worse by `margin_points` is passed before the time limit. At the limit an equal
-    one runs that risk once more, and one that is worse is passed where the labels are too few to tell.
+    one runs that risk once more, and one that is worse is passed where the rows are too few to tell.
     """
 
     margin_points: float = 3.0
@@ -48,9 +48,10 @@ class RolloutRules:
 class LiveEvidence:
     """Counts since the comparison began.
 
-    `gains` are labelled rows that only the challenger has right, `losses` those that only the champion has right,
-    `ties` all others; `failed` of `asked` requests on the challenger's side were answered in its stead; `slow` of
-    `timed` answers of the challenger came too late. `waiting` labels are still to be compared.
+    `gains` are rows that the challenger answered better, `losses` those that the champion answered better, `ties` all
+    others; `scores` holds by how much, and is None where each difference is a whole one: right or wrong. `failed` of
+    `asked` requests on the challenger's side were answered in its stead; `slow` of `timed` answers of the challenger
+    came too late. `waiting` rows are still to be compared.
     """
 
     gains: int = 0
@@ -61,16 +62,27 @@ class LiveEvidence:
     timed: int = 0
     slow: int = 0
     waiting: int = 0
+    scores: ScoreSums | None = None
+
+    def __post_init__(self) -> None:
+        if self.scores is not None and self.scores.rows != self.rows:
+            raise DataError(f"scores of {self.scores.rows} rows were given with {self.rows} rows; give those of all")
 
     @property
     def rows(self) -> int:
-        """Labelled rows."""
+        """Rows whose target is known."""
         return self.gains + self.losses + self.ties
 
     @property
+    def sums(self) -> ScoreSums:
+        """By how much the rows differ."""
+        return self.scores or ScoreSums.of({1.0: self.gains, -1.0: self.losses, 0.0: self.ties})
+
+    @property
     def difference_points(self) -> float:
-        """Accuracy, challenger minus champion, in points; 0 without rows."""
-        return 100.0 * (self.gains - self.losses) / self.rows if self.rows else 0.0
+        """Mean score, challenger minus champion, in points; 0 without rows."""
+        sums = self.sums
+        return 100.0 * (sums.gained - sums.lost) / self.rows if self.rows else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,9 +98,9 @@ def judge_live(evidence: LiveEvidence, rules: RolloutRules, *, at_limit: bool = 
     """Judge after any number of requests; `at_limit` says that there is no more time, so that a verdict must fall.
 
     At the limit the challenger is worse where it lost so many more rows than it gained that chance alone does so in at
-    most `error_rate` of all cases (exact, one-sided, on the rows that only one version has right), and the difference
-    is nearer to the margin than to 0. Else nothing speaks against it, which with few labels says little. That test
-    holds for one look: set `at_limit` once.
+    most `error_rate` of all cases (one-sided, on the rows that one version answered better), and the difference is
+    nearer to the margin than to 0. Else nothing speaks against it, which with few rows says little. That test holds
+    for one look: set `at_limit` once.
 
     >>> judge_live(LiveEvidence(gains=5, losses=60, ties=900), RolloutRules()).verdict.value
     'worse'
@@ -99,8 +111,8 @@ def judge_live(evidence: LiveEvidence, rules: RolloutRules, *, at_limit: bool = 
     """
     margin, needed = rules.margin_points / 100, _TESTS / rules.error_rate
     e_values = {
-        "worse": mean_above(evidence.losses, evidence.gains, evidence.ties, 0.0),
-        "not_worse_by_margin": mean_above(evidence.gains, evidence.losses, evidence.ties, -margin),
+        "worse": mean_score_above(evidence.sums.mirrored, 0.0),
+        "not_worse_by_margin": mean_score_above(evidence.sums, -margin),
         "failures": share_above(evidence.failed, evidence.asked, rules.max_failure_share),
         "slow": share_above(evidence.slow, evidence.timed, rules.max_slow_share),
     }
@@ -117,12 +129,18 @@ def judge_live(evidence: LiveEvidence, rules: RolloutRules, *, at_limit: bool = 
     else:
         verdict, reasons = Verdict.UNDECIDED, ()
     figures = {
-        **asdict(evidence),
+        **_counts(evidence),
         "difference_points": round(evidence.difference_points, 3),
         "e_values": e_values,
         "e_value_needed": needed,
     }
     return LiveDecision(verdict=verdict, reasons=reasons, figures=figures)
+
+
+def _counts(evidence: LiveEvidence) -> dict[str, Any]:
+    counts = asdict(evidence)
+    scores = counts.pop("scores")
+    return counts if scores is None else counts | {"gained": scores["gained"], "lost": scores["lost"]}
 
 
 def _against(evidence: LiveEvidence, rules: RolloutRules, e_values: dict[str, float], needed: float) -> tuple[str, ...]:
@@ -135,19 +153,28 @@ def _against(evidence: LiveEvidence, rules: RolloutRules, e_values: dict[str, fl
 
 
 def _against_at_limit(evidence: LiveEvidence, rules: RolloutRules) -> tuple[str, ...]:
-    chance = _sign_test(evidence.gains, evidence.losses)
+    chance = _sign_test(evidence.sums)
     if chance > rules.error_rate or evidence.difference_points >= -rules.margin_points / 2:
         return ()
     return (f"worse at the time limit: {_quality(evidence)}; equal versions differ so by chance in {chance:.1%}",)
 
 
-def _sign_test(gains: int, losses: int) -> float:
-    """How often fair coins, one for each row that only one version has right, give so many losses or more."""
-    return float(special.bdtrc(losses - 1, gains + losses, 0.5)) if losses else 1.0
+def _sign_test(sums: ScoreSums) -> float:
+    """How often the sum is as low or lower where a fair coin says, for each row, which version was better by so much.
+
+    Exact for right and wrong. Else as many coins of one worth are thrown as have the spread of all of them together;
+    those fall far out more often than coins of different worth do (their fourth moment is greater, by Hölder).
+    """
+    if not sums.lost:
+        return 1.0
+    if sums.whole:
+        return float(special.bdtrc(int(sums.lost) - 1, int(sums.gained + sums.lost), 0.5))
+    a_coin = (sums.gained_squares + sums.lost_squares) / (sums.gained + sums.lost)
+    return float(special.betainc(sums.lost / a_coin, sums.gained / a_coin + 1, 0.5))
 
 
 def _quality(evidence: LiveEvidence) -> str:
     return (
-        f"{evidence.difference_points:+.2f} points on {evidence.rows} labelled rows "
+        f"{evidence.difference_points:+.2f} points on {evidence.rows} scored rows "
         f"({evidence.gains} gained, {evidence.losses} lost)"
     )

@@ -1,4 +1,4 @@
-"""Labelled requests answered by two versions: one answered live, the other is asked afterwards."""
+"""Requests with a known target, answered by two versions: one answered live, the other is asked afterwards."""
 
 import logging
 from collections import Counter
@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.errors import PerennialError, PublishFailed
+from perennial.continual.rollout import ScoreSums
+from perennial.continual.task import AnyTask
 from perennial.ops.ledger import Ledger
 from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.serving.router.text_bundle import TextBundles
@@ -24,20 +26,21 @@ _ASKED_A_LOOK = 32
 _SOUGHT_A_LOOK = 64  # in the log; some of them were answered by neither version, or their text was changed
 _CHECKED_A_LOOK = 500  # pairs whose label may have been corrected
 _PAGE = 1_000
+_WHOLE = (1.0, -1.0, 0.0)
 _ID_US = 1_000  # an id tells the millisecond of its request
 _SLACK = timedelta(seconds=60)  # between the clocks of those who answer and those who take labels, and for a full disk
 
 
 @dataclass(slots=True)
 class _Pair:
-    truth: str
-    answers: tuple[str, str]  # the older version's, the newer one's
+    target: str
+    answers: tuple[str, str]  # the older version's, the newer one's; empty where one refused
 
-    @property
-    def worth(self) -> int:
-        """1 where only the newer version is right, -1 where only the older one is."""
-        old, new = self.answers
-        return (new == self.truth) - (old == self.truth)
+    def difference(self, task: AnyTask) -> float:
+        """The newer version's score minus the older one's; a refusal scores 0."""
+        target = task.read_target(self.target)
+        old, new = (task.score(task.read_answer(answer), target) if answer else 0.0 for answer in self.answers)
+        return new - old
 
 
 class LabelledPairs:
@@ -57,11 +60,12 @@ class LabelledPairs:
         bundles: TextBundles,
         ask: AskVersion,
         *,
+        task: AnyTask,
         versions: tuple[int, int],
         since: datetime,
     ) -> None:
         self._ledger, self._model, self._traffic = ledger, model, traffic
-        self._bundles, self._ask = bundles, ask
+        self._bundles, self._ask, self._task = bundles, ask, task
         self._versions, self._since = versions, since
         self._cursor = 0
         self._waiting: dict[str, str] = {}  # labels whose request is to be found and asked, in order
@@ -69,12 +73,20 @@ class LabelledPairs:
         self._pairs: dict[str, _Pair] = {}
         self._names: list[str] = []  # of the pairs
         self._checked = 0
-        self._worths: Counter[int] = Counter()
+        self._differences: Counter[float] = Counter()  # how many pairs have each
 
     @property
     def counts(self) -> tuple[int, int, int]:
-        """Gains, losses and ties."""
-        return self._worths[1], self._worths[-1], self._worths[0]
+        """How many pairs the newer version answered better, how many the older one, and how many neither."""
+        gains = sum(count for difference, count in self._differences.items() if difference > 0)
+        losses = sum(count for difference, count in self._differences.items() if difference < 0)
+        return gains, losses, self._differences[0.0]
+
+    @property
+    def scores(self) -> ScoreSums | None:
+        """By how much they were better; None while each difference is a whole one, so that the counts say it all."""
+        graded = any(count and difference not in _WHOLE for difference, count in self._differences.items())
+        return ScoreSums.of(self._differences) if graded else None
 
     @property
     def waiting(self) -> int:
@@ -107,10 +119,10 @@ class LabelledPairs:
         self._checked = self._checked + len(names) if len(names) == _CHECKED_A_LOOK else 0
         for name, label in self._ledger.feedback_labels(self._model, names).items():
             pair = self._pairs[name]
-            if pair.truth != label:
-                self._worths[pair.worth] -= 1
-                pair.truth = label
-                self._worths[pair.worth] += 1
+            if pair.target != label:
+                self._differences[pair.difference(self._task)] -= 1
+                pair.target = label
+                self._differences[pair.difference(self._task)] += 1
 
     def _seek(self) -> Sequence[Mapping[str, Any]]:
         """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
@@ -139,18 +151,18 @@ class LabelledPairs:
     def _settle(self, row: Mapping[str, Any], version: int, answer: str | None) -> None:
         """Count a row; one that got no answer comes after the others, so that it keeps none from being asked."""
         name = row["prediction_id"]
-        truth = self._take(name)
+        target = self._take(name)
         if answer is None:
-            self._again[name] = truth
+            self._again[name] = target
             return
         new = version == self._versions[1]
-        pair = _Pair(truth, (row["label"], answer) if new else (answer, row["label"]))
+        pair = _Pair(target, (row["label"], answer) if new else (answer, row["label"]))
         self._pairs[name] = pair
         self._names.append(name)
-        self._worths[pair.worth] += 1
+        self._differences[pair.difference(self._task)] += 1
 
     def _replay(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
-        """A version's answers to these texts; what it alone of them refuses counts as wrong.
+        """A version's answers to these texts; what it alone of them refuses scores 0.
 
         None where nothing is answered: a later look asks again.
         """

@@ -10,6 +10,7 @@ import numpy as np
 
 from perennial.continual.records import Arm
 from perennial.continual.rollout import LiveEvidence
+from perennial.continual.tasks import task_named
 from perennial.ops.comparing.labelled_pairs import AskVersion, LabelledPairs
 from perennial.ops.comparing.request_counts import Episodes, LastingFailures, NewRows, SlowAnswers
 from perennial.ops.comparing.side_by_side import SideBySide
@@ -48,6 +49,7 @@ class LiveEvidenceReader:
     ) -> None:
         self._ledger, self._model, self._traffic, self._ask = ledger, model, traffic, ask
         self._bundles = TextBundles(workspace.repository / workspace.engine_model(model))
+        self._task = task_named(workspace.model(model).task)
         self._challenger_limit_s, self._clock = workspace.settings.triton.challenger_limit_s, clock
         self._rng = np.random.default_rng(workspace.settings.seed)
         self._looked = float("-inf")
@@ -80,7 +82,14 @@ class LiveEvidenceReader:
         return _Counted(
             of=of,
             pairs=LabelledPairs(
-                self._ledger, self._model, self._traffic, self._bundles, self._ask, versions=versions, since=since
+                self._ledger,
+                self._model,
+                self._traffic,
+                self._bundles,
+                self._ask,
+                task=self._task,
+                versions=versions,
+                since=since,
             ),
             rows=NewRows(self._traffic, versions=versions, since=since),
             failures=LastingFailures() if promoted else Episodes(pause_s=pause_s),
@@ -150,4 +159,5 @@ class _Counted:
             timed=timed,
             slow=slow,
             waiting=self.pairs.waiting,
+            scores=self.pairs.scores,
         )

@@ -82,7 +82,7 @@ def test_at_the_limit_a_verdict_falls():
     assert judge_live(told_apart, RolloutRules()).verdict is Verdict.UNDECIDED
     decision = judge_live(told_apart, RolloutRules(), at_limit=True)
     assert decision.verdict is Verdict.WORSE
-    assert "at the time limit: -6.00 points on 100 labelled rows (1 gained, 7 lost)" in decision.reasons[0]
+    assert "at the time limit: -6.00 points on 100 scored rows (1 gained, 7 lost)" in decision.reasons[0]
     assert "by chance in 3.5%" in decision.reasons[0]
 
 
@@ -144,7 +144,7 @@ def test_a_challenger_passes_as_soon_as_the_evidence_reaches_the_error_rate():
         if decision.verdict is Verdict.HOLDS:
             break
     assert 50 < ties < 200
-    assert decision.reasons == (f"not worse by 3 points: +0.00 points on {ties} labelled rows (0 gained, 0 lost)",)
+    assert decision.reasons == (f"not worse by 3 points: +0.00 points on {ties} scored rows (0 gained, 0 lost)",)
 
 
 def test_the_rules_of_a_workspace_that_sets_none_are_those_that_the_pages_state():
