@@ -12,12 +12,12 @@ from perennial.continual.records import PromotionDecision
 
 __all__ = ["GateEvidence", "GateRules", "PairedRows", "judge"]
 
-Bools = NDArray[np.bool_]
+Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateRules:
-    """What a challenger must show. Points are percentage points of accuracy.
+    """What a challenger must show. Points are hundredths of the task's score, which for right or wrong is accuracy.
 
     A rule on a difference refuses only when the point estimate passes the limit *and* the paired bootstrap is
     `confidence` sure that the difference is real, so that a handful of rows can neither promote nor refuse by luck.
@@ -25,8 +25,8 @@ class GateRules:
 
     min_fresh_rows: int = 20
     min_gain_points: float = 0.0  # on fresh rows, challenger minus champion
-    max_forgetting_points: float = 1.0  # on old rows, the answer restricted to the champion's labels
-    max_slice_drop_points: float = 15.0  # on any label's old rows
+    max_forgetting_points: float = 1.0  # on old rows, the answer restricted to what the champion can answer
+    max_slice_drop_points: float = 15.0  # on any stratum's old rows
     min_slice_rows: int = 20
     max_calibration_error: float = 0.2
     max_latency_ratio: float = 3.0
@@ -39,22 +39,28 @@ class GateRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedRows:
-    """The same held-out rows answered by both versions; each array has shape (n,)."""
+    """The same held-out rows answered by both versions: stratum and scores in [0, 1]; each array has shape (n,)."""
 
-    labels: NDArray[Any]
-    champion_correct: Bools
-    challenger_correct: Bools
+    strata: NDArray[Any]
+    champion_scores: Floats
+    challenger_scores: Floats
+    stratum_noun: str = "stratum"
 
     def __post_init__(self) -> None:
-        if not len(self.labels) == len(self.champion_correct) == len(self.challenger_correct):
+        if not len(self.strata) == len(self.champion_scores) == len(self.challenger_scores):
             raise DataError(
-                f"paired rows differ in length: {len(self.labels)} labels, {len(self.champion_correct)} champion "
-                f"answers, {len(self.challenger_correct)} challenger answers"
+                f"paired rows differ in length: {len(self.strata)} strata, {len(self.champion_scores)} champion "
+                f"scores, {len(self.challenger_scores)} challenger scores"
             )
+        for scores in (self.champion_scores, self.challenger_scores):
+            if not bool(((scores >= 0.0) & (scores <= 1.0)).all()):  # which no NaN passes
+                raise DataError(
+                    f"paired rows have scores from {scores.min()} to {scores.max()}; a task's score must lie in [0, 1]"
+                )
 
-    def difference_points(self) -> NDArray[np.float64]:
-        """Challenger minus champion for each row, in {-100, 0, 100}."""
-        return 100.0 * (self.challenger_correct.astype(np.float64) - self.champion_correct.astype(np.float64))
+    def difference_points(self) -> Floats:
+        """Challenger minus champion for each row, in [-100, 100]."""
+        return 100.0 * (self.challenger_scores.astype(np.float64) - self.champion_scores.astype(np.float64))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,7 +68,7 @@ class GateEvidence:
     """Everything the gate looks at.
 
     `fresh` are held-out rows that came since the champion was trained. `old` are held-out rows from before, with both
-    answers restricted to the champion's labels: confusion with a new label is not forgetting.
+    answers restricted to what the champion can answer: confusion with something new is not forgetting.
     """
 
     champion: int
@@ -77,9 +83,9 @@ class GateEvidence:
 def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) -> PromotionDecision:
     """The decision, with one reason for each rule that the challenger fails.
 
-    >>> yes, no = np.ones(50, bool), np.zeros(50, bool)
-    >>> rows = PairedRows(labels=np.array(["a"] * 50), champion_correct=no, challenger_correct=yes)
-    >>> old = PairedRows(labels=np.array(["b"] * 50), champion_correct=yes, challenger_correct=no)
+    >>> good, bad = np.full(50, 1.0), np.full(50, 0.0)
+    >>> rows = PairedRows(strata=np.array(["a"] * 50), champion_scores=bad, challenger_scores=good)
+    >>> old = PairedRows(strata=np.array(["b"] * 50), champion_scores=good, challenger_scores=bad)
     >>> evidence = GateEvidence(champion=1, challenger=2, fresh=rows, old=old, challenger_calibration_error=0.01,
     ...                         champion_latency_ms=5.0, challenger_latency_ms=5.0)
     >>> decision = judge(evidence, GateRules(), np.random.default_rng(0))
@@ -112,12 +118,12 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
     figures = {
         "fresh_rows": float(len(fresh)),
         "fresh_gain_points": gain,
-        "fresh_champion_accuracy": _mean(evidence.fresh.champion_correct),
-        "fresh_challenger_accuracy": _mean(evidence.fresh.challenger_correct),
+        "fresh_champion_accuracy": _mean(evidence.fresh.champion_scores),
+        "fresh_challenger_accuracy": _mean(evidence.fresh.challenger_scores),
         "old_rows": float(len(old)),
         "forgetting_points": lost,
-        "old_champion_accuracy": _mean(evidence.old.champion_correct),
-        "old_challenger_accuracy": _mean(evidence.old.challenger_correct),
+        "old_champion_accuracy": _mean(evidence.old.champion_scores),
+        "old_challenger_accuracy": _mean(evidence.old.challenger_scores),
         "challenger_calibration_error": evidence.challenger_calibration_error,
         "latency_ratio": ratio,
     }
@@ -130,15 +136,15 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
     )
 
 
-def _mean(values: Bools) -> float:
+def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else 0.0
 
 
 def _slice_reasons(old: PairedRows, rules: GateRules, rng: np.random.Generator) -> list[str]:
     reasons = []
     differences = old.difference_points()
-    for label in np.unique(old.labels):
-        rows = differences[old.labels == label]
+    for stratum in np.unique(old.strata):
+        rows = differences[old.strata == stratum]
         drop = -float(rows.mean())
         if (
             len(rows) >= rules.min_slice_rows
@@ -146,7 +152,7 @@ def _slice_reasons(old: PairedRows, rules: GateRules, rng: np.random.Generator) 
             and surely_below(rows, 0.0, rules.confidence, rng)
         ):
             reasons.append(
-                f"worse on label {label!s}: {drop:.1f} points lost on {len(rows)} rows "
+                f"worse on {old.stratum_noun} {stratum!s}: {drop:.1f} points lost on {len(rows)} rows "
                 f"(limit {rules.max_slice_drop_points:.1f})"
             )
     return reasons

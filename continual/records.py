@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Self
 
 from perennial.continual.errors import DataError
 
@@ -27,6 +28,18 @@ class Origin(StrEnum):
     FEEDBACK = "feedback"
     IMPORT = "import"
     LABELLER = "labeller"
+
+    @classmethod
+    def named(cls, name: object) -> Self:
+        """The origin of this name.
+
+        Raises:
+            DataError: there is none.
+        """
+        try:
+            return cls(str(name))
+        except ValueError:
+            raise DataError(f"an origin is {name!r}; use one of {', '.join(cls)}") from None
 
 
 class Arm(StrEnum):
@@ -63,6 +76,16 @@ class Example:
             check_storable(f"an example's {name}", getattr(self, name))
         if self.at.tzinfo is None:
             raise DataError(f"an example's time {self.at.isoformat()} has no time zone; give UTC, e.g. {self.at}+00:00")
+
+    @property
+    def input(self) -> str:
+        """What was asked, as `perennial.continual.task.Row` calls it."""
+        return self.text
+
+    @property
+    def target(self) -> str:
+        """What a right answer is measured by."""
+        return self.label
 
 
 def check_storable(name: str, value: str | None) -> None:

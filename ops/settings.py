@@ -14,6 +14,7 @@ from pydantic_settings import (
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.preparation import admit_name
+from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.ops.safety.secrecy import told_problems, told_toml_error
 from perennial.ops.safety.tokens import is_hashed
 
@@ -276,6 +277,7 @@ class NotifySettings(_Section):
 class ModelSettings(_Section):
     """One served model with its own cycle, policy and buffer."""
 
+    task: str = Field(DEFAULT_TASK, description="what the model is asked and how an answer is scored")
     learning: LearningSettings = Field(default_factory=LearningSettings)
     engine: EngineSettings = Field(default_factory=EngineSettings)
     drift: DriftWatchSettings = Field(default_factory=DriftWatchSettings)
@@ -288,6 +290,14 @@ class ModelSettings(_Section):
         },
         description="trigger policy; see perennial.continual.policy",
     )
+
+    @field_validator("task")
+    @classmethod
+    def _task_is_known(cls, task: str) -> str:
+        try:
+            return task_named(task).name
+        except ConfigurationError as exc:
+            raise ValueError(str(exc)) from exc
 
 
 class Settings(BaseSettings):

@@ -244,6 +244,7 @@ class ChallengerMaker:
             seed=self._workspace.settings.seed,
             threads=learning.threads,
             cache=str(self._workspace.cache),
+            task=self._settings.task,
         )
         write_atomically(folder / "judge.json", json.dumps(asdict(spec)))
         (folder / "decision.json").unlink(missing_ok=True)

@@ -22,6 +22,8 @@ from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.jobs.memory import resident_mb
 from perennial.continual.learning.metrics import expected_calibration_error
 from perennial.continual.records import PromotionDecision
+from perennial.continual.task import AnyTask
+from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.exporters.classifier import BundleClassifier, softmax
 from perennial.exporters.golden import GOLDEN, Golden
 
@@ -32,7 +34,7 @@ _LATENCY_TEXTS = 40
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgingSpec:
-    """What to judge: two bundles, the rows as `[text, label]` pairs, and the rules.
+    """What to judge: two bundles, the rows as `[text, label]` pairs, the rules, and the task that scores answers.
 
     With `old_among_all` old rows may be answered with new classes too, and count as lost when they are.
     """
@@ -48,6 +50,7 @@ class JudgingSpec:
     threads: int
     cache: str | None = None
     old_among_all: bool = False
+    task: str = DEFAULT_TASK
 
 
 def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
@@ -64,7 +67,8 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     rows = spec.fresh + spec.old
     texts = [row[0] for row in rows]
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
-    answers = _Answers(champion, texts), _Answers(challenger, texts)
+    task = task_named(spec.task)
+    answers = _Answers(champion, texts, task), _Answers(challenger, texts, task)
     champion_ms, challenger_ms = _latencies(champion, challenger, texts)
     labels = np.asarray([row[1] for row in rows], dtype=str)
     evidence = GateEvidence(
@@ -91,23 +95,26 @@ def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[Bundle
 class _Answers:
     """One version's answers to all rows."""
 
-    def __init__(self, version: BundleClassifier, texts: Sequence[str]) -> None:
+    def __init__(self, version: BundleClassifier, texts: Sequence[str], task: AnyTask) -> None:
+        self.task = task
         self._labels = np.asarray(version.labels)
         self._logits = version.predict(texts).logits
 
-    def correct(self, labels: NDArray[np.str_], rows: slice, within: Sequence[str] | None) -> NDArray[np.bool_]:
-        """Which of the rows are answered right, the answers restricted to the labels `within` when given."""
+    def scores(self, labels: NDArray[np.str_], rows: slice, within: Sequence[str] | None) -> NDArray[np.float64]:
+        """How good the answer to each of the rows is, the answers restricted to the labels `within` when given."""
         logits = self._logits[rows]
         if within is not None:
             logits = np.where(np.isin(self._labels, np.asarray(list(within)))[None, :], logits, -np.inf)
-        return np.asarray(self._labels[logits.argmax(axis=1)] == labels[rows], dtype=np.bool_)
+        answers = self._labels[logits.argmax(axis=1)].tolist()
+        pairs = zip(answers, labels[rows].tolist(), strict=True)
+        return np.array([self.task.score(answer, label) for answer, label in pairs], dtype=np.float64)
 
     def calibration_error(self, labels: NDArray[np.str_]) -> float:
         """Expected calibration error over all rows; 0 without any."""
         if not len(labels):
             return 0.0
-        right = self.correct(labels, slice(None), None)
-        return float(expected_calibration_error(softmax(self._logits).max(axis=1), right))
+        scores = self.scores(labels, slice(None), None)
+        return float(expected_calibration_error(softmax(self._logits).max(axis=1), scores))
 
 
 def _paired(
@@ -122,8 +129,13 @@ def _paired(
     kept = np.ones(len(labels[rows]), dtype=np.bool_)
     if of is not None:
         kept = np.isin(labels[rows], np.asarray(list(of)))
-    champion, challenger = (version.correct(labels, rows, within)[kept] for version in answers)
-    return PairedRows(labels=labels[rows][kept], champion_correct=champion, challenger_correct=challenger)
+    champion, challenger = (version.scores(labels, rows, within)[kept] for version in answers)
+    return PairedRows(
+        strata=labels[rows][kept],
+        champion_scores=champion,
+        challenger_scores=challenger,
+        stratum_noun=answers[0].task.stratum_noun,
+    )
 
 
 def _latencies(champion: BundleClassifier, challenger: BundleClassifier, texts: Sequence[str]) -> tuple[float, float]:

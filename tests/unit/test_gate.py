@@ -11,7 +11,10 @@ def rows(n: int, champion: float, challenger: float, label: str = "a", seed: int
     rng = np.random.default_rng(seed)
     draw = rng.random(n)
     return PairedRows(
-        labels=np.array([label] * n), champion_correct=draw < champion, challenger_correct=draw < challenger
+        strata=np.array([label] * n),
+        champion_scores=(draw < champion).astype(float),
+        challenger_scores=(draw < challenger).astype(float),
+        stratum_noun="label",
     )
 
 
@@ -51,9 +54,9 @@ def test_gate_refuses_forgetting_beyond_the_limit() -> None:
 
 def test_gate_does_not_refuse_one_unlucky_row() -> None:
     old = rows(60, 0.95, 0.95)
-    flipped = old.challenger_correct.copy()
-    flipped[np.flatnonzero(flipped)[0]] = False  # 1.7 points on 60 rows, but a single row
-    unlucky = PairedRows(labels=old.labels, champion_correct=old.champion_correct, challenger_correct=flipped)
+    flipped = old.challenger_scores.copy()
+    flipped[np.flatnonzero(flipped)[0]] = 0.0  # 1.7 points on 60 rows, but a single row
+    unlucky = PairedRows(strata=old.strata, champion_scores=old.champion_scores, challenger_scores=flipped)
     accepted, _ = decide(evidence(rows(200, 0.5, 0.9), unlucky))
     assert accepted
 
@@ -61,9 +64,10 @@ def test_gate_does_not_refuse_one_unlucky_row() -> None:
 def test_gate_refuses_a_label_that_broke_although_the_mean_holds() -> None:
     broken, sound = rows(40, 0.95, 0.5, label="lost_card"), rows(2000, 0.9, 0.9, label="top_up")
     old = PairedRows(
-        labels=np.concatenate([broken.labels, sound.labels]),
-        champion_correct=np.concatenate([broken.champion_correct, sound.champion_correct]),
-        challenger_correct=np.concatenate([broken.challenger_correct, sound.challenger_correct]),
+        strata=np.concatenate([broken.strata, sound.strata]),
+        stratum_noun="label",
+        champion_scores=np.concatenate([broken.champion_scores, sound.champion_scores]),
+        challenger_scores=np.concatenate([broken.challenger_scores, sound.challenger_scores]),
     )
     accepted, why = decide(evidence(rows(200, 0.5, 0.9), old))
     assert not accepted
@@ -94,32 +98,42 @@ def test_gate_promotes_equal_challengers_and_stops_worse_ones_at_stated_rates() 
 def _noisy(n: int, champion: float, challenger: float, seed: int) -> PairedRows:
     rng = np.random.default_rng(seed)
     return PairedRows(
-        labels=np.array(["a"] * n),
-        champion_correct=rng.random(n) < champion,
-        challenger_correct=rng.random(n) < challenger,
+        strata=np.array(["a"] * n),
+        champion_scores=(rng.random(n) < champion).astype(float),
+        challenger_scores=(rng.random(n) < challenger).astype(float),
     )
 
 
 def test_paired_rows_must_have_one_length() -> None:
     with pytest.raises(DataError, match="differ in length"):
-        PairedRows(labels=np.array(["a"]), champion_correct=np.ones(2, bool), challenger_correct=np.ones(1, bool))
+        PairedRows(strata=np.array(["a"]), champion_scores=np.ones(2), challenger_scores=np.ones(1))
+
+
+@pytest.mark.parametrize("wrong", [-0.1, 1.1, float("nan"), float("inf")])
+def test_a_score_outside_its_bounds_is_refused(wrong: float) -> None:
+    with pytest.raises(DataError, match=r"must lie in \[0, 1\]"):
+        PairedRows(strata=np.array(["a", "a"]), champion_scores=np.ones(2), challenger_scores=np.array([wrong, 1.0]))
+    with pytest.raises(DataError, match=r"must lie in \[0, 1\]"):
+        PairedRows(strata=np.array(["a", "a"]), champion_scores=np.array([wrong, 1.0]), challenger_scores=np.ones(2))
 
 
 def counted(rows: int, lost: int, gained: int = 0, label: str = "a") -> PairedRows:
     """Rows that both have right, but for `lost` that the champion alone has and `gained` that the challenger has."""
     place = np.arange(rows)
     return PairedRows(
-        labels=np.array([label] * rows),
-        champion_correct=~((place >= lost) & (place < lost + gained)),
-        challenger_correct=place >= lost,
+        strata=np.array([label] * rows),
+        champion_scores=(~((place >= lost) & (place < lost + gained))).astype(float),
+        challenger_scores=(place >= lost).astype(float),
+        stratum_noun="label",
     )
 
 
 def joined(*parts: PairedRows) -> PairedRows:
     return PairedRows(
-        labels=np.concatenate([part.labels for part in parts]),
-        champion_correct=np.concatenate([part.champion_correct for part in parts]),
-        challenger_correct=np.concatenate([part.challenger_correct for part in parts]),
+        strata=np.concatenate([part.strata for part in parts]),
+        stratum_noun="label",
+        champion_scores=np.concatenate([part.champion_scores for part in parts]),
+        challenger_scores=np.concatenate([part.challenger_scores for part in parts]),
     )
 
 

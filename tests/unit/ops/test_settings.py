@@ -24,6 +24,14 @@ def test_settings_have_defaults_without_a_file(tmp_path: Path, monkeypatch: pyte
     assert settings.ledger_address == f"sqlite:///{tmp_path / 'var' / 'ledger.db'}"
 
 
+def test_a_model_names_its_task_and_classifies_texts_where_it_names_none(tmp_path: Path) -> None:
+    settings = load_settings(write(tmp_path, '[models.intent]\n[models.films]\ntask = "ranking"\n'))
+    assert {name: model.task for name, model in settings.models.items()} == {
+        "intent": "text_classification",
+        "films": "ranking",
+    }
+
+
 def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, 'state = "here"\n'))
     assert settings.state == tmp_path / "here"
@@ -43,6 +51,7 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("[models.intent.learning]\nholdout_share = 0.9\n", "holdout_share"),
         ('[models."bad name"]\n', "must be 1 to 100 letters, digits"),
         (f"[models.{'a' * 5_000}]\n", "is not allowed; it must be 1 to 100 letters"),
+        ('[models.intent]\ntask = "image"\n', "task 'image' is unknown; use one of ranking, text_classification"),
         ("[models.intent_engine]\n", "must not end in '_engine'"),
         ("this is not toml", "not valid TOML"),
     ],

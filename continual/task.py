@@ -1,0 +1,137 @@
+"""What one kind of prediction is: its rows, who equals whom, and how good an answer is.
+
+Everything that decides (replay, gate, rollout, policy) asks a task and knows nothing else of inputs, answers and
+targets. A task is pure: it keeps no state, reads no file and answers the same in every process.
+"""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Protocol, TypeVar
+
+from perennial.continual.records import Origin
+
+__all__ = ["AnyTask", "Row", "Task"]
+
+Input = TypeVar("Input")
+Answer = TypeVar("Answer")
+Target = TypeVar("Target")
+Input_co = TypeVar("Input_co", covariant=True)
+Target_co = TypeVar("Target_co", covariant=True)
+
+
+class Row(Protocol[Input_co, Target_co]):
+    """One request with what should have been answered. `key` names the person or system that it came from."""
+
+    @property
+    def input(self) -> Input_co:
+        """What was asked."""
+        ...
+
+    @property
+    def target(self) -> Target_co:
+        """What a right answer is measured by."""
+        ...
+
+    @property
+    def at(self) -> datetime:
+        """When it became known, with a time zone."""
+        ...
+
+    @property
+    def key(self) -> str | None:
+        """Whose it is; what `erase` looks for."""
+        ...
+
+    @property
+    def prediction_id(self) -> str | None:
+        """The logged request that it came from, if it was one."""
+        ...
+
+    @property
+    def origin(self) -> Origin:
+        """Which way it came in."""
+        ...
+
+    @property
+    def redacted(self) -> bool:
+        """Whether personal data was taken out of the input before it was kept."""
+        ...
+
+
+class Task(Protocol[Input, Answer, Target]):
+    """One kind of prediction; `perennial.continual.tasks` has them by name."""
+
+    @property
+    def name(self) -> str:
+        """What `[models.NAME] task` calls it."""
+        ...
+
+    @property
+    def stratum_noun(self) -> str:
+        """What a stratum is called in a sentence, e.g. `label`."""
+        ...
+
+    def read_row(self, raw: Any, *, now: datetime) -> Row[Input, Target]:
+        """A row from the fields of a file or a request, cleaned and without personal data; `now` where it has no time.
+
+        What `write_row` gave is read back unchanged.
+
+        Raises:
+            DataError: a field breaks its rule; the message names the field.
+        """
+        ...
+
+    def write_row(self, row: Row[Input, Target]) -> dict[str, Any]:
+        """The fields of a row, in values that survive JSON."""
+        ...
+
+    def read_answer(self, kept: str) -> Answer:
+        """An answer as the traffic log keeps it.
+
+        Raises:
+            DataError: it is not one.
+        """
+        ...
+
+    def read_target(self, kept: str) -> Target:
+        """A target as the ledger keeps it.
+
+        Raises:
+            DataError: it is not one.
+        """
+        ...
+
+    def redact(self, asked: Input) -> tuple[Input, bool]:
+        """The input cleaned and without personal data, and whether there was any; a second time changes nothing.
+
+        Raises:
+            DataError: nothing is left that could be answered.
+        """
+        ...
+
+    def identity(self, asked: Input) -> bytes:
+        """The same bytes for inputs that count as the same, in every process and release; any length."""
+        ...
+
+    def stratum(self, row: Row[Input, Target]) -> str:
+        """The part of all rows that this one belongs to: buffers keep each in balance, no part may get much worse."""
+        ...
+
+    def size_bytes(self, row: Row[Input, Target]) -> int:
+        """What the row's input and target cost against a byte budget."""
+        ...
+
+    def words(self, asked: Input) -> Sequence[str]:
+        """What describes an input where nobody has an embedding of it; two that share many are alike."""
+        ...
+
+    def score(self, answer: Answer, target: Target) -> float:
+        """How good an answer is, in [0, 1]; 1 is the best there is. Quality is the mean of it everywhere."""
+        ...
+
+    def same(self, one: Answer, other: Answer) -> bool:
+        """Whether two answers are the same to whoever asked."""
+        ...
+
+
+AnyTask = Task[Any, Any, Any]

@@ -1,0 +1,27 @@
+"""The tasks by name. Each is a folder that knows its own inputs, answers and targets; nothing else does."""
+
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.task import AnyTask
+from perennial.continual.tasks.ranking import Ranking
+from perennial.continual.tasks.text_classification import TextClassification
+
+__all__ = ["DEFAULT_TASK", "TASKS", "task_named"]
+
+_KNOWN: tuple[AnyTask, ...] = (Ranking(), TextClassification())
+TASKS: dict[str, AnyTask] = {task.name: task for task in _KNOWN}
+DEFAULT_TASK = "text_classification"
+
+
+def task_named(name: str = DEFAULT_TASK) -> AnyTask:
+    """The task that a model names.
+
+    Raises:
+        ConfigurationError: there is none of that name.
+
+    >>> task_named().score("fee", "fee")
+    1.0
+    """
+    try:
+        return TASKS[name]
+    except KeyError:
+        raise ConfigurationError(f"task {name!r} is unknown; use one of {', '.join(sorted(TASKS))}") from None

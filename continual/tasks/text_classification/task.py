@@ -1,0 +1,91 @@
+"""Text classification: the input is a text, answer and target are labels, and an answer is right or wrong."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+from perennial.continual.errors import DataError
+from perennial.continual.preparation import KnownLabels, admit_example, admit_text, admit_time, normalise
+from perennial.continual.records import Example, Origin
+from perennial.continual.task import Row
+
+__all__ = ["TextClassification"]
+
+
+@dataclass(frozen=True, slots=True)
+class TextClassification:
+    """Rows are `Example`s.
+
+    >>> task = TextClassification()
+    >>> task.score("fee", "fee"), task.score("fee", "refund"), task.identity("My  CARD") == task.identity("my card")
+    (1.0, 0.0, True)
+    """
+
+    name: ClassVar[str] = "text_classification"
+    stratum_noun: ClassVar[str] = "label"
+
+    def read_row(self, raw: Mapping[str, Any], *, now: datetime, known: KnownLabels | None = None) -> Example:
+        """An example from `text` and `label`, and `at`, `origin`, `key`, `prediction_id` and `redacted` where given."""
+        for field in ("text", "label"):
+            if field not in raw:
+                raise DataError(f"a row has the fields {sorted(raw)}; it needs 'text' and 'label'")
+        return admit_example(
+            text=raw["text"],
+            label=raw["label"],
+            at=admit_time(raw.get("at"), now=now),
+            origin=Origin.named(raw.get("origin", Origin.IMPORT)),
+            known=known or KnownLabels(),
+            key=raw.get("key"),
+            prediction_id=raw.get("prediction_id"),
+            redacted=bool(raw.get("redacted", False)),
+        )
+
+    def write_row(self, row: Row[str, str]) -> dict[str, Any]:
+        """The fields of an example."""
+        return {
+            "text": row.input,
+            "label": row.target,
+            "at": row.at.isoformat(),
+            "key": row.key,
+            "redacted": row.redacted,
+            "origin": row.origin.value,
+            "prediction_id": row.prediction_id,
+        }
+
+    def read_answer(self, kept: str) -> str:
+        """The label itself."""
+        return kept
+
+    def read_target(self, kept: str) -> str:
+        """The label itself."""
+        return kept
+
+    def redact(self, asked: str) -> tuple[str, bool]:
+        """The text as it may be kept."""
+        admitted = admit_text(asked)
+        return admitted.text, admitted.redacted
+
+    def identity(self, asked: str) -> bytes:
+        """The normalised text; `row_hash`, the split and the lottery of the buffers are hashes of it."""
+        return normalise(asked).encode()
+
+    def stratum(self, row: Row[str, str]) -> str:
+        """The label."""
+        return row.target
+
+    def size_bytes(self, row: Row[str, str]) -> int:
+        """The UTF-8 of text and label."""
+        return len(row.input.encode()) + len(row.target.encode())
+
+    def words(self, asked: str) -> Sequence[str]:
+        """The words of the normalised text."""
+        return normalise(asked).split()
+
+    def score(self, answer: str, target: str) -> float:
+        """1 for the right label, 0 for any other."""
+        return float(answer == target)
+
+    def same(self, one: str, other: str) -> bool:
+        """Whether the labels are equal."""
+        return one == other
