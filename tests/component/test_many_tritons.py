@@ -29,6 +29,7 @@ from tests.component.triton_fixtures import ENGINE, MODEL, Place, router_setting
 
 pytestmark = pytest.mark.component
 _SERVERS = 3
+_ANSWER_S = 5.0  # what a server that answers takes at the most, on a busy machine
 
 
 class Fleet:
@@ -43,8 +44,9 @@ class Fleet:
         settings = Settings(state=place.root / "var", repository=place.repository.root)
         workspace = Workspace(settings)
         ledger = Ledger.open(settings.ledger_address)
+        self.away: set[int] = set()  # servers that do not answer, by their place
         controls = tuple(
-            TritonControl(server.spec.url, secret=server.kept_secret, timeout_s=2.0) for server in self.servers
+            TritonControl(server.spec.url, secret=server.kept_secret, timeout_s=_ANSWER_S) for server in self.servers
         )
         repository = place.repository
         self.parts = Parts(
@@ -53,7 +55,7 @@ class Fleet:
             ledger=ledger,
             repository=repository,
             controls=controls,
-            reconciler=Reconciler(ledger, workspace, repository, controls, answer_s=1.0),
+            reconciler=Reconciler(ledger, workspace, repository, controls, answer_s=_ANSWER_S),
         )
 
     @property
@@ -63,17 +65,37 @@ class Fleet:
         return route
 
     def held(self) -> list[set[int]]:
-        """The versions that each server which answers has ready."""
-        return [set(control.versions(ENGINE)) for control in self.parts.controls if control.live(1.0)]
+        """The versions that each server which is there has ready."""
+        return [set(self.parts.controls[place].versions(ENGINE)) for place in self._there()]
 
     def answering(self) -> list[int]:
-        """The version that each server which answers gives."""
+        """The version that each server which is there gives."""
         versions = []
-        for spec, control in zip(self.specs, self.parts.controls, strict=True):
-            if control.live(1.0):
-                with PerennialClient(spec.url, MODEL, timeout_s=5.0) as client:
-                    versions.append(client.predict(["card lost"])[0].version)
+        for place in self._there():
+            with PerennialClient(self.specs[place].url, MODEL, timeout_s=60.0) as client:
+                versions.append(client.predict(["card lost"])[0].version)
         return versions
+
+    def _there(self) -> list[int]:
+        there = [place for place in range(_SERVERS) if place not in self.away]
+        for place in there:
+            self.parts.controls[place].wait_live(60.0)
+        return there
+
+    @contextmanager
+    def hanging(self, *places: int) -> Iterator[None]:
+        """Servers that are there and do not answer, until the end."""
+        pids = [pid for place in places if (pid := self.servers[place].pid) is not None]
+        assert len(pids) == len(places)
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        self.away.update(places)
+        try:
+            yield
+        finally:
+            for pid in pids:
+                os.kill(pid, signal.SIGCONT)
+            self.away.difference_update(places)
 
     def promote(self, version: int) -> None:
         promote_version(self.parts, MODEL, version, actor="test", reason="test")
@@ -89,7 +111,8 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         Route(model=MODEL, epoch=1, champion=1, resident=(1,)), expected_epoch=0, actor="test", reason="first"
     )
     try:
-        for server in fleet.servers[:2]:  # the third one joins later
+        fleet.away = {2}  # it joins later
+        for server in fleet.servers[:2]:
             server.start()
         yield fleet
     finally:
@@ -108,12 +131,10 @@ def test_a_pass_heals_the_servers_it_reaches_and_names_the_one_that_is_down(flee
 
 def test_no_version_is_routed_while_a_server_cannot_hold_it(fleet):
     fleet.place.publish(2)
-    started = time.monotonic()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("perennial.ops.commands.promotion._PATIENCE_S", 1.0)
         with pytest.raises(DependencyUnreachable, match=fleet.specs[2].url):
             fleet.promote(2)
-    assert time.monotonic() - started < 15
     assert (fleet.route.champion, fleet.route.resident) == (1, (1,))
     assert fleet.held() == [{1}, {1}]
     assert fleet.answering() == [1, 1]
@@ -121,6 +142,7 @@ def test_no_version_is_routed_while_a_server_cannot_hold_it(fleet):
 
 def test_a_server_that_joins_later_catches_up(fleet):
     fleet.servers[2].start()
+    fleet.away = set()
     healed = fleet.parts.reconciler.reconcile(MODEL)
     assert all(fleet.specs[2].url in heal.what for heal in healed)
     assert fleet.answering() == [1, 1, 1]
@@ -132,9 +154,8 @@ def test_all_servers_move_together_and_back(fleet):
     fleet.promote(2)
     assert fleet.held() == [{1, 2}] * 3
     assert fleet.answering() == [2, 2, 2]
-    started = time.perf_counter()
-    change_route(fleet.parts.ledger, fleet.parts.workspace, MODEL, rolled_back(), actor="test", reason="back")
-    assert time.perf_counter() - started < 1.0
+    with fleet.hanging(0, 1, 2):  # the way back asks no server for anything
+        change_route(fleet.parts.ledger, fleet.parts.workspace, MODEL, rolled_back(), actor="test", reason="back")
     assert fleet.answering() == [1, 1, 1]
 
 
@@ -172,7 +193,7 @@ def test_a_half_loaded_server_is_completed(fleet):
     control = fleet.parts.controls[0]
     fleet.place.repository.set_versions(ENGINE, (1,))
     control.load(ENGINE)
-    control.unload(MODEL, wait_s=10)
+    control.unload(MODEL, wait_s=60)
     assert control.versions(ENGINE) == {1}
     healed = " ".join(heal.what for heal in fleet.parts.reconciler.reconcile(MODEL))
     assert f"{control.url} took {ENGINE} from [1] to [1, 2]" in healed
@@ -182,22 +203,17 @@ def test_a_half_loaded_server_is_completed(fleet):
 
 
 def test_a_server_that_hangs_delays_no_other_for_long(fleet):
-    pid = fleet.servers[2].pid
-    assert pid is not None
     fleet.place.repository.set_versions(ENGINE, (1,))
     fleet.parts.controls[0].load(ENGINE)
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with fleet.hanging(2):
         started = time.monotonic()
         with pytest.raises(DependencyUnreachable, match=fleet.specs[2].url):
             fleet.parts.reconciler.reconcile(MODEL)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 60  # a load is given three minutes
         assert fleet.held() == [{1, 2}] * 2
         change_route(fleet.parts.ledger, fleet.parts.workspace, MODEL, rolled_back(to=2), actor="test", reason="back")
         assert fleet.answering() == [2, 2]
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    fleet.parts.reconciler.reconcile(MODEL, patience_s=20)
+    fleet.parts.reconciler.reconcile(MODEL, patience_s=60)
     assert fleet.answering() == [2, 2, 2]
 
 
@@ -286,17 +302,12 @@ def test_a_restarted_server_with_a_broken_champion_gets_the_version_before_it(fl
 
 
 def test_a_rollback_while_a_server_is_away_or_hangs_does_not_wait_for_it(fleet):
-    pid = fleet.servers[2].pid
-    assert pid is not None
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with fleet.hanging(2):
         started = time.monotonic()
         _roll_back(fleet, to=2)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < _ANSWER_S  # as long as a pass waits for a server
         assert fleet.answering() == [2, 2]
-    finally:
-        os.kill(pid, signal.SIGCONT)
-    fleet.parts.reconciler.reconcile(MODEL, patience_s=20)
+    fleet.parts.reconciler.reconcile(MODEL, patience_s=60)
     assert fleet.answering() == [2, 2, 2]
 
 

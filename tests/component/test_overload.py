@@ -19,10 +19,12 @@ from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.serving.server.stubs import stubs_of
 from perennial.ops.serving.server.supervisor import Supervisor
 from perennial.ops.traffic import TrafficLog
-from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe
+from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe, trips_for
 
 pytestmark = pytest.mark.component
 _SLOW = b"transfer"  # the engine counts for a while at each one
+_BATCH_S = 0.5  # of a processor, for 64 of them
+_QUEUE_S = 5.0
 _HINT = re.compile(r"retry after \d+\.\d s")
 
 
@@ -40,9 +42,9 @@ class Told:
 
 @pytest.fixture(scope="module")
 def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, TritonServer, Supervisor]]:
-    """64 slow texts take a good part of a second, and nobody is to wait for longer than two."""
+    """64 slow texts take a good part of a second, and nobody is to wait for longer than five."""
     place = Place(tmp_path_factory.mktemp("busy"))
-    place.install((1,), router_instances=2, queue_limit_s=2.0, hang=20_000)
+    place.install((1,), router_instances=2, queue_limit_s=_QUEUE_S, hang=trips_for(_BATCH_S / 64))
     server, watch = TritonServer(place.spec()), EngineWatch()
     supervisor = Supervisor(
         server,
@@ -76,14 +78,27 @@ def _ask(client: InferenceServerClient, told: Told, *, rows: int = 64, timeout_s
         told.ids += [number.decode() for number in answer.as_numpy("PREDICTION_ID")[:, 0]]
 
 
-def _callers(server: TritonServer, callers: int, seconds: float, *, timeout_s: float | None = None) -> Told:
-    told, end = Told(), time.monotonic() + seconds
+def _callers(
+    server: TritonServer,
+    callers: int,
+    seconds: float,
+    enough: Callable[[Told], bool],
+    *,
+    rows: int = 64,
+    timeout_s: float | None = None,
+) -> Told:
+    """Ask for some seconds, and on until it was enough, for as long as a very busy machine may take."""
+    told, began = Told(), time.monotonic()
+
+    def goes_on() -> bool:
+        age_s = time.monotonic() - began
+        return age_s < seconds or (age_s < 120.0 and not enough(told))
 
     def call() -> None:
         with InferenceServerClient(server.spec.url, channel_args=[("grpc.use_local_subchannel_pool", 1)]) as client:
-            while time.monotonic() < end:
+            while goes_on():
                 before = len(told.refused)
-                _ask(client, told, timeout_s=timeout_s)
+                _ask(client, told, rows=rows, timeout_s=timeout_s)
                 if len(told.refused) > before:
                     time.sleep(0.1)
 
@@ -95,7 +110,7 @@ def _callers(server: TritonServer, callers: int, seconds: float, *, timeout_s: f
     return told
 
 
-def _eventually(what: Callable[[], bool], within_s: float = 60.0) -> None:
+def _eventually(what: Callable[[], bool], within_s: float = 120.0) -> None:
     end = time.monotonic() + within_s
     while not what():
         assert time.monotonic() < end, f"not so within {within_s} s"
@@ -105,7 +120,7 @@ def _eventually(what: Callable[[], bool], within_s: float = 60.0) -> None:
 def test_a_busy_server_is_not_restarted_and_tells_those_that_it_cannot_answer(watched):
     place, server, supervisor = watched
     pid = server.pid
-    told = _callers(server, 24, 15.0)
+    told = _callers(server, 24, 12.0, lambda told: len(told.answered_after_s) >= 5 and len(told.refused) >= 5)
     assert told.others == []
     assert set(told.labels) == {b"money_issue"}
     assert told.refused, "it was not too much"
@@ -118,9 +133,12 @@ def test_a_busy_server_is_not_restarted_and_tells_those_that_it_cannot_answer(wa
 
 def test_no_answer_comes_after_its_deadline_and_none_is_worked_on_that_cannot_come_in_time(watched):
     place, server, supervisor = watched
-    told = _callers(server, 12, 10.0, timeout_s=1.5)
+    limit_s, way_back_s = 1.5, 3.0  # on a busy machine; together less than they would wait without a deadline
+    told = _callers(server, 48, 6.0, lambda told: bool(told.ids and told.refused), rows=16, timeout_s=limit_s)
     assert told.others == []
-    assert all(waited < 1.5 + 1.0 for waited in told.answered_after_s)  # the way back on a busy machine
+    assert told.ids, "nobody was answered"
+    assert told.refused, "everybody could be answered in time"
+    assert max(told.answered_after_s) < limit_s + way_back_s < _QUEUE_S
     logged = {row["prediction_id"] for row in TrafficLog(place.traffic).read(columns=["prediction_id"]).to_pylist()}
     assert set(told.ids) <= logged
     assert supervisor.restarts == 0

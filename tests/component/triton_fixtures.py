@@ -1,9 +1,12 @@
 """A tiny text model for the real Triton: a bundle that is built in milliseconds and answers by its first known word."""
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -35,6 +38,7 @@ from perennial.ops.store.workspace import write_atomically
 
 WORDS = ("[PAD]", "[UNK]", "card", "lost", "money", "transfer", "hello")
 LABELS = ("card_issue", "money_issue", "greeting")
+_MEASURED_TRIPS = 200_000
 _KNOWN = {"card": 0, "lost": 0, "money": 1, "transfer": 1, "hello": 2}
 MODEL = "intent"
 ENGINE = "intent_engine"
@@ -89,6 +93,19 @@ def write_bundle(
         ),
     )
     return folder
+
+
+@cache
+def trips_for(seconds: float) -> int:
+    """How far `hang` must count at one "transfer" to take an engine of this machine at least about so long."""
+    with TemporaryDirectory() as folder:
+        onnx.save(_graph(len(LABELS), 0, _MEASURED_TRIPS, fails=False), f"{folder}/model.onnx")
+        engine = OnnxEngine(Path(folder) / "model.onnx", threads=1)
+    row = np.array([[WORDS.index("transfer")]])
+    engine.infer(row, np.ones_like(row))  # the first one allocates
+    began = time.thread_time()  # what others use of the machine makes it longer, never shorter
+    engine.infer(row, np.ones_like(row))
+    return int(_MEASURED_TRIPS * seconds / (time.thread_time() - began))
 
 
 def _graph(classes: int, shift: int, hang: int = 0, fails: bool = False) -> onnx.ModelProto:
@@ -186,10 +203,16 @@ class Place:
         *,
         router_instances: int = 2,
         champion_limit_s: float = 10.0,
+        challenger_limit_s: float = 1.0,
         queue_limit_s: float = 10.0,
         hang: int = 0,
     ) -> None:
-        settings = replace(router_settings(self), champion_limit_s=champion_limit_s, queue_limit_s=queue_limit_s)
+        settings = replace(
+            router_settings(self),
+            champion_limit_s=champion_limit_s,
+            challenger_limit_s=challenger_limit_s,
+            queue_limit_s=queue_limit_s,
+        )
         self.repository.install_router(
             RouterSpec(model=MODEL, parameters=settings.to_parameters(), instances=router_instances)
         )

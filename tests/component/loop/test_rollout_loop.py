@@ -23,17 +23,17 @@ from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
-from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
+from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place, trips_for
 
 pytestmark = pytest.mark.component
 _CYCLE = {
-    "probation_s": 120.0,
-    "canary_step_s": 120.0,
+    "probation_s": 280.0,
+    "canary_step_s": 280.0,
     "canary_limit_s": 300.0,
     "margin_points": 10.0,
-    "latency_ratio": 10.0,
+    "latency_ratio": 1_000.0,  # on a busy machine any answer may be a slow one
     "disk_versions": 3,
-    "step_patience_s": 5.0,
+    "step_patience_s": 60.0,
 }
 _TRUTHS = {"card lost": LABELS[0], "money transfer": LABELS[1], "hello": LABELS[2]}
 
@@ -53,7 +53,7 @@ class House:
         self.ledger.add_version(VersionRow(model=MODEL, version=1, state=VersionState.CHAMPION, labels=LABELS))
         first = Route(model=MODEL, epoch=1, champion=1, resident=(1,))
         self.ledger.set_route(first, expected_epoch=0, actor="test", reason="first")
-        self.control = TritonControl(self.server.spec.url, secret=self.server.kept_secret, timeout_s=2.0)
+        self.control = TritonControl(self.server.spec.url, secret=self.server.kept_secret, timeout_s=4.0)
         reconciler = Reconciler(self.ledger, self.workspace, place.repository, (self.control,))
         fence = Fence(name="loop", epoch=self.ledger.acquire_lease("loop", "test"))
         self.happenings = Happenings()
@@ -86,7 +86,7 @@ class House:
         self.ledger.close()
 
     def _ask_and_label(self) -> None:
-        with PerennialClient(self.server.spec.url, MODEL, timeout_s=10.0) as client:
+        with PerennialClient(self.server.spec.url, MODEL, timeout_s=60.0) as client:
             while not self._stop.is_set():
                 rows = []
                 for text, label in _TRUTHS.items():
@@ -130,7 +130,7 @@ class House:
         row = self.ledger.active_cycle(MODEL)
         return "none" if row is None else row.state
 
-    def until(self, state: str, within_s: float = 150.0) -> None:
+    def until(self, state: str, within_s: float = 270.0) -> None:
         end = time.monotonic() + within_s
         while self.state() != state:
             assert time.monotonic() < end, f"{self.state()} and not {state} after {within_s} s: {self.last()}"
@@ -141,7 +141,7 @@ class House:
 
     def command(self, kind: str) -> str:
         number = self.ledger.request_command(MODEL, kind, {}, "ada")
-        end = time.monotonic() + 10
+        end = time.monotonic() + 120
         while (outcome := self.ledger.command(number).outcome) is None:
             assert time.monotonic() < end
             time.sleep(0.05)
@@ -157,7 +157,7 @@ def _now() -> Any:
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     place = Place(tmp_path_factory.mktemp("house"))
-    place.install((1,), router_instances=1, champion_limit_s=2.0)
+    place.install((1,), router_instances=1, champion_limit_s=4.0)
     house = House(place)
     house.start()
     try:
@@ -187,7 +187,7 @@ def test_a_new_champion_that_fails_is_rolled_back_and_no_request_fails(house: Ho
 
 def test_a_new_champion_that_hangs_is_rolled_back_and_every_request_is_answered(house: House) -> None:
     """It counts for seconds at every third text; the version before it answers that one and what comes meanwhile."""
-    version = house.rollout(hang=4_000_000)
+    version = house.rollout(hang=trips_for(8.0))
     house.until("probation")
     house.until("none")
     cycle = house.last()
