@@ -1,6 +1,7 @@
 """What commands and the service work with, as one record."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from perennial.ops.ledger import Ledger
 from perennial.ops.serving.control import TritonControl
@@ -22,6 +23,7 @@ class Parts:
     repository: ModelRepository
     controls: tuple[TritonControl, ...]
     reconciler: Reconciler
+    config: Path | None = None  # the settings file, which may be written later
 
     def close(self) -> None:
         """Close connections."""

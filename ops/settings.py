@@ -1,9 +1,20 @@
 """Settings: `perennial.toml` in the working folder, overridden by `PERENNIAL_*` variables (`__` between levels)."""
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -322,21 +333,29 @@ class Settings(BaseSettings):
     traffic: TrafficSettings = Field(default_factory=TrafficSettings)
     schedule: ScheduleSettings = Field(default_factory=ScheduleSettings)
     notify: NotifySettings = Field(default_factory=NotifySettings)
-    models: dict[str, ModelSettings] = Field(default_factory=lambda: {"intent": ModelSettings()})
+    models: dict[str, ModelSettings] = Field(
+        default_factory=dict, description="by name; where none is named, those that the ledger knows"
+    )
+    _refused: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("models")
     @classmethod
     def _names_are_plain(cls, models: dict[str, ModelSettings]) -> dict[str, ModelSettings]:
         for name in models:
-            try:
-                admit_name(name)
-            except DataError as exc:
-                raise ValueError(str(exc)) from exc
-            if name.endswith("_engine"):
-                raise ValueError(f"model name {name!r} must not end in '_engine', which names the versions' own model")
-        if not models:
-            raise ValueError("no model is named; add [models.intent]")
+            if problem := _name_problem(name, models):
+                raise ValueError(problem)
         return models
+
+    @property
+    def refused(self) -> Mapping[str, str]:
+        """The models whose sections cannot be used, with the reason; the others are not kept waiting for them."""
+        return MappingProxyType(self._refused)
+
+    def with_models(self, models: Mapping[str, ModelSettings], refused: Mapping[str, str]) -> "Settings":
+        """These settings with other models."""
+        changed = self.model_copy(update={"models": dict(models)})
+        changed._refused = dict(refused)
+        return changed
 
     @property
     def ledger_address(self) -> str:
@@ -360,10 +379,12 @@ class Settings(BaseSettings):
 def load_settings(config: Path | None = None) -> Settings:
     """The settings in force.
 
-    Relative `state` and `repository` paths count from the folder of the settings file.
+    Relative `state` and `repository` paths count from the folder of the settings file. A model's section that cannot be
+    used stands in `refused`, and keeps no other model from being used.
 
     Raises:
-        ConfigurationError: the named file is missing or not TOML, or a setting is unknown or out of range.
+        ConfigurationError: the named file is missing or not TOML, a setting is unknown or out of range, or no model's
+            section can be used.
     """
     import tomllib
 
@@ -371,8 +392,20 @@ def load_settings(config: Path | None = None) -> Settings:
     if config is not None and not path.is_file():
         raise ConfigurationError(f"settings file {path} does not exist; run `perennial init` to write one")
 
+    refused = dict[str, str]()
+
     class _Located(Settings):
         model_config = SettingsConfigDict(**{**Settings.model_config, "toml_file": str(path)})
+
+        @model_validator(mode="before")
+        @classmethod
+        def _put_aside(cls, given: Any) -> Any:
+            """Keep one model's mistake from all others."""
+            sections = given.get("models") if isinstance(given, dict) else None
+            if not isinstance(sections, dict):
+                return given
+            refused.update(_refused(sections))
+            return {**given, "models": {name: told for name, told in sections.items() if name not in refused}}
 
     try:
         settings = _Located()
@@ -389,11 +422,41 @@ def load_settings(config: Path | None = None) -> Settings:
         problems = "; ".join(told_problems(exc))
         # from None: pydantic's own message quotes what it saw, secrets among it
         raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}") from None
+    if refused and not settings.models:
+        problems = "; ".join(refused.values())
+        raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}")
     base = path.resolve().parent
-    return Settings.model_construct(
+    located = Settings.model_construct(
         **{
             **{name: getattr(settings, name) for name in Settings.model_fields},
             "state": base / settings.state,
             "repository": base / settings.repository,
         }
     )
+    return located.with_models(settings.models, refused)
+
+
+def _refused(sections: Mapping[str, Any]) -> dict[str, str]:
+    """What is wrong with the sections that cannot be used, by the model's name."""
+    found = dict[str, str]()
+    for name, section in sections.items():
+        if problem := _name_problem(name, sections):
+            found[name] = f"models: {problem}"
+            continue
+        try:
+            ModelSettings.model_validate(section)
+        except ValidationError as exc:
+            found[name] = "; ".join(f"models.{name}.{problem}" for problem in told_problems(exc))
+    return found
+
+
+def _name_problem(name: str, names: Iterable[str]) -> str:
+    """Why a model cannot be called so; empty where it can."""
+    try:
+        admit_name(name)
+    except DataError as exc:
+        return str(exc)
+    if name.endswith("_engine"):
+        return f"model name {name!r} must not end in '_engine', which names the versions' own model"
+    first = next(other for other in names if other.lower() == name.lower())
+    return "" if first == name else f"model name {name!r} differs from {first!r} by its case alone; choose another"

@@ -15,14 +15,11 @@ from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.cycle.runner import CycleRunner
 from perennial.ops.cycle.steps import LoopSteps
-from perennial.ops.ledger import DriftReportRow, Fence, Ledger
+from perennial.ops.ledger import DriftReportRow, Fence
 from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.retention import VersionRemoval, prune_runs, remove_superfluous
-from perennial.ops.serving.control import TritonControl
-from perennial.ops.serving.reconciler import Reconciler
-from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.parts import Parts
 from perennial.ops.store.happenings import Happenings
-from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.accuracy import AccuracyWatch
 from perennial.ops.watching.collector import collect
@@ -31,7 +28,7 @@ from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
 from perennial.ops.watching.windows import reported_window
 
-__all__ = ["ModelLoop"]
+__all__ = ["AskEngine", "ModelLoop"]
 
 logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
@@ -39,6 +36,7 @@ _RUNS_KEPT = timedelta(days=2)
 _HISTORY_KEPT = 200  # cycles, commands and drift reports that the ledger keeps whatever their age
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
+AskEngine = Callable[[str, int, Any, Any], tuple[Any, Any]]  # engine model, version, ids, mask: logits, embeddings
 
 
 class ModelLoop:
@@ -46,17 +44,15 @@ class ModelLoop:
 
     def __init__(
         self,
-        ledger: Ledger,
-        workspace: Workspace,
+        parts: Parts,
         model: str,
-        repository: ModelRepository,
-        reconciler: Reconciler,
         happenings: Happenings,
-        control: TritonControl,
+        ask: AskEngine,
         lead: Callable[[], Fence],
     ) -> None:
+        ledger, workspace = parts.ledger, parts.workspace
         self._ledger, self._workspace, self.model, self._happenings = ledger, workspace, model, happenings
-        self._repository, self._reconciler = repository, reconciler
+        self._repository, self._reconciler = parts.repository, parts.reconciler
         self._settings = workspace.model(model)
         self._trigger = Trigger(ledger, workspace, model)
         self.traffic = TrafficLog(workspace.traffic(model))
@@ -70,7 +66,7 @@ class ModelLoop:
         maker = ChallengerMaker(ledger, workspace, model)
         engine = workspace.engine_model(model)
         evidence = LiveEvidenceReader(
-            ledger, workspace, model, self.traffic, lambda v, ids, mask: control.infer_engine(engine, v, ids, mask)[0]
+            ledger, workspace, model, self.traffic, lambda version, ids, mask: ask(engine, version, ids, mask)[0]
         )
         comparison = ArmComparison(
             model=model,
@@ -85,8 +81,8 @@ class ModelLoop:
             model=model,
             ledger=ledger,
             workspace=workspace,
-            repository=repository,
-            reconciler=reconciler,
+            repository=parts.repository,
+            reconciler=parts.reconciler,
             maker=maker,
             comparison=comparison,
             happenings=happenings,

@@ -16,10 +16,19 @@ from perennial.ops.serving.router.router import RouterSettings
 from perennial.ops.serving.server.exposure import check_exposure
 from perennial.ops.serving.server.server import OnParentDeath, ServerSpec
 from perennial.ops.serving.server_record import FILE, KeptSecret, Secret
-from perennial.ops.settings import Settings, load_settings
+from perennial.ops.settings import ModelSettings, Settings, load_settings
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["engine_spec", "grpc_url", "grpc_urls", "notifier", "open_parts", "router_spec", "server_spec"]
+__all__ = [
+    "configured_models",
+    "engine_spec",
+    "grpc_url",
+    "grpc_urls",
+    "notifier",
+    "open_parts",
+    "router_spec",
+    "server_spec",
+]
 
 
 def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
@@ -34,8 +43,9 @@ def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
     if (umask := int(settings.umask, 8)) != PRIVATE:
         os.umask(umask)
     urls = grpc_urls(settings)
-    workspace = Workspace(settings)
     ledger = Ledger.open(settings.ledger_address)
+    settings = _with_known_models(settings, ledger)
+    workspace = Workspace(settings)
     repository = ModelRepository(workspace.repository)
     controls = tuple(TritonControl(url, secret=_secret(settings)) for url in urls)
     reconciler = Reconciler(ledger, workspace, repository, controls)
@@ -46,7 +56,30 @@ def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
         repository=repository,
         controls=controls,
         reconciler=reconciler,
+        config=(config or Path("perennial.toml")).absolute(),
     )
+
+
+def configured_models(config: Path | None) -> tuple[str, ...]:
+    """The models of a workspace, by its settings, or else by its ledger; none where there is no workspace.
+
+    Raises:
+        ConfigurationError: see `load_settings`.
+    """
+    settings = load_settings(config)
+    if settings.models or not (settings.ledger_url or (settings.state / "ledger.db").is_file()):
+        return tuple(settings.models)
+    with Ledger.open(settings.ledger_address) as ledger:
+        return tuple(_with_known_models(settings, ledger).models)
+
+
+def _with_known_models(settings: Settings, ledger: Ledger) -> Settings:
+    """Settings that name no model stand for those that the ledger knows, or the routers where it was lost."""
+    if settings.models:
+        return settings
+    routed = {path.stem for path in (settings.state / "route").glob("*.json")}
+    names = {row.name for row in ledger.models()} | routed
+    return settings.with_models({name: ModelSettings() for name in sorted(names)}, {})
 
 
 def _check_workspace(settings: Settings) -> None:
@@ -54,7 +87,7 @@ def _check_workspace(settings: Settings) -> None:
         return
     raise ConfigurationError(
         f"{Path.cwd()} is no workspace: it has no perennial.toml, and {settings.state} has no ledger; go to a "
-        f"workspace's folder, run `perennial init --data FILE`, or give --config"
+        f"workspace's folder, run `perennial init NAME --data FILE`, or give --config"
     )
 
 

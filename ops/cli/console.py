@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from perennial.ops.cli.model_choice import only_model
 from perennial.ops.safety.printable import json_text, printable
 
 __all__ = [
@@ -27,9 +28,14 @@ __all__ = [
 ]
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="settings file; default ./perennial.toml where it exists")
+    Path | None,
+    typer.Option(
+        "--config", "-c", is_eager=True, help="settings file; default ./perennial.toml where it exists"
+    ),  # eager: the model is looked up in it
 ]
-ModelOption = Annotated[str, typer.Option("--model", "-m", help="which model")]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="which model", callback=only_model, show_default="the only one")
+]
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would happen, and change nothing")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 

@@ -29,7 +29,7 @@ def describe(
     sentence: Annotated[str | None, typer.Argument(help="what its requests are about, in a sentence")] = None,
     file: Annotated[Path | None, typer.Option(help="CSV with label,description: several classes at once")] = None,
     retrain: _Retrain = False,
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -59,7 +59,7 @@ def describe(
 def undescribe(
     label: Annotated[str, typer.Argument(help="the class's name")],
     retrain: _Retrain = False,
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -74,7 +74,7 @@ def undescribe(
     print_json(done)
 
 
-def described(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def described(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The described classes: their rows so far, what the sentence still counts for, and whether they are answered."""
     from perennial.ops.commands.described_classes import described_classes
 

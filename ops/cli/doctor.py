@@ -21,11 +21,11 @@ def doctor(
     config: ConfigOption = None,
 ) -> None:
     """Try, without any secret, what is open on Triton; changes nothing. Exit code 1 when something dangerous is."""
-    from perennial.ops.app.wiring import grpc_urls
+    from perennial.ops.app.wiring import configured_models, grpc_urls
     from perennial.ops.commands.doctor import examine
     from perennial.ops.settings import load_settings
 
-    settings = load_settings(config)
+    settings, models = load_settings(config), configured_models(config)
     triton = settings.triton
     if not triton.url:
         host = "127.0.0.1" if triton.host in {"", "0", "0.0.0.0"} else triton.host
@@ -34,7 +34,7 @@ def doctor(
     found = [
         finding
         for number, url in enumerate(grpc_urls(settings))
-        for finding in examine(settings, url, http="" if number else http, metrics="" if number else metrics)
+        for finding in examine(models, url, http="" if number else http, metrics="" if number else metrics)
     ]
     if as_json:
         print_json([finding.told() for finding in found])

@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 @_app.command()
 def watch(
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     limit: Annotated[int, typer.Option(min=1, max=1000, help="newest windows")] = 20,
     config: ConfigOption = None,
     as_json: JsonOption = False,
@@ -41,7 +41,7 @@ def watch(
 
 @_app.command()
 def report(
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     rows: Annotated[int, typer.Option(min=50, max=100_000, help="newest requests to compare")] = 300,
     out: Annotated[Path, typer.Option(help="where the HTML goes")] = Path("drift.html"),
     config: ConfigOption = None,
@@ -58,7 +58,7 @@ def report(
 
 @_app.command()
 def explain(
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     report: Annotated[int | None, typer.Option(help="which window; default the newest that drifted")] = None,
     most: Annotated[int, typer.Option(min=1, max=50, help="entries of each kind")] = 5,
     config: ConfigOption = None,
@@ -116,7 +116,7 @@ def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
 
     route = parts.ledger.route(model)
     if route is None:
-        raise NotFound(f"model {model} serves no version yet; train one with `perennial init --data FILE`")
+        raise NotFound(f"model {model} serves no version yet; train one with `perennial init {model} --data FILE`")
     folder = parts.workspace.reference(model, route.champion)
     if not folder.is_dir():
         needed = parts.workspace.model(model).drift.reference_rows

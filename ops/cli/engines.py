@@ -24,7 +24,7 @@ def export(
     version: Annotated[int, typer.Argument(min=1, help="the version whose model is compiled anew")],
     engine: Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or aotinductor")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, tf32, bf16, fp16, fp8 or int8")] = "auto",
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -56,7 +56,7 @@ def export(
 
 
 @_app.command("list")
-def list_engines(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def list_engines(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The engine of every version, and the engines that this machine can build."""
     from perennial.ops.commands.engine_checks import buildable
     from perennial.ops.commands.engines import engine_facts
@@ -81,7 +81,7 @@ _Parity = Annotated[bool, typer.Option("--parity", help="also compare it with it
 def verify(
     version: Annotated[int, typer.Argument(min=1)],
     parity: _Parity = False,
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     config: ConfigOption = None,
 ) -> None:
     """Check a version's files, open its engine and have it repeat its golden answers; exit code 4 when it does not."""
@@ -96,7 +96,7 @@ def compare(
     versions: Annotated[list[int], typer.Argument(min=1, help="the first one is what the others are compared with")],
     texts: Annotated[Path | None, typer.Option(help="texts (JSON or parquet); default the held-out rows")] = None,
     rounds: Annotated[int, typer.Option(min=1, max=50, help="timed passes of each")] = 3,
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

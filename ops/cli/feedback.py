@@ -29,7 +29,7 @@ def _group() -> None:
 @_app.command("import")
 def import_file(
     file: Annotated[Path, typer.Argument(help="CSV with prediction_id,label or text,label (or text,category)")],
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="leave wrong rows out, named on stderr, and store the others")
     ] = False,

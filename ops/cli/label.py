@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 @_app.command()
 def queue(
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     limit: Annotated[int, typer.Option(min=1, max=1_000, help="most requests to show")] = 20,
     fill: Annotated[
         int, typer.Option(min=0, max=1_000, help="choose so many more; 0 only when the queue is empty")
@@ -55,7 +55,7 @@ def queue(
 def submit(
     prediction: Annotated[str, typer.Argument(help="the prediction id")],
     label: Annotated[str, typer.Argument(help="the right label; a new one starts a new class")],
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -88,7 +88,7 @@ def submit(
 
 @_app.command()
 def doubts(
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 20,
     rows: Annotated[int, typer.Option(min=10, max=100_000, help="newest requests to look at")] = 5_000,
     config: ConfigOption = None,

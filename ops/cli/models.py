@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 
 @_app.command("list")
-def list_versions(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def list_versions(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every version, its state and where it came from."""
     from perennial.ops.views.status import version_facts
 
@@ -50,7 +50,7 @@ def list_versions(model: ModelOption = "intent", config: ConfigOption = None, as
 
 
 @_app.command()
-def show(version: int, model: ModelOption = "intent", config: ConfigOption = None) -> None:
+def show(version: int, model: ModelOption = "", config: ConfigOption = None) -> None:
     """Everything known about one version."""
     from perennial.ops.views.status import version_facts
 
@@ -65,7 +65,7 @@ _Reason = Annotated[str, typer.Option(help="why; goes to the audit log")]
 @_app.command()
 def promote(
     version: int,
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     reason: _Reason = "operator",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
@@ -90,7 +90,9 @@ def _preview(parts: Any, model: str, version: int | None, change: Callable[[Any]
 
     route, on_disk = parts.ledger.route(model), parts.repository.versions(parts.workspace.engine_model(model))
     if route is None:
-        raise NotFound(f"model {model} serves no version yet; train the first with `perennial init --data FILE`")
+        raise NotFound(
+            f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
+        )
     if version is not None and version not in on_disk:
         raise NotFound(f"{model} has no bundle of version {version}; on disk are {list(on_disk)}")
     then = change(route)
@@ -101,7 +103,7 @@ def _preview(parts: Any, model: str, version: int | None, change: Callable[[Any]
 @_app.command()
 def rollback(
     to: Annotated[int | None, typer.Option(help="version; default the previous champion")] = None,
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     reason: _Reason = "operator",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,

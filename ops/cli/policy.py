@@ -26,7 +26,7 @@ def register(app: typer.Typer) -> None:
 
 
 @_app.command()
-def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """The policy, the facts that it looks at, and what it says now."""
     from perennial.continual.policy import policy_values
     from perennial.ops.watching.trigger import Trigger
@@ -54,7 +54,7 @@ def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: Js
 
 @_app.command()
 def replay(
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     policy: Annotated[
         list[Path] | None, typer.Option(help="TOML or JSON file with a policy; may be repeated; default the one in use")
     ] = None,

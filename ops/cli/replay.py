@@ -25,7 +25,7 @@ def register(app: typer.Typer) -> None:
 
 
 @_app.command()
-def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Its rule, its budgets, and the rows it holds of each class."""
     with _opened(config, model) as (_, model, buffer):
         told = _facts(model, buffer)
@@ -42,7 +42,7 @@ def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: Js
 @_app.command()
 def export(
     out: Annotated[Path, typer.Argument(help="where to write; .jsonl")],
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     config: ConfigOption = None,
 ) -> None:
     """Write its rows as JSON lines, as training jobs read them."""
@@ -57,7 +57,7 @@ def export(
 @_app.command()
 def erase(
     key: Annotated[str, typer.Option(help="the caller's key")],
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:

@@ -27,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 
 @_app.command()
-def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: JsonOption = False) -> None:
+def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Where the cycle stands, its story, and the figures of the canary or the probation."""
     from perennial.ops.views.rollout import rollout_facts
 
@@ -71,7 +71,7 @@ def show(model: ModelOption = "intent", config: ConfigOption = None, as_json: Js
 
 @_app.command()
 def approve(
-    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
 ) -> None:
     """Let a challenger that waits for an operator go on."""
     _command("approve", model, dry_run, wait, config)
@@ -79,7 +79,7 @@ def approve(
 
 @_app.command()
 def abort(
-    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 30.0, config: ConfigOption = None
+    model: ModelOption = "", dry_run: DryRunOption = False, wait: _Wait = 30.0, config: ConfigOption = None
 ) -> None:
     """End the cycle under way; the champion goes on serving. In probation this rolls back."""
     _command("abort", model, dry_run, wait, config)
@@ -87,7 +87,7 @@ def abort(
 
 @_app.command()
 def promote(
-    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
 ) -> None:
     """Send the loaded challenger straight to the championship."""
     _command("promote", model, dry_run, wait, config)
@@ -95,7 +95,7 @@ def promote(
 
 @_app.command()
 def pause(
-    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
 ) -> None:
     """Hold the cycle after its present step, until `resume`."""
     _command("pause", model, dry_run, wait, config)
@@ -103,7 +103,7 @@ def pause(
 
 @_app.command()
 def resume(
-    model: ModelOption = "intent", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
+    model: ModelOption = "", dry_run: DryRunOption = False, wait: _Wait = 10.0, config: ConfigOption = None
 ) -> None:
     """Let a paused cycle go on."""
     _command("resume", model, dry_run, wait, config)
@@ -136,7 +136,7 @@ def report(
         bool, typer.Option("--replay", help="replay the newest traffic now, against the champion")
     ] = False,
     rows: Annotated[int, typer.Option(min=50, max=100_000, help="newest requests to replay")] = 500,
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -10,34 +10,6 @@ from perennial.ops.cli.session import model_session, session
 
 __all__ = ["register"]
 
-_TOML = """# Settings of this workspace; every value can also be given as PERENNIAL_SECTION__NAME.
-# state = "var"
-# repository = "model_repository"
-
-[triton]
-grpc_port = 8001
-http_port = 8000
-metrics_port = 8002
-# http = false                  # gRPC alone
-# http_hosts = ["models.example"]   # names by which clients may call the HTTP port beside localhost
-# http_body_bytes = 67108864    # most bytes of a request over HTTP
-
-[api]
-port = 8080
-# hosts = ["models.example"]    # names that callers may use beside localhost, e.g. a proxy's
-
-# [api.tokens]                  # `perennial token new --role operator` prints a token, and the line for here
-
-[models.{model}.learning]
-# encoder = "packaged:minilm"   # or any Hugging Face name or folder
-replay_rows = 770
-
-[models.{model}.policy]
-kind = "any"
-policies = [{{ kind = "drift" }}, {{ kind = "label_count", at_least = 1000 }}]
-limits = {{ cooldown_s = 600.0, min_labels = 100, budget_per_day = 24 }}
-"""
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
@@ -49,37 +21,41 @@ def register(app: typer.Typer) -> None:
 
 
 def init(
+    name: Annotated[
+        str, typer.Argument(help="the model; default the only one of perennial.toml, or the name of the data's file")
+    ] = "",
     data: Annotated[Path | None, typer.Option(help="labelled rows (CSV with text,category or text,label)")] = None,
-    model: ModelOption = "intent",
+    model: Annotated[str, typer.Option("--model", "-m", help="the same as NAME")] = "",
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Write perennial.toml where there is none; with --data, train and publish the first version."""
+    """Name a model in perennial.toml, which is written where there is none; with --data, train its first version.
+
+    A `perennial serve` that runs there takes the new model up by itself.
+    """
     from perennial.continual.preparation import admit_name
 
     path = config or Path("perennial.toml")
-    admit_name(model)
+    if name and model and name != model:
+        raise typer.BadParameter(f"{name!r} and --model {model!r} are two names; give one", param_hint="NAME")
+    chosen = admit_name(name or model or _only_or_from(path, data))
     if dry_run:
-        print_json(_planned(path, data, model))
+        print_json(_planned(path, data, chosen))
         return
-    if not path.exists():
-        from perennial.ops.store.workspace import write_atomically
-
-        write_atomically(path, _TOML.format(model=model))
-        say(f"wrote {path}")
+    _name(path, chosen)
     if data is None:
-        say(f"next: perennial init --data FILE.csv --model {model}")
+        say(f"next: perennial init {chosen} --data FILE.csv")
         return
     from perennial.continual.preparation import read_labelled_csv
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.first_version import first_version
 
     examples = read_labelled_csv(data)
-    with session(path) as parts, stages(f"first version of {model}") as tell:
-        made = first_version(parts.ledger, parts.workspace, model, examples, tell)
+    with session(path) as parts, stages(f"first version of {chosen}") as tell:
+        made = first_version(parts.ledger, parts.workspace, chosen, examples, tell)
     print_json(
         {
-            "model": model,
+            "model": chosen,
             "version": made.version,
             "rows": made.rows,
             "labels": len(made.labels),
@@ -89,9 +65,43 @@ def init(
     )
 
 
+def _only_or_from(path: Path, data: Path | None) -> str:
+    """The only configured model, or in a new workspace the name of the data's file."""
+    from perennial.continual.errors import ConfigurationError
+    from perennial.ops.app.wiring import configured_models
+    from perennial.ops.store.settings_file import name_from
+
+    names = configured_models(path) if path.is_file() else ()
+    if len(names) > 1:
+        raise ConfigurationError(f"{path} names {len(names)} models; say which: {', '.join(names)}, or a new one")
+    told = names[0] if names else "" if data is None else name_from(data)
+    if not told:
+        raise ConfigurationError("no model is named yet; name one: perennial init NAME --data FILE")
+    return told
+
+
+def _name(path: Path, model: str) -> None:
+    """Have the settings name the model, beside those that a file without names stands for."""
+    from perennial.ops.app.wiring import configured_models
+    from perennial.ops.store.settings_file import add_model, begin_settings, named_models
+
+    if not path.exists():
+        begin_settings(path)
+        say(f"wrote {path}")
+    known = configured_models(path)
+    if model in known and named_models(path) == ():
+        return  # by the environment, or by the ledger
+    for name in (*(known if named_models(path) == () else ()), model):
+        if add_model(path, name):
+            say(f"{path} names {name}")
+
+
 def _planned(path: Path, data: Path | None, model: str) -> dict[str, Any]:
     """What `init` would do; a file that it could not read is refused here too."""
-    told: dict[str, Any] = {"dry_run": True, "model": model, "writes": None if path.exists() else str(path)}
+    from perennial.ops.app.wiring import configured_models
+
+    adds = not path.is_file() or model not in configured_models(path)
+    told: dict[str, Any] = {"dry_run": True, "model": model, "writes": str(path) if adds else None}
     if data is not None:
         from perennial.continual.preparation import read_labelled_csv
 
@@ -114,7 +124,7 @@ def serve(config: ConfigOption = None) -> None:
     root.setLevel(min(root.level, logging.INFO))
     with session(config, may_be_new=True) as parts:
         _close_to_others(parts, config or Path("perennial.toml"))
-        grpc, port = parts.controls[0].url, parts.settings.api.port
+        grpc, port = ", ".join(control.url for control in parts.controls), parts.settings.api.port
         say(f"perennial serves on grpc {grpc}, control API port {port}; Ctrl-C ends it")
         Service(parts).run()
 
@@ -188,7 +198,7 @@ def _accuracies(told: dict[str, Any] | None) -> list[str | None]:
 
 def predict(
     texts: Annotated[list[str], typer.Argument(help="one or more texts")],
-    model: ModelOption = "intent",
+    model: ModelOption = "",
     key: Annotated[str | None, typer.Option(help="caller's id: keeps the caller on its arm")] = None,
     scores: Annotated[bool, typer.Option("--scores", help="every label's probability")] = False,
     config: ConfigOption = None,
@@ -205,7 +215,7 @@ def predict(
         print_json([asdict(answer) for answer in client.predict(texts, keys, scores=scores)])
 
 
-def retrain(model: ModelOption = "intent", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
+def retrain(model: ModelOption = "", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
     """Ask the running loop to train a challenger now, whatever the policy says."""
     from perennial.continual.errors import NotFound, Refused
     from perennial.ops.cli.actor import actor
@@ -213,7 +223,9 @@ def retrain(model: ModelOption = "intent", dry_run: DryRunOption = False, config
     with model_session(config, model) as (parts, model):
         route, cycle = parts.ledger.route(model), parts.ledger.active_cycle(model)
         if route is None:
-            raise NotFound(f"model {model} serves no version yet; train the first with `perennial init --data FILE`")
+            raise NotFound(
+                f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
+            )
         if cycle is not None:
             raise Refused(
                 f"{model} has cycle {cycle.id} under way ({cycle.state}); see `perennial rollout show`, or end it "

@@ -1,16 +1,17 @@
 """What is open on the Triton in use to somebody who knows no secret: looked at, never changed."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from typing import Any
 
 from perennial.ops.serving.server.exposure import is_local
-from perennial.ops.settings import Settings
 
 __all__ = ["Finding", "State", "examine"]
 
 _TIMEOUT_S = 5.0
+_ANY = "model"  # a name to ask with where none is configured
 _RESTRICT = (
     "start it with --{kind}=shared-memory,model-config,model-repository,trace,logging:perennial-secret=SECRET, give "
     "its process PERENNIAL_SECRET=SECRET, and set triton.secret to the same"
@@ -53,19 +54,18 @@ class Finding:
         }
 
 
-def examine(settings: Settings, url: str, *, http: str = "", metrics: str = "") -> tuple[Finding, ...]:
+def examine(models: Sequence[str], url: str, *, http: str = "", metrics: str = "") -> tuple[Finding, ...]:
     """Try each door of one Triton without the secret.
 
     Args:
-        settings: whose models' engines are asked.
+        models: whose engines are asked.
         url: where gRPC answers.
         http: where HTTP answers, as http://host:port; empty leaves it out.
         metrics: where metrics are read, likewise.
     """
-    model = next(iter(settings.models))
-    found = [_reach(url), *_by_grpc(url, model, f"{model}_engine")]
+    found = [_reach(url), *_by_grpc(url, models)]
     if http:
-        found += _by_http(http.rstrip("/"), model, f"{model}_engine")
+        found += _by_http(http.rstrip("/"), models)
     if metrics:
         state = _http_state("GET", f"{metrics.rstrip('/')}/metrics", None)
         found.append(Finding(what="metrics", where=metrics, state=state, dangerous=False))
@@ -79,9 +79,10 @@ def _reach(url: str) -> Finding:
     return Finding(what="reachable from other machines", where=url, state=state, todo=todo)
 
 
-def _by_grpc(url: str, model: str, engine: str) -> Iterator[Finding]:
+def _by_grpc(url: str, models: Sequence[str]) -> Iterator[Finding]:
     from tritonclient.grpc import InferenceServerClient
 
+    model = next(iter(models), _ANY)
     with InferenceServerClient(url) as client:
         bound = {"client_timeout": _TIMEOUT_S}
         looks: dict[str, Callable[[], Any]] = {
@@ -93,8 +94,9 @@ def _by_grpc(url: str, model: str, engine: str) -> Iterator[Finding]:
         }
         for what, look in looks.items():
             yield Finding(what=what, where=f"grpc {url}", state=_grpc_state(look), todo=_BY_GRPC)
-        asked = _grpc_state(lambda: _ask_engine(client, engine))
-        yield Finding(what=f"engine {engine}", where=f"grpc {url}", state=asked, todo=_ENGINE)
+        for engine in (f"{model}_engine" for model in models):
+            asked = _grpc_state(partial(_ask_engine, client, engine))
+            yield Finding(what=f"engine {engine}", where=f"grpc {url}", state=asked, todo=_ENGINE)
 
 
 def _ask_engine(client: Any, engine: str) -> None:
@@ -123,7 +125,8 @@ def _grpc_state(look: Callable[[], Any]) -> State:
     return State.OPEN
 
 
-def _by_http(url: str, model: str, engine: str) -> Iterator[Finding]:
+def _by_http(url: str, models: Sequence[str]) -> Iterator[Finding]:
+    model = next(iter(models), _ANY)
     row = {"shape": [1, 1], "datatype": "INT64", "data": [1]}
     question = {"inputs": [{"name": name, **row} for name in ("input_ids", "attention_mask")]}
     for what, method, path, body in (
@@ -134,8 +137,9 @@ def _by_http(url: str, model: str, engine: str) -> Iterator[Finding]:
         ("trace settings", "GET", "/v2/trace/setting", None),
     ):
         yield Finding(what=what, where=url, state=_http_state(method, url + path, body), todo=_BY_HTTP)
-    asked = _http_state("POST", f"{url}/v2/models/{engine}/infer", question)
-    yield Finding(what=f"engine {engine}", where=url, state=asked, todo=_ENGINE)
+    for engine in (f"{model}_engine" for model in models):
+        asked = _http_state("POST", f"{url}/v2/models/{engine}/infer", question)
+        yield Finding(what=f"engine {engine}", where=url, state=asked, todo=_ENGINE)
 
 
 def _http_state(method: str, address: str, body: dict[str, Any] | None) -> State:

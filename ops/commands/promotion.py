@@ -78,7 +78,9 @@ def _route(parts: Parts, model: str) -> Route:
     route = parts.ledger.route(model)
     check_not_behind(route, parts.workspace, model)
     if route is None:
-        raise NotFound(f"model {model} serves no version yet; train the first one with `perennial init --data FILE`")
+        raise NotFound(
+            f"model {model} serves no version yet; train the first one with `perennial init {model} --data FILE`"
+        )
     return route
 
 

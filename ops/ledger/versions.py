@@ -183,7 +183,7 @@ class VersionStore(AuditStore):
         with self.route_held(model) as before:
             if before is None:
                 raise NotFound(
-                    f"model {model} serves no version yet; train the first one with `perennial init --data FILE`"
+                    f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
                 )
             after = change(before)
             if replace(after, epoch=before.epoch) == before:

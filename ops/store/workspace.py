@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
-from perennial.continual.errors import DataError, NotFound, Refused
+from perennial.continual.errors import ConfigurationError, DataError, NotFound, Refused
 from perennial.continual.preparation import admit_name, shown
 from perennial.continual.records import Route
 from perennial.ops.settings import ModelSettings, Settings
@@ -60,11 +60,14 @@ class Workspace:
 
         Raises:
             NotFound: the settings do not name it.
+            ConfigurationError: its section cannot be used.
         """
         try:
             return self.settings.models[name]
         except KeyError:
-            known = ", ".join(sorted(self.settings.models))
+            if (problem := self.settings.refused.get(name)) is not None:
+                raise ConfigurationError(f"the settings of model {name} cannot be used: {problem}") from None
+            known = ", ".join(sorted(self.settings.models)) or "none"
             raise NotFound(f"model {shown(name)} is not in the settings; they name {known}") from None
 
     def engine_model(self, name: str) -> str:

@@ -58,7 +58,14 @@ def answering(
     """An API over a workspace with one model and two versions of it."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
-    lines = [f"ledger_url = '{ledger_url}'", "[triton]", f"grpc_port = {free_port()}", "[api]", f"port = {port}"]
+    lines = [
+        f"ledger_url = '{ledger_url}'",
+        "[models.intent]",
+        "[triton]",
+        f"grpc_port = {free_port()}",
+        "[api]",
+        f"port = {port}",
+    ]
     lines += [f"{name} = {value}" for name, value in (api or {}).items()]
     if tokens:
         lines += ["[api.tokens]", *(f'"{hashed(token)}" = "{role}"' for role, token in TOKENS.items())]
@@ -68,7 +75,7 @@ def answering(
     try:
         _fill(parts)
         service = Service(parts)
-        app = create_api(parts.ledger, service, service.happenings, parts.settings.api)
+        app = create_api(parts.ledger, service.control, service.happenings, parts.settings.api)
         server = make_server(app, parts.settings.api)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

@@ -14,7 +14,6 @@ from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.processes import end_group, free_port
 from perennial.ops.serving.server.installation import assemble
 from perennial.ops.serving.server.server import ServerSpec, TritonServer
-from perennial.ops.settings import Settings
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = pytest.mark.component
@@ -81,14 +80,14 @@ def opened(place: Place) -> Iterator[tuple[str, str]]:
 
 
 def test_the_embedded_triton_is_closed(closed):
-    found = examine(Settings(), closed.url, http=f"http://127.0.0.1:{closed.http_port}")
+    found = examine((MODEL,), closed.url, http=f"http://127.0.0.1:{closed.http_port}")
     assert {finding.what for finding in found} == {*_RISKS, "reachable from other machines"}
     assert [finding for finding in found if finding.state is not State.CLOSED] == []
 
 
 def test_an_open_triton_is_told_with_what_to_do(opened):
     url, http = opened
-    found = examine(Settings(), url, http=http)
+    found = examine((MODEL,), url, http=http)
     wrong = [finding for finding in found if finding.wrong]
     assert {finding.what for finding in wrong} == _RISKS
     assert len(wrong) == 2 * len(_RISKS)
@@ -96,7 +95,7 @@ def test_an_open_triton_is_told_with_what_to_do(opened):
 
 
 def test_nothing_is_claimed_of_a_triton_that_does_not_answer():
-    found = examine(Settings(), f"127.0.0.1:{free_port()}")
+    found = examine((MODEL,), f"127.0.0.1:{free_port()}")
     assert {finding.state for finding in found if finding.what in _RISKS} == {State.UNKNOWN}
 
 
@@ -109,10 +108,10 @@ def _doctor(folder: Path, toml: str, *more: str) -> subprocess.CompletedProcess[
 
 def test_the_command_ends_with_1_when_something_dangerous_is_open(tmp_path, opened, closed):
     url, http = opened
-    done = _doctor(tmp_path, f'[triton]\nurl = "{url}"\n', "--json", "--http", http)
+    done = _doctor(tmp_path, f'[models.{MODEL}]\n[triton]\nurl = "{url}"\n', "--json", "--http", http)
     assert done.returncode == 1, done.stderr
     assert sum(bool(row["wrong"]) for row in json.loads(done.stdout)) == 2 * len(_RISKS)
     ports = f"grpc_port = {closed.grpc_port}\nhttp_port = {closed.http_port}\nmetrics_port = {closed.metrics_port}\n"
-    done = _doctor(tmp_path, f"[triton]\n{ports}")
+    done = _doctor(tmp_path, f"[models.{MODEL}]\n[triton]\n{ports}")
     assert done.returncode == 0, done.stderr
     assert "open" in done.stdout  # the metrics are

@@ -106,7 +106,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    return Workspace(Settings(state=tmp_path / "var", repository=tmp_path / "repository"))
+    return Workspace(Settings(state=tmp_path / "var", repository=tmp_path / "repository", models={MODEL: {}}))
 
 
 @pytest.mark.parametrize("known", [None, 1, 5])
@@ -205,10 +205,10 @@ def test_a_deleted_ledger_takes_no_answer_away_and_is_rebuilt(town: Town) -> Non
         refused = httpx.post(f"{url}/v1/feedback", json=label, timeout=20)
         assert (refused.status_code, "stop `perennial serve`" in refused.text) == (503, True)
         # as after a kill: the server goes on, and the next control process finds an empty ledger
-        for loop in service._loops.values():
+        for loop in service.roster.loops.values():
             loop.leave()
-        service._supervisor.stop(keep_server=True)  # type: ignore[union-attr]
-        service._supervisor = None
+        service.servers.supervisor.stop(keep_server=True)  # type: ignore[union-attr]
+        service.servers.supervisor = None
     finally:
         service.stop()
     service = Service(town.opened())
@@ -216,13 +216,13 @@ def test_a_deleted_ledger_takes_no_answer_away_and_is_rebuilt(town: Town) -> Non
         service.start()
         assert town.triton()[0] == pid
         assert "ledger rebuild" in service._parts.reconciler.wrong[MODEL, ""]
-        assert not service.health()["healthy"]
+        assert not service.control.health()["healthy"]
         promotion = httpx.post(f"{url}/v1/models/{MODEL}/promote", json={"version": 1}, timeout=20)
         assert (promotion.status_code, "ledger rebuild" in promotion.text) == (409, True)
         planned = _cli(town, "ledger", "rebuild", "--dry-run")
         made = _cli(town, "ledger", "rebuild")
         assert planned["models"] == made["models"]
-        service._reconcile_all()
+        service.servers.reconcile_all()
         route = service._parts.ledger.route(MODEL)
         assert route is not None
         assert (route.epoch, route.champion, route.resident) == (2, 2, (1, 2))

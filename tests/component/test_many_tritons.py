@@ -41,7 +41,7 @@ class Fleet:
             replace(place.spec(), folder=place.root / f"triton-{n}", models=()) for n in range(_SERVERS)
         ]
         self.servers = [TritonServer(spec) for spec in self.specs]
-        settings = Settings(state=place.root / "var", repository=place.repository.root)
+        settings = Settings(state=place.root / "var", repository=place.repository.root, models={MODEL: {}})
         workspace = Workspace(settings)
         ledger = Ledger.open(settings.ledger_address)
         self.away: set[int] = set()  # servers that do not answer, by their place

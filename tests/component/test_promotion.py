@@ -23,7 +23,7 @@ def parts(tmp_path: Path) -> Iterator[Parts]:
     place = Place(tmp_path)
     for version in (1, 2):
         place.publish(version)
-    settings = Settings(state=place.root / "var", repository=place.repository.root)
+    settings = Settings(state=place.root / "var", repository=place.repository.root, models={MODEL: {}})
     workspace, ledger = Workspace(settings), Ledger.open(settings.ledger_address)
     ledger.register_model(MODEL, {})
     first = Route(model=MODEL, epoch=1, champion=1, resident=(1,))

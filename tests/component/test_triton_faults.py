@@ -74,7 +74,7 @@ class Settling:
     """What runs after each start: the reconciler, over a channel that outlives the server; it may be told to fail."""
 
     def __init__(self, place: Place, server: TritonServer) -> None:
-        settings = Settings(state=place.root / "var", repository=place.repository.root)
+        settings = Settings(state=place.root / "var", repository=place.repository.root, models={MODEL: {}})
         self.ledger = Ledger.open(settings.ledger_address)
         self.ledger.register_model(MODEL, {})
         route = Route(model=MODEL, epoch=1, champion=1, resident=(1, 2))

@@ -19,7 +19,7 @@ from pydantic import (
 from perennial.continual.errors import DataError, RowsRefused
 from perennial.continual.preparation import shown
 from perennial.continual.records import Example
-from perennial.ops.api.models import check_known
+from perennial.ops.api.models import known_or_only
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, known_labels
 
@@ -62,7 +62,7 @@ class Feedback(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: str = "intent"
+    model: str | None = Field(None, description="needed where there are several models")
     labels: list[Annotated[Label, WrapValidator(_apart)]] = Field(min_length=1, max_length=10_000)
 
 
@@ -84,9 +84,9 @@ def add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> 
     def feedback(body: Feedback, actor: Annotated[str, Depends(labeller)]) -> Kept:
         """Keep labels. Good rows are kept also where others are refused (422); sending all of them again is safe."""
         del actor
-        check_known(ledger, body.model)
-        rows, refused = _admitted(ledger, body)
-        kept = add_labels(ledger, body.model, rows)
+        model = known_or_only(ledger, body.model)
+        rows, refused = _admitted(ledger, model, body)
+        kept = add_labels(ledger, model, rows)
         if refused:
             raise RowsRefused(
                 f"{len(refused)} of {len(body.labels)} labels are refused and {len(rows)} are kept {kept}; correct the "
@@ -96,8 +96,10 @@ def add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> 
         return Kept(**kept)
 
 
-def _admitted(ledger: Ledger, body: Feedback) -> tuple[list[FeedbackRow | Example], list[dict[str, object]]]:
-    now, known = datetime.now(UTC), known_labels(ledger, body.model)
+def _admitted(
+    ledger: Ledger, model: str, body: Feedback
+) -> tuple[list[FeedbackRow | Example], list[dict[str, object]]]:
+    now, known = datetime.now(UTC), known_labels(ledger, model)
     rows: list[FeedbackRow | Example] = []
     refused: list[dict[str, object]] = []
     for number, label in enumerate(body.labels):

@@ -14,6 +14,7 @@ from perennial.continual.records import Arm, Route
 from perennial.continual.route import promoted, rolled_back
 from perennial.ops.app.model_loop import ModelLoop
 from perennial.ops.ledger import FeedbackRow, Fence, Ledger, VersionRow, VersionState
+from perennial.ops.parts import Parts
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.reconciler import Reconciler
@@ -57,16 +58,15 @@ class House:
         reconciler = Reconciler(self.ledger, self.workspace, place.repository, (self.control,))
         fence = Fence(name="loop", epoch=self.ledger.acquire_lease("loop", "test"))
         self.happenings = Happenings()
-        self.loop = ModelLoop(
-            self.ledger,
-            self.workspace,
-            MODEL,
-            place.repository,
-            reconciler,
-            self.happenings,
-            self.control,
-            lambda: fence,
+        parts = Parts(
+            settings=settings,
+            workspace=self.workspace,
+            ledger=self.ledger,
+            repository=place.repository,
+            controls=(self.control,),
+            reconciler=reconciler,
         )
+        self.loop = ModelLoop(parts, MODEL, self.happenings, self.control.infer_engine, lambda: fence)
         self.failed: list[str] = []
         self.versions: list[int] = []
         self._stop = threading.Event()

@@ -12,6 +12,7 @@ from perennial.continual.cycle.events import CycleState
 from perennial.ops.app.model_loop import ModelLoop
 from perennial.ops.ledger import Fence, Phase, VersionRow, VersionState
 from perennial.ops.making.retention import prune_runs
+from perennial.ops.parts import Parts
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
@@ -108,9 +109,15 @@ def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypat
     control = TritonControl("127.0.0.1:1", timeout_s=0.1)
     reconciler = Reconciler(town.ledger, town.workspace, repository, (control,))
     fence = Fence(name="loop", epoch=town.ledger.acquire_lease("loop", "test"))
-    loop = ModelLoop(
-        town.ledger, town.workspace, "intent", repository, reconciler, Happenings(), control, lambda: fence
+    parts = Parts(
+        settings=town.workspace.settings,
+        workspace=town.workspace,
+        ledger=town.ledger,
+        repository=repository,
+        controls=(control,),
+        reconciler=reconciler,
     )
+    loop = ModelLoop(parts, "intent", Happenings(), control.infer_engine, lambda: fence)
     try:
         told = loop.retain()
     finally:

@@ -29,7 +29,7 @@ AT = datetime(2026, 3, 1, tzinfo=UTC)
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     path = tmp_path / "perennial.toml"
-    path.write_text('state = "state"\nrepository = "repository"\n')
+    path.write_text('state = "state"\nrepository = "repository"\n[models.intent]\n')
     return path
 
 

@@ -22,7 +22,7 @@ START = datetime(2026, 3, 1, tzinfo=UTC)
 @pytest.fixture
 def queue(tmp_path: Path) -> Any:
     """A queue over 200 requests: the first ten are unsure, the last ten look like nothing else."""
-    workspace = Workspace(Settings(state=tmp_path / "state", repository=tmp_path / "repository"))
+    workspace = Workspace(Settings(state=tmp_path / "state", repository=tmp_path / "repository", models={"intent": {}}))
     ledger = Ledger.open(workspace.settings.ledger_address)
     ledger.register_model("intent", {})
     rows = columns([float(n) for n in range(200)], dimension=4)

@@ -47,7 +47,7 @@ def test_a_command_without_a_workspace_is_refused_and_makes_none(empty, command)
     error = _run(command)
     assert isinstance(error, ConfigurationError), error
     assert str(empty) in str(error)
-    assert "run `perennial init --data FILE`, or give --config" in str(error)
+    assert "run `perennial init NAME --data FILE`, or give --config" in str(error)
     assert list(empty.iterdir()) == []
 
 
@@ -61,7 +61,7 @@ def test_a_settings_file_or_a_ledger_is_a_workspace(empty):
 
 def test_a_ledger_named_by_the_environment_is_a_workspace(empty, monkeypatch):
     monkeypatch.setenv("PERENNIAL_LEDGER_URL", f"sqlite:///{empty / 'elsewhere.db'}")
-    assert _run("model list") is None
+    assert _run("status") is None
 
 
 def test_a_service_may_begin_a_workspace(empty):
@@ -71,11 +71,11 @@ def test_a_service_may_begin_a_workspace(empty):
 
 @pytest.mark.parametrize("command", ["model promote 9", "model promote 9 --dry-run", "model rollback"])
 def test_a_model_without_a_version_names_the_next_step(empty, command):
-    (empty / "perennial.toml").touch()
+    (empty / "perennial.toml").write_text("[models.sales]\n")
     error = _run(command)
     assert isinstance(error, NotFound), error
     assert "serves no version yet; train the first" in str(error)
-    assert "perennial init --data FILE" in str(error)
+    assert "perennial init sales --data FILE" in str(error)
 
 
 @pytest.mark.parametrize("arguments", [["status"], ["status", "--json"]])

@@ -26,7 +26,7 @@ def test_what_init_writes_nobody_else_may_read(tmp_path: Path) -> None:
     command = "import os, sys; os.umask(0); from perennial.ops.cli import main; sys.exit(main())"
     folder = tmp_path / "workspace"
     folder.mkdir(mode=0o700)
-    for arguments in (("init",), ("learn", "describe", "card", "A card.")):
+    for arguments in (("init", "intent"), ("learn", "describe", "card", "A card.")):
         done = subprocess.run([sys.executable, "-c", command, *arguments], cwd=folder, capture_output=True, check=False)
         assert done.returncode == 0, done.stderr
     assert {"perennial.toml", "var", "var/ledger.db"} <= set(modes(folder))

@@ -155,7 +155,7 @@ def test_a_fresh_user_is_told_what_to_do_next(config: Path, tmp_path: Path) -> N
 
 def test_an_empty_log_has_an_empty_queue(tmp_path: Path) -> None:
     path = tmp_path / "empty.toml"
-    path.write_text('state = "other"\nrepository = "repository"\n')
+    path.write_text('state = "other"\nrepository = "repository"\n[models.intent]\n')
     assert cli(path, "label", "queue", "--json") == {"items": [], "accuracy": None}
     nothing = cli(path, "erase", "--key", "nobody", "--dry-run")
     assert (nothing["models"]["intent"]["examples"], nothing["models"]["intent"]["tuned"]) == (0, [])

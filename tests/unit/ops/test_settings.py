@@ -18,7 +18,7 @@ def write(folder: Path, content: str) -> Path:
 def test_settings_have_defaults_without_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     settings = load_settings()
-    assert list(settings.models) == ["intent"]
+    assert settings.models == {}
     assert settings.triton.host == "127.0.0.1"
     assert settings.state == tmp_path / "var"
     assert settings.ledger_address == f"sqlite:///{tmp_path / 'var' / 'ledger.db'}"
@@ -68,4 +68,15 @@ def test_a_named_file_must_exist(tmp_path: Path) -> None:
 
 def test_an_unknown_model_is_told_the_known_ones() -> None:
     with pytest.raises(NotFound, match="model 'sentiment' is not in the settings; they name intent"):
-        Workspace(Settings()).model("sentiment")
+        Workspace(Settings(models={"intent": {}})).model("sentiment")
+
+
+def test_a_bad_section_is_put_aside_and_keeps_no_other_model_from_being_used(tmp_path: Path) -> None:
+    bad = "[models.bad.learning]\nholdout_share = 0.9\n[models.bad_engine]\n[models.Good]\n"
+    settings = load_settings(write(tmp_path, f"[models.good.learning]\nthreads = 1\n{bad}"))
+    assert {name: model.learning.threads for name, model in settings.models.items()} == {"good": 1}
+    assert "models.bad.learning.holdout_share: " in settings.refused["bad"]
+    assert "differs from 'good' by its case alone" in settings.refused["Good"]
+    assert set(settings.refused) == {"bad", "bad_engine", "Good"}
+    with pytest.raises(ConfigurationError, match=r"settings of model bad cannot be used: models\.bad\.learning"):
+        Workspace(settings).model("bad")

@@ -1,0 +1,51 @@
+"""The jobs of the loop: what the scheduler does again and again for each model."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from perennial.ops.app.model_loop import ModelLoop
+from perennial.ops.scheduling.jobs import JobRun, JobSpec
+from perennial.ops.settings import ScheduleSettings
+
+__all__ = ["ModelJobs"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelJobs:
+    """The table of jobs. `reconcile` and `notify` get the model's name; all actions return a note, or nothing."""
+
+    every: ScheduleSettings
+    reconcile: Callable[[str], str]
+    notify: Callable[[str], str]
+
+    def of(self, loop: ModelLoop) -> list[JobSpec]:
+        """Return the jobs of one model."""
+        every = self.every
+        table = (
+            ("watch", loop.watch, every.watch_s, "default"),
+            ("retrain", loop.check, every.retrain_check_s, "default"),
+            ("compact", loop.compact, every.compact_s, "default"),
+            ("retention", loop.retain, every.retention_s, "default"),
+            ("report", loop.report, every.report_s, "reports"),  # seconds of work: it waits for nobody's turn
+        )
+        return [*(_spec(loop.model, *row) for row in table), *self.of_served(loop.model)]
+
+    def of_served(self, model: str) -> list[JobSpec]:
+        """Return the jobs that a model without a loop has too: it goes on being served."""
+        every = self.every
+        table = (
+            ("reconcile", lambda: self.reconcile(model), every.reconcile_s, "default"),
+            ("notify", lambda: self.notify(model), every.notify_s, "notices"),  # a dead receiver takes its time
+        )
+        return [_spec(model, *row) for row in table]
+
+
+def _spec(model: str, what: str, action: Callable[[], str], interval_s: float, lane: str) -> JobSpec:
+    return JobSpec(name=f"{what}:{model.lower()}", action=_run_of(action), interval_s=interval_s, lane=lane)
+
+
+def _run_of(action: Callable[[], str]) -> Callable[[JobRun], str | None]:
+    def run(_: JobRun) -> str | None:
+        return action() or None
+
+    return run

@@ -1,0 +1,35 @@
+"""Who is told of what, for every model of a service."""
+
+from collections.abc import Callable
+
+from perennial.ops.ledger import Ledger
+from perennial.ops.notify import Notifier
+from perennial.ops.notify.herald import RESTARTED, Herald
+
+__all__ = ["Notices"]
+
+
+class Notices:
+    """A herald for each model; restarts of the embedded server are told for all of them."""
+
+    def __init__(self, ledger: Ledger, notifier: Notifier, restarts: Callable[[], int]) -> None:
+        self._ledger, self._notifier, self._restarts = ledger, notifier, restarts
+        self._restarts_told = 0
+        self._heralds: dict[str, Herald] = {}
+
+    def add(self, model: str) -> None:
+        """Have people told of this model too."""
+        self._heralds = {**self._heralds, model: Herald(self._ledger, model, self._notifier)}
+
+    def tell(self, model: str) -> str:
+        """Tell what happened to a model since the last time."""
+        self._note_restarts()
+        return self._heralds[model].tell()
+
+    def _note_restarts(self) -> None:
+        """Put restarts of the embedded server into the audit log, from where people are told."""
+        seen = self._restarts()
+        if seen > self._restarts_told:
+            for name in self._heralds:
+                self._ledger.audit("loop", RESTARTED, name, {"restarts": seen})
+            self._restarts_told = seen

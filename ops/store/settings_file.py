@@ -1,0 +1,132 @@
+"""`perennial.toml` as a text: begun, and given another model's section, with everything else left as it is written."""
+
+import re
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+
+from perennial.continual.errors import ConfigurationError
+from perennial.ops.store.workspace import write_atomically
+
+__all__ = ["add_model", "begin_settings", "name_from", "named_models", "remove_model"]
+
+_HEAD = """# Settings of this workspace; every value can also be given as PERENNIAL_SECTION__NAME.
+# state = "var"
+# repository = "model_repository"
+
+[triton]
+grpc_port = 8001
+http_port = 8000
+metrics_port = 8002
+# http = false                  # gRPC alone
+# http_hosts = ["models.example"]   # names by which clients may call the HTTP port beside localhost
+# http_body_bytes = 67108864    # most bytes of a request over HTTP
+
+[api]
+port = 8080
+# hosts = ["models.example"]    # names that callers may use beside localhost, e.g. a proxy's
+
+# [api.tokens]                  # `perennial token new --role operator` prints a token, and the line for here
+"""
+_MODEL = """
+[models.{model}.learning]
+# encoder = "packaged:minilm"   # or any Hugging Face name or folder
+replay_rows = 770
+
+[models.{model}.policy]
+kind = "any"
+policies = [{{ kind = "drift" }}, {{ kind = "label_count", at_least = 1000 }}]
+limits = {{ cooldown_s = 600.0, min_labels = 100, budget_per_day = 24 }}
+"""
+_TABLE = re.compile(r"^[ \t]*\[+[^\]\n]*\]+[ \t]*(#.*)?$", re.MULTILINE)
+
+
+def begin_settings(path: Path) -> None:
+    """Write a commented file that names no model yet."""
+    write_atomically(path, _HEAD)
+
+
+def named_models(path: Path) -> tuple[str, ...]:
+    """Return the models that the file itself names; none where there is no file.
+
+    Raises:
+        ConfigurationError: it is no TOML.
+    """
+    return tuple(_models(path, _read(path)))
+
+
+def add_model(path: Path, name: str) -> bool:
+    """Add a model's section at the end, and tell whether there was none yet.
+
+    It is appended in one piece: a running `perennial serve` sees the file as it was, or with all of the section.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or names its models in a way that nothing can be added to.
+    """
+    text = _read(path)
+    if name in _models(path, text):
+        return False
+    section = ("" if text.endswith("\n") or not text else "\n") + _MODEL.format(model=name)
+    try:
+        tomllib.loads(text + section)
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(
+            f"{path} cannot be given [models.{name}] at its end, because it names its models in one line; add the "
+            f"section by hand"
+        ) from exc
+    with path.open("a", encoding="utf-8") as file:
+        file.write(section)
+    return True
+
+
+def remove_model(path: Path, name: str) -> bool:
+    """Take a model's sections out, and tell whether there were any.
+
+    Raises:
+        ConfigurationError: the file cannot be read, or names the model in a way that nothing can be taken out of.
+    """
+    text = _read(path)
+    before = tomllib.loads(text) if _models(path, text) else {}
+    if name not in before.get("models", {}):
+        return False
+    kept = _without(text, name)
+    before["models"].pop(name)
+    try:
+        after = tomllib.loads(kept)
+    except tomllib.TOMLDecodeError:
+        after = {}
+    if {"models": {}} | after != before:
+        raise ConfigurationError(
+            f"[models.{name}] cannot be taken out of {path} without other lines; remove it by hand"
+        )
+    write_atomically(path, kept)
+    return True
+
+
+def name_from(data: Path) -> str:
+    """Return a model's name made from the name of its data file.
+
+    >>> name_from(Path("data/Customer requests.csv"))
+    'customer_requests'
+    """
+    return re.sub(r"[^a-z0-9_-]+", "_", data.stem.lower()).strip("_-")
+
+
+def _without(text: str, name: str) -> str:
+    """The text without the tables whose name begins with that of the model."""
+    mine = re.compile(rf"^[ \t]*\[+[ \t]*models[ \t]*\.[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*[.\]]")
+    starts = [found.start() for found in _TABLE.finditer(text)]
+    cuts = [0, *starts, len(text)]
+    return "".join(part for start, end in pairwise(cuts) if not mine.match(part := text[start:end]))
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.is_file() else ""
+
+
+def _models(path: Path, text: str) -> dict[str, object]:
+    try:
+        told = tomllib.loads(text).get("models", {})
+    except tomllib.TOMLDecodeError as exc:
+        raise ConfigurationError(f"{path} is not valid TOML; correct it and try again") from exc
+    return told if isinstance(told, dict) else {}
