@@ -242,8 +242,11 @@ class CycleSettings(_Section):
 
 
 class ScheduleSettings(_Section):
-    """How often the loop looks; all in seconds."""
+    """How often the loop looks, in seconds, and how much of its work is done at once."""
 
+    trainings_at_once: int = Field(
+        1, ge=1, description="models that train, export or are judged at the same time; the others wait their turn"
+    )
     watch_s: float = Field(10.0, gt=0)
     retrain_check_s: float = Field(10.0, gt=0)
     reconcile_s: float = Field(15.0, gt=0)

@@ -41,7 +41,9 @@ class ModelJobs:
 
 
 def _spec(model: str, what: str, action: Callable[[], str], interval_s: float, lane: str) -> JobSpec:
-    return JobSpec(name=f"{what}:{model.lower()}", action=_run_of(action), interval_s=interval_s, lane=lane)
+    """A job of a model, whose jobs together are one group: slow ones hold up no other model's."""
+    name = f"{what}:{model.lower()}"
+    return JobSpec(name=name, action=_run_of(action), interval_s=interval_s, lane=lane, group=model)
 
 
 def _run_of(action: Callable[[], str]) -> Callable[[JobRun], str | None]:

@@ -13,6 +13,7 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.policy import TriggerDecision
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
+from perennial.ops.cycle.lane import TrainingLane
 from perennial.ops.cycle.runner import CycleRunner
 from perennial.ops.cycle.steps import LoopSteps
 from perennial.ops.ledger import DriftReportRow, Fence
@@ -49,6 +50,7 @@ class ModelLoop:
         happenings: Happenings,
         ask: AskEngine,
         lead: Callable[[], Fence],
+        lane: TrainingLane | None = None,
     ) -> None:
         ledger, workspace = parts.ledger, parts.workspace
         self._ledger, self._workspace, self.model, self._happenings = ledger, workspace, model, happenings
@@ -87,7 +89,7 @@ class ModelLoop:
             comparison=comparison,
             happenings=happenings,
         )
-        self.runner = CycleRunner(ledger, workspace, model, steps, happenings, lead)
+        self.runner = CycleRunner(ledger, workspace, model, steps, happenings, lead, lane)
 
     def start(self) -> None:
         """Begin to carry cycles."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from perennial.ops.app.model_loop import AskEngine, ModelLoop
+from perennial.ops.cycle.lane import TrainingLane
 from perennial.ops.ledger import Fence
 from perennial.ops.parts import Parts
 from perennial.ops.store.happenings import Happenings
@@ -22,6 +23,7 @@ class ModelRoster:
 
     def __init__(self, parts: Parts, happenings: Happenings, *, ask: AskEngine, lead: Callable[[], Fence]) -> None:
         self._happenings, self._ask, self._lead = happenings, ask, lead
+        self._lane = TrainingLane(parts.settings.schedule.trainings_at_once)
         self.parts = parts
         self._loops: dict[str, ModelLoop] = {}
         self._broken: dict[str, str] = {}
@@ -45,7 +47,7 @@ class ModelRoster:
 
     def _add(self, name: str) -> None:
         try:
-            loop = ModelLoop(self.parts, name, self._happenings, self._ask, self._lead)
+            loop = ModelLoop(self.parts, name, self._happenings, self._ask, self._lead, self._lane)
         except Exception as exc:  # whatever is wrong with one model, the others are to be served
             logger.exception("model.broken", extra={"model": name})
             self._broken = {**self._broken, name: f"{type(exc).__name__}: {exc}"}

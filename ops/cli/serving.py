@@ -170,6 +170,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             "estimated accuracy",
             "measured accuracy",
             "cycle",
+            "training",
             "unlearnt labels",
             "replay rows",
         ),
@@ -182,12 +183,21 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 None if m["drift"] is None else m["drift"]["state"],
                 *_accuracies(m["accuracy"]),
                 None if m["cycle"] is None else m["cycle"]["state"],
+                _turn(m["training"]),
                 m["labels"]["unlearnt"],
                 m["replay_rows"],
             )
             for m in told
         ),
     )
+
+
+def _turn(told: dict[str, Any] | None) -> str | None:
+    """Whether the model's training is at work or waits, behind whom, and since when."""
+    if told is None:
+        return None
+    what = "at work" if told["works"] else f"waits behind {', '.join(told['behind'])}"
+    return f"{what} since {told['since'][:19].replace('T', ' ')}"
 
 
 def _accuracies(told: dict[str, Any] | None) -> list[str | None]:

@@ -12,6 +12,7 @@ from typing import Protocol
 from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
 from perennial.ops.cycle.inbox import PAUSED, CommandInbox
+from perennial.ops.cycle.lane import LaneSeat, TrainingLane
 from perennial.ops.cycle.retries import StepRetries
 from perennial.ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
 from perennial.ops.store.happenings import Happenings
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 _RETRY_S = 1.0
 _RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
 _LOOK_S = 0.5
-_LONG = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING, cy.CycleState.SHADOW})
+_HEAVY = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING})  # these take turns
+_LONG = _HEAVY | {cy.CycleState.SHADOW}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,11 +64,13 @@ class CycleRunner:
         steps: Steps,
         happenings: Happenings,
         lead: Callable[[], Fence],
+        lane: TrainingLane | None = None,
     ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._lead = lead
         self._epoch: int | None = None
         self._steps, self._happenings = steps, happenings
+        self._seat = LaneSeat(lane or TrainingLane(), ledger, model, happenings)
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._retries = StepRetries(ledger, model, happenings)
@@ -131,6 +135,7 @@ class CycleRunner:
         """Carry out the present state's commands once; False when there is nothing to do now."""
         row = self._ledger.active_cycle(self._model)
         if row is None:
+            self._seat.leave()
             return self._inbox.take(None, None)
         cycle = cy.decode(row.payload)
         ends = cycle.state in cy.OUTCOMES
@@ -145,6 +150,10 @@ class CycleRunner:
         if not paused and self._share_begins(cycle):
             self._ledger.save_cycle(row.id, row.state, row.payload)  # its time counts from here, not from a pause
             row = replace(row, saved_at=datetime.now(UTC))
+        if paused or cycle.state not in _HEAVY:
+            self._seat.leave()
+        elif not self._seat.may_work():
+            return False
         context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at)
         for command in self._watching(cycle) if paused else cy.resume(cycle):
             if isinstance(command, cy.CloseCycle):
@@ -184,15 +193,26 @@ class CycleRunner:
             try:
                 busy = self._advance_as_leader()
             except LeaseLost as exc:
+                self._lane_left()
                 logger.debug("cycle.not_leading", extra={"model": self._model, "why": str(exc)})
                 busy = False
             except Exception:  # a cycle that stops for good because of one surprise would be worse than a loud log
+                self._lane_left()
                 logger.exception("cycle.step_failed", extra={"model": self._model})
                 self._stop.wait(_RETRY_S)
                 busy = False
             if not busy:
                 self._wake.wait(0.25)
                 self._wake.clear()
+        self._lane_left()
+
+    def _lane_left(self) -> None:
+        """Give others their turn when this thread can go on no more, or not now."""
+        try:
+            with self._ledger.fenced(self._lead()):
+                self._seat.leave()
+        except PerennialError:
+            self._seat.give_up()
 
     def _advance_as_leader(self) -> bool:
         """`advance` under this process's fence; a new leader first takes over what a dead one had begun."""
@@ -254,6 +274,7 @@ class CycleRunner:
                 pause_s = _RETRY_S * 2.0 ** min(self._retries.tries - 1, 10)
                 self._again_at = time.monotonic() + min(pause_s, _RETRY_MOST_S)
             else:
+                self._seat.leave()  # what cannot be reached now may be so for long
                 self._stop.wait(_RETRY_S)
             return None
         if isinstance(exc, OSError):

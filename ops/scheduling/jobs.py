@@ -70,7 +70,8 @@ class JobSpec:
     """One thing to do again and again: every `interval_s`, or at the times of a five-field `cron` line in UTC.
 
     A run that could start only `misfire_grace_s` after its slot or later is noted as missed instead; without it no run
-    is too late. Jobs of one `lane` other than `default` never run at the same time.
+    is too late. Jobs of one `lane` other than `default` never run at the same time. Those of one `group` never take all
+    of the places that the default lane has, while there are other groups.
     """
 
     name: str
@@ -81,6 +82,7 @@ class JobSpec:
     paused: bool = False
     catch: Catch = Catch.LATEST
     lane: str = "default"
+    group: str = ""
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

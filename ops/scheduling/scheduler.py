@@ -10,7 +10,7 @@ that was set forward and back again silences nothing.
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -59,11 +59,8 @@ class LoopScheduler:
         poll_s: float = 0.25,
         threads: int = 4,
     ) -> None:
-        names = [spec.name for spec in jobs]
-        if len(set(names)) != len(names):
-            raise ConfigurationError(f"job names {sorted(names)} are not all different; rename one")
         self._ledger = ledger
-        self._specs = {spec.name: spec for spec in jobs}
+        self._specs = _by_name(jobs)
         self._clock = clock
         self._leader = leader or Leader(ledger)
         self._poll_s = poll_s
@@ -95,9 +92,8 @@ class LoopScheduler:
         from apscheduler.schedulers.background import BackgroundScheduler
 
         lanes = {spec.lane for spec in self._specs.values()} - {"default"}
-        # as many threads as jobs: those that hang keep theirs, and `_claims` lets no more than `threads` work at once
-        shared = sum(spec.lane == "default" for spec in self._specs.values())
-        executors = {"default": ThreadPoolExecutor(max(self._threads, min(shared, _MOST_THREADS)))}
+        # more threads than places: those that hang keep theirs, and `_claims` lets no more than `threads` work at once
+        executors = {"default": ThreadPoolExecutor(max(self._threads, _MOST_THREADS))}
         executors |= {lane: ThreadPoolExecutor(1) for lane in lanes}
         self._pool = BackgroundScheduler(
             executors=executors,
@@ -121,6 +117,29 @@ class LoopScheduler:
         self._pool = self._beats = None
         self._leader.stop()
         self._epoch = None
+
+    def add(self, jobs: Sequence[JobSpec]) -> None:
+        """Run these jobs too, from the next beat on; one of a known name takes that one's place.
+
+        Raises:
+            ConfigurationError: two of them have one name, or a lane that no job had at the start.
+        """
+        added = _by_name(jobs)
+        lanes = {spec.lane for spec in self._specs.values()} | {"default"}
+        if self._pool is not None and (new := {spec.lane for spec in jobs} - lanes):
+            raise ConfigurationError(f"lanes {sorted(new)} are not known to the running scheduler, which has {lanes}")
+        with self._guard:
+            self._specs = {**self._specs, **added}
+            now = time.monotonic()
+            self._facts |= {name: JobFacts(interval_s=spec.interval_s, since=now) for name, spec in added.items()}
+        self._epoch = None  # their rows are written when the jobs are taken over again
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Start these jobs no more; runs under way end. What the ledger knows of them stays."""
+        gone = set(names)
+        with self._guard:
+            self._specs = {name: spec for name, spec in self._specs.items() if name not in gone}
+            self._facts = {name: facts for name, facts in self._facts.items() if name not in gone}
 
     def facts(self) -> Mapping[str, JobFacts]:
         """Return what this process saw of each job since it leads; times are of the monotonic clock."""
@@ -212,7 +231,7 @@ class LoopScheduler:
 
     def _take_over(self, epoch: int) -> None:
         now = self._clock()
-        for spec in self._specs.values():
+        for spec in tuple(self._specs.values()):
             row = self._ledger.save_job(spec.name, spec.trigger, spec.first_due(now), paused=spec.paused)
             if epoch != self._led:
                 self._note(spec.name, since=time.monotonic(), done=None, paused=row.paused)
@@ -271,11 +290,17 @@ class LoopScheduler:
         """Whether a job of the shared lane may begin: too many at once would take the processor from each other."""
         if job not in self._specs or self._specs[job].lane != "default":
             return True
-        now = time.monotonic()
+        now, specs = time.monotonic(), self._specs
         with self._guard:
-            shared = (name for name in self._running if name in self._specs and self._specs[name].lane == "default")
-            busy = (self._facts[name].began for name in shared)  # None: claimed, and about to begin
-            return sum(began is None or now - began < _HUNG_S for began in busy) < self._threads
+            shared = (name for name in self._running if name in specs and specs[name].lane == "default")
+            began = {name: self._facts[name].began for name in shared}  # None: claimed, and about to begin
+        busy = [name for name, at in began.items() if at is None or now - at < _HUNG_S]
+        if len(busy) >= self._threads:
+            return False
+        group = specs[job].group
+        alone = len({spec.group for spec in specs.values()}) < 2
+        mine = sum(specs[name].group == group for name in busy)
+        return alone or not group or mine < max(1, self._threads // 2)
 
     def _note(self, job: str, **facts: Any) -> None:
         with self._guard:
@@ -325,3 +350,15 @@ class LoopScheduler:
             configured=row.name in self._specs,
             last_run=runs[0] if runs else None,
         )
+
+
+def _by_name(jobs: Sequence[JobSpec]) -> dict[str, JobSpec]:
+    """The jobs by name.
+
+    Raises:
+        ConfigurationError: two have one name.
+    """
+    names = [spec.name for spec in jobs]
+    if len(set(names)) != len(names):
+        raise ConfigurationError(f"job names {sorted(names)} are not all different; rename one")
+    return {spec.name: spec for spec in jobs}

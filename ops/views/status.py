@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 from perennial.continual.records import Split
+from perennial.ops.cycle.lane import LANE
 from perennial.ops.ledger import CycleRow, Ledger, VersionRow
 from perennial.ops.watching.accuracy import ModelAccuracy
 from perennial.ops.watching.error_watch import ErrorState
@@ -26,6 +27,7 @@ def model_status(ledger: Ledger, model: str) -> dict[str, Any]:
         "resident": [] if route is None else list(route.resident),
         "epoch": 0 if route is None else route.epoch,
         "cycle": None if cycle is None else cycle_facts(cycle),
+        "training": None if cycle is None else ledger.get_state(model, LANE),
         "drift": None if not reports else {"state": reports[0].state, "at": reports[0].at, "rows": reports[0].rows},
         "accuracy": None if route is None else _accuracy(ledger, model, route.champion),
         "labels": {
