@@ -38,7 +38,7 @@ def _asked(parts: Parts, models: tuple[str, ...]) -> Mapping[str, Mapping[str, s
     pairs = [(model, control) for model in models for control in parts.controls]
     limit_s = parts.settings.triton.stall_limit_s
     with ThreadPoolExecutor(_AT_ONCE, "ready") as pool:
-        told = list(pool.map(lambda pair: _whether_answered(*pair, limit_s), pairs))
+        told = list(pool.map(lambda pair: _whether_answered(pair[0], pair[1], limit_s), pairs))
     found: dict[str, dict[str, str]] = {}
     for (model, control), state in zip(pairs, told, strict=True):
         found.setdefault(model, {})[control.url] = state

@@ -261,7 +261,7 @@ def test_a_run_of_a_job_that_was_taken_away_fails_with_the_reason(bench: Bench) 
     assert (ended.outcome, ended.note) == (RunOutcome.FAILED, "no job of this name is configured any more")
 
 
-@pytest.mark.parametrize(("shared", "threads", "workers"), [(1, 4, 4), (9, 4, 9), (70, 4, 64), (70, 80, 80)])
+@pytest.mark.parametrize(("shared", "threads", "workers"), [(1, 4, 64), (70, 4, 64), (70, 80, 80)])
 def test_jobs_that_hang_keep_their_threads_and_a_lane_has_one(
     bench: Bench, shared: int, threads: int, workers: int
 ) -> None:
