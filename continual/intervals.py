@@ -127,16 +127,18 @@ def wilson(hits: int, rows: int) -> Interval:
     return Interval(mean=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
 
 
-def bonett_price(gains: int, losses: int, rows: int) -> Interval:
-    """The difference of two shares on the same rows with its 95% interval, honest also where no row differs.
+def bonett_price(gains: float, losses: float, rows: int, *, squares: tuple[float, float] | None = None) -> Interval:
+    """The difference of two mean scores on the same rows with its 95% interval, honest also where no row differs.
 
     Source: Bonett and Price, "Adjusted Wald confidence interval for a difference of binomial proportions based on
-    paired data", Journal of Educational and Behavioral Statistics 37, 2012.
+    paired data", Journal of Educational and Behavioral Statistics 37, 2012. Scores between right and wrong enter the
+    spread with their squares; two rows are added in either case, one won and one lost.
 
     Args:
-        gains: rows that count for the first share alone.
-        losses: rows that count for the second share alone.
+        gains: by how much the first score is higher, summed over the rows where it is: their number for right or wrong.
+        losses: by how much the second score is higher, likewise.
         rows: all of them.
+        squares: the sums of the squares of both, where the scores are not right or wrong alone.
 
     Raises:
         DataError: there is no row.
@@ -146,7 +148,8 @@ def bonett_price(gains: int, losses: int, rows: int) -> Interval:
     """
     _at_least_one(rows)
     won, lost = (gains + 1) / (rows + 2), (losses + 1) / (rows + 2)
-    half = Z95 * math.sqrt((won + lost - (won - lost) ** 2) / (rows + 2))
+    spread = won + lost if squares is None else (squares[0] + 1) / (rows + 2) + (squares[1] + 1) / (rows + 2)
+    half = Z95 * math.sqrt((spread - (won - lost) ** 2) / (rows + 2))
     return Interval(mean=(gains - losses) / rows, low=max(-1.0, won - lost - half), high=min(1.0, won - lost + half))
 
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from perennial.continual.records import Origin
 
-__all__ = ["AnyTask", "Row", "Task"]
+__all__ = ["AnyTask", "Row", "Task", "score_kept"]
 
 Input = TypeVar("Input")
 Answer = TypeVar("Answer")
@@ -135,3 +135,8 @@ class Task(Protocol[Input, Answer, Target]):
 
 
 AnyTask = Task[Any, Any, Any]
+
+
+def score_kept(task: AnyTask, answer: str, target: str) -> float:
+    """The score of an answer and a target as log and ledger keep them."""
+    return task.score(task.read_answer(answer), task.read_target(target))

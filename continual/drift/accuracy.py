@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Self
@@ -19,6 +19,7 @@ __all__ = [
     "GivenLabel",
     "ResolvedLabels",
     "SampledAnswer",
+    "equality",
     "estimate_accuracy",
     "in_random_share",
     "measure_accuracy",
@@ -188,15 +189,25 @@ def in_random_share(prediction_id: str, share: float) -> bool:
     return int.from_bytes(digest, "big") < share * 2**64
 
 
+def equality(answer: str, label: str) -> float:
+    """The score of right and wrong: 1 where answer and label are equal, else 0."""
+    return float(answer == label)
+
+
 def measure_accuracy(
-    sampled: Sequence[SampledAnswer], resolved: ResolvedLabels, *, assumption: str = ASSUMES_NOTHING
+    sampled: Sequence[SampledAnswer],
+    resolved: ResolvedLabels,
+    *,
+    assumption: str = ASSUMES_NOTHING,
+    score: Callable[[str, str], float] = equality,
 ) -> AccuracyEstimate:
-    """Return the accuracy over all answers from those that were picked at random and labelled.
+    """Return the mean score over all answers from those that were picked at random and labelled.
 
     Value and 95% interval come from `continual.labelling.estimate_accuracy`, weighted by inverse propensity. Contested
     answers are left out of the value and widen the interval from all wrong to all right. Picked answers whose label has
     not come yet are left out, which is unbiased as long as lateness does not depend on the answer. `assumption` says
-    what must hold besides when the picks were not made at random.
+    what must hold besides when the picks were not made at random. `score` takes answer and label to [0, 1]; where it
+    gives more than 0 and 1, the interval is wider than it need be.
 
     Raises:
         DataError: none of the picked answers has a label.
@@ -211,8 +222,8 @@ def measure_accuracy(
     known = [answer for answer in sampled if answer.prediction_id in resolved.labels]
     if not known:
         raise DataError(f"none of the {len(sampled)} picked answers has a label yet; wait for labels")
-    right = [resolved.labels[answer.prediction_id] == answer.predicted for answer in known]
-    measured = labelling.estimate_accuracy(right, [answer.chance for answer in known])
+    scores = [score(answer.predicted, resolved.labels[answer.prediction_id]) for answer in known]
+    measured = labelling.estimate_accuracy(scores, [answer.chance for answer in known])
     known_weight = sum(1.0 / answer.chance for answer in known)
     open_weight = sum(1.0 / a.chance for a in sampled if a.prediction_id in resolved.contested)
     share = open_weight / (open_weight + known_weight)

@@ -1,12 +1,13 @@
 """Sequential detector for labelled errors, doubt and abstention: one value at a time, with a stated run length."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.drift.accuracy import equality
 from perennial.continual.errors import DataError
 
 __all__ = ["EDetector", "EDetectorState", "abstained", "doubt", "errors", "upper_bound"]
@@ -129,11 +130,13 @@ def upper_bound(values: Sequence[float] | NDArray[np.generic], *, miss: float = 
     return float(np.clip(bound, 1e-6, 1.0 - 1e-6))
 
 
-def errors(predicted: Sequence[str], labels: Sequence[str]) -> NDArray[np.float64]:
-    """Return 1 where the answer was wrong, 0 where it was right."""
+def errors(
+    predicted: Sequence[str], labels: Sequence[str], score: Callable[[str, str], float] = equality
+) -> NDArray[np.float64]:
+    """Return by how much each answer missed the best score: 1 where it was wrong, 0 where it was right."""
     if len(predicted) != len(labels):
         raise DataError(f"{len(predicted)} answers and {len(labels)} labels; give one label for each answer")
-    return np.array([float(a != b) for a, b in zip(predicted, labels, strict=True)])
+    return np.array([1.0 - score(a, b) for a, b in zip(predicted, labels, strict=True)])
 
 
 def doubt(confidences: NDArray[np.generic]) -> NDArray[np.float64]:

@@ -52,6 +52,7 @@ def replay_shadow(
         threads=1,
         seed=workspace.settings.seed,
         rows_per_s=settings.cycle.shadow_rows_per_s,
+        task=settings.task,
     )
     path = folder / "shadow.report.json"
     path.unlink(missing_ok=True)

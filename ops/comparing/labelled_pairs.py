@@ -12,7 +12,7 @@ import numpy as np
 
 from perennial.continual.errors import PerennialError, PublishFailed
 from perennial.continual.rollout import ScoreSums
-from perennial.continual.task import AnyTask
+from perennial.continual.task import AnyTask, score_kept
 from perennial.ops.ledger import Ledger
 from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.serving.router.text_bundle import TextBundles
@@ -38,8 +38,7 @@ class _Pair:
 
     def difference(self, task: AnyTask) -> float:
         """The newer version's score minus the older one's; a refusal scores 0."""
-        target = task.read_target(self.target)
-        old, new = (task.score(task.read_answer(answer), target) if answer else 0.0 for answer in self.answers)
+        old, new = (score_kept(task, answer, self.target) if answer else 0.0 for answer in self.answers)
         return new - old
 
 

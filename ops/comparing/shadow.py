@@ -3,6 +3,7 @@
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import PerennialError
 from perennial.continual.intervals import Interval, bonett_price, mean_interval, wilson
+from perennial.continual.rollout import ScoreSums
+from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.exporters.classifier import BundleClassifier
 
 __all__ = ["ShadowSpec", "main", "replay"]
@@ -22,7 +25,7 @@ _SAMPLES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowSpec:
-    """What to replay: two bundles and `[text, label or null]` rows, at most `rows_per_s` of them a second."""
+    """What to replay: two bundles and `[text, label or null]` rows, at most `rows_per_s` a second; who scores them."""
 
     champion_bundle: str
     challenger_bundle: str
@@ -30,6 +33,7 @@ class ShadowSpec:
     threads: int
     seed: int
     rows_per_s: float
+    task: str = DEFAULT_TASK
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +60,12 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
     texts = [str(row[0]) for row in spec.rows]
     old, new = _replayed(champion, challenger, texts, spec.rows_per_s)
     rng = np.random.default_rng(spec.seed)
-    differ = old.labels != new.labels
+    task = task_named(spec.task)
+    answers = list(zip(old.labels.tolist(), new.labels.tolist(), strict=True))
+    differ = np.array([not task.same(one, other) for one, other in answers], dtype=np.bool_)
     shift = new.confidences - old.confidences
-    truths = np.asarray([row[1] or "" for row in spec.rows], dtype=str)
-    labelled = truths != ""
-    gain = ((new.labels == truths).astype(np.int64) - (old.labels == truths))[labelled]
+    targets = [(place, task.read_target(row[1])) for place, row in enumerate(spec.rows) if row[1]]
+    gains = Counter(task.score(answers[i][1], target) - task.score(answers[i][0], target) for i, target in targets)
     return {
         "rows": len(texts),
         "disagreement_share": _share(int(differ.sum()), len(texts)),
@@ -68,8 +73,8 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
         "confidence_difference_where_agreed": _mean(shift[~differ], rng),
         "latency_difference_ms": _mean(new.times_ms - old.times_ms, rng),
         "latency_ms": {"champion": _median(old.times_ms), "challenger": _median(new.times_ms)},
-        "labelled_rows": int(labelled.sum()),
-        "accuracy_difference_points": _paired_points(int((gain > 0).sum()), int((gain < 0).sum()), len(gain)),
+        "labelled_rows": len(targets),
+        "accuracy_difference_points": _paired_points(ScoreSums.of(gains)),
         "disagreements": [
             {
                 "text": texts[i],
@@ -115,8 +120,12 @@ def _share(hits: int, rows: int) -> dict[str, float] | None:
     return _figure(wilson(hits, rows)) if rows else None
 
 
-def _paired_points(gains: int, losses: int, rows: int) -> dict[str, float] | None:
-    return _figure(bonett_price(gains, losses, rows), times=100.0) if rows else None
+def _paired_points(sums: ScoreSums) -> dict[str, float] | None:
+    if not sums.rows:
+        return None
+    return _figure(
+        bonett_price(sums.gained, sums.lost, sums.rows, squares=(sums.gained_squares, sums.lost_squares)), times=100.0
+    )
 
 
 def _mean(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, float] | None:

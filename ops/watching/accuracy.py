@@ -1,4 +1,4 @@
-"""How right the champion is now: estimated from its confidence, measured from the labels that came."""
+"""How good the champion's answers are now: estimated from its confidence, measured from the labels that came."""
 
 import logging
 from collections.abc import Mapping
@@ -24,6 +24,8 @@ from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.labelling import Reason
 from perennial.continual.policy import MeasuredShare
+from perennial.continual.task import score_kept
+from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -85,6 +87,7 @@ class AccuracyWatch:
     def __init__(self, ledger: Ledger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
         self._ledger, self._workspace, self._model, self._traffic = ledger, workspace, model, traffic
         self._settings = workspace.model(model).drift
+        self._task = task_named(workspace.model(model).task)
         self._first: tuple[int, Window] | None = None
         self._chosen: dict[str, tuple[str, float]] = {}  # by the labelling queue: reason and probability
 
@@ -113,6 +116,10 @@ class AccuracyWatch:
             return in_random_share(prediction_id, share)
         chosen = self._chosen.get(prediction_id)
         return chosen is None or chosen[0] == Reason.UNIFORM.value
+
+    def score(self, answer: str, label: str) -> float:
+        """How good an answer is by its label, in [0, 1]."""
+        return score_kept(self._task, answer, label)
 
     def first_ids(self, champion: int) -> frozenset[str]:
         """The predictions of the champion's first traffic, as far as its reference keeps them."""
@@ -174,7 +181,7 @@ class AccuracyWatch:
             labelled = [name for name in labelled if self._chosen[name][0] == Reason.UNIFORM.value]
         if len(labelled) < _LEAST:
             return None
-        return measure_accuracy(answers, resolved, assumption=assumption)
+        return measure_accuracy(answers, resolved, assumption=assumption, score=self.score)
 
     def _calibration(self, first: Window) -> ConfidenceCalibration | None:
         """Confidence to chance, from the labels of the champion's first traffic; they may have come for any reason.
@@ -187,8 +194,8 @@ class AccuracyWatch:
         known = [i for i, name in enumerate(first.ids.tolist()) if name in labels]
         if len(known) < 2 * _LEAST:
             return None
-        right = [labels[str(first.ids[i])] == str(first.predictions[i]) for i in known]
-        return ConfidenceCalibration.fit(first.confidences[known], np.asarray(right))
+        scores = [self.score(str(first.predictions[i]), labels[str(first.ids[i])]) for i in known]
+        return ConfidenceCalibration.fit(first.confidences[known], np.asarray(scores))
 
     def _resolved(self, ids: list[str]) -> ResolvedLabels:
         return resolve_labels(self._ledger.given_labels(self._model, ids))

@@ -94,7 +94,8 @@ class ErrorWatch:
         first = self._accuracy.first_labels(state.version)
         if len(first) < _LEAST:
             return state
-        bound = upper_bound(errors([predicted for _, predicted, _ in first], [label for _, _, label in first]))
+        answers, labels = [predicted for _, predicted, _ in first], [label for _, _, label in first]
+        bound = upper_bound(errors(answers, labels, self._accuracy.score))
         detector = EDetector(bound=bound, run_length=self._run_length)
         return replace(state, bound=bound, run_length=self._run_length, detector=detector.start().to_json())
 
@@ -107,7 +108,8 @@ class ErrorWatch:
         chosen = [answered[name] for name in labels if name in answered]
         if not chosen or state.bound is None or state.detector is None:
             return replace(state, cursor=cursor)
-        values = errors([row["label"] for row in chosen], [labels[row["prediction_id"]] for row in chosen])
+        answers, truths = [row["label"] for row in chosen], [labels[row["prediction_id"]] for row in chosen]
+        values = errors(answers, truths, self._accuracy.score)
         detector = EDetector(bound=state.bound, run_length=state.run_length)
         after, alarms = detector.update(EDetectorState.from_json(state.detector), values)
         state = replace(state, cursor=cursor, detector=after.to_json())

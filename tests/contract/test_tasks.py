@@ -6,15 +6,18 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 
+from perennial.continual.drift.accuracy import ResolvedLabels, SampledAnswer, measure_accuracy
+from perennial.continual.drift.sequential import errors, upper_bound
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.rollout import LiveEvidence, RolloutRules, ScoreSums, Verdict, judge_live
-from perennial.continual.task import AnyTask
+from perennial.continual.task import AnyTask, score_kept
 from perennial.continual.tasks import TASKS, task_named
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -37,6 +40,11 @@ class Case:
 
     def rows(self) -> list[Any]:
         return [self.task.read_row(raw, now=NOON) for raw in self.raws]
+
+
+def kept(value: Any) -> str:
+    """An answer or a target as log and ledger keep it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def one_label(target: str, right: float, rng: np.random.Generator) -> str:
@@ -171,11 +179,9 @@ def test_rows_survive_a_round_trip_through_json(case: Case) -> None:
 @every_task
 def test_answers_and_targets_that_were_kept_are_read_again(case: Case) -> None:
     for answer in case.answers:
-        kept = answer if isinstance(answer, str) else json.dumps(answer)
-        assert case.task.read_answer(kept) == answer
+        assert case.task.read_answer(kept(answer)) == answer
     for row in case.rows():
-        kept = row.target if isinstance(row.target, str) else json.dumps(row.target)
-        assert case.task.read_target(kept) == row.target
+        assert case.task.read_target(kept(row.target)) == row.target
 
 
 @every_task
@@ -281,6 +287,24 @@ def test_a_rollout_passes_the_better_and_the_equal_and_turns_the_worse_away(case
     assert sum(live(case, 800, 0.9, 0.9, seed) is Verdict.HOLDS for seed in range(20)) >= 18
 
 
+@every_task
+def test_the_measured_quality_and_the_watched_errors_are_of_the_score(case: Case) -> None:
+    rng = np.random.default_rng(0)
+    pairs = [(case.answer(target, 0.7, rng), target) for target in (case.target(rng) for _ in range(300))]
+    scores = [case.task.score(answer, target) for answer, target in pairs]
+    answers, targets = ([kept(value) for value in values] for values in zip(*pairs, strict=True))
+    sampled = [SampledAnswer(prediction_id=str(n), predicted=answer, chance=0.1) for n, answer in enumerate(answers)]
+    labels = ResolvedLabels(
+        labels={str(n): target for n, target in enumerate(targets)}, contested=frozenset(), corrected=0
+    )
+    found = measure_accuracy(sampled, labels, score=partial(score_kept, case.task))
+    assert found.value == pytest.approx(np.mean(scores))
+    assert found.low < found.value < found.high
+    missed = errors(answers, targets, partial(score_kept, case.task))
+    assert missed.tolist() == [1.0 - score for score in scores]
+    assert upper_bound(missed) > missed.mean()
+
+
 # ---- what NDCG is ----
 
 
@@ -299,13 +323,13 @@ def test_a_ranking_is_worth_the_discounted_gain_of_its_first_ten() -> None:
     assert score(tuple(many), many) == 1.0
 
 
-@pytest.mark.parametrize("kept", ["", "{}", "[1, 2]", "null", '"a"'])
-def test_what_is_no_ranking_is_not_read_as_one(kept: str) -> None:
+@pytest.mark.parametrize("text", ["", "{}", "[1, 2]", "null", '"a"'])
+def test_what_is_no_ranking_is_not_read_as_one(text: str) -> None:
     with pytest.raises(DataError):
-        task_named("ranking").read_answer(kept)
+        task_named("ranking").read_answer(text)
 
 
-@pytest.mark.parametrize("kept", ["", "[]", '{"a": "much"}', "null"])
-def test_what_are_no_relevances_are_not_read_as_some(kept: str) -> None:
+@pytest.mark.parametrize("text", ["", "[]", '{"a": "much"}', "null"])
+def test_what_are_no_relevances_are_not_read_as_some(text: str) -> None:
     with pytest.raises(DataError):
-        task_named("ranking").read_target(kept)
+        task_named("ranking").read_target(text)

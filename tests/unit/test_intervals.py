@@ -40,6 +40,26 @@ def test_intervals_cover_what_they_should() -> None:
     assert differences / 400 >= 0.93
 
 
+@given(gains=st.integers(0, 40), losses=st.integers(0, 40), ties=st.integers(1, 400))
+def test_the_squares_of_right_and_wrong_change_nothing(gains: int, losses: int, ties: int) -> None:
+    rows = gains + losses + ties
+    squares = float(gains), float(losses)
+    assert bonett_price(float(gains), float(losses), rows, squares=squares) == bonett_price(gains, losses, rows)
+
+
+def test_the_interval_of_scores_between_right_and_wrong_covers_and_is_narrower() -> None:
+    rng, covered = np.random.default_rng(0), 0
+    for _ in range(400):
+        rows = np.clip(rng.normal(-0.03, 0.2, 100), -1.0, 1.0)
+        up, down = rows[rows > 0], -rows[rows < 0]
+        squares = float((up**2).sum()), float((down**2).sum())
+        found = bonett_price(float(up.sum()), float(down.sum()), 100, squares=squares)
+        covered += found.low <= -0.03 <= found.high
+        whole = bonett_price(float(up.sum()), float(down.sum()), 100)
+        assert found.high - found.low < 0.8 * (whole.high - whole.low)
+    assert covered / 400 >= 0.93
+
+
 def test_paired_bootstrap_covers_the_true_difference_about_as_often_as_it_says() -> None:
     rng, hits = np.random.default_rng(0), 0
     for _ in range(200):
