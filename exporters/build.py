@@ -93,7 +93,9 @@ def check_available(engine: EngineKind, precision: Precision) -> None:
 
             processor_of("cuda")
         case EngineKind.OPENVINO if precision is Precision.INT8 and importlib.util.find_spec("nncf") is None:
-            raise DependencyUnreachable("int8 needs nncf; install perennial[quantisation] or use another precision")
+            raise DependencyUnreachable(
+                "int8 needs nncf; pip install 'perennial-serving[quantisation]', or use another precision"
+            )
         case _:
             return
 

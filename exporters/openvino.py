@@ -83,7 +83,9 @@ def _calibrate(encoder: Any, calibration: Sequence[Sequence[int]]) -> Any:
     try:
         import nncf
     except ImportError as exc:
-        raise DependencyUnreachable(f"int8 needs nncf ({exc}); install perennial[quantisation] or use fp32") from exc
+        raise DependencyUnreachable(
+            f"int8 needs nncf ({exc}); pip install 'perennial-serving[quantisation]', or use fp32"
+        ) from exc
     rows = [pad([row]) for row in calibration[:_SUBSET]]
     data = nncf.Dataset([{"input_ids": ids, "attention_mask": mask} for ids, mask in rows])
     logging.getLogger("nncf").setLevel(logging.ERROR)

@@ -87,7 +87,7 @@ def _with_lora(encoder: Any, rank: int) -> Any:
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError as error:
-        raise DependencyUnreachable("LoRA needs peft; install it with: pip install 'perennial[lora]'") from error
+        raise DependencyUnreachable("LoRA needs peft; pip install 'perennial-serving[lora]'") from error
     settings = LoraConfig(r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules="all-linear")
     with warnings.catch_warnings():  # peft 0.21 asks transformers 5 for a deprecated property
         warnings.simplefilter("ignore", FutureWarning)

@@ -182,5 +182,5 @@ def _optuna() -> Any:
     try:
         import optuna
     except ImportError as error:
-        raise DependencyUnreachable("a sweep needs Optuna; install it with: pip install 'perennial[sweeps]'") from error
+        raise DependencyUnreachable("a sweep needs Optuna; pip install 'perennial-serving[sweeps]'") from error
     return optuna

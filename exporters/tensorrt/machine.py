@@ -20,7 +20,8 @@ def detect_machine() -> Machine:
     if importlib.util.find_spec("tensorrt") is None:
         raise DependencyUnreachable(
             "TensorRT engines need the package 'tensorrt' and an NVIDIA GPU, and the package is not installed here; "
-            "pip install 'perennial[tensorrt]' on a machine with a GPU, or choose the engine openvino or onnxruntime"
+            "pip install 'perennial-serving[tensorrt]' on a machine with a GPU, "
+            "or choose the engine openvino or onnxruntime"
         )
     import torch
 

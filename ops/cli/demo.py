@@ -27,7 +27,7 @@ def demo(
     seed: Annotated[int, typer.Option(help="of data, stream and labels")] = 0,
     rate: Annotated[float, typer.Option(help="requests a second")] = 30.0,
     first: Annotated[int, typer.Option(help="intents known at the start (with --data)")] = 40,
-    waves: Annotated[int, typer.Option(help="waves in which the others arrive (with --data)")] = 3,
+    waves: Annotated[int, typer.Option(help="waves in which the others arrive; 1 makes it short")] = 3,
     label_share: Annotated[float, typer.Option(help="share of the answers that get a label")] = 0.8,
     replay_rows: Annotated[int, typer.Option(help="size of the replay buffer")] = 770,
     learner: Annotated[str, typer.Option(help="kernel_lda or finetune")] = "kernel_lda",

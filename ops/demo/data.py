@@ -50,11 +50,16 @@ class DemoData:
         return [row for row in self.test if row[1] in wanted]
 
 
-def generated_data(seed: int, *, share: float = 0.5) -> DemoData:
+def generated_data(seed: int, *, waves: int = 3, share: float = 0.5) -> DemoData:
     """The shop's requests: 20 intents at the start, 14 in three waves; from the second on customers talk differently.
 
-    Half of the test rows use sentences that never occur in training or traffic.
+    Half of the test rows use sentences that never occur in training or traffic. With fewer waves the first ones come.
+
+    Raises:
+        DataError: so many waves are not generated.
     """
+    if not 1 <= waves <= len(WAVES):
+        raise DataError(f"{waves} waves cannot be generated; name 1 to {len(WAVES)}, or give your own data with --data")
     grammar = RequestGrammar(seed)
     seen: set[str] = set()
 
@@ -66,6 +71,7 @@ def generated_data(seed: int, *, share: float = 0.5) -> DemoData:
                 fresh.append(request)
         return [(request.text, request.intent) for request in fresh]
 
+    come = {*FIRST_INTENTS, *sum(WAVES[:waves], ())}
     test = [
         row
         for intents, era in (
@@ -75,10 +81,11 @@ def generated_data(seed: int, *, share: float = 0.5) -> DemoData:
         )
         for phrasing in Phrasing
         for row in take(intents, 6 * len(intents), era, phrasing)
+        if row[1] in come and (era is Era.FORMAL or waves > 1)
     ]
     start = take(FIRST_INTENTS, 900, Era.FORMAL)
     steady = take(FIRST_INTENTS, 3_000, Era.FORMAL)
-    waves = (
+    changes = (
         Wave(intents=WAVES[0], pool=tuple(take(WAVES[0], 900, Era.FORMAL)), share=share),
         Wave(
             intents=WAVES[1],
@@ -89,7 +96,7 @@ def generated_data(seed: int, *, share: float = 0.5) -> DemoData:
             intents=WAVES[2], pool=tuple(take(WAVES[2], 500, Era.FORMAL) + take(WAVES[2], 500, Era.CHATTY)), share=share
         ),
     )
-    shuffled = tuple(_shuffled(wave, seed + i) for i, wave in enumerate(waves))
+    shuffled = tuple(_shuffled(wave, seed + i) for i, wave in enumerate(changes[:waves]))
     return DemoData(
         name="generated shop requests",
         first_intents=FIRST_INTENTS,

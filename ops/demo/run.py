@@ -48,7 +48,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
     """
     started = time.perf_counter()
     data = (
-        generated_data(options.seed, share=options.wave_share)
+        generated_data(options.seed, waves=options.waves, share=options.wave_share)
         if options.data is None
         else folder_data(
             options.data,

@@ -113,7 +113,8 @@ def _engine(url: URL) -> Engine:
         return create_engine(url, pool_pre_ping=True, connect_args={"connect_timeout": 5}, hide_parameters=True)
     except ModuleNotFoundError as error:
         raise DependencyUnreachable(
-            f"a PostgreSQL ledger needs psycopg, which is not installed ({error}); pip install 'perennial[postgresql]'"
+            f"a PostgreSQL ledger needs psycopg, which is not installed ({error}); "
+            "pip install 'perennial-serving[postgresql]'"
         ) from error
 
 

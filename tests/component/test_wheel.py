@@ -1,0 +1,136 @@
+"""The wheel, installed where nothing of the repository is: it holds everything, nothing else, and it runs."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(600)]
+
+ROOT = Path(__file__).resolve().parents[2]
+ROOMS = ("continual", "exporters", "ops")
+NOT_SOURCE = (".*", "__pycache__", "var", "out", "build", "dist", "*.egg-info", "model_repository")
+FILES = {
+    f"perennial/{path.relative_to(ROOT).as_posix()}"
+    for room in ROOMS
+    for path in (ROOT / room).rglob("*")
+    if path.is_file() and "__pycache__" not in path.parts
+} | {f"perennial/{path.name}" for path in (ROOT / "perennial").iterdir() if path.is_file()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """What is uploaded to a package index."""
+
+    sdist: Path
+    wheel: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """An environment that has the wheel, and everything else from the environment that runs the tests."""
+
+    folder: Path
+    elsewhere: Path
+
+    @property
+    def site(self) -> Path:
+        return next((self.folder / "lib").glob("python3*")) / "site-packages"
+
+    def run(self, program: str, *arguments: str, asked: str = "", timeout_s: float = 60.0) -> str:
+        command = [str(self.folder / "bin" / program), *arguments]
+        done = subprocess.run(
+            command,
+            cwd=self.elsewhere,
+            env=_plain_environment(),
+            input=asked,
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+        assert done.returncode == 0, f"{arguments} ended with {done.returncode}: {done.stderr[-3000:]}"
+        return done.stdout
+
+
+def _plain_environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PERENNIAL_"))}
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """Made of a copy, so that no list of files from an earlier build has a say, and the repository stays as it is."""
+    folder = tmp_path_factory.mktemp("built")
+    copy = folder / "source"
+    shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCE))
+    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
+    done = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
+    return Built(sdist=sdist, wheel=wheel)
+
+
+@pytest.fixture(scope="module")
+def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    made = Installed(folder=tmp_path_factory.mktemp("environment"), elsewhere=tmp_path_factory.mktemp("elsewhere"))
+    venv.create(made.folder, symlinks=True)
+    python = str(made.folder / "bin" / "python")
+    command = [sys.executable, "-m", "pip", "--python", python, "install", "--no-deps", "--no-index", str(built.wheel)]
+    done = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    # Only now: pip would take the repository's own installation there for the wanted one. A folder that is named in a
+    # .pth file has no say in sys.path by .pth files of its own, so the way to the repository stays behind.
+    packages = [place for place in sys.path if Path(place).name in {"site-packages", "dist-packages"}]
+    (made.site / "dependencies.pth").write_text("\n".join(packages) + "\n")
+    return made
+
+
+def test_wheel_and_sdist_hold_every_file_of_the_rooms_and_nothing_else(built: Built) -> None:
+    with zipfile.ZipFile(built.wheel) as wheel:
+        packed = {name for name in wheel.namelist() if not name.endswith("/") and ".dist-info/" not in name}
+    assert packed == FILES
+    with tarfile.open(built.sdist) as sdist:
+        assert not [member.name for member in sdist.getmembers() if member.issym() or member.islnk()]
+        unpacked = {member.name.partition("/")[2] for member in sdist.getmembers() if member.isfile()}
+    assert unpacked >= FILES
+    assert {name.partition("/")[0] for name in unpacked - FILES} <= {
+        *("LICENSE", "PKG-INFO", "README.md", "pyproject.toml", "setup.cfg", "perennial_serving.egg-info"),
+    }
+
+
+def test_every_module_is_found_in_the_wheel_and_no_other_project_is_overwritten(installed: Installed) -> None:
+    paths = [Path(name).with_suffix("") for name in FILES if name.endswith(".py")]
+    modules = [".".join(path.parts).removesuffix(".__init__") for path in paths]
+    find = (
+        "import importlib.util, json, sys; "
+        "print(json.dumps({name: importlib.util.find_spec(name).origin for name in json.load(sys.stdin)}))"
+    )
+    found = json.loads(installed.run("python", "-c", find, asked=json.dumps(modules)))
+    assert len(found) > 200
+    assert not {name: file for name, file in found.items() if not Path(file).is_relative_to(installed.site)}
+    there = {place.name for place in installed.site.iterdir() if place.suffix != ".dist-info"}
+    assert there == {"dependencies.pth", "perennial"}
+
+
+def test_tritons_processes_look_into_the_wheel_alone(installed: Installed) -> None:
+    show = (
+        "from pathlib import Path; from perennial.ops.serving.server.installation import Installation as I; "
+        "print(I(binary=Path(), backends=Path(), library_path='').environment()['PERENNIAL_PYTHONPATH'])"
+    )
+    places = [Path(place) for place in installed.run("python", "-c", show).strip().split(os.pathsep)]
+    assert places[0] == installed.site
+    assert [place for place in places if (place / "perennial").exists()] == [installed.site]
+
+
+def test_a_new_user_gets_help_and_settings(installed: Installed) -> None:
+    assert "demo" in installed.run("perennial", "--help")
+    installed.run("perennial", "init")
+    assert "[models.intent" in (installed.elsewhere / "perennial.toml").read_text()

@@ -1,0 +1,44 @@
+"""Pages that lead through the code: the files that they name are there, and the picture is the one that is tested."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.unit.test_structure import FLOORS
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "model_repository" / "README.md"])
+HISTORY = {"CHANGELOG.md"}  # tells what was, by the names of then
+_FILE = re.compile(r"`((?:continual|exporters|ops|perennial|tests|benchmarks|docs)/[\w/.-]+)`")
+_LINK = re.compile(r"\]\(([^)#:]+)(#[^)]*)?\)")
+_MODULE = re.compile(r"`(perennial(?:\.[a-z_]\w*)+)`(?<!\.toml`)")
+
+
+def _made(name: str) -> bool:
+    """Whether a benchmark writes the file: it is not part of the repository."""
+    return name.startswith("benchmarks/out/")
+
+
+def _is_importable(name: str) -> bool:
+    """Whether the name is a module, or its last part is defined in one."""
+    path, _, last = name.replace(".", "/").rpartition("/")
+    if (ROOT / path / last).is_dir() or (ROOT / path / f"{last}.py").is_file():
+        return True
+    files = [ROOT / f"{path}.py", ROOT / path / "__init__.py"]
+    return any(re.search(rf"\b{last}\b", file.read_text(encoding="utf-8")) for file in files if file.is_file())
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.name)
+def test_every_file_and_link_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    missing = [name for name in _FILE.findall(text) if not _made(name) and not (ROOT / name).exists()]
+    missing += [link for link, _ in _LINK.findall(text) if not (page.parent / link).exists()]
+    missing += [name for name in _MODULE.findall(text) if not _is_importable(name)]
+    assert not missing
+
+
+def test_the_picture_of_the_rooms_is_the_one_that_is_tested() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    drawn = re.findall(r"^(?: ops)? +(\d+)  ((?:[a-z_]+ {1,2})+) ", page, flags=re.MULTILINE)
+    assert [(int(floor), set(rooms.split())) for floor, rooms in reversed(drawn)] == list(enumerate(FLOORS))
