@@ -10,7 +10,7 @@ from typing import Any, Protocol, TypeVar
 
 from perennial.continual.records import Origin
 
-__all__ = ["AnyTask", "Row", "Task", "score_kept"]
+__all__ = ["AnyRow", "AnyTask", "Row", "Task", "score_kept"]
 
 Input = TypeVar("Input")
 Answer = TypeVar("Answer")
@@ -134,6 +134,7 @@ class Task(Protocol[Input, Answer, Target]):
         ...
 
 
+AnyRow = Row[Any, Any]
 AnyTask = Task[Any, Any, Any]
 
 

@@ -1,19 +1,20 @@
 """The same number of rows of every class, as far as the classes have them."""
 
-from perennial.continual.records import Example
-from perennial.continual.replay.port import BufferKind
+from perennial.continual.replay.port import BufferKind, R
 from perennial.continual.replay.ranked import RankedBuffer
 
 __all__ = ["ClassBalancedBuffer"]
 
 
-class ClassBalancedBuffer(RankedBuffer):
+class ClassBalancedBuffer(RankedBuffer[R]):
     """Shares the capacity equally between the classes seen; what a small class can't fill, the others have.
 
-    Within a class the kept rows are a uniform sample of it. The full classes differ by at most one row.
+    The classes are the task's strata. Within a class the kept rows are a uniform sample of it. The full classes differ
+    by at most one row.
     Source: the greedy sampler of GDumb (Prabhu et al., ECCV 2020), made fair to early rows by floors.
 
     >>> from datetime import datetime, timezone
+    >>> from perennial.continual.records import Example
     >>> buffer = ClassBalancedBuffer(capacity=10, seed=7)
     >>> at = datetime(2026, 1, 1, tzinfo=timezone.utc)
     >>> for n in range(100):
@@ -24,5 +25,5 @@ class ClassBalancedBuffer(RankedBuffer):
 
     kind = BufferKind.CLASS_BALANCED
 
-    def _group(self, example: Example) -> str:
-        return example.label
+    def _group(self, row: R) -> str:
+        return self._task.stratum(row)

@@ -3,16 +3,19 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, Self
+from typing import Any, Generic, Protocol, Self, TypeVar
 
 import numpy as np
 
 from perennial.continual.errors import DataError
-from perennial.continual.records import Example
+from perennial.continual.task import AnyRow, AnyTask
+from perennial.continual.tasks import task_named
 
 __all__ = ["BufferKind", "BufferState", "Fate", "Offered", "ReplayBuffer", "row_bytes"]
 
-_ROW_OVERHEAD = 64  # time, origin and the identity kept beside the text; a flat charge, so that budgets are portable
+_ROW_OVERHEAD = 64  # time, origin and the identity kept beside the row; a flat charge, so that budgets are portable
+
+R = TypeVar("R", bound=AnyRow)
 
 
 class BufferKind(StrEnum):
@@ -29,11 +32,11 @@ class Fate(StrEnum):
 
     KEPT = "kept"
     REJECTED = "rejected"
-    DUPLICATE = "duplicate"  # the same text lies in the buffer already under this or a newer label
+    DUPLICATE = "duplicate"  # the same input lies in the buffer already with this or a newer target
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Offered:
+class Offered(Generic[R]):
     """The answer to one offered row: its fate, and the rows that left so that it could stay.
 
     >>> Offered(fate=Fate.REJECTED).kept
@@ -41,7 +44,7 @@ class Offered:
     """
 
     fate: Fate
-    evicted: tuple[Example, ...] = ()
+    evicted: tuple[R, ...] = ()
 
     @property
     def kept(self) -> bool:
@@ -50,11 +53,11 @@ class Offered:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BufferState:
+class BufferState(Generic[R]):
     """Everything a buffer is, in values that survive JSON: continuing from it equals never having stopped.
 
-    `rng` names the source of chance and its seed: a row's lottery number is a keyed hash of its text, so there is no
-    position in a stream of random numbers to lose. `extras` holds one value a row, in the order of `rows`; empty for
+    `rng` names the source of chance and its seed: a row's lottery number is a keyed hash of its identity, so there is
+    no position in a stream of random numbers to lose. `extras` holds one value a row, in the order of `rows`; empty for
     the kinds that need none. The order of `rows` is part of the state: `sample` draws by place.
 
     >>> BufferState(kind=BufferKind.RESERVOIR, capacity=2, byte_budget=None, seen=0, counters={}, rng={}).rows
@@ -67,7 +70,7 @@ class BufferState:
     seen: int
     counters: dict[str, Any]
     rng: dict[str, Any]
-    rows: tuple[Example, ...] = ()
+    rows: tuple[R, ...] = ()
     extras: tuple[Any, ...] = field(default=())
 
     def __post_init__(self) -> None:
@@ -78,8 +81,8 @@ class BufferState:
             )
 
 
-class ReplayBuffer(Protocol):
-    """A bounded, labelled memory of past rows; one owner at a time, not thread-safe.
+class ReplayBuffer(Protocol[R]):
+    """A bounded memory of past rows and their targets; one owner at a time, not thread-safe.
 
     After every call `len(buffer) <= capacity` and `bytes <= byte_budget`. Nothing given in is changed.
     """
@@ -101,17 +104,17 @@ class ReplayBuffer(Protocol):
     def __len__(self) -> int: ...
 
     def offer(
-        self, example: Example, *, uncertainty: float | None = None, embedding: Sequence[float] | None = None
-    ) -> Offered:
+        self, row: R, *, uncertainty: float | None = None, embedding: Sequence[float] | None = None
+    ) -> Offered[R]:
         """Consider one row and say what became of it.
 
-        A retry is harmless: the same text under the same label is answered `DUPLICATE` while it is kept, and meets the
-        same lottery number again once it is not. A newer row with the same text and another label replaces the older.
+        A retry is harmless: the same input with the same target is answered `DUPLICATE` while it is kept, and meets the
+        same lottery number again once it is not. A newer row with the same input and another target replaces the older.
         `uncertainty` in [0, 1] (higher means more doubtful) and `embedding` are used by the kinds that are named so.
         """
         ...
 
-    def sample(self, n: int, rng: np.random.Generator) -> tuple[Example, ...]:
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[R, ...]:
         """Draw min(n, len) different rows, each equally likely; the buffer does not change.
 
         Raises:
@@ -119,7 +122,7 @@ class ReplayBuffer(Protocol):
         """
         ...
 
-    def rows(self) -> tuple[Example, ...]:
+    def rows(self) -> tuple[R, ...]:
         """Return every kept row."""
         ...
 
@@ -127,12 +130,12 @@ class ReplayBuffer(Protocol):
         """Drop every row that carries this key and return how many; a second call returns 0."""
         ...
 
-    def state(self) -> BufferState:
+    def state(self) -> BufferState[R]:
         """Return everything needed to continue as if never stopped."""
         ...
 
     @classmethod
-    def restore(cls, state: BufferState) -> Self:
+    def restore(cls, state: BufferState[R], *, task: AnyTask | None = None) -> Self:
         """Rebuild the buffer that `state` was taken from.
 
         Raises:
@@ -141,12 +144,13 @@ class ReplayBuffer(Protocol):
         ...
 
 
-def row_bytes(example: Example) -> int:
-    """Return what one row costs against a byte budget: its UTF-8 text and names, plus 64 for the rest.
+def row_bytes(row: AnyRow, task: AnyTask | None = None) -> int:
+    """Return what one row costs against a byte budget: its size by the task, its UTF-8 names, plus 64 for the rest.
 
     >>> from datetime import datetime, timezone
+    >>> from perennial.continual.records import Example
     >>> row_bytes(Example(text="card lost", label="lost_card", at=datetime(2026, 1, 1, tzinfo=timezone.utc)))
     82
     """
-    names = (example.label, example.key or "", example.prediction_id or "")
-    return _ROW_OVERHEAD + len(example.text.encode()) + sum(len(name.encode()) for name in names)
+    names = (row.key or "", row.prediction_id or "")
+    return _ROW_OVERHEAD + (task or task_named()).size_bytes(row) + sum(len(name.encode()) for name in names)

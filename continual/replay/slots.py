@@ -1,4 +1,4 @@
-"""What every buffer does alike: rows in slots, one row a text, sampling, erasing, budgets, state."""
+"""What every buffer does alike: rows in slots, one row an input, sampling, erasing, budgets, state."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -7,9 +7,10 @@ from typing import Any, ClassVar, Generic, Self, TypeVar
 import numpy as np
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.records import Example
 from perennial.continual.replay.lottery import Ticket, draw
-from perennial.continual.replay.port import BufferKind, BufferState, Fate, Offered, row_bytes
+from perennial.continual.replay.port import BufferKind, BufferState, Fate, Offered, R, row_bytes
+from perennial.continual.task import AnyTask
+from perennial.continual.tasks import task_named
 
 __all__ = ["SlottedBuffer"]
 
@@ -18,7 +19,7 @@ _RNG_NAME = "blake2b"
 N = TypeVar("N")
 
 
-class SlottedBuffer(ABC, Generic[N]):
+class SlottedBuffer(ABC, Generic[R, N]):
     """Base of the buffers. A kind says what to note about a row (N), whether it wants it, and who leaves when full.
 
     A row that leaves frees its slot for the last row, so that drawing a slot is drawing a row.
@@ -26,7 +27,9 @@ class SlottedBuffer(ABC, Generic[N]):
 
     kind: ClassVar[BufferKind]
 
-    def __init__(self, *, capacity: int, seed: int = 0, byte_budget: int | None = None) -> None:
+    def __init__(
+        self, *, capacity: int, seed: int = 0, byte_budget: int | None = None, task: AnyTask | None = None
+    ) -> None:
         if capacity < 1:
             raise ConfigurationError(f"replay capacity is {capacity} rows; it must be at least 1")
         if byte_budget is not None and byte_budget < 1:
@@ -38,10 +41,11 @@ class SlottedBuffer(ABC, Generic[N]):
         self.name = self.kind.value
         self.capacity = capacity
         self.byte_budget = byte_budget
+        self._task = task or task_named()
         self._seed = seed
         self._seen = 0
         self._bytes = 0
-        self._rows: list[Example] = []
+        self._rows: list[R] = []
         self._tickets: list[Ticket] = []
         self._notes: list[N] = []
         self._slots: dict[bytes, int] = {}
@@ -60,40 +64,40 @@ class SlottedBuffer(ABC, Generic[N]):
         return len(self._rows)
 
     def offer(
-        self, example: Example, *, uncertainty: float | None = None, embedding: Sequence[float] | None = None
-    ) -> Offered:
+        self, row: R, *, uncertainty: float | None = None, embedding: Sequence[float] | None = None
+    ) -> Offered[R]:
         """Consider one row and say what became of it; see `ReplayBuffer.offer`."""
-        ticket = draw(example.text, seed=self._seed)
+        ticket = self._draw(row)
         slot = self._slots.get(ticket.identity)
-        gone: tuple[Example, ...] = ()
+        gone: tuple[R, ...] = ()
         if slot is not None:
             held = self._rows[slot]
-            if held.label == example.label or example.at < held.at:
+            if held.target == row.target or row.at < held.at:
                 self._seen += 1
                 return Offered(fate=Fate.DUPLICATE)
-        note = self._note(example, ticket, uncertainty, embedding)
+        note = self._note(row, ticket, uncertainty, embedding)
         self._seen += 1
         if slot is not None:
             self._erasing(slot)
             gone = (self._remove(slot),)
-        too_big = self.byte_budget is not None and row_bytes(example) > self.byte_budget
-        if too_big or not self._wants(example, note):
+        too_big = self.byte_budget is not None and self._size(row) > self.byte_budget
+        if too_big or not self._wants(row, note):
             return Offered(fate=Fate.REJECTED, evicted=gone)
-        self._insert(example, ticket, note)
+        self._insert(row, ticket, note)
         while self._over_budget():
             gone += (self._remove(self._victim()),)
         if ticket.identity in self._slots:
             return Offered(fate=Fate.KEPT, evicted=gone)
-        return Offered(fate=Fate.REJECTED, evicted=tuple(row for row in gone if row is not example))
+        return Offered(fate=Fate.REJECTED, evicted=tuple(left for left in gone if left is not row))
 
-    def sample(self, n: int, rng: np.random.Generator) -> tuple[Example, ...]:
+    def sample(self, n: int, rng: np.random.Generator) -> tuple[R, ...]:
         """Draw min(n, len) different rows, each equally likely; O(n)."""
         if n < 0:
             raise DataError(f"asked for {n} replay rows; the number must be at least 0")
         chosen = rng.choice(len(self._rows), size=min(n, len(self._rows)), replace=False) if self._rows else ()
         return tuple(self._rows[int(slot)] for slot in chosen)
 
-    def rows(self) -> tuple[Example, ...]:
+    def rows(self) -> tuple[R, ...]:
         """Return every kept row, in slot order."""
         return tuple(self._rows)
 
@@ -105,7 +109,7 @@ class SlottedBuffer(ABC, Generic[N]):
             self._remove(self._slots[identity])
         return len(wanted)
 
-    def state(self) -> BufferState:
+    def state(self) -> BufferState[R]:
         """Return everything needed to continue as if never stopped."""
         extras = tuple(self._extra(note) for note in self._notes)
         return BufferState(
@@ -120,7 +124,7 @@ class SlottedBuffer(ABC, Generic[N]):
         )
 
     @classmethod
-    def restore(cls, state: BufferState) -> Self:
+    def restore(cls, state: BufferState[R], *, task: AnyTask | None = None) -> Self:
         """Rebuild the buffer that `state` was taken from.
 
         Raises:
@@ -131,15 +135,15 @@ class SlottedBuffer(ABC, Generic[N]):
                 f"a {state.kind} state with random source {state.rng.get('name')!r} was given to a {cls.kind} buffer; "
                 f"it takes {cls.kind} with {_RNG_NAME!r}; use restore_buffer"
             )
-        buffer = cls(capacity=state.capacity, seed=int(state.rng["seed"]), byte_budget=state.byte_budget)
+        buffer = cls(capacity=state.capacity, seed=int(state.rng["seed"]), byte_budget=state.byte_budget, task=task)
         buffer._seen = state.seen
         buffer._resume(state.counters)
         extras = state.extras or (None,) * len(state.rows)
-        for example, extra in zip(state.rows, extras, strict=True):
-            ticket = draw(example.text, seed=buffer._seed)
+        for row, extra in zip(state.rows, extras, strict=True):
+            ticket = buffer._draw(row)
             if ticket.identity in buffer._slots:
-                raise DataError(f"a {cls.kind} state holds the text {example.text[:40]!r} twice; restore an older one")
-            buffer._insert(example, ticket, buffer._note_again(ticket, extra))
+                raise DataError(f"a {cls.kind} state holds the row {str(row.input)[:40]!r} twice; restore an older one")
+            buffer._insert(row, ticket, buffer._note_again(ticket, extra))
         if buffer._over_budget():
             raise DataError(
                 f"a {cls.kind} state holds {len(buffer)} rows and {buffer.bytes} bytes; "
@@ -148,9 +152,7 @@ class SlottedBuffer(ABC, Generic[N]):
         return buffer
 
     @abstractmethod
-    def _note(
-        self, example: Example, ticket: Ticket, uncertainty: float | None, embedding: Sequence[float] | None
-    ) -> N:
+    def _note(self, row: R, ticket: Ticket, uncertainty: float | None, embedding: Sequence[float] | None) -> N:
         """Return what this kind remembers about a row; called once an offer that is no duplicate, before any change."""
 
     @abstractmethod
@@ -161,7 +163,7 @@ class SlottedBuffer(ABC, Generic[N]):
     def _victim(self) -> int:
         """Return the slot of the row that must leave."""
 
-    def _wants(self, example: Example, note: N) -> bool:
+    def _wants(self, row: R, note: N) -> bool:
         """Say whether the row may enter at all; the place to count it."""
         return True
 
@@ -184,23 +186,29 @@ class SlottedBuffer(ABC, Generic[N]):
     def _resume(self, counters: dict[str, Any]) -> None:
         """Take the counters back, before any row."""
 
+    def _draw(self, row: R) -> Ticket:
+        return draw(self._task.identity(row.input), seed=self._seed)
+
+    def _size(self, row: R) -> int:
+        return row_bytes(row, self._task)
+
     def _over_budget(self) -> bool:
         return len(self._rows) > self.capacity or (self.byte_budget is not None and self._bytes > self.byte_budget)
 
-    def _insert(self, example: Example, ticket: Ticket, note: N) -> None:
+    def _insert(self, row: R, ticket: Ticket, note: N) -> None:
         slot = len(self._rows)
-        self._rows.append(example)
+        self._rows.append(row)
         self._tickets.append(ticket)
         self._notes.append(note)
         self._slots[ticket.identity] = slot
-        self._bytes += row_bytes(example)
+        self._bytes += self._size(row)
         self._entered(slot)
 
-    def _remove(self, slot: int) -> Example:
+    def _remove(self, slot: int) -> R:
         self._leaving(slot)
-        example, ticket = self._rows[slot], self._tickets[slot]
+        row, ticket = self._rows[slot], self._tickets[slot]
         del self._slots[ticket.identity]
-        self._bytes -= row_bytes(example)
+        self._bytes -= self._size(row)
         last = len(self._rows) - 1
         if slot != last:
             self._rows[slot], self._tickets[slot] = self._rows[last], self._tickets[last]
@@ -209,4 +217,4 @@ class SlottedBuffer(ABC, Generic[N]):
         self._rows.pop()
         self._tickets.pop()
         self._notes.pop()
-        return example
+        return row

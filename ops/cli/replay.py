@@ -11,6 +11,7 @@ from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, Mo
 from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
+    from perennial.continual.records import Example
     from perennial.continual.replay import ReplayBuffer
     from perennial.ops.parts import Parts
 
@@ -83,7 +84,7 @@ def erase(
 
 
 @contextmanager
-def _opened(config: Path | None, model: str) -> "Iterator[tuple[Parts, str, ReplayBuffer]]":
+def _opened(config: Path | None, model: str) -> "Iterator[tuple[Parts, str, ReplayBuffer[Example]]]":
     """The parts of the workspace, the model's name, and its buffer."""
     from perennial.ops.store.replay_buffer import open_buffer
 
@@ -91,7 +92,7 @@ def _opened(config: Path | None, model: str) -> "Iterator[tuple[Parts, str, Repl
         yield parts, name, open_buffer(parts.ledger, parts.workspace, name)
 
 
-def _facts(model: str, buffer: "ReplayBuffer") -> dict[str, Any]:
+def _facts(model: str, buffer: "ReplayBuffer[Example]") -> dict[str, Any]:
     counts: dict[str, int] = {}
     for row in buffer.rows():
         counts[row.label] = counts.get(row.label, 0) + 1

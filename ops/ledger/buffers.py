@@ -13,6 +13,7 @@ from perennial.ops.ledger.store import chunks
 from perennial.ops.ledger.tombstones import TombstoneStore
 
 if TYPE_CHECKING:  # its package imports numpy, which a command that prints help need not wait for
+    from perennial.continual.records import Example
     from perennial.continual.replay.port import BufferState
 
 __all__ = ["BufferStore"]
@@ -23,7 +24,7 @@ _ROW = schema.buffer_row
 class BufferStore(TombstoneStore):
     """The part of the ledger that keeps replay buffers."""
 
-    def save_buffer(self, model: str, state: "BufferState") -> int:
+    def save_buffer(self, model: str, state: "BufferState[Example]") -> int:
         """Replace a model's buffer whole and return how many rows had to be written.
 
         Either everything of `state` is kept or nothing. Only places whose row changed are written, so that a save
@@ -38,7 +39,7 @@ class BufferStore(TombstoneStore):
             connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=head))
             return self._save_rows(connection, model, state)
 
-    def load_buffer(self, model: str) -> "BufferState | None":
+    def load_buffer(self, model: str) -> "BufferState[Example] | None":
         """Return the buffer as it was saved last, without rows erased since; None before the first save."""
         from perennial.continual.replay.port import BufferKind, BufferState
 
@@ -60,7 +61,9 @@ class BufferStore(TombstoneStore):
             extras=tuple(row["extra"]["value"] for row in rows) if has_extras else (),
         )
 
-    def _without_erased(self, connection: Connection, model: str, state: "BufferState") -> "BufferState":
+    def _without_erased(
+        self, connection: Connection, model: str, state: "BufferState[Example]"
+    ) -> "BufferState[Example]":
         erased = self._tombstones(
             connection, model, keys=[r.key for r in state.rows], predictions=[r.prediction_id for r in state.rows]
         )
@@ -74,7 +77,7 @@ class BufferStore(TombstoneStore):
         extras = tuple(state.extras[place] for place in places) if state.extras else ()
         return replace(state, rows=tuple(state.rows[place] for place in places), extras=extras)
 
-    def _save_rows(self, connection: Connection, model: str, state: "BufferState") -> int:
+    def _save_rows(self, connection: Connection, model: str, state: "BufferState[Example]") -> int:
         statement = select(_ROW.c.position, _ROW.c.digest).where(_ROW.c.model == model)
         stored: dict[int, str] = {row.position: row.digest for row in connection.execute(statement)}
         extras = state.extras or (None,) * len(state.rows)
@@ -94,7 +97,7 @@ class BufferStore(TombstoneStore):
         return len(changed)
 
 
-def _head(model: str, state: "BufferState") -> dict[str, Any]:
+def _head(model: str, state: "BufferState[Example]") -> dict[str, Any]:
     return {
         "model": model,
         "kind": state.kind,

@@ -2,6 +2,7 @@
 
 from perennial.continual.records import Example, Split
 from perennial.continual.replay import BufferState, ReplayBuffer, make_buffer, restore_buffer
+from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger
 from perennial.ops.settings import LearningSettings
 from perennial.ops.store.workspace import Workspace
@@ -9,25 +10,25 @@ from perennial.ops.store.workspace import Workspace
 __all__ = ["open_buffer"]
 
 
-def open_buffer(ledger: Ledger, workspace: Workspace, model: str) -> ReplayBuffer:
+def open_buffer(ledger: Ledger, workspace: Workspace, model: str) -> ReplayBuffer[Example]:
     """The buffer as it was saved last, or an empty one; made anew when its kind or a budget was changed since.
 
     A buffer made anew is offered the rows of the old one and all training rows that the champion has learnt, so that
     a larger budget is filled at once. It is kept only when its caller saves it.
     """
-    learning = workspace.model(model).learning
+    learning, task = workspace.model(model).learning, task_named(workspace.model(model).task)
     state = ledger.load_buffer(model)
     if state is not None and _fits(state, learning):
-        return restore_buffer(state)
+        return restore_buffer(state, task=task)
     seed = workspace.settings.seed
-    buffer = make_buffer(learning.replay_kind, learning.replay_rows, seed, learning.replay_bytes)
+    buffer = make_buffer(learning.replay_kind, learning.replay_rows, seed, learning.replay_bytes, task=task)
     if state is not None:
         for row in (*state.rows, *_learnt(ledger, model)):
             buffer.offer(row)
     return buffer
 
 
-def _fits(state: BufferState, learning: LearningSettings) -> bool:
+def _fits(state: BufferState[Example], learning: LearningSettings) -> bool:
     told = (state.kind.value, state.capacity, state.byte_budget)
     return told == (learning.replay_kind, learning.replay_rows, learning.replay_bytes)
 

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
@@ -16,6 +16,7 @@ from perennial.continual.drift.accuracy import ResolvedLabels, SampledAnswer, me
 from perennial.continual.drift.sequential import errors, upper_bound
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
+from perennial.continual.replay import BufferKind, Fate, make_buffer, restore_buffer, row_bytes
 from perennial.continual.rollout import LiveEvidence, RolloutRules, ScoreSums, Verdict, judge_live
 from perennial.continual.task import AnyTask, score_kept
 from perennial.continual.tasks import TASKS, task_named
@@ -208,6 +209,46 @@ def test_a_stratum_and_words_are_text_and_a_size_grows_with_the_row(case: Case) 
     assert case.task.words(rows[0].input) == case.task.words(rows[0].input)
     assert all(case.task.size_bytes(row) > 0 for row in rows)
     assert case.task.stratum_noun
+
+
+# ---- the memory of old rows ----
+
+
+def stream(case: Case, count: int) -> list[Any]:
+    """Rows of the case asked again and again by others, at later times."""
+    row = case.rows()[1]
+    if isinstance(row.input, str):
+        return [replace(row, text=f"{row.text} {n}", at=NOON + timedelta(seconds=n)) for n in range(count)]
+    asked = [replace(row.input, user=f"u{n}", segment="new" if n in (3, 4) else "all") for n in range(count)]
+    return [replace(row, input=asked[n], at=NOON + timedelta(seconds=n)) for n in range(count)]
+
+
+@every_task
+@pytest.mark.parametrize("kind", list(BufferKind))
+def test_a_buffer_keeps_rows_by_identity_stratum_size_and_time(case: Case, kind: BufferKind) -> None:
+    rows = stream(case, 60)
+    budget = 9 * (row_bytes(rows[0], case.task) + 8)
+    buffer = make_buffer(kind, 10, 7, budget, task=case.task)
+    for row in rows:
+        buffer.offer(row)
+    assert 1 < len(buffer) <= 10
+    assert buffer.bytes == sum(row_bytes(row, case.task) for row in buffer.rows()) <= budget
+    kept_row = buffer.rows()[0]
+    other = next(row.target for row in case.rows() if row.target != kept_row.target)
+    changed = {"label" if isinstance(kept_row.input, str) else "target": other}
+    assert buffer.offer(kept_row).fate is Fate.DUPLICATE
+    assert buffer.offer(replace(kept_row, at=kept_row.at - timedelta(days=1), **changed)).fate is Fate.DUPLICATE
+    assert kept_row in buffer.offer(replace(kept_row, at=kept_row.at + timedelta(days=1), **changed)).evicted
+    assert kept_row not in buffer.rows()
+    assert restore_buffer(buffer.state(), task=case.task).state() == buffer.state()
+
+
+def test_a_small_segment_keeps_its_rows_in_a_balanced_buffer() -> None:
+    case = next(case for case in CASES if case.task.name == "ranking")
+    buffer = make_buffer("class_balanced", 10, 7, task=case.task)
+    for row in stream(case, 100):
+        buffer.offer(row)
+    assert sorted(row.input.segment for row in buffer.rows()) == ["all"] * 8 + ["new"] * 2
 
 
 # ---- the decisions that stand on the score ----

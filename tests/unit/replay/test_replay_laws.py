@@ -20,11 +20,18 @@ from perennial.continual.replay import (
     BufferState,
     Fate,
     ReplayBuffer,
+    lottery,
     make_buffer,
     restore_buffer,
     row_bytes,
 )
-from perennial.continual.replay.lottery import draw
+from perennial.continual.replay.lottery import Ticket
+from perennial.continual.tasks import task_named
+
+
+def draw(text: str, *, seed: int) -> Ticket:
+    return lottery.draw(task_named("text_classification").identity(text), seed=seed)
+
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 KINDS = list(BufferKind)

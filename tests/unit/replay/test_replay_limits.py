@@ -15,14 +15,21 @@ from perennial.continual.replay import (
     HerdingBuffer,
     ReservoirBuffer,
     UncertaintyBuffer,
+    lottery,
     make_buffer,
     restore_buffer,
     row_bytes,
 )
 from perennial.continual.replay.kept_mean import KeptMean
 from perennial.continual.replay.largest import LargestGroup
-from perennial.continual.replay.lottery import draw, weighted
+from perennial.continual.replay.lottery import Ticket, weighted
 from perennial.continual.replay.slots import SlottedBuffer
+from perennial.continual.tasks import task_named
+
+
+def draw(text: str, *, seed: int) -> Ticket:
+    return lottery.draw(task_named("text_classification").identity(text), seed=seed)
+
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 every_kind = pytest.mark.parametrize("kind", list(BufferKind))
