@@ -132,5 +132,5 @@ def test_tritons_processes_look_into_the_wheel_alone(installed: Installed) -> No
 
 def test_a_new_user_gets_help_and_settings(installed: Installed) -> None:
     assert "demo" in installed.run("perennial", "--help")
-    installed.run("perennial", "init")
+    installed.run("perennial", "init", "intent")
     assert "[models.intent" in (installed.elsewhere / "perennial.toml").read_text()
