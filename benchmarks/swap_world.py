@@ -16,7 +16,7 @@ from perennial.exporters.classifier import BundleClassifier, softmax
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, RequestGrammar
 from perennial.ops.ledger import Ledger, VersionRow, VersionState
-from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.settings import load_settings
@@ -85,12 +85,12 @@ def _second_version(ledger: Ledger, workspace: Workspace, rows: int) -> None:
     ledger.add_examples(MODEL, _examples(WAVES[0], rows // 2, seed=2), lambda text: split_of(text, holdout_share=0.1))
     if all(row.version != 2 for row in ledger.versions(MODEL)):
         ledger.add_version(VersionRow(model=MODEL, version=2, parent=1, learner="kernel_lda", lineage={}))
-    maker = ChallengerMaker(ledger, workspace, MODEL)
-    training = maker.training_rows(champion)
+    maker = VersionMaker(ledger, workspace, MODEL)
+    training = maker.rows.training_rows(champion)
     maker.train(2, champion, training, lambda _: None)
-    staged = maker.export(2, champion, training, None, lambda _: None)
-    target = ModelRepository(workspace.repository).publish(staged, workspace.engine_model(MODEL), 2)
-    labels = tuple(json.loads((target / "labels.json").read_text(encoding="utf-8")))
+    maker.export(2, champion, training, None, lambda _: None)
+    maker.publish(2)
+    labels = tuple(json.loads((workspace.bundle(MODEL, 2) / "labels.json").read_text(encoding="utf-8")))
     ledger.set_version_state(MODEL, 2, VersionState.PUBLISHED, labels=labels)
 
 

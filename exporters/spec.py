@@ -1,12 +1,14 @@
 """What an export is asked to do, and what it says it did."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.files import written_whole
 from perennial.exporters.bundle import EngineKind, Lineage, Precision
 from perennial.exporters.parity import ParityVerdict
 
@@ -42,6 +44,14 @@ class ExportSpec:
     limits: Mapping[str, float] = field(default_factory=dict)
     limits_by_precision: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parity_rows: int = 512
+
+    def write(self, path: Path, *, result: Path) -> None:
+        """Write the spec where an export process reads it, which is to write its `result`; whole or not at all."""
+        record = {
+            name: str(value.absolute()) if isinstance(value, Path) else value for name, value in asdict(self).items()
+        }
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(record | {"result": str(result.absolute())}, indent=1), encoding="utf-8")
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> "ExportSpec":

@@ -9,11 +9,9 @@ import json
 import logging
 import os
 import shutil
-import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,13 +26,13 @@ from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import Signal
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError, PerennialError
+from perennial.continual.jobs.errors import JobErrors
+from perennial.continual.jobs.process import run_job
 
 __all__ = ["ReportPaths", "build_report", "check_agreement", "prune_reports"]
 
 _LOG = logging.getLogger(__name__)
 _ROWS = 2_000
-_TAIL = 1_500
-_POLL_S = 0.1
 _SHOWN = ("characters", "words", "sentences", "non_letter_percentage")  # of each text, in a report's summary
 
 
@@ -81,7 +79,7 @@ def build_report(
             "keep_runs": keep_runs,
         }
         (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
-        _run_child(folder, timeout_s, cancel or threading.Event())
+        _run_child(folder, timeout_s, cancel)
         answer = json.loads((folder / "answer.json").read_text(encoding="utf-8"))
         paths = ReportPaths(
             html=out_html,
@@ -129,42 +127,29 @@ def prune_reports(folder: Path, keep: int) -> list[Path]:
     return newest[keep:]
 
 
-def _run_child(folder: Path, timeout_s: float, cancel: threading.Event) -> None:
+def _run_child(folder: Path, timeout_s: float, cancel: threading.Event | None) -> None:
     root = str(Path(perennial.__file__).resolve().parents[1])  # found from any working folder, installed or not
-    search = os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])])
-    environment = {
-        **os.environ,
-        "PYTHONPATH": search,
-        "DO_NOT_TRACK": "1",
-        "OMP_NUM_THREADS": "1",
-        "OPENBLAS_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "perennial.continual.drift.evidently_report", str(folder)]
-    log = folder / "child.log"
-    with log.open("wb") as output, subprocess.Popen(command, env=environment, stdout=output, stderr=output) as child:
-        try:
-            code = _wait(child, timeout_s, cancel)
-        finally:
-            child.kill()
-    if code != 0:
-        told = log.read_text(encoding="utf-8", errors="replace")[-_TAIL:].strip()
-        raise PerennialError(
-            f"the drift report's process ended with {code}: {told}; the decision stands without it, and the next "
-            "report is made from scratch"
-        )
-
-
-def _wait(child: "subprocess.Popen[bytes]", timeout_s: float, cancel: threading.Event) -> int:
-    deadline = time.monotonic() + timeout_s
-    while (code := child.poll()) is None:
-        if cancel.wait(_POLL_S):
-            raise PerennialError("the drift report was cancelled; it is made when somebody asks for it again")
-        if time.monotonic() > deadline:
-            raise PerennialError(
-                f"the drift report was not ready after {timeout_s:g} s and its process was killed; raise "
-                "report_timeout_s"
-            )
-    return code
+    result = run_job(
+        "perennial.continual.drift.evidently_report",
+        [str(folder)],
+        log=folder / "child.log",
+        timeout_s=timeout_s,
+        niceness=10,
+        cancel=cancel,
+        environment={
+            "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
+            "DO_NOT_TRACK": "1",
+            "OMP_NUM_THREADS": "1",
+            "OPENBLAS_NUM_THREADS": "1",
+        },
+    )
+    if result.exit_code != 0:
+        raise JobErrors(
+            what="the drift report",
+            failed=PerennialError,
+            if_late="raise report_timeout_s",
+            next_step="the decision stands without it, and the next report is made from scratch",
+        ).of(result)
 
 
 def _values(report: Mapping[str, Any]) -> dict[str, float]:
@@ -187,7 +172,6 @@ def _verdicts(report: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _main(folder: Path) -> None:
-    os.nice(10)
     reference = ReferenceProfile.load(folder / "reference")
     current = Window.load(folder / "current.npz")
     job = json.loads((folder / "job.json").read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""Jobs in processes of their own."""
+"""Jobs in processes of their own: `process` runs one, `errors` turns its end into an error, `child` is its inside."""

@@ -7,27 +7,29 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-__all__ = ["KILLED_RETRIES", "JobResult", "run_job"]
+__all__ = ["KILLED_RETRIES", "JobResult", "Progress", "run_job"]
 
 logger = logging.getLogger(__name__)
-_Progress = Callable[[dict[str, Any]], None]
+Progress = Callable[[dict[str, Any]], None]
 _GRACE_S = 10.0
-KILLED_RETRIES = 2  # of a job that belongs to a cycle
+KILLED_RETRIES = 2  # of a job that makes or compares versions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobResult:
-    """How a job ended. `tail` is the end of what it wrote to stderr."""
+    """How a job ended. `tail` is the end of what it wrote to stderr; `JobErrors` makes an error of it."""
 
     exit_code: int
     cancelled: bool
     timed_out: bool
     tail: str
+    tries: int = 1  # how often it was begun
+    limit_s: float | None = None  # what each try was given
 
 
 def run_job(
@@ -36,34 +38,42 @@ def run_job(
     *,
     log: Path,
     timeout_s: float,
-    niceness: int,
-    cancel: threading.Event,
-    on_progress: _Progress = lambda _: None,
+    niceness: int = 0,
+    cancel: threading.Event | None = None,
+    on_progress: Progress = lambda _: None,
     killed_retries: int = 0,
+    environment: Mapping[str, str] | None = None,
 ) -> JobResult:
     """Run `python -m module arguments` to its end; each JSON line on its stdout goes to `on_progress`.
 
     The job dies with this process. When `cancel` is set or the time is up it gets SIGTERM, and SIGKILL ten seconds
     later. One that something else killed, as the out-of-memory killer often does, is begun again `killed_retries`
-    times; each has `timeout_s` for itself.
+    times; each has `timeout_s` for itself. `environment` is added to this process's own.
     """
     argv = [sys.executable, "-m", "perennial.continual.jobs.child", str(niceness), module, *arguments]
+    never = threading.Event()
     for left in range(killed_retries, -1, -1):
-        result = _run_once(argv, log, timeout_s, cancel, on_progress)
+        result = _run_once(argv, log, timeout_s, cancel or never, on_progress, environment or {})
         if result.exit_code >= 0 or result.cancelled or result.timed_out:
             break
         logger.warning("job.killed", extra={"job": module, "signal": -result.exit_code, "tries_left": left})
-    return result
+    return replace(result, tries=1 + killed_retries - left)
 
 
 def _run_once(
-    argv: list[str], log: Path, timeout_s: float, cancel: threading.Event, on_progress: _Progress
+    argv: list[str],
+    log: Path,
+    timeout_s: float,
+    cancel: threading.Event,
+    on_progress: Progress,
+    environment: Mapping[str, str],
 ) -> JobResult:
     log.parent.mkdir(parents=True, exist_ok=True)
-    environment = {
+    whole = {
         **os.environ,
         "TOKENIZERS_PARALLELISM": "false",
         "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+        **environment,
     }
     with log.open("ab") as errors:
         process = subprocess.Popen(
@@ -71,7 +81,7 @@ def _run_once(
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,
-            env=environment,
+            env=whole,
             start_new_session=True,
         )
         ended = threading.Event()
@@ -89,7 +99,9 @@ def _run_once(
                 process.wait()
             if process.stdout is not None:
                 process.stdout.close()
-    return JobResult(exit_code=code, cancelled=watch.cancelled, timed_out=watch.timed_out, tail=_tail(log))
+    return JobResult(
+        exit_code=code, cancelled=watch.cancelled, timed_out=watch.timed_out, tail=_tail(log), limit_s=timeout_s
+    )
 
 
 class _Watch:
@@ -116,7 +128,7 @@ class _Watch:
             return
 
 
-def _follow(process: subprocess.Popen[bytes], on_progress: _Progress) -> None:
+def _follow(process: subprocess.Popen[bytes], on_progress: Progress) -> None:
     if process.stdout is None:
         return
     for line in process.stdout:

@@ -1,13 +1,14 @@
 """What a training job is told: one JSON file."""
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.encoder import PACKAGED_MINILM
+from perennial.continual.learning.files import written_whole
 
 __all__ = ["JobSpec", "Learner"]
 
@@ -55,6 +56,14 @@ class JobSpec:
     def cache_folder(self) -> Path:
         """Where embeddings are kept."""
         return self.cache if self.cache is not None else self.out.parent / "embeddings"
+
+    def write(self, path: Path) -> None:
+        """Writes the spec where a training process reads it, whole or not at all; its paths become absolute."""
+        record = {
+            name: str(value.absolute()) if isinstance(value, Path) else value for name, value in asdict(self).items()
+        }
+        with written_whole(path) as temporary:
+            temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> "JobSpec":

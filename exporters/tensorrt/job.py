@@ -2,16 +2,14 @@
 
 import json
 import logging
-import os
-import subprocess
-import sys
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import perennial.continual.errors
-from perennial.continual.errors import ExportFailed, PerennialError
+from perennial.continual.errors import BundleRejected, ExportFailed
+from perennial.continual.jobs.errors import JobErrors
+from perennial.continual.jobs.process import run_job
 from perennial.exporters.tensorrt.machine import check_loadable, check_supported, detect_machine
 from perennial.exporters.tensorrt.options import BuildOptions, Machine, PlanRecord, Refit
 from perennial.exporters.tensorrt.precision import Caster, write_typed
@@ -22,7 +20,6 @@ __all__ = ["build_plan", "probe_plan", "refit_or_build", "refit_plan"]
 _log = logging.getLogger(__name__)
 BUILD_LIMIT_S = 3600.0
 PROBE_LIMIT_S = 600.0
-_TAIL_CHARACTERS = 1500
 
 
 def build_plan(
@@ -97,7 +94,7 @@ def refit_or_build(
     if base is not None and _same_request(base, options):
         try:
             return refit_plan(onnx, base, plan, machine=machine, device=device)
-        except (ExportFailed, perennial.continual.errors.BundleRejected) as exc:
+        except (ExportFailed, BundleRejected) as exc:
             _log.warning("refit_not_possible", extra={"base": str(base), "reason": str(exc)})
     return build_plan(onnx, plan, options, cache_dir=cache_dir, calibration=calibration, machine=machine, device=device)
 
@@ -106,7 +103,7 @@ def _same_request(base: Path, options: BuildOptions) -> bool:
     """Whether `base` is refittable and was built to these very options."""
     try:
         built = PlanRecord.from_json(record_path(base).read_text(encoding="utf-8")).options
-    except (OSError, perennial.continual.errors.BundleRejected) as exc:
+    except (OSError, BundleRejected) as exc:
         _log.warning("refit_base_unreadable", extra={"base": str(base), "reason": str(exc)})
         return False
     return options.refit is not Refit.NONE and built == options
@@ -174,25 +171,18 @@ def _run(spec: dict[str, Any], folder: Path, limit_s: float) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="worker-", dir=folder) as work:
         question, answer = Path(work) / "spec.json", Path(work) / "result.json"
         question.write_text(json.dumps({**spec, "result": str(answer)}), encoding="utf-8")
-        command = [sys.executable, "-m", "perennial.exporters.tensorrt.worker", str(question)]
-        try:
-            done = subprocess.run(
-                command, capture_output=True, text=True, timeout=limit_s, check=False, env=dict(os.environ)
-            )
-        except subprocess.TimeoutExpired as exc:
-            raise ExportFailed(
-                f"the TensorRT {spec['action']} took more than {limit_s:.0f} s and was ended; "
-                "lower optimisation_level or give a timing cache"
-            ) from exc
-        tail = (done.stdout + done.stderr)[-_TAIL_CHARACTERS:].strip()
-        if not answer.is_file():
-            raise ExportFailed(f"the TensorRT {spec['action']} process ended with {done.returncode}; it said: {tail}")
-        result: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-    if "error" in result:
-        kind = getattr(perennial.continual.errors, result["error"], ExportFailed)
-        lines = f"; TensorRT said: {tail}" if tail else ""
-        raise kind(f"{result['message']}{lines}") if issubclass(kind, PerennialError) else ExportFailed(tail)
-    return result
+        result = run_job(
+            "perennial.exporters.tensorrt.worker", [str(question)], log=Path(work) / "worker.log", timeout_s=limit_s
+        )
+        told: dict[str, Any] | None = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else None
+        if told is None or "error" in told:  # one that wrote its answer and crashed while leaving has done its work
+            raise JobErrors(
+                what=f"the TensorRT {spec['action']}",
+                failed=ExportFailed,
+                report=answer,
+                if_late="lower optimisation_level or give a timing cache",
+            ).of(result)
+        return told
 
 
 def _machine(machine: Machine | None) -> Machine:

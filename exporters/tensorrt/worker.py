@@ -1,6 +1,7 @@
 """`python -m perennial.exporters.tensorrt.worker SPEC.json`: one build, refit or probe in a process of its own."""
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -58,4 +59,5 @@ def _probe(spec: dict[str, Any]) -> dict[str, Any]:
 _ACTIONS = {"build": _build, "probe": _probe, "refit": _refit}
 
 if __name__ == "__main__":
+    os.dup2(2, 1)  # what TensorRT prints, on either stream, is kept in the job's log
     sys.exit(main(sys.argv[1:]))

@@ -1,26 +1,21 @@
 """Versions as engines: which there are, whether one still answers as promised, and one compiled anew into another."""
 
-import json
-import threading
-from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import perennial.continual.errors
-from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound, PerennialError
-from perennial.continual.jobs.process import JobResult, run_job
+from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound
+from perennial.continual.jobs.errors import JobErrors
+from perennial.continual.jobs.process import Progress
 from perennial.continual.records import Split
 from perennial.exporters.build import check_available, choose_engine
-from perennial.exporters.bundle import EngineKind, Manifest, Precision, read_manifest, verify_bundle
+from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision, read_manifest, verify_bundle
 from perennial.exporters.texts import spread
 from perennial.ops.ledger import VersionRow, VersionState
+from perennial.ops.making.version_maker import EngineOrder, VersionMaker, engine_metrics
 from perennial.ops.parts import Parts
-from perennial.ops.store.workspace import write_atomically
 
 __all__ = ["EngineExport", "HeldOut", "engine_facts", "export_version", "held_out", "plan_export"]
 
-Progress = Callable[[dict[str, Any]], None]
 _CALIBRATION_ROWS = 300
 
 
@@ -109,13 +104,19 @@ def export_version(
         DependencyUnreachable: a package or device is missing after all.
         ExportFailed: the process ended without a bundle.
     """
-    model, workspace = plan.model, parts.workspace
+    model = plan.model
     source = parts.ledger.version(model, plan.source)
+    maker = VersionMaker(parts.ledger, parts.workspace, model, niceness=0)
     number = parts.ledger.next_version(model)
-    staged = parts.repository.staging / f"{workspace.engine_model(model)}-{number}"
-    _run_export(parts, plan, source, number, staged, on_progress)
-    manifest = verify_bundle(staged)
     label = f"{plan.engine.value} {plan.precision.value}"
+    errors = JobErrors(
+        what=f"export of version {plan.source} as {label}",
+        failed=ExportFailed,
+        report=maker.report(number),
+        log=maker.folder(number) / "export.log",
+        if_late="raise engine.timeout_s",
+    )
+    manifest = verify_bundle(maker.compile(number, _order(parts, plan, source), errors, on_progress))
     row = VersionRow(
         model=model,
         version=number,
@@ -124,16 +125,15 @@ def export_version(
         learner=source.learner,
         encoder_fingerprint=manifest.encoder_fingerprint,
         labels=source.labels,
-        metrics={**source.metrics, "parity": dict(manifest.parity), "engine": label},
+        metrics={**source.metrics, **engine_metrics(manifest)},
         lineage={**source.lineage, "reason": f"version {plan.source} as {label}"},
     )
-    unlearnt = {stored.id for stored in parts.ledger.examples(model, split=Split.TRAIN, not_learnt_by=plan.source)}
-    learnt = [s.id for s in parts.ledger.examples(model, split=Split.TRAIN) if s.id not in unlearnt]
+    learnt = maker.rows.learnt_by(plan.source)
     with parts.ledger.transaction():
         parts.ledger.add_version(row)
         parts.ledger.mark_learnt(model, learnt, number)
         parts.ledger.audit(actor, "engine.exported", model, {"version": number, "of": plan.source, "engine": label})
-    parts.repository.publish(staged, workspace.engine_model(model), number)
+    maker.publish(number)
     parts.ledger.set_version_state(model, number, VersionState.PUBLISHED)
     return EngineExport(**{name: getattr(plan, name) for name in plan.__slots__ if name != "made"}, made=number)
 
@@ -153,63 +153,20 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _run_export(
-    parts: Parts, plan: EngineExport, source: VersionRow, number: int, staged: Path, on_progress: Progress
-) -> None:
-    settings = parts.workspace.model(plan.model)
-    folder = parts.workspace.run(plan.model, number)
+def _order(parts: Parts, plan: EngineExport, source: VersionRow) -> EngineOrder:
     proof = held_out(parts, plan.model)
     training = [row.example.text for row in parts.ledger.examples(plan.model, split=Split.TRAIN)]
-    _write_texts(folder / "heldout.json", proof.texts, labels=list(proof.labels))
-    _write_texts(folder / "calibration.json", spread(training, None, _CALIBRATION_ROWS)[0] or list(proof.texts))
-    spec = {
-        "trained_dir": str(parts.workspace.bundle(plan.model, plan.source)),
-        "out_dir": str(staged),
-        "held_out": str(folder / "heldout.json"),
-        "calibration": str(folder / "calibration.json"),
-        "model": plan.model,
-        "version": number,
-        "engine": plan.engine.value,
-        "precision": plan.precision.value,
-        "lineage": {
-            "parent_version": plan.source,
-            "learner": source.learner,
-            "rows": int(source.lineage.get("rows", 0)),
-            "replay_rows": int(source.lineage.get("replay_rows", 0)),
-        },
-        "threads": settings.learning.threads,
-        "parity_rows": settings.engine.parity_rows,
-        "limits_by_precision": settings.engine.limits,
-        "result": str(folder / "export.result.json"),
-    }
-    write_atomically(folder / "export.json", json.dumps(spec, indent=1))
-    ended = run_job(
-        "perennial.exporters.job",
-        [str(folder / "export.json")],
-        log=folder / "export.log",
-        timeout_s=settings.engine.timeout_s,
-        niceness=0,
-        cancel=threading.Event(),
-        on_progress=on_progress,
+    return EngineOrder(
+        trained=parts.workspace.bundle(plan.model, plan.source),
+        engine=plan.engine.value,
+        precision=plan.precision.value,
+        lineage=Lineage(
+            parent_version=plan.source,
+            learner=source.learner,
+            rows=int(source.lineage.get("rows", 0)),
+            replay_rows=int(source.lineage.get("replay_rows", 0)),
+        ),
+        texts=proof.texts,
+        labels=proof.labels,
+        calibration=spread(training, None, _CALIBRATION_ROWS)[0] or proof.texts,
     )
-    if ended.exit_code != 0 or not (staged / "manifest.json").is_file():
-        raise _error(ended, folder, f"export of version {plan.source} as {plan.engine.value} {plan.precision.value}")
-
-
-def _write_texts(path: Path, texts: Sequence[str], **more: Any) -> None:
-    write_atomically(path, json.dumps({"texts": list(texts), **more}, ensure_ascii=False))
-
-
-def _error(ended: JobResult, folder: Path, what: str) -> PerennialError:
-    """The error that ended the process, as it was raised there."""
-    try:
-        told: Mapping[str, str] = json.loads((folder / "export.result.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        told = {}
-    kind = getattr(perennial.continual.errors, told.get("error", ""), None)
-    if isinstance(kind, type) and issubclass(kind, PerennialError):
-        return kind(told["message"])
-    if ended.timed_out:
-        return ExportFailed(f"{what} took longer than its limit; raise engine.timeout_s (log: {folder}/export.log)")
-    last = ended.tail.splitlines()[-1] if ended.tail else "nothing on stderr"
-    return ExportFailed(f"{what} ended with exit code {ended.exit_code}: {last} (log: {folder}/export.log)")

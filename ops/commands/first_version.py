@@ -2,18 +2,17 @@
 
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from perennial.continual.errors import DataError, Refused
+from perennial.continual.jobs.process import Progress
 from perennial.continual.preparation import deduplicate, split_of
 from perennial.continual.records import Example, Route
-from perennial.exporters.bundle import verify_bundle
 from perennial.ops.ledger import Ledger, VersionRow, VersionState
-from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.version_maker import VersionMaker, engine_metrics
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.route_changes import settle_route
@@ -49,7 +48,7 @@ def first_version(
     workspace: Workspace,
     model: str,
     examples: Sequence[Example],
-    on_progress: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_progress: Progress = lambda _: None,
 ) -> FirstVersion:
     """Train, export, verify and publish the first version and make it champion.
 
@@ -58,7 +57,7 @@ def first_version(
     Raises:
         Refused: the model serves already; LedgerBehind: the routers say so and the ledger does not know.
         DataError: fewer than 20 rows or fewer than two labels.
-        TrainingFailed, ExportFailed, ParityFailed: see `ChallengerMaker`.
+        TrainingFailed, ExportFailed, ParityFailed: see `VersionMaker`.
     """
     route = ledger.route(model)
     check_not_behind(route, workspace, model)
@@ -78,19 +77,15 @@ def first_version(
     learning = workspace.model(model).learning
     ledger.add_examples(model, rows, lambda text: split_of(text, holdout_share=learning.holdout_share))
     version = _number(ledger, model, learning.learner)
-    maker = ChallengerMaker(ledger, workspace, model)
-    maker.train(version, None, maker.training_rows(None), on_progress)
-    training = maker.taught_rows(version, None)
-    staged = maker.export(version, None, training, None, on_progress)
-    manifest = verify_bundle(staged)
-    engine_model = workspace.engine_model(model)
-    repository = ModelRepository(workspace.repository)
+    maker = VersionMaker(ledger, workspace, model)
+    maker.train(version, None, maker.rows.training_rows(None), on_progress)
+    training = maker.rows.taught_rows(version, None)
+    maker.export(version, None, training, None, on_progress)
+    manifest = maker.publish(version)
     target = workspace.bundle(model, version)
-    if not target.is_dir():
-        repository.publish(staged, engine_model, version)
     labels = tuple(json.loads((target / "labels.json").read_text(encoding="utf-8")))
     ledger.mark_learnt(model, training.learnt, version)
-    replay_rows = maker.remember(training)
+    replay_rows = maker.rows.remember(training)
     ledger.set_version_state(
         model,
         version,
@@ -98,7 +93,7 @@ def first_version(
         labels=labels,
         encoder_fingerprint=manifest.encoder_fingerprint,
         published_at=datetime.now(UTC),
-        metrics={"parity": dict(manifest.parity), "engine": f"{manifest.engine.value} {manifest.precision.value}"},
+        metrics=engine_metrics(manifest),
         lineage={
             "reason": "first version",
             "rows": len(training.fresh),

@@ -1,9 +1,8 @@
 """Learners trained and compared from files, without a workspace, a ledger or a server."""
 
-import json
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError, TrainingFailed
+from perennial.continual.jobs.errors import JobErrors
+from perennial.continual.jobs.process import Progress, run_job
 from perennial.continual.learning.spec import JobSpec, Learner
 from perennial.continual.preparation import deduplicate, read_labelled_csv, split_of
 from perennial.continual.records import Example, Split
-from perennial.ops.store.workspace import write_atomically
 
 __all__ = ["Judged", "Offline", "compare"]
 
-Progress = Callable[[dict[str, Any]], None]
+_LIMIT_S = 86_400.0  # of one training
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,33 +104,17 @@ class Offline:
         Raises:
             TrainingFailed: the process ended without a model.
         """
-        import threading
-
-        from perennial.continual.jobs.process import run_job
         from perennial.continual.learning.answering import answer
 
         spec = self.spec(learner, params, encoder=encoder, previous=previous)
         path, log = self.out / f"{learner}.json", self.out / f"{learner}.log"
-        told = {
-            name: str(Path(value).resolve()) if isinstance(value, Path) else value
-            for name, value in asdict(spec).items()
-        }
-        write_atomically(path, json.dumps(told, indent=1))
+        spec.write(path)
         start = time.monotonic()
         result = run_job(
-            "perennial.continual.learning.job",
-            [str(path)],
-            log=log,
-            timeout_s=86_400.0,
-            niceness=0,
-            cancel=threading.Event(),
-            on_progress=on_progress,
+            "perennial.continual.learning.job", [str(path)], log=log, timeout_s=_LIMIT_S, on_progress=on_progress
         )
         if result.exit_code != 0:
-            last = result.tail.splitlines()[-1] if result.tail else "nothing on stderr"
-            raise TrainingFailed(
-                f"learning with {learner} ended with exit code {result.exit_code}: {last} (log: {log})"
-            )
+            raise JobErrors(what=f"learning with {learner}", failed=TrainingFailed, log=log).of(result)
         seconds = time.monotonic() - start
         labels, logits = answer(spec.out, [row.text for row in self.judged], cache=spec.cache_folder)
         truth = tuple(row.label for row in self.judged)

@@ -9,6 +9,7 @@ from typing import Any
 
 from perennial.continual import cycle as cy
 from perennial.continual.errors import BundleRejected, PublishFailed
+from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, run_job
 from perennial.continual.rollout import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
@@ -66,11 +67,13 @@ def replay_shadow(
         cancel=cancel,
         killed_retries=KILLED_RETRIES,
     )
-    if result.exit_code == BundleRejected.exit_code:
-        raise BundleRejected(result.tail.splitlines()[-1] if result.tail else "the shadow replay refused a bundle")
     if result.exit_code != 0 or not path.is_file():
-        how = "was cancelled" if result.cancelled else f"ended with exit code {result.exit_code}: {result.tail}"
-        raise PublishFailed(f"the shadow replay of version {challenger} {how} (log: {folder / 'shadow.log'})")
+        raise JobErrors(
+            what=f"the shadow replay of version {challenger}",
+            failed=PublishFailed,
+            refused=BundleRejected,
+            log=folder / "shadow.log",
+        ).of(result)
     report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return {"champion": champion, "challenger": challenger, **report}
 

@@ -26,6 +26,7 @@ from perennial.ops.cycle.runner import StepContext
 from perennial.ops.ledger import Ledger, VersionRow, VersionState
 from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.retention import remove_superfluous
+from perennial.ops.making.version_maker import engine_metrics
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.happenings import Happenings
@@ -119,9 +120,9 @@ class LoopSteps:
 
     def _train(self, version: int, context: StepContext) -> cy.Event:
         champion = self._champion(context)
-        offered = self.maker.training_rows(champion)
+        offered = self.maker.rows.training_rows(champion)
         folder = self.maker.train(version, champion, offered, self._progress("train", version))
-        rows = self.maker.taught_rows(version, champion)  # more may have been labelled since a killed try began
+        rows = self.maker.rows.taught_rows(version, champion)  # more may have been labelled since a killed try began
         facts = _model_facts(folder)
         lineage = {
             **self.ledger.version(self.model, version).lineage,
@@ -135,18 +136,14 @@ class LoopSteps:
 
     def _export(self, version: int, context: StepContext) -> cy.Event:
         champion = self._champion(context)
-        rows = self.maker.taught_rows(version, champion)
+        rows = self.maker.rows.taught_rows(version, champion)
         staged = self.maker.export(version, champion, rows, context.cycle_id, self._progress("export", version))
         manifest = verify_bundle(staged)
         self.ledger.set_version_state(
             self.model,
             version,
             VersionState.EXPORTED,
-            metrics={
-                **self.ledger.version(self.model, version).metrics,
-                "parity": dict(manifest.parity),
-                "engine": f"{manifest.engine.value} {manifest.precision.value}",
-            },
+            metrics={**self.ledger.version(self.model, version).metrics, **engine_metrics(manifest)},
         )
         return cy.ChallengerExported()
 
@@ -170,13 +167,7 @@ class LoopSteps:
 
     def _publish(self, version: int, context: StepContext) -> cy.Event | None:
         self._check_memory(version)
-        target = self.workspace.bundle(self.model, version)
-        if not target.is_dir():
-            engine = self.workspace.engine_model(self.model)
-            staged = self.workspace.repository / ".staging" / f"{engine}-{version}"
-            verify_bundle(staged)
-            self.repository.publish(staged, engine, version)
-        verify_bundle(target)
+        self.maker.publish(version)
         if self.ledger.version(self.model, version).state is VersionState.EXPORTED:
             self.ledger.set_version_state(self.model, version, VersionState.PUBLISHED)
         settings = self.workspace.model(self.model).cycle
@@ -199,13 +190,13 @@ class LoopSteps:
 
     def _promote(self, version: int, context: StepContext) -> cy.Event | None:
         champion = self._champion(context)
-        rows = self.maker.taught_rows(version, champion)
+        rows = self.maker.rows.taught_rows(version, champion)
         settings = self.workspace.model(self.model).cycle
         self.reconciler.reconcile(self.model)  # all servers or none: each must hold the challenger now
         change = promoted(version, resident=settings.resident_versions)
         if not self._change_for(context, change, f"cycle {context.cycle_id}"):
             return None
-        held = self.maker.remember(rows)
+        held = self.maker.rows.remember(rows)
         self.happenings.tell(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
         return cy.Promoted()
 
@@ -231,11 +222,7 @@ class LoopSteps:
         self._change(change, f"version {version}: {context.cycle.note}", keep_waiting=False)
         state = VersionState.REFUSED if context.cycle.state is cy.CycleState.REFUSED else VersionState.FAILED
         self.ledger.set_version_state(self.model, version, state)
-        engine = self.workspace.engine_model(self.model)
-        for leftover in (
-            self.workspace.repository / ".staging" / f"{engine}-{version}",
-            self.workspace.run(self.model, version) / "trained",
-        ):
+        for leftover in (self.maker.staged(version), self.maker.trained(version)):
             shutil.rmtree(leftover, ignore_errors=True)
 
     def _load_for_return(self, to: int, challenger: int) -> None:

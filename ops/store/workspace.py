@@ -55,6 +55,11 @@ class Workspace:
         """What may be deleted at any time."""
         return self.state / "cache"
 
+    @property
+    def embeddings(self) -> Path:
+        """Embeddings of texts, which the trainings of all models share."""
+        return self.state / "embeddings"
+
     def model(self, name: str) -> ModelSettings:
         """One model's settings.
 

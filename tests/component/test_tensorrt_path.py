@@ -237,7 +237,7 @@ def test_build_that_dies_is_an_export_failure_and_keeps_the_old_plan(world: Worl
     before = world.plan.read_bytes()
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{tmp_path / 'path'}:{ROOT}")
-        with pytest.raises(ExportFailed, match="ended with 11"):
+        with pytest.raises(ExportFailed, match="ended with exit code 11"):
             build_plan(world.graph, world.plan, FP16, machine=world.machine, device="cpu")
     assert world.plan.read_bytes() == before
     assert sorted(path.name for path in world.plan.parent.iterdir()) == [

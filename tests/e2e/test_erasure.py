@@ -19,7 +19,7 @@ from perennial.continual.records import Origin, Split
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.cli.main import app
 from perennial.ops.ledger import VersionRow, VersionState
-from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.rows import ModelRows
 from perennial.ops.making.starting_point import StartingPoint
 from perennial.ops.parts import Parts
 from perennial.ops.store.tainted import taint, tainted_encoders
@@ -192,7 +192,7 @@ def test_a_champion_on_such_an_encoder_is_retrained_from_the_encoder_of_the_sett
     assert (asked.kind, asked.args) == ("retrain", {"reason": "erasure"})
     after = StartingPoint.of(parts.ledger, parts.workspace, "intent", champion)
     assert (after.afresh, after.previous, after.encoder) == (True, None, before.encoder)
-    rows = ChallengerMaker(parts.ledger, parts.workspace, "intent").training_rows(champion)
+    rows = ModelRows(parts.ledger, parts.workspace, "intent").training_rows(champion)
     stored = parts.ledger.examples("intent", split=Split.TRAIN)
     assert [row.id for row in rows.fresh] == [row.id for row in stored]  # all that is left is learnt again
     parts.ledger.put_state("intent", "tainted_encoders", [])

@@ -41,7 +41,7 @@ def forget_texts(parts: Parts, model: str, texts: Collection[str]) -> None:
     if not texts or model not in parts.settings.models:
         return
     for encoder, max_length, dimension in _caches(parts, model):
-        folder = parts.workspace.state / "embeddings"
+        folder = parts.workspace.embeddings
         EmbeddingCache(folder, encoder=encoder, max_length=max_length, dimension=dimension).erase(texts)
     shutil.rmtree(parts.workspace.state / "runs" / model, ignore_errors=True)
 

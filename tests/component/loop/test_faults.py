@@ -23,7 +23,9 @@ from perennial.continual.errors import (
     ExportFailed,
     PerennialError,
     PublishFailed,
+    TrainingFailed,
 )
+from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import JobResult
 from perennial.continual.records import Example, Route, Split
 from perennial.continual.route import pinned, promoted, rolled_back, with_challenger
@@ -33,8 +35,9 @@ from perennial.ops.cycle.inbox import PAUSED
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.cycle.steps import LoopSteps
 from perennial.ops.ledger import Fence, Phase, VersionRow, VersionState
-from perennial.ops.making import challenger as challenger_module
-from perennial.ops.making.challenger import ChallengerMaker, TrainingRows, _ended
+from perennial.ops.making import version_maker as version_maker_module
+from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.rows import ModelRows, TrainingRows
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.route_changes import change_route
@@ -213,7 +216,7 @@ def test_a_killed_job_is_begun_again_twice_and_then_told_as_killed(town: Town, t
     assert told["runs"] == 3
     assert told["nice"] >= town.workspace.model("intent").learning.niceness
     assert result.exit_code == (0 if killed == 2 else -9)
-    message = _ended("training of intent version 2", result, tmp_path / "job.log")
+    message = str(JobErrors(what="training of intent version 2", failed=TrainingFailed).of(result))
     assert killed == 2 or "ended by SIGKILL 3 times (the system may be out of memory)" in message
 
 
@@ -224,7 +227,7 @@ def test_a_test_load_that_fails_keeps_the_challenger_from_triton(
     town: Town, monkeypatch: pytest.MonkeyPatch, exit_code: int, error: type[PerennialError]
 ) -> None:
     result = JobResult(exit_code=exit_code, cancelled=False, timed_out=False, tail="BundleRejected: differs by 0.5")
-    monkeypatch.setattr(challenger_module, "run_job", lambda *_, **__: result)
+    monkeypatch.setattr(version_maker_module, "run_job", lambda *_, **__: result)
     town.ledger.add_version(VersionRow(model="intent", version=2, parent=1))
     maker = ChallengerMaker(town.ledger, town.workspace, "intent")
     with pytest.raises(error, match=r"differs by 0\.5"):
@@ -244,7 +247,7 @@ def test_a_shadow_that_was_stopped_or_broke_is_no_refusal(
 
     monkeypatch.setattr(comparison_module, "run_job", run)
     comparison = _real_steps(town).comparison
-    with pytest.raises(PublishFailed, match="was cancelled" if cancelled else "ended with exit code -15"):
+    with pytest.raises(PublishFailed, match="was cancelled" if cancelled else "was ended by SIGTERM"):
         comparison.shadow(champion=1, challenger=2)
     assert seen["niceness"] == 19, "live requests come first"
     spec = json.loads((town.workspace.run("intent", 2) / "shadow.json").read_text())
@@ -260,7 +263,7 @@ def test_an_operators_rollback_right_after_the_flip_leaves_one_champion(
         _operator(town, rolled_back())
         return 0
 
-    monkeypatch.setattr(ChallengerMaker, "remember", roll_back)
+    monkeypatch.setattr(ModelRows, "remember", roll_back)
     assert steps.execute(cy.Promote(challenger=2), context) == cy.Promoted()
     assert _route(town).champion == 1
     assert _champions(town) == [1]
@@ -277,7 +280,7 @@ def test_an_operators_promotion_right_before_the_flip_is_not_undone(
         _operator(town, promoted(3, resident=3))
         return TrainingRows(fresh=(), replay=(), learnt=())
 
-    monkeypatch.setattr(ChallengerMaker, "taught_rows", promote)
+    monkeypatch.setattr(ModelRows, "taught_rows", promote)
     assert steps.execute(cy.Promote(challenger=2), context) is None
     assert (_route(town).champion, _champions(town)) == (3, [3])
 
@@ -287,7 +290,7 @@ def test_a_challenger_that_an_operator_promotes_during_its_step_stays_champion(
     town: Town, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     steps, context = _rollout(town, cy.CycleState.CANARY if share else cy.CycleState.PUBLISHING)
-    monkeypatch.setattr("perennial.ops.cycle.steps.verify_bundle", lambda _: None)
+    monkeypatch.setattr("perennial.ops.making.version_maker.verify_bundle", lambda _: None)
     town.workspace.bundle("intent", 2).mkdir(parents=True)
     _operator(town, promoted(2, resident=2))
     command = cy.SetShare(challenger=2, share=share) if share else cy.PublishChallenger(challenger=2)
@@ -322,16 +325,16 @@ def test_labels_that_came_after_a_training_began_are_not_taken_for_learnt(
         town.ledger.add_examples("intent", [_example("a second lost card")], lambda _: Split.TRAIN)
         raise KeyboardInterrupt  # as a kill: nothing of the step comes after it
 
-    monkeypatch.setattr(challenger_module, "run_job", train)
+    monkeypatch.setattr(version_maker_module, "run_job", train)
     with pytest.raises(KeyboardInterrupt):
         steps.execute(cy.TrainChallenger(challenger=2), context)
-    monkeypatch.setattr("perennial.ops.making.challenger.keep_encoder", lambda *_: None)
+    monkeypatch.setattr("perennial.ops.making.version_maker.keep_encoder", lambda *_: None)
     assert steps.execute(cy.TrainChallenger(challenger=2), context) == cy.ChallengerTrained()
     left = town.ledger.examples("intent", split=Split.TRAIN, not_learnt_by=2)
     assert [row.example.text for row in left] == ["a second lost card"]
     lineage = town.ledger.version("intent", 2).lineage
     assert (lineage["rows"], lineage["last_example_id"]) == (1, left[0].id - 1)
-    taught = steps.maker.taught_rows(2, town.ledger.version("intent", 1))
+    taught = steps.maker.rows.taught_rows(2, town.ledger.version("intent", 1))
     assert [row.example.text for row in taught.fresh] == ["my card is lost"]
 
 

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from perennial.continual.errors import ExportFailed
+from perennial.continual.errors import ExportFailed, TrainingFailed
+from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import JobResult, run_job
-from perennial.ops.making.challenger import ChallengerMaker, TrainingRows
+from perennial.ops.making.rows import TrainingRows
+from perennial.ops.making.version_maker import VersionMaker
 from tests.component.loop.town import Town
 
 pytestmark = pytest.mark.component
@@ -44,10 +46,18 @@ def test_a_job_that_was_told_to_end_is_not_begun_again(tmp_path: Path) -> None:
     assert (result.cancelled, result.exit_code) == (True, -15)
 
 
+def test_a_job_that_takes_too_long_is_told_with_its_limit_and_its_log(tmp_path: Path) -> None:
+    log = tmp_path / "job.log"
+    result = run_job("http.server", ["0"], log=log, timeout_s=0.5, killed_retries=2)
+    error = JobErrors(what="training", failed=TrainingFailed, log=log, if_late="raise timeout_s").of(result)
+    assert str(error) == f"training took longer than its limit of 0.5 s; raise timeout_s (log: {log})"
+    assert (type(error), result.tries) == (TrainingFailed, 1)
+
+
 def test_an_export_killed_after_its_bundle_appeared_has_succeeded(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     """The second try finds the bundle there and refuses to write it twice; it is complete all the same."""
     town.ask(40)
-    maker, champion = ChallengerMaker(town.ledger, town.workspace, "intent"), town.ledger.version("intent", 1)
+    maker, champion = VersionMaker(town.ledger, town.workspace, "intent"), town.ledger.version("intent", 1)
     staged = town.workspace.repository / ".staging" / "intent_engine-2"
     refused = JobResult(exit_code=2, cancelled=False, timed_out=False, tail="is not empty")
     rows = TrainingRows(fresh=(), replay=(), learnt=())

@@ -10,9 +10,10 @@ import pytest
 from perennial.continual.jobs.process import JobResult
 from perennial.continual.records import Example, Split
 from perennial.ops.ledger import Ledger, StoredExample, VersionRow, VersionState
-from perennial.ops.making import challenger
-from perennial.ops.making.challenger import ChallengerMaker, TrainingRows
+from perennial.ops.making import version_maker
+from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.starting_point import keep_encoder
+from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.settings import LearningSettings, ModelSettings, Settings
 from perennial.ops.store.workspace import Workspace
 
@@ -41,13 +42,13 @@ def test_challenger_goes_on_from_the_champions_tuned_encoder(
         (Path(told["out"]) / "model.json").write_text("{}")
         return JobResult(exit_code=0, cancelled=False, timed_out=False, tail="")
 
-    monkeypatch.setattr(challenger, "run_job", job)
+    monkeypatch.setattr(version_maker, "run_job", job)
     with Ledger.open(settings.ledger_address) as ledger:
         ledger.register_model("intent", {})
         champion = VersionRow(model="intent", version=1, state=VersionState.CHAMPION, labels=("a",))
         row = Example(text="text", label="a", at=datetime(2026, 1, 1, tzinfo=UTC))
         rows = TrainingRows(fresh=(StoredExample(id=1, example=row, split=Split.TRAIN),), replay=(), learnt=(1,))
-        ChallengerMaker(ledger, workspace, "intent").train(2, champion, rows, lambda _: None)
+        VersionMaker(ledger, workspace, "intent").train(2, champion, rows, lambda _: None)
     assert told["encoder"] == (str(bundle / "encoder") if tuned else "base")
     assert told["previous"] == str(bundle)
 

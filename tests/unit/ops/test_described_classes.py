@@ -15,8 +15,8 @@ from perennial.ops.api.app import create_api
 from perennial.ops.api.origin import REQUEST_HEADER
 from perennial.ops.cli.main import app
 from perennial.ops.ledger import Ledger, VersionRow
-from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.demands import Demands
+from perennial.ops.making.rows import ModelRows
 from perennial.ops.making.starting_point import learner_params
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.settings import ApiSettings, LearningSettings, ModelSettings, Settings, load_settings
@@ -145,7 +145,7 @@ def test_a_training_is_told_the_sentences_and_learns_the_first_row(config: Path)
         champion = serve_version(ledger)
         rows = [Example(text=f"{label} 1", label=label, at=AT) for label in ("trip", "slip")]
         ledger.add_examples("intent", rows, lambda _: Split.TRAIN)
-        found = ChallengerMaker(ledger, workspace, "intent").training_rows(champion)
+        found = ModelRows(ledger, workspace, "intent").training_rows(champion)
         assert [s.example.label for s in found.fresh] == ["trip"]  # one row of a class that nobody described is none
         assert cli(config, "described", "--json")[0]["counts_for_rows"] == 4
         assert learner_params(ledger, workspace, "intent") == {"descriptions": {"trip": "A journey."}}

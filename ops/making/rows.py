@@ -1,0 +1,158 @@
+"""Which rows a training gets (fresh ones and the replay buffer's), and which are held out to prove its version."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from perennial.continual.records import Example, Split
+from perennial.ops.ledger import Ledger, StoredExample, VersionRow
+from perennial.ops.making.starting_point import StartingPoint
+from perennial.ops.store.replay_buffer import open_buffer
+from perennial.ops.store.workspace import Workspace, write_atomically
+from perennial.ops.traffic import TrafficLog
+
+__all__ = ["HoldoutRows", "ModelRows", "TrainingRows"]
+
+_TAUGHT = "taught.json"  # in a version's run folder: the rows that its training was given
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRows:
+    """What one training learns from. `learnt` are the ids that the new version will have learnt in the end.
+
+    `last_example_id` was the newest in the ledger when the rows were read.
+    """
+
+    fresh: tuple[StoredExample, ...]
+    replay: tuple[Example, ...]
+    learnt: tuple[int, ...]
+    last_example_id: int = 0
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The fresh rows without their ids."""
+        return tuple(stored.example for stored in self.fresh)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldoutRows:
+    """Rows kept for proof: those that came since the champion was trained, and those from before."""
+
+    fresh: tuple[Example, ...]
+    old: tuple[Example, ...]
+
+    @property
+    def all(self) -> tuple[Example, ...]:
+        """Old rows first."""
+        return (*self.old, *self.fresh)
+
+
+class ModelRows:
+    """One model's labelled rows, chosen for its trainings and proofs."""
+
+    def __init__(self, ledger: Ledger, workspace: Workspace, model: str) -> None:
+        self._ledger, self._workspace, self._model = ledger, workspace, model
+        self._learning = workspace.model(model).learning
+
+    def training_rows(self, champion: VersionRow | None) -> TrainingRows:
+        """Rows that the champion has not learnt yet, and the replay buffer's.
+
+        A label that is new to the champion counts once it has `min_class_rows` rows, or a description: a slip of a
+        labeller's pen makes no class. Without a champion to go on from, all rows are fresh.
+        """
+        last = self._ledger.last_example_id(self._model)  # before the rows: one that comes between is proof, not old
+        parent, candidates = self._candidates(champion)
+        known = set() if champion is None else set(champion.labels)
+        known |= {row.label for row in self._ledger.descriptions(self._model)}
+        counts: dict[str, int] = {}
+        for stored in candidates:
+            counts[stored.example.label] = counts.get(stored.example.label, 0) + 1
+        enough = self._learning.min_class_rows
+        fresh = tuple(s for s in candidates if s.example.label in known or counts[s.example.label] >= enough)
+        return TrainingRows(
+            fresh=fresh,
+            replay=self.replay_rows(),
+            learnt=(*self._inherited(parent, candidates), *(s.id for s in fresh)),
+            last_example_id=last,
+        )
+
+    def note_taught(self, version: int, rows: TrainingRows) -> None:
+        """Note what the version's training is about to be given, for `taught_rows`."""
+        noted = {"ids": [stored.id for stored in rows.fresh], "last_example_id": rows.last_example_id}
+        write_atomically(self._workspace.run(self._model, version) / _TAUGHT, json.dumps(noted))
+
+    def taught_rows(self, version: int, champion: VersionRow | None) -> TrainingRows:
+        """The rows of the training that made this version, whatever has come since; erased and relabelled ones miss.
+
+        `learnt` holds the relabelled ones too: the version learnt them as they were.
+        """
+        noted = self._workspace.run(self._model, version) / _TAUGHT
+        if not noted.is_file():  # trained before such notes were taken
+            return self.training_rows(champion)
+        taught = json.loads(noted.read_text(encoding="utf-8"))
+        ids = set(taught["ids"])
+        parent, candidates = self._candidates(champion)
+        return TrainingRows(
+            fresh=tuple(s for s in self._all_train() if s.id in ids),
+            replay=self.replay_rows(),
+            learnt=(*self._inherited(parent, candidates), *sorted(ids)),
+            last_example_id=int(taught["last_example_id"]),
+        )
+
+    def replay_rows(self) -> tuple[Example, ...]:
+        """The replay buffer's rows."""
+        return tuple(open_buffer(self._ledger, self._workspace, self._model).rows())
+
+    def holdout_rows(self, champion: VersionRow | None) -> HoldoutRows:
+        """Held-out rows, told apart by whether they came before or after the champion's training.
+
+        At most `holdout_rows` old ones are taken, drawn by the workspace's seed, so that proof stays affordable.
+        """
+        last = 0 if champion is None else int(champion.lineage.get("last_example_id", 0))
+        rows = self._ledger.examples(self._model, split=Split.HOLDOUT)
+        old = [s.example for s in rows if s.id <= last]
+        most = self._learning.holdout_rows
+        if len(old) > most:
+            chosen = np.random.default_rng(self._workspace.settings.seed).permutation(len(old))[:most]
+            old = [old[i] for i in sorted(chosen)]
+        fresh = [s.example for s in rows if s.id > last]
+        return HoldoutRows(fresh=tuple(fresh[-most:]), old=tuple(old))
+
+    def learnt_by(self, version: int) -> tuple[int, ...]:
+        """The ids of the rows that a version has learnt and that are still there."""
+        return self._inherited(version, self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=version))
+
+    def remember(self, rows: TrainingRows) -> int:
+        """Offer what was learnt to the replay buffer, save it, and return how many rows it holds.
+
+        The buffer knows a text by its hash, so that offering the same rows again after a crash changes nothing. A row
+        that was a request comes with the doubt of the version that answered it.
+        """
+        buffer = open_buffer(self._ledger, self._workspace, self._model)
+        names = [s.example.prediction_id for s in rows.fresh if s.example.prediction_id is not None]
+        table = TrafficLog(self._workspace.traffic(self._model)).lookup(names, columns=["prediction_id", "confidence"])
+        sure = dict(zip(table["prediction_id"].to_pylist(), table["confidence"].to_pylist(), strict=True))
+        for stored in rows.fresh:
+            known = sure.get(stored.example.prediction_id)
+            doubt = None if known is None else min(1.0, max(0.0, 1.0 - known))
+            buffer.offer(stored.example, uncertainty=doubt)
+        self._ledger.save_buffer(self._model, buffer.state())
+        return len(buffer.rows())
+
+    def _candidates(self, champion: VersionRow | None) -> tuple[int | None, tuple[StoredExample, ...]]:
+        """The version that a training goes on from, and the rows that it has not learnt."""
+        start = StartingPoint.of(self._ledger, self._workspace, self._model, champion)
+        parent = None if start.afresh or champion is None else champion.version
+        return parent, self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
+
+    def _inherited(self, parent: int | None, candidates: Sequence[StoredExample]) -> tuple[int, ...]:
+        """What the parent had learnt."""
+        if parent is None:
+            return ()
+        new = {s.id for s in candidates}
+        return tuple(s.id for s in self._all_train() if s.id not in new)
+
+    def _all_train(self) -> tuple[StoredExample, ...]:
+        return self._ledger.examples(self._model, split=Split.TRAIN)

@@ -1,0 +1,268 @@
+"""The one way in which a version comes about: trained, exported, published. Each step may be repeated after a kill."""
+
+import json
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from perennial.continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
+from perennial.continual.jobs.errors import JobErrors
+from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
+from perennial.continual.learning.rows import write_rows
+from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.exporters.bundle import Lineage, Manifest, verify_bundle
+from perennial.exporters.spec import ExportSpec
+from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.making.logged_embeddings import reuse_logged_embeddings
+from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
+from perennial.ops.making.starting_point import StartingPoint, keep_encoder, learner_params
+from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.workspace import Workspace, write_atomically
+
+__all__ = ["EngineOrder", "VersionMaker", "engine_metrics"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineOrder:
+    """An engine that is to be made of a trained model, and the texts that prove it.
+
+    `previous` is a bundle whose engine may take the new weights.
+    """
+
+    trained: Path
+    engine: str
+    precision: str
+    lineage: Lineage
+    texts: Sequence[str]  # held out
+    labels: Sequence[str]
+    calibration: Sequence[str]
+    previous: Path | None = None
+
+
+class VersionMaker:
+    """Makes versions of one model, each step in a process of its own where it is work.
+
+    A training or an export that is complete is not made again; one that was killed goes on where it can. The steps
+    leave the ledger alone: their callers note what a version has become.
+    """
+
+    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, *, niceness: int | None = None) -> None:
+        self._ledger, self._workspace, self._model = ledger, workspace, model
+        self._settings = workspace.model(model)
+        self._repository = ModelRepository(workspace.repository)
+        self._niceness = self._settings.learning.niceness if niceness is None else niceness
+        self.rows = ModelRows(ledger, workspace, model)
+        self.cancel = threading.Event()
+
+    def folder(self, version: int) -> Path:
+        """Where the version's specs, rows, logs and reports lie."""
+        return self._workspace.run(self._model, version)
+
+    def trained(self, version: int) -> Path:
+        """The trained model's folder."""
+        return self.folder(version) / "trained"
+
+    def staged(self, version: int) -> Path:
+        """Where an export puts the bundle before it is published."""
+        return self._repository.staging / f"{self._workspace.engine_model(self._model)}-{version}"
+
+    def bundle(self, version: int) -> Path:
+        """Where the version's bundle lies now: in the repository once it is published."""
+        published = self._workspace.bundle(self._model, version)
+        return published if published.is_dir() else self.staged(version)
+
+    def report(self, version: int) -> Path:
+        """What the version's export did, or the error that ended it."""
+        return self.folder(version) / "export.result.json"
+
+    def train(self, version: int, champion: VersionRow | None, rows: TrainingRows, on_progress: Progress) -> Path:
+        """Train on the rows and return the trained model's folder.
+
+        Raises:
+            DataError: there is nothing to learn from.
+            TrainingFailed: the process ended without a model.
+        """
+        start = StartingPoint.of(self._ledger, self._workspace, self._model, champion)
+        folder, trained = self.folder(version), self.trained(version)
+        if (trained / "model.json").is_file():
+            keep_encoder(trained, start.encoder)  # the last try may have ended before it
+            return trained
+        if not rows.fresh and champion is None:
+            raise DataError(
+                f"model {self._model} has no labelled training rows; import some with `perennial feedback import`"
+            )
+        learning, holdout = self._settings.learning, self.rows.holdout_rows(champion)
+        if learning.reuse_logged_embeddings:
+            answered = [*rows.examples, *holdout.fresh]
+            reuse_logged_embeddings(self._ledger, self._workspace, self._model, start.encoder, answered)
+        write_rows(folder / "examples.jsonl", rows.examples)
+        write_rows(folder / "replay.jsonl", rows.replay)
+        spec = self.job(
+            version,
+            champion,
+            holdout,
+            learner=Learner(learning.learner),
+            encoder=start.encoder,
+            previous=start.previous,
+            examples=folder / "examples.jsonl",
+            replay=folder / "replay.jsonl",
+            max_length=learning.max_length,
+            params=learner_params(self._ledger, self._workspace, self._model),
+        )
+        self.rows.note_taught(version, rows)
+        return self.learn(version, spec, on_progress)
+
+    def job(self, version: int, champion: VersionRow | None, holdout: HoldoutRows, **own: Any) -> JobSpec:
+        """The training job of a version with fields of its `own`; the rows that prove it are written."""
+        folder = self.folder(version)
+        write_rows(folder / "holdout.jsonl", holdout.all)
+        return JobSpec(
+            holdout=folder / "holdout.jsonl",
+            out=self.trained(version),
+            seed=self._workspace.settings.seed,
+            threads=self._settings.learning.threads,
+            nice=0,  # the process is niced as a whole
+            cache=self._workspace.embeddings,
+            parent_version=None if champion is None else champion.version,
+            **own,
+        )
+
+    def learn(
+        self,
+        version: int,
+        spec: JobSpec,
+        on_progress: Progress,
+        *,
+        name: str = "train",
+        what: str | None = None,
+        next_step: str | None = None,
+    ) -> Path:
+        """Carry the job out and return the trained model's folder, its encoder inside where it is a tuned one.
+
+        `name` is that of the spec's file and of the log; a failure tells `what` was tried, and the `next_step`.
+
+        Raises:
+            TrainingFailed: the process ended without a model.
+        """
+        folder = self.folder(version)
+        spec.write(folder / f"{name}.json")
+        timeout_s = self._settings.learning.timeout_s
+        result = self._run("perennial.continual.learning.job", folder, name, timeout_s, on_progress)
+        if result.exit_code != 0 or not (spec.out / "model.json").is_file():
+            raise JobErrors(
+                what=what or f"training of {self._model} version {version}",
+                failed=TrainingFailed,
+                log=folder / f"{name}.log",
+                next_step=next_step,
+            ).of(result)
+        keep_encoder(spec.out, spec.encoder)
+        return spec.out
+
+    def export(
+        self, version: int, champion: VersionRow | None, rows: TrainingRows, cycle_id: int | None, on_progress: Progress
+    ) -> Path:
+        """Compile what was trained into the settings' engine, prove it, and return the bundle's folder.
+
+        Raises:
+            ParityFailed: the engine does not answer like the model.
+            ExportFailed: the process ended without a bundle.
+        """
+        proof = self.rows.holdout_rows(champion).all or rows.examples
+        texts = [example.text for example in proof]
+        parent = None if champion is None else champion.version
+        order = EngineOrder(
+            trained=self.trained(version),
+            engine=self._settings.engine.engine,
+            precision=self._settings.engine.precision,
+            previous=None if parent is None else self._workspace.bundle(self._model, parent),
+            lineage=Lineage(
+                parent_version=parent,
+                cycle_id=None if cycle_id is None else str(cycle_id),
+                learner=self._settings.learning.learner,
+                rows=len(rows.fresh),
+                replay_rows=len(rows.replay),
+            ),
+            texts=texts,
+            labels=[example.label for example in proof],
+            calibration=[example.text for example in (*rows.examples, *rows.replay)] or texts,
+        )
+        errors = JobErrors(
+            what=f"export of {self._model} version {version}",
+            failed=ExportFailed,
+            refused=ParityFailed,
+            log=self.folder(version) / "export.log",
+        )
+        return self.compile(version, order, errors, on_progress)
+
+    def compile(self, version: int, order: EngineOrder, errors: JobErrors, on_progress: Progress) -> Path:
+        """Make and prove the engine and return the bundle's folder, which appears complete, by one rename.
+
+        Raises:
+            PerennialError: the process ended without a bundle; `errors` say which.
+        """
+        folder, made, staged = self.folder(version), self.bundle(version), self.staged(version)
+        if (made / "manifest.json").is_file():
+            return made
+        _write_texts(folder / "heldout.json", texts=order.texts, labels=order.labels)
+        _write_texts(folder / "calibration.json", texts=order.calibration)
+        engine, report = self._settings.engine, self.report(version)
+        report.unlink(missing_ok=True)  # a killed try must not speak for this one
+        spec = ExportSpec(
+            trained_dir=order.trained,
+            out_dir=staged,
+            engine=order.engine,
+            precision=order.precision,
+            held_out=folder / "heldout.json",
+            calibration=folder / "calibration.json",
+            previous_bundle=order.previous,
+            model=self._model,
+            version=version,
+            lineage=order.lineage,
+            threads=self._settings.learning.threads,
+            parity_rows=engine.parity_rows,
+            limits_by_precision=engine.limits,
+        )
+        spec.write(folder / "export.json", result=report)
+        result = self._run("perennial.exporters.job", folder, "export", engine.timeout_s, on_progress)
+        if (staged / "manifest.json").is_file():
+            return staged  # whatever became of the process after that
+        raise errors.of(result)
+
+    def publish(self, version: int) -> Manifest:
+        """Put the bundle in its place in the repository, verified before and after; Triton does not look at it yet.
+
+        Raises:
+            BundleRejected: a file is not what the manifest says.
+            PublishFailed: the disk refuses.
+        """
+        target = self._workspace.bundle(self._model, version)
+        if not target.is_dir():
+            verify_bundle(self.staged(version))
+            self._repository.publish(self.staged(version), self._workspace.engine_model(self._model), version)
+        return verify_bundle(target)
+
+    def _run(self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress) -> JobResult:
+        return run_job(
+            module,
+            [str(folder / f"{name}.json")],
+            log=folder / f"{name}.log",
+            timeout_s=timeout_s,
+            niceness=self._niceness,
+            cancel=self.cancel,
+            on_progress=on_progress,
+            killed_retries=KILLED_RETRIES,
+        )
+
+
+def engine_metrics(manifest: Manifest) -> dict[str, Any]:
+    """What the ledger keeps of a version's engine: the figures it was accepted with, and which it is."""
+    return {
+        "parity": dict(manifest.parity),
+        "engine": f"{manifest.engine.value} {manifest.precision.value}",
+    }
+
+
+def _write_texts(path: Path, **columns: Sequence[str]) -> None:
+    write_atomically(path, json.dumps({name: list(texts) for name, texts in columns.items()}, ensure_ascii=False))
