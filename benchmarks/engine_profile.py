@@ -12,8 +12,8 @@ import numpy.typing as npt
 import onnx
 from onnx import numpy_helper
 
+from perennial.continual.arrays import pad
 from perennial.exporters.bundle import Precision
-from perennial.exporters.classifier import pad
 from perennial.exporters.graph import set_initializer
 from perennial.exporters.parity import check_parity, default_limits
 from perennial.exporters.reference import TorchClassifier

@@ -15,7 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.learning.calibration import fit_temperature
-from perennial.continual.learning.encoder import PACKAGED_MINILM, fingerprint, load_tokenizer, pad, resolve_encoder
+from perennial.continual.learning.encoder import (
+    PACKAGED_MINILM,
+    fingerprint,
+    load_tokenizer,
+    padded_tensors,
+    resolve_encoder,
+)
 from perennial.continual.learning.network import SCALE, Tuned, make_network
 from perennial.continual.learning.trained import HEAD_FILE, ModelCard
 from perennial.continual.preparation import read_labelled_csv
@@ -97,7 +103,7 @@ def _tune(network: Any, tokens: Sequence[Sequence[int]], truth: Array, checkpoin
         first = int(saved["step"])
     network.train()
     for step in range(first, len(plan)):
-        ids, mask = pad([tokens[index] for index in plan[step]])
+        ids, mask = padded_tensors([tokens[index] for index in plan[step]])
         loss = torch.nn.functional.cross_entropy(network(ids, mask), torch.from_numpy(truth[plan[step]]))
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -114,7 +120,7 @@ def _logits(network: Any, tokens: Sequence[Sequence[int]]) -> npt.NDArray[np.flo
     import torch
 
     with torch.inference_mode():
-        parts = [network(*pad(tokens[at : at + _BATCH])).numpy() for at in range(0, len(tokens), _BATCH)]
+        parts = [network(*padded_tensors(tokens[at : at + _BATCH])).numpy() for at in range(0, len(tokens), _BATCH)]
     logits: npt.NDArray[np.float64] = np.concatenate(parts).astype(np.float64)
     return logits
 

@@ -22,9 +22,10 @@ from benchmarks.engine_candidates import BASELINE, Candidate, Swap, build_all, m
 from benchmarks.engine_profile import broken_engines, ceiling, profile_onnxruntime, profile_openvino
 from benchmarks.engine_training import train
 from benchmarks.record import write
+from perennial.continual.arrays import pad
 from perennial.exporters.build import hardware_precisions
 from perennial.exporters.bundle import Precision
-from perennial.exporters.classifier import TextTokenizer, pad, run_sorted
+from perennial.exporters.classifier import TextTokenizer, run_sorted
 from perennial.exporters.engine import Engine
 from perennial.exporters.onnx import export_onnx
 from perennial.exporters.parity import ParityVerdict, check_parity, default_limits

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint, pad
+from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint, padded_tensors
 from perennial.continual.preparation import read_labelled_csv
 from perennial.continual.records import Example
 
@@ -76,7 +76,7 @@ def embed_layers(encoder: Encoder, texts: list[str], batch: int = 64) -> NDArray
     with torch.inference_mode():
         for start in range(0, len(order), batch):
             rows = order[start : start + batch]
-            ids, mask = pad([tokens[row].ids for row in rows])
+            ids, mask = padded_tensors([tokens[row].ids for row in rows])
             hidden = encoder.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
             weight = mask.unsqueeze(-1).float()  # (batch, tokens, 1)
             pooled = [(hidden[layer] * weight).sum(1) / weight.sum(1) for layer in LAYERS]

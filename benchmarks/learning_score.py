@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.learning_arms import Update
+from perennial.continual.arrays import softmax
 from perennial.continual.intervals import paired_bootstrap
 from perennial.continual.learning import metrics
 
@@ -47,7 +48,7 @@ def score(
     own_matrix = metrics.accuracy_matrix(within, y_test, part)
     weights = np.bincount(part)
     last = predictions[-1]
-    sure = _softmax(scores).max(axis=1)
+    sure = softmax(scores.astype(np.float64)).max(axis=1)
     worst, worst_accuracy = metrics.worst_class(last, y_test)
     record = {
         **about,
@@ -95,9 +96,3 @@ def compare(ours: Sequence[Scored], theirs: Sequence[Scored], rng: np.random.Gen
         "level": interval.level,
         "verdict": {1: "ahead", 0: "equal within the interval", -1: "behind"}[interval.decided],
     }
-
-
-def _softmax(scores: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-    shifted = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
-    shares: NDArray[np.float64] = shifted / shifted.sum(axis=1, keepdims=True)
-    return shares

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from perennial.continual.arrays import in_order, pad, softmax
 from perennial.exporters.bundle import Manifest, read_manifest
-from perennial.exporters.engine import Engine, Floats, Tokens
+from perennial.exporters.engine import Engine, Floats
 from perennial.exporters.runtime import load_engine
 
-__all__ = ["BundleClassifier", "Predictions", "TextTokenizer", "pad", "run_sorted", "softmax"]
+__all__ = ["BundleClassifier", "Predictions", "TextTokenizer", "run_sorted"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,25 +77,6 @@ class BundleClassifier:
         )
 
 
-def softmax(logits: Floats) -> Floats:
-    """Row-wise probabilities of logits (n, C)."""
-    if not logits.size:
-        return logits
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=1, keepdims=True), dtype=np.float32)
-
-
-def pad(rows: Sequence[Sequence[int]], width: int = 0) -> tuple[Tokens, Tokens]:
-    """Ids and mask (rows, max(longest, width)) of ragged token rows; the padding id is 0 and is masked."""
-    longest = max(width, *(len(row) for row in rows))
-    ids = np.zeros((len(rows), longest), dtype=np.int64)
-    mask = np.zeros_like(ids)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = 1
-    return ids, mask
-
-
 def run_sorted(engine: Engine, rows: Sequence[Sequence[int]], batch: int) -> tuple[Floats, Floats]:
     """Logits (n, C) and embeddings (n, d) in the rows' own order, run in batches of similar length."""
     collected: list[tuple[npt.NDArray[np.intp], Floats, Floats]] = []
@@ -104,17 +86,10 @@ def run_sorted(engine: Engine, rows: Sequence[Sequence[int]], batch: int) -> tup
     if not collected:
         return np.zeros((0, 0), dtype=np.float32), np.zeros((0, 0), dtype=np.float32)
     order = np.concatenate([item[0] for item in collected])
-    return _restore(order, [item[1] for item in collected]), _restore(order, [item[2] for item in collected])
+    return in_order(order, [item[1] for item in collected]), in_order(order, [item[2] for item in collected])
 
 
 def _batches(rows: Sequence[Sequence[int]], batch: int) -> Iterator[npt.NDArray[np.intp]]:
     order: npt.NDArray[Any] = np.argsort([len(row) for row in rows], kind="stable")
     for start in range(0, len(rows), batch):
         yield order[start : start + batch]
-
-
-def _restore(order: npt.NDArray[np.intp], parts: list[Floats]) -> Floats:
-    stacked = np.concatenate(parts)
-    restored = np.empty_like(stacked)
-    restored[order] = stacked
-    return restored

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import BundleRejected
 from perennial.exporters.bundle import read_manifest, verify_bundle, write_manifest
-from perennial.exporters.classifier import pad
 from perennial.exporters.engine import Engine
 
 __all__ = ["GOLDEN", "Golden", "forget_texts"]

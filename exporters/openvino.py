@@ -8,10 +8,10 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, ExportFailed
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
-from perennial.exporters.classifier import pad
 from perennial.exporters.openvino_weights import PLACES, convert_placed
 
 __all__ = ["build_openvino"]

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, ParityFailed
 from perennial.continual.intervals import paired_bootstrap
 from perennial.exporters.bundle import Precision
-from perennial.exporters.classifier import pad, run_sorted
+from perennial.exporters.classifier import run_sorted
 from perennial.exporters.engine import Engine, Floats
 
 __all__ = ["Answerer", "ParityLimits", "ParityVerdict", "Tokenises", "check_parity", "default_limits"]

@@ -20,8 +20,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import ExportFailed
-from perennial.exporters.classifier import pad
 
 __all__ = ["Calibration", "fit_weights", "quantise_products"]
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import numpy.typing as npt
 
+from perennial.continual.arrays import in_order
 from perennial.exporters.engine import Engine, Floats, Tokens
 
 __all__ = ["StreamedEngine", "cut_by_length"]
@@ -41,7 +42,7 @@ class StreamedEngine:
 
         answers = list(self._workers().map(run, pieces))
         order = np.concatenate(pieces)
-        return _restore(order, [logits for logits, _ in answers]), _restore(order, [rest for _, rest in answers])
+        return in_order(order, [logits for logits, _ in answers]), in_order(order, [rest for _, rest in answers])
 
     def _workers(self) -> ThreadPoolExecutor:
         with self._lock:
@@ -83,10 +84,3 @@ def cut_by_length(lengths: Sequence[int] | npt.NDArray[np.int64], streams: int) 
         left -= size
     made = [np.array(piece, dtype=np.intp) for piece in pieces]
     return sorted(made, key=lambda piece: -len(piece) * int(sizes[piece].max()))
-
-
-def _restore(order: npt.NDArray[np.intp], parts: Sequence[Floats]) -> Floats:
-    stacked = np.concatenate(parts)
-    restored = np.empty_like(stacked)
-    restored[order] = stacked
-    return restored

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
     "fingerprint",
     "hidden_size",
     "load_tokenizer",
-    "pad",
+    "padded_tensors",
     "pool",
     "resolve_encoder",
 ]
@@ -224,7 +225,7 @@ class Encoder:
         with torch.inference_mode():
             for start in range(0, len(order), batch):
                 rows = order[start : start + batch]
-                ids, mask = pad([tokens[row].ids for row in rows])
+                ids, mask = padded_tensors([tokens[row].ids for row in rows])
                 hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
                 out[rows] = pool(hidden, mask).numpy()
                 if progress is not None:
@@ -257,14 +258,9 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
     return tokenizer
 
 
-def pad(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
-    """Token ids and their mask as int64 tensors (rows, longest row), padded with 0 at the end."""
+def padded_tensors(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:
+    """Token ids and their mask as int64 tensors (rows, longest row, at least 1), padded with 0 at the end."""
     import torch
 
-    longest = max(1, *(len(row) for row in rows)) if rows else 1
-    ids = torch.zeros((len(rows), longest), dtype=torch.int64)
-    mask = torch.zeros((len(rows), longest), dtype=torch.int64)
-    for place, row in enumerate(rows):
-        ids[place, : len(row)] = torch.as_tensor(row, dtype=torch.int64)
-        mask[place, : len(row)] = 1
-    return ids, mask
+    ids, mask = pad(rows, width=1)
+    return torch.from_numpy(ids), torch.from_numpy(mask)

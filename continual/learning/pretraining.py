@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.learning.context import Context
-from perennial.continual.learning.encoder import load_tokenizer, pad
+from perennial.continual.learning.encoder import load_tokenizer, padded_tensors
 from perennial.continual.learning.trainer import Schedule, has_fast_bf16
 
 __all__ = ["Pretraining", "pretrain"]
@@ -118,7 +118,7 @@ def _train(
         part = [rows[row] for row in order[place * settings.batch : (place + 1) * settings.batch]]
         rng = np.random.default_rng([settings.seed, 2, step])
         hidden, wanted = _masked(part, mask, special, len(words), settings.mask_share, rng)
-        ids, attention = pad(hidden)
+        ids, attention = padded_tensors(hidden)
         truth = torch.full(ids.shape, _IGNORED)
         for row, values in enumerate(wanted):
             truth[row, : len(values)] = torch.as_tensor(values)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from perennial.continual.errors import DataError, TrainingFailed
 from perennial.continual.learning.augmentation import augment
 from perennial.continual.learning.context import Context
-from perennial.continual.learning.encoder import pad
+from perennial.continual.learning.encoder import padded_tensors
 from perennial.continual.learning.files import written_whole
 from perennial.continual.learning.strategies.port import Batch, Strategy
 
@@ -201,7 +201,7 @@ class Trainer:
         if step is not None and self.schedule.augment > 0:
             rng = np.random.default_rng([self.schedule.seed, 3, step])
             texts = [augment(text, rng, share=self.schedule.augment) for text in texts]
-        ids, mask = pad([tokens.ids for tokens in self._tokenizer.encode_batch(texts)])
+        ids, mask = padded_tensors([tokens.ids for tokens in self._tokenizer.encode_batch(texts)])
         truth, teacher = torch.from_numpy(corpus.truth[places]), torch.from_numpy(corpus.teacher[places])
         return Batch(ids=ids, mask=mask, truth=truth, teacher=teacher)
 

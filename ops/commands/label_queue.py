@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from perennial.continual.arrays import softmax
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.labelling import (
     Choice,
@@ -160,9 +161,7 @@ class LabelQueue:
         head = read_head(folder)
         if embeddings is None or embeddings.shape[1] != head.omega.shape[0]:
             return ()
-        logits = head.logits(embeddings)
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return doubt_labels(weights / weights.sum(axis=1, keepdims=True), given, head.labels)
+        return doubt_labels(softmax(head.logits(embeddings)), given, head.labels)
 
     def _chosen(self) -> list[dict[str, Any]]:
         return list(self._ledger.get_state(self._model, _STATE) or [])

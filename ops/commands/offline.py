@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError, TrainingFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress, run_job
@@ -133,8 +134,7 @@ def _figures(model: Judged) -> dict[str, Any]:
     truth = places_of(model.truth, model.labels)
     known = truth >= 0
     right = _right(model)
-    chances = np.exp(model.logits - model.logits.max(axis=1, keepdims=True))
-    sure = (chances / chances.sum(axis=1, keepdims=True)).max(axis=1)
+    sure = softmax(model.logits).max(axis=1)
     given = [model.labels[place] for place in model.logits.argmax(axis=1)]
     worst, share = metrics.worst_class(given, list(model.truth))
     return {

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.arrays import softmax
 from perennial.continual.errors import PerennialError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.jobs.memory import resident_mb
@@ -24,7 +25,7 @@ from perennial.continual.learning.metrics import expected_calibration_error
 from perennial.continual.records import PromotionDecision
 from perennial.continual.task import AnyTask
 from perennial.continual.tasks import DEFAULT_TASK, task_named
-from perennial.exporters.classifier import BundleClassifier, softmax
+from perennial.exporters.classifier import BundleClassifier
 from perennial.exporters.golden import GOLDEN, Golden
 
 __all__ = ["JudgingSpec", "main", "measure"]

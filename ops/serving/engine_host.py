@@ -5,18 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
-from perennial.exporters.engine import Engine
+from perennial.continual.arrays import pad_together
+from perennial.exporters.engine import Engine, Floats, Tokens
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.runtime import load_engine
 
-__all__ = ["EngineHost", "pad_together"]
+__all__ = ["EngineHost"]
 
 logger = logging.getLogger(__name__)
-
-Tokens = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
 
 
 class EngineHost:
@@ -44,18 +41,3 @@ class EngineHost:
         logits, embedding = self._engine.infer(ids, mask)
         ends = np.cumsum([len(rows) for rows, _ in requests])[:-1]
         return list(zip(np.split(logits, ends), np.split(embedding, ends), strict=True))
-
-
-def pad_together(requests: Sequence[tuple[Tokens, Tokens]]) -> tuple[Tokens, Tokens]:
-    """Token rows and masks of several requests as one batch, padded on the right with zeros to the longest row."""
-    if len(requests) == 1:
-        return requests[0]
-    longest = max(ids.shape[1] for ids, _ in requests)
-    rows = sum(len(ids) for ids, _ in requests)
-    together = np.zeros((2, rows, longest), dtype=np.int64)
-    start = 0
-    for ids, mask in requests:
-        together[0, start : start + len(ids), : ids.shape[1]] = ids
-        together[1, start : start + len(ids), : ids.shape[1]] = mask
-        start += len(ids)
-    return together[0], together[1]

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from perennial.continual.arrays import softmax
 from perennial.continual.drift.accuracy import (
     ConfidenceCalibration,
     GivenLabel,
@@ -33,7 +34,7 @@ from perennial.continual.errors import DataError
 from perennial.continual.policy import DriftState, History, HistoryPoint, MeasuredShare
 from perennial.continual.preparation import split_of
 from perennial.continual.records import Split
-from perennial.exporters.classifier import BundleClassifier, Predictions, softmax
+from perennial.exporters.classifier import BundleClassifier, Predictions
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog

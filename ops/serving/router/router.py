@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from perennial.continual.arrays import softmax
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, PerennialError
 from perennial.continual.records import Arm, Route
 from perennial.ops.serving.router.answer_log import AnswerLog, LogFigures, answer_columns
@@ -311,7 +312,7 @@ class Router:
                 f"{embedding.shape} for {len(rows)} rows of {len(bundle.labels)} labels, or not finite ones; roll back "
                 f"to another version"
             )
-        scores, tokens = _softmax(logits), mask.sum(axis=1)
+        scores, tokens = softmax(logits), mask.sum(axis=1)
         took_ms = (time.perf_counter() - started) * 1000.0
         return {
             index: Answered(
@@ -346,9 +347,3 @@ def _in_time(answer: Answered, now: float) -> Answered:
 def _answering_arm(route: Route, row: Placed, version: int) -> Arm:
     asked = route.challenger if row.arm is Arm.CHALLENGER else route.champion
     return row.arm if version == asked else Arm.FALLBACK
-
-
-def _softmax(logits: Floats) -> Floats:
-    raised = np.exp(logits - logits.max(axis=1, keepdims=True))
-    scores: Floats = (raised / raised.sum(axis=1, keepdims=True)).astype(np.float32)
-    return scores

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import NotFound, PerennialError
 
 __all__ = ["TextBundle", "TextBundles", "Tokens"]
@@ -35,12 +36,8 @@ class TextBundle:
     def tokenise(self, texts: Sequence[str]) -> tuple[Tokens, Tokens]:
         """Token ids and mask (rows, longest), padded with zeros; a text without a token counts as one padding id."""
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
-        longest = max(1, *(len(row) for row in rows))
-        ids = np.zeros((len(rows), longest), dtype=np.int64)
-        mask = np.zeros_like(ids)
-        for index, row in enumerate(rows):
-            ids[index, : len(row)] = row
-            mask[index, : max(1, len(row))] = 1
+        ids, mask = pad(rows, width=1)
+        mask[:, 0] = 1
         return ids, mask
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 import pytest
 
+from perennial.continual.arrays import pad
 from perennial.exporters.attention import fuse_attention
-from perennial.exporters.classifier import pad
 from perennial.exporters.graph import fingerprint, fold_transposes, read_sources, set_initializer
 from perennial.exporters.onnx import OPSET, OnnxGraph
 from perennial.exporters.reference import TorchEngine

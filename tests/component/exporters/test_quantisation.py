@@ -7,10 +7,11 @@ import numpy as np
 import onnx
 import pytest
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, ExportFailed
 from perennial.exporters.build import build_engine
 from perennial.exporters.bundle import EngineKind, Precision
-from perennial.exporters.classifier import TextTokenizer, pad, run_sorted
+from perennial.exporters.classifier import TextTokenizer, run_sorted
 from perennial.exporters.graph import read_sources
 from perennial.exporters.onnx import OnnxGraph
 from perennial.exporters.quantisation import fit_weights, quantise_products

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, ParityFailed
 from perennial.exporters.bundle import Precision
-from perennial.exporters.classifier import pad, run_sorted
+from perennial.exporters.classifier import run_sorted
 from perennial.exporters.engine import Floats, Tokens
 from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity, default_limits
 

@@ -5,9 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perennial.continual.arrays import pad_together
 from perennial.continual.errors import BundleRejected, NotFound, PublishFailed
 from perennial.exporters.triton_config import EngineSpec, RouterSpec, parse_config
-from perennial.ops.serving.engine_host import EngineHost, pad_together
+from perennial.ops.serving.engine_host import EngineHost
 from perennial.ops.serving.repository import ModelRepository
 from tests.component.triton_fixtures import ENGINE, write_bundle
 

@@ -1,0 +1,68 @@
+"""What is done to token rows and logits everywhere, in numpy alone: it runs inside Triton's processes too."""
+
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["in_order", "pad", "pad_together", "softmax"]
+
+Tokens = NDArray[np.int64]
+Float = TypeVar("Float", bound=np.floating[Any])
+
+
+def softmax(logits: NDArray[Float]) -> NDArray[Float]:
+    """Row-wise probabilities of logits (n, C), in their own type.
+
+    >>> softmax(np.zeros((1, 2), dtype=np.float32)).tolist()
+    [[0.5, 0.5]]
+    """
+    if not logits.size:
+        return logits
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    np.divide(powers, powers.sum(axis=1, keepdims=True), out=powers)
+    probabilities: NDArray[Float] = powers
+    return probabilities
+
+
+def pad(rows: Sequence[Sequence[int]], *, width: int = 0) -> tuple[Tokens, Tokens]:
+    """Ids and mask (rows, max(longest, width)) of ragged token rows; the padding id is 0 and is masked.
+
+    >>> [array.tolist() for array in pad([[7], [8, 9]])]
+    [[[7, 0], [8, 9]], [[1, 0], [1, 1]]]
+    """
+    longest = max(width, *(len(row) for row in rows)) if rows else width
+    ids = np.zeros((len(rows), longest), dtype=np.int64)
+    mask = np.zeros_like(ids)
+    for index, row in enumerate(rows):
+        ids[index, : len(row)] = row
+        mask[index, : len(row)] = 1
+    return ids, mask
+
+
+def pad_together(batches: Sequence[tuple[Tokens, Tokens]]) -> tuple[Tokens, Tokens]:
+    """Ids and masks of several batches as one, padded on the right to the longest row; a single one is not copied."""
+    if len(batches) == 1:
+        return batches[0]
+    longest = max(ids.shape[1] for ids, _ in batches)
+    rows = sum(len(ids) for ids, _ in batches)
+    together = np.zeros((2, rows, longest), dtype=np.int64)
+    start = 0
+    for ids, mask in batches:
+        together[0, start : start + len(ids), : ids.shape[1]] = ids
+        together[1, start : start + len(ids), : ids.shape[1]] = mask
+        start += len(ids)
+    return together[0], together[1]
+
+
+def in_order(order: NDArray[np.intp], parts: Sequence[NDArray[Float]]) -> NDArray[Float]:
+    """The rows of all parts, put where `order` says: row i of the parts goes to place `order[i]`.
+
+    >>> in_order(np.array([2, 0, 1]), [np.array([[1.0], [2.0]]), np.array([[3.0]])]).ravel().tolist()
+    [2.0, 3.0, 1.0]
+    """
+    stacked = np.concatenate(parts)
+    restored: NDArray[Float] = np.empty_like(stacked)
+    restored[order] = stacked
+    return restored
