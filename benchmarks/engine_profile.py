@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from perennial.continual.arrays import pad
 from perennial.exporters.bundle import Precision
+from perennial.exporters.contract import ATTENTION_MASK, INPUT_IDS
 from perennial.exporters.graph import set_initializer
 from perennial.exporters.parity import check_parity, default_limits
 from perennial.exporters.reference import TorchClassifier
@@ -33,7 +34,7 @@ def profile_openvino(file: Path, rows: Sequence[Sequence[int]], precision: str =
     times: Counter[str] = Counter()
     kernels: Counter[str] = Counter()
     for _ in range(10):
-        request.infer({"input_ids": ids, "attention_mask": mask})
+        request.infer({INPUT_IDS: ids, ATTENTION_MASK: mask})
         for item in request.profiling_info:
             micros = item.real_time.total_seconds() * 1e6
             times[item.node_type] += micros
@@ -61,7 +62,7 @@ def profile_onnxruntime(file: Path, rows: Sequence[Sequence[int]], work: Path) -
     )
     ids, mask = pad(rows)
     for _ in range(10):
-        session.run(None, {"input_ids": ids, "attention_mask": mask})
+        session.run(None, {INPUT_IDS: ids, ATTENTION_MASK: mask})
     events = json.loads(Path(session.end_profiling()).read_text("utf-8"))
     times: Counter[str] = Counter()
     for event in events:
@@ -177,14 +178,14 @@ def _drop_mask(model: onnx.ModelProto) -> None:
     compare = next(node for node in model.graph.node if node.op_type == "Greater")
     makers = {name: node for node in model.graph.node for name in node.output}
     node = makers.get(compare.input[0])
-    while node is not None and "attention_mask" not in node.input:
+    while node is not None and ATTENTION_MASK not in node.input:
         node = makers.get(node.input[0])
     target = compare if node is None else node
     model.graph.initializer.append(numpy_helper.from_array(np.array(1, np.int64), "one"))
-    model.graph.node.insert(0, onnx.helper.make_node("Clip", ["attention_mask", "one", "one"], ["all.ones"]))
-    if list(target.input).count("attention_mask") == 0:
+    model.graph.node.insert(0, onnx.helper.make_node("Clip", [ATTENTION_MASK, "one", "one"], ["all.ones"]))
+    if list(target.input).count(ATTENTION_MASK) == 0:
         raise RuntimeError("the attention mask was not found in the graph; the break must be written anew")
-    target.input[list(target.input).index("attention_mask")] = "all.ones"
+    target.input[list(target.input).index(ATTENTION_MASK)] = "all.ones"
 
 
 def _zero_a_layer(model: onnx.ModelProto) -> None:

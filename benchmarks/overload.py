@@ -27,6 +27,7 @@ from tritonclient.utils import InferenceServerException
 from benchmarks import record
 from benchmarks.swap_serving import Serving
 from benchmarks.swap_world import MODEL, make_workspace
+from perennial.exporters.contract import BYTES, LABEL, PREDICTION_ID, SCORES, TEXT
 from perennial.ops.demo.grammar import FIRST_INTENTS, RequestGrammar
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -37,7 +38,7 @@ _MARGIN = 0.1  # texts of which the version is less sure alone are not asked: an
 _HINT = re.compile(r"retry after (\d+(?:\.\d+)?) s")
 _LATE_S = 0.25  # what the way to the client and its own event loop may add on a busy machine
 _GRACE_S = 10.0  # so long after its deadline the client waits still, to see whether something comes late
-_NAMES = ("LABEL", "PREDICTION_ID")
+_NAMES = (LABEL, PREDICTION_ID)
 
 
 @dataclass
@@ -88,7 +89,7 @@ class World:
 
 
 def _tensor(texts: list[bytes]) -> InferInput:
-    tensor = InferInput("TEXT", [len(texts), 1], "BYTES")
+    tensor = InferInput(TEXT, [len(texts), 1], BYTES)
     tensor.set_data_from_numpy(np.array(texts, dtype=object).reshape(-1, 1))
     return tensor
 
@@ -107,13 +108,13 @@ def _long_texts(count: int) -> list[bytes]:
 def _alone(url: str, wanted: int) -> dict[bytes, bytes]:
     """What each text gets alone, of those whose answer is clear."""
     right: dict[bytes, bytes] = {}
-    outputs = [InferRequestedOutput(name) for name in ("LABEL", "SCORES")]
+    outputs = [InferRequestedOutput(name) for name in (LABEL, SCORES)]
     with InferenceServerClient(url) as client:
         for text in _long_texts(3 * wanted):
             told = client.infer(MODEL, [_tensor([text])], outputs=outputs, client_timeout=60)
-            scores = np.sort(told.as_numpy("SCORES")[0])
+            scores = np.sort(told.as_numpy(SCORES)[0])
             if scores[-1] - scores[-2] > _MARGIN:
-                right[text] = told.as_numpy("LABEL")[0, 0]
+                right[text] = told.as_numpy(LABEL)[0, 0]
             if len(right) == wanted:
                 break
     return right
@@ -139,9 +140,9 @@ async def _caller(world: World, client: Any, step: Step, end: float, chance: ran
         step.answered += 1
         step.late += took > world.deadline_s + _LATE_S
         step.wrong += any(
-            label != world.right[text] for text, label in zip(texts, told.as_numpy("LABEL")[:, 0], strict=True)
+            label != world.right[text] for text, label in zip(texts, told.as_numpy(LABEL)[:, 0], strict=True)
         )
-        step.ids += [(time.monotonic(), number.decode()) for number in told.as_numpy("PREDICTION_ID")[:, 0]]
+        step.ids += [(time.monotonic(), number.decode()) for number in told.as_numpy(PREDICTION_ID)[:, 0]]
 
 
 def _refused(step: Step, error: InferenceServerException, chance: random.Random) -> float:

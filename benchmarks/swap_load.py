@@ -18,6 +18,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from perennial.exporters.contract import BYTES, LABEL, TEXT, VERSION
+
 __all__ = ["Answers", "LoadSpec", "main", "read_answers"]
 
 _FAILED = -1
@@ -113,9 +115,9 @@ def _grpc_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
     bodies = []
     for text in spec.texts:
         request = service_pb2.ModelInferRequest(model_name=spec.model)
-        tensor = request.inputs.add(name="TEXT", datatype="BYTES", shape=[1, 1])
+        tensor = request.inputs.add(name=TEXT, datatype=BYTES, shape=[1, 1])
         tensor.contents.bytes_contents.append(text.encode())
-        for name in ("LABEL", "VERSION"):
+        for name in (LABEL, VERSION):
             request.outputs.add(name=name)
         bodies.append(request.SerializeToString())
 
@@ -124,7 +126,7 @@ def _grpc_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
         raw = {
             tensor.name: content for tensor, content in zip(response.outputs, response.raw_output_contents, strict=True)
         }
-        return int.from_bytes(raw["VERSION"], "little"), raw["LABEL"][4:].decode()
+        return int.from_bytes(raw[VERSION], "little"), raw[LABEL][4:].decode()
 
     return ask
 
@@ -132,11 +134,9 @@ def _grpc_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
 def _http_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
     connection = http.client.HTTPConnection(spec.http, timeout=_TIMEOUT_S)
     path = f"/v2/models/{spec.model}/infer"
-    outputs = [{"name": "LABEL"}, {"name": "VERSION"}]
+    outputs = [{"name": LABEL}, {"name": VERSION}]
     bodies = [
-        json.dumps(
-            {"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}], "outputs": outputs}
-        )
+        json.dumps({"inputs": [{"name": TEXT, "shape": [1, 1], "datatype": BYTES, "data": [text]}], "outputs": outputs})
         for text in spec.texts
     ]
 
@@ -147,7 +147,7 @@ def _http_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
         if response.status != 200:
             raise ConnectionError(f"status {response.status}: {content[:200]!r}")
         found: dict[str, Any] = {tensor["name"]: tensor["data"][0] for tensor in json.loads(content)["outputs"]}
-        return int(found["VERSION"]), str(found["LABEL"])
+        return int(found[VERSION]), str(found[LABEL])
 
     return ask
 

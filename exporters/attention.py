@@ -8,6 +8,7 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from perennial.exporters.contract import ATTENTION_MASK
 from perennial.exporters.graph import Source, attach_sources, read_sources
 
 __all__ = ["fuse_attention"]
@@ -124,10 +125,10 @@ def _join(graph: onnx.GraphProto, index: _Index, names: list[str], joined: str, 
 
 
 def _integer_mask(graph: onnx.GraphProto) -> str:
-    name = "attention_mask.int32"
+    name = f"{ATTENTION_MASK}.int32"
     if all(name not in node.output for node in graph.node):
         cast = helper.make_node(
-            "Cast", ["attention_mask"], [name], name="cast.attention_mask", to=onnx.TensorProto.INT32
+            "Cast", [ATTENTION_MASK], [name], name=f"cast.{ATTENTION_MASK}", to=onnx.TensorProto.INT32
         )
         graph.node.insert(0, cast)
     return name

@@ -5,13 +5,10 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["INPUTS", "OUTPUTS", "Engine", "Floats", "Tokens"]
+__all__ = ["Engine", "Floats", "Tokens"]
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
-
-INPUTS = ("input_ids", "attention_mask")
-OUTPUTS = ("logits", "embedding")
 
 
 @runtime_checkable

@@ -13,6 +13,7 @@ import onnx
 from onnx import numpy_helper
 
 from perennial.continual.errors import ExportFailed
+from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS
 from perennial.exporters.graph import attach_sources, fingerprint, fold_transposes, mark_weights, set_initializer
 from perennial.exporters.trained import TrainedModel
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 __all__ = ["OPSET", "OnnxGraph", "export_onnx"]
 
 OPSET = 20  # the first with Gelu as one operator; every runtime we build for reads it
-_OUTPUTS = ("logits", "embedding")
 _LOG = logging.getLogger(__name__)
 
 
@@ -97,8 +97,8 @@ def _trace(module: "torch.nn.Module", max_length: int) -> onnx.ModelProto:
         program = torch.onnx.export(
             exported,
             dynamo=True,
-            input_names=["input_ids", "attention_mask"],
-            output_names=[f"result.{name}" for name in _OUTPUTS],
+            input_names=list(ENGINE_INPUTS),
+            output_names=[f"result.{name}" for name in ENGINE_OUTPUTS],
             opset_version=OPSET,
             optimize=False,
             verbose=False,
@@ -106,8 +106,9 @@ def _trace(module: "torch.nn.Module", max_length: int) -> onnx.ModelProto:
     if program is None:
         raise ExportFailed("torch.onnx.export gave no program; run it with verbose=True to see why")
     proto = program.model_proto
-    _rename(proto.graph, {name: f"traced.{name}" for name in _OUTPUTS})  # aten.embedding names its value "embedding"
-    _rename(proto.graph, {f"result.{name}": name for name in _OUTPUTS})
+    # first out of the way: aten.embedding names its value "embedding"
+    _rename(proto.graph, {name: f"traced.{name}" for name in ENGINE_OUTPUTS})
+    _rename(proto.graph, {f"result.{name}": name for name in ENGINE_OUTPUTS})
     return proto
 
 

@@ -12,6 +12,7 @@ from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, ExportFailed
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
+from perennial.exporters.contract import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from perennial.exporters.openvino_weights import PLACES, convert_placed
 
 __all__ = ["build_openvino"]
@@ -66,14 +67,14 @@ def _quantise(model: Any, calibration: Sequence[Sequence[int]]) -> Any:
     if not calibration:
         raise ConfigurationError("int8 needs calibration texts from the training split; give some, or use fp32")
     places = model.get_rt_info(PLACES).astype(str)
-    results, joint = list(model.get_results()), model.output("embedding").get_node().input_value(0)
+    results, joint = list(model.get_results()), model.output(EMBEDDING).get_node().input_value(0)
     readers = list(joint.get_target_inputs())
     cut = openvino.Model([openvino.opset8.result(joint)], model.get_parameters(), "encoder")
     encoder = _calibrate(cut, calibration)
     tail = encoder.output(0).get_node().input_value(0)
     for reader in readers:
         reader.replace_source_output(tail)
-    tail.set_names({"embedding"})
+    tail.set_names({EMBEDDING})
     whole = openvino.Model(results, encoder.get_parameters(), "classifier")
     whole.set_rt_info(places, PLACES)
     return whole
@@ -87,7 +88,7 @@ def _calibrate(encoder: Any, calibration: Sequence[Sequence[int]]) -> Any:
             f"int8 needs nncf ({exc}); pip install 'perennial-serving[quantisation]', or use fp32"
         ) from exc
     rows = [pad([row]) for row in calibration[:_SUBSET]]
-    data = nncf.Dataset([{"input_ids": ids, "attention_mask": mask} for ids, mask in rows])
+    data = nncf.Dataset([{INPUT_IDS: ids, ATTENTION_MASK: mask} for ids, mask in rows])
     logging.getLogger("nncf").setLevel(logging.ERROR)
     with redirect_stdout(io.StringIO()):  # nncf draws progress bars on the stream that carries our progress
         return nncf.quantize(

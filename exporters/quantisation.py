@@ -22,6 +22,7 @@ from onnx import helper, numpy_helper
 
 from perennial.continual.arrays import pad
 from perennial.continual.errors import ExportFailed
+from perennial.exporters.contract import ATTENTION_MASK, INPUT_IDS
 
 __all__ = ["Calibration", "fit_weights", "quantise_products"]
 
@@ -144,7 +145,7 @@ def _observe(model: onnx.ModelProto, names: Sequence[str], rows: Sequence[Sequen
     for group in by_length.values():
         ids, mask = pad(group)
         count += ids.size
-        for name, value in zip(wanted, session.run(wanted, {"input_ids": ids, "attention_mask": mask}), strict=True):
+        for name, value in zip(wanted, session.run(wanted, {INPUT_IDS: ids, ATTENTION_MASK: mask}), strict=True):
             flat = value.reshape(-1, value.shape[-1])
             new = [flat.min(axis=0), flat.max(axis=0), flat.sum(axis=0, dtype=np.float64), flat.T @ flat]
             old = sums.get(name)

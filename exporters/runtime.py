@@ -11,7 +11,8 @@ import numpy as np
 
 from perennial.continual.errors import BundleRejected, DependencyUnreachable
 from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, digest, verify_bundle
-from perennial.exporters.engine import OUTPUTS, Engine, Floats, Tokens
+from perennial.exporters.contract import ATTENTION_MASK, ENGINE_OUTPUTS, INPUT_IDS
+from perennial.exporters.engine import Engine, Floats, Tokens
 from perennial.exporters.streams import StreamedEngine
 
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "open_onnx", "open_openvino"]
@@ -38,8 +39,8 @@ class OnnxEngine:
             raise RuntimeError(str(exc)) from exc
 
     def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
-        feed = {"input_ids": input_ids, "attention_mask": attention_mask}
-        logits, embedding = self._session.run(list(OUTPUTS), feed)
+        feed = {INPUT_IDS: input_ids, ATTENTION_MASK: attention_mask}
+        logits, embedding = self._session.run(list(ENGINE_OUTPUTS), feed)
         return logits, embedding
 
 
@@ -67,7 +68,7 @@ class OpenVinoEngine:
             cache_dir.mkdir(parents=True, exist_ok=True)
             settings["CACHE_DIR"] = str(cache_dir)
         self._compiled = openvino.Core().compile_model(str(model), "CPU", settings)
-        self._outputs = [self._compiled.output(name) for name in OUTPUTS]
+        self._outputs = [self._compiled.output(name) for name in ENGINE_OUTPUTS]
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # OpenVINO's bindings (2026.x) fill static tables of NumPy types at the first inference; two threads that make
         # it at once wait for each other for ever, one with the interpreter's lock and one with the table's
@@ -80,8 +81,8 @@ class OpenVinoEngine:
             request = self._compiled.create_infer_request()
         try:
             feed = {
-                "input_ids": np.ascontiguousarray(input_ids),
-                "attention_mask": np.ascontiguousarray(attention_mask),
+                INPUT_IDS: np.ascontiguousarray(input_ids),
+                ATTENTION_MASK: np.ascontiguousarray(attention_mask),
             }
             results = request.infer(feed, share_inputs=True)
             logits, embedding = (np.array(results[output]) for output in self._outputs)

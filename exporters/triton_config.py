@@ -2,12 +2,13 @@
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError
+from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS, ROUTER_INPUTS, ROUTER_OUTPUTS, TENSORS, Tensor
 
 __all__ = [
     "EngineBackend",
@@ -22,15 +23,6 @@ __all__ = [
 
 _QUEUED_REQUESTS = 4_096  # in Triton's own queue, which only fills up when a process takes nothing out of it
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
-_ROUTER_OUTPUTS = (
-    ("LABEL", "TYPE_STRING", 1),
-    ("CONFIDENCE", "TYPE_FP32", 1),
-    ("VERSION", "TYPE_INT64", 1),
-    ("PREDICTION_ID", "TYPE_STRING", 1),
-    ("SCORES", "TYPE_FP32", -1),
-    ("LABELS", "TYPE_STRING", -1),
-    ("ARM", "TYPE_STRING", 1),
-)
 
 
 class EngineBackend(StrEnum):
@@ -98,10 +90,7 @@ class EngineSpec:
 def router_config(spec: RouterSpec) -> str:
     """The router's `config.pbtxt`. It has one version and no warm-up, because an answer is always logged."""
     config = _new(spec.model, spec.backend, spec.max_batch_size, spec.queue_delay_us)
-    _input(config, "TEXT", "TYPE_STRING", 1)
-    _input(config, "KEY", "TYPE_STRING", 1).optional = True
-    for name, kind, size in _ROUTER_OUTPUTS:
-        _output(config, name, kind, size)
+    _tensors(config, ROUTER_INPUTS, ROUTER_OUTPUTS)
     config.instance_group.add(count=spec.instances, kind=_kinds()["KIND_CPU"])
     config.version_policy.specific.versions.append(1)
     _parameters(config, spec.parameters)
@@ -111,11 +100,9 @@ def router_config(spec: RouterSpec) -> str:
 def engine_config(spec: EngineSpec) -> str:
     """The engine model's `config.pbtxt`: its inputs and outputs are those inside the ONNX graph."""
     config = _new(spec.model, spec.backend.value, spec.max_batch_size, spec.queue_delay_us)
-    for name in ("input_ids", "attention_mask"):
-        tensor = _input(config, name, "TYPE_INT64", -1)
+    _tensors(config, ENGINE_INPUTS, ENGINE_OUTPUTS)
+    for tensor in config.input:
         tensor.allow_ragged_batch = spec.backend is EngineBackend.PERENNIAL  # it pads the requests of a batch itself
-    _output(config, "logits", "TYPE_FP32", -1)
-    _output(config, "embedding", "TYPE_FP32", -1)
     on_gpu = spec.gpu or spec.backend is EngineBackend.TENSORRT
     group = config.instance_group.add(count=spec.instances, kind=_kinds()["KIND_GPU" if on_gpu else "KIND_CPU"])
     group.profile.extend(spec.profiles)
@@ -189,18 +176,21 @@ def _kinds() -> Mapping[str, int]:
     return dict(model_config_pb2.ModelInstanceGroup.Kind.items())
 
 
-def _input(config: Any, name: str, kind: str, size: int) -> Any:
-    return config.input.add(name=name, data_type=_data_type(kind), dims=[size])
+def _tensors(config: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+    for name in inputs:
+        tensor = TENSORS[name]
+        added = config.input.add(name=name, data_type=_data_type(tensor), dims=[tensor.width])
+        if tensor.optional:
+            added.optional = True
+    for name in outputs:
+        tensor = TENSORS[name]
+        config.output.add(name=name, data_type=_data_type(tensor), dims=[tensor.width])
 
 
-def _output(config: Any, name: str, kind: str, size: int) -> None:
-    config.output.add(name=name, data_type=_data_type(kind), dims=[size])
-
-
-def _data_type(kind: str) -> int:
+def _data_type(tensor: Tensor) -> int:
     from tritonclient.grpc import model_config_pb2
 
-    return int(model_config_pb2.DataType.Value(kind))
+    return int(model_config_pb2.DataType.Value(tensor.config_type))
 
 
 def _parameters(config: Any, parameters: Mapping[str, str]) -> None:
@@ -223,9 +213,9 @@ def _thread_parameters(spec: EngineSpec) -> dict[str, str]:
 def _warm_up(config: Any) -> None:
     for rows in sorted({1, 2 ** int(math.log2(config.max_batch_size))}):
         warm = config.model_warmup.add(name=f"rows_{rows}", batch_size=rows)
-        for name in ("input_ids", "attention_mask"):
+        for name in ENGINE_INPUTS:
             tensor = warm.inputs[name]
-            tensor.data_type = _data_type("TYPE_INT64")
+            tensor.data_type = _data_type(TENSORS[name])
             tensor.dims.append(16)
             tensor.zero_data = True
 

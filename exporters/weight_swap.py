@@ -11,6 +11,7 @@ import onnx
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Manifest
+from perennial.exporters.contract import LOGITS
 from perennial.exporters.graph import Source, read_sources, set_initializer
 from perennial.exporters.openvino_weights import fill, read_places
 from perennial.exporters.trained import TrainedModel
@@ -61,7 +62,7 @@ def _swap_onnx(source: Path, model: TrainedModel, target: Path, same_encoder: bo
     for name, value in _new_values(sources, shapes, model, same_encoder).items():
         set_initializer(proto, name, value)
     for output in proto.graph.output:
-        if output.name == "logits":
+        if output.name == LOGITS:
             output.type.tensor_type.shape.dim[1].dim_value = len(model.labels)
     onnx.save_model(proto, target)
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.bundle import Precision
-from perennial.exporters.tensorrt.options import INPUTS, BuildOptions, Machine, Portability, Profile, Refit
+from perennial.exporters.contract import ENGINE_INPUTS
+from perennial.exporters.tensorrt.options import BuildOptions, Machine, Portability, Profile, Refit
 from perennial.exporters.tensorrt.timing import attach_timing_cache, save_timing_cache, timing_cache_path
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def _add_profile(builder: "trt.Builder", config: "trt.IBuilderConfig", profile: 
     import tensorrt as trt
 
     shapes = builder.create_optimization_profile()
-    for name in INPUTS:
+    for name in ENGINE_INPUTS:
         shapes.set_shape(
             name,
             trt.Dims((1, 1)),

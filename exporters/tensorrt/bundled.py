@@ -8,8 +8,9 @@ import numpy.typing as npt
 
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
+from perennial.exporters.contract import ENGINE_INPUTS
 from perennial.exporters.tensorrt.job import refit_or_build
-from perennial.exporters.tensorrt.options import INPUTS, BuildOptions, Machine, Portability, Refit
+from perennial.exporters.tensorrt.options import BuildOptions, Machine, Portability, Refit
 
 __all__ = ["build_tensorrt"]
 
@@ -71,4 +72,4 @@ def _padded(rows: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
     for index, row in enumerate(rows):
         ids[index, : len(row)] = row
         mask[index, : len(row)] = 1
-    return dict(zip(INPUTS, (ids, mask), strict=True))
+    return dict(zip(ENGINE_INPUTS, (ids, mask), strict=True))

@@ -5,7 +5,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from perennial.continual.errors import BundleRejected
-from perennial.exporters.tensorrt.options import INPUTS, OUTPUTS, PlanRecord, Portability
+from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS
+from perennial.exporters.tensorrt.options import PlanRecord, Portability
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -37,8 +38,8 @@ def check_contract(engine: "trt.ICudaEngine", record: PlanRecord) -> None:
     """
     import tensorrt as trt
 
-    wanted = dict.fromkeys(INPUTS, (trt.TensorIOMode.INPUT, trt.DataType.INT64))
-    wanted |= dict.fromkeys(OUTPUTS, (trt.TensorIOMode.OUTPUT, trt.DataType.FLOAT))
+    wanted = dict.fromkeys(ENGINE_INPUTS, (trt.TensorIOMode.INPUT, trt.DataType.INT64))
+    wanted |= dict.fromkeys(ENGINE_OUTPUTS, (trt.TensorIOMode.OUTPUT, trt.DataType.FLOAT))
     names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
     seen = {name: (engine.get_tensor_mode(name), engine.get_tensor_dtype(name)) for name in names}
     if seen != wanted:

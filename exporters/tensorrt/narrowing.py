@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.errors import ExportFailed
+from perennial.exporters.contract import EMBEDDING
 
 __all__ = ["narrow"]
 
@@ -13,7 +14,7 @@ _FOLLOWERS = {  # cheap in half precision and safe there; all else (norms, softm
     "Add", "Concat", "Div", "Erf", "Expand", "Gather", "Gelu", "Mul", "Neg", "Relu", "Reshape", "Slice", "Split",
     "Squeeze", "Sub", "Tanh", "Transpose", "Unsqueeze",
 }  # fmt: skip
-_HEAD_STARTS_AT = "embedding"
+_HEAD_STARTS_AT = EMBEDDING
 
 
 def narrow(model: Any, kind: int) -> None:

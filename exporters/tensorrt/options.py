@@ -12,8 +12,6 @@ from perennial.exporters.bundle import Precision
 __all__ = ["LONG_TEXT", "SHORT_TEXT", "BuildOptions", "Machine", "PlanRecord", "Portability", "Profile", "Refit"]
 
 PLAN_FORMAT = "perennial.tensorrt/1"
-INPUTS = ("input_ids", "attention_mask")
-OUTPUTS = ("logits", "embedding")
 
 
 class Refit(StrEnum):

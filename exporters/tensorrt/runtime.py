@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from perennial.continual.errors import BundleRejected, DataError, PerennialError
 from perennial.exporters.bundle import read_manifest
+from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS
 from perennial.exporters.tensorrt.engine import check_contract, deserialise
 from perennial.exporters.tensorrt.machine import check_loadable, detect_machine
-from perennial.exporters.tensorrt.options import INPUTS, OUTPUTS, Machine, PlanRecord, Profile
+from perennial.exporters.tensorrt.options import Machine, PlanRecord, Profile
 
 if TYPE_CHECKING:
     import tensorrt as trt
@@ -88,7 +89,7 @@ class TensorRtEngine:
             )
         rows, sequence = input_ids.shape
         if rows == 0:
-            logits, embedding = (np.zeros((0, self._engine.get_tensor_shape(n)[1]), np.float32) for n in OUTPUTS)
+            logits, embedding = (np.zeros((0, self._engine.get_tensor_shape(n)[1]), np.float32) for n in ENGINE_OUTPUTS)
             return logits, embedding
         index = choose_profile(self._profiles, sequence)
         step = self._profiles[index].max_batch
@@ -116,20 +117,22 @@ class TensorRtEngine:
         guard: Any = contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
         with guard:
             given = {}
-            for name, rows in zip(INPUTS, (input_ids, attention_mask), strict=True):
+            for name, rows in zip(ENGINE_INPUTS, (input_ids, attention_mask), strict=True):
                 tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
                 given[name] = tensor.to(self._device)
                 if not context.set_input_shape(name, tuple(rows.shape)):
                     raise InferenceFailed(f"profile {index} refuses {name} of shape {rows.shape}")
             if unknown := list(context.infer_shapes()):
                 raise InferenceFailed(f"TensorRT cannot infer shapes: it misses {unknown}")
-            answers = {name: self._allocate(context, name) for name in OUTPUTS}
+            answers = {name: self._allocate(context, name) for name in ENGINE_OUTPUTS}
             for name, tensor in {**given, **answers}.items():
                 if not context.set_tensor_address(name, tensor.data_ptr()):
                     raise InferenceFailed(f"TensorRT refuses the address of {name}")
             if not context.execute_async_v3(self._handle()):
                 raise InferenceFailed(f"TensorRT could not run {input_ids.shape}; its own lines say why")
-            host = [answers[name].cpu().numpy() for name in OUTPUTS]  # waits for the stream, so inputs stay alive
+            host = [
+                answers[name].cpu().numpy() for name in ENGINE_OUTPUTS
+            ]  # waits for the stream, so inputs stay alive
         return host[0], host[1]
 
     def _allocate(self, context: "trt.IExecutionContext", name: str) -> "torch.Tensor":

@@ -6,6 +6,7 @@ from enum import StrEnum
 from functools import partial
 from typing import Any
 
+from perennial.exporters.contract import ENGINE_INPUTS, INT64
 from perennial.ops.serving.server.exposure import is_local
 
 __all__ = ["Finding", "State", "examine"]
@@ -103,7 +104,7 @@ def _ask_engine(client: Any, engine: str) -> None:
     import numpy as np
     from tritonclient.grpc import InferInput
 
-    inputs = [InferInput(name, [1, 1], "INT64") for name in ("input_ids", "attention_mask")]
+    inputs = [InferInput(name, [1, 1], INT64) for name in ENGINE_INPUTS]
     for tensor in inputs:
         tensor.set_data_from_numpy(np.ones((1, 1), dtype=np.int64))
     client.infer(engine, inputs, client_timeout=_TIMEOUT_S)
@@ -127,8 +128,8 @@ def _grpc_state(look: Callable[[], Any]) -> State:
 
 def _by_http(url: str, models: Sequence[str]) -> Iterator[Finding]:
     model = next(iter(models), _ANY)
-    row = {"shape": [1, 1], "datatype": "INT64", "data": [1]}
-    question = {"inputs": [{"name": name, **row} for name in ("input_ids", "attention_mask")]}
+    row = {"shape": [1, 1], "datatype": INT64, "data": [1]}
+    question = {"inputs": [{"name": name, **row} for name in ENGINE_INPUTS]}
     for what, method, path, body in (
         ("load and unload models", "POST", "/v2/repository/index", {}),
         ("model configuration", "GET", f"/v2/models/{model}/config", None),

@@ -7,11 +7,21 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.errors import InputError
+from perennial.exporters.contract import (
+    CONFIDENCE,
+    KEY,
+    LABEL,
+    LABELS,
+    PREDICTION_ID,
+    SCORES,
+    TENSORS,
+    TEXT,
+    USUAL_OUTPUTS,
+    VERSION,
+)
 from perennial.ops.serving.control import triton_errors
 
 __all__ = ["Answer", "PerennialClient"]
-
-_ALWAYS = ("LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,8 +74,8 @@ class PerennialClient:
             return []
         from tritonclient.grpc import InferRequestedOutput
 
-        inputs = [_strings("TEXT", texts)] + ([] if keys is None else [_strings("KEY", keys)])
-        names = (*_ALWAYS, "SCORES", "LABELS") if scores else _ALWAYS
+        inputs = [_strings(TEXT, texts)] + ([] if keys is None else [_strings(KEY, keys)])
+        names = (*USUAL_OUTPUTS, SCORES, LABELS) if scores else USUAL_OUTPUTS
         with triton_errors(self._url, f"asking {self._model}"):
             result = self._client.infer(
                 self._model,
@@ -79,7 +89,7 @@ class PerennialClient:
 def _strings(name: str, values: Sequence[str]) -> Any:
     from tritonclient.grpc import InferInput
 
-    tensor = InferInput(name, [len(values), 1], "BYTES")
+    tensor = InferInput(name, [len(values), 1], TENSORS[name].datatype)
     tensor.set_data_from_numpy(np.array([[_bytes(name, row, value)] for row, value in enumerate(values)], dtype=object))
     return tensor
 
@@ -95,15 +105,15 @@ def _bytes(name: str, row: int, value: str) -> bytes:
 
 
 def _answers(result: Any, count: int, scores: bool) -> list[Answer]:
-    columns = {name: result.as_numpy(name)[:, 0] for name in _ALWAYS}
+    columns = {name: result.as_numpy(name)[:, 0] for name in USUAL_OUTPUTS}
     if scores:
-        shares, names = result.as_numpy("SCORES"), result.as_numpy("LABELS")
+        shares, names = result.as_numpy(SCORES), result.as_numpy(LABELS)
     return [
         Answer(
-            label=columns["LABEL"][row].decode(),
-            confidence=float(columns["CONFIDENCE"][row]),
-            version=int(columns["VERSION"][row]),
-            prediction_id=columns["PREDICTION_ID"][row].decode(),
+            label=columns[LABEL][row].decode(),
+            confidence=float(columns[CONFIDENCE][row]),
+            version=int(columns[VERSION][row]),
+            prediction_id=columns[PREDICTION_ID][row].decode(),
             scores={n.decode(): float(s) for n, s in zip(names[row], shares[row], strict=True) if n}
             if scores
             else None,

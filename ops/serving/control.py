@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.errors import BundleRejected, DependencyUnreachable, NotFound, PerennialError, PublishFailed
+from perennial.exporters.contract import ATTENTION_MASK, EMBEDDING, INPUT_IDS, LOGITS, TENSORS
 from perennial.exporters.golden import Golden
 from perennial.ops.serving.secret import KEY, PARAMETER
 from perennial.ops.serving.server_record import Secret
@@ -188,8 +189,8 @@ class TritonControl:
         from tritonclient.grpc import InferInput
 
         inputs = []
-        for name, array in (("input_ids", ids), ("attention_mask", mask)):
-            tensor = InferInput(name, list(array.shape), "INT64")
+        for name, array in ((INPUT_IDS, ids), (ATTENTION_MASK, mask)):
+            tensor = InferInput(name, list(array.shape), TENSORS[name].datatype)
             tensor.set_data_from_numpy(np.ascontiguousarray(array, dtype=np.int64))
             inputs.append(tensor)
         with triton_errors(self.url, f"asking {model} version {version}"):
@@ -200,7 +201,7 @@ class TritonControl:
                 client_timeout=self._timeout_s,
                 parameters=self.parameters,
             )
-        return result.as_numpy("logits"), result.as_numpy("embedding")
+        return result.as_numpy(LOGITS), result.as_numpy(EMBEDDING)
 
     def probe_engine(self, model: str, version: int, golden: Golden) -> float:
         """Ask a loaded version for its known answers; returns the largest logit difference.

@@ -9,13 +9,13 @@ from typing import Any
 
 from perennial.continual.errors import DependencyUnreachable, PublishFailed
 from perennial.continual.records import Arm, Route
+from perennial.exporters.contract import KEY, PROGRESS, TENSORS, TEXT
 from perennial.ops.serving.control import triton_errors
 from perennial.ops.serving.router.progress import Progress
 from perennial.ops.serving.router.route import pick_arm
 
-__all__ = ["PROGRESS", "QUESTION", "STALL_LIMIT_S", "ChampionSilent", "EngineWatch", "Stalled", "probe_router"]
+__all__ = ["QUESTION", "STALL_LIMIT_S", "ChampionSilent", "EngineWatch", "Stalled", "probe_router"]
 
-PROGRESS = "PREDICTION_ID"  # the output that carries a router's progress in the answer to a probe
 QUESTION = "are you there"
 STALL_LIMIT_S = 30.0  # callers wait, and so long nothing may come out; more than the longest batch takes
 _PATIENCE = 4.0  # a server whose answers go on coming out is given so many times the time
@@ -106,8 +106,8 @@ def _ask(client: Any, url: str, model: str, parameters: Mapping[str, str], timeo
     from tritonclient.grpc import InferInput, InferRequestedOutput
 
     inputs = []
-    for name, value in (("TEXT", QUESTION.encode()), ("KEY", _champions_key(model).encode())):
-        inputs.append(InferInput(name, [1, 1], "BYTES"))
+    for name, value in ((TEXT, QUESTION.encode()), (KEY, _champions_key(model).encode())):
+        inputs.append(InferInput(name, [1, 1], TENSORS[name].datatype))
         inputs[-1].set_data_from_numpy(np.array([[value]], dtype=object))
     with triton_errors(url, f"probing {model}"):
         result = client.infer(

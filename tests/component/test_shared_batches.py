@@ -8,8 +8,9 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 
 from perennial.continual.errors import PerennialError
+from perennial.exporters.contract import PROGRESS
 from perennial.ops.serving.client import PerennialClient
-from perennial.ops.serving.probe import PROGRESS, ChampionSilent
+from perennial.ops.serving.probe import ChampionSilent
 from perennial.ops.serving.router.progress import Progress
 from perennial.ops.serving.secret import PARAMETER
 from perennial.ops.serving.server.server import TritonServer

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from perennial.exporters.contract import BYTES
 from perennial.ops.serving.door.requests import Refusal
 
 __all__ = ["checked_request"]
@@ -76,7 +77,7 @@ def checked_request(body: bytes, told: bytes | None) -> tuple[bytes, bytes | Non
 def _wrong_inputs(inputs: list[_Input], following: int) -> str:
     binary = 0
     for tensor in inputs:
-        if tensor.datatype != "BYTES":
+        if tensor.datatype != BYTES:
             return f"input {tensor.name!r} has the datatype {tensor.datatype!r}; texts and keys are BYTES"
         values = 1
         for extent in tensor.shape:

@@ -6,18 +6,28 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from perennial.exporters.contract import (
+    ARM,
+    CONFIDENCE,
+    LABEL,
+    LABELS,
+    PREDICTION_ID,
+    ROUTER_OUTPUTS,
+    SCORES,
+    USUAL_OUTPUTS,
+    VERSION,
+)
 from perennial.ops.serving.router.router import Answered
 
 __all__ = ["columns", "wanted_outputs"]
 
-_ALWAYS = ("LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID")
-_ALL = frozenset({*_ALWAYS, "SCORES", "LABELS", "ARM"})
+_ALL, _USUAL = frozenset(ROUTER_OUTPUTS), frozenset(USUAL_OUTPUTS)
 
 
 def wanted_outputs(requested: Iterable[str]) -> frozenset[str]:
     """The outputs to send. Triton turns an empty list into all of them, which here means the usual four."""
     names = frozenset(requested)
-    return frozenset(_ALWAYS) if not names or names == _ALL else names
+    return _USUAL if not names or names == _ALL else names
 
 
 def columns(served: Sequence[Answered], wanted: frozenset[str]) -> dict[str, npt.NDArray[Any]]:
@@ -26,13 +36,13 @@ def columns(served: Sequence[Answered], wanted: frozenset[str]) -> dict[str, npt
     Rows of versions with different classes share one width; the missing places hold 0 and an empty label.
     """
     makers: dict[str, Callable[[], npt.NDArray[Any]]] = {
-        "LABEL": lambda: _column([row.label.encode() for row in served], np.object_),
-        "CONFIDENCE": lambda: _column([row.confidence for row in served], np.float32),
-        "VERSION": lambda: _column([row.version for row in served], np.int64),
-        "PREDICTION_ID": lambda: _column([row.prediction_id.encode() for row in served], np.object_),
-        "ARM": lambda: _column([row.arm.value.encode() for row in served], np.object_),
-        "SCORES": lambda: _scores(served),
-        "LABELS": lambda: _labels(served),
+        LABEL: lambda: _column([row.label.encode() for row in served], np.object_),
+        CONFIDENCE: lambda: _column([row.confidence for row in served], np.float32),
+        VERSION: lambda: _column([row.version for row in served], np.int64),
+        PREDICTION_ID: lambda: _column([row.prediction_id.encode() for row in served], np.object_),
+        ARM: lambda: _column([row.arm.value.encode() for row in served], np.object_),
+        SCORES: lambda: _scores(served),
+        LABELS: lambda: _labels(served),
     }
     return {name: make() for name, make in makers.items() if name in wanted}
 

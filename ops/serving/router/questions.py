@@ -7,6 +7,7 @@ from typing import Any
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import admit_key
+from perennial.exporters.contract import KEY, TEXT
 
 __all__ = ["Question", "decode_rows", "prediction_id"]
 
@@ -51,19 +52,19 @@ def decode_rows(
     questions = []
     for row, raw in enumerate(texts):
         cut = raw[: _LONGEST_CHARACTER * max_characters]
-        text = _decode("TEXT", row, cut, whole=len(cut) == len(raw))[:max_characters]
+        text = _decode(TEXT, row, cut, whole=len(cut) == len(raw))[:max_characters]
         key = "" if keys is None else _key(row, keys[row], max_key_bytes)
         questions.append(Question(text, key, logged, deadline))
     return questions
 
 
 def _key(row: int, raw: bytes, max_bytes: int) -> str:
-    field = f"KEY of row {row}"
+    field = f"{KEY} of row {row}"
     if len(raw) > max_bytes:
         raise DataError(f"{field} has {len(raw)} bytes (limit {max_bytes}); send a shorter id")
     if raw.isascii() and (key := raw.decode("ascii")).isprintable():  # as most ids are: the rule in one step
         return key.strip()
-    return admit_key(_decode("KEY", row, raw, whole=True), field=field, most_bytes=max_bytes) or ""
+    return admit_key(_decode(KEY, row, raw, whole=True), field=field, most_bytes=max_bytes) or ""
 
 
 def _decode(name: str, row: int, raw: bytes, *, whole: bool) -> str:

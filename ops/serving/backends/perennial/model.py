@@ -23,7 +23,7 @@ import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError  # noqa: E402
 from perennial.continual.records import Arm  # noqa: E402
-from perennial.ops.serving.probe import PROGRESS  # noqa: E402
+from perennial.exporters.contract import ATTENTION_MASK, ENGINE_OUTPUTS, INPUT_IDS, PROGRESS, ROUTER_INPUTS  # noqa: E402
 from perennial.ops.serving.router.admission import Asked, Limits, RequestQueue, TooLate  # noqa: E402
 from perennial.ops.serving.router.answers import columns, wanted_outputs  # noqa: E402
 from perennial.ops.serving.router.figures import TritonFigures  # noqa: E402
@@ -297,8 +297,8 @@ class TritonPythonModel:
         request = pb_utils.InferenceRequest(
             model_name=self._settings.engine_model,
             model_version=version,
-            requested_output_names=["logits", "embedding"],
-            inputs=[pb_utils.Tensor("input_ids", ids), pb_utils.Tensor("attention_mask", mask)],
+            requested_output_names=list(ENGINE_OUTPUTS),
+            inputs=[pb_utils.Tensor(INPUT_IDS, ids), pb_utils.Tensor(ATTENTION_MASK, mask)],
             parameters={PARAMETER: own_secret()},  # an engine answers nobody else
         )
         response = request.exec()
@@ -308,7 +308,7 @@ class TritonPythonModel:
             raise DependencyUnreachable(why)
         self._failing = ""
         self._queue.progress()
-        tensors = (pb_utils.get_output_tensor_by_name(response, name) for name in ("logits", "embedding"))
+        tensors = (pb_utils.get_output_tensor_by_name(response, name) for name in ENGINE_OUTPUTS)
         logits, embedding = (np.asarray(tensor.as_numpy()) for tensor in tensors)
         return logits, embedding
 
@@ -360,7 +360,7 @@ def _values(request: Any) -> tuple[Any, Any | None]:
     Raises:
         DataError: there is no text, or not a key for each.
     """
-    text, key = (pb_utils.get_input_tensor_by_name(request, name) for name in ("TEXT", "KEY"))
+    text, key = (pb_utils.get_input_tensor_by_name(request, name) for name in ROUTER_INPUTS)
     if text is None:
         raise DataError("the input TEXT is missing; send one text a row as BYTES of shape [rows, 1]")
     texts = text.as_numpy().reshape(-1)

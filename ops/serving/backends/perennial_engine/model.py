@@ -14,6 +14,7 @@ sys.dont_write_bytecode = True
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from perennial.continual.errors import PerennialError  # noqa: E402
+from perennial.exporters.contract import EMBEDDING, ENGINE_INPUTS, LOGITS  # noqa: E402
 from perennial.ops.serving.engine_host import EngineHost  # noqa: E402
 from perennial.ops.serving.secret import knows_secret, own_secret  # noqa: E402
 
@@ -45,9 +46,7 @@ class TritonPythonModel:
         if not requests:
             return []
         rows = [
-            tuple(
-                pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ("input_ids", "attention_mask")
-            )
+            tuple(pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ENGINE_INPUTS)
             for request in requests
         ]
         try:
@@ -60,7 +59,7 @@ class TritonPythonModel:
 
     @staticmethod
     def _respond(logits: Any, embedding: Any) -> Any:
-        tensors = [pb_utils.Tensor("logits", logits), pb_utils.Tensor("embedding", embedding)]
+        tensors = [pb_utils.Tensor(LOGITS, logits), pb_utils.Tensor(EMBEDDING, embedding)]
         return pb_utils.InferenceResponse(output_tensors=tensors)
 
 
