@@ -299,8 +299,8 @@ class ModelSettings(_Section):
     policy: dict[str, Any] = Field(
         default_factory=lambda: {
             "kind": "any",
-            "policies": [{"kind": "drift"}, {"kind": "label_count", "at_least": 1_000}],
-            "limits": {"cooldown_s": 600.0, "min_labels": 100, "budget_per_day": 24},
+            "policies": [{"kind": "drift"}, {"kind": "feedback_count", "at_least": 1_000}],
+            "limits": {"cooldown_s": 600.0, "min_feedback": 100, "budget_per_day": 24},
         },
         description="trigger policy; see perennial.continual.policy",
     )

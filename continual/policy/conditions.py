@@ -15,9 +15,9 @@ __all__ = [
     "AtLeastN",
     "Condition",
     "Drift",
-    "EstimatedAccuracy",
-    "LabelCount",
-    "MeasuredAccuracy",
+    "EstimatedQuality",
+    "FeedbackCount",
+    "MeasuredQuality",
     "Schedule",
 ]
 
@@ -53,21 +53,21 @@ class Schedule:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelCount:
-    """Holds when so many labels wait that no version has learnt."""
+class FeedbackCount:
+    """Holds when so many rows of feedback wait that no version has learnt."""
 
-    kind: ClassVar[Literal["label_count"]] = "label_count"
+    kind: ClassVar[Literal["feedback_count"]] = "feedback_count"
     at_least: int
 
     def __post_init__(self) -> None:
         if self.at_least < 1:
-            raise ConfigurationError(f"a label_count policy has at_least {self.at_least}; it must be at least 1")
+            raise ConfigurationError(f"a feedback_count policy has at_least {self.at_least}; it must be at least 1")
 
     def reason(self, facts: Facts, now: datetime) -> str | None:
         """Say why it holds, or nothing."""
-        if facts.unlearnt_labels < self.at_least:
+        if facts.unlearnt_feedback < self.at_least:
             return None
-        return f"label_count: {facts.unlearnt_labels} labels not learnt (at least {self.at_least})"
+        return f"feedback_count: {facts.unlearnt_feedback} rows of feedback not learnt (at least {self.at_least})"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,13 +98,13 @@ class Drift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EstimatedAccuracy:
-    """Holds when the accuracy estimated without labels is below `below`, or `drop` under the champion's own.
+class EstimatedQuality:
+    """Holds when the quality estimated without feedback is below `below`, or `drop` under the champion's own.
 
     The estimate trusts the confidence's calibration; it cannot see a change of concept.
     """
 
-    kind: ClassVar[Literal["estimated_accuracy"]] = "estimated_accuracy"
+    kind: ClassVar[Literal["estimated_quality"]] = "estimated_quality"
     below: float | None = None
     drop: float | None = None
 
@@ -113,38 +113,40 @@ class EstimatedAccuracy:
 
     def reason(self, facts: Facts, now: datetime) -> str | None:
         """Say why it holds, or nothing."""
-        limit = _limit(self.below, self.drop, facts.reference_accuracy)
-        value = facts.estimated_accuracy
+        limit = _limit(self.below, self.drop, facts.reference_quality)
+        value = facts.estimated_quality
         if value is None or limit is None or value >= limit:
             return None
-        return f"estimated_accuracy: {value:.3f} below {limit:.3f}"
+        return f"estimated_quality: {value:.3f} below {limit:.3f}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MeasuredAccuracy:
-    """Holds when the accuracy on labelled answers surely is below `below`, or `drop` under the champion's own.
+class MeasuredQuality:
+    """Holds when the quality of answers with feedback surely is below `below`, or `drop` under the champion's own.
 
-    Surely: the upper end of its interval is below, and at least `min_labels` labels speak.
+    Surely: the upper end of its interval is below, and at least `min_feedback` rows speak.
     """
 
-    kind: ClassVar[Literal["measured_accuracy"]] = "measured_accuracy"
+    kind: ClassVar[Literal["measured_quality"]] = "measured_quality"
     below: float | None = None
     drop: float | None = None
-    min_labels: int = 50
+    min_feedback: int = 50
 
     def __post_init__(self) -> None:
         _check_limits(self.kind, self.below, self.drop)
-        if self.min_labels < 1:
-            raise ConfigurationError(f"a {self.kind} policy has min_labels {self.min_labels}; it must be at least 1")
+        if self.min_feedback < 1:
+            raise ConfigurationError(
+                f"a {self.kind} policy has min_feedback {self.min_feedback}; it must be at least 1"
+            )
 
     def reason(self, facts: Facts, now: datetime) -> str | None:
         """Say why it holds, or nothing."""
-        limit = _limit(self.below, self.drop, facts.reference_accuracy)
-        measured = facts.measured_accuracy
-        if measured is None or limit is None or measured.labels < self.min_labels or measured.high >= limit:
+        limit = _limit(self.below, self.drop, facts.reference_quality)
+        measured = facts.measured_quality
+        if measured is None or limit is None or measured.rows < self.min_feedback or measured.high >= limit:
             return None
         interval = f"[{measured.low:.3f}, {measured.high:.3f}]"
-        return f"measured_accuracy: {measured.value:.3f} {interval} below {limit:.3f} on {measured.labels} labels"
+        return f"measured_quality: {measured.value:.3f} {interval} below {limit:.3f} on {measured.rows} rows"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +195,7 @@ class AtLeastN:
         return _joined(self.policies, facts, now, self.n)
 
 
-Condition = Schedule | LabelCount | Drift | EstimatedAccuracy | MeasuredAccuracy | Any | All | AtLeastN
+Condition = Schedule | FeedbackCount | Drift | EstimatedQuality | MeasuredQuality | Any | All | AtLeastN
 
 
 def _joined(policies: tuple[Condition, ...], facts: Facts, now: datetime, least: int) -> str | None:

@@ -54,15 +54,15 @@ class Limits:
     budget_per_day: int | None = None  # retrainings in any 24 hours
     cooldown_s: float = 0.0  # between the beginnings of two retrainings
     quiet_hours: QuietHours | None = None
-    min_labels: int = 0  # labels not learnt yet, without which a retraining could not teach anything
+    min_feedback: int = 0  # rows not learnt yet, without which a retraining could not teach anything
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         if self.budget_per_day is not None and self.budget_per_day < 1:
             raise ConfigurationError(f"budget_per_day is {self.budget_per_day}; it must be at least 1, or left out")
-        if self.cooldown_s < 0 or self.min_labels < 0:
+        if self.cooldown_s < 0 or self.min_feedback < 0:
             raise ConfigurationError(
-                f"cooldown_s {self.cooldown_s} and min_labels {self.min_labels} must not be negative"
+                f"cooldown_s {self.cooldown_s} and min_feedback {self.min_feedback} must not be negative"
             )
 
     def holding(self, facts: Facts, now: datetime) -> tuple[str, ...]:
@@ -77,8 +77,8 @@ class Limits:
         if self.quiet_hours is not None and self.quiet_hours.covers(now):
             quiet = self.quiet_hours
             held.append(f"quiet_hours: {quiet.start:%H:%M} to {quiet.end:%H:%M} {quiet.zone}")
-        if facts.unlearnt_labels < self.min_labels:
-            held.append(f"min_labels: {facts.unlearnt_labels} of {self.min_labels} labels")
+        if facts.unlearnt_feedback < self.min_feedback:
+            held.append(f"min_feedback: {facts.unlearnt_feedback} of {self.min_feedback} rows of feedback")
         if self.dry_run:
             held.append("dry_run: nothing is started")
         return tuple(held)
@@ -113,12 +113,12 @@ def decide(policy: TriggerPolicy, facts: Facts, now: datetime) -> TriggerDecisio
     Raises:
         ConfigurationError: `now` has no time zone.
 
-    >>> from perennial.continual.policy.conditions import LabelCount
+    >>> from perennial.continual.policy.conditions import FeedbackCount
     >>> start = datetime(2026, 1, 1, tzinfo=UTC)
-    >>> policy = TriggerPolicy(when=LabelCount(at_least=100), limits=Limits(cooldown_s=3600))
-    >>> decide(policy, Facts(champion_since=start, unlearnt_labels=120), start).reasons
-    ('label_count: 120 labels not learnt (at least 100)',)
-    >>> decide(policy, Facts(champion_since=start, unlearnt_labels=120, cycles=(start,)), start).held_by
+    >>> policy = TriggerPolicy(when=FeedbackCount(at_least=100), limits=Limits(cooldown_s=3600))
+    >>> decide(policy, Facts(champion_since=start, unlearnt_feedback=120), start).reasons
+    ('feedback_count: 120 rows of feedback not learnt (at least 100)',)
+    >>> decide(policy, Facts(champion_since=start, unlearnt_feedback=120, cycles=(start,)), start).held_by
     ('cooldown: 0 of 3600 s have passed',)
     """
     if now.tzinfo is None:

@@ -25,28 +25,28 @@ class DriftState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MeasuredShare:
-    """A share of right answers with its interval and the labels behind it.
+    """A mean score in [0, 1] with its interval and the rows behind it; for right and wrong the share of right answers.
 
-    >>> MeasuredShare(value=0.9, low=0.86, high=0.93, labels=200).labels
+    >>> MeasuredShare(value=0.9, low=0.86, high=0.93, rows=200).rows
     200
     """
 
     value: float
     low: float
     high: float
-    labels: int
+    rows: int
 
     def __post_init__(self) -> None:
-        if not 0.0 <= self.low <= self.value <= self.high <= 1.0 or self.labels < 0:
+        if not 0.0 <= self.low <= self.value <= self.high <= 1.0 or self.rows < 0:
             raise DataError(
-                f"share {self.value} with interval [{self.low}, {self.high}] on {self.labels} labels is not one: it "
-                "needs 0 <= low <= value <= high <= 1 and labels >= 0"
+                f"share {self.value} with interval [{self.low}, {self.high}] on {self.rows} rows is not one: it "
+                "needs 0 <= low <= value <= high <= 1 and rows >= 0"
             )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
-    """The present of one model. Accuracies are shares in [0, 1]; higher is better.
+    """The present of one model. Quality is a mean score in [0, 1]; higher is better. Feedback is rows with a target.
 
     `cycles` are the times at which retrainings began, in any order, at least those of the last 24 hours and the newest.
 
@@ -57,13 +57,13 @@ class Facts:
 
     champion_since: datetime
     cycles: tuple[datetime, ...] = ()
-    unlearnt_labels: int = 0
+    unlearnt_feedback: int = 0
     drift: DriftState = DriftState.OK
     drift_since: datetime | None = None  # when the present episode left ok
     drift_signals: tuple[str, ...] = ()
-    estimated_accuracy: float | None = None
-    measured_accuracy: MeasuredShare | None = None
-    reference_accuracy: float | None = None  # the champion's, when it was promoted
+    estimated_quality: float | None = None
+    measured_quality: MeasuredShare | None = None
+    reference_quality: float | None = None  # the champion's, when it was promoted
 
     @property
     def last_cycle_at(self) -> datetime | None:

@@ -13,6 +13,12 @@ from perennial.continual.policy.facts import DriftState
 
 __all__ = ["parse_policy", "policy_values"]
 
+_FORMER_NAMES = {  # of kinds and fields, which settings of earlier releases hold
+    "estimated_accuracy": "estimated_quality",
+    "label_count": "feedback_count",
+    "measured_accuracy": "measured_quality",
+    "min_labels": "min_feedback",
+}
 _KINDS: dict[str, type[Anything]] = {kind.kind: kind for kind in get_args(Condition)}
 
 
@@ -23,9 +29,9 @@ def parse_policy(values: Mapping[str, Anything]) -> TriggerPolicy:
         ConfigurationError: an unknown kind or field, a missing field, or a value out of range; the message says where.
 
     >>> policy = parse_policy({"kind": "any", "limits": {"budget_per_day": 2}, "policies": [
-    ...     {"kind": "drift"}, {"kind": "label_count", "at_least": 200}]})
+    ...     {"kind": "drift"}, {"kind": "feedback_count", "at_least": 200}]})
     >>> policy.limits.budget_per_day, [member.kind for member in policy.when.policies]
-    (2, ['drift', 'label_count'])
+    (2, ['drift', 'feedback_count'])
     """
     rest = dict(values)
     limits = rest.pop("limits", {})
@@ -44,6 +50,7 @@ def _condition(values: Anything, where: str) -> Condition:
         raise ConfigurationError(f"{where} is {values!r}; it must be a table with a kind")
     rest = dict(values)
     kind = rest.pop("kind", None)
+    kind = _FORMER_NAMES.get(kind, kind) if isinstance(kind, str) else kind
     if kind not in _KINDS:
         raise ConfigurationError(f"{where} has kind {kind!r}; allowed are {', '.join(sorted(_KINDS))}")
     if "policies" in rest:
@@ -73,6 +80,10 @@ def _limits(values: Anything) -> Limits:
 
 def _make(kind: type[Anything], values: dict[str, Anything], where: str) -> Anything:
     known = {field.name for field in fields(kind)}
+    for former, name in _FORMER_NAMES.items():
+        if former in values and name in known - set(values):
+            values = {**values, name: values[former]}
+            del values[former]
     unknown = sorted(set(values) - known)
     if unknown:
         raise ConfigurationError(f"{where} has unknown fields {unknown}; allowed are {sorted(known)}")

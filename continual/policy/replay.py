@@ -22,12 +22,12 @@ class HistoryPoint:
 
     at: datetime
     requests: int = 0
-    labels: int = 0  # that arrived in the stretch
+    feedback: int = 0  # rows that arrived in the stretch
     drift: DriftState = DriftState.OK
     drift_since: datetime | None = None
     drift_signals: tuple[str, ...] = ()
-    estimated_accuracy: float | None = None
-    measured_accuracy: MeasuredShare | None = None
+    estimated_quality: float | None = None
+    measured_quality: MeasuredShare | None = None
     accuracy_kept: float | None = None
     accuracy_fresh: float | None = None
 
@@ -39,7 +39,7 @@ class History:
     champion_since: datetime
     points: tuple[HistoryPoint, ...]
     changes: tuple[datetime, ...] = ()
-    reference_accuracy: float | None = None
+    reference_quality: float | None = None
     training_s: float = 0.0  # from a decision to the new version's first answer
 
     def __post_init__(self) -> None:
@@ -94,15 +94,15 @@ class ReplayResult:
 def replay(policy: TriggerPolicy, history: History) -> ReplayResult:
     """Run a policy over a history, with the memory of its own simulated retrainings.
 
-    A retraining learns the labels that came before it and answers the drift episode it falls into: that episode, seen
-    with the new reference, is over. While traffic drifts only labels given since then count, as in the loop. What the
-    policy does not see is how its own versions would have changed traffic.
+    A retraining learns the feedback that came before it and answers the drift episode it falls into: that episode,
+    seen with the new reference, is over. While traffic drifts only feedback given since then counts, as in the loop.
+    What the policy does not see is how its own versions would have changed traffic.
 
     >>> from datetime import timezone
-    >>> from perennial.continual.policy.conditions import LabelCount
+    >>> from perennial.continual.policy.conditions import FeedbackCount
     >>> start = datetime(2026, 1, 1, tzinfo=timezone.utc)
-    >>> points = tuple(HistoryPoint(at=start + timedelta(hours=h), requests=10, labels=5) for h in range(1, 7))
-    >>> result = replay(TriggerPolicy(when=LabelCount(at_least=10)), History(champion_since=start, points=points))
+    >>> points = tuple(HistoryPoint(at=start + timedelta(hours=h), requests=10, feedback=5) for h in range(1, 7))
+    >>> result = replay(TriggerPolicy(when=FeedbackCount(at_least=10)), History(champion_since=start, points=points))
     >>> [(each.at.hour, each.false) for each in result.retrainings]
     [(2, True), (4, True), (6, True)]
     """
@@ -113,7 +113,7 @@ def replay(policy: TriggerPolicy, history: History) -> ReplayResult:
     never, kept_by_policy = _Mean(), _Mean()
     for point in history.points:
         requests += point.requests
-        unlearnt.append((point.at, point.labels))
+        unlearnt.append((point.at, point.feedback))
         never.add(point.accuracy_kept, point.requests)
         kept_by_policy.add(_answered(point, history, retrainings), point.requests)
         decision = decide(policy, _facts(point, history, retrainings, unlearnt), point.at)
@@ -165,13 +165,13 @@ def _facts(
     return Facts(
         champion_since=history.champion_since,
         cycles=tuple(each.at for each in retrainings),
-        unlearnt_labels=sum(labels for at, labels in unlearnt if at >= since),
+        unlearnt_feedback=sum(rows for at, rows in unlearnt if at >= since),
         drift=DriftState.OK if answered else point.drift,
         drift_since=point.drift_since,
         drift_signals=point.drift_signals,
-        estimated_accuracy=history.reference_accuracy if stale else point.estimated_accuracy,
-        measured_accuracy=None if stale else point.measured_accuracy,
-        reference_accuracy=history.reference_accuracy,
+        estimated_quality=history.reference_quality if stale else point.estimated_quality,
+        measured_quality=None if stale else point.measured_quality,
+        reference_quality=history.reference_quality,
     )
 
 

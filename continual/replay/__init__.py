@@ -1,4 +1,4 @@
-"""Replay buffers: bounded memories of labelled rows, one rule a file, one battery of laws for all."""
+"""Replay buffers: bounded memories of rows with their targets, one rule a file, one battery of laws for all."""
 
 from perennial.continual.replay.class_balanced import ClassBalancedBuffer
 from perennial.continual.replay.herding import HerdingBuffer

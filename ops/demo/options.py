@@ -56,7 +56,7 @@ resident_versions = 2
 [models.intent.policy]
 kind = "any"
 policies = [{{ kind = "drift" }}, {{ kind = "schedule", interval_s = {retrain_every_s} }}]
-limits = {{ cooldown_s = 5.0, min_labels = {min_labels}, budget_per_day = 100 }}
+limits = {{ cooldown_s = 5.0, min_feedback = {min_labels}, budget_per_day = 100 }}
 """
 
 

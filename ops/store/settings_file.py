@@ -35,8 +35,8 @@ replay_rows = 770
 
 [models.{model}.policy]
 kind = "any"
-policies = [{{ kind = "drift" }}, {{ kind = "label_count", at_least = 1000 }}]
-limits = {{ cooldown_s = 600.0, min_labels = 100, budget_per_day = 24 }}
+policies = [{{ kind = "drift" }}, {{ kind = "feedback_count", at_least = 1000 }}]
+limits = {{ cooldown_s = 600.0, min_feedback = 100, budget_per_day = 24 }}
 """
 _TABLE = re.compile(r"^[ \t]*\[+[^\]\n]*\]+[ \t]*(#.*)?$", re.MULTILINE)
 

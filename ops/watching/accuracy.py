@@ -54,7 +54,7 @@ class ModelAccuracy:
     def share(self) -> MeasuredShare | None:
         """The measured accuracy as a policy looks at it."""
         told = self.measured
-        return None if told is None else MeasuredShare(value=told.value, low=told.low, high=told.high, labels=told.rows)
+        return None if told is None else MeasuredShare(value=told.value, low=told.low, high=told.high, rows=told.rows)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""

@@ -116,7 +116,7 @@ class PastReader:
             champion_since=rows.at[start - 1] if start else rows.at[0],
             points=tuple(points),
             changes=tuple(sorted(changes) or found),
-            reference_accuracy=self._accuracy_of(reference.sample, rows),
+            reference_quality=self._accuracy_of(reference.sample, rows),
             training_s=self._training_s() if training_s is None else training_s,
         )
         return Past(
@@ -215,12 +215,12 @@ class PastReader:
                 HistoryPoint(
                     at=at,
                     requests=size,
-                    labels=bisect_left(learnt, at) - bisect_left(learnt, before),
+                    feedback=bisect_left(learnt, at) - bisect_left(learnt, before),
                     drift=DriftState.ALERT if in_alert and began is not None else DriftState(state.level.value),
                     drift_since=began,
                     drift_signals=tuple(s.value for s in signal.signals),
-                    estimated_accuracy=self._estimated(rows, last, calibration),
-                    measured_accuracy=self._measured(rows, last, at),
+                    estimated_quality=self._estimated(rows, last, calibration),
+                    measured_quality=self._measured(rows, last, at),
                     accuracy_kept=accuracy,
                     accuracy_fresh=None if accuracy is None or gain is None else min(1.0, max(0.0, accuracy + gain)),
                 )
@@ -252,7 +252,7 @@ class PastReader:
         ]
         given = [GivenLabel(prediction_id=str(i), label=str(rows.labels[i]), annotator="log", at=now) for i in newest]
         told = measure_accuracy(answers, resolve_labels(given))
-        return MeasuredShare(value=told.value, low=told.low, high=told.high, labels=told.rows)
+        return MeasuredShare(value=told.value, low=told.low, high=told.high, rows=told.rows)
 
     def _calibration(self, sample: Window, rows: _Rows) -> ConfidenceCalibration | None:
         pairs = self._labelled(sample, rows)

@@ -82,13 +82,13 @@ class Trigger:
         return Facts(
             champion_since=champion.state_at or datetime.now(UTC),
             cycles=tuple(row.opened_at for row in self._ledger.cycles(self._model, limit=200)),
-            unlearnt_labels=sum(1 for s in rows if _asked_at(s.example) > since) if alert else len(rows),
+            unlearnt_feedback=sum(1 for s in rows if _asked_at(s.example) > since) if alert else len(rows),
             drift=seen.state,
             drift_since=seen.since,
             drift_signals=seen.signals,
-            estimated_accuracy=None if told is None or told.estimated is None else told.estimated.value,
-            measured_accuracy=None if told is None else told.share,
-            reference_accuracy=None if told is None or told.reference is None else told.reference.value,
+            estimated_quality=None if told is None or told.estimated is None else told.estimated.value,
+            measured_quality=None if told is None else told.share,
+            reference_quality=None if told is None or told.reference is None else told.reference.value,
         )
 
 

@@ -273,7 +273,7 @@ def test_a_drift_is_explained_and_policies_are_replayed_over_the_past(workspace:
 
     shown = workspace.cli("policy", "show", "--json")
     assert shown["policy"]["kind"] == "any"
-    assert {"estimated_accuracy", "measured_accuracy", "drift", "unlearnt_labels"} <= set(shown["facts"])
+    assert {"estimated_quality", "measured_quality", "drift", "unlearnt_feedback"} <= set(shown["facts"])
     used, never, often = (tmp_path / name for name in ("used.json", "never.toml", "often.json"))
     used.write_text(json.dumps(shown["policy"]))
     never.write_text('[policy]\nkind = "label_count"\nat_least = 1000000\n')

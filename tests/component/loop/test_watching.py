@@ -205,10 +205,10 @@ def test_estimated_and_measured_accuracy_agree_on_calm_traffic_and_name_what_the
     assert ModelAccuracy.read(town.ledger, "intent", 1) == replace(told, at=told.at)
     facts = trigger(town).facts()
     assert facts is not None
-    assert facts.measured_accuracy is not None
-    assert facts.measured_accuracy.labels == told.measured.rows
-    assert facts.estimated_accuracy == told.estimated.value
-    assert facts.reference_accuracy == told.reference.value
+    assert facts.measured_quality is not None
+    assert facts.measured_quality.rows == told.measured.rows
+    assert facts.estimated_quality == told.estimated.value
+    assert facts.reference_quality == told.reference.value
 
 
 def test_late_and_corrected_labels_count_as_they_read_now(town: Town) -> None:
@@ -337,7 +337,7 @@ def test_only_labels_since_the_drift_began_count_towards_the_minimum(make_town: 
     assert watch(town)[-1] == "alert"
     held = trigger(town).decide(town.now)
     assert held is not None
-    assert held.held_by == ("min_labels: 0 of 50 labels",)
+    assert held.held_by == ("min_feedback: 0 of 50 rows of feedback",)
     town.label(drifted)
     learn(town)
     assert trigger(town).decide(town.now).fire  # type: ignore[union-attr]
@@ -363,7 +363,7 @@ def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town:
     assert result.changes[0].delay_requests is not None
     assert result.changes[0].delay_requests <= 400
     assert result.accuracy_saved is None, "nothing is known of a version that never was"
-    often = replay(parse_policy({"kind": "label_count", "at_least": 40}), past.history)
+    often = replay(parse_policy({"kind": "feedback_count", "at_least": 40}), past.history)
     assert often.false_retrainings >= 2
     given = reader.read(changes=[changed_at, changed_at + timedelta(seconds=150)])
     assert (given.changes_from, len(given.history.changes)) == ("given", 2)

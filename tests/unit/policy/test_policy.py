@@ -14,13 +14,13 @@ from perennial.continual.policy import (
     Condition,
     Drift,
     DriftState,
-    EstimatedAccuracy,
+    EstimatedQuality,
     Facts,
+    FeedbackCount,
     History,
     HistoryPoint,
-    LabelCount,
     Limits,
-    MeasuredAccuracy,
+    MeasuredQuality,
     MeasuredShare,
     QuietHours,
     Schedule,
@@ -63,8 +63,8 @@ def test_a_cron_schedule_fires_once_a_named_time_passed() -> None:
 
 
 def test_labels_fire_at_their_count() -> None:
-    assert not fires(LabelCount(at_least=10), unlearnt_labels=9)
-    assert fires(LabelCount(at_least=10), unlearnt_labels=10)
+    assert not fires(FeedbackCount(at_least=10), unlearnt_feedback=9)
+    assert fires(FeedbackCount(at_least=10), unlearnt_feedback=10)
 
 
 def test_drift_fires_at_its_level_once_an_episode() -> None:
@@ -84,33 +84,33 @@ def test_drift_that_goes_on_fires_again_when_told_to() -> None:
 
 
 def test_estimated_accuracy_fires_below_a_value_or_a_drop() -> None:
-    assert fires(EstimatedAccuracy(below=0.8), estimated_accuracy=0.79)
-    assert not fires(EstimatedAccuracy(below=0.8), estimated_accuracy=0.8)
-    assert not fires(EstimatedAccuracy(below=0.8))
-    assert fires(EstimatedAccuracy(drop=0.05), estimated_accuracy=0.84, reference_accuracy=0.9)
-    assert not fires(EstimatedAccuracy(drop=0.05), estimated_accuracy=0.1)
-    assert fires(EstimatedAccuracy(drop=0.05, below=0.5), estimated_accuracy=0.84, reference_accuracy=0.9)
+    assert fires(EstimatedQuality(below=0.8), estimated_quality=0.79)
+    assert not fires(EstimatedQuality(below=0.8), estimated_quality=0.8)
+    assert not fires(EstimatedQuality(below=0.8))
+    assert fires(EstimatedQuality(drop=0.05), estimated_quality=0.84, reference_quality=0.9)
+    assert not fires(EstimatedQuality(drop=0.05), estimated_quality=0.1)
+    assert fires(EstimatedQuality(drop=0.05, below=0.5), estimated_quality=0.84, reference_quality=0.9)
 
 
 def test_measured_accuracy_fires_only_when_it_surely_is_below() -> None:
-    sure = MeasuredShare(value=0.7, low=0.6, high=0.79, labels=60)
-    unsure = MeasuredShare(value=0.7, low=0.5, high=0.85, labels=60)
-    few = MeasuredShare(value=0.5, low=0.4, high=0.6, labels=9)
-    below = MeasuredAccuracy(below=0.8)
-    assert fires(below, measured_accuracy=sure)
-    assert not fires(below, measured_accuracy=unsure)
-    assert not fires(below, measured_accuracy=few)
+    sure = MeasuredShare(value=0.7, low=0.6, high=0.79, rows=60)
+    unsure = MeasuredShare(value=0.7, low=0.5, high=0.85, rows=60)
+    few = MeasuredShare(value=0.5, low=0.4, high=0.6, rows=9)
+    below = MeasuredQuality(below=0.8)
+    assert fires(below, measured_quality=sure)
+    assert not fires(below, measured_quality=unsure)
+    assert not fires(below, measured_quality=few)
     assert not fires(below)
-    assert fires(MeasuredAccuracy(drop=0.1), measured_accuracy=sure, reference_accuracy=0.9)
+    assert fires(MeasuredQuality(drop=0.1), measured_quality=sure, reference_quality=0.9)
 
 
 def test_combinations_count_their_members() -> None:
-    members = (LabelCount(at_least=1), Drift(), EstimatedAccuracy(below=0.5))
+    members = (FeedbackCount(at_least=1), Drift(), EstimatedQuality(below=0.5))
     for holds in itertools.product((False, True), repeat=3):
         given = {
-            "unlearnt_labels": int(holds[0]),
+            "unlearnt_feedback": int(holds[0]),
             "drift": DriftState.ALERT if holds[1] else DriftState.OK,
-            "estimated_accuracy": 0.4 if holds[2] else 0.6,
+            "estimated_quality": 0.4 if holds[2] else 0.6,
         }
         assert fires(Any(policies=members), **given) == any(holds)
         assert fires(All(policies=members), **given) == all(holds)
@@ -119,9 +119,9 @@ def test_combinations_count_their_members() -> None:
 
 
 def test_a_combination_names_each_reason() -> None:
-    policy = TriggerPolicy(when=Any(policies=(LabelCount(at_least=1), Drift())))
-    decision = decide(policy, facts(unlearnt_labels=3, drift=DriftState.ALERT, drift_signals=("a", "b")), T0)
-    assert decision.reasons == ("label_count: 3 labels not learnt (at least 1)", "drift: alert (a, b)")
+    policy = TriggerPolicy(when=Any(policies=(FeedbackCount(at_least=1), Drift())))
+    decision = decide(policy, facts(unlearnt_feedback=3, drift=DriftState.ALERT, drift_signals=("a", "b")), T0)
+    assert decision.reasons == ("feedback_count: 3 rows of feedback not learnt (at least 1)", "drift: alert (a, b)")
 
 
 # what holds back
@@ -165,9 +165,9 @@ def test_quiet_hours_may_pass_midnight_and_live_in_a_zone() -> None:
 
 
 def test_missing_labels_and_a_dry_run_hold_back_and_every_limit_is_named() -> None:
-    limits = Limits(min_labels=5, dry_run=True, cooldown_s=60, budget_per_day=1)
-    assert held(limits, 1, cycles=(at(1),), unlearnt_labels=4) == {"min_labels", "dry_run", "cooldown", "budget"}
-    assert held(Limits(min_labels=5), unlearnt_labels=5) == set()
+    limits = Limits(min_feedback=5, dry_run=True, cooldown_s=60, budget_per_day=1)
+    assert held(limits, 1, cycles=(at(1),), unlearnt_feedback=4) == {"min_feedback", "dry_run", "cooldown", "budget"}
+    assert held(Limits(min_feedback=5), unlearnt_feedback=5) == set()
 
 
 def test_nothing_is_held_when_nothing_is_wanted() -> None:
@@ -187,7 +187,7 @@ EVERY_KIND: dict[str, Anything] = {
     "n": 2,
     "policies": [
         {"kind": "schedule", "cron": "0 3 * * mon"},
-        {"kind": "label_count", "at_least": 200},
+        {"kind": "feedback_count", "at_least": 200},
         {
             "kind": "any",
             "policies": [
@@ -195,14 +195,14 @@ EVERY_KIND: dict[str, Anything] = {
                 {"kind": "schedule", "interval_s": 9.0},
             ],
         },
-        {"kind": "all", "policies": [{"kind": "estimated_accuracy", "drop": 0.05}]},
-        {"kind": "measured_accuracy", "below": 0.9, "min_labels": 80},
+        {"kind": "all", "policies": [{"kind": "estimated_quality", "drop": 0.05}]},
+        {"kind": "measured_quality", "below": 0.9, "min_feedback": 80},
     ],
     "limits": {
         "budget_per_day": 2,
         "cooldown_s": 3600.0,
         "quiet_hours": {"start": "22:00", "end": "06:00", "zone": "Europe/Berlin"},
-        "min_labels": 50,
+        "min_feedback": 50,
         "dry_run": True,
     },
 }
@@ -224,15 +224,15 @@ def test_a_policy_round_trips_through_plain_values() -> None:
         ({"kind": "drift", "level": "ok"}, "must be 'warning' or 'alert'"),
         ({"kind": "drift", "level": "hot"}, "level is 'hot'"),
         ({"kind": "drift", "again_after_s": 0}, "must be positive"),
-        ({"kind": "label_count"}, "at_least"),
-        ({"kind": "label_count", "at_least": 0}, "at least 1"),
-        ({"kind": "label_count", "at_least": "many"}, "cannot be made of"),
+        ({"kind": "feedback_count"}, "at_least"),
+        ({"kind": "feedback_count", "at_least": 0}, "at least 1"),
+        ({"kind": "feedback_count", "at_least": "many"}, "cannot be made of"),
         ({"kind": "schedule"}, "either interval_s or cron"),
         ({"kind": "schedule", "cron": "never"}, "has 1 fields"),
         ({"kind": "schedule", "interval_s": -1}, "must be positive"),
-        ({"kind": "estimated_accuracy"}, "below or drop"),
-        ({"kind": "measured_accuracy", "below": 90}, r"must lie in \(0, 1\]"),
-        ({"kind": "measured_accuracy", "below": 0.9, "min_labels": 0}, "min_labels 0"),
+        ({"kind": "estimated_quality"}, "below or drop"),
+        ({"kind": "measured_quality", "below": 90}, r"must lie in \(0, 1\]"),
+        ({"kind": "measured_quality", "below": 0.9, "min_feedback": 0}, "min_feedback 0"),
         ({"kind": "any", "policies": []}, "asks for 1 of 0"),
         ({"kind": "any", "policies": "drift"}, "must be a list"),
         ({"kind": "at_least_n", "n": 2, "policies": [{"kind": "drift"}]}, "asks for 2 of 1"),
@@ -255,7 +255,7 @@ def test_a_policy_that_cannot_be_is_refused_with_the_place(values: dict[str, Any
 
 def test_a_measured_share_must_lie_in_its_interval() -> None:
     with pytest.raises(DataError, match="needs 0 <= low"):
-        MeasuredShare(value=0.5, low=0.6, high=0.7, labels=1)
+        MeasuredShare(value=0.5, low=0.6, high=0.7, rows=1)
 
 
 # replay
@@ -265,7 +265,7 @@ def drifted(hours: float, *, since: float | None, kept: float, requests: int = 1
     return HistoryPoint(
         at=at(hours),
         requests=requests,
-        labels=10,
+        feedback=10,
         drift=DriftState.OK if since is None else DriftState.ALERT,
         drift_since=None if since is None else at(since),
         accuracy_kept=kept,
@@ -279,7 +279,7 @@ def two_changes() -> History:
     points += [drifted(3, since=None, kept=0.7), drifted(4, since=4, kept=0.7)]
     points += [drifted(h, since=4, kept=0.7) for h in (5, 6)]
     points += [drifted(7, since=4, kept=0.5), drifted(8, since=8, kept=0.5), drifted(9, since=8, kept=0.5)]
-    return History(champion_since=T0, points=tuple(points), changes=(at(2.5), at(6.5)), reference_accuracy=0.9)
+    return History(champion_since=T0, points=tuple(points), changes=(at(2.5), at(6.5)), reference_quality=0.9)
 
 
 def test_a_replay_tells_retrainings_delay_and_accuracy_saved() -> None:
@@ -340,13 +340,39 @@ def test_a_replay_counts_only_labels_since_the_drift_began_as_the_loop_does() ->
         HistoryPoint(
             at=at(hour),
             requests=10,
-            labels=30,
+            feedback=30,
             drift=DriftState.ALERT if hour >= 5 else DriftState.OK,
             drift_since=at(4) if hour >= 5 else None,
         )
         for hour in range(1, 9)
     )
-    policy = TriggerPolicy(when=Drift(), limits=Limits(min_labels=100))
+    policy = TriggerPolicy(when=Drift(), limits=Limits(min_feedback=100))
     result = replay(policy, History(champion_since=T0, points=points, changes=(at(4),)))
     assert [each.at for each in result.retrainings] == [at(7)], "120 labels at hour 4 taught nothing of the change"
-    assert result.held == {"min_labels": 2}
+    assert result.held == {"min_feedback": 2}
+
+
+def test_settings_of_earlier_releases_are_read_under_the_present_names() -> None:
+    former = {
+        "kind": "any",
+        "policies": [
+            {"kind": "label_count", "at_least": 200},
+            {"kind": "estimated_accuracy", "drop": 0.1},
+            {"kind": "measured_accuracy", "below": 0.8, "min_labels": 70},
+        ],
+        "limits": {"min_labels": 5},
+    }
+    policy = parse_policy(former)
+    assert policy == TriggerPolicy(
+        when=Any(
+            policies=(
+                FeedbackCount(at_least=200),
+                EstimatedQuality(drop=0.1),
+                MeasuredQuality(below=0.8, min_feedback=70),
+            )
+        ),
+        limits=Limits(min_feedback=5),
+    )
+    assert parse_policy(policy_values(policy)) == policy
+    with pytest.raises(ConfigurationError, match="min_labels"):
+        parse_policy({"kind": "drift", "limits": {"min_labels": 5, "min_feedback": 6}})

@@ -10,12 +10,12 @@ from perennial.continual.policy import (
     AtLeastN,
     Drift,
     DriftState,
-    EstimatedAccuracy,
+    EstimatedQuality,
+    FeedbackCount,
     History,
     HistoryPoint,
-    LabelCount,
     Limits,
-    MeasuredAccuracy,
+    MeasuredQuality,
     MeasuredShare,
     QuietHours,
     Schedule,
@@ -55,19 +55,19 @@ def test_a_schedule_needs_a_time_that_passes(interval_s: float) -> None:
 
 
 def test_accuracies_at_their_limit_do_not_fire_and_the_higher_limit_counts() -> None:
-    at_limit = MeasuredShare(value=0.7, low=0.6, high=0.8, labels=50)
-    assert not fires(MeasuredAccuracy(below=0.8), measured_accuracy=at_limit)
-    assert fires(MeasuredAccuracy(below=0.801), measured_accuracy=at_limit)
-    few = MeasuredShare(value=0.7, low=0.6, high=0.8, labels=49)
-    assert not fires(MeasuredAccuracy(below=0.9), measured_accuracy=few)
-    assert fires(MeasuredAccuracy(below=0.9, min_labels=1), measured_accuracy=few)
-    assert not fires(EstimatedAccuracy(drop=0.05), estimated_accuracy=0.86, reference_accuracy=0.9)
-    assert fires(EstimatedAccuracy(drop=0.05, below=0.88), estimated_accuracy=0.86, reference_accuracy=0.9)
+    at_limit = MeasuredShare(value=0.7, low=0.6, high=0.8, rows=50)
+    assert not fires(MeasuredQuality(below=0.8), measured_quality=at_limit)
+    assert fires(MeasuredQuality(below=0.801), measured_quality=at_limit)
+    few = MeasuredShare(value=0.7, low=0.6, high=0.8, rows=49)
+    assert not fires(MeasuredQuality(below=0.9), measured_quality=few)
+    assert fires(MeasuredQuality(below=0.9, min_feedback=1), measured_quality=few)
+    assert not fires(EstimatedQuality(drop=0.05), estimated_quality=0.86, reference_quality=0.9)
+    assert fires(EstimatedQuality(drop=0.05, below=0.88), estimated_quality=0.86, reference_quality=0.9)
 
 
 @pytest.mark.parametrize("share", [0.0, -0.1, 1.01])
 def test_an_accuracy_limit_lies_above_0_and_at_most_at_1(share: float) -> None:
-    for kind in (EstimatedAccuracy, MeasuredAccuracy):
+    for kind in (EstimatedQuality, MeasuredQuality):
         with pytest.raises(ConfigurationError, match=r"must lie in \(0, 1\]"):
             kind(below=share)
         with pytest.raises(ConfigurationError, match=r"must lie in \(0, 1\]"):
@@ -80,7 +80,7 @@ def test_a_combination_of_nothing_is_refused() -> None:
         All(policies=())
     with pytest.raises(ConfigurationError, match="asks for 0 of 1"):
         AtLeastN(n=0, policies=(Drift(),))
-    assert LabelCount(at_least=1).at_least == 1
+    assert FeedbackCount(at_least=1).at_least == 1
 
 
 @pytest.mark.parametrize(
@@ -144,25 +144,25 @@ def test_a_retraining_that_a_wrong_clock_stamped_in_the_future_holds_nothing_bac
 
 
 def test_limits_of_whoever_sets_none_hold_nothing() -> None:
-    assert Limits() == Limits(budget_per_day=None, cooldown_s=0.0, quiet_hours=None, min_labels=0, dry_run=False)
+    assert Limits() == Limits(budget_per_day=None, cooldown_s=0.0, quiet_hours=None, min_feedback=0, dry_run=False)
     assert held(Limits(), cycles=(at(0),)) == set()
-    assert Limits(budget_per_day=1, cooldown_s=0.5, min_labels=1).min_labels == 1
+    assert Limits(budget_per_day=1, cooldown_s=0.5, min_feedback=1).min_feedback == 1
     with pytest.raises(ConfigurationError, match="must not be negative"):
-        Limits(min_labels=-1)
+        Limits(min_feedback=-1)
     with pytest.raises(ConfigurationError, match="must not be negative"):
         Limits(cooldown_s=-0.5)
 
 
 def test_what_holds_is_told_in_numbers() -> None:
     limits = Limits(
-        budget_per_day=1, cooldown_s=7200, min_labels=5, quiet_hours=QuietHours(start=time(0, 30), end=time(6))
+        budget_per_day=1, cooldown_s=7200, min_feedback=5, quiet_hours=QuietHours(start=time(0, 30), end=time(6))
     )
-    given = facts(drift=DriftState.ALERT, cycles=(at(1),), unlearnt_labels=4)
+    given = facts(drift=DriftState.ALERT, cycles=(at(1),), unlearnt_feedback=4)
     assert decide(TriggerPolicy(when=Drift(again_after_s=1), limits=limits), given, at(2)).held_by == (
         "budget: 1 of 1 a day are spent",
         "cooldown: 3600 of 7200 s have passed",
         "quiet_hours: 00:30 to 06:00 UTC",
-        "min_labels: 4 of 5 labels",
+        "min_feedback: 4 of 5 rows of feedback",
     )
 
 
@@ -181,9 +181,9 @@ def test_quiet_hours_of_one_day_begin_at_their_start_and_end_at_their_end() -> N
 )
 def test_a_measured_share_that_is_none_is_refused(low: float, value: float, high: float, labels: int) -> None:
     with pytest.raises(DataError, match="is not one"):
-        MeasuredShare(value=value, low=low, high=high, labels=labels)
-    assert MeasuredShare(value=0.0, low=0.0, high=0.0, labels=0).labels == 0
-    assert MeasuredShare(value=1.0, low=1.0, high=1.0, labels=0).high == 1.0
+        MeasuredShare(value=value, low=low, high=high, rows=labels)
+    assert MeasuredShare(value=0.0, low=0.0, high=0.0, rows=0).rows == 0
+    assert MeasuredShare(value=1.0, low=1.0, high=1.0, rows=0).high == 1.0
 
 
 # replay
@@ -228,12 +228,12 @@ def test_an_episode_that_began_with_the_retraining_is_over_in_a_replay() -> None
 
 
 def test_a_replay_hands_the_recorded_facts_to_the_policy() -> None:
-    low = MeasuredShare(value=0.5, low=0.4, high=0.6, labels=80)
-    points = [HistoryPoint(at=at(1), estimated_accuracy=0.5, measured_accuracy=low)]
-    for when in (EstimatedAccuracy(drop=0.1), MeasuredAccuracy(drop=0.1)):
-        assert [
-            moment for moment, _ in _times(_history(*points, reference_accuracy=0.9), TriggerPolicy(when=when))
-        ] == [at(1)]
+    low = MeasuredShare(value=0.5, low=0.4, high=0.6, rows=80)
+    points = [HistoryPoint(at=at(1), estimated_quality=0.5, measured_quality=low)]
+    for when in (EstimatedQuality(drop=0.1), MeasuredQuality(drop=0.1)):
+        assert [moment for moment, _ in _times(_history(*points, reference_quality=0.9), TriggerPolicy(when=when))] == [
+            at(1)
+        ]
         assert _times(_history(*points), TriggerPolicy(when=when)) == []
     signals = HistoryPoint(at=at(1), drift=DriftState.ALERT, drift_signals=("confidence",))
     result = replay(TriggerPolicy(when=Drift()), _history(signals))
@@ -242,10 +242,10 @@ def test_a_replay_hands_the_recorded_facts_to_the_policy() -> None:
 
 def test_after_a_retraining_old_accuracies_count_again_from_the_next_change_on() -> None:
     """The recording is of a model that was never retrained: until the world changes, the new one stands as it began."""
-    low = MeasuredShare(value=0.5, low=0.4, high=0.6, labels=80)
-    points = [HistoryPoint(at=at(hour), measured_accuracy=low, estimated_accuracy=0.5) for hour in range(1, 6)]
-    for when in (MeasuredAccuracy(drop=0.1), EstimatedAccuracy(drop=0.1)):
-        history = _history(*points, changes=(at(0.5), at(3)), reference_accuracy=0.9)
+    low = MeasuredShare(value=0.5, low=0.4, high=0.6, rows=80)
+    points = [HistoryPoint(at=at(hour), measured_quality=low, estimated_quality=0.5) for hour in range(1, 6)]
+    for when in (MeasuredQuality(drop=0.1), EstimatedQuality(drop=0.1)):
+        history = _history(*points, changes=(at(0.5), at(3)), reference_quality=0.9)
         assert _times(history, TriggerPolicy(when=when)) == [(at(1), False), (at(3), False)]
 
 
@@ -289,16 +289,16 @@ def test_what_retraining_saved_is_unknown_where_fresh_accuracies_are() -> None:
 
 
 def test_labels_that_a_retraining_learnt_are_not_counted_again() -> None:
-    points = [HistoryPoint(at=at(hour), labels=5) for hour in range(1, 6)]
-    policy = TriggerPolicy(when=LabelCount(at_least=10))
+    points = [HistoryPoint(at=at(hour), feedback=5) for hour in range(1, 6)]
+    policy = TriggerPolicy(when=FeedbackCount(at_least=10))
     assert [moment for moment, _ in _times(_history(*points), policy)] == [at(2), at(4)]
 
 
 def test_labels_given_when_the_drift_began_count_and_a_warning_starts_no_new_count() -> None:
     def points(state: DriftState) -> list[HistoryPoint]:
-        return [HistoryPoint(at=at(hour), labels=5, drift=state, drift_since=at(2)) for hour in (1, 2, 3)]
+        return [HistoryPoint(at=at(hour), feedback=5, drift=state, drift_since=at(2)) for hour in (1, 2, 3)]
 
-    policy = TriggerPolicy(when=LabelCount(at_least=10))
+    policy = TriggerPolicy(when=FeedbackCount(at_least=10))
     assert [moment for moment, _ in _times(_history(*points(DriftState.ALERT)), policy)] == [at(3)]
     assert [moment for moment, _ in _times(_history(*points(DriftState.WARNING)), policy)] == [at(2)]
 
@@ -312,7 +312,7 @@ def test_a_history_may_begin_with_its_champion_and_not_before() -> None:
 
 
 def test_a_point_of_which_nothing_is_known_counts_nothing() -> None:
-    assert HistoryPoint(at=T0) == HistoryPoint(at=T0, requests=0, labels=0, drift=DriftState.OK, drift_signals=())
+    assert HistoryPoint(at=T0) == HistoryPoint(at=T0, requests=0, feedback=0, drift=DriftState.OK, drift_signals=())
     assert _history().training_s == 0.0
-    assert fires(LabelCount(at_least=1), unlearnt_labels=1)
-    assert not fires(LabelCount(at_least=1))
+    assert fires(FeedbackCount(at_least=1), unlearnt_feedback=1)
+    assert not fires(FeedbackCount(at_least=1))
