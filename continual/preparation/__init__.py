@@ -13,6 +13,7 @@ from perennial.continual.preparation.entrance import (
     admit_prediction_id,
     admit_text,
     admit_time,
+    is_spelling_of,
     key_spellings,
     shown,
 )
@@ -45,6 +46,7 @@ __all__ = [
     "clean",
     "deduplicate",
     "deidentify",
+    "is_spelling_of",
     "key_spellings",
     "label_column",
     "normalise",

@@ -30,6 +30,7 @@ __all__ = [
     "admit_prediction_id",
     "admit_text",
     "admit_time",
+    "is_spelling_of",
     "key_spellings",
     "shown",
 ]
@@ -142,6 +143,19 @@ def key_spellings(key: str) -> tuple[str, ...]:
     if admitted is None:
         return ()
     return tuple(dict.fromkeys([admitted, key, unicodedata.normalize("NFD", admitted)]))
+
+
+def is_spelling_of(kept: str, key: str) -> bool:
+    r"""Whether a key that was kept is this one, but for outer spaces and the form of its accents.
+
+    >>> is_spelling_of("\t Rene\u0301 ", "Ren\u00e9"), is_spelling_of("René B", "René")
+    (True, False)
+    """
+    return _bare(kept) == _bare(key)
+
+
+def _bare(key: str) -> str:
+    return unicodedata.normalize("NFC", key).strip()
 
 
 def admit_prediction_id(prediction_id: object, *, field: str = "prediction_id") -> str:

@@ -51,6 +51,8 @@ def erase(
     _say_if_nothing(done.models, key)
     for name, told in done.models.items():
         _say_tuned(name, told)
+        for file in told.damaged_files:
+            say(f"deleted the damaged file {file} of {name}'s traffic log: it held these rows, or nobody could tell")
     _say_left(done)
     print_json({**asdict(done), "complete": done.complete})
     if not done.complete:

@@ -64,17 +64,17 @@ def erase(
 ) -> None:
     """Remove a key's rows from the buffer alone; `perennial erase` removes them everywhere."""
     from perennial.continual.errors import ConfigurationError
-    from perennial.continual.preparation import key_spellings
+    from perennial.continual.preparation import is_spelling_of, key_spellings
     from perennial.ops.cli.actor import actor
 
-    spellings = key_spellings(key)
-    if not spellings:
+    if not key_spellings(key):
         raise ConfigurationError(f"--key is {key!r}; give the caller's key as it was sent with requests and labels")
 
     with _opened(config, model) as (parts, model, buffer):
-        rows = sum(row.key in spellings for row in buffer.rows())
+        mine = [row.key for row in buffer.rows() if row.key is not None and is_spelling_of(row.key, key)]
+        rows = len(mine)
         if rows and not dry_run:
-            for spelling in spellings:
+            for spelling in set(mine):
                 buffer.erase(spelling)
             parts.ledger.save_buffer(model, buffer.state())
             parts.ledger.audit(actor(), "replay.erase", model, {"rows": rows})

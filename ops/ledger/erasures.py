@@ -90,6 +90,16 @@ class ErasureStore(AuditStore, TombstoneStore):
         with self._read() as connection:
             return frozenset(self._predictions_of(connection, model, key))
 
+    def keys_holding(self, model: str, pieces: Collection[str]) -> frozenset[str]:
+        """Every key of the model's rows that holds one of these inside; the database may overlook case."""
+        found: set[str] = set()
+        with self._read() as connection:
+            for table in (schema.feedback, schema.example, schema.buffer_row):
+                holds = or_(*(table.c.key.contains(piece, autoescape=True) for piece in pieces))
+                keys = select(table.c.key).where(table.c.model == model, holds).distinct()
+                found |= {str(key) for key in connection.scalars(keys)}
+        return frozenset(found)
+
     def key_digest(self, key: str) -> str:
         """How a key is named in the audit log: a digest that covers a secret of this ledger."""
         with self._read() as connection:

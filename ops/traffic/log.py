@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -137,6 +137,11 @@ class TrafficLog:
         with maintenance.barred(self._root, key, at):
             return self.rows_of(key)
 
+    def distinct_keys(self) -> frozenset[str]:
+        """Every key that a row carries. Reads the keys of the whole log."""
+        found = pc.unique(self.read(columns=["key"])["key"]).to_pylist()
+        return frozenset(key for key in found if key is not None)
+
     def rows_of(self, key: str) -> pa.Table:
         """Prediction id and text of every row that carries the key. Reads the keys of the whole log."""
         keys = self.read(columns=["prediction_id", "key"])
@@ -210,6 +215,10 @@ class TrafficLog:
     def quarantined(self) -> tuple[Quarantined, ...]:
         """What was set aside because it could not be read, oldest first."""
         return quarantined(self._root)
+
+    def drop_quarantined(self, names: Collection[str]) -> tuple[str, ...]:
+        """Delete what was set aside under these names; returns those that are gone now."""
+        return maintenance.drop_quarantined(self._root, names)
 
     def _catalogue(self) -> Catalogue:
         """The files now; rows kept of streams that are gone, because they were compacted, are let go."""

@@ -12,7 +12,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -28,7 +28,7 @@ from perennial.ops.traffic.parquet import ParquetRows, replace_durably, write_pa
 from perennial.ops.traffic.quarantine import QUARANTINE, DamagedFile, copy_aside, quarantined, set_aside
 from perennial.ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
 
-__all__ = ["barred", "compact", "discard", "put_aside"]
+__all__ = ["barred", "compact", "discard", "drop_quarantined", "put_aside"]
 
 logger = logging.getLogger(__name__)
 _NAMES = (*COLUMNS, "embedding")
@@ -142,13 +142,33 @@ def put_aside(root: Path, path: Path, cause: str, seen: tuple[int, int]) -> bool
     return True
 
 
+def drop_quarantined(root: Path, names: Collection[str]) -> tuple[str, ...]:
+    """Delete files from the quarantine; returns those that are gone now. What the disk keeps is told in the log."""
+    if not names:
+        return ()
+    gone = []
+    with _alone(root):
+        for name in names:
+            try:
+                _delete_quarantined(root, name)
+            except OSError as exc:
+                logger.error("traffic.quarantine_not_deleted", extra={"file": name, "reason": str(exc)})
+            else:
+                gone.append(name)
+    return tuple(gone)
+
+
 def _forget_quarantined(root: Path, before_us: int) -> None:
     """Set-aside files hold texts too: they go when their rows would have gone."""
     for found in quarantined(root):
         if datetime.fromisoformat(found.at).timestamp() * 1e6 < before_us:
-            path = root / QUARANTINE / found.name
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            path.with_name(f"{found.name}.why.json").unlink(missing_ok=True)
+            _delete_quarantined(root, found.name)
+
+
+def _delete_quarantined(root: Path, name: str) -> None:
+    path = root / QUARANTINE / name
+    shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+    path.with_name(f"{name}.why.json").unlink(missing_ok=True)
 
 
 def _recover(root: Path) -> None:

@@ -1,7 +1,10 @@
 """A person is erased from every model of a workspace, and a search names whatever is left, on both databases."""
 
 import gzip
+import itertools
 import json
+import shutil
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
@@ -33,6 +36,7 @@ pytestmark = pytest.mark.component
 ME = "kundin-77@bücher"
 TEXT = 'my "Müller" card is gone'
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
+_FRESH = itertools.count(1_000, 10)  # an erased prediction never comes back, so each person has predictions of its own
 
 
 @pytest.fixture(scope="module", params=BACKENDS)
@@ -114,6 +118,96 @@ def test_one_request_erases_a_person_from_every_model_and_repeating_it_is_harmle
     newcomer = Example(text="old row", label="fee", at=NOW, key=ME)
     parts.ledger.register_model("newcomer", {})
     assert parts.ledger.add_examples("newcomer", [newcomer], lambda _: Split.TRAIN).erased == 1
+
+
+@pytest.mark.parametrize("kept", ["  old caller 5%", "old caller 5%\t", "\u3000old caller 5%\n"], ids=ascii)
+def test_a_key_that_was_kept_with_outer_spaces_is_found_by_the_trimmed_one(api: RunningApi, kept: str) -> None:
+    parts = api.parts
+    text = f"a text under {kept!r} of an older release"
+    fill(parts, "intent", key=kept, text=text, first=next(_FRESH))
+    fill(parts, "intent", key="old caller 5%, another one", text="somebody else wrote this", first=next(_FRESH))
+    plan = ask(api, key="old caller 5%", dry_run=True).json()["models"]["intent"]
+    assert (plan["traffic_rows"], plan["examples"]) == (2, 1)
+    told = ask(api, key="old caller 5%").json()
+    done = told["models"]["intent"]
+    assert (done["traffic_rows"], done["feedback"], done["examples"]) == (2, 1, 1)
+    assert told["complete"], told["search"]["left"]
+    assert kept not in TrafficLog(parts.workspace.traffic("intent")).distinct_keys()
+    assert {row.example.key for row in parts.ledger.examples("intent")} >= {"old caller 5%, another one"}
+
+
+def _parquet(path: Path, texts: list[str], *, damaged: bool) -> None:
+    pq.write_table(pa.table({"text": texts, "key": ["somebody"] * len(texts)}), path, compression="zstd")
+    if damaged:
+        path.write_bytes(path.read_bytes()[:-9])
+
+
+def _stream(path: Path, texts: list[str], *, damaged: bool) -> None:
+    writer = TrafficWriter(path.parent / "made", "router")
+    writer.append(columns(range(len(texts)), key="somebody", dimension=3) | {"text": texts})
+    writer.close()
+    [made] = (path.parent / "made").glob("*/*.arrows")
+    content = made.read_bytes()
+    shutil.rmtree(path.parent / "made")
+    path.write_bytes(content + b"no message at all" if damaged else content)
+
+
+def _folder(path: Path, texts: list[str], *, damaged: bool) -> None:
+    path.mkdir()
+    _parquet(path / "inside.parquet", texts, damaged=damaged)
+
+
+def _words(path: Path, texts: list[str], *, damaged: bool) -> None:
+    path.write_bytes(json.dumps(texts).encode() + b"\0\xff" * damaged)
+
+
+@pytest.mark.parametrize(
+    ("write", "suffix"), [(_parquet, ".parquet"), (_stream, ".arrows"), (_folder, ".old"), (_words, ".json")]
+)
+def test_damaged_files_that_hold_a_persons_rows_or_cannot_tell_are_deleted(
+    api: RunningApi, write: Callable[..., None], suffix: str
+) -> None:
+    text = f"a text of mine in a damaged {suffix} file"
+    log = TrafficLog(api.parts.workspace.traffic("intent"))
+    fill(api.parts, "intent", key=f"damaged {suffix}", text=text, first=next(_FRESH))
+    aside = api.parts.workspace.traffic("intent") / "quarantine"
+    aside.mkdir(exist_ok=True)
+    for name, texts, damaged in (
+        ("mine", ["nothing to see", text], False),
+        ("torn", ["whose is this"], True),
+        ("whole", ["of somebody else alone"], False),
+    ):
+        write(aside / f"{name}{suffix}", texts, damaged=damaged)
+        (aside / f"{name}{suffix}.why.json").write_text("{}")
+    plan = ask(api, key=f"damaged {suffix}", dry_run=True).json()["models"]["intent"]
+    gone = {f"mine{suffix}", f"torn{suffix}"}
+    assert gone <= set(plan["damaged_files"])
+    assert {found.name for found in log.quarantined()} == gone | {f"whole{suffix}"}, "a dry run changed something"
+    told = ask(api, key=f"damaged {suffix}").json()
+    assert told["complete"], told["search"]["left"]
+    left = {path.name for path in aside.iterdir()}
+    assert not left & {*gone, *(f"{name}.why.json" for name in gone)}
+    assert gone <= set(told["models"]["intent"]["damaged_files"])
+    finished = [e.detail for e in api.parts.ledger.audit_entries("intent") if e.action == "erase.finished"]
+    assert gone <= set(finished[-1]["damaged_files"])
+    assert f"whole{suffix}" in left, "it holds nothing of this person"
+    shutil.rmtree(aside)
+
+
+def test_a_damaged_file_that_cannot_be_deleted_is_named_as_left(api: RunningApi) -> None:
+    aside = api.parts.workspace.traffic("intent") / "quarantine"
+    aside.mkdir(parents=True, exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", aside], check=True)
+    try:
+        _parquet(aside / "torn.parquet", ["whose is this"], damaged=True)
+        subprocess.run(["mount", "-o", "remount,ro", aside], check=True)
+        told = ask(api, key="nobody in particular").json()
+        assert not told["complete"]
+        assert told["search"]["left"] == [{"place": str(aside / "torn.parquet"), "kinds": ["unreadable rows"]}]
+        assert told["models"]["intent"]["damaged_files"] == []
+    finally:
+        subprocess.run(["umount", "--lazy", aside], check=True)
+    assert ask(api, key="nobody in particular").json()["complete"]
 
 
 def zstd(path: Path, content: bytes) -> None:

@@ -16,7 +16,9 @@ from perennial.continual.errors import DataError, PerennialError
 from perennial.continual.preparation import row_hash
 from perennial.ops.commands.correction import Correction
 from perennial.ops.commands.erasing.copies import forget_copies, forget_texts
+from perennial.ops.commands.erasing.damaged import damaged_files_of
 from perennial.ops.commands.erasing.note import ErasureNote
+from perennial.ops.commands.erasing.search import Sought
 from perennial.ops.ledger import ErasureReceipt, VersionRow
 from perennial.ops.making.retention import VersionRemoval
 from perennial.ops.parts import Parts
@@ -48,6 +50,7 @@ class Plan:
     learnt_by: tuple[int, ...]
     in_sums: tuple[int, ...]
     tuned: tuple[int, ...]
+    damaged_files: tuple[str, ...]  # in quarantine; they hold the rows, or nobody can tell
 
     @property
     def nothing(self) -> bool:
@@ -68,6 +71,7 @@ class Erasure:
     removed: tuple[int, ...]
     tuned: tuple[int, ...]
     retraining: int | None  # the id of the command that asks for it; None when the champion's encoder is clean
+    damaged_files: tuple[str, ...] = ()  # deleted from quarantine: they held the rows, or nobody could tell
 
     @property
     def nothing(self) -> bool:
@@ -82,6 +86,7 @@ def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     note = ErasureNote.of(parts.workspace, model, key)
     hashes = {row_hash(row.text) for row in (*rows, *note.rows)}
     holders = _holders(parts, model, hashes, receipt.versions)
+    texts = frozenset({row.text for row in rows} | note.every_text)
     return Plan(
         traffic_rows=len(ids),
         feedback=receipt.feedback,
@@ -90,6 +95,7 @@ def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
         learnt_by=receipt.versions,
         in_sums=holders.in_sums,
         tuned=holders.tuned,
+        damaged_files=damaged_files_of(parts.workspace.traffic(model), Sought(keys=frozenset({key}), texts=texts)),
     )
 
 
@@ -128,6 +134,8 @@ def erase(
         note.write()
         on_progress({"stage": "deleting rows"})
         log.erase(key)
+        mine = Sought(keys=frozenset({key}), prediction_ids=note.prediction_ids, texts=note.every_text)
+        dropped = log.drop_quarantined(damaged_files_of(parts.workspace.traffic(model), mine))
         held = _erase_buffer(parts, model, key)
         receipt = parts.ledger.erase_key(model, key, prediction_ids=note.prediction_ids, actor=actor, erased_at=at)
         forget_copies(parts, model, prediction_ids=note.prediction_ids, texts=note.every_text)
@@ -136,8 +144,9 @@ def erase(
         parts.ledger.renew_erasure(model, token)
         on_progress({"stage": "cleaning up"})
         forget_texts(parts, model, note.every_text)
-    told = replace(done, traffic_rows=len(ids))
+    told = replace(done, traffic_rows=len(ids), damaged_files=dropped)
     detail: dict[str, Any] = {"corrected": told.corrected, "removed": list(told.removed), "tuned": list(told.tuned)}
+    detail["damaged_files"] = list(told.damaged_files)
     detail["key_digest"] = parts.ledger.key_digest(key)
     parts.ledger.audit(actor, "erase.finished", model, detail)
     parts.ledger.flush_deletions()  # watch cursors and reports held ids as well

@@ -1,14 +1,15 @@
 """A person is erased from every model of a workspace, and what is left is searched for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError, Refused
-from perennial.continual.preparation import key_spellings, shown
+from perennial.continual.preparation import is_spelling_of, key_spellings, shown
 from perennial.ops.commands.erasing.erasure import Erasure, Plan, erase, plan_erasure
 from perennial.ops.commands.erasing.search import SearchReport, Sought, search
 from perennial.ops.parts import Parts
+from perennial.ops.traffic import TrafficLog
 
 __all__ = ["PersonErasure", "erase_person", "plan_person"]
 
@@ -30,7 +31,8 @@ class PersonErasure:
 
 def plan_person(parts: Parts, key: str, model: str | None = None) -> dict[str, Plan]:
     """What `erase_person` would find and do in each model; changes nothing."""
-    names, spellings = _models(parts, model), _spellings(key)
+    names = _models(parts, model)
+    spellings = _spellings(parts, names, key)
     return {name: _joined_plans([plan_erasure(parts, name, spelling) for spelling in spellings]) for name in names}
 
 
@@ -52,8 +54,9 @@ def erase_person(
         if (cycle := parts.ledger.active_cycle(name)) is not None:
             raise Refused(_busy(name, cycle.id, cycle.state))
     done: dict[str, Erasure] = {}
-    sought, notes = Sought(keys=frozenset(_spellings(key))), []
-    for spelling in _spellings(key):
+    spellings = _spellings(parts, names, key)
+    sought, notes = Sought(keys=frozenset(spellings)), []
+    for spelling in spellings:
         for name in names:
             tell = lambda told, name=name: on_progress({**told, "model": name})  # noqa: E731
             erased, note = erase(parts, name, spelling, actor=actor, every_model=model is None, on_progress=tell)
@@ -70,12 +73,17 @@ def erase_person(
     return PersonErasure(models=done, search=found)
 
 
-def _spellings(key: str) -> tuple[str, ...]:
-    """The key as every entrance keeps it and, where that differs, as earlier releases may have kept what was sent."""
+def _spellings(parts: Parts, models: Collection[str], key: str) -> tuple[str, ...]:
+    """The key as every entrance keeps it, and as earlier releases kept what was sent, outer spaces among it."""
     spellings = key_spellings(key)
     if not spellings:
         raise ConfigurationError(f"key is {shown(key)}; give the caller's key as it was sent with requests and labels")
-    return spellings
+    kept: set[str] = set()
+    for model in models:
+        kept |= parts.ledger.keys_holding(model, [spelling.strip() for spelling in spellings])
+        kept |= TrafficLog(parts.workspace.traffic(model)).distinct_keys()
+    others = sorted(other for other in kept if is_spelling_of(other, key))
+    return tuple(dict.fromkeys([*spellings, *others]))
 
 
 def _models(parts: Parts, model: str | None) -> tuple[str, ...]:
@@ -105,6 +113,7 @@ def _together(one: Erasure, other: Erasure) -> Erasure:
         removed=tuple(sorted({*one.removed, *other.removed})),
         tuned=tuple(sorted({*one.tuned, *other.tuned})),
         retraining=other.retraining if other.retraining is not None else one.retraining,
+        damaged_files=tuple(sorted({*one.damaged_files, *other.damaged_files})),
     )
 
 
@@ -118,4 +127,5 @@ def _joined_plans(plans: Sequence[Plan]) -> Plan:
         learnt_by=tuple(sorted({version for plan in plans for version in plan.learnt_by})),
         in_sums=tuple(sorted({version for plan in plans for version in plan.in_sums})),
         tuned=tuple(sorted({version for plan in plans for version in plan.tuned})),
+        damaged_files=tuple(sorted({name for plan in plans for name in plan.damaged_files})),
     )

@@ -5,7 +5,7 @@ import logging
 import os
 import stat
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,9 +15,19 @@ from perennial.continual.errors import PerennialError
 from perennial.ops.commands.erasing.needles import Needles
 from perennial.ops.parts import Parts
 from perennial.ops.traffic.parquet import ParquetRows
+from perennial.ops.traffic.quarantine import QUARANTINE
 from perennial.ops.traffic.segment import Stream
 
-__all__ = ["NOT_REACHED", "SearchReport", "Sought", "Trace", "search"]
+__all__ = [
+    "NOT_REACHED",
+    "SearchReport",
+    "Sought",
+    "Trace",
+    "needles_for",
+    "parquet_columns",
+    "search",
+    "text_columns",
+]
 
 logger = logging.getLogger(__name__)
 NOT_REACHED = (
@@ -53,7 +63,7 @@ class Sought:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trace:
-    """Where something is left, and what kind of thing: a text, a key or a prediction id. It is never quoted."""
+    """Where something is left, and what kind of thing, e.g. a text, a key or a prediction id. It is never quoted."""
 
     place: str
     kinds: tuple[str, ...]
@@ -85,8 +95,7 @@ def search(parts: Parts, sought: Sought, *, leave_out: Collection[Path] = ()) ->
     own -= _others(parts, sought, own)
     kinds = {**dict.fromkeys(own, "text"), **dict.fromkeys(sought.prediction_ids, "prediction id")}
     kinds |= dict.fromkeys(sought.keys, "key")
-    long_keys = [key for key in sought.keys if len(key) >= _SHORTEST_KEY]
-    needles = Needles([*own, *sought.prediction_ids], whole_words=long_keys)
+    needles = needles_for(replace(sought, texts=frozenset(own)))
     told = _Files(kinds, needles, {path.resolve() for path in leave_out})
     for root in (parts.workspace.state, parts.workspace.repository):
         told.walk(root)
@@ -99,6 +108,13 @@ def search(parts: Parts, sought: Sought, *, leave_out: Collection[Path] = ()) ->
         left=tuple(sorted(left, key=lambda trace: trace.place)),
         not_searched=tuple(told.not_searched),
     )
+
+
+def needles_for(sought: Sought) -> Needles:
+    """What is looked for in bytes: long texts, prediction ids, and long keys as whole words."""
+    texts = [text for text in sought.texts if len(text) >= _SHORTEST_TEXT]
+    long_keys = [key for key in sought.keys if len(key) >= _SHORTEST_KEY]
+    return Needles([*texts, *sought.prediction_ids], whole_words=long_keys)
 
 
 class _Files:
@@ -131,6 +147,8 @@ class _Files:
         except FileNotFoundError:
             return  # rotated, compacted or pruned meanwhile
         except (OSError, ValueError, EOFError, PerennialError, MemoryError) as exc:
+            if QUARANTINE in path.parts:  # a damaged file holds whose rows it holds
+                self.left.append(Trace(place=str(path), kinds=("unreadable rows",)))
             self.not_searched.append(f"{path}: {type(exc).__name__}: cannot be read as what it is named")
             logger.warning("erasure.not_searched", extra={"path": str(path), "reason": type(exc).__name__})
             return
@@ -141,7 +159,7 @@ class _Files:
 
     def _found(self, path: Path) -> set[str]:
         if path.suffix == ".parquet":
-            return self._in_columns(_parquet(path))
+            return self._in_columns(parquet_columns(path))
         if path.suffix == ".arrows":
             return self._in_stream(path)
         if path.suffix == ".npz":
@@ -159,7 +177,7 @@ class _Files:
     def _in_stream(self, path: Path) -> set[str]:
         stream = Stream()
         rows = stream.read(path)
-        found = set() if rows is None else self._in_columns(rows[name].to_pylist() for name in _text_columns(rows))
+        found = set() if rows is None else self._in_columns(rows[name].to_pylist() for name in text_columns(rows))
         with path.open("rb") as file:  # a torn end, which no reader shows
             file.seek(stream.size)
             return found | self._needles.found_in(file)
@@ -180,20 +198,26 @@ def _kinds(found: Iterable[str], kinds: dict[str, str]) -> tuple[str, ...]:
     return tuple(sorted({kinds[value] for value in found}))
 
 
-def _parquet(path: Path) -> Iterator[list[Any]]:
+def parquet_columns(path: Path) -> Iterator[list[Any]]:
+    """The columns of text in a Parquet file, some rows at a time.
+
+    Raises:
+        ValueError: it is damaged; OSError: it cannot be read.
+    """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     try:
         with pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
-            for batch in file.iter_batches(batch_size=_ROWS, columns=_text_columns(file.schema_arrow)):
+            for batch in file.iter_batches(batch_size=_ROWS, columns=text_columns(file.schema_arrow)):
                 for column in batch.columns:
                     yield column.to_pylist()
     except pa.ArrowException as exc:
         raise ValueError(str(exc)) from exc
 
 
-def _text_columns(rows: Any) -> list[str]:
+def text_columns(rows: Any) -> list[str]:
+    """The names of a table's or a schema's columns of text."""
     import pyarrow as pa
 
     fields = getattr(rows, "schema", rows)
