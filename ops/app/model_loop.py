@@ -14,8 +14,9 @@ from perennial.continual.policy import TriggerDecision
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.cycle.lane import TrainingLane
-from perennial.ops.cycle.runner import CycleRunner
+from perennial.ops.cycle.runner import STOP_S, CycleRunner
 from perennial.ops.cycle.steps import LoopSteps
+from perennial.ops.cycle.waiting import utc_now
 from perennial.ops.ledger import DriftReportRow, Fence
 from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.retention import VersionRemoval, prune_runs, remove_superfluous
@@ -33,6 +34,7 @@ __all__ = ["AskEngine", "ModelLoop"]
 
 logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
+_AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
 _RUNS_KEPT = timedelta(days=2)
 _HISTORY_KEPT = 200  # cycles, commands and drift reports that the ledger keeps whatever their age
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
@@ -41,7 +43,7 @@ AskEngine = Callable[[str, int, Any, Any], tuple[Any, Any]]  # engine model, ver
 
 
 class ModelLoop:
-    """Watching, deciding and learning for one model."""
+    """Watching, deciding and learning for one model. `deletes_by` is the time by which something is too old to keep."""
 
     def __init__(
         self,
@@ -51,7 +53,9 @@ class ModelLoop:
         ask: AskEngine,
         lead: Callable[[], Fence],
         lane: TrainingLane | None = None,
+        deletes_by: Callable[[], datetime] = utc_now,
     ) -> None:
+        self._deletes_by = deletes_by
         ledger, workspace = parts.ledger, parts.workspace
         self._ledger, self._workspace, self.model, self._happenings = ledger, workspace, model, happenings
         self._repository, self._reconciler = parts.repository, parts.reconciler
@@ -99,10 +103,10 @@ class ModelLoop:
         """Give up a report that is being made; the next start makes it again."""
         self._leaving.set()
 
-    def stop(self) -> None:
-        """End the present step early and stop."""
+    def stop(self, *, within_s: float = STOP_S) -> bool:
+        """End the present step early and stop; returns whether it ended in time."""
         self.leave()
-        self.runner.stop()
+        return self.runner.stop(within_s=within_s)
 
     def watch(self) -> str:
         """Compare what came since the last pass."""
@@ -112,6 +116,7 @@ class ModelLoop:
     def check(self) -> str:
         """Join labels, tell the accuracy, ask the policy, and open a cycle when it says so."""
         now = datetime.now(UTC)
+        self._date_anew()
         collect(self._ledger, self.traffic, self.model, holdout_share=self._settings.learning.holdout_share, now=now)
         route = self._ledger.route(self.model)
         if route is not None:
@@ -123,6 +128,14 @@ class ModelLoop:
         reason = "; ".join(decision.reasons)
         cycle = self.runner.fire(reason, actor="policy")
         return "" if cycle is None else f"cycle {cycle}: {reason}"
+
+    def _date_anew(self) -> None:
+        """What a wrong clock stamped ahead of now would hold a retraining back until then."""
+        versions = self._ledger.date_versions_anew(self.model, ahead=_AHEAD)
+        cycles = self._ledger.date_cycles_anew(self.model, ahead=_AHEAD)
+        if versions or cycles:
+            facts = {"model": self.model, "versions": list(versions), "cycles": list(cycles)}
+            logger.warning("ledger.times_healed", extra=facts)
 
     def _tell_accuracy(self, champion: int) -> None:
         if (champion, time.monotonic() // _ACCURACY_S) != self._told:  # the policy may be asked every second
@@ -164,7 +177,7 @@ class ModelLoop:
 
     def retain(self) -> str:
         """Forget traffic, reports, bundles, work folders and the ledger's history beyond what the settings keep."""
-        now, keep = datetime.now(UTC), timedelta(days=self._workspace.settings.traffic.retention_days)
+        now, keep = self._deletes_by(), timedelta(days=self._workspace.settings.traffic.retention_days)
         self._ledger.forget_runs(now - _RUNS_KEPT)
         forgotten = self._ledger.forget_history(self.model, now - keep, keep=_HISTORY_KEPT)
         pruned = self.traffic.prune(now - keep)

@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from types import MappingProxyType
 
 from perennial.ops.app.model_loop import AskEngine, ModelLoop
 from perennial.ops.cycle.lane import TrainingLane
+from perennial.ops.cycle.waiting import utc_now
 from perennial.ops.ledger import Fence
 from perennial.ops.parts import Parts
 from perennial.ops.store.happenings import Happenings
@@ -21,8 +23,16 @@ class ModelRoster:
     What it gives is replaced and never changed in place, so that threads may go through it while models come.
     """
 
-    def __init__(self, parts: Parts, happenings: Happenings, *, ask: AskEngine, lead: Callable[[], Fence]) -> None:
-        self._happenings, self._ask, self._lead = happenings, ask, lead
+    def __init__(
+        self,
+        parts: Parts,
+        happenings: Happenings,
+        *,
+        ask: AskEngine,
+        lead: Callable[[], Fence],
+        deletes_by: Callable[[], datetime] = utc_now,
+    ) -> None:
+        self._happenings, self._ask, self._lead, self._deletes_by = happenings, ask, lead, deletes_by
         self._lane = TrainingLane(parts.settings.schedule.trainings_at_once)
         self.parts = parts
         self._loops: dict[str, ModelLoop] = {}
@@ -47,7 +57,7 @@ class ModelRoster:
 
     def _add(self, name: str) -> None:
         try:
-            loop = ModelLoop(self.parts, name, self._happenings, self._ask, self._lead, self._lane)
+            loop = ModelLoop(self.parts, name, self._happenings, self._ask, self._lead, self._lane, self._deletes_by)
         except Exception as exc:  # whatever is wrong with one model, the others are to be served
             logger.exception("model.broken", extra={"model": name})
             self._broken = {**self._broken, name: f"{type(exc).__name__}: {exc}"}

@@ -184,7 +184,7 @@ class ArmComparison:
         """When this cycle's phase began; kept in the ledger, because a canary has several steps and may be resumed."""
         name = f"{phase}_began"
         kept = self.ledger.get_state(self.model, name)
-        if kept is None or kept["cycle"] != cycle:
+        if kept is None or kept["cycle"] != cycle or datetime.fromisoformat(kept["at"]) > now:  # a wrong clock's
             self.ledger.put_state(self.model, name, {"cycle": cycle, "at": now.isoformat()})
             return now
         return datetime.fromisoformat(kept["at"])

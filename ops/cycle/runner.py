@@ -5,8 +5,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from perennial.continual import cycle as cy
@@ -14,28 +14,32 @@ from perennial.continual.errors import DependencyUnreachable, LeaseLost, Perenni
 from perennial.ops.cycle.inbox import PAUSED, CommandInbox
 from perennial.ops.cycle.lane import LaneSeat, TrainingLane
 from perennial.ops.cycle.retries import StepRetries
+from perennial.ops.cycle.waiting import StepWait, Waited, utc_now
 from perennial.ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["CycleRunner", "StepContext", "Steps"]
+__all__ = ["STOP_S", "CycleRunner", "StepContext", "Steps"]
 
 logger = logging.getLogger(__name__)
 _RETRY_S = 1.0
 _RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
 _LOOK_S = 0.5
+_AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
+STOP_S = 10.0  # for the present step when the runner is stopped
 _HEAVY = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING})  # these take turns
 _LONG = _HEAVY | {cy.CycleState.SHADOW}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepContext:
-    """Which cycle a step belongs to, and when its present state began."""
+    """Which cycle a step belongs to, when its present state began, and how long that has lasted."""
 
     cycle_id: int
     cycle: cy.Cycle
     entered_at: datetime
+    waited: Waited = field(default_factory=Waited)
 
 
 class Steps(Protocol):
@@ -76,20 +80,26 @@ class CycleRunner:
         self._retries = StepRetries(ledger, model, happenings)
         self._again_at = 0.0  # monotonic: when an outcome that failed is tried again
         self._inbox = CommandInbox(ledger, model, self)
+        self._wait = StepWait()
         self._begun: tuple[int, int, cy.Command] | None = None  # its intent is written, and not yet its outcome
 
     def start(self) -> None:
         """Begin to carry cycles, first the one that was under way."""
-        self._thread = threading.Thread(target=self._run, name=f"cycle-{self._model}", daemon=False)
+        self._thread = threading.Thread(target=self._run, name=f"cycle-{self._model}", daemon=True)
         self._thread.start()
 
-    def stop(self) -> None:
-        """Stop after the present step, which is told to end early; the cycle goes on at the next start."""
+    def stop(self, *, within_s: float = STOP_S) -> bool:
+        """Stop after the present step, which is told to end early; the cycle goes on at the next start.
+
+        Returns whether it ended in time. A step that hangs ends with the process; it is repeated as after a kill.
+        """
         self._stop.set()
         self._wake.set()
         self._steps.cancel()
-        if self._thread is not None:
-            self._thread.join()
+        if self._thread is None:
+            return True
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
 
     def fire(self, reason: str, *, actor: str) -> int | None:
         """Open a cycle and return its id, or None when one is under way already, or an erasure."""
@@ -146,6 +156,7 @@ class CycleRunner:
             return True
         if ends and time.monotonic() < self._again_at:
             return False
+        row = self._dated(row)
         paused = bool(self._ledger.get_state(self._model, PAUSED)) and not ends and not self._flipped(cycle)
         if not paused and self._share_begins(cycle):
             self._ledger.save_cycle(row.id, row.state, row.payload)  # its time counts from here, not from a pause
@@ -154,7 +165,8 @@ class CycleRunner:
             self._seat.leave()
         elif not self._seat.may_work():
             return False
-        context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at)
+        waited = self._wait.look(row.id, row.saved_at)
+        context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at, waited=waited)
         for command in self._watching(cycle) if paused else cy.resume(cycle):
             if isinstance(command, cy.CloseCycle):
                 self._close(row, command)
@@ -166,6 +178,18 @@ class CycleRunner:
             if not done:
                 return False  # what follows must not come first
         return False
+
+    def _dated(self, row: CycleRow) -> CycleRow:
+        """The cycle with a time that can be: one that lies ahead was stamped by a clock that was wrong."""
+        if row.saved_at - utc_now() <= _AHEAD:
+            return row
+        self._wait.look(row.id, row.saved_at)
+        self._ledger.save_cycle(row.id, row.state, row.payload)
+        dated = self._ledger.cycle(row.id)
+        self._wait.dated_anew(row.id, dated.saved_at)
+        facts = {"cycle": row.id, "at": row.saved_at.isoformat(), "now_at": dated.saved_at.isoformat()}
+        logger.warning("cycle.time_healed", extra={"model": self._model, **facts})
+        return dated
 
     def apply(self, row: CycleRow, cycle: cy.Cycle, event: cy.Event) -> cy.Cycle:
         """Let an event act on the cycle under way, save it, and return it as it becomes.

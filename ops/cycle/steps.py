@@ -4,7 +4,6 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
 from perennial.continual import cycle as cy
@@ -82,13 +81,13 @@ class LoopSteps:
                 return self._wait(command, context)
 
     def _wait(self, command: cy.Command, context: StepContext) -> cy.Event | None:
-        waited_s = max(0.0, (datetime.now(UTC) - context.entered_at).total_seconds())
+        waited_s = context.waited.waited_s
         settings = self.workspace.model(self.model).cycle
         match command:
             case cy.StartShadow(challenger=version):
                 return self.comparison.shadow(champion=context.cycle.champion, challenger=version)
             case cy.RequestApproval():
-                return cy.ApprovalExpired() if waited_s > settings.approval_deadline_s else None
+                return cy.ApprovalExpired() if context.waited.outlasts(settings.approval_deadline_s) else None
             case cy.SetShare(challenger=version, share=share):
                 change = with_challenger(version, share, resident=settings.resident_versions)
                 if not self._change_for(context, change, f"canary share {share:.0%}", keep_waiting=False):

@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import RowMapping, func, select, update
 
 from perennial.continual.errors import LeaseLost, NotFound
 from perennial.ops.ledger import schema
@@ -149,10 +149,19 @@ class JobStore(Store):
         with self._read() as connection:
             return tuple(_run(row) for row in connection.execute(statement).mappings())
 
+    def last_success(self, name: str) -> datetime | None:
+        """Return when the newest run of a job that ended well did so; None where none is known."""
+        done = select(_RUN.c.finished_at).where(_RUN.c.job == name, _RUN.c.outcome == RunOutcome.DONE)
+        with self._read() as connection:
+            found: datetime | None = connection.scalar(done.order_by(_RUN.c.due.desc()).limit(1))
+        return found
+
     def forget_runs(self, before: datetime) -> int:
-        """Remove finished runs that ended before a time, and return how many."""
+        """Remove finished runs that ended before a time, but for each job's last success; return how many."""
+        done = select(func.max(_RUN.c.id)).where(_RUN.c.outcome == RunOutcome.DONE).group_by(_RUN.c.job)
+        old = _RUN.delete().where(_RUN.c.finished_at < before, _RUN.c.id.not_in(done))
         with self._write() as connection:
-            return connection.execute(_RUN.delete().where(_RUN.c.finished_at < before)).rowcount
+            return connection.execute(old).rowcount
 
 
 def _run(row: RowMapping) -> JobRunRow:

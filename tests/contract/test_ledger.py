@@ -21,6 +21,7 @@ from perennial.ops.ledger import (
     JoinOutcome,
     Ledger,
     Phase,
+    RunOutcome,
     VersionRow,
     VersionState,
 )
@@ -708,3 +709,55 @@ def test_writers_that_hold_each_other_up_are_told_to_retry(tmp_path: Path) -> No
 
         results = together(2, crossing)
         assert sorted(type(result).__name__ for result in results) == ["Conflict", "NoneType"]
+
+
+def test_times_that_a_wrong_clock_stamped_ahead_are_dated_anew(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    ahead = timedelta(seconds=5)
+    with monkeypatch.context() as right:
+        right.setattr(ledger, "_clock", lambda: at(0))
+        for version in (1, 2):
+            ledger.add_version(VersionRow(model="intent", version=version))
+        first = ledger.open_cycle("intent", "a test", {})
+        ledger.close_cycle(first, "refused")
+    with monkeypatch.context() as wrong:
+        wrong.setattr(ledger, "_clock", lambda: at(9_000))
+        ledger.set_version_state("intent", 2, VersionState.FAILED)
+        second = ledger.open_cycle("intent", "a test", {})
+    monkeypatch.setattr(ledger, "_clock", lambda: at(1))
+    assert ledger.date_versions_anew("intent", ahead=ahead) == (2,)
+    assert ledger.date_cycles_anew("intent", ahead=ahead) == (second,)
+    assert [row.state_at for row in ledger.versions("intent")] == [at(0), at(1)]
+    assert [ledger.cycle(number).opened_at for number in (first, second)] == [at(0), at(1)]
+    monkeypatch.setattr(ledger, "_clock", lambda: at(1) - ahead)
+    assert ledger.date_versions_anew("intent", ahead=ahead) == ()
+    assert ledger.date_cycles_anew("intent", ahead=ahead) == ()
+    assert ledger.date_versions_anew("another", ahead=ahead) == ()
+
+
+def test_a_jobs_last_success_is_told_and_never_forgotten(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    epoch = ledger.acquire_lease("loop", "test")
+    assert ledger.last_success("watch") is None
+    for name in ("watch", "idle"):
+        ledger.save_job(name, {"interval_s": 3600.0}, at(0))
+    outcomes = (RunOutcome.DONE, RunOutcome.DONE, RunOutcome.FAILED, RunOutcome.MISSED)
+    for hour, outcome in enumerate(outcomes):
+        monkeypatch.setattr(ledger, "_clock", lambda hour=hour: at(hour + 0.5))
+        run = ledger.claim_run("watch", expected_due=at(hour), slot=at(hour), next_due=at(hour + 1), epoch=epoch)
+        assert run is not None
+        ledger.finish_run(run.id, outcome)
+    assert ledger.last_success("watch") == at(1.5)
+    assert ledger.last_success("idle") is None
+    assert ledger.forget_runs(at(100)) == 3
+    assert ledger.last_success("watch") == at(1.5)
+    assert ledger.forget_runs(at(100)) == 0
+
+
+def test_keys_are_found_by_what_they_hold(ledger: Ledger) -> None:
+    kept = (" ann ", "ann", "\tann", "bob", "a%n", "annika", None)
+    rows = [example(f"text {number}", key=key) for number, key in enumerate(kept)]
+    ledger.add_examples("intent", rows, all_train)
+    ledger.register_model("another", {})
+    ledger.add_examples("another", [example("text", key=" ann of another")], all_train)
+    assert ledger.keys_holding("intent", ["ann"]) == {" ann ", "ann", "\tann", "annika"}
+    assert ledger.keys_holding("intent", ["a%n"]) == {"a%n"}
+    assert ledger.keys_holding("intent", ["zoe", "bob"]) == {"bob"}

@@ -34,6 +34,7 @@ from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.cycle.inbox import PAUSED
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.cycle.steps import LoopSteps
+from perennial.ops.cycle.waiting import Waited
 from perennial.ops.ledger import Fence, Phase, VersionRow, VersionState
 from perennial.ops.making import version_maker as version_maker_module
 from perennial.ops.making.challenger import ChallengerMaker
@@ -161,15 +162,37 @@ def test_a_ledger_that_is_locked_for_long_delays_the_cycle_and_loses_nothing(
     assert any("database is locked; check that the database runs" in line for line in told)
 
 
-def test_a_clock_that_jumps_ends_waits_early_or_late_and_breaks_nothing(town: Town) -> None:
+def test_an_approval_expires_by_what_was_waited_and_not_by_a_clock_that_jumps(town: Town) -> None:
     steps = _real_steps(town)
     cycle = cy.new_cycle(model="intent", champion=1, plan=cy.CyclePlan(approval=True))
     cycle = replace(cycle, state=cy.CycleState.APPROVAL, challenger=2)
-    deadline = timedelta(seconds=town.workspace.model("intent").cycle.approval_deadline_s)
-    for jump, event in ((timedelta(0), None), (-2 * deadline, None), (2 * deadline, cy.ApprovalExpired())):
-        entered = _now() - jump
-        context = StepContext(cycle_id=1, cycle=cycle, entered_at=entered)
+    deadline_s = town.workspace.model("intent").cycle.approval_deadline_s
+    for waited, event in (
+        (Waited(waited_s=deadline_s - 1, watched_s=deadline_s - 1), None),
+        (Waited(waited_s=2 * deadline_s, watched_s=1.0), None),  # as the wall clock says right after a start
+        (Waited(waited_s=2 * deadline_s, watched_s=90.0), cy.ApprovalExpired()),
+    ):
+        context = StepContext(cycle_id=1, cycle=cycle, entered_at=_now() - timedelta(days=900), waited=waited)
         assert steps.execute(cy.RequestApproval(challenger=2), context) == event
+
+
+def test_a_step_whose_time_lies_ahead_is_dated_anew_once(
+    town: Town, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[cy.Command] = []
+    runner, _, number = led(town, seen.append)
+    with monkeypatch.context() as wrong:
+        wrong.setattr(town.ledger, "_clock", lambda: _now() + timedelta(days=900))
+        at(town, number, cy.CycleState.APPROVAL)
+    before = town.ledger.cycle(number)
+    assert before.saved_at - _now() > timedelta(days=899)
+    for _ in range(3):
+        runner.advance()
+    after = town.ledger.cycle(number)
+    assert abs(after.saved_at - _now()) < timedelta(seconds=60)
+    assert (after.state, after.payload) == (before.state, before.payload)
+    assert [record.message for record in caplog.records].count("cycle.time_healed") == 1
+    assert len(seen) == 3
 
 
 def test_a_pause_holds_what_goes_well_and_lets_through_what_does_not(town: Town) -> None:
