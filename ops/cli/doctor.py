@@ -22,7 +22,7 @@ def doctor(
 ) -> None:
     """Try, without any secret, what is open on Triton; changes nothing. Exit code 1 when something dangerous is."""
     from perennial.ops.app.wiring import configured_models, grpc_urls
-    from perennial.ops.commands.doctor import examine
+    from perennial.ops.commands.doctor import examine, examine_binary
     from perennial.ops.settings import load_settings
 
     settings, models = load_settings(config), configured_models(config)
@@ -36,6 +36,8 @@ def doctor(
         for number, url in enumerate(grpc_urls(settings))
         for finding in examine(models, url, http="" if number else http, metrics="" if number else metrics)
     ]
+    if not triton.url:
+        found.append(examine_binary(settings.state / "triton"))
     if as_json:
         print_json([finding.told() for finding in found])
     else:

@@ -1,15 +1,20 @@
 """What is open on the Triton in use to somebody who knows no secret: looked at, never changed."""
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from perennial.exporters.contract import ENGINE_INPUTS, INT64
+from perennial.ops.serving.processes import is_running
 from perennial.ops.serving.server.exposure import is_local
+from perennial.ops.serving.server.server_binary import overlooks_classification
+from perennial.ops.serving.server_record import FILE, ServerRecord
 
-__all__ = ["Finding", "State", "examine"]
+__all__ = ["Finding", "State", "examine", "examine_binary"]
 
 _TIMEOUT_S = 5.0
 _ANY = "model"  # a name to ask with where none is configured
@@ -19,6 +24,11 @@ _RESTRICT = (
 )
 _BY_GRPC, _BY_HTTP = (_RESTRICT.format(kind=kind) for kind in ("grpc-restricted-protocol", "http-restricted-api"))
 _ENGINE = "give Triton's process PERENNIAL_SECRET, so that engines answer the routers alone, and set triton.secret"
+_COPY = (
+    "the server runs from the wheel's own binary, which a request of sixty bytes ends (docs/decisions/0003): look for "
+    "triton.binary_not_copied or triton.unknown_binary in the log of `perennial serve`, make {folder} writable with 20 "
+    "MB free or install the pinned nvidia-pytriton, then stop and start `perennial serve`"
+)
 
 
 class State(StrEnum):
@@ -71,6 +81,18 @@ def examine(models: Sequence[str], url: str, *, http: str = "", metrics: str = "
         state = _http_state("GET", f"{metrics.rstrip('/')}/metrics", None)
         found.append(Finding(what="metrics", where=metrics, state=state, dangerous=False))
     return tuple(found)
+
+
+def examine_binary(folder: Path) -> Finding:
+    """Whether the embedded server of this folder runs from the changed copy of its binary; nobody is asked."""
+    record, where, state = ServerRecord.read(folder / FILE), "no server runs", State.UNKNOWN
+    if record is not None and is_running(record.pid, record.ticks):
+        where = f"process {record.pid}"
+        with suppress(OSError):  # another user's process
+            overlooks = overlooks_classification(Path(f"/proc/{record.pid}/exe"))
+            state = State.CLOSED if overlooks else State.OPEN
+    todo = _COPY.format(folder=folder / "bin")
+    return Finding(what="end the server by asking for classes", where=where, state=state, todo=todo)
 
 
 def _reach(url: str) -> Finding:

@@ -5,11 +5,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from perennial.ops.commands.doctor import State, examine
+from perennial.ops.commands.doctor import State, examine, examine_binary
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.processes import end_group, free_port
 from perennial.ops.serving.server.installation import assemble
@@ -97,6 +98,27 @@ def test_an_open_triton_is_told_with_what_to_do(opened):
 def test_nothing_is_claimed_of_a_triton_that_does_not_answer():
     found = examine((MODEL,), f"127.0.0.1:{free_port()}")
     assert {finding.state for finding in found if finding.what in _RISKS} == {State.UNKNOWN}
+
+
+def test_a_server_that_runs_from_the_unchanged_binary_is_told(closed, tmp_path):
+    """A request of sixty bytes would end it; no copy could be written where a file has the folder's name."""
+    assert examine_binary(closed.folder).state is State.CLOSED
+    assert examine_binary(tmp_path).state is State.UNKNOWN
+    ports = {name: free_port() for name in ("grpc_port", "http_port", "metrics_port")}
+    server = TritonServer(replace(closed, folder=tmp_path / "triton", models=(), **ports))
+    (tmp_path / "triton").mkdir()
+    (tmp_path / "triton" / "bin").write_text("in its way")
+    server.start()
+    try:
+        found = examine_binary(server.spec.folder)
+        settings = "".join(f"{name} = {port}\n" for name, port in ports.items())
+        done = _doctor(tmp_path, f'state = "."\n[triton]\n{settings}', "--json")
+    finally:
+        server.stop()
+    assert found.wrong
+    assert str(tmp_path / "triton" / "bin") in found.todo
+    assert done.returncode == 1, done.stderr
+    assert found.todo in [row["todo"] for row in json.loads(done.stdout)]
 
 
 def _doctor(folder: Path, toml: str, *more: str) -> subprocess.CompletedProcess[str]:

@@ -8,7 +8,7 @@ the option's name is bytes that are no UTF-8, which no message can hold; so it i
 import logging
 from pathlib import Path
 
-__all__ = ["without_classification"]
+__all__ = ["overlooks_classification", "without_classification"]
 
 logger = logging.getLogger(__name__)
 _NAME = b"classification"
@@ -40,3 +40,13 @@ def without_classification(binary: Path, folder: Path) -> Path:
         logger.warning("triton.binary_not_copied", extra={"reason": str(exc)})
         return binary
     return copy
+
+
+def overlooks_classification(binary: Path) -> bool:
+    """Whether a binary, such as `/proc/PID/exe`, is the changed copy.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    content = binary.read_bytes()
+    return all(content.count(put) == 1 and sought not in content for sought, put in _PLACES)
