@@ -1,5 +1,6 @@
 """The HTTP control plane: status, labels and an operator's commands, under `/v1`."""
 
+from dataclasses import asdict
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI, Query, Response
@@ -19,6 +20,7 @@ from perennial.ops.api.routes.health import HealthControl, add_health
 from perennial.ops.ledger import Ledger
 from perennial.ops.settings import ApiSettings
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.views.health import part_rows
 from perennial.ops.views.rollout import rollout_facts
 from perennial.ops.views.status import cycle_facts, model_status, version_facts
 
@@ -70,6 +72,12 @@ def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings:
     @api.get("/metrics", dependencies=[Depends(viewer)], response_class=_Prometheus)
     def metrics() -> Response:
         return _Prometheus(control.metrics())
+
+    @api.get("/v1/status", dependencies=[Depends(viewer)])
+    def status() -> dict[str, Any]:
+        """How the parts of the service are, the unhealthy ones first; answers whatever hangs."""
+        health = control.health()
+        return {"healthy": health["healthy"], "parts": [asdict(row) for row in part_rows(health)]}
 
     @api.get("/v1/models", dependencies=[Depends(viewer)])
     def models() -> list[dict[str, Any]]:

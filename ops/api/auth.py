@@ -65,6 +65,13 @@ class Tokens:
             raise HTTPException(403, f"this token's role is {role.name.lower()}; {needed.name.lower()} is needed")
         return role.name.lower()
 
+    def known(self, headers: Headers) -> str | None:
+        """The name of who asks for what is open to everybody; None for a stranger, where tokens are asked for."""
+        if not self._roles:
+            return "local"
+        role = self._role(headers)
+        return None if role is None else role.name.lower()
+
     def _role(self, headers: Headers) -> Role | None:
         given = headers.getlist("authorization")
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")

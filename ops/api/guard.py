@@ -79,8 +79,7 @@ class Guard:
         check_page(method, headers)
         inner = {**scope, "method": "GET" if method == "HEAD" else method}
         needed = role_of(self._route(inner))
-        if needed is not None:
-            inner[ACTOR] = self._tokens.actor(headers, needed)
+        inner[ACTOR] = self._tokens.known(headers) if needed is None else self._tokens.actor(headers, needed)
         if method not in _READS:
             check_write(headers)
         self._bodies.check_declared(headers.get("content-length"))

@@ -14,6 +14,7 @@ from perennial.ops.commands.erasing.person import erase_person, plan_person
 from perennial.ops.commands.label_queue import LabelQueue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.scheduling.scheduler import LoopScheduler
+from perennial.ops.views.health import part_rows
 from perennial.ops.views.metrics import prometheus_text
 
 __all__ = ["ServiceControl"]
@@ -62,7 +63,9 @@ class ServiceControl:
 
     def metrics(self) -> str:
         """See `LoopControl`."""
-        return prometheus_text(self._roster.parts.ledger, self._roster.names, restarts=self._servers.restarts)
+        parts = {row.part: row.healthy for row in part_rows(self.health())}
+        ledger, names = self._roster.parts.ledger, self._roster.names
+        return prometheus_text(ledger, names, restarts=self._servers.restarts, parts=parts)
 
     def health(self) -> dict[str, Any]:
         """See `LoopControl`."""

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 
-from perennial.ops.ledger import Ledger
 from perennial.ops.notify import Notifier
 from perennial.ops.notify.herald import RESTARTED, Herald
+from perennial.ops.parts import Parts
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.quarantine_watch import note_quarantined
 
 __all__ = ["Notices"]
 
@@ -12,8 +14,9 @@ __all__ = ["Notices"]
 class Notices:
     """A herald for each model; restarts of the embedded server are told for all of them."""
 
-    def __init__(self, ledger: Ledger, notifier: Notifier, restarts: Callable[[], int]) -> None:
-        self._ledger, self._notifier, self._restarts = ledger, notifier, restarts
+    def __init__(self, parts: Parts, notifier: Notifier, restarts: Callable[[], int]) -> None:
+        self._ledger, self._workspace = parts.ledger, parts.workspace
+        self._notifier, self._restarts = notifier, restarts
         self._restarts_told = 0
         self._heralds: dict[str, Herald] = {}
 
@@ -24,6 +27,7 @@ class Notices:
     def tell(self, model: str) -> str:
         """Tell what happened to a model since the last time."""
         self._note_restarts()
+        note_quarantined(self._ledger, model, TrafficLog(self._workspace.traffic(model)))
         return self._heralds[model].tell()
 
     def _note_restarts(self) -> None:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from perennial.continual.errors import PerennialError
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.probe import ChampionSilent, EngineWatch, Stalled, probe_router
+from perennial.ops.serving.router_losses import RouterLosses
 
 __all__ = ["ModelProbes", "RestartBudget"]
 
@@ -18,8 +19,8 @@ _ONE_RESTART_S = 600.0
 class ModelProbes:
     """The newest probe of each model on one server."""
 
-    def __init__(self, control: TritonControl, *, stall_limit_s: float) -> None:
-        self.control, self._stall_limit_s = control, stall_limit_s
+    def __init__(self, control: TritonControl, *, stall_limit_s: float, losses: RouterLosses) -> None:
+        self.control, self._stall_limit_s, self._losses = control, stall_limit_s, losses
         self._engines = EngineWatch()
         self._guard = threading.Lock()
         self._failing: dict[str, PerennialError] = {}
@@ -46,7 +47,7 @@ class ModelProbes:
     def _probe(self, model: str, timeout_s: float) -> PerennialError | None:
         control = self.control
         try:
-            probe_router(
+            told = probe_router(
                 control.url,
                 model,
                 control.parameters,
@@ -54,6 +55,7 @@ class ModelProbes:
                 timeout_s=timeout_s,
                 stall_limit_s=self._stall_limit_s,
             )
+            self._losses.saw(model, control.url, told)
         except PerennialError as exc:
             return exc
         return None

@@ -13,6 +13,7 @@ from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.wiring import engine_spec, router_spec, server_spec
 from perennial.ops.ledger import VersionState
 from perennial.ops.parts import Parts
+from perennial.ops.serving.router_losses import RouterLosses
 from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.serving.server.supervisor import Supervisor
 from perennial.ops.store.happenings import Happenings
@@ -34,7 +35,10 @@ class Servers:
     def __init__(self, roster: ModelRoster, happenings: Happenings) -> None:
         self._roster, self._happenings = roster, happenings
         limit_s = roster.parts.settings.triton.stall_limit_s
-        self._probes = tuple(ModelProbes(control, stall_limit_s=limit_s) for control in roster.parts.controls)
+        self.losses = RouterLosses()
+        self._probes = tuple(
+            ModelProbes(control, stall_limit_s=limit_s, losses=self.losses) for control in roster.parts.controls
+        )
         self.supervisor = self._make_supervisor()
         self._budget = RestartBudget(lambda: self.restarts)
         self._stop = threading.Event()

@@ -3,6 +3,7 @@
 import logging
 import signal
 import threading
+import time
 
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.app.api_thread import ApiThread, load_api
@@ -11,6 +12,7 @@ from perennial.ops.app.jobs import ModelJobs
 from perennial.ops.app.notices import Notices
 from perennial.ops.app.pauses import ShortPauses
 from perennial.ops.app.roster import ModelRoster
+from perennial.ops.app.running import RunningServe
 from perennial.ops.app.servers import Servers
 from perennial.ops.app.service_health import ServiceHealth
 from perennial.ops.app.wiring import notifier
@@ -20,10 +22,14 @@ from perennial.ops.scheduling.leader import Leader
 from perennial.ops.scheduling.scheduler import LoopScheduler
 from perennial.ops.serving.turns import ServersInTurn
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.steady_clock import SteadyClock
 
 __all__ = ["Service"]
 
 logger = logging.getLogger(__name__)
+_STOP_S = 10.0  # for jobs and steps under way, all together
+_LEAST_STOP_S = 0.1
+_DAY_S = 86_400.0
 
 
 class Service:
@@ -34,9 +40,11 @@ class Service:
         self.happenings = Happenings()
         leader = Leader(parts.ledger)
         ask = ServersInTurn(parts.controls).infer_engine
-        self.roster = ModelRoster(parts, self.happenings, ask=ask, lead=leader.fence)
+        kept_s = parts.settings.traffic.retention_days * _DAY_S
+        clock = SteadyClock(parts.settings.state / "clock.json", stands_s=kept_s)
+        self.roster = ModelRoster(parts, self.happenings, ask=ask, lead=leader.fence, deletes_by=clock.now)
         self.servers = Servers(self.roster, self.happenings)
-        notices = Notices(parts.ledger, notifier(parts.settings, parts.ledger), lambda: self.servers.restarts)
+        notices = Notices(parts, notifier(parts.settings, parts.ledger), lambda: self.servers.restarts)
         jobs = ModelJobs(every=parts.settings.schedule, reconcile=self.servers.reconcile, notify=notices.tell)
         specs = []
         for model in self.roster.names:
@@ -45,10 +53,11 @@ class Service:
             specs += jobs.of_served(model) if loop is None else jobs.of(loop)
         self._scheduler = LoopScheduler(parts.ledger, specs, leader=leader)
         traffic = {name: loop.traffic for name, loop in self.roster.loops.items()}
-        self._health = ServiceHealth(parts, self._scheduler, traffic)
+        self._health = ServiceHealth(parts, self._scheduler, traffic, self.servers.losses, clock)
         self.control = ServiceControl(self.roster, self.servers, self._scheduler, self._health)
         self._stop = threading.Event()
         self._api: ApiThread | None = None
+        self.hung: tuple[str, ...] = ()  # what did not end when it was stopped; it ends with the process
 
     def run(self) -> None:
         """Start, wait for SIGTERM or SIGINT, and stop in order.
@@ -87,19 +96,28 @@ class Service:
             loop.start()
         self._scheduler.start()
         self._health.start()
-        self._api = ApiThread(self._parts.ledger, self.control, self.happenings, self._parts.settings.api)
+        here = RunningServe.here(self._parts.settings.api)
+        settings = here.lets_itself_in(self._parts.settings.api)
+        self._api = ApiThread(self._parts.ledger, self.control, self.happenings, settings)
         self._api.start()
+        here.keep(self._parts.settings.state)
 
     def stop(self, *, start_failed: bool = False) -> None:
-        """Stop the loop, the API and the embedded server; after a failed start not one that was found answering."""
+        """Stop the loop, the API and the embedded server; after a failed start not one that was found answering.
+
+        What hangs is waited for `_STOP_S` and named in `hung`; everything else is stopped all the same.
+        """
         loops = tuple(self.roster.loops.values())
         for loop in loops:
             loop.leave()
         self._health.stop()
-        self._scheduler.stop()
-        for loop in loops:
-            loop.stop()
+        end = time.monotonic() + _STOP_S
+        hung = [f"job {name}" for name in self._scheduler.stop(within_s=_STOP_S)]
+        ended = {loop.model: loop.stop(within_s=max(_LEAST_STOP_S, end - time.monotonic())) for loop in loops}
+        hung += [f"the cycle of {model}" for model, over in ended.items() if not over]
+        self.hung += tuple(hung)
         if self._api is not None:
+            RunningServe.forget(self._parts.settings.state)
             self._api.stop()
         self.servers.stop(start_failed=start_failed)
         self._parts.close()

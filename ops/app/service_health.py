@@ -4,14 +4,17 @@ import os
 import shutil
 import time
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from dataclasses import astuple
+from functools import partial
 from typing import Any
 
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.app.health import Health, PartHealth, job_parts
 from perennial.ops.parts import Parts
 from perennial.ops.scheduling.scheduler import LoopScheduler
+from perennial.ops.serving.router_losses import RouterLosses
 from perennial.ops.store.ledger_guard import check_not_behind
+from perennial.ops.store.steady_clock import SteadyClock
 from perennial.ops.traffic import TrafficLog
 
 __all__ = ["ServiceHealth"]
@@ -19,22 +22,27 @@ __all__ = ["ServiceHealth"]
 _LIMIT_S = 30.0  # for a look that takes milliseconds
 _BEAT_LIMIT_S = 30.0
 _LEAST_FREE_BYTES = 256 * 2**20
-_JUMP_S = 5.0  # between the wall clock and the monotonic one, since the last look
 
 
 class ServiceHealth:
     """The parts of one service: jobs, scheduler, ledger, traffic logs, disk and clock; Triton is told by its watch."""
 
-    def __init__(self, parts: Parts, scheduler: LoopScheduler, traffic: Mapping[str, TrafficLog]) -> None:
-        self._parts, self._scheduler, self._traffic = parts, scheduler, traffic
-        self._clocks = time.time() - time.monotonic()
-        self._jump = ""
+    def __init__(
+        self,
+        parts: Parts,
+        scheduler: LoopScheduler,
+        traffic: Mapping[str, TrafficLog],
+        losses: RouterLosses,
+        clock: SteadyClock,
+    ) -> None:
+        self._parts, self._scheduler, self._traffic, self._losses = parts, scheduler, traffic, losses
         self._health = Health()
         self._health.watch("ledger", self._ledger, limit_s=_LIMIT_S)
         self._health.watch("disk", self._disk, limit_s=_LIMIT_S)
-        self._health.watch("clock", self._clock, limit_s=_LIMIT_S)
+        self._health.watch("clock", clock.told, limit_s=_LIMIT_S)
         for model in traffic:
-            self._health.watch(f"traffic:{model}", lambda model=model: self._log(model), limit_s=_LIMIT_S)  # type: ignore[misc]
+            self._health.watch(f"traffic:{model}", partial(self._log, model), limit_s=_LIMIT_S)
+            self._health.watch(f"router:{model}", partial(self._router, model), limit_s=_LIMIT_S)
 
     def start(self) -> None:
         """Begin to look at the parts."""
@@ -77,12 +85,16 @@ class ServiceHealth:
             )
         return f"{free / 2**30:.1f} GiB free"
 
-    def _clock(self) -> str:
-        seen = time.time() - time.monotonic()
-        if abs(seen - self._clocks) > _JUMP_S:
-            self._jump = f"was set by {seen - self._clocks:+.0f} s at {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC"
-        self._clocks = seen
-        return self._jump
+    def _router(self, model: str) -> str:
+        """What the routers could not write, by what they said to probes."""
+        losses = self._losses.of(model)
+        if losses.dropped_lately:
+            raise DependencyUnreachable(
+                f"the routers of {model} dropped {losses.dropped_lately} rows of answered requests in the last minute, "
+                f"{losses.dropped} since they started, and {losses.waiting} wait in memory: the disk of "
+                f"{self._parts.workspace.traffic(model)} does not take them; make room there or see to its rights"
+            )
+        return f"{losses.waiting} rows wait in memory, {losses.dropped} were dropped" if any(astuple(losses)) else ""
 
     def _log(self, model: str) -> str:
         folder = self._parts.workspace.traffic(model)

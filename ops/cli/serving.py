@@ -1,12 +1,28 @@
 """`init`, `serve`, `status`, `predict`, `retrain`."""
 
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ModelOption,
+    print_json,
+    print_table,
+    say,
+    say_error,
+)
 from perennial.ops.cli.session import model_session, session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from perennial.ops.app.running import RunningServe
+    from perennial.ops.app.service import Service
 
 __all__ = ["register"]
 
@@ -126,7 +142,29 @@ def serve(config: ConfigOption = None) -> None:
         _close_to_others(parts, config or Path("perennial.toml"))
         grpc, port = ", ".join(control.url for control in parts.controls), parts.settings.api.port
         say(f"perennial serves on grpc {grpc}, control API port {port}; Ctrl-C ends it")
-        Service(parts).run()
+        _run(Service(parts))
+
+
+def _run(service: "Service") -> None:
+    """Run it to its end, also where one of its threads hangs, which Python would wait for without end."""
+    import logging
+    import os
+
+    from perennial.continual.errors import PerennialError
+
+    code = 0
+    try:
+        service.run()
+    except PerennialError as error:
+        if not service.hung:
+            raise
+        say_error(type(error).__name__, str(error))
+        code = error.exit_code
+    if service.hung:
+        say(f"stopped, although {', '.join(service.hung)} did not end; the next start repeats what was not done")
+        logging.shutdown()
+        sys.stdout.flush()
+        os._exit(code)
 
 
 def _close_to_others(parts: Any, config: Path) -> None:
@@ -141,10 +179,12 @@ def _close_to_others(parts: Any, config: Path) -> None:
 
 
 def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Which version answers, how the traffic looks, and what the loop is doing.
+    """Which version answers, how the traffic looks, what the loop is doing, and what of it is not well.
 
     The estimated accuracy trusts the confidence and is blind to a change of concept; --json tells what each assumes.
+    The exit code is 0 also where something is not well: scripts ask `/healthz`.
     """
+    from perennial.ops.app.running import RunningServe
     from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
     from perennial.ops.views.status import model_status
 
@@ -156,9 +196,13 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 check_not_behind(parts.ledger.route(name), parts.workspace, name)
             except LedgerBehind as behind:  # opening a lost ledger made an empty one, which looks like a fresh start
                 say(str(behind))
+    serve = RunningServe.of(parts.settings.state)
+    health = None if serve is None else _health(serve)
     if as_json:
-        print_json({"triton_live": live, "models": told})
+        running = {"running": serve is not None, "pid": None if serve is None else serve.pid, "health": health}
+        print_json({"triton_live": live, "serve": running, "models": told})
         return
+    _tell_parts(serve, health)
     print_table(
         f"Triton {'answers' if live else 'does not answer'}",
         (
@@ -198,6 +242,42 @@ def _turn(told: dict[str, Any] | None) -> str | None:
         return None
     what = "at work" if told["works"] else f"waits behind {', '.join(told['behind'])}"
     return f"{what} since {told['since'][:19].replace('T', ' ')}"
+
+
+def _health(serve: "RunningServe") -> "Mapping[str, Any] | None":
+    """What the running process tells of its parts; None, and a line that says why, where it does not answer."""
+    from perennial.continual.errors import DependencyUnreachable
+
+    try:
+        return serve.health()
+    except DependencyUnreachable as exc:
+        say(str(exc))
+        return None
+
+
+def _tell_parts(serve: "RunningServe | None", health: "Mapping[str, Any] | None") -> None:
+    from perennial.ops.views.health import part_rows
+
+    if serve is None:
+        say("`perennial serve` does not run here: nobody watches, learns or mends; start it with `perennial serve`")
+    if serve is None or health is None:
+        return
+    rows = part_rows(health)
+    wrong = sum(not row.healthy for row in rows)
+    title = (
+        f"`perennial serve` (process {serve.pid}): {f'{wrong} of {len(rows)} parts' if wrong else 'nothing'} unhealthy"
+    )
+    told = (
+        (
+            row.part,
+            "yes" if row.healthy else "NO",
+            row.last_s,
+            row.limit_s,
+            "; ".join(filter(None, (row.error, row.note))),
+        )
+        for row in rows
+    )
+    print_table(title, ("part", "healthy", "last did its work, s ago", "limit, s", "error and note"), told)
 
 
 def _accuracies(told: dict[str, Any] | None) -> list[str | None]:

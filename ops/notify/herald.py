@@ -10,6 +10,7 @@ from perennial.ops.cycle.retries import RETRIES
 from perennial.ops.ledger import AuditEntry, DriftReportRow, Ledger
 from perennial.ops.notify import Message, Notifier, Severity
 from perennial.ops.watching.error_watch import ErrorState
+from perennial.ops.watching.quarantine_watch import QUARANTINED
 
 __all__ = ["RESTARTED", "Herald"]
 
@@ -164,6 +165,8 @@ def _of_entry(entry: AuditEntry) -> Message | None:
         return _of_cycle(entry.model, entry.at, entry.detail)
     if entry.action == "route.set" and entry.actor != "loop":
         return _of_route(entry)
+    if entry.action == QUARANTINED:
+        return _of_damage(entry.model, entry)
     if entry.action == RESTARTED:
         return Message(
             model=entry.model,
@@ -176,6 +179,21 @@ def _of_entry(entry: AuditEntry) -> Message | None:
             facts=entry.detail,
         )
     return None
+
+
+def _of_damage(model: str, entry: AuditEntry) -> Message:
+    kept = "its readable rows stay in the log" if entry.detail["rows_stay"] else "its rows are out of the log"
+    return Message(
+        model=model,
+        alert="damage",
+        episode=f"quarantine-{entry.seq}",
+        title="a damaged file of the traffic log was set aside",
+        body=f"{entry.detail['file']} lies in the log's quarantine folder, {kept}. Look at the disk; put a good copy "
+        "back under its old name, or delete it.",
+        severity=Severity.ALERT,
+        at=entry.at,
+        facts=entry.detail,
+    )
 
 
 def _of_cycle(model: str, at: datetime, detail: Mapping[str, Any]) -> Message | None:

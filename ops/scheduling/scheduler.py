@@ -22,12 +22,14 @@ from perennial.ops.scheduling.job_facts import JobFacts
 from perennial.ops.scheduling.jobs import JobSpec, as_run
 from perennial.ops.scheduling.leader import Leader
 
-__all__ = ["JobView", "LoopScheduler"]
+__all__ = ["STOP_S", "JobView", "LoopScheduler"]
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = datetime(1970, 1, 2, tzinfo=UTC)  # due by any clock
 _HUNG_S = 60.0  # a run that takes longer holds no place that another job waits for
 _MOST_THREADS = 64
+STOP_S = 10.0  # for the runs under way when the scheduler is stopped
+_LOOK_S = 0.02
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +79,7 @@ class LoopScheduler:
         self._pool: Any = None
         self._beats: threading.Thread | None = None
         self._stopping = threading.Event()
+        self._abandoned = False
 
     @property
     def leader(self) -> Leader:
@@ -88,6 +91,7 @@ class LoopScheduler:
         if self._pool is not None:
             return
         self._stopping.clear()
+        self._abandoned = False
         from apscheduler.executors.pool import ThreadPoolExecutor
         from apscheduler.schedulers.background import BackgroundScheduler
 
@@ -106,17 +110,32 @@ class LoopScheduler:
         self._beats = threading.Thread(target=self._beat_on, name="scheduler-beat", daemon=True)
         self._beats.start()
 
-    def stop(self) -> None:
-        """Start nothing more, wait for the runs under way, and step down. Calling it again does nothing."""
+    def stop(self, *, within_s: float = STOP_S) -> tuple[str, ...]:
+        """Start nothing more, give the runs under way `within_s` to end, and step down.
+
+        Returns the jobs whose runs go on all the same; their threads end with the process only. Such a run stays open
+        in the ledger, and the next leader repeats it. Calling it again does nothing.
+        """
         if self._pool is None:
-            return
+            return ()
+        end = time.monotonic() + within_s
         self._stopping.set()
         if self._beats is not None:
-            self._beats.join()  # before the pool ends: a beat that adds a run to one that ends would hang
-        self._pool.shutdown(wait=True)
+            self._beats.join(within_s)  # before the pool ends: a beat that adds a run to one that ends would hang
+        while (hung := self._under_way()) and time.monotonic() < end:
+            time.sleep(_LOOK_S)
+        self._abandoned = bool(hung)
+        self._pool.shutdown(wait=not hung)
         self._pool = self._beats = None
         self._leader.stop()
         self._epoch = None
+        if hung:
+            _log.error("jobs_hang_at_stop", extra={"jobs": list(hung), "waited_s": within_s})
+        return hung
+
+    def _under_way(self) -> tuple[str, ...]:
+        with self._guard:
+            return tuple(sorted(self._running))
 
     def add(self, jobs: Sequence[JobSpec]) -> None:
         """Run these jobs too, from the next beat on; one of a known name takes that one's place.
@@ -197,6 +216,8 @@ class LoopScheduler:
 
     def execute(self, run: JobRunRow, fence: Fence) -> None:
         """Carry out a claimed run in this thread and note how it ended."""
+        if self._abandoned:
+            return  # it had waited behind one that hangs, and this process is about to end
         self._note(run.job, began=time.monotonic())
         facts = {"job": run.job, "slot": run.due.isoformat(), "attempt": run.attempt, "epoch": run.epoch}
         try:

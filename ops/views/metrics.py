@@ -1,34 +1,71 @@
 """Figures for Prometheus, read from the ledger when asked for."""
 
+import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from perennial.continual.errors import PerennialError
 from perennial.ops.ledger import Ledger
 from perennial.ops.views.status import model_status
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
 __all__ = ["prometheus_text"]
 
+logger = logging.getLogger(__name__)
 
-def prometheus_text(ledger: Ledger, models: Sequence[str], *, restarts: int) -> str:
-    """The exposition format."""
+
+_FIGURES = (
+    ("champion_version", "Version that answers"),
+    ("route_epoch", "Changes of the route so far"),
+    ("labels_unlearnt", "Training labels that the champion has not learnt"),
+    ("feedback_labels", "Labels received for predictions"),
+    ("replay_rows", "Rows in the replay buffer"),
+    ("cycle_active", "1 while a cycle is under way"),
+    ("drift_alert", "1 while the newest window stands in an alert"),
+    ("accuracy_estimated", "Accuracy that calibrated confidence promises; blind to a change of concept"),
+    ("accuracy_measured", "Accuracy on labelled answers"),
+)
+
+
+def prometheus_text(ledger: Ledger, models: Sequence[str], *, restarts: int, parts: Mapping[str, bool]) -> str:
+    """The exposition format. `parts` says which parts are healthy: that is told while the ledger is away, too."""
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()
     Gauge("perennial_triton_restarts", "Restarts of the embedded Triton", registry=registry).set(restarts)
-    gauges = {
-        name: Gauge(f"perennial_{name}", told, ["model"], registry=registry)
-        for name, told in (
-            ("champion_version", "Version that answers"),
-            ("route_epoch", "Changes of the route so far"),
-            ("labels_unlearnt", "Training labels that the champion has not learnt"),
-            ("feedback_labels", "Labels received for predictions"),
-            ("replay_rows", "Rows in the replay buffer"),
-            ("cycle_active", "1 while a cycle is under way"),
-            ("drift_alert", "1 while the newest window stands in an alert"),
-            ("accuracy_estimated", "Accuracy that calibrated confidence promises; blind to a change of concept"),
-            ("accuracy_measured", "Accuracy on labelled answers"),
-        )
-    }
+    healthy = Gauge("perennial_part_healthy", "1 while a part of the service is healthy", ["part"], registry=registry)
+    for part, well in parts.items():
+        healthy.labels(part=part).set(int(well))
+    try:
+        _add_successes(registry, ledger, models)
+        _add_figures(registry, ledger, models)
+    except PerennialError as exc:
+        logger.warning("metrics.without_ledger", extra={"error": str(exc)})
+    return generate_latest(registry).decode()
+
+
+def _add_successes(registry: "CollectorRegistry", ledger: Ledger, models: Sequence[str]) -> None:
+    from prometheus_client import Gauge
+
+    success = Gauge(
+        "perennial_job_last_success_timestamp_seconds",
+        "Unix time at which a job last ended well; nothing before the first time",
+        ["model", "job"],
+        registry=registry,
+    )
+    names = {model.lower(): model for model in models}  # as in the names of jobs
+    for row in ledger.jobs():
+        job, _, name = row.name.partition(":")
+        if name in names and (at := ledger.last_success(row.name)) is not None:
+            success.labels(model=names[name], job=job).set(at.timestamp())
+
+
+def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence[str]) -> None:
+    from prometheus_client import Gauge
+
+    gauges = {name: Gauge(f"perennial_{name}", told, ["model"], registry=registry) for name, told in _FIGURES}
     for model in models:
         status = model_status(ledger, model)
         values = {
@@ -43,7 +80,6 @@ def prometheus_text(ledger: Ledger, models: Sequence[str], *, restarts: int) -> 
         }
         for name, value in values.items():
             gauges[name].labels(model=model).set(value)
-    return generate_latest(registry).decode()
 
 
 def _accuracy(status: Mapping[str, Any], name: str) -> float:

@@ -423,3 +423,34 @@ def test_whether_it_lives_is_answered_while_many_wait_to_hear_whether_it_is_read
         for thread in (first, *others):
             thread.join()
         assert answered == [503] * 60
+
+
+# ---- health ----
+
+
+@pytest.mark.parametrize("header", [{}, {"Authorization": "Bearer a-token-of-nobody"}], ids=["none", "unknown"])
+def test_a_stranger_is_told_which_parts_are_well_and_nothing_else(
+    closed_api: RunningApi, header: dict[str, str]
+) -> None:
+    """No server is started behind this API, so that errors, addresses and paths are there to be told."""
+    viewer = {"Authorization": f"Bearer {TOKENS['viewer']}"}
+    for path in ("/healthz", "/healthz/ready"):
+        everything, told = (closed_api.ask("GET", path, headers=given) for given in (viewer, header))
+        assert told.status_code == everything.status_code == 503
+        assert _leaves(told.json()) <= {bool, "name"}, told.text
+        assert len(everything.content) > len(told.content)
+    seen, full = (closed_api.ask("GET", "/healthz", headers=given).json() for given in (header, viewer))
+    assert seen["live"]
+    assert seen["unhealthy"] == full["unhealthy"] != []
+    assert seen["parts"].keys() == full["parts"].keys() | {"triton", "scheduler", "model:intent"}
+    assert set(full["triton"]) > {"healthy", "servers"}
+    assert closed_api.ask("GET", "/healthz/ready", headers=header).json() == {"ready": False}
+
+
+def _leaves(told: Any) -> set[Any]:
+    """Of which kinds the values inside are; the name of a part counts as one."""
+    if isinstance(told, dict):
+        return set().union(*map(_leaves, told.values())) if told else set()
+    if isinstance(told, list):
+        return set().union(*map(_leaves, told)) if told else set()
+    return {"name" if isinstance(told, str) and "/" not in told and " " not in told else type(told)}

@@ -44,6 +44,7 @@ _ROLES = {None: -1, "unknown": -1, "viewer": 0, "labeller": 1, "operator": 2}
 _NEEDED = {
     "get /healthz": None,
     "get /metrics": "viewer",
+    "get /v1/status": "viewer",
     "get /v1/models": "viewer",
     "get /v1/models/{model}": "viewer",
     "get /v1/models/{model}/versions": "viewer",

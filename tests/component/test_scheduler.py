@@ -368,3 +368,29 @@ def test_jobs_that_hang_are_told_and_stop_no_other_job(sqlite: Ledger) -> None:
     finally:
         free.set()
         scheduler.stop()
+
+
+def test_a_stop_waits_for_a_job_that_hangs_no_longer_than_told_and_names_it(sqlite: Ledger) -> None:
+    free, ran = threading.Event(), threading.Event()
+
+    def scheduler_of(action: Callable[[JobRun], str | None]) -> LoopScheduler:
+        hang = JobSpec(name="hang", action=action, interval_s=0.01, lane="own")
+        other = JobSpec(name="other", action=lambda _: ran.set(), interval_s=0.01)
+        return LoopScheduler(sqlite, [hang, other], leader=Leader(sqlite, poll_s=0.02), poll_s=0.02)
+
+    first = scheduler_of(lambda _: str(free.wait(120)))
+    heir = scheduler_of(lambda _: "done by the heir")
+    try:
+        first.start()
+        wait_until(lambda: first.facts()["hang"].began is not None)
+        assert ran.wait(20)
+        began = time.monotonic()
+        assert first.stop(within_s=0.3) == ("hang",)
+        assert time.monotonic() - began < 20
+        assert first.leader.epoch is None
+        assert first.stop() == ()
+        heir.start()
+        wait_until(lambda: any(run.attempt == 2 and run.outcome is RunOutcome.DONE for run in sqlite.job_runs("hang")))
+    finally:
+        free.set()
+        assert heir.stop() == ()

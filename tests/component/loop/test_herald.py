@@ -12,6 +12,8 @@ from perennial.ops.ledger import CycleRow
 from perennial.ops.notify import Message, Notifier
 from perennial.ops.notify.herald import RESTARTED, Herald
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.quarantine_watch import QUARANTINED, note_quarantined
 from perennial.ops.watching.watcher import Watcher
 from tests.component.loop.town import Town
 
@@ -165,3 +167,28 @@ def test_a_lasting_rise_of_labelled_errors_is_told_once(town: Town) -> None:
     herald(town, box).tell()
     assert box.alerts == [("drift", "errors-1-20260301T000005")]
     assert "change of concept" in box.got[0].body
+
+
+def test_each_damaged_file_that_was_set_aside_is_told_once(town: Town) -> None:
+    box = Box()
+    herald(town, box).tell()
+    folder = town.workspace.traffic("intent") / "parquet"
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in (1, 2):
+        (folder / f"{number}-{number}-damaged.parquet").write_text("no table")
+        town.traffic.compact()
+        town.traffic.read()
+        for _ in range(3):
+            note_quarantined(town.ledger, "intent", TrafficLog(town.workspace.traffic("intent")))
+            herald(town, box).tell()
+        entries = [entry for entry in town.ledger.audit_entries("intent") if entry.action == QUARANTINED]
+        assert [entry.detail["file"] for entry in entries] == [f"{n}-{n}-damaged.parquet" for n in range(1, number + 1)]
+        assert box.alerts == [("damage", f"quarantine-{entry.seq}") for entry in entries]
+        assert f"{number}-{number}-damaged.parquet lies in" in box.got[-1].body
+        assert box.got[-1].facts["cause"]
+    town.traffic.drop_quarantined([found.name for found in town.traffic.quarantined()])
+    (folder / "1-1-damaged.parquet").write_text("no table, and again under the same name")
+    town.traffic.read()
+    assert note_quarantined(town.ledger, "intent", town.traffic) == 1
+    herald(town, box).tell()
+    assert len(box.got) == 3

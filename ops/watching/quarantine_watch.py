@@ -1,0 +1,31 @@
+"""Puts each damaged file of a traffic log that was set aside into the audit log, once, from where people are told."""
+
+from perennial.ops.ledger import Ledger
+from perennial.ops.traffic import TrafficLog
+
+__all__ = ["QUARANTINED", "note_quarantined"]
+
+QUARANTINED = "traffic.quarantined"  # the audit entry's action
+_STATE = "quarantine_noted"  # the files in quarantine that have an entry
+_CAUSE_CHARACTERS = 300
+
+
+def note_quarantined(ledger: Ledger, model: str, traffic: TrafficLog) -> int:
+    """Write an entry for each file that has none yet; returns how many. A killed call repeats none of them."""
+    noted = set(ledger.get_state(model, _STATE) or ())
+    present = {f"{found.name} {found.at}": found for found in traffic.quarantined()}
+    if present.keys() == noted:
+        return 0
+    fresh = [found for name, found in present.items() if name not in noted]
+    with ledger.transaction():
+        for found in fresh:
+            detail = {
+                "file": found.name,
+                "source": found.source,
+                "cause": found.cause[:_CAUSE_CHARACTERS],
+                "size_bytes": found.size_bytes,
+                "rows_stay": found.copied,
+            }
+            ledger.audit("loop", QUARANTINED, model, detail)
+        ledger.put_state(model, _STATE, sorted(present))
+    return len(fresh)
