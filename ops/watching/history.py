@@ -5,11 +5,9 @@ later version answered. What a retraining would have been worth is read off the 
 that it has not learnt.
 """
 
-from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import pairwise
 from statistics import median
 from typing import Any
 
@@ -17,23 +15,15 @@ import numpy as np
 import pyarrow as pa
 
 from perennial.continual.arrays import softmax
-from perennial.continual.drift.accuracy import (
-    ConfidenceCalibration,
-    GivenLabel,
-    SampledAnswer,
-    estimate_accuracy,
-    in_random_share,
-    measure_accuracy,
-    resolve_labels,
-)
-from perennial.continual.drift.compare import compare
-from perennial.continual.drift.monitor import DriftMonitor, Level
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
-from perennial.continual.policy import DriftState, History, HistoryPoint, MeasuredShare
+from perennial.continual.policy import History
+from perennial.continual.policy.past import PastKnowledge, PastRows, PastRules, changes_in, history_of
 from perennial.continual.preparation import split_of
 from perennial.continual.records import Split
+from perennial.continual.task import score_kept
+from perennial.continual.tasks import task_named
 from perennial.exporters.classifier import BundleClassifier, Predictions
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.workspace import Workspace
@@ -43,7 +33,6 @@ from perennial.ops.watching.watcher import drift_settings
 
 __all__ = ["Past", "PastReader"]
 
-_LEAST_LABELS = 50
 _LABELS = 1_000_000
 
 
@@ -60,26 +49,13 @@ class Past:
     changes_from: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class _Rows:
-    """The logged requests as the kept version answers them, and what became known of each. All of one length."""
-
-    window: Window
-    at: list[datetime]
-    labels: list[str | None]
-    label_at: list[datetime | None]
-    fresh_right: list[bool | None] = field(default_factory=list)  # None: not held out, or not labelled
-
-    def right(self, i: int) -> bool | None:
-        return None if self.labels[i] is None else str(self.window.predictions[i]) == self.labels[i]
-
-
 class PastReader:
     """Reads one model's past. `tell` hears of the stages, for whoever waits."""
 
     def __init__(self, ledger: Ledger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
         self._ledger, self._workspace, self._model, self._traffic = ledger, workspace, model, traffic
         self._settings = workspace.model(model)
+        self._task = task_named(self._settings.task)
 
     def read(
         self,
@@ -110,21 +86,22 @@ class PastReader:
         window, anew = self._answered_by(kept, table)
         rows = self._with_labels(window, fresh)
         reference, start = self._reference(kept, window)
-        found = [rows.at[i] for i in self._new_labels(kept, rows)]
-        points = self._points(rows, reference, start, kept, sorted(changes) or found)
-        history = History(
-            champion_since=rows.at[start - 1] if start else rows.at[0],
-            points=tuple(points),
-            changes=tuple(sorted(changes) or found),
-            reference_quality=self._accuracy_of(reference.sample, rows),
+        known = set(self._ledger.version(self._model, kept).labels)
+        found = changes_in(rows, known, least=self._settings.learning.min_class_rows, near=drift.window_rows)
+        knowledge = PastKnowledge(
+            reference=reference,
+            start=start,
+            sample_scores=self._sample_scores(reference.sample),
+            changes=sorted(changes) or found,
+            learnt_at=sorted(s.example.at for s in self._ledger.examples(self._model, split=Split.TRAIN)),
             training_s=self._training_s() if training_s is None else training_s,
         )
         return Past(
-            history=history,
+            history=history_of(rows, knowledge, self._rules(kept)),
             kept=kept,
             fresh=fresh,
             requests=len(rows.at) - start,
-            labelled=sum(label is not None for label in rows.labels[start:]),
+            labelled=sum(label is not None for label in rows.targets[start:]),
             answered_anew=anew,
             changes_from="given" if changes else "labels" if found else "nothing",
         )
@@ -149,25 +126,37 @@ class PastReader:
             )
         return BundleClassifier.load(bundle, cache_dir=self._workspace.cache / "engines")
 
-    def _with_labels(self, window: Window, fresh: int | None) -> _Rows:
+    def _with_labels(self, window: Window, fresh: int | None) -> PastRows:
         ids = [] if window.ids is None else window.ids.tolist()
         at = [] if window.times is None else [moment.replace(tzinfo=UTC) for moment in window.times.tolist()]
         given = {p.prediction_id: p for p in self._ledger.first_feedback(self._model, _LABELS)}
         labels = [given[name].label if name in given else None for name in ids]
-        label_at = [given[name].received_at if name in given else None for name in ids]
-        rows = _Rows(window=window, at=at, labels=labels, label_at=label_at, fresh_right=[None] * len(ids))
-        if fresh is not None:
-            share = self._settings.learning.holdout_share
-            texts = [str(text) for text in window.texts]
-            chosen = [
-                i
-                for i, label in enumerate(labels)
-                if label is not None and split_of(texts[i], holdout_share=share) is Split.HOLDOUT
-            ]
-            answers = self._classifier(fresh).predict([texts[i] for i in chosen])
-            for i, answer in zip(chosen, answers.labels, strict=True):
-                rows.fresh_right[i] = answer == labels[i]
-        return rows
+        return PastRows(
+            window=window,
+            at=at,
+            targets=labels,
+            target_at=[given[name].received_at if name in given else None for name in ids],
+            scores=[
+                None if label is None else self._score(answer, label)
+                for answer, label in zip(window.predictions, labels, strict=True)
+            ],
+            fresh_scores=[None] * len(ids) if fresh is None else self._fresh_scores(fresh, window, labels),
+        )
+
+    def _fresh_scores(self, fresh: int, window: Window, labels: Sequence[str | None]) -> list[float | None]:
+        """The present champion's scores on held-out rows with labels."""
+        share = self._settings.learning.holdout_share
+        texts = [str(text) for text in window.texts]
+        chosen = {
+            i: label
+            for i, label in enumerate(labels)
+            if label is not None and split_of(texts[i], holdout_share=share) is Split.HOLDOUT
+        }
+        answers = self._classifier(fresh).predict([texts[i] for i in chosen])
+        scores: list[float | None] = [None] * len(labels)
+        for (i, label), answer in zip(chosen.items(), answers.labels, strict=True):
+            scores[i] = self._score(answer, label)
+        return scores
 
     def _reference(self, version: int, window: Window) -> tuple[ReferenceProfile, int]:
         """The version's own reference with the place of the first row behind it, or one of the first rows."""
@@ -182,122 +171,27 @@ class PastReader:
         first = window.rows(slice(0, rows))
         return ReferenceProfile.build(first, version=version, rng=rng), rows
 
-    # ---- what the policy would have seen ----
+    # ---- what is known besides ----
 
-    def _points(
-        self, rows: _Rows, reference: ReferenceProfile, start: int, version: int, changes: Sequence[datetime]
-    ) -> list[HistoryPoint]:
-        size = self._settings.drift.window_rows
-        settings = drift_settings(self._workspace, self._model)
-        monitor = DriftMonitor(settings=settings)
-        state = monitor.start(version, now_request=start)
-        learnt = sorted(s.example.at for s in self._ledger.examples(self._model, split=Split.TRAIN))
-        calibration = self._calibration(reference.sample, rows)
-        began: datetime | None = None
-        points: list[HistoryPoint] = []
-        gains = self._gains(rows, changes)
-        before = rows.at[start - 1] if start else rows.at[0]
-        for number, first in enumerate(range(start, len(rows.at) - size + 1, size)):
-            last = first + size
-            rng = np.random.default_rng([self._workspace.settings.seed, version, number])
-            comparison = compare(reference, rows.window.rows(slice(first, last)), settings, rng)
-            state, signal = monitor.update(state, comparison, last)
-            if comparison.drifted and began is None:
-                began = before
-            elif state.level is Level.OK:
-                began = None
-            at = rows.at[last - 1]
-            kept = [right for i in range(first, last) if (right := rows.right(i)) is not None]
-            accuracy = float(np.mean(kept)) if kept else None
-            gain = gains[sum(change <= at for change in changes)]
-            in_alert = state.level in {Level.ALERT, Level.COOLDOWN}
-            points.append(
-                HistoryPoint(
-                    at=at,
-                    requests=size,
-                    feedback=bisect_left(learnt, at) - bisect_left(learnt, before),
-                    drift=DriftState.ALERT if in_alert and began is not None else DriftState(state.level.value),
-                    drift_since=began,
-                    drift_signals=tuple(s.value for s in signal.signals),
-                    estimated_quality=self._estimated(rows, last, calibration),
-                    measured_quality=self._measured(rows, last, at),
-                    accuracy_kept=accuracy,
-                    accuracy_fresh=None if accuracy is None or gain is None else min(1.0, max(0.0, accuracy + gain)),
-                )
-            )
-            before = at
-        return points
-
-    def _estimated(self, rows: _Rows, last: int, calibration: ConfidenceCalibration | None) -> float:
-        newest = rows.window.confidences[max(0, last - self._settings.drift.accuracy_rows) : last]
-        return estimate_accuracy(newest, calibration).value
-
-    def _measured(self, rows: _Rows, last: int, now: datetime) -> MeasuredShare | None:
-        share = self._settings.drift.random_label_share
-        ids = rows.window.ids
-        known = [
-            (label_at, i)
-            for i in range(last)
-            if (label_at := rows.label_at[i]) is not None
-            and label_at <= now
-            and ids is not None
-            and (share == 0 or in_random_share(str(ids[i]), share))
-        ]
-        newest = [i for _, i in sorted(known)[-self._settings.drift.accuracy_rows :]]
-        if len(newest) < _LEAST_LABELS:
-            return None
-        answers = [
-            SampledAnswer(prediction_id=str(i), predicted=str(rows.window.predictions[i]), chance=share or 1e-6)
-            for i in newest
-        ]
-        given = [GivenLabel(prediction_id=str(i), label=str(rows.labels[i]), annotator="log", at=now) for i in newest]
-        told = measure_accuracy(answers, resolve_labels(given))
-        return MeasuredShare(value=told.value, low=told.low, high=told.high, rows=told.rows)
-
-    def _calibration(self, sample: Window, rows: _Rows) -> ConfidenceCalibration | None:
-        pairs = self._labelled(sample, rows)
-        if len(pairs) < 2 * _LEAST_LABELS:
-            return None
-        return ConfidenceCalibration.fit(
-            sample.confidences[[i for i, _ in pairs]], np.asarray([right for _, right in pairs])
-        )
-
-    def _accuracy_of(self, sample: Window, rows: _Rows) -> float:
-        pairs = self._labelled(sample, rows)
-        if len(pairs) >= _LEAST_LABELS:
-            return float(np.mean([right for _, right in pairs]))
-        return estimate_accuracy(sample.confidences).value
-
-    def _labelled(self, sample: Window, rows: _Rows) -> list[tuple[int, bool]]:
-        """The sample's labelled rows by place, and whether each was answered right."""
+    def _sample_scores(self, sample: Window) -> dict[int, float]:
+        """The scores of the reference's sample by place, where its labels are known."""
         ids = [] if sample.ids is None else sample.ids.tolist()
         labels = self._ledger.feedback_labels(self._model, ids)
-        return [(i, labels[n] == str(sample.predictions[i])) for i, n in enumerate(ids) if n in labels]
+        return {i: self._score(sample.predictions[i], labels[n]) for i, n in enumerate(ids) if n in labels}
 
-    def _gains(self, rows: _Rows, changes: Sequence[datetime]) -> list[float | None]:
-        """For each stretch between changes: the present champion's accuracy minus the kept one's, on held-out texts."""
-        edges = [0, *(bisect_left(rows.at, change) for change in changes), len(rows.at)]
-        gains: list[float | None] = []
-        for first, last in pairwise(edges):
-            differences = [
-                float(fresh) - float(bool(rows.right(i)))
-                for i in range(first, last)
-                if (fresh := rows.fresh_right[i]) is not None
-            ]
-            gains.append(float(np.mean(differences)) if differences else None)
-        return gains
+    def _score(self, answer: Any, label: str) -> float:
+        return score_kept(self._task, str(answer), label)
 
-    def _new_labels(self, version: int, rows: _Rows) -> list[int]:
-        """The places at which labels begin that the version does not know; those near each other are one change."""
-        known = set(self._ledger.version(self._model, version).labels)
-        least = self._settings.learning.min_class_rows
-        places: dict[str, list[int]] = {}
-        for i, label in enumerate(rows.labels):
-            if label is not None and label not in known:
-                places.setdefault(label, []).append(i)
-        begun = sorted(found[0] for found in places.values() if len(found) >= least)
-        near = self._settings.drift.window_rows
-        return [place for before, place in zip([-near - 1, *begun], begun, strict=False) if place - before > near]
+    def _rules(self, version: int) -> PastRules:
+        drift = self._settings.drift
+        return PastRules(
+            drift=drift_settings(self._workspace, self._model),
+            window_rows=drift.window_rows,
+            quality_rows=drift.accuracy_rows,
+            random_share=drift.random_label_share,
+            seed=self._workspace.settings.seed,
+            version=version,
+        )
 
     def _training_s(self) -> float:
         """How long the promoted cycles took, probation left out; 0 before the first one."""

@@ -1,0 +1,191 @@
+"""What a policy would have seen, had a model's first version answered everything: logged rows become a history."""
+
+from bisect import bisect_left
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+
+import numpy as np
+
+from perennial.continual import labelling
+from perennial.continual.drift import DriftComparison, DriftMonitor, DriftSettings, Level, ReferenceProfile, Window
+from perennial.continual.drift import compare as compare_windows
+from perennial.continual.drift.accuracy import ConfidenceCalibration, estimate_accuracy, in_random_share
+from perennial.continual.policy.facts import DriftState, MeasuredShare
+from perennial.continual.policy.replay import History, HistoryPoint
+
+__all__ = ["PastKnowledge", "PastRows", "PastRules", "changes_in", "history_of"]
+
+_LEAST_SCORED = 50  # answers with a score, below which nothing is measured
+_UNKNOWN_CHANCE = 1e-6  # equal for all, and small: the interval speaks for all traffic, not for the scored part of it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PastRows:
+    """The logged requests as the kept version answers them, and what became known of each; all of one length.
+
+    `scores` are the kept version's, `fresh_scores` those of the present one on held-out rows; None where not known.
+    """
+
+    window: Window
+    at: Sequence[datetime]
+    targets: Sequence[str | None]
+    target_at: Sequence[datetime | None]
+    scores: Sequence[float | None]
+    fresh_scores: Sequence[float | None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastRules:
+    """How the past is looked at; the same as the present is."""
+
+    drift: DriftSettings
+    window_rows: int
+    quality_rows: int
+    random_share: float
+    seed: int
+    version: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PastKnowledge:
+    """What is known of the past beside its rows.
+
+    Windows are compared with `reference`, whose sample may be some of the first rows; `start` is the place of the first
+    row behind it. `sample_scores` are the sample's by place, where known. `changes` are when the world changed, and
+    `learnt_at` when the rows came that a retraining may learn, both in order; `training_s` is how long one takes.
+    """
+
+    reference: ReferenceProfile
+    start: int
+    sample_scores: Mapping[int, float]
+    changes: Sequence[datetime]
+    learnt_at: Sequence[datetime]
+    training_s: float
+
+
+def changes_in(rows: PastRows, known: Collection[str], *, least: int, near: int) -> list[datetime]:
+    """The times at which targets begin that a version does not know; those within `near` rows are one change."""
+    places: dict[str, list[int]] = {}
+    for i, target in enumerate(rows.targets):
+        if target is not None and target not in known:
+            places.setdefault(target, []).append(i)
+    begun = sorted(found[0] for found in places.values() if len(found) >= least)
+    return [rows.at[place] for before, place in zip([-near - 1, *begun], begun, strict=False) if place - before > near]
+
+
+def history_of(rows: PastRows, known: PastKnowledge, rules: PastRules) -> History:
+    """The history of the rows, which come in order of time, in windows that never overlap."""
+    return History(
+        champion_since=_before(rows, known.start),
+        points=tuple(_points(rows, known, rules)),
+        changes=tuple(known.changes),
+        reference_quality=_quality_of(known.reference.sample, known.sample_scores),
+        training_s=known.training_s,
+    )
+
+
+def _before(rows: PastRows, start: int) -> datetime:
+    return rows.at[start - 1] if start else rows.at[0]
+
+
+def _points(rows: PastRows, known: PastKnowledge, rules: PastRules) -> Iterator[HistoryPoint]:
+    size = rules.window_rows
+    calibration = _calibration(known.reference.sample, known.sample_scores)
+    episode = _Episode(rules, known.start)
+    gains = _gains(rows, known.changes)
+    before = _before(rows, known.start)
+    for number, first in enumerate(range(known.start, len(rows.at) - size + 1, size)):
+        last = first + size
+        at = rows.at[last - 1]
+        rng = np.random.default_rng([rules.seed, rules.version, number])
+        comparison = compare_windows(known.reference, rows.window.rows(slice(first, last)), rules.drift, rng)
+        state, since, signals = episode.goes_on(comparison, last, before)
+        kept = [score for score in rows.scores[first:last] if score is not None]
+        quality = float(np.mean(kept)) if kept else None
+        gain = gains[sum(change <= at for change in known.changes)]
+        yield HistoryPoint(
+            at=at,
+            requests=size,
+            feedback=bisect_left(known.learnt_at, at) - bisect_left(known.learnt_at, before),
+            drift=state,
+            drift_since=since,
+            drift_signals=signals,
+            estimated_quality=_estimated(rows, last, rules, calibration),
+            measured_quality=_measured(rows, last, at, rules),
+            accuracy_kept=quality,
+            accuracy_fresh=None if quality is None or gain is None else min(1.0, max(0.0, quality + gain)),
+        )
+        before = at
+
+
+class _Episode:
+    """The drift monitor, and since when the present episode lasts."""
+
+    def __init__(self, rules: PastRules, start: int) -> None:
+        self._monitor = DriftMonitor(settings=rules.drift)
+        self._state = self._monitor.start(rules.version, now_request=start)
+        self._began: datetime | None = None
+
+    def goes_on(
+        self, comparison: DriftComparison, request: int, before: datetime
+    ) -> tuple[DriftState, datetime | None, tuple[str, ...]]:
+        """The state after one more window that began at `before`, since when it lasts, and the signals behind it."""
+        self._state, signal = self._monitor.update(self._state, comparison, request)
+        if comparison.drifted and self._began is None:
+            self._began = before
+        elif self._state.level is Level.OK:
+            self._began = None
+        in_alert = self._state.level in {Level.ALERT, Level.COOLDOWN} and self._began is not None
+        state = DriftState.ALERT if in_alert else DriftState(self._state.level.value)
+        return state, self._began, tuple(each.value for each in signal.signals)
+
+
+def _estimated(rows: PastRows, last: int, rules: PastRules, calibration: ConfidenceCalibration | None) -> float:
+    newest = rows.window.confidences[max(0, last - rules.quality_rows) : last]
+    return estimate_accuracy(newest, calibration).value
+
+
+def _measured(rows: PastRows, last: int, now: datetime, rules: PastRules) -> MeasuredShare | None:
+    share, ids = rules.random_share, rows.window.ids
+    known = [
+        (target_at, i, score)
+        for i in range(last)
+        if (target_at := rows.target_at[i]) is not None
+        and (score := rows.scores[i]) is not None
+        and target_at <= now
+        and ids is not None
+        and (share == 0 or in_random_share(str(ids[i]), share))
+    ]
+    newest = [score for _, _, score in sorted(known)[-rules.quality_rows :]]
+    if len(newest) < _LEAST_SCORED:
+        return None
+    found = labelling.estimate_accuracy(newest, [share or _UNKNOWN_CHANCE] * len(newest))
+    return MeasuredShare(value=found.accuracy, low=found.low, high=found.high, rows=len(newest))
+
+
+def _calibration(sample: Window, scores: Mapping[int, float]) -> ConfidenceCalibration | None:
+    if len(scores) < 2 * _LEAST_SCORED:
+        return None
+    return ConfidenceCalibration.fit(sample.confidences[list(scores)], np.asarray(list(scores.values())))
+
+
+def _quality_of(sample: Window, scores: Mapping[int, float]) -> float:
+    if len(scores) >= _LEAST_SCORED:
+        return float(np.mean(list(scores.values())))
+    return estimate_accuracy(sample.confidences).value
+
+
+def _gains(rows: PastRows, changes: Sequence[datetime]) -> list[float | None]:
+    """For each stretch between changes: the present version's quality minus the kept one's, on held-out rows."""
+    edges = [0, *(bisect_left(rows.at, change) for change in changes), len(rows.at)]
+    gains: list[float | None] = []
+    for first, last in pairwise(edges):
+        differences = [
+            fresh - (score or 0.0)
+            for fresh, score in zip(rows.fresh_scores[first:last], rows.scores[first:last], strict=True)
+            if fresh is not None
+        ]
+        gains.append(float(np.mean(differences)) if differences else None)
+    return gains
