@@ -1,4 +1,4 @@
-"""The wheel, installed where nothing of the repository is: it holds everything, nothing else, and it runs."""
+"""The wheel, installed where nothing of the repository is: it holds everything, nothing else, and the loop runs."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).resolve().parents[2]
 ROOMS = ("continual", "exporters", "ops")
@@ -130,7 +130,13 @@ def test_tritons_processes_look_into_the_wheel_alone(installed: Installed) -> No
     assert [place for place in places if (place / "perennial").exists()] == [installed.site]
 
 
-def test_a_new_user_gets_help_and_settings(installed: Installed) -> None:
+def test_a_new_user_gets_help_settings_and_the_whole_loop(installed: Installed) -> None:
     assert "demo" in installed.run("perennial", "--help")
     installed.run("perennial", "init", "intent")
     assert "[models.intent" in (installed.elsewhere / "perennial.toml").read_text()
+    installed.run("perennial", "demo", "--waves", "1", "--rate", "60", timeout_s=1000)
+    summary = json.loads((installed.elsewhere / "var" / "demo" / "summary.json").read_text())
+    assert summary["failed_requests"] == 0
+    assert summary["versions_served"][:2] == [1, 2]
+    assert summary["accuracy_after"] > summary["accuracy_never_retrained"] + 0.1
+    assert (installed.elsewhere / "var" / "demo" / "report.html").stat().st_size > 10_000
