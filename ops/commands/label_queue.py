@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from perennial.continual.arrays import softmax
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.labelling import (
     Choice,
@@ -18,11 +17,14 @@ from perennial.continual.labelling import (
     Estimate,
     Reason,
     Shares,
-    doubt_labels,
+    doubts_of,
     estimate_accuracy,
+    novelty,
     select,
     speaks_for,
 )
+from perennial.continual.task import score_kept
+from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -31,7 +33,6 @@ from perennial.ops.watching.watch_state import reference_folder
 __all__ = ["LabelQueue", "QueueItem"]
 
 _STATE = "label_queue"
-_NEAREST = 5
 _REMEMBERED = 2_000  # choices kept for the accuracy estimate
 
 
@@ -78,7 +79,7 @@ class LabelQueue:
         batch = 1 + max((row.get("batch", 0) for row in known), default=0)
         margins = table["margin"].to_numpy()[free].astype(float).clip(0.0, 1.0)
         rng = np.random.default_rng([self._workspace.settings.seed, batch])
-        drift = _distances(table["embedding"], free, self._reference())
+        drift = _drift_scores(table["embedding"], free, self._reference())
         found = select(margins, budget=budget, rng=rng, shares=shares, drift=drift)
         fresh = [{"id": ids[free[s.index]], "reason": s.reason.value, "p": s.probability} for s in found]
         self._keep(fresh, batch, frozenset(ids))
@@ -129,8 +130,9 @@ class LabelQueue:
         judged = [row for row, told in zip(chosen, known, strict=True) if told]
         if not any(row["reason"] == Reason.UNIFORM.value for row in judged):
             return None
-        right = [labels[row["id"]] == answered[row["id"]] for row in judged]
-        return estimate_accuracy(right, 1.0 / speaks_for([_choice(row) for row in chosen], known))
+        task = task_named(self._workspace.model(self._model).task)
+        scores = [score_kept(task, answered[row["id"]], labels[row["id"]]) for row in judged]
+        return estimate_accuracy(scores, 1.0 / speaks_for([_choice(row) for row in chosen], known))
 
     def doubts(self, *, rows: int = 5_000) -> list[dict[str, Any]]:
         """Labels of the newest requests that the model which answered them has good reason to doubt, worst first.
@@ -152,16 +154,10 @@ class LabelQueue:
         return sorted(found, key=lambda row: -row["excess"])
 
     def _doubts_of(self, version: int, table: Any, places: list[int], given: list[str]) -> Sequence[Doubt]:
-        from perennial.continual.learning.trained import read_card, read_head
-
-        folder = self._workspace.bundle(self._model, version)
-        if not places or not (folder / "model.json").is_file() or read_card(folder).head != "kernel_lda":
+        embeddings, known = _embeddings(table["embedding"], places)
+        if embeddings is None or len(known) < len(places):
             return ()
-        embeddings = _embeddings(table, places)
-        head = read_head(folder)
-        if embeddings is None or embeddings.shape[1] != head.omega.shape[0]:
-            return ()
-        return doubt_labels(softmax(head.logits(embeddings)), given, head.labels)
+        return doubts_of(self._workspace.bundle(self._model, version), embeddings, given)
 
     def _chosen(self) -> list[dict[str, Any]]:
         return list(self._ledger.get_state(self._model, _STATE) or [])
@@ -186,35 +182,23 @@ def _item(chosen: dict[str, Any], row: dict[str, Any]) -> QueueItem:
     )
 
 
-def _distances(column: Any, places: list[int], reference: Any) -> Any:
-    """How far each request lies from the reference, (rows,); NaN where unknown, None when nothing is known.
-
-    With reference embeddings it is one minus the mean cosine to the five nearest of them, else to the requests' centre.
-    """
-    if not places:
+def _drift_scores(column: Any, places: list[int], reference: Any) -> Any:
+    """How far each request lies from the reference, (rows,); NaN where unknown, None when nothing is known."""
+    embeddings, known = _embeddings(column, places)
+    if embeddings is None:
         return None
-    taken = column.combine_chunks().take(places)
-    size = getattr(taken.type, "list_size", None)
-    known = np.flatnonzero(taken.is_valid().to_numpy(zero_copy_only=False))
-    if size is None or not len(known):
-        return None
-    kept = taken.take(known).flatten().to_numpy(zero_copy_only=False).reshape(-1, size)
-    embeddings = kept.astype(np.float32)
-    if reference is None or not len(reference) or reference.shape[1] != size:
-        centre = embeddings.mean(axis=0)
-        near = embeddings @ centre / max(float(np.linalg.norm(centre)), 1e-9)
-    else:
-        most = min(_NEAREST, len(reference))
-        near = np.sort(embeddings @ reference.T, axis=1)[:, -most:].mean(axis=1)
     found = np.full(len(places), np.nan)
-    found[known] = 1.0 - near
+    found[known] = novelty(embeddings, reference)
     return found
 
 
-def _embeddings(table: Any, places: list[int]) -> Any:
-    """float32 (rows, d), or None when one of the rows has none."""
-    column = table["embedding"].combine_chunks().take(places)
-    size = getattr(column.type, "list_size", None)
-    if not places or size is None or column.null_count:
-        return None
-    return column.flatten().to_numpy(zero_copy_only=False).reshape(-1, size).astype(np.float32)
+def _embeddings(column: Any, places: list[int]) -> tuple[Any, Any]:
+    """The embeddings of those of the rows that have one, float32 (known, d), and which those are; None without any."""
+    taken = column.combine_chunks().take(places) if places else None
+    size = getattr(taken.type, "list_size", None) if taken is not None else None
+    if taken is None or size is None:
+        return None, ()
+    known = np.flatnonzero(taken.is_valid().to_numpy(zero_copy_only=False))
+    if not len(known):
+        return None, ()
+    return taken.take(known).flatten().to_numpy(zero_copy_only=False).reshape(-1, size).astype(np.float32), known
