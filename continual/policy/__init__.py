@@ -1,8 +1,8 @@
 """Trigger policies: when to retrain, decided from facts alone."""
 
 from perennial.continual.policy.conditions import (
-    All,
-    Any,
+    AllOf,
+    AnyOf,
     AtLeastN,
     Condition,
     Drift,
@@ -18,8 +18,8 @@ from perennial.continual.policy.parse import parse_policy, policy_values
 from perennial.continual.policy.replay import ChangeFound, History, HistoryPoint, ReplayResult, Retraining, replay
 
 __all__ = [
-    "All",
-    "Any",
+    "AllOf",
+    "AnyOf",
     "AtLeastN",
     "ChangeFound",
     "Condition",

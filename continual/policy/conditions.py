@@ -10,8 +10,8 @@ from perennial.continual.policy.cron import next_time
 from perennial.continual.policy.facts import DriftState, Facts
 
 __all__ = [
-    "All",
-    "Any",
+    "AllOf",
+    "AnyOf",
     "AtLeastN",
     "Condition",
     "Drift",
@@ -150,7 +150,7 @@ class MeasuredQuality:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Any:
+class AnyOf:
     """Holds when one of its conditions does."""
 
     kind: ClassVar[Literal["any"]] = "any"
@@ -165,7 +165,7 @@ class Any:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class All:
+class AllOf:
     """Holds when all of its conditions do."""
 
     kind: ClassVar[Literal["all"]] = "all"
@@ -195,7 +195,7 @@ class AtLeastN:
         return _joined(self.policies, facts, now, self.n)
 
 
-Condition = Schedule | FeedbackCount | Drift | EstimatedQuality | MeasuredQuality | Any | All | AtLeastN
+Condition = Schedule | FeedbackCount | Drift | EstimatedQuality | MeasuredQuality | AnyOf | AllOf | AtLeastN
 
 
 def _joined(policies: tuple[Condition, ...], facts: Facts, now: datetime, least: int) -> str | None:

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from datetime import time
-from typing import Any as Anything
-from typing import get_args
+from typing import Any, get_args
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.policy.conditions import Condition
@@ -19,10 +18,10 @@ _FORMER_NAMES = {  # of kinds and fields, which settings of earlier releases hol
     "measured_accuracy": "measured_quality",
     "min_labels": "min_feedback",
 }
-_KINDS: dict[str, type[Anything]] = {kind.kind: kind for kind in get_args(Condition)}
+_KINDS: dict[str, type[Any]] = {kind.kind: kind for kind in get_args(Condition)}
 
 
-def parse_policy(values: Mapping[str, Anything]) -> TriggerPolicy:
+def parse_policy(values: Mapping[str, Any]) -> TriggerPolicy:
     """A policy from plain values: a condition with its `kind`, and `limits` beside it at the top.
 
     Raises:
@@ -38,14 +37,14 @@ def parse_policy(values: Mapping[str, Anything]) -> TriggerPolicy:
     return TriggerPolicy(when=_condition(rest, "policy"), limits=_limits(limits))
 
 
-def policy_values(policy: TriggerPolicy) -> dict[str, Anything]:
+def policy_values(policy: TriggerPolicy) -> dict[str, Any]:
     """Return the plain values that `parse_policy` reads back, without those that are left at their default."""
-    values: dict[str, Anything] = _values(policy.when)
+    values: dict[str, Any] = _values(policy.when)
     limits = _values(policy.limits)
     return values | {"limits": limits} if limits else values
 
 
-def _condition(values: Anything, where: str) -> Condition:
+def _condition(values: Any, where: str) -> Condition:
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"{where} is {values!r}; it must be a table with a kind")
     rest = dict(values)
@@ -64,7 +63,7 @@ def _condition(values: Anything, where: str) -> Condition:
     return made
 
 
-def _limits(values: Anything) -> Limits:
+def _limits(values: Any) -> Limits:
     if not isinstance(values, Mapping):
         raise ConfigurationError(f"policy.limits is {values!r}; it must be a table")
     rest = dict(values)
@@ -78,7 +77,7 @@ def _limits(values: Anything) -> Limits:
     return made
 
 
-def _make(kind: type[Anything], values: dict[str, Anything], where: str) -> Anything:
+def _make(kind: type[Any], values: dict[str, Any], where: str) -> Any:
     known = {field.name for field in fields(kind)}
     for former, name in _FORMER_NAMES.items():
         if former in values and name in known - set(values):
@@ -95,7 +94,7 @@ def _make(kind: type[Anything], values: dict[str, Anything], where: str) -> Anyt
         ) from error
 
 
-def _level(value: Anything, where: str) -> DriftState:
+def _level(value: Any, where: str) -> DriftState:
     try:
         return DriftState(value)
     except ValueError as error:
@@ -109,7 +108,7 @@ def _time(value: str, name: str) -> time:
         raise ConfigurationError(f"policy.limits.quiet_hours.{name} is {value!r}; write HH:MM, e.g. '22:00'") from error
 
 
-def _values(record: Anything) -> dict[str, Anything]:
+def _values(record: Any) -> dict[str, Any]:
     values = {"kind": record.kind} if hasattr(record, "kind") else {}
     for field in fields(record):
         value = getattr(record, field.name)

@@ -2,14 +2,14 @@
 
 import itertools
 from datetime import UTC, datetime, time, timedelta
-from typing import Any as Anything
+from typing import Any
 
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.policy import (
-    All,
-    Any,
+    AllOf,
+    AnyOf,
     AtLeastN,
     Condition,
     Drift,
@@ -38,11 +38,11 @@ def at(hours: float) -> datetime:
     return T0 + timedelta(hours=hours)
 
 
-def facts(**given: Anything) -> Facts:
+def facts(**given: Any) -> Facts:
     return Facts(champion_since=T0, **given)
 
 
-def fires(when: Condition, hours: float = 0, **given: Anything) -> bool:
+def fires(when: Condition, hours: float = 0, **given: Any) -> bool:
     return decide(TriggerPolicy(when=when), facts(**given), at(hours)).fire
 
 
@@ -112,14 +112,14 @@ def test_combinations_count_their_members() -> None:
             "drift": DriftState.ALERT if holds[1] else DriftState.OK,
             "estimated_quality": 0.4 if holds[2] else 0.6,
         }
-        assert fires(Any(policies=members), **given) == any(holds)
-        assert fires(All(policies=members), **given) == all(holds)
+        assert fires(AnyOf(policies=members), **given) == any(holds)
+        assert fires(AllOf(policies=members), **given) == all(holds)
         for n in (1, 2, 3):
             assert fires(AtLeastN(n=n, policies=members), **given) == (sum(holds) >= n)
 
 
 def test_a_combination_names_each_reason() -> None:
-    policy = TriggerPolicy(when=Any(policies=(FeedbackCount(at_least=1), Drift())))
+    policy = TriggerPolicy(when=AnyOf(policies=(FeedbackCount(at_least=1), Drift())))
     decision = decide(policy, facts(unlearnt_feedback=3, drift=DriftState.ALERT, drift_signals=("a", "b")), T0)
     assert decision.reasons == ("feedback_count: 3 rows of feedback not learnt (at least 1)", "drift: alert (a, b)")
 
@@ -127,7 +127,7 @@ def test_a_combination_names_each_reason() -> None:
 # what holds back
 
 
-def held(limits: Limits, hours: float = 0, **given: Anything) -> set[str]:
+def held(limits: Limits, hours: float = 0, **given: Any) -> set[str]:
     policy = TriggerPolicy(when=Drift(again_after_s=1), limits=limits)
     decision = decide(policy, facts(drift=DriftState.ALERT, **given), at(hours))
     assert decision.reasons
@@ -182,7 +182,7 @@ def test_a_present_without_a_zone_is_refused() -> None:
 
 # plain values
 
-EVERY_KIND: dict[str, Anything] = {
+EVERY_KIND: dict[str, Any] = {
     "kind": "at_least_n",
     "n": 2,
     "policies": [
@@ -248,7 +248,7 @@ def test_a_policy_round_trips_through_plain_values() -> None:
         ({"kind": "drift", "limits": {"quiet_hours": {"start": "22:00", "end": "06:00", "zone": "Mars"}}}, "'Mars'"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_with_the_place(values: dict[str, Anything], told: str) -> None:
+def test_a_policy_that_cannot_be_is_refused_with_the_place(values: dict[str, Any], told: str) -> None:
     with pytest.raises(ConfigurationError, match=told):
         parse_policy(values)
 
@@ -364,7 +364,7 @@ def test_settings_of_earlier_releases_are_read_under_the_present_names() -> None
     }
     policy = parse_policy(former)
     assert policy == TriggerPolicy(
-        when=Any(
+        when=AnyOf(
             policies=(
                 FeedbackCount(at_least=200),
                 EstimatedQuality(drop=0.1),

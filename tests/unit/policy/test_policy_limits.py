@@ -6,7 +6,7 @@ import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.policy import (
-    All,
+    AllOf,
     AtLeastN,
     Drift,
     DriftState,
@@ -77,7 +77,7 @@ def test_an_accuracy_limit_lies_above_0_and_at_most_at_1(share: float) -> None:
 
 def test_a_combination_of_nothing_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="asks for 1 of 0"):
-        All(policies=())
+        AllOf(policies=())
     with pytest.raises(ConfigurationError, match="asks for 0 of 1"):
         AtLeastN(n=0, policies=(Drift(),))
     assert FeedbackCount(at_least=1).at_least == 1
