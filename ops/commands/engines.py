@@ -97,42 +97,44 @@ def export_version(
     """Compile the version's model into the planned engine, prove it, and publish it as a new version.
 
     The new version is not loaded: `perennial model promote` does that. When the gate refuses the engine nothing is
-    published, and the number stays unused.
+    published, and the number stays unused. One that was killed after its proof goes on with its number.
 
     Raises:
         ParityFailed: the engine does not answer like the model.
         DependencyUnreachable: a package or device is missing after all.
         ExportFailed: the process ended without a bundle.
     """
-    model = plan.model
+    model, label = plan.model, f"{plan.engine.value} {plan.precision.value}"
     source = parts.ledger.version(model, plan.source)
     maker = VersionMaker(parts.ledger, parts.workspace, model, niceness=0)
-    number = parts.ledger.next_version(model)
-    label = f"{plan.engine.value} {plan.precision.value}"
+    reason = f"version {plan.source} as {label}"
+    begun = _begun(parts, model, reason)
+    number = parts.ledger.next_version(model) if begun is None else begun
     errors = JobErrors(
-        what=f"export of version {plan.source} as {label}",
+        what=f"export of {reason}",
         failed=ExportFailed,
         report=maker.report(number),
         log=maker.folder(number) / "export.log",
         if_late="raise engine.timeout_s",
     )
     manifest = verify_bundle(maker.compile(number, _order(parts, plan, source), errors, on_progress))
-    row = VersionRow(
-        model=model,
-        version=number,
-        state=VersionState.EXPORTED,
-        parent=plan.source,
-        learner=source.learner,
-        encoder_fingerprint=manifest.encoder_fingerprint,
-        labels=source.labels,
-        metrics={**source.metrics, **engine_metrics(manifest)},
-        lineage={**source.lineage, "reason": f"version {plan.source} as {label}"},
-    )
-    learnt = maker.rows.learnt_by(plan.source)
-    with parts.ledger.transaction():
-        parts.ledger.add_version(row)
-        parts.ledger.mark_learnt(model, learnt, number)
-        parts.ledger.audit(actor, "engine.exported", model, {"version": number, "of": plan.source, "engine": label})
+    if begun is None:
+        row = VersionRow(
+            model=model,
+            version=number,
+            state=VersionState.EXPORTED,
+            parent=plan.source,
+            learner=source.learner,
+            encoder_fingerprint=manifest.encoder_fingerprint,
+            labels=source.labels,
+            metrics={**source.metrics, **engine_metrics(manifest)},
+            lineage={**source.lineage, "reason": reason},
+        )
+        learnt = maker.rows.learnt_by(plan.source)
+        with parts.ledger.transaction():
+            parts.ledger.add_version(row)
+            parts.ledger.mark_learnt(model, learnt, number)
+            parts.ledger.audit(actor, "engine.exported", model, {"version": number, "of": plan.source, "engine": label})
     maker.publish(number)
     parts.ledger.set_version_state(model, number, VersionState.PUBLISHED)
     return EngineExport(**{name: getattr(plan, name) for name in plan.__slots__ if name != "made"}, made=number)
@@ -151,6 +153,14 @@ def _facts(manifest: Manifest) -> dict[str, Any]:
         "parent": manifest.lineage.parent_version,
         "created_at": manifest.created_at,
     }
+
+
+def _begun(parts: Parts, model: str, reason: str) -> int | None:
+    """The number of such an export that was killed before it had published its bundle."""
+    for row in parts.ledger.versions(model):
+        if row.state is VersionState.EXPORTED and row.lineage.get("reason") == reason:
+            return row.version
+    return None
 
 
 def _order(parts: Parts, plan: EngineExport, source: VersionRow) -> EngineOrder:

@@ -86,23 +86,24 @@ def first_version(
     labels = tuple(json.loads((target / "labels.json").read_text(encoding="utf-8")))
     ledger.mark_learnt(model, training.learnt, version)
     replay_rows = maker.rows.remember(training)
-    ledger.set_version_state(
-        model,
-        version,
-        VersionState.CHAMPION,
-        labels=labels,
-        encoder_fingerprint=manifest.encoder_fingerprint,
-        published_at=datetime.now(UTC),
-        metrics=engine_metrics(manifest),
-        lineage={
-            "reason": "first version",
-            "rows": len(training.fresh),
-            "replay_rows": 0,
-            "last_example_id": training.last_example_id,
-        },
-    )
     first = Route(model=model, epoch=1, champion=version, resident=(version,))
-    ledger.set_route(first, expected_epoch=0, actor="operator", reason="first version")
+    with ledger.transaction():  # a champion without a route would be taken for no version at all
+        ledger.set_version_state(
+            model,
+            version,
+            VersionState.CHAMPION,
+            labels=labels,
+            encoder_fingerprint=manifest.encoder_fingerprint,
+            published_at=datetime.now(UTC),
+            metrics=engine_metrics(manifest),
+            lineage={
+                "reason": "first version",
+                "rows": len(training.fresh),
+                "replay_rows": 0,
+                "last_example_id": training.last_example_id,
+            },
+        )
+        ledger.set_route(first, expected_epoch=0, actor="operator", reason="first version")
     settle_route(ledger, workspace, model)
     logger.info("first_version.published", extra={"model": model, "version": version, "rows": len(training.fresh)})
     return FirstVersion(

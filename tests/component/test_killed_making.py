@@ -1,0 +1,126 @@
+"""A making of a version that is killed after any of its steps goes on when it is started again."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from perennial.continual.errors import Refused
+from perennial.continual.records import Example, Split
+from perennial.exporters.bundle import EngineKind, Precision, verify_bundle
+from perennial.ops.app.wiring import open_parts
+from perennial.ops.commands.engines import export_version, plan_export
+from perennial.ops.commands.first_version import first_version
+from perennial.ops.ledger import Ledger, VersionState
+from perennial.ops.making.rows import ModelRows
+from perennial.ops.making.version_maker import VersionMaker
+from perennial.ops.parts import Parts
+from tests.component.exporters.conftest import WORDS, write_encoder
+
+pytestmark = pytest.mark.component
+
+_TOML = """
+state = "state"
+repository = "model_repository"
+[models.intent.learning]
+encoder = "{encoder}"
+max_length = 16
+[models.intent.learning.params]
+features = 64
+[models.intent.engine]
+engine = "openvino"
+precision = "fp32"
+parity_rows = 32
+"""
+AT = datetime(2026, 3, 1, tzinfo=UTC)
+ROWS = [
+    Example(text=f"{WORDS[i % 56]} {WORDS[i // 56]} {WORDS[(5 * i) % 56]}", label=f"label {i % 3}", at=AT)
+    for i in range(300)
+]
+
+
+@dataclass
+class Heard:
+    """What the jobs told, stage by stage."""
+
+    stages: list[str]
+
+    def tell(self, told: dict[str, Any]) -> None:
+        """Note what a job says."""
+        self.stages.append(str(told.get("stage")))
+
+    def exports(self) -> int:
+        """How often an export came to its end."""
+        return self.stages.count("seal")
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
+    """A workspace without a version."""
+    folder = tmp_path_factory.mktemp("killed")
+    write_encoder(folder / "encoder")
+    (folder / "perennial.toml").write_text(_TOML.format(encoder=folder / "encoder"), "utf-8")
+    opened = open_parts(folder / "perennial.toml")
+    yield opened
+    opened.close()
+
+
+def killed(patch: pytest.MonkeyPatch, owner: type, step: str) -> None:
+    """Let the process die right after that step, as far as anybody who comes later can tell."""
+    work: Callable[..., Any] = getattr(owner, step)
+
+    def die(*given: Any, **named: Any) -> None:
+        work(*given, **named)
+        raise KeyboardInterrupt
+
+    patch.setattr(owner, step, die)
+
+
+def test_a_first_version_goes_on_with_its_number_and_makes_nothing_twice(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard = Heard([])
+    steps = [
+        (VersionMaker, "train"),
+        (VersionMaker, "export"),
+        (VersionMaker, "publish"),
+        (Ledger, "mark_learnt"),
+        (ModelRows, "remember"),
+        (Ledger, "set_version_state"),
+    ]
+    for owner, step in steps:
+        with monkeypatch.context() as patch:
+            killed(patch, owner, step)
+            with pytest.raises(KeyboardInterrupt):
+                first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.tell)
+        assert parts.ledger.route("intent") is None, step
+    made = first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.tell)
+    assert (made.version, heard.stages.count("done"), heard.exports()) == (1, 1, 1)
+    assert [(row.version, row.state) for row in parts.ledger.versions("intent")] == [(1, VersionState.CHAMPION)]
+    assert parts.ledger.examples("intent", split=Split.TRAIN, not_learnt_by=1) == ()
+    assert verify_bundle(made.bundle).version == 1
+    assert list(parts.repository.staging.iterdir()) == []
+    with pytest.raises(Refused, match="serves version 1 already"):
+        first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.tell)
+
+
+def test_an_export_to_another_engine_goes_on_with_its_number(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    heard = Heard([])
+    plan = plan_export(parts, "intent", 1, "onnxruntime", "fp32")
+    assert (plan.engine, plan.precision) == (EngineKind.ONNXRUNTIME, Precision.FP32)
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            killed(patch, VersionMaker, "publish")
+            with pytest.raises(KeyboardInterrupt):
+                export_version(parts, plan, actor="ann", on_progress=heard.tell)
+    made = export_version(parts, plan, actor="ann", on_progress=heard.tell)
+    assert made.made is not None
+    row = parts.ledger.version("intent", made.made)
+    assert (row.state, row.parent, heard.exports()) == (VersionState.PUBLISHED, 1, 1)
+    assert [v.version for v in parts.ledger.versions("intent")] == [1, made.made]
+    learnt = parts.ledger.examples("intent", not_learnt_by=1)
+    assert parts.ledger.examples("intent", not_learnt_by=made.made) == learnt
+    assert [entry.action for entry in parts.ledger.audit_entries("intent")].count("engine.exported") == 1
+    assert list(parts.repository.staging.iterdir()) == []
