@@ -195,6 +195,27 @@ def test_a_step_whose_time_lies_ahead_is_dated_anew_once(
     assert len(seen) == 3
 
 
+def test_a_stop_waits_for_a_step_that_hangs_no_longer_than_told(town: Town) -> None:
+    free, began = threading.Event(), threading.Event()
+
+    def hang(_: cy.Command) -> cy.Event | None:
+        began.set()
+        free.wait(120)
+        return None
+
+    runner, _, number = led(town, hang)
+    assert runner.stop(), "it has not begun"
+    runner = CycleRunner(town.ledger, town.workspace, "intent", Breaking(hang), Happenings(), runner._lead)
+    runner.start()
+    assert began.wait(20)
+    start = time.monotonic()
+    assert not runner.stop(within_s=0.2)
+    assert time.monotonic() - start < 20
+    free.set()
+    assert runner.stop(within_s=20)
+    assert town.ledger.cycle(number).closed_at is None, "the next start repeats the step"
+
+
 def test_a_pause_holds_what_goes_well_and_lets_through_what_does_not(town: Town) -> None:
     events: list[cy.Event | None] = [cy.ProbationPassed(), None, cy.ProbationFailed(reasons=("worse",))]
     runner, _, number = led(town, lambda command: events.pop(0) if isinstance(command, cy.StartProbation) else None)

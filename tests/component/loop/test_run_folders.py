@@ -3,6 +3,7 @@
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,6 +18,7 @@ from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.steady_clock import SteadyClock
 from tests.component.loop.town import Town
 
 pytestmark = pytest.mark.component
@@ -93,18 +95,7 @@ def test_a_workspace_without_work_folders_is_left_alone(town: Town) -> None:
     assert (town.workspace.run("intent", 1).parent / "notes").is_dir()
 
 
-def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perennial.ops.app.model_loop._HISTORY_KEPT", 1)
-    folder = version(town, 2, VersionState.RETIRED, days=2, bundle=False)
-    for path in folder.rglob("*"):
-        os.utime(path, (0.0, 0.0))
-    cycles = []
-    with monkeypatch.context() as past:
-        past.setattr(town.ledger, "_clock", lambda: NOW - timedelta(days=9_000))
-        for _ in range(2):
-            cycles.append(town.ledger.open_cycle("intent", "a test", {}))
-            town.ledger.journal(cycles[-1], "intent", "Promote", Phase.OUTCOME, {})
-            town.ledger.close_cycle(cycles[-1], "promoted")
+def _loop(town: Town, **more: Any) -> tuple[ModelLoop, TritonControl]:
     repository = ModelRepository(town.workspace.repository)
     control = TritonControl("127.0.0.1:1", timeout_s=0.1)
     reconciler = Reconciler(town.ledger, town.workspace, repository, (control,))
@@ -117,7 +108,22 @@ def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypat
         controls=(control,),
         reconciler=reconciler,
     )
-    loop = ModelLoop(parts, "intent", Happenings(), control.infer_engine, lambda: fence)
+    return ModelLoop(parts, "intent", Happenings(), control.infer_engine, lambda: fence, **more), control
+
+
+def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("perennial.ops.app.model_loop._HISTORY_KEPT", 1)
+    folder = version(town, 2, VersionState.RETIRED, days=2, bundle=False)
+    for path in folder.rglob("*"):
+        os.utime(path, (0.0, 0.0))
+    cycles = []
+    with monkeypatch.context() as past:
+        past.setattr(town.ledger, "_clock", lambda: NOW - timedelta(days=9_000))
+        for _ in range(2):
+            cycles.append(town.ledger.open_cycle("intent", "a test", {}))
+            town.ledger.journal(cycles[-1], "intent", "Promote", Phase.OUTCOME, {})
+            town.ledger.close_cycle(cycles[-1], "promoted")
+    loop, control = _loop(town)
     try:
         told = loop.retain()
     finally:
@@ -125,3 +131,26 @@ def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypat
     assert told == "0 traffic rows, 0 reports, 1 rows of history, bundles [], work folders [2]"
     assert not folder.exists()
     assert [bool(town.ledger.journal_of(cycle)) for cycle in cycles] == [False, True]
+
+
+def test_a_clock_that_jumps_ahead_makes_no_traffic_too_old(town: Town) -> None:
+    town.ask(140)
+    days = town.workspace.settings.traffic.retention_days
+    wall_s, steady_s = [town.now.timestamp()], [1_000.0]
+    clock = SteadyClock(
+        town.folder / "clock.json",
+        stands_s=days * 86_400,
+        wall=lambda: wall_s[0],
+        steady=lambda: steady_s[0],
+    )
+    loop, control = _loop(town, deletes_by=clock.now)
+    try:
+        clock.now()
+        wall_s[0] += 900 * 86_400
+        assert loop.retain().startswith("0 traffic rows, ")
+        assert town.traffic.count() == 140
+        for clocks in (wall_s, steady_s):
+            clocks[0] += (days + 1) * 86_400
+        assert loop.retain().startswith("140 traffic rows, ")
+    finally:
+        control.close()
