@@ -87,9 +87,13 @@ class TritonSettings(_Section):
         "that engine",
     )
     max_batch_size: int = Field(64, ge=1)
-    challenger_limit_s: float = Field(1.0, gt=0, description="after so long the champion answers for a challenger")
+    challenger_limit_s: float = Field(
+        1.0, gt=0, description="a challenger that takes longer is answered for by the champion"
+    )
     champion_limit_s: float = Field(
-        10.0, gt=0, description="after so long the champion before it answers, while that one is loaded"
+        10.0,
+        gt=0,
+        description="a champion that takes longer is answered for by the one before it, while that one is loaded",
     )
     queue_limit_s: float = Field(
         10.0,
@@ -222,7 +226,7 @@ class CycleSettings(_Section):
     shadow_rows_per_s: float = Field(100.0, gt=0, description="most texts a second that a shadow replay answers")
     canary_shares: tuple[float, ...] = ()
     canary_step_s: float = Field(60.0, gt=0, description="least time at each share")
-    canary_limit_s: float = Field(3_600.0, gt=0, description="a canary that labels have not decided by then is judged")
+    canary_limit_s: float = Field(3_600.0, gt=0, description="a canary that labels have not decided is judged then")
     margin_points: float = Field(3.0, gt=0, lt=100, description="points of accuracy that a rollout must tell apart")
     rollout_error_rate: float = Field(
         0.05, gt=0, lt=0.5, description="most equal challengers turned away, and most worse ones passed, by evidence"
