@@ -1,7 +1,6 @@
 """The HTTP control plane: status, labels and an operator's commands, under `/v1`."""
 
-from dataclasses import asdict
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import Depends, FastAPI, Query, Response
 
@@ -17,12 +16,15 @@ from perennial.ops.api.routes.descriptions import add_descriptions
 from perennial.ops.api.routes.erasure import Eraser, add_erasures
 from perennial.ops.api.routes.feedback import add_feedback
 from perennial.ops.api.routes.health import HealthControl, add_health
-from perennial.ops.ledger import Ledger
+from perennial.ops.commands.label_queue import OpenQueue
+from perennial.ops.ledger import AuditEntry, Ledger
 from perennial.ops.settings import ApiSettings
-from perennial.ops.store.happenings import Happenings
-from perennial.ops.views.health import part_rows
-from perennial.ops.views.rollout import rollout_facts
-from perennial.ops.views.status import cycle_facts, model_status, version_facts
+from perennial.ops.store.happenings import Happening, Happenings
+from perennial.ops.views.drift import DriftReport, drift_report
+from perennial.ops.views.health import ServiceStatus, part_rows
+from perennial.ops.views.rollout import RolloutView, rollout_view
+from perennial.ops.views.status import CycleView, ModelStatus, model_status
+from perennial.ops.views.versions import VersionView, version_view
 
 __all__ = ["LoopControl", "create_api"]
 
@@ -30,7 +32,7 @@ __all__ = ["LoopControl", "create_api"]
 class LoopControl(CommandControl, Eraser, HealthControl, Protocol):
     """What the API needs of the running loop."""
 
-    def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
+    def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
         """Requests to label next, and the accuracy that the labels so far tell of."""
         ...
 
@@ -74,73 +76,56 @@ def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings:
         return _Prometheus(control.metrics())
 
     @api.get("/v1/status", dependencies=[Depends(viewer)])
-    def status() -> dict[str, Any]:
+    def status() -> ServiceStatus:
         """How the parts of the service are, the unhealthy ones first; answers whatever hangs."""
         health = control.health()
-        return {"healthy": health["healthy"], "parts": [asdict(row) for row in part_rows(health)]}
+        return ServiceStatus(healthy=health.healthy, parts=part_rows(health))
 
     @api.get("/v1/models", dependencies=[Depends(viewer)])
-    def models() -> list[dict[str, Any]]:
+    def models() -> list[ModelStatus]:
         return [model_status(ledger, row.name) for row in ledger.models()]
 
     @api.get("/v1/models/{model}", dependencies=[Depends(viewer)])
-    def model(model: str) -> dict[str, Any]:
+    def model(model: str) -> ModelStatus:
         check_known(ledger, model)
         return model_status(ledger, model)
 
     @api.get("/v1/models/{model}/versions", dependencies=[Depends(viewer)])
-    def versions(model: str) -> list[dict[str, Any]]:
+    def versions(model: str) -> list[VersionView]:
         check_known(ledger, model)
-        return [version_facts(row) for row in ledger.versions(model)]
+        return [version_view(row) for row in ledger.versions(model)]
 
     @api.get("/v1/models/{model}/cycles", dependencies=[Depends(viewer)])
-    def cycles(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[dict[str, Any]]:
+    def cycles(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[CycleView]:
         check_known(ledger, model)
-        return [cycle_facts(row) for row in ledger.cycles(model, limit)]
+        return [CycleView.of(row) for row in ledger.cycles(model, limit)]
 
     @api.get("/v1/models/{model}/drift", dependencies=[Depends(viewer)])
-    def drift(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[dict[str, Any]]:
+    def drift(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> list[DriftReport]:
         check_known(ledger, model)
-        return [
-            {
-                "id": r.id,
-                "version": r.version,
-                "at": r.at,
-                "rows": r.rows,
-                "state": r.state,
-                "path": r.path,
-                **r.payload,
-            }
-            for r in ledger.drift_reports(model, limit)
-        ]
+        return [drift_report(row) for row in ledger.drift_reports(model, limit)]
 
     @api.get("/v1/models/{model}/rollout", dependencies=[Depends(viewer)])
-    def rollout(model: str) -> dict[str, Any]:
+    def rollout(model: str) -> RolloutView:
         check_known(ledger, model)
-        return rollout_facts(ledger, model)
+        return rollout_view(ledger, model)
 
     @api.get("/v1/events", dependencies=[Depends(viewer)])
-    def events(since: Annotated[int, Query(ge=0)] = 0) -> list[dict[str, Any]]:
-        return [
-            {"number": h.number, "at": h.at, "model": h.model, "name": h.name, "facts": h.facts}
-            for h in happenings.since(since)
-        ]
+    def events(since: Annotated[int, Query(ge=0)] = 0) -> list[Happening]:
+        return happenings.since(since)
 
     @api.get("/v1/audit", dependencies=[Depends(viewer)])
-    def audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[dict[str, Any]]:
-        return [
-            {"seq": e.seq, "at": e.at, "actor": e.actor, "action": e.action, "model": e.model, "detail": e.detail}
-            for e in ledger.audit_entries(limit=limit)
-        ]
+    def audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[AuditEntry]:
+        return list(ledger.audit_entries(limit=limit))
 
 
 def _add_label_queue(api: FastAPI, ledger: Ledger, control: LoopControl) -> None:
     @api.get("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
-    def label_queue(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> dict[str, Any]:
+    def label_queue(model: str, limit: Annotated[int, Query(ge=1, le=1000)] = 20) -> OpenQueue:
         check_known(ledger, model)
         return control.label_queue(model, limit=limit, fill=0)
 
     @api.post("/v1/models/{model}/labels/queue", dependencies=[Depends(labeller)])
-    def fill_label_queue(model: str, budget: Annotated[int, Query(ge=1, le=1000)] = 50) -> dict[str, Any]:
+    def fill_label_queue(model: str, budget: Annotated[int, Query(ge=1, le=1000)] = 50) -> OpenQueue:
         check_known(ledger, model)
         return control.label_queue(model, limit=budget, fill=budget)

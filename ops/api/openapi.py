@@ -82,7 +82,7 @@ def _describe(operation: dict[str, Any], method: str, path: str) -> None:
     for status in _statuses(operation, method, path):
         content = {PROBLEM: {"schema": {"$ref": "#/components/schemas/Problem"}}}
         if status == 503 and path.startswith("/healthz"):
-            content |= {"application/json": {"schema": {}}}  # what is not well is told as what is
+            content |= responses["200"]["content"]  # what is not well is told as what is
         responses.setdefault(str(status), {"description": _MEANING[status], "content": content})
     if method not in _READS and "requestBody" not in operation:
         header = {"name": REQUEST_HEADER, "in": "header", "required": True}

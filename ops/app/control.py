@@ -3,18 +3,26 @@
 import time
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
 
 from perennial.continual.errors import Refused
+from perennial.continual.records import Route
 from perennial.ops.app.readiness import Readiness
 from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.servers import Servers
 from perennial.ops.app.service_health import ServiceHealth
-from perennial.ops.commands.erasing.person import erase_person, plan_person
-from perennial.ops.commands.label_queue import LabelQueue
+from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan, erase_person, plan_person
+from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.scheduling.scheduler import LoopScheduler
-from perennial.ops.views.health import part_rows
+from perennial.ops.views.health import (
+    ControlView,
+    HealthView,
+    ModelHealth,
+    ReadyView,
+    SchedulerView,
+    TritonView,
+    part_rows,
+)
 from perennial.ops.views.metrics import prometheus_text
 
 __all__ = ["ServiceControl"]
@@ -32,11 +40,11 @@ class ServiceControl:
         self._readiness = Readiness()
         self._started = time.monotonic()
 
-    def promote(self, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
+    def promote(self, model: str, version: int, *, actor: str, reason: str) -> Route:
         """See `LoopControl`."""
         return promote_version(self._roster.parts, model, version, actor=actor, reason=reason)
 
-    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
+    def roll_back(self, model: str, *, to: int | None, actor: str, reason: str) -> Route:
         """See `LoopControl`."""
         return roll_back_version(self._roster.parts, model, to=to, actor=actor, reason=reason)
 
@@ -47,19 +55,15 @@ class ServiceControl:
             raise Refused(f"{model} is not watched and retrained here: {why}")
         return self._roster.loops[model].runner.fire(f"asked by {actor}", actor=actor)
 
-    def erase(self, key: str, *, model: str | None, dry_run: bool, actor: str) -> dict[str, Any]:
+    def erase(self, key: str, *, model: str | None, dry_run: bool, actor: str) -> PersonPlan | PersonErasure:
         """See `Eraser`."""
         parts = self._roster.parts
-        if dry_run:
-            plans = plan_person(parts, key, model)
-            return {"dry_run": True, "models": {name: asdict(plan) for name, plan in plans.items()}}
-        done = erase_person(parts, key, model=model, actor=actor)
-        return {**asdict(done), "complete": done.complete}
+        return plan_person(parts, key, model) if dry_run else erase_person(parts, key, model=model, actor=actor)
 
-    def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
+    def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
         """See `LoopControl`."""
         parts = self._roster.parts
-        return LabelQueue(parts.ledger, parts.workspace, model).told(limit=limit, fill=fill)
+        return LabelQueue(parts.ledger, parts.workspace, model).waiting(limit=limit, fill=fill)
 
     def metrics(self) -> str:
         """See `LoopControl`."""
@@ -67,32 +71,29 @@ class ServiceControl:
         ledger, names = self._roster.parts.ledger, self._roster.names
         return prometheus_text(ledger, names, restarts=self._servers.restarts, parts=parts)
 
-    def health(self) -> dict[str, Any]:
+    def health(self) -> HealthView:
         """See `LoopControl`."""
         failing = self._servers.failing()
         supervisor, urls = self._servers.supervisor, [control.url for control in self._roster.parts.controls]
         models = {model: self._model_health(model, failing) for model in self._roster.names}
         triton = supervisor.healthy if supervisor is not None else _each_on_one(models, urls)
         parts = self._health.told()
-        told = {name: part.facts() for name, part in parts.items()}
         unhealthy = [] if triton else ["triton"]
         unhealthy += [f"model:{model}" for model in self._roster.broken]
         unhealthy += [name for name, part in parts.items() if not part.healthy]
-        return {
-            "healthy": not unhealthy,
-            "unhealthy": unhealthy,
-            "triton": {
-                "healthy": triton,
-                "restarts": self._servers.restarts,
-                "servers": {url: _as_text(failing.get(url, {})) for url in urls},
-            },
-            "models": models,
-            "scheduler": told.pop("scheduler") | {"leading": self._scheduler.leader.epoch is not None},
-            "parts": told,
-            "uptime_s": time.monotonic() - self._started,
-        }
+        servers = {url: _as_text(failing.get(url, {})) for url in urls}
+        leading = self._scheduler.leader.epoch is not None
+        return HealthView(
+            healthy=not unhealthy,
+            unhealthy=tuple(unhealthy),
+            triton=TritonView(healthy=triton, restarts=self._servers.restarts, servers=servers),
+            models=models,
+            scheduler=SchedulerView(**asdict(parts["scheduler"].view()), leading=leading),
+            parts={name: part.view() for name, part in parts.items() if name != "scheduler"},
+            uptime_s=time.monotonic() - self._started,
+        )
 
-    def ready(self) -> dict[str, Any]:
+    def ready(self) -> ReadyView:
         """See `LoopControl`."""
         looked = self._readiness.look(self._roster.parts, self._servers.served())
         serving = {model: _by_one(servers) for model, servers in looked.items()}
@@ -102,20 +103,17 @@ class ServiceControl:
                 if state != "ok":
                     failing.setdefault(url, {})[model] = state
         ledger = self._health.told()["ledger"]
-        return {
-            "ready": bool(serving) and all(told == "ok" for told in serving.values()),
-            "serving": serving,
-            "failing": failing,
-            "control": {"ready": ledger.healthy, "ledger": ledger.facts()},
-        }
+        return ReadyView(
+            ready=bool(serving) and all(told == "ok" for told in serving.values()),
+            serving=serving,
+            failing=failing,
+            control=ControlView(ready=ledger.healthy, ledger=ledger.view()),
+        )
 
-    def _model_health(self, model: str, failing: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-        """One model by itself: where it is not served, and whether it is watched and retrained."""
+    def _model_health(self, model: str, failing: Mapping[str, Mapping[str, str]]) -> ModelHealth:
         wrong = {url or _DISK: models[model] for url, models in failing.items() if model in models}
         loop = self._roster.broken.get(model)
-        return {"healthy": not wrong and loop is None, **({"wrong": wrong} if wrong else {})} | (
-            {"loop": loop} if loop else {}
-        )
+        return ModelHealth(healthy=not wrong and loop is None, wrong=wrong or None, loop=loop)
 
 
 def _by_one(servers: Mapping[str, str]) -> str:
@@ -123,9 +121,9 @@ def _by_one(servers: Mapping[str, str]) -> str:
     return "ok" if "ok" in servers.values() else "; ".join(servers.values())
 
 
-def _each_on_one(models: Mapping[str, Mapping[str, Any]], urls: list[str]) -> bool:
+def _each_on_one(models: Mapping[str, ModelHealth], urls: list[str]) -> bool:
     """Whether there is a server for each model that has nothing against it."""
-    return all(any(url not in told.get("wrong", {}) for url in urls) for told in models.values())
+    return all(any(url not in (model.wrong or {}) for url in urls) for model in models.values())
 
 
 def _as_text(models: Mapping[str, str]) -> str:

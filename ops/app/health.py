@@ -3,8 +3,10 @@
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
+
+from perennial.ops.views.health import PartView
 
 __all__ = ["Health", "PartHealth", "job_parts"]
 
@@ -19,11 +21,15 @@ class PartHealth:
     error: str = ""
     note: str = ""
 
-    def facts(self) -> dict[str, Any]:
-        """Return it for a person, without what is not known."""
-        told = asdict(self)
-        told["last_s"] = None if self.last_s is None else round(self.last_s, 1)
-        return {name: value for name, value in told.items() if value not in (None, "")}
+    def view(self) -> PartView:
+        """Return it for a person."""
+        return PartView(
+            healthy=self.healthy,
+            last_s=None if self.last_s is None else round(self.last_s, 1),
+            limit_s=self.limit_s,
+            error=self.error or None,
+            note=self.note or None,
+        )
 
 
 @dataclass(slots=True)

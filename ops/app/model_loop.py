@@ -22,10 +22,11 @@ from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.retention import VersionRemoval, prune_runs, remove_superfluous
 from perennial.ops.parts import Parts
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.state import ErrorState
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.accuracy import AccuracyWatch
 from perennial.ops.watching.collector import collect
-from perennial.ops.watching.error_watch import ErrorState, ErrorWatch
+from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
 from perennial.ops.watching.windows import reported_window
@@ -143,7 +144,7 @@ class ModelLoop:
             self._told = (champion, time.monotonic() // _ACCURACY_S)
 
     def _follow_errors(self, champion: int) -> None:
-        before = ErrorState.read(self._ledger, self.model, champion)
+        before = ErrorState.of(self._ledger, self.model, champion)
         after = self._errors.look(champion)
         if after.since is not None and (before is None or before.since is None):
             self._happenings.tell(

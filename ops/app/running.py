@@ -2,16 +2,15 @@
 
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
 
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.safety.tokens import hashed, new_token
 from perennial.ops.serving.processes import is_running, start_ticks
 from perennial.ops.serving.server_record import keep_privately
 from perennial.ops.settings import ApiSettings
+from perennial.ops.views.health import HealthView, read_health
 
 __all__ = ["RunningServe"]
 
@@ -61,7 +60,7 @@ class RunningServe:
             return settings
         return settings.model_copy(update={"tokens": {**settings.tokens, hashed(self.token): "viewer"}})
 
-    def health(self) -> Mapping[str, Any]:
+    def health(self) -> HealthView:
         """What its `/healthz` tells.
 
         Raises:
@@ -77,6 +76,9 @@ class RunningServe:
                 f"`perennial serve` runs (process {self.pid}), and its control API at {self.url} does not answer "
                 f"({type(exc).__name__}); see its log"
             ) from exc
-        if not isinstance(told, dict) or "triton" not in told:
-            raise DependencyUnreachable(f"what answers at {self.url} is not `perennial serve`; see api.port")
-        return told
+        try:
+            return read_health(told)
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise DependencyUnreachable(
+                f"what answers at {self.url} is not `perennial serve` of this release; see api.port"
+            ) from exc

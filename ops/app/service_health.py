@@ -6,7 +6,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import astuple
 from functools import partial
-from typing import Any
 
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.app.health import Health, PartHealth, job_parts
@@ -65,10 +64,6 @@ class ServiceHealth:
         )
         jobs = job_parts(self._scheduler.facts(), leading=leading, now=now)
         return {"scheduler": scheduler, **self._health.parts(), **{f"job:{name}": job for name, job in jobs.items()}}
-
-    def facts(self) -> dict[str, Any]:
-        """Return every part for a person."""
-        return {name: part.facts() for name, part in self.told().items()}
 
     def _ledger(self) -> str:
         self._parts.ledger.ping()

@@ -26,12 +26,11 @@ def show(
 ) -> None:
     """The newest entries, oldest first."""
     import json
-    from dataclasses import asdict
 
     with session(config) as parts:
         entries = parts.ledger.audit_entries(model, limit=limit)
     if as_json:
-        print_json([asdict(entry) for entry in entries])
+        print_json(entries)
         return
     print_table(
         "Audit log",

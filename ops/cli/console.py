@@ -3,7 +3,8 @@
 Everything that a command prints goes through here, where what would act on a terminal is made visible.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,6 +21,7 @@ __all__ = [
     "DryRunOption",
     "JsonOption",
     "ModelOption",
+    "known_facts",
     "print_json",
     "print_table",
     "say",
@@ -55,8 +57,17 @@ def say_error(kind: str, message: str) -> None:
 
 
 def print_json(value: Any) -> None:
-    """JSON on stdout."""
+    """JSON on stdout: a record, or plain values that may hold records."""
     typer.echo(json_text(value, indent=1))
+
+
+def known_facts(value: Any) -> Any:
+    """A record as plain values without what is not known: as the API tells what it does not tell in full."""
+    if is_dataclass(value):
+        value = {each.name: getattr(value, each.name) for each in fields(value)}
+    if isinstance(value, Mapping):
+        return {name: known_facts(each) for name, each in value.items() if each is not None}
+    return value
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -52,8 +53,8 @@ def describe(
     with _registered(config, model) as (ledger, model):
         done = classes.describe(ledger, model, told, actor=actor(), retrain=retrain, dry_run=dry_run)
     if not dry_run:
-        _say_when(done, model, retrain=retrain)
-    print_json(done)
+        _say_when(done.command, model, retrain=retrain)
+    print_json({"dry_run": True, **asdict(done)} if dry_run else done)
 
 
 def undescribe(
@@ -70,8 +71,8 @@ def undescribe(
     with _registered(config, model) as (ledger, model):
         done = drop_description(ledger, model, label, actor=actor(), retrain=retrain, dry_run=dry_run)
     if not dry_run:
-        _say_when(done, model, retrain=retrain)
-    print_json(done)
+        _say_when(done.command, model, retrain=retrain)
+    print_json({"dry_run": True, **asdict(done)} if dry_run else done)
 
 
 def described(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
@@ -84,11 +85,11 @@ def described(model: ModelOption = "", config: ConfigOption = None, as_json: Jso
         print_json(told)
         return
     columns = ("label", "description", "rows", "counts_for_rows", "served", "by", "at")
-    print_table(f"Described classes of {model}", columns, ([row[c] for c in columns] for row in told))
+    print_table(f"Described classes of {model}", columns, ([getattr(row, c) for c in columns] for row in told))
 
 
-def _say_when(done: dict[str, Any], model: str, *, retrain: bool) -> None:
-    if done["command"] is not None:
+def _say_when(command: int | None, model: str, *, retrain: bool) -> None:
+    if command is not None:
         say("kept, and a retraining is asked for; the running `perennial serve` takes it up (see `perennial status`)")
     elif retrain:
         say(

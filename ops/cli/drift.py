@@ -26,16 +26,17 @@ def watch(
     as_json: JsonOption = False,
 ) -> None:
     """The newest windows and their verdicts."""
+    from perennial.ops.views.drift import drift_report
 
     with model_session(config, model) as (parts, model):
-        reports = parts.ledger.drift_reports(model, limit)
+        reports = [drift_report(row) for row in parts.ledger.drift_reports(model, limit)]
     if as_json:
-        print_json([{"id": r.id, "version": r.version, "at": r.at, "state": r.state, **r.payload} for r in reports])
+        print_json(reports)
         return
     print_table(
         f"Windows of {model}, newest first",
         ("report", "at", "version", "rows", "state", "drifted signals"),
-        ((r.id, r.at, r.version, r.rows, r.state, r.payload["signal"]["signals"]) for r in reports),
+        ((r.id, r.at, r.version, r.rows, r.state, r.signal and r.signal.signals) for r in reports),
     )
 
 

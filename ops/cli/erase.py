@@ -1,6 +1,5 @@
 """`erase`: a person's rows leave."""
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,8 +42,8 @@ def erase(
         register_models(parts.ledger, parts.workspace)
         if dry_run:
             plan = plan_person(parts, key, model)
-            _say_if_nothing(plan, key)
-            print_json({"dry_run": True, "models": {name: asdict(told) for name, told in plan.items()}})
+            _say_if_nothing(plan.models, key)
+            print_json(plan)
             return
         with stages("erasure" if model is None else f"erasure in {model}") as tell:
             done = erase_person(parts, key, actor=actor(), model=model, on_progress=tell)
@@ -54,7 +53,7 @@ def erase(
         for file in told.damaged_files:
             say(f"deleted the damaged file {file} of {name}'s traffic log: it held these rows, or nobody could tell")
     _say_left(done)
-    print_json({**asdict(done), "complete": done.complete})
+    print_json(done)
     if not done.complete:
         raise typer.Exit(4)
 

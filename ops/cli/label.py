@@ -38,16 +38,16 @@ def queue(
     with model_session(config, model) as (parts, model):
         found = LabelQueue(parts.ledger, parts.workspace, model)
         wanted = 0 if dry_run else fill or (0 if found.open_items(1) else 50)
-        told = found.told(limit=limit, fill=wanted)
+        told = found.waiting(limit=limit, fill=wanted)
     if as_json:
         print_json(told)
         return
-    if not told["items"]:
+    if not told.items:
         say(f"no request of {model} waits: there is no traffic yet, or all of it that can be chosen has a label")
     columns = ("prediction_id", "text", "answered", "confidence", "reason")
-    print_table(f"Requests of {model} to label", columns, ([item[c] for c in columns] for item in told["items"]))
-    if (known := told["accuracy"]) is not None:
-        say(f"accuracy by the labels so far: {known['accuracy']:.1%} (95 %: {known['low']:.1%} to {known['high']:.1%})")
+    print_table(f"Requests of {model} to label", columns, ([getattr(item, c) for c in columns] for item in told.items))
+    if (known := told.accuracy) is not None:
+        say(f"accuracy by the labels so far: {known.accuracy:.1%} (95 %: {known.low:.1%} to {known.high:.1%})")
     say(f"label one: perennial label submit PREDICTION LABEL --model {model}; many: feedback import FILE.csv")
 
 
@@ -105,5 +105,5 @@ def doubts(
     print_table(
         f"Labels of {model} to look at again",
         ("prediction", "text", "given", "suggested", "excess"),
-        ((row["prediction_id"], row["text"], row["given"], row["suggested"], row["excess"]) for row in told),
+        ((row.prediction_id, row.text, row.given, row.suggested, row.excess) for row in told),
     )

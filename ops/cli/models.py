@@ -22,10 +22,10 @@ def register(app: typer.Typer) -> None:
 @_app.command("list")
 def list_versions(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every version, its state and where it came from."""
-    from perennial.ops.views.status import version_facts
+    from perennial.ops.views.versions import version_view
 
     with model_session(config, model) as (parts, model):
-        rows = [version_facts(row) for row in parts.ledger.versions(model)]
+        rows = [version_view(row) for row in parts.ledger.versions(model)]
         route = parts.ledger.route(model)
     if as_json:
         print_json(rows)
@@ -36,13 +36,13 @@ def list_versions(model: ModelOption = "", config: ConfigOption = None, as_json:
         ("version", "state", "parent", "classes", "rows", "why", "created"),
         (
             (
-                f"{r['version']}{' *' if r['version'] == champion else ''}",
-                r["state"],
-                r["parent"],
-                r["classes"],
-                r["lineage"].get("rows"),
-                r["lineage"].get("reason"),
-                r["created_at"],
+                f"{r.version}{' *' if r.version == champion else ''}",
+                r.state,
+                r.parent,
+                r.classes,
+                r.lineage.get("rows"),
+                r.lineage.get("reason"),
+                r.created_at,
             )
             for r in rows
         ),
@@ -52,11 +52,10 @@ def list_versions(model: ModelOption = "", config: ConfigOption = None, as_json:
 @_app.command()
 def show(version: int, model: ModelOption = "", config: ConfigOption = None) -> None:
     """Everything known about one version."""
-    from perennial.ops.views.status import version_facts
+    from perennial.ops.views.versions import version_details
 
     with model_session(config, model) as (parts, model):
-        row = parts.ledger.version(model, version)
-        print_json({**version_facts(row), "labels": list(row.labels)})
+        print_json(version_details(parts.ledger.version(model, version)))
 
 
 _Reason = Annotated[str, typer.Option(help="why; goes to the audit log")]
@@ -84,8 +83,6 @@ def promote(
 
 def _preview(parts: Any, model: str, version: int | None, change: Callable[[Any], Any]) -> None:
     """Print the route now and after a change, or raise what the change itself would raise."""
-    from dataclasses import asdict
-
     from perennial.continual.errors import NotFound
 
     route, on_disk = parts.ledger.route(model), parts.repository.versions(parts.workspace.engine_model(model))
@@ -97,7 +94,7 @@ def _preview(parts: Any, model: str, version: int | None, change: Callable[[Any]
         raise NotFound(f"{model} has no bundle of version {version}; on disk are {list(on_disk)}")
     then = change(route)
     to_load = sorted(set(then.resident) - set(route.resident))
-    print_json({"dry_run": True, "now": asdict(route), "then": asdict(then), "loads": to_load})
+    print_json({"dry_run": True, "now": route, "then": then, "loads": to_load})
 
 
 @_app.command()

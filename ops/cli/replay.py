@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -28,16 +28,18 @@ def register(app: typer.Typer) -> None:
 @_app.command()
 def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Its rule, its budgets, and the rows it holds of each class."""
+    from perennial.ops.views.replay import buffer_view
+
     with _opened(config, model) as (_, model, buffer):
-        told = _facts(model, buffer)
+        seen = buffer_view(model, buffer)
     if as_json:
-        print_json(told)
+        print_json(seen)
         return
-    if not told["rows"]:
+    if not seen.rows:
         say(f"the buffer of {model} is empty; it fills with what the first training learns (`perennial init`)")
-    counts = told.pop("classes")
-    print_table(f"Replay buffer of {model}", tuple(told), [tuple(told.values())])
-    print_table("Classes", ("class", "rows"), counts.items())
+    columns = ("model", "kind", "rows", "capacity", "bytes", "byte_budget", "offered")
+    print_table(f"Replay buffer of {model}", columns, [[getattr(seen, name) for name in columns]])
+    print_table("Classes", ("class", "rows"), seen.classes.items())
 
 
 @_app.command()
@@ -90,19 +92,3 @@ def _opened(config: Path | None, model: str) -> "Iterator[tuple[Parts, str, Repl
 
     with model_session(config, model) as (parts, name):
         yield parts, name, open_buffer(parts.ledger, parts.workspace, name)
-
-
-def _facts(model: str, buffer: "ReplayBuffer[Example]") -> dict[str, Any]:
-    counts: dict[str, int] = {}
-    for row in buffer.rows():
-        counts[row.label] = counts.get(row.label, 0) + 1
-    return {
-        "model": model,
-        "kind": buffer.name,
-        "rows": len(buffer),
-        "capacity": buffer.capacity,
-        "bytes": buffer.bytes,
-        "byte_budget": buffer.byte_budget,
-        "offered": buffer.seen,
-        "classes": dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))),
-    }

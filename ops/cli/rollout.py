@@ -3,12 +3,22 @@
 import json
 import threading
 import time
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
 
 from perennial.ops.cli.actor import actor
-from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ModelOption,
+    known_facts,
+    print_json,
+    print_table,
+    say,
+)
 from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
@@ -29,43 +39,37 @@ def register(app: typer.Typer) -> None:
 @_app.command()
 def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Where the cycle stands, its story, and the figures of the canary or the probation."""
-    from perennial.ops.views.rollout import rollout_facts
+    from perennial.ops.views.rollout import rollout_view
 
     with model_session(config, model) as (parts, model):
-        facts = rollout_facts(parts.ledger, model)
+        seen = rollout_view(parts.ledger, model)
     if as_json:
-        print_json(facts)
+        print_json(seen)
         return
-    route, cycle = facts["route"], facts["cycle"]
+    route, cycle = seen.route, seen.cycle
     print_table(
         f"Route of {model}",
         ("champion", "previous", "challenger", "share", "resident", "epoch"),
         []
         if route is None
-        else [[route[name] for name in ("champion", "previous", "challenger", "share", "resident", "epoch")]],
+        else [[getattr(route, name) for name in ("champion", "previous", "challenger", "share", "resident", "epoch")]],
     )
     if cycle is None:
         say(f"{model} has had no cycle yet")
         return
-    under_way = "under way" if cycle["closed_at"] is None else f"ended: {cycle['note']}"
+    under_way = "under way" if cycle.closed_at is None else f"ended: {cycle.note}"
     print_table(
-        f"Cycle {cycle['id']}, {'paused, ' if facts['paused'] else ''}{under_way}",
+        f"Cycle {cycle.id}, {'paused, ' if seen.paused else ''}{under_way}",
         ("step", "what happened"),
-        enumerate(cycle["story"], start=1),
+        enumerate(cycle.story, start=1),
     )
-    if facts["waits"] is not None:
-        waits = facts["waits"]
-        print_table(f"Tried again since {waits['since']}", ("step", "why"), [(waits["step"], waits["error"])])
-    if facts["live"] is not None:
-        live = facts["live"]
+    if (waits := seen.waits) is not None:
+        print_table(f"Tried again since {waits.since}", ("step", "why"), [(waits.step, waits.error)])
+    if (live := seen.live) is not None:
         print_table(
-            f"{live['phase']} of version {live['challenger']} against {live['champion']}: {live['verdict']}",
+            f"{live.phase} of version {live.challenger} against {live.champion}: {live.verdict}",
             ("figure", "value"),
-            [
-                (name, value)
-                for name, value in live.items()
-                if name not in {"phase", "challenger", "champion", "verdict"}
-            ],
+            [item for item in asdict(live).items() if item[0] not in {"phase", "challenger", "champion", "verdict"}],
         )
 
 
@@ -115,10 +119,10 @@ def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -
 
     with model_session(config, model) as (parts, model):
         if dry_run:
-            print_json(expected_effect(parts.ledger, model, kind))
+            print_json(known_facts(expected_effect(parts.ledger, model, kind)))
             return
         asked = request_command(parts.ledger, model, kind, actor())
-        number = asked["command"]
+        number = int(asked.command or 0)
         deadline = time.monotonic() + wait_s
         while (row := parts.ledger.command(number)).outcome is None and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -126,7 +130,7 @@ def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -
         say("the loop has not taken it yet; it will when it can (is `perennial serve` running?)")
     elif row.outcome.startswith("refused"):
         raise Refused(f"{kind}: {row.outcome.removeprefix('refused: ')}")
-    print_json({"command": number, "kind": kind, "outcome": row.outcome, "then": asked["then"]})
+    print_json({"command": number, "kind": kind, "outcome": row.outcome, "then": asked.then})
 
 
 @_shadow.command()
@@ -141,7 +145,6 @@ def report(
     as_json: JsonOption = False,
 ) -> None:
     """How a challenger answered logged traffic beside the champion: disagreement, confidence, latency, quality."""
-
     with model_session(config, model) as (parts, model):
         told = _replayed(parts, model, version, rows) if replay else _kept(parts, model, version)
     if as_json:

@@ -1,14 +1,19 @@
 """`schedule list|run|pause|resume`: the loop's jobs, whichever process leads them."""
 
 import time
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from perennial.ops.cli.actor import actor
 from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, print_json, print_table, say
 from perennial.ops.cli.session import session
+
+if TYPE_CHECKING:
+    from perennial.ops.views.schedule import RunView
 
 __all__ = ["register"]
 
@@ -26,9 +31,10 @@ def register(app: typer.Typer) -> None:
 @_app.command("list")
 def list_jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     """Every job: its times, when it is due, and how its last run ended."""
+    from perennial.ops.views.schedule import job_view
 
     with session(config) as parts:
-        jobs = [_facts(parts.ledger, row) for row in parts.ledger.jobs()]
+        jobs = [job_view(parts.ledger, row) for row in parts.ledger.jobs()]
         lease = parts.ledger.lease("loop")
     if as_json:
         print_json(jobs)
@@ -41,7 +47,7 @@ def list_jobs(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     print_table(
         "Jobs",
         ("job", "times", "next due", "paused", "last slot", "took ms", "outcome", "note"),
-        ((j["job"], _times(j["trigger"]), j["next_due"], _yes(j["paused"]), *_last(j["last_run"])) for j in jobs),
+        ((j.job, _times(j.trigger), j.next_due, _yes(j.paused), *_last(j.last_run)) for j in jobs),
     )
 
 
@@ -54,7 +60,6 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Have the leader run a job now, paused or not, and wait for its end."""
-
     with session(config) as parts:
         row = _job(parts.ledger, job)
         if dry_run:
@@ -111,13 +116,14 @@ def _wait(ledger: Any, job: str, known: set[int], wait_s: float) -> dict[str, An
         DependencyUnreachable: nobody ran it in time.
     """
     from perennial.continual.errors import DependencyUnreachable
+    from perennial.ops.views.schedule import RunView
 
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
         waits = _job(ledger, job).requested_at is not None
         fresh = [row for row in ledger.job_runs(job, 20) if row.id not in known]
         if not waits and fresh and all(row.finished_at is not None for row in fresh):
-            return {"job": job, **_run(max(fresh, key=lambda row: int(row.id)))}
+            return {"job": job, **asdict(RunView.of(max(fresh, key=lambda row: int(row.id))))}
         time.sleep(_POLL_S)
     lease = ledger.lease("loop")
     leader = "nobody has ever led" if lease is None else f"{lease[1]} led last"
@@ -127,31 +133,6 @@ def _wait(ledger: Any, job: str, known: set[int], wait_s: float) -> dict[str, An
     )
 
 
-def _facts(ledger: Any, row: Any) -> dict[str, Any]:
-    runs = ledger.job_runs(row.name, 1)
-    return {
-        "job": row.name,
-        "trigger": dict(row.trigger),
-        "next_due": row.next_due,
-        "paused": row.paused,
-        "requested_at": row.requested_at,
-        "last_run": _run(runs[0]) if runs else None,
-    }
-
-
-def _run(row: Any) -> dict[str, Any]:
-    took = None if row.finished_at is None else (row.finished_at - row.started_at).total_seconds()
-    return {
-        "slot": row.due,
-        "attempt": row.attempt,
-        "epoch": row.epoch,
-        "started_at": row.started_at,
-        "took_ms": None if took is None else 1e3 * took,
-        "outcome": None if row.outcome is None else row.outcome.value,
-        "note": row.note,
-    }
-
-
 def _show(facts: dict[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(facts)
@@ -159,12 +140,12 @@ def _show(facts: dict[str, Any], *, as_json: bool) -> None:
     print_table("", ("fact", "value"), ((name, _yes(value)) for name, value in facts.items()))
 
 
-def _times(trigger: dict[str, Any]) -> str:
+def _times(trigger: Mapping[str, Any]) -> str:
     return f"cron {trigger['cron']}" if "cron" in trigger else f"every {trigger['interval_s']:g} s"
 
 
-def _last(run: dict[str, Any] | None) -> tuple[datetime | None, float | None, str | None, str | None]:
-    return (None, None, None, None) if run is None else (run["slot"], run["took_ms"], run["outcome"], run["note"])
+def _last(run: "RunView | None") -> tuple[datetime | None, float | None, str | None, str | None]:
+    return (None, None, None, None) if run is None else (run.slot, run.took_ms, run.outcome, run.note)
 
 
 def _yes(value: Any) -> Any:

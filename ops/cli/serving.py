@@ -11,6 +11,7 @@ from perennial.ops.cli.console import (
     DryRunOption,
     JsonOption,
     ModelOption,
+    known_facts,
     print_json,
     print_table,
     say,
@@ -19,10 +20,11 @@ from perennial.ops.cli.console import (
 from perennial.ops.cli.session import model_session, session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from perennial.ops.app.running import RunningServe
     from perennial.ops.app.service import Service
+    from perennial.ops.store.state import LaneState
+    from perennial.ops.views.health import HealthView
+    from perennial.ops.views.status import AccuracyView
 
 __all__ = ["register"]
 
@@ -199,7 +201,11 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     serve = RunningServe.of(parts.settings.state)
     health = None if serve is None else _health(serve)
     if as_json:
-        running = {"running": serve is not None, "pid": None if serve is None else serve.pid, "health": health}
+        running = {
+            "running": serve is not None,
+            "pid": None if serve is None else serve.pid,
+            "health": known_facts(health),
+        }
         print_json({"triton_live": live, "serve": running, "models": told})
         return
     _tell_parts(serve, health)
@@ -220,31 +226,31 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         ),
         (
             (
-                m["model"],
-                m["champion"],
-                m["previous"],
-                m["resident"],
-                None if m["drift"] is None else m["drift"]["state"],
-                *_accuracies(m["accuracy"]),
-                None if m["cycle"] is None else m["cycle"]["state"],
-                _turn(m["training"]),
-                m["labels"]["unlearnt"],
-                m["replay_rows"],
+                m.model,
+                m.champion,
+                m.previous,
+                m.resident,
+                None if m.drift is None else m.drift.state,
+                *_accuracies(m.accuracy),
+                None if m.cycle is None else m.cycle.state,
+                _turn(m.training),
+                m.labels.unlearnt,
+                m.replay_rows,
             )
             for m in told
         ),
     )
 
 
-def _turn(told: dict[str, Any] | None) -> str | None:
+def _turn(lane: "LaneState | None") -> str | None:
     """Whether the model's training is at work or waits, behind whom, and since when."""
-    if told is None:
+    if lane is None:
         return None
-    what = "at work" if told["works"] else f"waits behind {', '.join(told['behind'])}"
-    return f"{what} since {told['since'][:19].replace('T', ' ')}"
+    what = "at work" if lane.works else f"waits behind {', '.join(lane.behind)}"
+    return f"{what} since {lane.since[:19].replace('T', ' ')}"
 
 
-def _health(serve: "RunningServe") -> "Mapping[str, Any] | None":
+def _health(serve: "RunningServe") -> "HealthView | None":
     """What the running process tells of its parts; None, and a line that says why, where it does not answer."""
     from perennial.continual.errors import DependencyUnreachable
 
@@ -255,7 +261,7 @@ def _health(serve: "RunningServe") -> "Mapping[str, Any] | None":
         return None
 
 
-def _tell_parts(serve: "RunningServe | None", health: "Mapping[str, Any] | None") -> None:
+def _tell_parts(serve: "RunningServe | None", health: "HealthView | None") -> None:
     from perennial.ops.views.health import part_rows
 
     if serve is None:
@@ -280,10 +286,10 @@ def _tell_parts(serve: "RunningServe | None", health: "Mapping[str, Any] | None"
     print_table(title, ("part", "healthy", "last did its work, s ago", "limit, s", "error and note"), told)
 
 
-def _accuracies(told: dict[str, Any] | None) -> list[str | None]:
+def _accuracies(seen: "AccuracyView | None") -> list[str | None]:
     """Estimated and measured, each with its interval."""
-    figures = [(told or {}).get(name) for name in ("estimated", "measured")]
-    return [f and f"{f['value']:.3f} [{f['low']:.3f}, {f['high']:.3f}]" for f in figures]
+    figures = [None, None] if seen is None else [seen.estimated, seen.measured]
+    return [None if f is None else f"{f.value:.3f} [{f.low:.3f}, {f.high:.3f}]" for f in figures]
 
 
 def predict(
@@ -294,15 +300,13 @@ def predict(
     config: ConfigOption = None,
 ) -> None:
     """Ask the served model."""
-    from dataclasses import asdict
-
     from perennial.ops.app.wiring import grpc_url
     from perennial.ops.serving.client import PerennialClient
     from perennial.ops.settings import load_settings
 
     with PerennialClient(grpc_url(load_settings(config)), model) as client:
         keys = None if key is None else [key] * len(texts)
-        print_json([asdict(answer) for answer in client.predict(texts, keys, scores=scores)])
+        print_json(client.predict(texts, keys, scores=scores))
 
 
 def retrain(model: ModelOption = "", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:

@@ -1,8 +1,9 @@
 """Classes that begin as a name and a sentence: what is known of each, and how they come to be answered."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
 from perennial.continual.learning.descriptions import anchor_texts
@@ -11,16 +12,57 @@ from perennial.continual.records import Split
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.feedback import known_labels
 
-__all__ = ["describe", "described_classes", "drop_description", "read_descriptions"]
+__all__ = [
+    "Described",
+    "DescribedClass",
+    "Dropped",
+    "describe",
+    "described_classes",
+    "drop_description",
+    "read_descriptions",
+]
 
 _ANCHOR_ROWS = 5
 _LONGEST_TEXT = 2_000
 
 
-def described_classes(ledger: Ledger, model: str) -> list[dict[str, Any]]:
-    """Each described class: its sentence, its labelled training rows, and for how many rows the sentence still counts.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DescribedClass:
+    """A described class: its sentence, its labelled training rows, and for how many rows the sentence still counts.
 
     `served` says whether the champion answers with it.
+    """
+
+    label: str
+    description: str
+    by: str
+    at: datetime
+    rows: int
+    counts_for_rows: int
+    served: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Described:
+    """What became of sentences, by class; `command` asks for a version with them, where that was wanted and can be."""
+
+    described: tuple[str, ...]
+    changed: tuple[str, ...]
+    unchanged: tuple[str, ...]
+    command: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dropped:
+    """A class whose sentence was forgotten, with its labelled rows; `command` as in `Described`."""
+
+    dropped: str
+    rows: int
+    command: int | None = None
+
+
+def described_classes(ledger: Ledger, model: str) -> list[DescribedClass]:
+    """Every described class of a model.
 
     Raises:
         NotFound: the ledger does not know the model.
@@ -30,22 +72,22 @@ def described_classes(ledger: Ledger, model: str) -> list[dict[str, Any]]:
     answered = set() if route is None else set(ledger.version(model, route.champion).labels)
     rows = ledger.label_counts(model, Split.TRAIN)
     return [
-        {
-            "label": told.label,
-            "description": told.text,
-            "by": told.actor,
-            "at": told.at,
-            "rows": rows.get(told.label, 0),
-            "counts_for_rows": max(0, anchor_rows - rows.get(told.label, 0)),
-            "served": told.label in answered,
-        }
+        DescribedClass(
+            label=told.label,
+            description=told.text,
+            by=told.actor,
+            at=told.at,
+            rows=rows.get(told.label, 0),
+            counts_for_rows=max(0, anchor_rows - rows.get(told.label, 0)),
+            served=told.label in answered,
+        )
         for told in ledger.descriptions(model)
     ]
 
 
 def describe(
     ledger: Ledger, model: str, descriptions: Mapping[str, str], *, actor: str, retrain: bool, dry_run: bool = False
-) -> dict[str, Any]:
+) -> Described:
     """Keep sentences and say what became of each; with `retrain` ask the loop for a version that answers with them.
 
     Raises:
@@ -56,21 +98,21 @@ def describe(
     if not descriptions:
         raise ConfigurationError("no class is described; give a label and a sentence, or a file with some")
     descriptions = _admitted(ledger, model, descriptions)
-    before = {row["label"]: row for row in described_classes(ledger, model)}
-    told = {
-        "described": sorted(descriptions.keys() - before.keys()),
-        "changed": sorted(n for n, text in descriptions.items() if n in before and before[n]["description"] != text),
-        "unchanged": sorted(n for n, text in descriptions.items() if n in before and before[n]["description"] == text),
-    }
+    before = {row.label: row.description for row in described_classes(ledger, model)}
+    done = Described(
+        described=tuple(sorted(descriptions.keys() - before.keys())),
+        changed=tuple(sorted(n for n, text in descriptions.items() if n in before and before[n] != text)),
+        unchanged=tuple(sorted(n for n, text in descriptions.items() if n in before and before[n] == text)),
+    )
     if dry_run:
-        return {"dry_run": True, **told, "command": None}
+        return done
     ledger.describe_classes(model, descriptions, actor)
-    return told | {"command": _retraining(ledger, model, actor) if retrain else None}
+    return replace(done, command=_retraining(ledger, model, actor) if retrain else None)
 
 
 def drop_description(
     ledger: Ledger, model: str, label: str, *, actor: str, retrain: bool, dry_run: bool = False
-) -> dict[str, Any]:
+) -> Dropped:
     """Forget a class's sentence; the next version knows the class by its rows alone.
 
     Raises:
@@ -85,9 +127,9 @@ def drop_description(
         )
     rows = ledger.label_counts(model, Split.TRAIN).get(label, 0)
     if dry_run:
-        return {"dry_run": True, "dropped": label, "rows": rows, "command": None}
+        return Dropped(dropped=label, rows=rows)
     ledger.forget_description(model, label, actor)
-    return {"dropped": label, "rows": rows, "command": _retraining(ledger, model, actor) if retrain else None}
+    return Dropped(dropped=label, rows=rows, command=_retraining(ledger, model, actor) if retrain else None)
 
 
 def read_descriptions(path: Path) -> dict[str, str]:

@@ -4,8 +4,8 @@ The queue is a list of prediction ids in the ledger, with the reason and the pro
 the traffic log, so that what is erased there is gone here too.
 """
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -26,13 +26,12 @@ from perennial.continual.labelling import (
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger
+from perennial.ops.store.state import LABEL_QUEUE, QueueChoice
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
-from perennial.ops.watching.watch_state import reference_folder
 
-__all__ = ["LabelQueue", "QueueItem"]
+__all__ = ["DoubtedLabel", "LabelQueue", "OpenQueue", "QueueItem"]
 
-_STATE = "label_queue"
 _REMEMBERED = 2_000  # choices kept for the accuracy estimate
 
 
@@ -49,6 +48,27 @@ class QueueItem:
     probability: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OpenQueue:
+    """What waits for a label, and what the labels say so far of all traffic; None before there are any."""
+
+    items: tuple[QueueItem, ...]
+    accuracy: Estimate | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoubtedLabel:
+    """A given label that the answering model has good reason to doubt; `index` is its place among the looked at."""
+
+    prediction_id: str
+    text: str
+    index: int
+    given: str
+    suggested: str
+    excess: float
+    version: int
+
+
 class LabelQueue:
     """Filled from the newest traffic, worked off by labels; any number of labellers may work on it at once."""
 
@@ -59,8 +79,8 @@ class LabelQueue:
     def open_items(self, limit: int = 50) -> tuple[QueueItem, ...]:
         """What still waits for a label, in an order that is random: stopping early skews nothing."""
         chosen = self._chosen()
-        labelled = self._ledger.feedback_labels(self._model, [row["id"] for row in chosen])
-        waiting = {row["id"]: row for row in chosen if row["id"] not in labelled}
+        labelled = self._ledger.feedback_labels(self._model, [row.prediction_id for row in chosen])
+        waiting = {row.prediction_id: row for row in chosen if row.prediction_id not in labelled}
         table = self._traffic.lookup(list(waiting), columns=_SHOWN)
         rows = {row["prediction_id"]: row for row in table.to_pylist()}
         return tuple(_item(waiting[name], rows[name]) for name in waiting if name in rows)[:limit]
@@ -74,47 +94,47 @@ class LabelQueue:
         table = self._traffic.read(last=rows, columns=["prediction_id", "margin", "embedding"])
         ids = table["prediction_id"].to_pylist()
         known = self._chosen()
-        taken = {row["id"] for row in known} | self._ledger.feedback_labels(self._model, ids).keys()
+        taken = {row.prediction_id for row in known} | self._ledger.feedback_labels(self._model, ids).keys()
         free = [place for place, name in enumerate(ids) if name not in taken]
-        batch = 1 + max((row.get("batch", 0) for row in known), default=0)
+        batch = 1 + max((row.batch for row in known), default=0)
         margins = table["margin"].to_numpy()[free].astype(float).clip(0.0, 1.0)
         rng = np.random.default_rng([self._workspace.settings.seed, batch])
         drift = _drift_scores(table["embedding"], free, self._reference())
         found = select(margins, budget=budget, rng=rng, shares=shares, drift=drift)
-        fresh = [{"id": ids[free[s.index]], "reason": s.reason.value, "p": s.probability} for s in found]
-        self._keep(fresh, batch, frozenset(ids))
+        fresh = [
+            QueueChoice(prediction_id=ids[free[s.index]], reason=s.reason.value, probability=s.probability, batch=batch)
+            for s in found
+        ]
+        self._keep(fresh, frozenset(ids))
         return self.open_items(limit=budget + len(known))
 
-    def _keep(self, fresh: list[dict[str, Any]], batch: int, population: frozenset[str]) -> None:
+    def _keep(self, fresh: list[QueueChoice], population: frozenset[str]) -> None:
         """Add a batch, and note which earlier choices belong to the requests that it was drawn from."""
         if not fresh:
             return
         with self._ledger.transaction():  # another labeller may have filled the queue meanwhile
+            batch = fresh[0].batch
             known = [
-                row | {"seen": [*row.get("seen", []), batch]} if row["id"] in population else row
+                replace(row, seen=(*row.seen, batch)) if row.prediction_id in population else row
                 for row in self._chosen()
             ]
-            names = {row["id"] for row in known}
-            added = [row | {"batch": batch, "seen": []} for row in fresh if row["id"] not in names]
-            self._ledger.put_state(self._model, _STATE, [*known, *added][-_REMEMBERED:])
+            names = {row.prediction_id for row in known}
+            added = [row for row in fresh if row.prediction_id not in names]
+            LABEL_QUEUE.keep(self._ledger, self._model, (*known, *added)[-_REMEMBERED:])
 
     def _reference(self) -> Any:
         """Embeddings of the champion's reference traffic, float32 (rows, d), or None before it is made."""
         route = self._ledger.route(self._model)
-        folder = None if route is None else reference_folder(self._workspace, self._model, route.champion)
+        folder = None if route is None else self._workspace.reference(self._model, route.champion)
         if folder is None or not folder.is_dir():
             return None
         embeddings = ReferenceProfile.load(folder).sample.embeddings
         return None if embeddings is None else np.asarray(embeddings, np.float32)
 
-    def told(self, *, limit: int, fill: int = 0) -> dict[str, Any]:
-        """What waits and the accuracy so far, in plain values; `fill` > 0 chooses so many more first."""
+    def waiting(self, *, limit: int, fill: int = 0) -> OpenQueue:
+        """What waits and the accuracy so far; `fill` > 0 chooses so many more first."""
         items = self.refill(budget=fill) if fill else self.open_items(limit)
-        accuracy = self.accuracy()
-        return {
-            "items": [asdict(item) for item in items[:limit]],
-            "accuracy": None if accuracy is None else asdict(accuracy),
-        }
+        return OpenQueue(items=items[:limit], accuracy=self.accuracy())
 
     def accuracy(self) -> Estimate | None:
         """What the labelled part of the queue says about the traffic it was drawn from; None without labels.
@@ -123,18 +143,18 @@ class LabelQueue:
         Requests that were labelled without the queue are not spoken for.
         """
         chosen = self._chosen()
-        labels = self._ledger.feedback_labels(self._model, [row["id"] for row in chosen])
+        labels = self._ledger.feedback_labels(self._model, [row.prediction_id for row in chosen])
         table = self._traffic.lookup(list(labels), columns=["prediction_id", "label"])
         answered = dict(zip(table["prediction_id"].to_pylist(), table["label"].to_pylist(), strict=True))
-        known = [row["id"] in labels and row["id"] in answered for row in chosen]
+        known = [row.prediction_id in labels and row.prediction_id in answered for row in chosen]
         judged = [row for row, told in zip(chosen, known, strict=True) if told]
-        if not any(row["reason"] == Reason.UNIFORM.value for row in judged):
+        if not any(row.reason == Reason.UNIFORM.value for row in judged):
             return None
         task = task_named(self._workspace.model(self._model).task)
-        scores = [score_kept(task, answered[row["id"]], labels[row["id"]]) for row in judged]
+        scores = [score_kept(task, answered[row.prediction_id], labels[row.prediction_id]) for row in judged]
         return estimate_accuracy(scores, 1.0 / speaks_for([_choice(row) for row in chosen], known))
 
-    def doubts(self, *, rows: int = 5_000) -> list[dict[str, Any]]:
+    def doubts(self, *, rows: int = 5_000) -> list[DoubtedLabel]:
         """Labels of the newest requests that the model which answered them has good reason to doubt, worst first.
 
         The model had not learnt them when it answered, so its probabilities are fair witnesses.
@@ -142,16 +162,23 @@ class LabelQueue:
         table = self._traffic.read(last=rows, columns=["prediction_id", "text", "version", "embedding"])
         ids = table["prediction_id"].to_pylist()
         labels = self._ledger.feedback_labels(self._model, ids)
-        found: list[dict[str, Any]] = []
+        found: list[DoubtedLabel] = []
         for version in sorted({*table["version"].to_pylist()}):
             places = [i for i, v in enumerate(table["version"].to_pylist()) if v == version and ids[i] in labels]
             for doubt in self._doubts_of(version, table, places, [labels[ids[i]] for i in places]):
                 place = places[doubt.index]
                 found.append(
-                    {"prediction_id": ids[place], "text": table["text"][place].as_py(), **asdict(doubt)}
-                    | {"version": version}
+                    DoubtedLabel(
+                        prediction_id=ids[place],
+                        text=table["text"][place].as_py(),
+                        index=doubt.index,
+                        given=doubt.given,
+                        suggested=doubt.suggested,
+                        excess=doubt.excess,
+                        version=version,
+                    )
                 )
-        return sorted(found, key=lambda row: -row["excess"])
+        return sorted(found, key=lambda row: -row.excess)
 
     def _doubts_of(self, version: int, table: Any, places: list[int], given: list[str]) -> Sequence[Doubt]:
         embeddings, known = _embeddings(table["embedding"], places)
@@ -159,26 +186,26 @@ class LabelQueue:
             return ()
         return doubts_of(self._workspace.bundle(self._model, version), embeddings, given)
 
-    def _chosen(self) -> list[dict[str, Any]]:
-        return list(self._ledger.get_state(self._model, _STATE) or [])
+    def _chosen(self) -> tuple[QueueChoice, ...]:
+        return LABEL_QUEUE.read(self._ledger, self._model) or ()
 
 
 _SHOWN = ["prediction_id", "text", "label", "confidence", "version"]
 
 
-def _choice(row: dict[str, Any]) -> Choice:
-    return Choice(probability=float(row["p"]), batch=row.get("batch", 0), seen=tuple(row.get("seen", ())))
+def _choice(row: QueueChoice) -> Choice:
+    return Choice(probability=row.probability, batch=row.batch, seen=row.seen)
 
 
-def _item(chosen: dict[str, Any], row: dict[str, Any]) -> QueueItem:
+def _item(chosen: QueueChoice, row: Mapping[str, Any]) -> QueueItem:
     return QueueItem(
         prediction_id=row["prediction_id"],
         text=row["text"],
         answered=row["label"],
         confidence=round(float(row["confidence"]), 4),
         version=int(row["version"]),
-        reason=chosen["reason"],
-        probability=float(chosen["p"]),
+        reason=chosen.reason,
+        probability=chosen.probability,
     )
 
 

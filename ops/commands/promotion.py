@@ -1,8 +1,6 @@
 """An operator's promotion and rollback: every server follows, or none does."""
 
 from contextlib import suppress
-from dataclasses import asdict
-from typing import Any
 
 from perennial.continual.errors import NotFound, PerennialError, PublishFailed
 from perennial.continual.preparation import admit_note
@@ -18,7 +16,7 @@ _PATIENCE_S = 20.0  # for a server that is being restarted
 _ASKED_S = 0.5  # a server takes one millisecond to say what it holds
 
 
-def promote_version(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> dict[str, Any]:
+def promote_version(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> Route:
     """Make a version champion; one that is not loaded is loaded and probed first, on every server.
 
     All servers or none: when one of them does not take the version, it is taken out of the others again.
@@ -45,10 +43,10 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
     change = change_route(
         parts.ledger, parts.workspace, model, promoted(version, resident=keep), actor=actor, reason=reason
     )
-    return asdict(change.after)
+    return change.after
 
 
-def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> dict[str, Any]:
+def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> Route:
     """Put the previous champion (or `to`) back. Both being loaded, Triton is asked for nothing but that they are.
 
     Where the last pass found the version on every server they are asked after the flip: a rollback has no time to lose.
@@ -71,7 +69,7 @@ def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, r
         _check_flip(parts, change, actor=actor)
     if (cycle := parts.ledger.active_cycle(model)) is not None:
         parts.ledger.request_command(model, "rolled_back", {"cycle": cycle.id}, actor)
-    return asdict(change.after)
+    return change.after
 
 
 def _route(parts: Parts, model: str) -> Route:

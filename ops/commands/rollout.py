@@ -1,20 +1,38 @@
 """Commands to a rollout, and what each would do to it."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import Protocol
 
 from perennial.continual import cycle as cy
 from perennial.continual.cycle import decode
 from perennial.continual.errors import IllegalTransition, InputError, Refused
-from perennial.ops.cycle.inbox import PAUSED
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Commands, Cycles, State
+from perennial.ops.store.state import PAUSED
 
-__all__ = ["KINDS", "expected_effect", "request_command"]
+__all__ = ["KINDS", "CommandEffect", "RolloutLedger", "expected_effect", "request_command"]
 
 KINDS = ("abort", "approve", "pause", "promote", "resume")
 
 
-def expected_effect(ledger: Ledger, model: str, kind: str) -> dict[str, Any]:
+class RolloutLedger(Commands, Cycles, State, Protocol):
+    """Where a rollout stands, and where commands to it go."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommandEffect:
+    """What a command does to a rollout; `command` is its number once it was asked for.
+
+    `cycle` and `commands`, the steps that follow, are told where it acts on a cycle's own state.
+    """
+
+    command: int | None = None
+    cycle: int | None = None
+    now: str
+    then: str
+    commands: tuple[str, ...] | None = None
+
+
+def expected_effect(ledger: RolloutLedger, model: str, kind: str) -> CommandEffect:
     """The state now, and the one that a command would lead to.
 
     Raises:
@@ -24,8 +42,8 @@ def expected_effect(ledger: Ledger, model: str, kind: str) -> dict[str, Any]:
         raise InputError(f"command {kind!r} is unknown; allowed are {', '.join(KINDS)}")
     row = ledger.active_cycle(model)
     if kind in {"pause", "resume"}:
-        now = "paused" if ledger.get_state(model, PAUSED) else "running"
-        return {"now": now, "then": "paused" if kind == "pause" else "running"}
+        now = "paused" if PAUSED.read(ledger, model) else "running"
+        return CommandEffect(now=now, then="paused" if kind == "pause" else "running")
     if row is None:
         raise Refused(f"{kind}: {model} has no cycle under way; start one with `perennial retrain`")
     cycle = decode(row.payload)
@@ -41,19 +59,19 @@ def expected_effect(ledger: Ledger, model: str, kind: str) -> dict[str, Any]:
         after, commands = cy.handle(cycle, event)
     except IllegalTransition as exc:
         raise Refused(f"{kind}: {exc}") from exc
-    steps = [f"{type(command).__name__}({_arguments(command)})" for command in commands]
-    return {"cycle": row.id, "now": cycle.state.value, "then": after.state.value, "commands": steps}
+    steps = tuple(f"{type(command).__name__}({_arguments(command)})" for command in commands)
+    return CommandEffect(cycle=row.id, now=cycle.state.value, then=after.state.value, commands=steps)
 
 
-def request_command(ledger: Ledger, model: str, kind: str, actor: str) -> dict[str, Any]:
+def request_command(ledger: RolloutLedger, model: str, kind: str, actor: str) -> CommandEffect:
     """Put a command into the inbox, for the cycle that is under way now and no later one; its number and its effect.
 
     Raises:
         InputError: there is no such command; Refused: it does not fit the present state.
     """
     effect = expected_effect(ledger, model, kind)
-    args = {"cycle": effect["cycle"]} if "cycle" in effect else {}
-    return {"command": ledger.request_command(model, kind, args, actor), **effect}
+    args = {} if effect.cycle is None else {"cycle": effect.cycle}
+    return replace(effect, command=ledger.request_command(model, kind, args, actor))
 
 
 def _arguments(command: cy.Command) -> str:

@@ -16,13 +16,11 @@ from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.comparing.shadow import ShadowSpec
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.state import CANARY_BEGAN, LIMIT_TESTED, ROLLOUT, CanaryBegan, LiveFigures
 from perennial.ops.store.workspace import Workspace, write_atomically
 from perennial.ops.traffic import TrafficLog
 
-__all__ = ["ROLLOUT", "ArmComparison", "replay_shadow"]
-
-_LIMIT_TESTED = "canary_limit_tested"  # the ledger's name for the cycle whose canary had its test at the limit
-ROLLOUT = "rollout"  # the ledger's name for the newest figures of a canary or a probation
+__all__ = ["ArmComparison", "replay_shadow"]
 
 
 def replay_shadow(
@@ -120,18 +118,18 @@ class ArmComparison:
         The test at the time limit is made once a cycle, with every label that came by then, because it may not be
         looked at again and again; after it a paused canary, and one at its next share, is refused only on proof.
         """
-        began = self._began(cycle, "canary", entered)
+        began = self._began(cycle, entered)
         evidence = self._read(champion, challenger, began, promoted=False)
         age_s = (datetime.now(UTC) - began).total_seconds()
         limit = over and age_s >= self.workspace.model(self.model).cycle.canary_limit_s and not evidence.waiting
-        tested = self.ledger.get_state(self.model, _LIMIT_TESTED) == cycle
+        tested = LIMIT_TESTED.read(self.ledger, self.model) == cycle
         decision = self._judge(evidence, at_limit=limit and not tested)
         note = "nothing spoke against it at the time limit, and nothing was proven since" if tested else ""
         self._tell("canary", cycle, (champion, challenger), began, decision, undecided=note)
         if decision.verdict is Verdict.WORSE:
             return cy.CanaryStepFailed(reasons=decision.reasons)
         if limit and not tested:
-            self.ledger.put_state(self.model, _LIMIT_TESTED, cycle)
+            LIMIT_TESTED.keep(self.ledger, self.model, cycle)
         return cy.CanaryStepPassed() if over and (tested or decision.verdict is Verdict.HOLDS) else None
 
     def probation(self, *, cycle: int, champion: int, previous: int, since: datetime, over: bool) -> cy.Event | None:
@@ -167,27 +165,26 @@ class ArmComparison:
     ) -> None:
         """Keep the figures for whoever asks; `undecided` is the reason to tell where no verdict has one."""
         champion, challenger = versions
-        told = {
-            "phase": phase,
-            "cycle": cycle,
-            "champion": champion,
-            "challenger": challenger,
-            "since": since.isoformat(),
-            "verdict": decision.verdict.value,
-            "reasons": list(decision.reasons) or [undecided] * bool(undecided),
+        figures = LiveFigures(
+            phase=phase,
+            cycle=cycle,
+            champion=champion,
+            challenger=challenger,
+            since=since.isoformat(),
+            verdict=decision.verdict.value,
+            reasons=decision.reasons or (undecided,) * bool(undecided),
             **decision.figures,
-        }
-        if self.ledger.get_state(self.model, ROLLOUT) != told:
-            self.ledger.put_state(self.model, ROLLOUT, told)
+        )
+        if ROLLOUT.read(self.ledger, self.model) != figures:
+            ROLLOUT.keep(self.ledger, self.model, figures)
 
-    def _began(self, cycle: int, phase: str, now: datetime) -> datetime:
-        """When this cycle's phase began; kept in the ledger, because a canary has several steps and may be resumed."""
-        name = f"{phase}_began"
-        kept = self.ledger.get_state(self.model, name)
-        if kept is None or kept["cycle"] != cycle or datetime.fromisoformat(kept["at"]) > now:  # a wrong clock's
-            self.ledger.put_state(self.model, name, {"cycle": cycle, "at": now.isoformat()})
+    def _began(self, cycle: int, now: datetime) -> datetime:
+        """When this cycle's canary began; kept in the ledger, because it has several steps and may be resumed."""
+        kept = CANARY_BEGAN.read(self.ledger, self.model)
+        if kept is None or kept.cycle != cycle or datetime.fromisoformat(kept.at) > now:  # a wrong clock's
+            CANARY_BEGAN.keep(self.ledger, self.model, CanaryBegan(cycle=cycle, at=now.isoformat()))
             return now
-        return datetime.fromisoformat(kept["at"])
+        return datetime.fromisoformat(kept.at)
 
 
 def _figures(report: dict[str, Any]) -> dict[str, Any]:

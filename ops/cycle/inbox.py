@@ -6,11 +6,11 @@ from typing import Protocol
 from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
 from perennial.ops.ledger import CommandRow, CycleRow, Ledger
+from perennial.ops.store.state import PAUSED
 
-__all__ = ["PAUSED", "CommandInbox", "Commanded"]
+__all__ = ["CommandInbox", "Commanded"]
 
 logger = logging.getLogger(__name__)
-PAUSED = "cycle_paused"
 _NEWEST = 20  # commands among which one may be an abort that waits
 
 
@@ -79,7 +79,7 @@ class CommandInbox:
             other = "" if now is None else f"cycle {now} is under way; "
             raise Refused(f"it was meant for cycle {meant}, which is closed; {other}see `perennial rollout show`")
         if command.kind in {"pause", "resume"}:
-            self._ledger.put_state(self._model, PAUSED, command.kind == "pause")
+            PAUSED.keep(self._ledger, self._model, command.kind == "pause")
             return cycle
         if command.kind == "retrain" and row is None:
             self._retrain(command)

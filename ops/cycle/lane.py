@@ -6,16 +6,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from perennial.continual.errors import LeaseLost, PerennialError
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.state import LANE, LaneState
 
-__all__ = ["LANE", "LaneSeat", "Standing", "TrainingLane"]
+__all__ = ["LaneSeat", "Standing", "TrainingLane"]
 
 logger = logging.getLogger(__name__)
-LANE = "training_lane"  # the ledger's name for a model's standing
 _SILENT_S = 10.0  # who has not asked for so long is passed over, and keeps its turn for when it asks again
 
 
@@ -89,7 +88,7 @@ class LaneSeat:
         if self._noted is None and self._checked:
             return
         try:
-            if self._noted is not None or self._ledger.get_state(self._model, LANE) is not None:
+            if self._noted is not None or LANE.read(self._ledger, self._model) is not None:
                 self._note(None)
             self._checked = True
         except LeaseLost:
@@ -103,15 +102,12 @@ class LaneSeat:
         self._noted, self._checked = None, False
 
     def _note(self, standing: Standing | None) -> None:
-        self._ledger.put_state(self._model, LANE, _facts(standing))
+        LANE.keep(self._ledger, self._model, None if standing is None else _kept(standing))
         self._noted = standing
         if standing is not None:
             name = "lane.works" if standing.works else "lane.waits"
             self._happenings.tell(self._model, name, behind=list(standing.behind))
 
 
-def _facts(standing: Standing | None) -> dict[str, Any] | None:
-    if standing is None:
-        return None
-    since = datetime.now(UTC).isoformat()
-    return {"works": standing.works, "behind": list(standing.behind), "since": since}
+def _kept(standing: Standing) -> LaneState:
+    return LaneState(works=standing.works, behind=standing.behind, since=datetime.now(UTC).isoformat())

@@ -7,11 +7,11 @@ from datetime import UTC, datetime
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.state import RETRIES, RetriedStep
 
-__all__ = ["RETRIES", "StepRetries"]
+__all__ = ["StepRetries"]
 
 logger = logging.getLogger(__name__)
-RETRIES = "cycle_retries"  # the ledger's name for the step that is tried again, None while there is none
 
 
 class StepRetries:
@@ -38,16 +38,16 @@ class StepRetries:
             return
         self._error = error
         self._happenings.tell(self._model, "cycle.step_waits", **facts)
-        self._keep({**facts, "since": self._first[1].isoformat()})
+        self._keep(RetriedStep(cycle=cycle, step=step, error=error, since=self._first[1].isoformat()))
 
     def over(self) -> None:
         """The step has ended or works again, or another one begins; also after what a killed process left behind."""
         self._first, self._error, self.tries = None, "", 0
         self._keep(None)
 
-    def _keep(self, told: dict[str, object] | None) -> None:
+    def _keep(self, wait: RetriedStep | None) -> None:
         try:
-            if self._ledger.get_state(self._model, RETRIES) != told:
-                self._ledger.put_state(self._model, RETRIES, told)
+            if RETRIES.read(self._ledger, self._model) != wait:
+                RETRIES.keep(self._ledger, self._model, wait)
         except DependencyUnreachable as exc:  # it may be the ledger for which the step waits
             logger.warning("cycle.retries_not_kept", extra={"model": self._model, "error": str(exc)})

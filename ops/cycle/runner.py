@@ -11,13 +11,14 @@ from typing import Protocol
 
 from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
-from perennial.ops.cycle.inbox import PAUSED, CommandInbox
+from perennial.ops.cycle.inbox import CommandInbox
 from perennial.ops.cycle.lane import LaneSeat, TrainingLane
 from perennial.ops.cycle.retries import StepRetries
 from perennial.ops.cycle.waiting import StepWait, Waited, utc_now
 from perennial.ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.ledger_guard import check_not_behind
+from perennial.ops.store.state import PAUSED
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["STOP_S", "CycleRunner", "StepContext", "Steps"]
@@ -157,7 +158,7 @@ class CycleRunner:
         if ends and time.monotonic() < self._again_at:
             return False
         row = self._dated(row)
-        paused = bool(self._ledger.get_state(self._model, PAUSED)) and not ends and not self._flipped(cycle)
+        paused = bool(PAUSED.read(self._ledger, self._model)) and not ends and not self._flipped(cycle)
         if not paused and self._share_begins(cycle):
             self._ledger.save_cycle(row.id, row.state, row.payload)  # its time counts from here, not from a pause
             row = replace(row, saved_at=datetime.now(UTC))

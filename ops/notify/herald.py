@@ -1,21 +1,20 @@
 """Tells people what happened to a model: read from the ledger, so that a killed process keeps nothing from them."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from perennial.continual.cycle import OUTCOMES, CycleState
-from perennial.ops.cycle.retries import RETRIES
 from perennial.ops.ledger import AuditEntry, DriftReportRow, Ledger
 from perennial.ops.notify import Message, Notifier, Severity
-from perennial.ops.watching.error_watch import ErrorState
+from perennial.ops.store.state import HERALD, RETRIES, ErrorState, HeraldState
+from perennial.ops.views.status import ErrorView
 from perennial.ops.watching.quarantine_watch import QUARANTINED
 
 __all__ = ["RESTARTED", "Herald"]
 
 RESTARTED = "triton.restarted"
-_STATE = "herald"
 _STUCK = timedelta(seconds=60)  # so long may a rollback or an abort be tried in vain before people are told
 _TURNED_AWAY = OUTCOMES - {CycleState.PROMOTED}
 _OUTCOMES: Mapping[str, tuple[str, Severity, str]] = {  # of a cycle: alert, severity, title
@@ -27,14 +26,6 @@ _OUTCOMES: Mapping[str, tuple[str, Severity, str]] = {  # of a cycle: alert, sev
 }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
-    """Up to where the audit log and the drift reports have been told."""
-
-    audit: int
-    report: int
-
-
 class Herald:
     """One model's messages. What a channel did not take is tried again at the next pass, and holds nothing else up."""
 
@@ -43,24 +34,23 @@ class Herald:
 
     def tell(self) -> str:
         """Tell what happened since the last pass; the first pass ever only notes where it begins."""
-        told = self._ledger.get_state(self._model, _STATE)
-        if told is None:
+        before = HERALD.read(self._ledger, self._model)
+        if before is None:
             newest = self._ledger.drift_reports(self._model, limit=1)
-            here = _Told(audit=self._ledger.audit_head()[0], report=(newest[0].id or 0) if newest else 0)
-            self._save(here)
+            here = HeraldState(audit=self._ledger.audit_head()[0], report=(newest[0].id or 0) if newest else 0)
+            HERALD.keep(self._ledger, self._model, here)
             return ""
-        before = _Told(**told)
         entries = self._ledger.audit_entries(self._model, since_seq=before.audit)
         reports = tuple(reversed(self._ledger.drift_reports(self._model, after_id=before.report)))
         sent: list[str] = []
-        after = _Told(
+        after = HeraldState(
             audit=self._through([(e.seq, _of_entry(e)) for e in entries], before.audit, sent),
             report=self._through([(r.id or 0, _of_report(r)) for r in reports], before.report, sent),
         )
         for standing in (self._approval(), self._stuck(), self._errors()):
             self._send(standing, sent)
         if after != before:
-            self._save(after)
+            HERALD.keep(self._ledger, self._model, after)
         return ", ".join(sent)
 
     def _through(self, things: list[tuple[int, Message | None]], before: int, sent: list[str]) -> int:
@@ -96,28 +86,28 @@ class Herald:
 
     def _stuck(self) -> Message | None:
         """A version that was turned away and cannot be taken out of the route."""
-        cycle, waits = self._ledger.active_cycle(self._model), self._ledger.get_state(self._model, RETRIES)
-        if cycle is None or waits is None or waits["cycle"] != cycle.id or cycle.state not in _TURNED_AWAY:
+        cycle, waits = self._ledger.active_cycle(self._model), RETRIES.read(self._ledger, self._model)
+        if cycle is None or waits is None or waits.cycle != cycle.id or cycle.state not in _TURNED_AWAY:
             return None
-        since = datetime.fromisoformat(waits["since"])
+        since = datetime.fromisoformat(waits.since)
         if datetime.now(UTC) - since < _STUCK:
             return None
         return Message(
             model=self._model,
             alert="stuck",
             episode=f"cycle-{cycle.id}",
-            title=f"the cycle is {cycle.state.replace('_', ' ')} and {waits['step']} cannot be carried out",
-            body=f"Tried again since {since:%Y-%m-%d %H:%M:%S} UTC: {waits['error']}. See `perennial rollout show`; "
+            title=f"the cycle is {cycle.state.replace('_', ' ')} and {waits.step} cannot be carried out",
+            body=f"Tried again since {since:%Y-%m-%d %H:%M:%S} UTC: {waits.error}. See `perennial rollout show`; "
             "`perennial model promote` or `rollback` by hand ends it too.",
             severity=Severity.ALERT,
             at=since,
-            facts={"cycle": cycle.id, "version": cycle.payload.get("challenger"), "step": waits["step"]},
+            facts={"cycle": cycle.id, "version": cycle.payload.get("challenger"), "step": waits.step},
         )
 
     def _errors(self) -> Message | None:
         """The alarm of the labelled errors, while it stands."""
         route = self._ledger.route(self._model)
-        state = None if route is None else ErrorState.read(self._ledger, self._model, route.champion)
+        state = None if route is None else ErrorState.of(self._ledger, self._model, route.champion)
         if state is None or state.since is None:
             return None
         return Message(
@@ -129,11 +119,8 @@ class Herald:
             "a change of concept is like that. See `perennial status --json`.",
             severity=Severity.ALERT,
             at=state.since,
-            facts=state.facts() | {"version": state.version},
+            facts={**asdict(ErrorView.of(state)), "version": state.version},
         )
-
-    def _save(self, told: _Told) -> None:
-        self._ledger.put_state(self._model, _STATE, {"audit": told.audit, "report": told.report})
 
 
 def _of_report(report: DriftReportRow) -> Message | None:

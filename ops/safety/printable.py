@@ -6,6 +6,8 @@ turn the direction of the line around. All of them become visible: `\x1b`, `\u20
 
 import json
 import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 __all__ = ["json_text", "printable"]
@@ -35,12 +37,20 @@ def printable(text: str, *, one_line: bool = False) -> str:
 def json_text(value: Any, *, indent: int | None = None) -> str:
     r"""Any value as JSON that reads back the same and acts on no terminal; letters of every language stay readable.
 
+    A record becomes an object of its fields; what JSON has no form for, such as a time, becomes its text.
+
     >>> print(json_text({"é": "\x9b\u202e"}))
     {"é": "\u009b\u202e"}
     """
-    told = json.dumps(value, default=str, ensure_ascii=False, indent=indent)
+    told = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
     # what acts can only stand inside a string; the layout's line feeds are none of it
     return _ACTING.sub(lambda found: _json_escaped(found[0]), told)
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in fields(value)}
+    return dict(value) if isinstance(value, Mapping) else str(value)
 
 
 def _escaped(character: str) -> str:

@@ -2,26 +2,25 @@
 
 from collections.abc import Collection
 
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import State
+from perennial.ops.store.state import TAINTED
 
 __all__ = ["forget_tainted", "taint", "tainted_encoders"]
 
-_STATE = "tainted_encoders"
 
-
-def tainted_encoders(ledger: Ledger, model: str) -> frozenset[str]:
+def tainted_encoders(ledger: State, model: str) -> frozenset[str]:
     """Fingerprints of the encoders that no training may go on from."""
-    return frozenset(ledger.get_state(model, _STATE) or ())
+    return TAINTED.read(ledger, model) or frozenset()
 
 
-def taint(ledger: Ledger, model: str, encoders: Collection[str]) -> None:
+def taint(ledger: State, model: str, encoders: Collection[str]) -> None:
     """Remember encoders that were tuned on erased rows. A retry changes nothing."""
     if not encoders:
         return
     with ledger.transaction():
-        ledger.put_state(model, _STATE, sorted(tainted_encoders(ledger, model) | set(encoders)))
+        TAINTED.keep(ledger, model, tainted_encoders(ledger, model) | frozenset(encoders))
 
 
-def forget_tainted(ledger: Ledger, model: str) -> None:
+def forget_tainted(ledger: State, model: str) -> None:
     """No version uses one any more."""
-    ledger.put_state(model, _STATE, [])
+    TAINTED.keep(ledger, model, frozenset())

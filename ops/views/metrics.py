@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from perennial.continual.drift.accuracy import AccuracyEstimate
 from perennial.continual.errors import PerennialError
 from perennial.ops.ledger import Ledger
-from perennial.ops.views.status import model_status
+from perennial.ops.views.status import ModelStatus, model_status
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -67,22 +68,25 @@ def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence
 
     gauges = {name: Gauge(f"perennial_{name}", told, ["model"], registry=registry) for name, told in _FIGURES}
     for model in models:
-        status = model_status(ledger, model)
-        values = {
-            "champion_version": status["champion"] or 0,
-            "route_epoch": status["epoch"],
-            "labels_unlearnt": status["labels"]["unlearnt"],
-            "feedback_labels": status["labels"]["feedback"],
-            "replay_rows": status["replay_rows"],
-            "cycle_active": int(status["cycle"] is not None),
-            "drift_alert": int((status["drift"] or {}).get("state") == "alert"),
-            **{f"accuracy_{name}": _accuracy(status, name) for name in ("estimated", "measured")},
-        }
-        for name, value in values.items():
+        for name, value in _values(model_status(ledger, model)).items():
             gauges[name].labels(model=model).set(value)
 
 
-def _accuracy(status: Mapping[str, Any], name: str) -> float:
-    """One of the champion's accuracies; NaN, which Prometheus leaves out of its graphs, while it is not known."""
-    told = (status["accuracy"] or {}).get(name)
-    return float("nan") if told is None else float(told["value"])
+def _values(status: ModelStatus) -> dict[str, float]:
+    accuracy = status.accuracy
+    return {
+        "champion_version": status.champion or 0,
+        "route_epoch": status.epoch,
+        "labels_unlearnt": status.labels.unlearnt,
+        "feedback_labels": status.labels.feedback,
+        "replay_rows": status.replay_rows,
+        "cycle_active": int(status.cycle is not None),
+        "drift_alert": int(status.drift is not None and status.drift.state == "alert"),
+        "accuracy_estimated": _value(None if accuracy is None else accuracy.estimated),
+        "accuracy_measured": _value(None if accuracy is None else accuracy.measured),
+    }
+
+
+def _value(estimate: AccuracyEstimate | None) -> float:
+    """An accuracy; NaN, which Prometheus leaves out of its graphs, while it is not known."""
+    return float("nan") if estimate is None else estimate.value

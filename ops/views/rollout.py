@@ -1,28 +1,42 @@
 """What an operator sees of a rollout."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass
+from typing import Protocol
 
-from perennial.ops.comparing.comparison import ROLLOUT
-from perennial.ops.cycle.inbox import PAUSED
-from perennial.ops.cycle.retries import RETRIES
-from perennial.ops.ledger import Ledger
-from perennial.ops.views.status import cycle_facts
+from perennial.continual.records import Route
+from perennial.ops.ledger.ports import Cycles, Routes, State
+from perennial.ops.store.state import PAUSED, RETRIES, ROLLOUT, LiveFigures, RetriedStep
+from perennial.ops.views.status import CycleView
 
-__all__ = ["rollout_facts"]
+__all__ = ["RolloutSource", "RolloutView", "rollout_view"]
 
 
-def rollout_facts(ledger: Ledger, model: str) -> dict[str, Any]:
+class RolloutSource(Routes, Cycles, State, Protocol):
+    """Where a rollout is read from."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutView:
     """The route, the cycle under way or the last one, what it waits for, and its canary's or probation's figures."""
-    route = ledger.route(model)
+
+    model: str
+    route: Route | None
+    paused: bool
+    cycle: CycleView | None
+    waits: RetriedStep | None
+    live: LiveFigures | None
+
+
+def rollout_view(ledger: RolloutSource, model: str) -> RolloutView:
+    """How one model's rollout is now."""
     cycle = ledger.active_cycle(model) or next(iter(ledger.cycles(model, limit=1)), None)
-    live, waits = ledger.get_state(model, ROLLOUT), ledger.get_state(model, RETRIES)
-    waiting = cycle is not None and cycle.closed_at is None and waits is not None and waits["cycle"] == cycle.id
-    return {
-        "model": model,
-        "route": None if route is None else asdict(route),
-        "paused": bool(ledger.get_state(model, PAUSED)),
-        "cycle": None if cycle is None else cycle_facts(cycle),
-        "waits": waits if waiting else None,
-        "live": live if cycle is not None and live is not None and live["cycle"] == cycle.id else None,
-    }
+    live, waits = ROLLOUT.read(ledger, model), RETRIES.read(ledger, model)
+    waiting = cycle is not None and cycle.closed_at is None and waits is not None and waits.cycle == cycle.id
+    return RolloutView(
+        model=model,
+        route=ledger.route(model),
+        paused=bool(PAUSED.read(ledger, model)),
+        cycle=None if cycle is None else CycleView.of(cycle),
+        waits=waits if waiting else None,
+        live=live if cycle is not None and live is not None and live.cycle == cycle.id else None,
+    )

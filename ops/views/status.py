@@ -1,70 +1,161 @@
-"""What an operator sees: plain facts about a model, out of the ledger alone."""
+"""How a model is, out of the ledger alone: what answers, how its traffic looks, and what the loop is doing."""
 
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass, replace
+from datetime import datetime
 
+from perennial.continual.drift.accuracy import AccuracyEstimate
+from perennial.continual.drift.sequential import EDetectorState
 from perennial.continual.records import Split
-from perennial.ops.cycle.lane import LANE
-from perennial.ops.ledger import CycleRow, Ledger, VersionRow
-from perennial.ops.watching.accuracy import ModelAccuracy
-from perennial.ops.watching.error_watch import ErrorState
+from perennial.ops.ledger import CycleRow, Ledger
+from perennial.ops.store.state import LANE, ErrorState, LaneState, ModelAccuracy
 
-__all__ = ["cycle_facts", "model_status", "version_facts"]
+__all__ = ["AccuracyView", "CycleView", "DriftVerdict", "ErrorView", "LabelCounts", "ModelStatus", "model_status"]
 
 
-def model_status(ledger: Ledger, model: str) -> dict[str, Any]:
-    """The route, the cycle under way, the newest drift verdict and the labels of one model."""
-    route = ledger.route(model)
-    cycle = ledger.active_cycle(model)
-    reports = ledger.drift_reports(model, limit=1)
-    buffer = ledger.load_buffer(model)
-    return {
-        "model": model,
-        "champion": None if route is None else route.champion,
-        "previous": None if route is None else route.previous,
-        "challenger": None if route is None else route.challenger,
-        "share": 0.0 if route is None else route.share,
-        "resident": [] if route is None else list(route.resident),
-        "epoch": 0 if route is None else route.epoch,
-        "cycle": None if cycle is None else cycle_facts(cycle),
-        "training": None if cycle is None else ledger.get_state(model, LANE),
-        "drift": None if not reports else {"state": reports[0].state, "at": reports[0].at, "rows": reports[0].rows},
-        "accuracy": None if route is None else _accuracy(ledger, model, route.champion),
-        "labels": {
-            "training": sum(ledger.label_counts(model, Split.TRAIN).values()),
-            "holdout": sum(ledger.label_counts(model, Split.HOLDOUT).values()),
-            "unlearnt": ledger.unlearnt_count(model, by=None if route is None else route.champion),
-            "feedback": ledger.feedback_count(model),
-        },
-        "replay_rows": 0 if buffer is None else len(buffer.rows),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CycleView:
+    """One cycle without its inner state; `story` tells its steps so far."""
+
+    id: int
+    state: str
+    reason: str
+    challenger: int | None
+    opened_at: datetime
+    closed_at: datetime | None
+    outcome: str | None
+    note: str | None
+    story: tuple[str, ...]
+
+    @classmethod
+    def of(cls, row: CycleRow) -> "CycleView":
+        """Return what an operator sees of a cycle."""
+        return cls(
+            id=row.id,
+            state=row.state,
+            reason=row.reason,
+            challenger=row.payload.get("challenger"),
+            opened_at=row.opened_at,
+            closed_at=row.closed_at,
+            outcome=row.outcome,
+            note=row.note,
+            story=tuple(row.payload.get("story", ())),
+        )
 
 
-def _accuracy(ledger: Ledger, model: str, champion: int) -> dict[str, Any] | None:
-    """The champion's accuracy as it was told last, each figure with its assumption; None before the first look."""
-    told = ModelAccuracy.read(ledger, model, champion)
-    errors = ErrorState.read(ledger, model, champion)
-    return None if told is None else told.to_json() | {"errors": None if errors is None else errors.facts()}
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DriftVerdict:
+    """The newest window's verdict."""
+
+    state: str
+    at: datetime
+    rows: int
 
 
-def cycle_facts(row: CycleRow) -> dict[str, Any]:
-    """One cycle without its inner state."""
-    return {
-        "id": row.id,
-        "state": row.state,
-        "reason": row.reason,
-        "challenger": row.payload.get("challenger"),
-        "opened_at": row.opened_at,
-        "closed_at": row.closed_at,
-        "outcome": row.outcome,
-        "note": row.note,
-        "story": list(row.payload.get("story", ())),
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorView:
+    """The labelled errors as they are followed one by one. `evidence` grows while they are more than the bound."""
+
+    bound: float | None
+    run_length: float
+    labels: int
+    evidence: float | None
+    alarm_since: str | None
+
+    @classmethod
+    def of(cls, state: ErrorState) -> "ErrorView":
+        """Return what an operator sees of the watch's state."""
+        detector = None if state.detector is None else EDetectorState.from_json(state.detector)
+        return cls(
+            bound=state.bound,
+            run_length=state.run_length,
+            labels=0 if detector is None else detector.seen,
+            evidence=None if detector is None else detector.value,
+            alarm_since=state.alarm_since,
+        )
 
 
-def version_facts(row: VersionRow) -> dict[str, Any]:
-    """One version, its labels counted rather than listed."""
-    facts = asdict(row)
-    facts["state"] = row.state.value
-    facts["classes"] = len(facts.pop("labels"))
-    return facts
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccuracyView:
+    """One version's accuracy as it was told last, each figure with its assumption. `at` is in ISO form."""
+
+    version: int
+    at: str
+    estimated: AccuracyEstimate | None
+    measured: AccuracyEstimate | None
+    reference: AccuracyEstimate | None
+    errors: ErrorView | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelCounts:
+    """How many labelled texts there are of each use, and how many labels of answers came."""
+
+    training: int
+    holdout: int
+    unlearnt: int
+    feedback: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelStatus:
+    """One model's route, its cycle under way, its newest drift verdict and its labels; `champion` answers."""
+
+    model: str
+    champion: int | None = None
+    previous: int | None = None
+    challenger: int | None = None
+    share: float = 0.0
+    resident: tuple[int, ...] = ()
+    epoch: int = 0
+    cycle: CycleView | None
+    training: LaneState | None  # its turn among the models that train
+    drift: DriftVerdict | None
+    accuracy: AccuracyView | None = None
+    labels: LabelCounts
+    replay_rows: int
+
+
+def model_status(ledger: Ledger, model: str) -> ModelStatus:
+    """How one model is now."""
+    route, cycle = ledger.route(model), ledger.active_cycle(model)
+    reports, buffer = ledger.drift_reports(model, limit=1), ledger.load_buffer(model)
+    status = ModelStatus(
+        model=model,
+        cycle=None if cycle is None else CycleView.of(cycle),
+        training=None if cycle is None else LANE.read(ledger, model),
+        drift=DriftVerdict(state=reports[0].state, at=reports[0].at, rows=reports[0].rows) if reports else None,
+        labels=LabelCounts(
+            training=sum(ledger.label_counts(model, Split.TRAIN).values()),
+            holdout=sum(ledger.label_counts(model, Split.HOLDOUT).values()),
+            unlearnt=ledger.unlearnt_count(model, by=None if route is None else route.champion),
+            feedback=ledger.feedback_count(model),
+        ),
+        replay_rows=0 if buffer is None else len(buffer.rows),
+    )
+    if route is None:
+        return status
+    return replace(
+        status,
+        champion=route.champion,
+        previous=route.previous,
+        challenger=route.challenger,
+        share=route.share,
+        resident=route.resident,
+        epoch=route.epoch,
+        accuracy=_accuracy(ledger, model, route.champion),
+    )
+
+
+def _accuracy(ledger: Ledger, model: str, champion: int) -> AccuracyView | None:
+    """The champion's accuracy; None before the first look."""
+    known, errors = ModelAccuracy.of(ledger, model, champion), ErrorState.of(ledger, model, champion)
+    if known is None:
+        return None
+    return AccuracyView(
+        version=known.version,
+        at=known.at.isoformat(),
+        estimated=known.estimated,
+        measured=known.measured,
+        reference=known.reference,
+        errors=None if errors is None else ErrorView.of(errors),
+    )

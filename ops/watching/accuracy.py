@@ -2,9 +2,8 @@
 
 import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Self
 
 import numpy as np
 
@@ -23,56 +22,18 @@ from perennial.continual.drift.accuracy import (
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.labelling import Reason
-from perennial.continual.policy import MeasuredShare
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger
+from perennial.ops.store.state import ACCURACY, LABEL_QUEUE, ModelAccuracy
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
-from perennial.ops.watching.watch_state import reference_folder
 
-__all__ = ["AccuracyWatch", "ModelAccuracy"]
+__all__ = ["AccuracyWatch"]
 
 logger = logging.getLogger(__name__)
-_STATE = "accuracy"
-_QUEUE = "label_queue"  # written by `perennial.ops.commands.label_queue`
 _LEAST = 50  # answers, or labels, below which nothing is said
 _UNKNOWN_CHANCE = 1e-6  # equal for all, and small: the interval speaks for all traffic, not for the labelled part of it
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ModelAccuracy:
-    """What is known of one version's accuracy. `reference` is what it reached in its first traffic."""
-
-    version: int
-    at: datetime
-    estimated: AccuracyEstimate | None = None
-    measured: AccuracyEstimate | None = None
-    reference: AccuracyEstimate | None = None
-
-    @property
-    def share(self) -> MeasuredShare | None:
-        """The measured accuracy as a policy looks at it."""
-        told = self.measured
-        return None if told is None else MeasuredShare(value=told.value, low=told.low, high=told.high, rows=told.rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values."""
-        return {**asdict(self), "at": self.at.isoformat()}
-
-    @classmethod
-    def from_json(cls, facts: Mapping[str, Any]) -> Self:
-        """Return what `to_json` wrote."""
-        told = {
-            name: facts[name] and AccuracyEstimate(**facts[name]) for name in ("estimated", "measured", "reference")
-        }
-        return cls(version=facts["version"], at=datetime.fromisoformat(facts["at"]), **told)
-
-    @classmethod
-    def read(cls, ledger: Ledger, model: str, version: int) -> Self | None:
-        """Return what was noted last about this version, if anything."""
-        told = ledger.get_state(model, _STATE)
-        return None if not told or told["version"] != version else cls.from_json(told)
 
 
 class AccuracyWatch:
@@ -93,8 +54,8 @@ class AccuracyWatch:
 
     def look(self, champion: int) -> ModelAccuracy:
         """Tell the accuracy of the champion now, and note it in the ledger where it changed."""
-        queue = self._ledger.get_state(self._model, _QUEUE) or []
-        self._chosen = {row["id"]: (row["reason"], float(row["p"])) for row in queue}
+        queue = LABEL_QUEUE.read(self._ledger, self._model) or ()
+        self._chosen = {row.prediction_id: (row.reason, row.probability) for row in queue}
         first = self._first_traffic(champion)
         calibration = None if first is None else self._calibration(first)
         told = ModelAccuracy(
@@ -104,9 +65,9 @@ class AccuracyWatch:
             measured=self._measured(champion),
             reference=None if first is None else self._reference(first, calibration),
         )
-        before = ModelAccuracy.read(self._ledger, self._model, champion)
-        if before is None or _figures(before) != _figures(told):
-            self._ledger.put_state(self._model, _STATE, told.to_json())
+        before = ModelAccuracy.of(self._ledger, self._model, champion)
+        if before is None or replace(before, at=told.at) != told:
+            ACCURACY.keep(self._ledger, self._model, told)
         return told
 
     def counts(self, prediction_id: str) -> bool:
@@ -201,7 +162,7 @@ class AccuracyWatch:
         return resolve_labels(self._ledger.given_labels(self._model, ids))
 
     def _first_traffic(self, champion: int) -> Window | None:
-        folder = reference_folder(self._workspace, self._model, champion)
+        folder = self._workspace.reference(self._model, champion)
         if self._first is None or self._first[0] != champion:
             if not folder.is_dir():
                 return None
@@ -215,7 +176,3 @@ class AccuracyWatch:
     @property
     def _chance(self) -> float:
         return self._settings.random_label_share or _UNKNOWN_CHANCE
-
-
-def _figures(told: ModelAccuracy) -> dict[str, Any]:
-    return {name: value for name, value in told.to_json().items() if name != "at"}

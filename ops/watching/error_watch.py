@@ -1,64 +1,22 @@
 """Follows the champion's labelled errors one by one: what sees a change of concept, which no text shows."""
 
 import logging
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from datetime import datetime
-from typing import Any, Self
+from dataclasses import replace
 
 from perennial.continual.drift.sequential import EDetector, EDetectorState, errors, upper_bound
 from perennial.ops.ledger import Ledger
+from perennial.ops.store.state import ERRORS, ErrorState
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.accuracy import AccuracyWatch
 
-__all__ = ["ErrorState", "ErrorWatch"]
+__all__ = ["ErrorWatch"]
 
 logger = logging.getLogger(__name__)
-_STATE = "errors"
 _LEAST = 100  # labels of the first traffic that the bound is taken from
 _CALM = 10.0  # evidence below which nothing seems to have begun
 _RELEASE = 1_000  # labels without another alarm after which an alarm is over
 _PAGE = 2_000
 _SPARE = 10  # the error watch takes a tenth of the operator's budget of false retrainings
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorState:
-    """What the watch remembers of one version. `calm_at` is the newest answer before which nothing had begun.
-
-    `alarm_since` is set by an alarm, to when the change began, and stays while alarms follow each other; it goes after
-    1,000 labels without one, or with a new champion.
-    """
-
-    version: int
-    cursor: int = 0
-    bound: float | None = None
-    run_length: float = 0.0
-    detector: Mapping[str, Any] | None = None
-    calm_at: str | None = None
-    alarm_since: str | None = None
-
-    @classmethod
-    def read(cls, ledger: Ledger, model: str, version: int) -> Self | None:
-        """Return what was noted last about this version, if anything."""
-        told = ledger.get_state(model, _STATE)
-        return None if not told or told["version"] != version else cls(**told)
-
-    @property
-    def since(self) -> datetime | None:
-        """When the change began that the watch alarms about; None while it does not."""
-        return None if self.alarm_since is None else datetime.fromisoformat(self.alarm_since)
-
-    def facts(self) -> dict[str, Any]:
-        """What an operator wants to see."""
-        detector = None if self.detector is None else EDetectorState.from_json(self.detector)
-        return {
-            "bound": self.bound,
-            "run_length": self.run_length,
-            "labels": 0 if detector is None else detector.seen,
-            "evidence": None if detector is None else detector.value,
-            "alarm_since": self.alarm_since,
-        }
 
 
 class ErrorWatch:
@@ -76,7 +34,7 @@ class ErrorWatch:
 
     def look(self, champion: int) -> ErrorState:
         """Take the labels that came since the last pass, and return the state; a repeated pass changes nothing."""
-        before = ErrorState.read(self._ledger, self._model, champion)
+        before = ErrorState.of(self._ledger, self._model, champion)
         state = before or ErrorState(version=champion, run_length=self._run_length)
         if state.bound is None:
             state = self._begin(state)
@@ -86,7 +44,7 @@ class ErrorWatch:
                 break
             state = self._take(state, [(p.prediction_id, p.label) for p in page], page[-1].id)
         if state != before:
-            self._ledger.put_state(self._model, _STATE, asdict(state))
+            ERRORS.keep(self._ledger, self._model, state)
         return state
 
     def _begin(self, state: ErrorState) -> ErrorState:

@@ -28,7 +28,6 @@ from perennial.exporters.classifier import BundleClassifier, Predictions
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
-from perennial.ops.watching.watch_state import reference_folder
 from perennial.ops.watching.watcher import drift_settings
 
 __all__ = ["Past", "PastReader"]
@@ -160,7 +159,7 @@ class PastReader:
 
     def _reference(self, version: int, window: Window) -> tuple[ReferenceProfile, int]:
         """The version's own reference with the place of the first row behind it, or one of the first rows."""
-        folder = reference_folder(self._workspace, self._model, version)
+        folder = self._workspace.reference(self._model, version)
         if folder.is_dir():
             reference = ReferenceProfile.load(folder)
             last = None if reference.sample.times is None else reference.sample.times.max()

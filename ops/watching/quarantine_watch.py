@@ -1,18 +1,18 @@
 """Puts each damaged file of a traffic log that was set aside into the audit log, once, from where people are told."""
 
 from perennial.ops.ledger import Ledger
+from perennial.ops.store.state import QUARANTINED_FILES
 from perennial.ops.traffic import TrafficLog
 
 __all__ = ["QUARANTINED", "note_quarantined"]
 
 QUARANTINED = "traffic.quarantined"  # the audit entry's action
-_STATE = "quarantine_noted"  # the files in quarantine that have an entry
 _CAUSE_CHARACTERS = 300
 
 
 def note_quarantined(ledger: Ledger, model: str, traffic: TrafficLog) -> int:
     """Write an entry for each file that has none yet; returns how many. A killed call repeats none of them."""
-    noted = set(ledger.get_state(model, _STATE) or ())
+    noted = QUARANTINED_FILES.read(ledger, model) or frozenset()
     present = {f"{found.name} {found.at}": found for found in traffic.quarantined()}
     if present.keys() == noted:
         return 0
@@ -27,5 +27,5 @@ def note_quarantined(ledger: Ledger, model: str, traffic: TrafficLog) -> int:
                 "rows_stay": found.copied,
             }
             ledger.audit("loop", QUARANTINED, model, detail)
-        ledger.put_state(model, _STATE, sorted(present))
+        QUARANTINED_FILES.keep(ledger, model, frozenset(present))
     return len(fresh)

@@ -8,10 +8,8 @@ from perennial.continual.policy import DriftState, Facts, TriggerDecision, Trigg
 from perennial.continual.records import Example, Route, Split
 from perennial.ops.ledger import Ledger, StoredExample
 from perennial.ops.prediction_ids import id_time_us
+from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy
 from perennial.ops.store.workspace import Workspace
-from perennial.ops.watching.accuracy import ModelAccuracy
-from perennial.ops.watching.error_watch import ErrorState
-from perennial.ops.watching.watch_state import WatchState
 
 __all__ = ["Trigger"]
 
@@ -61,12 +59,12 @@ class Trigger:
         return self._ledger.examples(self._model, split=Split.TRAIN, since_id=last)
 
     def _drift(self, route: Route) -> _Drift:
-        watch = WatchState.read(self._ledger, self._model)
+        watch = WATCH.read(self._ledger, self._model)
         if watch is not None and watch.version == route.champion and watch.in_alert:
             newest = self._ledger.drift_reports(self._model, limit=1)
             signals = tuple(newest[0].payload["signal"].get("signals", ())) if newest else ()
             return _Drift(state=DriftState.ALERT, since=watch.since, signals=signals)
-        errors = ErrorState.read(self._ledger, self._model, route.champion)
+        errors = ErrorState.of(self._ledger, self._model, route.champion)
         if errors is not None and errors.since is not None:
             return _Drift(state=DriftState.ALERT, since=errors.since, signals=(_ERRORS,))
         if watch is not None and watch.version == route.champion and watch.level.value == DriftState.WARNING.value:
@@ -75,7 +73,7 @@ class Trigger:
 
     def _facts(self, route: Route, drift: _Drift | None, rows: Sequence[StoredExample]) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
-        told = ModelAccuracy.read(self._ledger, self._model, route.champion)
+        told = ModelAccuracy.of(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
         alert = seen.state is DriftState.ALERT and seen.since is not None
         since = seen.since or datetime.min.replace(tzinfo=UTC)

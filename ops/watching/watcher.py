@@ -16,9 +16,9 @@ from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
 from perennial.ops.ledger import DriftReportRow, Ledger
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.state import WATCH, WatchState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
-from perennial.ops.watching.watch_state import WatchState, reference_folder
 from perennial.ops.watching.windows import window_after
 
 __all__ = ["Watcher", "drift_settings"]
@@ -86,7 +86,7 @@ class Watcher:
             self._stripped = True
 
     def _progress(self, champion: int) -> WatchState:
-        told = WatchState.read(self._ledger, self._model)
+        told = WATCH.read(self._ledger, self._model)
         if told is not None and told.version == champion:
             if told.reference_ready and not self._reference(champion).is_dir():  # an erasure left too few of its rows
                 return self._healed(told).changed(reference_ready=False)
@@ -99,7 +99,7 @@ class Watcher:
             reference_ready=self._reference(champion).is_dir(),  # a champion that was rolled back to has one
             monitor=fresh.to_json(),
         )
-        started.save(self._ledger, self._model)
+        WATCH.keep(self._ledger, self._model, started)
         return started
 
     def _healed(self, told: WatchState) -> WatchState:
@@ -114,7 +114,7 @@ class Watcher:
             return told
         logger.warning("watch.clock_healed", extra={"model": self._model, "cursor": told.cursor})
         healed = told.changed(**future, **({"cursor_id": ""} if "cursor" in future else {}))
-        healed.save(self._ledger, self._model)
+        WATCH.keep(self._ledger, self._model, healed)
         return healed
 
     def _next_window(self, progress: WatchState, rows: int) -> Window | None:
@@ -128,7 +128,7 @@ class Watcher:
         profile.save(self._reference(progress.version))
         self._happenings.tell(self._model, "drift.reference", version=progress.version, rows=len(window))
         moved = progress.changed(**_end(window), reference_ready=True, requests=progress.requests + len(window))
-        moved.save(self._ledger, self._model)
+        WATCH.keep(self._ledger, self._model, moved)
         return moved
 
     def _compare(self, progress: WatchState, window: Window) -> tuple[WatchState, DriftSignal]:
@@ -175,7 +175,7 @@ class Watcher:
         )
         with self._ledger.transaction():  # a killed pass leaves both or none: no window is reported twice
             report_id = self._ledger.add_drift_report(row)
-            moved.save(self._ledger, self._model)
+            WATCH.keep(self._ledger, self._model, moved)
         self._tell(progress.version, comparison, signal, report_id, end["cursor"])
         return moved, signal
 
@@ -218,7 +218,7 @@ class Watcher:
         logger.info("drift.window", extra={"model": self._model, **facts})
 
     def _reference(self, version: int) -> Path:
-        return reference_folder(self._workspace, self._model, version)
+        return self._workspace.reference(self._model, version)
 
 
 def _score(effect: float, floor: float) -> float:

@@ -14,7 +14,6 @@ from perennial.continual.errors import DataError, NotFound
 from perennial.ops.ledger import DriftReportRow, Ledger
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
-from perennial.ops.watching.watch_state import reference_folder
 
 __all__ = ["ReportedWindow", "chosen_report", "explained", "reported_window", "window_after"]
 
@@ -60,7 +59,7 @@ def reported_window(workspace: Workspace, traffic: TrafficLog, report: DriftRepo
     Raises:
         DataError: its requests have been pruned, or its version's reference is gone.
     """
-    folder = reference_folder(workspace, report.model, report.version)
+    folder = workspace.reference(report.model, report.version)
     if not folder.is_dir():
         raise DataError(f"report {report.id} is of version {report.version}, whose reference in {folder} is gone")
     reference = ReferenceProfile.load(folder)

@@ -216,7 +216,7 @@ def test_a_deleted_ledger_takes_no_answer_away_and_is_rebuilt(town: Town) -> Non
         service.start()
         assert town.triton()[0] == pid
         assert "ledger rebuild" in service._parts.reconciler.wrong[MODEL, ""]
-        assert not service.control.health()["healthy"]
+        assert not service.control.health().healthy
         promotion = httpx.post(f"{url}/v1/models/{MODEL}/promote", json={"version": 1}, timeout=20)
         assert (promotion.status_code, "ledger rebuild" in promotion.text) == (409, True)
         planned = _cli(town, "ledger", "rebuild", "--dry-run")

@@ -133,7 +133,7 @@ def test_a_start_with_a_missing_version_serves_the_others_and_names_it(town):
         service.start()
         assert town.answering() == 2
         assert "versions [1] of intent are in the route but not in" in parts.reconciler.wrong[MODEL, ""]
-        assert not service.control.health()["healthy"]
+        assert not service.control.health().healthy
     finally:
         service.stop()
 
@@ -160,7 +160,7 @@ def test_a_start_without_any_version_on_disk_says_what_is_missing(town):
     try:
         service.start()
         assert "versions [1, 2] of intent are in the route but not in" in parts.reconciler.wrong[MODEL, ""]
-        assert not service.control.health()["healthy"]
+        assert not service.control.health().healthy
     finally:
         service.stop()
 

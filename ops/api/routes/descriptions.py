@@ -1,12 +1,19 @@
 """Described classes over HTTP."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 from fastapi import Depends, FastAPI, Path, Query
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from perennial.ops.api.auth import operator, viewer
-from perennial.ops.commands.described_classes import describe, described_classes, drop_description
+from perennial.ops.commands.described_classes import (
+    Described,
+    DescribedClass,
+    Dropped,
+    describe,
+    described_classes,
+    drop_description,
+)
 from perennial.ops.ledger import Ledger
 
 __all__ = ["DescriptionBody", "add_descriptions"]
@@ -27,13 +34,11 @@ def add_descriptions(api: FastAPI, ledger: Ledger) -> None:
     """Add the routes: a viewer may read, an operator may write."""
 
     @api.get("/v1/models/{model}/descriptions", dependencies=[Depends(viewer)])
-    def descriptions(model: str) -> list[dict[str, Any]]:
+    def descriptions(model: str) -> list[DescribedClass]:
         return described_classes(ledger, model)
 
     @api.put("/v1/models/{model}/descriptions/{label}")
-    def put(
-        model: str, label: _Label, body: DescriptionBody, actor: Annotated[str, Depends(operator)]
-    ) -> dict[str, Any]:
+    def put(model: str, label: _Label, body: DescriptionBody, actor: Annotated[str, Depends(operator)]) -> Described:
         return describe(ledger, model, {label: body.description}, actor=actor, retrain=body.retrain)
 
     @api.delete("/v1/models/{model}/descriptions/{label}")
@@ -42,5 +47,5 @@ def add_descriptions(api: FastAPI, ledger: Ledger) -> None:
         label: _Label,
         actor: Annotated[str, Depends(operator)],
         retrain: Annotated[bool, Query()] = False,
-    ) -> dict[str, Any]:
+    ) -> Dropped:
         return drop_description(ledger, model, label, actor=actor, retrain=retrain)

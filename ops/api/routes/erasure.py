@@ -1,11 +1,12 @@
 """Erasure over HTTP."""
 
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Protocol
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 from perennial.ops.api.auth import operator
+from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan
 
 __all__ = ["Eraser", "ErasureBody", "add_erasures"]
 
@@ -13,7 +14,7 @@ __all__ = ["Eraser", "ErasureBody", "add_erasures"]
 class Eraser(Protocol):
     """What the route needs of the running service."""
 
-    def erase(self, key: str, *, model: str | None, dry_run: bool, actor: str) -> dict[str, Any]:
+    def erase(self, key: str, *, model: str | None, dry_run: bool, actor: str) -> PersonPlan | PersonErasure:
         """Erase a person from every model or one, or say what would go; repeating it is harmless."""
         ...
 
@@ -36,5 +37,5 @@ def add_erasures(api: FastAPI, eraser: Eraser) -> None:
     """
 
     @api.post("/v1/erasures")
-    def erasures(body: ErasureBody, actor: Annotated[str, Depends(operator)]) -> dict[str, Any]:
+    def erasures(body: ErasureBody, actor: Annotated[str, Depends(operator)]) -> PersonPlan | PersonErasure:
         return eraser.erase(body.key, model=body.model, dry_run=body.dry_run, actor=actor)

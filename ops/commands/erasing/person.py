@@ -1,8 +1,8 @@
 """A person is erased from every model of a workspace, and what is left is searched for."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from perennial.continual.errors import ConfigurationError, Refused
 from perennial.continual.preparation import is_spelling_of, key_spellings, shown
@@ -11,7 +11,7 @@ from perennial.ops.commands.erasing.search import SearchReport, Sought, search
 from perennial.ops.parts import Parts
 from perennial.ops.traffic import TrafficLog
 
-__all__ = ["PersonErasure", "erase_person", "plan_person"]
+__all__ = ["PersonErasure", "PersonPlan", "erase_person", "plan_person"]
 
 Progress = Callable[[dict[str, Any]], None]
 
@@ -20,20 +20,26 @@ Progress = Callable[[dict[str, Any]], None]
 class PersonErasure:
     """What was done in each model, and what a search of the whole workspace still found."""
 
-    models: dict[str, Erasure]
+    models: Mapping[str, Erasure]
     search: SearchReport
-
-    @property
-    def complete(self) -> bool:
-        """Whether the search found nothing left."""
-        return not self.search.left
+    complete: bool  # nothing was found left
 
 
-def plan_person(parts: Parts, key: str, model: str | None = None) -> dict[str, Plan]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PersonPlan:
+    """What would be found and done in each model; nothing was changed."""
+
+    dry_run: Literal[True] = True
+    models: Mapping[str, Plan]
+
+
+def plan_person(parts: Parts, key: str, model: str | None = None) -> PersonPlan:
     """What `erase_person` would find and do in each model; changes nothing."""
     names = _models(parts, model)
     spellings = _spellings(parts, names, key)
-    return {name: _joined_plans([plan_erasure(parts, name, spelling) for spelling in spellings]) for name in names}
+    return PersonPlan(
+        models={name: _joined_plans([plan_erasure(parts, name, each) for each in spellings]) for name in names}
+    )
 
 
 def erase_person(
@@ -70,7 +76,7 @@ def erase_person(
         note.path.unlink(missing_ok=True)
     detail = {"key_digest": parts.ledger.key_digest(key), "left": len(found.left), "files": found.files}
     parts.ledger.audit(actor, "erase.searched", model, detail)
-    return PersonErasure(models=done, search=found)
+    return PersonErasure(models=done, search=found, complete=not found.left)
 
 
 def _spellings(parts: Parts, models: Collection[str], key: str) -> tuple[str, ...]:

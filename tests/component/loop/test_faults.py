@@ -31,7 +31,6 @@ from perennial.continual.records import Example, Route, Split
 from perennial.continual.route import pinned, promoted, rolled_back, with_challenger
 from perennial.ops.comparing import comparison as comparison_module
 from perennial.ops.comparing.comparison import ArmComparison
-from perennial.ops.cycle.inbox import PAUSED
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.cycle.steps import LoopSteps
 from perennial.ops.cycle.waiting import Waited
@@ -42,6 +41,7 @@ from perennial.ops.making.rows import ModelRows, TrainingRows
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.route_changes import change_route
+from perennial.ops.store.state import PAUSED
 from tests.component.loop.town import KNOWN, Town
 
 pytestmark = pytest.mark.component
@@ -238,7 +238,7 @@ def test_a_pause_holds_a_promotion_until_its_flip_and_not_after_it(town: Town, f
     at(town, number, cy.CycleState.PROMOTING)
     if flipped:
         _champion(town, decode(town.ledger.cycle(number).payload).challenger or 0)
-    town.ledger.put_state("intent", PAUSED, True)
+    PAUSED.keep(town.ledger, "intent", True)
     assert runner.advance() == flipped
     assert town.ledger.cycle(number).state == ("probation" if flipped else "promoting")
 

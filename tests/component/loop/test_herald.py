@@ -7,11 +7,11 @@ import pytest
 
 from perennial.continual.errors import DependencyUnreachable
 from perennial.continual.records import Route
-from perennial.ops.cycle.retries import RETRIES
 from perennial.ops.ledger import CycleRow
 from perennial.ops.notify import Message, Notifier
 from perennial.ops.notify.herald import RESTARTED, Herald
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.state import ERRORS, RETRIES, ErrorState, RetriedStep
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.quarantine_watch import QUARANTINED, note_quarantined
 from perennial.ops.watching.watcher import Watcher
@@ -126,8 +126,8 @@ def test_a_rollback_that_cannot_be_carried_out_is_told_after_a_minute(
     herald(town, box).tell()
     number = town.ledger.open_cycle("intent", "drift", {"challenger": 2}, state=state)
     since = datetime.now(UTC) - timedelta(minutes=minutes)
-    waits = {"cycle": number, "step": "RollBack", "error": "the disk refuses", "since": since.isoformat()}
-    town.ledger.put_state("intent", RETRIES, waits)
+    wait = RetriedStep(cycle=number, step="RollBack", error="the disk refuses", since=since.isoformat())
+    RETRIES.keep(town.ledger, "intent", wait)
     for _ in range(2):
         herald(town, box).tell()
     assert box.alerts == [("stuck", f"cycle-{number}")] * told
@@ -154,17 +154,10 @@ def test_a_dead_receiver_is_tried_again_a_bounded_number_of_times(
 def test_a_lasting_rise_of_labelled_errors_is_told_once(town: Town) -> None:
     box = Box()
     herald(town, box).tell()
-    alarm = {
-        "version": 1,
-        "bound": 0.1,
-        "run_length": 1e6,
-        "detector": None,
-        "alarm_since": "2026-03-01T00:00:05+00:00",
-    }
-    town.ledger.put_state("intent", "errors", alarm | {"cursor": 40})
-    herald(town, box).tell()
-    town.ledger.put_state("intent", "errors", alarm | {"cursor": 80})
-    herald(town, box).tell()
+    for cursor in (40, 80):
+        alarm = ErrorState(version=1, cursor=cursor, bound=0.1, run_length=1e6, alarm_since="2026-03-01T00:00:05+00:00")
+        ERRORS.keep(town.ledger, "intent", alarm)
+        herald(town, box).tell()
     assert box.alerts == [("drift", "errors-1-20260301T000005")]
     assert "change of concept" in box.got[0].body
 

@@ -20,7 +20,7 @@ from perennial.ops.commands.rollout import request_command
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
 from perennial.ops.store.route_changes import change_route
-from perennial.ops.views.rollout import rollout_facts
+from perennial.ops.views.rollout import rollout_view
 from tests.component.loop.test_faults import _real_steps, at, led
 from tests.component.loop.town import Town
 
@@ -68,14 +68,15 @@ def test_a_cycle_is_closed_only_after_its_outcome_was_carried_out(
     at(town, number, state)
     assert [runner.advance(), runner.advance()] == [False, False]
     assert town.ledger.cycle(number).closed_at is None
-    waits = rollout_facts(town.ledger, "intent")["waits"]
-    assert (waits["cycle"], waits["step"], waits["error"]) == (number, _CLOSING[state], str(error))
+    waits = rollout_view(town.ledger, "intent").waits
+    assert waits is not None
+    assert (waits.cycle, waits.step, waits.error) == (number, _CLOSING[state], str(error))
     assert [record.message for record in caplog.records].count("cycle.step_waits") == 2
     told = [h.facts["step"] for h in runner._happenings.since(0) if h.name == "cycle.step_waits"]
     assert told == [_CLOSING[state]], "once, while the reason is the same"
     assert runner.advance()
     assert town.ledger.cycle(number).outcome == state.value
-    assert rollout_facts(town.ledger, "intent")["waits"] is None
+    assert rollout_view(town.ledger, "intent").waits is None
     assert steps.asked == [_CLOSING[state]] * 3
     journal = [(entry.step, entry.phase) for entry in town.ledger.journal_of(number)]
     assert journal == [(_CLOSING[state], Phase.INTENT), (_CLOSING[state], Phase.OUTCOME)]
@@ -130,7 +131,9 @@ def test_a_rollback_to_a_version_that_does_not_load_is_over_once_an_operator_has
     at(town, number, cy.CycleState.ROLLED_BACK)
     assert not runner.advance()
     assert _route(town.ledger).champion == 2
-    assert "version 1 of intent does not load" in rollout_facts(town.ledger, "intent")["waits"]["error"]
+    waits = rollout_view(town.ledger, "intent").waits
+    assert waits is not None
+    assert "version 1 of intent does not load" in waits.error
     change_route(town.ledger, town.workspace, "intent", promoted(3, resident=3), actor="ann", reason="by hand")
     assert runner.advance()
     assert town.ledger.cycle(number).outcome == "rolled_back"
@@ -229,10 +232,10 @@ def test_a_command_acts_on_the_cycle_that_it_was_meant_for_and_on_no_other(town:
     assert town.ledger.command(back).outcome == "done", "the route had changed already"
     assert town.ledger.cycle(number).state == "training"
     command = request_command(town.ledger, "intent", "abort", "ann")
-    assert (command["cycle"], command["then"]) == (number, "aborted")
+    assert (command.cycle, command.then) == (number, "aborted")
     assert runner._inbox.abort_waits(number)
     assert runner.advance()
-    assert town.ledger.command(command["command"]).outcome == "done"
+    assert town.ledger.command(command.command).outcome == "done"
     assert town.ledger.cycle(number).state == "aborted"
 
 
@@ -254,7 +257,7 @@ def test_a_rollback_by_hand_is_told_to_the_cycle_that_was_under_way(town: Town) 
     _set_route(town, champion=2, previous=1)
     reconciler = SimpleNamespace(proved=lambda *_: True)
     parts: Any = SimpleNamespace(ledger=town.ledger, workspace=town.workspace, controls=(), reconciler=reconciler)
-    assert roll_back_version(parts, "intent", to=None, actor="ann", reason="a hunch")["champion"] == 1
+    assert roll_back_version(parts, "intent", to=None, actor="ann", reason="a hunch").champion == 1
     assert [(c.kind, c.args) for c in town.ledger.commands("intent")] == [("rolled_back", {"cycle": number})]
 
 

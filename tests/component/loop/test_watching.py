@@ -12,12 +12,12 @@ from perennial.continual.policy import DriftState
 from perennial.continual.records import Origin, Route
 from perennial.ops.ledger import VersionRow, VersionState
 from perennial.ops.store.happenings import Happenings
-from perennial.ops.watching.accuracy import AccuracyWatch, ModelAccuracy
+from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy
+from perennial.ops.watching.accuracy import AccuracyWatch
 from perennial.ops.watching.collector import Collected, collect
-from perennial.ops.watching.error_watch import ErrorState, ErrorWatch
+from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.history import PastReader
 from perennial.ops.watching.trigger import Trigger
-from perennial.ops.watching.watch_state import WatchState, reference_folder
 from perennial.ops.watching.watcher import Watcher
 from perennial.ops.watching.windows import chosen_report, explained, window_after
 from tests.component.loop.town import KNOWN, Asked, Town
@@ -62,7 +62,7 @@ def trigger(town: Town) -> Trigger:
 def test_a_reference_that_an_erasure_took_away_is_taken_anew(town: Town) -> None:
     town.ask(650, batch=64)
     watch(town)
-    folder = reference_folder(town.workspace, "intent", 1)
+    folder = town.workspace.reference("intent", 1)
     shutil.rmtree(folder)
     town.ask(400, batch=64)
     watch(town)
@@ -72,7 +72,7 @@ def test_a_reference_that_an_erasure_took_away_is_taken_anew(town: Town) -> None
 def test_every_row_is_watched_once_although_batches_share_a_microsecond(town: Town) -> None:
     town.ask(650, batch=64)
     assert watch(town) == ["ok"] * 4
-    state = WatchState.read(town.ledger, "intent")
+    state = WATCH.read(town.ledger, "intent")
     assert state is not None
     assert (state.requests, state.windows) == (600, 4)
     seen: list[str] = []
@@ -122,14 +122,14 @@ def test_a_drift_is_dated_by_the_first_window_of_its_episode_and_ends_with_it(to
     assert first.window_from is not None
     began = first.window_from.isoformat()
     assert dated() == [("ok", None), ("ok", None), ("warning", began), ("alert", began)]
-    state = WatchState.read(town.ledger, "intent")
+    state = WATCH.read(town.ledger, "intent")
     assert state is not None
     assert state.since == first.window_from
 
     town.ask(1000)
     assert watch(town)[-1] == "ok"
     assert dated()[-1] == ("ok", None)
-    state = WatchState.read(town.ledger, "intent")
+    state = WATCH.read(town.ledger, "intent")
     assert state is not None
     assert state.since is None
 
@@ -141,7 +141,7 @@ def test_a_champion_that_was_rolled_back_to_is_watched_against_the_reference_it_
 
     town.ask(300)
     assert watch(town) == ["ok"]
-    folder = reference_folder(town.workspace, "intent", 1)
+    folder = town.workspace.reference("intent", 1)
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     town.ledger.add_version(VersionRow(model="intent", version=2, state=VersionState.PUBLISHED, labels=KNOWN))
@@ -202,7 +202,7 @@ def test_estimated_and_measured_accuracy_agree_on_calm_traffic_and_name_what_the
     assert told.measured.low < 0.95 < told.measured.high
     assert "blind to a change of concept" in told.estimated.assumption
     assert "does not depend on the answer" in told.measured.assumption
-    assert ModelAccuracy.read(town.ledger, "intent", 1) == replace(told, at=told.at)
+    assert ModelAccuracy.of(town.ledger, "intent", 1) == replace(told, at=told.at)
     facts = trigger(town).facts()
     assert facts is not None
     assert facts.measured_quality is not None
@@ -321,7 +321,7 @@ def test_the_error_watch_starts_anew_with_a_new_champion(town: Town) -> None:
     assert errors(town).bound is not None
     route = Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2))
     town.ledger.set_route(route, expected_epoch=1, actor="loop", reason="test")
-    assert ErrorState.read(town.ledger, "intent", 2) is None
+    assert ErrorState.of(town.ledger, "intent", 2) is None
 
 
 # ---- what a policy does with it ----
@@ -374,10 +374,10 @@ def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town:
 def test_a_watch_that_a_wrong_clock_set_ahead_goes_on(town: Town) -> None:
     town.ask(300)
     assert watch(town) == ["ok"]
-    told = WatchState.read(town.ledger, "intent")
+    told = WATCH.read(town.ledger, "intent")
     assert told is not None
     ahead = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
-    told.changed(cursor=ahead, cursor_id="f" * 32, drift_since=ahead).save(town.ledger, "intent")
+    WATCH.keep(town.ledger, "intent", told.changed(cursor=ahead, cursor_id="f" * 32, drift_since=ahead))
     now = town.now
     town.now = datetime.now(UTC) + timedelta(days=3650)
     town.ask(50)  # logged while the clock was wrong: no window of the present ends with these
@@ -385,7 +385,7 @@ def test_a_watch_that_a_wrong_clock_set_ahead_goes_on(town: Town) -> None:
     assert watch(town) == []
     town.ask(100)
     assert watch(town) == ["ok"]
-    healed = WatchState.read(town.ledger, "intent")
+    healed = WATCH.read(town.ledger, "intent")
     assert healed is not None
     assert healed.cursor is not None
     assert datetime.fromisoformat(healed.cursor) < datetime.now(UTC) + timedelta(minutes=10)

@@ -74,7 +74,8 @@ def test_accuracy_weighs_random_requests_for_all_that_were_not_chosen(queue: Lab
     assert known is not None
     assert known.accuracy == pytest.approx(190 / 200)
     assert known.low < 190 / 200 <= known.high
-    assert queue.told(limit=5)["accuracy"]["labels"] == 40
+    assert queue.waiting(limit=5).accuracy == known
+    assert known.labels == 40
 
 
 def test_erased_requests_leave_the_queue(queue: LabelQueue) -> None:
@@ -110,7 +111,5 @@ def test_labels_that_the_answering_model_contradicts_are_doubted(queue: LabelQue
     label(queue, ids[190:200], "refund")
     label(queue, [ids[25]], "refund")
     found = queue.doubts()
-    assert [(row["prediction_id"], row["given"], row["suggested"]) for row in found] == [
-        (ids[25], "refund", "transfer")
-    ]
+    assert [(row.prediction_id, row.given, row.suggested) for row in found] == [(ids[25], "refund", "transfer")]
     assert queue.doubts(rows=100) == []

@@ -18,7 +18,7 @@ from perennial.continual.replay import make_buffer
 from perennial.ops.api.app import create_api
 from perennial.ops.api.origin import REQUEST_HEADER
 from perennial.ops.cli.main import app
-from perennial.ops.commands.label_queue import LabelQueue
+from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.settings import ApiSettings, load_settings
@@ -103,8 +103,8 @@ def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
     with Ledger.open(workspace.settings.ledger_address) as ledger:
 
         class Control:
-            def label_queue(self, model: str, *, limit: int, fill: int) -> dict[str, Any]:
-                return LabelQueue(ledger, workspace, model).told(limit=limit, fill=fill)
+            def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
+                return LabelQueue(ledger, workspace, model).waiting(limit=limit, fill=fill)
 
         settings = ApiSettings(tokens={hashed("look"): "viewer", hashed("work"): "labeller"})
         app = create_api(ledger, Control(), Happenings(), settings)  # type: ignore[arg-type]
