@@ -1,17 +1,14 @@
 """Cleaning, comparing and splitting texts by what they say."""
 
-import hashlib
 import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from perennial.continual.errors import ConfigurationError
+from perennial.continual.identity import number_of, split_by
 from perennial.continual.preparation.characters import without_hidden
 from perennial.continual.records import Example, Split
 
 __all__ = ["Contradiction", "Deduplicated", "clean", "deduplicate", "normalise", "row_hash", "split_of"]
-
-_BUCKETS = 1 << 64
 
 
 def clean(text: str) -> str:
@@ -50,10 +47,7 @@ def normalise(text: str) -> str:
 
 def row_hash(text: str, *, salt: str = "") -> int:
     """A stable 64-bit number for the normalised text; the same on every machine and in every process."""
-    digest = hashlib.blake2b(
-        normalise(text).encode(), digest_size=8, key=hashlib.blake2b(salt.encode()).digest() if salt else b""
-    )
-    return int.from_bytes(digest.digest(), "big")
+    return number_of(normalise(text).encode(), salt=salt)
 
 
 def split_of(text: str, *, holdout_share: float = 0.1, salt: str = "") -> Split:
@@ -69,9 +63,7 @@ def split_of(text: str, *, holdout_share: float = 0.1, salt: str = "") -> Split:
     >>> split_of("anything", holdout_share=1.0).value
     'holdout'
     """
-    if not 0.0 <= holdout_share <= 1.0:
-        raise ConfigurationError(f"holdout_share is {holdout_share}; it must lie in [0, 1], e.g. 0.1")
-    return Split.HOLDOUT if row_hash(text, salt=salt) < holdout_share * _BUCKETS else Split.TRAIN
+    return split_by(normalise(text).encode(), holdout_share=holdout_share, salt=salt)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

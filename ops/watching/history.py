@@ -18,9 +18,9 @@ from perennial.continual.arrays import softmax
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
+from perennial.continual.identity import split_by
 from perennial.continual.policy import History
 from perennial.continual.policy.past import PastKnowledge, PastRows, PastRules, changes_in, history_of
-from perennial.continual.preparation import split_of
 from perennial.continual.records import Split
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
@@ -149,7 +149,7 @@ class PastReader:
         chosen = {
             i: label
             for i, label in enumerate(labels)
-            if label is not None and split_of(texts[i], holdout_share=share) is Split.HOLDOUT
+            if label is not None and split_by(self._task.identity(texts[i]), holdout_share=share) is Split.HOLDOUT
         }
         answers = self._classifier(fresh).predict([texts[i] for i in chosen])
         scores: list[float | None] = [None] * len(labels)

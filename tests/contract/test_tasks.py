@@ -16,6 +16,9 @@ from perennial.continual.drift.accuracy import ResolvedLabels, SampledAnswer, me
 from perennial.continual.drift.sequential import errors, upper_bound
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
+from perennial.continual.identity import split_by
+from perennial.continual.preparation import split_of
+from perennial.continual.records import Split
 from perennial.continual.replay import BufferKind, Fate, make_buffer, restore_buffer, row_bytes
 from perennial.continual.rollout import LiveEvidence, RolloutRules, ScoreSums, Verdict, judge_live
 from perennial.continual.task import AnyTask, score_kept
@@ -148,6 +151,19 @@ def test_the_first_two_rows_ask_the_same_and_no_others_do(case: Case) -> None:
     found = [case.task.identity(row.input) for row in case.rows()]
     assert found[0] == found[1]
     assert len(set(found)) == len(found) - 1
+
+
+@every_task
+def test_what_is_asked_again_is_never_both_learnt_and_held_out(case: Case) -> None:
+    rows = stream(case, 400)
+    splits = [split_by(case.task.identity(row.input), holdout_share=0.25) for row in rows]
+    assert 60 < splits.count(Split.HOLDOUT) < 140
+    first, second = (case.task.identity(row.input) for row in case.rows()[:2])
+    assert all(split_by(first, holdout_share=s) is split_by(second, holdout_share=s) for s in np.linspace(0, 1, 20))
+    held = {n for n, split in enumerate(splits) if split is Split.HOLDOUT}
+    assert all(split_by(case.task.identity(rows[n].input), holdout_share=0.5) is Split.HOLDOUT for n in held)
+    if case.task.name == "text_classification":
+        assert splits == [split_of(row.text, holdout_share=0.25) for row in rows], "what ledgers hold stays where it is"
 
 
 @every_task
