@@ -124,7 +124,8 @@ def wilson(hits: int, rows: int) -> Interval:
     share, square = hits / rows, Z95 * Z95
     centre = (share + square / (2 * rows)) / (1 + square / rows)
     half = Z95 * math.sqrt(share * (1 - share) / rows + square / (4 * rows * rows)) / (1 + square / rows)
-    return Interval(mean=share, low=max(0.0, centre - half), high=min(1.0, centre + half))
+    low, high = max(0.0, centre - half), min(1.0, centre + half)
+    return Interval(mean=share, low=min(low, share), high=max(high, share))  # none and all may be missed by rounding
 
 
 def bonett_price(gains: float, losses: float, rows: int, *, squares: tuple[float, float] | None = None) -> Interval:

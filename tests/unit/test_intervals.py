@@ -26,6 +26,16 @@ def test_the_interval_of_paired_accuracies_is_sound(gains: int, losses: int, tie
     assert found.mean == -mirrored.mean == (gains - losses) / rows
 
 
+def test_a_share_lies_in_its_interval_however_the_numbers_are_rounded() -> None:
+    wrong = [
+        (hits, rows)
+        for rows in range(1, 400)
+        for hits in {0, 1, rows // 2, rows - 1, rows}
+        if not 0.0 <= (found := wilson(hits, rows)).low <= found.mean <= found.high <= 1.0
+    ]
+    assert wrong == []
+
+
 def test_intervals_cover_what_they_should() -> None:
     """Of 400 samples of 100 rows, at least 93% of the intervals hold the true share and the true difference."""
     rng = np.random.default_rng(0)
