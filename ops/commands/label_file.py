@@ -7,7 +7,8 @@ from pathlib import Path
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import label_column, read_csv, read_labelled_csv, refuse_rows, shown
 from perennial.continual.records import Example
-from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.ledger import FeedbackRow
+from perennial.ops.ledger.ports import Vocabulary
 from perennial.ops.store.feedback import GivenLabel, admit_given, known_labels
 
 __all__ = ["LabelFile", "read_label_file"]
@@ -23,7 +24,7 @@ class LabelFile:
     refused: tuple[dict[str, object], ...] = ()
 
 
-def read_label_file(path: Path, ledger: Ledger, model: str, *, skip_refused: bool = False) -> LabelFile:
+def read_label_file(path: Path, ledger: Vocabulary, model: str, *, skip_refused: bool = False) -> LabelFile:
     """The rows of a file with `prediction_id,label` or `text,label`; both may have `at` and `key`.
 
     Raises:

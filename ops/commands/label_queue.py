@@ -6,7 +6,7 @@ the traffic log, so that what is erased there is gone here too.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from perennial.continual.labelling import (
 )
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Labels, Routes, State
 from perennial.ops.store.state import LABEL_QUEUE, QueueChoice
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -69,10 +69,14 @@ class DoubtedLabel:
     version: int
 
 
+class QueueLedger(Labels, Routes, State, Protocol):
+    """Where labels come from, and where the choices are kept."""
+
+
 class LabelQueue:
     """Filled from the newest traffic, worked off by labels; any number of labellers may work on it at once."""
 
-    def __init__(self, ledger: Ledger, workspace: Workspace, model: str) -> None:
+    def __init__(self, ledger: QueueLedger, workspace: Workspace, model: str) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._traffic = TrafficLog(workspace.traffic(model))
 

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Protocol
 
 from perennial.continual import cycle as cy
 from perennial.continual.errors import BundleRejected, PublishFailed
@@ -14,7 +14,7 @@ from perennial.continual.jobs.process import KILLED_RETRIES, run_job
 from perennial.continual.rollout import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.comparing.shadow import ShadowSpec
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Labels, State
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.state import CANARY_BEGAN, LIMIT_TESTED, ROLLOUT, CanaryBegan, LiveFigures
 from perennial.ops.store.workspace import Workspace, write_atomically
@@ -23,8 +23,12 @@ from perennial.ops.traffic import TrafficLog
 __all__ = ["ArmComparison", "replay_shadow"]
 
 
+class ComparisonLedger(Labels, State, Protocol):
+    """Where labels come from, and where the figures of a comparison are kept."""
+
+
 def replay_shadow(
-    ledger: Ledger,
+    ledger: Labels,
     workspace: Workspace,
     model: str,
     traffic: TrafficLog,
@@ -81,7 +85,7 @@ class ArmComparison:
     """Judges a challenger on traffic."""
 
     model: str
-    ledger: Ledger
+    ledger: ComparisonLedger
     workspace: Workspace
     traffic: TrafficLog
     happenings: Happenings

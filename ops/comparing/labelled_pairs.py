@@ -13,7 +13,7 @@ import numpy as np
 from perennial.continual.errors import PerennialError, PublishFailed
 from perennial.continual.rollout import ScoreSums
 from perennial.continual.task import AnyTask, score_kept
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Labels
 from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.serving.router.text_bundle import TextBundles
 from perennial.ops.traffic import TrafficLog
@@ -53,7 +53,7 @@ class LabelledPairs:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Labels,
         model: str,
         traffic: TrafficLog,
         bundles: TextBundles,

@@ -14,7 +14,7 @@ from perennial.continual.tasks import task_named
 from perennial.ops.comparing.labelled_pairs import AskVersion, LabelledPairs
 from perennial.ops.comparing.request_counts import Episodes, LastingFailures, NewRows, SlowAnswers
 from perennial.ops.comparing.side_by_side import SideBySide
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Labels
 from perennial.ops.serving.router.router import CHALLENGER_PAUSE_S
 from perennial.ops.serving.router.text_bundle import TextBundles
 from perennial.ops.store.workspace import Workspace
@@ -39,7 +39,7 @@ class LiveEvidenceReader:
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: Labels,
         workspace: Workspace,
         model: str,
         traffic: TrafficLog,

@@ -5,7 +5,8 @@ from typing import Protocol
 
 from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
-from perennial.ops.ledger import CommandRow, CycleRow, Ledger
+from perennial.ops.ledger import CommandRow, CycleRow
+from perennial.ops.ledger.ports import Inbox, State
 from perennial.ops.store.state import PAUSED
 
 __all__ = ["CommandInbox", "Commanded"]
@@ -34,10 +35,14 @@ class Commanded(Protocol):
         ...
 
 
+class InboxLedger(Inbox, State, Protocol):
+    """Where commands come from, and where a pause is noted."""
+
+
 class CommandInbox:
     """What operators ask of one model's loop."""
 
-    def __init__(self, ledger: Ledger, model: str, commanded: Commanded) -> None:
+    def __init__(self, ledger: InboxLedger, model: str, commanded: Commanded) -> None:
         self._ledger, self._model, self._commanded = ledger, model, commanded
 
     def take(self, row: CycleRow | None, cycle: cy.Cycle | None) -> bool:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from perennial.continual.errors import LeaseLost, PerennialError
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import State
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.state import LANE, LaneState
 
@@ -70,7 +70,7 @@ class TrainingLane:
 class LaneSeat:
     """One model's part of a lane. Its standing is in the ledger, for `perennial status` and the API."""
 
-    def __init__(self, lane: TrainingLane, ledger: Ledger, model: str, happenings: Happenings) -> None:
+    def __init__(self, lane: TrainingLane, ledger: State, model: str, happenings: Happenings) -> None:
         self._lane, self._ledger, self._model, self._happenings = lane, ledger, model, happenings
         self._noted: Standing | None = None
         self._checked = False  # whether what an earlier process noted was looked at

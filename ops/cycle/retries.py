@@ -5,7 +5,7 @@ import time
 from datetime import UTC, datetime
 
 from perennial.continual.errors import DependencyUnreachable
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import State
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.state import RETRIES, RetriedStep
 
@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 class StepRetries:
     """The failures of one model's present step. They are told in the log, as a happening and in the ledger."""
 
-    def __init__(self, ledger: Ledger, model: str, happenings: Happenings) -> None:
+    def __init__(self, ledger: State, model: str, happenings: Happenings) -> None:
         self._ledger, self._model, self._happenings = ledger, model, happenings
         self._first: tuple[float, datetime] | None = None
         self._error = ""

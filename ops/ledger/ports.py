@@ -1,35 +1,99 @@
 """What those who use the ledger need of it, in parts: each names the few calls that it makes, and takes no other.
 
-The `Ledger` is all of them; each call's promises stand in the docstring there.
+The `Ledger` is all of them. What a call promises stands there; here is only which calls belong together.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import datetime
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from perennial.continual.drift.accuracy import GivenLabel
-from perennial.continual.records import Route, Split
-from perennial.ops.ledger.rows import CommandRow, CycleRow, DriftReportRow, PendingFeedback, StoredExample, VersionRow
+from perennial.continual.records import Example, Route, Split
+from perennial.ops.ledger.descriptions import ClassDescription
+from perennial.ops.ledger.rows import (
+    AuditEntry,
+    CommandRow,
+    CycleRow,
+    DriftReportRow,
+    ExamplesReceipt,
+    FeedbackReceipt,
+    FeedbackRow,
+    JoinOutcome,
+    ModelRow,
+    PendingFeedback,
+    StoredExample,
+    VersionRow,
+)
+
+if TYPE_CHECKING:
+    from perennial.continual.replay.port import BufferState
 
 __all__ = [
+    "Audit",
+    "Buffers",
     "Commands",
     "Cycles",
     "DriftReports",
+    "ExampleSink",
     "Examples",
+    "Inbox",
     "Labels",
+    "PendingLabels",
+    "RouteMoves",
     "Routes",
     "State",
     "Transactions",
     "Versions",
+    "Vocabulary",
 ]
+
+
+class Transactions(Protocol):
+    """Several calls that are kept together or not at all."""
+
+    def transaction(self) -> AbstractContextManager[None]:
+        """Make the calls inside one transaction: all of them are kept, or none."""
+        ...
+
+
+class State(Transactions, Protocol):
+    """What monitors remember of a model, each under a name of `perennial.ops.store.state`."""
+
+    def get_state(self, model: str, name: str) -> Any:
+        """Return what was put last, or None."""
+        ...
+
+    def put_state(self, model: str, name: str, value: Any) -> None:
+        """Replace it."""
+        ...
 
 
 class Routes(Protocol):
     """Which version answers."""
 
     def route(self, model: str) -> Route | None:
-        """Return the model's route; see `VersionStore.route`."""
+        """Return the model's route, or None before its first version."""
+        ...
+
+
+class RouteMoves(Routes, Protocol):
+    """How another version comes to answer."""
+
+    def route_held(self, model: str) -> AbstractContextManager[Route | None]:
+        """Give a model's route, which no other writer can change before the block ends."""
+        ...
+
+    def move_route(
+        self,
+        model: str,
+        change: Callable[[Route], Route],
+        *,
+        actor: str,
+        reason: str,
+        follow: Callable[[Route], object],
+    ) -> tuple[Route, Route]:
+        """Replace a model's route by what `change` makes of it, and return the routes before and after."""
         ...
 
 
@@ -37,7 +101,7 @@ class Versions(Protocol):
     """What versions there are."""
 
     def version(self, model: str, number: int) -> VersionRow:
-        """Return one version; see `VersionStore.version`."""
+        """Return one version."""
         ...
 
     def versions(self, model: str) -> tuple[VersionRow, ...]:
@@ -45,28 +109,20 @@ class Versions(Protocol):
         ...
 
 
-class Transactions(Protocol):
-    """Several calls that are kept together or not at all."""
+class Vocabulary(Routes, Versions, Protocol):
+    """Which classes a model knows: served, labelled or described."""
 
-    def transaction(self) -> AbstractContextManager[None]:
-        """Make the calls inside one transaction; see `Store.transaction`."""
+    def labels(self, model: str) -> tuple[str, ...]:
+        """Return the labels of its examples."""
         ...
 
-
-class State(Transactions, Protocol):
-    """What monitors remember of a model, under a name; see `perennial.ops.store.state` for the names."""
-
-    def get_state(self, model: str, name: str) -> Any:
-        """Return what was put last, or None."""
-        ...
-
-    def put_state(self, model: str, name: str, value: Any) -> None:
-        """Replace it. A retry changes nothing; the last writer wins."""
+    def descriptions(self, model: str) -> tuple[ClassDescription, ...]:
+        """Return its described classes."""
         ...
 
 
 class Labels(Protocol):
-    """Labels of answered requests; see `FeedbackStore`."""
+    """Labels of answered requests."""
 
     def feedback_labels(self, model: str, prediction_ids: Sequence[str]) -> dict[str, str]:
         """Return the current label of each of these predictions that has one."""
@@ -87,8 +143,26 @@ class Labels(Protocol):
         ...
 
 
+class PendingLabels(Protocol):
+    """Labels that wait for their request."""
+
+    def add_feedback(self, model: str, rows: Sequence[FeedbackRow]) -> FeedbackReceipt:
+        """Keep labels, all or none."""
+        ...
+
+    def pending_feedback(self, model: str, limit: int = 1000, *, after_id: int = 0) -> tuple[PendingFeedback, ...]:
+        """Return labels that wait, oldest first."""
+        ...
+
+    def mark_joined(
+        self, model: str, rows: Sequence[PendingFeedback], *, outcome: JoinOutcome = JoinOutcome.JOINED
+    ) -> int:
+        """Take labels off the pending list and return how many."""
+        ...
+
+
 class Examples(Protocol):
-    """Labelled texts; see `ExampleStore`."""
+    """Labelled texts."""
 
     def examples(
         self,
@@ -101,6 +175,28 @@ class Examples(Protocol):
         limit: int | None = None,
     ) -> tuple[StoredExample, ...]:
         """Return current examples by id."""
+        ...
+
+
+class ExampleSink(Protocol):
+    """Where labelled texts of a registered model go."""
+
+    def models(self) -> tuple[ModelRow, ...]:
+        """Return the registered models."""
+        ...
+
+    def add_examples(
+        self, model: str, examples: Sequence[Example], split_by: Callable[[str], Split]
+    ) -> ExamplesReceipt:
+        """Keep examples, one a normalised text, all or none."""
+        ...
+
+
+class Buffers(Protocol):
+    """Replay buffers as they were saved last."""
+
+    def load_buffer(self, model: str) -> "BufferState[Example] | None":
+        """Return a model's buffer, or None before the first save."""
         ...
 
 
@@ -117,7 +213,11 @@ class Cycles(Protocol):
 
 
 class DriftReports(Protocol):
-    """Measured comparisons of the traffic, already made."""
+    """Measured comparisons of the traffic."""
+
+    def add_drift_report(self, report: DriftReportRow) -> int:
+        """Keep one and return its id."""
+        ...
 
     def drift_reports(self, model: str, limit: int | None = None, *, after_id: int = 0) -> tuple[DriftReportRow, ...]:
         """Return a model's drift reports after `after_id`, newest first."""
@@ -129,12 +229,42 @@ class DriftReports(Protocol):
 
 
 class Commands(Protocol):
-    """What operators ask of the loop."""
+    """Where operators ask something of the loop."""
 
     def request_command(self, model: str, kind: str, args: Mapping[str, Any], actor: str) -> int:
         """Put a command into the inbox and return its number."""
         ...
 
+
+class Inbox(Transactions, Protocol):
+    """Where the loop takes what it is asked."""
+
     def commands(self, model: str, limit: int | None = None) -> tuple[CommandRow, ...]:
         """Return a model's commands, newest first."""
+        ...
+
+    def take_commands(self, model: str) -> tuple[CommandRow, ...]:
+        """Hand out the commands that nobody took, oldest first."""
+        ...
+
+    def finish_command(self, command_id: int, outcome: str) -> None:
+        """Note how a command ended."""
+        ...
+
+
+class Audit(Protocol):
+    """Who did what, when and why."""
+
+    def audit(self, actor: str, action: str, model: str | None, detail: Mapping[str, Any]) -> AuditEntry:
+        """Append one entry and return it."""
+        ...
+
+    def audit_entries(
+        self, model: str | None = None, *, limit: int | None = None, since_seq: int = 0
+    ) -> tuple[AuditEntry, ...]:
+        """Return entries after `since_seq`, oldest first; with `limit`, the newest ones of them."""
+        ...
+
+    def audit_head(self) -> tuple[int, str]:
+        """Return the number and hash of the newest entry."""
         ...

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from perennial.continual.cycle import OUTCOMES, CycleState
-from perennial.ops.ledger import AuditEntry, DriftReportRow, Ledger
+from perennial.ops.ledger import AuditEntry, DriftReportRow
+from perennial.ops.ledger.ports import Audit, Cycles, DriftReports, Routes, State
 from perennial.ops.notify import Message, Notifier, Severity
 from perennial.ops.store.state import HERALD, RETRIES, ErrorState, HeraldState
 from perennial.ops.views.status import ErrorView
@@ -26,10 +27,14 @@ _OUTCOMES: Mapping[str, tuple[str, Severity, str]] = {  # of a cycle: alert, sev
 }
 
 
+class HeraldLedger(Audit, Cycles, DriftReports, Routes, State, Protocol):
+    """Where what happened is read, and up to where it was told."""
+
+
 class Herald:
     """One model's messages. What a channel did not take is tried again at the next pass, and holds nothing else up."""
 
-    def __init__(self, ledger: Ledger, model: str, notifier: Notifier) -> None:
+    def __init__(self, ledger: HeraldLedger, model: str, notifier: Notifier) -> None:
         self._ledger, self._model, self._notifier = ledger, model, notifier
 
     def tell(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Protocol
 
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.preparation import (
@@ -14,7 +15,8 @@ from perennial.continual.preparation import (
     split_of,
 )
 from perennial.continual.records import Example, Origin
-from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.ledger import FeedbackRow
+from perennial.ops.ledger.ports import ExampleSink, PendingLabels, Transactions, Vocabulary
 
 __all__ = ["GivenLabel", "add_labelled", "add_labels", "admit_given", "known_labels"]
 
@@ -33,7 +35,11 @@ class GivenLabel:
     at: object = None
 
 
-def known_labels(ledger: Ledger, model: str) -> KnownLabels:
+class LabelLedger(ExampleSink, PendingLabels, Transactions, Protocol):
+    """Where labels of both kinds are kept."""
+
+
+def known_labels(ledger: Vocabulary, model: str) -> KnownLabels:
     """The labels that a model answers with, has examples of, or has descriptions of."""
     route = ledger.route(model)
     served = () if route is None else ledger.version(model, route.champion).labels
@@ -63,7 +69,7 @@ def admit_given(
     return FeedbackRow(prediction_id=prediction_id, label=known.admit(given.label), at=at, key=key, origin=origin)
 
 
-def add_labels(ledger: Ledger, model: str, rows: Sequence[FeedbackRow | Example]) -> dict[str, int]:
+def add_labels(ledger: LabelLedger, model: str, rows: Sequence[FeedbackRow | Example]) -> dict[str, int]:
     """Keep labels of both kinds in one transaction, and count what became of them.
 
     Raises:
@@ -77,7 +83,7 @@ def add_labels(ledger: Ledger, model: str, rows: Sequence[FeedbackRow | Example]
     return {name: kept[name] + told[name] for name in _COUNTED}
 
 
-def add_labelled(ledger: Ledger, model: str, examples: Sequence[Example]) -> dict[str, int]:
+def add_labelled(ledger: ExampleSink, model: str, examples: Sequence[Example]) -> dict[str, int]:
     """Store labelled texts by the model's own hold-out share, and count what became of them.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from perennial.continual.errors import Refused
 from perennial.continual.records import Route
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Routes
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["LedgerBehind", "check_not_behind", "told_route"]
@@ -32,7 +32,7 @@ def check_not_behind(route: Route | None, workspace: Workspace, model: str) -> N
     )
 
 
-def told_route(ledger: Ledger, workspace: Workspace, model: str) -> Route | None:
+def told_route(ledger: Routes, workspace: Workspace, model: str) -> Route | None:
     """Return the route to serve: the ledger's, or where the ledger is behind what the routers were told last."""
     route = ledger.route(model)
     try:

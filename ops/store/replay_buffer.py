@@ -1,16 +1,22 @@
 """A model's replay buffer out of the ledger, as the settings want it now."""
 
+from typing import Protocol
+
 from perennial.continual.records import Example, Split
 from perennial.continual.replay import BufferState, ReplayBuffer, make_buffer, restore_buffer
 from perennial.continual.tasks import task_named
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Buffers, Examples, Routes
 from perennial.ops.settings import LearningSettings
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["open_buffer"]
 
 
-def open_buffer(ledger: Ledger, workspace: Workspace, model: str) -> ReplayBuffer[Example]:
+class BufferLedger(Buffers, Examples, Routes, Protocol):
+    """Where a buffer is kept, and the rows that it is filled from."""
+
+
+def open_buffer(ledger: BufferLedger, workspace: Workspace, model: str) -> ReplayBuffer[Example]:
     """The buffer as it was saved last, or an empty one; made anew when its kind or a budget was changed since.
 
     A buffer made anew is offered the rows of the old one and all training rows that the champion has learnt, so that
@@ -33,7 +39,7 @@ def _fits(state: BufferState[Example], learning: LearningSettings) -> bool:
     return told == (learning.replay_kind, learning.replay_rows, learning.replay_bytes)
 
 
-def _learnt(ledger: Ledger, model: str) -> tuple[Example, ...]:
+def _learnt(ledger: BufferLedger, model: str) -> tuple[Example, ...]:
     route = ledger.route(model)
     if route is None:
         return ()

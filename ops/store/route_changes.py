@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from perennial.continual.errors import NotFound, PerennialError
 from perennial.continual.records import Route
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import RouteMoves
 from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.workspace import Workspace
 
@@ -24,7 +24,7 @@ class RouteChange:
 
 
 def change_route(
-    ledger: Ledger, workspace: Workspace, model: str, change: Callable[[Route], Route], *, actor: str, reason: str
+    ledger: RouteMoves, workspace: Workspace, model: str, change: Callable[[Route], Route], *, actor: str, reason: str
 ) -> RouteChange:
     """Change a model's route in the ledger, with its audit entry, and in the router's file.
 
@@ -61,7 +61,7 @@ def change_route(
     return RouteChange(before=before, after=after)
 
 
-def settle_route(ledger: Ledger, workspace: Workspace, model: str) -> Route | None:
+def settle_route(ledger: RouteMoves, workspace: Workspace, model: str) -> Route | None:
     """Make the router's file say what the ledger says; return the route where the file had to change, else None.
 
     A file that is ahead is either of a change about to be committed, which is waited for, or of one that never will
@@ -77,7 +77,7 @@ def settle_route(ledger: Ledger, workspace: Workspace, model: str) -> Route | No
         return route if route is not None and workspace.write_route(route) else None
 
 
-def _take_back(ledger: Ledger, workspace: Workspace, failed: RouteChange) -> None:
+def _take_back(ledger: RouteMoves, workspace: Workspace, failed: RouteChange) -> None:
     """Let the routers forget a change that was not committed; where this fails, the next reconcile pass does it."""
     facts = {"model": failed.before.model, "epoch": failed.after.epoch}
     try:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Protocol
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from perennial.continual.drift.window import Window
 from perennial.continual.labelling import Reason
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Labels, State
 from perennial.ops.store.state import ACCURACY, LABEL_QUEUE, ModelAccuracy
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -36,6 +37,10 @@ _LEAST = 50  # answers, or labels, below which nothing is said
 _UNKNOWN_CHANCE = 1e-6  # equal for all, and small: the interval speaks for all traffic, not for the labelled part of it
 
 
+class AccuracyLedger(Labels, State, Protocol):
+    """What accuracy is measured by, and where it is kept."""
+
+
 class AccuracyWatch:
     """Follows one model's champion. Labels may come late, be corrected and contradict each other.
 
@@ -45,7 +50,7 @@ class AccuracyWatch:
     its random ones have labels; else all, on an assumption that is told.
     """
 
-    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
+    def __init__(self, ledger: AccuracyLedger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
         self._ledger, self._workspace, self._model, self._traffic = ledger, workspace, model, traffic
         self._settings = workspace.model(model).drift
         self._task = task_named(workspace.model(model).task)

@@ -4,12 +4,13 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Protocol
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import KnownLabels, admit_example, split_of
 from perennial.continual.records import Example
-from perennial.ops.ledger import JoinOutcome, Ledger, PendingFeedback
+from perennial.ops.ledger import JoinOutcome, PendingFeedback
+from perennial.ops.ledger.ports import ExampleSink, PendingLabels, Vocabulary
 from perennial.ops.store.feedback import known_labels
 from perennial.ops.traffic import TrafficLog
 
@@ -30,6 +31,10 @@ class Collected:
     refused: int = 0
 
 
+class CollectorLedger(ExampleSink, PendingLabels, Vocabulary, Protocol):
+    """Where labels wait, and where examples go."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Joined:
     pending: PendingFeedback
@@ -37,7 +42,7 @@ class _Joined:
 
 
 def collect(
-    ledger: Ledger,
+    ledger: CollectorLedger,
     traffic: TrafficLog,
     model: str,
     *,
@@ -108,7 +113,7 @@ def _example(pending: PendingFeedback, row: Mapping[str, Any], known: KnownLabel
     return replace(example, key=pending.key or row["key"])  # as it was kept: an erasure looks for that spelling too
 
 
-def _store(ledger: Ledger, model: str, rows: list[_Joined], holdout_share: float) -> list[_Joined]:
+def _store(ledger: CollectorLedger, model: str, rows: list[_Joined], holdout_share: float) -> list[_Joined]:
     """Store the rows together, or one by one where the database takes offence at any of them; return those stored."""
 
     def add(part: Sequence[_Joined]) -> None:

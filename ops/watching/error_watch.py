@@ -2,9 +2,10 @@
 
 import logging
 from dataclasses import replace
+from typing import Protocol
 
 from perennial.continual.drift.sequential import EDetector, EDetectorState, errors, upper_bound
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Labels, State
 from perennial.ops.store.state import ERRORS, ErrorState
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.accuracy import AccuracyWatch
@@ -19,6 +20,10 @@ _PAGE = 2_000
 _SPARE = 10  # the error watch takes a tenth of the operator's budget of false retrainings
 
 
+class ErrorLedger(Labels, State, Protocol):
+    """Where labels come from, and where the watch remembers how far it is."""
+
+
 class ErrorWatch:
     """Takes each label into account once, in the order in which answers were first labelled.
 
@@ -26,7 +31,7 @@ class ErrorWatch:
     """
 
     def __init__(
-        self, ledger: Ledger, model: str, traffic: TrafficLog, accuracy: AccuracyWatch, requests_per_false: int
+        self, ledger: ErrorLedger, model: str, traffic: TrafficLog, accuracy: AccuracyWatch, requests_per_false: int
     ) -> None:
         self._ledger, self._model, self._traffic = ledger, model, traffic
         self._accuracy = accuracy

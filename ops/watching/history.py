@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from statistics import median
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from perennial.continual.records import Split
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
 from perennial.exporters.classifier import BundleClassifier, Predictions
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import Cycles, Examples, Labels, Routes, Versions
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.watcher import drift_settings
@@ -48,10 +48,14 @@ class Past:
     changes_from: str
 
 
+class PastLedger(Cycles, Examples, Labels, Routes, Versions, Protocol):
+    """What the past is read from."""
+
+
 class PastReader:
     """Reads one model's past. `tell` hears of the stages, for whoever waits."""
 
-    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
+    def __init__(self, ledger: PastLedger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
         self._ledger, self._workspace, self._model, self._traffic = ledger, workspace, model, traffic
         self._settings = workspace.model(model)
         self._task = task_named(self._settings.task)

@@ -1,6 +1,8 @@
 """Puts each damaged file of a traffic log that was set aside into the audit log, once, from where people are told."""
 
-from perennial.ops.ledger import Ledger
+from typing import Protocol
+
+from perennial.ops.ledger.ports import Audit, State
 from perennial.ops.store.state import QUARANTINED_FILES
 from perennial.ops.traffic import TrafficLog
 
@@ -10,7 +12,11 @@ QUARANTINED = "traffic.quarantined"  # the audit entry's action
 _CAUSE_CHARACTERS = 300
 
 
-def note_quarantined(ledger: Ledger, model: str, traffic: TrafficLog) -> int:
+class QuarantineLedger(Audit, State, Protocol):
+    """Where damage is told, and what of it was told already."""
+
+
+def note_quarantined(ledger: QuarantineLedger, model: str, traffic: TrafficLog) -> int:
     """Write an entry for each file that has none yet; returns how many. A killed call repeats none of them."""
     noted = QUARANTINED_FILES.read(ledger, model) or frozenset()
     present = {f"{found.name} {found.at}": found for found in traffic.quarantined()}

@@ -3,10 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 from perennial.continual.policy import DriftState, Facts, TriggerDecision, TriggerPolicy, decide, parse_policy
 from perennial.continual.records import Example, Route, Split
-from perennial.ops.ledger import Ledger, StoredExample
+from perennial.ops.ledger import StoredExample
+from perennial.ops.ledger.ports import Cycles, DriftReports, Examples, Routes, State, Versions
 from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy
 from perennial.ops.store.workspace import Workspace
@@ -25,10 +27,16 @@ class _Drift:
     signals: tuple[str, ...] = ()
 
 
+class TriggerLedger(Cycles, DriftReports, Examples, Routes, State, Versions, Protocol):
+    """Where the facts come from."""
+
+
 class Trigger:
     """One model's policy and what it looks at. Reads the ledger only, so that any process may ask."""
 
-    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, policy: TriggerPolicy | None = None) -> None:
+    def __init__(
+        self, ledger: TriggerLedger, workspace: Workspace, model: str, policy: TriggerPolicy | None = None
+    ) -> None:
         self._ledger, self._model = ledger, model
         self.policy = policy or parse_policy(workspace.model(model).policy)
 

@@ -3,7 +3,7 @@
 import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,8 @@ from perennial.continual.drift.sequential import EDetector, EDetectorState, abst
 from perennial.continual.drift.settings import DriftSettings, Votes
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
-from perennial.ops.ledger import DriftReportRow, Ledger
+from perennial.ops.ledger import DriftReportRow
+from perennial.ops.ledger.ports import DriftReports, Routes, State
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.state import WATCH, WatchState
 from perennial.ops.store.workspace import Workspace
@@ -39,12 +40,16 @@ def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
     )
 
 
+class WatcherLedger(DriftReports, Routes, State, Protocol):
+    """Where windows are kept, and how far the traffic was watched."""
+
+
 class Watcher:
     """Watches one model's traffic. A pass that was killed is repeated with the same result: the cursor moves last."""
 
     def __init__(
         self,
-        ledger: Ledger,
+        ledger: WatcherLedger,
         workspace: Workspace,
         model: str,
         traffic: TrafficLog,

@@ -11,7 +11,8 @@ from perennial.continual.drift.explain import Explanation, explain
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError, NotFound
-from perennial.ops.ledger import DriftReportRow, Ledger
+from perennial.ops.ledger import DriftReportRow
+from perennial.ops.ledger.ports import DriftReports
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 
@@ -81,7 +82,7 @@ def _later(window: Window, end: datetime | None) -> bool:
     return bool(window.times[-1].astype("datetime64[us]").item() != end.replace(tzinfo=None))
 
 
-def chosen_report(ledger: Ledger, model: str, report_id: int | None) -> DriftReportRow:
+def chosen_report(ledger: DriftReports, model: str, report_id: int | None) -> DriftReportRow:
     """Return the report asked for, or the newest window that drifted, or the newest one.
 
     Raises:
