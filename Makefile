@@ -27,8 +27,9 @@ demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data 
 test: setup ## all tests that need no GPU
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not gpu" $(ARGS)
 
-fast: setup ## the tests that need no component and no training (about a minute)
-	$(BIN)/python -m pytest -q -m "not (component or e2e or gpu or slow)" tests/unit $(ARGS)
+fast: setup ## the tests that need no component and no training, on two processors; prints how long they took
+	@began=$$(date +%s); $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (component or e2e or gpu or slow)" \
+		tests/unit $(ARGS); status=$$?; echo "make fast: $$(( $$(date +%s) - began )) s"; exit $$status
 
 test-gpu: setup ## the tests that need an NVIDIA GPU
 	$(BIN)/python -m pytest -m gpu tests/gpu $(ARGS)

@@ -25,6 +25,7 @@ from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision
 from perennial.exporters.classifier import run_sorted
 from perennial.exporters.engine import Engine
 from perennial.exporters.onnx import OnnxGraph, export_onnx
+from perennial.exporters.openvino_toolkit import import_nncf, import_openvino
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine, open_onnx, open_openvino
 from perennial.exporters.trained import TrainedModel
 from perennial.exporters.weight_swap import swap_weights
@@ -188,8 +189,8 @@ def _stock_onnxruntime(graph: OnnxGraph, work: Path, threads: int) -> Candidate:
 
 def _weight_only_openvino(graph: OnnxGraph, work: Path, threads: int) -> Candidate:
     """Weights in INT8, arithmetic in FP32: a smaller file, no faster product."""
-    import nncf
-    import openvino
+    nncf = import_nncf()
+    openvino = import_openvino()
 
     started = time.perf_counter()
     folder = work / "weight-only"

@@ -16,6 +16,7 @@ from perennial.continual.arrays import pad
 from perennial.exporters.bundle import Precision
 from perennial.exporters.contract import ATTENTION_MASK, INPUT_IDS
 from perennial.exporters.graph import set_initializer
+from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.parity import check_parity, default_limits
 from perennial.exporters.reference import TorchClassifier
 from perennial.exporters.runtime import OnnxEngine
@@ -25,7 +26,7 @@ __all__ = ["broken_engines", "ceiling", "profile_onnxruntime", "profile_openvino
 
 def profile_openvino(file: Path, rows: Sequence[Sequence[int]], precision: str = "f32") -> dict[str, Any]:
     """Share of time by layer type on one batch of `rows` and one thread, and the kernels the matrix products got."""
-    import openvino
+    openvino = import_openvino()
 
     settings = {"PERF_COUNT": True, "INFERENCE_PRECISION_HINT": precision, "INFERENCE_NUM_THREADS": 1}
     compiled = openvino.Core().compile_model(str(file), "CPU", settings)

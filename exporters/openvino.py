@@ -13,6 +13,7 @@ from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
 from perennial.exporters.contract import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from perennial.exporters.openvino_toolkit import import_nncf, import_openvino
 from perennial.exporters.openvino_weights import PLACES, convert_placed
 
 __all__ = ["build_openvino"]
@@ -33,7 +34,7 @@ def build_openvino(
         DependencyUnreachable: int8 needs nncf, which is not installed.
         ExportFailed: OpenVINO refuses the graph.
     """
-    import openvino
+    openvino = import_openvino()
 
     started = time.perf_counter()
     if precision not in {Precision.FP32, Precision.BF16, Precision.INT8}:
@@ -62,7 +63,7 @@ def _quantise(model: Any, calibration: Sequence[Sequence[int]]) -> Any:
 
     The head is cut off while nncf works. Listing it as ignored is not enough: SmoothQuant still rescales its weights.
     """
-    import openvino
+    openvino = import_openvino()
 
     if not calibration:
         raise ConfigurationError("int8 needs calibration texts from the training split; give some, or use fp32")
@@ -82,7 +83,7 @@ def _quantise(model: Any, calibration: Sequence[Sequence[int]]) -> Any:
 
 def _calibrate(encoder: Any, calibration: Sequence[Sequence[int]]) -> Any:
     try:
-        import nncf
+        nncf = import_nncf()
     except ImportError as exc:
         raise DependencyUnreachable(
             f"int8 needs nncf ({exc}); pip install 'perennial-serving[quantisation]', or use fp32"

@@ -14,6 +14,7 @@ from onnx import numpy_helper
 
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.graph import Source, mark_weights, read_sources
+from perennial.exporters.openvino_toolkit import import_openvino
 
 __all__ = ["PLACES", "Place", "convert_placed", "fill", "read_places"]
 
@@ -38,7 +39,7 @@ def convert_placed(graph: Path) -> Any:
     Raises:
         ExportFailed: a weight was merged into another constant; the message names it.
     """
-    import openvino
+    openvino = import_openvino()
 
     proto = onnx.load(graph)
     sources = read_sources(proto)
@@ -77,15 +78,14 @@ def read_places(model: Any) -> dict[str, Place]:
 
 def fill(model: Any, places: Mapping[str, Place], values: Mapping[str, Array]) -> None:
     """Put `values` (by constant name, oriented as in the ONNX) into the model; shapes are inferred anew."""
-    from openvino.op import Constant
-
+    openvino = import_openvino()
     constants = _constants(model)
     for name, value in values.items():
         node = constants[name]
         array = np.ascontiguousarray(value.T if places[name].turned else value, dtype=np.float32)
         rank = len(node.get_output_shape(0))
         array = array.reshape((1,) * (rank - array.ndim) + array.shape)
-        fresh = Constant(array)
+        fresh = openvino.op.Constant(array)
         node.output(0).replace(fresh.output(0))
         fresh.set_friendly_name(name)
     model.validate_nodes_and_infer_types()

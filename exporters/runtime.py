@@ -13,6 +13,7 @@ from perennial.continual.errors import BundleRejected, DependencyUnreachable
 from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, digest, verify_bundle
 from perennial.exporters.contract import ATTENTION_MASK, ENGINE_OUTPUTS, INPUT_IDS
 from perennial.exporters.engine import Engine, Floats, Tokens
+from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.streams import StreamedEngine
 
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "open_onnx", "open_openvino"]
@@ -57,7 +58,7 @@ class OpenVinoEngine:
         hint: str = "LATENCY",
         streams: int = 1,
     ) -> None:
-        import openvino
+        openvino = import_openvino()
 
         settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": hint}
         if threads:

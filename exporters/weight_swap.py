@@ -13,6 +13,7 @@ from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Manifest
 from perennial.exporters.contract import LOGITS
 from perennial.exporters.graph import Source, read_sources, set_initializer
+from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.openvino_weights import fill, read_places
 from perennial.exporters.trained import TrainedModel
 
@@ -68,7 +69,7 @@ def _swap_onnx(source: Path, model: TrainedModel, target: Path, same_encoder: bo
 
 
 def _swap_openvino(source: Path, model: TrainedModel, target: Path, same_encoder: bool) -> None:
-    import openvino
+    openvino = import_openvino()
 
     network = openvino.Core().read_model(str(source))
     places = read_places(network)

@@ -180,6 +180,7 @@ def interrupted(folder: str) -> None:
         chaos.main()
 
 
+@pytest.mark.slow
 def test_a_piece_that_is_told_to_end_still_tells_what_it_lost(tmp_path):
     """In a process of its own: the signal is for the whole of it."""
     code = f"from {__name__} import interrupted; interrupted({str(tmp_path)!r})"

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision
 from perennial.exporters.graph import Source, attach_sources
+from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.openvino_weights import convert_placed
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
 from perennial.exporters.trained import HeadKind, TrainedModel
@@ -129,7 +130,7 @@ def previous(tmp_path_factory: pytest.TempPathFactory, engine: EngineKind) -> Pa
     folder = tmp_path_factory.mktemp("previous")
     onnx.save_model(graph(OLD), folder / "model.onnx")
     if engine is EngineKind.OPENVINO:
-        import openvino
+        openvino = import_openvino()
 
         openvino.save_model(convert_placed(folder / "model.onnx"), str(folder / "model.xml"), compress_to_fp16=False)
     return folder

@@ -22,6 +22,7 @@ def open_to_others(root: Path) -> list[str]:
     return [name for name, mode in modes(root).items() if mode & 0o077]
 
 
+@pytest.mark.slow
 def test_what_init_writes_nobody_else_may_read(tmp_path: Path) -> None:
     command = "import os, sys; os.umask(0); from perennial.ops.cli import main; sys.exit(main())"
     folder = tmp_path / "workspace"
