@@ -30,11 +30,13 @@ LABELS = ("is_red", "is_blue")
 class Canary:
     """Requests and labels at will. Version 1 is right with each text, version 2 says "is_red" to all."""
 
-    def __init__(self, root: Path) -> None:
-        settings = Settings(state=root / "var", repository=root / "repository", models={MODEL: {}})
+    def __init__(self, root: Path, *, task: str = "text_classification", answers: tuple[str, str] = LABELS) -> None:
+        models_of = {MODEL: {"task": task}}
+        settings = Settings(state=root / "var", repository=root / "repository", models=models_of)  # type: ignore[arg-type]
         self.workspace = Workspace(settings)
+        self.answers = answers
         for version in (CHAMPION, CHALLENGER):
-            _write_text_side(self.workspace.bundle(MODEL, version))
+            _write_text_side(self.workspace.bundle(MODEL, version), answers)
         self.ledger = Ledger.open(settings.ledger_address)
         self.ledger.register_model(MODEL, {})
         self.log = TrafficLog(self.workspace.traffic(MODEL))
@@ -73,7 +75,7 @@ class Canary:
         at = [self.since + timedelta(seconds=second) for second in seconds]
         ids = [f"{int(when.timestamp() * 1000):012x}{self._number + n:020x}" for n, when in enumerate(at)]
         self._number += len(at)
-        answer = LABELS[text == "blue" and version == CHAMPION]
+        answer = self.answers[text == "blue" and version == CHAMPION]
         usual = Arm.CHAMPION if version == CHAMPION else Arm.CHALLENGER
         same = {"text": text, "key": key, "label": answer, "confidence": 0.9, "margin": 0.5, "entropy": 0.1}
         same |= {"version": version, "arm": (arm or usual).value, "tokens": 1, "latency_ms": latency_ms}
@@ -93,12 +95,12 @@ class Canary:
         )
 
 
-def _write_text_side(folder: Path) -> None:
+def _write_text_side(folder: Path, answers: Sequence[str]) -> None:
     folder.mkdir(parents=True)
     tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(WORDS)}, unk_token="[UNK]"))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.save(str(folder / "tokenizer.json"))
-    (folder / "labels.json").write_text(json.dumps(LABELS))
+    (folder / "labels.json").write_text(json.dumps(answers))
 
 
 @pytest.fixture
@@ -155,6 +157,26 @@ def test_either_side_is_paired_and_a_text_that_was_changed_is_not(canary: Canary
     canary.label(canary.log_rows([-5.0, -70.0]), "is_red")
     evidence = canary.look()
     assert (evidence.gains, evidence.losses, evidence.ties) == (2, 3, 4)
+
+
+def test_answers_of_another_task_are_paired_by_its_score_and_a_correction_moves_a_row(tmp_path: Path) -> None:
+    """The versions answer with two orders of two items; an item in the second place is worth 1 / log2(3)."""
+    canary = Canary(tmp_path, task="ranking", answers=(json.dumps(["red", "blue"]), json.dumps(["blue", "red"])))
+    second = 1 / np.log2(3)
+    lost = canary.log_rows(_spread(4), text="blue")
+    canary.label(lost, json.dumps({"blue": 1.0}))
+    canary.label(canary.log_rows(_spread(5), text="red"), json.dumps({"blue": 1.0}))
+    evidence = canary.look()
+    assert (evidence.gains, evidence.losses, evidence.ties) == (0, 4, 5)
+    assert evidence.sums.lost == pytest.approx(4 * (1 - second))
+    assert evidence.difference_points == pytest.approx(-100 * 4 / 9 * (1 - second))
+    canary.label(lost[:1], json.dumps({"red": 1.0}))
+    evidence = canary.look()
+    assert (evidence.gains, evidence.losses, evidence.ties) == (1, 3, 5)
+    assert evidence.sums.gained == pytest.approx(1 - second)
+    assert judge_live(evidence, RolloutRules()).figures["gained"] == evidence.sums.gained
+    canary.writer.close()
+    canary.ledger.close()
 
 
 def test_a_callers_own_brackets_are_no_sign_of_redaction(canary: Canary) -> None:
