@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.learning.calibration import fit_temperature
 from perennial.continual.learning.encoder import (
     PACKAGED_MINILM,
@@ -111,8 +112,8 @@ def _tune(network: Any, tokens: Sequence[Sequence[int]], truth: Array, checkpoin
         pace.step()
         if (step + 1) % _CHECKPOINT_STEPS == 0:
             state = {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "pace": pace.state_dict()}
-            torch.save({**state, "step": step + 1}, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").replace(checkpoint)
+            with written_whole(checkpoint) as temporary:
+                torch.save({**state, "step": step + 1}, temporary)
             sys.stderr.write(f"tuning: step {step + 1} of {len(plan)}, loss {loss.item():.3f}\n")
 
 

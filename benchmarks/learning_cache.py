@@ -10,6 +10,7 @@ import numpy as np
 
 from benchmarks import learning_arms, learning_network, learning_sums
 from benchmarks.learning_arms import Update
+from perennial.continual.atomic_file import write_atomically, written_whole
 from perennial.continual.learning.strategies import derpp
 
 __all__ = ["ArmCache"]
@@ -32,14 +33,13 @@ class ArmCache:
         path = self._path(name, about).with_suffix(".npz")
         if not path.exists():
             updates = list(make())
-            partial = path.with_suffix(".partial.npz")
-            np.savez(
-                partial,
-                scores=np.stack([update.scores.astype(np.float16) for update in updates]),
-                last=updates[-1].scores,
-                facts=np.array([[update.seconds, update.steps, update.cpu_seconds] for update in updates]),
-            )
-            partial.replace(path)
+            with written_whole(path) as temporary, temporary.open("wb") as file:
+                np.savez(
+                    file,
+                    scores=np.stack([update.scores.astype(np.float16) for update in updates]),
+                    last=updates[-1].scores,
+                    facts=np.array([[update.seconds, update.steps, update.cpu_seconds] for update in updates]),
+                )
         with np.load(path) as found:
             scores = [*found["scores"][:-1].astype(np.float32), found["last"]]
             return [
@@ -51,9 +51,7 @@ class ArmCache:
         """A plain value, made now or read back."""
         path = self._path(name, about).with_suffix(".json")
         if not path.exists():
-            partial = path.with_suffix(".partial")
-            partial.write_text(json.dumps(make()))
-            partial.replace(path)
+            write_atomically(path, json.dumps(make()))
         return json.loads(path.read_text())
 
     def _path(self, name: str, about: dict[str, Any]) -> Path:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint, padded_tensors
 from perennial.continual.preparation import read_labelled_csv
 from perennial.continual.records import Example
@@ -88,9 +89,8 @@ def _cached(encoder: Encoder, texts: list[str], cache: Path) -> NDArray[np.float
     name = hashlib.sha256("\n".join([fingerprint(encoder.folder), repr(LAYERS), *texts]).encode()).hexdigest()[:16]
     path = cache / f"layers-{name}.npy"
     if not path.exists():
-        cache.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial.npy")
-        np.save(partial, embed_layers(encoder, texts))
-        partial.replace(path)
+        layers = embed_layers(encoder, texts)
+        with written_whole(path) as temporary, temporary.open("wb") as file:
+            np.save(file, layers)
     found: NDArray[np.float32] = np.load(path)
     return found

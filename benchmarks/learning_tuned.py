@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from benchmarks.learning_arms import Tuned, Update, updates_of
 from benchmarks.learning_data import Frozen
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, resolve_encoder
@@ -85,9 +86,9 @@ class Adapted:
         """(rows, d) of `train` or `test`."""
         path = self._cache / f"{part}.npy"
         if not path.exists():
-            partial = path.with_suffix(".partial.npy")
-            np.save(partial, Encoder.load(str(self._encoder), threads=1).embed(self._texts[part]))
-            partial.replace(path)
+            embeddings = Encoder.load(str(self._encoder), threads=1).embed(self._texts[part])
+            with written_whole(path) as temporary, temporary.open("wb") as file:
+                np.save(file, embeddings)
         found: Embeddings = np.load(path)
         return found
 

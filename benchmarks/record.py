@@ -9,6 +9,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.atomic_file import write_atomically
+
 __all__ = ["OUT", "commit", "machine", "write"]
 
 OUT = Path(__file__).parent / "out"
@@ -37,12 +39,9 @@ def write(name: str, results: dict[str, Any], out: Path | None = None) -> Path:
     reader accepts the file.
     """
     folder = OUT if out is None else out
-    folder.mkdir(parents=True, exist_ok=True)
     document = {"name": name, "commit": commit(), "machine": machine(), "results": _plain(results)}
     path = folder / f"{name}.json"
-    partial = path.with_suffix(f".{os.getpid()}.partial")
-    partial.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
     return path
 
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.atomic_file import drop_leftovers, sync, write_atomically
 from perennial.continual.errors import BundleRejected
 
 __all__ = [
@@ -174,21 +175,18 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     Raises:
         BundleRejected: the folder holds a link, a special file or a name that a bundle may not have.
     """
+    drop_leftovers(folder / MANIFEST)
     files: dict[str, FileRecord] = {}
     for name, path in _walk(folder):
         if name == MANIFEST:
             continue
         _check_name(name)
         files[name] = FileRecord(sha256=digest(path), size_bytes=path.stat().st_size)
-        _sync(path)
+        sync(path)
     if manifest.engine_file not in files:
         raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not there; it has {sorted(files)}")
     written = Manifest.from_json(_with_files(manifest, files).to_json())
-    temporary = folder / f".{MANIFEST}.tmp"
-    temporary.write_text(written.to_json(), encoding="utf-8")
-    _sync(temporary)
-    temporary.replace(folder / MANIFEST)
-    _sync(folder)
+    write_atomically(folder / MANIFEST, written.to_json())
     return written
 
 
@@ -311,11 +309,3 @@ def _check_tensorrt(folder: Path, manifest: Manifest, runtime: str | None) -> No
 
 def _release(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.arrays import pad
+from perennial.continual.atomic_file import drop_leftovers, write_atomically
 from perennial.continual.errors import BundleRejected
-from perennial.exporters.bundle import read_manifest, verify_bundle, write_manifest
+from perennial.exporters.bundle import MANIFEST, read_manifest, verify_bundle, write_manifest
 from perennial.exporters.engine import Engine
 
 __all__ = ["GOLDEN", "Golden", "forget_texts"]
@@ -110,10 +111,10 @@ def forget_texts(bundle: Path, erased: Collection[str]) -> bool:
     kept = [place for place, text in enumerate(texts) if text not in erased]
     if not kept:
         return False
+    for name in (GOLDEN, MANIFEST):
+        drop_leftovers(bundle / name)
     verify_bundle(bundle)
     rows = {name: [raw[name][place] for place in kept] for name in ("input_ids", "logits")}
-    temporary = bundle / f".{GOLDEN}.tmp"
-    temporary.write_text(json.dumps({"tolerance": raw["tolerance"], **rows}) + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, json.dumps({"tolerance": raw["tolerance"], **rows}) + "\n")
     write_manifest(bundle, read_manifest(bundle))
     return True

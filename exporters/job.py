@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, ExportFailed, PerennialError
 from perennial.exporters.build import build_engine, check_available, engines_to_try
 from perennial.exporters.built import BuiltEngine
@@ -292,9 +293,7 @@ def main(arguments: Sequence[str]) -> int:
         result = {"error": type(exc).__name__, "message": str(exc)}
         code = exc.exit_code
         sys.stderr.write(f"{exc}\n")
-    temporary = target.with_name(f".{target.name}.tmp")
-    temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(target)
+    write_atomically(target, json.dumps(result, indent=1) + "\n")
     return code
 
 

@@ -7,8 +7,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.files import written_whole
 from perennial.exporters.bundle import EngineKind, Lineage, Precision
 from perennial.exporters.parity import ParityVerdict
 

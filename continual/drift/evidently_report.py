@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 import perennial
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.drift.compare import DriftComparison, holm, measure
 from perennial.continual.drift.page_text import page_text
 from perennial.continual.drift.reference import ReferenceProfile
@@ -88,9 +89,8 @@ def build_report(
             run=answer["run"],
         )
         for made, wanted in (("json", paths.json), ("snapshot", paths.snapshot), ("html", paths.html)):
-            partial = wanted.with_name(f".{wanted.name}.partial")
-            shutil.copyfile(folder / f"report.{made}", partial)
-            partial.replace(wanted)
+            with written_whole(wanted, durable=False) as partial:
+                shutil.copyfile(folder / f"report.{made}", partial)
     _LOG.info("drift_report_written", extra={"path": str(paths.html), "run": paths.run})
     return paths
 

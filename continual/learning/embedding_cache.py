@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.learning.encoder import Embedder, Progress
-from perennial.continual.learning.files import written_whole
 
 __all__ = ["EmbeddingCache"]
 
@@ -82,8 +82,7 @@ class EmbeddingCache:
         if gone:
             for key in gone:
                 del self._rows[key]
-            with written_whole(self.path) as temporary:
-                temporary.write_bytes(self._records(self._rows.items()))
+            write_atomically(self.path, self._records(self._rows.items()))
         return len(gone)
 
     def _read(self) -> None:

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
-from perennial.continual.learning.files import written_whole
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
 from perennial.continual.learning.kernel_lda import KernelLda

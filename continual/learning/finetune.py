@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.atomic_file import write_atomically, written_whole
 from perennial.continual.errors import ConfigurationError, DataError, TrainingFailed
 from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import fingerprint, load_tokenizer, resolve_encoder
 from perennial.continual.learning.fast import fit_fast, write_fast
-from perennial.continual.learning.files import written_whole
 from perennial.continual.learning.network import SCALE, Tuned, make_network
 from perennial.continual.learning.pretraining import Pretraining, pretrain
 from perennial.continual.learning.rows import read_rows
@@ -168,8 +168,7 @@ def _begin(spec: JobSpec, rows: Sequence[Example]) -> None:
     if mark.is_file() and mark.read_text(encoding="ascii") == identity:
         return
     (spec.out / _CHECKPOINT).unlink(missing_ok=True)
-    with written_whole(mark) as temporary:
-        temporary.write_text(identity, encoding="ascii")
+    write_atomically(mark, identity)
 
 
 def _trainer(

@@ -6,8 +6,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
-from perennial.continual.learning.files import written_whole
 from perennial.continual.preparation import clean
 from perennial.continual.records import Example, Origin
 
@@ -48,8 +48,7 @@ def write_rows(path: Path, rows: Iterable[Example]) -> None:
         )
         for row in rows
     ]
-    with written_whole(path) as temporary:
-        temporary.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    write_atomically(path, "".join(f"{line}\n" for line in lines))
 
 
 def _json_lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:

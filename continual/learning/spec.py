@@ -6,9 +6,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.encoder import PACKAGED_MINILM
-from perennial.continual.learning.files import written_whole
 
 __all__ = ["JobSpec", "Learner"]
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError
 from perennial.continual.learning.calibration import places_of
-from perennial.continual.learning.files import written_whole
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
 from perennial.continual.learning.trained import HEAD_FILE, read_card, read_head

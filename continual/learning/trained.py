@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from perennial.continual.atomic_file import write_atomically, written_whole
 from perennial.continual.errors import DataError
-from perennial.continual.learning.files import written_whole
 from perennial.continual.learning.head import HeadWeights
 
 __all__ = ["FORMAT", "HEAD_FILE", "MODEL_FILE", "STATISTICS_FILE", "ModelCard", "read_card", "read_head", "write_head"]
@@ -42,8 +42,7 @@ class ModelCard:
 
     def write(self, folder: Path) -> None:
         """Writes `model.json`, whole; call it last."""
-        with written_whole(folder / MODEL_FILE) as temporary:
-            temporary.write_text(json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        write_atomically(folder / MODEL_FILE, json.dumps(asdict(self), indent=2, ensure_ascii=False) + "\n")
 
 
 def read_card(folder: Path) -> ModelCard:

@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError, TrainingFailed
 from perennial.continual.learning.augmentation import augment
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import padded_tensors
-from perennial.continual.learning.files import written_whole
 from perennial.continual.learning.strategies.port import Batch, Strategy
 
 __all__ = ["Corpus", "Schedule", "Trainer", "has_fast_bf16"]

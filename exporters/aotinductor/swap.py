@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.aotinductor.compiler import prepare
 from perennial.exporters.aotinductor.package import WEIGHTS, PackageRecord
@@ -34,7 +35,6 @@ def swap_weights(module: "torch.nn.Module", package: Path) -> Path:
         wrong = sorted(name for name in {*seen, *wanted} if seen.get(name) != wanted.get(name))
         raise ExportFailed(f"weights {wrong[:3]} do not fit {package.name} ({len(wrong)} differ); compile it in full")
     path = package.with_name(WEIGHTS)
-    temporary = path.with_suffix(".tmp")
-    save_file({name: value.detach().cpu().clone() for name, value in weights.items()}, temporary)
-    temporary.replace(path)
+    with written_whole(path) as temporary:
+        save_file({name: value.detach().cpu().clone() for name, value in weights.items()}, temporary)
     return path

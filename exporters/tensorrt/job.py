@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.atomic_file import put_in_place
 from perennial.continual.errors import BundleRejected, ExportFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import run_job
@@ -156,7 +157,7 @@ def _finish(
         machine=machine, options=options, graph=graph, stripped=stripped, path=path, seconds=seconds, layers=layers
     )
     record_path(plan).write_text(record.to_json(), encoding="utf-8")
-    draft.replace(plan)
+    put_in_place(draft, plan)
     _log.info("plan_made", extra={"path": path, "seconds": round(seconds, 2), "bytes": plan.stat().st_size})
     return record
 

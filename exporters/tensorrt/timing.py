@@ -6,6 +6,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.exporters.tensorrt.options import BuildOptions, Machine, Refit
 
 if TYPE_CHECKING:
@@ -50,10 +51,7 @@ def attach_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
 def save_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
     """Keep what the build has measured; the file is replaced whole or not at all."""
     blob = bytes(config.get_timing_cache().serialize())
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(hashlib.sha256(blob).digest() + blob)
-    temporary.replace(path)
+    write_atomically(path, hashlib.sha256(blob).digest() + blob)
 
 
 def _read(path: Path) -> bytes:

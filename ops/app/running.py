@@ -5,10 +5,10 @@ import os
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.safety.tokens import hashed, new_token
 from perennial.ops.serving.processes import is_running, start_ticks
-from perennial.ops.serving.server_record import keep_privately
 from perennial.ops.settings import ApiSettings
 from perennial.ops.views.health import HealthView, read_health
 
@@ -47,7 +47,7 @@ class RunningServe:
 
     def keep(self, state: Path) -> None:
         """Let other commands of this user find it."""
-        keep_privately(state / _FILE, json.dumps(asdict(self)))
+        write_atomically(state / _FILE, json.dumps(asdict(self)), mode=0o600, durable=False)
 
     @staticmethod
     def forget(state: Path) -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from perennial.continual import cycle as cy
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, PublishFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, run_job
@@ -17,7 +18,7 @@ from perennial.ops.comparing.shadow import ShadowSpec
 from perennial.ops.ledger.ports import Labels, State
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.state import CANARY_BEGAN, LIMIT_TESTED, ROLLOUT, CanaryBegan, LiveFigures
-from perennial.ops.store.workspace import Workspace, write_atomically
+from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 
 __all__ = ["ArmComparison", "replay_shadow"]

@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
-from perennial.ops.store.workspace import write_atomically
 
 __all__ = ["DemoOptions", "write_settings"]
 

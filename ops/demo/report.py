@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.ops.demo.measure import Recorded, promotions
-from perennial.ops.store.workspace import write_atomically
 
 __all__ = ["write_report"]
 

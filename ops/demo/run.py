@@ -16,6 +16,7 @@ from typing import Any
 
 import httpx
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError
 from perennial.continual.records import Example
 from perennial.exporters.classifier import BundleClassifier
@@ -27,7 +28,7 @@ from perennial.ops.demo.report import write_report
 from perennial.ops.demo.world import Answered, Labeller, Source, Stream
 from perennial.ops.ledger import Ledger
 from perennial.ops.settings import Settings, load_settings
-from perennial.ops.store.workspace import Workspace, write_atomically
+from perennial.ops.store.workspace import Workspace
 
 __all__ = ["Demo", "Progress", "run_demo"]
 

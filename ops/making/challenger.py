@@ -3,6 +3,7 @@
 import json
 from dataclasses import asdict
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, ExportFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.records import PromotionDecision
@@ -10,7 +11,6 @@ from perennial.ops.ledger import VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
 from perennial.ops.making.version_maker import VersionMaker
-from perennial.ops.store.workspace import write_atomically
 
 __all__ = ["ChallengerMaker"]
 

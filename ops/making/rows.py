@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.records import Example, Split
 from perennial.ops.ledger import Ledger, StoredExample, VersionRow
 from perennial.ops.making.starting_point import StartingPoint
 from perennial.ops.store.replay_buffer import open_buffer
-from perennial.ops.store.workspace import Workspace, write_atomically
+from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 
 __all__ = ["HoldoutRows", "ModelRows", "TrainingRows"]

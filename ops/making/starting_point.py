@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from perennial.continual.learning.files import written_whole
+from perennial.continual.atomic_file import write_atomically
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.store.tainted import tainted_encoders
 from perennial.ops.store.workspace import Workspace
@@ -69,5 +69,4 @@ def keep_encoder(trained: Path, source: str) -> None:
     shutil.copytree(source, staging, copy_function=shutil.copyfile)
     shutil.rmtree(trained / _INSIDE, ignore_errors=True)
     staging.rename(trained / _INSIDE)
-    with written_whole(card) as temporary:
-        temporary.write_text(json.dumps(told | {"encoder": _INSIDE}, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_atomically(card, json.dumps(told | {"encoder": _INSIDE}, indent=2, ensure_ascii=False) + "\n")

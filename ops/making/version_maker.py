@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
@@ -19,7 +20,7 @@ from perennial.ops.making.logged_embeddings import reuse_logged_embeddings
 from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
 from perennial.ops.making.starting_point import StartingPoint, keep_encoder, learner_params
 from perennial.ops.serving.repository import ModelRepository
-from perennial.ops.store.workspace import Workspace, write_atomically
+from perennial.ops.store.workspace import Workspace
 
 __all__ = ["EngineOrder", "VersionMaker", "engine_metrics"]
 

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Container, Iterable
 from pathlib import Path
 
+from perennial.continual.atomic_file import put_in_place, sync
 from perennial.continual.errors import ConfigurationError, NotFound, PublishFailed
 from perennial.exporters.triton_config import (
     EngineSpec,
@@ -114,7 +115,7 @@ class ModelRepository:
             ready = self._on_this_file_system(staged)
             _sync_tree(ready)
             ready.rename(target)
-            _sync(target.parent)
+            sync(target.parent)
         except OSError as exc:
             raise PublishFailed(f"{model}: version {version} could not be placed at {target}: {exc}") from exc
         logger.info("repository.published", extra={"model": model, "version": version})
@@ -177,9 +178,7 @@ class ModelRepository:
         path.parent.mkdir(parents=True, exist_ok=True)
         staged = self.staging / f"config-{model}-{uuid.uuid4().hex[:8]}"
         staged.write_text(text, encoding="utf-8")
-        _sync(staged)
-        staged.replace(path)
-        _sync(path.parent)
+        put_in_place(staged, path)
         return True
 
     def _on_this_file_system(self, staged: Path) -> Path:
@@ -193,13 +192,5 @@ class ModelRepository:
 def _sync_tree(folder: Path) -> None:
     for here, _, files in os.walk(folder, topdown=False):
         for name in files:
-            _sync(Path(here, name))
-        _sync(Path(here))
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(Path(here, name))
+        sync(Path(here))

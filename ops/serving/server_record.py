@@ -1,15 +1,15 @@
 """What is kept of the embedded server: which process it is, and the secret of its start."""
 
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.ops.serving.processes import environment_of, start_ticks
 from perennial.ops.serving.secret import VARIABLE
 
-__all__ = ["FILE", "KeptRecord", "KeptSecret", "Secret", "ServerRecord", "keep_privately"]
+__all__ = ["FILE", "KeptRecord", "KeptSecret", "Secret", "ServerRecord"]
 
 FILE = "server.json"
 Secret = Callable[[], str]  # asked anew at each call: a restart makes another
@@ -56,7 +56,8 @@ class ServerRecord:
 
     def keep(self, path: Path) -> None:
         """Write it to a file that its owner alone may read."""
-        keep_privately(path, json.dumps(asdict(self)))
+        path.with_suffix(".tmp").unlink(missing_ok=True)  # with an older secret, of an earlier release that was killed
+        write_atomically(path, json.dumps(asdict(self)), mode=0o600, durable=False)
 
 
 class KeptRecord:
@@ -98,12 +99,3 @@ def _argument(pid: int, option: str) -> int:
         return 0
     given = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
     return int(given[0]) if given and given[0].isdigit() else 0
-
-
-def keep_privately(path: Path, text: str) -> None:
-    """Replace a file at once by one that only this user may read."""
-    temporary = path.with_suffix(".tmp")
-    temporary.unlink(missing_ok=True)  # one that a killed process left may have other rights
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-        file.write(text)
-    temporary.replace(path)

@@ -5,8 +5,8 @@ import tomllib
 from itertools import pairwise
 from pathlib import Path
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError
-from perennial.ops.store.workspace import write_atomically
 
 __all__ = ["add_model", "begin_settings", "name_from", "named_models", "remove_model"]
 

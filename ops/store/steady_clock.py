@@ -8,7 +8,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perennial.ops.store.workspace import write_atomically
+from perennial.continual.atomic_file import write_atomically
 
 __all__ = ["SteadyClock", "boot_id", "since_boot_s"]
 
@@ -94,7 +94,7 @@ class SteadyClock:
             "stood_s": self._stood_s,
         }
         try:
-            write_atomically(self._path, json.dumps(told), outlives_power_cut=False)
+            write_atomically(self._path, json.dumps(told), durable=False)
         except OSError as exc:  # a full disk; it is known here all the same
             logger.warning("clock.not_kept", extra={"reason": str(exc)})
 

@@ -7,28 +7,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, DataError, NotFound, Refused
 from perennial.continual.preparation import admit_name, shown
 from perennial.continual.records import Route
 from perennial.ops.settings import ModelSettings, Settings
 
-__all__ = ["Workspace", "write_atomically"]
-
-
-def write_atomically(path: Path, content: bytes | str, *, outlives_power_cut: bool = True) -> None:
-    """Replace a file so that a reader sees the old content or the new one, and a killed process leaves one of them.
-
-    What can be made again from the ledger need not outlive a power cut, and is written some milliseconds sooner.
-    """
-    data = content.encode() if isinstance(content, str) else content
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        if outlives_power_cut:
-            os.fsync(file.fileno())
-    temporary.replace(path)
+__all__ = ["Workspace"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +102,7 @@ class Workspace:
         if self.read_route(route.model) == route:
             return False
         # not fsynced: the ledger is, and a start writes the file anew before any router reads it
-        write_atomically(self.route_file(route.model), json.dumps(asdict(route)), outlives_power_cut=False)
+        write_atomically(self.route_file(route.model), json.dumps(asdict(route)), durable=False)
         return True
 
     def read_route(self, name: str) -> Route | None:

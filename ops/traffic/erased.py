@@ -14,8 +14,8 @@ from typing import TypeVar
 
 import pyarrow as pa
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.ops.prediction_ids import id_time_us
-from perennial.ops.traffic.parquet import replace_durably
 
 __all__ = ["ErasedKeys"]
 
@@ -42,10 +42,7 @@ class ErasedKeys:
         self._salt = self._salt or secrets.token_hex(32)
         digest = self._digest(key)
         self._since_us[digest] = max(int(at.timestamp() * 1e6), self._since_us.get(digest, 0))
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"salt": self._salt, "erased_us": self._since_us}), encoding="utf-8")
-        replace_durably(temporary, self._path)
+        write_atomically(self._path, json.dumps({"salt": self._salt, "erased_us": self._since_us}))
 
     def without(self, rows: _Rows) -> _Rows:
         """The rows that may be kept; the same object when all may."""

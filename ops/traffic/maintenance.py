@@ -20,11 +20,12 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from perennial.continual.atomic_file import write_atomically, written_whole
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.traffic.catalogue import Catalogue, LogFile, journal_path, strangers, superseded
 from perennial.ops.traffic.columns import COLUMNS, conform, in_order, span_us
 from perennial.ops.traffic.erased import ErasedKeys
-from perennial.ops.traffic.parquet import ParquetRows, replace_durably, write_parquet
+from perennial.ops.traffic.parquet import ParquetRows, write_parquet
 from perennial.ops.traffic.quarantine import QUARANTINE, DamagedFile, copy_aside, quarantined, set_aside
 from perennial.ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
 
@@ -241,9 +242,7 @@ def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
             "output": output.relative_to(root).as_posix(),
             "replaces": sorted(file.path.relative_to(root).as_posix() for file, _ in taken),
         }
-        temporary = journal_path(root).with_suffix(".tmp")
-        temporary.write_text(json.dumps(told), encoding="utf-8")
-        replace_durably(temporary, journal_path(root))
+        write_atomically(journal_path(root), json.dumps(told))
         write_parquet(table, output)
     for file, _ in taken:
         file.path.unlink()
@@ -275,10 +274,12 @@ def _without(root: Path, file: LogFile, unwanted: Callable[[pa.Table], pa.Chunke
     elif file.folder == PARQUET:
         write_parquet(kept, file.path)
     else:
-        temporary = file.path.with_name(f".{file.path.name}.tmp")
-        with pa.OSFile(str(temporary), "wb") as sink, pa.ipc.new_stream(sink, kept.schema) as stream:
+        with (
+            written_whole(file.path) as temporary,
+            pa.OSFile(str(temporary), "wb") as sink,
+            pa.ipc.new_stream(sink, kept.schema) as stream,
+        ):
             stream.write_table(kept)
-        replace_durably(temporary, file.path)
     return removed
 
 

@@ -1,6 +1,5 @@
 """One compacted file: which of its row groups matter, and its rows."""
 
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,10 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from perennial.continual.atomic_file import written_whole
 from perennial.ops.traffic.columns import COLUMNS, completed
 from perennial.ops.traffic.quarantine import DamagedFile, examined
 
-__all__ = ["ParquetRows", "replace_durably", "write_parquet"]
+__all__ = ["ParquetRows", "write_parquet"]
 
 _GROUP_ROWS = 5_000
 _REPEATED = ["key", "label", "version", "arm", "tokens"]  # a dictionary of embeddings makes reading four times as slow
@@ -128,29 +128,15 @@ def _us(moment: Any) -> int:
 
 def write_parquet(table: pa.Table, path: Path) -> None:
     """Write a sorted table so that the file is there whole or not at all, also after a power cut."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    pq.write_table(
-        _varying(table),
-        temporary,
-        row_group_size=_GROUP_ROWS,
-        compression="zstd",
-        use_dictionary=_REPEATED,
-        write_page_checksum=True,
-    )
-    replace_durably(temporary, path)
-
-
-def replace_durably(temporary: Path, path: Path) -> None:
-    """Put a written file in its place, with fsync of the file and its folder."""
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    with written_whole(path) as temporary:
+        pq.write_table(
+            _varying(table),
+            temporary,
+            row_group_size=_GROUP_ROWS,
+            compression="zstd",
+            use_dictionary=_REPEATED,
+            write_page_checksum=True,
+        )
 
 
 def _varying(table: pa.Table) -> pa.Table:

@@ -228,7 +228,7 @@ def test_a_server_that_cannot_be_started_for_lack_of_room_says_so_and_leaves_no_
     )
     server = TritonServer(spec)
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise _DISK_FULL
 
     if where == "assemble":
@@ -236,7 +236,7 @@ def test_a_server_that_cannot_be_started_for_lack_of_room_says_so_and_leaves_no_
     elif where == "server.json":
         monkeypatch.setattr(server_module.ServerRecord, "keep", fail)
     else:
-        monkeypatch.setattr(front_door, "keep_privately", fail)
+        monkeypatch.setattr(front_door, "write_atomically", fail)
     with pytest.raises(DependencyUnreachable, match="No space left on device; make room there"):
         server.start()
     assert not server.launched

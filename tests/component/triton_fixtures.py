@@ -14,6 +14,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.records import Route
 from perennial.exporters.bundle import (
     EngineKind,
@@ -34,7 +35,6 @@ from perennial.ops.serving.router.progress import Progress
 from perennial.ops.serving.router.router import RouterSettings
 from perennial.ops.serving.secret import PARAMETER
 from perennial.ops.serving.server.server import OnParentDeath, ServerSpec, TritonServer
-from perennial.ops.store.workspace import write_atomically
 
 WORDS = ("[PAD]", "[UNK]", "card", "lost", "money", "transfer", "hello")
 LABELS = ("card_issue", "money_issue", "greeting")

@@ -12,7 +12,7 @@ from benchmarks.swap import RouteEye
 from benchmarks.swap_load import Answers, read_answers
 from benchmarks.swap_verdict import Flip, Run, judge
 from benchmarks.swap_world import Table
-from perennial.ops.store.workspace import write_atomically
+from perennial.continual.atomic_file import write_atomically
 
 _TABLE = Table(texts=["a", "b"], labels=["x", "y"], says={1: [0, 1], 2: [1, 1]})
 

@@ -8,8 +8,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.records import Example, Origin
-from perennial.ops.store.workspace import Workspace, write_atomically
+from perennial.ops.store.workspace import Workspace
 
 __all__ = ["ErasureNote"]
 
@@ -67,8 +68,7 @@ class ErasureNote:
             "prediction_ids": sorted(self.prediction_ids),
             "texts": sorted(self.texts),
         }
-        write_atomically(self.path, json.dumps(told, ensure_ascii=False))
-        self.path.chmod(0o600)
+        write_atomically(self.path, json.dumps(told, ensure_ascii=False), mode=0o600)
 
     @property
     def every_text(self) -> frozenset[str]:

@@ -10,11 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import perennial
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.serving.door.limits import DoorSettings
 from perennial.ops.serving.processes import check_port_free, end_group, is_listening, is_running, start_ticks
 from perennial.ops.serving.server.guard import Guard
-from perennial.ops.serving.server_record import keep_privately
 
 __all__ = ["FrontDoor"]
 
@@ -129,7 +129,7 @@ class FrontDoor:
             )
         pid = self._process.pid
         self._seen = (pid, start_ticks(pid) or 0)
-        keep_privately(self._path, json.dumps([*self._seen, self.settings.fingerprint]))
+        write_atomically(self._path, json.dumps([*self._seen, self.settings.fingerprint]), mode=0o600, durable=False)
         if self._guarded:
             self._guard = Guard(pid)
 

@@ -8,6 +8,8 @@ the option's name is bytes that are no UTF-8, which no message can hold; so it i
 import logging
 from pathlib import Path
 
+from perennial.continual.atomic_file import write_atomically
+
 __all__ = ["overlooks_classification", "without_classification"]
 
 logger = logging.getLogger(__name__)
@@ -31,11 +33,7 @@ def without_classification(binary: Path, folder: Path) -> Path:
     copy = folder / binary.name
     try:
         if not copy.is_file() or copy.read_bytes() != changed:
-            folder.mkdir(parents=True, exist_ok=True)
-            fresh = copy.with_suffix(".new")
-            fresh.write_bytes(changed)
-            fresh.chmod(0o700)
-            fresh.replace(copy)  # one that runs keeps the old file
+            write_atomically(copy, changed, mode=0o700, durable=False)  # one that runs keeps the old file
     except OSError as exc:  # a full disk must not keep the server from starting
         logger.warning("triton.binary_not_copied", extra={"reason": str(exc)})
         return binary

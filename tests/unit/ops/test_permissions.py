@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from safetensors.numpy import save_file
 
-from perennial.continual.learning.files import written_whole
+from perennial.continual.atomic_file import written_whole
 from perennial.ops.safety.permissions import close_to_others
 
 

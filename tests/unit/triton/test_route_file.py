@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import NotFound
 from perennial.continual.records import Arm, Route
 from perennial.ops.serving.router.route import RouteFile, pick_arm
-from perennial.ops.store.workspace import write_atomically
 
 
 def _write(path: Path, **changes: object) -> None:

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
+from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable, NotFound
 from perennial.continual.records import Arm, Route
 from perennial.ops.serving.router.answers import columns, wanted_outputs
 from perennial.ops.serving.router.questions import Question, decode_rows, prediction_id
 from perennial.ops.serving.router.route import pick_arm
 from perennial.ops.serving.router.router import Answered, Batch, Placed, Router, RouterSettings, _in_parts, _in_time
-from perennial.ops.store.workspace import write_atomically
 
 
 class _Sink:

@@ -1,0 +1,72 @@
+"""Files that appear whole or not at all, whatever kills the process that writes them."""
+
+import os
+import re
+import stat
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+__all__ = ["drop_leftovers", "put_in_place", "sync", "write_atomically", "written_whole"]
+
+
+def write_atomically(path: Path, content: bytes | str, *, mode: int | None = None, durable: bool = True) -> None:
+    """Replace a file so that a reader sees the old content or the new one; see `written_whole`."""
+    with written_whole(path, mode=mode, durable=durable) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+@contextmanager
+def written_whole(path: Path, *, mode: int | None = None, durable: bool = True) -> Iterator[Path]:
+    """A temporary file beside `path`; when the block ends well its content takes the place of `path`.
+
+    Where the block fails, or the process is killed, the old file stays. Each thread writes a file of its own, so that
+    of two writers one wins whole. What a killed one left is removed by the next writer of the same path.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        mode: its permission bits, from the first byte on; by default what the umask gives to any new file.
+        durable: flush file and folder, so that the new content outlives a power cut, some milliseconds later.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    drop_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.tmp")
+    temporary.unlink(missing_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
+    usual = stat.S_IMODE(os.fstat(descriptor).st_mode)
+    os.close(descriptor)
+    try:
+        yield temporary
+        temporary.chmod(usual if mode is None else mode)  # safetensors 0.8 makes private files, whatever the umask says
+        put_in_place(temporary, path, durable=durable)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def put_in_place(temporary: Path, path: Path, *, durable: bool = True) -> None:
+    """Let a written file take the place of another on the same file system, by default also after a power cut."""
+    if durable:
+        sync(temporary)
+    temporary.replace(path)
+    if durable:
+        sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Flush a file, or the names in a folder, to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def drop_leftovers(path: Path) -> None:
+    """Remove the temporary files of writers of `path` that are dead, those of earlier releases included."""
+    if not path.parent.is_dir():
+        return
+    left = re.compile(rf"\.{re.escape(path.name)}\.(?:tmp|(\d+)(?:\.tmp)?)")
+    for beside in path.parent.iterdir():
+        if (found := left.fullmatch(beside.name)) and not (found[1] and Path("/proc", found[1]).exists()):
+            beside.unlink(missing_ok=True)
