@@ -1,14 +1,13 @@
 """What the engine benchmark compares: one tuned MiniLM, exported once, compiled by every CPU engine, and swapped."""
 
 import io
-import json
 import logging
 import shutil
 import time
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import numpy.typing as npt
 import onnx
 from safetensors.numpy import load_file, save_file
 
+from perennial.continual.learning.card import read_card
 from perennial.continual.preparation import read_labelled_csv
 from perennial.exporters.attention import fuse_attention
 from perennial.exporters.build import build_engine, hardware_precisions
@@ -211,14 +211,13 @@ def _retrained(model: TrainedModel, folder: Path, *, encoder: bool) -> TrainedMo
     """The model as another training would leave it: one class more, a new head and, where asked for, a new encoder."""
     order = np.random.default_rng(1)
     shutil.copytree(model.folder, folder)
-    record = json.loads((folder / "model.json").read_text("utf-8"))
-    record["labels"] = [*model.labels, "one more"]
+    card = replace(read_card(folder), labels=(*model.labels, "one more"))
     head = dict(model.head)
     head["weight"] = np.concatenate([head["weight"] * 1.01, head["weight"][:1]])
     head["bias"] = np.append(head["bias"], np.float32(-1.0)).astype(np.float32)
     save_file({name: np.ascontiguousarray(value) for name, value in head.items()}, folder / "head.safetensors")
     if encoder:
-        record["encoder_fingerprint"] = "retrained"
+        card = replace(card, encoder_fingerprint="retrained")
         weights: Mapping[str, npt.NDArray[Any]] = load_file(folder / "encoder" / "model.safetensors")
         noisy = {
             name: np.asarray(value + order.normal(scale=1e-3, size=value.shape), dtype=value.dtype)
@@ -227,7 +226,7 @@ def _retrained(model: TrainedModel, folder: Path, *, encoder: bool) -> TrainedMo
             for name, value in weights.items()
         }
         save_file(noisy, folder / "encoder" / "model.safetensors", metadata={"format": "pt"})
-    (folder / "model.json").write_text(json.dumps(record), "utf-8")
+    card.write(folder)
     return TrainedModel.load(folder)
 
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.learning.calibration import fit_temperature
+from perennial.continual.learning.card import ModelCard, is_finished
 from perennial.continual.learning.encoder import (
     PACKAGED_MINILM,
     fingerprint,
@@ -24,7 +25,7 @@ from perennial.continual.learning.encoder import (
     resolve_encoder,
 )
 from perennial.continual.learning.network import SCALE, Tuned, make_network
-from perennial.continual.learning.trained import HEAD_FILE, ModelCard
+from perennial.continual.learning.trained import HEAD_FILE
 from perennial.continual.preparation import read_labelled_csv
 
 __all__ = ["train"]
@@ -47,7 +48,7 @@ def train(data: Path, cache: Path, threads: int) -> Path:
     import torch
 
     folder = cache / "finetuned"
-    if (folder / "model.json").is_file():
+    if is_finished(folder):
         return folder
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)

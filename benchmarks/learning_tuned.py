@@ -20,6 +20,7 @@ from benchmarks.learning_arms import Tuned, Update, updates_of
 from benchmarks.learning_data import Frozen
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.learning.calibration import places_of
+from perennial.continual.learning.card import is_finished, read_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, resolve_encoder
 from perennial.continual.learning.finetune import train_slow
@@ -121,7 +122,7 @@ def _pretrained(data: Frozen, *, folder: Path) -> tuple[Path, dict[str, Any]]:
 def _first_session(data: Frozen, *, order: Sequence[int], per_update: int, folder: Path) -> tuple[Path, dict[str, Any]]:
     """The encoder tuned on the first update's rows only and frozen from then on."""
     rows, out = _rows_of(data, order[:per_update]), folder / "trained"
-    if not (out / "model.json").is_file():
+    if not is_finished(out):
         folder.mkdir(parents=True, exist_ok=True)
         write_rows(folder / "first.jsonl", rows)
         train_slow(_spec(folder / "first.jsonl", out, _FIRST), Context())
@@ -141,7 +142,7 @@ def _finetuned(
         write_rows(folder / f"replay-{number}.jsonl", buffer.rows())
         out = folder / f"update-{number}"
         took = out / "seconds.json"
-        if not (out / "model.json").is_file():
+        if not is_finished(out):
             start, began = time.perf_counter(), time.process_time()
             spec = _spec(folder / f"fresh-{number}.jsonl", out, _REHEARSED)
             encoder = spec.encoder if previous is None else str(previous / "encoder")
@@ -206,7 +207,7 @@ def _linear_head(folder: Path) -> tuple[tuple[str, ...], NDArray[np.float32], ND
     from safetensors.numpy import load_file
 
     tensors = load_file(folder / "head.safetensors")
-    labels = tuple(json.loads((folder / "model.json").read_text(encoding="utf-8"))["labels"])
+    labels = read_card(folder).labels
     return labels, tensors["weight"], tensors["bias"]
 
 

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, ExportFailed, PerennialError
+from perennial.continual.learning.card import MODEL_FILE
+from perennial.continual.learning.trained import HEAD_FILE, STATISTICS_FILE
 from perennial.exporters.build import build_engine, check_available, engines_to_try
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import (
@@ -165,7 +167,7 @@ class _Export:
 
     def _clear(self, engine_file: str) -> None:
         for path in self.work.glob(f"{Path(engine_file).stem}.*"):
-            if path.name != "model.json":
+            if path.name != MODEL_FILE:
                 path.unlink()
 
     def _copy_model(self) -> None:
@@ -173,7 +175,7 @@ class _Export:
         (self.work / "labels.json").write_text(
             json.dumps(list(self.trained.labels), ensure_ascii=False) + "\n", "utf-8"
         )
-        for name in ("model.json", "head.safetensors", "statistics.safetensors"):
+        for name in (MODEL_FILE, HEAD_FILE, STATISTICS_FILE):
             if (self.spec.trained_dir / name).is_file():
                 shutil.copyfile(self.spec.trained_dir / name, self.work / name)
         if self.trained.encoder.is_relative_to(self.spec.trained_dir):

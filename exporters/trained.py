@@ -1,6 +1,5 @@
 """A trained model as learners leave it: read, checked, and turned into the module that engines must answer like."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -11,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.errors import DataError
+from perennial.continual.learning.card import read_card
+from perennial.continual.learning.trained import HEAD_FILE
 
 if TYPE_CHECKING:
     import torch
@@ -47,35 +48,30 @@ class TrainedModel:
     kind: HeadKind
     head: Mapping[str, npt.NDArray[np.float32]]
     max_length: int
-    learner: str
-    record: Mapping[str, Any]
 
     @classmethod
     def load(cls, folder: Path) -> "TrainedModel":
-        """Read `model.json` and `head.safetensors`; the encoder's own weights are only located.
+        """Read the card and `head.safetensors`; the encoder's own weights are only located.
 
         Raises:
             DataError: a file is missing, or the head's shapes do not fit each other and the labels.
         """
         from safetensors.numpy import load_file
 
-        path = folder / "model.json"
+        card = read_card(folder)
         try:
-            record = json.loads(path.read_text(encoding="utf-8"))
-            kind = HeadKind(record["head"])
-            tensors = load_file(folder / "head.safetensors")
+            kind = HeadKind(card.head)
+            tensors = load_file(folder / HEAD_FILE)
             head = {name: np.asarray(tensors[name], dtype=np.float32) for name in _TENSORS[kind]}
             model = cls(
                 folder=folder,
-                encoder=_locate(folder, str(record["encoder"])),
-                encoder_name=str(record["encoder"]),
-                encoder_fingerprint=str(record["encoder_fingerprint"]),
-                labels=tuple(str(label) for label in record["labels"]),
+                encoder=_locate(folder, card.encoder),
+                encoder_name=card.encoder,
+                encoder_fingerprint=card.encoder_fingerprint,
+                labels=card.labels,
                 kind=kind,
                 head=head,
-                max_length=int(record["max_length"]),
-                learner=str(record.get("learner", kind.value)),
-                record=record,
+                max_length=card.max_length,
             )
         except (OSError, KeyError, ValueError, TypeError) as exc:
             raise DataError(f"{folder} is not a trained model: {type(exc).__name__} {exc}; train it again") from exc
@@ -135,7 +131,7 @@ class TrainedModel:
 
 
 def _locate(folder: Path, name: str) -> Path:
-    """The encoder's folder: beside model.json when it was tuned, else wherever its name resolves to."""
+    """The encoder's folder: beside the card when it was tuned, else wherever its name resolves to."""
     inside = folder / name
     if "\\" not in name and inside.is_dir() and inside.resolve().is_relative_to(folder.resolve()):
         return inside

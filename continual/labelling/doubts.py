@@ -14,9 +14,10 @@ __all__ = ["doubts_of"]
 
 def doubts_of(bundle: Path, embeddings: NDArray[np.float32], given: Sequence[str]) -> tuple[Doubt, ...]:
     """The labels that the version in a bundle doubts, the worst first; none where its head takes no such embeddings."""
-    from perennial.continual.learning.trained import read_card, read_head
+    from perennial.continual.learning.card import is_finished, read_card
+    from perennial.continual.learning.trained import read_head
 
-    if not (bundle / "model.json").is_file() or read_card(bundle).head != "kernel_lda":
+    if not is_finished(bundle) or read_card(bundle).head != "kernel_lda":
         return ()
     head = read_head(bundle)
     if embeddings.shape[1] != head.omega.shape[0]:

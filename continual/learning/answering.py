@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
+from perennial.continual.learning.card import read_card
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
-from perennial.continual.learning.trained import HEAD_FILE, read_card, read_head
+from perennial.continual.learning.trained import HEAD_FILE, read_head
 
 __all__ = ["answer"]
 
@@ -28,8 +29,7 @@ def answer(
     perennial.continual.errors.DataError: /nowhere has no model.json: its training did not finish; run the job again
     """
     card = read_card(folder)
-    inside = folder / card.encoder
-    encoder = inside if card.encoder == "encoder" else resolve_encoder(card.encoder)
+    encoder = resolve_encoder(card.encoder_source(folder))
     store = EmbeddingCache(
         cache, encoder=fingerprint(encoder), max_length=card.max_length, dimension=hidden_size(encoder)
     )

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
+from perennial.continual.learning.card import ModelCard, drop_card, read_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
@@ -22,14 +23,7 @@ from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.selection import GAMMAS, HeldOut, choose_gamma, choose_shrinkage, default_shrinkage
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import (
-    MODEL_FILE,
-    STATISTICS_FILE,
-    ModelCard,
-    read_card,
-    read_head,
-    write_head,
-)
+from perennial.continual.learning.trained import STATISTICS_FILE, read_head, write_head
 from perennial.continual.preparation import deduplicate, row_hash, split_of
 from perennial.continual.records import Example, Split
 
@@ -110,7 +104,7 @@ def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None
 def write_fast(out: Path, model: FastModel) -> None:
     """Writes the head and its sums; the card is left to the caller, who writes it last."""
     out.mkdir(parents=True, exist_ok=True)
-    (out / MODEL_FILE).unlink(missing_ok=True)  # an older result here must not vouch for half of a new one
+    drop_card(out)  # an older result here must not vouch for half of a new one
     with written_whole(out / STATISTICS_FILE) as temporary:
         model.statistics.save(temporary)
     write_head(out, model.head)

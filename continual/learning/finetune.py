@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from perennial.continual.atomic_file import write_atomically, written_whole
 from perennial.continual.errors import ConfigurationError, DataError, TrainingFailed
 from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
+from perennial.continual.learning.card import ENCODER_INSIDE, ModelCard, drop_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import fingerprint, load_tokenizer, resolve_encoder
 from perennial.continual.learning.fast import fit_fast, write_fast
@@ -25,7 +26,7 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.strategies import make_strategy
 from perennial.continual.learning.teacher import Teacher
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import HEAD_FILE, MODEL_FILE, STATISTICS_FILE, ModelCard
+from perennial.continual.learning.trained import HEAD_FILE, STATISTICS_FILE
 from perennial.continual.learning.trainer import Corpus, Schedule, Trainer
 from perennial.continual.preparation import clean, deduplicate, row_hash
 from perennial.continual.records import Example
@@ -35,7 +36,6 @@ __all__ = ["SlowSettings", "train_slow"]
 logger = logging.getLogger(__name__)
 
 _CHECKPOINT = "checkpoint.pt"
-_ENCODER = "encoder"
 _JOB = "job.sha256"
 _PRETRAINED = "pretrained"
 
@@ -106,9 +106,11 @@ def train_slow(spec: JobSpec, context: Context) -> ModelCard:
     _begin(spec, [*fresh, *replay])
     network, trainer = _trainer(spec, settings, texts, [*fresh, *replay], labels)
     figures = trainer.run(*corpora, context)
-    _save_encoder(network, texts.folder, spec.out / _ENCODER)
+    _save_encoder(network, texts.folder, spec.out / ENCODER_INSIDE)
     teacher.remember(spec.out, replay, remembered, labels)
-    tuned = replace(spec, encoder=str(spec.out / _ENCODER), previous=None, params=settings.head_settings, erase=None)
+    tuned = replace(
+        spec, encoder=str(spec.out / ENCODER_INSIDE), previous=None, params=settings.head_settings, erase=None
+    )
     if settings.head == "linear":
         card = _linear(tuned, network, labels, corpora[2])
     else:
@@ -119,7 +121,7 @@ def train_slow(spec: JobSpec, context: Context) -> ModelCard:
     card = replace(
         card,
         learner=spec.learner.value,
-        encoder=_ENCODER,
+        encoder=ENCODER_INSIDE,
         metrics=card.metrics | figures,
         settings=card.settings | used,
         data={"rows": len(fresh), "replay_rows": len(replay), "classes": len(card.labels)},
@@ -159,7 +161,7 @@ def _without(rows: Sequence[Example], others: Sequence[Example]) -> tuple[Exampl
 def _begin(spec: JobSpec, rows: Sequence[Example]) -> None:
     """Makes `out` ready: no result in it, and no checkpoint of another job."""
     spec.out.mkdir(parents=True, exist_ok=True)
-    (spec.out / MODEL_FILE).unlink(missing_ok=True)
+    drop_card(spec.out)
     encoder = fingerprint(resolve_encoder(spec.encoder))
     told = json.dumps([encoder, str(spec.previous), spec.seed, spec.max_length, spec.params], sort_keys=True)
     seen = json.dumps([(row.text, row.label) for row in rows])
@@ -233,7 +235,7 @@ def _linear(spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corp
         metrics = {"holdout_accuracy": accuracy, "holdout_log_loss": log_loss(logits, truth, temperature)}
     return ModelCard(
         learner=spec.learner.value,
-        encoder=_ENCODER,
+        encoder=ENCODER_INSIDE,
         encoder_fingerprint=texts.fingerprint,
         labels=labels,
         head="linear",

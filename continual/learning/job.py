@@ -13,10 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perennial.continual.errors import InputError, PerennialError
+from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Cancelled, Context
 from perennial.continual.learning.encoder import Embedder
 from perennial.continual.learning.spec import JobSpec, Learner
-from perennial.continual.learning.trained import ModelCard
 
 __all__ = ["main", "run_job"]
 

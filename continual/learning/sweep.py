@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, TrainingFailed
+from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.job import run_job
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.spec import JobSpec, Learner
-from perennial.continual.learning.trained import ModelCard
 
 __all__ = ["SweepResult", "Trial", "sweep"]
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError
 from perennial.continual.learning.calibration import places_of
+from perennial.continual.learning.card import read_card
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import HEAD_FILE, read_card, read_head
+from perennial.continual.learning.trained import HEAD_FILE, read_head
 from perennial.continual.learning.trainer import Corpus
 from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example

@@ -1,9 +1,9 @@
 """A version like the champion, without some rows: the same engine, its sums corrected exactly."""
 
-import json
 from typing import Any
 
 from perennial.continual.jobs.process import Progress
+from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import Learner
 from perennial.continual.records import Example, Route
@@ -39,12 +39,12 @@ class Correction:
             self._model,
             version,
             VersionState.PUBLISHED,
-            labels=tuple(card["labels"]),
-            encoder_fingerprint=card["encoder_fingerprint"],
+            labels=card.labels,
+            encoder_fingerprint=card.encoder_fingerprint,
             metrics=engine_metrics(manifest),
         )
         self._answer(version, champion)
-        return version, int(card["data"]["rows_removed"])
+        return version, card.data["rows_removed"]
 
     def _number(self, champion: VersionRow) -> int:
         """The number that an unfinished correction had, or a new one."""
@@ -60,10 +60,10 @@ class Correction:
         self._parts.ledger.add_version(row)
         return version
 
-    def _train(self, version: int, champion: VersionRow) -> dict[str, Any]:
+    def _train(self, version: int, champion: VersionRow) -> ModelCard:
         learning, folder = self._parts.workspace.model(self._model).learning, self._maker.folder(version)
         bundle = self._parts.workspace.bundle(self._model, champion.version)
-        card = json.loads((bundle / "model.json").read_text(encoding="utf-8"))
+        card = read_card(bundle)
         erased = folder / "erase.jsonl"
         write_rows(erased, self._rows)
         spec = self._maker.job(
@@ -71,11 +71,11 @@ class Correction:
             champion,
             self._maker.rows.holdout_rows(champion),
             learner=Learner.KERNEL_LDA,
-            encoder=str(bundle / "encoder") if card["encoder"] == "encoder" else card["encoder"],
+            encoder=card.encoder_source(bundle),
             previous=bundle,
             examples=None,
             erase=erased,
-            max_length=card["max_length"],
+            max_length=card.max_length,
             params=_without_descriptions(learning.params) if learning.learner == "kernel_lda" else {},
         )
         try:
@@ -89,8 +89,7 @@ class Correction:
             )
         finally:
             erased.unlink()
-        corrected: dict[str, Any] = json.loads((trained / "model.json").read_text(encoding="utf-8"))
-        return corrected
+        return read_card(trained)
 
     def _answer(self, version: int, champion: VersionRow) -> None:
         """Put the corrected version in the champion's place; without a running Triton the next start loads it."""

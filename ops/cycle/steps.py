@@ -9,6 +9,7 @@ from typing import Any
 from perennial.continual import cycle as cy
 from perennial.continual.errors import PerennialError, PublishFailed
 from perennial.continual.jobs.memory import available_mb
+from perennial.continual.learning.card import read_card
 from perennial.continual.records import Route
 from perennial.continual.route import (
     pinned,
@@ -122,7 +123,7 @@ class LoopSteps:
         offered = self.maker.rows.training_rows(champion)
         folder = self.maker.train(version, champion, offered, self._progress("train", version))
         rows = self.maker.rows.taught_rows(version, champion)  # more may have been labelled since a killed try began
-        facts = _model_facts(folder)
+        card = read_card(folder)
         lineage = {
             **self.ledger.version(self.model, version).lineage,
             "rows": len(rows.fresh),
@@ -130,7 +131,15 @@ class LoopSteps:
             "last_example_id": rows.last_example_id,
         }
         self.ledger.mark_learnt(self.model, rows.learnt, version)
-        self.ledger.set_version_state(self.model, version, VersionState.TRAINING, lineage=lineage, **facts)
+        self.ledger.set_version_state(
+            self.model,
+            version,
+            VersionState.TRAINING,
+            lineage=lineage,
+            labels=card.labels,
+            encoder_fingerprint=card.encoder_fingerprint,
+            metrics={"training": card.metrics},
+        )
         return cy.ChallengerTrained()
 
     def _export(self, version: int, context: StepContext) -> cy.Event:
@@ -265,14 +274,3 @@ class LoopSteps:
             self.happenings.tell(self.model, f"{what}.progress", version=version, **told)
 
         return tell
-
-
-def _model_facts(folder: Any) -> dict[str, Any]:
-    import json
-
-    told = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-    return {
-        "labels": tuple(told["labels"]),
-        "encoder_fingerprint": told.get("encoder_fingerprint"),
-        "metrics": {"training": told.get("metrics", {})},
-    }

@@ -1,19 +1,16 @@
 """What a training starts from: an encoder, the sums before it, and the classes that are described in words."""
 
-import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from perennial.continual.atomic_file import write_atomically
+from perennial.continual.learning.card import ENCODER_INSIDE, read_card
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.store.tainted import tainted_encoders
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["StartingPoint", "keep_encoder", "learner_params"]
-
-_INSIDE = "encoder"  # a tuned encoder's folder in a trained folder or a bundle
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +31,7 @@ class StartingPoint:
         if champion is None or champion.encoder_fingerprint in tainted_encoders(ledger, model):
             return cls(encoder=base, previous=None, afresh=True)
         bundle = workspace.bundle(model, champion.version)
-        tuned = bundle / _INSIDE
+        tuned = bundle / ENCODER_INSIDE
         encoder = str(tuned) if (tuned / "config.json").is_file() else base
         return cls(encoder=encoder, previous=bundle, afresh=False)
 
@@ -58,15 +55,14 @@ def learner_params(ledger: Ledger, workspace: Workspace, model: str) -> dict[str
 def keep_encoder(trained: Path, source: str) -> None:
     """Copy a tuned encoder that a head was trained on into the trained folder, so that its bundle stands alone.
 
-    Repeating it is harmless; `model.json` names the copy last.
+    Repeating it is harmless; the card names the copy last.
     """
-    card = trained / "model.json"
-    told = json.loads(card.read_text(encoding="utf-8"))
-    if Path(source).name != _INSIDE or told.get("encoder") != source:
+    card = read_card(trained)
+    if Path(source).name != ENCODER_INSIDE or card.encoder != source:
         return
-    staging = trained / f".{_INSIDE}.tmp"
+    staging = trained / f".{ENCODER_INSIDE}.tmp"
     shutil.rmtree(staging, ignore_errors=True)
     shutil.copytree(source, staging, copy_function=shutil.copyfile)
-    shutil.rmtree(trained / _INSIDE, ignore_errors=True)
-    staging.rename(trained / _INSIDE)
-    write_atomically(card, json.dumps(told | {"encoder": _INSIDE}, indent=2, ensure_ascii=False) + "\n")
+    shutil.rmtree(trained / ENCODER_INSIDE, ignore_errors=True)
+    staging.rename(trained / ENCODER_INSIDE)
+    replace(card, encoder=ENCODER_INSIDE).write(trained)

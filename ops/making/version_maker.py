@@ -11,6 +11,7 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
+from perennial.continual.learning.card import is_finished
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec, Learner
 from perennial.exporters.bundle import Lineage, Manifest, verify_bundle
@@ -87,7 +88,7 @@ class VersionMaker:
         """
         start = StartingPoint.of(self._ledger, self._workspace, self._model, champion)
         folder, trained = self.folder(version), self.trained(version)
-        if (trained / "model.json").is_file():
+        if is_finished(trained):
             keep_encoder(trained, start.encoder)  # the last try may have ended before it
             return trained
         if not rows.fresh and champion is None:
@@ -151,7 +152,7 @@ class VersionMaker:
         spec.write(folder / f"{name}.json")
         timeout_s = self._settings.learning.timeout_s
         result = self._run("perennial.continual.learning.job", folder, name, timeout_s, on_progress)
-        if result.exit_code != 0 or not (spec.out / "model.json").is_file():
+        if result.exit_code != 0 or not is_finished(spec.out):
             raise JobErrors(
                 what=what or f"training of {self._model} version {version}",
                 failed=TrainingFailed,

@@ -252,7 +252,7 @@ def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, .
 
 def _was_tuned(parts: Parts, row: VersionRow) -> bool:
     """Whether a version's own training changed the encoder; its card says so, and without one the ledger."""
-    from perennial.continual.learning.trained import read_card
+    from perennial.continual.learning.card import read_card
 
     try:
         return read_card(parts.workspace.bundle(row.model, row.version)).learner != "kernel_lda"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from perennial.continual.learning.card import FORMAT
 from perennial.exporters.bundle import EngineKind
 from perennial.exporters.job import export_bundle
 from perennial.exporters.onnx import OnnxGraph, export_onnx
@@ -67,7 +68,7 @@ def write_trained(
         folder / "head.safetensors",
     )
     record = {
-        "format": "perennial.trained/1", "learner": kind, "encoder": "encoder", "encoder_fingerprint": fingerprint,
+        "format": FORMAT, "learner": kind, "encoder": "encoder", "encoder_fingerprint": fingerprint,
         "labels": [f"label {index}" for index in range(classes)], "head": kind, "temperature": 1.0, "max_length": 16,
         "metrics": {}, "parent_version": None, "data": {"rows": 10, "replay_rows": 2, "classes": classes},
     }  # fmt: skip

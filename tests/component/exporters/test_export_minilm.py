@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from perennial.continual.learning.card import FORMAT
 from perennial.exporters.bundle import verify_bundle
 from perennial.exporters.classifier import BundleClassifier
 from perennial.exporters.job import export_bundle
@@ -32,7 +33,7 @@ def write_minilm(folder: Path, classes: int) -> Path:
         {name: np.ascontiguousarray(value, np.float32) for name, value in head.items()}, folder / "head.safetensors"
     )
     record = {
-        "format": "perennial.trained/1", "learner": "linear", "encoder": "packaged:minilm",
+        "format": FORMAT, "learner": "linear", "encoder": "packaged:minilm",
         "encoder_fingerprint": "minilm", "labels": [f"c{index}" for index in range(classes)], "head": "linear",
         "temperature": 1.0, "max_length": 64, "metrics": {}, "parent_version": None, "data": {},
     }  # fmt: skip

@@ -27,6 +27,7 @@ from perennial.continual.errors import (
 )
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import JobResult
+from perennial.continual.learning.card import ModelCard
 from perennial.continual.records import Example, Route, Split
 from perennial.continual.route import pinned, promoted, rolled_back, with_challenger
 from perennial.ops.comparing import comparison as comparison_module
@@ -364,8 +365,15 @@ def test_labels_that_came_after_a_training_began_are_not_taken_for_learnt(
 
     def train(*_: object, **__: object) -> JobResult:
         trained = town.workspace.run("intent", 2) / "trained"
-        trained.mkdir(parents=True)
-        (trained / "model.json").write_text(json.dumps({"labels": list(KNOWN)}))
+        ModelCard(
+            learner="kernel_lda",
+            encoder="packaged:minilm",
+            encoder_fingerprint="sha256:0",
+            labels=tuple(KNOWN),
+            head="kernel_lda",
+            temperature=1.0,
+            max_length=32,
+        ).write(trained)
         town.ledger.add_examples("intent", [_example("a second lost card")], lambda _: Split.TRAIN)
         raise KeyboardInterrupt  # as a kill: nothing of the step comes after it
 

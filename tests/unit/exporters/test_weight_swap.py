@@ -1,7 +1,7 @@
 """New weights in an old graph of three nodes: which weights are touched, and what does not fit is refused."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +24,14 @@ MASK = np.ones_like(IDS)
 VOCABULARY, WIDTH = 5, 4
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Retrained(TrainedModel):
-    """A trained model whose encoder is two arrays, and which tells what it was asked for."""
+    """A trained model whose encoder is two arrays."""
+
+    encoder_weights: Mapping[str, Any]
 
     def parameters(self, *, encoder: bool = True) -> dict[str, Any]:
-        extra: Mapping[str, Any] = self.record["encoder_weights"] if encoder else {}
+        extra: Mapping[str, Any] = self.encoder_weights if encoder else {}
         return {f"head.{name}": value for name, value in self.head.items()} | dict(extra)
 
 
@@ -49,8 +52,7 @@ def trained(classes: int, seed: int, *, fingerprint: str = "old", **encoder: Any
         kind=HeadKind.LINEAR,
         head={name: value.astype(np.float32) for name, value in head.items()},
         max_length=16,
-        learner="linear",
-        record={"encoder_weights": weights},
+        encoder_weights=weights,
     )
 
 
@@ -146,7 +148,7 @@ def answers(folder: Path, engine: EngineKind) -> Any:
 
 
 def wanted(model: Retrained, encoder: Retrained) -> tuple[Any, Any]:
-    weights = encoder.record["encoder_weights"]
+    weights = encoder.encoder_weights
     embedding = (weights["encoder.table"][IDS] * MASK[..., None] * weights["encoder.gain"]).sum(axis=1)
     return embedding @ model.head["weight"].T + model.head["bias"], embedding
 

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Encoder
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.learning.trained import read_card, read_head
+from perennial.continual.learning.trained import read_head
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow

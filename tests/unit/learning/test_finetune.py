@@ -13,13 +13,13 @@ import pytest
 
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.learning.augmentation import augment
+from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Cancelled, Context
 from perennial.continual.learning.encoder import Encoder
 from perennial.continual.learning.finetune import SlowSettings, train_slow
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.strategies import STRATEGIES, make_strategy
 from perennial.continual.learning.strategies.derpp import logit_distance
-from perennial.continual.learning.trained import read_card
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow

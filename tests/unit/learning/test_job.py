@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError, TrainingFailed
+from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Cancelled, Context
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.job import main
 from perennial.continual.learning.kernel_lda import KernelLda
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.learning.trained import read_card, read_head
+from perennial.continual.learning.trained import read_head
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow

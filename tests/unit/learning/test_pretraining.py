@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Cancelled, Context
 from perennial.continual.learning.encoder import Encoder, fingerprint
 from perennial.continual.learning.finetune import train_slow
 from perennial.continual.learning.pretraining import Pretraining, _masked, pretrain
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.learning.trained import read_card
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow

@@ -6,13 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.kernel_lda import KernelLda
 from perennial.continual.learning.selection import SHRINKAGES, HeldOut, choose_shrinkage, default_shrinkage
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.learning.trained import read_card, read_head
+from perennial.continual.learning.trained import read_head
 from tests.unit.learning.conftest import make_rows
 
 

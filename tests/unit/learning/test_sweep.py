@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from perennial.continual.errors import ConfigurationError, TrainingFailed
+from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.spec import JobSpec, Learner
 from perennial.continual.learning.sweep import Trial, sweep
-from perennial.continual.learning.trained import ModelCard
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow

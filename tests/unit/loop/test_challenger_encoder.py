@@ -1,6 +1,7 @@
 """Which encoder a challenger starts from."""
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from perennial.continual.jobs.process import JobResult
+from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.records import Example, Split
 from perennial.ops.ledger import Ledger, StoredExample, VersionRow, VersionState
 from perennial.ops.making import version_maker
@@ -16,6 +18,16 @@ from perennial.ops.making.starting_point import keep_encoder
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.settings import LearningSettings, ModelSettings, Settings
 from perennial.ops.store.workspace import Workspace
+
+CARD = ModelCard(
+    learner="kernel_lda",
+    encoder="packaged:minilm",
+    encoder_fingerprint="sha256:0",
+    labels=("a",),
+    head="kernel_lda",
+    temperature=1.0,
+    max_length=32,
+)
 
 
 @pytest.mark.parametrize("tuned", [True, False])
@@ -38,8 +50,7 @@ def test_challenger_goes_on_from_the_champions_tuned_encoder(
 
     def job(module: str, arguments: list[str], **_: Any) -> JobResult:
         told.update(json.loads(Path(arguments[0]).read_text()))
-        Path(told["out"]).mkdir(parents=True)
-        (Path(told["out"]) / "model.json").write_text("{}")
+        CARD.write(Path(told["out"]))
         return JobResult(exit_code=0, cancelled=False, timed_out=False, tail="")
 
     monkeypatch.setattr(version_maker, "run_job", job)
@@ -59,12 +70,11 @@ def test_a_head_trained_on_a_tuned_encoder_takes_it_along(tmp_path: Path) -> Non
     source.mkdir(parents=True)
     trained.mkdir()
     (source / "config.json").write_text("{}")
-    card = {"encoder": str(source), "labels": ["a"]}
-    (trained / "model.json").write_text(json.dumps(card))
+    replace(CARD, encoder=str(source)).write(trained)
     for _ in range(2):
         keep_encoder(trained, str(source))
-        assert json.loads((trained / "model.json").read_text()) == {"encoder": "encoder", "labels": ["a"]}
+        assert read_card(trained) == replace(CARD, encoder="encoder")
         assert (trained / "encoder" / "config.json").read_text() == "{}"
-    (trained / "model.json").write_text(json.dumps({"encoder": "packaged:minilm"}))
+    CARD.write(trained)
     keep_encoder(trained, "packaged:minilm")
-    assert json.loads((trained / "model.json").read_text()) == {"encoder": "packaged:minilm"}
+    assert read_card(trained) == CARD

@@ -86,9 +86,10 @@ def test_erased_requests_leave_the_queue(queue: LabelQueue) -> None:
 
 
 def test_labels_that_the_answering_model_contradicts_are_doubted(queue: LabelQueue) -> None:
+    from perennial.continual.learning.card import ModelCard
     from perennial.continual.learning.fourier import FourierFeatures
     from perennial.continual.learning.kernel_lda import KernelLda
-    from perennial.continual.learning.trained import ModelCard, write_head
+    from perennial.continual.learning.trained import write_head
 
     eye = np.eye(4, dtype=np.float32)
     head = KernelLda(FourierFeatures.make(dimension=4, features=200, gamma=0.5, seed=0))

@@ -1,0 +1,116 @@
+"""The card of a trained model, `model.json`: what it is, what it was made of, and that it is finished.
+
+Nothing else reads or writes the file. It lies in the folder that a learner leaves and in the bundle made of it.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from perennial.continual.atomic_file import write_atomically
+from perennial.continual.errors import DataError
+
+__all__ = ["ENCODER_INSIDE", "FORMAT", "MODEL_FILE", "ModelCard", "drop_card", "is_finished", "read_card"]
+
+FORMAT = "perennial-trained-1"
+MODEL_FILE = "model.json"
+ENCODER_INSIDE = "encoder"  # what the card calls an encoder that lies in a folder of this name beside it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelCard:
+    """What `model.json` says; its presence is the mark of a finished model.
+
+    `unknown` holds the fields of other releases: they are written back as they were read.
+
+    >>> card = ModelCard(learner="kernel_lda", encoder="packaged:minilm", encoder_fingerprint="sha256:0",
+    ...                  labels=("a",), head="kernel_lda", temperature=1.0, max_length=128)
+    >>> card.format
+    'perennial-trained-1'
+    """
+
+    learner: str
+    encoder: str  # a name, a folder, or "encoder" for the folder inside
+    encoder_fingerprint: str
+    labels: tuple[str, ...]  # in logit order
+    head: str  # "kernel_lda" or "linear"
+    temperature: float
+    max_length: int
+    metrics: dict[str, float] = field(default_factory=dict)
+    parent_version: int | None = None
+    data: dict[str, int] = field(default_factory=dict)  # rows, replay_rows, classes
+    settings: dict[str, Any] = field(default_factory=dict)  # what the learner chose or was told
+    format: str = FORMAT
+    unknown: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name, (kinds, allowed) in _KINDS.items():
+            value = getattr(self, name)
+            if not isinstance(value, kinds) or isinstance(value, bool):
+                raise DataError(f"{name} is {str(value)[:60]!r}; it must be {allowed}")
+        if wrong := [label for label in self.labels if not isinstance(label, str)]:
+            raise DataError(f"labels hold {str(wrong)[:60]}; each must be a text")
+
+    def encoder_source(self, folder: Path) -> str:
+        """Where the encoder is to be had: the folder inside `folder`, the card's own, or the name as it is."""
+        return str(folder / ENCODER_INSIDE) if self.encoder == ENCODER_INSIDE else self.encoder
+
+    def write(self, folder: Path) -> None:
+        """Write `model.json`, whole; call it last."""
+        told = asdict(self)
+        unknown = told.pop("unknown")
+        write_atomically(folder / MODEL_FILE, json.dumps(told | unknown, indent=2, ensure_ascii=False) + "\n")
+
+
+_TEXT, _NUMBER, _WHOLE, _OBJECT = (str,), (float, int), (int,), (dict,)
+_KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
+    "learner": (_TEXT, "a text"),
+    "encoder": (_TEXT, "a text"),
+    "encoder_fingerprint": (_TEXT, "a text"),
+    "labels": ((tuple,), "a list of texts"),
+    "head": (_TEXT, "a text"),
+    "temperature": (_NUMBER, "a number"),
+    "max_length": (_WHOLE, "a whole number"),
+    "metrics": (_OBJECT, "an object"),
+    "parent_version": ((int, type(None)), "a whole number or null"),
+    "data": (_OBJECT, "an object"),
+    "settings": (_OBJECT, "an object"),
+}
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether the folder has a card, which a training writes last."""
+    return (folder / MODEL_FILE).is_file()
+
+
+def drop_card(folder: Path) -> None:
+    """Take the mark of a finished training away, before the folder's other files change."""
+    (folder / MODEL_FILE).unlink(missing_ok=True)
+
+
+def read_card(folder: Path) -> ModelCard:
+    """The card of a trained model's folder or of a bundle.
+
+    Raises:
+        DataError: there is no `model.json` (the training did not finish), or it is damaged or of another format.
+    """
+    path = folder / MODEL_FILE
+    try:
+        read = json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise DataError(f"{folder} has no {MODEL_FILE}: its training did not finish; run the job again") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not JSON ({error}); run the job again") from error
+    if not isinstance(read, dict) or read.get("format") != FORMAT:
+        seen = read.get("format") if isinstance(read, dict) else type(read).__name__
+        raise DataError(f"{path} has format {seen!r}; this version reads {FORMAT!r}; train again")
+    fields = {name for name in ModelCard.__dataclass_fields__ if name != "unknown"}
+    known = {name: value for name, value in read.items() if name in fields}
+    if isinstance(known.get("labels"), list):
+        known["labels"] = tuple(known["labels"])
+    try:
+        return ModelCard(**known, unknown={name: value for name, value in read.items() if name not in fields})
+    except (DataError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}); run the job again") from error
