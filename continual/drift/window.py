@@ -139,10 +139,6 @@ class Window:
             raise DataError(f"the window in {path} cannot be read ({exc}); cut it again from the traffic log") from exc
         return cls(texts=np.array(texts, dtype=object), **columns)
 
-    def of_version(self, version: int) -> Self:
-        """Return the rows that this version answered."""
-        return self.rows(np.flatnonzero(self.versions == version))
-
 
 def words_of(text: str) -> list[str]:
     """Return the lower-case words of letters, in order.

@@ -3,9 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from perennial.continual.arrays import pad
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
 from perennial.exporters.contract import ENGINE_INPUTS
@@ -49,7 +47,7 @@ def build_tensorrt(
         folder / PLAN,
         chosen,
         cache_dir=cache_dir,
-        calibration=_padded(calibration) if calibration else None,
+        calibration=dict(zip(ENGINE_INPUTS, pad(calibration), strict=True)) if calibration else None,
         machine=machine,
         device=device,
     )
@@ -62,14 +60,3 @@ def build_tensorrt(
         options={"path": record.path, "version_compatible": "true" if compatible else "false"},
         toolchain=("tensorrt", "onnx"),
     )
-
-
-def _padded(rows: Sequence[Sequence[int]]) -> dict[str, npt.NDArray[np.int64]]:
-    """Token rows as the graph's inputs, (rows, longest)."""
-    longest = max(len(row) for row in rows)
-    ids = np.zeros((len(rows), longest), np.int64)
-    mask = np.zeros_like(ids)
-    for index, row in enumerate(rows):
-        ids[index, : len(row)] = row
-        mask[index, : len(row)] = 1
-    return dict(zip(ENGINE_INPUTS, (ids, mask), strict=True))

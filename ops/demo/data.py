@@ -44,11 +44,6 @@ class DemoData:
         """The intents that have arrived once `waves` waves have begun."""
         return self.first_intents + tuple(intent for wave in self.waves[:waves] for intent in wave.intents)
 
-    def test_rows(self, intents: Sequence[str]) -> list[Row]:
-        """The test rows of these intents."""
-        wanted = set(intents)
-        return [row for row in self.test if row[1] in wanted]
-
 
 def generated_data(seed: int, *, waves: int = 3, share: float = 0.5) -> DemoData:
     """The shop's requests: 20 intents at the start, 14 in three waves; from the second on customers talk differently.

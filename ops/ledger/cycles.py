@@ -117,19 +117,6 @@ class CycleStore(TombstoneStore):
         with self._read() as connection:
             return tuple(_journal(row) for row in connection.execute(statement).mappings())
 
-    def open_intents(self, model: str) -> tuple[JournalRow, ...]:
-        """Return intents without a later outcome of the same step, oldest first: what a crash interrupted.
-
-        A step's repeated intents are one interruption; its newest one is returned.
-        """
-        later = _ENTRY.alias("later")
-        answered = select(later.c.id).where(
-            later.c.cycle_id == _ENTRY.c.cycle_id, later.c.step == _ENTRY.c.step, later.c.id > _ENTRY.c.id
-        )
-        statement = select(_ENTRY).where(_ENTRY.c.model == model, _ENTRY.c.phase == Phase.INTENT, ~answered.exists())
-        with self._read() as connection:
-            return tuple(_journal(row) for row in connection.execute(statement.order_by(_ENTRY.c.id)).mappings())
-
     def add_drift_report(self, report: DriftReportRow) -> int:
         """Keep one comparison and return its id. Not idempotent."""
         values = asdict(report)

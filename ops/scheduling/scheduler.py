@@ -73,7 +73,6 @@ class LoopScheduler:
         self._beat_error = ""
         self._waiting: list[JobRunRow] = []
         self._guard = threading.Lock()
-        self._beating = threading.Lock()
         self._epoch: int | None = None  # under which the jobs were taken over; None when that is to be done again
         self._led: int | None = None
         self._pool: Any = None

@@ -472,15 +472,14 @@ def test_of_two_cycles_opened_at_once_one_wins(ledger: Ledger) -> None:
     assert sum(isinstance(result, Conflict) for result in results) == 3
 
 
-def test_an_intent_is_open_until_its_outcome(ledger: Ledger) -> None:
+def test_the_journal_of_a_cycle_holds_each_intent_and_outcome_in_order(ledger: Ledger) -> None:
     cycle = ledger.open_cycle("intent", "drift", {})
     ledger.journal(cycle, "intent", "train", Phase.INTENT, {"run": 1})
     ledger.journal(cycle, "intent", "train", Phase.OUTCOME, {"ok": True})
     ledger.journal(cycle, "intent", "export", Phase.INTENT, {"try": 1})
     ledger.journal(cycle, "intent", "export", Phase.INTENT, {"try": 2})
-    assert [(row.step, row.payload) for row in ledger.open_intents("intent")] == [("export", {"try": 2})]
     ledger.journal(cycle, "intent", "export", Phase.OUTCOME, None)
-    assert ledger.open_intents("intent") == ()
+    assert [row.payload for row in ledger.journal_of(cycle)] == [{"run": 1}, {"ok": True}, {"try": 1}, {"try": 2}, None]
     assert [(row.step, row.phase.value) for row in ledger.journal_of(cycle)] == [
         ("train", "intent"),
         ("train", "outcome"),

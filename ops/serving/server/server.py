@@ -129,7 +129,6 @@ class TritonServer:
         self._guard: Guard | None = None
         self.door = FrontDoor(spec.door, spec.folder, guarded=spec.on_parent_death is OnParentDeath.STOP)
         self._record: ServerRecord | None = None
-        self.adopted = False
 
     @property
     def pid(self) -> int | None:
@@ -233,7 +232,6 @@ class TritonServer:
             control.close()
         self._note(seen)
         self._hide_secret()  # its first control process may have been killed before it could
-        self.adopted = True
         if self.spec.on_parent_death is OnParentDeath.STOP and self._guard is None:
             self._guard = Guard(seen.pid)
         logger.info("triton.adopted", extra={"pid": seen.pid, "url": self.spec.url})
@@ -262,7 +260,6 @@ class TritonServer:
         if self._guard is not None:
             self._guard.dismiss()
         self._process = self._guard = self._record = None
-        self.adopted = False
         self._path.unlink(missing_ok=True)
         for name in segments:
             Path(FOLDER, name).unlink(missing_ok=True)

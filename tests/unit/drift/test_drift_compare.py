@@ -207,7 +207,7 @@ def test_window_with_a_missing_embedding_goes_without_them() -> None:
     columns = {"text": ["a", "b"], "label": ["x", "y"], "confidence": [1, 1], "margin": [1, 1], "entropy": [0, 0]}
     window = Window.from_columns({**columns, "version": [1, 2], "embedding": [[1.0], None]})
     assert window.embeddings is None
-    assert window.of_version(2).texts.tolist() == ["b"]
+    assert window.texts.tolist() == ["a", "b"]
 
 
 def test_window_names_what_is_missing_or_uneven() -> None:

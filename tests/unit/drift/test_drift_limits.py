@@ -562,11 +562,10 @@ def test_a_window_without_its_texts_keeps_their_shapes() -> None:
     assert columns(0).text_shapes.shape == (0, 4)
 
 
-def test_rows_of_a_window_are_taken_by_place_slice_and_version() -> None:
+def test_rows_of_a_window_are_taken_by_place_and_slice() -> None:
     window = columns(5, version=[1, 2, 1, 2, 2], embedding=np.eye(5))
     assert window.rows([3, 0]).texts.tolist() == ["text 3", "text 0"]
     assert window.rows(slice(1, 3)).versions.tolist() == [2, 1]
-    assert window.of_version(2).ids.tolist() == ["p1", "p3", "p4"]  # type: ignore[union-attr]
     assert window.rows([4]).embeddings.tolist() == [[0, 0, 0, 0, 1]]  # type: ignore[union-attr]
     assert window.rows([4]).times is None
 
