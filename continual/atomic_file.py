@@ -1,14 +1,15 @@
-"""Files that appear whole or not at all, whatever kills the process that writes them."""
+"""Files and folders that appear whole or not at all, whatever kills the process that writes them."""
 
 import os
 import re
+import shutil
 import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-__all__ = ["drop_leftovers", "put_in_place", "sync", "write_atomically", "written_whole"]
+__all__ = ["drop_leftovers", "folder_written_whole", "put_in_place", "sync", "write_atomically", "written_whole"]
 
 
 def write_atomically(path: Path, content: bytes | str, *, mode: int | None = None, durable: bool = True) -> None:
@@ -31,7 +32,7 @@ def written_whole(path: Path, *, mode: int | None = None, durable: bool = True) 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     drop_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{threading.get_native_id()}.tmp")
+    temporary = _beside(path)
     temporary.unlink(missing_ok=True)
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else mode)
     usual = stat.S_IMODE(os.fstat(descriptor).st_mode)
@@ -42,6 +43,26 @@ def written_whole(path: Path, *, mode: int | None = None, durable: bool = True) 
         put_in_place(temporary, path, durable=durable)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def folder_written_whole(folder: Path) -> Iterator[Path]:
+    """An empty folder beside `folder`; when the block ends well it takes the place of `folder`.
+
+    Where the block fails the old folder stays. A process that is killed between the two steps of the change, removal
+    and renaming, leaves none: whoever needs the folder makes it again.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    drop_leftovers(folder)
+    temporary = _beside(folder)
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir()
+    try:
+        yield temporary
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def put_in_place(temporary: Path, path: Path, *, durable: bool = True) -> None:
@@ -63,10 +84,15 @@ def sync(path: Path) -> None:
 
 
 def drop_leftovers(path: Path) -> None:
-    """Remove the temporary files of writers of `path` that are dead, those of earlier releases included."""
+    """Remove what dead writers of `path` left beside it, those of earlier releases included."""
     if not path.parent.is_dir():
         return
     left = re.compile(rf"\.{re.escape(path.name)}\.(?:tmp|(\d+)(?:\.tmp)?)")
     for beside in path.parent.iterdir():
         if (found := left.fullmatch(beside.name)) and not (found[1] and Path("/proc", found[1]).exists()):
-            beside.unlink(missing_ok=True)
+            shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    """Where this thread, and no other that is alive, writes what shall become `path`."""
+    return path.with_name(f".{path.name}.{threading.get_native_id()}.tmp")

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import secrets
 import shutil
 from collections import Counter
@@ -14,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.drift.window import Window, words_of
 from perennial.continual.errors import DataError
 
@@ -120,13 +120,9 @@ class ReferenceProfile:
             "salt": self.salt,
             "unknown_shares": self.unknown_shares.tolist(),
         }
-        partial = folder.with_name(f".{folder.name}.{os.getpid()}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir(parents=True)
-        self.sample.without_texts().save(partial / "sample.npz")
-        (partial / "profile.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
+        with folder_written_whole(folder) as partial:
+            self.sample.without_texts().save(partial / "sample.npz")
+            (partial / "profile.json").write_text(json.dumps(facts, ensure_ascii=False), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Self:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.atomic_file import write_atomically, written_whole
+from perennial.continual.atomic_file import folder_written_whole, write_atomically, written_whole
 from perennial.continual.errors import ConfigurationError, DataError, TrainingFailed
 from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
 from perennial.continual.learning.card import ENCODER_INSIDE, ModelCard, drop_card
@@ -206,14 +206,11 @@ def _class_means(X: NDArray[np.float32], truth: NDArray[np.intp], labels: Sequen
 
 def _save_encoder(network: Any, source: Path, folder: Path) -> None:
     """A Hugging Face folder of the tuned encoder, replaced as a whole."""
-    staging = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    network.merged().save_pretrained(staging, safe_serialization=True)
-    for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-        if (source / name).is_file():
-            shutil.copyfile(source / name, staging / name)
-    shutil.rmtree(folder, ignore_errors=True)
-    staging.rename(folder)
+    with folder_written_whole(folder) as staging:
+        network.merged().save_pretrained(staging, safe_serialization=True)
+        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
+            if (source / name).is_file():
+                shutil.copyfile(source / name, staging / name)
 
 
 def _linear(spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corpus) -> ModelCard:

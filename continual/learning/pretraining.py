@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import load_tokenizer, padded_tensors
@@ -74,16 +75,13 @@ def pretrain(
     if (out / _DONE).is_file() and json.loads((out / _DONE).read_bytes())["identity"] == identity:
         return out
     model, losses = _train(encoder, tokenizer, mask, texts, settings, context)
-    staging = out.with_name(f".{out.name}.tmp")
-    shutil.rmtree(staging, ignore_errors=True)
-    model.save_pretrained(staging, safe_serialization=True)
-    shutil.copyfile(encoder / "tokenizer.json", staging / "tokenizer.json")
     tenth = max(1, len(losses) // 10)
     first, last = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
     told = {"identity": identity, "texts": len(texts), "steps": len(losses), "first_loss": first, "last_loss": last}
-    (staging / _DONE).write_text(json.dumps(told), encoding="utf-8")
-    shutil.rmtree(out, ignore_errors=True)
-    staging.rename(out)
+    with folder_written_whole(out) as staging:
+        model.save_pretrained(staging, safe_serialization=True)
+        shutil.copyfile(encoder / "tokenizer.json", staging / "tokenizer.json")
+        (staging / _DONE).write_text(json.dumps(told), encoding="utf-8")
     logger.info("encoder_pretrained", extra={name: told[name] for name in told if name != "identity"})
     return out
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.learning.card import ENCODER_INSIDE, read_card
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.store.tainted import tainted_encoders
@@ -60,9 +61,6 @@ def keep_encoder(trained: Path, source: str) -> None:
     card = read_card(trained)
     if Path(source).name != ENCODER_INSIDE or card.encoder != source:
         return
-    staging = trained / f".{ENCODER_INSIDE}.tmp"
-    shutil.rmtree(staging, ignore_errors=True)
-    shutil.copytree(source, staging, copy_function=shutil.copyfile)
-    shutil.rmtree(trained / ENCODER_INSIDE, ignore_errors=True)
-    staging.rename(trained / ENCODER_INSIDE)
+    with folder_written_whole(trained / ENCODER_INSIDE) as staging:
+        shutil.copytree(source, staging, copy_function=shutil.copyfile, dirs_exist_ok=True)
     replace(card, encoder=ENCODER_INSIDE).write(trained)

@@ -9,7 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from perennial.continual.atomic_file import drop_leftovers, put_in_place, write_atomically, written_whole
+from perennial.continual.atomic_file import (
+    drop_leftovers,
+    folder_written_whole,
+    put_in_place,
+    write_atomically,
+    written_whole,
+)
 
 KILLED = """
 import os, signal, sys
@@ -63,6 +69,27 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> N
     assert (path.read_text(), names(tmp_path)) == ("new", sorted(["file", *others]))
     drop_leftovers(path)
     assert names(tmp_path) == sorted(["file", *others])
+
+
+def test_a_folder_takes_the_place_of_the_old_one_or_leaves_it(tmp_path: Path) -> None:
+    folder = tmp_path / "above" / "folder"
+
+    def write(content: str, error: Exception | None = None) -> None:
+        with folder_written_whole(folder) as temporary:
+            assert not list(temporary.iterdir())
+            (temporary / content).touch()
+            if error is not None:
+                raise error
+
+    write("old")
+    left = folder.with_name(".folder.tmp")  # as an earlier release left it when it was killed
+    left.mkdir()
+    (left / "half").touch()
+    with pytest.raises(OSError, match="full"):
+        write("new", OSError("the disk is full"))
+    assert (names(folder), names(folder.parent)) == (["old"], ["folder"])
+    write("new")
+    assert (names(folder), names(folder.parent)) == (["new"], ["folder"])
 
 
 @pytest.mark.parametrize("umask", [0o077, 0o022])
