@@ -6,6 +6,7 @@ from perennial.continual.jobs.process import Progress
 from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import Learner
+from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example, Route
 from perennial.continual.route import pinned, promoted
 from perennial.ops.commands.promotion import promote_version
@@ -47,17 +48,26 @@ class Correction:
         return version, card.data["rows_removed"]
 
     def _number(self, champion: VersionRow) -> int:
-        """The number that an unfinished correction had, or a new one."""
-        reason = f"erasure from version {champion.version}"
-        for row in self._parts.ledger.versions(self._model):
-            if row.lineage.get("reason") == reason and row.state in {VersionState.TRAINING, VersionState.PUBLISHED}:
+        """The number that an unfinished correction of the same rows had, or a new one.
+
+        What was made without other rows still has these in its sums.
+        """
+        ledger = self._parts.ledger
+        rows = " ".join(sorted(f"{row_hash(row.text):x}" for row in self._rows))
+        own = {"reason": f"erasure from version {champion.version}", "erased": ledger.key_digest(rows)}
+        for row in ledger.versions(self._model):
+            if own.items() <= row.lineage.items() and row.state in {VersionState.TRAINING, VersionState.PUBLISHED}:
                 return row.version
-        version = self._parts.ledger.next_version(self._model)
-        lineage = {**champion.lineage, "reason": reason}
-        row = VersionRow(
-            model=self._model, version=version, parent=champion.version, learner="kernel_lda", lineage=lineage
+        version = ledger.next_version(self._model)
+        ledger.add_version(
+            VersionRow(
+                model=self._model,
+                version=version,
+                parent=champion.version,
+                learner="kernel_lda",
+                lineage={**champion.lineage, **own},
+            )
         )
-        self._parts.ledger.add_version(row)
         return version
 
     def _train(self, version: int, champion: VersionRow) -> ModelCard:

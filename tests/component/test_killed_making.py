@@ -8,15 +8,20 @@ from typing import Any
 import pytest
 
 from perennial.continual.errors import Refused
+from perennial.continual.learning.kernel_lda import load_keys
+from perennial.continual.learning.trained import STATISTICS_FILE
+from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example, Split
 from perennial.exporters.bundle import EngineKind, Precision, verify_bundle
 from perennial.ops.app.wiring import open_parts
+from perennial.ops.commands.correction import Correction
 from perennial.ops.commands.engines import export_version, plan_export
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.ledger import Ledger, VersionState
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.parts import Parts
+from perennial.ops.serving.processes import free_port
 from tests.component.exporters.conftest import WORDS, write_encoder
 
 pytestmark = pytest.mark.component
@@ -24,6 +29,10 @@ pytestmark = pytest.mark.component
 _TOML = """
 state = "state"
 repository = "model_repository"
+[triton]
+grpc_port = {grpc}
+http_port = {http}
+metrics_port = {metrics}
 [models.intent.learning]
 encoder = "{encoder}"
 max_length = 16
@@ -61,7 +70,8 @@ def parts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Parts]:
     """A workspace without a version."""
     folder = tmp_path_factory.mktemp("killed")
     write_encoder(folder / "encoder")
-    (folder / "perennial.toml").write_text(_TOML.format(encoder=folder / "encoder"), "utf-8")
+    ports = {name: free_port() for name in ("grpc", "http", "metrics")}  # where nobody answers
+    (folder / "perennial.toml").write_text(_TOML.format(encoder=folder / "encoder", **ports), "utf-8")
     opened = open_parts(folder / "perennial.toml")
     yield opened
     opened.close()
@@ -124,3 +134,31 @@ def test_an_export_to_another_engine_goes_on_with_its_number(parts: Parts, monke
     assert parts.ledger.examples("intent", not_learnt_by=made.made) == learnt
     assert [entry.action for entry in parts.ledger.audit_entries("intent")].count("engine.exported") == 1
     assert list(parts.repository.staging.iterdir()) == []
+
+
+def test_a_correction_goes_on_with_its_number_for_the_same_rows_alone(
+    parts: Parts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another person's rows are still in the sums of a correction that was killed before it answered."""
+    if parts.ledger.route("intent") is None:
+        first_version(parts.ledger, parts.workspace, "intent", ROWS)
+    heard, route = Heard([]), parts.ledger.route("intent")
+    assert route is not None
+    learnt = [row.example for row in parts.ledger.examples("intent", split=Split.TRAIN)]
+    hers, his = tuple(learnt[:2]), tuple(learnt[2:4])
+    for _ in range(2):
+        with monkeypatch.context() as patch:
+            killed(patch, VersionMaker, "publish")
+            with pytest.raises(KeyboardInterrupt):
+                Correction(parts, "intent", hers, heard.tell).run(route)
+    unfinished = max(row.version for row in parts.ledger.versions("intent"))
+    assert heard.exports() == 1
+    answers, taken = Correction(parts, "intent", his, heard.tell).run(route)
+    assert taken == 2
+    assert not {row_hash(row.text) for row in his} & load_keys(
+        parts.workspace.bundle("intent", answers) / STATISTICS_FILE
+    )
+    assert answers > unfinished
+    changed = parts.ledger.route("intent")
+    assert changed is not None
+    assert changed.champion == answers
