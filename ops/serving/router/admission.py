@@ -15,7 +15,6 @@ __all__ = ["Asked", "Limits", "Overloaded", "RequestQueue", "TooLate"]
 T = TypeVar("T")
 _ROW_COST = 32  # what a row costs beside its characters
 _COUNTED_BYTES = 2_000  # of a text; models read no more of it
-_AT_WORK = 4  # times as much may be at work as may wait: a single large request must not keep all others out
 _TRUSTED_S = 1.0  # so long must requests have waited without a pause before an estimate refuses one
 
 
@@ -73,7 +72,7 @@ class RequestQueue(Generic[T]):
         self._waiting: deque[Asked[T]] = deque()
         self._at_work: set[Asked[T]] = set()
         self._rows = self._bytes = self._cost = 0  # of those that wait
-        self._cost_at_work = self._rows_at_work = self._bytes_at_work = 0
+        self._cost_at_work = 0
         self._callers = 0  # requests that wait or are at work
         self._pace = Pace()
         self._crowded_since: float | None = None
@@ -99,7 +98,8 @@ class RequestQueue(Generic[T]):
         with self._lock:
             if not asked.probe:
                 self._check(asked.rows, asked.bytes, asked.cost, asked.deadline)
-            now = asked.arrived = self._clock()
+            now = self._clock()
+            asked.arrived = asked.arrived or now  # one that waited in another queue before has waited since then
             if asked.probe:
                 self._waiting.appendleft(asked)
             else:
@@ -124,8 +124,13 @@ class RequestQueue(Generic[T]):
             self._begin(batch)
             return True
 
-    def take(self, wait_s: float | None = None) -> list[Asked[T]]:
-        """The next batch, which is at work until each of it is `finish`ed; waits for one, empty after `wait_s`."""
+    def take(
+        self, wait_s: float | None = None, *, alike: Callable[[Asked[T], Asked[T]], bool] = lambda first, other: True
+    ) -> list[Asked[T]]:
+        """The next batch, which is at work until each of it is `finish`ed; waits for one, empty after `wait_s`.
+
+        It ends before a request that is not `alike` its first one.
+        """
         with self._lock:
             if not self._came.wait_for(lambda: self._waiting, wait_s):
                 return []
@@ -134,7 +139,7 @@ class RequestQueue(Generic[T]):
             while self._waiting:
                 asked = self._waiting[0]
                 full = rows + asked.rows > self.limits.batch_rows or cost + asked.cost > self.limits.batch_cost
-                if batch and full:
+                if batch and (full or not alike(batch[0], asked)):
                     break
                 self._drop(asked)
                 batch.append(asked)
@@ -153,7 +158,6 @@ class RequestQueue(Generic[T]):
             now = self._clock()
             self._at_work.discard(asked)
             self._cost_at_work -= asked.cost
-            self._rows_at_work, self._bytes_at_work = self._rows_at_work - asked.rows, self._bytes_at_work - asked.bytes
             self._callers -= 1
             crowded = bool(self._waiting) or bool(self._at_work)
             if good:
@@ -183,6 +187,8 @@ class RequestQueue(Generic[T]):
             for asked in left:
                 self._drop(asked)
                 self._callers -= 1
+            if not self._waiting:
+                self._crowded_since = None
         return late + left
 
     def claim(self, asked: Asked[T]) -> bool:
@@ -250,11 +256,6 @@ class RequestQueue(Generic[T]):
         if self._waiting and (self._rows + rows > self.limits.rows or self._bytes + size > self.limits.bytes):
             self.refused += 1
             raise Overloaded(f"{len(self._waiting)} requests with {self._rows} texts wait already", self._hint(wait))
-        most_rows, most_bytes = _AT_WORK * (self.limits.rows + self.limits.batch_rows), _AT_WORK * self.limits.bytes
-        if self._at_work and (self._rows_at_work + rows > most_rows or self._bytes_at_work + size > most_bytes):
-            self.refused += 1  # what is on a slow challenger's side waits too, though it counts as at work
-            at_work = f"{len(self._at_work)} requests with {self._rows_at_work} texts"
-            raise Overloaded(f"{at_work} are at work already", self._hint(wait))
         if self._crowded_since is None or now - self._crowded_since < _TRUSTED_S:
             return
         allowed = self.limits.wait_s
@@ -286,7 +287,6 @@ class RequestQueue(Generic[T]):
         self._at_work.update(batch)
         for asked in batch:
             self._cost_at_work += asked.cost
-            self._rows_at_work, self._bytes_at_work = self._rows_at_work + asked.rows, self._bytes_at_work + asked.bytes
 
     def _drop(self, asked: Asked[T]) -> None:
         self._waiting.remove(asked)

@@ -67,21 +67,6 @@ def test_too_many_rows_or_bytes_are_refused_with_a_hint():
         queue.offer(_asked(1, rows=60))
 
 
-def test_what_is_at_work_is_bounded_too():
-    """A challenger that is slow but never fails would gather all that is meant for it."""
-    for limits in (Limits(rows=100), Limits(bytes=10_000, batch_rows=1_000)):
-        queue: RequestQueue[int] = RequestQueue(limits)
-        taken: list[Asked[int]] = []
-        while sum(asked.rows for asked in taken) < 300:
-            queue.offer(_asked(len(taken), rows=60))
-            taken += queue.take()
-        with pytest.raises(Overloaded, match="5 requests with 300 texts are at work already; retry after"):
-            queue.offer(_asked(0, rows=400))
-        for asked in taken:
-            queue.finish(asked, good=True)
-        queue.offer(_asked(0, rows=60))
-
-
 def test_one_request_is_always_taken_in_when_none_waits():
     queue: RequestQueue[int] = RequestQueue(Limits(rows=10))
     queue.offer(_asked(0, rows=64))
@@ -455,25 +440,33 @@ def test_a_batch_takes_as_many_rows_as_it_may_hold():
     assert [[asked.item for asked in queue.take()] for _ in range(2)] == [[0, 1], [2]]
 
 
-@pytest.mark.parametrize(
-    ("limits", "rows", "size", "taken"),
-    [
-        (Limits(rows=10, batch_rows=2), 8, 1, True),
-        (Limits(rows=10, batch_rows=2), 9, 1, False),
-        (Limits(bytes=1_250), 1, 1_000, True),
-        (Limits(bytes=1_250), 1, 1_001, False),
-    ],
-)
-def test_four_times_as_much_may_be_at_work_as_may_wait(limits, rows, size, taken):
-    queue: RequestQueue[int] = RequestQueue(limits)
-    batch = [_asked(0, rows=40)]
-    assert queue.begin(batch)
-    if not taken:
-        with pytest.raises(Overloaded, match="1 requests with 40 texts are at work already"):
-            queue.check(rows=rows, size=size, cost=1, deadline=None)
-        queue.finish(batch[0], good=True)
-    queue.check(rows=rows, size=size, cost=1, deadline=None)
-    assert queue.refused == (not taken)
+@pytest.mark.parametrize("ended", ["overdue", "cancelled"])
+def test_nothing_is_refused_on_an_estimate_once_all_that_waited_is_gone(clock, ended):
+    queue = _busy(clock, seconds_each=3.0, wait_s=5.0)
+    queue.offer(_asked(4, rows=64))
+    clock.now += 6.0 if ended == "overdue" else 2.0
+    gone = queue.overdue(lambda asked: ended == "cancelled")
+    assert (len(gone), queue.waiting, queue.at_work) == (2, 0, 0)
+    queue.offer(_asked(5, rows=64, deadline=clock.now + 2.0))
+
+
+def test_a_batch_ends_before_a_request_that_is_not_like_its_first():
+    queue: RequestQueue[int] = RequestQueue(Limits())
+    for number in (1, 3, 2, 5):
+        queue.offer(_asked(number))
+    batches = [[asked.item for asked in queue.take(alike=lambda a, b: a.item % 2 == b.item % 2)] for _ in range(3)]
+    assert batches == [[1, 3], [2], [5]]
+
+
+def test_a_request_that_waited_in_another_queue_has_waited_since_then(clock):
+    first, second = (RequestQueue[int](Limits(wait_s=5.0), clock) for _ in range(2))
+    first.offer(_asked(1))
+    (asked,) = first.take()
+    clock.now += 4.0
+    first.finish(asked, good=False)
+    second.offer(asked)
+    clock.now += 1.5
+    assert second.overdue() == [asked]
 
 
 def test_what_was_taken_waits_no_more_and_makes_room_for_as_many_bytes():

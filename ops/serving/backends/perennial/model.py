@@ -5,7 +5,6 @@ import json
 import logging
 import math
 import os
-import queue
 import sys
 import threading
 import time
@@ -36,7 +35,6 @@ from perennial.ops.traffic import TrafficWriter  # noqa: E402
 
 logger = logging.getLogger(__name__)
 _Place = tuple[Asked[Any], slice]  # a request and its rows of a batch
-_Part = tuple[Batch, list[_Place]]
 _WORKERS = 2  # batches under way
 _LANES = 4  # threads for requests on the challenger's side
 _QUICK_COST = 8_192  # of a batch that Triton's thread answers itself: a few dozen short texts
@@ -62,7 +60,8 @@ class TritonPythonModel:
 
     Triton's thread reads requests into a queue of this process. Two threads answer them, so that one batch is tokenised
     while an engine computes another. What is small and has nothing before it is answered in Triton's thread. Requests
-    with a row on the challenger's side go to threads of their own, so that one that hangs holds up nobody else.
+    with a row on the challenger's side go to a queue and threads of their own, so that one that hangs or is slow holds
+    up nobody else. Both queues have the same rule.
     """
 
     def initialize(self, args: dict[str, str]) -> None:
@@ -83,7 +82,8 @@ class TritonPythonModel:
             rows=self._settings.queue_rows,
             batch_rows=self._settings.max_batch_size,
         )
-        self._queue: RequestQueue[Any] = RequestQueue(limits)
+        self._queue: RequestQueue[_Item] = RequestQueue(limits)
+        self._aside: RequestQueue[_Item] = RequestQueue(limits)  # those that have a row on the challenger's side
         self._second_per_cost = math.inf  # of the last small batch; none has been seen yet
         self._failing = ""  # why the last call of an engine failed; empty after one that did not
         self._figures = TritonFigures(
@@ -92,7 +92,6 @@ class TritonPythonModel:
             gauges=_GAUGES,
             labels={"model": args["model_name"], "instance": args["model_instance_name"]},
         )
-        self._aside: queue.SimpleQueue[_Part] = queue.SimpleQueue()
         self._ended = threading.Event()
         work = [(f"answers-{number}", self._answer_queue) for number in range(_WORKERS)]
         work += [(f"challenger-{number}", self._answer_aside) for number in range(_LANES)]
@@ -164,8 +163,9 @@ class TritonPythonModel:
             try:
                 for asked in self._queue.slow_probes(_PROBE_S):  # others' batches are before it in the engine, say
                     self._tell_probe(asked, "")
-                for asked in self._queue.overdue(_is_cancelled):
-                    self._refuse(asked.item.request, self._queue.too_late(asked))
+                for lane in (self._queue, self._aside):
+                    for asked in lane.overdue(_is_cancelled):
+                        self._refuse(asked.item.request, lane.too_late(asked))
             except Exception:
                 logger.exception("queue.look_failed")
 
@@ -185,29 +185,40 @@ class TritonPythonModel:
             batch = self._router.place(questions)
         except Exception as exc:
             for each in asked:
-                self._fail(each, exc)
+                self._fail(each, exc, self._queue)
             return
         here: list[_Place] = []
-        aside: list[_Place] = []
         first = 0
         for each in asked:
             part = slice(first, first + each.rows)
             first = part.stop
-            on_trial = any(row.arm is Arm.CHALLENGER for row in batch.rows[part])
-            (aside if on_trial else here).append((each, part))
-        if aside:
-            self._aside.put(_part(batch, aside))
+            if any(row.arm is Arm.CHALLENGER for row in batch.rows[part]):
+                self._set_aside(each, batch, part)
+            else:
+                here.append((each, part))
         if here:
-            self._answer(*_part(batch, here))
+            self._answer(*_part(batch, here), self._queue)
+
+    def _set_aside(self, asked: Asked["_Item"], batch: Batch, part: slice) -> None:
+        """Have the request wait for the challenger's threads, where it would not wait too long."""
+        self._queue.finish(asked, good=False)
+        asked.item = asked.item._replace(batch=batch, part=part)
+        try:
+            self._aside.offer(asked)
+        except Exception as exc:
+            self._refuse(asked.item.request, exc)
 
     def _answer_aside(self) -> None:
-        while True:
+        """Answer what was placed in one batch together: it has one route and one time."""
+        while not self._ended.is_set():
             try:
-                self._answer(*self._aside.get())
+                asked = self._aside.take(1.0, alike=lambda one, other: one.item.batch is other.item.batch)
+                if asked and (batch := asked[0].item.batch) is not None:
+                    self._answer(*_part(batch, [(each, each.item.part) for each in asked]), self._aside)
             except Exception:
                 logger.exception("worker.failed")
 
-    def _answer(self, batch: Batch, asked: list[_Place]) -> None:
+    def _answer(self, batch: Batch, asked: list[_Place], lane: RequestQueue["_Item"]) -> None:
         """Answer each request, whatever happens; what one of them spoils is asked again one by one."""
         alone, began = len(asked) == 1, time.monotonic()
         try:
@@ -215,26 +226,27 @@ class TritonPythonModel:
         except Exception as exc:  # also the runtime's own, which derive from Exception alone
             if not alone:
                 for place in asked:
-                    self._answer(*_part(batch, [place]))
+                    self._answer(*_part(batch, [place]), lane)
                 return
-            self._fail(asked[0][0], exc)
+            self._fail(asked[0][0], exc, lane)
             return
-        if (cost := sum(each.cost for each, _ in asked)) <= _QUICK_COST:
+        if lane is self._queue and (cost := sum(each.cost for each, _ in asked)) <= _QUICK_COST:
             self._second_per_cost = (time.monotonic() - began) / cost
         for each, part in asked:
             if any(answer.late for answer in answers[part]):
-                self._fail(
-                    each, TooLate("its answer came after the deadline of the request", self._queue.hint()), good=True
-                )
+                late = TooLate("its answer came after the deadline of the request", lane.hint())
+                self._fail(each, late, lane, good=True)
                 continue
-            self._queue.finish(each, good=True)
+            lane.finish(each, good=True)
             if each.probe:
                 self._tell_probe(each, "")
             else:
                 self._send(each.item.request, partial(self._response, each.item.request, answers[part]))
 
-    def _fail(self, asked: Asked[Any], error: Exception, *, good: bool = False) -> None:
-        self._queue.finish(asked, good=good)
+    def _fail(
+        self, asked: Asked["_Item"], error: Exception, lane: RequestQueue["_Item"], *, good: bool = False
+    ) -> None:
+        lane.finish(asked, good=good)
         if asked.probe:
             self._tell_probe(asked, told(error))
         else:
@@ -252,18 +264,18 @@ class TritonPythonModel:
     # ---- what goes out ----
 
     def _progress(self, error: str) -> Any:
-        log, queue = self._router.log_figures, self._queue
+        log, lanes = self._router.log_figures, (self._queue, self._aside)
         progress = Progress(
             process=os.getpid(),
             engine=self._settings.engine_model,
             error=error,
             substituted=self._router.substituted,
-            waiting=queue.waiting,
-            at_work=queue.at_work,
-            answered=queue.answered,
-            refused=queue.refused,
-            expired=queue.expired,
-            stalled_s=queue.stalled_s(),
+            waiting=sum(lane.waiting for lane in lanes),
+            at_work=sum(lane.at_work for lane in lanes),
+            answered=sum(lane.answered for lane in lanes),
+            refused=sum(lane.refused for lane in lanes),
+            expired=sum(lane.expired for lane in lanes),
+            stalled_s=max(lane.stalled_s() for lane in lanes),
             rows_lost=log.rows_lost,
             rows_waiting=log.rows_waiting,
         )
@@ -307,7 +319,8 @@ class TritonPythonModel:
             self._failing = why
             raise DependencyUnreachable(why)
         self._failing = ""
-        self._queue.progress()
+        for lane in (self._queue, self._aside):
+            lane.progress()
         tensors = (pb_utils.get_output_tensor_by_name(response, name) for name in ENGINE_OUTPUTS)
         logits, embedding = (np.asarray(tensor.as_numpy()) for tensor in tensors)
         return logits, embedding
@@ -321,21 +334,23 @@ class TritonPythonModel:
                     "perennial_traffic_write_failures_total": log.write_failures,
                     "perennial_traffic_rows_lost_total": log.rows_lost,
                     "perennial_traffic_rows_waiting": log.rows_waiting,
-                    "perennial_requests_refused_total": self._queue.refused,
-                    "perennial_requests_expired_total": self._queue.expired,
-                    "perennial_requests_waiting": self._queue.waiting,
+                    "perennial_requests_refused_total": self._queue.refused + self._aside.refused,
+                    "perennial_requests_expired_total": self._queue.expired + self._aside.expired,
+                    "perennial_requests_waiting": self._queue.waiting + self._aside.waiting,
                 }
             )
 
 
 class _Item(NamedTuple):
-    """A request of Triton's, and what it asks."""
+    """A request of Triton's, what it asks, and its place in a batch of which the challenger is asked."""
 
     request: Any
     questions: list[Question]
+    batch: Batch | None = None
+    part: slice = slice(0)
 
 
-def _part(batch: Batch, asked: list[_Place]) -> _Part:
+def _part(batch: Batch, asked: list[_Place]) -> tuple[Batch, list[_Place]]:
     """The rows of some requests as a batch of their own, and each request's place in it."""
     rows: list[int] = []
     places = []
