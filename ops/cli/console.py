@@ -23,6 +23,7 @@ __all__ = [
     "ModelOption",
     "known_facts",
     "print_json",
+    "print_records",
     "print_table",
     "say",
     "say_error",
@@ -78,6 +79,11 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]
     for row in rows:
         table.add_row(*(Text(printable(shown(value), one_line=True)) for value in row))  # brackets are no markup
     _out.print(table)
+
+
+def print_records(title: str, columns: Sequence[str], records: Iterable[Any]) -> None:
+    """A table of records on stdout; the columns are names of their fields."""
+    print_table(title, columns, ([getattr(record, name) for name in columns] for record in records))
 
 
 def shown(value: Any) -> str:

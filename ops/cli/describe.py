@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ModelOption,
+    print_json,
+    print_records,
+    say,
+)
 from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
@@ -85,7 +93,7 @@ def described(model: ModelOption = "", config: ConfigOption = None, as_json: Jso
         print_json(told)
         return
     columns = ("label", "description", "rows", "counts_for_rows", "served", "by", "at")
-    print_table(f"Described classes of {model}", columns, ([getattr(row, c) for c in columns] for row in told))
+    print_records(f"Described classes of {model}", columns, told)
 
 
 def _say_when(command: int | None, model: str, *, retrain: bool) -> None:

@@ -1,12 +1,21 @@
 """`export`, `engine list|verify|compare`."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from perennial.ops.cli.actor import actor
-from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ModelOption,
+    print_json,
+    print_records,
+    print_table,
+    say,
+)
 from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
@@ -68,10 +77,8 @@ def list_engines(model: ModelOption = "", config: ConfigOption = None, as_json: 
         print_json({"versions": rows, "buildable": here})
         return
     columns = ("version", "engine", "precision", "megabytes", "agreement", "max_abs_logit", "accuracy", "created_at")
-    print_table(f"Engines of {model}", columns, ([row[name] for name in columns] for row in rows))
-    print_table(
-        "On this machine", ("engine", "precisions", "why not"), ((r["engine"], r["precisions"], r["why"]) for r in here)
-    )
+    print_records(f"Engines of {model}", columns, rows)
+    print_table("On this machine", ("engine", "precisions", "why not"), ((r.engine, r.precisions, r.why) for r in here))
 
 
 _Parity = Annotated[bool, typer.Option("--parity", help="also compare it with its torch model on held-out rows")]
@@ -104,7 +111,7 @@ def compare(
     from perennial.ops.commands.engine_checks import compare_engines
 
     with model_session(config, model) as (parts, model):
-        rows: list[dict[str, Any]] = compare_engines(parts, model, versions, texts=texts, rounds=rounds)
+        rows = compare_engines(parts, model, versions, texts=texts, rounds=rounds)
     if as_json:
         print_json(rows)
         return
@@ -118,4 +125,4 @@ def compare(
         "agreement",
         "max_abs_logit",
     )
-    print_table(f"Versions of {model} side by side", columns, ([row[name] for name in columns] for row in rows))
+    print_records(f"Versions of {model} side by side", columns, rows)

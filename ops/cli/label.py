@@ -4,7 +4,16 @@ from typing import Annotated
 
 import typer
 
-from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ModelOption,
+    print_json,
+    print_records,
+    print_table,
+    say,
+)
 from perennial.ops.cli.new_labels import say_new_labels
 from perennial.ops.cli.session import model_session
 
@@ -45,7 +54,7 @@ def queue(
     if not told.items:
         say(f"no request of {model} waits: there is no traffic yet, or all of it that can be chosen has a label")
     columns = ("prediction_id", "text", "answered", "confidence", "reason")
-    print_table(f"Requests of {model} to label", columns, ([getattr(item, c) for c in columns] for item in told.items))
+    print_records(f"Requests of {model} to label", columns, told.items)
     if (known := told.accuracy) is not None:
         say(f"accuracy by the labels so far: {known.accuracy:.1%} (95 %: {known.low:.1%} to {known.high:.1%})")
     say(f"label one: perennial label submit PREDICTION LABEL --model {model}; many: feedback import FILE.csv")

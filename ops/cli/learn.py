@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from perennial.ops.cli import describe
-from perennial.ops.cli.console import JsonOption, print_json, print_table, say
+from perennial.ops.cli.console import JsonOption, print_json, print_records, print_table, say
 
 __all__ = ["register"]
 
@@ -62,10 +63,12 @@ def run(
             told.append(task.train(name, _settings(params), encoder=encoder, previous=previous, on_progress=tell))
     results = compare(told, seed=seed)
     if as_json:
-        print_json(results)
+        first = asdict(results[0])
+        del first["gain"]  # what the others' gain is over
+        print_json([first, *results[1:]])
         return
     columns = ("learner", "accuracy", "macro_f1", "log_loss", "calibration_error", "worst_class", "seconds", "gain")
-    print_table(f"{task.judged_on} rows to compare on", columns, ([row.get(c) for c in columns] for row in results))
+    print_records(f"{task.judged_on} rows to compare on", columns, results)
     say(f"models are in {out}; export one with `perennial engine build`, or let `perennial serve` learn by itself")
 
 
@@ -87,8 +90,6 @@ def sweep(
     as_json: JsonOption = False,
 ) -> None:
     """Search a learner's settings on held-out rows; every trial is kept in OUT/sweep.db, so that a kill costs one."""
-    from dataclasses import asdict
-
     from perennial.continual.learning.sweep import sweep as search
     from perennial.ops.commands.offline import Offline
 
@@ -100,7 +101,7 @@ def sweep(
 
     result = search(base, trials=trials, storage=out / "sweep.db", study=study, on_trial=tell)
     if as_json:
-        print_json({"best": asdict(result.best), "trials": [asdict(trial) for trial in result.trials]})
+        print_json({"best": result.best, "trials": result.trials})
         return
     ranked: Sequence[Any] = sorted(result.trials, key=lambda trial: trial.score)[:10]
     print_table(

@@ -31,4 +31,4 @@ def rebuild(dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
 
     with session(config) as parts:
         made = rebuild_ledger(parts.ledger, parts.workspace, parts.repository, actor=actor(), dry_run=dry_run)
-    print_json({"dry_run": dry_run, "models": [found.facts() for found in made]})
+    print_json({"dry_run": dry_run, "models": made})

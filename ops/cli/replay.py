@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ModelOption,
+    print_json,
+    print_records,
+    print_table,
+    say,
+)
 from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
@@ -38,7 +47,7 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
     if not seen.rows:
         say(f"the buffer of {model} is empty; it fills with what the first training learns (`perennial init`)")
     columns = ("model", "kind", "rows", "capacity", "bytes", "byte_budget", "offered")
-    print_table(f"Replay buffer of {model}", columns, [[getattr(seen, name) for name in columns]])
+    print_records(f"Replay buffer of {model}", columns, [seen])
     print_table("Classes", ("class", "rows"), seen.classes.items())
 
 

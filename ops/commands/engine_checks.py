@@ -2,7 +2,8 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,54 @@ from perennial.exporters.texts import read_texts
 from perennial.ops.commands.engines import held_out
 from perennial.ops.parts import Parts
 
-__all__ = ["buildable", "compare_engines", "verify_engine"]
+__all__ = ["BuildableEngine", "ComparedEngine", "VerifiedEngine", "buildable", "compare_engines", "verify_engine"]
 
 _ALONE = 40  # texts asked one by one
 
 
-def buildable() -> list[dict[str, Any]]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildableEngine:
+    """An engine with the precisions that can be built here, and why it has none."""
+
+    engine: str
+    precisions: tuple[str, ...]
+    why: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VerifiedEngine:
+    """A version that kept its word: files, golden answers where it has some and, where asked for, parity."""
+
+    version: int
+    engine: str
+    precision: str
+    files: int
+    load_s: float
+    golden_difference: float | None
+    parity: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Difference:
+    """How a version's answers differ from the first one's; accuracy where the labels are known."""
+
+    accuracy: float | None
+    agreement: float
+    max_abs_logit: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ComparedEngine(Difference):
+    """A version's speed and answers beside the first one's."""
+
+    version: int
+    engine: str
+    precision: str
+    rows_per_s: float
+    p50_ms_batch1: float
+
+
+def buildable() -> list[BuildableEngine]:
     """Each engine with the precisions that can be built here, and why it has none."""
     told = []
     for engine in EngineKind:
@@ -39,11 +82,11 @@ def buildable() -> list[dict[str, Any]]:
             if engine is EngineKind.OPENVINO and precision is Precision.BF16 and precision not in hardware_precisions():
                 continue
             can.append(precision.value)
-        told.append({"engine": engine.value, "precisions": can, "why": None if can else why})
+        told.append(BuildableEngine(engine=engine.value, precisions=tuple(can), why=None if can else why))
     return told
 
 
-def verify_engine(parts: Parts, model: str, version: int, *, parity: bool) -> dict[str, Any]:
+def verify_engine(parts: Parts, model: str, version: int, *, parity: bool) -> VerifiedEngine:
     """The figures of a version that kept its word: files, golden answers and, where asked for, parity.
 
     Raises:
@@ -56,14 +99,14 @@ def verify_engine(parts: Parts, model: str, version: int, *, parity: bool) -> di
     started = time.perf_counter()
     classifier = BundleClassifier.load(bundle, threads=threads)
     manifest = classifier.manifest
-    told: dict[str, Any] = {
-        "version": version,
-        "engine": manifest.engine.value,
-        "precision": manifest.precision.value,
-        "files": len(manifest.files),
-        "load_s": time.perf_counter() - started,
-        "golden_difference": Golden.read(bundle).check(classifier.engine) if (bundle / GOLDEN).is_file() else None,
-    }
+    verified = VerifiedEngine(
+        version=version,
+        engine=manifest.engine.value,
+        precision=manifest.precision.value,
+        files=len(manifest.files),
+        load_s=time.perf_counter() - started,
+        golden_difference=Golden.read(bundle).check(classifier.engine) if (bundle / GOLDEN).is_file() else None,
+    )
     if parity:
         from perennial.exporters.reference import TorchClassifier
         from perennial.exporters.trained import TrainedModel
@@ -76,13 +119,13 @@ def verify_engine(parts: Parts, model: str, version: int, *, parity: bool) -> di
         known = set(classifier.labels)
         labels = rows.labels if known.issuperset(rows.labels) else None
         verdict = check_parity(reference, classifier, rows.texts, labels, limits)
-        told["parity"] = verdict.require(f"{model} version {version}").to_record()
-    return told
+        verified = replace(verified, parity=verdict.require(f"{model} version {version}").to_record())
+    return verified
 
 
 def compare_engines(
     parts: Parts, model: str, versions: Sequence[int], *, texts: Path | None = None, rounds: int = 3
-) -> list[dict[str, Any]]:
+) -> list[ComparedEngine]:
     """Speed and answers of each version; the first is what the others are compared with.
 
     They answer the same texts in turns, a new order each round; medians of the rounds are given.
@@ -106,14 +149,14 @@ def compare_engines(
     alone = {version: _alone(engine, asked[:_ALONE]) for version, engine in engines.items()}
     first = answers[versions[0]]
     return [
-        {
-            "version": version,
-            "engine": engine.manifest.engine.value,
-            "precision": engine.manifest.precision.value,
-            "rows_per_s": len(asked) / statistics.median(seconds[version]),
-            "p50_ms_batch1": alone[version],
-            **_difference(first, answers[version], truth),
-        }
+        ComparedEngine(
+            version=version,
+            engine=engine.manifest.engine.value,
+            precision=engine.manifest.precision.value,
+            rows_per_s=len(asked) / statistics.median(seconds[version]),
+            p50_ms_batch1=alone[version],
+            **asdict(_difference(first, answers[version], truth)),
+        )
         for version, engine in engines.items()
     ]
 
@@ -147,12 +190,14 @@ def _alone(engine: BundleClassifier, texts: Sequence[str]) -> float:
     return statistics.median(_seconds(engine, [text]) for text in texts) * 1e3
 
 
-def _difference(first: Predictions, other: Predictions, truth: Sequence[str] | None) -> dict[str, Any]:
+def _difference(first: Predictions, other: Predictions, truth: Sequence[str] | None) -> Difference:
     same_shape = first.logits.shape == other.logits.shape
-    return {
-        "accuracy": None
-        if truth is None
-        else float(np.mean([a == b for a, b in zip(other.labels, truth, strict=True)])),
-        "agreement": float(np.mean([a == b for a, b in zip(first.labels, other.labels, strict=True)])),
-        "max_abs_logit": float(np.abs(first.logits - other.logits).max()) if same_shape else None,
-    }
+    return Difference(
+        accuracy=None if truth is None else _equal_share(other.labels, truth),
+        agreement=_equal_share(first.labels, other.labels),
+        max_abs_logit=float(np.abs(first.logits - other.logits).max()) if same_shape else None,
+    )
+
+
+def _equal_share(ones: Sequence[str], others: Sequence[str]) -> float:
+    return float(np.mean([one == other for one, other in zip(ones, others, strict=True)]))

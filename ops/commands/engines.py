@@ -1,7 +1,6 @@
 """Versions as engines: which there are, whether one still answers as promised, and one compiled anew into another."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound
 from perennial.continual.jobs.errors import JobErrors
@@ -14,7 +13,7 @@ from perennial.ops.ledger import VersionRow, VersionState
 from perennial.ops.making.version_maker import EngineOrder, VersionMaker, engine_metrics
 from perennial.ops.parts import Parts
 
-__all__ = ["EngineExport", "HeldOut", "engine_facts", "export_version", "held_out", "plan_export"]
+__all__ = ["EngineExport", "EngineFacts", "HeldOut", "engine_facts", "export_version", "held_out", "plan_export"]
 
 _CALIBRATION_ROWS = 300
 
@@ -39,14 +38,29 @@ class EngineExport:
     made: int | None = None
 
 
-def engine_facts(parts: Parts, model: str) -> list[dict[str, Any]]:
-    """Each bundle on disk: its engine, precision, megabytes and the parity figures it was accepted with."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineFacts:
+    """One bundle on disk, with the parity figures that it was accepted with."""
+
+    version: int
+    engine: str
+    precision: str
+    classes: int
+    megabytes: float
+    agreement: float | None
+    max_abs_logit: float | None
+    accuracy: float | None
+    parent: int | None
+    created_at: str
+
+
+def engine_facts(parts: Parts, model: str) -> list[EngineFacts]:
+    """Every bundle of a model on disk."""
     parts.workspace.model(model)
-    facts = []
-    for version in parts.repository.versions(parts.workspace.engine_model(model)):
-        manifest = read_manifest(parts.workspace.bundle(model, version))
-        facts.append({"version": version, **_facts(manifest)})
-    return facts
+    return [
+        _facts(version, read_manifest(parts.workspace.bundle(model, version)))
+        for version in parts.repository.versions(parts.workspace.engine_model(model))
+    ]
 
 
 def held_out(parts: Parts, model: str) -> HeldOut:
@@ -140,19 +154,20 @@ def export_version(
     return EngineExport(**{name: getattr(plan, name) for name in plan.__slots__ if name != "made"}, made=number)
 
 
-def _facts(manifest: Manifest) -> dict[str, Any]:
+def _facts(version: int, manifest: Manifest) -> EngineFacts:
     parity = manifest.parity
-    return {
-        "engine": manifest.engine.value,
-        "precision": manifest.precision.value,
-        "classes": manifest.classes,
-        "megabytes": sum(record.size_bytes for record in manifest.files.values()) / 2**20,
-        "agreement": parity.get("agreement"),
-        "max_abs_logit": parity.get("max_abs_logit"),
-        "accuracy": parity.get("accuracy"),
-        "parent": manifest.lineage.parent_version,
-        "created_at": manifest.created_at,
-    }
+    return EngineFacts(
+        version=version,
+        engine=manifest.engine.value,
+        precision=manifest.precision.value,
+        classes=manifest.classes,
+        megabytes=sum(record.size_bytes for record in manifest.files.values()) / 2**20,
+        agreement=parity.get("agreement"),
+        max_abs_logit=parity.get("max_abs_logit"),
+        accuracy=parity.get("accuracy"),
+        parent=manifest.lineage.parent_version,
+        created_at=manifest.created_at,
+    )
 
 
 def _begun(parts: Parts, model: str, reason: str) -> int | None:

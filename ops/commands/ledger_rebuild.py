@@ -1,9 +1,8 @@
 """A lost ledger made anew, as far as the disk tells: versions from their bundles, routes from the routers' files."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
 
 from perennial.continual.errors import BundleRejected, InputError
 from perennial.continual.records import Route
@@ -27,10 +26,7 @@ class Rebuilt:
     versions: tuple[int, ...]  # that the ledger did not know
     damaged: dict[int, str]  # bundles that cannot be trusted, and why; they are left alone
     route: Route | None  # None where the ledger's stays
-
-    def facts(self) -> dict[str, Any]:
-        """Return it for a person, with what no bundle holds."""
-        return asdict(self) | {"not_rebuilt": list(_LOST) if self.versions or self.route else []}
+    not_rebuilt: tuple[str, ...]  # what no bundle holds
 
 
 def rebuild_ledger(
@@ -59,12 +55,10 @@ def _found(ledger: Ledger, workspace: Workspace, repository: ModelRepository, mo
             sound[version] = verify_bundle(workspace.bundle(model, version))
         except (BundleRejected, InputError, OSError) as exc:
             damaged[version] = str(exc)
-    return Rebuilt(
-        model=model,
-        versions=tuple(sorted(set(sound) - known)),
-        damaged=damaged,
-        route=_route(ledger.route(model), workspace.read_route(model), model, set(sound)),
-    )
+    versions = tuple(sorted(set(sound) - known))
+    route = _route(ledger.route(model), workspace.read_route(model), model, set(sound))
+    lost = _LOST if versions or route is not None else ()
+    return Rebuilt(model=model, versions=versions, damaged=damaged, route=route, not_rebuilt=lost)
 
 
 def _route(held: Route | None, told: Route | None, model: str, sound: set[int]) -> Route | None:

@@ -17,7 +17,7 @@ from perennial.continual.learning.spec import JobSpec, Learner
 from perennial.continual.preparation import deduplicate, read_labelled_csv, split_of
 from perennial.continual.records import Example, Split
 
-__all__ = ["Judged", "Offline", "compare"]
+__all__ = ["Judged", "LearnerFigures", "Offline", "compare"]
 
 _LIMIT_S = 86_400.0  # of one training
 
@@ -31,6 +31,22 @@ class Judged:
     labels: tuple[str, ...]
     logits: NDArray[np.float64]  # (rows, C)
     truth: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LearnerFigures:
+    """One trained model's figures, and its gain over the first one in points with a 95 % interval."""
+
+    learner: str
+    accuracy: float
+    macro_f1: float
+    log_loss: float | None
+    calibration_error: float
+    worst_class: str
+    rows: int
+    unknown_class_rows: int
+    seconds: float
+    gain: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,12 +138,12 @@ class Offline:
         return Judged(learner=learner, seconds=seconds, labels=labels, logits=logits, truth=truth)
 
 
-def compare(models: Sequence[Judged], *, seed: int = 0) -> list[dict[str, Any]]:
-    """Figures of each model, and of each after the first its gain over the first in points with a 95 % interval."""
-    return [_figures(model) | (_gain(models[0], model, seed) if place else {}) for place, model in enumerate(models)]
+def compare(models: Sequence[Judged], *, seed: int = 0) -> list[LearnerFigures]:
+    """Figures of each model, and of each after the first its gain over the first."""
+    return [_figures(model, _gain(models[0], model, seed) if place else None) for place, model in enumerate(models)]
 
 
-def _figures(model: Judged) -> dict[str, Any]:
+def _figures(model: Judged, gain: str | None) -> LearnerFigures:
     from perennial.continual.learning import metrics
     from perennial.continual.learning.calibration import log_loss, places_of
 
@@ -137,24 +153,25 @@ def _figures(model: Judged) -> dict[str, Any]:
     sure = softmax(model.logits).max(axis=1)
     given = [model.labels[place] for place in model.logits.argmax(axis=1)]
     worst, share = metrics.worst_class(given, list(model.truth))
-    return {
-        "learner": model.learner,
-        "accuracy": float(right.mean()),
-        "macro_f1": metrics.macro_f1(given, list(model.truth)),
-        "log_loss": log_loss(model.logits[known], truth[known]) if known.any() else None,
-        "calibration_error": metrics.expected_calibration_error(sure, right),
-        "worst_class": f"{worst} ({share:.2f})",
-        "rows": len(right),
-        "unknown_class_rows": int((~known).sum()),
-        "seconds": round(model.seconds, 1),
-    }
+    return LearnerFigures(
+        learner=model.learner,
+        accuracy=float(right.mean()),
+        macro_f1=metrics.macro_f1(given, list(model.truth)),
+        log_loss=log_loss(model.logits[known], truth[known]) if known.any() else None,
+        calibration_error=metrics.expected_calibration_error(sure, right),
+        worst_class=f"{worst} ({share:.2f})",
+        rows=len(right),
+        unknown_class_rows=int((~known).sum()),
+        seconds=round(model.seconds, 1),
+        gain=gain,
+    )
 
 
-def _gain(first: Judged, other: Judged, seed: int) -> dict[str, Any]:
+def _gain(first: Judged, other: Judged, seed: int) -> str:
     from perennial.continual.intervals import paired_bootstrap
 
     found = paired_bootstrap(100.0 * _right(other), 100.0 * _right(first), np.random.default_rng(seed))
-    return {"gain": f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"}
+    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
 
 
 def _right(model: Judged) -> NDArray[np.bool_]:

@@ -7,12 +7,13 @@ key, then a note of what must go is written, then rows are deleted, then the hea
 
 import logging
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from perennial.continual.errors import DataError, PerennialError
+from perennial.continual.jobs.process import Progress
 from perennial.continual.preparation import row_hash
 from perennial.ops.commands.correction import Correction
 from perennial.ops.commands.erasing.copies import forget_copies, forget_texts
@@ -29,8 +30,6 @@ from perennial.ops.traffic import TrafficLog
 __all__ = ["Erasure", "Plan", "erase", "plan_erasure"]
 
 logger = logging.getLogger(__name__)
-
-Progress = Callable[[dict[str, Any]], None]
 _RENEWED_S = 60.0
 
 

@@ -1,10 +1,11 @@
 """A person is erased from every model of a workspace, and what is left is searched for."""
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from perennial.continual.errors import ConfigurationError, Refused
+from perennial.continual.jobs.process import Progress
 from perennial.continual.preparation import is_spelling_of, key_spellings, shown
 from perennial.ops.commands.erasing.erasure import Erasure, Plan, erase, plan_erasure
 from perennial.ops.commands.erasing.search import SearchReport, Sought, search
@@ -12,8 +13,6 @@ from perennial.ops.parts import Parts
 from perennial.ops.traffic import TrafficLog
 
 __all__ = ["PersonErasure", "PersonPlan", "erase_person", "plan_person"]
-
-Progress = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
