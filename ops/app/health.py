@@ -51,15 +51,27 @@ class Health:
         self._clock = clock
         self._parts: dict[str, _Part] = {}
         self._stop = threading.Event()
+        self._every_s: float | None = None  # None until it began
 
     def watch(self, name: str, check: Callable[[], str], *, limit_s: float) -> None:
-        """Look at a part with `check`, which returns a note or raises; call it before `start`."""
-        self._parts[name] = _Part(check=check, limit_s=limit_s, done=self._clock())
+        """Look at a part with `check`, which returns a note or raises; in the place of an earlier one of this name."""
+        known = name in self._parts
+        self._parts = {**self._parts, name: _Part(check=check, limit_s=limit_s, done=self._clock())}
+        if self._every_s is not None and not known:
+            self._begin(name)
+
+    def forget(self, name: str) -> None:
+        """Look at a part no more."""
+        self._parts = {other: part for other, part in self._parts.items() if other != name}
 
     def start(self, every_s: float = 2.0) -> None:
-        """Begin to look."""
+        """Begin to look, also at what is to be watched later."""
+        self._every_s = every_s
         for name in self._parts:
-            threading.Thread(target=self._look_on, args=(name, every_s), name=f"health-{name}", daemon=True).start()
+            self._begin(name)
+
+    def _begin(self, name: str) -> None:
+        threading.Thread(target=self._look_on, args=(name,), name=f"health-{name}", daemon=True).start()
 
     def stop(self) -> None:
         """Look no more; a look that hangs is not waited for."""
@@ -90,10 +102,10 @@ class Health:
             for name, part in self._parts.items()
         }
 
-    def _look_on(self, name: str, every_s: float) -> None:
-        while not self._stop.is_set():
+    def _look_on(self, name: str) -> None:
+        while not self._stop.is_set() and name in self._parts:
             self.look(name)
-            self._stop.wait(every_s)
+            self._stop.wait(self._every_s)
 
 
 def job_parts(facts: Mapping[str, Any], *, leading: bool, now: float) -> Mapping[str, PartHealth]:

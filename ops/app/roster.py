@@ -1,7 +1,8 @@
 """The models of a service, each with its loop; one that is broken takes no other with it."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
@@ -10,7 +11,9 @@ from perennial.ops.cycle.lane import TrainingLane
 from perennial.ops.cycle.waiting import utc_now
 from perennial.ops.ledger import Fence
 from perennial.ops.parts import Parts
+from perennial.ops.settings import ModelSettings, Settings
 from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.workspace import Workspace
 
 __all__ = ["ModelRoster"]
 
@@ -20,7 +23,8 @@ logger = logging.getLogger(__name__)
 class ModelRoster:
     """Which models this process serves, and the loop of each.
 
-    What it gives is replaced and never changed in place, so that threads may go through it while models come.
+    What it gives is replaced and never changed in place, so that threads may go through it while models come and go.
+    `parts` are those of the workspace with the models of now.
     """
 
     def __init__(
@@ -37,8 +41,7 @@ class ModelRoster:
         self.parts = parts
         self._loops: dict[str, ModelLoop] = {}
         self._broken: dict[str, str] = {}
-        for name in parts.settings.models:
-            self._add(name)
+        self._take(parts.settings.models, parts.settings.refused)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -55,6 +58,41 @@ class ModelRoster:
         """The models that are served, and not watched and retrained, with the reason."""
         return MappingProxyType(self._broken)
 
+    def follow(self, settings: Settings) -> tuple[str, ...]:
+        """Take up the models that these settings name beside the known ones, or mend, and return which.
+
+        The settings of those that have a loop stay as they were when it was made.
+        """
+        new = {name: told for name, told in settings.models.items() if name not in self._loops}
+        self._use({**self.parts.settings.models, **new}, settings.refused)
+        return self._take(new, settings.refused)
+
+    def drop(self, name: str) -> ModelLoop | None:
+        """Forget a model, and return its loop, which is to be stopped."""
+        loop = self._loops.get(name)
+        self._loops = {other: kept for other, kept in self._loops.items() if other != name}
+        self._broken = {other: why for other, why in self._broken.items() if other != name}
+        models = {other: told for other, told in self.parts.settings.models.items() if other != name}
+        self._use(models, self.parts.settings.refused)
+        return loop
+
+    def _use(self, models: Mapping[str, ModelSettings], refused: Mapping[str, str]) -> None:
+        settings = self.parts.settings.with_models(models, refused)
+        self.parts = replace(self.parts, settings=settings, workspace=Workspace(settings))
+
+    def _take(self, names: Iterable[str], refused: Mapping[str, str]) -> tuple[str, ...]:
+        """Make the loops of these models, note the refused ones, and return whose state is another one now."""
+        changed = list[str]()
+        for name in names:
+            was_broken = name in self._broken
+            self._add(name)
+            changed += [name] if name in self._loops or not was_broken else []
+        for name, why in refused.items():
+            if name not in self._loops:
+                changed += [] if name in self._broken else [name]
+                self._broken = {**self._broken, name: why}
+        return tuple(changed)
+
     def _add(self, name: str) -> None:
         try:
             loop = ModelLoop(self.parts, name, self._happenings, self._ask, self._lead, self._lane, self._deletes_by)
@@ -63,3 +101,4 @@ class ModelRoster:
             self._broken = {**self._broken, name: f"{type(exc).__name__}: {exc}"}
         else:
             self._loops = {**self._loops, name: loop}
+            self._broken = {other: why for other, why in self._broken.items() if other != name}

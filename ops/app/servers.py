@@ -99,6 +99,16 @@ class Servers:
         except (PerennialError, OSError) as exc:
             logger.error("model.not_installed", extra={"model": model, "error": str(exc)})
 
+    def let_go(self, model: str) -> None:
+        """Have no server hold a model any more; one that is away holds it until it is started anew."""
+        for control in self._parts.controls:
+            for name in (model, self._parts.workspace.engine_model(model)):
+                try:
+                    control.unload(name)
+                except PerennialError as exc:
+                    facts = {"model": name, "url": control.url, "error": str(exc)}
+                    logger.warning("model.not_unloaded", extra=facts)
+
     def reconcile(self, model: str) -> str:
         """Bring a model to its route on every server, and return what had to be healed."""
         try:

@@ -8,6 +8,7 @@ import time
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.app.api_thread import ApiThread, load_api
 from perennial.ops.app.control import ServiceControl
+from perennial.ops.app.following import ModelFollower
 from perennial.ops.app.jobs import ModelJobs
 from perennial.ops.app.notices import Notices
 from perennial.ops.app.pauses import ShortPauses
@@ -46,14 +47,9 @@ class Service:
         self.servers = Servers(self.roster, self.happenings)
         notices = Notices(parts, notifier(parts.settings, parts.ledger), lambda: self.servers.restarts)
         jobs = ModelJobs(every=parts.settings.schedule, reconcile=self.servers.reconcile, notify=notices.tell)
-        specs = []
-        for model in self.roster.names:
-            notices.add(model)
-            loop = self.roster.loops.get(model)
-            specs += jobs.of_served(model) if loop is None else jobs.of(loop)
-        self._scheduler = LoopScheduler(parts.ledger, specs, leader=leader)
-        traffic = {name: loop.traffic for name, loop in self.roster.loops.items()}
-        self._health = ServiceHealth(parts, self._scheduler, traffic, self.servers.losses, clock)
+        self._scheduler = LoopScheduler(parts.ledger, (), leader=leader)
+        self._health = ServiceHealth(parts, self._scheduler, self.servers.losses, clock)
+        self._follower = ModelFollower(self.roster, self.servers, self._scheduler, jobs, notices, self._health)
         self.control = ServiceControl(self.roster, self.servers, self._scheduler, self._health)
         self._stop = threading.Event()
         self._api: ApiThread | None = None
@@ -96,6 +92,7 @@ class Service:
             loop.start()
         self._scheduler.start()
         self._health.start()
+        self._follower.start()
         here = RunningServe.here(self._parts.settings.api)
         settings = here.lets_itself_in(self._parts.settings.api)
         self._api = ApiThread(self._parts.ledger, self.control, self.happenings, settings)
@@ -107,6 +104,7 @@ class Service:
 
         What hangs is waited for `_STOP_S` and named in `hung`; everything else is stopped all the same.
         """
+        self._follower.stop()
         loops = tuple(self.roster.loops.values())
         for loop in loops:
             loop.leave()

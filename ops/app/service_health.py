@@ -26,22 +26,25 @@ _LEAST_FREE_BYTES = 256 * 2**20
 class ServiceHealth:
     """The parts of one service: jobs, scheduler, ledger, traffic logs, disk and clock; Triton is told by its watch."""
 
-    def __init__(
-        self,
-        parts: Parts,
-        scheduler: LoopScheduler,
-        traffic: Mapping[str, TrafficLog],
-        losses: RouterLosses,
-        clock: SteadyClock,
-    ) -> None:
-        self._parts, self._scheduler, self._traffic, self._losses = parts, scheduler, traffic, losses
+    def __init__(self, parts: Parts, scheduler: LoopScheduler, losses: RouterLosses, clock: SteadyClock) -> None:
+        self._parts, self._scheduler, self._losses = parts, scheduler, losses
+        self._traffic: Mapping[str, TrafficLog] = {}
         self._health = Health()
         self._health.watch("ledger", self._ledger, limit_s=_LIMIT_S)
         self._health.watch("disk", self._disk, limit_s=_LIMIT_S)
         self._health.watch("clock", clock.told, limit_s=_LIMIT_S)
-        for model in traffic:
-            self._health.watch(f"traffic:{model}", partial(self._log, model), limit_s=_LIMIT_S)
-            self._health.watch(f"router:{model}", partial(self._router, model), limit_s=_LIMIT_S)
+
+    def add(self, model: str, traffic: TrafficLog) -> None:
+        """Look at a model's parts too."""
+        self._traffic = {**self._traffic, model: traffic}
+        self._health.watch(f"traffic:{model}", partial(self._log, model), limit_s=_LIMIT_S)
+        self._health.watch(f"router:{model}", partial(self._router, model), limit_s=_LIMIT_S)
+
+    def remove(self, model: str) -> None:
+        """Look at a model's parts no more."""
+        self._traffic = {other: log for other, log in self._traffic.items() if other != model}
+        for part in (f"traffic:{model}", f"router:{model}"):
+            self._health.forget(part)
 
     def start(self) -> None:
         """Begin to look at the parts."""

@@ -1,4 +1,4 @@
-"""`model list|show|promote|rollback`."""
+"""`model list|show|promote|rollback|remove`."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -7,11 +7,11 @@ import typer
 
 from perennial.ops.cli.actor import actor
 from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table
-from perennial.ops.cli.session import model_session
+from perennial.ops.cli.session import model_session, session
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Versions: list, show, promote, roll back.", no_args_is_help=True)
+_app = typer.Typer(help="Versions: list, show, promote, roll back; and models: remove.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
@@ -115,3 +115,19 @@ def rollback(
             _preview(parts, model, to, lambda route: change(route if to is None else pinned(to)(route)))
             return
         print_json(roll_back_version(parts, model, to=to, actor=actor(), reason=reason))
+
+
+@_app.command()
+def remove(
+    model: Annotated[str, typer.Argument(help="the model that is to go")],
+    although_it_answers: Annotated[
+        bool, typer.Option("--although-it-answers", help="also where requests are answered by it, which will fail")
+    ] = False,
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Take a model out of perennial.toml; a running `perennial serve` lets go of it. Its rows and versions stay."""
+    from perennial.ops.commands.model_removal import remove_model
+
+    with session(config) as parts:
+        print_json(remove_model(parts, model, actor=actor(), answers=although_it_answers, dry_run=dry_run))

@@ -76,6 +76,7 @@ class LoopScheduler:
         self._epoch: int | None = None  # under which the jobs were taken over; None when that is to be done again
         self._led: int | None = None
         self._pool: Any = None
+        self._lanes: set[str] = set()  # that have a thread
         self._beats: threading.Thread | None = None
         self._stopping = threading.Event()
         self._abandoned = False
@@ -94,16 +95,15 @@ class LoopScheduler:
         from apscheduler.executors.pool import ThreadPoolExecutor
         from apscheduler.schedulers.background import BackgroundScheduler
 
-        lanes = {spec.lane for spec in self._specs.values()} - {"default"}
+        self._lanes = {"default"}
         # more threads than places: those that hang keep theirs, and `_claims` lets no more than `threads` work at once
-        executors = {"default": ThreadPoolExecutor(max(self._threads, _MOST_THREADS))}
-        executors |= {lane: ThreadPoolExecutor(1) for lane in lanes}
         self._pool = BackgroundScheduler(
-            executors=executors,
+            executors={"default": ThreadPoolExecutor(max(self._threads, _MOST_THREADS))},
             job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None},
             timezone=UTC,
         )
         logging.getLogger("apscheduler").setLevel(logging.ERROR)  # it tells of every run, and of each that was late
+        self._open_lanes(spec.lane for spec in self._specs.values())
         self._leader.start()
         self._pool.start()
         self._beats = threading.Thread(target=self._beat_on, name="scheduler-beat", daemon=True)
@@ -140,12 +140,10 @@ class LoopScheduler:
         """Run these jobs too, from the next beat on; one of a known name takes that one's place.
 
         Raises:
-            ConfigurationError: two of them have one name, or a lane that no job had at the start.
+            ConfigurationError: two of them have one name.
         """
         added = _by_name(jobs)
-        lanes = {spec.lane for spec in self._specs.values()} | {"default"}
-        if self._pool is not None and (new := {spec.lane for spec in jobs} - lanes):
-            raise ConfigurationError(f"lanes {sorted(new)} are not known to the running scheduler, which has {lanes}")
+        self._open_lanes(spec.lane for spec in jobs)
         with self._guard:
             self._specs = {**self._specs, **added}
             now = time.monotonic()
@@ -248,6 +246,16 @@ class LoopScheduler:
         else:
             self._note(run.job, done=time.monotonic(), error="")
             self._ledger.finish_run(run.id, RunOutcome.DONE, note or "")
+
+    def _open_lanes(self, lanes: Iterable[str]) -> None:
+        """A thread for each lane that has none yet."""
+        if self._pool is None:
+            return
+        from apscheduler.executors.pool import ThreadPoolExecutor
+
+        for lane in sorted(set(lanes) - self._lanes):
+            self._pool.add_executor(ThreadPoolExecutor(1), lane)
+            self._lanes.add(lane)
 
     def _take_over(self, epoch: int) -> None:
         now = self._clock()

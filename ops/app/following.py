@@ -1,0 +1,120 @@
+"""Models that come and go while a service runs: its settings file is looked at again and again."""
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from perennial.continual.errors import PerennialError
+from perennial.ops.app.jobs import ModelJobs
+from perennial.ops.app.notices import Notices
+from perennial.ops.app.roster import ModelRoster
+from perennial.ops.app.servers import Servers
+from perennial.ops.app.service_health import ServiceHealth
+from perennial.ops.commands.first_version import register
+from perennial.ops.commands.model_removal import is_removed, note_return
+from perennial.ops.scheduling.scheduler import LoopScheduler
+from perennial.ops.settings import Settings, load_settings
+
+__all__ = ["ModelFollower"]
+
+logger = logging.getLogger(__name__)
+_LOOK_S = 2.0
+
+
+class ModelFollower:
+    """Gives each model what it needs to be served, watched and retrained, at the start and whenever one is named.
+
+    Only the models follow the file; every other setting, those of known models among them, waits for the next start.
+    """
+
+    def __init__(
+        self,
+        roster: ModelRoster,
+        servers: Servers,
+        scheduler: LoopScheduler,
+        jobs: ModelJobs,
+        notices: Notices,
+        health: ServiceHealth,
+        read: Callable[[Path | None], Settings] = load_settings,
+    ) -> None:
+        self._roster, self._servers, self._scheduler, self._jobs = roster, servers, scheduler, jobs
+        self._notices, self._health, self._read = notices, health, read
+        self._config = roster.parts.config
+        self._seen: tuple[int, int] | None = None  # the first look reads what changed since the start
+        self._equipped = set[str]()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._look_on, name="models", daemon=True)
+        for model in roster.names:
+            self._equip(model)
+
+    def start(self) -> None:
+        """Begin to look at the file."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def look(self) -> None:
+        """Take up the models that came, and let those go that were removed, where the file has changed.
+
+        Raises:
+            ConfigurationError: the file cannot be read; nothing was changed, and the next look tries again.
+        """
+        if (now := self._signature()) == self._seen or self._config is None or not self._config.is_file():
+            return
+        settings = self._read(self._config)
+        changed = self._roster.follow(settings)
+        for model in self._roster.names:
+            if model in changed or model not in self._equipped:
+                self._take_up(model)
+        for model in set(self._roster.names) - {*settings.models, *settings.refused}:
+            if settings.models and is_removed(self._roster.parts.ledger, model):
+                self._let_go(model)
+            elif settings.models:
+                logger.warning("model.not_named", extra={"model": model, "until": "the next start"})
+        self._seen = now
+
+    def _take_up(self, model: str) -> None:
+        register(self._roster.parts.ledger, self._roster.parts.workspace)
+        note_return(self._roster.parts.ledger, model)
+        self._servers.install(model)
+        if (loop := self._roster.loops.get(model)) is not None:
+            loop.start()
+        self._equip(model)
+        logger.info("model.taken_up", extra={"model": model})
+
+    def _equip(self, model: str) -> None:
+        self._notices.add(model)
+        loop = self._roster.loops.get(model)
+        if loop is not None:
+            self._health.add(model, loop.traffic)
+        self._scheduler.add(self._jobs.of_served(model) if loop is None else self._jobs.of(loop))
+        self._equipped.add(model)
+
+    def _let_go(self, model: str) -> None:
+        self._scheduler.remove(job for job in self._scheduler.facts() if job.endswith(f":{model.lower()}"))
+        if (loop := self._roster.drop(model)) is not None:
+            loop.stop()
+        self._health.remove(model)
+        self._equipped.discard(model)
+        self._servers.let_go(model)
+        logger.info("model.let_go", extra={"model": model})
+
+    def _signature(self) -> tuple[int, int] | None:
+        """What changes whenever the file does; None while there is none."""
+        try:
+            told = None if self._config is None else self._config.stat()
+        except OSError:
+            return None
+        return None if told is None else (told.st_mtime_ns, told.st_size)
+
+    def _look_on(self) -> None:
+        while not self._stop.wait(_LOOK_S):
+            try:
+                self.look()
+            except (PerennialError, OSError) as exc:
+                logger.warning("settings.not_followed", extra={"error": str(exc)})

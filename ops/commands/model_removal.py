@@ -1,0 +1,68 @@
+"""A model taken out of a workspace: it answers no more, and its rows stay."""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from perennial.continual.errors import ConfigurationError, NotFound, Refused
+from perennial.ops.ledger import Ledger
+from perennial.ops.parts import Parts
+from perennial.ops.store import settings_file
+
+__all__ = ["is_removed", "note_return", "remove_model"]
+
+_REMOVED = "removed"  # the ledger's name for who removed a model, and when
+
+
+def is_removed(ledger: Ledger, model: str) -> bool:
+    """Whether somebody removed the model, and it has not come back."""
+    return ledger.get_state(model, _REMOVED) is not None
+
+
+def note_return(ledger: Ledger, model: str) -> None:
+    """The model is named again."""
+    if is_removed(ledger, model):
+        ledger.put_state(model, _REMOVED, None)
+
+
+def remove_model(parts: Parts, model: str, *, actor: str, answers: bool, dry_run: bool) -> dict[str, Any]:
+    """Take a model out of the settings file; a running `serve` lets go of it. What is on disk and in the ledger stays.
+
+    Args:
+        parts: the workspace's.
+        model: which one.
+        actor: who asks; goes to the audit log.
+        answers: whether it may go although it answers requests.
+        dry_run: only say what would become of it.
+
+    Raises:
+        NotFound: the settings file does not name it.
+        Refused: it is the last one, it answers requests, or a cycle of it is under way.
+        ConfigurationError: the file names it in a way that a person must undo.
+    """
+    path = parts.config
+    named = () if path is None else settings_file.named_models(path)
+    if path is None or model not in named:
+        raise NotFound(f"{path} does not name model {model}; it names {', '.join(named) or 'none'}")
+    if len(named) == 1:
+        raise Refused(f"{model} is the only model; name another first with `perennial init NAME`")
+    if (cycle := parts.ledger.active_cycle(model)) is not None:
+        raise Refused(f"{model} has cycle {cycle.id} under way ({cycle.state}); end it with `perennial rollout abort`")
+    route = parts.ledger.route(model)
+    if route is not None and not answers:
+        raise Refused(
+            f"version {route.champion} of {model} answers requests, which would fail; say --although-it-answers to "
+            f"remove it all the same"
+        )
+    told = {"model": model, "champion": None if route is None else route.champion, "kept": "rows, versions and traffic"}
+    if dry_run:
+        return {"dry_run": True, **told}
+    if not any(row.name == model for row in parts.ledger.models()):
+        parts.ledger.register_model(model, {})
+    parts.ledger.audit(actor, "model.removed", model, told)
+    parts.ledger.put_state(model, _REMOVED, {"by": actor, "at": datetime.now(UTC).isoformat()})
+    try:
+        settings_file.remove_model(path, model)
+    except ConfigurationError:
+        parts.ledger.put_state(model, _REMOVED, None)
+        raise
+    return told
