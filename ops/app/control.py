@@ -75,11 +75,12 @@ class ServiceControl:
         """See `LoopControl`."""
         failing = self._servers.failing()
         supervisor, urls = self._servers.supervisor, [control.url for control in self._roster.parts.controls]
-        models = {model: self._model_health(model, failing) for model in self._roster.names}
+        broken = self._roster.broken
+        models = {model: self._model_health(model, failing) for model in dict.fromkeys([*self._roster.names, *broken])}
         triton = supervisor.healthy if supervisor is not None else _each_on_one(models, urls)
         parts = self._health.told()
         unhealthy = [] if triton else ["triton"]
-        unhealthy += [f"model:{model}" for model in self._roster.broken]
+        unhealthy += [f"model:{model}" for model in broken]
         unhealthy += [name for name, part in parts.items() if not part.healthy]
         servers = {url: _as_text(failing.get(url, {})) for url in urls}
         leading = self._scheduler.leader.epoch is not None

@@ -40,12 +40,13 @@ class ModelRoster:
         self._lane = TrainingLane(parts.settings.schedule.trainings_at_once)
         self.parts = parts
         self._loops: dict[str, ModelLoop] = {}
-        self._broken: dict[str, str] = {}
+        self._broken: dict[str, str] = {}  # served, and no more
+        self._unusable: dict[str, str] = {}  # never served yet
         self._take(parts.settings.models, parts.settings.refused)
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The models to serve: those that have a loop, and those whose loop could not be made."""
+        """The models to serve: those that have a loop, and those that lost theirs."""
         return (*self._loops, *self._broken)
 
     @property
@@ -55,8 +56,8 @@ class ModelRoster:
 
     @property
     def broken(self) -> Mapping[str, str]:
-        """The models that are served, and not watched and retrained, with the reason."""
-        return MappingProxyType(self._broken)
+        """The models that have no loop, with the reason: those that serve a version go on serving it."""
+        return MappingProxyType({**self._broken, **self._unusable})
 
     def follow(self, settings: Settings) -> tuple[str, ...]:
         """Take up the models that these settings name beside the known ones, or mend, and return which.
@@ -87,8 +88,10 @@ class ModelRoster:
             was_broken = name in self._broken
             self._add(name)
             changed += [name] if name in self._loops or not was_broken else []
+        known = {row.name for row in self.parts.ledger.models()} if refused else set()
+        self._unusable = {name: why for name, why in refused.items() if name not in {*known, *self._loops}}
         for name, why in refused.items():
-            if name not in self._loops:
+            if name in known and name not in self._loops:
                 changed += [] if name in self._broken else [name]
                 self._broken = {**self._broken, name: why}
         return tuple(changed)

@@ -192,6 +192,8 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     with session(config) as parts:
         told = [model_status(parts.ledger, name) for name in parts.settings.models]
+        for name, why in parts.settings.refused.items():
+            say(f"{name} is not watched and retrained, because its settings cannot be used: {why}")
         live = all(control.live() for control in parts.controls)
         for name in parts.settings.models:
             try:

@@ -30,6 +30,7 @@ _HUNG_S = 60.0  # a run that takes longer holds no place that another job waits 
 _MOST_THREADS = 64
 STOP_S = 10.0  # for the runs under way when the scheduler is stopped
 _LOOK_S = 0.02
+_HAND_OUT_S = 2.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +124,7 @@ class LoopScheduler:
             self._beats.join(within_s)  # before the pool ends: a beat that adds a run to one that ends would hang
         while (hung := self._under_way()) and time.monotonic() < end:
             time.sleep(_LOOK_S)
+        self._hand_out()
         self._abandoned = bool(hung)
         self._pool.shutdown(wait=not hung)
         self._pool = self._beats = None
@@ -246,6 +248,12 @@ class LoopScheduler:
         else:
             self._note(run.job, done=time.monotonic(), error="")
             self._ledger.finish_run(run.id, RunOutcome.DONE, note or "")
+
+    def _hand_out(self) -> None:
+        """Let APScheduler 3.11 give every claimed run to a thread: ended meanwhile, it loses one and says so."""
+        end = time.monotonic() + _HAND_OUT_S
+        while self._pool.get_jobs() and time.monotonic() < end:
+            time.sleep(0.01)
 
     def _open_lanes(self, lanes: Iterable[str]) -> None:
         """A thread for each lane that has none yet."""

@@ -8,19 +8,24 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
+import numpy as np
 import pytest
+from tritonclient.grpc import InferenceServerClient
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError, PublishFailed
 from perennial.continual.records import Route
 from perennial.continual.route import rolled_back
 from perennial.exporters.triton_config import EngineSpec, RouterSpec
+from perennial.ops.app.service import Service
 from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.ledger import Ledger
 from perennial.ops.parts import Parts
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.server.server import ServerSpec, TritonServer
+from perennial.ops.serving.turns import ServersInTurn
 from perennial.ops.settings import Settings
 from perennial.ops.store.ledger_guard import LedgerBehind
 from perennial.ops.store.route_changes import change_route
@@ -41,21 +46,31 @@ class Fleet:
             replace(place.spec(), folder=place.root / f"triton-{n}", models=()) for n in range(_SERVERS)
         ]
         self.servers = [TritonServer(spec) for spec in self.specs]
-        settings = Settings(state=place.root / "var", repository=place.repository.root, models={MODEL: {}})
+        self.away: set[int] = set()  # servers that do not answer, by their place
+        self.parts = self.opened()
+
+    def opened(self, **api: int) -> Parts:
+        """The parts of a control process that is told the servers' addresses."""
+        place, urls = self.place, ",".join(server.spec.url for server in self.servers)
+        settings = Settings(
+            state=place.root / "var",
+            repository=place.repository.root,
+            models={MODEL: {}},
+            triton={"url": urls, "router_instances": 1, "engine_threads": 1},
+            api=api,
+        )
         workspace = Workspace(settings)
         ledger = Ledger.open(settings.ledger_address)
-        self.away: set[int] = set()  # servers that do not answer, by their place
         controls = tuple(
             TritonControl(server.spec.url, secret=server.kept_secret, timeout_s=_ANSWER_S) for server in self.servers
         )
-        repository = place.repository
-        self.parts = Parts(
+        return Parts(
             settings=settings,
             workspace=workspace,
             ledger=ledger,
-            repository=repository,
+            repository=place.repository,
             controls=controls,
-            reconciler=Reconciler(ledger, workspace, repository, controls, answer_s=_ANSWER_S),
+            reconciler=Reconciler(ledger, workspace, place.repository, controls, answer_s=_ANSWER_S),
         )
 
     @property
@@ -400,3 +415,42 @@ def test_strangers_are_unloaded(fleet):
     with pytest.raises(PerennialError), PerennialClient(fleet.specs[0].url, "other") as client:
         client.predict(["card"])
     assert fleet.answering() == [2, 2, 2]
+
+
+def test_a_service_goes_on_while_one_of_its_servers_is_down_and_names_it(fleet):
+    fleet.servers[1].kill()
+    away, well = fleet.specs[1].url, {spec.url for spec in (fleet.specs[0], fleet.specs[2])}
+    parts = fleet.opened(port=free_port())
+    service = Service(parts)
+    try:
+        service.start()
+        end = time.monotonic() + 30
+        while away not in service.servers.failing():
+            assert time.monotonic() < end
+            time.sleep(0.1)
+        health = service.control.health()
+        assert health["triton"]["healthy"], "the others answer"
+        assert {health["triton"]["servers"][url] for url in well} == {"ok"}
+        assert health["triton"]["servers"][away].startswith(f"{MODEL}: ")
+        assert set(health["models"][MODEL]["wrong"]) == {away}
+        ready = service.control.ready()
+        assert (ready["ready"], ready["serving"]) == (True, {MODEL: "ok"})
+        assert {url: set(models) for url, models in ready["failing"].items()} == {away: {MODEL}}
+
+        asked = ServersInTurn(parts.controls)
+        ids, mask = np.array([[2]]), np.array([[1]])
+        before = [_engine_answers(control) for control in parts.controls if control.url in well]
+        for _ in range(6):
+            assert asked.infer_engine(ENGINE, 2, ids, mask)[0].shape == (1, 3)
+        after = [_engine_answers(control) for control in parts.controls if control.url in well]
+        assert all(new > old for new, old in zip(after, before, strict=True)), "each server has its turn"
+        with pytest.raises(PerennialError, match="9"):
+            asked.infer_engine(ENGINE, 9, ids, mask)
+    finally:
+        service.stop()
+
+
+def _engine_answers(control: TritonControl) -> int:
+    with InferenceServerClient(control.url) as client:
+        told = client.get_inference_statistics(ENGINE, client_timeout=5.0)
+    return sum(int(stats.inference_stats.success.count) for stats in told.model_stats)

@@ -50,7 +50,7 @@ def erase_person(
     also refused by models that are added later.
 
     Raises:
-        ConfigurationError: the key is empty.
+        ConfigurationError: the key is empty, or a model's settings cannot be used.
         Refused: a cycle or another erasure is under way in one of the models.
         And what `erase` raises; models before the one that failed are done, and the next call goes on.
     """
@@ -96,7 +96,11 @@ def _models(parts: Parts, model: str | None) -> tuple[str, ...]:
     if model is not None:
         parts.workspace.model(model)
         return (model,)
-    return tuple(dict.fromkeys([*parts.settings.models, *(row.name for row in parts.ledger.models())]))
+    names = dict.fromkeys([*parts.settings.models, *(row.name for row in parts.ledger.models())])
+    for name in names:
+        if name in parts.settings.refused:  # it goes on answering, and nothing of it could be corrected
+            parts.workspace.model(name)
+    return tuple(names)
 
 
 def _busy(model: str, cycle: int, state: str) -> str:

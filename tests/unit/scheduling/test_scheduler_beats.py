@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 from perennial.ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
 from perennial.ops.scheduling import JobRun, JobSpec, Leader, LoopScheduler
 from tests.component.databases import fresh_url
@@ -346,3 +346,50 @@ def test_between_two_beats_the_scheduler_waits(bench: Bench, monkeypatch: pytest
     time.sleep(0.1)
     scheduler.stop()
     assert len(beats) == 1
+
+
+def test_slow_jobs_of_one_group_leave_places_to_the_others(bench: Bench) -> None:
+    slow = [bench.spec(f"slow{n}", group="a") for n in range(6)]
+    quick = [bench.spec(f"quick{n}", group=f"b{n}") for n in range(3)]
+    scheduler = bench.scheduler(*slow, *quick, threads=4)
+    bench.pass_s(60)
+    assert scheduler.beat(bench.claim) == 4
+    assert sorted(run.job[:4] for run, _ in bench.claimed) == ["quic", "quic", "slow", "slow"]
+    for run in [run for run in bench.claimed if run[0].job.startswith("quick")]:
+        scheduler.execute(*run)
+    assert scheduler.beat(bench.claim) == 1
+    assert bench.claimed[-1][0].job.startswith("quick"), "the other slow ones go on waiting"
+
+
+def test_a_group_that_is_alone_takes_all_places(bench: Bench) -> None:
+    scheduler = bench.scheduler(*(bench.spec(f"job{n}", group="a") for n in range(6)), threads=4)
+    bench.pass_s(60)
+    assert scheduler.beat(bench.claim) == 4
+
+
+def test_jobs_come_and_go_while_a_scheduler_leads(bench: Bench) -> None:
+    scheduler = bench.scheduler(bench.spec("old"))
+    scheduler.add([bench.spec("new")])
+    assert scheduler.beat(bench.claim) == 0
+    bench.pass_s(60)
+    assert scheduler.beat(scheduler.execute) == 2
+    assert set(bench.ran) == {("old", 1), ("new", 1)}
+    scheduler.remove(["old"])
+    bench.pass_s(60)
+    bench.ran.clear()
+    assert scheduler.beat(scheduler.execute) == 1
+    assert bench.ran == [("new", 1)]
+    assert set(scheduler.facts()) == {"new"}
+    with pytest.raises(ConfigurationError, match="not all different"):
+        scheduler.add([bench.spec("x"), bench.spec("x")])
+
+
+def test_a_running_scheduler_has_a_thread_for_a_lane_that_comes_later(bench: Bench) -> None:
+    ran = threading.Event()
+    scheduler = LoopScheduler(bench.ledger, [bench.spec("old")], leader=bench.leader, poll_s=0.01)
+    scheduler.start()
+    try:
+        scheduler.add([bench.spec("new", action=lambda _: ran.set(), interval_s=0.05, lane="later")])
+        assert ran.wait(20)
+    finally:
+        scheduler.stop()
