@@ -150,7 +150,7 @@ class LoopScheduler:
             self._specs = {**self._specs, **added}
             now = time.monotonic()
             self._facts |= {name: JobFacts(interval_s=spec.interval_s, since=now) for name, spec in added.items()}
-        self._epoch = None  # their rows are written when the jobs are taken over again
+            self._epoch = None  # their rows are written when the jobs are taken over again
 
     def remove(self, names: Iterable[str]) -> None:
         """Start these jobs no more; runs under way end. What the ledger knows of them stays."""
@@ -266,8 +266,8 @@ class LoopScheduler:
             self._lanes.add(lane)
 
     def _take_over(self, epoch: int) -> None:
-        now = self._clock()
-        for spec in tuple(self._specs.values()):
+        now, specs = self._clock(), self._specs
+        for spec in specs.values():
             row = self._ledger.save_job(spec.name, spec.trigger, spec.first_due(now), paused=spec.paused)
             if epoch != self._led:
                 self._note(spec.name, since=time.monotonic(), done=None, paused=row.paused)
@@ -275,7 +275,8 @@ class LoopScheduler:
         with self._guard:
             under_way = [run_id for run_id in self._running.values() if run_id is not None]
         self._waiting = list(self._ledger.reclaim_runs(epoch, but=under_way))
-        self._epoch = epoch
+        with self._guard:
+            self._epoch = epoch if specs is self._specs else None  # those that came meanwhile are taken over next
 
     def _claims(self, epoch: int) -> Iterator[JobRunRow]:
         """Claim what is due, one by one; a job that runs, or has an interrupted run waiting, starts nothing else."""

@@ -15,10 +15,11 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, PerennialError
-from perennial.continual.records import Route
+from perennial.continual.records import Example, Route
 from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts, server_spec
 from perennial.ops.cli.main import app
+from perennial.ops.commands.first_version import first_version
 from perennial.ops.ledger import FeedbackRow, VersionRow, VersionState
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
@@ -50,6 +51,8 @@ _LEARNT = """
 encoder = "{encoder}"
 max_length = 32
 reuse_logged_embeddings = false
+[models.{model}.engine]
+engine = "onnxruntime"
 [models.{model}.learning.params]
 features = 128
 [models.{model}.drift]
@@ -68,6 +71,12 @@ DRIFTS, WAITS, DAMAGED, MISSET, UNROUTED = _NAMES[:5]
 _SOUND = [name for name in _NAMES if name not in {DAMAGED, UNROUTED}]
 
 
+def _about(subject: int, words: int, count: int) -> list[str]:
+    """So many different texts of so many words about one subject."""
+    own = itertools.permutations(WORDS[8 * subject : 8 * subject + 6], words)
+    return [" ".join(told) for told in itertools.islice(own, count)]
+
+
 class City:
     """The workspace, its service, and a client that never stops asking a sound model."""
 
@@ -83,7 +92,10 @@ class City:
         self.bundle = write_bundle(root / "bundle", 1)
         self.parts = open_parts(self.config)
         for name in _NAMES:
-            self.publish(name)
+            if name != DRIFTS:
+                self.publish(name)
+        rows = [Example(text=text, label=f"subject {n}") for n in (0, 1) for text in _about(n, 3, 40)]
+        first_version(self.parts.ledger, self.parts.workspace, DRIFTS, rows)
         engine = self.parts.workspace.bundle(DAMAGED, 1) / "model.onnx"
         engine.write_bytes(engine.read_bytes()[:-20])
         self.service = Service(self.parts)
@@ -179,20 +191,13 @@ def test_commands_take_a_model_by_its_name(city: City) -> None:
     assert (refused.status_code, "there are 20" in refused.text) == (422, True)
 
 
-def _texts(words: tuple[str, ...]) -> list[str]:
-    return [" ".join(combination) for combination in itertools.permutations(words, 3)]
-
-
 def test_one_drifts_and_is_retrained_while_another_waits_its_turn(city: City) -> None:
     with city.client(DRIFTS) as client:
-        clean = [f"card lost a{number}" for number in range(200)]
-        for batch in (clean[:50], clean[50:100], clean[100:150], clean[150:]):
-            client.predict(batch)
-        rows = list[FeedbackRow]()
-        groups = {f"label {number}": _texts(WORDS[8 * number : 8 * number + 6])[:100] for number in range(3)}
-        for texts in zip(*groups.values(), strict=True):
-            for label, answer in zip(groups, client.predict(list(texts)), strict=True):
-                rows.append(FeedbackRow(prediction_id=answer.prediction_id, label=label, at=datetime.now(UTC)))
+        for pair in zip(_about(0, 5, 100), _about(1, 5, 100), strict=True):
+            client.predict(list(pair))
+        answers = [answer for text in _about(2, 4, 150) for answer in client.predict([text])]
+    now = datetime.now(UTC)
+    rows = [FeedbackRow(prediction_id=answer.prediction_id, label="subject 2", at=now) for answer in answers]
     city.parts.ledger.add_feedback(DRIFTS, rows)
     _until(lambda: (city.get(f"/v1/models/{DRIFTS}")["training"] or {}).get("works") is True, 60)
     assert "drift" in city.get(f"/v1/models/{DRIFTS}")["cycle"]["reason"]

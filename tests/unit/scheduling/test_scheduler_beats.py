@@ -349,12 +349,12 @@ def test_between_two_beats_the_scheduler_waits(bench: Bench, monkeypatch: pytest
 
 
 def test_slow_jobs_of_one_group_leave_places_to_the_others(bench: Bench) -> None:
-    slow = [bench.spec(f"slow{n}", group="a") for n in range(6)]
+    slow = [bench.spec(f"a-slow{n}", group="a") for n in range(6)]
     quick = [bench.spec(f"quick{n}", group=f"b{n}") for n in range(3)]
     scheduler = bench.scheduler(*slow, *quick, threads=4)
     bench.pass_s(60)
     assert scheduler.beat(bench.claim) == 4
-    assert sorted(run.job[:4] for run, _ in bench.claimed) == ["quic", "quic", "slow", "slow"]
+    assert sorted(run.job[:4] for run, _ in bench.claimed) == ["a-sl", "a-sl", "quic", "quic"]
     for run in [run for run in bench.claimed if run[0].job.startswith("quick")]:
         scheduler.execute(*run)
     assert scheduler.beat(bench.claim) == 1
