@@ -54,7 +54,7 @@ reuse_logged_embeddings = false
 [models.{model}.engine]
 engine = "onnxruntime"
 [models.{model}.learning.params]
-features = 128
+features = 256
 [models.{model}.drift]
 window_rows = 50
 reference_rows = 100
@@ -94,7 +94,8 @@ class City:
         for name in _NAMES:
             if name != DRIFTS:
                 self.publish(name)
-        rows = [Example(text=text, label=f"subject {n}") for n in (0, 1) for text in _about(n, 3, 40)]
+        now = datetime.now(UTC)
+        rows = [Example(text=text, label=f"subject {n}", at=now) for n in (0, 1) for text in _about(n, 4, 150)]
         first_version(self.parts.ledger, self.parts.workspace, DRIFTS, rows)
         engine = self.parts.workspace.bundle(DAMAGED, 1) / "model.onnx"
         engine.write_bytes(engine.read_bytes()[:-20])
@@ -195,7 +196,7 @@ def test_one_drifts_and_is_retrained_while_another_waits_its_turn(city: City) ->
     with city.client(DRIFTS) as client:
         for pair in zip(_about(0, 5, 100), _about(1, 5, 100), strict=True):
             client.predict(list(pair))
-        answers = [answer for text in _about(2, 4, 150) for answer in client.predict([text])]
+        answers = [answer for text in _about(2, 4, 240) for answer in client.predict([text])]
     now = datetime.now(UTC)
     rows = [FeedbackRow(prediction_id=answer.prediction_id, label="subject 2", at=now) for answer in answers]
     city.parts.ledger.add_feedback(DRIFTS, rows)
