@@ -441,7 +441,7 @@ def test_a_service_goes_on_while_one_of_its_servers_is_down_and_names_it(fleet):
         ids, mask = np.array([[2]]), np.array([[1]])
         before = [_engine_answers(control) for control in parts.controls if control.url in well]
         for _ in range(6):
-            assert asked.infer_engine(ENGINE, 2, ids, mask)[0].shape == (1, 3)
+            assert asked.infer_engine(ENGINE, fleet.route.champion, ids, mask)[0].shape == (1, 3)
         after = [_engine_answers(control) for control in parts.controls if control.url in well]
         assert all(new > old for new, old in zip(after, before, strict=True)), "each server has its turn"
         with pytest.raises(PerennialError, match="9"):
