@@ -1,6 +1,5 @@
 """Twenty models in one workspace: all are served, one drifts and is retrained, and the broken ones harm no other."""
 
-import itertools
 import json
 import shutil
 import threading
@@ -24,8 +23,9 @@ from perennial.ops.ledger import FeedbackRow, VersionRow, VersionState
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
 from perennial.ops.store.settings_file import add_model
-from tests.component.exporters.conftest import WORDS, write_encoder
 from tests.component.triton_fixtures import LABELS, write_bundle
+from tests.e2e.conftest import requests_about
+from tests.e2e.conftest import tiny_encoder as tiny_encoder  # a fixture
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(400)]
 _TOML = """
@@ -50,15 +50,13 @@ _LEARNT = """
 [models.{model}.learning]
 encoder = "{encoder}"
 max_length = 32
-reuse_logged_embeddings = false
-[models.{model}.engine]
-engine = "onnxruntime"
+replay_rows = 60
 [models.{model}.learning.params]
 features = 256
 [models.{model}.drift]
-window_rows = 50
-reference_rows = 100
-cooldown_requests = 0
+window_rows = 100
+reference_rows = 200
+cooldown_requests = 100
 [models.{model}.cycle]
 min_fresh_rows = 5
 probation_s = 0
@@ -67,27 +65,21 @@ kind = "drift"
 limits = {{ cooldown_s = 1.0, min_labels = 40 }}
 """
 _NAMES = [f"m{number:02}" for number in range(20)]
+_KNOWN = ["card", "loan", "trip"]
 DRIFTS, WAITS, DAMAGED, MISSET, UNROUTED = _NAMES[:5]
 _SOUND = [name for name in _NAMES if name not in {DAMAGED, UNROUTED}]
-
-
-def _about(subject: int, words: int, count: int) -> list[str]:
-    """So many different texts of so many words about one subject."""
-    own = itertools.permutations(WORDS[8 * subject : 8 * subject + 6], words)
-    return [" ".join(told) for told in itertools.islice(own, count)]
 
 
 class City:
     """The workspace, its service, and a client that never stops asking a sound model."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, encoder: Path) -> None:
         self.root, self.config, self.api = root, root / "perennial.toml", free_port()
         ports = {name: free_port() for name in ("grpc", "http", "metrics")}
-        write_encoder(root / "encoder")
         text = _TOML.format(**ports, api=self.api)
         for name in _NAMES:
             learns = name in {DRIFTS, WAITS}
-            text += _LEARNT.format(model=name, encoder=root / "encoder") if learns else f"[models.{name}]\n"
+            text += _LEARNT.format(model=name, encoder=encoder) if learns else f"[models.{name}]\n"
         self.config.write_text(text + f"[models.{MISSET}.learning]\nholdout_share = 0.9\n")
         self.bundle = write_bundle(root / "bundle", 1)
         self.parts = open_parts(self.config)
@@ -95,7 +87,7 @@ class City:
             if name != DRIFTS:
                 self.publish(name)
         now = datetime.now(UTC)
-        rows = [Example(text=text, label=f"subject {n}", at=now) for n in (0, 1) for text in _about(n, 4, 150)]
+        rows = [Example(text=text, label=label, at=now) for text, label in requests_about(_KNOWN, 300, seed=1)]
         first_version(self.parts.ledger, self.parts.workspace, DRIFTS, rows)
         engine = self.parts.workspace.bundle(DAMAGED, 1) / "model.onnx"
         engine.write_bytes(engine.read_bytes()[:-20])
@@ -132,8 +124,8 @@ class City:
 
 
 @pytest.fixture(scope="module")
-def city(tmp_path_factory: pytest.TempPathFactory) -> Iterator[City]:
-    made = City(tmp_path_factory.mktemp("city"))
+def city(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Iterator[City]:
+    made = City(tmp_path_factory.mktemp("city"), tiny_encoder)
     failed: list[str] = []
     over = threading.Event()
 
@@ -194,11 +186,12 @@ def test_commands_take_a_model_by_its_name(city: City) -> None:
 
 def test_one_drifts_and_is_retrained_while_another_waits_its_turn(city: City) -> None:
     with city.client(DRIFTS) as client:
-        for pair in zip(_about(0, 5, 100), _about(1, 5, 100), strict=True):
-            client.predict(list(pair))
-        answers = [answer for text in _about(2, 4, 240) for answer in client.predict([text])]
+        for text, _ in requests_about(_KNOWN, 250, seed=2):
+            client.predict([text])
+        asked = requests_about([*_KNOWN, "fees", "fees"], 300, seed=3)
+        answers = [(client.predict([text])[0], label) for text, label in asked]
     now = datetime.now(UTC)
-    rows = [FeedbackRow(prediction_id=answer.prediction_id, label="subject 2", at=now) for answer in answers]
+    rows = [FeedbackRow(prediction_id=answer.prediction_id, label=label, at=now) for answer, label in answers]
     city.parts.ledger.add_feedback(DRIFTS, rows)
     _until(lambda: (city.get(f"/v1/models/{DRIFTS}")["training"] or {}).get("works") is True, 60)
     assert "drift" in city.get(f"/v1/models/{DRIFTS}")["cycle"]["reason"]
