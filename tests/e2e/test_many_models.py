@@ -25,9 +25,8 @@ from perennial.ops.serving.processes import free_port
 from perennial.ops.store.settings_file import add_model
 from tests.component.triton_fixtures import LABELS, write_bundle
 from tests.e2e.conftest import requests_about
-from tests.e2e.conftest import tiny_encoder as tiny_encoder  # a fixture
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 _TOML = """
 [triton]
 grpc_port = {grpc}
