@@ -168,7 +168,8 @@ def test_rows_that_routers_drop_make_their_part_unhealthy(tmp_path: Path) -> Non
     losses = RouterLosses()
     log = TrafficLog(parts.workspace.traffic(MODEL))
     clock = SteadyClock(parts.workspace.state / "clock.json", stands_s=60.0)
-    health = ServiceHealth(parts, LoopScheduler(parts.ledger, []), {MODEL: log}, losses, clock)
+    health = ServiceHealth(parts, LoopScheduler(parts.ledger, []), losses, clock)
+    health.add(MODEL, log)
     try:
         losses.saw(MODEL, "a", Progress(process=1, rows_lost=70))
         health.start()

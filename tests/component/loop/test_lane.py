@@ -88,8 +88,8 @@ class Street:
 
     def turn(self, model: str) -> list[str] | None:
         """Behind whom a model waits, nobody while it is at work; None while it wants no place."""
-        told = model_status(self.ledger, model)["training"]
-        return None if told is None else told["behind"]
+        told = model_status(self.ledger, model).training
+        return None if told is None else list(told.behind)
 
     def command(self, model: str, kind: str) -> None:
         self.ledger.request_command(model, kind, {}, "ann")
@@ -186,6 +186,7 @@ def test_a_lane_of_two_places_lets_two_work(town: Town) -> None:
             wide.runners[name].fire("a test", actor="ann")
         wide.until(lambda: sum(wide.turn(name) == [] for name in NAMES) == 2)
         wide.until(lambda: sum(len(wide.turn(name) or ()) == 2 for name in NAMES) == 1)
+        wide.until(lambda: max(work.most for work in wide.work.values()) == 2)
     finally:
         for runner in wide.runners.values():
             runner.stop()
