@@ -38,11 +38,11 @@ TESTS: dict[str, tuple[str, ...]] = {
     "perennial.exporters.bundle": ("tests/unit/exporters/test_bundle.py",),
     "perennial.exporters.weight_swap": ("tests/unit/exporters/test_weight_swap.py",),
     "perennial.exporters.golden": ("tests/unit/exporters/test_golden.py",),
-    "perennial.ops.serving.router.router": ("tests/unit/triton",),
-    "perennial.ops.serving.router.admission": ("tests/unit/triton/test_admission.py",),
-    "perennial.ops.serving.router.answers": ("tests/unit/triton",),
-    "perennial.ops.serving.router.version_guard": ("tests/unit/triton",),
-    "perennial.ops.serving.router.route": ("tests/unit/triton",),
+    "perennial.ops.serving.router.router": ("tests/unit/serving/router",),
+    "perennial.ops.serving.router.admission": ("tests/unit/serving/router/test_admission.py",),
+    "perennial.ops.serving.router.answers": ("tests/unit/serving/router",),
+    "perennial.ops.serving.router.version_guard": ("tests/unit/serving/router",),
+    "perennial.ops.serving.router.route": ("tests/unit/serving/router",),
     "perennial.ops.ledger.feedback": (
         "tests/contract/test_ledger.py", "tests/contract/test_label_times.py",
         "tests/contract/test_ledger_labels.py", "-k", "sqlite",
@@ -50,7 +50,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "perennial.ops.ledger.versions": (
         "tests/contract/test_ledger.py", "tests/contract/test_ledger_routes.py", "-k", "sqlite",
     ),
-    "perennial.ops.serving.reconciler": ("tests/unit/loop/test_reconciler.py",),
+    "perennial.ops.serving.reconciler": ("tests/unit/serving/test_reconciler.py",),
     "perennial.ops.scheduling.leader": (
         "tests/component/test_leader.py", "tests/unit/scheduling/test_leader_steps.py", "-k", "not postgresql",
     ),

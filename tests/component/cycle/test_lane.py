@@ -17,7 +17,7 @@ from perennial.ops.settings import Settings
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.views.status import model_status
-from tests.component.loop.town import Town
+from tests.component.town import Town
 
 pytestmark = pytest.mark.component
 NAMES = ("intent", "sales", "help")

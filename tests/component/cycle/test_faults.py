@@ -43,7 +43,7 @@ from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.state import PAUSED
-from tests.component.loop.town import KNOWN, Town
+from tests.component.town import KNOWN, Town
 
 pytestmark = pytest.mark.component
 
@@ -256,7 +256,7 @@ def test_a_killed_job_is_begun_again_twice_and_then_told_as_killed(town: Town, t
     maker = ChallengerMaker(town.ledger, town.workspace, "intent")
     spec = tmp_path / "job.json"
     spec.write_text(json.dumps({"runs": 0, "killed": killed}))
-    result = maker._run("tests.component.loop.killed_job", tmp_path, "job", 30.0, lambda _: None)
+    result = maker._run("tests.component.cycle.killed_job", tmp_path, "job", 30.0, lambda _: None)
     told = json.loads(spec.read_text())
     assert told["runs"] == 3
     assert told["nice"] >= town.workspace.model("intent").learning.niceness

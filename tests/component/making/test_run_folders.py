@@ -19,7 +19,7 @@ from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.steady_clock import SteadyClock
-from tests.component.loop.town import Town
+from tests.component.town import Town
 
 pytestmark = pytest.mark.component
 

@@ -12,7 +12,7 @@ from perennial.continual.records import Route
 from perennial.continual.route import rolled_back
 from perennial.ops.ledger import Phase, VersionRow, VersionState
 from perennial.ops.store.route_changes import change_route
-from tests.component.loop.town import Town
+from tests.component.town import Town
 
 pytestmark = pytest.mark.component
 

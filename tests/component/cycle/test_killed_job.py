@@ -10,7 +10,7 @@ from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import JobResult, run_job
 from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.version_maker import VersionMaker
-from tests.component.loop.town import Town
+from tests.component.town import Town
 
 pytestmark = pytest.mark.component
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.component
 def _run(folder: Path, times: int, retries: int) -> tuple[JobResult, int]:
     noted = folder / "runs"
     result = run_job(
-        "tests.component.loop.dying_job",
+        "tests.component.cycle.dying_job",
         [str(noted), str(times)],
         log=folder / "job.log",
         timeout_s=30,

@@ -20,7 +20,7 @@ from perennial.ops.settings import Settings
 from perennial.ops.store.ledger_guard import LedgerBehind
 from perennial.ops.store.workspace import Workspace
 from tests.component.databases import fresh_url
-from tests.unit.loop.one_triton import OneTriton
+from tests.unit.serving.one_triton import OneTriton
 
 ENGINE = "intent_engine"
 pytestmark = pytest.mark.timeout(120)  # patience that never ends

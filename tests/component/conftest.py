@@ -8,7 +8,7 @@ import pytest
 
 from perennial.ops.ledger import Ledger
 from tests.component.databases import fresh_url
-from tests.component.loop.town import Town
+from tests.component.town import Town
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from perennial.ops.watching.history import PastReader
 from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
 from perennial.ops.watching.windows import chosen_report, explained, window_after
-from tests.component.loop.town import KNOWN, Asked, Town
+from tests.component.town import KNOWN, Asked, Town
 
 pytestmark = pytest.mark.component
 

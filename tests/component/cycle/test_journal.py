@@ -12,7 +12,7 @@ from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.ledger import Fence
 from perennial.ops.store.happenings import Happenings
-from tests.component.loop.town import Town
+from tests.component.town import Town
 
 pytestmark = pytest.mark.component
 

@@ -14,7 +14,7 @@ from perennial.exporters.classifier import BundleClassifier
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.store.happenings import Happenings
 from perennial.ops.store.state import ROLLOUT, LiveFigures
-from tests.component.loop.town import Town
+from tests.component.town import Town
 from tests.component.triton_fixtures import write_bundle
 
 pytestmark = pytest.mark.component

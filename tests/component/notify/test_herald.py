@@ -15,7 +15,7 @@ from perennial.ops.store.state import ERRORS, RETRIES, ErrorState, RetriedStep
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.quarantine_watch import QUARANTINED, note_quarantined
 from perennial.ops.watching.watcher import Watcher
-from tests.component.loop.town import Town
+from tests.component.town import Town
 
 pytestmark = pytest.mark.component
 

@@ -21,8 +21,8 @@ from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
 from perennial.ops.store.route_changes import change_route
 from perennial.ops.views.rollout import rollout_view
-from tests.component.loop.test_faults import _real_steps, at, led
-from tests.component.loop.town import Town
+from tests.component.cycle.test_faults import _real_steps, at, led
+from tests.component.town import Town
 
 pytestmark = pytest.mark.component
 _CLOSING = {
