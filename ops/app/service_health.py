@@ -98,5 +98,8 @@ class ServiceHealth:
         folder = self._parts.workspace.traffic(model)
         if folder.is_dir() and not os.access(folder, os.W_OK | os.X_OK):
             raise DependencyUnreachable(f"{folder} cannot be written; see to its rights")
-        aside = self._traffic[model].quarantined()
-        return f"{len(aside)} damaged files in quarantine, the last: {aside[-1].cause}" if aside else ""
+        aside, lost = self._traffic[model].quarantined(), self._traffic[model].lost()
+        notes = [f"{len(aside)} damaged files in quarantine, the last: {aside[-1].cause}"] if aside else []
+        if lost.rows and lost.last is not None:
+            notes.append(f"{lost.rows} answered rows were lost, the last at {lost.last:%Y-%m-%d %H:%M:%S} UTC")
+        return "; ".join(notes)

@@ -18,6 +18,7 @@ from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.traffic import maintenance
 from perennial.ops.traffic.catalogue import Catalogue, LogFile
 from perennial.ops.traffic.columns import COLUMNS, conform, in_order
+from perennial.ops.traffic.lost_rows import LostRows, lost_rows
 from perennial.ops.traffic.parquet import ParquetRows
 from perennial.ops.traffic.quarantine import DamagedFile, Quarantined, quarantined
 from perennial.ops.traffic.segment import LIVE, PARQUET, SEALED, Stream, seal
@@ -116,6 +117,10 @@ class TrafficLog:
     def count(self) -> int:
         """How many rows the log holds."""
         return self._steadily(lambda: sum(self._rows_of(file) for file in self._catalogue().files))
+
+    def lost(self) -> LostRows:
+        """Rows that were answered and never reached the log."""
+        return lost_rows(self._root)
 
     def compact(self, min_age_s: float = 0.0) -> int:
         """Move sealed rows into Parquet; returns how many rows moved.

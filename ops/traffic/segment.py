@@ -45,9 +45,13 @@ def sealed_name(first_us: int, last_us: int, stem: str, suffix: str) -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process started, in clock ticks since boot; with the pid it names one process. None when it is gone."""
+    """When a process started, in clock ticks since boot; with the pid it names one process. None when it is gone.
+
+    One that was killed and whose parent has not looked yet is gone.
+    """
     try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+        return None if fields[0] in "ZX" else fields[19]
     except (OSError, IndexError):
         return None
 

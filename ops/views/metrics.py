@@ -30,8 +30,13 @@ _FIGURES = (
 )
 
 
-def prometheus_text(ledger: Ledger, models: Sequence[str], *, restarts: int, parts: Mapping[str, bool]) -> str:
-    """The exposition format. `parts` says which parts are healthy: that is told while the ledger is away, too."""
+def prometheus_text(
+    ledger: Ledger, models: Sequence[str], *, restarts: int, parts: Mapping[str, bool], rows_lost: Mapping[str, int]
+) -> str:
+    """The exposition format. `parts` says which parts are healthy: that is told while the ledger is away, too.
+
+    `rows_lost` counts for each model the answered rows that never reached its traffic log.
+    """
     from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
     registry = CollectorRegistry()
@@ -39,6 +44,14 @@ def prometheus_text(ledger: Ledger, models: Sequence[str], *, restarts: int, par
     healthy = Gauge("perennial_part_healthy", "1 while a part of the service is healthy", ["part"], registry=registry)
     for part, well in parts.items():
         healthy.labels(part=part).set(int(well))
+    lost = Gauge(
+        "perennial_traffic_rows_lost",
+        "Answered rows that never reached the traffic log, those of killed routers included",
+        ["model"],
+        registry=registry,
+    )
+    for model, rows in rows_lost.items():
+        lost.labels(model=model).set(rows)
     try:
         _add_successes(registry, ledger, models)
         _add_figures(registry, ledger, models)

@@ -1,6 +1,8 @@
 """The real Triton on a traffic log that cannot be written: everybody is answered, and nothing is lost or doubled."""
 
+import os
 import shutil
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -100,3 +102,30 @@ def test_a_folder_that_is_gone_or_a_file_fails_no_answer_and_no_row_is_missing(s
     answered += _ask(server, 5)
     _eventually(lambda: _logged(place) - before == Counter(answered))
     assert _stubs(server) == stubs
+
+
+def test_rows_in_the_memory_of_a_killed_router_are_counted_once_it_is_back(tmp_path):
+    place = Place(tmp_path)
+    place.install((1,), router_instances=1)
+    place.traffic.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", place.traffic], check=True)
+    server, log = TritonServer(place.spec()), TrafficLog(place.traffic)
+    try:
+        server.start()
+        answered = _ask(server, 150, _FILLS)  # 2 MB
+        _eventually(lambda: _metric(server, "perennial_traffic_rows_waiting") > 0)
+        written = sum(_logged(place).values())
+        router = next(pid for pid, name in stubs_of(server.pid or 0).items() if name.rsplit("_", 2)[0] == MODEL)
+        os.kill(router, signal.SIGKILL)
+        _eventually(lambda: log.lost().rows == len(answered) - written > 0)
+        server.kill()
+        server.start()  # on the disk that is still full
+        _ask(server, 1, _FILLS)
+        _eventually(lambda: _metric(server, "perennial_traffic_rows_waiting") == 1)
+        _eventually(lambda: _metric(server, "perennial_traffic_rows_lost_total") == len(answered) - written)
+        assert log.lost().rows == len(answered) - written
+        server.kill()
+        assert log.lost().rows == len(answered) - written + 1, "each killed one's rows, once"
+    finally:
+        server.stop()
+        subprocess.run(["umount", "--lazy", place.traffic], check=True)

@@ -32,6 +32,12 @@ class _Log(Protocol):
     def append(self, columns: Mapping[str, Any]) -> None: ...
 
 
+class _Count(Protocol):
+    @property
+    def found(self) -> int: ...
+    def note(self, *, held: int, newly_lost: int) -> None: ...
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogFigures:
     """What became of the rows since the start. `write_failures` counts batches whose write failed at first."""
@@ -61,17 +67,27 @@ class AnswerLog:
     behind rows that the disk did not take in time. Those are kept in bounded memory and tried again, in order. What
     exceeds the bound is dropped, the oldest first, counted and told. Rows that the log itself refuses are dropped too:
     no retry can mend them, and those behind them must not wait. Safe to share between threads.
+
+    `count` survives a kill: it is told of the rows that are answered and wait, a moment later, and of the lost ones.
     """
 
     def __init__(
-        self, log: _Log, *, wait_s: float = _WAIT_S, max_rows: int = _MAX_ROWS, max_bytes: int = _MAX_BYTES
+        self,
+        log: _Log,
+        *,
+        count: _Count | None = None,
+        wait_s: float = _WAIT_S,
+        max_rows: int = _MAX_ROWS,
+        max_bytes: int = _MAX_BYTES,
     ) -> None:
         self._log, self._wait_s, self._max_rows, self._max_bytes = log, wait_s, max_rows, max_bytes
-        self._lock, self._wake = threading.Lock(), threading.Event()
+        self._lock, self._noting, self._wake = threading.Lock(), threading.Lock(), threading.Event()
         self._waiting: deque[_Unwritten] = deque()
         self._writing: _Unwritten | None = None
         self._thread: threading.Thread | None = None
-        self._rows = self._bytes = self._failures = self._lost = 0
+        self._rows = self._bytes = self._failures = 0
+        self._count, self._lost = count, 0 if count is None else count.found
+        self._noted = (0, self._lost)  # rows that wait, and lost ones
         self._behind = False  # the disk did not take rows in time, and some of them wait still
         self._told_at, self._told_lost = -math.inf, 0
 
@@ -114,6 +130,7 @@ class AnswerLog:
         with self._lock:
             while self._waiting:
                 self._lose(self._waiting.popleft())
+        self._note()
         self._tell_lost(at_once=True)
 
     def _start(self) -> None:
@@ -127,6 +144,7 @@ class AnswerLog:
             self._wake.clear()
             try:
                 self._drain()
+                self._note()
                 self._tell_lost()
             except Exception:  # whatever it is, the thread goes on
                 logger.exception("traffic.writer_failed")
@@ -150,6 +168,21 @@ class AnswerLog:
             if reason is not None:
                 logger.error("traffic.not_written", extra={"reason": reason, "batches_waiting": told})
                 return
+            self._note()
+
+    def _note(self) -> None:
+        """Have it known after a kill what is in memory alone; rows whose answers wait for the disk are not."""
+        if self._count is None:
+            return
+        with self._noting:
+            with self._lock:
+                now = (self._rows if self._behind else 0, self._lost)
+            if now != self._noted:
+                try:
+                    self._count.note(held=now[0], newly_lost=now[1] - self._noted[1])
+                    self._noted = now
+                except OSError as exc:
+                    logger.error("traffic.not_counted", extra={"reason": str(exc), "waiting": now[0], "lost": now[1]})
 
     def _next(self) -> _Unwritten | None:
         with self._lock:

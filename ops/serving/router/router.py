@@ -18,6 +18,7 @@ from perennial.ops.serving.router.questions import Question, prediction_id
 from perennial.ops.serving.router.route import RouteFile, pick_arm
 from perennial.ops.serving.router.text_bundle import TextBundles, Tokens
 from perennial.ops.serving.router.version_guard import VersionGuard
+from perennial.ops.traffic import LostRowsCount
 
 __all__ = ["CHALLENGER_PAUSE_S", "Answered", "Batch", "Placed", "Router", "RouterSettings"]
 
@@ -166,9 +167,11 @@ class Router:
     `answer` may be called from several threads at once.
     """
 
-    def __init__(self, settings: RouterSettings, log: _Log, ask_engine: AskEngine) -> None:
+    def __init__(
+        self, settings: RouterSettings, log: _Log, ask_engine: AskEngine, *, count: LostRowsCount | None = None
+    ) -> None:
         self._settings, self._ask = settings, ask_engine
-        self._log = AnswerLog(log)
+        self._log = AnswerLog(log, count=count)
         self._challengers = VersionGuard(
             limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
         )

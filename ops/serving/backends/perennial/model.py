@@ -31,7 +31,7 @@ from perennial.ops.serving.router.questions import Question, decode_rows  # noqa
 from perennial.ops.serving.router.refusal import status_of, told  # noqa: E402
 from perennial.ops.serving.router.router import Answered, Batch, Router, RouterSettings  # noqa: E402
 from perennial.ops.serving.secret import PARAMETER, knows_secret, own_secret  # noqa: E402
-from perennial.ops.traffic import TrafficWriter  # noqa: E402
+from perennial.ops.traffic import LostRowsCount, TrafficWriter  # noqa: E402
 
 logger = logging.getLogger(__name__)
 _Place = tuple[Asked[Any], slice]  # a request and its rows of a batch
@@ -74,7 +74,8 @@ class TritonPythonModel:
             rotate_rows=self._settings.rotate_rows,
             rotate_s=self._settings.rotate_s,
         )
-        self._router = Router(self._settings, self._log, self._ask_engine)
+        count = _count(self._settings, args["model_instance_name"])
+        self._router = Router(self._settings, self._log, self._ask_engine, count=count)
         self._router.warm()
         pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
         limits = Limits(
@@ -348,6 +349,15 @@ class _Item(NamedTuple):
     questions: list[Question]
     batch: Batch | None = None
     part: slice = slice(0)
+
+
+def _count(settings: RouterSettings, instance: str) -> LostRowsCount | None:
+    """What survives of the router's memory when it is killed; none where a full disk takes no file any more."""
+    try:
+        return LostRowsCount(settings.traffic_dir, instance)
+    except OSError as exc:
+        logger.error("traffic.no_count", extra={"reason": str(exc)})
+        return None
 
 
 def _part(batch: Batch, asked: list[_Place]) -> tuple[Batch, list[_Place]]:

@@ -131,3 +131,47 @@ def test_a_log_that_breaks_in_an_unforeseen_way_loses_those_rows_alone(disk, mon
     log.write(_rows("next"))
     assert disk.texts == ["next"]
     assert log.figures.rows_lost == 1
+
+
+class Count:
+    """What a count was told, in all."""
+
+    found = 3
+
+    def __init__(self) -> None:
+        self.held, self.lost, self.full = 0, self.found, False
+
+    def note(self, *, held: int, newly_lost: int) -> None:
+        if self.full:
+            raise OSError(28, "No space left on device")
+        self.held, self.lost = held, self.lost + newly_lost
+
+
+def test_what_waits_in_memory_and_what_is_lost_is_counted_where_a_kill_does_not_reach(disk):
+    count = Count()
+    log = AnswerLog(disk, count=count, max_rows=10)
+    assert log.figures.rows_lost == 3, "with the process before this one"
+    log.write(_rows("a", "b"))
+    assert count.held == 0
+    disk.full = True
+    for number in range(20):
+        log.write(_rows(f"{number}"))
+    _eventually(lambda: (count.held, count.lost) == (10, 13))
+    disk.full = False
+    _eventually(lambda: (count.held, count.lost) == (0, 13))
+    assert disk.texts == ["a", "b", *map(str, range(10, 20))]
+    disk.full = True
+    log.write(_rows("c"))
+    _eventually(lambda: count.held == 1)
+    log.close()
+    assert (count.held, count.lost) == (0, 14)
+
+
+def test_a_count_that_cannot_be_kept_is_kept_later_and_costs_nothing(disk):
+    count = Count()
+    count.full = disk.full = True
+    log = AnswerLog(disk, count=count)
+    log.write(_rows("a"))
+    count.full = False
+    _eventually(lambda: count.held == 1)
+    assert log.figures.rows_waiting == 1
