@@ -38,9 +38,9 @@ engine_threads = 1
 [api]
 port = {api}
 [schedule]
-watch_s = 2.0
-retrain_check_s = 2.0
-reconcile_s = 3.0
+watch_s = 3.0
+retrain_check_s = 3.0
+reconcile_s = 5.0
 compact_s = 600
 retention_s = 600
 report_s = 600
@@ -217,7 +217,7 @@ def test_a_model_comes_and_goes_while_the_service_runs(city: City) -> None:
     city.publish("m20")
     assert add_model(city.config, "m20")
     _until(lambda: city.answers("m20") == 1, 60)
-    assert city.get("/healthz")["models"]["m20"] == {"healthy": True}
+    _until(lambda: bool(city.get("/healthz")["models"]["m20"] == {"healthy": True}), 20)  # the next probe tells
     assert "job:watch:m20" in city.get("/healthz")["parts"]
     removed = city.cli("model", "remove", "m20", "--although-it-answers")
     assert (removed["model"], removed["champion"]) == ("m20", 1)
