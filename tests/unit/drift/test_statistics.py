@@ -110,6 +110,19 @@ def test_vector_statistics_refuse_what_is_not_a_matrix() -> None:
         classifier_auc(np.zeros((4, 2)), np.full((4, 2), np.inf), rng=np.random.default_rng(1))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("statistic", [rff_mmd, classifier_auc])
+@pytest.mark.parametrize("side", ["reference", "current window"])
+def test_one_value_that_is_not_finite_is_refused_on_either_side(
+    statistic: Callable[..., StatisticResult], side: str, value: float
+) -> None:
+    good, bad = np.zeros((4, 2)), np.zeros((4, 2))
+    bad[2, 1] = value
+    pair = (bad, good) if side == "reference" else (good, bad)
+    with pytest.raises(DataError, match=f"{side}.*not finite"):
+        statistic(*pair, rng=np.random.default_rng(1))
+
+
 def test_constant_values_never_differ() -> None:
     ones = np.ones(50)
     assert ks(ones, ones).p_value == 1.0
