@@ -429,13 +429,13 @@ def test_a_service_goes_on_while_one_of_its_servers_is_down_and_names_it(fleet):
             assert time.monotonic() < end
             time.sleep(0.1)
         health = service.control.health()
-        assert health["triton"]["healthy"], "the others answer"
-        assert {health["triton"]["servers"][url] for url in well} == {"ok"}
-        assert health["triton"]["servers"][away].startswith(f"{MODEL}: ")
-        assert set(health["models"][MODEL]["wrong"]) == {away}
+        assert health.triton.healthy, "the others answer"
+        assert {health.triton.servers[url] for url in well} == {"ok"}
+        assert health.triton.servers[away].startswith(f"{MODEL}: ")
+        assert set(health.models[MODEL].wrong or {}) == {away}
         ready = service.control.ready()
-        assert (ready["ready"], ready["serving"]) == (True, {MODEL: "ok"})
-        assert {url: set(models) for url, models in ready["failing"].items()} == {away: {MODEL}}
+        assert (ready.ready, dict(ready.serving)) == (True, {MODEL: "ok"})
+        assert {url: set(models) for url, models in ready.failing.items()} == {away: {MODEL}}
 
         asked = ServersInTurn(parts.controls)
         ids, mask = np.array([[2]]), np.array([[1]])

@@ -228,3 +228,18 @@ def test_a_server_is_neither_restarted_nor_kept_down_while_the_ledger_is_away(to
     finally:
         away.clear()
         service.stop()
+
+
+def test_a_model_whose_policy_cannot_be_read_takes_no_other_with_it(town):
+    models = f'[models.{MODEL}]\n[models.odd.policy]\nkind = "nonsense"\n'
+    town.config.write_text(town.config.read_text() + models)
+    parts = town.opened()
+    try:
+        service = Service(parts)
+        assert set(service.roster.loops) == {MODEL}
+        assert "nonsense" in service.roster.broken["odd"]
+        told = service.control.health()
+        assert "model:odd" in told.unhealthy
+        assert told.models[MODEL].healthy
+    finally:
+        parts.close()
