@@ -1,3 +1,5 @@
+import subprocess
+import sys
 import threading
 import time
 
@@ -148,3 +150,18 @@ def test_two_calls_that_hang_keep_a_version_closed_until_both_have_ended():
         guard.ask(1, lambda: True)
     go_on[1].set()
     _until_asked(guard)
+
+
+def test_a_process_that_stops_waits_for_no_call_that_hangs():
+    code = (
+        "import threading\n"
+        "from perennial.continual.errors import DependencyUnreachable\n"
+        "from perennial.ops.serving.router.version_guard import VersionGuard\n"
+        "guard = VersionGuard(limit_s=0.05, pause_s=1.0, hang_pause_s=1.0)\n"
+        "try:\n"
+        "    guard.ask(1, threading.Event().wait)\n"
+        "except DependencyUnreachable:\n"
+        "    print('given up')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "given up\n"
