@@ -4,24 +4,23 @@ from datetime import UTC, datetime
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError, NotFound, Refused
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger.ports import State
 from perennial.ops.parts import Parts
 from perennial.ops.store import settings_file
+from perennial.ops.store.state import REMOVED, Removal
 
 __all__ = ["is_removed", "note_return", "remove_model"]
 
-_REMOVED = "removed"  # the ledger's name for who removed a model, and when
 
-
-def is_removed(ledger: Ledger, model: str) -> bool:
+def is_removed(ledger: State, model: str) -> bool:
     """Whether somebody removed the model, and it has not come back."""
-    return ledger.get_state(model, _REMOVED) is not None
+    return REMOVED.read(ledger, model) is not None
 
 
-def note_return(ledger: Ledger, model: str) -> None:
+def note_return(ledger: State, model: str) -> None:
     """The model is named again."""
     if is_removed(ledger, model):
-        ledger.put_state(model, _REMOVED, None)
+        REMOVED.keep(ledger, model, None)
 
 
 def remove_model(parts: Parts, model: str, *, actor: str, answers: bool, dry_run: bool) -> dict[str, Any]:
@@ -59,10 +58,10 @@ def remove_model(parts: Parts, model: str, *, actor: str, answers: bool, dry_run
     if not any(row.name == model for row in parts.ledger.models()):
         parts.ledger.register_model(model, {})
     parts.ledger.audit(actor, "model.removed", model, told)
-    parts.ledger.put_state(model, _REMOVED, {"by": actor, "at": datetime.now(UTC).isoformat()})
+    REMOVED.keep(parts.ledger, model, Removal(by=actor, at=datetime.now(UTC).isoformat()))
     try:
         settings_file.remove_model(path, model)
     except ConfigurationError:
-        parts.ledger.put_state(model, _REMOVED, None)
+        REMOVED.keep(parts.ledger, model, None)
         raise
     return told

@@ -25,6 +25,7 @@ __all__ = [
     "LIMIT_TESTED",
     "PAUSED",
     "QUARANTINED_FILES",
+    "REMOVED",
     "RETRIES",
     "ROLLOUT",
     "TAINTED",
@@ -36,6 +37,7 @@ __all__ = [
     "LiveFigures",
     "ModelAccuracy",
     "QueueChoice",
+    "Removal",
     "RetriedStep",
     "StateKey",
     "WatchState",
@@ -240,6 +242,14 @@ class LaneState:
     since: str  # ISO form
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Removal:
+    """Who took a model out of the settings, and when."""
+
+    by: str
+    at: str  # ISO form
+
+
 def _record(kind: type[T]) -> Callable[[Any], T]:
     """A reader of records that are kept as their fields; fields that it does not know are left out."""
     known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
@@ -305,4 +315,5 @@ LANE = StateKey("training_lane", _record(LaneState), _fields)
 RETRIES = StateKey("cycle_retries", _record(RetriedStep), _fields)
 PAUSED = StateKey("cycle_paused", bool, bool)
 QUARANTINED_FILES = StateKey("quarantine_noted", frozenset[str], sorted)  # of the traffic log, told already
+REMOVED = StateKey("removed", _record(Removal), _fields)
 TAINTED = StateKey("tainted_encoders", frozenset[str], sorted)  # no training may go on from them

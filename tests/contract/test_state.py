@@ -61,6 +61,7 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
     (state.CANARY_BEGAN, {"cycle": 3, "at": NOON}),
     (state.LIMIT_TESTED, 3),
     (state.RETRIES, WAIT),
+    (state.REMOVED, {"by": "ann", "at": NOON}),
     (state.PAUSED, True),
     (state.PAUSED, False),
     (state.TAINTED, ["sha256:a", "sha256:b"]),
