@@ -137,5 +137,7 @@ def build_engine(
                 "an AOTInductor package is compiled from the torch module, not from ONNX; "
                 "call perennial.exporters.aotinductor.bundled.build_aotinductor"
             )
-    _LOG.info("engine_built", extra={"engine": engine.value, "precision": precision.value, "seconds": built.seconds})
+    _LOG.info(
+        "export.engine_built", extra={"engine": engine.value, "precision": precision.value, "seconds": built.seconds}
+    )
     return built

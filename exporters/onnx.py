@@ -73,7 +73,7 @@ def export_onnx(model: TrainedModel, target: Path, *, module: "torch.nn.Module |
         operators=Counter(node.op_type for node in proto.graph.node),
         seconds=time.perf_counter() - started,
     )
-    _LOG.info("onnx_exported", extra={"seconds": graph.seconds, "nodes": sum(graph.operators.values())})
+    _LOG.info("export.onnx_exported", extra={"seconds": graph.seconds, "nodes": sum(graph.operators.values())})
     return graph
 
 

@@ -91,7 +91,7 @@ def build_report(
         for made, wanted in (("json", paths.json), ("snapshot", paths.snapshot), ("html", paths.html)):
             with written_whole(wanted, durable=False) as partial:
                 shutil.copyfile(folder / f"report.{made}", partial)
-    _LOG.info("drift_report_written", extra={"path": str(paths.html), "run": paths.run})
+    _LOG.info("drift.report_written", extra={"path": str(paths.html), "run": paths.run})
     return paths
 
 

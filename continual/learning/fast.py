@@ -97,7 +97,7 @@ def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None
     context.checkpoint()
     write_fast(spec.out, model)
     model.card.write(spec.out)
-    logger.info("fast_model_trained", extra={"rows": model.statistics.rows, "classes": len(model.head.labels)})
+    logger.info("training.fast_model_trained", extra={"rows": model.statistics.rows, "classes": len(model.head.labels)})
     return model.card
 
 
@@ -180,7 +180,7 @@ def _carried(spec: JobSpec, encoder: str) -> KernelLda | None:
     card = read_card(spec.previous)
     statistics = spec.previous / STATISTICS_FILE
     if not statistics.is_file() or card.encoder_fingerprint != encoder or card.max_length != spec.max_length:
-        logger.info("statistics_not_carried", extra={"previous": str(spec.previous), "rebuilt_from": "replay"})
+        logger.info("training.statistics_not_carried", extra={"previous": str(spec.previous), "rebuilt_from": "replay"})
         return None
     return KernelLda.load(statistics)
 

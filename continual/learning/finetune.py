@@ -129,7 +129,9 @@ def train_slow(spec: JobSpec, context: Context) -> ModelCard:
     card.write(spec.out)
     (spec.out / _CHECKPOINT).unlink(missing_ok=True)
     shutil.rmtree(spec.out / _PRETRAINED, ignore_errors=True)  # the tuned encoder came out of it
-    logger.info("slow_model_trained", extra={"rows": len(fresh), "replay_rows": len(replay), "out": str(spec.out)})
+    logger.info(
+        "training.slow_model_trained", extra={"rows": len(fresh), "replay_rows": len(replay), "out": str(spec.out)}
+    )
     return card
 
 

@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
         _be_modest(spec)
         card = run_job(spec, context)
     except Cancelled:
-        logger.info("job_stopped")
+        logger.info("job.stopped")
         return _STOPPED
     except PerennialError as error:
         sys.stdout.write(json.dumps({"stage": "failed", "error": type(error).__name__, "message": str(error)}) + "\n")

@@ -82,7 +82,7 @@ def pretrain(
         model.save_pretrained(staging, safe_serialization=True)
         shutil.copyfile(encoder / "tokenizer.json", staging / "tokenizer.json")
         (staging / _DONE).write_text(json.dumps(told), encoding="utf-8")
-    logger.info("encoder_pretrained", extra={name: told[name] for name in told if name != "identity"})
+    logger.info("training.encoder_pretrained", extra={name: told[name] for name in told if name != "identity"})
     return out
 
 

@@ -172,7 +172,7 @@ class Trainer:
                 for batch in self._batches(held_out)
             ]
         loss = float(sum(losses)) / len(held_out.texts)
-        logger.info("epoch_judged", extra={"epoch": epoch, "held_out_loss": loss})
+        logger.info("training.epoch_judged", extra={"epoch": epoch, "held_out_loss": loss})
         if loss < self._best["loss"]:
             state = {name: value.detach().clone() for name, value in self._trainable().items()}
             self._best = {"loss": loss, "epoch": epoch, "state": state}
@@ -238,5 +238,5 @@ class Trainer:
         self._optimiser.load_state_dict(state["optimiser"])
         torch.set_rng_state(state["random"])
         self._best = state["best"]
-        logger.info("training_resumed", extra={"step": state["step"]})
+        logger.info("training.resumed", extra={"step": state["step"]})
         return int(state["step"])

@@ -3,7 +3,7 @@
 from perennial.continual.replay.class_balanced import ClassBalancedBuffer
 from perennial.continual.replay.herding import HerdingBuffer
 from perennial.continual.replay.make import make_buffer, restore_buffer
-from perennial.continual.replay.port import BufferKind, BufferState, Fate, Offered, ReplayBuffer, row_bytes
+from perennial.continual.replay.port import BufferKind, BufferState, Offered, OfferOutcome, ReplayBuffer, row_bytes
 from perennial.continual.replay.reservoir import ReservoirBuffer
 from perennial.continual.replay.uncertainty import UncertaintyBuffer
 
@@ -11,8 +11,8 @@ __all__ = [
     "BufferKind",
     "BufferState",
     "ClassBalancedBuffer",
-    "Fate",
     "HerdingBuffer",
+    "OfferOutcome",
     "Offered",
     "ReplayBuffer",
     "ReservoirBuffer",

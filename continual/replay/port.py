@@ -11,7 +11,7 @@ from perennial.continual.errors import DataError
 from perennial.continual.task import AnyRow, AnyTask
 from perennial.continual.tasks import task_named
 
-__all__ = ["BufferKind", "BufferState", "Fate", "Offered", "ReplayBuffer", "row_bytes"]
+__all__ = ["BufferKind", "BufferState", "OfferOutcome", "Offered", "ReplayBuffer", "row_bytes"]
 
 _ROW_OVERHEAD = 64  # time, origin and the identity kept beside the row; a flat charge, so that budgets are portable
 
@@ -27,7 +27,7 @@ class BufferKind(StrEnum):
     UNCERTAINTY = "uncertainty"
 
 
-class Fate(StrEnum):
+class OfferOutcome(StrEnum):
     """What became of an offered row."""
 
     KEPT = "kept"
@@ -37,19 +37,19 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Offered(Generic[R]):
-    """The answer to one offered row: its fate, and the rows that left so that it could stay.
+    """The answer to one offered row: its outcome, and the rows that left so that it could stay.
 
-    >>> Offered(fate=Fate.REJECTED).kept
+    >>> Offered(outcome=OfferOutcome.REJECTED).kept
     False
     """
 
-    fate: Fate
+    outcome: OfferOutcome
     evicted: tuple[R, ...] = ()
 
     @property
     def kept(self) -> bool:
         """Whether the row lies in the buffer now because of this offer."""
-        return self.fate is Fate.KEPT
+        return self.outcome is OfferOutcome.KEPT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

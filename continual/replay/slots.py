@@ -8,7 +8,7 @@ import numpy as np
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.replay.lottery import Ticket, draw
-from perennial.continual.replay.port import BufferKind, BufferState, Fate, Offered, R, row_bytes
+from perennial.continual.replay.port import BufferKind, BufferState, Offered, OfferOutcome, R, row_bytes
 from perennial.continual.task import AnyTask
 from perennial.continual.tasks import task_named
 
@@ -74,7 +74,7 @@ class SlottedBuffer(ABC, Generic[R, N]):
             held = self._rows[slot]
             if held.target == row.target or row.at < held.at:
                 self._seen += 1
-                return Offered(fate=Fate.DUPLICATE)
+                return Offered(outcome=OfferOutcome.DUPLICATE)
         note = self._note(row, ticket, uncertainty, embedding)
         self._seen += 1
         if slot is not None:
@@ -82,13 +82,13 @@ class SlottedBuffer(ABC, Generic[R, N]):
             gone = (self._remove(slot),)
         too_big = self.byte_budget is not None and self._size(row) > self.byte_budget
         if too_big or not self._wants(row, note):
-            return Offered(fate=Fate.REJECTED, evicted=gone)
+            return Offered(outcome=OfferOutcome.REJECTED, evicted=gone)
         self._insert(row, ticket, note)
         while self._over_budget():
             gone += (self._remove(self._victim()),)
         if ticket.identity in self._slots:
-            return Offered(fate=Fate.KEPT, evicted=gone)
-        return Offered(fate=Fate.REJECTED, evicted=tuple(left for left in gone if left is not row))
+            return Offered(outcome=OfferOutcome.KEPT, evicted=gone)
+        return Offered(outcome=OfferOutcome.REJECTED, evicted=tuple(left for left in gone if left is not row))
 
     def sample(self, n: int, rng: np.random.Generator) -> tuple[R, ...]:
         """Draw min(n, len) different rows, each equally likely; O(n)."""

@@ -72,6 +72,6 @@ def _swap(module: "torch.nn.Module", folder: Path, previous: Path, wanted: tuple
     except (BundleRejected, ExportFailed) as exc:
         for name in (PACKAGE, f"{PACKAGE}.json", WEIGHTS):
             (folder / name).unlink(missing_ok=True)
-        _log.warning("swap_not_possible", extra={"previous": str(previous), "reason": str(exc)})
+        _log.warning("export.swap_not_possible", extra={"previous": str(previous), "reason": str(exc)})
         return False
     return True

@@ -96,7 +96,7 @@ def refit_or_build(
         try:
             return refit_plan(onnx, base, plan, machine=machine, device=device)
         except (ExportFailed, BundleRejected) as exc:
-            _log.warning("refit_not_possible", extra={"base": str(base), "reason": str(exc)})
+            _log.warning("export.refit_not_possible", extra={"base": str(base), "reason": str(exc)})
     return build_plan(onnx, plan, options, cache_dir=cache_dir, calibration=calibration, machine=machine, device=device)
 
 
@@ -105,7 +105,7 @@ def _same_request(base: Path, options: BuildOptions) -> bool:
     try:
         built = PlanRecord.from_json(record_path(base).read_text(encoding="utf-8")).options
     except (OSError, BundleRejected) as exc:
-        _log.warning("refit_base_unreadable", extra={"base": str(base), "reason": str(exc)})
+        _log.warning("export.refit_base_unreadable", extra={"base": str(base), "reason": str(exc)})
         return False
     return options.refit is not Refit.NONE and built == options
 
@@ -158,7 +158,7 @@ def _finish(
     )
     record_path(plan).write_text(record.to_json(), encoding="utf-8")
     put_in_place(draft, plan)
-    _log.info("plan_made", extra={"path": path, "seconds": round(seconds, 2), "bytes": plan.stat().st_size})
+    _log.info("export.plan_made", extra={"path": path, "seconds": round(seconds, 2), "bytes": plan.stat().st_size})
     return record
 
 

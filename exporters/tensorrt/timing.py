@@ -44,7 +44,7 @@ def attach_timing_cache(config: "trt.IBuilderConfig", path: Path) -> None:
     cache = config.create_timing_cache(blob)
     if config.set_timing_cache(cache, ignore_mismatch=False):
         return
-    _log.warning("timing_cache_refused", extra={"path": str(path), "bytes": len(blob)})
+    _log.warning("export.timing_cache_refused", extra={"path": str(path), "bytes": len(blob)})
     config.set_timing_cache(config.create_timing_cache(b""), ignore_mismatch=False)
 
 
@@ -60,6 +60,6 @@ def _read(path: Path) -> bytes:
     content = path.read_bytes()
     digest, blob = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(blob).digest() != digest:
-        _log.warning("timing_cache_torn", extra={"path": str(path), "bytes": len(content)})
+        _log.warning("export.timing_cache_torn", extra={"path": str(path), "bytes": len(content)})
         return b""
     return blob

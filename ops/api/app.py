@@ -19,7 +19,7 @@ from perennial.ops.api.routes.health import HealthControl, add_health
 from perennial.ops.commands.label_queue import OpenQueue
 from perennial.ops.ledger import AuditEntry, Ledger
 from perennial.ops.settings import ApiSettings
-from perennial.ops.store.happenings import Happening, Happenings
+from perennial.ops.store.event_feed import EventFeed, LoopEvent
 from perennial.ops.views.drift import DriftReport, drift_report
 from perennial.ops.views.health import ServiceStatus, part_rows
 from perennial.ops.views.rollout import RolloutView, rollout_view
@@ -45,7 +45,7 @@ class _Prometheus(Response):
     media_type = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, settings: ApiSettings) -> FastAPI:
+def create_api(ledger: Ledger, control: LoopControl, feed: EventFeed, settings: ApiSettings) -> FastAPI:
     """The application.
 
     Raises:
@@ -60,7 +60,7 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     translate_errors(api)
     api.add_middleware(Guard, routes=api.routes, settings=settings)
     add_health(api, control)
-    _add_reading(api, ledger, control, happenings)
+    _add_reading(api, ledger, control, feed)
     add_feedback(api, ledger, labeller)
     _add_label_queue(api, ledger, control)
     add_descriptions(api, ledger)
@@ -70,7 +70,7 @@ def create_api(ledger: Ledger, control: LoopControl, happenings: Happenings, set
     return api
 
 
-def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings: Happenings) -> None:
+def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, feed: EventFeed) -> None:
     @api.get("/metrics", dependencies=[Depends(viewer)], response_class=_Prometheus)
     def metrics() -> Response:
         return _Prometheus(control.metrics())
@@ -111,8 +111,8 @@ def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, happenings:
         return rollout_view(ledger, model)
 
     @api.get("/v1/events", dependencies=[Depends(viewer)])
-    def events(since: Annotated[int, Query(ge=0)] = 0) -> list[Happening]:
-        return happenings.since(since)
+    def events(since: Annotated[int, Query(ge=0)] = 0) -> list[LoopEvent]:
+        return feed.since(since)
 
     @api.get("/v1/audit", dependencies=[Depends(viewer)])
     def audit(limit: Annotated[int, Query(ge=1, le=10_000)] = 100) -> list[AuditEntry]:

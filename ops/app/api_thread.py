@@ -11,7 +11,7 @@ from perennial.ops.settings import ApiSettings
 if TYPE_CHECKING:
     from perennial.ops.api.app import LoopControl
     from perennial.ops.ledger import Ledger
-    from perennial.ops.store.happenings import Happenings
+    from perennial.ops.store.event_feed import EventFeed
 
 __all__ = ["ApiThread", "load_api"]
 
@@ -29,14 +29,12 @@ def load_api() -> None:
 class ApiThread:
     """Answers HTTP until it is stopped."""
 
-    def __init__(
-        self, ledger: "Ledger", control: "LoopControl", happenings: "Happenings", settings: ApiSettings
-    ) -> None:
+    def __init__(self, ledger: "Ledger", control: "LoopControl", feed: "EventFeed", settings: ApiSettings) -> None:
         from perennial.ops.api.app import create_api
         from perennial.ops.api.server import make_server
 
         self._settings = settings
-        self._server = make_server(create_api(ledger, control, happenings, settings), settings)
+        self._server = make_server(create_api(ledger, control, feed, settings), settings)
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
 
     def start(self) -> None:

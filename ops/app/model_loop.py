@@ -21,7 +21,7 @@ from perennial.ops.ledger import DriftReportRow, Fence
 from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.retention import VersionRemoval, prune_runs, remove_superfluous
 from perennial.ops.parts import Parts
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import ErrorState
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.accuracy import AccuracyWatch
@@ -50,7 +50,7 @@ class ModelLoop:
         self,
         parts: Parts,
         model: str,
-        happenings: Happenings,
+        feed: EventFeed,
         ask: AskEngine,
         lead: Callable[[], Fence],
         lane: TrainingLane | None = None,
@@ -58,12 +58,12 @@ class ModelLoop:
     ) -> None:
         self._deletes_by = deletes_by
         ledger, workspace = parts.ledger, parts.workspace
-        self._ledger, self._workspace, self.model, self._happenings = ledger, workspace, model, happenings
+        self._ledger, self._workspace, self.model, self._feed = ledger, workspace, model, feed
         self._repository, self._reconciler = parts.repository, parts.reconciler
         self._settings = workspace.model(model)
         self._trigger = Trigger(ledger, workspace, model)
         self.traffic = TrafficLog(workspace.traffic(model))
-        self.watcher = Watcher(ledger, workspace, model, self.traffic, happenings)
+        self.watcher = Watcher(ledger, workspace, model, self.traffic, feed)
         self._leaving = threading.Event()
         self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
         self._told: tuple[int, float] | None = None  # for which champion, and in which stretch of time
@@ -80,7 +80,7 @@ class ModelLoop:
             ledger=ledger,
             workspace=workspace,
             traffic=self.traffic,
-            happenings=happenings,
+            feed=feed,
             evidence=evidence,
             cancel=maker.cancel,
         )
@@ -92,9 +92,9 @@ class ModelLoop:
             reconciler=parts.reconciler,
             maker=maker,
             comparison=comparison,
-            happenings=happenings,
+            feed=feed,
         )
-        self.runner = CycleRunner(ledger, workspace, model, steps, happenings, lead, lane)
+        self.runner = CycleRunner(ledger, workspace, model, steps, feed, lead, lane)
 
     def start(self) -> None:
         """Begin to carry cycles."""
@@ -147,9 +147,7 @@ class ModelLoop:
         before = ErrorState.of(self._ledger, self.model, champion)
         after = self._errors.look(champion)
         if after.since is not None and (before is None or before.since is None):
-            self._happenings.tell(
-                self.model, "drift.errors", version=champion, alert=True, since=after.since.isoformat()
-            )
+            self._feed.tell(self.model, "drift.errors", version=champion, alert=True, since=after.since.isoformat())
 
     def decide(self, now: datetime) -> TriggerDecision | None:
         """What the policy says now; see `Trigger.decide`."""
@@ -232,5 +230,5 @@ class ModelLoop:
             raise
         self._ledger.place_report(number, str(html))
         prune_reports(self._reports_folder, kept)
-        self._happenings.tell(self.model, "drift.report", report=number, path=str(html))
+        self._feed.tell(self.model, "drift.report", report=number, path=str(html))
         return f"report {number}: {html.name}"

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 from perennial.ops.notify import Notifier
-from perennial.ops.notify.herald import RESTARTED, Herald
+from perennial.ops.notify.event_notifier import RESTARTED, EventNotifier
 from perennial.ops.parts import Parts
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.quarantine_watch import note_quarantined
@@ -12,17 +12,17 @@ __all__ = ["Notices"]
 
 
 class Notices:
-    """A herald for each model; restarts of the embedded server are told for all of them."""
+    """A notifier of events for each model; restarts of the embedded server are told for all of them."""
 
     def __init__(self, parts: Parts, notifier: Notifier, restarts: Callable[[], int]) -> None:
         self._ledger, self._workspace = parts.ledger, parts.workspace
         self._notifier, self._restarts = notifier, restarts
         self._restarts_told = 0
-        self._heralds: dict[str, Herald] = {}
+        self._heralds: dict[str, EventNotifier] = {}
 
     def add(self, model: str) -> None:
         """Have people told of this model too."""
-        self._heralds = {**self._heralds, model: Herald(self._ledger, model, self._notifier)}
+        self._heralds = {**self._heralds, model: EventNotifier(self._ledger, model, self._notifier)}
 
     def tell(self, model: str) -> str:
         """Tell what happened to a model since the last time."""

@@ -12,7 +12,7 @@ from perennial.ops.cycle.waiting import utc_now
 from perennial.ops.ledger import Fence
 from perennial.ops.parts import Parts
 from perennial.ops.settings import ModelSettings, Settings
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["ModelRoster"]
@@ -30,13 +30,13 @@ class ModelRoster:
     def __init__(
         self,
         parts: Parts,
-        happenings: Happenings,
+        feed: EventFeed,
         *,
         ask: AskEngine,
         lead: Callable[[], Fence],
         deletes_by: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._happenings, self._ask, self._lead, self._deletes_by = happenings, ask, lead, deletes_by
+        self._feed, self._ask, self._lead, self._deletes_by = feed, ask, lead, deletes_by
         self._lane = TrainingLane(parts.settings.schedule.trainings_at_once)
         self.parts = parts
         self._loops: dict[str, ModelLoop] = {}
@@ -98,7 +98,7 @@ class ModelRoster:
 
     def _add(self, name: str) -> None:
         try:
-            loop = ModelLoop(self.parts, name, self._happenings, self._ask, self._lead, self._lane, self._deletes_by)
+            loop = ModelLoop(self.parts, name, self._feed, self._ask, self._lead, self._lane, self._deletes_by)
         except Exception as exc:  # whatever is wrong with one model, the others are to be served
             logger.exception("model.broken", extra={"model": name})
             self._broken = {**self._broken, name: f"{type(exc).__name__}: {exc}"}

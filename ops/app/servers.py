@@ -16,9 +16,9 @@ from perennial.ops.parts import Parts
 from perennial.ops.serving.router_losses import RouterLosses
 from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.serving.server.supervisor import Supervisor
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.ledger_guard import LedgerBehind, told_route
-from perennial.ops.store.route_changes import settle_route
+from perennial.ops.store.route_changes import restore_route_file
 
 __all__ = ["Servers"]
 
@@ -32,8 +32,8 @@ _LOOK_EVERY_S = 5.0  # at servers that somebody else runs
 class Servers:
     """Has every server hold what the ledger says, and knows which model each of them fails for."""
 
-    def __init__(self, roster: ModelRoster, happenings: Happenings) -> None:
-        self._roster, self._happenings = roster, happenings
+    def __init__(self, roster: ModelRoster, feed: EventFeed) -> None:
+        self._roster, self._feed = roster, feed
         limit_s = roster.parts.settings.triton.stall_limit_s
         self.losses = RouterLosses()
         self._probes = tuple(
@@ -114,10 +114,10 @@ class Servers:
         try:
             healed = self._parts.reconciler.reconcile(model)
         except (PerennialError, OSError) as exc:
-            self._happenings.tell(model, "reconcile.failed", error=str(exc))
+            self._feed.tell(model, "reconcile.failed", error=str(exc))
             raise
         for heal in healed:
-            self._happenings.tell(model, "reconcile.healed", what=heal.what)
+            self._feed.tell(model, "reconcile.healed", what=heal.what)
         return "; ".join(heal.what for heal in healed)
 
     def reconcile_all(self) -> None:
@@ -184,7 +184,7 @@ class Servers:
         if on_disk:
             self._parts.repository.set_versions(workspace.engine_model(model), on_disk)
         with suppress(DependencyUnreachable, LedgerBehind):  # the reconcile pass tells
-            settle_route(self._parts.ledger, workspace, model)
+            restore_route_file(self._parts.ledger, workspace, model)
         return bool(on_disk)
 
     def _route(self, model: str) -> Route | None:

@@ -22,7 +22,7 @@ from perennial.ops.parts import Parts
 from perennial.ops.scheduling.leader import Leader
 from perennial.ops.scheduling.scheduler import LoopScheduler
 from perennial.ops.serving.turns import ServersInTurn
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.steady_clock import SteadyClock
 
 __all__ = ["Service"]
@@ -38,13 +38,13 @@ class Service:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self.happenings = Happenings()
+        self.feed = EventFeed()
         leader = Leader(parts.ledger)
         ask = ServersInTurn(parts.controls).infer_engine
         kept_s = parts.settings.traffic.retention_days * _DAY_S
         clock = SteadyClock(parts.settings.state / "clock.json", stands_s=kept_s)
-        self.roster = ModelRoster(parts, self.happenings, ask=ask, lead=leader.fence, deletes_by=clock.now)
-        self.servers = Servers(self.roster, self.happenings)
+        self.roster = ModelRoster(parts, self.feed, ask=ask, lead=leader.fence, deletes_by=clock.now)
+        self.servers = Servers(self.roster, self.feed)
         notices = Notices(parts, notifier(parts.settings, parts.ledger), lambda: self.servers.restarts)
         jobs = ModelJobs(every=parts.settings.schedule, reconcile=self.servers.reconcile, notify=notices.tell)
         self._scheduler = LoopScheduler(parts.ledger, (), leader=leader)
@@ -95,7 +95,7 @@ class Service:
         self._follower.start()
         here = RunningServe.here(self._parts.settings.api)
         settings = here.lets_itself_in(self._parts.settings.api)
-        self._api = ApiThread(self._parts.ledger, self.control, self.happenings, settings)
+        self._api = ApiThread(self._parts.ledger, self.control, self.feed, settings)
         self._api.start()
         here.keep(self._parts.settings.state)
 

@@ -73,7 +73,7 @@ def _screen() -> Iterator[Any]:
 
 
 def told(kind: str, facts: dict[str, Any]) -> str | None:
-    """A happening as a sentence; None when it is of no interest."""
+    """An event as a sentence; None when it is of no interest."""
     if kind == "event":
         return _event_told(facts["name"], facts["facts"])
     sentences = {

@@ -15,7 +15,7 @@ from perennial.ops.ledger import Ledger, VersionRow, VersionState
 from perennial.ops.making.version_maker import VersionMaker, engine_metrics
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.ledger_guard import check_not_behind
-from perennial.ops.store.route_changes import settle_route
+from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["FirstVersion", "first_version", "register"]
@@ -104,7 +104,7 @@ def first_version(
             },
         )
         ledger.set_route(first, expected_epoch=0, actor="operator", reason="first version")
-    settle_route(ledger, workspace, model)
+    restore_route_file(ledger, workspace, model)
     logger.info("first_version.published", extra={"model": model, "version": version, "rows": len(training.fresh)})
     return FirstVersion(
         version=version, bundle=target, labels=labels, rows=len(training.fresh), replay_rows=replay_rows

@@ -10,7 +10,7 @@ from perennial.exporters.bundle import Manifest, verify_bundle
 from perennial.ops.commands.first_version import register
 from perennial.ops.ledger import Ledger, VersionRow, VersionState
 from perennial.ops.serving.repository import ModelRepository
-from perennial.ops.store.route_changes import settle_route
+from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["Rebuilt", "rebuild_ledger"]
@@ -88,7 +88,7 @@ def _write(ledger: Ledger, workspace: Workspace, found: Rebuilt, actor: str) -> 
             detail = {"versions": list(found.versions), "damaged": sorted(found.damaged)}
             ledger.audit(actor, "ledger.rebuilt", found.model, detail)
     if found.route is not None:
-        settle_route(ledger, workspace, found.model)
+        restore_route_file(ledger, workspace, found.model)
 
 
 def _row(workspace: Workspace, model: str, version: int) -> VersionRow:

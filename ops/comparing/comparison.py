@@ -16,7 +16,7 @@ from perennial.continual.rollout import LiveDecision, LiveEvidence, RolloutRules
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.comparing.shadow import ShadowSpec
 from perennial.ops.ledger.ports import Labels, State
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import CANARY_BEGAN, LIMIT_TESTED, ROLLOUT, CanaryBegan, LiveFigures
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -89,7 +89,7 @@ class ArmComparison:
     ledger: ComparisonLedger
     workspace: Workspace
     traffic: TrafficLog
-    happenings: Happenings
+    feed: EventFeed
     evidence: LiveEvidenceReader
     cancel: threading.Event
     min_rows: int = 30
@@ -110,7 +110,7 @@ class ArmComparison:
             rows=self.workspace.model(self.model).cycle.shadow_rows,
             cancel=self.cancel,
         )
-        self.happenings.tell(self.model, "shadow.finished", version=challenger, **_figures(report))
+        self.feed.tell(self.model, "shadow.finished", version=challenger, **_figures(report))
         quality = report["accuracy_difference_points"]
         if report["labelled_rows"] >= self.min_rows and quality["high"] < 0:
             told = f"{quality['mean']:+.2f} points (95%: {quality['low']:+.2f} to {quality['high']:+.2f})"

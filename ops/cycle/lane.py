@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 
 from perennial.continual.errors import LeaseLost, PerennialError
 from perennial.ops.ledger.ports import State
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import LANE, LaneState
 
 __all__ = ["LaneSeat", "Standing", "TrainingLane"]
@@ -70,8 +70,8 @@ class TrainingLane:
 class LaneSeat:
     """One model's part of a lane. Its standing is in the ledger, for `perennial status` and the API."""
 
-    def __init__(self, lane: TrainingLane, ledger: State, model: str, happenings: Happenings) -> None:
-        self._lane, self._ledger, self._model, self._happenings = lane, ledger, model, happenings
+    def __init__(self, lane: TrainingLane, ledger: State, model: str, feed: EventFeed) -> None:
+        self._lane, self._ledger, self._model, self._feed = lane, ledger, model, feed
         self._noted: Standing | None = None
         self._checked = False  # whether what an earlier process noted was looked at
 
@@ -106,7 +106,7 @@ class LaneSeat:
         self._noted = standing
         if standing is not None:
             name = "lane.works" if standing.works else "lane.waits"
-            self._happenings.tell(self._model, name, behind=list(standing.behind))
+            self._feed.tell(self._model, name, behind=list(standing.behind))
 
 
 def _kept(standing: Standing) -> LaneState:

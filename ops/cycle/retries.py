@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.ledger.ports import State
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import RETRIES, RetriedStep
 
 __all__ = ["StepRetries"]
@@ -15,10 +15,10 @@ logger = logging.getLogger(__name__)
 
 
 class StepRetries:
-    """The failures of one model's present step. They are told in the log, as a happening and in the ledger."""
+    """The failures of one model's present step. They are told in the log, as an event and in the ledger."""
 
-    def __init__(self, ledger: State, model: str, happenings: Happenings) -> None:
-        self._ledger, self._model, self._happenings = ledger, model, happenings
+    def __init__(self, ledger: State, model: str, feed: EventFeed) -> None:
+        self._ledger, self._model, self._feed = ledger, model, feed
         self._first: tuple[float, datetime] | None = None
         self._error = ""
         self.tries = 0
@@ -37,7 +37,7 @@ class StepRetries:
         if error == self._error:
             return
         self._error = error
-        self._happenings.tell(self._model, "cycle.step_waits", **facts)
+        self._feed.tell(self._model, "cycle.step_waits", **facts)
         self._keep(RetriedStep(cycle=cycle, step=step, error=error, since=self._first[1].isoformat()))
 
     def over(self) -> None:

@@ -16,7 +16,7 @@ from perennial.ops.cycle.lane import LaneSeat, TrainingLane
 from perennial.ops.cycle.retries import StepRetries
 from perennial.ops.cycle.waiting import StepWait, Waited, utc_now
 from perennial.ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.state import PAUSED
 from perennial.ops.store.workspace import Workspace
@@ -67,18 +67,18 @@ class CycleRunner:
         workspace: Workspace,
         model: str,
         steps: Steps,
-        happenings: Happenings,
+        feed: EventFeed,
         lead: Callable[[], Fence],
         lane: TrainingLane | None = None,
     ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._lead = lead
         self._epoch: int | None = None
-        self._steps, self._happenings = steps, happenings
-        self._seat = LaneSeat(lane or TrainingLane(), ledger, model, happenings)
+        self._steps, self._feed = steps, feed
+        self._seat = LaneSeat(lane or TrainingLane(), ledger, model, feed)
         self._wake, self._stop = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
-        self._retries = StepRetries(ledger, model, happenings)
+        self._retries = StepRetries(ledger, model, feed)
         self._again_at = 0.0  # monotonic: when an outcome that failed is tried again
         self._inbox = CommandInbox(ledger, model, self)
         self._wait = StepWait()
@@ -135,7 +135,7 @@ class CycleRunner:
             self._ledger.audit(
                 actor, "cycle.opened", self._model, {"cycle": cycle_id, "version": version, "reason": reason}
             )
-        self._happenings.tell(self._model, "cycle.opened", cycle=cycle_id, version=version, reason=reason)
+        self._feed.tell(self._model, "cycle.opened", cycle=cycle_id, version=version, reason=reason)
         logger.info(
             "cycle.opened", extra={"model": self._model, "cycle": cycle_id, "version": version, "reason": reason}
         )
@@ -202,7 +202,7 @@ class CycleRunner:
         cy.check_invariants(after)
         self._ledger.save_cycle(row.id, after.state.value, cy.encode(after))
         facts = {"cycle": row.id, "state": after.state.value, "event": type(event).__name__, "note": after.note}
-        self._happenings.tell(self._model, "cycle.state", version=after.challenger, **facts)
+        self._feed.tell(self._model, "cycle.state", version=after.challenger, **facts)
         logger.info("cycle.state", extra={"model": self._model, **facts})
         return after
 
@@ -261,7 +261,7 @@ class CycleRunner:
             self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
             self._begun = begun
             self._retries.over()
-            self._happenings.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
+            self._feed.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
         event: cy.Event | None
         try:
             with self._interruptible(context):
@@ -362,5 +362,5 @@ class CycleRunner:
         with self._ledger.transaction():  # a closed cycle is in the audit log, whoever is killed when
             self._ledger.close_cycle(row.id, command.outcome.value, command.note)
             self._ledger.audit("loop", "cycle.closed", self._model, {**facts, "version": cycle.challenger})
-        self._happenings.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
+        self._feed.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
         logger.info("cycle.closed", extra={"model": self._model, **facts})

@@ -29,7 +29,7 @@ from perennial.ops.making.retention import remove_superfluous
 from perennial.ops.making.version_maker import engine_metrics
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.route_changes import RouteChange, change_route
 from perennial.ops.store.workspace import Workspace
 
@@ -49,7 +49,7 @@ class LoopSteps:
     reconciler: Reconciler
     maker: ChallengerMaker
     comparison: ArmComparison
-    happenings: Happenings
+    feed: EventFeed
 
     def cancel(self) -> None:
         """End a training or export that is at work."""
@@ -163,7 +163,7 @@ class LoopSteps:
             "gate": {"accepted": decision.accepted, "reasons": list(decision.reasons), **decision.figures},
         }
         self.ledger.set_version_state(self.model, version, row.state, metrics=metrics)
-        self.happenings.tell(
+        self.feed.tell(
             self.model,
             "gate.decided",
             version=version,
@@ -205,7 +205,7 @@ class LoopSteps:
         if not self._change_for(context, change, f"cycle {context.cycle_id}"):
             return None
         held = self.maker.rows.remember(rows)
-        self.happenings.tell(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
+        self.feed.tell(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
         return cy.Promoted()
 
     def _roll_back(self, to: int, reason: str, context: StepContext) -> None:
@@ -217,7 +217,7 @@ class LoopSteps:
         made = self._change(turned_away(challenger, to=to), f"rolled back: {reason}", keep_waiting=False)
         champion = made.after.champion
         self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
-        self.happenings.tell(self.model, "route.rolled_back", version=champion, reason=reason)
+        self.feed.tell(self.model, "route.rolled_back", version=champion, reason=reason)
 
     def _abort(self, version: int, context: StepContext) -> None:
         """Take the challenger out of the route, even where a promotion had been under way when the abort came."""
@@ -248,7 +248,7 @@ class LoopSteps:
             logger.warning("cycle.release_waits", extra={"model": self.model, "error": str(exc)})
         removed = remove_superfluous(self.ledger, self.workspace, self.repository, self.model)
         if removed:
-            self.happenings.tell(self.model, "bundles.removed", versions=list(removed))
+            self.feed.tell(self.model, "bundles.removed", versions=list(removed))
 
     def _change(self, change: Callable[[Route], Route], reason: str, *, keep_waiting: bool = True) -> RouteChange:
         """Change the route and bring every server to it.
@@ -271,6 +271,6 @@ class LoopSteps:
 
     def _progress(self, what: str, version: int) -> Any:
         def tell(told: dict[str, Any]) -> None:
-            self.happenings.tell(self.model, f"{what}.progress", version=version, **told)
+            self.feed.tell(self.model, f"{what}.progress", version=version, **told)
 
         return tell

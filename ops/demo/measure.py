@@ -20,7 +20,7 @@ _SWAP_S = 3.0  # around a promotion
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recorded:
-    """Everything that was written down while the demonstration ran; `events` are the loop's happenings."""
+    """Everything that was written down while the demonstration ran; `events` are the loop's."""
 
     answered: tuple[Answered, ...]
     events: tuple[Mapping[str, Any], ...]
@@ -189,7 +189,7 @@ def _under_way(answered: Answered, swap: datetime) -> bool:
 
 
 def at_of(event: Mapping[str, Any]) -> datetime:
-    """When a happening of the loop happened."""
+    """When an event of the loop happened."""
     return datetime.fromisoformat(str(event["at"]).replace("Z", "+00:00"))
 
 

@@ -66,19 +66,19 @@ class ExampleStore(TombstoneStore):
                 current = added.get(digest) or known.get(digest)
                 split = split_by(example.text) if current is None else current["split"]
                 row = _values(model, example, digest, split, now)
-                fate = _fate(example, current)
-                counts[fate] += 1
+                outcome = _outcome(example, current)
+                counts[outcome] += 1
                 counts["contradictions"] += current is not None and example.label != current["label"]
-                if fate == "confirmed" and current is not None:
+                if outcome == "confirmed" and current is not None:
                     current["at"] = example.at
                     if digest not in added:
                         moved[current["id"]] = example.at
-                elif fate == "stale":
+                elif outcome == "stale":
                     late.append(row | {"superseded_at": now})
-                elif fate in {"added", "relabelled"}:
-                    if fate == "relabelled" and digest in known and digest not in added:
+                elif outcome in {"added", "relabelled"}:
+                    if outcome == "relabelled" and digest in known and digest not in added:
                         ended.append(known[digest]["id"])
-                    elif fate == "relabelled":
+                    elif outcome == "relabelled":
                         late.append(added[digest] | {"superseded_at": now})
                     added[digest] = row
             self._move(connection, moved)
@@ -206,7 +206,7 @@ def _covered(erased: Tombstones, example: Example) -> bool:
     return erased.cover(key=example.key, prediction_id=example.prediction_id, at=example.at, dated=dated)
 
 
-def _fate(example: Example, current: dict[str, Any] | None) -> str:
+def _outcome(example: Example, current: dict[str, Any] | None) -> str:
     if current is None:
         return "added"
     if example.at < current["at"]:

@@ -53,14 +53,14 @@ class FeedbackStore(TombstoneStore):
                     counts["erased"] += 1
                     continue
                 current = fresh.get(row.prediction_id) or known.get(row.prediction_id)
-                fate = _fate(row, current)
-                counts[fate] += 1
-                if fate == "unchanged" and current is not None and row.at == current["at"]:
+                outcome = _outcome(row, current)
+                counts[outcome] += 1
+                if outcome == "unchanged" and current is not None and row.at == current["at"]:
                     continue
-                history.append(_past(model, row, now, superseded=now if fate in {"stale", "unchanged"} else None))
-                if fate == "new":
+                history.append(_past(model, row, now, superseded=now if outcome in {"stale", "unchanged"} else None))
+                if outcome == "new":
                     fresh[row.prediction_id] = _values(model, row, now)
-                elif fate in {"corrected", "confirmed"} and current is not None:
+                elif outcome in {"corrected", "confirmed"} and current is not None:
                     self._correct(connection, model, row, current, now, stored=row.prediction_id in known)
             for part in chunks(list(fresh.values())):
                 connection.execute(insert(_TABLE), list(part))
@@ -198,7 +198,7 @@ class FeedbackStore(TombstoneStore):
             connection.execute(stale.values(superseded_at=now))
 
 
-def _fate(row: FeedbackRow, current: dict[str, Any] | None) -> str:
+def _outcome(row: FeedbackRow, current: dict[str, Any] | None) -> str:
     if current is None:
         return "new"
     if row.at < current["at"]:

@@ -160,8 +160,8 @@ class VersionRemoval:
         on_disk = set(self.repository.versions(self.workspace.engine_model(self.model)))
         rows = self.ledger.versions(self.model)
         held = [row.version for row in rows if row.version in on_disk and row.encoder_fingerprint in encoders]
-        doomed = tuple(version for version in held if version != route.champion)
-        self.drop(doomed, actor=actor, reason=f"the encoder of versions {list(doomed)} was tuned on erased rows")
+        removable = tuple(version for version in held if version != route.champion)
+        self.drop(removable, actor=actor, reason=f"the encoder of versions {list(removable)} was tuned on erased rows")
         if route.champion not in held:
             forget_tainted(self.ledger, self.model)
-        return doomed
+        return removable

@@ -53,7 +53,7 @@ class Notifier:
         try:
             channel.send(message)
         except PerennialError as error:
-            _log.warning("notice_not_sent", extra={"channel": channel.name, "error": str(error)})
+            _log.warning("notice.not_sent", extra={"channel": channel.name, "error": str(error)})
             self._ledger.finish_notice(*episode, error=str(error))
             return False
         self._ledger.finish_notice(*episode)

@@ -215,7 +215,7 @@ class Leader:
             if self._lock.acquire():
                 self._set(self._ledger.acquire_lease(self._name, self._holder))
         except (PerennialError, OSError) as error:
-            _log.warning("leader_election_failed", extra={"lease": self._name, "error": str(error)})
+            _log.warning("leader.election_failed", extra={"lease": self._name, "error": str(error)})
             self._lock.release()
         return self._epoch
 
@@ -244,7 +244,7 @@ class Leader:
         if epoch == self._epoch:
             return
         self._epoch = epoch
-        event = "leader_lost" if epoch is None else "leader_elected"
+        event = "leader.lost" if epoch is None else "leader.elected"
         _log.info(event, extra={"lease": self._name, "holder": self._holder, "epoch": epoch})
         if self._on_change is not None:
             self._on_change(epoch)

@@ -131,7 +131,7 @@ class LoopScheduler:
         self._leader.stop()
         self._epoch = None
         if hung:
-            _log.error("jobs_hang_at_stop", extra={"jobs": list(hung), "waited_s": within_s})
+            _log.error("job.hangs_at_stop", extra={"jobs": list(hung), "waited_s": within_s})
         return hung
 
     def _under_way(self) -> tuple[str, ...]:
@@ -223,10 +223,10 @@ class LoopScheduler:
             with self._ledger.fenced(fence):
                 self._act(run, fence, facts)
         except LeaseLost as error:
-            _log.warning("job_run_lost_lease", extra=facts | {"error": str(error)})
+            _log.warning("job.lost_lease", extra=facts | {"error": str(error)})
         except PerennialError as error:
             self._epoch = None  # it stays open in the ledger: take it over again
-            _log.error("job_run_not_noted", extra=facts | {"error": str(error)})
+            _log.error("job.run_not_noted", extra=facts | {"error": str(error)})
         finally:
             with self._guard:
                 self._running.pop(run.job, None)
@@ -242,7 +242,7 @@ class LoopScheduler:
         except LeaseLost:
             raise
         except Exception as error:  # whatever an action raises must end its own run only
-            _log.exception("job_run_failed", extra=facts)
+            _log.exception("job.run_failed", extra=facts)
             self._note(run.job, error=f"{type(error).__name__}: {error}")
             self._ledger.finish_run(run.id, RunOutcome.FAILED, f"{type(error).__name__}: {error}")
         else:
@@ -308,7 +308,7 @@ class LoopScheduler:
         if (healed := spec.healed(row.next_due, now)) is not None:
             if self._ledger.move_due(row.name, expected_due=row.next_due, next_due=healed):
                 facts = {"job": row.name, "due": row.next_due.isoformat(), "now_due": healed.isoformat()}
-                _log.warning("job_due_healed", extra=facts)
+                _log.warning("job.due_healed", extra=facts)
             return None
         slot = None if row.paused else spec.slot(row.next_due, now)
         if slot is None:
@@ -320,7 +320,7 @@ class LoopScheduler:
             if run is None or not slot.expired:
                 return run
             self._ledger.finish_run(run.id, RunOutcome.MISSED, f"later than {spec.misfire_grace_s} s")
-        _log.warning("job_run_missed", extra={"job": row.name, "slot": slot.at.isoformat()})
+        _log.warning("job.run_missed", extra={"job": row.name, "slot": slot.at.isoformat()})
         return None
 
     def _has_place(self, job: str) -> bool:
@@ -368,11 +368,11 @@ class LoopScheduler:
             try:
                 self.beat()
             except LeaseLost as error:
-                _log.warning("scheduler_lost_lease", extra={"error": str(error)})
+                _log.warning("scheduler.lost_lease", extra={"error": str(error)})
             except Exception as error:  # whatever it is, the next beat must come
                 self._beat_error = str(error)
                 level = logging.ERROR if isinstance(error, PerennialError) else logging.CRITICAL
-                _log.log(level, "scheduler_beat_failed", extra={"error": str(error)})
+                _log.log(level, "scheduler.beat_failed", extra={"error": str(error)})
             else:
                 self._beat_at, self._beat_error = time.monotonic(), ""
             self._stopping.wait(self._poll_s)

@@ -16,7 +16,7 @@ from perennial.ops.ledger import Ledger
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
-from perennial.ops.store.route_changes import settle_route
+from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["Healed", "Reconciler"]
@@ -150,7 +150,7 @@ class Reconciler:
             healed.append(Healed(model=route.model, what=f"config.pbtxt of {name} was altered and is as installed"))
         changed = self._repository.set_versions(engine, named | set(on_disk))
         added = self._on_all(lambda control: self._add(control, route, on_disk))
-        if (settled := settle_route(self._ledger, self._workspace, route.model)) is not None:
+        if (settled := restore_route_file(self._ledger, self._workspace, route.model)) is not None:
             healed.append(Healed(model=route.model, what=f"route file brought to epoch {settled.epoch}"))
         changed = self._repository.set_versions(engine, on_disk) or changed
         if changed:

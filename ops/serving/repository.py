@@ -147,9 +147,9 @@ class ModelRepository:
             raise PublishFailed(f"{model}: version {version} is named in {_CONFIG}; set other versions and load first")
         folder = self._root / model / str(version)
         if folder.is_dir():
-            doomed = self.staging / f"removed-{model}-{version}-{uuid.uuid4().hex[:8]}"
-            folder.rename(doomed)
-            shutil.rmtree(doomed)
+            set_aside = self.staging / f"removed-{model}-{version}-{uuid.uuid4().hex[:8]}"
+            folder.rename(set_aside)
+            shutil.rmtree(set_aside)
 
     def clean_staging(self, keep: Container[str] = (), *, older_than_s: float = 0.0) -> tuple[str, ...]:
         """Delete what killed processes left in `.staging`, and return the names.

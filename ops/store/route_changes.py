@@ -10,7 +10,7 @@ from perennial.ops.ledger.ports import RouteMoves
 from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["RouteChange", "change_route", "settle_route"]
+__all__ = ["RouteChange", "change_route", "restore_route_file"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ def change_route(
 
     The file is replaced inside the ledger's transaction, as the last thing before the commit: the routers need not
     wait for the disk, and files follow each other in the order of the epochs. It counts once it is committed: when
-    that fails, or the process is killed before it, the file goes back to what the ledger says (`settle_route`).
+    that fails, or the process is killed before it, the file goes back to what the ledger says (`restore_route_file`).
     A change that changes nothing writes nothing. `change` must not do anything slow: other writers wait for it.
 
     Raises:
@@ -61,7 +61,7 @@ def change_route(
     return RouteChange(before=before, after=after)
 
 
-def settle_route(ledger: RouteMoves, workspace: Workspace, model: str) -> Route | None:
+def restore_route_file(ledger: RouteMoves, workspace: Workspace, model: str) -> Route | None:
     """Make the router's file say what the ledger says; return the route where the file had to change, else None.
 
     A file that is ahead is either of a change about to be committed, which is waited for, or of one that never will
@@ -82,7 +82,7 @@ def _take_back(ledger: RouteMoves, workspace: Workspace, failed: RouteChange) ->
     facts = {"model": failed.before.model, "epoch": failed.after.epoch}
     try:
         try:
-            settle_route(ledger, workspace, failed.before.model)
+            restore_route_file(ledger, workspace, failed.before.model)
         except PerennialError:  # without the ledger nobody else can have gone on from here
             if workspace.read_route(failed.before.model) == failed.after:
                 workspace.write_route(failed.before)

@@ -19,10 +19,10 @@ __all__ = [
     "ACCURACY",
     "CANARY_BEGAN",
     "ERRORS",
-    "HERALD",
     "LABEL_QUEUE",
     "LANE",
     "LIMIT_TESTED",
+    "NOTIFIER",
     "PAUSED",
     "QUARANTINED_FILES",
     "REMOVED",
@@ -32,10 +32,10 @@ __all__ = [
     "WATCH",
     "CanaryBegan",
     "ErrorState",
-    "HeraldState",
     "LaneState",
     "LiveFigures",
     "ModelAccuracy",
+    "NotifierState",
     "QueueChoice",
     "Removal",
     "RetriedStep",
@@ -178,7 +178,7 @@ class QueueChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeraldState:
+class NotifierState:
     """Up to where the audit log and the drift reports have been told to people."""
 
     audit: int
@@ -307,7 +307,7 @@ WATCH = StateKey("watch", _record(WatchState), _fields)
 ERRORS = StateKey("errors", _record(ErrorState), _fields)
 ACCURACY = StateKey("accuracy", _read_accuracy, _written_accuracy)
 LABEL_QUEUE = StateKey("label_queue", _read_queue, _written_queue)
-HERALD = StateKey("herald", _record(HeraldState), _fields)
+NOTIFIER = StateKey("herald", _record(NotifierState), _fields)
 ROLLOUT = StateKey("rollout", _record(LiveFigures), _known_fields)
 CANARY_BEGAN = StateKey("canary_began", _record(CanaryBegan), _fields)
 LIMIT_TESTED = StateKey("canary_limit_tested", int, int)  # the cycle whose canary had its test at the time limit

@@ -97,7 +97,7 @@ class Workspace:
         """Make the router's file say this, and tell whether it had to change.
 
         For the holder of the ledger's route alone (`Ledger.route_held`, `Ledger.move_route`): that keeps writers apart,
-        and a late one from undoing a newer decision. Use `ops.store.route_changes.settle_route` from anywhere else.
+        and a late one from undoing a newer decision. Use `restore_route_file` from anywhere else.
         """
         if self.read_route(route.model) == route:
             return False

@@ -16,7 +16,7 @@ from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
 from perennial.ops.ledger import DriftReportRow
 from perennial.ops.ledger.ports import DriftReports, Routes, State
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, WatchState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -53,10 +53,10 @@ class Watcher:
         workspace: Workspace,
         model: str,
         traffic: TrafficLog,
-        happenings: Happenings,
+        feed: EventFeed,
     ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
-        self._traffic, self._happenings = traffic, happenings
+        self._traffic, self._feed = traffic, feed
         self._stripped = False
 
     def watch(self) -> list[DriftSignal]:
@@ -131,7 +131,7 @@ class Watcher:
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version])
         profile = ReferenceProfile.build(window, version=progress.version, rng=rng)
         profile.save(self._reference(progress.version))
-        self._happenings.tell(self._model, "drift.reference", version=progress.version, rows=len(window))
+        self._feed.tell(self._model, "drift.reference", version=progress.version, rows=len(window))
         moved = progress.changed(**_end(window), reference_ready=True, requests=progress.requests + len(window))
         WATCH.keep(self._ledger, self._model, moved)
         return moved
@@ -219,7 +219,7 @@ class Watcher:
             "signals": [s.value for s in comparison.drifted_signals],
             "window_to": window_to,
         }
-        self._happenings.tell(self._model, "drift.window", **facts)
+        self._feed.tell(self._model, "drift.window", **facts)
         logger.info("drift.window", extra={"model": self._model, **facts})
 
     def _reference(self, version: int) -> Path:

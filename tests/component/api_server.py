@@ -75,7 +75,7 @@ def answering(
     try:
         _fill(parts)
         service = Service(parts)
-        app = create_api(parts.ledger, service.control, service.happenings, parts.settings.api)
+        app = create_api(parts.ledger, service.control, service.feed, parts.settings.api)
         server = make_server(app, parts.settings.api)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()

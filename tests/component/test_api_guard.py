@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from perennial.ops.api.origin import REQUEST_HEADER
-from perennial.ops.store.route_changes import settle_route
+from perennial.ops.store.route_changes import restore_route_file
 from tests.component.api_server import TOKENS, RunningApi, answering
 
 pytestmark = pytest.mark.component
@@ -408,7 +408,7 @@ def test_whether_it_lives_is_answered_while_many_wait_to_hear_whether_it_is_read
 ) -> None:
     monkeypatch.setattr("perennial.ops.app.readiness._READY_S", 60.0)
     with answering(tmp_path) as api, socket.create_server(("127.0.0.1", api.parts.settings.triton.grpc_port)) as hung:
-        settle_route(api.parts.ledger, api.parts.workspace, "intent")
+        restore_route_file(api.parts.ledger, api.parts.workspace, "intent")
         answered: list[int] = []
         ask = lambda: answered.append(api.ask("GET", "/healthz/ready").status_code)  # noqa: E731
         first, *others = [threading.Thread(target=ask) for _ in range(60)]

@@ -22,7 +22,7 @@ from perennial.ops.cli.main import app
 from perennial.ops.ledger import FeedbackRow, JoinOutcome, Ledger
 from perennial.ops.ledger.schema import feedback as feedback_table
 from perennial.ops.settings import ApiSettings
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.traffic import TrafficLog, TrafficWriter
 from perennial.ops.watching.collector import Collected, collect
 from tests.component.databases import BACKENDS, fresh_url
@@ -76,7 +76,7 @@ def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
 
 @pytest.fixture
 def client(ledger: Ledger) -> TestClient:
-    api = create_api(ledger, None, Happenings(), ApiSettings())  # type: ignore[arg-type]  # no command is given
+    api = create_api(ledger, None, EventFeed(), ApiSettings())  # type: ignore[arg-type]  # no command is given
     return TestClient(api, base_url="http://localhost", raise_server_exceptions=False)
 
 

@@ -23,7 +23,7 @@ from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.settings import Settings
 from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
-from perennial.ops.store.route_changes import change_route, settle_route
+from perennial.ops.store.route_changes import change_route, restore_route_file
 from perennial.ops.store.workspace import Workspace
 from tests.component.databases import BACKENDS, fresh_url
 from tests.component.test_service_starts import Town
@@ -118,7 +118,7 @@ def test_a_ledger_behind_the_routers_commands_nobody(ledger: Ledger, workspace: 
     with pytest.raises(LedgerBehind, match="ledger rebuild"):
         check_not_behind(ledger.route(MODEL), workspace, MODEL)
     with pytest.raises(LedgerBehind):
-        settle_route(ledger, workspace, MODEL)
+        restore_route_file(ledger, workspace, MODEL)
     with pytest.raises(LedgerBehind):
         change_route(ledger, workspace, MODEL, promoted(2, resident=2), actor="test", reason="")
     assert workspace.read_route(MODEL) == told
@@ -132,7 +132,7 @@ def test_a_file_one_change_ahead_is_a_change_that_was_never_committed(
     workspace.write_route(told)
     held = replace(told, epoch=known, champion=2, previous=3)
     ledger.restore_route(held, actor="test", reason="first")
-    settle_route(ledger, workspace, MODEL)
+    restore_route_file(ledger, workspace, MODEL)
     assert workspace.read_route(MODEL) == held
 
 

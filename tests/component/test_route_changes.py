@@ -19,7 +19,7 @@ from perennial.continual.records import Route
 from perennial.continual.route import promoted, rolled_back
 from perennial.ops.ledger import Ledger
 from perennial.ops.settings import Settings
-from perennial.ops.store.route_changes import change_route, settle_route
+from perennial.ops.store.route_changes import change_route, restore_route_file
 from perennial.ops.store.workspace import Workspace
 from tests.component.databases import BACKENDS, fresh_url
 
@@ -67,13 +67,13 @@ def town(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Town]:
         ledger.register_model(MODEL, {})
         ledger.set_route(FIRST, expected_epoch=0, actor="test", reason="first")
         opened = Town(url, ledger, Workspace(Settings(state=tmp_path / "var")))
-        assert settle_route(ledger, opened.workspace, MODEL) == FIRST
+        assert restore_route_file(ledger, opened.workspace, MODEL) == FIRST
         yield opened
 
 
 def test_a_change_moves_ledger_and_file_together(town):
     assert town.roll_back() == town.file == town.ledger.route(MODEL) == BACK
-    assert settle_route(town.ledger, town.workspace, MODEL) is None
+    assert restore_route_file(town.ledger, town.workspace, MODEL) is None
 
 
 def test_a_commit_that_fails_leaves_the_route_as_it_was(town):
@@ -123,7 +123,7 @@ def test_a_process_killed_between_telling_and_commit_has_changed_nothing_in_the_
     ended = subprocess.run(command, timeout=60, check=False, cwd=Path(__file__).parents[2], env={**os.environ})
     assert ended.returncode == -signal.SIGKILL
     assert (town.file, town.ledger.route(MODEL)) == (BACK, FIRST)
-    assert settle_route(town.ledger, town.workspace, MODEL) == FIRST
+    assert restore_route_file(town.ledger, town.workspace, MODEL) == FIRST
     assert town.file == FIRST
     assert [entry.action for entry in town.ledger.audit_entries()] == ["route.set"]
     assert town.roll_back() == town.file == BACK
@@ -150,7 +150,7 @@ def test_who_settles_waits_for_a_change_that_is_about_to_be_committed(town):
 
     with Ledger.open(town.url) as other:  # as another process has one
         mover = threading.Thread(target=move)
-        settler = threading.Thread(target=lambda: settled.append(settle_route(other, town.workspace, MODEL)))
+        settler = threading.Thread(target=lambda: settled.append(restore_route_file(other, town.workspace, MODEL)))
         mover.start()
         assert told.wait(30)
         settler.start()
@@ -171,7 +171,7 @@ def test_what_a_power_cut_left_of_the_file_is_healed(town, content):
     path = town.workspace.route_file(MODEL)
     path.write_bytes(content)
     assert town.file is None
-    assert settle_route(town.ledger, town.workspace, MODEL) == FIRST
+    assert restore_route_file(town.ledger, town.workspace, MODEL) == FIRST
     assert json.loads(path.read_bytes())["champion"] == 2
 
 
@@ -179,7 +179,7 @@ def test_a_file_that_breaks_a_routes_rules_is_healed(town):
     path = town.workspace.route_file(MODEL)
     path.write_text(path.read_text().replace("[1, 2]", "[1]"))
     assert town.file is None
-    assert settle_route(town.ledger, town.workspace, MODEL) == FIRST
+    assert restore_route_file(town.ledger, town.workspace, MODEL) == FIRST
 
 
 def test_changes_and_settlings_by_many_end_in_one_route(town):
@@ -187,7 +187,7 @@ def test_changes_and_settlings_by_many_end_in_one_route(town):
         with Ledger.open(town.url) as ledger:
             for _ in range(5):
                 if number % 2:
-                    settle_route(ledger, town.workspace, MODEL)
+                    restore_route_file(ledger, town.workspace, MODEL)
                 else:
                     change_route(ledger, town.workspace, MODEL, rolled_back(), actor=str(number), reason="race")
 

@@ -55,7 +55,7 @@ def test_a_sigterm_with_a_job_that_hangs_ends_everything_in_the_stated_time(town
         told.seek(0)
         said = told.read().decode()
     assert f"job compact:{MODEL}" in said
-    assert "jobs_hang_at_stop" in said
+    assert "job.hangs_at_stop" in said
 
 
 def _until_compaction_hangs(town: Town) -> None:

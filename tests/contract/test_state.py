@@ -54,7 +54,7 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
             {"id": "b2", "reason": "uncertain", "p": 1.0, "batch": 2, "seen": []},
         ],
     ),
-    (state.HERALD, {"audit": 12, "report": 4}),
+    (state.NOTIFIER, {"audit": 12, "report": 4}),
     (state.ROLLOUT, {**LIVE, "reasons": ["nothing was proven"], **COUNTS, "waiting": 3, **PROVEN}),
     (state.ROLLOUT, {**LIVE, "reasons": [], **COUNTS, "waiting": 0, "gained": 0.5, "lost": 1.25, **PROVEN}),
     (state.LANE, {"works": False, "behind": ["a", "b"], "since": NOON}),

@@ -19,7 +19,7 @@ from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.identity import split_by
 from perennial.continual.preparation import split_of
 from perennial.continual.records import Split
-from perennial.continual.replay import BufferKind, Fate, make_buffer, restore_buffer, row_bytes
+from perennial.continual.replay import BufferKind, OfferOutcome, make_buffer, restore_buffer, row_bytes
 from perennial.continual.rollout import LiveEvidence, RolloutRules, ScoreSums, Verdict, judge_live
 from perennial.continual.task import AnyTask, score_kept
 from perennial.continual.tasks import TASKS, task_named
@@ -252,8 +252,10 @@ def test_a_buffer_keeps_rows_by_identity_stratum_size_and_time(case: Case, kind:
     kept_row = buffer.rows()[0]
     other = next(row.target for row in case.rows() if row.target != kept_row.target)
     changed = {"label" if isinstance(kept_row.input, str) else "target": other}
-    assert buffer.offer(kept_row).fate is Fate.DUPLICATE
-    assert buffer.offer(replace(kept_row, at=kept_row.at - timedelta(days=1), **changed)).fate is Fate.DUPLICATE
+    assert buffer.offer(kept_row).outcome is OfferOutcome.DUPLICATE
+    assert (
+        buffer.offer(replace(kept_row, at=kept_row.at - timedelta(days=1), **changed)).outcome is OfferOutcome.DUPLICATE
+    )
     assert kept_row in buffer.offer(replace(kept_row, at=kept_row.at + timedelta(days=1), **changed)).evicted
     assert kept_row not in buffer.rows()
     assert restore_buffer(buffer.state(), task=case.task).state() == buffer.state()

@@ -12,7 +12,7 @@ from perennial.continual import cycle as cy
 from perennial.continual.rollout import LiveEvidence
 from perennial.exporters.classifier import BundleClassifier
 from perennial.ops.comparing.comparison import ArmComparison
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import ROLLOUT, LiveFigures
 from tests.component.town import Town
 from tests.component.triton_fixtures import write_bundle
@@ -44,7 +44,7 @@ class Judge:
             ledger=town.ledger,
             workspace=town.workspace,
             traffic=town.traffic,
-            happenings=Happenings(),
+            feed=EventFeed(),
             evidence=self.evidence,  # type: ignore[arg-type]
             cancel=threading.Event(),
         )

@@ -40,7 +40,7 @@ from perennial.ops.making import version_maker as version_maker_module
 from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.rows import ModelRows, TrainingRows
 from perennial.ops.serving.repository import ModelRepository
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.state import PAUSED
 from tests.component.town import KNOWN, Town
@@ -67,7 +67,7 @@ def led(town: Town, work: Callable[[cy.Command], cy.Event | None]) -> tuple[Cycl
     """A runner that leads, with a cycle in training."""
     fence = Fence(name="loop", epoch=town.ledger.acquire_lease("loop", "test"))
     steps = Breaking(work)
-    runner = CycleRunner(town.ledger, town.workspace, "intent", steps, Happenings(), lambda: fence)
+    runner = CycleRunner(town.ledger, town.workspace, "intent", steps, EventFeed(), lambda: fence)
     number = runner.fire("a test", actor="ann")
     assert number is not None
     return runner, steps, number
@@ -206,7 +206,7 @@ def test_a_stop_waits_for_a_step_that_hangs_no_longer_than_told(town: Town) -> N
 
     runner, _, number = led(town, hang)
     assert runner.stop(), "it has not begun"
-    runner = CycleRunner(town.ledger, town.workspace, "intent", Breaking(hang), Happenings(), runner._lead)
+    runner = CycleRunner(town.ledger, town.workspace, "intent", Breaking(hang), EventFeed(), runner._lead)
     runner.start()
     assert began.wait(20)
     start = time.monotonic()
@@ -428,7 +428,7 @@ def _real_steps(town: Town) -> LoopSteps:
         ledger=town.ledger,
         workspace=town.workspace,
         traffic=town.traffic,
-        happenings=Happenings(),
+        feed=EventFeed(),
         evidence=None,  # type: ignore[arg-type]
         cancel=threading.Event(),
     )
@@ -440,7 +440,7 @@ def _real_steps(town: Town) -> LoopSteps:
         reconciler=None,  # type: ignore[arg-type]
         maker=maker,
         comparison=comparison,
-        happenings=Happenings(),
+        feed=EventFeed(),
     )
 
 

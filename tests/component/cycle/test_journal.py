@@ -11,7 +11,7 @@ from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.ledger import Fence
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from tests.component.town import Town
 
 pytestmark = pytest.mark.component
@@ -59,7 +59,7 @@ class Slow:
 
 def _runner(town: Town, steps: Slow) -> CycleRunner:
     fence = Fence(name="loop", epoch=town.ledger.acquire_lease("loop", "one"))
-    return CycleRunner(town.ledger, town.workspace, "intent", steps, Happenings(), lambda: fence)
+    return CycleRunner(town.ledger, town.workspace, "intent", steps, EventFeed(), lambda: fence)
 
 
 def _said(town: Town, cycle: int) -> list[str]:

@@ -14,7 +14,7 @@ from perennial.ops.cycle.lane import TrainingLane
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.ledger import Fence, VersionRow, VersionState
 from perennial.ops.settings import Settings
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.views.status import model_status
 from tests.component.town import Town
@@ -68,7 +68,7 @@ class Street:
             first = Route(model=name, epoch=1, champion=1, resident=(1,))
             self.ledger.set_route(first, expected_epoch=0, actor="operator", reason="first version")
         self.runners = {
-            name: CycleRunner(self.ledger, workspace, name, self.work[name], Happenings(), lambda: fence, lane)
+            name: CycleRunner(self.ledger, workspace, name, self.work[name], EventFeed(), lambda: fence, lane)
             for name in NAMES
         }
 

@@ -9,7 +9,7 @@ from perennial.continual import cycle as cy
 from perennial.continual.errors import LeaseLost
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.ledger import Fence
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from tests.component.town import Town
 
 pytestmark = pytest.mark.component
@@ -37,7 +37,7 @@ def not_leading() -> Fence:
 
 def runner(town: Town, steps: Training, fence: Fence | None) -> CycleRunner:
     lead = not_leading if fence is None else lambda: fence
-    return CycleRunner(town.ledger, town.workspace, "intent", steps, Happenings(), lead)
+    return CycleRunner(town.ledger, town.workspace, "intent", steps, EventFeed(), lead)
 
 
 def carry(runner_: CycleRunner, seconds: float) -> None:

@@ -20,7 +20,7 @@ from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.settings import Settings
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -57,7 +57,7 @@ class House:
         self.control = TritonControl(self.server.spec.url, secret=self.server.kept_secret, timeout_s=4.0)
         reconciler = Reconciler(self.ledger, self.workspace, place.repository, (self.control,))
         fence = Fence(name="loop", epoch=self.ledger.acquire_lease("loop", "test"))
-        self.happenings = Happenings()
+        self.feed = EventFeed()
         parts = Parts(
             settings=settings,
             workspace=self.workspace,
@@ -66,7 +66,7 @@ class House:
             controls=(self.control,),
             reconciler=reconciler,
         )
-        self.loop = ModelLoop(parts, MODEL, self.happenings, self.control.infer_engine, lambda: fence)
+        self.loop = ModelLoop(parts, MODEL, self.feed, self.control.infer_engine, lambda: fence)
         self.failed: list[str] = []
         self.versions: list[int] = []
         self._stop = threading.Event()

@@ -72,7 +72,7 @@ def test_a_cycle_is_closed_only_after_its_outcome_was_carried_out(
     assert waits is not None
     assert (waits.cycle, waits.step, waits.error) == (number, _CLOSING[state], str(error))
     assert [record.message for record in caplog.records].count("cycle.step_waits") == 2
-    told = [h.facts["step"] for h in runner._happenings.since(0) if h.name == "cycle.step_waits"]
+    told = [h.facts["step"] for h in runner._feed.since(0) if h.name == "cycle.step_waits"]
     assert told == [_CLOSING[state]], "once, while the reason is the same"
     assert runner.advance()
     assert town.ledger.cycle(number).outcome == state.value

@@ -17,7 +17,7 @@ from perennial.ops.parts import Parts
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.steady_clock import SteadyClock
 from tests.component.town import Town
 
@@ -108,7 +108,7 @@ def _loop(town: Town, **more: Any) -> tuple[ModelLoop, TritonControl]:
         controls=(control,),
         reconciler=reconciler,
     )
-    return ModelLoop(parts, "intent", Happenings(), control.infer_engine, lambda: fence, **more), control
+    return ModelLoop(parts, "intent", EventFeed(), control.infer_engine, lambda: fence, **more), control
 
 
 def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:

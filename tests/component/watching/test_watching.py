@@ -11,7 +11,7 @@ from perennial.continual.errors import DataError, NotFound
 from perennial.continual.policy import DriftState
 from perennial.continual.records import Origin, Route
 from perennial.ops.ledger import VersionRow, VersionState
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy
 from perennial.ops.watching.accuracy import AccuracyWatch
 from perennial.ops.watching.collector import Collected, collect
@@ -29,7 +29,7 @@ MakeTown = Callable[..., Town]
 
 def watch(town: Town) -> list[str]:
     """Watch what came, and return each window's level."""
-    watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, Happenings())
+    watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, EventFeed())
     return [signal.level.value for signal in watcher.watch()]
 
 

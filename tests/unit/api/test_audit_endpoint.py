@@ -10,7 +10,7 @@ from sqlalchemy import event
 from perennial.ops.api.app import create_api
 from perennial.ops.ledger import Ledger
 from perennial.ops.settings import ApiSettings
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 
 
 @pytest.mark.parametrize("limit", [1, 3, 50])
@@ -25,7 +25,7 @@ def test_no_more_entries_are_read_than_were_asked_for(tmp_path: Path, limit: int
                 read.append(values)
 
         event.listen(ledger.engine, "before_cursor_execute", note)
-        client = TestClient(create_api(ledger, None, Happenings(), ApiSettings()), base_url="http://localhost")  # type: ignore[arg-type]
+        client = TestClient(create_api(ledger, None, EventFeed(), ApiSettings()), base_url="http://localhost")  # type: ignore[arg-type]
         told = client.get(f"/v1/audit?limit={limit}").json()
         assert [row["seq"] for row in told] == entries[-limit:]
         assert [limit in values for values in read] == [True]

@@ -22,7 +22,7 @@ from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.settings import ApiSettings, load_settings
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic.writer import TrafficWriter
 from tests.component.traffic_rows import columns, row_id
@@ -107,7 +107,7 @@ def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
                 return LabelQueue(ledger, workspace, model).waiting(limit=limit, fill=fill)
 
         settings = ApiSettings(tokens={hashed("look"): "viewer", hashed("work"): "labeller"})
-        app = create_api(ledger, Control(), Happenings(), settings)  # type: ignore[arg-type]
+        app = create_api(ledger, Control(), EventFeed(), settings)  # type: ignore[arg-type]
         client = TestClient(app, base_url="http://localhost", headers={REQUEST_HEADER: "1"})
         url = "/v1/models/intent/labels/queue"
         assert client.get(url, headers={"Authorization": "Bearer look"}).status_code == 403

@@ -20,7 +20,7 @@ from perennial.ops.making.rows import ModelRows
 from perennial.ops.making.starting_point import learner_params
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.settings import ApiSettings, LearningSettings, ModelSettings, Settings, load_settings
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
 
 AT = datetime(2026, 3, 1, tzinfo=UTC)
@@ -122,7 +122,7 @@ def test_descriptions_over_http_are_read_by_viewers_and_written_by_operators(con
     with opened(config) as ledger:
         ledger.register_model("intent", {"learning": {"params": {"anchor_rows": 8}}})
         settings = ApiSettings(tokens={hashed("look"): "viewer", hashed("work"): "labeller", hashed("run"): "operator"})
-        app = create_api(ledger, None, Happenings(), settings)  # type: ignore[arg-type]
+        app = create_api(ledger, None, EventFeed(), settings)  # type: ignore[arg-type]
         client = TestClient(app, base_url="http://localhost", headers={REQUEST_HEADER: "1"})
         look, work, run = ({"Authorization": f"Bearer {name}"} for name in ("look", "work", "run"))
         url = "/v1/models/intent/descriptions"

@@ -212,7 +212,7 @@ def test_training_killed_at_any_step_ends_in_the_same_weights(make_spec: Write) 
         assert process.wait(timeout=60) == -signal.SIGKILL
     assert not (out / "model.json").exists()
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
-    assert "training_resumed" in done.stderr
+    assert "training.resumed" in done.stderr
     expected, got = weights(whole), weights(out)
     for name, value in expected.items():
         np.testing.assert_array_equal(got[name], value, err_msg=name)

@@ -18,7 +18,7 @@ from perennial.continual.records import Example
 from perennial.continual.replay import (
     BufferKind,
     BufferState,
-    Fate,
+    OfferOutcome,
     ReplayBuffer,
     lottery,
     make_buffer,
@@ -107,7 +107,7 @@ def test_offer_never_exceeds_the_budgets_and_accounts_for_every_row(
 @every_kind
 def test_offer_fills_the_buffer_before_it_refuses_anything(kind: BufferKind) -> None:
     buffer = make_buffer(kind, 10, 3)
-    assert all(buffer.offer(row).fate is Fate.KEPT for row in stream(10))
+    assert all(buffer.offer(row).outcome is OfferOutcome.KEPT for row in stream(10))
     assert len(buffer) == 10
 
 
@@ -187,8 +187,8 @@ def test_offering_again_after_a_crash_is_harmless(kind: BufferKind) -> None:
     rows = stream(60)
     buffer = feed(make_buffer(kind, 100, 5), rows)
     kept = buffer.rows()
-    assert all(buffer.offer(row).fate is Fate.DUPLICATE for row in rows)
-    assert buffer.offer(example(99, rows[0].label, text=rows[0].text.upper() + " ")).fate is Fate.DUPLICATE
+    assert all(buffer.offer(row).outcome is OfferOutcome.DUPLICATE for row in rows)
+    assert buffer.offer(example(99, rows[0].label, text=rows[0].text.upper() + " ")).outcome is OfferOutcome.DUPLICATE
     assert buffer.rows() == kept
 
 
@@ -266,7 +266,7 @@ def test_a_newer_label_replaces_the_older_and_an_older_never_the_newer(kind: Buf
     answer = buffer.offer(new)
     assert answer.kept
     assert answer.evicted == (old,)
-    assert buffer.offer(old).fate is Fate.DUPLICATE
+    assert buffer.offer(old).outcome is OfferOutcome.DUPLICATE
     assert buffer.rows() == (new,)
 
 
@@ -274,7 +274,7 @@ def test_a_newer_label_replaces_the_older_and_an_older_never_the_newer(kind: Buf
 def test_a_row_larger_than_the_byte_budget_is_rejected(kind: BufferKind) -> None:
     buffer = make_buffer(kind, 10, 0, 200)
     assert buffer.offer(example(1)).kept
-    assert buffer.offer(example(2, text="long " * 100)).fate is Fate.REJECTED
+    assert buffer.offer(example(2, text="long " * 100)).outcome is OfferOutcome.REJECTED
     assert len(buffer) == 1
 
 

@@ -11,8 +11,8 @@ from perennial.continual.records import Example
 from perennial.continual.replay import (
     BufferKind,
     ClassBalancedBuffer,
-    Fate,
     HerdingBuffer,
+    OfferOutcome,
     ReservoirBuffer,
     UncertaintyBuffer,
     lottery,
@@ -117,7 +117,7 @@ def test_a_buffer_is_made_to_its_limits(kind: BufferKind) -> None:
 def test_a_row_of_exactly_the_byte_budget_is_kept_and_one_byte_more_is_not(kind: BufferKind) -> None:
     size = row_bytes(example(1))
     assert make_buffer(kind, 5, 0, size).offer(example(1)).kept
-    assert make_buffer(kind, 5, 0, size - 1).offer(example(1)).fate is Fate.REJECTED
+    assert make_buffer(kind, 5, 0, size - 1).offer(example(1)).outcome is OfferOutcome.REJECTED
     two = make_buffer(kind, 5, 0, 2 * size)
     assert [two.offer(example(n)).kept for n in (1, 2)] == [True, True]
     assert two.bytes == 2 * size
@@ -168,7 +168,7 @@ def test_a_correction_counts_as_seen_and_leaves_one_row(kind: BufferKind) -> Non
     assert [row.label for row in buffer.rows()] == ["a"]
     assert buffer.seen == 4
     older = example(0, "z", text="card lost")
-    assert buffer.offer(older).fate is Fate.DUPLICATE
+    assert buffer.offer(older).outcome is OfferOutcome.DUPLICATE
     assert buffer.seen == 5
 
 
@@ -186,7 +186,7 @@ def test_places_that_an_erasure_frees_are_filled_by_rows_above_the_floor_alone(k
     assert list(buffer.state().counters["floors"].values()) == [floor]
     assert buffer.erase("person 1") >= 2
     highest = max(gone, key=lambda row: draw(row.text, seed=3).number)
-    assert buffer.offer(highest).fate is Fate.REJECTED
+    assert buffer.offer(highest).outcome is OfferOutcome.REJECTED
     for n in range(1_000, 1_020):
         if len(buffer) < 20:
             assert buffer.offer(example(n)).kept == (draw(f"text {n}", seed=3).number > floor)
@@ -221,7 +221,7 @@ def test_floors_are_of_each_class_alone_and_outlive_a_restart() -> None:
     floor = buffer.state().counters["floors"]["old"]
     low = next(n for n in range(1_000, 2_000) if draw(f"text {n}", seed=3).number < floor)
     for one in (buffer, again):
-        assert one.offer(example(low, "old")).fate is Fate.REJECTED
+        assert one.offer(example(low, "old")).outcome is OfferOutcome.REJECTED
         assert one.offer(example(low, "new")).kept
 
 

@@ -116,7 +116,7 @@ def test_an_election_that_fails_frees_the_lock_and_is_tried_again(
     leader = Leader(ledger, holder="one", lock=door)
     door.error = True
     assert (leader.step(), door.released) == (None, 1)
-    assert "leader_election_failed" in caplog.messages
+    assert "leader.election_failed" in caplog.messages
     door.error, door.free = False, False
     assert (leader.step(), door.released) == (None, 1)
     door.free = True

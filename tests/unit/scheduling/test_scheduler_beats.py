@@ -107,7 +107,7 @@ def test_a_run_that_the_ledger_did_not_take_the_end_of_runs_again(
     with monkeypatch.context() as patch:
         patch.setattr(bench.ledger, "finish_run", away)
         assert scheduler.beat(scheduler.execute) == 1
-    assert "job_run_not_noted" in caplog.messages
+    assert "job.run_not_noted" in caplog.messages
     assert scheduler.beat(scheduler.execute) == 1
     assert bench.ran == [("watch", 1), ("watch", 2)]
     assert scheduler.beat(scheduler.execute) == 0
@@ -241,14 +241,14 @@ def test_a_run_holds_the_place_of_another_for_a_minute_at_most(
 
 def test_a_due_time_of_a_wrong_clock_is_healed_and_told(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
     scheduler = bench.scheduler(bench.spec("watch"))
-    assert "job_due_healed" not in caplog.messages
+    assert "job.due_healed" not in caplog.messages
     bench.pass_s(-3600)
     assert scheduler.beat(bench.claim) == 0
-    assert caplog.messages.count("job_due_healed") == 1
+    assert caplog.messages.count("job.due_healed") == 1
     due = bench.ledger.jobs()[0].next_due
     assert timedelta(0) < due - (bench.now + timedelta(seconds=60)) <= timedelta(milliseconds=1)
     scheduler.beat(bench.claim)
-    assert caplog.messages.count("job_due_healed") == 1
+    assert caplog.messages.count("job.due_healed") == 1
 
 
 def test_a_run_of_a_job_that_was_taken_away_fails_with_the_reason(bench: Bench) -> None:
@@ -329,7 +329,7 @@ def test_a_beat_that_fails_is_told_and_the_next_one_comes(
     wait_until(lambda: beats > 2)
     at, told = scheduler.last_beat
     assert told == str(error)
-    levels = {record.levelno for record in caplog.records if record.getMessage() == "scheduler_beat_failed"}
+    levels = {record.levelno for record in caplog.records if record.getMessage() == "scheduler.beat_failed"}
     assert levels == {level}
     broken = False
     wait_until(lambda: scheduler.last_beat[1] == "")

@@ -9,11 +9,11 @@ from perennial.continual.cycle import OUTCOMES, CycleState
 from perennial.ops.ledger import AuditEntry, DriftReportRow
 from perennial.ops.ledger.ports import Audit, Cycles, DriftReports, Routes, State
 from perennial.ops.notify import Message, Notifier, Severity
-from perennial.ops.store.state import HERALD, RETRIES, ErrorState, HeraldState
+from perennial.ops.store.state import NOTIFIER, RETRIES, ErrorState, NotifierState
 from perennial.ops.views.status import ErrorView
 from perennial.ops.watching.quarantine_watch import QUARANTINED
 
-__all__ = ["RESTARTED", "Herald"]
+__all__ = ["RESTARTED", "EventNotifier"]
 
 RESTARTED = "triton.restarted"
 _STUCK = timedelta(seconds=60)  # so long may a rollback or an abort be tried in vain before people are told
@@ -31,7 +31,7 @@ class HeraldLedger(Audit, Cycles, DriftReports, Routes, State, Protocol):
     """Where what happened is read, and up to where it was told."""
 
 
-class Herald:
+class EventNotifier:
     """One model's messages. What a channel did not take is tried again at the next pass, and holds nothing else up."""
 
     def __init__(self, ledger: HeraldLedger, model: str, notifier: Notifier) -> None:
@@ -39,23 +39,23 @@ class Herald:
 
     def tell(self) -> str:
         """Tell what happened since the last pass; the first pass ever only notes where it begins."""
-        before = HERALD.read(self._ledger, self._model)
+        before = NOTIFIER.read(self._ledger, self._model)
         if before is None:
             newest = self._ledger.drift_reports(self._model, limit=1)
-            here = HeraldState(audit=self._ledger.audit_head()[0], report=(newest[0].id or 0) if newest else 0)
-            HERALD.keep(self._ledger, self._model, here)
+            here = NotifierState(audit=self._ledger.audit_head()[0], report=(newest[0].id or 0) if newest else 0)
+            NOTIFIER.keep(self._ledger, self._model, here)
             return ""
         entries = self._ledger.audit_entries(self._model, since_seq=before.audit)
         reports = tuple(reversed(self._ledger.drift_reports(self._model, after_id=before.report)))
         sent: list[str] = []
-        after = HeraldState(
+        after = NotifierState(
             audit=self._through([(e.seq, _of_entry(e)) for e in entries], before.audit, sent),
             report=self._through([(r.id or 0, _of_report(r)) for r in reports], before.report, sent),
         )
         for standing in (self._approval(), self._stuck(), self._errors()):
             self._send(standing, sent)
         if after != before:
-            HERALD.keep(self._ledger, self._model, after)
+            NOTIFIER.keep(self._ledger, self._model, after)
         return ", ".join(sent)
 
     def _through(self, things: list[tuple[int, Message | None]], before: int, sent: list[str]) -> int:

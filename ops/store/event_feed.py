@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-__all__ = ["Happening", "Happenings"]
+__all__ = ["EventFeed", "LoopEvent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Happening:
+class LoopEvent:
     """One thing that happened; `number` grows by one."""
 
     number: int
@@ -20,11 +20,11 @@ class Happening:
     facts: dict[str, Any]
 
 
-class Happenings:
-    """The latest happenings of this process; thread-safe."""
+class EventFeed:
+    """The latest events of this process; thread-safe."""
 
     def __init__(self, keep: int = 2_000) -> None:
-        self._kept: deque[Happening] = deque(maxlen=keep)
+        self._kept: deque[LoopEvent] = deque(maxlen=keep)
         self._lock = threading.Lock()
         self._count = 0
 
@@ -32,9 +32,9 @@ class Happenings:
         """Add one."""
         with self._lock:
             self._count += 1
-            self._kept.append(Happening(number=self._count, at=datetime.now(UTC), model=model, name=name, facts=facts))
+            self._kept.append(LoopEvent(number=self._count, at=datetime.now(UTC), model=model, name=name, facts=facts))
 
-    def since(self, number: int) -> list[Happening]:
+    def since(self, number: int) -> list[LoopEvent]:
         """Those after `number`, oldest first."""
         with self._lock:
-            return [happening for happening in self._kept if happening.number > number]
+            return [event for event in self._kept if event.number > number]

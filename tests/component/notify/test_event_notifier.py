@@ -9,8 +9,8 @@ from perennial.continual.errors import DependencyUnreachable
 from perennial.continual.records import Route
 from perennial.ops.ledger import CycleRow
 from perennial.ops.notify import Message, Notifier
-from perennial.ops.notify.herald import RESTARTED, Herald
-from perennial.ops.store.happenings import Happenings
+from perennial.ops.notify.event_notifier import RESTARTED, EventNotifier
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import ERRORS, RETRIES, ErrorState, RetriedStep
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.quarantine_watch import QUARANTINED, note_quarantined
@@ -40,8 +40,8 @@ class Box:
         return [(message.alert, message.episode) for message in self.got]
 
 
-def herald(town: Town, box: Box) -> Herald:
-    return Herald(town.ledger, "intent", Notifier(town.ledger, [box]))
+def notifier_of(town: Town, box: Box) -> EventNotifier:
+    return EventNotifier(town.ledger, "intent", Notifier(town.ledger, [box]))
 
 
 def close_cycle(town: Town, outcome: str, note: str) -> CycleRow:
@@ -55,18 +55,18 @@ def close_cycle(town: Town, outcome: str, note: str) -> CycleRow:
 def test_the_first_pass_tells_nothing_of_the_past(town: Town) -> None:
     close_cycle(town, "failed", "long ago")
     box = Box()
-    assert herald(town, box).tell() == ""
-    assert herald(town, box).tell() == ""
+    assert notifier_of(town, box).tell() == ""
+    assert notifier_of(town, box).tell() == ""
     assert box.got == []
 
 
 def test_each_outcome_of_a_cycle_is_told_once_with_its_reason(town: Town) -> None:
     box = Box()
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     cycles = [close_cycle(town, outcome, f"because {outcome}") for outcome in ("refused", "failed", "promoted")]
     cycles.append(close_cycle(town, "rolled_back", "because rolled_back"))
     for _ in range(3):
-        herald(town, box).tell()  # a new one each time, as after a restart
+        notifier_of(town, box).tell()  # a new one each time, as after a restart
     assert box.alerts == [(str(c.outcome), f"cycle-{c.id}") for c in cycles]
     assert [message.body for message in box.got] == [f"because {c.outcome}" for c in cycles]
     assert box.got[0].title == f"version 2 was refused (cycle {cycles[0].id})"
@@ -74,15 +74,15 @@ def test_each_outcome_of_a_cycle_is_told_once_with_its_reason(town: Town) -> Non
 
 def test_a_drift_is_told_once_an_episode(town: Town) -> None:
     box = Box()
-    herald(town, box).tell()
-    watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, Happenings())
+    notifier_of(town, box).tell()
+    watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, EventFeed())
     town.ask(300)
     watcher.watch()
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     assert box.got == []
     town.ask(600, new=0.5)
     assert sum(signal.alert for signal in watcher.watch()) >= 2, "a lasting drift alerts again after the cooldown"
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     assert box.alerts == [("drift", "drift-1")]
     assert "perennial drift explain --model intent --report" in box.got[0].body
     assert box.got[0].facts["version"] == 1
@@ -90,7 +90,7 @@ def test_a_drift_is_told_once_an_episode(town: Town) -> None:
 
 def test_an_operators_change_of_champion_is_told_and_the_loops_own_is_not(town: Town) -> None:
     box = Box()
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     after = [
         (Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2)), "loop"),
         (Route(model="intent", epoch=3, champion=1, previous=2, resident=(1, 2)), "ann"),
@@ -99,19 +99,19 @@ def test_an_operators_change_of_champion_is_told_and_the_loops_own_is_not(town: 
     ]
     for route, actor in after:
         town.ledger.set_route(route, expected_epoch=route.epoch - 1, actor=actor, reason="a test")
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     assert box.alerts == [("rolled_back", "route-3"), ("promoted", "route-5")]
     assert [message.title for message in box.got] == ["ann put back version 1", "ann promoted version 3"]
 
 
 def test_restarts_and_a_wait_for_approval_are_told(town: Town) -> None:
     box = Box()
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     town.ledger.audit("loop", RESTARTED, "intent", {"restarts": 1})
     town.ledger.audit("loop", RESTARTED, "intent", {"restarts": 2})
     number = town.ledger.open_cycle("intent", "drift", {"challenger": 2}, state="approval")
     for _ in range(2):
-        herald(town, box).tell()
+        notifier_of(town, box).tell()
     assert [alert for alert, _ in box.alerts] == ["triton", "triton", "approval"]
     assert box.alerts[-1] == ("approval", f"cycle-{number}")
 
@@ -123,13 +123,13 @@ def test_a_rollback_that_cannot_be_carried_out_is_told_after_a_minute(
     town: Town, state: str, minutes: int, told: int
 ) -> None:
     box = Box()
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     number = town.ledger.open_cycle("intent", "drift", {"challenger": 2}, state=state)
     since = datetime.now(UTC) - timedelta(minutes=minutes)
     wait = RetriedStep(cycle=number, step="RollBack", error="the disk refuses", since=since.isoformat())
     RETRIES.keep(town.ledger, "intent", wait)
     for _ in range(2):
-        herald(town, box).tell()
+        notifier_of(town, box).tell()
     assert box.alerts == [("stuck", f"cycle-{number}")] * told
     assert all("the disk refuses" in message.body for message in box.got)
 
@@ -140,31 +140,31 @@ def test_a_dead_receiver_is_tried_again_a_bounded_number_of_times(
 ) -> None:
     town = make_town()
     box = Box(broken_for=broken_for)
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     close_cycle(town, "failed", "first")
     for _ in range(6):
-        herald(town, box).tell()
+        notifier_of(town, box).tell()
     close_cycle(town, "refused", "second")
     for _ in range(2):
-        herald(town, box).tell()
+        notifier_of(town, box).tell()
     assert len(box.got) == told
     assert box.alerts[-1][0] == "refused", "a message that nobody took holds up no other"
 
 
 def test_a_lasting_rise_of_labelled_errors_is_told_once(town: Town) -> None:
     box = Box()
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     for cursor in (40, 80):
         alarm = ErrorState(version=1, cursor=cursor, bound=0.1, run_length=1e6, alarm_since="2026-03-01T00:00:05+00:00")
         ERRORS.keep(town.ledger, "intent", alarm)
-        herald(town, box).tell()
+        notifier_of(town, box).tell()
     assert box.alerts == [("drift", "errors-1-20260301T000005")]
     assert "change of concept" in box.got[0].body
 
 
 def test_each_damaged_file_that_was_set_aside_is_told_once(town: Town) -> None:
     box = Box()
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     folder = town.workspace.traffic("intent") / "parquet"
     folder.mkdir(parents=True, exist_ok=True)
     for number in (1, 2):
@@ -173,7 +173,7 @@ def test_each_damaged_file_that_was_set_aside_is_told_once(town: Town) -> None:
         town.traffic.read()
         for _ in range(3):
             note_quarantined(town.ledger, "intent", TrafficLog(town.workspace.traffic("intent")))
-            herald(town, box).tell()
+            notifier_of(town, box).tell()
         entries = [entry for entry in town.ledger.audit_entries("intent") if entry.action == QUARANTINED]
         assert [entry.detail["file"] for entry in entries] == [f"{n}-{n}-damaged.parquet" for n in range(1, number + 1)]
         assert box.alerts == [("damage", f"quarantine-{entry.seq}") for entry in entries]
@@ -183,5 +183,5 @@ def test_each_damaged_file_that_was_set_aside_is_told_once(town: Town) -> None:
     (folder / "1-1-damaged.parquet").write_text("no table, and again under the same name")
     town.traffic.read()
     assert note_quarantined(town.ledger, "intent", town.traffic) == 1
-    herald(town, box).tell()
+    notifier_of(town, box).tell()
     assert len(box.got) == 3
