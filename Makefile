@@ -24,8 +24,13 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data DIR ...")
 	$(BIN)/perennial demo $(ARGS)
 
-test: setup ## all tests that need no GPU
+test: setup ## all tests that need no GPU: without ARGS first those without a component, on two processors
+ifeq ($(strip $(ARGS)),)
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (component or e2e or gpu)"
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --durations 25 -m "(component or e2e) and not gpu"
+else
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not gpu" $(ARGS)
+endif
 
 fast: setup ## the tests that need no component and no training, on two processors; prints how long they took
 	@began=$$(date +%s); $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (component or e2e or gpu or slow)" \
@@ -42,7 +47,7 @@ check: setup ## ruff and mypy
 chaos: setup ## kill -9 at every journalled step and at random (ARGS="--repeats 1 --random-minutes 1")
 	$(BIN)/python -m benchmarks.chaos $(ARGS)
 
-mutate: setup ## mutation test of the decision code (ARGS="--jobs 2 --module 'continual.*' --all --resume")
+mutate: setup ## mutation test of the decision code (ARGS="--jobs 2 --module 'perennial.continual.*' --all --resume")
 	$(BIN)/python -m benchmarks.mutate $(ARGS)
 
 bench-%: setup ## a benchmark; writes benchmarks/out/NAME.json
