@@ -14,8 +14,9 @@ from perennial.continual.learning.context import Context
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.rows import write_rows
-from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.trained import read_head
 from perennial.continual.preparation import split_of
 from perennial.continual.records import Example, Split
@@ -111,7 +112,7 @@ def kernel_lda_job(data: Frozen, order: Sequence[int], per_update: int, folder: 
         write_rows(folder / "held.jsonl", held)
         out = folder / f"update-{number}"
         spec = JobSpec(
-            learner=Learner.KERNEL_LDA,
+            learner=LearnerName.KERNEL_LDA,
             previous=previous,
             examples=folder / "fresh.jsonl",
             holdout=folder / "held.jsonl",

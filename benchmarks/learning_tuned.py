@@ -26,9 +26,10 @@ from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, resol
 from perennial.continual.learning.finetune import train_slow
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.pretraining import Pretraining, pretrain
 from perennial.continual.learning.rows import write_rows
-from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.trainer import Schedule
 from perennial.continual.records import Example
 from perennial.continual.replay import BufferKind, make_buffer
@@ -194,7 +195,12 @@ def rebuilt_heads(data: Frozen, tests: Sequence[str], folder: Path, updates: int
 
 def _spec(examples: Path, out: Path, params: dict[str, Any]) -> JobSpec:
     return JobSpec(
-        learner=Learner.FINETUNE, examples=examples, out=out, cache=out.parent / "embeddings", threads=1, params=params
+        learner=LearnerName.FINETUNE,
+        examples=examples,
+        out=out,
+        cache=out.parent / "embeddings",
+        threads=1,
+        params=params,
     )
 
 

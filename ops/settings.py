@@ -24,6 +24,7 @@ from pydantic_settings import (
 )
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
 from perennial.continual.preparation import admit_name
 from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.ops.safety.secrecy import told_problems, told_toml_error
@@ -154,7 +155,7 @@ class LearningSettings(_Section):
     """How a challenger is learnt."""
 
     encoder: str = Field("packaged:minilm", description="a Hugging Face name or folder; the default needs no download")
-    learner: Literal["kernel_lda", "finetune"] = "kernel_lda"
+    learner: LearnerName = DEFAULT_LEARNER
     max_length: int = Field(128, ge=8, le=512, description="tokens kept of a text")
     replay_kind: Literal["class_balanced", "reservoir", "herding", "uncertainty"] = "class_balanced"
     replay_rows: int = Field(770, ge=1)

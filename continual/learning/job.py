@@ -13,34 +13,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from perennial.continual.errors import InputError, PerennialError
-from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Cancelled, Context
-from perennial.continual.learning.encoder import Embedder
-from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.learners import train_model
+from perennial.continual.learning.spec import JobSpec
 
-__all__ = ["main", "run_job"]
+__all__ = ["main"]
 
 logger = logging.getLogger(__name__)
 
 _STOPPED = 143  # 128 + SIGTERM
 _THREAD_SETTINGS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
-
-
-def run_job(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> ModelCard:
-    """Trains what the spec says and returns the finished model's card, in this process.
-
-    Raises:
-        InputError: the spec or its files are wrong.
-        TrainingFailed: there is nothing to learn from.
-        Cancelled: the context was told to stop.
-    """
-    if spec.learner is Learner.FINETUNE:
-        from perennial.continual.learning.finetune import train_slow
-
-        return train_slow(spec, context)
-    from perennial.continual.learning.fast import train_fast
-
-    return train_fast(spec, context, embedder)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -54,7 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         spec = JobSpec.read(Path(arguments[0]))
         _be_modest(spec)
-        card = run_job(spec, context)
+        card = train_model(spec, context)
     except Cancelled:
         logger.info("job.stopped")
         return _STOPPED

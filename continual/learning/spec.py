@@ -2,33 +2,26 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.encoder import PACKAGED_MINILM
+from perennial.continual.learning.names import LearnerName
 
-__all__ = ["JobSpec", "Learner"]
-
-
-class Learner(StrEnum):
-    """Which learner makes the model: seconds for the closed-form head, minutes for fine-tuning."""
-
-    KERNEL_LDA = "kernel_lda"
-    FINETUNE = "finetune"
+__all__ = ["JobSpec"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec:
     """One training job; relative paths are taken from the folder of the spec's file.
 
-    >>> JobSpec(learner=Learner.KERNEL_LDA, examples=Path("rows.jsonl"), out=Path("model")).encoder
+    >>> JobSpec(learner=LearnerName.KERNEL_LDA, examples=Path("rows.jsonl"), out=Path("model")).encoder
     'packaged:minilm'
     """
 
-    learner: Learner
+    learner: LearnerName
     examples: Path | None  # fresh rows, train split only
     out: Path  # folder for the trained model
     encoder: str = PACKAGED_MINILM
@@ -89,9 +82,9 @@ class JobSpec:
             if read.get(name) is not None:
                 read[name] = path.resolve().parent / str(read[name])
         try:
-            read["learner"] = Learner(read["learner"])
+            read["learner"] = LearnerName(read["learner"])
         except ValueError as error:
-            allowed = [learner.value for learner in Learner]
+            allowed = [learner.value for learner in LearnerName]
             raise ConfigurationError(
                 f"job spec {path}: learner {read['learner']!r} must be one of {allowed}"
             ) from error

@@ -12,9 +12,10 @@ from typing import Any
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, TrainingFailed
 from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Context
-from perennial.continual.learning.job import run_job
+from perennial.continual.learning.learners import train_model
+from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.rows import read_rows
-from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.spec import JobSpec
 
 __all__ = ["SweepResult", "Trial", "sweep"]
 
@@ -58,7 +59,7 @@ def sweep(
     storage: Path,
     study: str = "sweep",
     on_trial: Callable[[Trial], None] = lambda _: None,
-    train: Train = run_job,
+    train: Train = train_model,
 ) -> SweepResult:
     """Train with different params until `trials` are finished, those of earlier calls with this study included.
 
@@ -148,7 +149,7 @@ def _trial(row: Any, base: JobSpec) -> Trial:
 
 def _suggest(base: JobSpec, asked: Any) -> dict[str, Any]:
     """Values for what the job's own params leave open."""
-    if base.learner is Learner.KERNEL_LDA:
+    if base.learner is LearnerName.KERNEL_LDA:
         ranges: dict[str, Callable[[], Any]] = {
             "gamma": lambda: asked.suggest_float("gamma", 0.1, 2.0, log=True),
             "shrinkage": lambda: asked.suggest_float("shrinkage", 1e-7, 1e-3, log=True),

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from perennial.continual.learning.names import DEFAULT_LEARNER
 from perennial.ops.cli import describe
 from perennial.ops.cli.console import JsonOption, print_json, print_records, print_table, say
 
@@ -17,6 +18,7 @@ _app = typer.Typer(
     help="Train, compare and tune learners offline; begin a class with a description.", no_args_is_help=True
 )
 
+_CHOICES = f"{DEFAULT_LEARNER.value} or a strategy of fine-tuning"
 _Data = Annotated[Path, typer.Option(help="rows to learn: CSV with text,category or text,label")]
 _Encoder = Annotated[str, typer.Option(help="a Hugging Face name or folder")]
 _Out = Annotated[Path, typer.Option(help="where models and their work files go")]
@@ -25,7 +27,7 @@ _Share = Annotated[float, typer.Option(min=0.02, max=0.5, help="share of the row
 _Seed = Annotated[int, typer.Option(help="of every random choice")]
 _Previous = Annotated[Path | None, typer.Option(help="trained folder or bundle to learn on from")]
 _Replay = Annotated[Path | None, typer.Option(help="CSV of old rows to rehearse")]
-_Learner = Annotated[str, typer.Option(help="kernel_lda or a strategy of fine-tuning")]
+_Learner = Annotated[str, typer.Option(help=_CHOICES)]
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +39,7 @@ def register(app: typer.Typer) -> None:
 @_app.command()
 def run(
     data: _Data,
-    learner: Annotated[list[str] | None, typer.Option(help="kernel_lda or a fine-tuning strategy; repeatable")] = None,
+    learner: Annotated[list[str] | None, typer.Option(help=f"{_CHOICES}; repeatable")] = None,
     test: Annotated[Path | None, typer.Option(help="CSV to compare on; default the held-out rows")] = None,
     encoder: _Encoder = "packaged:minilm",
     previous: _Previous = None,
@@ -56,7 +58,7 @@ def run(
     from perennial.ops.commands.offline import Offline, compare
 
     told = []
-    names = learner or ["kernel_lda"]
+    names = learner or [DEFAULT_LEARNER.value]
     task = Offline.prepare(data, out, test=test, replay=replay, holdout_share=holdout_share, seed=seed)
     for name in names:
         with stages(f"learning with {name}") as tell:
@@ -75,7 +77,7 @@ def run(
 @_app.command()
 def sweep(
     data: _Data,
-    learner: _Learner = "kernel_lda",
+    learner: _Learner = DEFAULT_LEARNER.value,
     trials: Annotated[
         int, typer.Option(min=1, max=10_000, help="finished trials in the end, earlier ones included")
     ] = 20,

@@ -1,11 +1,9 @@
 """A version like the champion, without some rows: the same engine, its sums corrected exactly."""
 
-from typing import Any
-
 from perennial.continual.jobs.process import Progress
 from perennial.continual.learning.card import ModelCard, read_card
+from perennial.continual.learning.learners import CORRECTOR, learner_named
 from perennial.continual.learning.rows import write_rows
-from perennial.continual.learning.spec import Learner
 from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example, Route
 from perennial.continual.route import pinned, promoted
@@ -64,7 +62,7 @@ class Correction:
                 model=self._model,
                 version=version,
                 parent=champion.version,
-                learner="kernel_lda",
+                learner=CORRECTOR.name,
                 lineage={**champion.lineage, **own},
             )
         )
@@ -80,13 +78,13 @@ class Correction:
             version,
             champion,
             self._maker.rows.holdout_rows(champion),
-            learner=Learner.KERNEL_LDA,
+            learner=CORRECTOR.name,
             encoder=card.encoder_source(bundle),
             previous=bundle,
             examples=None,
             erase=erased,
             max_length=card.max_length,
-            params=_without_descriptions(learning.params) if learning.learner == "kernel_lda" else {},
+            params=learner_named(learning.learner).correction_params(learning.params),
         )
         try:
             trained = self._maker.learn(
@@ -111,8 +109,3 @@ class Correction:
             for change in (pinned(version), promoted(version, resident=resident)):
                 change_route(parts.ledger, parts.workspace, model, change, actor="erasure", reason=reason)
         parts.ledger.set_version_state(model, champion.version, VersionState.RETIRED)
-
-
-def _without_descriptions(params: dict[str, Any]) -> dict[str, Any]:
-    """A correction keeps the described classes that the champion has: it may bring no new one past the gate."""
-    return {name: value for name, value in params.items() if name != "descriptions"}

@@ -13,7 +13,8 @@ from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError, TrainingFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress, run_job
-from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.learners import chosen_learner
+from perennial.continual.learning.spec import JobSpec
 from perennial.continual.preparation import deduplicate, read_labelled_csv, split_of
 from perennial.continual.records import Example, Split
 
@@ -87,14 +88,10 @@ class Offline:
         return len(self.judged)
 
     def spec(self, learner: str, params: dict[str, Any], *, encoder: str, previous: Path | None) -> JobSpec:
-        """The job of one learner: `kernel_lda`, or a strategy of fine-tuning."""
-        from perennial.continual.learning.strategies import make_strategy
-
-        if learner != Learner.KERNEL_LDA.value:
-            make_strategy(learner)  # says which names there are
-            params = {"strategy": learner} | params
+        """The job of one learner: the closed form, or a strategy of fine-tuning."""
+        chosen, params = chosen_learner(learner, params)
         return JobSpec(
-            learner=Learner.KERNEL_LDA if learner == Learner.KERNEL_LDA.value else Learner.FINETUNE,
+            learner=chosen.name,
             encoder=encoder,
             previous=previous,
             examples=self.out / "examples.jsonl",

@@ -7,6 +7,7 @@ from typing import Any
 
 from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.learning.card import ENCODER_INSIDE, read_card
+from perennial.continual.learning.learners import learner_named
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.store.tainted import tainted_encoders
 from perennial.ops.store.workspace import Workspace
@@ -43,14 +44,8 @@ def learner_params(ledger: Ledger, workspace: Workspace, model: str) -> dict[str
     With fine-tuning the sentences are for the kernel head that is rebuilt afterwards.
     """
     learning = workspace.model(model).learning
-    params = dict(learning.params)
-    told = {row.label: row.text for row in ledger.descriptions(model)}
-    if learning.learner == "kernel_lda":
-        return params | {"descriptions": {**params.get("descriptions", {}), **told}}
-    if not told:
-        return params
-    head = dict(params.get("head_settings", {}))
-    return params | {"head_settings": head | {"descriptions": {**head.get("descriptions", {}), **told}}}
+    described = {row.label: row.text for row in ledger.descriptions(model)}
+    return learner_named(learning.learner).params(learning.params, described)
 
 
 def keep_encoder(trained: Path, source: str) -> None:

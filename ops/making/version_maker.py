@@ -13,7 +13,7 @@ from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
 from perennial.continual.learning.card import is_finished
 from perennial.continual.learning.rows import write_rows
-from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.spec import JobSpec
 from perennial.exporters.bundle import Lineage, Manifest, verify_bundle
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.ledger import Ledger, VersionRow
@@ -105,7 +105,7 @@ class VersionMaker:
             version,
             champion,
             holdout,
-            learner=Learner(learning.learner),
+            learner=learning.learner,
             encoder=start.encoder,
             previous=start.previous,
             examples=folder / "examples.jsonl",

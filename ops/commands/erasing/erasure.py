@@ -233,30 +233,28 @@ def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, .
     """
     if model not in parts.settings.models:  # dropped from the settings: nothing of it answers
         return _Holders(in_sums=(), tuned=(), encoders=frozenset())
-    from perennial.continual.learning.kernel_lda import load_keys
-    from perennial.continual.learning.trained import STATISTICS_FILE
+    from perennial.continual.learning.learners import sums_hold
 
-    engine, in_sums = parts.workspace.engine_model(model), []
+    engine = parts.workspace.engine_model(model)
     on_disk = parts.repository.versions(engine)
-    for version in on_disk:
-        statistics = parts.workspace.bundle(model, version) / STATISTICS_FILE
-        if statistics.is_file() and hashes & load_keys(statistics):
-            in_sums.append(version)
+    in_sums = tuple(version for version in on_disk if sums_hold(parts.workspace.bundle(model, version), hashes))
     rows = parts.ledger.versions(model)
     encoders = {row.encoder_fingerprint for row in rows if row.version in learnt_by and _was_tuned(parts, row)}
     known = frozenset(name for name in encoders if name is not None) - {_base_encoder(parts, model)}
     tuned = tuple(row.version for row in rows if row.version in on_disk and row.encoder_fingerprint in known)
-    return _Holders(in_sums=tuple(in_sums), tuned=tuned, encoders=known)
+    return _Holders(in_sums=in_sums, tuned=tuned, encoders=known)
 
 
 def _was_tuned(parts: Parts, row: VersionRow) -> bool:
     """Whether a version's own training changed the encoder; its card says so, and without one the ledger."""
     from perennial.continual.learning.card import read_card
+    from perennial.continual.learning.learners import LEARNERS
 
     try:
-        return read_card(parts.workspace.bundle(row.model, row.version)).learner != "kernel_lda"
+        name: str | None = read_card(parts.workspace.bundle(row.model, row.version)).learner
     except DataError:  # made by another tool, or off the disk: the ledger's word is all there is
-        return row.learner != "kernel_lda"
+        name = row.learner
+    return not any(learner.name == name and not learner.tunes_encoder for learner in LEARNERS.values())
 
 
 def _base_encoder(parts: Parts, model: str) -> str:

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.names import LearnerName
+from perennial.continual.learning.spec import JobSpec
 
 
-@pytest.mark.parametrize("learner", list(Learner))
-def test_a_written_spec_is_read_as_it_was(tmp_path: Path, learner: Learner) -> None:
+@pytest.mark.parametrize("learner", list(LearnerName))
+def test_a_written_spec_is_read_as_it_was(tmp_path: Path, learner: LearnerName) -> None:
     whole = JobSpec(
         learner=learner,
         examples=tmp_path / "examples.jsonl",
@@ -34,7 +35,7 @@ def test_a_written_spec_is_read_as_it_was(tmp_path: Path, learner: Learner) -> N
 
 def test_paths_of_a_written_spec_are_those_of_its_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    spec = JobSpec(learner=Learner.KERNEL_LDA, examples=Path("rows.jsonl"), out=Path("trained"))
+    spec = JobSpec(learner=LearnerName.KERNEL_LDA, examples=Path("rows.jsonl"), out=Path("trained"))
     spec.write(Path("specs/train.json"))
     read = JobSpec.read(tmp_path / "specs" / "train.json")
     assert (read.examples, read.out) == (tmp_path / "rows.jsonl", tmp_path / "trained")

@@ -12,7 +12,8 @@ import pytest
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Context
-from perennial.continual.learning.spec import JobSpec, Learner
+from perennial.continual.learning.names import LearnerName
+from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.sweep import Trial, sweep
 from tests.unit.learning.conftest import make_rows
 
@@ -34,7 +35,7 @@ def card(accuracy: float, loss: float = 0.5) -> ModelCard:
 
 @pytest.fixture
 def base(tmp_path: Path) -> JobSpec:
-    return JobSpec(learner=Learner.KERNEL_LDA, examples=None, holdout=tmp_path / "held.jsonl", out=tmp_path / "out")
+    return JobSpec(learner=LearnerName.KERNEL_LDA, examples=None, holdout=tmp_path / "held.jsonl", out=tmp_path / "out")
 
 
 def near_a_half(spec: JobSpec, context: Context) -> ModelCard:
@@ -100,7 +101,7 @@ def test_sweep_of_a_strategy_searches_its_own_settings(base: JobSpec, tmp_path: 
         del context
         return card(spec.params["strategy_settings"]["alpha"])
 
-    slow = replace(base, learner=Learner.FINETUNE, params={"strategy": "der++", "epochs": 1})
+    slow = replace(base, learner=LearnerName.FINETUNE, params={"strategy": "der++", "epochs": 1})
     best = sweep(slow, trials=3, storage=tmp_path / "sweep.db", train=train).best
     assert set(best.params) == {"strategy", "epochs", "learning_rate", "strategy_settings"}
     assert set(best.params["strategy_settings"]) == {"alpha", "beta"}
@@ -134,14 +135,16 @@ def test_sweep_killed_by_the_system_keeps_its_finished_trials(base: JobSpec, tmp
     """kill -9 in the third training: no handler runs."""
     script = (
         "import os, signal, sys; from pathlib import Path\n"
-        "from perennial.continual.learning.spec import JobSpec, Learner\n"
+        "from perennial.continual.learning.names import LearnerName\n"
+        "from perennial.continual.learning.spec import JobSpec\n"
         "from perennial.continual.learning.sweep import sweep\n"
         "from tests.unit.learning.test_sweep import near_a_half\n"
         "def train(spec, context):\n"
         "    if spec.out.name == 'trial-2': os.kill(os.getpid(), signal.SIGKILL)\n"
         "    return near_a_half(spec, context)\n"
         "folder = Path(sys.argv[1])\n"
-        "spec = JobSpec(learner=Learner.KERNEL_LDA, examples=None, holdout=folder / 'held.jsonl', out=folder / 'out')\n"
+        "held, out = folder / 'held.jsonl', folder / 'out'\n"
+        "spec = JobSpec(learner=LearnerName.KERNEL_LDA, examples=None, holdout=held, out=out)\n"
         "sweep(spec, trials=5, storage=folder / 'sweep.db', train=train)\n"
     )
     died = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)

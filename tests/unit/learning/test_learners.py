@@ -1,0 +1,103 @@
+"""What every learner promises to those who know it by its name alone."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.encoder import fingerprint
+from perennial.continual.learning.learners import (
+    CORRECTOR,
+    LEARNERS,
+    chosen_learner,
+    learner_named,
+    sums_hold,
+    train_model,
+)
+from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
+from perennial.continual.learning.port import Learner
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.preparation import row_hash
+from tests.unit.learning.conftest import make_rows
+
+Write = Callable[..., Path]
+SMALL = {LearnerName.KERNEL_LDA: {"features": 200}, LearnerName.FINETUNE: {"strategy": "naive", "epochs": 1}}
+
+
+@pytest.fixture(params=LEARNERS.values(), ids=list(LEARNERS))
+def learner(request: pytest.FixtureRequest) -> Learner:
+    found: Learner = request.param
+    return found
+
+
+def test_every_name_has_a_learner_and_one_is_the_default() -> None:
+    assert set(LEARNERS) == set(LearnerName)
+    assert all(learner_named(name.value) is LEARNERS[name] for name in LearnerName)
+    assert DEFAULT_LEARNER in LEARNERS
+    with pytest.raises(ConfigurationError, match=r"'forest' is unknown; use one of finetune, kernel_lda"):
+        learner_named("forest")
+
+
+def test_a_described_class_reaches_the_training_and_no_correction(learner: Learner) -> None:
+    configured = {"descriptions": {"fee": "Old words."}, "head_settings": {"descriptions": {"fee": "Old words."}}}
+    before = repr(configured)
+    params = learner.params(configured, {"fee": "What a card costs.", "loan": "Money that is owed."})
+    told = params["head_settings" if learner.tunes_encoder else "descriptions"]
+    assert (told["descriptions"] if learner.tunes_encoder else told) == {
+        "fee": "What a card costs.",
+        "loan": "Money that is owed.",
+    }
+    assert "descriptions" not in learner.correction_params(configured)
+    assert "head_settings" not in learner.correction_params(configured) or not learner.tunes_encoder
+    assert repr(configured) == before
+
+
+def test_what_nobody_described_changes_no_params_of_a_fine_tuning() -> None:
+    configured = {"epochs": 2}
+    assert LEARNERS[LearnerName.FINETUNE].params(configured, {}) == configured
+
+
+@pytest.mark.parametrize("choice", ["kernel_lda", "naive", "der++"])
+def test_the_command_line_names_the_closed_form_or_a_strategy(choice: str) -> None:
+    learner, params = chosen_learner(choice, {"seed": 1})
+    assert learner.tunes_encoder is (choice != "kernel_lda")
+    assert params == {"seed": 1} | ({"strategy": choice} if learner.tunes_encoder else {})
+
+
+def test_a_strategy_that_does_not_exist_is_told_with_those_that_do() -> None:
+    with pytest.raises(ConfigurationError, match=r"forest.*der\+\+"):
+        chosen_learner("forest", {})
+
+
+@pytest.mark.slow
+def test_a_version_holds_the_rows_that_it_learnt_until_they_are_taken_out(
+    learner: Learner, make_spec: Write, tiny_encoder: Path
+) -> None:
+    rows, others = make_rows("card loan", 30, 1), make_rows("trip", 5, 2)
+    spec = JobSpec.read(
+        make_spec("first", learner=learner.name.value, examples=rows, holdout=rows[:10], params=SMALL[learner.name])
+    )
+    card = train_model(spec, Context())
+    assert card.learner == learner.name
+    tuned = card.encoder_fingerprint != fingerprint(tiny_encoder)
+    assert tuned is learner.tunes_encoder
+    learnt, erased = {row_hash(row.text) for row in rows}, rows[:3]
+    assert sums_hold(spec.out, learnt)
+    assert not sums_hold(spec.out, {row_hash(row.text) for row in others})
+    assert not sums_hold(spec.out.parent, learnt), "a folder without sums holds nobody"
+    corrected = JobSpec.read(
+        make_spec(
+            "second",
+            learner=CORRECTOR.name.value,
+            encoder=card.encoder_source(spec.out),
+            previous=spec.out,
+            erase=erased,
+            holdout=rows[:10],
+            params=learner.correction_params(SMALL[learner.name]),
+        )
+    )
+    train_model(corrected, Context())
+    assert not sums_hold(corrected.out, {row_hash(row.text) for row in erased})
+    assert sums_hold(corrected.out, learnt)
