@@ -26,8 +26,9 @@ demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data 
 
 test: setup ## all tests that need no GPU: without ARGS first those without a component, on two processors
 ifeq ($(strip $(ARGS)),)
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (component or e2e or gpu)"
-	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest --durations 25 -m "(component or e2e) and not gpu"
+	export PATH="$(abspath $(BIN)):$$PATH"; \
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (component or e2e or gpu)"; status=$$?; \
+	$(BIN)/python -m pytest --durations 25 -m "(component or e2e) and not gpu" && exit $$status
 else
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not gpu" $(ARGS)
 endif

@@ -12,6 +12,7 @@ _OPEN = re.compile(r"[\w .,+-]{0,60}")
 _QUOTED = re.compile(r"\([^()]*['\"][^()]*\)|'[^']*'|\"[^\"]*\"")
 _SECRET_PLACES = frozenset({"tokens", "secret", "password", "headers", "user", "url", "ledger_url"})
 _SECRET_NAMES = ("token", "secret", "passw", "credential", "auth", "key", "dsn")
+_CHOICES = frozenset({"enum", "literal_error"})  # one of a few words was wanted
 _RANGES = frozenset({"greater_than", "greater_than_equal", "int_from_float", "less_than", "less_than_equal"})
 
 
@@ -44,6 +45,6 @@ def _shown(place: Sequence[Any], value: Any, error: str) -> str:
         return ""
     if isinstance(value, bool | int | float) and error in _RANGES:
         return repr(value)
-    if isinstance(value, str) and error == "literal_error" and _OPEN.fullmatch(value):
+    if isinstance(value, str) and error in _CHOICES and _OPEN.fullmatch(value):
         return repr(value)
     return ""
