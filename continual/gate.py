@@ -98,7 +98,11 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
     lost = -float(old.mean()) if len(old) else 0.0
     if len(fresh) < rules.min_fresh_rows:
         reasons.append(f"too little evidence: {len(fresh)} fresh held-out rows (at least {rules.min_fresh_rows})")
-    elif gain < rules.min_gain_points and surely_below(fresh, rules.min_gain_points, rules.confidence, rng):
+    elif (
+        len(fresh)
+        and gain < rules.min_gain_points
+        and surely_below(fresh, rules.min_gain_points, rules.confidence, rng)
+    ):
         reasons.append(
             f"not better: {gain:+.2f} points on {len(fresh)} fresh rows (at least {rules.min_gain_points:+.2f})"
         )

@@ -161,6 +161,7 @@ def _at_least_one(rows: int) -> None:
 
 def _resampled_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floats:
     """The draws depend on the generator and the values alone, not on how many fit into memory at once."""
+    _at_least_one(len(values))
     at_once = max(1, _DRAWN_AT_ONCE // len(values))
     counts = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
     return np.concatenate([rng.choice(values, size=(count, len(values))).mean(axis=1) for count in counts])

@@ -42,8 +42,9 @@ class EDetectorState:
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
-        """Return the state that `to_json` wrote."""
-        return cls(**{**facts, "evidence": tuple(facts["evidence"])})
+        """Return the state that `to_json` wrote; what a later release added to it is left out."""
+        known = {name: value for name, value in facts.items() if name in cls.__dataclass_fields__}
+        return cls(**{**known, "evidence": tuple(facts["evidence"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

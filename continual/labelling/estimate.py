@@ -50,7 +50,7 @@ def estimate_accuracy(right: ArrayLike, probability: ArrayLike) -> Estimate:
     if not np.all((chance > 0) & (chance <= 1)):
         raise DataError(f"selection probabilities range from {chance.min()} to {chance.max()}; they must lie in (0, 1]")
     weight = 1.0 / chance
-    value = float(weight @ hit / weight.sum())
+    value = min(1.0, float(weight @ hit / weight.sum()))  # the sums round each on its own
     variance = 0.0
     for p in np.unique(chance):
         stratum = hit[chance == p]

@@ -60,9 +60,9 @@ class ScoreSums:
 
     def __post_init__(self) -> None:
         each = (self.gained_squares, self.gained, self.lost_squares, self.lost)
-        if min(each) < 0 or self.gained_squares > self.gained or self.lost_squares > self.lost:
+        if not (min(each) >= 0 and self.gained_squares <= self.gained and self.lost_squares <= self.lost):
             raise DataError(f"{self} is not of differences in [-1, 1]; a square can't exceed its own difference")
-        if self.gained + self.lost > self.rows:
+        if not self.gained + self.lost <= self.rows:
             raise DataError(f"{self} is not of differences in [-1, 1]; their sum can't exceed the number of rows")
 
     @classmethod

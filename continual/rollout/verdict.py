@@ -1,5 +1,6 @@
 """The verdict on a challenger that takes live requests, or on a new champion in probation."""
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any
@@ -162,15 +163,15 @@ def _against_at_limit(evidence: LiveEvidence, rules: RolloutRules) -> tuple[str,
 def _sign_test(sums: ScoreSums) -> float:
     """How often the sum is as low or lower where a fair coin says, for each row, which version was better by so much.
 
-    Exact for right and wrong. Else as many coins of one worth are thrown as have the spread of all of them together;
-    those fall far out more often than coins of different worth do (their fourth moment is greater, by Hölder).
+    Exact for right and wrong. For graded scores it is a bound from above, whatever the sizes of the differences.
+    Source: Hoeffding's inequality for independent signs, JASA 58, 1963, theorem 2.
     """
     if not sums.lost:
         return 1.0
     if sums.whole:
         return float(special.bdtrc(int(sums.lost) - 1, int(sums.gained + sums.lost), 0.5))
-    a_coin = (sums.gained_squares + sums.lost_squares) / (sums.gained + sums.lost)
-    return float(special.betainc(sums.lost / a_coin, sums.gained / a_coin + 1, 0.5))
+    behind = max(0.0, sums.lost - sums.gained)
+    return math.exp(-(behind**2) / (2 * (sums.gained_squares + sums.lost_squares)))
 
 
 def _quality(evidence: LiveEvidence) -> str:

@@ -18,22 +18,22 @@ class Notices:
         self._ledger, self._workspace = parts.ledger, parts.workspace
         self._notifier, self._restarts = notifier, restarts
         self._restarts_told = 0
-        self._heralds: dict[str, EventNotifier] = {}
+        self._notifiers: dict[str, EventNotifier] = {}
 
     def add(self, model: str) -> None:
         """Have people told of this model too."""
-        self._heralds = {**self._heralds, model: EventNotifier(self._ledger, model, self._notifier)}
+        self._notifiers = {**self._notifiers, model: EventNotifier(self._ledger, model, self._notifier)}
 
     def tell(self, model: str) -> str:
         """Tell what happened to a model since the last time."""
         self._note_restarts()
         note_quarantined(self._ledger, model, TrafficLog(self._workspace.traffic(model)))
-        return self._heralds[model].tell()
+        return self._notifiers[model].tell()
 
     def _note_restarts(self) -> None:
         """Put restarts of the embedded server into the audit log, from where people are told."""
         seen = self._restarts()
         if seen > self._restarts_told:
-            for name in self._heralds:
+            for name in self._notifiers:
                 self._ledger.audit("loop", RESTARTED, name, {"restarts": seen})
             self._restarts_told = seen

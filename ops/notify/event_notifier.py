@@ -27,14 +27,14 @@ _OUTCOMES: Mapping[str, tuple[str, Severity, str]] = {  # of a cycle: alert, sev
 }
 
 
-class HeraldLedger(Audit, Cycles, DriftReports, Routes, State, Protocol):
+class NotifierLedger(Audit, Cycles, DriftReports, Routes, State, Protocol):
     """Where what happened is read, and up to where it was told."""
 
 
 class EventNotifier:
     """One model's messages. What a channel did not take is tried again at the next pass, and holds nothing else up."""
 
-    def __init__(self, ledger: HeraldLedger, model: str, notifier: Notifier) -> None:
+    def __init__(self, ledger: NotifierLedger, model: str, notifier: Notifier) -> None:
         self._ledger, self._model, self._notifier = ledger, model, notifier
 
     def tell(self) -> str:

@@ -1,14 +1,16 @@
 """What an operator sees of a window of traffic that was compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from perennial.continual.drift.statistics.result import StatisticResult
 from perennial.ops.ledger import DriftReportRow
 
 __all__ = ["DriftReport", "SequentialEvidence", "SignalFigures", "WindowComparison", "WindowSignal", "drift_report"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,15 +94,26 @@ def drift_report(row: DriftReportRow) -> DriftReport:
         rows=row.rows,
         state=row.state,
         path=row.path,
-        signal=None if signal is None else WindowSignal(**signal | {"signals": tuple(signal["signals"])}),
+        signal=None if signal is None else _known_fields(WindowSignal, signal | {"signals": tuple(signal["signals"])}),
         comparison=None if compared is None else _comparison(compared),
         after_id=known.get("after_id", ""),
         drift_since=known.get("drift_since"),
         report_wanted=known.get("report_wanted", False),
-        sequential={name: SequentialEvidence(**seen) for name, seen in known.get("sequential", {}).items()},
+        sequential={
+            name: _known_fields(SequentialEvidence, seen) for name, seen in known.get("sequential", {}).items()
+        },
     )
 
 
 def _comparison(compared: Mapping[str, Any]) -> WindowComparison:
-    signals = tuple(SignalFigures(**{**s, "result": StatisticResult(**s["result"])}) for s in compared["signals"])
-    return WindowComparison(**{**compared, "signals": signals})
+    signals = tuple(
+        _known_fields(SignalFigures, {**told, "result": _known_fields(StatisticResult, told["result"])})
+        for told in compared["signals"]
+    )
+    return _known_fields(WindowComparison, {**compared, "signals": signals})
+
+
+def _known_fields(kind: type[T], kept: Mapping[str, Any]) -> T:
+    """A record out of its kept fields; those of a later release are left out."""
+    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in kept.items() if name in known})

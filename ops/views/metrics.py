@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from perennial.continual.drift.accuracy import AccuracyEstimate
-from perennial.continual.errors import PerennialError
+from perennial.continual.errors import DataError, PerennialError
 from perennial.ops.ledger import Ledger
 from perennial.ops.views.status import ModelStatus, model_status
 
@@ -81,7 +81,12 @@ def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence
 
     gauges = {name: Gauge(f"perennial_{name}", told, ["model"], registry=registry) for name, told in _FIGURES}
     for model in models:
-        for name, value in _values(model_status(ledger, model)).items():
+        try:
+            values = _values(model_status(ledger, model))
+        except DataError as exc:  # what is kept of one model hides no other
+            logger.warning("metrics.model_left_out", extra={"model": model, "error": str(exc)})
+            continue
+        for name, value in values.items():
             gauges[name].labels(model=model).set(value)
 
 

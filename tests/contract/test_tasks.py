@@ -388,7 +388,10 @@ def test_what_is_no_ranking_is_not_read_as_one(text: str) -> None:
         task_named("ranking").read_answer(text)
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"a": "much"}', "null"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"a": "much"}', "null", '{"a": NaN}', '{"a": -5, "b": 1}', '{"a": 1e308}', '{"a": true}', '{"a": 1e7}'],
+)
 def test_what_are_no_relevances_are_not_read_as_some(text: str) -> None:
     with pytest.raises(DataError):
         task_named("ranking").read_target(text)

@@ -218,3 +218,10 @@ def test_a_confidence_that_decides_nothing_is_refused(confidence: float) -> None
     with pytest.raises(DataError, match="must lie in"):
         GateRules(confidence=confidence)
     assert GateRules(confidence=0.5).confidence == 0.5
+
+
+def test_without_a_fresh_row_there_is_no_gain_to_be_sure_of() -> None:
+    """Rules may ask for no fresh rows; then the old ones decide."""
+    nothing = rows(0, 0.5, 0.5)
+    assert decide(evidence(nothing, rows(300, 0.9, 0.9)), min_fresh_rows=0, min_gain_points=1.0)[0]
+    assert not decide(evidence(nothing, rows(300, 0.9, 0.2)), min_fresh_rows=0, min_gain_points=1.0)[0]

@@ -7,10 +7,15 @@ from datetime import datetime
 from perennial.continual.errors import DataError
 from perennial.continual.records import Origin, check_storable
 
-__all__ = ["EVERYBODY", "Impression", "Query"]
+__all__ = ["EVERYBODY", "HIGHEST", "Impression", "Query", "is_relevance"]
 
 EVERYBODY = "all"
-_HIGHEST = 1e6  # relevance; beyond it the sums of a score lose what tells rankings apart
+HIGHEST = 1e6  # relevance; beyond it the sums of a score lose what tells rankings apart
+
+
+def is_relevance(value: object) -> bool:
+    """Whether a value says how relevant an item was; NaN and truth values do not."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= HIGHEST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,8 +56,8 @@ class Impression:
 
     def __post_init__(self) -> None:
         for item, relevance in self.target.items():
-            if not item or not 0 <= relevance <= _HIGHEST:
-                raise DataError(f"item {item!r} has the relevance {relevance}; give a named item 0 to {_HIGHEST:,.0f}")
+            if not item or not is_relevance(relevance):
+                raise DataError(f"item {item!r} has the relevance {relevance}; give a named item 0 to {HIGHEST:,.0f}")
             check_storable("an item", item)
         if self.at.tzinfo is None:
             raise DataError(f"an impression's time {self.at.isoformat()} has no time zone; give UTC")

@@ -11,7 +11,7 @@ from perennial.continual.errors import DataError
 from perennial.continual.preparation import admit_key, admit_text, admit_time, shown
 from perennial.continual.records import Origin
 from perennial.continual.task import Row
-from perennial.continual.tasks.ranking.rows import EVERYBODY, Impression, Query
+from perennial.continual.tasks.ranking.rows import EVERYBODY, HIGHEST, Impression, Query, is_relevance
 
 __all__ = ["Ranking"]
 
@@ -138,9 +138,11 @@ def _discounted(gains: Sequence[float]) -> float:
 
 def _relevances(raw: object) -> dict[str, float]:
     if not isinstance(raw, Mapping) or not all(
-        isinstance(item, str) and isinstance(relevance, int | float) for item, relevance in raw.items()
+        isinstance(item, str) and is_relevance(relevance) for item, relevance in raw.items()
     ):
-        raise DataError(f"relevances are {shown(raw)}; they must be numbers by item, e.g. {{'item 7': 1.0}}")
+        raise DataError(
+            f"relevances are {shown(raw)}; they must be numbers by item, 0 to {HIGHEST:,.0f}, e.g. {{'item 7': 1.0}}"
+        )
     return {item: float(relevance) for item, relevance in raw.items()}
 
 

@@ -172,3 +172,12 @@ def test_an_estimate_is_the_weighted_mean_with_the_error_of_its_strata() -> None
     half = 1.959964 * np.sqrt((8 / 10) ** 2 * 0.5 * smoothed * (1 - smoothed) / 4)
     assert (estimate.low, estimate.high) == pytest.approx((0.7 - half, min(1.0, 0.7 + half)), abs=1e-6)
     assert estimate.labels == 6
+
+
+@pytest.mark.parametrize("share", [0.15, 0.3, 0.35, 0.6, 0.7, 0.9])
+@pytest.mark.parametrize("count", [50, 56, 60, 333, 1_199])
+def test_an_accuracy_of_all_right_answers_is_one_and_never_more(share: float, count: int) -> None:
+    """The sum of the weights rounds otherwise than their product with ones."""
+    estimate = estimate_accuracy(np.ones(count), np.full(count, share))
+    assert estimate.accuracy == pytest.approx(1.0, abs=1e-12)
+    assert estimate.low <= estimate.accuracy <= estimate.high <= 1.0

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import binom
 
 from perennial.continual.errors import DataError
 from perennial.continual.rollout import (
@@ -157,6 +158,8 @@ def test_figures_of_right_and_wrong_are_those_of_before():
         {"gained_squares": 0.9},
         {"lost_squares": 0.9},
         {"lost": -0.1, "lost_squares": -0.2},
+        {"gained": float("nan")},
+        {"lost_squares": float("nan")},
     ],
 )
 def test_sums_that_no_differences_have_are_refused(wrong):
@@ -167,3 +170,27 @@ def test_sums_that_no_differences_have_are_refused(wrong):
 def test_scores_of_other_rows_than_those_counted_are_refused():
     with pytest.raises(DataError, match="scores of 1 rows"):
         LiveEvidence(gains=2, scores=ScoreSums.of({0.5: 1}))
+
+
+@pytest.mark.parametrize(
+    ("large", "small", "size", "error_rate", "margin"),
+    [(4, 5000, 0.002, 0.05, 0.0), (5, 5000, 0.002, 0.025, 0.0), (2, 5000, 0.005, 0.1, 0.0), (3, 100, 0.02, 0.1, 3.0)],
+)
+def test_a_few_large_differences_among_many_small_ones_keep_the_error_rate_at_the_limit(
+    large: int, small: int, size: float, error_rate: float, margin: float
+) -> None:
+    """Equal versions: each difference is a fair coin. All sums are gone through, with their exact probabilities."""
+    rules = RolloutRules(error_rate=error_rate, margin_points=max(margin, 0.001))
+    turned_away = 0.0
+    for ups in range(large + 1):
+        for small_ups in range(small + 1):
+            chance = binom.pmf(ups, large, 0.5) * binom.pmf(small_ups, small, 0.5)
+            if chance < 1e-9:
+                continue
+            counts = {1.0: ups, -1.0: large - ups, size: small_ups, -size: small - small_ups}
+            evidence = LiveEvidence(
+                gains=ups + small_ups, losses=large + small - ups - small_ups, scores=ScoreSums.of(counts)
+            )
+            worse = judge_live(evidence, rules, at_limit=True).verdict is Verdict.WORSE
+            turned_away += chance * worse
+    assert turned_away <= error_rate
