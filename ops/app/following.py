@@ -80,7 +80,6 @@ class ModelFollower:
 
     def _take_up(self, model: str) -> None:
         register(self._roster.parts.ledger, self._roster.parts.workspace)
-        note_return(self._roster.parts.ledger, model)
         self._servers.install(model)
         if (loop := self._roster.loops.get(model)) is not None:
             loop.start()
@@ -88,6 +87,7 @@ class ModelFollower:
         logger.info("model.taken_up", extra={"model": model})
 
     def _equip(self, model: str) -> None:
+        note_return(self._roster.parts.ledger, model)
         self._notices.add(model)
         loop = self._roster.loops.get(model)
         if loop is not None:

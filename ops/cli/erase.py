@@ -8,7 +8,7 @@ from perennial.ops.cli.console import ConfigOption, DryRunOption, print_json, sa
 from perennial.ops.cli.session import session
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from perennial.ops.commands.erasing.erasure import Erasure, Plan
     from perennial.ops.commands.erasing.person import PersonErasure
@@ -77,8 +77,14 @@ def _say_tuned(model: str, told: "Erasure") -> None:
         )
 
 
+def _next_step(kinds: "Sequence[str]") -> str:
+    from perennial.ops.commands.erasing.person import IN_SUMS
+
+    return "name the model again, or delete that folder" if IN_SUMS in kinds else "remove it by hand"
+
+
 def _say_left(done: "PersonErasure") -> None:
     for trace in done.search.left:
-        say(f"left: {' and '.join(trace.kinds)} in {trace.place}; remove it by hand, then erase again")
+        say(f"left: {' and '.join(trace.kinds)} in {trace.place}; {_next_step(trace.kinds)}, then erase again")
     for told in done.search.not_searched:
         say(f"not searched: {told}")

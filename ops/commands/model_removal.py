@@ -61,7 +61,7 @@ def remove_model(parts: Parts, model: str, *, actor: str, answers: bool, dry_run
     REMOVED.keep(parts.ledger, model, Removal(by=actor, at=datetime.now(UTC).isoformat()))
     try:
         settings_file.remove_model(path, model)
-    except ConfigurationError:
+    except (ConfigurationError, OSError):
         REMOVED.keep(parts.ledger, model, None)
         raise
     return told

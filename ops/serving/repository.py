@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import shutil
 import time
 import uuid
@@ -164,6 +165,14 @@ class ModelRepository:
             shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
             names.append(path.name)
         return tuple(names)
+
+    def drop_staged(self, model: str) -> tuple[str, ...]:
+        """Delete the bundles of a model that were staged and never published, and return their names."""
+        mine = re.compile(rf"{re.escape(model)}-\d+")
+        staged = [path for path in sorted(self.staging.iterdir()) if mine.fullmatch(path.name)]
+        for path in staged:
+            shutil.rmtree(path)
+        return tuple(path.name for path in staged)
 
     def _read(self, model: str) -> str | None:
         try:

@@ -18,6 +18,7 @@ import pytest
 from sqlalchemy import update
 
 from perennial.continual.errors import LeaseLost
+from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example, Origin, Split
 from perennial.ops.api.origin import REQUEST_HEADER
 from perennial.ops.commands.erasing.erasure import erase
@@ -118,6 +119,44 @@ def test_one_request_erases_a_person_from_every_model_and_repeating_it_is_harmle
     newcomer = Example(text="old row", label="fee", at=NOW, key=ME)
     parts.ledger.register_model("newcomer", {})
     assert parts.ledger.add_examples("newcomer", [newcomer], lambda _: Split.TRAIN).erased == 1
+
+
+def _sums(bundle: Path, *texts: str) -> None:
+    from safetensors.numpy import save_file
+
+    bundle.mkdir(parents=True)
+    keys = np.array([row_hash(text) for text in texts], dtype=np.uint64)
+    save_file({"known_keys": keys}, str(bundle / "statistics.safetensors"))
+
+
+@pytest.mark.parametrize("readable", [True, False], ids=["sums", "damaged sums"])
+def test_sums_of_a_removed_model_are_told_as_left_until_they_are_gone(api: RunningApi, readable: bool) -> None:
+    """Nobody can correct them; a model that is named again would answer by them."""
+    parts, text, key = api.parts, f"what a removed model learnt of me, {readable}", f"me at a removed model {readable}"
+    fill(parts, "dropped", key=key, text=text, first=next(_FRESH))
+    engine = parts.workspace.engine_model("dropped")
+    holds, other = (parts.repository.root / engine / str(version) for version in (31, 32))
+    _sums(holds, "somebody else's", text)
+    _sums(other, "somebody else's")
+    if not readable:
+        (holds / "statistics.safetensors").write_bytes(b"torn")
+    (parts.repository.staging / f"{engine}-33").mkdir()
+    (parts.repository.staging / f"{engine}s-33").mkdir()
+    work = parts.workspace.run("dropped", 33)
+    work.mkdir(parents=True)
+    told = ask(api, key=key).json()
+    left = [trace["place"] for trace in told["search"]["left"]]
+    assert (told["complete"], told["models"]["dropped"]["held"]) == (False, [31])
+    assert any(place.endswith(f"{engine}/31") for place in left)
+    assert not any(place.endswith(f"{engine}/32") for place in left)
+    assert [path.name for path in parts.repository.staging.iterdir()] == [f"{engine}s-33"], "staged for others"
+    assert not work.exists()
+    assert ask(api, key=key).json()["models"]["dropped"]["held"] == [31], "it is known until it is done"
+    for folder in (holds, other, parts.repository.staging / f"{engine}s-33"):
+        shutil.rmtree(folder)
+    done = ask(api, key=key).json()
+    assert (done["complete"], done["models"]["dropped"]["held"]) == (True, [])
+    assert not list((parts.workspace.state / "erasure" / "dropped").iterdir())
 
 
 @pytest.mark.parametrize("kept", ["  old caller 5%", "old caller 5%\t", "\u3000old caller 5%\n"], ids=ascii)

@@ -35,15 +35,19 @@ def forget_copies(parts: Parts, model: str, *, prediction_ids: Collection[str], 
 
 
 def forget_texts(parts: Parts, model: str, texts: Collection[str]) -> None:
-    """Embeddings by text, and the work folders of trainings and exports, which hold rows as files."""
+    """Work folders of trainings and exports, bundles that were never published, and embeddings by text.
+
+    A bundle that a killed command left behind may have the rows in its sums, and would be published by the next one.
+    """
     from perennial.continual.learning.embedding_cache import EmbeddingCache
 
-    if not texts or model not in parts.settings.models:
+    if not texts:
         return
+    shutil.rmtree(parts.workspace.state / "runs" / model, ignore_errors=True)
+    parts.repository.drop_staged(parts.workspace.engine_model(model))
     for encoder, max_length, dimension in _caches(parts, model):
         folder = parts.workspace.embeddings
         EmbeddingCache(folder, encoder=encoder, max_length=max_length, dimension=dimension).erase(texts)
-    shutil.rmtree(parts.workspace.state / "runs" / model, ignore_errors=True)
 
 
 def _not_read(where: Path, exc: PerennialError) -> None:
@@ -54,10 +58,17 @@ def _caches(parts: Parts, model: str) -> set[tuple[str, int, int]]:
     """Encoder, longest text and embedding size of every cache that this model's versions may have filled."""
     from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
 
-    learning = parts.workspace.model(model).learning
-    folder = resolve_encoder(learning.encoder)
-    found = {(fingerprint(folder), learning.max_length, hidden_size(folder))}
+    found = set()
+    if model in parts.settings.models:
+        learning = parts.workspace.model(model).learning
+        folder = resolve_encoder(learning.encoder)
+        found.add((fingerprint(folder), learning.max_length, hidden_size(folder)))
     for version in parts.repository.versions(parts.workspace.engine_model(model)):
-        manifest = read_manifest(parts.workspace.bundle(model, version))
+        bundle = parts.workspace.bundle(model, version)
+        try:
+            manifest = read_manifest(bundle)
+        except PerennialError as exc:
+            _not_read(bundle, exc)
+            continue
         found.add((manifest.encoder_fingerprint, manifest.max_length, manifest.dimension))
     return found

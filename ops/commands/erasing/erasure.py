@@ -71,6 +71,7 @@ class Erasure:
     tuned: tuple[int, ...]
     retraining: int | None  # the id of the command that asks for it; None when the champion's encoder is clean
     damaged_files: tuple[str, ...] = ()  # deleted from quarantine: they held the rows, or nobody could tell
+    held: tuple[int, ...] = ()  # versions of a model that no settings name, whose sums hold the rows still
 
     @property
     def nothing(self) -> bool:
@@ -168,8 +169,9 @@ def _correct(
         tuned=(),
         retraining=None,
     )
-    if model not in parts.settings.models:
-        return done
+    if model not in parts.settings.models:  # it is served by nobody, and nothing can be trained for it
+        held = _in_sums(parts, model, {row_hash(row.text) for row in note.rows})
+        return replace(done, held=held)
     holders = _holders(parts, model, {row_hash(row.text) for row in note.rows}, note.versions)
     taint(parts.ledger, model, holders.encoders)
     route = parts.ledger.route(model)
@@ -231,18 +233,31 @@ def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, .
 
     A head that was learnt later on a tuned encoder is named with it: the encoder is the same.
     """
-    if model not in parts.settings.models:  # dropped from the settings: nothing of it answers
-        return _Holders(in_sums=(), tuned=(), encoders=frozenset())
-    from perennial.continual.learning.learners import sums_hold
-
-    engine = parts.workspace.engine_model(model)
-    on_disk = parts.repository.versions(engine)
-    in_sums = tuple(version for version in on_disk if sums_hold(parts.workspace.bundle(model, version), hashes))
+    on_disk, in_sums = parts.repository.versions(parts.workspace.engine_model(model)), _in_sums(parts, model, hashes)
+    if model not in parts.settings.models:
+        return _Holders(in_sums=in_sums, tuned=(), encoders=frozenset())
     rows = parts.ledger.versions(model)
     encoders = {row.encoder_fingerprint for row in rows if row.version in learnt_by and _was_tuned(parts, row)}
     known = frozenset(name for name in encoders if name is not None) - {_base_encoder(parts, model)}
     tuned = tuple(row.version for row in rows if row.version in on_disk and row.encoder_fingerprint in known)
     return _Holders(in_sums=in_sums, tuned=tuned, encoders=known)
+
+
+def _in_sums(parts: Parts, model: str, hashes: set[int]) -> tuple[int, ...]:
+    """Versions on disk whose sums hold the rows, or cannot be read, so that nobody can tell."""
+    from perennial.continual.learning.learners import sums_hold
+
+    held = []
+    for version in parts.repository.versions(parts.workspace.engine_model(model)) if hashes else ():
+        bundle = parts.workspace.bundle(model, version)
+        try:
+            holds = sums_hold(bundle, hashes)
+        except DataError as exc:
+            logger.warning("erasure.sums_not_read", extra={"path": str(bundle), "reason": str(exc)})
+            holds = True
+        if holds:
+            held.append(version)
+    return tuple(held)
 
 
 def _was_tuned(parts: Parts, row: VersionRow) -> bool:

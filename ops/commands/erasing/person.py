@@ -1,18 +1,20 @@
 """A person is erased from every model of a workspace, and what is left is searched for."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from perennial.continual.errors import ConfigurationError, Refused
 from perennial.continual.jobs.process import Progress
 from perennial.continual.preparation import is_spelling_of, key_spellings, shown
 from perennial.ops.commands.erasing.erasure import Erasure, Plan, erase, plan_erasure
-from perennial.ops.commands.erasing.search import SearchReport, Sought, search
+from perennial.ops.commands.erasing.search import SearchReport, Sought, Trace, search
 from perennial.ops.parts import Parts
 from perennial.ops.traffic import TrafficLog
 
-__all__ = ["PersonErasure", "PersonPlan", "erase_person", "plan_person"]
+IN_SUMS = "rows in the sums of a removed model"
+
+__all__ = ["IN_SUMS", "PersonErasure", "PersonPlan", "erase_person", "plan_person"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,13 +68,20 @@ def erase_person(
             tell = lambda told, name=name: on_progress({**told, "model": name})  # noqa: E731
             erased, note = erase(parts, name, spelling, actor=actor, every_model=model is None, on_progress=tell)
             done[name] = erased if name not in done else _together(done[name], erased)
-            notes.append(note)
+            notes.append((name, note))
             sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))
     on_progress({"stage": "searching for what is left"})
     program = parts.workspace.state / "triton" / "bin" / "tritonserver"  # a copy of what is installed
-    found = search(parts, sought, leave_out=[program, *(note.path for note in notes)])
-    for note in notes:
-        note.path.unlink(missing_ok=True)
+    found = search(parts, sought, leave_out=[program, *(note.path for _, note in notes)])
+    held = [
+        Trace(place=str(parts.workspace.bundle(name, version)), kinds=(IN_SUMS,))
+        for name, erased in done.items()
+        for version in erased.held
+    ]
+    found = replace(found, left=(*found.left, *held))
+    for name, note in notes:
+        if not done[name].held:  # what is to be taken out of the sums is known from the note alone
+            note.path.unlink(missing_ok=True)
     detail = {"key_digest": parts.ledger.key_digest(key), "left": len(found.left), "files": found.files}
     parts.ledger.audit(actor, "erase.searched", model, detail)
     return PersonErasure(models=done, search=found, complete=not found.left)
@@ -123,6 +132,7 @@ def _together(one: Erasure, other: Erasure) -> Erasure:
         tuned=tuple(sorted({*one.tuned, *other.tuned})),
         retraining=other.retraining if other.retraining is not None else one.retraining,
         damaged_files=tuple(sorted({*one.damaged_files, *other.damaged_files})),
+        held=tuple(sorted({*one.held, *other.held})),
     )
 
 
