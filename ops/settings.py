@@ -422,7 +422,7 @@ def load_settings(config: Path | None = None) -> Settings:
             f"a PERENNIAL_* variable cannot be read ({type(exc.__cause__).__name__}): give nested values as JSON, e.g. "
             f"PERENNIAL_API__HOSTS='[\"models.example\"]'"
         ) from None
-    except tomllib.TOMLDecodeError as exc:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigurationError(
             f"{path} is not valid TOML: {told_toml_error(exc)}; correct the line and try again"
         ) from None

@@ -118,3 +118,5 @@ class ModelFollower:
                 self.look()
             except (PerennialError, OSError) as exc:
                 logger.warning("settings.not_followed", extra={"error": str(exc)})
+            except Exception:  # whatever a file or a model does, later ones are taken up
+                logger.exception("settings.not_followed")

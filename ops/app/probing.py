@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 
-from perennial.continual.errors import PerennialError
+from perennial.continual.errors import DependencyUnreachable, PerennialError
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.probe import ChampionSilent, EngineWatch, Stalled, probe_router
 from perennial.ops.serving.router_losses import RouterLosses
@@ -76,11 +76,10 @@ class RestartBudget:
     def error(self, failing: Mapping[str, PerennialError], answered: int) -> PerennialError | None:
         """Return the error to judge the server by; None where none of them is worth a restart."""
         now, restarts = self._clock(), self._restarts()
-        for model in [model for model in self._before if model not in failing]:
-            del self._before[model]
-        for model in failing:
-            if restarts > self._before.setdefault(model, restarts):
-                self._spent[model], self._before[model] = now, restarts
+        for model, before in self._before.items():
+            if restarts > before:  # charged also where the model is well after it: it may fail again at once
+                self._spent[model] = now
+        self._before = dict.fromkeys(failing, restarts)
         heard = answered + sum(isinstance(error, ChampionSilent) for error in failing.values())
         worth = [
             error
@@ -91,4 +90,7 @@ class RestartBudget:
 
 
 def _rank(error: PerennialError) -> int:
-    return 0 if isinstance(error, Stalled) else 2 if isinstance(error, ChampionSilent) else 1
+    """What a restart is the likeliest to mend comes first: no progress, then no answer, then a refusal."""
+    kinds = (Stalled, ChampionSilent, DependencyUnreachable)
+    ranks = {Stalled: 0, DependencyUnreachable: 1, ChampionSilent: 3}
+    return next((ranks[kind] for kind in kinds if isinstance(error, kind)), 2)

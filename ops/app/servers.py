@@ -13,6 +13,7 @@ from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.wiring import engine_spec, router_spec, server_spec
 from perennial.ops.ledger import VersionState
 from perennial.ops.parts import Parts
+from perennial.ops.serving.probe import ChampionSilent, Stalled
 from perennial.ops.serving.router_losses import RouterLosses
 from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.serving.server.supervisor import Supervisor
@@ -42,6 +43,7 @@ class Servers:
         self.supervisor = self._make_supervisor()
         self._budget = RestartBudget(lambda: self.restarts)
         self._stop = threading.Event()
+        self._brought_up = set[str]()  # models that a pass found in order since this process began
 
     @property
     def restarts(self) -> int:
@@ -101,6 +103,7 @@ class Servers:
 
     def let_go(self, model: str) -> None:
         """Have no server hold a model any more; one that is away holds it until it is started anew."""
+        self._brought_up.discard(model)
         for control in self._parts.controls:
             for name in (model, self._parts.workspace.engine_model(model)):
                 try:
@@ -116,6 +119,7 @@ class Servers:
         except (PerennialError, OSError) as exc:
             self._feed.tell(model, "reconcile.failed", error=str(exc))
             raise
+        self._brought_up.add(model)
         for heal in healed:
             self._feed.tell(model, "reconcile.healed", what=heal.what)
         return "; ".join(heal.what for heal in healed)
@@ -147,7 +151,10 @@ class Servers:
 
     def _look_on(self, probes: ModelProbes) -> None:
         while not self._stop.wait(_LOOK_EVERY_S):
-            probes.look(self.served(), timeout_s=_PROBE_S)
+            try:
+                probes.look(self.served(), timeout_s=_PROBE_S)
+            except Exception:  # a folder that cannot be read, say: whatever it is, the watch goes on
+                logger.exception("probe.failed", extra={"url": probes.control.url})
 
     def _make_supervisor(self) -> Supervisor | None:
         if self._parts.settings.triton.url:
@@ -198,8 +205,16 @@ class Servers:
         """See whether the embedded server serves; a ledger that is away is no fault of it."""
         served = self.served()
         failing = self._probes[0].look(served, timeout_s=_PROBE_S)
-        if (error := self._budget.error(failing, answered=len(served) - len(failing))) is not None:
+        telling = {model: error for model, error in failing.items() if self._tells(model, error)}
+        if (error := self._budget.error(telling, answered=len(served) - len(failing))) is not None:
             raise error
+
+    def _tells(self, model: str, error: PerennialError) -> bool:
+        """Whether a model's failure can be the server's fault.
+
+        One that no pass has brought up yet was routed by another process a moment ago: the server cannot hold it.
+        """
+        return model in self._brought_up or isinstance(error, DependencyUnreachable | Stalled | ChampionSilent)
 
     def _settle(self) -> None:
         """Bring the embedded server in order after it started or was adopted; it is ours alone."""

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.errors import DependencyUnreachable, NotFound
 from perennial.ops.serving.control import TritonControl
 
 __all__ = ["ServersInTurn"]
@@ -17,7 +17,8 @@ _LIVE_S = 1.0
 class ServersInTurn:
     """Asks servers by turns, so that what is learnt of a version holds for all of them.
 
-    A server that is away is passed over. One that is there and does not answer is not: the version is at fault then.
+    A server that is away is passed over, and so is one that does not hold the version yet. One that is there and does
+    not answer is not: the version is at fault then.
     """
 
     def __init__(self, controls: Sequence[TritonControl], clock: Callable[[], float] = time.monotonic) -> None:
@@ -31,8 +32,9 @@ class ServersInTurn:
 
         Raises:
             DependencyUnreachable: every server is away, or one is there and does not answer this.
+            NotFound: no server that is there holds the version.
         """
-        failed: DependencyUnreachable | None = None
+        failed: DependencyUnreachable | NotFound | None = None
         for control in self._in_turn():
             try:
                 answer = control.infer_engine(model, version, ids, mask)
@@ -41,6 +43,8 @@ class ServersInTurn:
                     raise
                 failed = failed or exc
                 self._away[control.url] = self._clock() + _AWAY_S
+            except NotFound as exc:  # started anew a moment ago: the next pass brings the version back to it
+                failed = failed or exc
             else:
                 self._away.pop(control.url, None)
                 return answer

@@ -37,6 +37,23 @@ def test_one_that_fails_again_and_again_after_each_restart_is_held_back_too() ->
     assert server.budget.error({"a": HUNG, "b": REFUSED}, answered=1) is REFUSED, "another one has its own"
 
 
+def test_a_restart_is_charged_to_a_model_that_is_well_after_it_for_a_moment() -> None:
+    server = Server()
+    assert server.budget.error({"a": HUNG}, answered=19) is HUNG
+    server.restarts += 1
+    assert server.budget.error({}, answered=20) is None
+    server.now += 5
+    assert server.budget.error({"a": HUNG}, answered=19) is None
+    server.now += 600
+    assert server.budget.error({"a": HUNG}, answered=19) is HUNG
+
+
+def test_an_answer_that_does_not_come_is_judged_before_a_refusal_whatever_the_order() -> None:
+    away = DependencyUnreachable("no answer in time")
+    for failing in ({"a": REFUSED, "b": away}, {"b": away, "a": REFUSED}):
+        assert Server().budget.error(failing, answered=1) is away
+
+
 def test_nothing_is_held_back_where_nobody_is_answered() -> None:
     server = Server()
     server.budget.error({"a": HUNG, "b": HUNG}, answered=0)
