@@ -72,6 +72,6 @@ def test_what_is_killed_during_a_start_is_started_again(town: Town, serving: Ser
         time.sleep(0.2)
     killer.over.set()
     assert len(killer.killed) == 2
-    while not serving.health().healthy:
-        assert time.monotonic() < end, serving.health()
+    while not serving.control.health().healthy:
+        assert time.monotonic() < end, serving.control.health()
         time.sleep(0.2)

@@ -64,13 +64,14 @@ class Fleet:
         controls = tuple(
             TritonControl(server.spec.url, secret=server.kept_secret, timeout_s=_ANSWER_S) for server in self.servers
         )
+        repository = place.repository  # one object: it knows what it installed
         return Parts(
             settings=settings,
             workspace=workspace,
             ledger=ledger,
-            repository=place.repository,
+            repository=repository,
             controls=controls,
-            reconciler=Reconciler(ledger, workspace, place.repository, controls, answer_s=_ANSWER_S),
+            reconciler=Reconciler(ledger, workspace, repository, controls, answer_s=_ANSWER_S),
         )
 
     @property
