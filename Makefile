@@ -24,11 +24,11 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data DIR ...")
 	$(BIN)/perennial demo $(ARGS)
 
-test: setup ## all tests that need no GPU: without ARGS first those without a component, on two processors
+test: setup ## all tests that need no GPU; those of single modules and of the ledger come first, on two processors
 ifeq ($(strip $(ARGS)),)
 	export PATH="$(abspath $(BIN)):$$PATH"; \
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m "not (component or e2e or gpu)"; status=$$?; \
-	$(BIN)/python -m pytest --durations 25 -m "(component or e2e) and not gpu" && exit $$status
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/contract perennial/continual; status=$$?; \
+	$(BIN)/python -m pytest --durations 25 tests/component tests/e2e && exit $$status
 else
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not gpu" $(ARGS)
 endif
