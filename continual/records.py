@@ -2,14 +2,15 @@
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from datetime import datetime
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 from perennial.continual.errors import DataError
 
-__all__ = ["Arm", "Example", "Origin", "PromotionDecision", "Route", "Split", "check_storable"]
+__all__ = ["Arm", "Example", "Origin", "PromotionDecision", "Route", "Split", "check_storable", "fields_known_to"]
 
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
@@ -142,3 +143,9 @@ class PromotionDecision:
     accepted: bool
     reasons: tuple[str, ...]  # one per failed rule; empty when accepted
     figures: dict[str, float]  # what the rules looked at, by name
+
+
+def fields_known_to(kind: type[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """What a document has for a record of this kind; what a later release added to it is left out."""
+    known = {each.name for each in fields(kind)}
+    return {name: value for name, value in kept.items() if name in known}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from perennial.continual.drift.accuracy import equality
 from perennial.continual.errors import DataError
+from perennial.continual.records import fields_known_to
 
 __all__ = ["EDetector", "EDetectorState", "abstained", "doubt", "errors", "upper_bound"]
 
@@ -43,8 +44,7 @@ class EDetectorState:
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
         """Return the state that `to_json` wrote; what a later release added to it is left out."""
-        known = {name: value for name, value in facts.items() if name in cls.__dataclass_fields__}
-        return cls(**{**known, "evidence": tuple(facts["evidence"])})
+        return cls(**{**fields_known_to(cls, facts), "evidence": tuple(facts["evidence"])})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ have more: that is left out.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
 
@@ -13,6 +13,7 @@ from perennial.continual.drift.accuracy import AccuracyEstimate
 from perennial.continual.drift.monitor import Level
 from perennial.continual.errors import DataError
 from perennial.continual.policy import MeasuredShare
+from perennial.continual.records import fields_known_to
 from perennial.ops.ledger.ports import State
 
 __all__ = [
@@ -252,10 +253,9 @@ class Removal:
 
 def _record(kind: type[T]) -> Callable[[Any], T]:
     """A reader of records that are kept as their fields; fields that it does not know are left out."""
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
 
     def read(kept: Any) -> T:
-        values = {name: value for name, value in kept.items() if name in known}
+        values = fields_known_to(kind, kept)
         return kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
 
     return read

@@ -78,7 +78,11 @@ class Workspace:
 
     def run(self, name: str, version: int) -> Path:
         """The work folder of a challenger's training and export."""
-        return self.state / "runs" / admit_name(name) / str(version)
+        return self.runs(name) / str(version)
+
+    def runs(self, name: str) -> Path:
+        """The work folders of all of a model's trainings and exports."""
+        return self.state / "runs" / admit_name(name)
 
     def reports(self, name: str) -> Path:
         """Drift references and Evidently reports."""

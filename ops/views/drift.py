@@ -1,11 +1,12 @@
 """What an operator sees of a window of traffic that was compared."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
 from perennial.continual.drift.statistics.result import StatisticResult
+from perennial.continual.records import fields_known_to
 from perennial.ops.ledger import DriftReportRow
 
 __all__ = ["DriftReport", "SequentialEvidence", "SignalFigures", "WindowComparison", "WindowSignal", "drift_report"]
@@ -115,5 +116,4 @@ def _comparison(compared: Mapping[str, Any]) -> WindowComparison:
 
 def _known_fields(kind: type[T], kept: Mapping[str, Any]) -> T:
     """A record out of its kept fields; those of a later release are left out."""
-    known = {each.name for each in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in kept.items() if name in known})
+    return kind(**fields_known_to(kind, kept))

@@ -43,7 +43,7 @@ def forget_texts(parts: Parts, model: str, texts: Collection[str]) -> None:
 
     if not texts:
         return
-    shutil.rmtree(parts.workspace.state / "runs" / model, ignore_errors=True)
+    shutil.rmtree(parts.workspace.runs(model), ignore_errors=True)
     parts.repository.drop_staged(parts.workspace.engine_model(model))
     for encoder, max_length, dimension in _caches(parts, model):
         folder = parts.workspace.embeddings
