@@ -17,7 +17,7 @@ import onnx
 from safetensors.numpy import load_file, save_file
 
 from perennial.continual.learning.card import read_card
-from perennial.continual.preparation import read_labelled_csv
+from perennial.continual.preparation import read_labelled_file
 from perennial.exporters.attention import fuse_attention
 from perennial.exporters.build import build_engine, hardware_precisions
 from perennial.exporters.built import BuiltEngine
@@ -70,7 +70,7 @@ class Swap:
 
 def read_split(data: Path, name: str) -> tuple[list[str], list[str]]:
     """Texts and labels of `NAME.csv`."""
-    rows = read_labelled_csv(data / f"{name}.csv")
+    rows = read_labelled_file(data / f"{name}.csv")
     return [row.text for row in rows], [row.label for row in rows]
 
 

@@ -26,7 +26,7 @@ from perennial.continual.learning.encoder import (
 )
 from perennial.continual.learning.network import SCALE, Tuned, make_network
 from perennial.continual.learning.trained import HEAD_FILE
-from perennial.continual.preparation import read_labelled_csv
+from perennial.continual.preparation import read_labelled_file
 
 __all__ = ["train"]
 
@@ -53,7 +53,7 @@ def train(data: Path, cache: Path, threads: int) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(threads)
     torch.manual_seed(0)
-    rows = read_labelled_csv(data / "train.csv")
+    rows = read_labelled_file(data / "train.csv")
     labels = tuple(sorted({row.label for row in rows}))
     source = resolve_encoder(PACKAGED_MINILM)
     tokenizer = load_tokenizer(source, _MAX_LENGTH)

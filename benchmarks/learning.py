@@ -30,7 +30,7 @@ from benchmarks.learning_network import rehearsed_mlp
 from benchmarks.learning_report import plot, table
 from benchmarks.learning_score import Scored, compare, score
 from perennial.continual.learning.fourier import FourierFeatures
-from perennial.continual.preparation import read_labelled_csv
+from perennial.continual.preparation import read_labelled_file
 from perennial.continual.records import Example
 from perennial.continual.replay import BufferKind, make_buffer
 
@@ -168,7 +168,7 @@ def _tuned_arms(
     data: learning_data.Frozen, source: Path, cache: Path, order: list[int], arms: list[Scored]
 ) -> dict[str, float]:
     """Add the arms whose encoder is tuned; returns what a head that is rebuilt after the tuning loses."""
-    tests = [row.text for row in read_labelled_csv(source / "test.csv")]
+    tests = [row.text for row in read_labelled_file(source / "test.csv")]
     folder = learning_tuned.work_folder(cache, data.digest)
     how = Tuned(shrinkage=3e-6, temperature=1.0, holdout_accuracy=-1.0)
     for arm in learning_tuned.tuned_arms(data, tests, order, PER_UPDATE, folder, how):

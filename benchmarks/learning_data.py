@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint, padded_tensors
-from perennial.continual.preparation import read_labelled_csv
+from perennial.continual.preparation import read_labelled_file
 from perennial.continual.records import Example
 
 __all__ = ["LAYERS", "Frozen", "class_orders", "embed_layers", "load"]
@@ -44,7 +44,7 @@ class Frozen:
 def load(folder: Path, cache: Path) -> Frozen:
     """Read train.csv, test.csv and categories.json, and embed what the cache lacks."""
     labels = tuple(json.loads((folder / "categories.json").read_text()))
-    train, test = (read_labelled_csv(folder / f"{name}.csv") for name in ("train", "test"))
+    train, test = (read_labelled_file(folder / f"{name}.csv") for name in ("train", "test"))
     place = {label: i for i, label in enumerate(labels)}
     encoder = Encoder.load(PACKAGED_MINILM, threads=2)
     found = [_cached(encoder, [row.text for row in rows], cache) for rows in (train, test)]

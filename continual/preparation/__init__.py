@@ -1,9 +1,8 @@
 """Text before it is learnt from: cleaned, compared, split, freed of personal data, read from files.
 
-Standard library only, so that the server process can import it.
+Only the standard library is loaded with it, so that the server process can import it.
 """
 
-from perennial.continual.preparation.csv_file import label_column, read_csv, read_labelled_csv, refuse_rows
 from perennial.continual.preparation.entrance import (
     AdmittedText,
     admit_key,
@@ -18,8 +17,10 @@ from perennial.continual.preparation.entrance import (
     shown,
 )
 from perennial.continual.preparation.example import admit_example
+from perennial.continual.preparation.labelled_file import LABEL, labelled_rows, read_labelled_file
 from perennial.continual.preparation.labels import KnownLabels
 from perennial.continual.preparation.personal import deidentify
+from perennial.continual.preparation.tables import STANDARD_INPUT, FileReading, Role, Table, read_table, refuse_rows
 from perennial.continual.preparation.text import (
     Contradiction,
     Deduplicated,
@@ -31,10 +32,15 @@ from perennial.continual.preparation.text import (
 )
 
 __all__ = [
+    "LABEL",
+    "STANDARD_INPUT",
     "AdmittedText",
     "Contradiction",
     "Deduplicated",
+    "FileReading",
     "KnownLabels",
+    "Role",
+    "Table",
     "admit_example",
     "admit_key",
     "admit_label",
@@ -48,10 +54,10 @@ __all__ = [
     "deidentify",
     "is_spelling_of",
     "key_spellings",
-    "label_column",
+    "labelled_rows",
     "normalise",
-    "read_csv",
-    "read_labelled_csv",
+    "read_labelled_file",
+    "read_table",
     "refuse_rows",
     "row_hash",
     "shown",

@@ -17,6 +17,14 @@ from perennial.ops.cli.console import (
     print_records,
     say,
 )
+from perennial.ops.cli.file_options import (
+    KINDS,
+    ColumnOption,
+    DelimiterOption,
+    EncodingOption,
+    SheetOption,
+    file_reading,
+)
 from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
@@ -36,7 +44,11 @@ def register(app: typer.Typer) -> None:
 def describe(
     label: Annotated[str | None, typer.Argument(help="the class's name, as labels will spell it")] = None,
     sentence: Annotated[str | None, typer.Argument(help="what its requests are about, in a sentence")] = None,
-    file: Annotated[Path | None, typer.Option(help="CSV with label,description: several classes at once")] = None,
+    file: Annotated[Path | None, typer.Option(help=f"label,description of several classes; {KINDS}")] = None,
+    column: ColumnOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    sheet: SheetOption = None,
     retrain: _Retrain = False,
     model: ModelOption = "",
     dry_run: DryRunOption = False,
@@ -54,9 +66,12 @@ def describe(
     if (label is None) == (file is None) or (label is None) != (sentence is None):
         raise ConfigurationError(
             f"given are label {label!r}, sentence {sentence!r}, file {str(file) if file else None!r}; give a label and "
-            "a sentence in quotation marks, or --file CSV, e.g. perennial learn describe lost_card 'The card is lost.'"
+            "a sentence in quotation marks, or --file FILE, e.g. perennial learn describe lost_card 'The card is lost.'"
         )
-    told = classes.read_descriptions(file) if file is not None else {str(label): str(sentence)}
+    if file is None:
+        told = {str(label): str(sentence)}
+    else:
+        told = classes.read_descriptions(file, file_reading(column, encoding, delimiter, sheet))
 
     with _registered(config, model) as (ledger, model):
         done = classes.describe(ledger, model, told, actor=actor(), retrain=retrain, dry_run=dry_run)

@@ -6,6 +6,14 @@ from typing import Annotated, Any
 import typer
 
 from perennial.ops.cli.console import ConfigOption, DryRunOption, ModelOption, print_json, say
+from perennial.ops.cli.file_options import (
+    KINDS,
+    ColumnOption,
+    DelimiterOption,
+    EncodingOption,
+    SheetOption,
+    file_reading,
+)
 from perennial.ops.cli.new_labels import say_new_labels
 from perennial.ops.cli.session import model_session
 
@@ -28,11 +36,15 @@ def _group() -> None:
 
 @_app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help="CSV with prediction_id,label or text,label (or text,category)")],
+    file: Annotated[Path, typer.Argument(help=f"labels: prediction_id,label or text,label; {KINDS}")],
     model: ModelOption = "",
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="leave wrong rows out, named on stderr, and store the others")
     ] = False,
+    column: ColumnOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    sheet: SheetOption = None,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -42,10 +54,11 @@ def import_file(
     from perennial.ops.ledger import FeedbackRow
     from perennial.ops.store.feedback import add_labels
 
+    reading = file_reading(column, encoding, delimiter, sheet)
     with model_session(config, model) as (parts, model):
-        read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused)
+        read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused, reading=reading)
         for bad in read.refused[:_TOLD]:
-            say(f"line {bad['row']} is left out: {bad['cause']}")
+            say(f"{read.unit} {bad['row']} is left out: {bad['cause']}")
         say_new_labels(parts, model, [row.label for row in read.rows])
         ids = [row.prediction_id for row in read.rows if isinstance(row, FeedbackRow)]
         unknown = _say_unknown(parts, model, ids) if ids else 0

@@ -11,6 +11,14 @@ import typer
 from perennial.continual.learning.names import DEFAULT_LEARNER
 from perennial.ops.cli import describe
 from perennial.ops.cli.console import JsonOption, print_json, print_records, print_table, say
+from perennial.ops.cli.file_options import (
+    KINDS,
+    ColumnOption,
+    DelimiterOption,
+    EncodingOption,
+    SheetOption,
+    file_reading,
+)
 
 __all__ = ["register"]
 
@@ -19,14 +27,14 @@ _app = typer.Typer(
 )
 
 _CHOICES = f"{DEFAULT_LEARNER.value} or a strategy of fine-tuning"
-_Data = Annotated[Path, typer.Option(help="rows to learn: CSV with text,category or text,label")]
+_Data = Annotated[Path, typer.Option(help=f"rows to learn, with text and label; {KINDS}")]
 _Encoder = Annotated[str, typer.Option(help="a Hugging Face name or folder")]
 _Out = Annotated[Path, typer.Option(help="where models and their work files go")]
 _Params = Annotated[str, typer.Option(help="settings of the learner as JSON, e.g. '{\"epochs\": 2}'")]
 _Share = Annotated[float, typer.Option(min=0.02, max=0.5, help="share of the rows held out, by a hash of the text")]
 _Seed = Annotated[int, typer.Option(help="of every random choice")]
 _Previous = Annotated[Path | None, typer.Option(help="trained folder or bundle to learn on from")]
-_Replay = Annotated[Path | None, typer.Option(help="CSV of old rows to rehearse")]
+_Replay = Annotated[Path | None, typer.Option(help="file of old rows to rehearse")]
 _Learner = Annotated[str, typer.Option(help=_CHOICES)]
 
 
@@ -40,7 +48,7 @@ def register(app: typer.Typer) -> None:
 def run(
     data: _Data,
     learner: Annotated[list[str] | None, typer.Option(help=f"{_CHOICES}; repeatable")] = None,
-    test: Annotated[Path | None, typer.Option(help="CSV to compare on; default the held-out rows")] = None,
+    test: Annotated[Path | None, typer.Option(help="file to compare on; default the held-out rows")] = None,
     encoder: _Encoder = "packaged:minilm",
     previous: _Previous = None,
     replay: _Replay = None,
@@ -48,6 +56,10 @@ def run(
     holdout_share: _Share = 0.1,
     seed: _Seed = 0,
     out: _Out = Path("learn"),
+    column: ColumnOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train one model for each --learner and compare them: the first with every other, paired by row.
@@ -59,7 +71,8 @@ def run(
 
     told = []
     names = learner or [DEFAULT_LEARNER.value]
-    task = Offline.prepare(data, out, test=test, replay=replay, holdout_share=holdout_share, seed=seed)
+    reading = file_reading(column, encoding, delimiter, sheet)
+    task = Offline.prepare(data, out, test=test, replay=replay, holdout_share=holdout_share, seed=seed, reading=reading)
     for name in names:
         with stages(f"learning with {name}") as tell:
             told.append(task.train(name, _settings(params), encoder=encoder, previous=previous, on_progress=tell))
@@ -89,13 +102,18 @@ def sweep(
     holdout_share: _Share = 0.1,
     seed: _Seed = 0,
     out: _Out = Path("learn"),
+    column: ColumnOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    sheet: SheetOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Search a learner's settings on held-out rows; every trial is kept in OUT/sweep.db, so that a kill costs one."""
     from perennial.continual.learning.sweep import sweep as search
     from perennial.ops.commands.offline import Offline
 
-    task = Offline.prepare(data, out, test=None, replay=replay, holdout_share=holdout_share, seed=seed)
+    reading = file_reading(column, encoding, delimiter, sheet)
+    task = Offline.prepare(data, out, test=None, replay=replay, holdout_share=holdout_share, seed=seed, reading=reading)
     base = task.spec(learner, _settings(params), encoder=encoder, previous=previous)
 
     def tell(trial: Any) -> None:

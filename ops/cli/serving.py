@@ -17,9 +17,18 @@ from perennial.ops.cli.console import (
     say,
     say_error,
 )
+from perennial.ops.cli.file_options import (
+    KINDS,
+    ColumnOption,
+    DelimiterOption,
+    EncodingOption,
+    SheetOption,
+    file_reading,
+)
 from perennial.ops.cli.session import model_session, session
 
 if TYPE_CHECKING:
+    from perennial.continual.preparation import FileReading
     from perennial.ops.app.running import RunningServe
     from perennial.ops.app.service import Service
     from perennial.ops.store.state import LaneState
@@ -42,8 +51,12 @@ def init(
     name: Annotated[
         str, typer.Argument(help="the model; default the only one of perennial.toml, or the name of the data's file")
     ] = "",
-    data: Annotated[Path | None, typer.Option(help="labelled rows (CSV with text,category or text,label)")] = None,
+    data: Annotated[Path | None, typer.Option(help=f"labelled rows, with text and label; {KINDS}")] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="the same as NAME")] = "",
+    column: ColumnOption = None,
+    encoding: EncodingOption = None,
+    delimiter: DelimiterOption = None,
+    sheet: SheetOption = None,
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -58,17 +71,17 @@ def init(
         raise typer.BadParameter(f"{name!r} and --model {model!r} are two names; give one", param_hint="NAME")
     chosen = admit_name(name or model or _only_or_from(path, data))
     if dry_run:
-        print_json(_planned(path, data, chosen))
+        print_json(_planned(path, data, chosen, file_reading(column, encoding, delimiter, sheet)))
         return
     _name(path, chosen)
     if data is None:
-        say(f"next: perennial init {chosen} --data FILE.csv")
+        say(f"next: perennial init {chosen} --data FILE")
         return
-    from perennial.continual.preparation import read_labelled_csv
+    from perennial.continual.preparation import read_labelled_file
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.first_version import first_version
 
-    examples = read_labelled_csv(data)
+    examples = read_labelled_file(data, reading=file_reading(column, encoding, delimiter, sheet))
     with session(path) as parts, stages(f"first version of {chosen}") as tell:
         made = first_version(parts.ledger, parts.workspace, chosen, examples, tell)
     print_json(
@@ -114,16 +127,16 @@ def _name(path: Path, model: str) -> None:
             say(f"{path} names {name}")
 
 
-def _planned(path: Path, data: Path | None, model: str) -> dict[str, Any]:
+def _planned(path: Path, data: Path | None, model: str, reading: "FileReading") -> dict[str, Any]:
     """What `init` would do; a file that it could not read is refused here too."""
     from perennial.ops.app.wiring import configured_models
 
     adds = not path.is_file() or model not in configured_models(path)
     told: dict[str, Any] = {"dry_run": True, "model": model, "writes": str(path) if adds else None}
     if data is not None:
-        from perennial.continual.preparation import read_labelled_csv
+        from perennial.continual.preparation import read_labelled_file
 
-        rows = read_labelled_csv(data)
+        rows = read_labelled_file(data, reading=reading)
         told |= {"rows": len(rows), "labels": len({row.label for row in rows}), "then": "train and publish version 1"}
     return told
 

@@ -7,7 +7,16 @@ from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
 from perennial.continual.learning.descriptions import anchor_texts
-from perennial.continual.preparation import KnownLabels, admit_text, read_csv, refuse_rows, shown
+from perennial.continual.preparation import (
+    LABEL,
+    FileReading,
+    KnownLabels,
+    Role,
+    admit_text,
+    read_table,
+    refuse_rows,
+    shown,
+)
 from perennial.continual.records import Split
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.feedback import known_labels
@@ -22,6 +31,8 @@ __all__ = [
     "read_descriptions",
 ]
 
+_ROLES = (LABEL, Role("description"))
+_NOTHING_STATED = FileReading()
 _ANCHOR_ROWS = 5
 _LONGEST_TEXT = 2_000
 
@@ -132,17 +143,15 @@ def drop_description(
     return Dropped(dropped=label, rows=rows, command=_retraining(ledger, model, actor) if retrain else None)
 
 
-def read_descriptions(path: Path) -> dict[str, str]:
-    """Sentences by class out of a CSV file with the columns `label` and `description`.
+def read_descriptions(path: Path, reading: FileReading = _NOTHING_STATED) -> dict[str, str]:
+    """Sentences by class out of a file with the columns `label` and `description`.
 
     Raises:
         DataError: the file cannot be read or lacks a column.
         RowsRefused: rows are incomplete, have too many fields, or name a class again.
     """
-    table = read_csv(path, needs="label,description", known=("label", "description"))
-    missing = sorted({"label", "description"} - set(table.columns))
-    if missing:
-        raise DataError(f"{path} has the columns {shown(','.join(table.columns))}; it needs label and description")
+    table = read_table(path, _ROLES, reading)
+    table.require(("label", "description"))
     found: dict[str, str] = {}
     bad: list[dict[str, object]] = []
     for row in table.rows:

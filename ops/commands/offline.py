@@ -15,11 +15,12 @@ from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress, run_job
 from perennial.continual.learning.learners import chosen_learner
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.preparation import deduplicate, read_labelled_csv, split_of
+from perennial.continual.preparation import FileReading, deduplicate, read_labelled_file, split_of
 from perennial.continual.records import Example, Split
 
 __all__ = ["Judged", "LearnerFigures", "Offline", "compare"]
 
+_NOTHING_STATED = FileReading()
 _LIMIT_S = 86_400.0  # of one training
 
 
@@ -61,7 +62,15 @@ class Offline:
 
     @classmethod
     def prepare(
-        cls, data: Path, out: Path, *, test: Path | None, replay: Path | None, holdout_share: float, seed: int
+        cls,
+        data: Path,
+        out: Path,
+        *,
+        test: Path | None,
+        replay: Path | None,
+        holdout_share: float,
+        seed: int,
+        reading: FileReading = _NOTHING_STATED,
     ) -> "Offline":
         """Read the files, hold rows out by the hash of their text, and write what jobs read.
 
@@ -70,16 +79,16 @@ class Offline:
         """
         from perennial.continual.learning.rows import write_rows
 
-        rows = deduplicate(read_labelled_csv(data)).examples
+        rows = deduplicate(read_labelled_file(data, reading=reading)).examples
         held = tuple(row for row in rows if split_of(row.text, holdout_share=holdout_share) is Split.HOLDOUT)
-        judged = held if test is None else deduplicate(read_labelled_csv(test)).examples
+        judged = held if test is None else deduplicate(read_labelled_file(test, reading=reading)).examples
         if not held or not judged:
             raise DataError(f"{data} leaves {len(held)} rows held out of {len(rows)}; give more rows or a larger share")
         taken = {row.text for row in held}
         write_rows(out / "examples.jsonl", [row for row in rows if row.text not in taken])
         write_rows(out / "holdout.jsonl", held)
         if replay is not None:
-            write_rows(out / "replay.jsonl", deduplicate(read_labelled_csv(replay)).examples)
+            write_rows(out / "replay.jsonl", deduplicate(read_labelled_file(replay, reading=reading)).examples)
         return cls(out=out, seed=seed, replay=replay is not None, judged=tuple(judged))
 
     @property

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from perennial.continual.errors import DataError
-from perennial.continual.preparation import normalise, read_labelled_csv
+from perennial.continual.preparation import normalise, read_labelled_file
 from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, Era, GeneratedRequest, Phrasing, RequestGrammar
 
 __all__ = ["DemoData", "Row", "Wave", "folder_data", "generated_data"]
@@ -121,8 +121,8 @@ def folder_data(
     for name in ("train.csv", "test.csv"):
         if not (folder / name).is_file():
             raise DataError(f"{folder} has no {name}; the demo needs train.csv and test.csv with columns text,category")
-    train = [(e.text, e.label) for e in read_labelled_csv(folder / "train.csv")]
-    test = [(e.text, e.label) for e in read_labelled_csv(folder / "test.csv")]
+    train = [(e.text, e.label) for e in read_labelled_file(folder / "train.csv")]
+    test = [(e.text, e.label) for e in read_labelled_file(folder / "test.csv")]
     intents = _intent_order(folder, train)
     if not 2 <= first < len(intents) or waves < 1 or len(intents) - first < waves:
         raise DataError(

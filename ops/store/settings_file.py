@@ -38,6 +38,7 @@ kind = "any"
 policies = [{{ kind = "drift" }}, {{ kind = "feedback_count", at_least = 1000 }}]
 limits = {{ cooldown_s = 600.0, min_feedback = 100, budget_per_day = 24 }}
 """
+_PACKED = {".gz", ".zst", ".zip"}
 _TABLE = re.compile(r"^[ \t]*\[+[^\]\n]*\]+[ \t]*(#.*)?$", re.MULTILINE)
 
 
@@ -106,10 +107,11 @@ def remove_model(path: Path, name: str) -> bool:
 def name_from(data: Path) -> str:
     """Return a model's name made from the name of its data file.
 
-    >>> name_from(Path("data/Customer requests.csv"))
-    'customer_requests'
+    >>> name_from(Path("data/Customer requests.csv")), name_from(Path("rows.jsonl.gz"))
+    ('customer_requests', 'rows')
     """
-    return re.sub(r"[^a-z0-9_-]+", "_", data.stem.lower()).strip("_-")
+    named = data.with_suffix("") if data.suffix.lower() in _PACKED else data
+    return re.sub(r"[^a-z0-9_-]+", "_", named.stem.lower()).strip("_-")
 
 
 def _without(text: str, name: str) -> str:

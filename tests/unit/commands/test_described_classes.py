@@ -81,7 +81,7 @@ def test_several_classes_come_from_a_file_all_or_none(config: Path, tmp_path: Pa
     file.write_text("label,description\ntrip,A journey is planned.\nfees,A charge is disputed.\n")
     assert cli(config, "describe", "--file", str(file))["described"] == ["fees", "trip"]
     for content, told in (
-        ("label,text\na,b\n", "needs label and description"),
+        ("label,text\na,b\n", "needs the columns 'label' and 'description'"),
         ("label,description\na,\n", "line 2: label 'a'"),
         ("label,description\na,b\na,c\n", "described twice"),
     ):

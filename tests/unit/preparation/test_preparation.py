@@ -15,7 +15,7 @@ from perennial.continual.preparation import (
     deduplicate,
     deidentify,
     normalise,
-    read_labelled_csv,
+    read_labelled_file,
     row_hash,
     split_of,
 )
@@ -143,7 +143,7 @@ def test_csv_is_read_with_all_its_oddities(tmp_path: Path) -> None:
         b'\xef\xbb\xbfText, Category ,at,key\r\n"one, ""two""\nthree",a,2026-02-03T04:05:06+01:00,k1\r\n\r\n'
         b"plain,b,,\r\nText, Category ,at,key\r\nnaive,b,2026-02-03,\r\n"
     )
-    rows = read_labelled_csv(write(tmp_path, content), now=NOW)
+    rows = read_labelled_file(write(tmp_path, content), now=NOW)
     assert [(row.text, row.label, row.key) for row in rows] == [
         ('one, "two" three', "a", "k1"),
         ("plain", "b", None),
@@ -157,7 +157,7 @@ def test_csv_is_read_with_all_its_oddities(tmp_path: Path) -> None:
 
 
 def test_csv_may_say_label(tmp_path: Path) -> None:
-    assert read_labelled_csv(write(tmp_path, b"label,text\nx,hello\n"))[0].label == "x"
+    assert read_labelled_file(write(tmp_path, b"label,text\nx,hello\n"))[0].label == "x"
 
 
 @pytest.mark.parametrize(
@@ -178,18 +178,18 @@ def test_csv_may_say_label(tmp_path: Path) -> None:
 )
 def test_wrong_csv_is_refused_with_row_and_column(tmp_path: Path, content: bytes, words: str) -> None:
     with pytest.raises(DataError, match=words):
-        read_labelled_csv(write(tmp_path, content))
+        read_labelled_file(write(tmp_path, content))
 
 
 def test_wrong_rows_leave_their_neighbours_whatever_is_wrong_with_them(tmp_path: Path) -> None:
     wrong = [b"a,b\0c", b"\0,b", b"%b,b" % (b"x" * 300_000), b"a,b,c", b"a", b"\xe2\x80\x8b,b"]
     rows = [b"text,category", b"one,a", *wrong, b"two\0 words,a", b""]
     refused: list[dict[str, object]] = []
-    read = read_labelled_csv(write(tmp_path, b"\n".join(rows)), refused=refused)
+    read = read_labelled_file(write(tmp_path, b"\n".join(rows)), refused=refused)
     assert [example.text for example in read] == ["one", "two words"]
     assert [row["row"] for row in refused] == [3, 4, 5, 6, 7, 8]
 
 
 def test_missing_csv_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
-        read_labelled_csv(tmp_path / "none.csv")
+        read_labelled_file(tmp_path / "none.csv")

@@ -1,0 +1,42 @@
+"""A cell of any kind as text."""
+
+import math
+from datetime import date, datetime, time
+from decimal import Decimal
+
+__all__ = ["WrongCell", "as_text"]
+
+
+class WrongCell(Exception):
+    """A cell holds what is no text; the message says what."""
+
+
+def as_text(value: object) -> str:
+    """The cell as a CSV file would write it, without outer spaces; nothing, and what is no number, is empty.
+
+    Raises:
+        WrongCell: it is a list, an object, or bytes that are no text.
+
+    >>> as_text(3.0), as_text(True), as_text(None), as_text(" a ")
+    ('3', 'true', '', 'a')
+    """
+    if isinstance(value, str):
+        return value.strip()
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
+    if isinstance(value, int | Decimal):
+        return str(value)
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8").strip()
+        except UnicodeDecodeError as error:
+            raise WrongCell("bytes that are no UTF-8 text") from error
+    raise WrongCell({list: "a list", dict: "an object"}.get(type(value), f"a value of type {type(value).__name__}"))

@@ -1,0 +1,172 @@
+"""Rows of delimited text: CSV and TSV in the dialects that spreadsheets and scripts write."""
+
+import csv
+import io
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from perennial.continual.errors import DataError
+from perennial.continual.preparation.tables.columns import Role, known_names, roles_of
+from perennial.continual.preparation.tables.table import MOST_ROWS, Table, TableRow, offered
+
+__all__ = ["read_delimited"]
+
+_DELIMITERS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "pipe"}
+_SAMPLE_CHARACTERS = 1 << 16
+_SAMPLE_ROWS = 50
+_LONGEST_FIELD = 1 << 24  # an open quotation mark must not take in a whole large file
+_SEPARATOR_LINE = re.compile(r"sep=(.)\r?\n")  # Excel's own first line
+
+
+@dataclass(frozen=True, slots=True)
+class _Record:
+    line: int  # where it begins
+    fields: list[str]
+
+
+def read_delimited(
+    text: str, source: str, roles: Sequence[Role], *, stated: Mapping[str, str], delimiter: str | None, suffix: str
+) -> Table:
+    """The rows of delimited text; empty lines and repeated header lines (from files joined together) are none.
+
+    Raises:
+        DataError: there is no header, quotes do not match, or a column is ambiguous.
+    """
+    above = 0
+    if delimiter is None and (told := _SEPARATOR_LINE.match(text)) is not None:
+        text, delimiter, above = text[told.end() :], told[1], 1
+    elif delimiter is not None:
+        delimiter = _stated(delimiter)
+    if not text.strip():
+        raise DataError(f"{source} is empty; it needs a header line such as: {','.join(role.name for role in roles)}")
+    if delimiter is None:
+        delimiter = _found(text, source, known_names(roles, stated), suffix)
+    try:
+        return _table(_records(text, source, delimiter, above=above), source, roles, stated, delimiter)
+    except _BrokenQuotes as broken:
+        if delimiter == "\t":  # tab-separated files often know no quotes at all
+            try:
+                plain = _table(
+                    _records(text, source, delimiter, above=above, quotes=False), source, roles, stated, delimiter
+                )
+            except _BrokenQuotes:
+                raise broken from None
+            if all(row.problem is None and len(row.fields) == len(plain.named) for row in plain.rows):
+                return plain
+        raise
+
+
+class _BrokenQuotes(DataError):
+    """The quotation marks of a file do not match."""
+
+
+def _table(
+    records: Iterator[_Record], source: str, roles: Sequence[Role], stated: Mapping[str, str], delimiter: str
+) -> Table:
+    header = next(records).fields
+    columns = tuple(name.strip() for name in header)
+    places = roles_of(source, columns, roles, stated)
+    rows = []
+    for record in records:
+        if record.fields == header:
+            continue
+        if len(rows) == MOST_ROWS:
+            raise DataError(f"{source} has more than {MOST_ROWS:,} rows; give them in smaller files")
+        rows.append(_row(record, places, len(columns), delimiter))
+    return Table(
+        source=source, columns=columns, named={role: columns[at] for role, at in places.items()}, rows=tuple(rows)
+    )
+
+
+def _row(record: _Record, places: Mapping[str, int], width: int, delimiter: str) -> TableRow:
+    found = len(record.fields)
+    fields = {role: record.fields[place].strip() for role, place in places.items() if place < found}
+    problem = None
+    if found > width:
+        name = _DELIMITERS.get(delimiter, repr(delimiter))
+        problem = f"{found} fields, but the header has {width}; put quotes around a field that holds a {name}"
+    return TableRow(line=record.line, fields=fields, width=found, problem=problem)
+
+
+def _records(text: str, source: str, delimiter: str, *, above: int = 0, quotes: bool = True) -> Iterator[_Record]:
+    """Every record that holds something, with the line on which it begins."""
+    csv.field_size_limit(_LONGEST_FIELD)
+    how = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how)
+    begins = 1
+    while True:
+        try:
+            fields = next(rows, None)
+        except csv.Error as error:
+            raise _BrokenQuotes(f"{source} line {begins + above}: {_quotes_fix(str(error))}") from error
+        if fields is None:
+            return
+        if any(field.strip() for field in fields):
+            yield _Record(begins + above, fields)
+        begins = rows.line_num + 1
+
+
+def _quotes_fix(error: str) -> str:
+    if "unexpected end of data" in error or "field larger than" in error:
+        return (
+            "a field that begins with a quotation mark here never ends; check the quotes: close it, or write a quote "
+            'inside a field twice ("")'
+        )
+    return f'{error}; check the quotes: a quote inside a quoted field is written twice ("")'
+
+
+def _stated(delimiter: str) -> str:
+    named = {name: sign for sign, name in _DELIMITERS.items()} | {r"\t": "\t"}
+    sign = named.get(delimiter.lower(), delimiter)
+    if len(sign) != 1 or sign in '"\r\n ':
+        raise DataError(
+            f"delimiter {delimiter!r} is not allowed; state one character, or comma, semicolon, tab or pipe"
+        )
+    return sign
+
+
+def _found(text: str, source: str, known: frozenset[str], suffix: str) -> str:
+    """The delimiter under which the header holds most known names, or else under which the rows are most alike."""
+    samples = {sign: _sample(text, sign) for sign in _DELIMITERS}
+    hits = {sign: sum(name.strip().casefold() in known for name in rows[0]) for sign, rows in samples.items()}
+    most = max(hits.values())
+    best = [sign for sign, found in hits.items() if found == most]
+    if len(best) == 1:
+        return best[0]
+    usual = "\t" if suffix in {".tsv", ".tab"} else ","
+    alike = {sign: _alike(samples[sign]) for sign in best}
+    top = max(alike.values())
+    chosen = [sign for sign in best if alike[sign] == top]
+    if len(chosen) == 1 or top == 0.0:
+        return chosen[0] if len(chosen) == 1 else usual
+    if most == 0 and usual in chosen:
+        return usual
+    named = " or ".join(_DELIMITERS[sign] for sign in chosen)
+    header = text.lstrip().splitlines()[0]
+    raise DataError(
+        f"{source}: the header {offered([header])} can be cut at more than one delimiter; state which: "
+        f"--delimiter {named}"
+    )
+
+
+def _sample(text: str, delimiter: str) -> list[list[str]]:
+    rows = csv.reader(io.StringIO(text[:_SAMPLE_CHARACTERS], newline=""), delimiter=delimiter)
+    found: list[list[str]] = []
+    try:
+        for row in rows:
+            if any(field.strip() for field in row):
+                found.append(row)
+            if len(found) == _SAMPLE_ROWS:
+                break
+    except csv.Error:
+        pass  # the reading itself will tell
+    return found or [[""]]
+
+
+def _alike(rows: list[list[str]]) -> float:
+    """The share of rows as wide as the header, where that is wider than one column."""
+    width = len(rows[0])
+    if width < 2:
+        return 0.0
+    return sum(len(row) == width for row in rows) / len(rows)

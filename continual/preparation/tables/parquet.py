@@ -1,0 +1,90 @@
+"""Rows of a Parquet file."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from perennial.continual.errors import DataError
+from perennial.continual.preparation.tables.columns import Role, roles_of
+from perennial.continual.preparation.tables.content import within_bounds
+from perennial.continual.preparation.tables.objects import row_of
+from perennial.continual.preparation.tables.table import MOST_ROWS, Table
+
+__all__ = ["PARQUET", "read_parquet"]
+
+PARQUET = b"PAR1"
+_BATCH_ROWS = 10_000
+
+
+def read_parquet(data: bytes, source: str, roles: Sequence[Role], *, stated: Mapping[str, str]) -> Table:
+    """The rows of a Parquet file; of its columns only those that play a role are read.
+
+    Class numbers become names where the file says them, as data sets from the Hugging Face hub do.
+
+    Raises:
+        DataError: it is damaged, too large, or a column is ambiguous.
+    """
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        file = parquet.ParquetFile(io.BytesIO(data))
+        columns = tuple(file.schema_arrow.names)
+        named = {role: columns[place] for role, place in roles_of(source, columns, roles, stated).items()}
+        if file.metadata.num_rows > MOST_ROWS:
+            raise DataError(
+                f"{source} has {file.metadata.num_rows:,} rows; at most {MOST_ROWS:,} are read from one file"
+            )
+        wanted = list(dict.fromkeys(named.values()))
+        texts = [name for name in wanted if pa.types.is_string(file.schema_arrow.field(name).type)]
+        file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=texts)  # a text that repeats is held once
+        rows = list(_rows(file, wanted, len(data), source)) if wanted else []
+        names = _class_names(file.schema_arrow.metadata or {})
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        raise DataError(f"{source} is a damaged Parquet file ({str(error)[:100]}); write it again") from error
+    kept = [{name: _named(value, names.get(name)) for name, value in row.items()} for row in rows]
+    return Table(
+        source=source,
+        columns=columns,
+        named=named,
+        rows=tuple(row_of(place, row, named) for place, row in enumerate(kept, start=1)),
+        unit="row",
+    )
+
+
+def _rows(file: Any, wanted: Sequence[str], packed: int, source: str) -> Iterator[dict[str, object]]:
+    size = 0
+    for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(wanted)):
+        size += batch.nbytes
+        within_bounds(source, packed, size)
+        values = [_values(column) for column in batch.columns]
+        yield from (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*values, strict=True))
+
+
+def _values(column: Any) -> Sequence[object]:
+    """The column's values; those of a dictionary are made once and shared."""
+    if not hasattr(column, "dictionary"):
+        values: list[object] = column.to_pylist()
+        return values
+    words = column.dictionary.to_pylist()
+    return [None if place is None else words[place] for place in column.indices.to_pylist()]
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
+    """The names of class numbers by column, where the file's maker wrote them down."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+        return {
+            name: told["names"]
+            for name, told in features.items()
+            if isinstance(told, dict) and told.get("_type") == "ClassLabel" and isinstance(told.get("names"), list)
+        }
+    except (KeyError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _named(value: object, names: Sequence[str] | None) -> object:
+    if names is None or not isinstance(value, int) or not 0 <= value < len(names):
+        return value
+    return names[value]

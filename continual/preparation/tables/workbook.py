@@ -1,0 +1,114 @@
+"""Rows of an Excel workbook."""
+
+import io
+import warnings
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from perennial.continual.errors import DataError, DependencyUnreachable
+from perennial.continual.preparation.tables.columns import Role, roles_of
+from perennial.continual.preparation.tables.content import within_bounds
+from perennial.continual.preparation.tables.objects import row_of
+from perennial.continual.preparation.tables.table import MOST_ROWS, Table, TableRow, offered, quoted
+
+__all__ = ["read_workbook"]
+
+_MOST_CELLS = 50_000_000  # a cell far out makes a row of empty ones
+
+
+def read_workbook(
+    data: bytes, source: str, roles: Sequence[Role], *, stated: Mapping[str, str], sheet: str | None
+) -> Table:
+    """The rows of the only sheet that holds any, or of the one that is stated; formulas count as what they last gave.
+
+    Raises:
+        DataError: the file is damaged or too large, or it is not clear which sheet is meant.
+        DependencyUnreachable: the library that reads Excel is not installed.
+    """
+    try:
+        from openpyxl import load_workbook
+    except ImportError as error:
+        raise DependencyUnreachable(
+            f"{source} is an Excel file, which needs openpyxl; install it with `pip install "
+            f"'perennial-serving[excel]'`, or save the sheet as CSV"
+        ) from error
+    _check_size(data, source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of styles and extensions, which are no business of ours
+        try:
+            book = load_workbook(io.BytesIO(data), read_only=True, data_only=True)
+            name, rows = _chosen(book, source, sheet)
+            return _table(rows, f"{source} (sheet {quoted(name)})", roles, stated)
+        except DataError:
+            raise
+        except Exception as error:  # the library raises whatever a damaged part leads to
+            raise DataError(f"{source} is a damaged Excel file ({str(error)[:100]}); save it again") from error
+
+
+def _check_size(data: bytes, source: str) -> None:
+    """What the parts unpack to, by the archive's own account: more than that is never read of them."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            within_bounds(source, len(data), sum(part.file_size for part in archive.infolist()))
+    except zipfile.BadZipFile as error:
+        raise DataError(f"{source} is a damaged Excel file ({str(error)[:100]}); save it again") from error
+
+
+def _chosen(book: Any, source: str, sheet: str | None) -> tuple[str, Iterator[tuple[int, tuple[object, ...]]]]:
+    """The sheet that is meant, and its rows."""
+    names = [each.title for each in book.worksheets]
+    if sheet is not None:
+        if sheet not in names:
+            raise DataError(f"{source} has no sheet {quoted(sheet)}; its sheets are {offered(names)}")
+        return sheet, _filled(book[sheet])
+    full = [each.title for each in book.worksheets if next(_filled(each), None) is not None]
+    if not full:
+        raise DataError(f"{source} is empty; it needs a first row with the names of the columns")
+    if len(full) > 1:
+        raise DataError(f"{source} has {len(full)} sheets with rows: {offered(full)}; say which: --sheet {full[0]!r}")
+    return full[0], _filled(book[full[0]])
+
+
+def _filled(sheet: Any) -> Iterator[tuple[int, tuple[object, ...]]]:
+    """The rows that hold something, by their number in the sheet."""
+    sheet.reset_dimensions()  # what the file says of its size need not be so
+    cells = 0
+    for number, row in enumerate(sheet.iter_rows(values_only=True), start=1):
+        cells += len(row) + 1
+        if cells > _MOST_CELLS:
+            raise DataError(f"sheet {quoted(sheet.title)} has more than {_MOST_CELLS:,} cells; save the rows as CSV")
+        if any(value is not None and str(value).strip() for value in row):
+            yield number, row
+
+
+def _table(
+    rows: Iterator[tuple[int, tuple[object, ...]]], source: str, roles: Sequence[Role], stated: Mapping[str, str]
+) -> Table:
+    _, header = next(rows)
+    columns = tuple("" if name is None else str(name).strip() for name in header)
+    width = max(place for place, name in enumerate(columns) if name) + 1
+    columns = columns[:width]
+    places = roles_of(source, columns, roles, stated)
+    found: list[TableRow] = []
+    for number, row in rows:
+        if len(found) == MOST_ROWS:
+            raise DataError(f"{source} has more than {MOST_ROWS:,} rows; give them in smaller files")
+        found.append(_row(number, row, places, columns))
+    return Table(
+        source=source,
+        columns=columns,
+        named={role: columns[place] for role, place in places.items()},
+        rows=tuple(found),
+        unit="row",
+    )
+
+
+def _row(number: int, row: Sequence[object], places: Mapping[str, int], columns: Sequence[str]) -> TableRow:
+    beyond = [value for value in row[len(columns) :] if value is not None]
+    values = {columns[place]: row[place] if place < len(row) else None for place in places.values()}
+    made = row_of(number, values, {role: columns[place] for role, place in places.items()})
+    if not beyond or made.problem is not None:
+        return made
+    problem = f"has cells beyond the {len(columns)} columns of the header; name their columns or clear them"
+    return TableRow(line=number, fields=made.fields, width=len(row), problem=problem)

@@ -1,0 +1,126 @@
+"""A newcomer's first hour: twelve kinds of files and mistakes, each with the answer of `perennial init --dry-run`."""
+
+import gzip
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from openpyxl import Workbook
+from pyarrow import parquet
+from typer.testing import CliRunner
+
+from perennial.ops.cli.main import app
+
+ROWS = [(f"where is the card number {n} that I ordered", "arrival") for n in "abcdefghij"]
+ROWS += [(f"I lost the card number {n} on my way", "loss") for n in "abcdefghij"]
+
+
+def _csv(delimiter: str = ",", header: str = "text,label") -> str:
+    rows = [header, *(f"{text},{label}" for text, label in ROWS)]
+    return "\n".join(row.replace(",", delimiter) for row in rows) + "\n"
+
+
+def _lines() -> str:
+    return "\n".join(json.dumps({"text": text, "label": label}) for text, label in ROWS)
+
+
+def _parquet() -> bytes:
+    out = io.BytesIO()
+    parquet.write_table(pa.table({"text": [text for text, _ in ROWS], "label": [label for _, label in ROWS]}), out)
+    return out.getvalue()
+
+
+def _workbook(*names: str) -> bytes:
+    book = Workbook()
+    assert book.active is not None
+    book.remove(book.active)
+    for name in names:
+        sheet = book.create_sheet(name)
+        for row in [("text", "label"), *ROWS]:
+            sheet.append(row)
+    out = io.BytesIO()
+    book.save(out)
+    return out.getvalue()
+
+
+def _init(path: Path, *words: str) -> Any:
+    settings = str(path.parent / "perennial.toml")
+    return CliRunner().invoke(app, ["init", "cards", "--data", str(path), *words, "--dry-run", "--config", settings])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("semicolons.csv", _csv(";").encode(), []),
+        ("excel-export.csv", _csv("\t").encode("utf-16"), []),
+        ("packed.jsonl.gz", gzip.compress(_lines().encode()), []),
+        ("rows.parquet", _parquet(), []),
+        ("book.xlsx", _workbook("Rows"), []),
+        ("own-names.csv", _csv(header="Body,Topic").encode(), ["--column", "text=Body", "--column", "label=Topic"]),
+    ],
+)
+def test_a_file_as_people_have_it_is_taken(tmp_path: Path, name: str, content: bytes, words: list[str]) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    done = _init(path, *words)
+    assert done.exception is None, done.exception
+    told = json.loads(done.stdout)
+    assert (told["rows"], told["labels"]) == (20, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (
+            "own-names.csv",
+            _csv(header="Body,Topic").encode(),
+            (
+                "own-names.csv has the columns 'Body', 'Topic'; it needs the columns 'text' and 'label' "
+                "('category' and 'intent' also name the label); rename one, or say which it is, for example: "
+                "--column text=Body --column label=Topic; if its first line is no header, put one above it: text,label"
+            ),
+        ),
+        (
+            "two-labels.csv",
+            b"text,label,category\nhello,0,greeting\n",
+            (
+                "two-labels.csv: the columns 'label' and 'category' could both hold the label; say which: "
+                "--column label=label"
+            ),
+        ),
+        (
+            "comma.csv",
+            b"text,label\nhello,greeting\nhello, my card is lost,loss\n",
+            "comma.csv line 3: 3 fields, but the header has 2; put quotes around a field that holds a comma",
+        ),
+        (
+            "latin.csv",
+            "text,label\nmeine Karte ist verloren für immer,loss\n".encode("latin-1"),
+            "latin.csv line 2: byte 36 is not UTF-8 (0xfc); save the file as UTF-8, or state its encoding: --encoding ",
+        ),
+        (
+            "sheets.xlsx",
+            _workbook("2025", "2026"),
+            "sheets.xlsx has 2 sheets with rows: '2025', '2026'; say which: --sheet '2025'",
+        ),
+        (
+            "quote.csv",
+            b'text,label\nhello,greeting\n"my card,loss\n',
+            (
+                "quote.csv line 3: a field that begins with a quotation mark here never ends; check the quotes: "
+                'close it, or write a quote inside a field twice ("")'
+            ),
+        ),
+    ],
+)
+def test_a_mistake_is_answered_with_the_place_and_the_fix(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    error = _init(path).exception
+    assert str(error).removeprefix(f"{tmp_path}/").startswith(message)
+    assert getattr(error, "exit_code", None) == 2
