@@ -191,9 +191,7 @@ def test_control_api_names_what_is_wrong(workspace: E2eWorkspace) -> None:
 
 
 def test_commands_tell_what_is_missing(workspace: E2eWorkspace, tmp_path: Path) -> None:
-    assert "does not exist; give a CSV file" in workspace.cli(
-        "feedback", "import", str(tmp_path / "nowhere.csv"), check=2
-    )
+    assert "does not exist; give a file" in workspace.cli("feedback", "import", str(tmp_path / "nowhere.csv"), check=2)
     assert "model 'other' is not in the settings" in workspace.cli("model", "list", "--model", "other", check=1)
     again = workspace.cli("init", "--data", str(workspace.folder / "seed.csv"), check=4)
     assert "serves version" in again

@@ -39,4 +39,4 @@ def as_text(value: object) -> str:
             return value.decode("utf-8").strip()
         except UnicodeDecodeError as error:
             raise WrongCell("bytes that are no UTF-8 text") from error
-    raise WrongCell({list: "a list", dict: "an object"}.get(type(value), f"a value of type {type(value).__name__}"))
+    raise WrongCell({"list": "a list", "dict": "an object"}.get(type(value).__name__, type(value).__name__))

@@ -5,6 +5,7 @@ import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation.tables.columns import Role, known_names, roles_of
@@ -67,7 +68,7 @@ def _table(
     header = next(records).fields
     columns = tuple(name.strip() for name in header)
     places = roles_of(source, columns, roles, stated)
-    rows = []
+    rows: list[TableRow] = []
     for record in records:
         if record.fields == header:
             continue
@@ -92,7 +93,7 @@ def _row(record: _Record, places: Mapping[str, int], width: int, delimiter: str)
 def _records(text: str, source: str, delimiter: str, *, above: int = 0, quotes: bool = True) -> Iterator[_Record]:
     """Every record that holds something, with the line on which it begins."""
     csv.field_size_limit(_LONGEST_FIELD)
-    how = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
+    how: Literal[0, 3] = csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True, quoting=how)
     begins = 1
     while True:

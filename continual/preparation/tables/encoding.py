@@ -18,6 +18,7 @@ _MANY_ZEROS = 0.2  # of all bytes, where UTF-16 holds mostly ASCII
 _ONE_SIDE = 0.99  # of the zeros: all high bytes, or all low ones
 _GB2312_SHARE = 0.9  # of the characters beyond ASCII; Latin-1 read as GB18030 hardly ever gives one
 _COMMON_SHARE = 0.08  # Korean and Japanese read as GB18030 give 0.03 by chance
+_KANA_SHARE = 0.05
 _COMMON = frozenset(
     "的一是不了在人有我他这个们中来上大为和国地到以说时要就出会可也你对生能而子那得于着下自之年过发后作里用道行所然"
     "家种事成方多经么去法学如都同现当没动面起看定天分还进好小部其些主样理心她本前开但因只从想实日军者意无力它与长把"
@@ -119,7 +120,8 @@ def _chinese(data: bytes) -> str | None:
         return None
     simple = sum(_in_gb2312(character) for character in beyond)
     common = sum(character in _COMMON for character in beyond)
-    if simple < _GB2312_SHARE * len(beyond) or common < _COMMON_SHARE * len(beyond):
+    kana = sum("\u3040" <= character <= "\u30ff" for character in beyond)  # Japanese, whose kana lie at the same places
+    if simple < _GB2312_SHARE * len(beyond) or common < _COMMON_SHARE * len(beyond) or kana > _KANA_SHARE * len(beyond):
         return None
     return text
 

@@ -132,7 +132,7 @@ def _table(
     stated: Mapping[str, str],
     unit: str,
 ) -> Table:
-    kept = []
+    kept: list[tuple[int, Mapping[str, Any], str | None]] = []
     columns: dict[str, None] = {}
     for row in rows:
         if len(kept) == MOST_ROWS:

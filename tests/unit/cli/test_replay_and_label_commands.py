@@ -149,7 +149,7 @@ def test_a_fresh_user_is_told_what_to_do_next(config: Path, tmp_path: Path) -> N
     assert "1 of 2 prediction ids are not in the traffic log" in checked.stderr
     with Ledger.open(load_settings(config).ledger_address) as ledger:
         assert ledger.feedback_count("intent") == 1
-    with pytest.raises(DataError, match="does not exist; give a CSV file"):
+    with pytest.raises(DataError, match="does not exist; give a file"):
         cli(config, "feedback", "import", str(tmp_path / "none.csv"))
 
 

@@ -88,7 +88,7 @@ def test_several_classes_come_from_a_file_all_or_none(config: Path, tmp_path: Pa
         file.write_text(content)
         with pytest.raises(DataError, match=told):
             cli(config, "describe", "--file", str(file))
-    with pytest.raises(DataError, match="does not exist; give a CSV file"):
+    with pytest.raises(DataError, match="does not exist; give a file"):
         cli(config, "describe", "--file", str(tmp_path / "none.csv"))
     assert len(cli(config, "described", "--json")) == 2
 

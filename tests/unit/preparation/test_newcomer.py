@@ -99,7 +99,7 @@ def test_a_file_as_people_have_it_is_taken(tmp_path: Path, name: str, content: b
         (
             "latin.csv",
             "text,label\nmeine Karte ist verloren für immer,loss\n".encode("latin-1"),
-            "latin.csv line 2: byte 36 is not UTF-8 (0xfc); save the file as UTF-8, or state its encoding: --encoding ",
+            "latin.csv line 2: byte 37 is not UTF-8 (0xfc); save the file as UTF-8, or state its encoding: --encoding ",
         ),
         (
             "sheets.xlsx",

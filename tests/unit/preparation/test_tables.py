@@ -166,7 +166,7 @@ def test_what_bytes_alone_do_not_tell_is_refused_until_it_is_stated(
 ) -> None:
     path = tmp_path / "rows.csv"
     path.write_bytes(as_csv(rows).encode(encoding))
-    with pytest.raises(DataError, match=rf"rows.csv line 2: byte \d+ .* is not UTF-8; .*--encoding ({guess})"):
+    with pytest.raises(DataError, match=rf"rows.csv line 2: byte \d+ is not UTF-8 \(0x..\); .*--encoding ({guess})"):
         read_labelled_file(path)
     stated = read_labelled_file(path, reading=FileReading(encoding=encoding))
     assert [row.label for row in stated] == [label for _, label in rows]
