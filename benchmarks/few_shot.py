@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import learning_data, record
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder
 from perennial.continual.learning.fourier import FourierFeatures
-from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 
 __all__ = ["main", "sentence_of"]
 
@@ -44,7 +45,7 @@ class Task:
         """The task with its old classes learnt."""
         features = FourierFeatures.make(dimension=data.x_train.shape[1], features=3000, gamma=GAMMA, seed=0)
         head, known = KernelLda(features), ~np.isin(data.y_train, held)
-        head.add(data.x_train[known], [data.labels[place] for place in data.y_train[known]])
+        head.add(ClassRows(X=data.x_train[known], labels=[data.labels[place] for place in data.y_train[known]]))
         return cls(data=data, held=tuple(held), old=head, anchors=anchors)
 
     def accuracy(self, *, shots: int | None, described: bool, seed: int) -> tuple[float, float]:
@@ -53,10 +54,10 @@ class Task:
         for place in self.held:
             rows = np.flatnonzero(self.data.y_train == place)
             chosen = rows if shots is None else rng.choice(rows, size=shots, replace=False)
-            head.add(self.data.x_train[chosen], [self.data.labels[place]] * len(chosen))
+            head.add(ClassRows(X=self.data.x_train[chosen], labels=[self.data.labels[place]] * len(chosen)))
             if described:
                 head.anchor(self.data.labels[place], self.anchors[self.data.labels[place]])
-        solved = head.solve(shrinkage=SHRINKAGE)
+        solved = head.solve(Discriminant(shrinkage=SHRINKAGE))
         answers = np.array(solved.labels)[solved.logits(self.data.x_test).argmax(axis=1)]
         right = answers == np.array(self.data.labels)[self.data.y_test]
         late = np.isin(self.data.y_test, self.held)

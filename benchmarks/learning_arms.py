@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from benchmarks.learning_data import Frozen
 from perennial.continual.learning.calibration import fit_temperature, places_of
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.fourier import FourierFeatures
-from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec
@@ -64,10 +65,10 @@ def tune(data: Frozen, features: FourierFeatures, share: float = 0.15) -> Tuned:
     held = np.random.default_rng(5).random(len(x_train)) < share
     texts = [row.label for row in data.train]
     head = KernelLda(features)
-    head.add(x_train[~held], [label for label, out in zip(texts, held, strict=True) if not out])
+    head.add(ClassRows(X=x_train[~held], labels=[label for label, out in zip(texts, held, strict=True) if not out]))
     best = Tuned(shrinkage=0.0, temperature=1.0, holdout_accuracy=-1.0)
     for shrinkage in (1e-6, 3e-6, 1e-5):
-        weights = head.solve(shrinkage=shrinkage)
+        weights = head.solve(Discriminant(shrinkage=shrinkage))
         truth = places_of([label for label, out in zip(texts, held, strict=True) if out], weights.labels)
         logits = weights.logits(x_train[held])
         found = 100 * float((logits.argmax(axis=1) == truth).mean())
@@ -87,8 +88,8 @@ def kernel_lda(
     for classes in updates_of(order, per_update):
         start, began = time.perf_counter(), time.process_time()
         rows = np.flatnonzero(np.isin(data.y_train, classes))
-        head.add(x_train[rows], [data.train[row].label for row in rows])
-        weights = head.solve(shrinkage=tuned.shrinkage, temperature=tuned.temperature)
+        head.add(ClassRows(X=x_train[rows], labels=[data.train[row].label for row in rows]))
+        weights = head.solve(Discriminant(shrinkage=tuned.shrinkage, temperature=tuned.temperature))
         seconds, spent = time.perf_counter() - start, time.process_time() - began
         scores = np.full((len(x_test), len(data.labels)), -np.inf, dtype=np.float32)
         scores[:, [place[label] for label in weights.labels]] = weights.logits(x_test)

@@ -21,11 +21,12 @@ from benchmarks.learning_data import Frozen
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.card import is_finished, read_card
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, resolve_encoder
 from perennial.continual.learning.finetune import train_slow
 from perennial.continual.learning.fourier import FourierFeatures
-from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.pretraining import Pretraining, pretrain
 from perennial.continual.learning.rows import write_rows
@@ -104,8 +105,8 @@ def _closed_form_on(
     for classes in updates_of(order, per_update):
         start = time.perf_counter()
         rows = np.flatnonzero(np.isin(data.y_train, classes))
-        head.add(X[rows], [data.train[row].label for row in rows])
-        weights = head.solve(shrinkage=how.shrinkage, temperature=how.temperature)
+        head.add(ClassRows(X=X[rows], labels=[data.train[row].label for row in rows]))
+        weights = head.solve(Discriminant(shrinkage=how.shrinkage, temperature=how.temperature))
         seconds = time.perf_counter() - start
         scores = _in_published_order(weights.logits(X_test), weights.labels, data.labels)
         yield Update(scores=scores, seconds=seconds, steps=1)
@@ -186,8 +187,10 @@ def rebuilt_heads(data: Frozen, tests: Sequence[str], folder: Path, updates: int
         X, X_test = train(), test()
         for name, chosen in (("rows_at_hand", some), ("all_rows", np.ones(len(some), dtype=bool))):
             head = KernelLda(FourierFeatures.make(dimension=X.shape[1], features=3000, gamma=0.5, seed=0))
-            head.add(X[chosen], [row.label for row, kept in zip(data.train, chosen, strict=True) if kept])
-            weights = head.solve(shrinkage=3e-6 if chosen.all() else 1e-4)
+            head.add(
+                ClassRows(X=X[chosen], labels=[row.label for row, kept in zip(data.train, chosen, strict=True) if kept])
+            )
+            weights = head.solve(Discriminant(shrinkage=3e-6 if chosen.all() else 1e-4))
             answers = _in_published_order(weights.logits(X_test), weights.labels, data.labels).argmax(axis=1)
             found[f"{space}_encoder_{name}"] = 100 * float((answers == data.y_test).mean())
     return found

@@ -7,18 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
 from perennial.continual.learning.card import ModelCard, drop_card, read_card
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
-from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.selection import GAMMAS, HeldOut, choose_gamma, choose_shrinkage, default_shrinkage
 from perennial.continual.learning.spec import JobSpec
@@ -105,8 +104,7 @@ def write_fast(out: Path, model: FastModel) -> None:
     """Writes the head and its sums; the card is left to the caller, who writes it last."""
     out.mkdir(parents=True, exist_ok=True)
     drop_card(out)  # an older result here must not vouch for half of a new one
-    with written_whole(out / STATISTICS_FILE) as temporary:
-        model.statistics.save(temporary)
+    model.statistics.save(out / STATISTICS_FILE)
     write_head(out, model.head)
 
 
@@ -139,8 +137,8 @@ def fit_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) 
     texts([*everything, *(text for several in variants.values() for text in several)])  # so that progress has one total
     context.tell("learn", 0, 1)
     head = carried or KernelLda(_features(spec, settings, learnt, rows.holdout, texts))
-    added = head.add(*_arrays(learnt, texts))
-    removed = head.remove(*_arrays(rows.erase, texts))
+    added = head.add(_class_rows(learnt, texts))
+    removed = head.remove(_class_rows(rows.erase, texts))
     if settings.descriptions is not None:
         head.drop_anchors()
     for label, several in variants.items():
@@ -195,9 +193,12 @@ def _features(
         if len(held) < _ENOUGH_HELD_OUT:
             fit = [row for row in learnt if split_of(row.text, salt="bandwidth") is Split.TRAIN]
             held = [row for row in learnt if split_of(row.text, salt="bandwidth") is Split.HOLDOUT]
-        X, labels, _ = _arrays(fit, texts)
         gamma = choose_gamma(
-            X, labels, _held_out(held, texts), features=settings.features, seed=spec.seed, priors=settings.priors
+            _class_rows(fit, texts),
+            _held_out(held, texts),
+            features=settings.features,
+            seed=spec.seed,
+            priors=settings.priors,
         )
     return FourierFeatures.make(
         dimension=hidden_size(texts.folder), features=settings.features, gamma=gamma or GAMMAS[0], seed=spec.seed
@@ -217,8 +218,8 @@ def _solve(
         shrinkage = choose_shrinkage(head, unseen, priors=settings.priors)
     else:
         shrinkage = float(before.get("shrinkage") or default_shrinkage(head.rows))
-    how: dict[str, Any] = {"shrinkage": shrinkage, "priors": settings.priors, "anchor_rows": settings.anchor_rows}
-    solved = head.solve(**how)
+    how = Discriminant(shrinkage=shrinkage, priors=settings.priors, anchor_rows=settings.anchor_rows)
+    solved = head.solve(how)
     judge = solved
     if not enough and rows.replay:
         judge, unseen = _left_out(head, rows.replay, unseen, texts, how)
@@ -232,16 +233,16 @@ def _solve(
 
 
 def _left_out(
-    head: KernelLda, replay: Sequence[Example], unseen: HeldOut, texts: Texts, how: dict[str, Any]
+    head: KernelLda, replay: Sequence[Example], unseen: HeldOut, texts: Texts, how: Discriminant
 ) -> tuple[HeadWeights, HeldOut]:
     """The head without the replay rows, which thereby become rows that it has not seen."""
-    X, labels, keys = _arrays(replay, texts)
+    stored = _class_rows(replay, texts)
     without = head.narrowed(head.features.size)
-    without.remove(X, labels, keys)
+    without.remove(stored)
     if not without.labels:
-        return head.solve(**how), unseen
-    joined = HeldOut(X=np.concatenate([unseen.X, X]), labels=(*unseen.labels, *labels))
-    return without.solve(**how), joined
+        return head.solve(how), unseen
+    joined = HeldOut(X=np.concatenate([unseen.X, stored.X]), labels=(*unseen.labels, *stored.labels))
+    return without.solve(how), joined
 
 
 def _figures(spec: JobSpec, solved: HeadWeights, head: KernelLda, rows: _Rows, texts: Texts) -> dict[str, float]:
@@ -279,6 +280,7 @@ def _held_out(rows: Sequence[Example], texts: Texts) -> HeldOut:
     return HeldOut(X=texts([row.text for row in rows]), labels=tuple(row.label for row in rows))
 
 
-def _arrays(rows: Sequence[Example], texts: Texts) -> tuple[NDArray[np.float32], list[str], list[int]]:
-    """Embeddings, labels and keys: what `KernelLda.add` and `remove` take."""
-    return texts([row.text for row in rows]), [row.label for row in rows], [row_hash(row.text) for row in rows]
+def _class_rows(rows: Sequence[Example], texts: Texts) -> ClassRows:
+    """The rows as closed forms take them, each with its key."""
+    words = [row.text for row in rows]
+    return ClassRows(X=texts(words), labels=[row.label for row in rows], keys=[row_hash(text) for text in words])

@@ -51,7 +51,6 @@ class FourierFeatures:
         if not gamma > 0:
             raise ConfigurationError(f"gamma is {gamma}; it must be positive, e.g. 0.5")
         rng = np.random.default_rng(seed)
-        rng = np.random.default_rng(seed)
         blocks = []
         for _ in range(-(-features // dimension)):
             orthogonal, triangular = np.linalg.qr(rng.standard_normal((dimension, dimension)))
@@ -60,6 +59,15 @@ class FourierFeatures:
         omega = np.concatenate(blocks, axis=1)[:, :features] * np.sqrt(2.0 * gamma)
         phase = rng.uniform(0.0, 2 * np.pi, size=features)
         return cls(omega=omega.astype(np.float32), phase=phase.astype(np.float32))
+
+    def same_as(self, other: "FourierFeatures") -> bool:
+        """Whether both give the same features."""
+        return np.array_equal(self.omega, other.omega) and np.array_equal(self.phase, other.phase)
+
+    def narrowed(self, features: int) -> "FourierFeatures":
+        """The first features only, or all if there are fewer; they are scaled anew by sqrt(2 / D)."""
+        size = min(features, self.size)
+        return FourierFeatures(omega=self.omega[:, :size].copy(), phase=self.phase[:size].copy())
 
     @property
     def dimension(self) -> int:
@@ -71,8 +79,8 @@ class FourierFeatures:
         """D: the length of the features that come out."""
         return int(self.omega.shape[1])
 
-    def __call__(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Features of X (rows, d) as float64 (rows, D): exact enough that sums over them can be taken back.
+    def check(self, X: NDArray[np.floating[Any]]) -> None:
+        """Refuse vectors that have no features.
 
         Raises:
             DataError: X is not (rows, d) or holds a value that is not finite.
@@ -81,6 +89,14 @@ class FourierFeatures:
             raise DataError(f"embeddings are {X.shape}; this head takes (rows, {self.dimension}): another encoder?")
         if not np.isfinite(X).all():
             raise DataError("embeddings hold values that are not finite; check the encoder's weights")
+
+    def __call__(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """Features of X (rows, d) as float64 (rows, D): exact enough that sums over them can be taken back.
+
+        Raises:
+            DataError: X is not (rows, d) or holds a value that is not finite.
+        """
+        self.check(X)
         angles = X.astype(np.float64) @ self.omega.astype(np.float64)
         angles += self.phase
         np.cos(angles, out=angles)

@@ -105,7 +105,7 @@ def sums_hold(bundle: Path, rows: Collection[int]) -> bool:
     Raises:
         DataError: the sums cannot be read.
     """
-    from perennial.continual.learning.kernel_lda import load_keys
+    from perennial.continual.learning.sums import load_keys
 
     statistics = bundle / STATISTICS_FILE
     return statistics.is_file() and not load_keys(statistics).isdisjoint(rows)

@@ -8,9 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.learning.calibration import fit_temperature, log_losses, places_of
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
-from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 
 __all__ = ["GAMMAS", "SHRINKAGES", "HeldOut", "choose_gamma", "choose_shrinkage", "default_shrinkage"]
 
@@ -63,33 +64,28 @@ def choose_shrinkage(head: KernelLda, held_out: HeldOut, *, priors: Priors = Pri
         return default
     near = SHRINKAGES.index(default)
     among = {*SHRINKAGES[max(near - 1, 0) : near + 2], _best_shrinkage(head.narrowed(_NARROW), known, priors)[1]}
-    scores = {value: _scores(head.solve(shrinkage=value, priors=priors), known) for value in sorted(among)}
+    scores = {
+        value: _scores(head.solve(Discriminant(shrinkage=value, priors=priors)), known) for value in sorted(among)
+    }
     best = min(scores, key=lambda value: float(scores[value].mean()))
     gain = scores[default] - scores[best]
     return best if gain.mean() > gain.std() / np.sqrt(len(gain)) else default
 
 
 def choose_gamma(
-    X: NDArray[np.floating[Any]],
-    labels: Sequence[str],
-    held_out: HeldOut,
-    *,
-    features: int,
-    seed: int,
-    priors: Priors = Priors.UNIFORM,
+    learnt: ClassRows, held_out: HeldOut, *, features: int, seed: int, priors: Priors = Priors.UNIFORM
 ) -> float:
     """The kernel's gamma, chosen on a sample of at most 4,000 rows and a thousand features: some seconds.
 
     Once chosen it stays: the sums of a head cannot be carried over to another bandwidth.
     """
     rng = np.random.default_rng(seed)
-    rows = np.sort(rng.permutation(len(labels))[:_MOST_ROWS])
-    sample = [labels[row] for row in rows]
+    sample = learnt.at(np.sort(rng.permutation(len(learnt))[:_MOST_ROWS]))
     narrow, scores = min(_NARROW, features), []
     for gamma in GAMMAS:
-        draw = FourierFeatures.make(dimension=X.shape[1], features=narrow, gamma=gamma, seed=seed)
+        draw = FourierFeatures.make(dimension=learnt.X.shape[1], features=narrow, gamma=gamma, seed=seed)
         head = KernelLda(draw)
-        head.add(X[rows], sample)
+        head.add(sample)
         scores.append(_best_shrinkage(head, held_out.within(head.labels), priors, _COARSE)[0])
     best = int(np.argmin(scores))
     return GAMMAS[best] if scores[best] < scores[0] - _CLEARLY else GAMMAS[0]
@@ -101,7 +97,10 @@ def _best_shrinkage(
     """The lowest mean score on rows of known classes, and the shrinkage that has it."""
     if not known.labels:
         return 0.0, default_shrinkage(head.rows)
-    return min((float(_scores(head.solve(shrinkage=value, priors=priors), known).mean()), value) for value in among)
+    return min(
+        (float(_scores(head.solve(Discriminant(shrinkage=value, priors=priors)), known).mean()), value)
+        for value in among
+    )
 
 
 def _scores(head: HeadWeights, known: HeldOut) -> NDArray[np.float64]:

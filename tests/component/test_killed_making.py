@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from perennial.continual.errors import Refused
-from perennial.continual.learning.kernel_lda import load_keys
+from perennial.continual.learning.sums import load_keys
 from perennial.continual.learning.trained import STATISTICS_FILE
 from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example, Split

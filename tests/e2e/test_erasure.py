@@ -117,7 +117,7 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     kept = KernelLda.load(parts.workspace.bundle("intent", 2) / "statistics.safetensors")
     assert set(kept.known_keys) == set(never.known_keys)
     assert kept.counts == never.counts
-    np.testing.assert_allclose(kept._outer, never._outer, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(kept.named.arrays["outer"], never.named.arrays["outer"], rtol=0, atol=1e-9)
     for label in kept.labels:
         np.testing.assert_allclose(kept._sums[kept._place[label]], never._sums[never._place[label]], rtol=0, atol=1e-9)
 

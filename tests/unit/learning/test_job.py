@@ -87,7 +87,7 @@ def test_erased_rows_are_as_if_never_learnt(make_spec: Write) -> None:
     never = train(make_spec("never", examples=rows[7:], params=settings))
     assert read_card(erased).data["rows_removed"] == 7
     kept, expected = (KernelLda.load(folder / "statistics.safetensors") for folder in (erased, never))
-    np.testing.assert_allclose(kept._outer, expected._outer, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(kept.named.arrays["outer"], expected.named.arrays["outer"], rtol=0, atol=1e-9)
     assert kept.known_keys == expected.known_keys
 
 

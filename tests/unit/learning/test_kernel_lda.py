@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import Priors
-from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 
 FEATURES = FourierFeatures.make(dimension=6, features=80, gamma=0.5, seed=3)
 
@@ -27,21 +28,21 @@ def rows(count: int, classes: int, seed: int = 0) -> tuple[np.ndarray, list[str]
 
 def learnt(X: np.ndarray, labels: list[str], keys: list[int] | None = None) -> KernelLda:
     head = KernelLda(FEATURES)
-    head.add(X, labels, keys)
+    head.add(ClassRows(X=X, labels=labels, keys=keys))
     return head
 
 
 def assert_same_sums(one: KernelLda, other: KernelLda, tolerance: float = 1e-9) -> None:
     assert one.counts == other.counts
     for label in one.labels:
-        mine, theirs = one._sums[one._place[label]], other._sums[other._place[label]]
+        mine, theirs = one._sums.of(label)[1], other._sums.of(label)[1]
         np.testing.assert_allclose(mine, theirs, rtol=0, atol=tolerance)
-    np.testing.assert_allclose(one._outer, other._outer, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(one._sums.outer, other._sums.outer, rtol=0, atol=tolerance)
 
 
 def test_head_answers_well_on_new_rows() -> None:
     X, labels = rows(400, 4)
-    weights = learnt(X, labels).solve(shrinkage=1e-4)
+    weights = learnt(X, labels).solve(Discriminant(shrinkage=1e-4))
     again, truth = rows(200, 4, seed=1)
     right = weights.logits(again).argmax(axis=1) == places_of(truth, weights.labels)
     assert right.mean() > 0.85
@@ -56,7 +57,7 @@ def test_logits_do_not_depend_on_order_or_batches(random: object, size: int) -> 
     shuffled = KernelLda(FEATURES)
     for start in range(0, 60, size):
         part = order[start : start + size]
-        shuffled.add(X[part], [labels[row] for row in part])
+        shuffled.add(ClassRows(X=X[part], labels=[labels[row] for row in part]))
     expected, got = learnt(X, labels).solve(), shuffled.solve()
     assert got.labels == expected.labels
     probe = rows(20, 5, seed=2)[0]
@@ -67,7 +68,7 @@ def test_logits_do_not_depend_on_order_or_batches(random: object, size: int) -> 
 def test_removed_rows_leave_no_trace() -> None:
     X, labels = rows(50, 5)
     head = learnt(X, labels)
-    assert head.remove(X[30:], labels[30:]) == 20
+    assert head.remove(ClassRows(X=X[30:], labels=labels[30:])) == 20
     assert_same_sums(head, learnt(X[:30], labels[:30]))
 
 
@@ -75,18 +76,18 @@ def test_class_without_rows_is_gone_and_can_come_back() -> None:
     X, labels = rows(30, 3)
     head = learnt(X, labels)
     mine = [row for row, label in enumerate(labels) if label == "c1"]
-    head.remove(X[mine], ["c1"] * len(mine))
+    head.remove(ClassRows(X=X[mine], labels=["c1"] * len(mine)))
     assert head.labels == ("c0", "c2")
     assert head.solve().weight.shape == (2, FEATURES.size)
-    head.add(X[mine], ["c1"] * len(mine))
+    head.add(ClassRows(X=X[mine], labels=["c1"] * len(mine)))
     assert_same_sums(head, learnt(X, labels))
 
 
 def test_all_rows_removed_leaves_an_empty_head() -> None:
     X, labels = rows(10, 2)
     head = learnt(X, labels)
-    head.remove(X, labels)
-    assert (head.labels, head.rows, float(np.abs(head._outer).max())) == ((), 0, 0.0)
+    head.remove(ClassRows(X=X, labels=labels))
+    assert (head.labels, head.rows, float(np.abs(head._sums.outer).max())) == ((), 0, 0.0)
     with pytest.raises(DataError, match="no rows"):
         head.solve()
 
@@ -95,7 +96,7 @@ def test_more_rows_than_are_in_cannot_be_taken() -> None:
     X, labels = rows(4, 2)
     head = learnt(X, labels)
     with pytest.raises(DataError, match="only 2 are in"):
-        head.remove(X[[0, 0, 0]], ["c0"] * 3)
+        head.remove(ClassRows(X=X[[0, 0, 0]], labels=["c0"] * 3))
     assert_same_sums(head, learnt(X, labels), tolerance=0.0)
 
 
@@ -103,17 +104,17 @@ def test_keyed_row_added_again_changes_nothing() -> None:
     X, labels = rows(20, 2)
     keys = list(range(20))
     head = learnt(X, labels, keys)
-    before = head._outer.copy()
-    assert head.add(X, labels, keys) == 0
-    np.testing.assert_array_equal(head._outer, before)
+    before = head._sums.outer.copy()
+    assert head.add(ClassRows(X=X, labels=labels, keys=keys)) == 0
+    np.testing.assert_array_equal(head._sums.outer, before)
 
 
 def test_keyed_row_with_a_new_label_moves() -> None:
     X, labels = rows(20, 2)
     head = learnt(X, labels, list(range(20)))
-    assert head.add(X[:1], ["c1"], [0]) == 1
+    assert head.add(ClassRows(X=X[:1], labels=["c1"], keys=[0])) == 1
     assert_same_sums(head, learnt(X, ["c1", *labels[1:]]))
-    assert head.remove(X[:2], ["anything", "at all"], [0, 777]) == 1
+    assert head.remove(ClassRows(X=X[:2], labels=["anything", "at all"], keys=[0, 777])) == 1
     assert_same_sums(head, learnt(X[1:], labels[1:]))
 
 
@@ -145,11 +146,11 @@ def test_round_trip_through_disk_is_exact(tmp_path: Path) -> None:
     head.anchor("späte Klasse", X[:2])
     head.save(tmp_path / "s.safetensors")
     again = KernelLda.load(tmp_path / "s.safetensors")
-    np.testing.assert_array_equal(again._outer, head._outer)
+    np.testing.assert_array_equal(again._sums.outer, head._sums.outer)
     np.testing.assert_array_equal(again.solve().weight, head.solve().weight)
     assert again.labels == head.labels
     assert again.known_keys == head.known_keys
-    assert again.add(X, labels, keys) == 0
+    assert again.add(ClassRows(X=X, labels=labels, keys=keys)) == 0
 
 
 def test_statistics_of_another_kind_are_refused(tmp_path: Path) -> None:
@@ -164,12 +165,12 @@ def test_anchors_answer_until_rows_displace_them() -> None:
     fourth = [row for row, label in enumerate(labels) if label == "c3"]
     head = learnt(X[three], [labels[row] for row in three])
     head.anchor("c3", X[fourth[:4]])
-    described = head.solve(shrinkage=1e-2)
+    described = head.solve(Discriminant(shrinkage=1e-2))
     assert described.labels == ("c0", "c1", "c2", "c3")
     probe, truth = rows(200, 4, seed=6)
     answers = described.logits(probe).argmax(axis=1)
     assert (answers == places_of(truth, described.labels))[3::4].mean() > 0.6
-    head.add(X[fourth], ["c3"] * len(fourth))
+    head.add(ClassRows(X=X[fourth], labels=["c3"] * len(fourth)))
     np.testing.assert_allclose(head.solve().weight, learnt(X, labels).solve().weight, rtol=1e-4, atol=1e-4)
 
 
@@ -178,9 +179,11 @@ def test_empirical_priors_favour_the_frequent_class() -> None:
     kept = [row for row, label in enumerate(labels) if label == "c0" or row < 6]
     head = learnt(X[kept], [labels[row] for row in kept])
     probe = rows(50, 2, seed=5)[0]
-    shares = [(head.solve(shrinkage=1e-2, priors=p).logits(probe).argmax(axis=1) == 0).mean() for p in Priors]
+    shares = [
+        (head.solve(Discriminant(shrinkage=1e-2, priors=p)).logits(probe).argmax(axis=1) == 0).mean() for p in Priors
+    ]
     assert shares[1] >= shares[0]
-    difference = head.solve(priors=Priors.EMPIRICAL).bias - head.solve().bias
+    difference = head.solve(Discriminant(priors=Priors.EMPIRICAL)).bias - head.solve().bias
     assert difference[0] - difference[1] == pytest.approx(np.log(20 / 3), abs=1e-2)
 
 
@@ -189,13 +192,13 @@ def test_narrowed_head_keeps_the_kernel() -> None:
     narrow = learnt(X, labels).narrowed(40)
     assert narrow.features.size == 40
     direct = KernelLda(narrow.features)
-    direct.add(X, labels)
+    direct.add(ClassRows(X=X, labels=labels))
     assert_same_sums(narrow, direct, tolerance=1e-4)
 
 
 def test_temperature_makes_the_log_loss_smallest() -> None:
     X, labels = rows(300, 4)
-    weights = learnt(X, labels).solve(shrinkage=1e-5)
+    weights = learnt(X, labels).solve(Discriminant(shrinkage=1e-5))
     held, truth = rows(200, 4, seed=8)
     logits, places = weights.logits(held), places_of(truth, weights.labels)
     best = fit_temperature(logits, places)
@@ -207,14 +210,14 @@ def test_temperature_makes_the_log_loss_smallest() -> None:
 def test_what_does_not_fit_is_refused() -> None:
     head = KernelLda(FEATURES)
     with pytest.raises(DataError, match="takes"):
-        head.add(np.zeros((1, 5)), ["a"])
+        head.add(ClassRows(X=np.zeros((1, 5)), labels=["a"]))
     with pytest.raises(DataError, match="equally many"):
-        head.add(np.zeros((2, 6)), ["a"])
+        ClassRows(X=np.zeros((2, 6)), labels=["a"])
     with pytest.raises(DataError, match="not finite"):
-        head.add(np.full((1, 6), np.nan), ["a"])
-    head.add(np.ones((1, 6)), ["a"])
+        head.add(ClassRows(X=np.full((1, 6), np.nan), labels=["a"]))
+    head.add(ClassRows(X=np.ones((1, 6)), labels=["a"]))
     with pytest.raises(ConfigurationError, match="must be positive"):
-        head.solve(shrinkage=0.0)
+        head.solve(Discriminant(shrinkage=0.0))
     with pytest.raises(ConfigurationError, match="gamma"):
         FourierFeatures.make(dimension=2, features=4, gamma=0.0, seed=0)
 
@@ -226,7 +229,7 @@ def test_a_class_of_fewer_than_thirty_rows_is_favoured_for_its_uncertain_mean(fe
     picked = [place for place, label in enumerate(labels) if label == "c0"][:few]
     picked += [place for place, label in enumerate(labels) if label == "c1"]
     X, labels = X[picked], [labels[place] for place in picked]
-    head = learnt(X, labels).solve(shrinkage=1e-3)
+    head = learnt(X, labels).solve(Discriminant(shrinkage=1e-3))
     means = np.stack([FEATURES(X[[name == label for name in labels]]).mean(axis=0) for label in head.labels])
     apart = head.weight[0].astype(np.float64) - head.weight[1]
     halfway = -0.5 * apart @ (means[0] + means[1])  # the bias between two classes of one covariance

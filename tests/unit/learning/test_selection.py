@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from perennial.continual.learning.card import read_card
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.fourier import FourierFeatures
-from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.selection import SHRINKAGES, HeldOut, choose_shrinkage, default_shrinkage
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.trained import read_head
@@ -28,7 +29,8 @@ def problem(rows: int, noise: float, seed: int) -> tuple[np.ndarray, list[str]]:
 
 def head_of(rows: int, noise: float, features: int = 150) -> KernelLda:
     head = KernelLda(FourierFeatures.make(dimension=8, features=features, gamma=0.5, seed=0))
-    head.add(*problem(rows, noise, seed=1))
+    X, labels = problem(rows, noise, seed=1)
+    head.add(ClassRows(X=X, labels=labels))
     return head
 
 
@@ -38,7 +40,7 @@ def held(rows: int, noise: float) -> HeldOut:
 
 
 def errors(head: KernelLda, shrinkage: float, on: HeldOut) -> float:
-    weights = head.solve(shrinkage=shrinkage)
+    weights = head.solve(Discriminant(shrinkage=shrinkage))
     given = np.array(weights.labels)[weights.logits(on.X).argmax(axis=1)]
     return float((given != np.array(on.labels)).mean())
 

@@ -1,0 +1,177 @@
+"""Sums over labelled rows of features: what a closed form that tells classes apart needs."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import DataError
+from perennial.continual.learning.sums import KnownRows, NamedSums
+
+__all__ = ["ClassRows", "ClassSums"]
+
+_BLOCK = 2048  # rows mapped at a time: 2048 x 3000 x 8 bytes = 49 MB
+_CLASS = "class"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassRows:
+    """Labelled rows as a closed form takes them.
+
+    `keys` are 64-bit numbers that name the rows (`row_hash` of the text). With them a row that is in with the same
+    label is passed over; with another label it is moved, so X must be what it was when the row was added.
+
+    >>> len(ClassRows(X=np.zeros((1, 2)), labels=("yes",)))
+    1
+    """
+
+    X: NDArray[np.floating[Any]]  # (rows, d)
+    labels: Sequence[str]
+    keys: Sequence[int] | None = None
+    texts: Sequence[str] | None = None  # where the words themselves are features too
+
+    def __post_init__(self) -> None:
+        columns = [column for column in (self.X, self.keys, self.texts) if column is not None]
+        if any(len(column) != len(self.labels) for column in columns):
+            raise DataError(f"{len(self.X)} embeddings, {len(self.labels)} labels, keys and texts must be equally many")
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def at(self, rows: Sequence[int] | NDArray[np.intp], labels: Sequence[str] | None = None) -> "ClassRows":
+        """Some of the rows, with their own labels or with others."""
+        return ClassRows(
+            X=self.X[np.asarray(rows, dtype=np.intp)],
+            labels=[self.labels[row] for row in rows] if labels is None else labels,
+            keys=None if self.keys is None else [self.keys[row] for row in rows],
+            texts=None if self.texts is None else [self.texts[row] for row in rows],
+        )
+
+    def blocks(self) -> Iterator["ClassRows"]:
+        """The rows in order, at most 2,048 at a time."""
+        for start in range(0, len(self), _BLOCK):
+            yield self.at(range(start, min(start + _BLOCK, len(self))))
+
+
+Features = Callable[[ClassRows], NDArray[np.float64]]  # (rows, D)
+
+
+class ClassSums:
+    """Rows and feature sum of each class, and the sum of all rows' outer products.
+
+    A class whose last row leaves is gone; when the last of all leaves, the sums are exactly 0.
+
+    >>> sums = ClassSums(2)
+    >>> sums.add(ClassRows(X=np.eye(2), labels=("yes", "no")), lambda rows: rows.X)
+    2
+    >>> sums.counts, sums.outer.tolist()
+    ({'no': 1, 'yes': 1}, [[1.0, 0.0], [0.0, 1.0]])
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.named = NamedSums({"counts": (_CLASS,), "sums": (_CLASS, size), "outer": (size, size)})
+        self.known = KnownRows()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes in the order of their places."""
+        return self.named.entries(_CLASS)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by class, sorted."""
+        counts = self.named.arrays["counts"]
+        return {label: round(float(count)) for label, count in sorted(zip(self.labels, counts, strict=True))}
+
+    @property
+    def rows(self) -> int:
+        """Rows that are in."""
+        return round(float(self.named.arrays["counts"].sum()))
+
+    @property
+    def outer(self) -> NDArray[np.float64]:
+        """X'X, (D, D)."""
+        return self.named.arrays["outer"]
+
+    def of(self, label: str) -> tuple[float, NDArray[np.float64]]:
+        """Rows and feature sum of a class, (D,); zeros for one that has no rows."""
+        place = self.named.place(_CLASS, label)
+        if place is None:
+            return 0.0, np.zeros(self.size)
+        return float(self.named.arrays["counts"][place]), self.named.arrays["sums"][place]
+
+    def add(self, rows: ClassRows, features: Features) -> int:
+        """Learns rows and returns how many changed the sums."""
+        if rows.keys is None:
+            self._shift(rows, features, +1.0)
+            return len(rows)
+        fresh = self.known.changed(rows.keys, rows.labels)
+        moved = [row for row in fresh if rows.keys[row] in self.known.labels]
+        self._shift(rows.at(moved, [self.known.labels[rows.keys[row]] for row in moved]), features, -1.0)
+        self._shift(rows.at(fresh), features, +1.0)
+        self.known.labels.update((rows.keys[row], rows.labels[row]) for row in fresh)
+        self._drop_empty()
+        return len(fresh)
+
+    def remove(self, rows: ClassRows, features: Features) -> int:
+        """Takes rows back and returns how many left; with keys, by the labels that they came in with.
+
+        Raises:
+            DataError: more rows of a class are taken than are in it.
+        """
+        taken = rows
+        if rows.keys is not None:
+            present = self.known.present(rows.keys)
+            taken = rows.at(present, [self.known.labels[rows.keys[row]] for row in present])
+        for label in sorted(set(taken.labels)):
+            held = self.counts.get(label, 0)
+            if (asked := list(taken.labels).count(label)) > held:
+                raise DataError(f"{asked} rows of class {label!r} to take back, but only {held} are in")
+        self._shift(taken, features, -1.0)
+        for key in taken.keys or ():
+            del self.known.labels[key]
+        self._drop_empty()
+        return len(taken)
+
+    def merge(self, other: "ClassSums") -> None:
+        """Adds all that `other` has learnt.
+
+        Raises:
+            DataError: a keyed row is in both, or the features are of another number.
+        """
+        self.known.check_apart(other.known)
+        self.named.merge(other.named)
+        self.known.labels.update(other.known.labels)
+
+    def narrowed(self, columns: slice, scale: float = 1.0) -> "ClassSums":
+        """A copy on some of the features, each times `scale`."""
+        arrays = self.named.arrays
+        outer = arrays["outer"][columns, columns] * scale**2
+        copy = ClassSums(len(outer))
+        sums = {"counts": arrays["counts"], "sums": arrays["sums"][:, columns] * scale, "outer": outer}
+        copy.named.restore({_CLASS: self.labels}, sums)
+        copy.known = KnownRows(self.known.labels)
+        return copy
+
+    def _shift(self, rows: ClassRows, features: Features, sign: float) -> None:
+        self.named.places(_CLASS, list(rows.labels))
+        arrays = self.named.arrays
+        for block in rows.blocks():
+            mapped = features(block)
+            places = self.named.places(_CLASS, list(block.labels))
+            members = np.zeros((len(self.labels), len(mapped)))
+            members[places, np.arange(len(mapped))] = sign
+            arrays["counts"] += members.sum(axis=1)
+            arrays["sums"] += members @ mapped
+            product = mapped.T @ mapped  # numpy hands this to dsyrk: half the work, and exactly symmetric
+            product *= sign
+            arrays["outer"] += product
+
+    def _drop_empty(self) -> None:
+        counts = self.named.arrays["counts"]
+        self.named.keep(_CLASS, [label for label, count in zip(self.labels, counts, strict=True) if count > 0.5])
+        if not self.labels:
+            self.outer[:] = 0.0
