@@ -114,7 +114,7 @@ def _answer(model: Any, texts: NDArray[np.object_], x: NDArray[np.float32]) -> W
     return Window.from_columns(
         {
             "text": texts,
-            "label": model.classes_[chances.argmax(axis=1)],
+            "prediction": model.classes_[chances.argmax(axis=1)],
             "confidence": best[:, -1],
             "margin": best[:, -1] - best[:, -2],
             "entropy": -(chances * np.log(chances + 1e-12)).sum(axis=1),

@@ -85,7 +85,7 @@ class LiveWorld:
             "prediction_id": ids,
             "at": at,
             "text": texts,
-            "label": [
+            "prediction": [
                 _WRONG if wrong[bool(new)] == text else _TRUTH for text, new in zip(texts, challenged, strict=True)
             ],
             "version": [2 if new else 1 for new in challenged],

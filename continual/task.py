@@ -4,19 +4,30 @@ Everything that decides (replay, gate, rollout, policy) asks a task and knows no
 targets. A task is pure: it keeps no state, reads no file and answers the same in every process.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
+from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from perennial.continual.records import Origin
 
-__all__ = ["AnyRow", "AnyTask", "Row", "Task", "score_kept"]
+__all__ = ["PREDICTION", "AnyRow", "AnyTask", "ColumnKind", "Row", "Task", "score_kept"]
+
+PREDICTION = "prediction"  # the column of the traffic log that keeps the model's own answer, in every task
 
 Input = TypeVar("Input")
 Answer = TypeVar("Answer")
 Target = TypeVar("Target")
 Input_co = TypeVar("Input_co", covariant=True)
 Target_co = TypeVar("Target_co", covariant=True)
+
+
+class ColumnKind(StrEnum):
+    """What one column of the traffic log holds."""
+
+    TEXT = "text"
+    REAL = "real"  # with the precision of 32 bits
+    WHOLE = "whole"  # of 32 bits
 
 
 class Row(Protocol[Input_co, Target_co]):
@@ -69,6 +80,14 @@ class Task(Protocol[Input, Answer, Target]):
     @property
     def stratum_noun(self) -> str:
         """What a stratum is called in a sentence, e.g. `label`."""
+        ...
+
+    @property
+    def log_columns(self) -> Mapping[str, ColumnKind]:
+        """What the traffic log keeps of each answered request, in order, beside what it keeps of every task.
+
+        `prediction` is one of them: a text that `read_answer` reads. The other texts hold what was asked.
+        """
         ...
 
     def read_row(self, raw: Any, *, now: datetime) -> Row[Input, Target]:

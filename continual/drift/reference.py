@@ -34,7 +34,7 @@ class ReferenceProfile:
     comes from one half of the sample and `unknown_shares` are measured on the other half, so that a clean window and
     the reference are treated alike. `quantiles` has 101 values for each number of a row.
 
-    >>> w = Window.from_columns({"text": ["card lost"] * 40, "label": ["a"] * 40, "confidence": [0.9] * 40,
+    >>> w = Window.from_columns({"text": ["card lost"] * 40, "prediction": ["a"] * 40, "confidence": [0.9] * 40,
     ...                          "margin": [0.8] * 40, "entropy": [0.2] * 40, "version": [3] * 40})
     >>> p = ReferenceProfile.build(w, version=3, rng=np.random.default_rng(1))
     >>> p.seen_rows, p.label_counts, len(p.vocabulary), float(p.unknown_shares.max())

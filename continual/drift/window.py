@@ -26,7 +26,7 @@ class Window:
     stored without its texts has empty ones, and these. `embeddings` is (n, d) or absent. `times` is datetime64[us] in
     UTC or absent. `lengths` are tokens or words, in one unit for reference and window.
 
-    >>> w = Window.from_columns({"text": ["card lost", "pin"], "label": ["a", "b"], "confidence": [0.9, 0.4],
+    >>> w = Window.from_columns({"text": ["card lost", "pin"], "prediction": ["a", "b"], "confidence": [0.9, 0.4],
     ...                          "margin": [0.8, 0.1], "entropy": [0.2, 1.1], "version": [3, 3]})
     >>> len(w), w.lengths.tolist(), len(w.rows([1]))
     (2, [2, 1], 1)
@@ -60,14 +60,14 @@ class Window:
     def from_columns(cls, columns: Mapping[str, Any]) -> Self:
         """Return a window from columns named like the traffic log's; sequences, numpy or Arrow arrays.
 
-        `text`, `label`, `confidence`, `margin`, `entropy` and `version` must be there; `embedding`, `at`, `tokens` and
-        `prediction_id` may. Embeddings with a missing row are left out whole. A fixed-size-list Arrow column is taken
-        without copying each row.
+        `text`, `prediction`, `confidence`, `margin`, `entropy` and `version` must be there; `embedding`, `at`, `tokens`
+        and `prediction_id` may. Embeddings with a missing row are left out whole. A fixed-size-list Arrow column is
+        taken without copying each row.
 
         Raises:
             DataError: a column is missing, or the columns differ in length.
         """
-        needed = ("text", "label", "confidence", "margin", "entropy", "version")
+        needed = ("text", "prediction", "confidence", "margin", "entropy", "version")
         missing = [name for name in needed if name not in columns]
         if missing:
             raise DataError(f"a window lacks the columns {missing}; it needs {list(needed)}")
@@ -76,7 +76,7 @@ class Window:
         lengths = [len(str(text).split()) for text in texts] if tokens is None else _plain(tokens)
         return cls(
             texts=texts,
-            predictions=np.asarray(_plain(columns["label"]), dtype=str),
+            predictions=np.asarray(_plain(columns["prediction"]), dtype=str),
             confidences=np.asarray(_plain(columns["confidence"]), dtype=np.float32),
             margins=np.asarray(_plain(columns["margin"]), dtype=np.float32),
             entropies=np.asarray(_plain(columns["entropy"]), dtype=np.float32),

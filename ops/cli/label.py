@@ -79,7 +79,7 @@ def submit(
 
     with model_session(config, model) as (parts, model):
         prediction = admit_prediction_id(prediction)
-        answered = TrafficLog(parts.workspace.traffic(model)).lookup([prediction], columns=["label"]).to_pylist()
+        answered = TrafficLog(parts.workspace.traffic(model)).lookup([prediction], columns=["prediction"]).to_pylist()
         if not answered:
             raise NotFound(
                 f"prediction {prediction!r} is not in the traffic of {model}; see `perennial label queue` for ids, or "
@@ -89,7 +89,7 @@ def submit(
         row = admit_given(given, known=known_labels(parts.ledger, model), now=datetime.now(UTC))
         say_new_labels(parts, model, [row.label])
         if dry_run:
-            print_json({"dry_run": True, "answered": answered[0]["label"], "label": row.label})
+            print_json({"dry_run": True, "answered": answered[0]["prediction"], "label": row.label})
             return
         register_models(parts.ledger, parts.workspace)
         print_json(add_labels(parts.ledger, model, [row]))

@@ -148,8 +148,8 @@ class LabelQueue:
         """
         chosen = self._chosen()
         labels = self._ledger.feedback_labels(self._model, [row.prediction_id for row in chosen])
-        table = self._traffic.lookup(list(labels), columns=["prediction_id", "label"])
-        answered = dict(zip(table["prediction_id"].to_pylist(), table["label"].to_pylist(), strict=True))
+        table = self._traffic.lookup(list(labels), columns=["prediction_id", "prediction"])
+        answered = dict(zip(table["prediction_id"].to_pylist(), table["prediction"].to_pylist(), strict=True))
         known = [row.prediction_id in labels and row.prediction_id in answered for row in chosen]
         judged = [row for row, told in zip(chosen, known, strict=True) if told]
         if not any(row.reason == Reason.UNIFORM.value for row in judged):
@@ -194,7 +194,7 @@ class LabelQueue:
         return LABEL_QUEUE.read(self._ledger, self._model) or ()
 
 
-_SHOWN = ["prediction_id", "text", "label", "confidence", "version"]
+_SHOWN = ["prediction_id", "text", "prediction", "confidence", "version"]
 
 
 def _choice(row: QueueChoice) -> Choice:
@@ -205,7 +205,7 @@ def _item(chosen: QueueChoice, row: Mapping[str, Any]) -> QueueItem:
     return QueueItem(
         prediction_id=row["prediction_id"],
         text=row["text"],
-        answered=row["label"],
+        answered=row["prediction"],
         confidence=round(float(row["confidence"]), 4),
         version=int(row["version"]),
         reason=chosen.reason,

@@ -126,7 +126,7 @@ class LabelledPairs:
     def _seek(self) -> Sequence[Mapping[str, Any]]:
         """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
         names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
-        columns = ["prediction_id", "at", "text", "label", "version", "redacted"]
+        columns = ["prediction_id", "at", "text", "prediction", "version", "redacted"]
         found = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
         settled_us = (datetime.now(UTC) - _SLACK).timestamp() * 1e6
         for name in names:
@@ -155,7 +155,7 @@ class LabelledPairs:
             self._again[name] = target
             return
         new = version == self._versions[1]
-        pair = _Pair(target, (row["label"], answer) if new else (answer, row["label"]))
+        pair = _Pair(target, (row["prediction"], answer) if new else (answer, row["prediction"]))
         self._pairs[name] = pair
         self._names.append(name)
         self._differences[pair.difference(self._task)] += 1

@@ -8,9 +8,17 @@
 Needs pyarrow, numpy and the standard library alone, so that the server process can import it.
 """
 
-from perennial.ops.traffic.columns import COLUMNS, schema
+from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of, schema
 from perennial.ops.traffic.log import TrafficLog
 from perennial.ops.traffic.lost_rows import LostRows, LostRowsCount
 from perennial.ops.traffic.writer import TrafficWriter
 
-__all__ = ["COLUMNS", "LostRows", "LostRowsCount", "TrafficLog", "TrafficWriter", "schema"]
+__all__ = [
+    "FIXED_COLUMNS",
+    "LostRows",
+    "LostRowsCount",
+    "TrafficLog",
+    "TrafficWriter",
+    "columns_of",
+    "schema",
+]

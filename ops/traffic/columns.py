@@ -1,8 +1,12 @@
-"""What one row of the traffic log is, and how columns become an Arrow batch."""
+"""What one row of the traffic log is, and how columns become an Arrow batch.
+
+A row has the same fixed columns in every log, and those that the model's task declares.
+"""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from functools import lru_cache, reduce
+from functools import lru_cache
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,50 +14,59 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.continual.errors import DataError
-from perennial.continual.preparation.personal import PLACEHOLDERS
+from perennial.continual.task import ColumnKind
+from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.ops.prediction_ids import ID_DIGITS, id_time_us
+from perennial.ops.traffic.formats import FileFormat
 
-__all__ = ["COLUMNS", "completed", "conform", "in_order", "schema", "span_us", "to_batch"]
+__all__ = ["FIXED_COLUMNS", "columns_of", "conform", "in_order", "schema", "span_us", "to_batch"]
 
-COLUMNS: Mapping[str, pa.DataType] = {
+FIXED_COLUMNS: Mapping[str, pa.DataType] = {
     "prediction_id": pa.string(),
     "at": pa.timestamp("us", tz="UTC"),
-    "text": pa.string(),
     "key": pa.string(),
-    "label": pa.string(),
-    "confidence": pa.float32(),
-    "margin": pa.float32(),
-    "entropy": pa.float32(),
     "version": pa.int64(),
     "arm": pa.string(),
-    "tokens": pa.int32(),
     "latency_ms": pa.float32(),
     "redacted": pa.bool_(),
 }
+_TYPES = {ColumnKind.TEXT: pa.string(), ColumnKind.REAL: pa.float32(), ColumnKind.WHOLE: pa.int32()}
 _MAY_BE_NULL = frozenset({"key", "embedding"})
 
 
 @lru_cache(maxsize=64)
-def schema(dimension: int | None = None) -> pa.Schema:
-    """The columns of the log; `embedding` holds `dimension` half floats, or nothing but nulls when that is None."""
+def columns_of(task: str = DEFAULT_TASK) -> Mapping[str, pa.DataType]:
+    """The columns of a task's log but for `embedding`, which is the last.
+
+    Raises:
+        ConfigurationError: there is no such task.
+    """
+    declared = {name: _TYPES[kind] for name, kind in task_named(task).log_columns.items()}
+    return MappingProxyType({**FIXED_COLUMNS, **declared})
+
+
+@lru_cache(maxsize=64)
+def schema(dimension: int | None = None, task: str = DEFAULT_TASK) -> pa.Schema:
+    """A file's columns; `embedding` holds `dimension` half floats, or nothing but nulls when that is None."""
     embedding = pa.null() if dimension is None else pa.list_(pa.float16(), dimension)
-    fields = [pa.field(name, kind, nullable=name in _MAY_BE_NULL) for name, kind in COLUMNS.items()]
-    return pa.schema([*fields, pa.field("embedding", embedding)])
+    fields = [pa.field(name, kind, nullable=name in _MAY_BE_NULL) for name, kind in columns_of(task).items()]
+    return pa.schema([*fields, pa.field("embedding", embedding)], metadata=FileFormat(task=task).metadata)
 
 
-def to_batch(columns: Mapping[str, Any], dimension: int | None) -> pa.RecordBatch:
+def to_batch(columns: Mapping[str, Any], dimension: int | None, task: str = DEFAULT_TASK) -> pa.RecordBatch:
     """One record batch of the given columns; rows without embeddings get nulls of the given dimension.
 
     Raises:
         DataError: a column is missing, unknown, of another length or type, has a null where none may be, `at` has no
             time zone, or a prediction id doesn't start with its time.
     """
-    unknown = sorted(set(columns) - set(COLUMNS) - {"embedding"})
-    missing = sorted(set(COLUMNS) - set(columns))
+    known = columns_of(task)
+    unknown = sorted(set(columns) - set(known) - {"embedding"})
+    missing = sorted(set(known) - set(columns))
     if unknown or missing:
-        raise DataError(f"traffic rows lack {missing} and have the unknown {unknown}; give {[*COLUMNS, 'embedding']}")
+        raise DataError(f"traffic rows lack {missing} and have the unknown {unknown}; give {[*known, 'embedding']}")
     rows = len(columns["prediction_id"])
-    arrays = [_column(name, columns[name], rows) for name in COLUMNS]
+    arrays = [_column(name, columns[name], kind, rows) for name, kind in known.items()]
     for value in arrays[0].to_pylist():
         if id_time_us(value) is None:
             raise DataError(
@@ -61,18 +74,18 @@ def to_batch(columns: Mapping[str, Any], dimension: int | None) -> pa.RecordBatc
             )
     embedding = _embedding(columns.get("embedding"), rows, dimension)
     width = None if pa.types.is_null(embedding.type) else embedding.type.list_size
-    return pa.RecordBatch.from_arrays([*arrays, embedding], schema=schema(width))
+    return pa.RecordBatch.from_arrays([*arrays, embedding], schema=schema(width, task))
 
 
-def _column(name: str, values: Sequence[Any], rows: int) -> pa.Array:
+def _column(name: str, values: Sequence[Any], kind: pa.DataType, rows: int) -> pa.Array:
     if len(values) != rows:
         raise DataError(f"traffic column {name!r} has {len(values)} values for {rows} prediction ids")
     if name == "at" and any(isinstance(value, datetime) and value.tzinfo is None for value in values):
         raise DataError("traffic column 'at' has a time without a time zone; give UTC, e.g. datetime.now(UTC)")
     try:
-        array = pa.array(values, type=COLUMNS[name])
+        array = pa.array(values, type=kind)
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
-        raise DataError(f"traffic column {name!r} doesn't hold {COLUMNS[name]}: {exc}") from exc
+        raise DataError(f"traffic column {name!r} doesn't hold {kind}: {exc}") from exc
     if array.null_count and name not in _MAY_BE_NULL:
         raise DataError(f"traffic column {name!r} has {array.null_count} nulls of {rows} rows; only keys may be null")
     return array
@@ -97,27 +110,13 @@ def span_us(rows: pa.RecordBatch | pa.Table) -> tuple[int, int]:
     return max(0, min(moments)), max(0, *moments)
 
 
-def completed(table: pa.Table, text: pa.ChunkedArray | None = None) -> pa.Table:
-    """The table with `redacted`, which files from before that column lack; the texts are taken from it or from `text`.
-
-    Whether such an old text was changed can only be told by its placeholders. A caller who wrote one himself counts as
-    redacted, which costs evidence and never shows data.
-    """
-    if "redacted" in table.column_names:
-        return table
-    texts = table["text"] if text is None else text
-    told = reduce(pc.or_, (pc.match_substring(texts, placeholder) for placeholder in PLACEHOLDERS))
-    place = table.column_names.index("embedding") if "embedding" in table.column_names else table.num_columns
-    return table.add_column(place, schema().field("redacted"), told)
-
-
-def conform(tables: Sequence[pa.Table], names: Sequence[str]) -> pa.Table:
-    """One table of all rows, with the columns in the order of `names`.
+def conform(tables: Sequence[pa.Table], names: Sequence[str], task: str = DEFAULT_TASK) -> pa.Table:
+    """One table of all rows of a task's log, with the columns in the order of `names`.
 
     Rows whose embedding has another dimension than those of the last table that has any get a null there.
     """
     widths = [width for table in tables if (width := _width(table)) is not None]
-    target = schema(widths[-1] if widths else None)
+    target = schema(widths[-1] if widths else None, task)
     wanted = pa.schema([target.field(name) for name in names])
     fitting = [wanted.empty_table()]
     for table in tables:

@@ -14,10 +14,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.continual.errors import DataError, DependencyUnreachable
+from perennial.continual.task import PREDICTION, ColumnKind
+from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.traffic import maintenance
 from perennial.ops.traffic.catalogue import Catalogue, LogFile
-from perennial.ops.traffic.columns import COLUMNS, conform, in_order
+from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of, conform, in_order
 from perennial.ops.traffic.lost_rows import LostRows, lost_rows
 from perennial.ops.traffic.parquet import ParquetRows
 from perennial.ops.traffic.quarantine import DamagedFile, Quarantined, quarantined
@@ -69,8 +71,8 @@ class TrafficLog:
     an empty log.
     """
 
-    def __init__(self, root: Path) -> None:
-        self._root = Path(root)
+    def __init__(self, root: Path, *, task: str = DEFAULT_TASK) -> None:
+        self._root, self._task = Path(root), task
         self._guard = threading.Lock()
         self._streams: OrderedDict[str, Stream] = OrderedDict()
         self._held = 0  # bytes of rows in them
@@ -94,7 +96,10 @@ class TrafficLog:
             DataError: a column is unknown, a time has no zone, or `last` is negative.
             DependencyUnreachable: the files kept changing under the reader.
         """
-        wanted = _checked(columns, since, until, last)
+        _check_times(since, until)
+        wanted = self._columns(columns)
+        if last is not None and last < 0:
+            raise DataError(f"the last {last} rows were asked for; ask for 0 or more")
         names = tuple(dict.fromkeys([*wanted, "at", "prediction_id"]))
         query = _Query(since=since, until=until, version=version, names=names)
         table = self._steadily(lambda: self._collect(query, last))
@@ -109,7 +114,7 @@ class TrafficLog:
             DataError: a column is unknown.
             DependencyUnreachable: the files kept changing under the reader.
         """
-        wanted = _checked(columns, None, None, None)
+        wanted = self._columns(columns)
         names = tuple(dict.fromkeys([*wanted, "at", "prediction_id"]))
         ids = {name: moment for name in prediction_ids if (moment := id_time_us(name)) is not None}
         return self._steadily(lambda: self._find(ids, names)).select(wanted)
@@ -133,12 +138,12 @@ class TrafficLog:
     def bar(self, key: str, at: datetime) -> pa.Table:
         """Let no row of the key from before `at` into the log any more, whoever still holds one in memory.
 
-        Returns prediction id and text of every row that carries the key now; `erase` removes them.
+        Returns prediction id and what was asked of every row that carries the key now; `erase` removes them.
 
         Raises:
             DependencyUnreachable: a live stream's writer kept it locked.
         """
-        _checked(None, at, None, None)
+        _check_times(at)
         with maintenance.barred(self._root, key, at):
             return self.rows_of(key)
 
@@ -148,10 +153,12 @@ class TrafficLog:
         return frozenset(key for key in found if key is not None)
 
     def rows_of(self, key: str) -> pa.Table:
-        """Prediction id and text of every row that carries the key. Reads the keys of the whole log."""
+        """Prediction id and what was asked of every row that carries the key. Reads the keys of the whole log."""
+        kinds = task_named(self._task).log_columns.items()
+        asked = [name for name, kind in kinds if kind is ColumnKind.TEXT and name != PREDICTION]
         keys = self.read(columns=["prediction_id", "key"])
         mine = keys.filter(pc.equal(keys["key"], key))["prediction_id"].to_pylist()
-        return self.lookup(mine, columns=["prediction_id", "text"])
+        return self.lookup(mine, columns=["prediction_id", *asked])
 
     def erase(self, key: str) -> int:
         """Remove every row that was logged with this key before the call; returns how many. `bar` the key first.
@@ -168,7 +175,7 @@ class TrafficLog:
             DataError: the time has no zone.
             DependencyUnreachable: a live stream's writer kept it locked.
         """
-        _checked(None, older_than, None, None)
+        _check_times(older_than)
         moment = _moment(older_than)
         return maintenance.discard(self._root, lambda rows: pc.less(rows["at"], moment), before_us=_us(older_than))
 
@@ -248,7 +255,7 @@ class TrafficLog:
             for rows in self._pieces(file, query, last):
                 tables.append(query.keep(rows))
                 at_hand += tables[-1].num_rows
-        return in_order(conform(_oldest_first(tables), query.names))
+        return in_order(conform(_oldest_first(tables), query.names, self._task))
 
     def _pieces(self, file: LogFile, query: _Query, last: int | None) -> Sequence[pa.Table]:
         if file.folder != PARQUET:
@@ -280,7 +287,14 @@ class TrafficLog:
                 tables.append(self._parquet(file).find(wanted, names))
             elif (rows := self._stream(file)) is not None:
                 tables.append(rows.filter(pc.is_in(rows["prediction_id"], wanted)).select(names))
-        return in_order(conform(_oldest_first(tables), names))
+        return in_order(conform(_oldest_first(tables), names, self._task))
+
+    def _columns(self, asked: Sequence[str] | None) -> list[str]:
+        every = [*columns_of(self._task), "embedding"]
+        unknown = sorted(set(asked or ()) - set(every))
+        if unknown:
+            raise DataError(f"the traffic log has no columns {unknown}; it has {every}")
+        return every if asked is None else list(asked)
 
     def _rows_of(self, file: LogFile) -> int:
         if file.folder == PARQUET:
@@ -318,19 +332,10 @@ class TrafficLog:
         return known
 
 
-def _checked(
-    columns: Sequence[str] | None, since: datetime | None, until: datetime | None, last: int | None
-) -> list[str]:
-    every = [*COLUMNS, "embedding"]
-    unknown = sorted(set(columns or ()) - set(every))
-    if unknown:
-        raise DataError(f"the traffic log has no columns {unknown}; it has {every}")
-    for moment in (since, until):
+def _check_times(*moments: datetime | None) -> None:
+    for moment in moments:
         if moment is not None and moment.tzinfo is None:
             raise DataError(f"the time {moment.isoformat()} has no time zone; give UTC, e.g. {moment}+00:00")
-    if last is not None and last < 0:
-        raise DataError(f"the last {last} rows were asked for; ask for 0 or more")
-    return every if columns is None else list(columns)
 
 
 def _us(moment: datetime) -> int:
@@ -338,13 +343,13 @@ def _us(moment: datetime) -> int:
 
 
 def _moment(moment: datetime) -> pa.Scalar:
-    return pa.scalar(moment.astimezone(UTC), COLUMNS["at"])
+    return pa.scalar(moment.astimezone(UTC), FIXED_COLUMNS["at"])
 
 
 def _nth_newest_us(tables: Sequence[pa.Table], last: int) -> int:
     if last == 0:
         return 2**62
-    times = pa.chunked_array([chunk for table in tables for chunk in table["at"].chunks], type=COLUMNS["at"])
+    times = pa.chunked_array([chunk for table in tables for chunk in table["at"].chunks], type=FIXED_COLUMNS["at"])
     ranked = pc.array_sort_indices(times, order="descending")
     return int(times[ranked[last - 1].as_py()].value)
 

@@ -23,8 +23,9 @@ import pyarrow.compute as pc
 from perennial.continual.atomic_file import write_atomically, written_whole
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.traffic.catalogue import Catalogue, LogFile, journal_path, strangers, superseded
-from perennial.ops.traffic.columns import COLUMNS, conform, in_order, span_us
+from perennial.ops.traffic.columns import columns_of, conform, in_order, schema, span_us
 from perennial.ops.traffic.erased import ErasedKeys
+from perennial.ops.traffic.formats import FileFormat
 from perennial.ops.traffic.parquet import ParquetRows, write_parquet
 from perennial.ops.traffic.quarantine import QUARANTINE, DamagedFile, copy_aside, quarantined, set_aside
 from perennial.ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
@@ -32,7 +33,6 @@ from perennial.ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock,
 __all__ = ["barred", "compact", "discard", "drop_quarantined", "put_aside"]
 
 logger = logging.getLogger(__name__)
-_NAMES = (*COLUMNS, "embedding")
 _MOST_ROWS = 50_000  # of one compaction's output
 _SMALL_ROWS = 12_000  # a file below this is joined with others
 _SMALL_FILES = 8
@@ -215,16 +215,16 @@ def _locked(path: Path) -> str:
 
 
 def _portions(root: Path, files: Sequence[LogFile]) -> Iterator[list[tuple[LogFile, pa.Table]]]:
-    """Files that make one output each: one embedding dimension, neighbours in time, a bounded number of rows."""
+    """Files that make one output each: one task and width of embeddings, neighbours in time, not too many rows."""
     erased = ErasedKeys(root)
-    widths = dict[Path, int]()
+    kinds = dict[Path, tuple[str, int]]()
     for file in files:
         with _setting_aside(root):
-            widths[file.path] = _width(file.path)
+            kinds[file.path] = _kind(file.path)
     portion: list[tuple[LogFile, pa.Table]] = []
-    for file in sorted((file for file in files if file.path in widths), key=lambda file: widths[file.path]):
+    for file in sorted((file for file in files if file.path in kinds), key=lambda file: kinds[file.path]):
         full = sum(table.num_rows for _, table in portion) >= _MOST_ROWS
-        if full or (portion and widths[portion[0][0].path] != widths[file.path]):
+        if full or (portion and kinds[portion[0][0].path] != kinds[file.path]):
             yield portion
             portion = []
         with _setting_aside(root):
@@ -235,7 +235,8 @@ def _portions(root: Path, files: Sequence[LogFile]) -> Iterator[list[tuple[LogFi
 
 def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
     """Write one Parquet file in place of others, in the order that survives a kill; returns its rows."""
-    table = in_order(conform([rows for _, rows in taken], _NAMES))
+    task = _task(taken[0][1])
+    table = in_order(conform([rows for _, rows in taken], [*columns_of(task), "embedding"], task))
     if table.num_rows:
         output = root / PARQUET / sealed_name(*span_us(table), secrets.token_hex(6), ".parquet")
         told = {
@@ -243,7 +244,7 @@ def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
             "replaces": sorted(file.path.relative_to(root).as_posix() for file, _ in taken),
         }
         write_atomically(journal_path(root), json.dumps(told))
-        write_parquet(table, output)
+        write_parquet(table, output, task=task)
     for file, _ in taken:
         file.path.unlink()
     return int(table.num_rows)
@@ -272,7 +273,7 @@ def _without(root: Path, file: LogFile, unwanted: Callable[[pa.Table], pa.Chunke
     if not kept.num_rows:
         file.path.unlink()
     elif file.folder == PARQUET:
-        write_parquet(kept, file.path)
+        write_parquet(kept, file.path, task=_task(rows))
     else:
         with (
             written_whole(file.path) as temporary,
@@ -283,18 +284,19 @@ def _without(root: Path, file: LogFile, unwanted: Callable[[pa.Table], pa.Chunke
     return removed
 
 
-def _width(path: Path) -> int:
-    """The dimension of a file's embeddings, read from its head or footer alone; 0 where it has none."""
+def _kind(path: Path) -> tuple[str, int]:
+    """A file's task and the dimension of its embeddings, from its head or footer alone; 0 where it has none."""
     if path.suffix == ".parquet":
-        return ParquetRows.of(path).dimension or 0
+        file = ParquetRows.of(path)
+        return file.format.task, file.dimension or 0
     stream = Stream()
     stream.read(path)
     if stream.schema is None:
         if stream.damage:
             raise DamagedFile(path, stream.damage)
-        return 0  # torn before its first row
+        return "", 0  # torn before its first row
     kind = stream.schema.field("embedding").type
-    return 0 if pa.types.is_null(kind) else int(kind.list_size)
+    return FileFormat.of(stream.schema.metadata).task, 0 if pa.types.is_null(kind) else int(kind.list_size)
 
 
 def _rows(root: Path, path: Path) -> pa.Table:
@@ -305,7 +307,12 @@ def _rows(root: Path, path: Path) -> pa.Table:
     rows = stream.read(path)
     if stream.damage:
         copy_aside(root, path, stream.damage)
-    return conform([], _NAMES) if rows is None else rows
+    return schema().empty_table() if rows is None else rows
+
+
+def _task(rows: pa.Table) -> str:
+    """The task of rows that a file of the log gave."""
+    return FileFormat.of(rows.schema.metadata).task
 
 
 def _give_memory_back() -> None:

@@ -1,6 +1,6 @@
 """One compacted file: which of its row groups matter, and its rows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +12,15 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from perennial.continual.atomic_file import written_whole
-from perennial.ops.traffic.columns import COLUMNS, completed
+from perennial.continual.task import PREDICTION
+from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of
+from perennial.ops.traffic.formats import FileFormat
 from perennial.ops.traffic.quarantine import DamagedFile, examined
 
 __all__ = ["ParquetRows", "write_parquet"]
 
 _GROUP_ROWS = 5_000
-_REPEATED = ["key", "label", "version", "arm", "tokens"]  # a dictionary of embeddings makes reading four times as slow
+_REPEATED = ("key", "version", "arm", PREDICTION)  # a dictionary of embeddings makes reading four times as slow
 _DIMENSION = b"perennial.dimension"
 
 
@@ -28,6 +30,7 @@ class ParquetRows:
 
     path: Path
     footer: pq.FileMetaData
+    format: FileFormat
 
     @classmethod
     def of(cls, path: Path) -> "ParquetRows":
@@ -35,12 +38,18 @@ class ParquetRows:
 
         Raises:
             FileNotFoundError: the file was replaced or removed; DamagedFile: it is no file of ours.
+            ConfigurationError: a later release wrote it.
         """
         with examined(path), pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
-            missing = [name for name in COLUMNS if name not in {*file.schema_arrow.names, "redacted"}]
+            told, names = FileFormat.of(file.metadata.metadata), file.schema_arrow.names
+            missing = [
+                name
+                for name in columns_of(told.task)
+                if told.stored_name(name) not in names and not told.lacks(name, names)
+            ]
             if missing:
                 raise DamagedFile(path, f"it lacks the columns {missing}")
-            return cls(path, file.metadata)
+            return cls(path, file.metadata, told)
 
     @property
     def rows(self) -> int:
@@ -79,13 +88,15 @@ class ParquetRows:
         """
         with examined(self.path), self._opened() as file:
             wanted = list(dict.fromkeys(names))
-            missing = "redacted" in wanted and "redacted" not in file.schema_arrow.names  # written before that column
-            stored = [*(name for name in wanted if name != "redacted"), "text"] if missing else wanted
+            stored = [self.format.stored_name(name) for name in wanted]
+            if any(self.format.lacks(name, file.schema_arrow.names) for name in wanted):
+                stored = [*(name for name in stored if name != "redacted"), "text"]
             rows = file.read_row_groups(list(groups), columns=list(dict.fromkeys(stored)))
             rows.validate(full=True)
-            fixed = _fixed((completed(rows) if missing else rows).select(wanted), self.dimension)
+            fixed = _fixed(self.format.updated(rows).select(wanted), self.dimension)
+            kinds = columns_of(self.format.task)
             for field in fixed.schema:
-                if not _is_ours(field):
+                if not _is_ours(field, kinds):
                     raise DamagedFile(self.path, f"column {field.name} holds {field.type}")
             return fixed
 
@@ -99,7 +110,7 @@ class ParquetRows:
 
     def read_all(self) -> pa.Table:
         """All rows and columns."""
-        return self.read(range(self.footer.num_row_groups), [*COLUMNS, "embedding"])
+        return self.read(range(self.footer.num_row_groups), [*columns_of(self.format.task), "embedding"])
 
     def find(self, ids: pa.Array, names: Sequence[str]) -> pa.Table:
         """The rows with these prediction ids; a group's other columns are read only where it holds one."""
@@ -112,34 +123,35 @@ class ParquetRows:
         return pa.concat_tables(tables)
 
     def _bounds(self, group: int, name: str) -> tuple[Any, Any]:
-        statistics = self.footer.row_group(group).column(list(COLUMNS).index(name)).statistics
+        statistics = self.footer.row_group(group).column(self.footer.schema.names.index(name)).statistics
         return statistics.min, statistics.max
 
 
-def _is_ours(field: pa.Field) -> bool:
+def _is_ours(field: pa.Field, kinds: Mapping[str, pa.DataType]) -> bool:
     if field.name == "embedding":
         return bool(pa.types.is_null(field.type) or pa.types.is_fixed_size_list(field.type))
-    return bool(field.type == COLUMNS[field.name])
+    return bool(field.type == kinds[field.name])
 
 
 def _us(moment: Any) -> int:
-    return int(pa.scalar(moment, COLUMNS["at"]).value)
+    return int(pa.scalar(moment, FIXED_COLUMNS["at"]).value)
 
 
-def write_parquet(table: pa.Table, path: Path) -> None:
-    """Write a sorted table so that the file is there whole or not at all, also after a power cut."""
+def write_parquet(table: pa.Table, path: Path, *, task: str) -> None:
+    """Write a sorted table of a task's log; the file is there whole or not at all, also after a power cut."""
+    told = FileFormat(task=task).metadata
     with written_whole(path) as temporary:
         pq.write_table(
-            _varying(table),
+            _varying(table.replace_schema_metadata(told), told),
             temporary,
             row_group_size=_GROUP_ROWS,
             compression="zstd",
-            use_dictionary=_REPEATED,
+            use_dictionary=[*_REPEATED, *(name for name, kind in columns_of(task).items() if kind == pa.int32())],
             write_page_checksum=True,
         )
 
 
-def _varying(table: pa.Table) -> pa.Table:
+def _varying(table: pa.Table, told: Mapping[bytes, bytes]) -> pa.Table:
     """The table with embeddings as plain lists: pyarrow 25 can't read back a fixed-size list that has a null."""
     column = table["embedding"].combine_chunks()
     if pa.types.is_null(column.type):
@@ -148,13 +160,13 @@ def _varying(table: pa.Table) -> pa.Table:
     offsets = pa.array(np.concatenate([[0], ends]), type=pa.int32())
     missing = column.is_null() if column.null_count else None
     lists = pa.ListArray.from_arrays(offsets, column.flatten(), mask=missing)
-    told = {_DIMENSION: str(column.type.list_size)}
-    return table.set_column(table.column_names.index("embedding"), "embedding", lists).replace_schema_metadata(told)
+    dimension = {_DIMENSION: str(column.type.list_size).encode()}
+    changed = table.set_column(table.column_names.index("embedding"), "embedding", lists)
+    return changed.replace_schema_metadata({**told, **dimension})
 
 
 def _fixed(table: pa.Table, dimension: int | None) -> pa.Table:
     """What `_varying` was given."""
-    table = table.replace_schema_metadata(None)
     if dimension is None or "embedding" not in table.column_names:
         return table
     column = table["embedding"].combine_chunks()

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from perennial.ops.traffic.columns import COLUMNS, completed, span_us
+from perennial.ops.traffic.columns import columns_of, span_us
+from perennial.ops.traffic.formats import FileFormat
 from perennial.ops.traffic.quarantine import DamagedFile, copy_aside, examined, set_aside
 
 __all__ = [
@@ -119,7 +120,7 @@ class Stream:
             self._parse(os.pread(descriptor, status.st_size - self.size, self.size))
         if self.schema is None or not self.batches:
             return None
-        return completed(pa.Table.from_batches(self.batches))
+        return FileFormat.of(self.schema.metadata).updated(pa.Table.from_batches(self.batches))
 
     def _parse(self, data: bytes) -> None:
         """Take the whole messages at the head of `data`, all at once where none of them is damaged."""
@@ -174,10 +175,13 @@ def _check_columns(schema: pa.Schema) -> None:
 
     Raises:
         ValueError: it does not.
+        ConfigurationError: a later release wrote it.
     """
-    for name, kind in COLUMNS.items():
-        if name != "redacted" and (name not in schema.names or schema.field(name).type != kind):
-            raise ValueError(f"column {name} is missing or not {kind}")
+    told = FileFormat.of(schema.metadata)
+    for name, kind in columns_of(told.task).items():
+        stored = told.stored_name(name)
+        if not told.lacks(name, schema.names) and (stored not in schema.names or schema.field(stored).type != kind):
+            raise ValueError(f"column {stored} is missing or not {kind}")
     embedding = schema.field("embedding").type  # KeyError where there is none
     if not (pa.types.is_null(embedding) or pa.types.is_fixed_size_list(embedding)):
         raise ValueError(f"column embedding is {embedding}")

@@ -15,6 +15,7 @@ from typing import Any
 import pyarrow as pa
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.tasks import DEFAULT_TASK
 from perennial.ops.traffic.columns import span_us, to_batch
 from perennial.ops.traffic.erased import ErasedKeys
 from perennial.ops.traffic.segment import LIVE, SEALED, in_place, lock, process_start, sealed_name
@@ -40,6 +41,7 @@ class TrafficWriter:
         root: Path,
         writer_id: str,
         *,
+        task: str = DEFAULT_TASK,
         dimension: int | None = None,
         rotate_rows: int = 5_000,
         rotate_s: float = 60.0,
@@ -49,7 +51,7 @@ class TrafficWriter:
                 f"a traffic writer rotates after {rotate_rows} rows or {rotate_s} s with embeddings of {dimension}; "
                 "all must be above 0"
             )
-        self._root, self._dimension = Path(root), dimension
+        self._root, self._dimension, self._task = Path(root), dimension, task
         self._rotate_rows, self._rotate_s = rotate_rows, rotate_s
         name = re.sub(r"[^A-Za-z0-9_.]", "_", writer_id) or "writer"
         self._identity = f"{name}-{os.getpid()}-{process_start(os.getpid()) or 0}"
@@ -66,7 +68,7 @@ class TrafficWriter:
             DataError: the columns don't make rows of the log.
             OSError: the disk did not take them; appending the same rows again is right.
         """
-        batch = to_batch(columns, self._dimension)
+        batch = to_batch(columns, self._dimension, self._task)
         if not batch.num_rows:
             return
         with self._guard:

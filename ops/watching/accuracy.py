@@ -121,10 +121,10 @@ class AccuracyWatch:
 
     def _answers(self, chances: Mapping[str, float], champion: int) -> list[SampledAnswer]:
         """The champion's answers among these predictions, each with its chance to be labelled."""
-        rows = self._traffic.lookup(list(chances), columns=["prediction_id", "label", "version"]).to_pylist()
+        rows = self._traffic.lookup(list(chances), columns=["prediction_id", "prediction", "version"]).to_pylist()
         return [
             SampledAnswer(
-                prediction_id=row["prediction_id"], predicted=row["label"], chance=chances[row["prediction_id"]]
+                prediction_id=row["prediction_id"], predicted=row["prediction"], chance=chances[row["prediction_id"]]
             )
             for row in rows
             if row["version"] == champion

@@ -65,13 +65,13 @@ class ErrorWatch:
     def _take(self, state: ErrorState, pairs: list[tuple[str, str]], cursor: int) -> ErrorState:
         known = self._accuracy.first_ids(state.version)
         labels = {name: label for name, label in pairs if name not in known and self._accuracy.counts(name)}
-        columns = ["prediction_id", "label", "version", "at"]
+        columns = ["prediction_id", "prediction", "version", "at"]
         rows = self._traffic.lookup(list(labels), columns=columns).to_pylist() if labels else []
         answered = {row["prediction_id"]: row for row in rows if row["version"] == state.version}
         chosen = [answered[name] for name in labels if name in answered]
         if not chosen or state.bound is None or state.detector is None:
             return replace(state, cursor=cursor)
-        answers, truths = [row["label"] for row in chosen], [labels[row["prediction_id"]] for row in chosen]
+        answers, truths = [row["prediction"] for row in chosen], [labels[row["prediction_id"]] for row in chosen]
         values = errors(answers, truths, self._accuracy.score)
         detector = EDetector(bound=state.bound, run_length=state.run_length)
         after, alarms = detector.update(EDetectorState.from_json(state.detector), values)

@@ -8,14 +8,12 @@ from typing import Any
 
 import duckdb
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.ops.traffic import COLUMNS, TrafficLog, TrafficWriter, schema
-from perennial.ops.traffic.parquet import write_parquet
+from perennial.ops.traffic import TrafficLog, TrafficWriter, schema
 from perennial.ops.traffic.segment import lock
 from tests.component.traffic_rows import at, columns, numbers, row_id
 
@@ -191,7 +189,7 @@ def test_lookup_finds_rows_wherever_they_are(tmp_path: Path) -> None:
     live.append(columns([5], first=5))
     ids = [row_id(second, second) for second in (5, 1, 3, 1)]
     assert numbers(log.lookup([*ids, row_id(1, 77), "", "no id of ours", "0" * 32])) == [1, 3, 5]
-    assert log.lookup(ids, columns=["key", "label"]).column_names == ["key", "label"]
+    assert log.lookup(ids, columns=["key", "prediction"]).column_names == ["key", "prediction"]
     assert log.lookup([]).schema == schema()
     live.close()
 
@@ -385,58 +383,6 @@ def test_embedding_values_survive_the_way_to_parquet(tmp_path: Path) -> None:
     log.compact()
     read = log.read(columns=["embedding"])["embedding"].combine_chunks()
     assert np.array_equal(read.flatten().to_numpy().reshape(64, 16), values.astype(np.float16))
-
-
-class OlderWriter(TrafficWriter):
-    """Writes as the release before the column `redacted` did."""
-
-    def append(self, columns: Any) -> None:
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(
-                "perennial.ops.traffic.columns.COLUMNS", {n: k for n, k in COLUMNS.items() if n != "redacted"}
-            )
-            schema.cache_clear()
-            super().append({name: values for name, values in columns.items() if name != "redacted"})
-        schema.cache_clear()
-
-
-@pytest.mark.parametrize("dimension", [3, None])
-def test_files_from_before_a_row_told_of_redaction_are_read_and_compacted(
-    tmp_path: Path, dimension: int | None
-) -> None:
-    def texts(*told: str) -> dict[str, list[str]]:
-        return {"text": list(told)}
-
-    log = TrafficLog(tmp_path)
-    compacted, sealed, live = (OlderWriter(tmp_path, name) for name in ("a", "b", "c"))
-    compacted.append(columns([0, 1], dimension=dimension) | texts("to [email]", "[EXTERNAL] mail"))
-    compacted.close()
-    [stream] = files(tmp_path, "sealed")
-    old = pa.ipc.open_stream(stream).read_all()
-    assert "redacted" not in old.column_names
-    stream.unlink()
-    (tmp_path / "parquet").mkdir()
-    write_parquet(old, tmp_path / "parquet" / f"{stream.stem}.parquet")
-    sealed.append(columns([2], first=2, dimension=dimension) | texts("call [phone]"))
-    sealed.close()
-    live.append(columns([3], first=3, dimension=dimension) | texts("nothing"))
-    today = TrafficWriter(tmp_path, "d")
-    today.append(columns([4], first=4, dimension=dimension) | {"text": ["literally [card]"]})
-    told = [True, False, True, False, False]
-    everything = log.read()
-    assert everything.schema == schema(dimension)
-    assert everything["redacted"].to_pylist() == told
-    assert log.read(columns=["redacted", "at"]).column_names == ["redacted", "at"]
-    assert log.read(columns=["redacted"])["redacted"].to_pylist() == told
-    assert log.read(columns=["redacted"], last=4)["redacted"].to_pylist() == told[1:]
-    assert log.lookup([row_id(0, 0), row_id(3, 3)], ["redacted"])["redacted"].to_pylist() == [True, False]
-    live.close()
-    today.close()
-    assert log.compact() == 3
-    assert log.read() == everything
-    assert log.erase("nobody") == 0
-    assert log.prune(at(1)) == 1
-    assert log.read(columns=["redacted"])["redacted"].to_pylist() == told[1:]
 
 
 def test_a_barred_key_brings_no_row_from_before_into_the_log(tmp_path: Path) -> None:

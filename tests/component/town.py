@@ -102,7 +102,7 @@ class Town:
                 "at": [self.now] * size,
                 "text": texts,
                 "key": [None] * size,
-                "label": answers,
+                "prediction": answers,
                 "confidence": confidence,
                 "margin": confidence / 2,
                 "entropy": -np.log(confidence),

@@ -34,7 +34,7 @@ def columns(
         "at": [at(second) for second in seconds],
         "text": [f"text {number}" for number in numbers],
         "key": [key] * rows,
-        "label": ["transfer"] * rows,
+        "prediction": ["transfer"] * rows,
         "confidence": [0.75] * rows,
         "margin": [0.5] * rows,
         "entropy": [0.25] * rows,

@@ -21,8 +21,9 @@ from perennial.continual.preparation import split_of
 from perennial.continual.records import Split
 from perennial.continual.replay import BufferKind, OfferOutcome, make_buffer, restore_buffer, row_bytes
 from perennial.continual.rollout import LiveEvidence, RolloutRules, ScoreSums, Verdict, judge_live
-from perennial.continual.task import AnyTask, score_kept
+from perennial.continual.task import PREDICTION, AnyTask, ColumnKind, score_kept
 from perennial.continual.tasks import TASKS, task_named
+from perennial.ops.traffic import FIXED_COLUMNS, columns_of
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
 LABELS = ("fee", "refund", "lost card", "top up")
@@ -194,6 +195,15 @@ def test_rows_survive_a_round_trip_through_json(case: Case) -> None:
 
 
 @every_task
+def test_the_traffic_log_keeps_the_answer_and_texts_of_what_was_asked(case: Case) -> None:
+    columns = case.task.log_columns
+    texts = [name for name, kind in columns.items() if kind is ColumnKind.TEXT]
+    assert PREDICTION in texts
+    assert len(texts) > 1
+    assert not set(columns) & {*FIXED_COLUMNS, "embedding"}
+    assert list(columns_of(case.task.name)) == [*FIXED_COLUMNS, *columns]
+
+
 def test_answers_and_targets_that_were_kept_are_read_again(case: Case) -> None:
     for answer in case.answers:
         assert case.task.read_answer(kept(answer)) == answer

@@ -5,12 +5,13 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import admit_key, admit_text, admit_time, shown
 from perennial.continual.records import Origin
-from perennial.continual.task import Row
+from perennial.continual.task import PREDICTION, ColumnKind, Row
 from perennial.continual.tasks.ranking.rows import EVERYBODY, HIGHEST, Impression, Query, is_relevance
 
 __all__ = ["Ranking"]
@@ -29,6 +30,9 @@ class Ranking:
 
     name: ClassVar[str] = "ranking"
     stratum_noun: ClassVar[str] = "segment"
+    log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
+        dict.fromkeys(("user", "asked_at", "segment", "context", PREDICTION), ColumnKind.TEXT)
+    )
 
     def read_row(self, raw: Mapping[str, Any], *, now: datetime) -> Impression:
         """An impression from `user`, `asked_at` and `relevances`, and the other fields of `write_row` where given."""

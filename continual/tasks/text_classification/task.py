@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import KnownLabels, admit_example, admit_text, admit_time, normalise
 from perennial.continual.records import Example, Origin
-from perennial.continual.task import Row
+from perennial.continual.task import PREDICTION, ColumnKind, Row
 
 __all__ = ["TextClassification"]
 
@@ -24,6 +25,16 @@ class TextClassification:
 
     name: ClassVar[str] = "text_classification"
     stratum_noun: ClassVar[str] = "label"
+    log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
+        {
+            "text": ColumnKind.TEXT,
+            PREDICTION: ColumnKind.TEXT,
+            "confidence": ColumnKind.REAL,
+            "margin": ColumnKind.REAL,
+            "entropy": ColumnKind.REAL,
+            "tokens": ColumnKind.WHOLE,
+        }
+    )
 
     def read_row(self, raw: Mapping[str, Any], *, now: datetime, known: KnownLabels | None = None) -> Example:
         """An example from `text` and `label`, and `at`, `origin`, `key`, `prediction_id` and `redacted` where given."""

@@ -231,7 +231,7 @@ def answer_columns(rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dic
         "at": [datetime.fromtimestamp(at_us / 1e6, UTC)] * len(rows),
         "text": texts,
         "key": [row.placed.key or None for row in rows],
-        "label": [row.label for row in rows],
+        "prediction": [row.label for row in rows],
         "confidence": [row.confidence for row in rows],
         "margin": [_margin(row.scores) for row in rows],
         "entropy": [_entropy(row.scores) for row in rows],

@@ -77,7 +77,7 @@ class Canary:
         self._number += len(at)
         answer = self.answers[text == "blue" and version == CHAMPION]
         usual = Arm.CHAMPION if version == CHAMPION else Arm.CHALLENGER
-        same = {"text": text, "key": key, "label": answer, "confidence": 0.9, "margin": 0.5, "entropy": 0.1}
+        same = {"text": text, "key": key, "prediction": answer, "confidence": 0.9, "margin": 0.5, "entropy": 0.1}
         same |= {"version": version, "arm": (arm or usual).value, "tokens": 1, "latency_ms": latency_ms}
         same["redacted"] = redacted
         rows = {name: [value] * len(at) for name, value in same.items()}

@@ -22,7 +22,7 @@ def traffic(rows: int, rng: np.random.Generator, *, new: float = 0.0, version: i
     return Window.from_columns(
         {
             "text": texts,
-            "label": np.where(unseen, rng.choice(["lost_card", "top_up"], rows), names),
+            "prediction": np.where(unseen, rng.choice(["lost_card", "top_up"], rows), names),
             "confidence": confidence,
             "margin": 2 * confidence - 1,
             "entropy": -np.log(confidence),

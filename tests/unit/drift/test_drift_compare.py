@@ -185,7 +185,7 @@ def test_window_reads_the_columns_of_an_arrow_table() -> None:
     table = pa.table(
         {
             "text": ["grüße", "b", "c c", "d", ""],
-            "label": ["x"] * n,
+            "prediction": ["x"] * n,
             "confidence": pa.array([0.5] * n, pa.float32()),
             "margin": pa.array([0.5] * n, pa.float32()),
             "entropy": pa.array([0.5] * n, pa.float32()),
@@ -204,7 +204,7 @@ def test_window_reads_the_columns_of_an_arrow_table() -> None:
 
 
 def test_window_with_a_missing_embedding_goes_without_them() -> None:
-    columns = {"text": ["a", "b"], "label": ["x", "y"], "confidence": [1, 1], "margin": [1, 1], "entropy": [0, 0]}
+    columns = {"text": ["a", "b"], "prediction": ["x", "y"], "confidence": [1, 1], "margin": [1, 1], "entropy": [0, 0]}
     window = Window.from_columns({**columns, "version": [1, 2], "embedding": [[1.0], None]})
     assert window.embeddings is None
     assert window.texts.tolist() == ["a", "b"]
@@ -212,10 +212,10 @@ def test_window_with_a_missing_embedding_goes_without_them() -> None:
 
 def test_window_names_what_is_missing_or_uneven() -> None:
     with pytest.raises(DataError, match="confidence"):
-        Window.from_columns({"text": ["a"], "label": ["x"]})
+        Window.from_columns({"text": ["a"], "prediction": ["x"]})
     with pytest.raises(DataError, match="one length"):
         Window.from_columns(
-            {"text": ["a"], "label": ["x", "y"], "confidence": [1], "margin": [1], "entropy": [0], "version": [1]}
+            {"text": ["a"], "prediction": ["x", "y"], "confidence": [1], "margin": [1], "entropy": [0], "version": [1]}
         )
 
 

@@ -45,7 +45,7 @@ from tests.unit.drift.generated import traffic
 def columns(n: int, **changes: object) -> Window:
     given: dict[str, object] = {
         "text": [f"text {i}" for i in range(n)],
-        "label": ["a"] * n,
+        "prediction": ["a"] * n,
         "confidence": np.linspace(0, 1, n),
         "margin": np.linspace(0.2, 0.8, n),
         "entropy": np.linspace(3, 1, n),

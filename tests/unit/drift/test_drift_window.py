@@ -9,7 +9,7 @@ from perennial.continual.errors import DataError
 
 COLUMNS = {
     "text": ["card lost", "pin"],
-    "label": ["a", "b"],
+    "prediction": ["a", "b"],
     "confidence": [0.9, 0.4],
     "margin": [0.8, 0.1],
     "entropy": [0.2, 1.1],

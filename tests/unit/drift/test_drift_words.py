@@ -17,7 +17,7 @@ def window(texts: list[str], points: list[list[float]] | np.ndarray | None, **ch
     n = len(texts)
     given: dict[str, object] = {
         "text": texts,
-        "label": ["a"] * n,
+        "prediction": ["a"] * n,
         "confidence": [0.9] * n,
         "margin": [0.5] * n,
         "entropy": [0.5] * n,

@@ -9,7 +9,7 @@ import pytest
 
 from perennial.continual.errors import DataError
 from perennial.ops.prediction_ids import id_time_us
-from perennial.ops.traffic import COLUMNS, schema
+from perennial.ops.traffic import columns_of, schema
 from perennial.ops.traffic.columns import conform, in_order, span_us, to_batch
 from tests.component.traffic_rows import START, at, columns, row_id
 
@@ -18,21 +18,21 @@ def test_schema_is_the_one_that_architecture_promises() -> None:
     assert [f"{field.name} {field.type}" for field in schema(384)] == [
         "prediction_id string",
         "at timestamp[us, tz=UTC]",
-        "text string",
         "key string",
-        "label string",
+        "version int64",
+        "arm string",
+        "latency_ms float",
+        "redacted bool",
+        "text string",
+        "prediction string",
         "confidence float",
         "margin float",
         "entropy float",
-        "version int64",
-        "arm string",
         "tokens int32",
-        "latency_ms float",
-        "redacted bool",
         "embedding fixed_size_list<item: halffloat>[384]",
     ]
     assert schema().field("embedding").type == pa.null()
-    assert list(COLUMNS) == schema().names[:-1]
+    assert list(columns_of()) == schema().names[:-1]
 
 
 def test_batch_keeps_values_and_halves_embeddings() -> None:
@@ -56,18 +56,18 @@ def test_batch_takes_numpy_and_arrow_columns() -> None:
         "confidence": np.array([0.25, 0.5]),
         "version": np.array([3, 4]),
         "at": np.array(["2026-03-01T12:00", "2026-03-01T12:01"], dtype="datetime64[us]"),
-        "label": pa.array(["a", "b"]),
+        "prediction": pa.array(["a", "b"]),
     }
     batch = to_batch(arrays, None)
     assert batch["confidence"].to_pylist() == [0.25, 0.5]
     assert batch["at"].to_pylist() == [at(0), at(60)]
-    assert batch["label"].to_pylist() == ["a", "b"]
+    assert batch["prediction"].to_pylist() == ["a", "b"]
 
 
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"label": ["only one"]}, "'label' has 1 values for 2"),
+        ({"prediction": ["only one"]}, "'prediction' has 1 values for 2"),
         ({"colour": ["red", "blue"]}, "unknown ['colour']"),
         ({"confidence": ["high", "low"]}, "'confidence' doesn't hold float"),
         ({"text": ["fine", None]}, "'text' has 1 nulls of 2"),
@@ -109,7 +109,7 @@ def test_conform_keeps_the_newest_dimension_and_nulls_the_others() -> None:
         pa.Table.from_batches([to_batch(columns([float(i)], first=i, dimension=d), None)])
         for i, d in enumerate([2, None, 4, None])
     ]
-    table = conform(tables, [*COLUMNS, "embedding"])
+    table = conform(tables, [*columns_of(), "embedding"])
     assert table.schema.field("embedding").type == pa.list_(pa.float16(), 4)
     assert [row is None for row in table["embedding"].to_pylist()] == [True, True, False, True]
 

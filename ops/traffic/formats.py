@@ -1,0 +1,79 @@
+"""What a file of the log says of its format, and how rows of an older format become rows of this one.
+
+Format 1 said nothing. It called the model's answer `label`, and its first files had no `redacted`.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Self
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.preparation.personal import PLACEHOLDERS
+from perennial.continual.task import PREDICTION
+from perennial.continual.tasks import DEFAULT_TASK
+
+__all__ = ["FORMAT", "FileFormat"]
+
+FORMAT = 2
+_FORMAT, _TASK = b"perennial.format", b"perennial.task"
+_FIRST_NAMES = {PREDICTION: "label"}  # what format 1 called a column
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileFormat:
+    """The format of one file, and the task whose columns it has.
+
+    >>> FileFormat.of(None).stored_name("prediction"), FileFormat().stored_name("prediction")
+    ('label', 'prediction')
+    """
+
+    number: int = FORMAT
+    task: str = DEFAULT_TASK
+
+    @classmethod
+    def of(cls, metadata: Mapping[bytes, bytes] | None) -> Self:
+        """The format that a schema's or a footer's metadata tells.
+
+        Raises:
+            ConfigurationError: a later release wrote the file.
+            ValueError: the metadata makes no sense.
+        """
+        told = metadata or {}
+        number = int(told.get(_FORMAT, b"1"))
+        if number > FORMAT:
+            raise ConfigurationError(
+                f"a file of the traffic log has format {number}; this release reads up to {FORMAT}: upgrade perennial, "
+                "or move the file out of the log's folders"
+            )
+        return cls(number=number, task=told.get(_TASK, DEFAULT_TASK.encode()).decode())
+
+    @property
+    def metadata(self) -> dict[bytes, bytes]:
+        """What a file written now says."""
+        return {_FORMAT: str(FORMAT).encode(), _TASK: self.task.encode()}
+
+    def stored_name(self, name: str) -> str:
+        """What the file calls a column."""
+        return _FIRST_NAMES.get(name, name) if self.number == 1 else name
+
+    def lacks(self, name: str, stored: Sequence[str]) -> bool:
+        """Whether the file, which has these columns, may be without this one and is."""
+        return self.number == 1 and name == "redacted" and name not in stored
+
+    def updated(self, table: pa.Table) -> pa.Table:
+        """The table as this release would have written it; where `redacted` is missing, the texts tell it.
+
+        Whether such an old text was changed can only be told by its placeholders. A caller who wrote one himself
+        counts as redacted, which costs evidence and never shows data.
+        """
+        if self.number == 1:
+            names = {old: new for new, old in _FIRST_NAMES.items()}
+            table = table.rename_columns([names.get(name, name) for name in table.column_names])
+            if "redacted" not in table.column_names and "text" in table.column_names:
+                told = reduce(pc.or_, (pc.match_substring(table["text"], each) for each in PLACEHOLDERS))
+                table = table.append_column(pa.field("redacted", pa.bool_(), nullable=False), told)
+        return table.replace_schema_metadata(self.metadata)
