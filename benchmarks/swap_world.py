@@ -16,7 +16,7 @@ from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.exporters.classifier import BundleClassifier
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, RequestGrammar
-from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.repository import ModelRepository
@@ -92,7 +92,7 @@ def _second_version(ledger: Ledger, workspace: Workspace, rows: int) -> None:
     maker.export(2, champion, training, None, lambda _: None)
     maker.publish(2)
     labels = tuple(json.loads((workspace.bundle(MODEL, 2) / "labels.json").read_text(encoding="utf-8")))
-    ledger.set_version_state(MODEL, 2, VersionState.PUBLISHED, labels=labels)
+    ledger.set_version_state(MODEL, 2, VersionState.PUBLISHED, card=version_card(labels=labels))
 
 
 def spoken_table(workspace: Workspace, versions: Sequence[int], *, texts: int) -> Table:

@@ -5,13 +5,14 @@ targets. A task is pure: it keeps no state, reads no file and answers the same i
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol, TypeVar
 
 from perennial.continual.records import Origin
 
-__all__ = ["PREDICTION", "AnyRow", "AnyTask", "ColumnKind", "Row", "Task", "score_kept"]
+__all__ = ["PREDICTION", "AnyRow", "AnyTask", "ColumnKind", "KeptRow", "Row", "Task", "score_kept"]
 
 PREDICTION = "prediction"  # the column of the traffic log that keeps the model's own answer, in every task
 
@@ -69,6 +70,19 @@ class Row(Protocol[Input_co, Target_co]):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptRow:
+    """A row as the ledger keeps it: input and target are texts that its task reads again."""
+
+    input: str
+    target: str
+    at: datetime
+    origin: Origin
+    key: str | None = None
+    prediction_id: str | None = None
+    redacted: bool = False
+
+
 class Task(Protocol[Input, Answer, Target]):
     """One kind of prediction; `perennial.continual.tasks` has them by name."""
 
@@ -102,6 +116,18 @@ class Task(Protocol[Input, Answer, Target]):
 
     def write_row(self, row: Row[Input, Target]) -> dict[str, Any]:
         """The fields of a row, in values that survive JSON."""
+        ...
+
+    def keep(self, row: Row[Input, Target]) -> KeptRow:
+        """The row as the ledger keeps it; what is a text already stays as it is."""
+        ...
+
+    def read_kept(self, kept: KeptRow) -> Row[Input, Target]:
+        """The row that `keep` gave, unchanged; no rule of today is asked of it.
+
+        Raises:
+            DataError: input or target are none of this task.
+        """
         ...
 
     def read_answer(self, kept: str) -> Answer:

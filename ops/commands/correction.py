@@ -8,7 +8,7 @@ from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example, Route
 from perennial.continual.route import pinned, promoted
 from perennial.ops.commands.promotion import promote_version
-from perennial.ops.ledger import VersionRow, VersionState
+from perennial.ops.ledger import VersionRow, VersionState, version_card
 from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.version_maker import VersionMaker, engine_metrics
 from perennial.ops.parts import Parts
@@ -38,8 +38,7 @@ class Correction:
             self._model,
             version,
             VersionState.PUBLISHED,
-            labels=card.labels,
-            encoder_fingerprint=card.encoder_fingerprint,
+            card=version_card(labels=card.labels, encoder_fingerprint=card.encoder_fingerprint),
             metrics=engine_metrics(manifest),
         )
         self._answer(version, champion)

@@ -139,8 +139,7 @@ def export_version(
             state=VersionState.EXPORTED,
             parent=plan.source,
             learner=source.learner,
-            encoder_fingerprint=manifest.encoder_fingerprint,
-            labels=source.labels,
+            card={**source.card, "encoder_fingerprint": manifest.encoder_fingerprint},
             metrics={**source.metrics, **engine_metrics(manifest)},
             lineage={**source.lineage, "reason": reason},
         )

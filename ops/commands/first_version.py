@@ -11,7 +11,7 @@ from perennial.continual.errors import DataError, Refused
 from perennial.continual.jobs.process import Progress
 from perennial.continual.preparation import deduplicate, split_of
 from perennial.continual.records import Example, Route
-from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.version_maker import VersionMaker, engine_metrics
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.ledger_guard import check_not_behind
@@ -92,8 +92,7 @@ def first_version(
             model,
             version,
             VersionState.CHAMPION,
-            labels=labels,
-            encoder_fingerprint=manifest.encoder_fingerprint,
+            card=version_card(labels=labels, encoder_fingerprint=manifest.encoder_fingerprint),
             published_at=datetime.now(UTC),
             metrics=engine_metrics(manifest),
             lineage={

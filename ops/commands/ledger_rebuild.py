@@ -8,7 +8,7 @@ from perennial.continual.errors import BundleRejected, InputError
 from perennial.continual.records import Route
 from perennial.exporters.bundle import Manifest, verify_bundle
 from perennial.ops.commands.first_version import register
-from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
@@ -102,8 +102,7 @@ def _row(workspace: Workspace, model: str, version: int) -> VersionRow:
         state=VersionState.PUBLISHED,
         parent=manifest.lineage.parent_version,
         learner=manifest.lineage.learner,
-        encoder_fingerprint=manifest.encoder_fingerprint,
-        labels=labels,
+        card=version_card(labels=labels, encoder_fingerprint=manifest.encoder_fingerprint),
         metrics={"parity": dict(manifest.parity), "engine": f"{manifest.engine.value} {manifest.precision.value}"},
         lineage={"reason": "rebuilt from its bundle", "rows": manifest.lineage.rows, "last_example_id": 0},
         created_at=made,

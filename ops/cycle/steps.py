@@ -23,7 +23,7 @@ from perennial.continual.route import (
 from perennial.exporters.bundle import verify_bundle
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.cycle.runner import StepContext
-from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.retention import remove_superfluous
 from perennial.ops.making.version_maker import engine_metrics
@@ -136,8 +136,7 @@ class LoopSteps:
             version,
             VersionState.TRAINING,
             lineage=lineage,
-            labels=card.labels,
-            encoder_fingerprint=card.encoder_fingerprint,
+            card=version_card(labels=card.labels, encoder_fingerprint=card.encoder_fingerprint),
             metrics={"training": card.metrics},
         )
         return cy.ChallengerTrained()

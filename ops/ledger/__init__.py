@@ -26,6 +26,7 @@ from perennial.ops.ledger.rows import (
     StoredExample,
     VersionRow,
     VersionState,
+    version_card,
 )
 
 __all__ = [
@@ -54,4 +55,5 @@ __all__ = [
     "StoredExample",
     "VersionRow",
     "VersionState",
+    "version_card",
 ]

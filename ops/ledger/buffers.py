@@ -8,12 +8,11 @@ from sqlalchemy import Connection, delete, select
 
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import canonical
-from perennial.ops.ledger.rows import stored_example
+from perennial.ops.ledger.rows import kept_row
 from perennial.ops.ledger.store import chunks
 from perennial.ops.ledger.tombstones import TombstoneStore
 
 if TYPE_CHECKING:  # its package imports numpy, which a command that prints help need not wait for
-    from perennial.continual.records import Example
     from perennial.continual.replay.port import BufferState
 
 __all__ = ["BufferStore"]
@@ -24,7 +23,7 @@ _ROW = schema.buffer_row
 class BufferStore(TombstoneStore):
     """The part of the ledger that keeps replay buffers."""
 
-    def save_buffer(self, model: str, state: "BufferState[Example]") -> int:
+    def save_buffer(self, model: str, state: "BufferState[Any]") -> int:
         """Replace a model's buffer whole and return how many rows had to be written.
 
         Either everything of `state` is kept or nothing. Only places whose row changed are written, so that a save
@@ -39,7 +38,7 @@ class BufferStore(TombstoneStore):
             connection.execute(statement.on_conflict_do_update(index_elements=["model"], set_=head))
             return self._save_rows(connection, model, state)
 
-    def load_buffer(self, model: str) -> "BufferState[Example] | None":
+    def load_buffer(self, model: str) -> "BufferState[Any] | None":
         """Return the buffer as it was saved last, without rows erased since; None before the first save."""
         from perennial.continual.replay.port import BufferKind, BufferState
 
@@ -47,6 +46,7 @@ class BufferStore(TombstoneStore):
             head = connection.execute(select(schema.buffer).where(schema.buffer.c.model == model)).mappings().first()
             if head is None:
                 return None
+            task = self._task(connection, model)
             statement = select(_ROW).where(_ROW.c.model == model).order_by(_ROW.c.position)
             rows = connection.execute(statement).mappings().all()
         has_extras = bool(rows) and all(row["extra"] is not None for row in rows)
@@ -57,13 +57,11 @@ class BufferStore(TombstoneStore):
             seen=head["seen"],
             counters=head["counters"],
             rng=head["rng"],
-            rows=tuple(stored_example(row) for row in rows),
+            rows=tuple(task.read_kept(kept_row(row)) for row in rows),
             extras=tuple(row["extra"]["value"] for row in rows) if has_extras else (),
         )
 
-    def _without_erased(
-        self, connection: Connection, model: str, state: "BufferState[Example]"
-    ) -> "BufferState[Example]":
+    def _without_erased(self, connection: Connection, model: str, state: "BufferState[Any]") -> "BufferState[Any]":
         erased = self._tombstones(
             connection, model, keys=[r.key for r in state.rows], predictions=[r.prediction_id for r in state.rows]
         )
@@ -77,14 +75,14 @@ class BufferStore(TombstoneStore):
         extras = tuple(state.extras[place] for place in places) if state.extras else ()
         return replace(state, rows=tuple(state.rows[place] for place in places), extras=extras)
 
-    def _save_rows(self, connection: Connection, model: str, state: "BufferState[Example]") -> int:
+    def _save_rows(self, connection: Connection, model: str, state: "BufferState[Any]") -> int:
         statement = select(_ROW.c.position, _ROW.c.digest).where(_ROW.c.model == model)
         stored: dict[int, str] = {row.position: row.digest for row in connection.execute(statement)}
+        task = self._task(connection, model)
         extras = state.extras or (None,) * len(state.rows)
         changed = []
         for position, (example, extra) in enumerate(zip(state.rows, extras, strict=True)):
-            values = {name: value for name, value in asdict(example).items() if name in _ROW.c}
-            values |= {"extra": {"value": extra} if state.extras else None}
+            values = asdict(task.keep(example)) | {"extra": {"value": extra} if state.extras else None}
             digest = hashlib.sha256(canonical(values).encode()).hexdigest()
             if stored.get(position) != digest:
                 changed.append(values | {"model": model, "position": position, "digest": digest})
@@ -97,7 +95,7 @@ class BufferStore(TombstoneStore):
         return len(changed)
 
 
-def _head(model: str, state: "BufferState[Example]") -> dict[str, Any]:
+def _head(model: str, state: "BufferState[Any]") -> dict[str, Any]:
     return {
         "model": model,
         "kind": state.kind,

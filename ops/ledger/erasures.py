@@ -9,10 +9,9 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, update
 
 from perennial.continual.errors import LeaseLost, Refused
-from perennial.continual.records import Example
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import AuditStore
-from perennial.ops.ledger.rows import ErasureReceipt, stored_example
+from perennial.ops.ledger.rows import ErasureReceipt, kept_row
 from perennial.ops.ledger.store import chunks
 from perennial.ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
 from perennial.ops.prediction_ids import ID_DIGITS
@@ -107,7 +106,7 @@ class ErasureStore(AuditStore, TombstoneStore):
 
     def rows_of_key(
         self, model: str, key: str, *, prediction_ids: Collection[str] = ()
-    ) -> tuple[tuple[Example, ...], ErasureReceipt]:
+    ) -> tuple[tuple[Any, ...], ErasureReceipt]:
         """Return the examples that `erase_key` would remove, superseded ones included, and its receipt; read only."""
         with self._read() as connection:
             ids = set(prediction_ids) | self._predictions_of(connection, model, key)
@@ -118,10 +117,10 @@ class ErasureStore(AuditStore, TombstoneStore):
                 buffer_rows=self._count(connection, schema.buffer_row, model, key, ids),
                 examples=len(lost),
             )
-            found: list[Example] = []
+            task, found = self._task(connection, model), list[Any]()
             for part in chunks(lost):
                 statement = select(schema.example).where(schema.example.c.id.in_(part)).order_by(schema.example.c.id)
-                found += [stored_example(row) for row in connection.execute(statement).mappings()]
+                found += [task.read_kept(kept_row(row)) for row in connection.execute(statement).mappings()]
         return tuple(found), receipt
 
     def erase_key(
@@ -166,9 +165,9 @@ class ErasureStore(AuditStore, TombstoneStore):
         return receipt
 
     def texts_of_others(self, model: str, keys: Collection[str], prediction_ids: Collection[str]) -> Iterator[str]:
-        """Give every text of examples and buffer whose row carries none of these keys and predictions."""
+        """Give every input of examples and buffer, as kept, whose row carries none of these keys and predictions."""
         for table in (schema.example, schema.buffer_row):
-            statement = select(table.c.text, table.c.key, table.c.prediction_id).where(table.c.model == model)
+            statement = select(table.c.input, table.c.key, table.c.prediction_id).where(table.c.model == model)
             for text, key, prediction_id in self._rows(statement):
                 if key not in keys and prediction_id not in prediction_ids:
                     yield text

@@ -116,7 +116,7 @@ class FeedbackStore(TombstoneStore):
         """Return the current label of each of these predictions that has one."""
         with self._read() as connection:
             known = self._labelled(connection, model, prediction_ids)
-        return {prediction_id: row["label"] for prediction_id, row in known.items()}
+        return {prediction_id: row["target"] for prediction_id, row in known.items()}
 
     def newest_feedback(self, model: str, limit: int) -> tuple[PendingFeedback, ...]:
         """Return the labels that came or changed last, newest first, joined to their prediction or not."""
@@ -150,7 +150,7 @@ class FeedbackStore(TombstoneStore):
                 found += [
                     GivenLabel(
                         prediction_id=r.prediction_id,
-                        label=r.label,
+                        label=r.target,
                         annotator=r.origin,
                         at=_given_at(r.at, r.received_at, now),
                     )
@@ -175,8 +175,8 @@ class FeedbackStore(TombstoneStore):
         *,
         stored: bool,
     ) -> None:
-        facts: dict[str, Any] = {"label": row.label, "at": row.at, "origin": row.origin}
-        if row.label != current["label"]:  # a confirmation is no news to whoever counts labels
+        facts: dict[str, Any] = {"target": row.label, "at": row.at, "origin": row.origin}
+        if row.label != current["target"]:  # a confirmation is no news to whoever counts labels
             facts["received_at"] = now
         facts["key"] = row.key if row.key is not None else current["key"]
         facts["revision"] = current["revision"] + 1
@@ -191,7 +191,7 @@ class FeedbackStore(TombstoneStore):
             current = (
                 select(_TABLE.c.id)
                 .where(_TABLE.c.model == _HISTORY.c.model, _TABLE.c.prediction_id == _HISTORY.c.prediction_id)
-                .where(_TABLE.c.label == _HISTORY.c.label, _TABLE.c.at == _HISTORY.c.at)
+                .where(_TABLE.c.target == _HISTORY.c.target, _TABLE.c.at == _HISTORY.c.at)
             )
             stale = update(_HISTORY).where(_HISTORY.c.model == model, _HISTORY.c.prediction_id.in_(part))
             stale = stale.where(_HISTORY.c.superseded_at.is_(None), ~current.exists())
@@ -202,8 +202,8 @@ def _outcome(row: FeedbackRow, current: dict[str, Any] | None) -> str:
     if current is None:
         return "new"
     if row.at < current["at"]:
-        return "stale" if row.label != current["label"] else "unchanged"
-    if row.label != current["label"]:
+        return "stale" if row.label != current["target"] else "unchanged"
+    if row.label != current["target"]:
         return "corrected"
     return "confirmed" if row.at > current["at"] else "unchanged"
 
@@ -212,7 +212,7 @@ def _values(model: str, row: FeedbackRow, now: datetime) -> dict[str, Any]:
     return {
         "model": model,
         "prediction_id": row.prediction_id,
-        "label": row.label,
+        "target": row.label,
         "at": row.at,
         "received_at": now,
         "origin": row.origin,
@@ -225,7 +225,7 @@ def _past(model: str, row: FeedbackRow, now: datetime, *, superseded: datetime |
     return {
         "model": model,
         "prediction_id": row.prediction_id,
-        "label": row.label,
+        "target": row.label,
         "at": row.at,
         "received_at": now,
         "origin": row.origin,
@@ -234,9 +234,9 @@ def _past(model: str, row: FeedbackRow, now: datetime, *, superseded: datetime |
 
 
 def _pending(row: RowMapping, now: datetime) -> PendingFeedback:
-    names = ("id", "prediction_id", "label", "received_at", "origin", "key", "revision")
+    names = ("id", "prediction_id", "received_at", "origin", "key", "revision")
     at = _given_at(row["at"], row["received_at"], now)
-    return PendingFeedback(**{name: row[name] for name in names}, at=at)
+    return PendingFeedback(**{name: row[name] for name in names}, label=row["target"], at=at)
 
 
 def _given_at(at: datetime, received_at: datetime, now: datetime) -> datetime:

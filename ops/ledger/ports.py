@@ -9,7 +9,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from perennial.continual.drift.accuracy import GivenLabel
-from perennial.continual.records import Example, Route, Split
+from perennial.continual.records import Route, Split
+from perennial.continual.task import AnyRow
 from perennial.ops.ledger.descriptions import ClassDescription
 from perennial.ops.ledger.rows import (
     AuditEntry,
@@ -162,7 +163,7 @@ class PendingLabels(Protocol):
 
 
 class Examples(Protocol):
-    """Labelled texts."""
+    """Labelled rows."""
 
     def examples(
         self,
@@ -179,23 +180,21 @@ class Examples(Protocol):
 
 
 class ExampleSink(Protocol):
-    """Where labelled texts of a registered model go."""
+    """Where labelled rows of a registered model go."""
 
     def models(self) -> tuple[ModelRow, ...]:
         """Return the registered models."""
         ...
 
-    def add_examples(
-        self, model: str, examples: Sequence[Example], split_by: Callable[[str], Split]
-    ) -> ExamplesReceipt:
-        """Keep examples, one a normalised text, all or none."""
+    def add_examples(self, model: str, examples: Sequence[AnyRow], split_by: Callable[[Any], Split]) -> ExamplesReceipt:
+        """Keep examples, one an input, all or none."""
         ...
 
 
 class Buffers(Protocol):
     """Replay buffers as they were saved last."""
 
-    def load_buffer(self, model: str) -> "BufferState[Example] | None":
+    def load_buffer(self, model: str) -> "BufferState[Any] | None":
         """Return a model's buffer, or None before the first save."""
         ...
 

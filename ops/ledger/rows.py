@@ -1,7 +1,7 @@
 """What the ledger takes and gives back: frozen rows, and the receipts of its writes."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -10,7 +10,8 @@ from typing import Any
 from sqlalchemy import RowMapping
 
 from perennial.continual.errors import DataError, PerennialError
-from perennial.continual.records import Example, Origin, Split, check_storable
+from perennial.continual.records import Origin, Split, check_storable
+from perennial.continual.task import KeptRow
 
 __all__ = [
     "AuditEntry",
@@ -36,7 +37,8 @@ __all__ = [
     "StoredExample",
     "VersionRow",
     "VersionState",
-    "stored_example",
+    "kept_row",
+    "version_card",
 ]
 
 Json = Any
@@ -111,8 +113,7 @@ class VersionRow:
     parent: int | None = None
     cycle_id: int | None = None
     learner: str | None = None
-    encoder_fingerprint: str | None = None
-    labels: tuple[str, ...] = ()
+    card: Mapping[str, Json] = field(default_factory=dict)  # see `version_card`
     metrics: Mapping[str, Json] = field(default_factory=dict)
     lineage: Mapping[str, Json] = field(default_factory=dict)
     bundle_sha256: str | None = None
@@ -123,6 +124,27 @@ class VersionRow:
     def __post_init__(self) -> None:
         if self.version < 1:
             raise DataError(f"{self.model} version {self.version} must be at least 1; ask next_version for a number")
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """What it can answer, where that is a label; none where its card tells of none."""
+        return tuple(self.card.get("labels", ()))
+
+    @property
+    def encoder_fingerprint(self) -> str | None:
+        """Which encoder it has; None where its card tells of none."""
+        found: str | None = self.card.get("encoder_fingerprint")
+        return found
+
+
+def version_card(*, labels: Iterable[str], encoder_fingerprint: str | None = None) -> dict[str, Json]:
+    """What a version tells of itself, named as in its `model.json`.
+
+    >>> version_card(labels=("fee", "refund"))
+    {'labels': ['fee', 'refund']}
+    """
+    told: dict[str, Json] = {"labels": list(labels)}
+    return told if encoder_fingerprint is None else told | {"encoder_fingerprint": encoder_fingerprint}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,18 +202,18 @@ class PendingFeedback:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredExample:
-    """An example with its row id, by which it is marked as learnt."""
+    """An example, as the model's task makes it, with its row id, by which it is marked as learnt."""
 
     id: int
-    example: Example
+    example: Any
     split: Split
 
 
-def stored_example(row: RowMapping) -> Example:
-    """The example that a row of the database tells of; what older versions let in is made readable, not refused."""
-    told = {name: row[name] for name in ("text", "label", "key", "prediction_id")}
+def kept_row(row: RowMapping) -> KeptRow:
+    """A row of the database; what older releases let in is made readable, not refused."""
+    told = {name: row[name] for name in ("input", "target", "key", "prediction_id")}
     told = {name: None if value is None else _NOT_STORABLE.sub("\ufffd", value) for name, value in told.items()}
-    return Example(**told, at=row["at"], redacted=row["redacted"], origin=Origin(row["origin"]))
+    return KeptRow(**told, at=row["at"], redacted=row["redacted"], origin=Origin(row["origin"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

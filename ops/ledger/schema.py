@@ -55,7 +55,7 @@ __all__ = [
     "version",
 ]
 
-REVISION = "0003"
+REVISION = "0004"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -114,8 +114,7 @@ version = Table(
     Column("parent", Integer),
     Column("cycle_id", _ID),
     Column("learner", String),
-    Column("encoder_fingerprint", String),
-    Column("labels", JSON, nullable=False),
+    Column("card", JSON, nullable=False, server_default="{}"),  # `rows.version_card`
     Column("metrics", JSON, nullable=False),
     Column("lineage", JSON, nullable=False),
     Column("bundle_sha256", String),
@@ -143,7 +142,7 @@ feedback = Table(
     Column("id", _ID, primary_key=True),
     _model_key(),
     Column("prediction_id", String, nullable=False),
-    Column("label", String, nullable=False),
+    Column("target", String, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("received_at", UtcTime, nullable=False),
     Column("origin", String, nullable=False),
@@ -169,12 +168,18 @@ feedback_history = Table(
     Column("id", _ID, primary_key=True),
     _model_key(),
     Column("prediction_id", String, nullable=False),
-    Column("label", String, nullable=False),
+    Column("target", String, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("received_at", UtcTime, nullable=False),
     Column("origin", String, nullable=False),
     Column("superseded_at", UtcTime),
-    UniqueConstraint("model", "prediction_id", "label", "at"),
+    UniqueConstraint(
+        "model",
+        "prediction_id",
+        "target",
+        "at",
+        name="uq_feedback_history_model_prediction_id_label_at",  # SQLite cannot rename it without copying the table
+    ),
 )
 
 example = Table(
@@ -182,9 +187,9 @@ example = Table(
     metadata,
     Column("id", _ID, primary_key=True),
     _model_key(),
-    Column("text", Text, nullable=False),
-    Column("text_hash", String, nullable=False),
-    Column("label", String, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("input_hash", String, nullable=False),
+    Column("target", String, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("origin", String, nullable=False),
     Column("key", String),
@@ -195,13 +200,13 @@ example = Table(
     Column("redacted", Boolean, nullable=False, server_default=false()),
     Index("ix_example_key", "model", "key"),
     Index("ix_example_prediction", "model", "prediction_id"),
-    Index("ix_example_label", "model", "label"),
+    Index("ix_example_target", "model", "target"),
     sqlite_autoincrement=True,  # an id is never given twice, so `since_id` cannot skip a row
 )
 Index(
     "uq_example_current",
     example.c.model,
-    example.c.text_hash,
+    example.c.input_hash,
     unique=True,
     postgresql_where=text("superseded_at IS NULL"),
     sqlite_where=text("superseded_at IS NULL"),
@@ -234,8 +239,8 @@ buffer_row = Table(
     Column("model", String, ForeignKey("buffer.model", ondelete="CASCADE"), nullable=False),
     Column("position", Integer, nullable=False),
     Column("digest", String, nullable=False),
-    Column("text", Text, nullable=False),
-    Column("label", String, nullable=False),
+    Column("input", Text, nullable=False),
+    Column("target", String, nullable=False),
     Column("at", UtcTime, nullable=False),
     Column("origin", String, nullable=False),
     Column("key", String),

@@ -11,6 +11,8 @@ from sqlalchemy import Connection, Engine, RowMapping, Table, exc, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from perennial.continual.errors import DataError, DependencyUnreachable, LeaseLost, NotFound
+from perennial.continual.task import AnyTask
+from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.place import LedgerFile
 from perennial.ops.ledger.rows import Conflict, Fence
@@ -207,6 +209,11 @@ class Store:
         if row is None:
             raise NotFound(f"model {model!r} is not in the ledger {self.url}; register it first")
         return row
+
+    def _task(self, connection: Connection, model: str) -> AnyTask:
+        """The task that reads a model's rows, out of the settings that the model was registered with."""
+        settings = connection.scalar(select(schema.model.c.settings).where(schema.model.c.name == model)) or {}
+        return task_named(settings.get("task", DEFAULT_TASK))
 
     def _insert(self, table: Table) -> "sqlite.Insert | postgresql.Insert":
         """Return an insert that knows ON CONFLICT, which both databases spell the same."""

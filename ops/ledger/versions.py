@@ -17,6 +17,7 @@ from perennial.ops.ledger.rows import Conflict, ModelRow, VersionRow, VersionSta
 __all__ = ["VersionStore"]
 
 _FACTS = frozenset(field.name for field in fields(VersionRow)) - {"model", "version", "state", "state_at"}
+_OBJECTS = ("card", "metrics", "lineage")
 
 
 class VersionStore(AuditStore):
@@ -53,7 +54,7 @@ class VersionStore(AuditStore):
         Raises:
             Conflict: the version exists.
         """
-        values = asdict(row) | {"labels": list(row.labels), "metrics": dict(row.metrics), "lineage": dict(row.lineage)}
+        values = asdict(row) | {name: dict(getattr(row, name)) for name in _OBJECTS}
         with self._write() as connection:
             if int(self._lock_model(connection, row.model)["last_version"]) < row.version:
                 self._count_version(connection, row.model, row.version)
@@ -258,16 +259,14 @@ def _is(model: str, number: int) -> Any:
 
 def _plain(facts: dict[str, Any]) -> dict[str, Any]:
     plain = dict(facts)
-    if "labels" in plain:
-        plain["labels"] = list(plain["labels"])
-    for name in ("metrics", "lineage"):
+    for name in _OBJECTS:
         if name in plain:
             plain[name] = dict(plain[name])
     return plain
 
 
 def _version_row(row: RowMapping) -> VersionRow:
-    return VersionRow(**dict(row) | {"state": VersionState(row["state"]), "labels": tuple(row["labels"])})
+    return VersionRow(**dict(row) | {"state": VersionState(row["state"])})
 
 
 def _route_facts(route: Route) -> dict[str, Any]:

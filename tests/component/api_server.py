@@ -18,7 +18,7 @@ from perennial.ops.api.server import make_server
 from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.commands.first_version import register
-from perennial.ops.ledger import VersionRow
+from perennial.ops.ledger import VersionRow, version_card
 from perennial.ops.parts import Parts
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.serving.processes import free_port
@@ -95,7 +95,9 @@ def _fill(parts: Parts) -> None:
     register(parts.ledger, parts.workspace)
     if parts.ledger.route("intent") is None:
         for version in (1, 2):
-            parts.ledger.add_version(VersionRow(model="intent", version=version, labels=("card", "loan")))
+            parts.ledger.add_version(
+                VersionRow(model="intent", version=version, card=version_card(labels=("card", "loan")))
+            )
         first = Route(model="intent", epoch=1, champion=2, previous=1, resident=(1, 2))
         parts.ledger.set_route(first, expected_epoch=0, actor="test", reason="a start")
 

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
@@ -23,7 +22,7 @@ from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.ledger.migration import MIGRATIONS
 from perennial.ops.ledger.schema import REVISION, UtcTime, metadata
-from tests.component.databases import BACKENDS, PostgresServer, fresh_url
+from tests.component.databases import BACKENDS, PostgresServer, empty_url, fresh_url
 
 pytestmark = pytest.mark.component
 
@@ -41,17 +40,10 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(params=BACKENDS)
-def empty_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def new_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """A database without any schema."""
-    if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path}/deep/er/ledger.db"
-        return
-    server = fresh_url("postgresql", tmp_path)
-    with _engine(server).connect() as connection:
-        outside = connection.execution_options(isolation_level="AUTOCOMMIT")
-        outside.execute(text("CREATE DATABASE empty TEMPLATE template0"))
-        yield server.rpartition("/")[0] + "/empty"
-        outside.execute(text("DROP DATABASE empty WITH (FORCE)"))
+    with empty_url(request.param, tmp_path / "deep" / "er") as url:
+        yield url
 
 
 def test_the_declared_revision_is_the_newest_migration() -> None:
@@ -69,36 +61,14 @@ def test_the_migrations_make_exactly_the_declared_tables(url: str) -> None:
         assert compare_metadata(context, metadata) == []
 
 
-def test_a_ledger_of_an_earlier_release_is_migrated_with_its_rows(empty_url: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(MIGRATIONS))
-    with _engine(empty_url.replace("/deep/er", "")).begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0002")
-        connection.execute(
-            text("INSERT INTO model (name, settings, created_at) VALUES ('intent', '{}', :at)"), {"at": AT.isoformat()}
-        )
-        row = "(model, text, text_hash, label, at, origin, split, added_at)"
-        values = "('intent', :text, 'h' || :number, 'fee', :at, 'seed', 'train', :at)"
-        for number, told in enumerate(("write to [email]", "[EXTERNAL] mail", "100% [phone_")):
-            connection.execute(
-                text(f"INSERT INTO example {row} VALUES {values}"),
-                {"text": told, "number": str(number), "at": AT.isoformat()},
-            )
-    with Ledger.open(empty_url.replace("/deep/er", "")) as ledger:
-        assert [row.example.redacted for row in ledger.examples("intent")] == [True, False, False]
-        with ledger.engine.connect() as connection:
-            assert len(str(connection.scalar(text("SELECT salt FROM tombstone_salt")))) == 64
-
-
-def test_many_openers_of_a_new_database_migrate_it_once(empty_url: str) -> None:
+def test_many_openers_of_a_new_database_migrate_it_once(new_url: str) -> None:
     errors: list[BaseException] = []
     gate = threading.Barrier(5)
 
     def open_it(index: int) -> None:
         gate.wait()
         try:
-            with Ledger.open(empty_url) as ledger:
+            with Ledger.open(new_url) as ledger:
                 ledger.register_model(f"m{index}", {})
         except BaseException as error:
             errors.append(error)
@@ -109,7 +79,7 @@ def test_many_openers_of_a_new_database_migrate_it_once(empty_url: str) -> None:
     for thread in threads:
         thread.join()
     assert errors == []
-    with Ledger.open(empty_url) as ledger:
+    with Ledger.open(new_url) as ledger:
         assert [row.name for row in ledger.models()] == [f"m{index}" for index in range(5)]
         ledger.audit("a", "b", None, {})
         assert ledger.verify_audit().entries == 1

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.records import Origin, Route
-from perennial.ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState
+from perennial.ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState, version_card
 from perennial.ops.settings import Settings
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
@@ -53,7 +53,9 @@ class Town:
         )
         self.workspace = Workspace(settings)
         self.ledger.register_model("intent", model)
-        self.ledger.add_version(VersionRow(model="intent", version=1, state=VersionState.CHAMPION, labels=KNOWN))
+        self.ledger.add_version(
+            VersionRow(model="intent", version=1, state=VersionState.CHAMPION, card=version_card(labels=KNOWN))
+        )
         route = Route(model="intent", epoch=1, champion=1, resident=(1,))
         self.ledger.set_route(route, expected_epoch=0, actor="operator", reason="first version")
         self.traffic = TrafficLog(self.workspace.traffic("intent"))

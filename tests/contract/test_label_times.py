@@ -25,7 +25,7 @@ NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 @pytest.fixture(params=BACKENDS)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     with Ledger.open(fresh_url(request.param, tmp_path), clock=lambda: NOW) as opened:
-        opened.register_model("intent", {"task": "text"})
+        opened.register_model("intent", {"task": "text_classification"})
         yield opened
 
 

@@ -12,6 +12,7 @@ import pytest
 from perennial.continual.errors import DataError, InputError, LeaseLost, NotFound
 from perennial.continual.records import Example, Origin, Route, Split
 from perennial.continual.replay import BufferKind, BufferState
+from perennial.continual.tasks.ranking import Impression, Query
 from perennial.ops.ledger import (
     Conflict,
     DriftReportRow,
@@ -24,6 +25,7 @@ from perennial.ops.ledger import (
     RunOutcome,
     VersionRow,
     VersionState,
+    version_card,
 )
 from perennial.ops.ledger.pruning import Forgotten
 from tests.component.databases import BACKENDS, fresh_url
@@ -40,7 +42,7 @@ def at(hours: float) -> datetime:
 @pytest.fixture(params=BACKENDS)
 def ledger(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     with Ledger.open(fresh_url(request.param, tmp_path)) as opened:
-        opened.register_model("intent", {"task": "text"})
+        opened.register_model("intent", {"task": "text_classification"})
         yield opened
 
 
@@ -94,7 +96,12 @@ def test_a_version_number_chosen_by_the_caller_moves_the_counter_past_it(ledger:
 
 def test_a_version_round_trips_and_its_state_and_facts_change(ledger: Ledger) -> None:
     row = VersionRow(
-        model="intent", version=1, parent=None, learner="kernel_lda", labels=("a", "b"), lineage={"rows": 10}
+        model="intent",
+        version=1,
+        parent=None,
+        learner="kernel_lda",
+        card=version_card(labels=("a", "b")),
+        lineage={"rows": 10},
     )
     ledger.add_version(row)
     ledger.set_version_state("intent", 1, VersionState.EXPORTED, metrics={"accuracy": 0.9}, bundle_sha256="ab")
@@ -501,7 +508,7 @@ def test_drift_reports_come_back_newest_first(ledger: Ledger) -> None:
 def test_history_that_is_over_and_old_is_forgotten_but_for_the_newest(ledger: Ledger) -> None:
     now = T0
     ledger._clock = lambda: now
-    ledger.register_model("other", {"task": "text"})
+    ledger.register_model("other", {"task": "text_classification"})
     cycles, commands, reports = [], [], []
     for day in range(6):
         now = at(24 * day)
@@ -760,3 +767,24 @@ def test_keys_are_found_by_what_they_hold(ledger: Ledger) -> None:
     assert ledger.keys_holding("intent", ["ann"]) == {" ann ", "ann", "\tann", "annika"}
     assert ledger.keys_holding("intent", ["a%n"]) == {"a%n"}
     assert ledger.keys_holding("intent", ["zoe", "bob"]) == {"bob"}
+
+
+def impression(user: str, relevances: dict[str, float], hours: float) -> Impression:
+    return Impression(input=Query(user=user, at=at(0), context='a "b"'), target=relevances, at=at(hours), key=user)
+
+
+def test_rows_of_another_task_come_back_as_they_were(ledger: Ledger) -> None:
+    ledger.register_model("shop", {"task": "ranking"})
+    rows = [impression("u1", {"tea": 1.0, "milk": 0.5}, 0), impression("u2", {}, 0)]
+    assert ledger.add_examples("shop", rows, all_train).added == 2
+    assert [stored.example for stored in ledger.examples("shop")] == rows
+    again = [impression("u1", {"milk": 0.5, "tea": 1.0}, 1), impression("u2", {"tea": 2.0}, 1)]
+    receipt = ledger.add_examples("shop", again, all_train)
+    assert (receipt.confirmed, receipt.relabelled, receipt.contradictions) == (1, 1, 1)
+    state = BufferState(
+        kind=BufferKind.RESERVOIR, capacity=5, byte_budget=None, seen=2, counters={}, rng={}, rows=tuple(again)
+    )
+    assert (ledger.save_buffer("shop", state), ledger.save_buffer("shop", state)) == (2, 0)
+    assert ledger.load_buffer("shop") == state
+    assert ledger.erase_key("shop", "u1", actor="test").examples == 1
+    assert [stored.example for stored in ledger.examples("shop")] == again[1:]

@@ -9,7 +9,7 @@ import pytest
 
 from perennial.continual.errors import DataError
 from perennial.continual.records import Route
-from perennial.ops.ledger import Conflict, Ledger, VersionRow, VersionState
+from perennial.ops.ledger import Conflict, Ledger, VersionRow, VersionState, version_card
 from tests.component.databases import BACKENDS, fresh_url
 
 pytestmark = pytest.mark.component
@@ -91,7 +91,9 @@ def test_an_epoch_that_does_not_follow_the_expected_one_is_refused(ledger: Ledge
 
 def test_facts_of_any_mapping_or_sequence_are_kept(ledger: Ledger) -> None:
     facts = MappingProxyType({"accuracy": 0.5})
-    ledger.set_version_state("intent", 1, VersionState.PUBLISHED, metrics=facts, lineage=facts, labels=("a", "b"))
+    ledger.set_version_state(
+        "intent", 1, VersionState.PUBLISHED, metrics=facts, lineage=facts, card=version_card(labels=("a", "b"))
+    )
     row = ledger.version("intent", 1)
     assert (row.metrics, row.lineage, row.labels) == ({"accuracy": 0.5}, {"accuracy": 0.5}, ("a", "b"))
 

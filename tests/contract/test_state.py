@@ -73,7 +73,7 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
 @pytest.fixture(scope="module", params=BACKENDS)
 def ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
     with Ledger.open(fresh_url(request.param, tmp_path_factory.mktemp("state"))) as opened:
-        opened.register_model("intent", {"task": "text"})
+        opened.register_model("intent", {"task": "text_classification"})
         yield opened
 
 

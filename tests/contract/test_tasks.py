@@ -195,6 +195,16 @@ def test_rows_survive_a_round_trip_through_json(case: Case) -> None:
 
 
 @every_task
+def test_rows_that_the_ledger_keeps_are_read_again(case: Case) -> None:
+    for row in case.rows():
+        kept_row = case.task.keep(row)
+        assert case.task.read_kept(kept_row) == row
+        assert case.task.read_target(kept_row.target) == row.target
+        if isinstance(row.input, str):
+            assert (kept_row.input, kept_row.target) == (row.input, row.target), "searched for as they are"
+
+
+@every_task
 def test_the_traffic_log_keeps_the_answer_and_texts_of_what_was_asked(case: Case) -> None:
     columns = case.task.log_columns
     texts = [name for name, kind in columns.items() if kind is ColumnKind.TEXT]
@@ -204,6 +214,7 @@ def test_the_traffic_log_keeps_the_answer_and_texts_of_what_was_asked(case: Case
     assert list(columns_of(case.task.name)) == [*FIXED_COLUMNS, *columns]
 
 
+@every_task
 def test_answers_and_targets_that_were_kept_are_read_again(case: Case) -> None:
     for answer in case.answers:
         assert case.task.read_answer(kept(answer)) == answer

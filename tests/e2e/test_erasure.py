@@ -155,7 +155,7 @@ def test_a_version_tuned_on_the_rows_is_named_and_leaves_with_those_on_its_encod
                 version=number,
                 state=VersionState.PUBLISHED,
                 learner=learner,
-                encoder_fingerprint="sha256:tuned",
+                card={"encoder_fingerprint": "sha256:tuned"},
             )
         )
         folder = parts.workspace.bundle("intent", number)

@@ -20,7 +20,7 @@ from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts, server_spec
 from perennial.ops.cli.main import app
 from perennial.ops.commands.first_version import first_version
-from perennial.ops.ledger import FeedbackRow, VersionRow, VersionState
+from perennial.ops.ledger import FeedbackRow, VersionRow, VersionState, version_card
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
 from perennial.ops.store.settings_file import add_model
@@ -99,7 +99,9 @@ class City:
         shutil.copytree(self.bundle, self.parts.workspace.bundle(name, 1))
         ledger = self.parts.ledger
         ledger.register_model(name, {})
-        ledger.add_version(VersionRow(model=name, version=1, state=VersionState.CHAMPION, labels=LABELS))
+        ledger.add_version(
+            VersionRow(model=name, version=1, state=VersionState.CHAMPION, card=version_card(labels=LABELS))
+        )
         if name != UNROUTED:
             first = Route(model=name, epoch=1, champion=1, resident=(1,))
             ledger.set_route(first, expected_epoch=0, actor="test", reason="first")

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import admit_key, admit_text, admit_time, shown
 from perennial.continual.records import Origin
-from perennial.continual.task import PREDICTION, ColumnKind, Row
+from perennial.continual.task import PREDICTION, ColumnKind, KeptRow, Row
 from perennial.continual.tasks.ranking.rows import EVERYBODY, HIGHEST, Impression, Query, is_relevance
 
 __all__ = ["Ranking"]
@@ -70,6 +70,35 @@ class Ranking:
             "origin": row.origin.value,
             "prediction_id": row.prediction_id,
         }
+
+    def keep(self, row: Row[Query, Mapping[str, float]]) -> KeptRow:
+        """Query and relevances as JSON objects."""
+        return KeptRow(
+            input=_text(asdict(row.input) | {"at": row.input.at.isoformat()}),
+            target=_text(dict(row.target)),
+            at=row.at,
+            origin=row.origin,
+            key=row.key,
+            prediction_id=row.prediction_id,
+            redacted=row.redacted,
+        )
+
+    def read_kept(self, kept: KeptRow) -> Impression:
+        """An impression."""
+        told = _json(kept.input)
+        try:
+            asked = Query(**told | {"at": datetime.fromisoformat(told["at"])})  # type: ignore[operator, index]
+        except (TypeError, LookupError, ValueError) as exc:
+            raise DataError(f"a kept query is {shown(kept.input)}, which is none: {exc}") from exc
+        return Impression(
+            input=asked,
+            target=self.read_target(kept.target),
+            at=kept.at,
+            origin=kept.origin,
+            key=kept.key,
+            prediction_id=kept.prediction_id,
+            redacted=kept.redacted,
+        )
 
     def read_answer(self, kept: str) -> tuple[str, ...]:
         """Items out of a JSON list."""
@@ -148,6 +177,11 @@ def _relevances(raw: object) -> dict[str, float]:
             f"relevances are {shown(raw)}; they must be numbers by item, 0 to {HIGHEST:,.0f}, e.g. {{'item 7': 1.0}}"
         )
     return {item: float(relevance) for item, relevance in raw.items()}
+
+
+def _text(told: Mapping[str, Any]) -> str:
+    """JSON; equal objects give equal texts."""
+    return json.dumps(told, ensure_ascii=False, sort_keys=True)
 
 
 def _json(kept: str) -> object:

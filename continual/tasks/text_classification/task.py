@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import KnownLabels, admit_example, admit_text, admit_time, normalise
 from perennial.continual.records import Example, Origin
-from perennial.continual.task import PREDICTION, ColumnKind, Row
+from perennial.continual.task import PREDICTION, ColumnKind, KeptRow, Row
 
 __all__ = ["TextClassification"]
 
@@ -63,6 +63,30 @@ class TextClassification:
             "origin": row.origin.value,
             "prediction_id": row.prediction_id,
         }
+
+    def keep(self, row: Row[str, str]) -> KeptRow:
+        """The text and the label themselves."""
+        return KeptRow(
+            input=row.input,
+            target=row.target,
+            at=row.at,
+            origin=row.origin,
+            key=row.key,
+            prediction_id=row.prediction_id,
+            redacted=row.redacted,
+        )
+
+    def read_kept(self, kept: KeptRow) -> Example:
+        """An example."""
+        return Example(
+            text=kept.input,
+            label=kept.target,
+            at=kept.at,
+            origin=kept.origin,
+            key=kept.key,
+            prediction_id=kept.prediction_id,
+            redacted=kept.redacted,
+        )
 
     def read_answer(self, kept: str) -> str:
         """The label itself."""

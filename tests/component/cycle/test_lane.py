@@ -12,7 +12,7 @@ from perennial.continual.errors import TrainingFailed
 from perennial.continual.records import Route
 from perennial.ops.cycle.lane import TrainingLane
 from perennial.ops.cycle.runner import CycleRunner, StepContext
-from perennial.ops.ledger import Fence, VersionRow, VersionState
+from perennial.ops.ledger import Fence, VersionRow, VersionState, version_card
 from perennial.ops.settings import Settings
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
@@ -64,7 +64,9 @@ class Street:
         self.work = {name: Work(at_work, name) for name in NAMES}
         for name in NAMES[1:]:
             self.ledger.register_model(name, {})
-            self.ledger.add_version(VersionRow(model=name, version=1, state=VersionState.CHAMPION, labels=("a", "b")))
+            self.ledger.add_version(
+                VersionRow(model=name, version=1, state=VersionState.CHAMPION, card=version_card(labels=("a", "b")))
+            )
             first = Route(model=name, epoch=1, champion=1, resident=(1,))
             self.ledger.set_route(first, expected_epoch=0, actor="operator", reason="first version")
         self.runners = {
@@ -165,7 +167,9 @@ def test_a_rollback_and_a_probation_wait_for_nobody(street: Street) -> None:
     assert cycle.state is cy.CycleState.PROBATION
     with street.running("intent", "sales"):
         ledger = street.ledger
-        ledger.add_version(VersionRow(model="help", version=2, state=VersionState.CHAMPION, labels=("a", "b")))
+        ledger.add_version(
+            VersionRow(model="help", version=2, state=VersionState.CHAMPION, card=version_card(labels=("a", "b")))
+        )
         number = ledger.open_cycle("help", "a test", cy.encode(cycle), state=cycle.state.value)
         promoted = Route(model="help", epoch=2, champion=2, previous=1, resident=(1, 2))
         ledger.set_route(promoted, expected_epoch=1, actor="loop", reason="a test")

@@ -13,7 +13,7 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.records import Arm, Route
 from perennial.continual.route import promoted, rolled_back
 from perennial.ops.app.model_loop import ModelLoop
-from perennial.ops.ledger import FeedbackRow, Fence, Ledger, VersionRow, VersionState
+from perennial.ops.ledger import FeedbackRow, Fence, Ledger, VersionRow, VersionState, version_card
 from perennial.ops.parts import Parts
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.control import TritonControl
@@ -51,7 +51,9 @@ class House:
         self.workspace = Workspace(settings)
         self.ledger = Ledger.open(settings.ledger_address)
         self.ledger.register_model(MODEL, {})
-        self.ledger.add_version(VersionRow(model=MODEL, version=1, state=VersionState.CHAMPION, labels=LABELS))
+        self.ledger.add_version(
+            VersionRow(model=MODEL, version=1, state=VersionState.CHAMPION, card=version_card(labels=LABELS))
+        )
         first = Route(model=MODEL, epoch=1, champion=1, resident=(1,))
         self.ledger.set_route(first, expected_epoch=0, actor="test", reason="first")
         self.control = TritonControl(self.server.spec.url, secret=self.server.kept_secret, timeout_s=4.0)
@@ -121,7 +123,9 @@ class House:
             cy.GateAccepted(),
         ):
             cycle, _ = cy.handle(cycle, event)
-        row = VersionRow(model=MODEL, version=version, parent=champion, labels=LABELS, state=VersionState.EXPORTED)
+        row = VersionRow(
+            model=MODEL, version=version, parent=champion, card=version_card(labels=LABELS), state=VersionState.EXPORTED
+        )
         self.ledger.add_version(row)
         self.ledger.open_cycle(MODEL, "test", encode(cycle), state=cycle.state.value)
         return version

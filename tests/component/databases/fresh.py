@@ -4,16 +4,18 @@ import atexit
 import functools
 import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from sqlalchemy import delete, update
+from sqlalchemy import NullPool, create_engine, delete, text, update
 
 from perennial.ops.ledger import Ledger
 from perennial.ops.ledger.audit import GENESIS
 from perennial.ops.ledger.schema import audit_head, metadata
 from tests.component.databases.postgres import PostgresServer
 
-__all__ = ["BACKENDS", "fresh_url"]
+__all__ = ["BACKENDS", "empty_url", "fresh_url"]
 
 BACKENDS = ("sqlite", "postgresql")
 
@@ -25,6 +27,21 @@ def fresh_url(backend: str, folder: Path) -> str:
         shutil.copyfile(_sqlite_template(), path)
         return f"sqlite:///{path}"
     return _emptied(_server().url())
+
+
+@contextmanager
+def empty_url(backend: str, folder: Path) -> Iterator[str]:
+    """The URL of a database without any schema, until the block ends."""
+    if backend == "sqlite":
+        yield f"sqlite:///{folder}/ledger.db"
+        return
+    server = _server().url()
+    engine = create_engine(server.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
+    with engine.connect() as connection:
+        outside = connection.execution_options(isolation_level="AUTOCOMMIT")
+        outside.execute(text("CREATE DATABASE empty TEMPLATE template0"))
+        yield server.rpartition("/")[0] + "/empty"
+        outside.execute(text("DROP DATABASE empty WITH (FORCE)"))
 
 
 @functools.cache

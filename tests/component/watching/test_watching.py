@@ -10,7 +10,7 @@ import pytest
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.policy import DriftState
 from perennial.continual.records import Origin, Route
-from perennial.ops.ledger import VersionRow, VersionState
+from perennial.ops.ledger import VersionRow, VersionState, version_card
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy
 from perennial.ops.watching.accuracy import AccuracyWatch
@@ -144,7 +144,9 @@ def test_a_champion_that_was_rolled_back_to_is_watched_against_the_reference_it_
     folder = town.workspace.reference("intent", 1)
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
 
-    town.ledger.add_version(VersionRow(model="intent", version=2, state=VersionState.PUBLISHED, labels=KNOWN))
+    town.ledger.add_version(
+        VersionRow(model="intent", version=2, state=VersionState.PUBLISHED, card=version_card(labels=KNOWN))
+    )
     champion(2, 2)
     assert watch(town) == []
     champion(1, 3)

@@ -15,7 +15,7 @@ from perennial.continual.cycle import encode
 from perennial.continual.errors import InputError, NotFound, PerennialError, Refused
 from perennial.continual.records import Route
 from perennial.ops.cli.main import app
-from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic.writer import TrafficWriter
@@ -85,7 +85,11 @@ def workspace_in(tmp_path: Path) -> Path:
     with Ledger.open(workspace.settings.ledger_address) as ledger:
         ledger.register_model("intent", {})
         for version in (1, 2, 3):
-            ledger.add_version(VersionRow(model="intent", version=version, state=VersionState.PUBLISHED, labels=("a",)))
+            ledger.add_version(
+                VersionRow(
+                    model="intent", version=version, state=VersionState.PUBLISHED, card=version_card(labels=("a",))
+                )
+            )
         route = Route(model="intent", epoch=1, champion=2, previous=1, resident=(1, 2))
         ledger.set_route(route, expected_epoch=0, actor="test", reason="first")
         workspace.write_route(route)

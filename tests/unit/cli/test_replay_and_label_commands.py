@@ -19,7 +19,7 @@ from perennial.ops.api.app import create_api
 from perennial.ops.api.origin import REQUEST_HEADER
 from perennial.ops.cli.main import app
 from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
-from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.ledger import Ledger, VersionRow, version_card
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.settings import ApiSettings, load_settings
 from perennial.ops.store.event_feed import EventFeed
@@ -132,7 +132,7 @@ def test_a_fresh_user_is_told_what_to_do_next(config: Path, tmp_path: Path) -> N
     with pytest.raises(ConfigurationError, match="--key is ' '"):
         cli(config, "replay", "erase", "--key", " ")
     with Ledger.open(load_settings(config).ledger_address) as ledger:
-        ledger.add_version(VersionRow(model="intent", version=1, labels=("lost_card", "loan")))
+        ledger.add_version(VersionRow(model="intent", version=1, card=version_card(labels=("lost_card", "loan"))))
         route = Route(model="intent", epoch=1, champion=1, resident=(1,))
         ledger.set_route(route, expected_epoch=0, actor="me", reason="test")
     submitted = CliRunner().invoke(app, ["label", "submit", row_id(3.0, 3), "lost_crad", "--config", str(config)])

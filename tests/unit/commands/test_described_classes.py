@@ -14,7 +14,7 @@ from perennial.continual.records import Example, Route, Split
 from perennial.ops.api.app import create_api
 from perennial.ops.api.origin import REQUEST_HEADER
 from perennial.ops.cli.main import app
-from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.ledger import Ledger, VersionRow, version_card
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.making.starting_point import learner_params
@@ -45,7 +45,7 @@ def opened(config: Path) -> Ledger:
 
 
 def serve_version(ledger: Ledger, labels: tuple[str, ...] = ("card", "loan")) -> VersionRow:
-    row = VersionRow(model="intent", version=ledger.next_version("intent"), labels=labels)
+    row = VersionRow(model="intent", version=ledger.next_version("intent"), card=version_card(labels=labels))
     ledger.add_version(row)
     route = Route(model="intent", epoch=1, champion=row.version, resident=(row.version,))
     ledger.set_route(route, expected_epoch=0, actor="me", reason="test")
@@ -167,7 +167,7 @@ def test_the_gate_asks_a_described_class_for_no_gain_but_lets_it_draw_nothing_aw
         champion = serve_version(ledger)
         for labels, added in ((("card", "loan"), False), (("card", "loan", "slip"), False), (("card", "trip"), True)):
             number = ledger.next_version("intent")
-            ledger.add_version(VersionRow(model="intent", version=number, labels=labels))
+            ledger.add_version(VersionRow(model="intent", version=number, card=version_card(labels=labels)))
             demands = Demands.on(ledger, workspace, "intent", number, champion)
             assert demands.old_among_all is added
             assert demands.rules["min_fresh_rows"] == (0 if added else 20)

@@ -11,7 +11,7 @@ import pytest
 from perennial.continual.jobs.process import JobResult
 from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.records import Example, Split
-from perennial.ops.ledger import Ledger, StoredExample, VersionRow, VersionState
+from perennial.ops.ledger import Ledger, StoredExample, VersionRow, VersionState, version_card
 from perennial.ops.making import version_maker
 from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.starting_point import keep_encoder
@@ -56,7 +56,7 @@ def test_challenger_goes_on_from_the_champions_tuned_encoder(
     monkeypatch.setattr(version_maker, "run_job", job)
     with Ledger.open(settings.ledger_address) as ledger:
         ledger.register_model("intent", {})
-        champion = VersionRow(model="intent", version=1, state=VersionState.CHAMPION, labels=("a",))
+        champion = VersionRow(model="intent", version=1, state=VersionState.CHAMPION, card=version_card(labels=("a",)))
         row = Example(text="text", label="a", at=datetime(2026, 1, 1, tzinfo=UTC))
         rows = TrainingRows(fresh=(StoredExample(id=1, example=row, split=Split.TRAIN),), replay=(), learnt=(1,))
         VersionMaker(ledger, workspace, "intent").train(2, champion, rows, lambda _: None)
