@@ -97,7 +97,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OldLedger]:
                     example(2, "100% [phone_", "fee", superseded_at=AT),
                     example(2, "100% [phone_", "ü", superseded_at=None),
                 ],
-                "feedback": [labelled(n, "fee", key=None, revision=1, joined_revision=n) for n in range(2)],
+                "feedback": [labelled(n, "fee", key=f"caller-{n}", revision=1, joined_revision=n) for n in range(2)],
                 "feedback_history": [labelled(0, "loan", superseded_at=AT), labelled(0, "fee", superseded_at=None)],
                 "buffer": [
                     {
