@@ -3,21 +3,18 @@
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from alembic import command
-from alembic.config import Config
-from sqlalchemy import MetaData, NullPool, create_engine, select, text
+from sqlalchemy import text
 
 from perennial.continual.records import Example, Split
 from perennial.continual.replay import BufferKind
 from perennial.ops.ledger import FeedbackRow, Ledger
-from perennial.ops.ledger.migration import MIGRATIONS
-from tests.component.databases import BACKENDS, empty_url
+from tests.component.databases import BACKENDS, OldLedger, empty_url
 
 pytestmark = pytest.mark.component
 
@@ -29,38 +26,6 @@ RENAMED = {
     "feedback_history": {"label": "target"},
 }
 VERSIONS = [(1, ["fee", "loan"], "sha256:0"), (2, ["fee", "loan", "ü"], None), (3, [], None)]
-
-
-class OldLedger:
-    """A database at an earlier schema, without any of today's code."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        self._engine = create_engine(url.replace("postgresql:", "postgresql+psycopg:"), poolclass=NullPool)
-
-    def move(self, revision: str, *, back: bool = False) -> None:
-        config = Config()
-        config.set_main_option("script_location", str(MIGRATIONS))
-        with self._engine.begin() as connection:
-            config.attributes["connection"] = connection
-            (command.downgrade if back else command.upgrade)(config, revision)
-
-    def put(self, rows: dict[str, Sequence[dict[str, Any]]]) -> None:
-        with self._engine.begin() as connection:
-            tables = MetaData()
-            tables.reflect(connection)
-            for name, each in rows.items():
-                connection.execute(tables.tables[name].insert(), list(each))
-
-    def everything(self) -> dict[str, list[dict[str, Any]]]:
-        """Every row of every table."""
-        with self._engine.connect() as connection:
-            tables = MetaData()
-            tables.reflect(connection)
-            return {
-                name: sorted((dict(row) for row in connection.execute(select(table)).mappings()), key=repr)
-                for name, table in tables.tables.items()
-            }
 
 
 def example(number: int, told: str, label: str, **facts: Any) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 The columns of rows are renamed in place: no row is read or written, however many there are.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -56,12 +59,12 @@ def downgrade() -> None:
         op.execute(f"ALTER TABLE {table} RENAME COLUMN {new} TO {old}")
 
 
-def _card(row):
+def _card(row: Any) -> dict[str, Any]:
     told = {"labels": row.labels}
     return told if row.encoder_fingerprint is None else told | {"encoder_fingerprint": row.encoder_fingerprint}
 
 
-def _each_version(values) -> None:
+def _each_version(values: Callable[[Any], dict[str, Any]]) -> None:
     connection = op.get_bind()
     known = {column["name"] for column in sa.inspect(connection).get_columns("version")}
     read = sa.select(*(column for column in _version.c if column.name in known))
