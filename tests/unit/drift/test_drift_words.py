@@ -154,8 +154,8 @@ def test_the_strangest_texts_come_first_each_once() -> None:
 
 
 def test_slices_tell_shares_of_every_row_and_how_confidence_moved() -> None:
-    before = reference(label=["a"] * 30 + ["b"] * 10, confidence=[0.8] * 30 + [0.6] * 10)
-    after = window(["x"] * 8, None, label=["a"] * 2 + ["b"] * 4 + ["c"] * 2, confidence=[0.5] * 4 + [0.9] * 4)
+    before = reference(prediction=["a"] * 30 + ["b"] * 10, confidence=[0.8] * 30 + [0.6] * 10)
+    after = window(["x"] * 8, None, prediction=["a"] * 2 + ["b"] * 4 + ["c"] * 2, confidence=[0.5] * 4 + [0.9] * 4)
     shown = explain(before, after, told(), np.random.default_rng(1)).slices
     assert [(s.label, s.reference_share, s.current_share) for s in shown] == [
         ("a", 0.75, 0.25),
