@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.learning.encoder import Embedder, Progress
 
-__all__ = ["EmbeddingCache"]
+__all__ = ["EmbeddingCache", "cache_files", "texts_held"]
 
 _KEY_BYTES = 16
+_PIECE_BYTES = 16 * 2**20
 
 
 class EmbeddingCache:
@@ -31,7 +32,7 @@ class EmbeddingCache:
     def __init__(self, folder: Path, *, encoder: str, max_length: int, dimension: int) -> None:
         identity = hashlib.blake2b(f"{encoder}/{max_length}/{dimension}".encode(), digest_size=12).hexdigest()
         self.path = folder / f"{identity}.embeddings"
-        self._dimension = dimension
+        self.dimension = dimension
         self._record = np.dtype([("key", f"V{_KEY_BYTES}"), ("x", "<f4", (dimension,))])
         folder.mkdir(parents=True, exist_ok=True)
         self._rows: dict[bytes, NDArray[np.float32]] = {}
@@ -63,7 +64,7 @@ class EmbeddingCache:
             if between is not None:
                 between()
         if not texts:
-            return np.empty((0, self._dimension), dtype=np.float32)
+            return np.empty((0, self.dimension), dtype=np.float32)
         return np.stack([self._rows[_key(text)] for text in texts])
 
     def remember(self, texts: Sequence[str], embeddings: NDArray[np.float16] | NDArray[np.float32]) -> int:
@@ -108,6 +109,33 @@ class EmbeddingCache:
 
     def _records(self, rows: Iterable[tuple[bytes, NDArray[np.float32]]]) -> bytes:
         return b"".join(key + row.astype("<f4").tobytes() for key, row in rows)
+
+
+def cache_files(folder: Path) -> tuple[Path, ...]:
+    """Every cache below a folder, whoever filled it; what a killed rewriting left behind is among them."""
+    return tuple(sorted(path for path in folder.rglob("*.embeddings*") if path.is_file()))
+
+
+def texts_held(path: Path, texts: Iterable[str]) -> set[str]:
+    """Which of the texts a cache file has records of, of whatever encoder and dimension; it is only read.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    by_key = {_key(text): text for text in texts}
+    heads = np.unique(np.frombuffer(b"".join(key[:4] for key in by_key), dtype="<u4"))
+    found: set[str] = set()
+    kept = b""
+    with path.open("rb") as stream:
+        while piece := stream.read(_PIECE_BYTES):
+            content = kept + piece
+            words = np.frombuffer(content, dtype="<u4", count=len(content) // 4)  # records are made of whole words
+            for place in (np.flatnonzero(np.isin(words, heads)) * 4).tolist():
+                key = content[place : place + _KEY_BYTES]
+                if key in by_key:
+                    found.add(by_key[key])
+            kept = content[max(0, len(words) * 4 - _KEY_BYTES) :]
+    return found
 
 
 def _key(text: str) -> bytes:

@@ -129,6 +129,40 @@ def _sums(bundle: Path, *texts: str) -> None:
     save_file({"known_keys": keys}, str(bundle / "statistics.safetensors"))
 
 
+def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never_published(api: RunningApi) -> None:
+    from perennial.continual.learning.embedding_cache import EmbeddingCache, texts_held
+    from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
+
+    parts, key, text = api.parts, "me in caches", "what caches keep of me by its hash"
+    theirs = "what caches keep of somebody else"
+    fill(parts, "intent", key=key, text=text, first=next(_FRESH))
+    learning = parts.workspace.model("intent").learning
+    base = resolve_encoder(learning.encoder)
+    known = EmbeddingCache(
+        parts.workspace.embeddings,
+        encoder=fingerprint(base),
+        max_length=learning.max_length,
+        dimension=hidden_size(base),
+    )
+    never = EmbeddingCache(parts.workspace.embeddings, encoder="sha256:tuned and killed", max_length=8, dimension=3)
+    elsewhere = EmbeddingCache(parts.workspace.state / "kept", encoder="sha256:another", max_length=8, dimension=5)
+    untouched = EmbeddingCache(parts.workspace.embeddings, encoder="sha256:of others", max_length=8, dimension=3)
+    for cache in (known, never, elsewhere):
+        cache.embed([theirs, text], lambda texts: np.ones((len(texts), cache.dimension), np.float32))
+    untouched.embed([theirs], lambda texts: np.ones((len(texts), 3), np.float32))
+    half_rewritten = never.path.with_name(f".{never.path.name}.123.tmp")
+    half_rewritten.write_bytes(never.path.read_bytes())
+    left = search(parts, Sought(keys=frozenset({key}), texts=frozenset({text}))).left
+    caches = {known.path, never.path, elsewhere.path, half_rewritten}
+    assert {str(path) for path in caches} <= {trace.place for trace in left}
+
+    told = ask(api, key=key).json()
+
+    assert (told["complete"], told["search"]["left"]) == (True, [])
+    held = {path: texts_held(path, [text, theirs]) for path in (*caches, untouched.path) if path.exists()}
+    assert held == {known.path: {theirs}, untouched.path: {theirs}}
+
+
 @pytest.mark.parametrize("readable", [True, False], ids=["sums", "damaged sums"])
 def test_sums_of_a_removed_model_are_told_as_left_until_they_are_gone(api: RunningApi, readable: bool) -> None:
     """Nobody can correct them; a model that is named again would answer by them."""

@@ -39,36 +39,55 @@ def forget_texts(parts: Parts, model: str, texts: Collection[str]) -> None:
 
     A bundle that a killed command left behind may have the rows in its sums, and would be published by the next one.
     """
-    from perennial.continual.learning.embedding_cache import EmbeddingCache
-
     if not texts:
         return
     shutil.rmtree(parts.workspace.runs(model), ignore_errors=True)
     parts.repository.drop_staged(parts.workspace.engine_model(model))
-    for encoder, max_length, dimension in _caches(parts, model):
-        folder = parts.workspace.embeddings
-        EmbeddingCache(folder, encoder=encoder, max_length=max_length, dimension=dimension).erase(texts)
+    _forget_embeddings(parts, model, texts)
+
+
+def _forget_embeddings(parts: Parts, model: str, texts: Collection[str]) -> None:
+    """Out of every cache of the workspace, whichever encoder filled it.
+
+    A cache of an encoder that no version has, such as one of a training that never ended, goes as a whole: nobody
+    knows how long its records are, and nobody needs it.
+    """
+    from perennial.continual.learning.embedding_cache import EmbeddingCache, cache_files, texts_held
+
+    holding = {path for path in cache_files(parts.workspace.state) if texts_held(path, texts)}
+    if holding:
+        for encoder, max_length, dimension in _caches(parts, {model, *parts.settings.models}):
+            folder = parts.workspace.embeddings
+            EmbeddingCache(folder, encoder=encoder, max_length=max_length, dimension=dimension).erase(texts)
+    for path in holding:
+        if path.exists() and texts_held(path, texts):
+            path.unlink(missing_ok=True)
+            logger.info("erasure.cache_removed", extra={"path": str(path)})
 
 
 def _not_read(where: Path, exc: PerennialError) -> None:
     logger.warning("erasure.copy_not_read", extra={"path": str(where), "reason": str(exc)})
 
 
-def _caches(parts: Parts, model: str) -> set[tuple[str, int, int]]:
-    """Encoder, longest text and embedding size of every cache that this model's versions may have filled."""
+def _caches(parts: Parts, models: Collection[str]) -> set[tuple[str, int, int]]:
+    """Encoder, longest text and embedding size of every cache that these models' versions may have filled."""
     from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
 
     found = set()
-    if model in parts.settings.models:
-        learning = parts.workspace.model(model).learning
-        folder = resolve_encoder(learning.encoder)
-        found.add((fingerprint(folder), learning.max_length, hidden_size(folder)))
-    for version in parts.repository.versions(parts.workspace.engine_model(model)):
-        bundle = parts.workspace.bundle(model, version)
-        try:
-            manifest = read_manifest(bundle)
-        except PerennialError as exc:
-            _not_read(bundle, exc)
-            continue
-        found.add((manifest.encoder_fingerprint, manifest.max_length, manifest.dimension))
+    for model in models:
+        if model in parts.settings.models:
+            learning = parts.workspace.model(model).learning
+            try:
+                folder = resolve_encoder(learning.encoder)
+                found.add((fingerprint(folder), learning.max_length, hidden_size(folder)))
+            except PerennialError as exc:
+                _not_read(Path(learning.encoder), exc)
+        for version in parts.repository.versions(parts.workspace.engine_model(model)):
+            bundle = parts.workspace.bundle(model, version)
+            try:
+                manifest = read_manifest(bundle)
+            except PerennialError as exc:
+                _not_read(bundle, exc)
+                continue
+            found.add((manifest.encoder_fingerprint, manifest.max_length, manifest.dimension))
     return found

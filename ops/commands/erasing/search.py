@@ -164,8 +164,16 @@ class _Files:
             return self._in_stream(path)
         if path.suffix == ".npz":
             return self._in_arrays(path)
+        if ".embeddings" in path.suffixes:
+            return self._in_cache(path)
         with _opened(path) as file:
             return self._needles.found_in(file)
+
+    def _in_cache(self, path: Path) -> set[str]:
+        """Texts that an embedding is kept of; the file holds them as hashes alone."""
+        from perennial.continual.learning.embedding_cache import texts_held
+
+        return texts_held(path, (value for value, kind in self._kinds.items() if kind == "text"))
 
     def _in_columns(self, columns: Iterable[list[Any]]) -> set[str]:
         """A cell that is what was erased; a longer one that holds it is somebody else's."""

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError, TrainingFailed
+from perennial.continual.learning import embedding_cache
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.context import Cancelled, Context
-from perennial.continual.learning.embedding_cache import EmbeddingCache
+from perennial.continual.learning.embedding_cache import EmbeddingCache, cache_files, texts_held
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.job import main
 from perennial.continual.learning.kernel_lda import KernelLda
@@ -213,3 +214,23 @@ def test_torn_cache_record_is_cut_off(tmp_path: Path) -> None:
     assert again.erase(["a", "never"]) == 1
     assert len(EmbeddingCache(tmp_path, encoder="e", max_length=8, dimension=2)) == 2
     assert len(EmbeddingCache(tmp_path, encoder="other", max_length=8, dimension=2)) == 0
+
+
+@pytest.mark.parametrize("dimension", [1, 2, 384])
+def test_what_a_cache_holds_is_found_without_knowing_its_encoder(tmp_path: Path, dimension: int) -> None:
+    texts = [f"text {number}" for number in range(50)]
+    cache = EmbeddingCache(tmp_path / "deep", encoder="e", max_length=8, dimension=dimension)
+    cache.embed(texts, lambda some: np.full((len(some), dimension), 0.5, np.float32))
+    (tmp_path / "other.bin").write_bytes(cache.path.read_bytes())
+    assert cache_files(tmp_path) == (cache.path,)
+    assert texts_held(cache.path, ["never", texts[0], texts[-1]]) == {texts[0], texts[-1]}
+    assert texts_held(cache.path, ["never"]) == texts_held(cache.path, []) == set()
+
+
+def test_what_a_cache_holds_is_found_where_two_pieces_of_reading_meet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding_cache, "_PIECE_BYTES", 10)
+    cache = EmbeddingCache(tmp_path, encoder="e", max_length=8, dimension=2)
+    cache.embed(["a", "b", "c"], lambda some: np.ones((len(some), 2), np.float32))
+    assert texts_held(cache.path, ["a", "c", "d"]) == {"a", "c"}
