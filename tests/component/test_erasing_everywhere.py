@@ -148,8 +148,8 @@ def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never
     elsewhere = EmbeddingCache(parts.workspace.state / "kept", encoder="sha256:another", max_length=8, dimension=5)
     untouched = EmbeddingCache(parts.workspace.embeddings, encoder="sha256:of others", max_length=8, dimension=3)
     for cache in (known, never, elsewhere):
-        cache.embed([theirs, text], lambda texts: np.ones((len(texts), cache.dimension), np.float32))
-    untouched.embed([theirs], lambda texts: np.ones((len(texts), 3), np.float32))
+        cache.remember([theirs, text], np.ones((2, cache.dimension), np.float32))
+    untouched.remember([theirs], np.ones((1, 3), np.float32))
     half_rewritten = never.path.with_name(f".{never.path.name}.123.tmp")
     half_rewritten.write_bytes(never.path.read_bytes())
     left = search(parts, Sought(keys=frozenset({key}), texts=frozenset({text}))).left
