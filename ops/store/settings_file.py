@@ -1,12 +1,17 @@
 """`perennial.toml` as a text: begun, and given another model's section, with everything else left as it is written."""
 
+import fcntl
+import os
 import re
+import stat
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 
-from perennial.continual.atomic_file import write_atomically
-from perennial.continual.errors import ConfigurationError
+from perennial.continual.atomic_file import write_atomically, written_whole
+from perennial.continual.errors import ConfigurationError, Refused
 
 __all__ = ["add_model", "begin_settings", "name_from", "named_models", "remove_model"]
 
@@ -64,44 +69,50 @@ def add_model(path: Path, name: str) -> bool:
     Raises:
         ConfigurationError: the file cannot be read, or names its models in a way that nothing can be added to.
     """
-    text = _read(path)
-    if name in _models(path, text):
-        return False
-    section = ("" if text.endswith("\n") or not text else "\n") + _MODEL.format(model=name)
-    try:
-        tomllib.loads(text + section)
-    except tomllib.TOMLDecodeError as exc:
-        raise ConfigurationError(
-            f"{path} cannot be given [models.{name}] at its end, because it names its models in one line; add the "
-            f"section by hand"
-        ) from exc
-    with path.open("a", encoding="utf-8") as file:
-        file.write(section)
-    return True
+    with _alone(path):
+        text = _read(path)
+        if name in _models(path, text):
+            return False
+        section = ("" if text.endswith("\n") or not text else "\n") + _MODEL.format(model=name)
+        try:
+            tomllib.loads(text + section)
+        except tomllib.TOMLDecodeError as exc:
+            raise ConfigurationError(
+                f"{path} cannot be given [models.{name}] at its end, because it names its models in one line; add the "
+                f"section by hand"
+            ) from exc
+        with path.open("a", encoding="utf-8") as file:
+            file.write(section)
+        return True
 
 
 def remove_model(path: Path, name: str) -> bool:
-    """Take a model's sections out, and tell whether there were any.
+    """Take a model's sections out, and tell whether there were any. The file stays its owner's, with the same rights.
 
     Raises:
-        ConfigurationError: the file cannot be read, or names the model in a way that nothing can be taken out of.
+        ConfigurationError: the file cannot be read, names the model in a way that nothing can be taken out of, or is
+            another user's.
+        Refused: it is the last one.
     """
-    text = _read(path)
-    before = tomllib.loads(text) if _models(path, text) else {}
-    if name not in before.get("models", {}):
-        return False
-    kept = _without(text, name)
-    before["models"].pop(name)
-    try:
-        after = tomllib.loads(kept)
-    except tomllib.TOMLDecodeError:
-        after = {}
-    if {"models": {}} | after != before:
-        raise ConfigurationError(
-            f"[models.{name}] cannot be taken out of {path} without other lines; remove it by hand"
-        )
-    write_atomically(path, kept)
-    return True
+    with _alone(path):
+        text = _read(path)
+        before = tomllib.loads(text) if _models(path, text) else {}
+        if name not in before.get("models", {}):
+            return False
+        if len(before["models"]) == 1:
+            raise Refused(f"{name} is the only model; name another first with `perennial init NAME`")
+        kept = _without(text, name)
+        before["models"].pop(name)
+        try:
+            after = tomllib.loads(kept)
+        except tomllib.TOMLDecodeError:
+            after = {}
+        if after != before:
+            raise ConfigurationError(
+                f"[models.{name}] cannot be taken out of {path} without other lines; remove it by hand"
+            )
+        _rewrite(path, kept)
+        return True
 
 
 def name_from(data: Path) -> str:
@@ -120,6 +131,34 @@ def _without(text: str, name: str) -> str:
     starts = [found.start() for found in _TABLE.finditer(text)]
     cuts = [0, *starts, len(text)]
     return "".join(part for start, end in pairwise(cuts) if not mine.match(part := text[start:end]))
+
+
+@contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While the block runs, no other process of this machine changes the file that the path leads to."""
+    folder = os.open(path.resolve().parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _rewrite(path: Path, content: str) -> None:
+    """Replace what the path leads to, through links, by a file of the same owner and rights."""
+    target = path.resolve()
+    old = target.stat()
+    with written_whole(target, mode=stat.S_IMODE(old.st_mode)) as temporary:
+        temporary.write_text(content, encoding="utf-8")
+        new = temporary.stat()
+        if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
+            try:
+                os.chown(temporary, old.st_uid, old.st_gid)
+            except OSError as exc:
+                raise ConfigurationError(
+                    f"{target} is the file of user {old.st_uid} and group {old.st_gid}, and would become that of user "
+                    f"{new.st_uid} and group {new.st_gid}; do this as its owner, or edit it by hand"
+                ) from exc
 
 
 def _read(path: Path) -> str:

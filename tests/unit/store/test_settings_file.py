@@ -1,0 +1,60 @@
+"""The settings file keeps its owner, its rights, its place and everybody's changes when a model comes or goes."""
+
+import fcntl
+import os
+import stat
+import threading
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from perennial.continual.errors import Refused
+from perennial.ops.store.settings_file import add_model, named_models, remove_model
+
+_TWO = "# mine\n[models.sales]\n[models.help]\n"
+
+
+def test_a_removal_keeps_owner_and_rights_and_edits_what_a_link_leads_to(tmp_path: Path) -> None:
+    kept = tmp_path / "configured" / "perennial.toml"
+    kept.parent.mkdir()
+    kept.write_text(_TWO)
+    kept.chmod(0o640)
+    if os.getuid() == 0:
+        os.chown(kept, 12_345, 23_456)
+    before = kept.stat()
+    link = tmp_path / "perennial.toml"
+    link.symlink_to(kept)
+    assert add_model(link, "more")
+    assert remove_model(link, "sales")
+    after = kept.stat()
+    assert link.is_symlink()
+    assert set(tomllib.loads(kept.read_text())["models"]) == {"help", "more"}
+    assert (after.st_uid, after.st_gid, stat.S_IMODE(after.st_mode)) == (before.st_uid, before.st_gid, 0o640)
+
+
+@pytest.mark.parametrize("change", [add_model, remove_model])
+def test_who_changes_the_file_waits_for_whoever_changes_it_now(tmp_path: Path, change) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "perennial.toml"
+    path.write_text(_TWO)
+    folder = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(folder, fcntl.LOCK_EX)
+    changing = threading.Thread(target=change, args=(path, "sales"))
+    changing.start()
+    changing.join(0.2)
+    path.write_text(
+        _TWO.replace("[models.sales]", "[models.other]" if change is add_model else "[models.sales]\n[models.other]")
+    )
+    os.close(folder)
+    changing.join(10)
+    assert "other" in named_models(path)
+    assert ("sales" in named_models(path)) is (change is add_model)
+
+
+def test_of_two_removals_the_second_does_not_take_the_last_model(tmp_path: Path) -> None:
+    path = tmp_path / "perennial.toml"
+    path.write_text(_TWO)
+    assert remove_model(path, "sales")
+    with pytest.raises(Refused, match="help is the only model"):
+        remove_model(path, "help")
+    assert named_models(path) == ("help",)
