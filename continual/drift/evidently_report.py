@@ -7,7 +7,6 @@ from the files it is given, so `check_agreement` compares two computations and n
 
 import json
 import logging
-import os
 import shutil
 import sys
 import tempfile
@@ -19,7 +18,6 @@ from typing import Any
 
 import numpy as np
 
-import perennial
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.drift.compare import DriftComparison, holm, measure
 from perennial.continual.drift.page_text import page_text
@@ -128,7 +126,6 @@ def prune_reports(folder: Path, keep: int) -> list[Path]:
 
 
 def _run_child(folder: Path, timeout_s: float, cancel: threading.Event | None) -> None:
-    root = str(Path(perennial.__file__).resolve().parents[1])  # found from any working folder, installed or not
     result = run_job(
         "perennial.continual.drift.evidently_report",
         [str(folder)],
@@ -137,7 +134,6 @@ def _run_child(folder: Path, timeout_s: float, cancel: threading.Event | None) -
         niceness=10,
         cancel=cancel,
         environment={
-            "PYTHONPATH": os.pathsep.join([root, *filter(None, [os.environ.get("PYTHONPATH")])]),
             "DO_NOT_TRACK": "1",
             "OMP_NUM_THREADS": "1",
             "OPENBLAS_NUM_THREADS": "1",

@@ -1,1 +1,1 @@
-"""Jobs in processes of their own: `process` runs one, `errors` turns its end into an error, `child` is its inside."""
+"""Jobs in processes of their own: `process` runs one, `module` and `child` are its inside, `errors` tells its end."""

@@ -1,4 +1,4 @@
-"""`python -m perennial.continual.jobs.child NICENESS MODULE ARGS...`: a polite job, which does not outlive its parent.
+"""`perennial.continual.jobs.child NICENESS MODULE ARGUMENTS...`: a polite job, which does not outlive its parent.
 
 The job gets SIGTERM when the process that started it dies, however it dies, so that a restarted loop never meets a
 training of its predecessor still at work. Where memory runs out, the kernel ends it before anything that serves.

@@ -5,12 +5,13 @@ import logging
 import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+from perennial.continual.jobs.module import module_command
 
 __all__ = ["KILLED_RETRIES", "JobResult", "Progress", "run_job"]
 
@@ -44,13 +45,13 @@ def run_job(
     killed_retries: int = 0,
     environment: Mapping[str, str] | None = None,
 ) -> JobResult:
-    """Run `python -m module arguments` to its end; each JSON line on its stdout goes to `on_progress`.
+    """Run a module as a program to its end; each JSON line on its stdout goes to `on_progress`.
 
     The job dies with this process. When `cancel` is set or the time is up it gets SIGTERM, and SIGKILL ten seconds
     later. One that something else killed, as the out-of-memory killer often does, is begun again `killed_retries`
     times; each has `timeout_s` for itself. `environment` is added to this process's own.
     """
-    argv = [sys.executable, "-m", "perennial.continual.jobs.child", str(niceness), module, *arguments]
+    argv = module_command("perennial.continual.jobs.child", str(niceness), module, *arguments)
     never = threading.Event()
     for left in range(killed_retries, -1, -1):
         result = _run_once(argv, log, timeout_s, cancel or never, on_progress, environment or {})

@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -18,6 +17,7 @@ import httpx
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError
+from perennial.continual.jobs.module import module_command
 from perennial.continual.records import Example
 from perennial.exporters.classifier import BundleClassifier
 from perennial.ops.commands.first_version import first_version
@@ -129,16 +129,14 @@ class Demo:
         log = (self._options.out / "serve.log").open("ab")
         self._serve = subprocess.Popen(
             # the wrapper ends it with this process, however this one ends
-            [
-                sys.executable,
-                "-m",
+            module_command(
                 "perennial.continual.jobs.child",
                 "0",
                 "perennial.ops.cli",
                 "serve",
                 "--config",
                 str(self._options.out / _MARK),
-            ],
+            ),
             stdout=log,
             stderr=log,
             stdin=subprocess.DEVNULL,

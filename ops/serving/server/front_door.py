@@ -3,7 +3,6 @@
 import json
 import logging
 import subprocess
-import sys
 import threading
 import time
 from contextlib import suppress
@@ -12,6 +11,7 @@ from pathlib import Path
 import perennial
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.jobs.module import module_command
 from perennial.ops.serving.door.limits import DoorSettings
 from perennial.ops.serving.processes import check_port_free, end_group, is_listening, is_running, start_ticks
 from perennial.ops.serving.server.guard import Guard
@@ -120,7 +120,7 @@ class FrontDoor:
     def _launch(self) -> None:
         with (self._folder / "door.log").open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "perennial.ops.serving.door", self.settings.to_json()],
+                module_command("perennial.ops.serving.door", self.settings.to_json()),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

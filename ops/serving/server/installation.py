@@ -32,10 +32,12 @@ class Installation:
     def environment(self) -> dict[str, str]:
         """This process's environment, completed for the server and its stubs.
 
-        The stubs ignore virtual environments and PYTHONPATH; our backends take `PERENNIAL_PYTHONPATH` instead.
+        The stubs ignore virtual environments and PYTHONPATH; our backends take `PERENNIAL_PYTHONPATH` instead. The
+        folder where this process happened to be started is not in it: what lies there is none of ours.
         """
         root = Path(perennial.__file__).resolve().parents[1]
-        places = [str(root), *(str(Path(place).resolve()) for place in sys.path if place)]
+        found = sys.path if sys.flags.safe_path or not _is_working_folder(sys.path[0]) else sys.path[1:]
+        places = [str(root), *(str(Path(place).resolve()) for place in found if place)]
         return {
             **os.environ,
             "LD_LIBRARY_PATH": self.library_path,
@@ -72,6 +74,13 @@ def assemble(folder: Path) -> Installation:
         shutil.copyfile(Path(__file__).parents[1] / "backends" / name / "model.py", backends / name / "model.py")
     binary = without_classification(wheel / "bin" / "tritonserver", folder / "bin")
     return Installation(binary=binary, backends=backends, library_path=library_path)
+
+
+def _is_working_folder(place: str) -> bool:
+    """Whether `python -m` put this first in the path, and nobody asked for it."""
+    asked = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    folder = Path(place).resolve()
+    return folder == Path.cwd().resolve() and folder not in asked
 
 
 def _wheel() -> Path:
