@@ -1,15 +1,21 @@
 """Files and folders that appear whole or not at all, whatever kills the process that writes them."""
 
+import hashlib
 import os
+import platform
 import re
 import shutil
 import stat
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 __all__ = ["drop_leftovers", "folder_written_whole", "put_in_place", "sync", "write_atomically", "written_whole"]
+
+_ABANDONED_S = 86_400.0  # since it was written last
 
 
 def write_atomically(path: Path, content: bytes | str, *, mode: int | None = None, durable: bool = True) -> None:
@@ -84,15 +90,39 @@ def sync(path: Path) -> None:
 
 
 def drop_leftovers(path: Path) -> None:
-    """Remove what dead writers of `path` left beside it, those of earlier releases included."""
+    """Remove what dead writers of `path` left beside it, those of earlier releases included.
+
+    Whether a writer of another machine or container lives cannot be seen from here: what it left goes a day later.
+    """
     if not path.parent.is_dir():
         return
-    left = re.compile(rf"\.{re.escape(path.name)}\.(?:tmp|(\d+)(?:\.tmp)?)")
+    left = re.compile(rf"\.{re.escape(path.name)}\.(?:tmp|(?:([0-9a-f]{{8}})-)?(\d+)(?:\.tmp)?)")
     for beside in path.parent.iterdir():
-        if (found := left.fullmatch(beside.name)) and not (found[1] and Path("/proc", found[1]).exists()):
-            shutil.rmtree(beside) if beside.is_dir() else beside.unlink(missing_ok=True)
+        if (found := left.fullmatch(beside.name)) and not _may_be_written(beside, *found.groups()):
+            shutil.rmtree(beside, ignore_errors=True) if beside.is_dir() else beside.unlink(missing_ok=True)
+
+
+def _may_be_written(temporary: Path, where: str | None, thread: str | None) -> bool:
+    if thread is None:
+        return False
+    if where in {None, _here()}:
+        return Path("/proc", thread).exists()
+    try:
+        return time.time() - temporary.stat().st_mtime < _ABANDONED_S
+    except FileNotFoundError:
+        return False
 
 
 def _beside(path: Path) -> Path:
     """Where this thread, and no other that is alive, writes what shall become `path`."""
-    return path.with_name(f".{path.name}.{threading.get_native_id()}.tmp")
+    return path.with_name(f".{path.name}.{_here()}-{threading.get_native_id()}.tmp")
+
+
+@cache
+def _here() -> str:
+    """Names those processes that see each other under `/proc`."""
+    try:
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        namespace = 0
+    return hashlib.blake2b(f"{platform.node()}/{namespace}".encode(), digest_size=4).hexdigest()

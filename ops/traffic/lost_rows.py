@@ -2,10 +2,14 @@
 
 Each writing process has a small file of its own. It has its full size from the first moment on, so that a full disk
 takes every later count. A process that takes over the file of a killed one counts as lost what that one held.
+
+A file is a living process's while that keeps it locked. Process ids would say nothing: containers that share the
+folder have the same ones. Its name tells the host, so that each takes over its own files alone.
 """
 
 import fcntl
 import os
+import platform
 import re
 import struct
 import time
@@ -21,6 +25,7 @@ __all__ = ["LostRows", "LostRowsCount", "lost_rows"]
 
 _FOLDER = "lost"
 _RECORD = struct.Struct("<5q")
+_PAUSES_S = (0.005, 0.02, 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,21 +38,13 @@ class LostRows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Record:
-    """`pid` and `ticks` name the process. Rows that it holds are lost once it is killed, `lost` ones are already."""
+    """`pid` and `ticks` name the process to people. Rows that it holds are lost once it is killed."""
 
     pid: int = 0
     ticks: int = 0
     held: int = 0
     lost: int = 0
     last_us: int = 0
-
-    @property
-    def is_alive(self) -> bool:
-        return self.pid > 0 and process_start(self.pid) == str(self.ticks)
-
-    @property
-    def all_lost(self) -> int:
-        return self.lost + (0 if self.is_alive else self.held)
 
 
 class LostRowsCount:
@@ -64,8 +61,8 @@ class LostRowsCount:
     def __init__(self, root: Path, name: str) -> None:
         folder = Path(root) / _FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        name = re.sub(r"[^A-Za-z0-9_]", "_", name)
-        descriptors = (_taken(folder / f"{name}.{number}") for number in count())
+        name, host = (re.sub(r"[^A-Za-z0-9_]", "_", part) for part in (name, platform.node()))
+        descriptors = (_taken(folder / f"{name}.{host}.{number}") for number in count())
         self._descriptor = next(descriptor for descriptor in descriptors if descriptor is not None)
         before = _read(self._descriptor)
         self.found = before.held  # rows that were lost with the process before this one
@@ -77,7 +74,6 @@ class LostRowsCount:
             last_us=last_us,
         )
         _write(self._descriptor, self._kept)
-        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def note(self, *, held: int, newly_lost: int) -> None:
         """Keep how many rows are held in memory now, and that more of them were lost.
@@ -97,20 +93,36 @@ def lost_rows(root: Path) -> LostRows:
     for path in (Path(root) / _FOLDER).glob("*"):
         with suppress(OSError), path.open("rb") as file:
             record = _read(file.fileno())
-            found += record.all_lost
-            killed_us = path.stat().st_mtime_ns // 1000 if record.all_lost > record.lost else 0
-            last_us = max(last_us, record.last_us, killed_us)
+            held = 0 if _is_written(file.fileno(), path, record) else record.held
+            found += record.lost + held
+            last_us = max(last_us, record.last_us, path.stat().st_mtime_ns // 1000 if held else 0)
     return LostRows(rows=found, last=datetime.fromtimestamp(last_us / 1e6, UTC) if last_us else None)
 
 
+def _is_written(descriptor: int, path: Path, record: _Record) -> bool:
+    """Whether the file's process lives."""
+    if path.name.count(".") < 2:  # of an earlier release, which let go of the lock and went by the process id
+        return record.pid > 0 and process_start(record.pid) == str(record.ticks)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    fcntl.flock(descriptor, fcntl.LOCK_UN)
+    return False
+
+
 def _taken(path: Path) -> int | None:
-    """The open file, locked; none where it is a living process's."""
+    """The open file, locked for as long as it is open; none where it is a living process's."""
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-    fcntl.flock(descriptor, fcntl.LOCK_EX)
-    if _read(descriptor).is_alive:
-        os.close(descriptor)  # drops the lock too
-        return None
-    return descriptor
+    for pause_s in _PAUSES_S:  # somebody who only looks holds it for an instant
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(pause_s)
+        else:
+            return descriptor
+    os.close(descriptor)
+    return None
 
 
 def _read(descriptor: int) -> _Record:

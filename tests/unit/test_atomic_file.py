@@ -5,6 +5,8 @@ import stat
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,6 +71,21 @@ def test_what_a_killed_writer_left_goes_with_the_next_write(tmp_path: Path) -> N
     assert (path.read_text(), names(tmp_path)) == ("new", sorted(["file", *others]))
     drop_leftovers(path)
     assert names(tmp_path) == sorted(["file", *others])
+
+
+@pytest.mark.parametrize("make", [Path.touch, Path.mkdir])
+def test_what_a_writer_of_another_container_may_write_now_is_left_for_a_day(
+    tmp_path: Path, make: Callable[[Path], None]
+) -> None:
+    """Two containers share a folder, and neither sees the other's processes."""
+    path, nobody = tmp_path / "file", 2**22 + 1
+    theirs, older = (tmp_path / f".file.{name}-{nobody}.tmp" for name in ("0a1b2c3d", "4e5f6a7b"))
+    make(theirs)
+    make(older)
+    two_days_ago = time.time() - 2 * 86_400
+    os.utime(older, (two_days_ago, two_days_ago))
+    write_atomically(path, "new")
+    assert names(tmp_path) == sorted(["file", theirs.name])
 
 
 def test_a_folder_takes_the_place_of_the_old_one_or_leaves_it(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import struct
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,33 @@ def test_a_disk_that_takes_no_file_says_so(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="lost"):
         LostRowsCount(tmp_path, "intent_0_0")
     assert TrafficLog(tmp_path).lost() == LostRows()
+
+
+def test_containers_that_share_a_folder_and_process_ids_count_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of them counts says that process 1 holds rows, and the other one's process 1 is another process."""
+    monkeypatch.setattr("platform.node", lambda: "first.example")
+    first = LostRowsCount(tmp_path, "intent_0_0")
+    first.note(held=4, newly_lost=1)
+    monkeypatch.setattr("perennial.ops.traffic.lost_rows.process_start", lambda _: None)  # as another container sees it
+    assert TrafficLog(tmp_path).lost().rows == 1, "the first one lives"
+    monkeypatch.setattr("platform.node", lambda: "second")
+    second = LostRowsCount(tmp_path, "intent_0_0")
+    assert second.found == 0
+    second.note(held=0, newly_lost=10)
+    first.note(held=0, newly_lost=0)
+    assert TrafficLog(tmp_path).lost().rows == 11
+    assert sorted(path.name for path in (tmp_path / "lost").iterdir()) == [
+        "intent_0_0.first_example.0",
+        "intent_0_0.second.0",
+    ]
+
+
+def test_what_an_earlier_release_counted_still_counts(tmp_path: Path) -> None:
+    folder = tmp_path / "lost"
+    folder.mkdir()
+    (folder / "intent_0_0.0").write_bytes(struct.pack("<5q", 2**22 + 1, 7, 3, 2, 1_000_000))
+    assert TrafficLog(tmp_path).lost().rows == 5
+    assert LostRowsCount(tmp_path, "intent_0_0").found == 0
+    assert TrafficLog(tmp_path).lost().rows == 5
