@@ -169,6 +169,7 @@ class VersionMaker:
 
         Raises:
             ParityFailed: the engine does not answer like the model.
+            BundleRejected, ConfigurationError, DataError, DependencyUnreachable: what the export says is wrong.
             ExportFailed: the process ended without a bundle.
         """
         proof = self.rows.holdout_rows(champion).all or rows.examples
@@ -194,6 +195,7 @@ class VersionMaker:
             what=f"export of {self._model} version {version}",
             failed=ExportFailed,
             refused=ParityFailed,
+            report=self.report(version),
             log=self.folder(version) / "export.log",
         )
         return self.compile(version, order, errors, on_progress)
