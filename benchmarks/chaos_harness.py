@@ -289,7 +289,7 @@ class Chaos:
         if process == "triton":
             return True
         try:
-            return process in ALIVE[2:] and self._stubs.missing(triton) != ""
+            return process in ALIVE[2:] and self._stubs.missing(triton) != ()
         except PerennialError:
             return True
 

@@ -78,10 +78,11 @@ class ServiceControl:
         supervisor, urls = self._servers.supervisor, [control.url for control in self._roster.parts.controls]
         broken = self._roster.broken
         models = {model: self._model_health(model, failing) for model in dict.fromkeys([*self._roster.names, *broken])}
-        triton = supervisor.healthy if supervisor is not None else _each_on_one(models, urls)
+        nowhere = {model for model, told in models.items() if all(url in (told.wrong or {}) for url in urls)}
+        triton = supervisor.healthy if supervisor is not None else not nowhere
         parts = self._health.told()
         unhealthy = [] if triton else ["triton"]
-        unhealthy += [f"model:{model}" for model in broken]
+        unhealthy += [f"model:{model}" for model in models if model in broken or model in nowhere]
         unhealthy += [name for name, part in parts.items() if not part.healthy]
         servers = {url: _as_text(failing.get(url, {})) for url in urls}
         leading = self._scheduler.leader.epoch is not None
@@ -121,11 +122,6 @@ class ServiceControl:
 def _by_one(servers: Mapping[str, str]) -> str:
     """Whether one server answers; the causes where none does."""
     return "ok" if "ok" in servers.values() else "; ".join(servers.values())
-
-
-def _each_on_one(models: Mapping[str, ModelHealth], urls: list[str]) -> bool:
-    """Whether there is a server for each model that has nothing against it."""
-    return all(any(url not in (model.wrong or {}) for url in urls) for model in models.values())
 
 
 def _as_text(models: Mapping[str, str]) -> str:

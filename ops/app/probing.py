@@ -12,8 +12,10 @@ from perennial.ops.serving.router_losses import RouterLosses
 
 __all__ = ["ModelProbes", "RestartBudget"]
 
-_AT_ONCE = 8
+_AT_ONCE = 16
+_LIVE = 2.0  # times the limit of a probe: so long may a server take to say that it lives
 _ONE_RESTART_S = 600.0
+_ASKED_AGAIN_S = 60.0  # who was refused a restart and asks no more needs none any more
 
 
 class ModelProbes:
@@ -32,9 +34,15 @@ class ModelProbes:
             return dict(self._failing)
 
     def look(self, models: Iterable[str], *, timeout_s: float) -> Mapping[str, PerennialError]:
-        """Probe these models, several at a time, and return those that fail: one that hangs hides no other."""
+        """Probe these models, several at a time, and return those that fail: one that hangs hides no other.
+
+        A server that does not even say that it lives is asked for no model: it hangs for all of them, however many.
+        """
         asked = tuple(models)
-        if len(asked) < 2:
+        errors: list[PerennialError | None]
+        if asked and (away := self._away(_LIVE * timeout_s)) is not None:
+            errors = [away] * len(asked)
+        elif len(asked) < 2:
             errors = [self._probe(model, timeout_s) for model in asked]
         else:
             with ThreadPoolExecutor(min(_AT_ONCE, len(asked)), "probe") as pool:
@@ -43,6 +51,13 @@ class ModelProbes:
         with self._guard:
             self._failing = failing
         return failing
+
+    def _away(self, timeout_s: float) -> DependencyUnreachable | None:
+        try:
+            self.control.wait_live(timeout_s)
+        except DependencyUnreachable as exc:
+            return exc
+        return None
 
     def _probe(self, model: str, timeout_s: float) -> PerennialError | None:
         control = self.control
@@ -64,29 +79,54 @@ class ModelProbes:
 class RestartBudget:
     """Keeps a model that no restart mends from taking the server away from the others again and again.
 
-    While other models are answered, a failing one may cost one restart in ten minutes. Where nothing is answered, the
-    server is at fault, and nothing is held back.
+    While other models are answered, one that fails or loses a process may cost one restart in ten minutes. Where
+    nothing is answered, the server is at fault, and nothing is held back. Safe to share between threads.
     """
 
     def __init__(self, restarts: Callable[[], int], clock: Callable[[], float] = time.monotonic) -> None:
         self._restarts, self._clock = restarts, clock
+        self._guard = threading.Lock()
         self._before: dict[str, int] = {}  # restarts there had been when the model began to fail
+        self._lost: dict[str, int] = {}  # and when a process of it was lost for which a restart was allowed
         self._spent: dict[str, float] = {}  # when the server was last restarted while the model failed
+        self._refused: dict[str, float] = {}  # when a restart was last asked for because a process of it is gone
+
+    @property
+    def held(self) -> frozenset[str]:
+        """The models that lost a process and wait for a restart, which the others are spared for now."""
+        with self._guard:
+            return frozenset(m for m, at in self._refused.items() if self._clock() - at < _ASKED_AGAIN_S)
 
     def error(self, failing: Mapping[str, PerennialError], answered: int) -> PerennialError | None:
         """Return the error to judge the server by; None where none of them is worth a restart."""
-        now, restarts = self._clock(), self._restarts()
-        for model, before in self._before.items():
-            if restarts > before:  # charged also where the model is well after it: it may fail again at once
-                self._spent[model] = now
-        self._before = dict.fromkeys(failing, restarts)
-        heard = answered + sum(isinstance(error, ChampionSilent) for error in failing.values())
-        worth = [
-            error
-            for model, error in failing.items()
-            if not heard or now - self._spent.get(model, float("-inf")) >= _ONE_RESTART_S
-        ]
+        with self._guard:
+            self._charge()
+            heard = answered + sum(isinstance(error, ChampionSilent) for error in failing.values())
+            self._before = dict.fromkeys(failing if heard else (), self._restarts())  # else it is no model's fault
+            worth = [error for model, error in failing.items() if not heard or not self._is_spent(model)]
         return min(worth, key=_rank, default=None)
+
+    def allows(self, model: str, *, others_answered: int) -> bool:
+        """Whether the server may be restarted now because a process of this model is gone."""
+        with self._guard:
+            self._charge()
+            if others_answered and self._is_spent(model):
+                self._refused[model] = self._clock()
+                return False
+            self._lost[model] = self._restarts()
+            self._refused.pop(model, None)
+            return True
+
+    def _charge(self) -> None:
+        """Note who was the cause of a restart, also where the model is well after it: it may fail again at once."""
+        restarts, now = self._restarts(), self._clock()
+        for causes in (self._before, self._lost):
+            for model in [model for model, before in causes.items() if restarts > before]:
+                self._spent[model] = now
+                del causes[model]
+
+    def _is_spent(self, model: str) -> bool:
+        return self._clock() - self._spent.get(model, float("-inf")) < _ONE_RESTART_S
 
 
 def _rank(error: PerennialError) -> int:

@@ -38,11 +38,21 @@ def _asked(parts: Parts, models: tuple[str, ...]) -> Mapping[str, Mapping[str, s
     pairs = [(model, control) for model in models for control in parts.controls]
     limit_s = parts.settings.triton.stall_limit_s
     with ThreadPoolExecutor(_AT_ONCE, "ready") as pool:
-        told = list(pool.map(lambda pair: _whether_answered(pair[0], pair[1], limit_s), pairs))
+        away = dict(zip(parts.controls, pool.map(_why_away, parts.controls), strict=True)) if pairs else {}
+        # a server that hangs does so for all models, however many: it is waited for once
+        told = list(pool.map(lambda pair: away[pair[1]] or _whether_answered(pair[0], pair[1], limit_s), pairs))
     found: dict[str, dict[str, str]] = {}
     for (model, control), state in zip(pairs, told, strict=True):
         found.setdefault(model, {})[control.url] = state
     return found
+
+
+def _why_away(control: TritonControl) -> str:
+    try:
+        control.wait_live(_READY_S)
+    except PerennialError as exc:
+        return str(exc)
+    return ""
 
 
 def _whether_answered(model: str, control: TritonControl, limit_s: float) -> str:

@@ -61,28 +61,28 @@ class StubWatch:
         found = {pid: (name, start_ticks(pid) or 0) for pid, name in stubs_of(server).items()}
         self._known = found | self._known
 
-    def lost(self, server: int) -> str:
-        """The instance whose process is gone although Triton counts on it; empty while all is well.
+    def lost(self, server: int) -> tuple[str, ...]:
+        """The models with a process that is gone although Triton counts on it; empty while all is well.
 
         Cheap while no stub ended. One that ended because its version was unloaded is forgotten.
         """
         ended = {pid: name for pid, (name, ticks) in self._known.items() if start_ticks(pid) != ticks}
         if not ended:
-            return ""
+            return ()
         try:
             short = self._short(server)
         except PerennialError:  # the server itself is in trouble; the probe tells, and the next check asks again
-            return ""
+            return ()
         self._known = {pid: seen for pid, seen in self._known.items() if pid not in ended}
-        return next((name for name in ended.values() if _model(name) in short), "")
+        return tuple(sorted({_model(name) for name in ended.values()} & short))
 
-    def missing(self, server: int) -> str:
-        """A model with fewer stubs than Triton counts on, though nobody saw one end; empty while all is well.
+    def missing(self, server: int) -> tuple[str, ...]:
+        """The models with fewer stubs than Triton counts on, though nobody saw one end; empty while all is well.
 
         Raises:
             DependencyUnreachable: Triton does not answer.
         """
-        return min(self._short(server), default="")
+        return tuple(sorted(self._short(server)))
 
     def _short(self, server: int) -> set[str]:
         """Models with fewer living stubs than Triton's ready versions have instances, at two looks in a row.

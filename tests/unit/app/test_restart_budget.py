@@ -69,3 +69,52 @@ def test_a_silent_champion_counts_as_answered_and_as_the_least_of_errors() -> No
     assert server.budget.error({"a": SILENT, "b": HUNG}, answered=0) is HUNG
     server.restarts += 1
     assert server.budget.error({"a": SILENT, "b": HUNG}, answered=0) is None
+
+
+def test_a_lost_process_costs_the_others_one_restart_in_ten_minutes_and_the_model_is_told_meanwhile() -> None:
+    server = Server()
+    assert server.budget.allows("a", others_answered=19)
+    server.restarts += 1
+    for _ in range(3):
+        server.now += 50
+        assert not server.budget.allows("a", others_answered=19)
+        assert server.budget.held == {"a"}
+    assert server.budget.allows("b", others_answered=19), "another one has its own"
+    server.now += 500
+    assert server.budget.allows("a", others_answered=19)
+    assert server.budget.held == frozenset()
+
+
+def test_a_loss_and_a_failure_share_one_restart() -> None:
+    server = Server()
+    assert server.budget.error({"a": HUNG}, answered=1) is HUNG
+    server.restarts += 1
+    assert not server.budget.allows("a", others_answered=1)
+    server.now += 600
+    assert server.budget.allows("a", others_answered=1)
+    server.restarts += 1
+    assert server.budget.error({"a": HUNG}, answered=1) is None
+
+
+def test_a_loss_is_never_held_back_where_no_other_model_is_answered() -> None:
+    server = Server()
+    for _ in range(3):
+        assert server.budget.allows("a", others_answered=0)
+        server.restarts += 1
+
+
+def test_one_that_was_refused_and_asks_no_more_waits_for_nothing() -> None:
+    server = Server()
+    server.budget.allows("a", others_answered=1)
+    server.restarts += 1
+    server.budget.allows("a", others_answered=1)
+    server.now += 100
+    assert server.budget.held == frozenset(), "its version was unloaded, say"
+
+
+def test_a_server_that_answered_nobody_is_charged_to_no_model() -> None:
+    server = Server()
+    server.budget.error({"a": HUNG, "b": HUNG}, answered=0)
+    server.restarts += 1
+    assert server.budget.error({}, answered=2) is None
+    assert server.budget.allows("a", others_answered=1)

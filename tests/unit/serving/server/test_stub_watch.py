@@ -45,30 +45,30 @@ def watch(server: Server) -> StubWatch:
 
 
 def test_nothing_is_lost_while_all_live(watch: StubWatch) -> None:
-    assert watch.lost(1) == watch.missing(1) == ""
+    assert watch.lost(1) == watch.missing(1) == ()
 
 
 def test_a_death_is_seen_even_when_the_stubs_were_looked_at_right_after_it(watch: StubWatch, server: Server) -> None:
     del server.living[11]
     watch.learn(1)
-    assert watch.lost(1) == "intent_engine_0_0"
+    assert watch.lost(1) == ("intent_engine",)
 
 
 def test_an_unloaded_version_is_no_loss(watch: StubWatch, server: Server) -> None:
     del server.living[11]
     server.ready.pop()
-    assert watch.lost(1) == ""
+    assert watch.lost(1) == ()
     server.ready.append(("intent_engine", 1))
     server.living[12] = "intent_engine_0_0"
-    assert watch.lost(1) == watch.missing(1) == ""
+    assert watch.lost(1) == watch.missing(1) == ()
 
 
 def test_a_death_that_nobody_saw_is_found_missing(watch: StubWatch, server: Server) -> None:
     watch.forget()
     del server.living[11]
     watch.learn(1)
-    assert watch.lost(1) == ""
-    assert watch.missing(1) == "intent_engine"
+    assert watch.lost(1) == ()
+    assert watch.missing(1) == ("intent_engine",)
 
 
 def test_a_version_that_comes_up_between_two_questions_is_not_missing(watch: StubWatch, server: Server) -> None:
@@ -77,5 +77,10 @@ def test_a_version_that_comes_up_between_two_questions_is_not_missing(watch: Stu
         server.ready.append(("intent_engine", 2))
 
     server.between.append(arrives)
-    assert watch.missing(1) == ""
+    assert watch.missing(1) == ()
     assert len(server.ready) == 3
+
+
+def test_losses_of_several_models_are_all_named(watch: StubWatch, server: Server) -> None:
+    del server.living[10], server.living[11]
+    assert watch.lost(1) == watch.missing(1) == ("intent", "intent_engine")
