@@ -53,11 +53,15 @@ class ApiThread:
                 )
             time.sleep(0.01)
 
-    def stop(self) -> None:
-        """Take no more requests, and wait some seconds for those under way."""
+    def leave(self) -> None:
+        """Take no more requests; those under way are answered."""
         self._server.should_exit = True
+
+    def stop(self, *, within_s: float = _STOPPED_S) -> None:
+        """Take no more requests, and give those under way so long."""
+        self.leave()
         if self._thread.is_alive():
-            self._thread.join(timeout=_STOPPED_S)
+            self._thread.join(timeout=within_s)
 
     def _serve(self) -> None:
         try:

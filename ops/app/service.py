@@ -102,23 +102,36 @@ class Service:
     def stop(self, *, start_failed: bool = False) -> None:
         """Stop the loop, the API and the embedded server; after a failed start not one that was found answering.
 
-        What hangs is waited for `_STOP_S` and named in `hung`; everything else is stopped all the same.
+        Everybody is told first, so that all use the same `_STOP_S`. What hangs longer is named in `hung`; everything
+        else is stopped all the same. The cycles end before the leadership does: their last writes carry its proof.
         """
-        self._follower.stop()
-        loops = tuple(self.roster.loops.values())
-        for loop in loops:
-            loop.leave()
-        self._health.stop()
         end = time.monotonic() + _STOP_S
-        hung = [f"job {name}" for name in self._scheduler.stop(within_s=_STOP_S)]
-        ended = {loop.model: loop.stop(within_s=max(_LEAST_STOP_S, end - time.monotonic())) for loop in loops}
-        hung += [f"the cycle of {model}" for model, over in ended.items() if not over]
+
+        def left_s() -> float:
+            return max(_LEAST_STOP_S, end - time.monotonic())
+
+        self._tell_all()
+        hung = [] if self._follower.stop(within_s=left_s()) else ["the look at the settings file"]
+        for loop in self.roster.loops.values():  # a look under way may have made one more
+            hung += [] if loop.stop(within_s=left_s()) else [f"the cycle of {loop.model}"]
+        hung += [f"job {name}" for name in self._scheduler.stop(within_s=left_s())]
         self.hung += tuple(hung)
         if self._api is not None:
-            RunningServe.forget(self._parts.settings.state)
-            self._api.stop()
-        self.servers.stop(start_failed=start_failed)
+            self._api.stop(within_s=left_s())
+        self.servers.stop(start_failed=start_failed, within_s=left_s())
         self._parts.close()
+
+    def _tell_all(self) -> None:
+        """Have nothing more begun, before anything is waited for."""
+        self._follower.leave()
+        self._scheduler.leave()
+        for loop in self.roster.loops.values():
+            loop.leave()
+        self._health.stop()
+        self.servers.cancel()
+        if self._api is not None:
+            RunningServe.forget(self._parts.settings.state)
+            self._api.leave()
 
     def _be_told_to_stop(self) -> None:
         self._stop.set()

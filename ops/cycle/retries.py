@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 from perennial.continual.errors import DependencyUnreachable
@@ -17,20 +18,33 @@ logger = logging.getLogger(__name__)
 class StepRetries:
     """The failures of one model's present step. They are told in the log, as an event and in the ledger."""
 
-    def __init__(self, ledger: State, model: str, feed: EventFeed) -> None:
-        self._ledger, self._model, self._feed = ledger, model, feed
+    def __init__(self, ledger: State, model: str, feed: EventFeed, clock: Callable[[], float] = time.monotonic) -> None:
+        self._ledger, self._model, self._feed, self._clock = ledger, model, feed, clock
         self._first: tuple[float, datetime] | None = None
+        self._rested_s, self._rests_since = 0.0, float("inf")
         self._error = ""
         self.tries = 0
 
     def failing_s(self) -> float:
-        """Seconds since the step's first failure in a row; 0 while it does not fail."""
-        return 0.0 if self._first is None else time.monotonic() - self._first[0]
+        """Seconds since the step's first failure in a row, without those in which nobody tried; 0 without a failure."""
+        if self._first is None:
+            return 0.0
+        now = self._clock()
+        return now - self._first[0] - self._rested_s - max(0.0, now - self._rests_since)
+
+    def rests(self) -> None:
+        """Nobody tries the step now: it waits for its turn, a pause lies on it, or another process leads."""
+        self._rests_since = min(self._rests_since, self._clock())
+
+    def tried(self) -> None:
+        """The step is tried again."""
+        self._rested_s += max(0.0, self._clock() - self._rests_since)
+        self._rests_since = float("inf")
 
     def failed(self, cycle: int, step: str, error: str) -> None:
         """The step failed and will be tried again."""
         if self._first is None:
-            self._first = time.monotonic(), datetime.now(UTC)
+            self._first, self._rested_s = (self._clock(), datetime.now(UTC)), 0.0
         self.tries += 1
         facts = {"cycle": cycle, "step": step, "error": error}
         logger.warning("cycle.step_waits", extra={"model": self._model, "tries": self.tries, **facts})

@@ -89,14 +89,18 @@ class CycleRunner:
         self._thread = threading.Thread(target=self._run, name=f"cycle-{self._model}", daemon=True)
         self._thread.start()
 
+    def leave(self) -> None:
+        """Begin nothing more, and tell the present step to end early."""
+        self._stop.set()
+        self._wake.set()
+        self._steps.cancel()
+
     def stop(self, *, within_s: float = STOP_S) -> bool:
         """Stop after the present step, which is told to end early; the cycle goes on at the next start.
 
         Returns whether it ended in time. A step that hangs ends with the process; it is repeated as after a kill.
         """
-        self._stop.set()
-        self._wake.set()
-        self._steps.cancel()
+        self.leave()
         if self._thread is None:
             return True
         self._thread.join(within_s)
@@ -162,9 +166,7 @@ class CycleRunner:
         if not paused and self._share_begins(cycle):
             self._ledger.save_cycle(row.id, row.state, row.payload)  # its time counts from here, not from a pause
             row = replace(row, saved_at=datetime.now(UTC))
-        if paused or cycle.state not in _HEAVY:
-            self._seat.leave()
-        elif not self._seat.may_work():
+        if not self._has_turn(cycle, paused=paused):
             return False
         waited = self._wait.look(row.id, row.saved_at)
         context = StepContext(cycle_id=row.id, cycle=cycle, entered_at=row.saved_at, waited=waited)
@@ -179,6 +181,18 @@ class CycleRunner:
             if not done:
                 return False  # what follows must not come first
         return False
+
+    def _has_turn(self, cycle: cy.Cycle, *, paused: bool) -> bool:
+        """Whether the state's commands may be carried out now; heavy work takes turns."""
+        if paused:
+            self._retries.rests()  # what is watched meanwhile says that it was tried
+        if paused or cycle.state not in _HEAVY:
+            self._seat.leave()
+            return True
+        if not self._seat.may_work():
+            self._retries.rests()
+            return False
+        return True
 
     def _dated(self, row: CycleRow) -> CycleRow:
         """The cycle with a time that can be: one that lies ahead was stamped by a clock that was wrong."""
@@ -233,6 +247,7 @@ class CycleRunner:
 
     def _lane_left(self) -> None:
         """Give others their turn when this thread can go on no more, or not now."""
+        self._retries.rests()
         try:
             with self._ledger.fenced(self._lead()):
                 self._seat.leave()
@@ -263,6 +278,7 @@ class CycleRunner:
             self._retries.over()
             self._feed.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
         event: cy.Event | None
+        self._retries.tried()
         try:
             with self._interruptible(context):
                 event = self._steps.execute(command, context)

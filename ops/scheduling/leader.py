@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["AdvisoryLock", "FileLock", "Leader", "Lock", "lock_for"]
 
 _log = logging.getLogger(__name__)
+STOP_S = 10.0  # for a try that is under way
 
 
 class Lock(Protocol):
@@ -226,19 +227,31 @@ class Leader:
             self._thread = threading.Thread(target=self._run, name=f"leader-{self._name}", daemon=True)
             self._thread.start()
 
-    def stop(self) -> None:
-        """Step down, so that another process leads at its next try."""
+    def stop(self, *, within_s: float = STOP_S) -> bool:
+        """Step down, so that another process leads at its next try; returns whether it could be done in time.
+
+        A try that hangs, on a database that does not answer, say, gives the lock back when it ends.
+        """
         self._stopping.set()
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        self._set(None)
-        self._lock.release()
+        if self._thread is None:
+            self._step_down()
+            return True
+        self._thread.join(within_s)
+        if self._thread.is_alive():
+            self._set(None)
+            return False
+        self._thread = None
+        return True
 
     def _run(self) -> None:
         while not self._stopping.is_set():
             self.step()
             self._stopping.wait(self._poll_s)
+        self._step_down()
+
+    def _step_down(self) -> None:
+        self._set(None)
+        self._lock.release()
 
     def _set(self, epoch: int | None) -> None:
         if epoch == self._epoch:

@@ -110,6 +110,10 @@ class LoopScheduler:
         self._beats = threading.Thread(target=self._beat_on, name="scheduler-beat", daemon=True)
         self._beats.start()
 
+    def leave(self) -> None:
+        """Start nothing more; the runs under way go on, and so does the leadership."""
+        self._stopping.set()
+
     def stop(self, *, within_s: float = STOP_S) -> tuple[str, ...]:
         """Start nothing more, give the runs under way `within_s` to end, and step down.
 
@@ -119,7 +123,7 @@ class LoopScheduler:
         if self._pool is None:
             return ()
         end = time.monotonic() + within_s
-        self._stopping.set()
+        self.leave()
         if self._beats is not None:
             self._beats.join(within_s)  # before the pool ends: a beat that adds a run to one that ends would hang
         while (hung := self._under_way()) and time.monotonic() < end:
@@ -128,8 +132,10 @@ class LoopScheduler:
         self._abandoned = bool(hung)
         self._pool.shutdown(wait=not hung)
         self._pool = self._beats = None
-        self._leader.stop()
+        led = self._leader.stop(within_s=max(_LOOK_S, end - time.monotonic()))
         self._epoch = None
+        if not led:
+            _log.error("leader.hangs_at_stop")
         if hung:
             _log.error("job.hangs_at_stop", extra={"jobs": list(hung), "waited_s": within_s})
         return hung
@@ -325,10 +331,10 @@ class LoopScheduler:
 
     def _has_place(self, job: str) -> bool:
         """Whether a job of the shared lane may begin: too many at once would take the processor from each other."""
-        if job not in self._specs or self._specs[job].lane != "default":
-            return True
-        now, specs = time.monotonic(), self._specs
-        with self._guard:
+        with self._guard:  # jobs come and go meanwhile
+            now, specs = time.monotonic(), self._specs
+            if job not in specs or specs[job].lane != "default":
+                return True
             shared = (name for name in self._running if name in specs and specs[name].lane == "default")
             began = {name: self._facts[name].began for name in shared}  # None: claimed, and about to begin
         busy = [name for name, at in began.items() if at is None or now - at < _HUNG_S]

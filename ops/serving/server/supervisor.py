@@ -13,7 +13,7 @@ from perennial.ops.serving.server.server import StartLost, TritonServer
 from perennial.ops.serving.server.shared_memory import close_to_others
 from perennial.ops.serving.server.stubs import StubWatch
 
-__all__ = ["Supervisor"]
+__all__ = ["STOP_S", "Supervisor"]
 
 logger = logging.getLogger(__name__)
 _GLANCE_S = 0.05  # how long a death goes unnoticed
@@ -21,6 +21,8 @@ _SHORT_LIFE_S = 10.0  # a server that dies younger is given a pause before the n
 _LONGEST_PAUSE_S = 30.0  # between starts that fail
 _PROVEN_PAUSE_S = 1.0  # the longest for a server that came up: it is more use between two deaths than while it waits
 _SILENT_S = 60.0  # so long may a champion be silent, while another version answers, before a restart is tried
+STOP_S = 10.0  # for what the watching thread does when it is stopped
+_PROBE_ENDS_S = 1.0  # for a probe that is under way then
 _DEAD_STUB = "Stub process"  # Triton 2.51 of a model whose process is gone; no loading brings that back
 
 
@@ -44,10 +46,10 @@ class _Probing:
         threading.Thread(target=self._run, name="triton-probe", daemon=True).start()
         self.begun = True
 
-    def wait(self) -> None:
-        """Return when it is over, where it was begun."""
+    def wait(self, within_s: float) -> None:
+        """Return when it is over, where it was begun, or after so long."""
         if self.begun:
-            self._done.wait()
+            self._done.wait(within_s)
 
     def _run(self) -> None:
         try:
@@ -90,6 +92,8 @@ class Supervisor:
         probe: raises when the server does not serve, `ChampionSilent` when it does by another version; called every
             `interval_s`.
         on_started: called after every start, the first included, when the server is live.
+        worth_restart: whether the server may be restarted now because this model of Triton's lost a process; where it
+            says no, it is asked again at every look. Called by two threads.
         interval_s: time between two looks.
         failures: looks that must fail before a server that lives is restarted.
     """
@@ -101,11 +105,12 @@ class Supervisor:
         models: Callable[[], Sequence[str]],
         probe: Callable[[], None],
         on_started: Callable[[], None],
+        worth_restart: Callable[[str], bool] = lambda _: True,
         interval_s: float = 1.0,
         failures: int = 5,
     ) -> None:
         self._server, self._models = server, models
-        self._probe, self._on_started = probe, on_started
+        self._probe, self._on_started, self._worth_restart = probe, on_started, worth_restart
         self._interval_s, self._failures = interval_s, failures
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -115,6 +120,7 @@ class Supervisor:
         self._failed, self._next_look, self._probing = 0.0, 0.0, _Probing(self._probe_all)
         self._silent = _Silence()
         self._settle_at, self._settle_pause_s = 0.0, 1.0
+        self._held_back = frozenset[str]()  # models whose lost processes were told of since the last restart
         self.restarts = 0
         self.failing_since: float | None = None
         self.unsettled: str | None = None
@@ -141,20 +147,27 @@ class Supervisor:
         """Give up a start that is under way, and watch no longer; `stop` is still to be called. Safe in a handler."""
         self._stop.set()
 
-    def stop(self, *, keep_server: bool = False) -> None:
-        """Stop watching, and the server with it unless it shall go on."""
+    def stop(self, *, keep_server: bool = False, within_s: float = STOP_S) -> None:
+        """Stop watching, and the server with it unless it shall go on.
+
+        What the watching thread does now is waited for `within_s`, and a probe for an instant: both hang where the
+        server does, and end with it.
+        """
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(within_s)
+            if self._thread.is_alive():
+                logger.error("triton.watch_hangs_at_stop", extra={"waited_s": within_s})
+        self._probing.wait(_PROBE_ENDS_S)
         self._stubs.close()
         if keep_server:
             self._server.release()
         else:
             self._server.stop()
 
-    def leave(self) -> None:
+    def leave(self, *, within_s: float = STOP_S) -> None:
         """Stop watching after a start that failed: a server that was found goes on, one of this process ends."""
-        self.stop(keep_server=not self._server.launched)
+        self.stop(keep_server=not self._server.launched, within_s=within_s)
 
     @property
     def healthy(self) -> bool:
@@ -183,7 +196,6 @@ class Supervisor:
                 self.failing_since = self.failing_since or time.monotonic()
                 logger.exception("triton.watch_failed", extra={"error": str(exc)})
                 self._stop.wait(self._interval_s)
-        self._probing.wait()
 
     def _glance(self) -> None:
         """See whether something died; probe, and judge a probe that ended, where it is time."""
@@ -206,8 +218,16 @@ class Supervisor:
         pid = self._server.pid
         if pid is None:
             return "the server's process is gone"
-        lost = self._stubs.lost(pid)
-        return f"the process of {lost} is gone" if lost else ""
+        lost = self._first_worth(self._stubs.lost(pid))
+        return f"a process of {lost} is gone" if lost else ""
+
+    def _first_worth(self, lost: Sequence[str]) -> str:
+        """A model whose lost process is worth a restart now; empty where there is none."""
+        worth = next(filter(self._worth_restart, lost), "")
+        if not worth and not set(lost) <= self._held_back:
+            self._held_back = self._held_back | set(lost)
+            logger.warning("triton.restart_held_back", extra={"models": list(lost)})
+        return worth
 
     def _look(self) -> None:
         """See which processes live, and try again what could not be brought in order."""
@@ -234,7 +254,7 @@ class Supervisor:
         if pid is None or self._stop.is_set():
             return ""
         try:
-            lost = self._stubs.missing(pid)
+            lost = self._first_worth(self._stubs.missing(pid))
         except PerennialError as exc:  # it answered just now: no reason to call it away
             logger.debug("triton.stubs_not_counted", extra={"error": str(exc)})
             return ""
@@ -287,6 +307,7 @@ class Supervisor:
     def _restart(self, reason: str) -> None:
         """Start anew, again and again with growing pauses, until it works or nobody wants it any more."""
         self.failing_since = self.failing_since or time.monotonic()
+        self._held_back = frozenset()
         short = time.monotonic() - self._up_since < _SHORT_LIFE_S
         self._pause_s = min(_PROVEN_PAUSE_S, self._longer_pause()) if short else 0.0
         while not self._stop.is_set():

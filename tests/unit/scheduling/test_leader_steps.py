@@ -1,6 +1,7 @@
 """One candidate step by step, on a lock file: when it leads, when it stops, and what it tells."""
 
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -157,6 +158,26 @@ def test_a_started_candidate_leads_by_itself_and_starts_again_after_a_stop(ledge
     wait_until(lambda: leader.epoch == 3)
     leader.stop()
     leader.stop()
+
+
+def test_a_stop_waits_for_no_try_that_hangs_and_the_lock_is_given_back_when_it_ends(ledger: Ledger) -> None:
+    door, asked, answer = Door(), threading.Event(), threading.Event()
+
+    def hang() -> bool:
+        asked.set()
+        answer.wait()
+        return True
+
+    leader = Leader(ledger, holder="one", lock=door, poll_s=0.01)
+    leader.start()
+    wait_until(lambda: leader.epoch == 1)
+    door.alive = hang  # type: ignore[method-assign]
+    assert asked.wait(30)
+    assert leader.stop(within_s=0.05) is False
+    assert (leader.epoch, door.held) == (None, True)
+    answer.set()
+    wait_until(lambda: not door.held)
+    assert leader.stop() is True
 
 
 class Server:

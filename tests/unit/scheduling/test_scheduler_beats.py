@@ -65,6 +65,39 @@ def wait_until(true: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+class _BetweenTwo:
+    """A lock before which another thread was faster."""
+
+    def __init__(self, lock: Any, first: Callable[[], None]) -> None:
+        self._lock, self._first = lock, first
+
+    def __enter__(self) -> None:
+        first, self._first = self._first, lambda: None
+        first()
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+def test_jobs_that_go_while_a_place_is_looked_for_break_no_beat(bench: Bench) -> None:
+    scheduler = bench.scheduler(bench.spec("watch:gone", group="gone"), bench.spec("watch:here", group="here"))
+    bench.pass_s(60)
+    assert scheduler.beat(bench.claim) == 2
+    guard = scheduler._guard
+    for asked in ("watch:gone", "watch:here"):
+        scheduler.add([bench.spec("watch:gone", group="gone")])
+        scheduler._guard = _BetweenTwo(guard, lambda: _without(scheduler, "watch:gone"))  # type: ignore[assignment]
+        assert scheduler._has_place(asked)
+        scheduler._guard = guard
+
+
+def _without(scheduler: LoopScheduler, name: str) -> None:
+    """As `remove` leaves it."""
+    scheduler._specs = {job: spec for job, spec in scheduler._specs.items() if job != name}
+    scheduler._facts = {job: facts for job, facts in scheduler._facts.items() if job != name}
+
+
 def test_a_job_that_nobody_configures_any_more_holds_up_no_other(bench: Bench) -> None:
     bench.scheduler(bench.spec("a-old"), bench.spec("watch"))
     scheduler = bench.scheduler(bench.spec("watch"))
