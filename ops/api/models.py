@@ -2,8 +2,8 @@
 
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.preparation import shown
-from perennial.ops.commands.model_removal import is_removed
 from perennial.ops.ledger import Ledger
+from perennial.ops.store.removals import is_removed
 
 __all__ = ["check_known", "known_or_only"]
 

@@ -12,14 +12,15 @@ from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.servers import Servers
 from perennial.ops.app.service_health import ServiceHealth
 from perennial.ops.commands.first_version import register
-from perennial.ops.commands.model_removal import is_removed, note_return
 from perennial.ops.scheduling.scheduler import LoopScheduler
 from perennial.ops.settings import Settings, load_settings
+from perennial.ops.store.removals import is_removed, note_return
 
 __all__ = ["ModelFollower"]
 
 logger = logging.getLogger(__name__)
 _LOOK_S = 2.0
+STOP_S = 10.0  # for a look that is under way
 
 
 class ModelFollower:
@@ -47,16 +48,23 @@ class ModelFollower:
         self._thread = threading.Thread(target=self._look_on, name="models", daemon=True)
         for model in roster.names:
             self._equip(model)
+        for model in roster.unserved:
+            self._keep_rows(model)
 
     def start(self) -> None:
         """Begin to look at the file."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Look no more."""
+    def leave(self) -> None:
+        """Look no more; a look under way goes on."""
         self._stop.set()
+
+    def stop(self, *, within_s: float = STOP_S) -> bool:
+        """Look no more; returns whether a look under way ended in time."""
+        self.leave()
         if self._thread.is_alive():
-            self._thread.join()
+            self._thread.join(within_s)
+        return not self._thread.is_alive()
 
     def look(self) -> None:
         """Take up the models that came, and let those go that were removed, where the file has changed.
@@ -92,8 +100,12 @@ class ModelFollower:
         loop = self._roster.loops.get(model)
         if loop is not None:
             self._health.add(model, loop.traffic)
-        self._scheduler.add(self._jobs.of_served(model) if loop is None else self._jobs.of(loop))
+        rows = self._roster.rows_of(model)
+        self._scheduler.add(self._jobs.of_broken(rows) if loop is None else self._jobs.of(loop))
         self._equipped.add(model)
+
+    def _keep_rows(self, model: str) -> None:
+        self._scheduler.add(self._jobs.of_unserved(self._roster.rows_of(model)))
 
     def _let_go(self, model: str) -> None:
         self._scheduler.remove(job for job in self._scheduler.facts() if job.endswith(f":{model.lower()}"))
@@ -102,6 +114,7 @@ class ModelFollower:
         self._health.remove(model)
         self._equipped.discard(model)
         self._servers.let_go(model)
+        self._keep_rows(model)
         logger.info("model.let_go", extra={"model": model})
 
     def _signature(self) -> tuple[int, int] | None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.app.model_loop import ModelLoop
 from perennial.ops.scheduling.jobs import JobRun, JobSpec
 from perennial.ops.settings import ScheduleSettings
@@ -24,14 +25,27 @@ class ModelJobs:
         table = (
             ("watch", loop.watch, every.watch_s, "default"),
             ("retrain", loop.check, every.retrain_check_s, "default"),
-            ("compact", loop.compact, every.compact_s, "default"),
-            ("retention", loop.retain, every.retention_s, "default"),
             ("report", loop.report, every.report_s, "reports"),  # seconds of work: it waits for nobody's turn
         )
-        return [*(_spec(loop.model, *row) for row in table), *self.of_served(loop.model)]
+        kept = self._of_rows(loop.model, loop.compact, loop.retain)
+        return [*(_spec(loop.model, *row) for row in table), *kept, *self._of_served(loop.model)]
 
-    def of_served(self, model: str) -> list[JobSpec]:
-        """Return the jobs that a model without a loop has too: it goes on being served."""
+    def of_broken(self, rows: Housekeeping) -> list[JobSpec]:
+        """Return the jobs of a model without a loop: it goes on being served."""
+        return [*self.of_unserved(rows), *self._of_served(rows.model)]
+
+    def of_unserved(self, rows: Housekeeping) -> list[JobSpec]:
+        """Return the jobs of a model that nobody serves: what is left of its rows grows old all the same."""
+        return self._of_rows(rows.model, rows.compact, rows.retain_unserved)
+
+    def _of_rows(self, model: str, compact: Callable[[], str], retain: Callable[[], str]) -> list[JobSpec]:
+        every = self.every
+        return [
+            _spec(model, "compact", compact, every.compact_s, "default"),
+            _spec(model, "retention", retain, every.retention_s, "default"),
+        ]
+
+    def _of_served(self, model: str) -> list[JobSpec]:
         every = self.every
         table = (
             ("reconcile", lambda: self.reconcile(model), every.reconcile_s, "default"),

@@ -11,6 +11,7 @@ from perennial.continual.cycle.events import CycleState
 from perennial.continual.drift.evidently_report import build_report, prune_reports
 from perennial.continual.errors import PerennialError
 from perennial.continual.policy import TriggerDecision
+from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.cycle.lane import TrainingLane
@@ -19,7 +20,7 @@ from perennial.ops.cycle.steps import LoopSteps
 from perennial.ops.cycle.waiting import utc_now
 from perennial.ops.ledger import DriftReportRow, Fence
 from perennial.ops.making.challenger import ChallengerMaker
-from perennial.ops.making.retention import VersionRemoval, prune_runs, remove_superfluous
+from perennial.ops.making.retention import VersionRemoval, remove_superfluous
 from perennial.ops.parts import Parts
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import ErrorState
@@ -36,8 +37,6 @@ __all__ = ["AskEngine", "ModelLoop"]
 logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
 _AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
-_RUNS_KEPT = timedelta(days=2)
-_HISTORY_KEPT = 200  # cycles, commands and drift reports that the ledger keeps whatever their age
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
 AskEngine = Callable[[str, int, Any, Any], tuple[Any, Any]]  # engine model, version, ids, mask: logits, embeddings
@@ -56,13 +55,13 @@ class ModelLoop:
         lane: TrainingLane | None = None,
         deletes_by: Callable[[], datetime] = utc_now,
     ) -> None:
-        self._deletes_by = deletes_by
         ledger, workspace = parts.ledger, parts.workspace
         self._ledger, self._workspace, self.model, self._feed = ledger, workspace, model, feed
         self._repository, self._reconciler = parts.repository, parts.reconciler
         self._settings = workspace.model(model)
         self._trigger = Trigger(ledger, workspace, model)
         self.traffic = TrafficLog(workspace.traffic(model))
+        self.kept = Housekeeping(parts, model, self.traffic, deletes_by)
         self.watcher = Watcher(ledger, workspace, model, self.traffic, feed)
         self._leaving = threading.Event()
         self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
@@ -101,12 +100,13 @@ class ModelLoop:
         self.runner.start()
 
     def leave(self) -> None:
-        """Give up a report that is being made; the next start makes it again."""
+        """Begin nothing more; a step and a report under way are given up, and made again after the next start."""
         self._leaving.set()
+        self.runner.leave()
 
     def stop(self, *, within_s: float = STOP_S) -> bool:
         """End the present step early and stop; returns whether it ended in time."""
-        self.leave()
+        self._leaving.set()
         return self.runner.stop(within_s=within_s)
 
     def watch(self) -> str:
@@ -171,26 +171,17 @@ class ModelLoop:
 
     def compact(self) -> str:
         """Turn sealed traffic segments into Parquet."""
-        files = self.traffic.compact()
-        return f"{files} rows" if files else ""
+        return self.kept.compact()
 
     def retain(self) -> str:
         """Forget traffic, reports, bundles, work folders and the ledger's history beyond what the settings keep."""
-        now, keep = self._deletes_by(), timedelta(days=self._workspace.settings.traffic.retention_days)
-        self._ledger.forget_runs(now - _RUNS_KEPT)
-        forgotten = self._ledger.forget_history(self.model, now - keep, keep=_HISTORY_KEPT)
-        pruned = self.traffic.prune(now - keep)
+        told = self.kept.retain()
         reports = prune_reports(self._reports_folder, self._settings.drift.reports_kept)
         removed = list(remove_superfluous(self._ledger, self._workspace, self._repository, self.model))
         removed += self._removal().drop_tainted(actor="loop")
-        runs = prune_runs(self._ledger, self._workspace, self.model, now=now, keep=keep)
         seq, head = self._ledger.audit_head()  # in the log collector it outlives whoever cuts the database's tail
         logger.info("audit.head", extra={"model": self.model, "anchor": f"{seq}:{head}"})
-        history = forgotten.journal + forgotten.commands + forgotten.drift_reports
-        return (
-            f"{pruned} traffic rows, {len(reports)} reports, {history} rows of history, bundles {removed}, "
-            f"work folders {list(runs)}"
-        )
+        return f"{told}, {len(reports)} reports, bundles {removed}"
 
     def _removal(self) -> VersionRemoval:
         return VersionRemoval(

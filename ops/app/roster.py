@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
+from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.app.model_loop import AskEngine, ModelLoop
 from perennial.ops.cycle.lane import TrainingLane
 from perennial.ops.cycle.waiting import utc_now
@@ -14,6 +15,7 @@ from perennial.ops.parts import Parts
 from perennial.ops.settings import ModelSettings, Settings
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog
 
 __all__ = ["ModelRoster"]
 
@@ -58,6 +60,15 @@ class ModelRoster:
     def broken(self) -> Mapping[str, str]:
         """The models that have no loop, with the reason: those that serve a version go on serving it."""
         return MappingProxyType({**self._broken, **self._unusable})
+
+    @property
+    def unserved(self) -> tuple[str, ...]:
+        """The models that the ledger knows and this process does not serve: removed ones, and such as nobody names."""
+        return tuple(row.name for row in self.parts.ledger.models() if row.name not in self.names)
+
+    def rows_of(self, model: str) -> Housekeeping:
+        """What is to be done for the rows of a model that has no loop."""
+        return Housekeeping(self.parts, model, TrafficLog(self.parts.workspace.traffic(model)), self._deletes_by)
 
     def follow(self, settings: Settings) -> tuple[str, ...]:
         """Take up the models that these settings name beside the known ones, or mend, and return which.

@@ -16,7 +16,7 @@ from perennial.ops.parts import Parts
 from perennial.ops.serving.probe import ChampionSilent, Stalled
 from perennial.ops.serving.router_losses import RouterLosses
 from perennial.ops.serving.server.server import TritonServer
-from perennial.ops.serving.server.supervisor import Supervisor
+from perennial.ops.serving.server.supervisor import STOP_S, Supervisor
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.ledger_guard import LedgerBehind, told_route
 from perennial.ops.store.route_changes import restore_route_file
@@ -76,16 +76,21 @@ class Servers:
             ).start()
 
     def cancel(self) -> None:
-        """Give up a start that is under way. Safe in a signal handler."""
+        """Give up a start that is under way, and watch no longer. Safe in a signal handler."""
+        self._stop.set()
         if self.supervisor is not None:
             self.supervisor.cancel()
 
-    def stop(self, *, start_failed: bool = False) -> None:
-        """Stop watching, and the embedded server with it; after a failed start not one that was found answering."""
-        self._stop.set()
+    def stop(self, *, start_failed: bool = False, within_s: float = STOP_S) -> None:
+        """Stop watching, and the embedded server with it; after a failed start not one that was found answering.
+
+        What watches is waited for `within_s`; the server then has its own time to finish requests.
+        """
+        self.cancel()
         if self.supervisor is not None:
             keeps = start_failed and self._parts.settings.triton.keep_after_control_dies
-            self.supervisor.leave() if keeps else self.supervisor.stop()
+            stop = self.supervisor.leave if keeps else self.supervisor.stop
+            stop(within_s=within_s)
 
     def install(self, model: str) -> None:
         """Write what Triton is to know of a model; a folder that refuses is told, and keeps no other model waiting.
@@ -104,13 +109,7 @@ class Servers:
     def let_go(self, model: str) -> None:
         """Have no server hold a model any more; one that is away holds it until it is started anew."""
         self._brought_up.discard(model)
-        for control in self._parts.controls:
-            for name in (model, self._parts.workspace.engine_model(model)):
-                try:
-                    control.unload(name)
-                except PerennialError as exc:
-                    facts = {"model": name, "url": control.url, "error": str(exc)}
-                    logger.warning("model.not_unloaded", extra=facts)
+        self._parts.reconciler.let_go(model)
 
     def reconcile(self, model: str) -> str:
         """Bring a model to its route on every server, and return what had to be healed."""
@@ -143,6 +142,9 @@ class Servers:
         for probes in self._probes:
             for model, error in probes.failing.items():
                 found.setdefault(probes.control.url, {}).setdefault(model, str(error))
+        for model in self._budget.held if self.supervisor is not None else ():
+            here = found.setdefault(self._probes[0].control.url, {})
+            here.setdefault(model, "a process of it is gone; a restart waits, because others are answered meanwhile")
         return found
 
     def served(self) -> tuple[str, ...]:
@@ -164,6 +166,7 @@ class Servers:
             models=self._loadable,
             probe=self._probe,
             on_started=self._settle,
+            worth_restart=self._worth_restart,
         )
 
     def _loadable(self) -> list[str]:
@@ -208,6 +211,14 @@ class Servers:
         telling = {model: error for model, error in failing.items() if self._tells(model, error)}
         if (error := self._budget.error(telling, answered=len(served) - len(failing))) is not None:
             raise error
+
+    def _worth_restart(self, triton_model: str) -> bool:
+        """Whether a lost process of a router or an engine may cost the other models a restart now."""
+        served, failing = self.served(), self._probes[0].failing
+        workspace = self._parts.workspace
+        owner = next((m for m in served if triton_model in {m, workspace.engine_model(m)}), triton_model)
+        others = [model for model in served if model != owner and model not in failing]
+        return self._budget.allows(owner, others_answered=len(others))
 
     def _tells(self, model: str, error: PerennialError) -> bool:
         """Whether a model's failure can be the server's fault.

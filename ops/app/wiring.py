@@ -17,6 +17,7 @@ from perennial.ops.serving.server.exposure import check_exposure
 from perennial.ops.serving.server.server import OnParentDeath, ServerSpec
 from perennial.ops.serving.server_record import FILE, KeptSecret, Secret
 from perennial.ops.settings import ModelSettings, Settings, load_settings
+from perennial.ops.store.removals import is_removed
 from perennial.ops.store.workspace import Workspace
 
 __all__ = [
@@ -63,12 +64,15 @@ def open_parts(config: Path | None, *, may_be_new: bool = False) -> Parts:
 def configured_models(config: Path | None) -> tuple[str, ...]:
     """The models of a workspace, by its settings, or else by its ledger; none where there is no workspace.
 
+    Those whose section cannot be used are among them: a command for one of them says so.
+
     Raises:
         ConfigurationError: see `load_settings`.
     """
     settings = load_settings(config)
-    if settings.models or not (settings.ledger_url or (settings.state / "ledger.db").is_file()):
-        return tuple(settings.models)
+    named = tuple(dict.fromkeys([*settings.models, *settings.refused]))
+    if named or not (settings.ledger_url or (settings.state / "ledger.db").is_file()):
+        return named
     with Ledger.open(settings.ledger_address) as ledger:
         return tuple(_with_known_models(settings, ledger).models)
 
@@ -78,7 +82,8 @@ def _with_known_models(settings: Settings, ledger: Ledger) -> Settings:
     if settings.models:
         return settings
     routed = {path.stem for path in (settings.state / "route").glob("*.json")}
-    names = {row.name for row in ledger.models()} | routed
+    known = {row.name for row in ledger.models()}
+    names = {name for name in known | routed if name not in known or not is_removed(ledger, name)}
     return settings.with_models({name: ModelSettings() for name in sorted(names)}, {})
 
 

@@ -4,23 +4,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError, NotFound, Refused
-from perennial.ops.ledger.ports import State
 from perennial.ops.parts import Parts
 from perennial.ops.store import settings_file
 from perennial.ops.store.state import REMOVED, Removal
 
-__all__ = ["is_removed", "note_return", "remove_model"]
-
-
-def is_removed(ledger: State, model: str) -> bool:
-    """Whether somebody removed the model, and it has not come back."""
-    return REMOVED.read(ledger, model) is not None
-
-
-def note_return(ledger: State, model: str) -> None:
-    """The model is named again."""
-    if is_removed(ledger, model):
-        REMOVED.keep(ledger, model, None)
+__all__ = ["remove_model"]
 
 
 def remove_model(parts: Parts, model: str, *, actor: str, answers: bool, dry_run: bool) -> dict[str, Any]:

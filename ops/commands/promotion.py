@@ -7,10 +7,12 @@ from perennial.continual.preparation import admit_note
 from perennial.continual.records import Route
 from perennial.continual.route import pinned, promoted, rolled_back, without_challenger
 from perennial.ops.parts import Parts
+from perennial.ops.settings import ModelSettings, Settings
 from perennial.ops.store.ledger_guard import check_not_behind
+from perennial.ops.store.removals import is_removed
 from perennial.ops.store.route_changes import RouteChange, change_route
 
-__all__ = ["promote_version", "roll_back_version"]
+__all__ = ["promote_version", "resident_versions", "roll_back_version"]
 
 _PATIENCE_S = 20.0  # for a server that is being restarted
 _ASKED_S = 0.5  # a server takes one millisecond to say what it holds
@@ -23,7 +25,7 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
 
     Raises:
         DataError: the reason is empty or longer than 500 characters.
-        NotFound: the version has no bundle, or the model serves none yet.
+        NotFound: the version has no bundle, or the model serves none yet or was removed.
         PublishFailed, BundleRejected, DependencyUnreachable: a server does not hold it; the champion is unchanged.
     """
     reason, route = admit_note(reason), _route(parts, model)
@@ -39,7 +41,8 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
         parts.reconciler.reconcile(model, patience_s=_PATIENCE_S)  # one of them may have lost it
     else:
         _have_held(parts, model, version)
-    keep = parts.workspace.model(model).cycle.resident_versions
+    _check_there(parts, model)  # loading takes its time
+    keep = resident_versions(parts.settings, model)
     change = change_route(
         parts.ledger, parts.workspace, model, promoted(version, resident=keep), actor=actor, reason=reason
     )
@@ -53,10 +56,11 @@ def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, r
 
     Raises:
         DataError: the reason is empty or longer than 500 characters.
-        NotFound: the model serves no version yet; Refused: there is no previous champion.
+        NotFound: the model serves no version yet or was removed; Refused: there is no previous champion.
         PublishFailed: a server that answers does not hold the version; the champion is unchanged.
     """
     reason = admit_note(reason)
+    _check_there(parts, model)
     route = parts.workspace.read_route(model) or _route(parts, model)
     if to is not None and to not in route.resident:
         return promote_version(parts, model, to, actor=actor, reason=reason)
@@ -72,7 +76,27 @@ def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, r
     return change.after
 
 
+def resident_versions(settings: Settings, model: str) -> int:
+    """How many versions stay loaded; of a model whose section cannot be used, as many as of one that says nothing."""
+    told = settings.models.get(model)
+    return (ModelSettings() if told is None else told).cycle.resident_versions
+
+
+def _check_there(parts: Parts, model: str) -> None:
+    """Return while the model is one of the workspace's.
+
+    Raises:
+        NotFound: somebody took it out.
+    """
+    if is_removed(parts.ledger, model):
+        raise NotFound(
+            f"model {model} was removed, so that no version of it is loaded; name it in the settings file again, "
+            f"and a running `perennial serve` takes it up"
+        )
+
+
 def _route(parts: Parts, model: str) -> Route:
+    _check_there(parts, model)
     route = parts.ledger.route(model)
     check_not_behind(route, parts.workspace, model)
     if route is None:

@@ -16,6 +16,7 @@ from perennial.ops.ledger import Ledger
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
+from perennial.ops.store.removals import is_removed
 from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
@@ -107,6 +108,8 @@ class Reconciler:
         with self._one_at_a_time(model):
             route = self._ledger.route(model)  # read inside: a pass must not bring back what a later one left behind
             done = self._guarded(model, route)
+            if (done.healed or done.errors) and is_removed(self._ledger, model):
+                self.let_go(model)  # it was removed while it was loaded: nobody else lets go of it now
         for heal in done.healed:
             logger.info("reconcile.healed", extra={"model": model, "what": heal.what})
         with self._state:
@@ -115,12 +118,27 @@ class Reconciler:
         return done
 
     def _guarded(self, model: str, route: Route | None) -> _Pass:
-        """Bring the model to a route that may be trusted; a ledger that is behind the routers commands nobody."""
+        """Bring the model to a route that may be trusted; a ledger that is behind the routers commands nobody.
+
+        Nothing is brought up of a model that was removed, whatever its route says.
+        """
         try:
             check_not_behind(route, self._workspace, model)
         except LedgerBehind as exc:
             return _Pass([], {"": exc})
-        return _Pass([], {}) if route is None else self._bring(route)
+        if route is None or is_removed(self._ledger, model):
+            return _Pass([], {})
+        return self._bring(route)
+
+    def let_go(self, model: str) -> None:
+        """Have no server hold a model any more; one that is away holds it until it is started anew."""
+        for control in self._controls:
+            for name in (model, self._workspace.engine_model(model)):
+                try:
+                    control.unload(name)
+                except PerennialError as exc:
+                    facts = {"model": name, "url": control.url, "error": str(exc)}
+                    logger.warning("model.not_unloaded", extra=facts)
 
     def unload_strangers(self, keep: frozenset[str]) -> list[str]:
         """Unload every model but `keep` from every server that answers; only for servers that are ours alone."""

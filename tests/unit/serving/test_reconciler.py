@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from threading import Timer
@@ -18,6 +19,7 @@ from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.settings import Settings
 from perennial.ops.store.ledger_guard import LedgerBehind
+from perennial.ops.store.state import REMOVED, Removal
 from perennial.ops.store.workspace import Workspace
 from tests.component.databases import fresh_url
 from tests.unit.serving.one_triton import OneTriton
@@ -159,6 +161,30 @@ def test_what_the_routers_still_name_is_dropped_only_after_their_file_has_change
     assert world.triton.loads == [(ENGINE, (1, 2), 1), (ENGINE, (2,), 2)]
     assert world.triton.loaded[ENGINE] == {2}
     assert world.named() == (2,)
+
+
+def test_no_pass_brings_up_a_model_that_was_removed(world: World) -> None:
+    world.export(1)
+    world.route(1)
+    gone = Removal(by="ann", at="2026-03-01T12:00:00+00:00")
+    REMOVED.keep(world.ledger, "intent", gone)
+    assert (world.pass_(), world.triton.loads, world.reconciler.wrong) == ([], [], {})
+    REMOVED.keep(world.ledger, "intent", None)
+    assert world.pass_() != []
+    assert world.triton.loaded == {ENGINE: {1}, "intent": {1}}
+
+
+@pytest.mark.parametrize("liars", [set(), {1}], ids=["well", "wrong"])
+def test_a_pass_under_way_lets_go_of_a_model_that_is_removed_meanwhile(world: World, liars: set[int]) -> None:
+    world.export(1)
+    world.route(1)
+    world.triton.liars = liars
+    gone = Removal(by="ann", at="2026-03-01T12:00:00+00:00")
+    world.triton._route_champion = lambda: REMOVED.keep(world.ledger, "intent", gone)
+    with suppress(BundleRejected):
+        world.pass_()
+    assert world.triton.loads != []
+    assert world.triton.loaded == {}
 
 
 @pytest.mark.parametrize("part", ["champion", "challenger"])

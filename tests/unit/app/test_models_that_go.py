@@ -1,0 +1,78 @@
+"""A model that is removed or broken: its rows grow old all the same, and no command brings it back."""
+
+import os
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perennial.continual.errors import NotFound
+from perennial.ops.app.service import Service
+from perennial.ops.app.wiring import open_parts
+from perennial.ops.serving.processes import free_port
+from perennial.ops.store.state import REMOVED, Removal
+from perennial.ops.traffic import TrafficLog, TrafficWriter
+from tests.component.traffic_rows import columns
+
+_KEEP = {"compact", "retention"}
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[Service]:
+    config = tmp_path / "perennial.toml"
+    broken = "[models.broken.learning]\nholdout_share = 0.9\n"
+    config.write_text(f"[triton]\ngrpc_port = {free_port()}\n[models.card]\n[models.loan]\n{broken}")
+    parts = open_parts(config)
+    for model in ("broken", "card", "gone"):
+        parts.ledger.register_model(model, {})
+    yield Service(parts)
+    parts.close()
+
+
+def _jobs(service: Service, model: str) -> set[str]:
+    return {job.partition(":")[0] for job in service._scheduler.facts() if job.endswith(f":{model}")}
+
+
+def test_the_rows_of_every_model_that_the_ledger_knows_are_kept_for_so_long_and_no_longer(service: Service) -> None:
+    assert _jobs(service, "gone") == _KEEP
+    assert _jobs(service, "broken") == _KEEP | {"reconcile", "notify"}
+    assert _jobs(service, "card") > _KEEP | {"watch", "retrain"}
+    service._follower._let_go("loan")
+    assert _jobs(service, "loan") == _KEEP
+
+
+def test_old_rows_and_reports_of_a_removed_model_go_and_new_ones_stay(service: Service) -> None:
+    workspace, now = service.roster.parts.workspace, datetime.now(UTC)
+    days = workspace.settings.traffic.retention_days
+    writer = TrafficWriter(workspace.traffic("gone"), "router")
+    writer.append({**columns([0, 1], dimension=None), "at": [now - timedelta(days=days + 1), now]})
+    writer.close()
+    reports = workspace.reports("gone") / "evidently"
+    reports.mkdir(parents=True)
+    for name in ("old.html", "new.html"):
+        (reports / name).write_text("what somebody wrote")
+    long_ago = now.timestamp() - (days + 1) * 86_400
+    os.utime(reports / "old.html", (long_ago, long_ago))
+    kept = service.roster.rows_of("gone")
+    told = kept.retain_unserved()
+    assert told.startswith("1 traffic rows, 0 rows of history")
+    assert TrafficLog(workspace.traffic("gone")).count() == 1
+    assert [path.name for path in reports.iterdir()] == ["new.html"]
+    kept.compact()
+    assert TrafficLog(workspace.traffic("gone")).count() == 1
+
+
+@pytest.mark.parametrize("command", ["promote", "roll back", "roll back to"])
+def test_no_command_puts_a_version_of_a_removed_model_into_its_place(service: Service, command: str) -> None:
+    gone = Removal(by="ann", at="2026-03-01T12:00:00+00:00")
+    REMOVED.keep(service.roster.parts.ledger, "card", gone)
+    control, asked = service.control, {"actor": "ann", "reason": "a test"}
+    commands: dict[str, Callable[[], Any]] = {
+        "promote": lambda: control.promote("card", 1, **asked),
+        "roll back": lambda: control.roll_back("card", to=None, **asked),
+        "roll back to": lambda: control.roll_back("card", to=1, **asked),
+    }
+    with pytest.raises(NotFound, match="card was removed"):
+        commands[command]()
