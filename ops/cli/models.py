@@ -24,7 +24,7 @@ def list_versions(model: ModelOption = "", config: ConfigOption = None, as_json:
     """Every version, its state and where it came from."""
     from perennial.ops.views.versions import version_view
 
-    with model_session(config, model) as (parts, model):
+    with model_session(config, model, may_be_broken=True) as (parts, model):
         rows = [version_view(row) for row in parts.ledger.versions(model)]
         route = parts.ledger.route(model)
     if as_json:
@@ -54,7 +54,7 @@ def show(version: int, model: ModelOption = "", config: ConfigOption = None) -> 
     """Everything known about one version."""
     from perennial.ops.views.versions import version_details
 
-    with model_session(config, model) as (parts, model):
+    with model_session(config, model, may_be_broken=True) as (parts, model):
         print_json(version_details(parts.ledger.version(model, version)))
 
 
@@ -71,11 +71,11 @@ def promote(
 ) -> None:
     """Make a version champion; it is loaded and probed first where needed."""
     from perennial.continual.route import pinned, promoted
-    from perennial.ops.commands.promotion import promote_version
+    from perennial.ops.commands.promotion import promote_version, resident_versions
 
-    with model_session(config, model) as (parts, model):
+    with model_session(config, model, may_be_broken=True) as (parts, model):
         if dry_run:
-            keep = parts.workspace.model(model).cycle.resident_versions
+            keep = resident_versions(parts.settings, model)
             _preview(parts, model, version, lambda route: promoted(version, resident=keep)(pinned(version)(route)))
             return
         print_json(promote_version(parts, model, version, actor=actor(), reason=reason))
@@ -109,7 +109,7 @@ def rollback(
     from perennial.continual.route import pinned, rolled_back
     from perennial.ops.commands.promotion import roll_back_version
 
-    with model_session(config, model) as (parts, model):
+    with model_session(config, model, may_be_broken=True) as (parts, model):
         if dry_run:
             change = rolled_back(to=to)
             _preview(parts, model, to, lambda route: change(route if to is None else pinned(to)(route)))

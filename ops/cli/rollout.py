@@ -41,7 +41,7 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
     """Where the cycle stands, its story, and the figures of the canary or the probation."""
     from perennial.ops.views.rollout import rollout_view
 
-    with model_session(config, model) as (parts, model):
+    with model_session(config, model, may_be_broken=True) as (parts, model):
         seen = rollout_view(parts.ledger, model)
     if as_json:
         print_json(seen)

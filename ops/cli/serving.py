@@ -199,19 +199,27 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
     The estimated accuracy trusts the confidence and is blind to a change of concept; --json tells what each assumes.
     The exit code is 0 also where something is not well: scripts ask `/healthz`.
     """
+    from perennial.continual.errors import DataError
     from perennial.ops.app.running import RunningServe
     from perennial.ops.store.ledger_guard import LedgerBehind, check_not_behind
     from perennial.ops.views.status import model_status
 
     with session(config) as parts:
-        told = [model_status(parts.ledger, name) for name in parts.settings.models]
+        names = (*parts.settings.models, *parts.settings.refused)
+        told = [model_status(parts.ledger, name) for name in names]
+        for model in told:
+            for what in model.unreadable:
+                say(f"of {model.model} not everything is shown: {what}")
         for name, why in parts.settings.refused.items():
             say(f"{name} is not watched and retrained, because its settings cannot be used: {why}")
         live = all(control.live() for control in parts.controls)
-        for name in parts.settings.models:
+        for name in names:
             try:
                 check_not_behind(parts.ledger.route(name), parts.workspace, name)
-            except LedgerBehind as behind:  # opening a lost ledger made an empty one, which looks like a fresh start
+            except (
+                LedgerBehind,
+                DataError,
+            ) as behind:  # opening a lost ledger made an empty one, which looks like a fresh start
                 say(str(behind))
     serve = RunningServe.of(parts.settings.state)
     health = None if serve is None else _health(serve)

@@ -29,13 +29,17 @@ def session(config: Path | None, *, may_be_new: bool = False) -> "Iterator[Parts
 
 
 @contextmanager
-def model_session(config: Path | None, model: str) -> "Iterator[tuple[Parts, str]]":
+def model_session(config: Path | None, model: str, *, may_be_broken: bool = False) -> "Iterator[tuple[Parts, str]]":
     """The parts of a workspace, and the name of the model that a command is about.
+
+    With `may_be_broken` its section may be one that cannot be used: the command needs none of its settings.
 
     Raises:
         NotFound: the settings do not name the model.
-        ConfigurationError, DependencyUnreachable: see `session`.
+        ConfigurationError: its section cannot be used, or see `session`.
+        DependencyUnreachable: see `session`.
     """
     with session(config) as parts:
-        parts.workspace.model(model)
+        if not (may_be_broken and model in parts.settings.refused):
+            parts.workspace.model(model)
         yield parts, model

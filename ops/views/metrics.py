@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from perennial.continual.drift.accuracy import AccuracyEstimate
-from perennial.continual.errors import DataError, PerennialError
+from perennial.continual.errors import PerennialError
 from perennial.ops.ledger import Ledger
 from perennial.ops.views.status import ModelStatus, model_status
 
@@ -81,12 +81,11 @@ def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence
 
     gauges = {name: Gauge(f"perennial_{name}", told, ["model"], registry=registry) for name, told in _FIGURES}
     for model in models:
-        try:
-            values = _values(model_status(ledger, model))
-        except DataError as exc:  # what is kept of one model hides no other
-            logger.warning("metrics.model_left_out", extra={"model": model, "error": str(exc)})
+        status = model_status(ledger, model)
+        if status.unreadable:  # a figure that nobody knows is not 0
+            logger.warning("metrics.model_left_out", extra={"model": model, "error": "; ".join(status.unreadable)})
             continue
-        for name, value in values.items():
+        for name, value in _values(status).items():
             gauges[name].labels(model=model).set(value)
 
 

@@ -1,15 +1,20 @@
 """How a model is, out of the ledger alone: what answers, how its traffic looks, and what the loop is doing."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import TypeVar
 
 from perennial.continual.drift.accuracy import AccuracyEstimate
 from perennial.continual.drift.sequential import EDetectorState
+from perennial.continual.errors import DataError
 from perennial.continual.records import Split
 from perennial.ops.ledger import CycleRow, Ledger
 from perennial.ops.store.state import LANE, ErrorState, LaneState, ModelAccuracy
 
 __all__ = ["AccuracyView", "CycleView", "DriftVerdict", "ErrorView", "LabelCounts", "ModelStatus", "model_status"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +106,7 @@ class ModelStatus:
     """One model's route, its cycle under way, its newest drift verdict and its labels; `champion` answers."""
 
     model: str
+    unreadable: tuple[str, ...] = ()  # what of it could not be read, and stands as if it were not there
     champion: int | None = None
     previous: int | None = None
     challenger: int | None = None
@@ -115,14 +121,33 @@ class ModelStatus:
     replay_rows: int
 
 
+class _Reading:
+    """Reads one thing after another; what is kept of one hides none of the others."""
+
+    def __init__(self) -> None:
+        self.wrong: list[str] = []
+
+    def of(self, read: Callable[[], T | None]) -> T | None:
+        """What is read; None where it is not what any release writes."""
+        try:
+            return read()
+        except DataError as exc:
+            self.wrong.append(str(exc))
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            self.wrong.append(f"what the ledger keeps cannot be read ({type(exc).__name__}: {exc})")
+        return None
+
+
 def model_status(ledger: Ledger, model: str) -> ModelStatus:
     """How one model is now."""
-    route, cycle = ledger.route(model), ledger.active_cycle(model)
-    reports, buffer = ledger.drift_reports(model, limit=1), ledger.load_buffer(model)
+    reading = _Reading()
+    route, cycle = reading.of(lambda: ledger.route(model)), reading.of(lambda: ledger.active_cycle(model))
+    reports = reading.of(lambda: ledger.drift_reports(model, limit=1))
+    buffer = reading.of(lambda: ledger.load_buffer(model))
     status = ModelStatus(
         model=model,
-        cycle=None if cycle is None else CycleView.of(cycle),
-        training=None if cycle is None else LANE.read(ledger, model),
+        cycle=None if cycle is None else reading.of(lambda: CycleView.of(cycle)),
+        training=None if cycle is None else reading.of(lambda: LANE.read(ledger, model)),
         drift=DriftVerdict(state=reports[0].state, at=reports[0].at, rows=reports[0].rows) if reports else None,
         labels=LabelCounts(
             training=sum(ledger.label_counts(model, Split.TRAIN).values()),
@@ -133,16 +158,18 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
         replay_rows=0 if buffer is None else len(buffer.rows),
     )
     if route is None:
-        return status
+        return replace(status, unreadable=tuple(reading.wrong))
+    accuracy = reading.of(lambda: _accuracy(ledger, model, route.champion))
     return replace(
         status,
+        unreadable=tuple(reading.wrong),
         champion=route.champion,
         previous=route.previous,
         challenger=route.challenger,
         share=route.share,
         resident=route.resident,
         epoch=route.epoch,
-        accuracy=_accuracy(ledger, model, route.champion),
+        accuracy=accuracy,
     )
 
 

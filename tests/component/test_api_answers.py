@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.ops.cli.main import app
+from perennial.ops.store.state import ACCURACY
 from tests.component.api_server import RunningApi, answering
 from tests.component.busy_model import NOON, make_busy
 
@@ -36,6 +37,7 @@ def test_the_status_of_a_model_is_one_document(busy: RunningApi) -> None:
     figures = {"bound": 0.1, "run_length": 1e6, "labels": 40, "evidence": 1.0, "alarm_since": since}
     assert status == {
         "model": "intent",
+        "unreadable": [],
         "champion": 2,
         "previous": 1,
         "challenger": None,
@@ -64,6 +66,22 @@ def test_the_status_of_a_model_is_one_document(busy: RunningApi) -> None:
         "labels": {"training": 1, "holdout": 0, "unlearnt": 1, "feedback": 0},
         "replay_rows": 1,
     }
+
+
+def test_what_cannot_be_read_of_a_model_is_told_with_the_rest_of_it(busy: RunningApi) -> None:
+    """A later release, or somebody's hand, wrote what this one does not know."""
+    kept = busy.parts.ledger.get_state("intent", ACCURACY.name)
+    busy.parts.ledger.put_state("intent", ACCURACY.name, {"nonsense": 1})
+    try:
+        answered = busy.ask("get", "/v1/models")
+        one = busy.ask("get", "/v1/models/intent").json()
+    finally:
+        busy.parts.ledger.put_state("intent", ACCURACY.name, kept)
+    assert answered.status_code == 200
+    told = {status["model"]: status for status in answered.json()}["intent"]
+    assert (told["champion"], told["accuracy"], told["replay_rows"]) == (2, None, 1)
+    assert "'accuracy' of intent cannot be read" in told["unreadable"][0]
+    assert one == told
 
 
 def test_a_rollout_tells_its_figures_and_what_it_waits_for(busy: RunningApi) -> None:

@@ -161,11 +161,18 @@ def _until(true: Callable[[], bool], within_s: float) -> None:
         time.sleep(0.2)
 
 
+def _jobs_of(city: City, model: str) -> set[str]:
+    parts = (part.split(":") for part in city.get("/healthz")["parts"])
+    return {part[1] for part in parts if part[0] == "job" and part[2] == model}
+
+
 def test_the_broken_ones_are_named_and_the_others_are_well(city: City) -> None:
     assert city.answers(DAMAGED) is None
     assert city.answers(UNROUTED) is None
     health = city.get("/healthz")
     assert {name for name, told in health["models"].items() if not told["healthy"]} == {DAMAGED, MISSET}
+    assert {f"model:{DAMAGED}", f"model:{MISSET}"} <= set(health["unhealthy"])
+    assert {"compact", "retention", "reconcile", "notify"} == _jobs_of(city, MISSET)
     url = city.parts.controls[0].url
     assert f"{DAMAGED}_engine" in health["models"][DAMAGED]["wrong"][url]
     assert f"{DAMAGED}: " in health["triton"]["servers"][url]
@@ -181,7 +188,8 @@ def test_commands_take_a_model_by_its_name(city: City) -> None:
     with pytest.raises(ConfigurationError, match="19 models are configured, and --model names none; choose m00, m01"):
         city.cli("model", "list", "--json")
     with pytest.raises(ConfigurationError, match=f"settings of model {MISSET} cannot be used"):
-        city.cli("model", "list", "--json", "--model", MISSET)
+        city.cli("retrain", "--model", MISSET)
+    assert [row["version"] for row in city.cli("model", "list", "--json", "--model", MISSET)] == [1]
     body = {"labels": [{"text": "a card", "label": "card_issue"}]}
     refused = httpx.post(f"http://127.0.0.1:{city.api}/v1/feedback", json=body, timeout=20)
     assert (refused.status_code, "there are 20" in refused.text) == (422, True)
@@ -225,6 +233,7 @@ def test_a_model_comes_and_goes_while_the_service_runs(city: City) -> None:
     assert (removed["model"], removed["champion"]) == ("m20", 1)
     _until(lambda: city.answers("m20") is None, 60)
     _until(lambda: "m20" not in city.get("/healthz")["models"], 20)
+    _until(lambda: _jobs_of(city, "m20") == {"compact", "retention"}, 20)  # its rows grow old all the same
     assert city.parts.ledger.versions("m20")[0].version == 1
     assert {city.answers(name) for name in _SOUND if name != DRIFTS} == {1}
     assert city.get("/healthz")["triton"]["restarts"] == 0

@@ -11,10 +11,13 @@ import typer
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, PerennialError
+from perennial.continual.records import Route
+from perennial.ops.app.wiring import open_parts
 from perennial.ops.cli.main import app
-from perennial.ops.ledger import Ledger
+from perennial.ops.ledger import Ledger, VersionRow, VersionState
 from perennial.ops.settings import load_settings
 from perennial.ops.store.settings_file import add_model, name_from, remove_model
+from perennial.ops.store.state import ACCURACY
 
 
 @pytest.fixture(autouse=True)
@@ -62,6 +65,50 @@ def test_several_models_are_listed_and_none_is_guessed(folder: Path) -> None:
         assert "3 models are configured" in str(error)
         assert "choose sales, help, intent" in str(error)
     assert "Versions of help" in _run("model", "list", "--model", "help").stdout
+
+
+_BROKEN = "[models.bad.learning]\nholdout_share = 0.9\n"
+
+
+def test_a_model_with_a_broken_section_is_one_to_choose_from(folder: Path) -> None:
+    (folder / "perennial.toml").write_text(f"[models.sales]\n{_BROKEN}")
+    assert "2 models are configured" in str(_run("model", "list").exception)
+    assert "the settings of model bad cannot be used" in str(_run("retrain", "--model", "bad").exception)
+
+
+def test_what_needs_no_settings_is_there_for_a_model_with_a_broken_section(folder: Path) -> None:
+    """A rollback is wanted most when something is broken."""
+    (folder / "perennial.toml").write_text(f"[models.sales]\n{_BROKEN}")
+    with Ledger.open(f"sqlite:///{folder / 'var' / 'ledger.db'}") as ledger:
+        ledger.register_model("bad", {})
+        for version in (1, 2):
+            ledger.add_version(VersionRow(model="bad", version=version, state=VersionState.PUBLISHED))
+        route = Route(model="bad", epoch=1, champion=2, previous=1, resident=(1, 2))
+        ledger.set_route(route, expected_epoch=0, actor="ann", reason="a test")
+    assert len(json.loads(_run("model", "list", "--json", "--model", "bad").stdout)) == 2
+    assert json.loads(_run("rollout", "show", "--json", "--model", "bad").stdout)["route"]["champion"] == 2
+    told = _run("model", "rollback", "--dry-run", "--model", "bad")
+    assert json.loads(told.stdout)["then"]["champion"] == 1, told.exception
+    rolled = _run("model", "rollback", "--model", "bad")
+    assert json.loads(rolled.stdout)["champion"] == 1, rolled.exception
+
+
+def test_what_cannot_be_read_of_one_model_hides_neither_it_nor_the_others(folder: Path) -> None:
+    config = folder / "perennial.toml"
+    config.write_text("[models.good]\n[models.odd]\n")
+    parts = open_parts(config)
+    for name in ("good", "odd"):
+        parts.ledger.register_model(name, {})
+        parts.ledger.add_version(VersionRow(model=name, version=1, state=VersionState.PUBLISHED))
+        route = Route(model=name, epoch=1, champion=1, resident=(1,))
+        parts.ledger.set_route(route, expected_epoch=0, actor="ann", reason="a test")
+    parts.ledger.put_state("odd", ACCURACY.name, {"nonsense": 1})
+    parts.close()
+    ended = _run("status", "--json")
+    told = {model["model"]: model for model in json.loads(ended.stdout)["models"]}
+    assert (told["good"]["champion"], told["good"]["unreadable"]) == (1, [])
+    assert (told["odd"]["champion"], told["odd"]["accuracy"]) == (1, None)
+    assert ACCURACY.name in told["odd"]["unreadable"][0]
 
 
 def test_a_config_elsewhere_names_the_model_wherever_the_option_stands(folder: Path) -> None:
