@@ -24,11 +24,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data DIR ...")
 	$(BIN)/perennial demo $(ARGS)
 
-test: setup ## all tests that need no GPU; those of single modules and of the ledger come first, on two processors
+# The longest files come first. Those that measure time or load have the machine to themselves, and come last.
+test: setup ## all tests that need no GPU, on two processors where they measure nothing
 ifeq ($(strip $(ARGS)),)
-	export PATH="$(abspath $(BIN)):$$PATH"; \
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile tests/unit tests/contract perennial/continual; status=$$?; \
-	$(BIN)/python -m pytest --durations 25 tests/component tests/e2e && exit $$status
+	export PATH="$(abspath $(BIN)):$$PATH"; run="$(BIN)/python -m pytest"; two="-n 2 --dist loadfile"; status=0; \
+	$$run -q $$two tests/unit tests/contract perennial/continual || status=1; \
+	$$run --durations 15 $$two --no-loadscope-reorder -m "not (alone or gpu)" \
+		tests/e2e tests/component/test_wheel.py tests/component || status=1; \
+	$$run --durations 25 -m "alone and not gpu" tests/component tests/e2e || status=1; \
+	exit $$status
 else
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m pytest -m "not gpu" $(ARGS)
 endif

@@ -15,7 +15,7 @@ from perennial.ops.api.origin import REQUEST_HEADER
 from perennial.ops.store.route_changes import restore_route_file
 from tests.component.api_server import TOKENS, RunningApi, answering
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _LIMIT = 100_000
 _IDLE_S = 0.6
 _OWN = {REQUEST_HEADER: "1"}

@@ -7,7 +7,7 @@ import pytest
 
 from benchmarks.rollout_world import LiveWorld
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 
 
 @pytest.fixture

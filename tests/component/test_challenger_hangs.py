@@ -14,7 +14,7 @@ from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, trips_for
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _ROUTE = Route(model=MODEL, epoch=1, champion=1, challenger=2, share=0.5, resident=(1, 2))
 KEYS = [f"key-{number}" for number in range(40)]
 CHAMPIONS = [key for key in KEYS if pick_arm(_ROUTE, key) is Arm.CHAMPION]

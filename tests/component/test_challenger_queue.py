@@ -17,7 +17,7 @@ from perennial.ops.serving.router.route import pick_arm
 from perennial.ops.serving.server.server import TritonServer
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe, trips_for
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _ROUTE = Route(model=MODEL, epoch=1, champion=1, challenger=2, share=0.5, resident=(1, 2))
 _KEYS = [f"key-{number}" for number in range(20)]
 _CHAMPIONS = next(key for key in _KEYS if pick_arm(_ROUTE, key) is Arm.CHAMPION)

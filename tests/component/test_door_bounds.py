@@ -19,7 +19,7 @@ from perennial.ops.serving.door.limits import DoorLimits, DoorSettings
 from perennial.ops.serving.processes import free_port, is_listening, start_ticks
 from perennial.ops.serving.server_record import FILE, ServerRecord
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _MOST = 8
 _BODY = json.dumps({"inputs": [{"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["a"]}]}).encode()
 _HEAD = b"POST /v2/models/intent/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(_BODY)

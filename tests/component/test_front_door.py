@@ -19,7 +19,7 @@ from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.serving.server_record import ServerRecord
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _MIB = 2**20
 _CLOSED = [
     ("POST", "/v2/repository/index"),

@@ -20,7 +20,7 @@ from perennial.ops.serving.processes import group_members, start_ticks
 from perennial.ops.serving.server.server import TritonServer
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
-pytestmark = [pytest.mark.component, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.component, pytest.mark.timeout(600), pytest.mark.alone]
 _REQUESTS, _WARM = 10_000, 600
 _BIG = {2_000: 64, 3_500: 63, 5_000: 32, 6_500: 16, 8_000: 63}  # by request: the body's megabytes
 _GROWTH_MIB = 50

@@ -32,7 +32,7 @@ from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.workspace import Workspace
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, router_settings
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _SERVERS = 3
 _ANSWER_S = 5.0  # what a server that answers takes at the most, on a busy machine
 

@@ -21,7 +21,7 @@ from perennial.ops.serving.server.supervisor import Supervisor
 from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe, trips_for
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _SLOW = b"transfer"  # the engine counts for a while at each one
 _BATCH_S = 0.5  # of a processor, for 64 of them
 _QUEUE_S = 5.0

@@ -13,7 +13,7 @@ from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import MODEL, Place, probe
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 
 
 @pytest.fixture(scope="module")

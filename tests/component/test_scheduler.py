@@ -15,7 +15,7 @@ from perennial.ops.ledger import Fence, JobRunRow, Ledger, RunOutcome
 from perennial.ops.scheduling import Catch, JobRun, JobSpec, Leader, LoopScheduler
 from tests.component.databases import BACKENDS, fresh_url
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 DAY_S = 86_400.0

@@ -16,7 +16,7 @@ from perennial.ops.serving.secret import PARAMETER
 from perennial.ops.serving.server.server import TritonServer
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _ROUNDS = 40
 
 

@@ -13,7 +13,7 @@ from perennial.ops.serving.server.server import ServerSpec
 from perennial.ops.serving.server.supervisor import Supervisor
 from perennial.ops.serving.server_record import FILE, KeptSecret
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 
 
 def _away() -> None:

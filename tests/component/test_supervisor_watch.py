@@ -18,7 +18,7 @@ from perennial.ops.serving.server.server import ServerSpec, TritonServer
 from perennial.ops.serving.server.supervisor import Supervisor
 from perennial.ops.serving.server_record import FILE, KeptSecret
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _DISK_FULL = OSError(28, "No space left on device")
 
 
@@ -61,12 +61,16 @@ class Watched:
         self.probe_error: Exception | None = None
         self.turns: Iterator[Exception | None] = iter(lambda: self.probe_error, ...)
         self.settle_error: Exception | None = None
+        self.worth_restart = True
+        self.hold: threading.Event | None = None
+        self.held = False
         self.probes = 0
         self.supervisor = Supervisor(
             server,  # type: ignore[arg-type]
             models=self._models,
             probe=self._probe,
             on_started=self._settle,
+            worth_restart=lambda _: self.worth_restart,
             interval_s=0.02,
             failures=3,
         )
@@ -82,6 +86,9 @@ class Watched:
             raise error
 
     def _settle(self) -> None:
+        if self.hold is not None:
+            self.held = True
+            self.hold.wait()
         if self.settle_error is not None:
             raise self.settle_error
 
@@ -103,6 +110,41 @@ def watched(tmp_path, monkeypatch) -> Iterator[Watched]:
     watched = Watched(Steady(ServerSpec(folder=tmp_path, repository=tmp_path, grpc_port=free_port())))
     yield watched
     watched.supervisor.stop()
+
+
+@pytest.mark.parametrize("how", ["lost", "missing"])
+def test_a_lost_process_restarts_the_server_when_that_is_worth_it_and_not_before(watched, monkeypatch, how):
+    gone: list[tuple[str, ...]] = [()]
+    monkeypatch.setattr(watched.supervisor._stubs, how, lambda _: gone[0])
+    watched.supervisor.start()
+    watched.worth_restart = False
+    gone[0] = ("intent_engine",)
+    watched.see_probes(5)
+    assert watched.supervisor.restarts == 0
+    watched.worth_restart = True
+    eventually(lambda: watched.supervisor.restarts == 1)
+    gone[0] = ()
+    watched.see_probes(5)
+    assert watched.supervisor.restarts <= 2
+
+
+@pytest.mark.parametrize("hangs", ["the probe", "what follows a start"])
+def test_a_stop_waits_for_nothing_that_hangs(watched, hangs):
+    let_go = threading.Event()
+    watched.supervisor.start()
+    if hangs == "the probe":
+        watched.turns = iter(let_go.wait, ...)
+        watched.see_probes(1)
+    else:
+        watched.settle_error = _DISK_FULL
+        watched.hold = let_go
+        watched.server.pid = None
+        eventually(lambda: watched.held)
+    began = time.monotonic()
+    watched.supervisor.stop(within_s=0.2)
+    assert time.monotonic() - began < 10.0
+    assert watched.server.pid is None, "the server ends all the same"
+    let_go.set()
 
 
 @pytest.mark.parametrize("where", ["models", "start"])

@@ -29,7 +29,7 @@ from tests.component.databases import BACKENDS, fresh_url
 from tests.component.strange_texts import TEXTS
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _PATIENCE_S = 60  # an answer that takes longer is none, on however busy a machine
 
 

@@ -11,7 +11,7 @@ from tests.e2e.conftest import requests_about
 from tests.e2e.test_loop import KNOWN, Traffic
 from tests.e2e.workspace import E2eWorkspace, make_workspace, wait_for, write_csv
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.alone]
 _CYCLE = """
 shadow = true
 shadow_rows = 100

@@ -19,8 +19,10 @@ from perennial.continual import cycle as cy
 from perennial.continual.cycle import decode, encode
 from perennial.continual.errors import (
     BundleRejected,
+    ConfigurationError,
     DependencyUnreachable,
     ExportFailed,
+    ParityFailed,
     PerennialError,
     PublishFailed,
     TrainingFailed,
@@ -45,7 +47,7 @@ from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.state import PAUSED
 from tests.component.town import KNOWN, Town
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 
 
 class Breaking:
@@ -277,6 +279,24 @@ def test_a_test_load_that_fails_keeps_the_challenger_from_triton(
     maker = ChallengerMaker(town.ledger, town.workspace, "intent")
     with pytest.raises(error, match=r"differs by 0\.5"):
         maker.judge(2, town.ledger.version("intent", 1))
+
+
+@pytest.mark.parametrize("error", [ParityFailed, BundleRejected, ConfigurationError, ExportFailed])
+def test_an_export_that_failed_says_which_error_it_was(
+    town: Town, monkeypatch: pytest.MonkeyPatch, error: type[PerennialError]
+) -> None:
+    town.ledger.add_version(VersionRow(model="intent", version=2, parent=1))
+    maker = ChallengerMaker(town.ledger, town.workspace, "intent")
+
+    def run(*_: object, **__: object) -> JobResult:
+        maker.report(2).write_text(json.dumps({"error": error.__name__, "message": "what was wrong"}))
+        return JobResult(exit_code=error.exit_code, cancelled=False, timed_out=False, tail="a line")
+
+    monkeypatch.setattr(version_maker_module, "run_job", run)
+    rows = TrainingRows(fresh=(), replay=(), learnt=())
+    with pytest.raises(PerennialError, match="what was wrong") as raised:
+        maker.export(2, town.ledger.version("intent", 1), rows, None, lambda _: None)
+    assert type(raised.value) is error
 
 
 @pytest.mark.parametrize("cancelled", [True, False])

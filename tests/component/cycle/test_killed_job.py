@@ -12,7 +12,7 @@ from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.version_maker import VersionMaker
 from tests.component.town import Town
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 
 
 def _run(folder: Path, times: int, retries: int) -> tuple[JobResult, int]:

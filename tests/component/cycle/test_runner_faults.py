@@ -20,11 +20,12 @@ from perennial.ops.commands.rollout import request_command
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.ledger import Conflict, Ledger, Phase, VersionRow, VersionState
 from perennial.ops.store.route_changes import change_route
+from perennial.ops.store.state import PAUSED
 from perennial.ops.views.rollout import rollout_view
 from tests.component.cycle.test_faults import _real_steps, at, led
 from tests.component.town import Town
 
-pytestmark = pytest.mark.component
+pytestmark = [pytest.mark.component, pytest.mark.alone]
 _CLOSING = {
     cy.CycleState.ROLLED_BACK: "RollBack",
     cy.CycleState.ABORTED: "AbortChallenger",
@@ -217,6 +218,33 @@ def test_one_failure_in_an_old_state_ends_nothing(make_town: Callable[..., Town]
     time.sleep(0.4)
     assert runner.advance()
     assert town.ledger.cycle(number).state == "rolled_back"
+
+
+@pytest.mark.usefixtures("soon")
+@pytest.mark.parametrize("held_by", ["another model's training", "a pause"])
+def test_time_in_which_nobody_tries_is_no_part_of_a_steps_patience(
+    make_town: Callable[..., Town], held_by: str
+) -> None:
+    town, now = make_town(cycle={"step_patience_s": 60.0}), [0.0]
+    runner, steps, number = led(town, Failing(DependencyUnreachable("the network blinked"), 1000))
+    runner._retries._clock = lambda: now[0]
+    at(town, number, cy.CycleState.TRAINING)
+    assert not runner.advance()
+    lane = runner._seat._lane
+    for _ in range(4):
+        if held_by == "a pause":
+            PAUSED.keep(town.ledger, "intent", True)
+        else:
+            assert lane.ask("another").works
+        assert not runner.advance()
+        now[0] += 50.0
+    PAUSED.keep(town.ledger, "intent", False)
+    lane.leave("another")
+    assert not runner.advance()
+    assert (town.ledger.cycle(number).state, steps.asked) == ("training", ["TrainChallenger"] * 2)
+    now[0] += 70.0
+    assert runner.advance(), "so long it was tried in vain"
+    assert town.ledger.cycle(number).state == "failed"
 
 
 def test_a_command_acts_on_the_cycle_that_it_was_meant_for_and_on_no_other(town: Town) -> None:
