@@ -229,7 +229,7 @@ def test_a_twin_that_was_acknowledged_joins_its_label(ledger: Ledger, tmp_path: 
 
 
 def _acknowledge(ledger: Ledger, prediction_id: str, label: str, now: datetime) -> None:
-    row = {"model": "intent", "prediction_id": prediction_id, "label": label, "at": now, "received_at": now}
+    row = {"model": "intent", "prediction_id": prediction_id, "target": label, "at": now, "received_at": now}
     with ledger.engine.begin() as connection:
         connection.execute(insert(feedback_table).values(**row, origin=Origin.FEEDBACK, revision=1))
 

@@ -51,7 +51,7 @@ def given(prediction: str, label: str, hours: float, *, key: str | None = None) 
 def past(ledger: Ledger, model: str = "intent") -> list[tuple[str, str, datetime, datetime | None]]:
     statement = select(history).where(history.c.model == model).order_by(history.c.prediction_id, history.c.at)
     with ledger.engine.connect() as connection:
-        return [(r.prediction_id, r.label, r.at, r.superseded_at) for r in connection.execute(statement)]
+        return [(r.prediction_id, r.target, r.at, r.superseded_at) for r in connection.execute(statement)]
 
 
 def test_labels_are_counted_and_listed_from_the_very_moment_on(ledger: Ledger, clock: Clock) -> None:
