@@ -20,7 +20,15 @@ from perennial.continual.preparation.example import admit_example
 from perennial.continual.preparation.labelled_file import LABEL, labelled_rows, read_labelled_file
 from perennial.continual.preparation.labels import KnownLabels
 from perennial.continual.preparation.personal import deidentify
-from perennial.continual.preparation.tables import STANDARD_INPUT, FileReading, Role, Table, read_table, refuse_rows
+from perennial.continual.preparation.tables import (
+    STANDARD_INPUT,
+    FileReading,
+    Role,
+    Table,
+    quoted,
+    read_table,
+    refuse_rows,
+)
 from perennial.continual.preparation.text import (
     Contradiction,
     Deduplicated,
@@ -56,6 +64,7 @@ __all__ = [
     "key_spellings",
     "labelled_rows",
     "normalise",
+    "quoted",
     "read_labelled_file",
     "read_table",
     "refuse_rows",

@@ -20,6 +20,7 @@ from perennial.ops.cli import (
     engines,
     erase,
     feedback,
+    init,
     label,
     learn,
     ledger,
@@ -56,6 +57,7 @@ def _options(
     configure_logging(log_level)
 
 
+init.register(app)
 serving.register(app)
 models.register(app)
 engines.register(app)

@@ -1,4 +1,4 @@
-"""`model list|show|promote|rollback|remove`."""
+"""`model list|show|report|promote|rollback|remove`."""
 
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -7,15 +7,17 @@ import typer
 
 from perennial.ops.cli.actor import actor
 from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_table
+from perennial.ops.cli.model_report import report
 from perennial.ops.cli.session import model_session, session
 
 __all__ = ["register"]
 
-_app = typer.Typer(help="Versions: list, show, promote, roll back; and models: remove.", no_args_is_help=True)
+_app = typer.Typer(help="Versions: list, show, report, promote, roll back; and models: remove.", no_args_is_help=True)
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    _app.command()(report)
     app.add_typer(_app, name="model")
 
 

@@ -1,4 +1,4 @@
-"""`init`, `serve`, `status`, `predict`, `retrain`."""
+"""`serve`, `status`, `predict`, `retrain`."""
 
 import sys
 from pathlib import Path
@@ -17,18 +17,9 @@ from perennial.ops.cli.console import (
     say,
     say_error,
 )
-from perennial.ops.cli.file_options import (
-    KINDS,
-    ColumnOption,
-    DelimiterOption,
-    EncodingOption,
-    SheetOption,
-    file_reading,
-)
 from perennial.ops.cli.session import model_session, session
 
 if TYPE_CHECKING:
-    from perennial.continual.preparation import FileReading
     from perennial.ops.app.running import RunningServe
     from perennial.ops.app.service import Service
     from perennial.ops.store.state import LaneState
@@ -40,105 +31,10 @@ __all__ = ["register"]
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    app.command()(init)
     app.command()(serve)
     app.command()(status)
     app.command()(predict)
     app.command()(retrain)
-
-
-def init(
-    name: Annotated[
-        str, typer.Argument(help="the model; default the only one of perennial.toml, or the name of the data's file")
-    ] = "",
-    data: Annotated[Path | None, typer.Option(help=f"labelled rows, with text and label; {KINDS}")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="the same as NAME")] = "",
-    column: ColumnOption = None,
-    encoding: EncodingOption = None,
-    delimiter: DelimiterOption = None,
-    sheet: SheetOption = None,
-    dry_run: DryRunOption = False,
-    config: ConfigOption = None,
-) -> None:
-    """Name a model in perennial.toml, which is written where there is none; with --data, train its first version.
-
-    A `perennial serve` that runs there takes the new model up by itself.
-    """
-    from perennial.continual.preparation import admit_name
-
-    path = config or Path("perennial.toml")
-    if name and model and name != model:
-        raise typer.BadParameter(f"{name!r} and --model {model!r} are two names; give one", param_hint="NAME")
-    chosen = admit_name(name or model or _only_or_from(path, data))
-    if dry_run:
-        print_json(_planned(path, data, chosen, file_reading(column, encoding, delimiter, sheet)))
-        return
-    _name(path, chosen)
-    if data is None:
-        say(f"next: perennial init {chosen} --data FILE")
-        return
-    from perennial.continual.preparation import read_labelled_file
-    from perennial.ops.cli.progress import stages
-    from perennial.ops.commands.first_version import first_version
-
-    examples = read_labelled_file(data, reading=file_reading(column, encoding, delimiter, sheet))
-    with session(path) as parts, stages(f"first version of {chosen}") as tell:
-        made = first_version(parts.ledger, parts.workspace, chosen, examples, tell)
-    print_json(
-        {
-            "model": chosen,
-            "version": made.version,
-            "rows": made.rows,
-            "labels": len(made.labels),
-            "replay_rows": made.replay_rows,
-            "bundle": str(made.bundle),
-        }
-    )
-
-
-def _only_or_from(path: Path, data: Path | None) -> str:
-    """The only configured model, or in a new workspace the name of the data's file."""
-    from perennial.continual.errors import ConfigurationError
-    from perennial.ops.app.wiring import configured_models
-    from perennial.ops.store.settings_file import name_from
-
-    names = configured_models(path) if path.is_file() else ()
-    if len(names) > 1:
-        raise ConfigurationError(f"{path} names {len(names)} models; say which: {', '.join(names)}, or a new one")
-    told = names[0] if names else "" if data is None else name_from(data)
-    if not told:
-        raise ConfigurationError("no model is named yet; name one: perennial init NAME --data FILE")
-    return told
-
-
-def _name(path: Path, model: str) -> None:
-    """Have the settings name the model, beside those that a file without names stands for."""
-    from perennial.ops.app.wiring import configured_models
-    from perennial.ops.store.settings_file import add_model, begin_settings, named_models
-
-    if not path.exists():
-        begin_settings(path)
-        say(f"wrote {path}")
-    known = configured_models(path)
-    if model in known and named_models(path) == ():
-        return  # by the environment, or by the ledger
-    for name in (*(known if named_models(path) == () else ()), model):
-        if add_model(path, name):
-            say(f"{path} names {name}")
-
-
-def _planned(path: Path, data: Path | None, model: str, reading: "FileReading") -> dict[str, Any]:
-    """What `init` would do; a file that it could not read is refused here too."""
-    from perennial.ops.app.wiring import configured_models
-
-    adds = not path.is_file() or model not in configured_models(path)
-    told: dict[str, Any] = {"dry_run": True, "model": model, "writes": str(path) if adds else None}
-    if data is not None:
-        from perennial.continual.preparation import read_labelled_file
-
-        rows = read_labelled_file(data, reading=reading)
-        told |= {"rows": len(rows), "labels": len({row.label for row in rows}), "then": "train and publish version 1"}
-    return told
 
 
 def serve(config: ConfigOption = None) -> None:

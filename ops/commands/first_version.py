@@ -18,7 +18,7 @@ from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["FirstVersion", "first_version", "register"]
+__all__ = ["FirstVersion", "first_version", "register", "rows_to_learn"]
 
 logger = logging.getLogger(__name__)
 _LEAST_ROWS = 20
@@ -67,17 +67,13 @@ def first_version(
             f"and start a cycle with `perennial retrain`"
         )
     register(ledger, workspace)
-    rows = deduplicate(examples).examples
-    classes = len({row.label for row in rows})
-    if len(rows) < _LEAST_ROWS or classes < 2:
-        raise DataError(
-            f"{len(rows)} different rows with {classes} labels are too few for a first version "
-            f"(at least {_LEAST_ROWS} rows and 2 labels); add labelled rows to the file"
-        )
+    rows = rows_to_learn(examples)
     learning = workspace.model(model).learning
+    on_progress({"stage": "keep the rows"})
     ledger.add_examples(model, rows, lambda text: split_of(text, holdout_share=learning.holdout_share))
     version = _number(ledger, model, learning.learner)
     maker = VersionMaker(ledger, workspace, model)
+    on_progress({"stage": "start the training"})
     maker.train(version, None, maker.rows.training_rows(None), on_progress)
     training = maker.rows.taught_rows(version, None)
     maker.export(version, None, training, None, on_progress)
@@ -108,6 +104,22 @@ def first_version(
     return FirstVersion(
         version=version, bundle=target, labels=labels, rows=len(training.fresh), replay_rows=replay_rows
     )
+
+
+def rows_to_learn(examples: Sequence[Example]) -> tuple[Example, ...]:
+    """The different rows among these.
+
+    Raises:
+        DataError: they are too few for a first version.
+    """
+    rows = deduplicate(examples).examples
+    classes = len({row.label for row in rows})
+    if len(rows) < _LEAST_ROWS or classes < 2:
+        raise DataError(
+            f"{len(rows)} different rows with {classes} labels are too few for a first version "
+            f"(at least {_LEAST_ROWS} rows and 2 labels); add labelled rows to the file"
+        )
+    return rows
 
 
 def _number(ledger: Ledger, model: str, learner: str) -> int:

@@ -43,6 +43,7 @@ class HoldoutRows:
 
     fresh: tuple[Example, ...]
     old: tuple[Example, ...]
+    ids: tuple[int, ...] = ()  # in the ledger, of all of them in their order
 
     @property
     def all(self) -> tuple[Example, ...]:
@@ -67,7 +68,8 @@ class ModelRows:
         parent, candidates = self._candidates(champion)
         known = set() if champion is None else set(champion.labels)
         known |= {row.label for row in self._ledger.descriptions(self._model)}
-        counts: dict[str, int] = {}
+        # a first version counts a class's rows as the file has them, before some were held out
+        counts = dict(self._ledger.label_counts(self._model, Split.HOLDOUT)) if champion is None else dict[str, int]()
         for stored in candidates:
             counts[stored.example.label] = counts.get(stored.example.label, 0) + 1
         enough = self._learning.min_class_rows
@@ -113,13 +115,17 @@ class ModelRows:
         """
         last = 0 if champion is None else int(champion.lineage.get("last_example_id", 0))
         rows = self._ledger.examples(self._model, split=Split.HOLDOUT)
-        old = [s.example for s in rows if s.id <= last]
+        old = [s for s in rows if s.id <= last]
         most = self._learning.holdout_rows
         if len(old) > most:
             chosen = np.random.default_rng(self._workspace.settings.seed).permutation(len(old))[:most]
             old = [old[i] for i in sorted(chosen)]
-        fresh = [s.example for s in rows if s.id > last]
-        return HoldoutRows(fresh=tuple(fresh[-most:]), old=tuple(old))
+        fresh = [s for s in rows if s.id > last][-most:]
+        return HoldoutRows(
+            fresh=tuple(s.example for s in fresh),
+            old=tuple(s.example for s in old),
+            ids=tuple(s.id for s in (*old, *fresh)),
+        )
 
     def learnt_by(self, version: int) -> tuple[int, ...]:
         """The ids of the rows that a version has learnt and that are still there."""

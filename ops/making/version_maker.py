@@ -17,6 +17,7 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.exporters.bundle import Lineage, Manifest, verify_bundle
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.making.held_out_answers import keep_answers, note_held_out
 from perennial.ops.making.logged_embeddings import reuse_logged_embeddings
 from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
 from perennial.ops.making.starting_point import StartingPoint, keep_encoder, learner_params
@@ -90,6 +91,7 @@ class VersionMaker:
         folder, trained = self.folder(version), self.trained(version)
         if is_finished(trained):
             keep_encoder(trained, start.encoder)  # the last try may have ended before it
+            keep_answers(self._workspace, self._model, version, trained=trained)
             return trained
         if not rows.fresh and champion is None:
             raise DataError(
@@ -120,6 +122,7 @@ class VersionMaker:
         """The training job of a version with fields of its `own`; the rows that prove it are written."""
         folder = self.folder(version)
         write_rows(folder / "holdout.jsonl", holdout.all)
+        note_held_out(folder, holdout.ids)
         return JobSpec(
             holdout=folder / "holdout.jsonl",
             out=self.trained(version),
@@ -160,6 +163,7 @@ class VersionMaker:
                 next_step=next_step,
             ).of(result)
         keep_encoder(spec.out, spec.encoder)
+        keep_answers(self._workspace, self._model, version, trained=spec.out)
         return spec.out
 
     def export(

@@ -5,6 +5,6 @@ The libraries that read Parquet, Excel and zstd are loaded when such a file come
 
 from perennial.continual.preparation.tables.columns import Role
 from perennial.continual.preparation.tables.reader import STANDARD_INPUT, read_table
-from perennial.continual.preparation.tables.table import FileReading, Table, TableRow, refuse_rows
+from perennial.continual.preparation.tables.table import FileReading, Table, TableRow, quoted, refuse_rows
 
-__all__ = ["STANDARD_INPUT", "FileReading", "Role", "Table", "TableRow", "read_table", "refuse_rows"]
+__all__ = ["STANDARD_INPUT", "FileReading", "Role", "Table", "TableRow", "quoted", "read_table", "refuse_rows"]

@@ -137,7 +137,7 @@ def _guess(data: bytes) -> str:
     """The most likely encoding, for the user to judge."""
     from charset_normalizer import from_bytes
 
-    found = from_bytes(data[:_SAMPLE_BYTES]).best()
-    if found is None or found.encoding.startswith("utf"):
-        return "latin-1"
-    return str(found.encoding).replace("_", "-")
+    names = (str(found.encoding) for found in from_bytes(data[:_SAMPLE_BYTES]))
+    # neither UTF nor Chinese, or it would have been read
+    likely = next((name for name in names if not name.startswith(("utf", "gb"))), "latin-1")
+    return likely.replace("_", "-")

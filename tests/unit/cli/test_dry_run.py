@@ -37,7 +37,7 @@ _WITHOUT = {
         *("doctor", "rollout show", "schedule list", "status"),
     },
     "writes only what the caller names, or a report": {
-        *("demo", "drift report", "learn run", "learn sweep", "replay export", "shadow report"),
+        *("demo", "drift report", "learn run", "model report", "learn sweep", "replay export", "shadow report"),
     },
     "is the service itself, or a request to it": {"predict", "serve"},
     "prints and changes nothing": {"token hash", "token new"},

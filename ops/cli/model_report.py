@@ -1,0 +1,71 @@
+"""`model report`: how good a version is, beside simple baselines."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_table, say
+from perennial.ops.cli.session import model_session
+
+if TYPE_CHECKING:
+    from perennial.ops.views.model_report import ModelReport
+
+__all__ = ["report"]
+
+
+def report(
+    version: Annotated[int | None, typer.Argument(help="default the one that answers", show_default=False)] = None,
+    model: ModelOption = "",
+    html: Annotated[Path | None, typer.Option(help="write a page there; it holds texts of requests")] = None,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """How good a version is on rows that it has not learnt, beside the commonest class and word counts (TF-IDF)."""
+    from perennial.continual.atomic_file import write_atomically
+    from perennial.continual.errors import NotFound
+    from perennial.ops.views.model_report import model_report
+    from perennial.ops.views.model_report_page import model_report_page
+
+    with model_session(config, model) as (parts, model):
+        if version is None:
+            route = parts.ledger.route(model)
+            if route is None:
+                raise NotFound(
+                    f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
+                )
+            version = route.champion
+        told = model_report(parts.ledger, parts.workspace, model, version)
+    if html is not None:
+        write_atomically(html, model_report_page(told))
+        say(f"wrote {html}; it quotes texts of requests, and an erasure does not reach it")
+    if as_json:
+        print_json(told)
+    elif html is None:
+        _tell(told)
+
+
+def _tell(told: "ModelReport") -> None:
+    from perennial.ops.views.model_report_lines import finding_lines
+
+    say(told.verdict)
+    if told.answers is not None:
+        figures = told.answers
+        interval = f"{figures.accuracy:.3f} [{figures.low:.3f}, {figures.high:.3f}]"
+        print_table(
+            f"{told.model} version {told.version}: {figures.rows} held-out rows, {told.classes} classes",
+            ("who answers", "accuracy [95%]", "macro F1", "calibration error"),
+            [
+                ("this version", interval, figures.macro_f1, figures.calibration_error),
+                *((each.name, f"{each.accuracy:.3f}", each.macro_f1, None) for each in told.baselines),
+            ],
+        )
+        worst = [(each.label, each.rows, each.recall) for each in figures.worst]
+        print_table("Worst classes", ("class", "rows", "answered rightly"), worst)
+        pairs = [(pair.label, pair.answered, pair.rows, " | ".join(pair.examples)) for pair in figures.confused]
+        print_table("Most confused", ("class", "answered as", "rows", "for example"), pairs)
+    if told.unserved:
+        missing = [(each.label, each.rows) for each in told.unserved]
+        print_table("Classes that it does not answer with", ("class", "rows"), missing)
+    for line in finding_lines(told.findings):
+        say(line)

@@ -1,0 +1,58 @@
+"""What versions answered to the rows that proved them: kept by the rows' ids, so that no text outlives its row."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from perennial.continual.atomic_file import write_atomically
+from perennial.continual.learning.proof_answers import read_proof_answers
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["KeptAnswers", "keep_answers", "kept_answers", "note_held_out"]
+
+_IDS = "holdout-ids.json"  # in a version's run folder, in the order of its held-out rows
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptAnswers:
+    """The ledger's id of each row, the label that was given, and how sure the version was."""
+
+    ids: tuple[int, ...]
+    given: tuple[str, ...]
+    confidence: tuple[float, ...]
+
+
+def note_held_out(folder: Path, ids: Sequence[int]) -> None:
+    """Note which rows a version's training is about to be proved on."""
+    write_atomically(folder / _IDS, json.dumps(list(ids)))
+
+
+def keep_answers(workspace: Workspace, model: str, version: int, *, trained: Path) -> None:
+    """Keep what the finished training answered; a training that left no answers leaves nothing to keep."""
+    noted = workspace.run(model, version) / _IDS
+    answers = read_proof_answers(trained)
+    if answers is None or not noted.is_file():
+        return
+    ids = json.loads(noted.read_text(encoding="utf-8"))
+    if len(ids) != len(answers.given):
+        return  # of another try, whose rows were others
+    told = {"ids": ids, "given": answers.given, "confidence": answers.confidence}
+    write_atomically(_path(workspace, model, version), json.dumps(told, ensure_ascii=False))
+
+
+def kept_answers(workspace: Workspace, model: str, version: int) -> KeptAnswers | None:
+    """The answers of a version; None where none were kept or the file is damaged."""
+    try:
+        told = json.loads(_path(workspace, model, version).read_text(encoding="utf-8"))
+        return KeptAnswers(
+            ids=tuple(map(int, told["ids"])),
+            given=tuple(map(str, told["given"])),
+            confidence=tuple(map(float, told["confidence"])),
+        )
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _path(workspace: Workspace, model: str, version: int) -> Path:
+    return workspace.reports(model) / f"held-out-answers-{version}.json"

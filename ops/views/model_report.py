@@ -1,0 +1,138 @@
+"""How good a version is: its answers to held-out rows beside simple baselines, and what its rows tell."""
+
+from dataclasses import dataclass
+
+from perennial.continual.preparation import deidentify
+from perennial.continual.quality import (
+    AnswerFigures,
+    BaselineFigures,
+    HeldOutAnswers,
+    RowFindings,
+    SmallClass,
+    examine_rows,
+    judge_answers,
+    majority_baseline,
+    plain_verdict,
+    tfidf_baseline,
+)
+from perennial.continual.records import Example, Split
+from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.making.held_out_answers import kept_answers
+from perennial.ops.making.rows import ModelRows
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["BaselineView", "ModelReport", "model_report"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaselineView:
+    """A baseline's figures on the same held-out rows."""
+
+    name: str
+    learnt: int
+    accuracy: float
+    macro_f1: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelReport:
+    """What is known of a version's quality. `verdict` is the sentence that matters most.
+
+    `answers` is None, and the verdict says why, where the version's answers were not kept. `unserved` are classes of
+    the rows that it cannot answer with.
+    """
+
+    model: str
+    version: int
+    verdict: str
+    classes: int
+    answers: AnswerFigures | None
+    baselines: tuple[BaselineView, ...]
+    unserved: tuple[SmallClass, ...]
+    findings: RowFindings
+
+
+def model_report(
+    ledger: Ledger, workspace: Workspace, model: str, version: int, findings: RowFindings | None = None
+) -> ModelReport:
+    """The report on a version; `findings` are those of the file that it was made from, where that is at hand.
+
+    Baselines learn the training rows that the version has learnt, and answer the rows that proved it. Rows that were
+    erased since are in neither.
+
+    Raises:
+        NotFound: there is no such version.
+    """
+    row = ledger.version(model, version)
+    held = {stored.id: stored.example for stored in ledger.examples(model, split=Split.HOLDOUT)}
+    train = {stored.id: stored.example for stored in ledger.examples(model, split=Split.TRAIN)}
+    if findings is None:
+        learning = workspace.model(model).learning
+        findings = examine_rows(
+            [*train.values(), *held.values()],
+            min_class_rows=learning.min_class_rows,
+            holdout_share=learning.holdout_share,
+        )
+    proof, answers = _proof(workspace, row, held)
+    learnt = [train[number] for number in ModelRows(ledger, workspace, model).learnt_by(version) if number in train]
+    figures, baselines = None, tuple[BaselineFigures, ...]()
+    if answers is not None:
+        figures = judge_answers(answers, row.labels)
+        baselines = _baselines(learnt, proof, workspace.settings.seed)
+    return ModelReport(
+        model=model,
+        version=version,
+        verdict=_verdict(answers, baselines),
+        classes=len(row.labels),
+        answers=figures,
+        baselines=tuple(
+            BaselineView(name=told.name, learnt=told.learnt, accuracy=told.accuracy, macro_f1=told.macro_f1)
+            for told in baselines
+        ),
+        unserved=_unserved(ledger, row),
+        findings=findings,
+    )
+
+
+def _proof(
+    workspace: Workspace, row: VersionRow, held: dict[int, Example]
+) -> tuple[list[Example], HeldOutAnswers | None]:
+    """The rows that proved the version and are still there, and its answers to them."""
+    kept = kept_answers(workspace, row.model, row.version)
+    if kept is None:
+        return [], None
+    left = [place for place, number in enumerate(kept.ids) if number in held]
+    rows = [held[kept.ids[place]] for place in left]
+    if not rows:
+        return [], None
+    return rows, HeldOutAnswers(
+        texts=tuple(deidentify(each.text) for each in rows),
+        labels=tuple(each.label for each in rows),
+        given=tuple(kept.given[place] for place in left),
+        confidence=tuple(kept.confidence[place] for place in left),
+    )
+
+
+def _baselines(train: list[Example], proof: list[Example], seed: int) -> tuple[BaselineFigures, ...]:
+    if len({row.label for row in train}) < 2:
+        return ()
+    return majority_baseline(train, proof), tfidf_baseline(train, proof, seed=seed)
+
+
+def _verdict(answers: HeldOutAnswers | None, baselines: tuple[BaselineFigures, ...]) -> str:
+    if answers is None:
+        return (
+            "Its answers to held-out rows are not known: none were held out, or it was made by an earlier release or "
+            "taken over ready-made. The next version's will be."
+        )
+    if not baselines:
+        return "There are too few training rows left in the ledger for a baseline to compare with."
+    right = [given == label for given, label in zip(answers.given, answers.labels, strict=True)]
+    return plain_verdict(right, baselines)
+
+
+def _unserved(ledger: Ledger, row: VersionRow) -> tuple[SmallClass, ...]:
+    known = set(row.labels)
+    counts = ledger.label_counts(row.model)
+    missing = [SmallClass(label=label, rows=rows) for label, rows in counts.items() if label not in known]
+    return tuple(sorted(missing, key=lambda told: (-told.rows, told.label)))

@@ -1,0 +1,85 @@
+"""A model report in plain sentences: for a terminal, and for the top of a page."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from perennial.continual.preparation import quoted
+from perennial.continual.quality import RowFindings, SmallClass
+from perennial.ops.views.model_report import ModelReport
+
+__all__ = ["finding_lines", "report_lines"]
+
+_TOLD = 5
+_ROUGH = 100  # held-out rows, below which a point of accuracy is one row
+
+
+def finding_lines(found: RowFindings) -> Iterator[str]:
+    """What was found in the rows, a sentence each; nothing where there is nothing to see to."""
+    if found.scripts:
+        shares = ", ".join(f"{100 * share:.0f}% {script}" for script, share in found.scripts.items())
+        yield f"{found.rows:,} rows, {found.different:,} of them different, {found.labels:,} labels; letters: {shares}"
+    if found.too_small_count:
+        yield (
+            f"{_classes(found.too_small_count)} too few rows to be learnt: {_counted(found.too_small)}"
+            f"{_more(found.too_small_count)}; add rows, or begin with `perennial learn describe`"
+        )
+    for twins in found.twins[:_TOLD]:
+        yield (
+            f"labels {quoted(twins.label)} ({twins.rows} rows) and {quoted(twins.like)} ({twins.like_rows} rows) look "
+            f"alike; if they are one class, give them one name"
+        )
+    if found.contradiction_count:
+        first = found.contradictions[0]
+        labels = " and ".join(quoted(label) for label in (first.kept, *first.dropped))
+        yield (
+            f"{found.contradiction_count:,} texts come with more than one label, and the last one counts: "
+            f"{quoted(first.text)} as {labels}"
+        )
+    if found.leak_count:
+        leak = found.leaks[0]
+        yield (
+            f"{found.leak_count:,} of {found.held_out:,} held-out rows repeat a training row but for signs and digits, "
+            f"so that the figures flatter: {quoted(leak.held_out)} and {quoted(leak.train)}"
+        )
+    if found.held_out < _ROUGH:
+        yield f"only {found.held_out} rows are held out for proof; figures on so few are rough"
+
+
+def report_lines(report: ModelReport) -> Iterator[str]:
+    """The verdict, the figures and what to look at, a sentence each."""
+    yield report.verdict
+    told = report.answers
+    if told is not None:
+        yield (
+            f"held-out accuracy {100 * told.accuracy:.1f}% [{100 * told.low:.1f}, {100 * told.high:.1f}] of "
+            f"{told.rows:,} rows, macro F1 {told.macro_f1:.3f}, calibration error {told.calibration_error:.3f}"
+        )
+        for baseline in report.baselines:
+            yield f"baseline {baseline.name}: {100 * baseline.accuracy:.1f}%, macro F1 {baseline.macro_f1:.3f}"
+        if told.worst:
+            worst = (f"{quoted(each.label)} {100 * each.recall:.0f}% of {each.rows}" for each in told.worst)
+            yield f"worst classes: {', '.join(worst)}"
+        for pair in told.confused:
+            texts = "; ".join(quoted(text) for text in pair.examples)
+            yield f"{quoted(pair.label)} answered as {quoted(pair.answered)} {pair.rows} times, e.g. {texts}"
+    if report.unserved:
+        yield (
+            f"{_classes(len(report.unserved))} rows but no answer in this version: {_counted(report.unserved)}"
+            f"{_more(len(report.unserved))}"
+        )
+
+
+def _classes(count: int) -> str:
+    return "1 class has" if count == 1 else f"{count:,} classes have"
+
+
+def _counted(classes: Sequence[SmallClass]) -> str:
+    return ", ".join(_each(classes[:_TOLD]))
+
+
+def _each(classes: Iterable[SmallClass]) -> Iterator[str]:
+    for told in classes:
+        yield f"{quoted(told.label)} ({told.rows} {'row' if told.rows == 1 else 'rows'})"
+
+
+def _more(count: int) -> str:
+    return f" and {count - _TOLD:,} more" if count > _TOLD else ""

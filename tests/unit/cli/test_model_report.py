@@ -1,0 +1,105 @@
+"""`model report`: figures from what was kept of the proof, and no text that its row did not outlive."""
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from perennial.continual.errors import NotFound
+from perennial.continual.learning.proof_answers import ProofAnswers, read_proof_answers
+from perennial.continual.records import Example, Route, Split
+from perennial.ops.cli.main import app
+from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.making.held_out_answers import keep_answers, note_held_out
+from perennial.ops.settings import load_settings
+from perennial.ops.store.workspace import Workspace
+
+SECRET = "<script>alert(1)</script> is what Mary asked about"
+AT = datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Version 1 has learnt 40 rows and answered 10 held-out ones, of which it got Mary's wrong."""
+    path = tmp_path / "perennial.toml"
+    path.write_text('state = "state"\nrepository = "repository"\n[models.intent]\n', encoding="utf-8")
+    workspace = Workspace(load_settings(path))
+    train = [Example(text=f"my {'card' if n % 2 else 'loan'} {n}", label="ab"[n % 2], at=AT) for n in range(40)]
+    held = [Example(text=f"held out card {n}", label="b", at=AT) for n in range(8)]
+    held += [Example(text=SECRET, label="a", at=AT, key="mary"), Example(text="卡丢了 أين بطاقتي", label="c", at=AT)]
+    texts = {row.text for row in held}
+    with Ledger.open(workspace.settings.ledger_address) as ledger:
+        ledger.register_model("intent", {})
+        ledger.add_examples("intent", [*train, *held], lambda text: Split.HOLDOUT if text in texts else Split.TRAIN)
+        ledger.add_version(VersionRow(model="intent", version=1, state=VersionState.CHAMPION, labels=("a", "b")))
+        ledger.mark_learnt("intent", [row.id for row in ledger.examples("intent", split=Split.TRAIN)], 1)
+        ledger.set_route(
+            Route(model="intent", epoch=1, champion=1, resident=(1,)), expected_epoch=0, actor="test", reason="first"
+        )
+        stored = ledger.examples("intent", split=Split.HOLDOUT)
+    note_held_out(workspace.run("intent", 1), [row.id for row in stored])
+    trained = workspace.run("intent", 1) / "trained"
+    trained.mkdir()
+    answers = {"given": ["b"] * len(stored), "confidence": [0.75] * len(stored)}
+    (trained / "holdout-answers.json").write_text(json.dumps(answers), encoding="utf-8")
+    assert isinstance(read_proof_answers(trained), ProofAnswers)
+    keep_answers(workspace, "intent", 1, trained=trained)
+    return path
+
+
+def _report(config: Path, *words: str) -> Any:
+    done = CliRunner().invoke(app, ["model", "report", *words, "--config", str(config)])
+    if done.exception is not None:
+        raise done.exception
+    return done
+
+
+def test_figures_baselines_and_missing_classes_are_told(config: Path) -> None:
+    told = json.loads(_report(config, "1", "--json").stdout)
+    assert (told["answers"]["rows"], told["answers"]["accuracy"]) == (10, 0.8)
+    assert told["answers"]["missing_class_rows"] == 1
+    assert [(each["name"], each["learnt"]) for each in told["baselines"]] == [("majority", 40), ("tf-idf", 40)]
+    assert told["unserved"] == [{"label": "c", "rows": 1}]
+    assert "of 10 held-out rows" in told["verdict"]
+    shown = _report(config).stdout
+    assert "this version" in shown
+    assert "卡丢了 أين بطاقتي" in shown
+
+
+def test_the_page_escapes_what_people_wrote(config: Path, tmp_path: Path) -> None:
+    _report(config, "--html", str(tmp_path / "report.html"))
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; is what Mary asked about" in page
+    assert "<script" not in page
+    assert "卡丢了 أين بطاقتي" in page
+
+
+def test_what_is_kept_holds_no_text_and_an_erased_row_is_in_no_report(config: Path) -> None:
+    workspace = Workspace(load_settings(config))
+    kept = (workspace.reports("intent") / "held-out-answers-1.json").read_text(encoding="utf-8")
+    assert "Mary" not in kept
+    with Ledger.open(workspace.settings.ledger_address) as ledger:
+        _, at = ledger.begin_erasure("intent", "mary")
+        ledger.erase_key("intent", "mary", erased_at=at)
+    told = _report(config, "1", "--json").stdout
+    assert json.loads(told)["answers"]["rows"] == 9
+    assert "Mary" not in told
+
+
+@pytest.mark.parametrize("damage", [None, "", "{}", '{"ids": [1], "given": "b"}'])
+def test_a_version_without_kept_answers_says_so(config: Path, damage: str | None) -> None:
+    kept = Workspace(load_settings(config)).reports("intent") / "held-out-answers-1.json"
+    kept.unlink()
+    if damage is not None:
+        kept.write_text(damage, encoding="utf-8")
+    told = json.loads(_report(config, "1", "--json").stdout)
+    assert told["answers"] is None
+    assert "are not known" in told["verdict"]
+
+
+def test_a_version_that_is_not_there_is_named(config: Path) -> None:
+    with pytest.raises(NotFound, match="version 9"):
+        _report(config, "9")

@@ -1,0 +1,1 @@
+"""Tests of how good a model is said to be."""
