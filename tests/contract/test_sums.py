@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
+from perennial.continual.learning.ranking import Event, GramSettings, ItemGram
 from perennial.continual.learning.sums import NamedSums, Sums, load_keys, packed, unpacked
 
 ROWS = 60
@@ -48,6 +50,25 @@ def kernel_lda(seed: int = 0) -> KernelLda:
     return KernelLda(FourierFeatures.make(dimension=6, features=40, gamma=0.5, seed=seed))
 
 
+def histories(rows: Sequence[int], *, liked: float = 1.0) -> list[Event]:
+    """Users who like the two items of their class, or change their minds a day later."""
+    noon = datetime(2026, 1, 1 if liked == 1.0 else 2, 12, tzinfo=UTC)
+    return [
+        Event(user=f"u{row}", item=f"{kind}{row % 3}", at=noon + timedelta(minutes=minute), liked=liked)
+        for row in rows
+        for minute, kind in enumerate("ab")
+    ]
+
+
+def stray_event() -> list[Event]:
+    return [Event(user="u0", item="", at=datetime(2026, 1, 1, tzinfo=UTC))]
+
+
+def first_items(sums: Any) -> np.ndarray:
+    solved = sums.solve(GramSettings(ridge=1.0))
+    return solved.weights[:, [place for place, name in enumerate(solved.names) if name.startswith("a")]]  # type: ignore[no-any-return]
+
+
 LEARNERS = {
     "kernel_lda": Learner(
         make=kernel_lda,
@@ -57,6 +78,15 @@ LEARNERS = {
         relabelled=lambda rows: class_rows(rows, turned=1),
         stray=lambda: ClassRows(X=np.full((1, 6), np.nan), labels=["class 0"]),
         answers=lambda sums: sums.solve(Discriminant(shrinkage=1e-3)).logits(class_rows(range(ROWS)).X),
+    ),
+    "item_gram": Learner(
+        make=lambda: ItemGram(nearness=0.5),
+        other=lambda: ItemGram(nearness=0.25),
+        load=ItemGram.load,
+        rows=histories,
+        relabelled=lambda rows: histories(rows, liked=0.5),
+        stray=stray_event,
+        answers=first_items,
     ),
 }
 

@@ -1,0 +1,215 @@
+"""Recommendation, prequential: each scored event is ranked among all unseen items before anything learns it.
+
+    python -m benchmarks.ranking --data FOLDER [--orders 5] [--refit 1000] [--tune] [--no-peers]
+
+The first 60% by time are learnt, then every fifth event is scored. Events of equal time are shuffled, in five orders.
+Constants are those of the product, chosen with `--tune` on the window from 40% to 60%; the peers' are chosen there too.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import record
+from benchmarks.ranking_arms import ARMS, Arm, Ranks, erasure, live_ranks
+from benchmarks.ranking_logged import off_policy
+from benchmarks.ranking_stream import Ratings, Stream, gains, scored_places
+from perennial.continual.learning.ranking import Blend, GramSettings, measure_exposure
+
+__all__ = ["main"]
+
+EARLIER, MEASURED = (0.4, 0.6), (0.6, 1.0)
+_REQUIREMENTS = ("implicit==0.7.3", "numpy<2.3")
+_RESAMPLES = 1000
+_GRID = {"nearness": (1.0, 0.97, 0.9), "ridge": (50.0, 100.0, 200.0), "text": (30.0, 100.0, 300.0)}
+_BLENDS = {"recency": (0.95, 0.85, 0.7), "blend_text": (0.0, 0.02, 0.1)}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, print the table and write `ranking.json`."""
+    parser = argparse.ArgumentParser(prog="benchmarks.ranking", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True, help="folder with ratings.csv and movies.csv")
+    parser.add_argument("--out", type=Path, default=record.OUT, help="where the result and the peers' environment go")
+    parser.add_argument("--orders", type=int, default=5, help="shuffles of events of equal time")
+    parser.add_argument("--refit", type=int, default=1000, help="events between two fittings, the peers' too")
+    parser.add_argument("--tune", action="store_true", help="choose the product's constants on earlier time, and stop")
+    parser.add_argument("--no-peers", action="store_true", help="without ALS and BPR, which need an installation")
+    options = parser.parse_args(arguments)
+    ratings = Ratings.read(options.data)
+    if options.tune:
+        _tune(ratings, options.refit)
+        return 0
+    runs = [_order(ratings, seed, options.refit) for seed in range(options.orders)]
+    peers = None if options.no_peers else _peers(ratings, options)
+    for seed, run in enumerate(runs):
+        run.ranks.update({} if peers is None else peers["ranks"][seed])
+    results = _results(ratings, runs) | {
+        "events": len(ratings.likings),
+        "items": len(ratings.items),
+        "orders": options.orders,
+        "refit_events": options.refit,
+        "chosen_for_peers": None if peers is None else peers["chosen"],
+        "erasure": erasure(ratings, ARMS["Perennial"]),
+        "off_policy": off_policy(ratings, ARMS["Perennial"], options.refit),
+    }
+    print(_table(results))
+    print(record.write("ranking", results, options.out), file=sys.stderr)
+    return 0
+
+
+def _order(ratings: Ratings, seed: int, refit: int) -> Ranks:
+    found = live_ranks(ratings, Stream.of(ratings, seed, MEASURED), ARMS, refit=refit, seed=seed)
+    figures = {name: round(float(gains(np.array(ranks))[0].mean()), 4) for name, ranks in found.ranks.items()}
+    print(f"order {seed}: NDCG@10 {figures}", file=sys.stderr, flush=True)
+    return found
+
+
+def _tune(ratings: Ratings, refit: int) -> None:
+    """One line a choice of the constants, by NDCG@10 on the earlier window of one order."""
+    stream = Stream.of(ratings, 0, EARLIER)
+    for nearness, ridge, text in product(*_GRID.values()):
+        arms = {
+            f"nearness {nearness} ridge {ridge} text {text} recency {recency} blend {near}": Arm(
+                gram=GramSettings(ridge=ridge, text=text), blend=Blend(recency=recency, text=near), nearness=nearness
+            )
+            for recency, near in product(*_BLENDS.values())
+        }
+        found = live_ranks(ratings, stream, arms, refit=refit, seed=0)
+        for name in arms:
+            ndcg, hits = gains(np.array(found.ranks[name]))
+            print(f"{ndcg.mean():.4f} {hits.mean():.4f} {name}", flush=True)
+
+
+def _peers(ratings: Ratings, options: argparse.Namespace) -> dict[str, Any]:
+    """ALS and BPR: the best choice of each on earlier time, and its ranks on every order."""
+    python = _environment(options.out / "peers-implicit")
+    tried = _ask(python, ratings, 0, EARLIER, options, {"tune": True, "refit": 4 * options.refit})
+    chosen: dict[str, Any] = {}
+    for one in tried:
+        one["ndcg"] = float(gains(np.array(one["ranks"]))[0].mean())
+        if one["kind"] not in chosen or one["ndcg"] > chosen[one["kind"]]["ndcg"]:
+            chosen[one["kind"]] = {"ndcg": one["ndcg"], "settings": one["settings"]}
+    print(f"peers: {chosen}", file=sys.stderr, flush=True)
+    choices = {kind: [best["settings"]] for kind, best in chosen.items()}
+    asked = {"tune": False, "choices": choices, "refit": options.refit}
+    runs = [_ask(python, ratings, seed, MEASURED, options, asked) for seed in range(options.orders)]
+    ranks = [{f"{one['kind']} tuned": one["ranks"] for one in run} for run in runs]
+    return {"chosen": chosen, "ranks": ranks, "tried": len(tried)}
+
+
+def _environment(folder: Path) -> Path:
+    """The Python of a virtual environment that has `implicit`, made on the first call."""
+    python, ready = folder / "bin" / "python", folder / ".ready"
+    if not ready.exists():
+        print(f"installing {_REQUIREMENTS[0]} into {folder}", file=sys.stderr, flush=True)
+        subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "-q", "--only-binary", ":all:", *_REQUIREMENTS], check=True
+        )
+        ready.write_text("\n".join(_REQUIREMENTS) + "\n", encoding="utf-8")
+    return python
+
+
+def _ask(
+    python: Path,
+    ratings: Ratings,
+    seed: int,
+    window: tuple[float, float],
+    options: argparse.Namespace,
+    asked: Mapping[str, Any],
+) -> list[dict[str, Any]]:
+    """The peers' ranks on one order of the stream."""
+    stream = Stream.of(ratings, seed, window)
+    users = {user: place for place, user in enumerate(sorted({event.user for event in stream.events}))}
+    items = {item.name: place for place, item in enumerate(ratings.items)}
+    inputs, outputs = options.out / "peers-inputs.npz", options.out / "peers-outputs.json"
+    np.savez(
+        inputs,
+        users=np.array([users[event.user] for event in stream.events]),
+        items=np.array([items[event.item] for event in stream.events]),
+        begin=stream.begin,
+        end=stream.end,
+        due=np.array(scored_places(stream)),
+        count=len(items),
+        asked=json.dumps({**asked, "seed": seed}),
+    )
+    script = Path(__file__).with_name("ranking_peers.py")
+    subprocess.run([str(python), "-W", "ignore", str(script), str(inputs), str(outputs)], check=True)
+    found: list[dict[str, Any]] = json.loads(outputs.read_text(encoding="utf-8"))
+    inputs.unlink()
+    outputs.unlink()
+    return found
+
+
+def _results(ratings: Ratings, runs: Sequence[Ranks]) -> dict[str, Any]:
+    users = np.array([user for run in runs for user in run.users])
+    cold = np.array([cold for run in runs for cold in run.cold])
+    ours = gains(np.array([rank for run in runs for rank in run.ranks["Perennial"]]))
+    arms = []
+    for name in runs[0].ranks:
+        ndcg, hits = gains(np.array([rank for run in runs for rank in run.ranks[name]]))
+        by_order = [float(gains(np.array(run.ranks[name]))[0].mean()) for run in runs]
+        arms.append(
+            {
+                "arm": name,
+                "ndcg": ndcg.mean(),
+                "ndcg_interval": _interval(ndcg, users),
+                "ndcg_by_order": by_order,
+                "hit_rate": hits.mean(),
+                "hit_rate_interval": _interval(hits, users),
+                "ndcg_cold": ndcg[cold].mean(),
+                "ndcg_warm": ndcg[~cold].mean(),
+                "ours_ahead": (ours[0] - ndcg).mean(),
+                "ours_ahead_interval": _interval(ours[0] - ndcg, users),
+            }
+        )
+    likes = {item.name: 0.0 for item in ratings.items}
+    for event in Stream.of(ratings, 0, MEASURED).events:
+        likes[event.item] += 1.0
+    exposure = measure_exposure([one for run in runs for one in run.lists], likes)
+    clicks = np.array([one for run in runs for one in run.click_s])
+    return {
+        "arms": arms,
+        "scored": len(runs[0].users),
+        "cold_share": cold.mean(),
+        "exposure": {name: getattr(exposure, name) for name in exposure.__dataclass_fields__},
+        "click_to_answer_s": {"median": np.median(clicks), "p95": np.quantile(clicks, 0.95)},
+        "click_changes_list": np.mean([one for run in runs for one in run.click_changed]),
+        "fit_s_median": np.median([one for run in runs for one in run.fit_s]),
+    }
+
+
+def _interval(values: NDArray[np.float64], users: NDArray[np.str_]) -> tuple[float, float]:
+    """The 95% interval of a mean whose rows come in users: whole users are drawn."""
+    _, whose = np.unique(users, return_inverse=True)
+    sums, counts = np.bincount(whose, values), np.bincount(whose).astype(np.float64)
+    drawn = np.random.default_rng(0).integers(0, len(sums), (_RESAMPLES, len(sums)))
+    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(low), float(high)
+
+
+def _table(results: Mapping[str, Any]) -> str:
+    lines = ["arm             NDCG@10  95% interval     HR@10    warm    cold   ours ahead by"]
+    for row in sorted(results["arms"], key=lambda row: float(row["ndcg"])):
+        low, high = row["ndcg_interval"]
+        ahead = "" if row["arm"] == "Perennial" else "{:+.4f} to {:+.4f}".format(*row["ours_ahead_interval"])
+        lines.append(
+            f"{row['arm']:<15} {row['ndcg']:.4f}   {low:.4f} to {high:.4f} {row['hit_rate']:7.4f} "
+            f"{row['ndcg_warm']:7.4f} {row['ndcg_cold']:7.4f}   {ahead}"
+        )
+    told = ("scored", "cold_share", "exposure", "click_to_answer_s", "erasure", "off_policy")
+    lines += [f"{name}: {results[name]}" for name in told]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

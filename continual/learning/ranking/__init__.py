@@ -1,0 +1,41 @@
+"""Recommendation: sums over users' histories, the state of a user, and the list that both give.
+
+Standard library, numpy and scipy only. Nothing here knows files of a service, servers or the loop.
+"""
+
+from perennial.continual.learning.ranking.events import Event, Item, Signal, event_of, liking
+from perennial.continual.learning.ranking.exposure import Exposure, measure_exposure
+from perennial.continual.learning.ranking.gram import GramSettings, ItemGram, Structure
+from perennial.continual.learning.ranking.item_texts import ItemTexts
+from perennial.continual.learning.ranking.neighbours import Neighbours
+from perennial.continual.learning.ranking.off_policy import Logged, OffPolicy, estimate
+from perennial.continual.learning.ranking.profile import Profile, profile_words
+from perennial.continual.learning.ranking.recommender import Ask, Blend, Placed, Ranked, Recommender
+from perennial.continual.learning.ranking.slots import Bounds, Exploration
+
+__all__ = [
+    "Ask",
+    "Blend",
+    "Bounds",
+    "Event",
+    "Exploration",
+    "Exposure",
+    "GramSettings",
+    "Item",
+    "ItemGram",
+    "ItemTexts",
+    "Logged",
+    "Neighbours",
+    "OffPolicy",
+    "Placed",
+    "Profile",
+    "Ranked",
+    "Recommender",
+    "Signal",
+    "Structure",
+    "estimate",
+    "event_of",
+    "liking",
+    "measure_exposure",
+    "profile_words",
+]

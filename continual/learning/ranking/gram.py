@@ -1,0 +1,305 @@
+"""Which items the same users liked, as sums that can be added, taken back and merged without a trace."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, KeysView, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.ranking.events import Event
+from perennial.continual.learning.ranking.item_texts import ItemTexts
+from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile
+
+__all__ = ["GramSettings", "ItemGram", "Structure"]
+
+_UNIT = 1 << 16  # a pair at full weight; whole numbers, so that what was added is taken back exactly
+_FORMAT = "perennial-item-gram-1"
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GramSettings:
+    """How the sums become a model; the numbers were chosen on earlier time.
+
+    >>> GramSettings().ridge
+    200.0
+    """
+
+    texts: ItemTexts | None = None  # of the catalogue; without them the items are those that somebody liked
+    ridge: float = 200.0  # what a pair needs more than chance before it counts
+    text: float = 100.0  # what full likeness of two texts weighs, in common users
+    most_items: int = 5000  # in the structure: its cost is their number cubed
+
+    def __post_init__(self) -> None:
+        if self.ridge <= 0 or self.text < 0 or self.most_items < 1:
+            seen = f"ridge {self.ridge}, text {self.text}, most_items {self.most_items}"
+            raise ConfigurationError(f"{seen}: ridge must be above 0, text 0 or more, most_items 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Structure:
+    """What each liked item says of each other one: `weights[i, j]` is what liking i adds to the score of j."""
+
+    names: tuple[str, ...]
+    support: NDArray[np.float64]  # (n,) users who liked it, weighted
+    weights: NDArray[np.float32]  # (n, n), zero on the diagonal
+
+
+class ItemGram:
+    """The histories of users, and the sums over them: for each pair of items, how often one user liked both.
+
+    A row of these sums is a user: `add` and `remove` count users whose history changed.
+
+    Two items that were liked one after the other count as a pair of weight `nearness`, with others between them of
+    its powers. Each pair counts in whole 65,536ths: adding, erasing and merging are exact, and the sums are those of
+    the events that are in, whatever their order, batches or shards. An item counts once a user, at the latest time.
+
+    Source: Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019 (the model of the sums).
+
+    >>> from datetime import UTC, datetime
+    >>> at = datetime(2026, 1, 1, tzinfo=UTC)
+    >>> gram = ItemGram()
+    >>> gram.add([Event(user="u", item=item, at=at) for item in ("tea", "cup")])
+    1
+    >>> gram.erase("u"), gram.items
+    (1, ())
+    """
+
+    def __init__(self, *, nearness: float = 1.0) -> None:
+        if not 0.0 < nearness <= 1.0:
+            raise ConfigurationError(f"nearness is {nearness}; it must lie above 0 and up to 1")
+        self.nearness = nearness
+        self._place: dict[str, int] = {}
+        self._histories: dict[str, tuple[Event, ...]] = {}
+        self._sums = sparse.csr_matrix((0, 0), dtype=np.int64)  # the upper triangle by place
+        self._waiting: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+
+    @property
+    def users(self) -> tuple[str, ...]:
+        """Those who have events here, sorted."""
+        return tuple(sorted(self._histories))
+
+    @property
+    def rows(self) -> int:
+        """Users who are in."""
+        return len(self._histories)
+
+    @property
+    def known_keys(self) -> KeysView[int]:
+        """The users who are in, each as a 64-bit hash."""
+        return {_key(user): user for user in self._histories}.keys()
+
+    @property
+    def named(self) -> NamedSums:
+        """The sums of pairs in units of one, for items that somebody liked; dense: 8 bytes a pair."""
+        items = self.items
+        sums = NamedSums({"pairs": ("item", "item")})
+        sums.restore({"item": items}, {"pairs": self.pairs(items)})
+        return sums
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """Items that somebody liked, sorted."""
+        support = self._support()
+        return tuple(name for name in sorted(self._place) if support[self._place[name]])
+
+    def history(self, user: str) -> tuple[Event, ...]:
+        """What a user did, oldest first; nothing of somebody unknown."""
+        return self._histories.get(user, ())
+
+    def add(self, events: Iterable[Event], /) -> int:
+        """Learns events; one that is in, or older than what is known of its user and item, changes nothing."""
+        changed = 0
+        for user, new in _by_user(events):
+            old = self._histories.get(user, ())
+            latest = {event.item: event for event in old}
+            for event in new:
+                known = latest.get(event.item)
+                if known is None or (event.at, event.liked) > (known.at, known.liked):
+                    latest[event.item] = event
+            changed += self._become(user, old, tuple(sorted(latest.values(), key=_moment)))
+        return changed
+
+    def remove(self, events: Iterable[Event], /) -> int:
+        """Takes back what users did with items, at whatever time; what is not in is passed over."""
+        changed = 0
+        for user, taken in _by_user(events):
+            old, out = self._histories.get(user, ()), {event.item for event in taken}
+            changed += self._become(user, old, tuple(event for event in old if event.item not in out))
+        return changed
+
+    def erase(self, user: str) -> int:
+        """Takes back all of a user: afterwards the sums are those of a gram that never saw them."""
+        return self.remove(self.history(user))
+
+    def merge(self, other: "ItemGram", /) -> None:
+        """Adds all that `other` has learnt of other users.
+
+        Raises:
+            DataError: it weighs pairs otherwise, or a user is in both; nothing has changed.
+        """
+        if other.nearness != self.nearness:
+            raise DataError(
+                f"the sums are of different nearness: {self.nearness} and {other.nearness}; make both alike"
+            )
+        if shared := self._histories.keys() & other._histories.keys():
+            raise DataError(f"the two share {len(shared)} rows, which are users; erase them from one first")
+        sums = other._settled().tocoo()
+        there = np.array([self._placed(name) for name in other._place], dtype=np.int64)
+        self._wait(there[sums.row], there[sums.col], sums.data)
+        self._histories.update(other._histories)
+
+    def pairs(self, items: Sequence[str]) -> NDArray[np.float64]:
+        """The weighted number of users who liked each pair (items, items); the diagonal has each item's own."""
+        sums = self._settled()
+        rows = np.array([row for row, name in enumerate(items) if name in self._place], dtype=np.int64)
+        places = np.array([self._place[name] for name in items if name in self._place], dtype=np.int64)
+        found = np.zeros((len(items), len(items)))
+        if len(places):
+            block = sums[places][:, places].toarray() / _UNIT
+            found[np.ix_(rows, rows)] = block + block.T - np.diag(np.diag(block))
+        return found
+
+    def solve(self, settings: GramSettings, /) -> Structure:
+        """The structure of the items that most users liked; room that is left goes to those nobody liked yet.
+
+        Raises:
+            DataError: there are no rows, or no item of the catalogue.
+        """
+        if not self._histories:
+            raise DataError("the sums have no rows: no user has done anything; import events first")
+        texts = settings.texts
+        names = self.items if texts is None else texts.names
+        support = dict(zip(names, np.diag(self.pairs(names)).tolist(), strict=True))
+        chosen = sorted(sorted(support, key=lambda name: (-support[name], name))[: settings.most_items])
+        if not chosen:
+            raise DataError("there are no items to recommend; give a catalogue with at least one")
+        gram = self.pairs(chosen).astype(np.float32)
+        if texts is not None and settings.text:
+            place = {name: number for number, name in enumerate(names)}
+            gram += np.float32(settings.text) * texts.among([place[name] for name in chosen])
+        gram[np.diag_indices_from(gram)] += np.float32(settings.ridge)
+        own = np.array([support[name] for name in chosen])
+        return Structure(names=tuple(chosen), support=own, weights=_regressed(gram))
+
+    def save(self, path: Path, /) -> None:
+        """Write one file that gives back exactly these sums, whole or not at all."""
+        users = self.users
+        items = sorted({event.item for history in self._histories.values() for event in history})
+        place = {name: number for number, name in enumerate(items)}
+        events = [(number, event) for number, user in enumerate(users) for event in self._histories[user]]
+        SumsFile(
+            format=_FORMAT,
+            tensors={
+                **KnownRows({_key(user): user for user in users}).tensors(users),
+                "event_user": np.array([number for number, _ in events], dtype=np.int64),
+                "event_item": np.array([place[event.item] for _, event in events], dtype=np.int64),
+                "event_at": np.array([_since_epoch(event.at) for _, event in events], dtype=np.int64),
+                "event_liked": np.array([event.liked for _, event in events], dtype=np.float64),
+            },
+            about={"nearness": self.nearness, "users": list(users), "items": items},
+        ).write(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "ItemGram":
+        """The sums that `save` left: those of the events that it kept.
+
+        Raises:
+            DataError: the file is missing or is not such a file.
+        """
+        kept = SumsFile.read(path)
+        kept.check_format(path, _FORMAT)
+        gram = cls(nearness=kept.about["nearness"])
+        users, items = kept.about["users"], kept.about["items"]
+        columns = (kept.tensors[f"event_{name}"].tolist() for name in ("user", "item", "at", "liked"))
+        gram.add(
+            Event(user=users[user], item=items[item], at=_EPOCH + at * _MICROSECOND, liked=liked)
+            for user, item, at, liked in zip(*columns, strict=True)
+        )
+        return gram
+
+    def _become(self, user: str, old: tuple[Event, ...], new: tuple[Event, ...]) -> bool:
+        """Change one user's history, and the sums by what differs; whether anything did."""
+        if old == new:
+            return False
+        if new[: len(old)] == old:  # events at the end, as they come: the pairs among the others stay
+            self._shift(new, len(old), +1)
+        else:
+            self._shift(old, 0, -1)
+            self._shift(new, 0, +1)
+        if new:
+            self._histories[user] = new
+        else:
+            del self._histories[user]
+        return True
+
+    def _shift(self, history: tuple[Event, ...], first: int, sign: int) -> None:
+        """Add the pairs of a history whose later item is at or after `first` (in events) to the sums, or take them."""
+        begin = sum(event.liked > 0 for event in history[:first])
+        liked = [event for event in history if event.liked > 0]
+        places = np.array([self._placed(event.item) for event in liked], dtype=np.int64)
+        weights = np.array([event.liked for event in liked])
+        powers = self.nearness ** np.arange(len(liked), 0, -1)  # of the items before, the last one counts most
+        for later in range(begin, len(liked)):
+            near = powers[len(liked) - later :] * weights[:later] * weights[later]
+            units = np.rint(np.append(near, weights[later] ** 2) * _UNIT).astype(np.int64)
+            self._wait(places[: later + 1], np.full(later + 1, places[later]), sign * units)
+
+    def _placed(self, name: str) -> int:
+        return self._place.setdefault(name, len(self._place))
+
+    def _wait(self, one: NDArray[np.int64], other: NDArray[np.int64], units: NDArray[np.int64]) -> None:
+        self._waiting.append((np.minimum(one, other), np.maximum(one, other), units))
+
+    def _settled(self) -> sparse.csr_matrix:
+        """The sums with all that waited."""
+        size = len(self._place)
+        if self._waiting:
+            rows, columns, units = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
+            self._sums.resize((size, size))
+            self._sums = self._sums + sparse.coo_matrix((units, (rows, columns)), shape=(size, size)).tocsr()
+            self._sums.eliminate_zeros()
+            self._waiting = []
+        return self._sums
+
+    def _support(self) -> NDArray[np.int64]:
+        return np.asarray(self._settled().diagonal())
+
+
+def _regressed(gram: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The weights with which each item is best told from all others (n, n); `gram` is used up."""
+    size = len(gram)
+    factor, failed = linalg.lapack.spotrf(gram.T, lower=0, overwrite_a=1)
+    inverse, failed_too = linalg.lapack.spotri(factor, lower=0, overwrite_c=1)
+    if failed or failed_too:
+        raise DataError(f"the sums of {size} items cannot be solved; raise the ridge")
+    upper = np.triu(inverse)
+    upper += np.triu(upper, 1).T
+    weights = -upper / np.diag(upper)  # column j: what item j is told by
+    weights[np.diag_indices(size)] = 0.0
+    return np.ascontiguousarray(weights, dtype=np.float32)
+
+
+def _by_user(events: Iterable[Event]) -> Iterator[tuple[str, Iterator[Event]]]:
+    return groupby(sorted(events, key=lambda event: event.user), key=lambda event: event.user)
+
+
+def _key(user: str) -> int:
+    """A user as 64 bits, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(user.encode(), digest_size=8).digest(), "big")
+
+
+def _moment(event: Event) -> tuple[datetime, str]:
+    """Events of one user in an order that does not depend on how they came."""
+    return event.at, event.item
+
+
+def _since_epoch(at: datetime) -> int:
+    return (at - _EPOCH) // _MICROSECOND

@@ -1,0 +1,72 @@
+"""What another way of choosing would have earned, from what one way chose and how likely each choice was."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import DataError
+from perennial.continual.intervals import Interval, mean_interval
+
+__all__ = ["Logged", "OffPolicy", "estimate"]
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Logged:
+    """Choices as they were logged, one a row (n,), and what the way in question would have done.
+
+    >>> one = np.ones(1)
+    >>> Logged(reward=one, propensity=one, chance=one, predicted=one, expected=one).rows
+    1
+    """
+
+    reward: Floats  # what the logged choice earned, in [0, 1]
+    propensity: Floats  # its chance when it was chosen, above 0
+    chance: Floats  # its chance under the way in question
+    predicted: Floats  # what a model expects of the logged choice
+    expected: Floats  # what the model expects of the way in question, over all its choices
+
+    def __post_init__(self) -> None:
+        shapes = {getattr(self, name).shape for name in ("reward", "propensity", "chance", "predicted", "expected")}
+        if len(shapes) != 1 or len(next(iter(shapes))) != 1 or not len(self.reward):
+            raise DataError(f"logged choices have the shapes {sorted(shapes)}; give one value a row of each")
+        if not (self.propensity > 0).all():
+            raise DataError("a logged choice has no chance above 0; log the propensity that it was chosen with")
+
+    @property
+    def rows(self) -> int:
+        """Choices."""
+        return len(self.reward)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OffPolicy:
+    """Three estimates of the same mean reward, and how many rows they really stand on."""
+
+    inverse_propensity: Interval
+    self_normalised: float
+    doubly_robust: Interval
+    effective_rows: float
+    clipped: float  # share of rows whose weight was cut: above 0 the first is biased low
+
+
+def estimate(logged: Logged, rng: np.random.Generator, *, most_weight: float = 100.0) -> OffPolicy:
+    """What the way in question would have earned a choice.
+
+    Source: Dudik, Langford and Li, "Doubly robust policy evaluation and learning", ICML 2011; Swaminathan and
+    Joachims, "The self-normalized estimator for counterfactual learning", NIPS 2015.
+    """
+    raw = logged.chance / logged.propensity
+    weight = np.minimum(raw, most_weight)
+    weighted = weight * logged.reward
+    robust = logged.expected + weight * (logged.reward - logged.predicted)
+    total, squares = float(weight.sum()), float((weight**2).sum())
+    return OffPolicy(
+        inverse_propensity=mean_interval(weighted, rng),
+        self_normalised=float(weighted.sum()) / total if total else 0.0,
+        doubly_robust=mean_interval(robust, rng),
+        effective_rows=total**2 / squares if squares else 0.0,
+        clipped=float((raw > most_weight).mean()),
+    )

@@ -1,0 +1,219 @@
+"""From a user's state to a list: scores, places, reasons."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.ranking.events import Item
+from perennial.continual.learning.ranking.gram import Structure
+from perennial.continual.learning.ranking.item_texts import ItemTexts, words_of
+from perennial.continual.learning.ranking.profile import Profile
+from perennial.continual.learning.ranking.slots import Bounds, Exploration, Slot, fill
+
+__all__ = ["Ask", "Blend", "Placed", "Ranked", "Recommender"]
+
+_FORGOTTEN = 1e-3  # of the last event's weight: what is below adds nothing that could be seen
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blend:
+    """What a score is made of; chosen on earlier time.
+
+    >>> Blend().recency
+    0.9
+    """
+
+    recency: float = 0.9  # each liked item weighs so much less than the one after it
+    text: float = 0.0  # likeness to the texts of what was liked, beside what the structure holds of it
+    popular: float = 0.0  # how many liked it
+    words: float = 1.0  # words that the user asked for, and those of the context
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.recency <= 1.0 or min(self.text, self.popular, self.words) < 0.0:
+            raise ConfigurationError(f"{self}: recency must lie above 0 and up to 1, the others be 0 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ask:
+    """What one list is asked for; `candidates` leaves it only some items, `withheld` is what a business rule takes out.
+
+    >>> Ask(count=3).candidates is None
+    True
+    """
+
+    count: int = 10
+    at: datetime | None = None  # items are offered by their times; None offers all
+    candidates: frozenset[str] | None = None
+    withheld: frozenset[str] = frozenset()
+    language: str = ""  # only items of this language, or of none
+    context: str = ""  # in words
+
+    def __post_init__(self) -> None:
+        if self.count < 1:
+            raise DataError(f"a list of {self.count} items is asked for; ask for 1 or more")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Placed:
+    """One item of a list: why it is there, and how likely it was to get this place."""
+
+    item: str
+    score: float
+    reason: str
+    propensity: float
+    explored: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ranked:
+    """A list for one user, best first."""
+
+    user: str
+    places: tuple[Placed, ...]
+
+    @property
+    def items(self) -> tuple[str, ...]:
+        """The items in order: what `Ranking.score` scores."""
+        return tuple(placed.item for placed in self.places)
+
+
+class Recommender:
+    """A structure and a catalogue. It keeps no user: whoever clicked a second ago is answered by it.
+
+    >>> texts = [Item(name="tea", text="green tea"), Item(name="mug", text="a mug for tea")]
+    >>> structure = Structure(names=("mug", "tea"), support=np.ones(2), weights=np.array([[0, 0], [1, 0]], np.float32))
+    >>> from perennial.continual.learning.ranking.events import Event
+    >>> from datetime import UTC, datetime
+    >>> state = Profile(user="u").after(Event(user="u", item="tea", at=datetime(2026, 1, 1, tzinfo=UTC)))
+    >>> Recommender(structure, texts).rank(Ask(), state).places[0].reason
+    'because of tea'
+    """
+
+    def __init__(
+        self,
+        structure: Structure,
+        items: Sequence[Item],
+        *,
+        texts: ItemTexts | None = None,
+        blend: Blend | None = None,
+        bounds: Bounds | None = None,
+        exploration: Exploration | None = None,
+    ) -> None:
+        self.items = tuple(items)
+        self.structure = structure
+        self.texts = texts or ItemTexts.of(items)
+        self.blend = blend or Blend()
+        self.bounds = bounds or Bounds()
+        self.exploration = exploration or Exploration()
+        self._place = {item.name: number for number, item in enumerate(self.items)}
+        if missing := [name for name in structure.names if name not in self._place]:
+            raise DataError(f"the catalogue lacks {len(missing)} items of the structure, e.g. {missing[0]!r}; give all")
+        self._row = {name: number for number, name in enumerate(structure.names)}
+        self._columns = np.array([self._place[name] for name in structure.names], dtype=np.int64)
+        self._known = np.zeros(len(self.items))
+        self._known[self._columns] = structure.support
+        most = float(self._known.max(initial=0.0))
+        self._popular = (self._known / most if most else self._known).astype(np.float32)
+
+    def scores(self, profile: Profile, context: str = "") -> NDArray[np.float32]:
+        """A score for every item of the catalogue (items,), whether or not it may be shown."""
+        found = np.zeros(len(self.items), dtype=np.float32)
+        rows, weights = self._liked(profile)
+        if rows:
+            found[self._columns] += weights @ self.structure.weights[rows]
+        if self.blend.text and (near := self._near(profile)) is not None:
+            found += np.float32(self.blend.text) * near
+        wanted = dict(profile.wanted) | dict.fromkeys(words_of(context), 1.0)
+        if wanted:
+            found += np.float32(self.blend.words) * self.texts.about(wanted)
+        if self.blend.popular or not rows:
+            found += np.float32(self.blend.popular or 1e-3) * self._popular
+        return found
+
+    @property
+    def popular(self) -> NDArray[np.float32]:
+        """How many liked each item (items,), as a share of the most liked one's."""
+        return self._popular
+
+    def ties(self, places: Sequence[int]) -> NDArray[np.float32]:
+        """What liking each of these items adds to the score of every item (places, items)."""
+        found = np.zeros((len(places), len(self.items)), dtype=np.float32)
+        if self.blend.text:
+            found += np.float32(self.blend.text) * self.texts.similarity(places)
+        for number, place in enumerate(places):
+            row = self._row.get(self.items[place].name)
+            if row is not None:
+                found[number, self._columns] += self.structure.weights[row]
+        return found
+
+    def rank(self, ask: Ask, profile: Profile, rng: np.random.Generator | None = None) -> Ranked:
+        """The list that a user gets; without `rng` nothing is explored and the same question has the same answer."""
+        scores = self.scores(profile, ask.context)
+        slots = fill(
+            scores,
+            self._allowed(ask, profile),
+            self._known,
+            self.texts,
+            count=ask.count,
+            bounds=self.bounds,
+            exploration=self.exploration,
+            rng=rng,
+        )
+        places = tuple(
+            Placed(
+                item=self.items[slot.place].name,
+                score=float(scores[slot.place]),
+                reason=self._reason(slot, profile, ask.context),
+                propensity=slot.propensity,
+                explored=slot.explored,
+            )
+            for slot in slots
+        )
+        return Ranked(user=profile.user, places=places)
+
+    def _liked(self, profile: Profile) -> tuple[list[int], NDArray[np.float32]]:
+        """The rows of the structure that a profile lights up, and how much; the last one most."""
+        liked = [event for event in profile.liked if event.item in self._row]
+        weights = self.blend.recency ** np.arange(len(liked) - 1, -1, -1) * [event.liked for event in liked]
+        kept = np.flatnonzero(weights > _FORGOTTEN)
+        return [self._row[liked[number].item] for number in kept], weights[kept].astype(np.float32)
+
+    def _near(self, profile: Profile) -> NDArray[np.float32] | None:
+        """How near every item's text is to those that were liked; None where nothing known was."""
+        liked = [event for event in profile.liked if event.item in self._place]
+        if not liked:
+            return None
+        weights = self.blend.recency ** np.arange(len(liked) - 1, -1, -1) * [event.liked for event in liked]
+        return self.texts.near([self._place[event.item] for event in liked], weights.astype(np.float32))
+
+    def _allowed(self, ask: Ask, profile: Profile) -> NDArray[np.bool_]:
+        allowed = np.ones(len(self.items), dtype=bool)
+        for number, item in enumerate(self.items):
+            if not item.offered(ask.at) or (ask.language and item.language not in ("", ask.language)):
+                allowed[number] = False
+        if ask.candidates is not None:
+            among = np.zeros(len(self.items), dtype=bool)
+            among[[self._place[name] for name in ask.candidates if name in self._place]] = True
+            allowed &= among
+        allowed[[self._place[name] for name in profile.hidden | ask.withheld if name in self._place]] = False
+        return allowed
+
+    def _reason(self, slot: Slot, profile: Profile, context: str) -> str:
+        """Why an item has its place, in words."""
+        if slot.explored:
+            return "new here"
+        name = self.items[slot.place].name
+        rows, weights = self._liked(profile)
+        if rows and name in self._row:
+            parts = weights * self.structure.weights[rows, self._row[name]]
+            if parts.max() > 0:
+                return f"because of {self.structure.names[rows[int(parts.argmax())]]}"
+        own = set(words_of(self.items[slot.place].text))
+        asked = [word for word in (*words_of(context), *profile.wanted) if word in own]
+        if asked:
+            return f"about {asked[0]}"
+        return "like what you liked" if profile.liked and self.blend.text else "popular"

@@ -1,0 +1,52 @@
+"""Estimates from logged propensities: right on average, whatever the model beside them expects."""
+
+import numpy as np
+import pytest
+
+from perennial.continual.errors import DataError
+from perennial.continual.learning.ranking import Logged, OffPolicy, estimate
+
+CHANCES = np.array([0.7, 0.2, 0.1])  # of the logging way
+EARNED = np.array([0.2, 0.5, 0.8])  # the truth of each choice
+WANTED = np.array([0.0, 0.5, 0.5])  # the way in question: worth 0.65
+
+
+def logged(seed: int, rows: int, expects: np.ndarray) -> OffPolicy:
+    rng = np.random.default_rng(seed)
+    choice = rng.choice(3, rows, p=CHANCES)
+    return estimate(
+        Logged(
+            reward=(rng.random(rows) < EARNED[choice]).astype(float),
+            propensity=CHANCES[choice],
+            chance=WANTED[choice],
+            predicted=expects[choice],
+            expected=np.full(rows, float(WANTED @ expects)),
+        ),
+        rng,
+    )
+
+
+@pytest.mark.parametrize("expects", [EARNED, np.zeros(3), np.array([0.9, 0.1, 0.4])], ids=["right", "none", "wrong"])
+def test_the_truth_lies_in_nearly_all_intervals(expects: np.ndarray) -> None:
+    found = [logged(seed, 600, expects) for seed in range(60)]
+    for intervals in ([one.inverse_propensity for one in found], [one.doubly_robust for one in found]):
+        assert np.mean([one.mean for one in intervals]) == pytest.approx(0.65, abs=0.03)
+        assert sum(one.low <= 0.65 <= one.high for one in intervals) >= 52
+    assert np.mean([one.self_normalised for one in found]) == pytest.approx(0.65, abs=0.03)
+    assert all(1 < one.effective_rows < 600 and one.clipped == 0.0 for one in found)
+
+
+def test_a_good_model_narrows_the_interval() -> None:
+    def width(expects: np.ndarray) -> float:
+        found = [logged(seed, 600, expects).doubly_robust for seed in range(10)]
+        return float(np.mean([one.high - one.low for one in found]))
+
+    assert width(EARNED) < width(np.zeros(3))
+
+
+def test_choices_without_a_chance_are_refused() -> None:
+    one, none = np.ones(2), np.zeros(2)
+    with pytest.raises(DataError, match="propensity"):
+        Logged(reward=one, propensity=none, chance=one, predicted=one, expected=one)
+    with pytest.raises(DataError, match="shapes"):
+        Logged(reward=np.ones(3), propensity=one, chance=one, predicted=one, expected=one)
