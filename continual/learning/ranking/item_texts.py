@@ -39,7 +39,7 @@ class ItemTexts:
 
     >>> texts = ItemTexts.of([Item(name="a", text="green tea"), Item(name="b", text="black tea"),
     ...                       Item(name="c", text="chair")])
-    >>> texts.similarity([0])[0].round(1).tolist()
+    >>> [round(value, 1) for value in texts.similarity([0])[0].tolist()]
     [1.0, 0.1, 0.0]
     """
 
