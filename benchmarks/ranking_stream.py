@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -96,7 +97,7 @@ def scored_places(stream: Stream) -> tuple[int, ...]:
 
 
 def rank_of(
-    scores: NDArray[np.floating], target: int, seen: Sequence[int] | NDArray[np.int64], rng: np.random.Generator
+    scores: NDArray[np.floating[Any]], target: int, seen: Sequence[int] | NDArray[np.int64], rng: np.random.Generator
 ) -> int:
     """The place of an item among all that the user has not seen, from 0; items of equal score are shuffled."""
     own = scores[target]
