@@ -185,7 +185,7 @@ def test_the_broken_ones_are_named_and_the_others_are_well(city: City) -> None:
 def test_commands_take_a_model_by_its_name(city: City) -> None:
     assert [row["version"] for row in city.cli("model", "list", "--json", "--model", "m07")] == [1]
     assert city.cli("predict", "card lost", "--model", "m08")[0]["label"] == LABELS[0]
-    with pytest.raises(ConfigurationError, match="19 models are configured, and --model names none; choose m00, m01"):
+    with pytest.raises(ConfigurationError, match="20 models are configured, and --model names none; choose m00, m01"):
         city.cli("model", "list", "--json")
     with pytest.raises(ConfigurationError, match=f"settings of model {MISSET} cannot be used"):
         city.cli("retrain", "--model", MISSET)
