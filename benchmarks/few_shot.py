@@ -56,7 +56,8 @@ class Task:
             chosen = rows if shots is None else rng.choice(rows, size=shots, replace=False)
             head.add(ClassRows(X=self.data.x_train[chosen], labels=[self.data.labels[place]] * len(chosen)))
             if described:
-                head.anchor(self.data.labels[place], self.anchors[self.data.labels[place]])
+                label = self.data.labels[place]
+                head.anchor(label, ClassRows(X=self.anchors[label], labels=[label] * len(self.anchors[label])))
         solved = head.solve(Discriminant(shrinkage=SHRINKAGE))
         answers = np.array(solved.labels)[solved.logits(self.data.x_test).argmax(axis=1)]
         right = answers == np.array(self.data.labels)[self.data.y_test]

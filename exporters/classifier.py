@@ -10,6 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.arrays import in_order, pad, softmax
+from perennial.continual.learning.lexical import WordScores
+from perennial.continual.learning.trained import HEAD_FILE
 from perennial.exporters.bundle import Manifest, read_manifest
 from perennial.exporters.engine import Engine, Floats
 from perennial.exporters.runtime import load_engine
@@ -43,8 +45,17 @@ class TextTokenizer:
 class BundleClassifier:
     """A version's engine with its tokenizer and labels."""
 
-    def __init__(self, *, engine: Engine, tokenizer: TextTokenizer, labels: Sequence[str], manifest: Manifest) -> None:
+    def __init__(
+        self,
+        *,
+        engine: Engine,
+        tokenizer: TextTokenizer,
+        labels: Sequence[str],
+        manifest: Manifest,
+        words: WordScores | None = None,
+    ) -> None:
         self.engine = engine
+        self.words = words
         self.tokenizer = tokenizer
         self.labels = tuple(labels)
         self.manifest = manifest
@@ -59,7 +70,13 @@ class BundleClassifier:
         engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
         labels = json.loads((bundle / "labels.json").read_text(encoding="utf-8"))
         tokenizer = TextTokenizer(bundle / "tokenizer.json")
-        return cls(engine=engine, tokenizer=tokenizer, labels=labels, manifest=read_manifest(bundle))
+        return cls(
+            engine=engine,
+            tokenizer=tokenizer,
+            labels=labels,
+            manifest=read_manifest(bundle),
+            words=WordScores.read(bundle / HEAD_FILE),
+        )
 
     def predict(self, texts: Sequence[str], batch: int = 32) -> Predictions:
         """Answer every text, in batches of similar length; the order of the answers is the order of the texts."""
@@ -67,6 +84,8 @@ class BundleClassifier:
         if not texts:
             logits = np.zeros((0, self.manifest.classes), dtype=np.float32)
             embeddings = np.zeros((0, self.manifest.dimension), dtype=np.float32)
+        elif self.words is not None:
+            logits = logits + self.words(texts)
         best = logits.argmax(axis=1) if len(texts) else np.zeros(0, dtype=np.int64)
         confidences = softmax(logits)[np.arange(len(texts)), best]
         return Predictions(

@@ -23,11 +23,13 @@ class HeadKind(StrEnum):
     """What turns an embedding into logits."""
 
     KERNEL_LDA = "kernel_lda"
+    RIDGE = "ridge"
     LINEAR = "linear"
 
 
 _TENSORS: Mapping[HeadKind, tuple[str, ...]] = {
     HeadKind.KERNEL_LDA: ("omega", "phase", "weight", "bias"),
+    HeadKind.RIDGE: ("omega", "phase", "weight", "bias"),  # its words are no engine's: see `WordScores`
     HeadKind.LINEAR: ("weight", "bias"),
 }
 
@@ -36,8 +38,8 @@ _TENSORS: Mapping[HeadKind, tuple[str, ...]] = {
 class TrainedModel:
     """What a learner wrote: an encoder, a head and the labels in logit order.
 
-    `head` holds float32 arrays by name: kernel_lda omega (d, D), phase (D,), weight (C, D), bias (C,); linear weight
-    (C, d), bias (C,). The temperature is already in weight and bias.
+    `head` holds float32 arrays by name: kernel_lda and ridge omega (d, D), phase (D,), weight (C, D), bias (C,);
+    linear weight (C, d), bias (C,). The temperature is already in weight and bias.
     """
 
     folder: Path
@@ -81,7 +83,7 @@ class TrainedModel:
     @property
     def dimension(self) -> int:
         """The embedding's length."""
-        return int(self.head["omega"].shape[0] if self.kind is HeadKind.KERNEL_LDA else self.head["weight"].shape[1])
+        return int(self.head["omega"].shape[0] if "omega" in self.head else self.head["weight"].shape[1])
 
     def module(self) -> "torch.nn.Module":
         """The FP32 torch module `(input_ids, attention_mask) -> (logits, embedding)`: the reference of every engine."""
@@ -117,7 +119,7 @@ class TrainedModel:
         shapes = {name: tuple(tensor.shape) for name, tensor in self.head.items()}
         width = shapes["weight"][1] if len(shapes["weight"]) == 2 else -1
         wanted: dict[str, tuple[int, ...]] = {"weight": (classes, width), "bias": (classes,)}
-        if self.kind is HeadKind.KERNEL_LDA:
+        if "omega" in self.head:
             wanted |= {"omega": (shapes["omega"][0], width), "phase": (width,)}
         if shapes != wanted:
             raise DataError(f"{self.folder}: head shapes {shapes} do not fit {classes} labels, wanted {wanted}")

@@ -10,7 +10,7 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
-from perennial.continual.learning.trained import HEAD_FILE, read_head
+from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, read_head
 
 __all__ = ["answer"]
 
@@ -41,10 +41,12 @@ def answer(
         return loaded[0].embed(missing)
 
     X = store.embed(texts, embed)
-    if card.head == "kernel_lda":
-        return card.labels, read_head(folder).logits(X)
+    if card.head in KERNEL_HEADS:
+        return card.labels, read_head(folder).logits(X, texts)
     if card.head != "linear":
-        raise DataError(f"{folder} has a {card.head!r} head; this version answers with 'kernel_lda' or 'linear'")
+        raise DataError(
+            f"{folder} has a {card.head!r} head; this version answers with {sorted(KERNEL_HEADS)} or 'linear'"
+        )
     from safetensors.numpy import load_file
 
     head = load_file(folder / HEAD_FILE)

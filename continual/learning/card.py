@@ -35,7 +35,7 @@ class ModelCard:
     encoder: str  # a name, a folder, or "encoder" for the folder inside
     encoder_fingerprint: str
     labels: tuple[str, ...]  # in logit order
-    head: str  # "kernel_lda" or "linear"
+    head: str  # "kernel_lda", "ridge" or "linear"
     temperature: float
     max_length: int
     metrics: dict[str, float] = field(default_factory=dict)

@@ -1,6 +1,6 @@
 """Sums over labelled rows of features: what a closed form that tells classes apart needs."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -145,6 +145,28 @@ class ClassSums:
         self.known.check_apart(other.known)
         self.named.merge(other.named)
         self.known.labels.update(other.known.labels)
+
+    def with_stand_ins(
+        self, stand_ins: Mapping[str, NDArray[np.float64]], most: int
+    ) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+        """Classes in alphabetical order, and copies of their counts, sums and the outer products.
+
+        A class with n rows, fewer than `most`, gets most - n rows' worth of its stand-ins, which are features (k, D).
+        """
+        labels = tuple(sorted({*self.labels, *stand_ins}))
+        counts, sums, outer = np.zeros(len(labels)), np.zeros((len(labels), self.size)), self.outer.copy()
+        for row, label in enumerate(labels):
+            counts[row], sums[row] = self.of(label)
+        for row, label in enumerate(labels):
+            weight = most - counts[row]
+            if label not in stand_ins or weight <= 0:
+                continue
+            features = stand_ins[label] * np.sqrt(weight / len(stand_ins[label]))
+            sums[row] += features.sum(axis=0) * np.sqrt(weight / len(stand_ins[label]))
+            outer += features.T @ features
+            counts[row] += weight
+        used = np.flatnonzero(counts > 0)
+        return tuple(labels[row] for row in used), counts[used], sums[used], outer
 
     def narrowed(self, columns: slice, scale: float = 1.0) -> "ClassSums":
         """A copy on some of the features, each times `scale`."""

@@ -26,7 +26,7 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.strategies import make_strategy
 from perennial.continual.learning.teacher import Teacher
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import HEAD_FILE, STATISTICS_FILE
+from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, STATISTICS_FILE
 from perennial.continual.learning.trainer import Corpus, Schedule, Trainer
 from perennial.continual.preparation import clean, deduplicate, row_hash
 from perennial.continual.records import Example
@@ -50,7 +50,7 @@ class SlowSettings:
 
     strategy: str = "replay"
     strategy_settings: dict[str, Any] = field(default_factory=dict)
-    head: str = "kernel_lda"  # what answers afterwards: "kernel_lda" or "linear"
+    head: str = "kernel_lda"  # what answers afterwards: a closed form or "linear", the network's own
     head_settings: dict[str, Any] = field(default_factory=dict)
     balanced: bool = False  # weigh classes by 1 / sqrt(rows)
     pretraining: dict[str, Any] = field(default_factory=dict)  # of `Pretraining`, when the job has unlabelled texts
@@ -70,8 +70,8 @@ class SlowSettings:
         if unknown:
             allowed = sorted(own | known[Schedule] | known[Tuned])
             raise ConfigurationError(f"params {unknown} are not known; known: {allowed}")
-        if params.get("head", "kernel_lda") not in {"kernel_lda", "linear"}:
-            raise ConfigurationError(f"head {params['head']!r} must be 'kernel_lda' or 'linear'")
+        if params.get("head", "kernel_lda") not in {*KERNEL_HEADS, "linear"}:
+            raise ConfigurationError(f"head {params['head']!r} must be one of {sorted(KERNEL_HEADS)} or 'linear'")
         picked = {part: {name: params[name] for name in names if name in params} for part, names in known.items()}
         schedule = Schedule(**{"seed": seed} | picked[Schedule])
         if schedule.epochs < 1 or schedule.batch < 1 or schedule.checkpoint_steps < 1:
@@ -114,7 +114,7 @@ def train_slow(spec: JobSpec, context: Context) -> ModelCard:
     if settings.head == "linear":
         card = _linear(tuned, network, labels, corpora[2])
     else:
-        model = fit_fast(tuned, context)
+        model = fit_fast(tuned, context, head=settings.head)
         write_fast(spec.out, model)
         card = model.card
     used = {"strategy": settings.strategy} | asdict(settings.schedule) | asdict(settings.tuned)

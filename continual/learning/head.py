@@ -1,5 +1,6 @@
 """A solved head: what an exporter bakes into the graph."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -7,8 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.errors import ConfigurationError
+from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.lexical import LexicalFeatures
 
 __all__ = ["HeadWeights", "Priors"]
 
@@ -39,15 +41,31 @@ class HeadWeights:
     weight: NDArray[np.float32]  # (C, D)
     bias: NDArray[np.float32]  # (C,)
     temperature: float
+    lexical: NDArray[np.float32] | None = None  # (C, L), of the words and letters where they are features too
 
-    def logits(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        """Calibrated scores (rows, C) for embeddings X (rows, d); softmax of them are the probabilities."""
+    def logits(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """Calibrated scores (rows, C) for embeddings X (rows, d); softmax of them are the probabilities.
+
+        Raises:
+            DataError: the head reads words and letters too, and no texts are given.
+        """
+        scores = self._of_embeddings(X) + self.bias
+        if self.lexical is None:
+            return scores
+        if texts is None:
+            raise DataError("this head reads the words and letters of a text too; give the texts with the embeddings")
+        words = LexicalFeatures(size=self.lexical.shape[1])
+        weight = self.lexical.astype(np.float64).T
+        for start in range(0, len(X), _BLOCK):
+            scores[start : start + _BLOCK] += words(texts[start : start + _BLOCK]) @ weight
+        return scores
+
+    def _of_embeddings(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         features = FourierFeatures(omega=self.omega, phase=self.phase)
         blocks = [
             features(X[start : start + _BLOCK]) @ self.weight.astype(np.float64).T for start in range(0, len(X), _BLOCK)
         ]
-        scores = np.concatenate(blocks) if blocks else np.empty((0, len(self.labels)))
-        return scores + self.bias
+        return np.concatenate(blocks) if blocks else np.empty((0, len(self.labels)))
 
     def cooled(self, temperature: float) -> "HeadWeights":
         """The same head with its logits divided by `temperature` once more."""
@@ -60,4 +78,5 @@ class HeadWeights:
             weight=(self.weight / temperature).astype(np.float32),
             bias=(self.bias / temperature).astype(np.float32),
             temperature=self.temperature * temperature,
+            lexical=None if self.lexical is None else (self.lexical / temperature).astype(np.float32),
         )

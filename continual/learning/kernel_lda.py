@@ -3,7 +3,6 @@
 from collections.abc import KeysView
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -128,10 +127,10 @@ class KernelLda:
         self._sums.merge(other._sums)
         self._anchors = {**other._anchors, **self._anchors}
 
-    def anchor(self, label: str, X: NDArray[np.floating[Any]]) -> None:
-        """Gives a class stand-in rows X (rows, d), which `solve` uses until enough real ones have come."""
-        self.features.check(X)
-        self._anchors[label] = X.astype(np.float64)
+    def anchor(self, label: str, rows: ClassRows) -> None:
+        """Gives a class stand-in rows, which `solve` uses until enough real ones have come."""
+        self.features.check(rows.X)
+        self._anchors[label] = rows.X.astype(np.float64)
 
     def drop_anchors(self) -> None:
         """Takes every class's stand-in rows away; a class without real rows is gone."""
@@ -151,7 +150,9 @@ class KernelLda:
         from scipy.linalg import cho_factor, cho_solve
 
         shrinkage, temperature = settings.shrinkage, settings.temperature
-        labels, counts, sums, scatter = self._with_anchors(settings.anchor_rows)
+        labels, counts, sums, scatter = self._sums.with_stand_ins(
+            {label: self.features(X) for label, X in self._anchors.items()}, settings.anchor_rows
+        )
         real = np.array([self._sums.of(label)[0] for label in labels])
         rows = real + (counts > real)  # stand-ins of a class vary less than its rows do: together they count as one
         if not labels:
@@ -177,6 +178,10 @@ class KernelLda:
             bias=(bias / temperature).astype(np.float32),
             temperature=temperature,
         )
+
+    def copy(self) -> "KernelLda":
+        """Sums of their own with the same values."""
+        return self.narrowed(self.features.size)
 
     def narrowed(self, features: int) -> "KernelLda":
         """A copy on the first Fourier features only, or all if there are fewer: cheap to solve when choosing."""
@@ -223,26 +228,6 @@ class KernelLda:
 
     def _mapped(self, rows: ClassRows) -> NDArray[np.float64]:
         return self.features(rows.X)
-
-    def _with_anchors(
-        self, anchor_rows: int
-    ) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Labels in logit order, and counts, sums and outer products with the anchors that are still needed."""
-        counts, sums = dict.fromkeys(self.labels, 0.0), np.zeros((len(self.labels), self.features.size))
-        for row, label in enumerate(self.labels):
-            counts[label], sums[row] = self._sums.of(label)
-        outer = self._sums.outer.copy()
-        for row, label in enumerate(self.labels):
-            weight = anchor_rows - counts[label]
-            if label not in self._anchors or weight <= 0:
-                continue
-            features = self.features(self._anchors[label]) * np.sqrt(weight / len(self._anchors[label]))
-            sums[row] += features.sum(axis=0) * np.sqrt(weight / len(self._anchors[label]))
-            outer += features.T @ features
-            counts[label] += weight
-        used = [row for row, label in enumerate(self.labels) if counts[label] > 0]
-        labels = tuple(self.labels[row] for row in used)
-        return labels, np.array([counts[label] for label in labels]), sums[used], outer
 
 
 def _noise(factor: tuple[NDArray[np.float64], bool], shrinkage: float) -> float:

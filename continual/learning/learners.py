@@ -23,9 +23,9 @@ _DESCRIPTIONS = "descriptions"  # classes and their sentences, among a head's pa
 
 @dataclass(frozen=True, slots=True)
 class _ClosedForm:
-    """A kernel head on an encoder that stays as it is: its sums are corrected exactly."""
+    """A head in closed form on an encoder that stays as it is: its sums are corrected exactly."""
 
-    name: ClassVar[LearnerName] = LearnerName.KERNEL_LDA
+    name: LearnerName
     tunes_encoder: ClassVar[bool] = False
 
     def params(self, configured: Mapping[str, Any], described: Mapping[str, str]) -> Params:
@@ -62,9 +62,10 @@ class _FineTuning:
         return train_slow(spec, context)
 
 
-LEARNERS: Mapping[LearnerName, Learner] = {learner.name: learner for learner in (_ClosedForm(), _FineTuning())}
+_CLOSED_FORMS = (_ClosedForm(LearnerName.KERNEL_LDA), _ClosedForm(LearnerName.RIDGE))
+LEARNERS: Mapping[LearnerName, Learner] = {learner.name: learner for learner in (*_CLOSED_FORMS, _FineTuning())}
 CORRECTOR = LEARNERS[LearnerName.KERNEL_LDA]
-"""Takes rows out of the sums of a version, whichever learner tuned the encoder below them."""
+"""Takes rows out of the sums of a version, whichever closed form they are of and whoever tuned the encoder below."""
 
 
 def learner_named(name: str) -> Learner:
@@ -81,13 +82,14 @@ def learner_named(name: str) -> Learner:
 
 
 def chosen_learner(choice: str, params: Mapping[str, Any]) -> tuple[Learner, Params]:
-    """The learner and its params for a name of the command line: the closed form, or a strategy of fine-tuning.
+    """The learner and its params for a name of the command line: a closed form, or a strategy of fine-tuning.
 
     Raises:
         ConfigurationError: there is neither a learner nor a strategy of that name.
     """
-    if choice == CORRECTOR.name:
-        return CORRECTOR, dict(params)
+    for closed_form in _CLOSED_FORMS:
+        if choice == closed_form.name:
+            return closed_form, dict(params)
     from perennial.continual.learning.strategies import make_strategy
 
     make_strategy(choice)  # says which names there are

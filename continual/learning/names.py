@@ -6,9 +6,10 @@ __all__ = ["DEFAULT_LEARNER", "LearnerName"]
 
 
 class LearnerName(StrEnum):
-    """Which learner makes the model: seconds for the closed-form head, minutes for fine-tuning."""
+    """Which learner makes the model: seconds for a closed form (all but the last), minutes for fine-tuning."""
 
     KERNEL_LDA = "kernel_lda"
+    RIDGE = "ridge"
     FINETUNE = "finetune"
 
 

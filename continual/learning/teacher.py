@@ -15,7 +15,7 @@ from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import HEAD_FILE, read_head
+from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, read_head
 from perennial.continual.learning.trainer import Corpus
 from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example
@@ -50,7 +50,7 @@ class Teacher:
         card, stored = read_card(spec.previous), _read_stored(spec.previous / _STORED)
         if card.encoder_fingerprint != texts.fingerprint:
             return cls(stored=stored)
-        if card.head == "kernel_lda":
+        if card.head in KERNEL_HEADS:
             return cls(labels=card.labels, texts=texts, kernel=read_head(spec.previous), stored=stored)
         from safetensors.numpy import load_file
 
@@ -85,7 +85,7 @@ class Teacher:
             return np.zeros((len(texts), 0))
         X = self.texts(texts)
         if self.kernel is not None:
-            answers: NDArray[np.floating[Any]] = self.kernel.logits(X)
+            answers: NDArray[np.floating[Any]] = self.kernel.logits(X, texts)
             return answers
         scores: NDArray[np.floating[Any]] = X @ np.asarray(self.weight).T + np.asarray(self.bias)
         return scores

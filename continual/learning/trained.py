@@ -9,22 +9,25 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.head import HeadWeights
 
-__all__ = ["HEAD_FILE", "STATISTICS_FILE", "read_head", "write_head"]
+__all__ = ["HEAD_FILE", "KERNEL_HEADS", "STATISTICS_FILE", "read_head", "write_head"]
 
+KERNEL_HEADS = frozenset({"kernel_lda", "ridge"})
 HEAD_FILE, STATISTICS_FILE = "head.safetensors", "statistics.safetensors"
 
 
 def write_head(folder: Path, head: HeadWeights) -> None:
-    """Writes a kernel head as `head.safetensors`, whole."""
+    """Writes the head of a closed form as `head.safetensors`, whole."""
     from safetensors.numpy import save_file
 
     tensors = {"omega": head.omega, "phase": head.phase, "weight": head.weight, "bias": head.bias}
+    if head.lexical is not None:
+        tensors["lexical"] = head.lexical
     with written_whole(folder / HEAD_FILE) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
 
 
 def read_head(folder: Path) -> HeadWeights:
-    """The kernel head of a trained folder or a bundle.
+    """The head in closed form of a trained folder or a bundle.
 
     Raises:
         DataError: the folder's head is of another kind, or cannot be read.
@@ -33,8 +36,8 @@ def read_head(folder: Path) -> HeadWeights:
     from safetensors.numpy import load_file
 
     card = read_card(folder)
-    if card.head != "kernel_lda":
-        raise DataError(f"{folder} has a {card.head!r} head; a kernel head was asked for")
+    if card.head not in KERNEL_HEADS:
+        raise DataError(f"{folder} has a {card.head!r} head; one of {sorted(KERNEL_HEADS)} was asked for")
     try:
         tensors = load_file(folder / HEAD_FILE)
     except (OSError, SafetensorError) as error:

@@ -188,7 +188,8 @@ class LabelQueue:
         embeddings, known = _embeddings(table["embedding"], places)
         if embeddings is None or len(known) < len(places):
             return ()
-        return doubts_of(self._workspace.bundle(self._model, version), embeddings, given)
+        texts = [table["text"][place].as_py() for place in places]
+        return doubts_of(self._workspace.bundle(self._model, version), embeddings, given, texts=texts)
 
     def _chosen(self) -> tuple[QueueChoice, ...]:
         return LABEL_QUEUE.read(self._ledger, self._model) or ()

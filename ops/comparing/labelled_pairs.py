@@ -186,5 +186,6 @@ class LabelledPairs:
 
     def _answers(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         bundle = self._bundles.get(version)
-        logits = self._ask(version, *bundle.tokenise([row["text"] for row in rows]))
-        return [bundle.labels[int(best)] for best in np.asarray(logits).argmax(axis=1)]
+        texts = [row["text"] for row in rows]
+        logits = bundle.logits(texts, np.asarray(self._ask(version, *bundle.tokenise(texts))))
+        return [bundle.labels[int(best)] for best in logits.argmax(axis=1)]

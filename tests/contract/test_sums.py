@@ -13,7 +13,9 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
+from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.ranking import Event, GramSettings, ItemGram
+from perennial.continual.learning.ridge import Penalty, Ridge
 from perennial.continual.learning.sums import NamedSums, Sums, load_keys, packed, unpacked
 
 ROWS = 60
@@ -43,7 +45,8 @@ def class_rows(rows: Sequence[int], *, turned: int = 0) -> ClassRows:
     X = centres[np.arange(ROWS) % 3] + 0.5 * np.random.default_rng(1).standard_normal((ROWS, 6))
     X /= np.linalg.norm(X, axis=1, keepdims=True)
     labels = [f"class {(place + turned) % 3}" for place in places]
-    return ClassRows(X=X[places], labels=labels, keys=[2**63 + int(place) for place in places])
+    keys = [2**63 + int(place) for place in places]
+    return ClassRows(X=X[places], labels=labels, keys=keys, texts=[f"row {place} 第{place}行" for place in places])
 
 
 def kernel_lda(seed: int = 0) -> KernelLda:
@@ -69,6 +72,16 @@ def first_items(sums: Any) -> np.ndarray:
     return solved.weights[:, [place for place, name in enumerate(solved.names) if name.startswith("a")]]  # type: ignore[no-any-return]
 
 
+def ridge(size: int = 50) -> Ridge:
+    return Ridge(FourierFeatures.make(dimension=6, features=40, gamma=0.5, seed=0), LexicalFeatures(size=size))
+
+
+def logits(sums: Sums[Any, Any, Any], settings: Any) -> np.ndarray:
+    asked = class_rows(range(ROWS))
+    found: np.ndarray = sums.solve(settings).logits(asked.X, asked.texts)
+    return found
+
+
 LEARNERS = {
     "kernel_lda": Learner(
         make=kernel_lda,
@@ -77,7 +90,16 @@ LEARNERS = {
         rows=class_rows,
         relabelled=lambda rows: class_rows(rows, turned=1),
         stray=lambda: ClassRows(X=np.full((1, 6), np.nan), labels=["class 0"]),
-        answers=lambda sums: sums.solve(Discriminant(shrinkage=1e-3)).logits(class_rows(range(ROWS)).X),
+        answers=lambda sums: logits(sums, Discriminant(shrinkage=1e-3)),
+    ),
+    "ridge": Learner(
+        make=ridge,
+        other=lambda: ridge(size=51),
+        load=Ridge.load,
+        rows=class_rows,
+        relabelled=lambda rows: class_rows(rows, turned=1),
+        stray=lambda: ClassRows(X=np.zeros((1, 6)), labels=["class 0"]),
+        answers=lambda sums: logits(sums, Penalty()),
     ),
     "item_gram": Learner(
         make=lambda: ItemGram(nearness=0.5),

@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, Refused
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.encoder import fingerprint, hidden_size
 from perennial.continual.learning.kernel_lda import KernelLda
@@ -110,16 +111,18 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     assert not old.exists()
     never = KernelLda(KernelLda.load(parts.workspace.bundle("intent", 2) / "statistics.safetensors").features)
     never.add(
-        cached(parts, tiny_encoder, [e.text for e in others]),
-        [e.label for e in others],
-        [row_hash(e.text) for e in others],
+        ClassRows(
+            X=cached(parts, tiny_encoder, [e.text for e in others]),
+            labels=[e.label for e in others],
+            keys=[row_hash(e.text) for e in others],
+        )
     )
     kept = KernelLda.load(parts.workspace.bundle("intent", 2) / "statistics.safetensors")
     assert set(kept.known_keys) == set(never.known_keys)
     assert kept.counts == never.counts
     np.testing.assert_allclose(kept.named.arrays["outer"], never.named.arrays["outer"], rtol=0, atol=1e-9)
     for label in kept.labels:
-        np.testing.assert_allclose(kept._sums[kept._place[label]], never._sums[never._place[label]], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(kept._sums.of(label)[1], never._sums.of(label)[1], rtol=0, atol=1e-9)
 
     assert TrafficLog(parts.workspace.traffic("intent")).count() == 2
     assert not [row for row in parts.ledger.examples("intent") if row.example.key == ME]

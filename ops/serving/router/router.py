@@ -306,8 +306,10 @@ class Router:
     def _answer_rows(self, batch: Batch, version: int, rows: Sequence[int], ask: AskEngine) -> dict[int, Answered]:
         started = time.perf_counter()
         bundle = self._bundles.get(version)
-        ids, mask = bundle.tokenise([batch.rows[index].text for index in rows])
+        texts = [batch.rows[index].text for index in rows]
+        ids, mask = bundle.tokenise(texts)
         logits, embedding = _in_parts(ask, version, ids, mask)
+        logits = bundle.logits(texts, logits)
         fitting = logits.shape == (len(rows), len(bundle.labels)) and len(embedding) == len(rows)
         if not fitting or not np.isfinite(logits).all():
             raise DependencyUnreachable(  # no caller's mistake

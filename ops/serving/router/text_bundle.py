@@ -11,12 +11,15 @@ import numpy.typing as npt
 
 from perennial.continual.arrays import pad
 from perennial.continual.errors import NotFound, PerennialError
+from perennial.continual.learning.lexical import WordScores
+from perennial.continual.learning.trained import HEAD_FILE
 
 __all__ = ["TextBundle", "TextBundles", "Tokens"]
 
 logger = logging.getLogger(__name__)
 
 Tokens = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
 _KEPT_BUNDLES = 8
 
 
@@ -29,9 +32,10 @@ class TextBundle:
         try:
             self.labels: tuple[str, ...] = tuple(json.loads((folder / "labels.json").read_text(encoding="utf-8")))
             self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+            self._tokenizer.no_padding()
+            self._words = WordScores.read(folder / HEAD_FILE)
         except Exception as exc:  # tokenizers raises bare Exception
             raise NotFound(f"version folder {folder} cannot be read ({exc}); restore it or route elsewhere") from exc
-        self._tokenizer.no_padding()
 
     def tokenise(self, texts: Sequence[str]) -> tuple[Tokens, Tokens]:
         """Token ids and mask (rows, longest), padded with zeros; a text without a token counts as one padding id."""
@@ -39,6 +43,12 @@ class TextBundle:
         ids, mask = pad(rows, width=1)
         mask[:, 0] = 1
         return ids, mask
+
+    def logits(self, texts: Sequence[str], of_engine: Floats) -> Floats:
+        """The texts' logits, (rows, C): the engine's, and what the words add where the version reads them too."""
+        if self._words is None or of_engine.shape != (len(texts), len(self.labels)):
+            return of_engine
+        return of_engine + self._words(texts)
 
 
 class TextBundles:

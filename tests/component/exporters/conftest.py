@@ -56,12 +56,15 @@ def write_trained(
     folder.mkdir(parents=True)
     shutil.copytree(encoder, folder / "encoder")
     generator = np.random.default_rng(seed)
-    width = 48 if kind == "kernel_lda" else 32
+    kernel = kind in {"kernel_lda", "ridge"}
+    width = 48 if kernel else 32
     head: dict[str, Any] = {"weight": generator.normal(size=(classes, width)), "bias": generator.normal(size=classes)}
-    if kind == "kernel_lda":
+    if kernel:
         fixed = np.random.default_rng(99)  # the features are drawn once per model and kept by every update
         head |= {"omega": fixed.normal(size=(32, width)), "phase": fixed.uniform(0, 6.28, size=width)}
         head["weight"] = head["weight"] * 3.0
+        if kind == "ridge":
+            head["lexical"] = 3.0 * generator.normal(size=(classes, 64))
         save_file({"counts": np.arange(classes, dtype=np.float64)}, folder / "statistics.safetensors")
     save_file(
         {name: np.ascontiguousarray(value, dtype=np.float32) for name, value in head.items()},

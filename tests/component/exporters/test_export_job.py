@@ -14,7 +14,9 @@ import numpy as np
 import onnx
 import pytest
 
+from perennial.continual.arrays import pad
 from perennial.continual.errors import BundleRejected, ConfigurationError, DataError, ParityFailed
+from perennial.continual.learning.answering import answer
 from perennial.exporters.build import choose_engine, engines_to_try, hardware_precisions
 from perennial.exporters.bundle import (
     EngineKind,
@@ -33,10 +35,10 @@ from perennial.exporters.job import export_bundle, main
 from perennial.exporters.parity import check_parity, default_limits
 from perennial.exporters.reference import TorchClassifier
 from perennial.exporters.runtime import load_engine
-from perennial.exporters.spec import ExportResult, ExportSpec
+from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.texts import read_texts, spread
 from perennial.exporters.trained import TrainedModel
-from tests.component.exporters.conftest import TEXTS, write_texts, write_trained
+from tests.component.exporters.conftest import TEXTS, export, write_texts, write_trained
 
 pytestmark = pytest.mark.component
 
@@ -378,3 +380,17 @@ def test_trained_model_that_does_not_fit_itself_is_refused(
     (folder / "model.json").write_text(json.dumps(record | change), "utf-8")
     with pytest.raises(DataError, match=reason):
         TrainedModel.load(folder)
+
+
+def test_words_are_added_to_what_an_engine_answers(built: ExportResult, tmp_path: Path, encoder: Path) -> None:
+    """A ridge's engine is that of a kernel LDA; its words are read beside it, and both together are the model."""
+    ridge = write_trained(tmp_path / "ridge", encoder, kind="ridge", seed=3)
+    result = export(tmp_path / "bundles", ridge, built.engine, version=2, previous=built.bundle)
+    assert result.path is ExportPath.WEIGHT_SWAP, result.fallback_reason
+    served = BundleClassifier.load(result.bundle, threads=1).predict(TEXTS)
+    labels, logits = answer(ridge, TEXTS, cache=tmp_path / "cache", threads=1)
+    np.testing.assert_allclose(served.logits, logits, rtol=0, atol=5e-3)
+    assert served.labels == [labels[place] for place in logits.argmax(axis=1)]
+    tokens = TextTokenizer(result.bundle / "tokenizer.json").encode(TEXTS)
+    without, _ = load_engine(result.bundle, threads=1).infer(*pad(tokens))
+    assert np.abs(served.logits - without).max() > 0.1

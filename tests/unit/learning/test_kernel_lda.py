@@ -143,7 +143,7 @@ def test_round_trip_through_disk_is_exact(tmp_path: Path) -> None:
     X, labels = rows(40, 4)
     keys = [2**63 + row for row in range(40)]
     head = learnt(X, labels, keys)
-    head.anchor("späte Klasse", X[:2])
+    head.anchor("späte Klasse", ClassRows(X=X[:2], labels=["späte Klasse"] * 2))
     head.save(tmp_path / "s.safetensors")
     again = KernelLda.load(tmp_path / "s.safetensors")
     np.testing.assert_array_equal(again._sums.outer, head._sums.outer)
@@ -164,7 +164,7 @@ def test_anchors_answer_until_rows_displace_them() -> None:
     three = [row for row, label in enumerate(labels) if label != "c3"]
     fourth = [row for row, label in enumerate(labels) if label == "c3"]
     head = learnt(X[three], [labels[row] for row in three])
-    head.anchor("c3", X[fourth[:4]])
+    head.anchor("c3", ClassRows(X=X[fourth[:4]], labels=["c3"] * 4))
     described = head.solve(Discriminant(shrinkage=1e-2))
     assert described.labels == ("c0", "c1", "c2", "c3")
     probe, truth = rows(200, 4, seed=6)

@@ -23,7 +23,11 @@ from perennial.continual.preparation import row_hash
 from tests.unit.learning.conftest import make_rows
 
 Write = Callable[..., Path]
-SMALL = {LearnerName.KERNEL_LDA: {"features": 200}, LearnerName.FINETUNE: {"strategy": "naive", "epochs": 1}}
+SMALL = {
+    LearnerName.KERNEL_LDA: {"features": 200},
+    LearnerName.RIDGE: {"features": 200, "lexical": 100},
+    LearnerName.FINETUNE: {"strategy": "naive", "epochs": 1},
+}
 
 
 @pytest.fixture(params=LEARNERS.values(), ids=list(LEARNERS))
@@ -36,7 +40,7 @@ def test_every_name_has_a_learner_and_one_is_the_default() -> None:
     assert set(LEARNERS) == set(LearnerName)
     assert all(learner_named(name.value) is LEARNERS[name] for name in LearnerName)
     assert DEFAULT_LEARNER in LEARNERS
-    with pytest.raises(ConfigurationError, match=r"'forest' is unknown; use one of finetune, kernel_lda"):
+    with pytest.raises(ConfigurationError, match=r"'forest' is unknown; use one of finetune, kernel_lda, ridge"):
         learner_named("forest")
 
 
@@ -59,10 +63,10 @@ def test_what_nobody_described_changes_no_params_of_a_fine_tuning() -> None:
     assert LEARNERS[LearnerName.FINETUNE].params(configured, {}) == configured
 
 
-@pytest.mark.parametrize("choice", ["kernel_lda", "naive", "der++"])
+@pytest.mark.parametrize("choice", ["kernel_lda", "ridge", "naive", "der++"])
 def test_the_command_line_names_the_closed_form_or_a_strategy(choice: str) -> None:
     learner, params = chosen_learner(choice, {"seed": 1})
-    assert learner.tunes_encoder is (choice != "kernel_lda")
+    assert learner.tunes_encoder is (choice not in {"kernel_lda", "ridge"})
     assert params == {"seed": 1} | ({"strategy": choice} if learner.tunes_encoder else {})
 
 
@@ -98,6 +102,6 @@ def test_a_version_holds_the_rows_that_it_learnt_until_they_are_taken_out(
             params=learner.correction_params(SMALL[learner.name]),
         )
     )
-    train_model(corrected, Context())
+    assert train_model(corrected, Context()).head == card.head
     assert not sums_hold(corrected.out, {row_hash(row.text) for row in erased})
     assert sums_hold(corrected.out, learnt)

@@ -8,10 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable, NotFound
+from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.records import Arm, Route
 from perennial.ops.serving.router.answers import columns, wanted_outputs
 from perennial.ops.serving.router.questions import Question, decode_rows, prediction_id
@@ -545,3 +547,27 @@ def test_every_output_has_one_row_an_answer_and_its_type(place):
     assert (arrays["VERSION"].dtype, arrays["VERSION"].ravel().tolist()) == (np.int64, [1, 1, 1])
     assert (arrays["CONFIDENCE"].dtype, arrays["SCORES"].dtype) == (np.float32, np.float32)
     assert arrays["CONFIDENCE"].ravel().tolist() == [answer.confidence for answer in answers]
+
+
+def test_a_version_that_reads_words_adds_them_to_what_its_engine_gives(place):
+    """The engine says no to every text; of this version's words, one says yes."""
+    features = LexicalFeatures(size=256)
+    weight = np.zeros((2, 256), dtype=np.float32)
+    weight[1] = 20.0 * features(["please"])[0]
+    folder = place / "repository" / "intent_engine" / "1"
+    save_file({"lexical": weight}, folder / "head.safetensors")
+    router, sink, _ = _router(place)
+    asked = ["unheard", "unheard please", ""]
+    answers = _answer(router, [Question(text=text) for text in asked])
+    assert [row.label for row in answers] == ["no", "yes", "no"]
+    assert [row["label"] for row in sink.rows] == ["no", "yes", "no"]
+    logits = np.array([[3.0, 0.0]] * 3) + features(asked) @ weight.T
+    expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    np.testing.assert_allclose([row.scores for row in answers], expected, rtol=0, atol=1e-5)
+
+
+def test_a_version_whose_words_cannot_be_read_is_named(place):
+    (place / "repository" / "intent_engine" / "1" / "head.safetensors").write_bytes(b"broken")
+    router, _, _ = _router(place)
+    with pytest.raises(NotFound, match=r"intent_engine.1 cannot be read"):
+        _answer(router, [Question(text="yes")])

@@ -1,0 +1,182 @@
+"""The closed forms that a fast training can end in, by the head that the card names."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, Self
+
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.class_sums import ClassRows
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.head import HeadWeights, Priors
+from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
+from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.ridge import USUAL_TEMPERATURE, Penalty, Ridge
+from perennial.continual.learning.selection import (
+    GAMMAS,
+    HeldOut,
+    choose_gamma,
+    choose_penalty,
+    choose_shrinkage,
+    default_penalty,
+    default_shrinkage,
+)
+from perennial.continual.learning.sums import Sums
+
+__all__ = ["CLOSED_FORMS", "ClassesLearner", "ClosedForm", "FastSettings"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FastSettings:
+    """The `params` of a closed form's job; None means chosen by held-out rows.
+
+    >>> FastSettings().features
+    3000
+    """
+
+    features: int = 3000
+    gamma: float | None = None
+    shrinkage: float | None = None
+    priors: Priors | None = None  # those of a kernel LDA are uniform then
+    anchor_rows: int = 5
+    descriptions: dict[str, str] | None = None  # class -> what it means; None keeps those of the previous model
+    lexical: int = 2048  # columns of words and letters; a kernel LDA has none
+    words: float | None = None  # what they count beside the embedding
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> "FastSettings":
+        """Settings out of a spec.
+
+        Raises:
+            ConfigurationError: a name or a value is not known.
+        """
+        unknown = sorted(params.keys() - cls.__dataclass_fields__.keys())
+        if unknown:
+            raise ConfigurationError(f"params {unknown} are not known; known: {sorted(cls.__dataclass_fields__)}")
+        try:
+            priors = params.get("priors")
+            return cls(**{**params, "priors": None if priors is None else Priors(priors)})
+        except (TypeError, ValueError) as error:
+            raise ConfigurationError(f"params {params}: {error}") from error
+
+
+class ClassesLearner(Sums[ClassRows, Any, HeadWeights], Protocol):
+    """Sums that tell classes apart; a class may begin with stand-in rows."""
+
+    features: FourierFeatures
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that have rows or anchors, in the order of the logits."""
+        ...
+
+    def anchor(self, label: str, rows: ClassRows) -> None:
+        """Give a class stand-in rows, which `solve` uses until enough real ones have come."""
+        ...
+
+    def drop_anchors(self) -> None:
+        """Take every class's stand-in rows away."""
+        ...
+
+    def copy(self) -> Self:
+        """Sums of their own with the same values."""
+        ...
+
+
+class ClosedForm(Protocol):
+    """How one kind of sums is made, read, and solved by settings that held-out rows choose."""
+
+    @property
+    def head(self) -> str:
+        """What the card calls the head."""
+        ...
+
+    @property
+    def usual_temperature(self) -> float:
+        """What the solved scores are divided by where no row tells."""
+        ...
+
+    def make(self, settings: FastSettings, learnt: ClassRows, held_out: HeldOut, *, dimension: int, seed: int) -> Any:
+        """Empty sums; where the bandwidth is open and there are held-out rows, they choose it."""
+        ...
+
+    def load(self, path: Path) -> Any:
+        """Saved sums.
+
+        Raises:
+            DataError: the file is missing or of another kind.
+        """
+        ...
+
+    def choose(self, sums: Any, settings: FastSettings, held_out: HeldOut, before: Mapping[str, Any]) -> Any:
+        """What to solve with: as told, else by the held-out rows, else as `before`, the previous card's settings."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _KernelLda:
+    head: str = "kernel_lda"
+    usual_temperature: float = 1.0
+
+    def make(
+        self, settings: FastSettings, learnt: ClassRows, held_out: HeldOut, *, dimension: int, seed: int
+    ) -> KernelLda:
+        gamma = settings.gamma
+        if gamma is None and held_out.labels:
+            gamma = choose_gamma(
+                learnt, held_out, features=settings.features, seed=seed, priors=settings.priors or Priors.UNIFORM
+            )
+        return KernelLda(_fourier(settings, gamma, dimension, seed))
+
+    def load(self, path: Path) -> KernelLda:
+        return KernelLda.load(path)
+
+    def choose(
+        self, sums: KernelLda, settings: FastSettings, held_out: HeldOut, before: Mapping[str, Any]
+    ) -> Discriminant:
+        priors = settings.priors or Priors.UNIFORM
+        if settings.shrinkage is not None:
+            shrinkage = settings.shrinkage
+        elif held_out.labels:
+            shrinkage = choose_shrinkage(sums, held_out, priors=priors)
+        else:
+            shrinkage = float(before.get("shrinkage") or default_shrinkage(sums.rows))
+        return Discriminant(shrinkage=shrinkage, priors=priors, anchor_rows=settings.anchor_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ridge:
+    head: str = "ridge"
+    usual_temperature: float = USUAL_TEMPERATURE
+
+    def make(self, settings: FastSettings, learnt: ClassRows, held_out: HeldOut, *, dimension: int, seed: int) -> Ridge:
+        del learnt, held_out  # the bandwidth matters less than the penalty
+        fourier = _fourier(settings, settings.gamma, dimension, seed)
+        return Ridge(fourier, LexicalFeatures(size=settings.lexical))
+
+    def load(self, path: Path) -> Ridge:
+        return Ridge.load(path)
+
+    def choose(self, sums: Ridge, settings: FastSettings, held_out: HeldOut, before: Mapping[str, Any]) -> Penalty:
+        usual = default_penalty(sums)
+        if not held_out.labels:
+            usual = Penalty(
+                shrinkage=float(before.get("shrinkage", usual.shrinkage)),
+                words=float(before.get("words", usual.words)),
+                priors=Priors(before.get("priors", usual.priors)),
+            )
+        start = Penalty(
+            shrinkage=usual.shrinkage if settings.shrinkage is None else settings.shrinkage,
+            words=usual.words if settings.words is None else settings.words,
+            priors=usual.priors if settings.priors is None else settings.priors,
+            anchor_rows=settings.anchor_rows,
+        )
+        free = [name for name in ("shrinkage", "words", "priors") if getattr(settings, name) is None]
+        return choose_penalty(sums, held_out, start, free=free)
+
+
+def _fourier(settings: FastSettings, gamma: float | None, dimension: int, seed: int) -> FourierFeatures:
+    return FourierFeatures.make(dimension=dimension, features=settings.features, gamma=gamma or GAMMAS[0], seed=seed)
+
+
+CLOSED_FORMS: Mapping[str, ClosedForm] = {form.head: form for form in (_KernelLda(), _Ridge())}

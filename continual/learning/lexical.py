@@ -1,0 +1,155 @@
+"""The words and letters of a text as a short vector of numbers: no vocabulary, the same in every process."""
+
+import re
+import unicodedata
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import ConfigurationError, DataError
+
+__all__ = ["LexicalFeatures", "WordScores"]
+
+_WORD = re.compile(r"\w+")
+_SPACES = re.compile(r"\s+")
+_LETTERS = (2, 3, 4, 5)  # lengths of the runs of letters
+_PRIME = np.uint64(0x100000001B3)
+_SPACE, _END = np.uint64(ord(" ")), np.uint64(ord("\n"))
+_PER_TEXT = np.uint64(0x9E3779B97F4A7C15)
+_BLOCK = 512  # texts at a time
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LexicalFeatures:
+    """Single words, pairs of words and runs of two to five letters, each added to one of `size` columns by its hash.
+
+    A run stays within a word and its edges; a script without spaces is one word, so its runs are of neighbouring
+    characters. A text is composed (NFC) and case-folded first. n occurrences count 1 + log n, a hash decides column and
+    sign, and the vector has the length 1 (0 for a text without letters), so that long texts weigh as short ones.
+
+    Source: Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning".
+
+    >>> features = LexicalFeatures(size=512)
+    >>> X = features(["my card", "My  CARD", "a loan"])
+    >>> X.shape, bool(np.allclose(X[0], X[1])), bool(X[0] @ X[2] < 0.3)
+    ((3, 512), True, True)
+    """
+
+    size: int = 2048
+
+    def __post_init__(self) -> None:
+        if self.size < 1:
+            raise ConfigurationError(f"the number of lexical columns is {self.size}; it must be positive, e.g. 2048")
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Features of texts, (texts, size)."""
+        X = np.zeros((len(texts), self.size))
+        for start in range(0, len(texts), _BLOCK):
+            X[start : start + _BLOCK] = self._block([_folded(text) for text in texts[start : start + _BLOCK]])
+        return X
+
+    def _block(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        grams = [_letters(texts), *_words(texts)]
+        rows = np.concatenate([place for place, _ in grams])
+        hashes = _mixed(np.concatenate([found for _, found in grams]))
+        _, first, counts = np.unique(  # an occurrence is a text and a hash: 63 bits of both together
+            _mixed(hashes ^ (rows.astype(np.uint64) + np.uint64(1)) * _PER_TEXT), return_index=True, return_counts=True
+        )
+        rows, hashes = rows[first], hashes[first]
+        values = (1.0 + np.log(counts)) * np.where(hashes >> np.uint64(63), 1.0, -1.0)
+        columns = (hashes % np.uint64(self.size)).astype(np.intp)
+        cells = np.bincount(rows * self.size + columns, weights=values, minlength=len(texts) * self.size)
+        X: NDArray[np.float64] = cells.astype(np.float64).reshape(len(texts), self.size)  # of no weights it makes ints
+        lengths = np.linalg.norm(X, axis=1, keepdims=True)
+        X /= np.where(lengths > 0, lengths, 1.0)
+        return X
+
+
+class WordScores:
+    """What the words and letters of a text add to its logits: the part of a head that no engine computes.
+
+    >>> scores = WordScores(np.ones((3, 16), dtype=np.float32))
+    >>> scores(["my card", ""]).shape
+    (2, 3)
+    """
+
+    def __init__(self, weight: NDArray[np.float32]) -> None:
+        self._features = LexicalFeatures(size=weight.shape[1])
+        self._weight = np.ascontiguousarray(weight.T)  # (L, C)
+
+    @classmethod
+    def read(cls, head: Path) -> "WordScores | None":
+        """Those of a head's file; None where there is none, or its head reads embeddings alone.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        if not head.is_file():
+            return None
+        try:
+            with safe_open(head, framework="np") as file:
+                return cls(file.get_tensor("lexical")) if "lexical" in file.keys() else None  # noqa: SIM118
+        except (OSError, SafetensorError) as error:
+            raise DataError(f"{head} cannot be read ({error}); export the version again") from error
+
+    def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Logits to add, (texts, C)."""
+        scores = [
+            self._features(texts[start : start + _BLOCK]).astype(np.float32) @ self._weight
+            for start in range(0, len(texts), _BLOCK)
+        ]
+        return np.concatenate(scores) if scores else np.zeros((0, self._weight.shape[1]), dtype=np.float32)
+
+
+def _folded(text: str) -> str:
+    return _SPACES.sub(" ", unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())).strip()
+
+
+def _letters(texts: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
+    """The text and the hash of every run of letters."""
+    joined = "".join(f" {text} \n" for text in texts)
+    letters = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), dtype=np.uint32).astype(np.uint64)
+    owner = np.repeat(np.arange(len(texts)), [len(text) + 3 for text in texts])
+    inside = (letters != _SPACE) & (letters != _END)
+    rows, hashes = [], []
+    running = np.zeros(len(letters), dtype=np.uint64)
+    unbroken = np.ones(len(letters), dtype=bool)  # no space or end strictly within the run, nor an end anywhere
+    for length in range(1, max(_LETTERS) + 1):
+        last = length - 1
+        if last >= len(letters):
+            break
+        running = running[: len(letters) - last] * _PRIME + letters[last:]
+        unbroken = unbroken[: len(letters) - last]
+        if length > 2:
+            unbroken = unbroken & inside[last - 1 : len(letters) - 1]
+        if length in _LETTERS:
+            whole = unbroken & (letters[: len(letters) - last] != _END) & (letters[last:] != _END)
+            if length == 2:  # an empty text's edges are no run
+                whole &= inside[:-1] | inside[1:]
+            rows.append(owner[: len(letters) - last][whole])
+            hashes.append(running[whole] * _PRIME + np.uint64(length))
+    return np.concatenate(rows), np.concatenate(hashes)
+
+
+def _words(texts: Sequence[str]) -> list[tuple[NDArray[np.intp], NDArray[np.uint64]]]:
+    """The text and the hash of every word, and of every pair of neighbours."""
+    found = [[zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in _WORD.findall(text)] for text in texts]
+    owner = np.repeat(np.arange(len(texts)), [len(words) for words in found])
+    words = np.array([word for words in found for word in words], dtype=np.uint64)
+    pair = owner[1:] == owner[:-1]
+    single = (words << np.uint64(2)) | np.uint64(1)
+    double = ((words[:-1] * _PRIME + words[1:])[pair] << np.uint64(2)) | np.uint64(2)
+    return [(owner, single), (owner[1:][pair], double)]
+
+
+def _mixed(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
+    """Each number's bits spread over all 64. Source: Steele et al. 2014, the finaliser of SplitMix64."""
+    mixed = (hashes ^ (hashes >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return mixed ^ (mixed >> np.uint64(31))

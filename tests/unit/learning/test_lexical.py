@@ -1,0 +1,102 @@
+"""Words and letters of a text as numbers: the same in every process, for every script."""
+
+import itertools
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.lexical import LexicalFeatures
+
+FEATURES = LexicalFeatures(size=4096)
+
+
+def likeness(one: str, other: str) -> float:
+    a, b = FEATURES([one, other])
+    return float(a @ b)
+
+
+def naive(text: str) -> set[str]:
+    """The runs of two to five letters that stay within a padded word, by the book."""
+    runs = set()
+    for word in text.split():
+        padded = f" {word} "
+        runs |= {padded[i : i + n] for n in (2, 3, 4, 5) for i in range(len(padded) - n + 1)}
+    return runs
+
+
+@pytest.mark.parametrize("text", ["a", "ab", "my card was lost", "x  y", "naïve café", "体验巅峰 倚天屠龙记"])
+def test_as_many_features_as_there_are_runs_words_and_pairs(text: str) -> None:
+    words = text.split()
+    pairs = set(itertools.pairwise(words))
+    expected = len(naive(text)) + len(set(words)) + len(pairs)
+    found = int((LexicalFeatures(size=2**22)([text]) != 0).sum())
+    assert found == expected
+
+
+def test_a_text_has_length_one_and_an_empty_one_none() -> None:
+    lengths = np.linalg.norm(FEATURES(["my card", "!", "", "   ", "a" * 5000]), axis=1)
+    assert lengths[[0, 1, 4]].tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert lengths[[2, 3]].tolist() == [0.0, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("one", "same"),
+    [("My  CARD\twas lost ", "my card was lost"), ("cafe\u0301", "caf\u00e9"), ("STRASSE", "straße"), ("ﾊﾟ", "ﾊﾟ")],
+)
+def test_case_spaces_and_composition_do_not_count(one: str, same: str) -> None:
+    assert likeness(one, same) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    ("text", "like", "unlike"),
+    [
+        ("the card was lost", "my card is lost", "interest on a loan"),
+        ("今天股市大幅上涨", "今天股市上涨了", "外卖味道很好"),
+        ("الطلب لم يصل بعد", "لم يصل الطلب", "سعر الفائدة"),
+        ("मेरा कार्ड खो गया", "कार्ड खो गया है", "ब्याज दर"),
+        ("late delivery 😡😡", "delivery late 😡", "great food 😀"),
+    ],
+)
+def test_like_texts_are_nearer_in_any_script(text: str, like: str, unlike: str) -> None:
+    assert likeness(text, like) > likeness(text, unlike) + 0.2
+
+
+def test_a_text_has_the_same_features_alone_and_among_others() -> None:
+    texts = [f"row {place} of {place % 7} 第{place}行" for place in range(700)]
+    together = FEATURES(texts)
+    for place in (0, 1, 511, 512, 699):
+        np.testing.assert_array_equal(FEATURES([texts[place]])[0], together[place])
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\nb\x00c", "\u2028", "\U0001f600" * 3])
+def test_odd_characters_are_no_error(text: str) -> None:
+    assert np.isfinite(FEATURES([text])).all()
+
+
+def test_every_process_has_the_same_features() -> None:
+    program = (
+        "from perennial.continual.learning.lexical import LexicalFeatures as L\n"
+        "import hashlib; print(hashlib.sha256(L(size=64)(['my card', '股市']).tobytes()).hexdigest())"
+    )
+    seen = {
+        subprocess.run(
+            [sys.executable, "-c", program], env={"PYTHONHASHSEED": seed}, capture_output=True, text=True, check=True
+        ).stdout
+        for seed in ("1", "2")
+    }
+    assert len(seen) == 1
+
+
+def test_features_need_neither_torch_nor_scipy() -> None:
+    """They are computed in the server's own process, which has numpy."""
+    program = "import sys, perennial.continual.learning.lexical; print({'torch', 'scipy'} & set(sys.modules))"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert told.strip() == "set()"
+
+
+def test_no_column_is_no_setting() -> None:
+    with pytest.raises(ConfigurationError, match="must be positive"):
+        LexicalFeatures(size=0)

@@ -1,0 +1,142 @@
+"""Ridge regression from sums: the textbook's solution, and what words add to it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.answering import answer
+from perennial.continual.learning.calibration import places_of
+from perennial.continual.learning.card import read_card
+from perennial.continual.learning.class_sums import ClassRows
+from perennial.continual.learning.context import Context
+from perennial.continual.learning.fast import train_fast
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.head import Priors
+from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.ridge import Penalty, Ridge
+from perennial.continual.learning.selection import HeldOut, choose_penalty, default_penalty
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.trained import read_head
+from tests.unit.learning.conftest import make_rows
+
+PARAMS = {"features": 120, "lexical": 200}
+
+
+def rows(count: int, seed: int = 0, noise: float = 0.6) -> ClassRows:
+    """Four classes that the embedding tells apart in two pairs, and a word within each pair."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(99).standard_normal((2, 6))
+    truth = np.arange(count) % 4
+    X = centres[truth // 2] + noise * rng.standard_normal((count, 6))
+    words = np.array(["alpha", "omega"])[truth % 2]
+    texts = [f"{word} {rng.integers(1000)}" for word in words]
+    labels = [f"c{place}" for place in truth]
+    return ClassRows(X=X / np.linalg.norm(X, axis=1, keepdims=True), labels=labels, texts=texts)
+
+
+def learnt(given: ClassRows) -> Ridge:
+    head = Ridge(FourierFeatures.make(dimension=6, features=100, gamma=0.5, seed=0), LexicalFeatures(size=128))
+    head.add(given)
+    return head
+
+
+@pytest.mark.parametrize("precise", [True, False])
+@pytest.mark.parametrize("words", [0.0, 0.3])
+def test_the_solution_is_the_textbooks(words: float, precise: bool) -> None:
+    given = rows(150)
+    head, penalty = learnt(given), Penalty(shrinkage=0.2, words=words)
+    X = head.mapped(given)
+    X[:, 100:] *= np.sqrt(words)
+    Y = np.where(np.array(given.labels)[:, None] == np.array(head.labels)[None, :], 1.0, -1.0)
+    centred = X - X.mean(axis=0)
+    weight = np.linalg.solve(centred.T @ centred + 0.2 * np.eye(X.shape[1]), centred.T @ (Y - Y.mean(axis=0)))
+    expected = centred @ weight + Y.mean(axis=0)
+    found = head.regress(penalty, precise=precise).scores(head.mapped(given))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 if precise else 1e-3)
+
+
+def test_words_tell_apart_what_embeddings_cannot() -> None:
+    head, asked = learnt(rows(400)), rows(200, seed=1)
+    right = []
+    for words in (0.0, 0.3):
+        weights = head.solve(Penalty(words=words))
+        given = weights.logits(asked.X, asked.texts).argmax(axis=1)
+        right.append(float((given == places_of(asked.labels, weights.labels)).mean()))
+    assert right[0] < 0.6
+    assert right[1] > 0.85
+
+
+def test_held_out_rows_choose_to_read_words() -> None:
+    head, held = learnt(rows(400)), rows(200, seed=1)
+    on = HeldOut(X=held.X, labels=tuple(held.labels), texts=tuple(held.texts or ()))
+    assert choose_penalty(head, on, Penalty(words=0.0), free=["words"]).words > 0
+    assert choose_penalty(head, on, Penalty(words=0.0), free=[]) == Penalty(words=0.0)
+    nobody = HeldOut(X=np.zeros((0, 6)), labels=(), texts=())
+    assert choose_penalty(head, nobody, default_penalty(head), free=["words"]) == default_penalty(head)
+
+
+def test_an_anchored_class_is_answered_before_its_first_row() -> None:
+    given, asked = rows(200, noise=0.3), rows(100, seed=1, noise=0.3)
+    old = given.at([row for row, label in enumerate(given.labels) if label in {"c0", "c1"}])
+    new = given.at([row for row, label in enumerate(given.labels) if label == "c2"][:3])
+    head = learnt(old)
+    head.anchor("c2", new)
+    mine, found = asked.at([row for row, label in enumerate(asked.labels) if label == "c2"]), {}
+    for priors in Priors:
+        weights = head.solve(Penalty(priors=priors))
+        assert weights.labels == ("c0", "c1", "c2")
+        answers = np.array(weights.labels)[weights.logits(mine.X, mine.texts).argmax(axis=1)]
+        found[priors] = float((answers == "c2").mean())
+    assert found[Priors.EMPIRICAL] > 0.5
+    assert found[Priors.UNIFORM] >= found[Priors.EMPIRICAL]
+    head.drop_anchors()
+    assert head.labels == ("c0", "c1")
+
+
+def test_texts_must_come_with_embeddings() -> None:
+    head = learnt(rows(40))
+    with pytest.raises(DataError, match="give the texts"):
+        head.solve().logits(np.zeros((1, 6)))
+    with pytest.raises(DataError, match="give the texts"):
+        head.add(ClassRows(X=np.ones((1, 6)), labels=["c0"]))
+
+
+@pytest.mark.parametrize("broken", [{"shrinkage": 0.0}, {"words": -1.0}])
+def test_a_penalty_that_is_none_is_refused(broken: dict[str, float]) -> None:
+    with pytest.raises(ConfigurationError, match="shrinkage"):
+        Penalty(**broken)
+
+
+def test_a_job_learns_on_and_takes_rows_back(make_spec: Callable[..., Path], tmp_path: Path) -> None:
+    """The same head whether rows were never there, or learnt and erased; the card says what was chosen."""
+    first, second, held = make_rows("card loan", 30, 1), make_rows("trip", 30, 2), make_rows("card loan trip", 30, 9)
+    steps = {
+        "one": {"examples": first},
+        "two": {"examples": second, "previous": "one"},
+        "less": {"erase": first[:5], "previous": "two", "learner": "kernel_lda"},
+        "never": {"examples": [*first[5:], *second]},
+    }
+    folders: dict[str, Path] = {}
+    for name, told in steps.items():
+        previous = folders.get(str(told.pop("previous", None)))
+        own = {"learner": "ridge", "holdout": held, "params": PARAMS, "previous": previous, **told}
+        spec = JobSpec.read(make_spec(name, **own))
+        card = train_fast(spec, Context())
+        assert (card.head, card.learner) == ("ridge", "ridge")
+        folders[name] = spec.out
+    kept, never = (
+        Ridge.load(folders["less"] / "statistics.safetensors"),
+        Ridge.load(folders["never"] / "statistics.safetensors"),
+    )
+    np.testing.assert_allclose(kept.named.arrays["outer"], never.named.arrays["outer"], rtol=0, atol=1e-9)
+    assert kept.known_keys == never.known_keys
+    settings = read_card(folders["less"]).settings
+    assert (settings["features"], settings["calibrated_on"]) == (120, 90)
+    texts = [row.text for row in held]
+    one, two = (answer(folders[name], texts, cache=tmp_path / "cache") for name in ("less", "never"))
+    assert one[0] == two[0] == ("card", "loan", "trip")
+    np.testing.assert_allclose(one[1], two[1], rtol=0, atol=1e-4)
+    assert read_head(folders["less"]).lexical is not None
