@@ -30,6 +30,7 @@ from benchmarks.learning_network import rehearsed_mlp
 from benchmarks.learning_report import plot, table
 from benchmarks.learning_score import Scored, compare, score
 from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.names import LearnerName
 from perennial.continual.preparation import read_labelled_file
 from perennial.continual.records import Example
 from perennial.continual.replay import BufferKind, make_buffer
@@ -126,8 +127,10 @@ def _ours(
             scored(name, 0, updates, hyper_parameters=asdict(tuned[name]), largest_logit_difference_to_order_0=drift)
         if number == 0 and not quick:
             with TemporaryDirectory() as folder:
-                make = partial(learning_arms.kernel_lda_job, data, order, PER_UPDATE, Path(folder))
-                scored("kernel_lda_job", 0, cache.runs("kernel_lda_job", {"order": number}, make))
+                for learner in (LearnerName.KERNEL_LDA, LearnerName.RIDGE):
+                    own, name = Path(folder) / learner, f"{learner}_job"
+                    make = partial(learning_arms.fast_job, data, order, PER_UPDATE, own, learner)
+                    scored(name, 0, cache.runs(name, {"order": number}, make))
         for (name, rows), picked in chosen.items():
             rehearsed = _rehearsed(cache, data, order, number, rows, picked)
             scored(name, rows, rehearsed, hyper_parameters=asdict(picked))

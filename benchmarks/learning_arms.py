@@ -27,8 +27,8 @@ __all__ = [
     "Tuned",
     "Update",
     "blend",
+    "fast_job",
     "kernel_lda",
-    "kernel_lda_job",
     "side_by_side",
     "tune",
     "updates_of",
@@ -96,13 +96,16 @@ def kernel_lda(
         yield Update(scores=scores, seconds=seconds, steps=1, cpu_seconds=spent)
 
 
-def kernel_lda_job(data: Frozen, order: Sequence[int], per_update: int, folder: Path) -> Iterator[Update]:
+def fast_job(
+    data: Frozen, order: Sequence[int], per_update: int, folder: Path, learner: LearnerName
+) -> Iterator[Update]:
     """The fast learner's job as `perennial serve` runs it, from a file of rows to a model's folder.
 
     A tenth of the rows, by the hash of their text, is never learnt: it chooses shrinkage and temperature anew in each
     update, and in production it is what the gate judges by.
     """
     embedding = dict(zip([row.text for row in data.train], data.x_train, strict=True))
+    folder.mkdir(parents=True, exist_ok=True)
     previous: Path | None = None
     held: list[Example] = []
     for number, classes in enumerate(updates_of(order, per_update)):
@@ -113,7 +116,7 @@ def kernel_lda_job(data: Frozen, order: Sequence[int], per_update: int, folder: 
         write_rows(folder / "held.jsonl", held)
         out = folder / f"update-{number}"
         spec = JobSpec(
-            learner=LearnerName.KERNEL_LDA,
+            learner=learner,
             previous=previous,
             examples=folder / "fresh.jsonl",
             holdout=folder / "held.jsonl",
@@ -126,7 +129,7 @@ def kernel_lda_job(data: Frozen, order: Sequence[int], per_update: int, folder: 
         seconds, spent = time.perf_counter() - start, time.process_time() - began
         head, previous = read_head(out), out
         scores = np.full((len(data.y_test), len(data.labels)), -np.inf, dtype=np.float32)
-        scores[:, places_of(head.labels, data.labels)] = head.logits(data.x_test)
+        scores[:, places_of(head.labels, data.labels)] = head.logits(data.x_test, data.test_texts)
         yield Update(scores=scores, seconds=seconds, steps=1, cpu_seconds=spent)
 
 

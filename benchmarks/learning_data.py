@@ -26,6 +26,7 @@ class Frozen:
     train: tuple[Example, ...]
     y_train: NDArray[np.int64]
     y_test: NDArray[np.int64]
+    test_texts: tuple[str, ...]
     layers_train: NDArray[np.float32]
     layers_test: NDArray[np.float32]
     digest: str
@@ -54,6 +55,7 @@ def load(folder: Path, cache: Path) -> Frozen:
         train=tuple(train),
         y_train=np.array([place[row.label] for row in train]),
         y_test=np.array([place[row.label] for row in test]),
+        test_texts=tuple(row.text for row in test),
         layers_train=found[0],
         layers_test=found[1],
         digest=digest,

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.preparation import clean
 
 __all__ = ["LexicalFeatures", "WordScores"]
 
 _WORD = re.compile(r"\w+")
-_SPACES = re.compile(r"\s+")
 _LETTERS = (2, 3, 4, 5)  # lengths of the runs of letters
 _PRIME = np.uint64(0x100000001B3)
 _SPACE, _END = np.uint64(ord(" ")), np.uint64(ord("\n"))
@@ -28,8 +28,8 @@ class LexicalFeatures:
     """Single words, pairs of words and runs of two to five letters, each added to one of `size` columns by its hash.
 
     A run stays within a word and its edges; a script without spaces is one word, so its runs are of neighbouring
-    characters. A text is composed (NFC) and case-folded first. n occurrences count 1 + log n, a hash decides column and
-    sign, and the vector has the length 1 (0 for a text without letters), so that long texts weigh as short ones.
+    characters. A text is cleaned as a row is, and case-folded first. n occurrences count 1 + log n, and a hash decides
+    column and sign. The vector has the length 1 (0 for a text without letters), so that long texts weigh as short ones.
 
     Source: Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning".
 
@@ -108,7 +108,7 @@ class WordScores:
 
 
 def _folded(text: str) -> str:
-    return _SPACES.sub(" ", unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold())).strip()
+    return unicodedata.normalize("NFC", clean(text).casefold())
 
 
 def _letters(texts: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.uint64]]:
