@@ -560,7 +560,7 @@ def test_a_version_that_reads_words_adds_them_to_what_its_engine_gives(place):
     asked = ["unheard", "unheard please", ""]
     answers = _answer(router, [Question(text=text) for text in asked])
     assert [row.label for row in answers] == ["no", "yes", "no"]
-    assert [row["label"] for row in sink.rows] == ["no", "yes", "no"]
+    assert [row["prediction"] for row in sink.rows] == ["no", "yes", "no"]
     logits = np.array([[3.0, 0.0]] * 3) + features(asked) @ weight.T
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose([row.scores for row in answers], expected, rtol=0, atol=1e-5)
