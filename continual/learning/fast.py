@@ -17,8 +17,9 @@ from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
 from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.rows import read_rows
-from perennial.continual.learning.selection import HeldOut
+from perennial.continual.learning.selection import HeldOut, clearly_lower, row_scores
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
 from perennial.continual.learning.trained import STATISTICS_FILE, read_head, write_head
@@ -60,7 +61,10 @@ class FastModel:
 
 def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> ModelCard:
     """`fit_fast`, written to the spec's `out` folder with `model.json` last."""
-    model = fit_fast(spec, context, embedder, head=spec.learner.value)
+    if spec.learner is LearnerName.AUTO:
+        model = _fit_better(spec, context, embedder)
+    else:
+        model = fit_fast(spec, context, embedder, head=spec.learner.value)
     context.checkpoint()
     write_fast(spec.out, model)
     model.card.write(spec.out)
@@ -121,7 +125,7 @@ def fit_fast(
     solved, chosen = _solve(form, spec, settings, sums, rows, texts)
     context.tell("solve", 1, 1)
     card = ModelCard(
-        learner=form.head if spec.learner.value in CLOSED_FORMS else spec.learner.value,
+        learner=spec.learner.value if spec.learner is LearnerName.FINETUNE else form.head,
         encoder=spec.encoder,
         encoder_fingerprint=texts.fingerprint,
         labels=solved.labels,
@@ -140,6 +144,26 @@ def fit_fast(
         settings=chosen,
     )
     return FastModel(head=solved, statistics=sums, card=card)
+
+
+def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> FastModel:
+    """The closed form that the previous model has on this encoder; without, the one that held-out rows like better.
+
+    A kernel LDA, which is smaller, stays unless the ridge is better by more than one standard error.
+    """
+    texts = Texts(spec, context, embedder)
+    if spec.previous is not None:
+        card = read_card(spec.previous)
+        if card.head in CLOSED_FORMS and card.encoder_fingerprint == texts.fingerprint:
+            return fit_fast(spec, context, embedder, head=card.head)
+    small = fit_fast(spec, context, embedder)
+    unseen = _unseen(small.statistics, _Rows.read(spec).holdout, texts).within(small.head.labels)
+    if len(unseen.labels) < _ENOUGH_HELD_OUT:
+        return small
+    large = fit_fast(spec, context, embedder, head="ridge")
+    truth = places_of(unseen.labels, small.head.labels)  # both have learnt the same rows
+    one, other = (row_scores(model.head.logits(unseen.X, unseen.texts), truth) for model in (small, large))
+    return large if clearly_lower(other, one) else small
 
 
 def _carried(spec: JobSpec, encoder: str, head: str) -> tuple[ClosedForm, ClassesLearner | None]:

@@ -62,7 +62,9 @@ class _FineTuning:
         return train_slow(spec, context)
 
 
-_CLOSED_FORMS = (_ClosedForm(LearnerName.KERNEL_LDA), _ClosedForm(LearnerName.RIDGE))
+_CLOSED_FORMS: tuple[Learner, ...] = tuple(
+    _ClosedForm(name) for name in (LearnerName.KERNEL_LDA, LearnerName.RIDGE, LearnerName.AUTO)
+)
 LEARNERS: Mapping[LearnerName, Learner] = {learner.name: learner for learner in (*_CLOSED_FORMS, _FineTuning())}
 CORRECTOR = LEARNERS[LearnerName.KERNEL_LDA]
 """Takes rows out of the sums of a version, whichever closed form they are of and whoever tuned the encoder below."""

@@ -10,6 +10,7 @@ class LearnerName(StrEnum):
 
     KERNEL_LDA = "kernel_lda"
     RIDGE = "ridge"
+    AUTO = "auto"  # the better of the two, by held-out rows
     FINETUNE = "finetune"
 
 

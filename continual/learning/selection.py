@@ -21,8 +21,10 @@ __all__ = [
     "choose_gamma",
     "choose_penalty",
     "choose_shrinkage",
+    "clearly_lower",
     "default_penalty",
     "default_shrinkage",
+    "row_scores",
 ]
 
 GAMMAS = (0.5, 0.25, 1.0)  # the first is kept unless another is clearly better
@@ -107,27 +109,29 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
     if not known.labels:
         return start
     features = sums.mapped(ClassRows(X=known.X, labels=known.labels, texts=known.texts))
+    tried: dict[Penalty, NDArray[np.float64]] = {}
 
     def told(penalty: Penalty) -> NDArray[np.float64]:
-        solved = sums.regress(penalty, precise=False)
-        return _told(solved.scores(features), places_of(known.labels, solved.labels))
+        if penalty not in tried:
+            solved = sums.regress(penalty, precise=False)
+            tried[penalty] = row_scores(solved.scores(features), places_of(known.labels, solved.labels))
+        return tried[penalty]
 
-    best, scores = start, told(start)
+    best = start
     for name, grid in (("shrinkage", _PENALTIES), ("words", _WORDS)):
         for step in (+1, -1) if name in free else ():
             while (value := _neighbour(grid, getattr(best, name), step)) is not None:
-                tried = replace(best, shrinkage=value) if name == "shrinkage" else replace(best, words=value)
-                again = told(tried)
-                if not _clearly_lower(again, scores):
+                beside = replace(best, shrinkage=value) if name == "shrinkage" else replace(best, words=value)
+                if not clearly_lower(told(beside), told(best)):
                     break
-                best, scores = tried, again
+                best = beside
     if "priors" in free:
         turned = replace(best, priors=Priors.UNIFORM if best.priors is Priors.EMPIRICAL else Priors.EMPIRICAL)
-        best = turned if _clearly_lower(told(turned), scores) else best
+        best = turned if clearly_lower(told(turned), told(best)) else best
     return best
 
 
-def _clearly_lower(scores: NDArray[np.float64], than: NDArray[np.float64]) -> bool:
+def clearly_lower(scores: NDArray[np.float64], than: NDArray[np.float64]) -> bool:
     """By more than one standard error of the paired difference, so that a handful of rows doesn't decide."""
     gain = than - scores
     return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
@@ -172,10 +176,11 @@ def _best_shrinkage(
 
 def _scores(head: HeadWeights, known: HeldOut) -> NDArray[np.float64]:
     """Error plus a tenth of the log loss of each row, (rows,); lower is better."""
-    return _told(head.logits(known.X), places_of(known.labels, head.labels))
+    return row_scores(head.logits(known.X), places_of(known.labels, head.labels))
 
 
-def _told(logits: NDArray[np.float64], truth: NDArray[np.intp]) -> NDArray[np.float64]:
+def row_scores(logits: NDArray[np.float64], truth: NDArray[np.intp]) -> NDArray[np.float64]:
+    """Error plus a tenth of the log loss of each row at the best temperature, (rows,); lower is better."""
     losses = log_losses(logits, truth, fit_temperature(logits, truth))
     scores: NDArray[np.float64] = (logits.argmax(axis=1) != truth) + _LOSS_WEIGHT * losses
     return scores

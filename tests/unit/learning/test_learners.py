@@ -26,6 +26,7 @@ Write = Callable[..., Path]
 SMALL = {
     LearnerName.KERNEL_LDA: {"features": 200},
     LearnerName.RIDGE: {"features": 200, "lexical": 100},
+    LearnerName.AUTO: {"features": 200, "lexical": 100},
     LearnerName.FINETUNE: {"strategy": "naive", "epochs": 1},
 }
 
@@ -40,7 +41,7 @@ def test_every_name_has_a_learner_and_one_is_the_default() -> None:
     assert set(LEARNERS) == set(LearnerName)
     assert all(learner_named(name.value) is LEARNERS[name] for name in LearnerName)
     assert DEFAULT_LEARNER in LEARNERS
-    with pytest.raises(ConfigurationError, match=r"'forest' is unknown; use one of finetune, kernel_lda, ridge"):
+    with pytest.raises(ConfigurationError, match=r"'forest' is unknown; use one of auto, finetune, kernel_lda, ridge"):
         learner_named("forest")
 
 
@@ -63,10 +64,10 @@ def test_what_nobody_described_changes_no_params_of_a_fine_tuning() -> None:
     assert LEARNERS[LearnerName.FINETUNE].params(configured, {}) == configured
 
 
-@pytest.mark.parametrize("choice", ["kernel_lda", "ridge", "naive", "der++"])
+@pytest.mark.parametrize("choice", ["kernel_lda", "ridge", "auto", "naive", "der++"])
 def test_the_command_line_names_the_closed_form_or_a_strategy(choice: str) -> None:
     learner, params = chosen_learner(choice, {"seed": 1})
-    assert learner.tunes_encoder is (choice not in {"kernel_lda", "ridge"})
+    assert learner.tunes_encoder is (choice not in {"kernel_lda", "ridge", "auto"})
     assert params == {"seed": 1} | ({"strategy": choice} if learner.tunes_encoder else {})
 
 
@@ -84,7 +85,7 @@ def test_a_version_holds_the_rows_that_it_learnt_until_they_are_taken_out(
         make_spec("first", learner=learner.name.value, examples=rows, holdout=rows[:10], params=SMALL[learner.name])
     )
     card = train_model(spec, Context())
-    assert card.learner == learner.name
+    assert card.learner == (card.head if learner.name == LearnerName.AUTO else learner.name)
     tuned = card.encoder_fingerprint != fingerprint(tiny_encoder)
     assert tuned is learner.tunes_encoder
     learnt, erased = {row_hash(row.text) for row in rows}, rows[:3]

@@ -1,6 +1,7 @@
 """Ridge regression from sums: the textbook's solution, and what words add to it."""
 
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -140,3 +141,26 @@ def test_a_job_learns_on_and_takes_rows_back(make_spec: Callable[..., Path], tmp
     assert one[0] == two[0] == ("card", "loan", "trip")
     np.testing.assert_allclose(one[1], two[1], rtol=0, atol=1e-4)
     assert read_head(folders["less"]).lexical is not None
+
+
+def at_random(texts: Sequence[str]) -> np.ndarray:
+    """Embeddings that say little of a text, as an encoder gives of a language that it does not know."""
+    X = np.stack([np.random.default_rng(zlib.crc32(text.encode())).standard_normal(32) for text in texts])
+    return (X / np.linalg.norm(X, axis=1, keepdims=True)).astype(np.float32)
+
+
+def test_the_better_closed_form_is_chosen_once(make_spec: Callable[..., Path]) -> None:
+    """By held-out rows; its sums then go on, whichever it is. Without enough such rows the smaller one is taken."""
+    told = {"examples": make_rows("card loan trip", 40, 1), "params": PARAMS | {"gamma": 0.5}}
+    held = make_rows("card loan trip", 40, 9)
+    cards = {}
+    for learner in ("kernel_lda", "ridge", "auto"):
+        spec = JobSpec.read(make_spec(learner, learner=learner, holdout=held, **told))
+        cards[learner] = train_fast(spec, Context(), at_random)
+    assert cards["kernel_lda"].metrics["holdout_accuracy"] < cards["ridge"].metrics["holdout_accuracy"] - 0.1
+    assert (cards["auto"].head, cards["auto"].learner) == ("ridge", "ridge")
+    few = JobSpec.read(make_spec("few", learner="auto", holdout=held[:20], **told))
+    assert train_fast(few, Context(), at_random).head == "kernel_lda"
+    more = make_spec("more", learner="auto", holdout=held, previous=few.out, examples=make_rows("fees", 9, 1))
+    card = train_fast(JobSpec.read(more), Context(), at_random)
+    assert (card.head, card.data["rows"]) == ("kernel_lda", 129)
