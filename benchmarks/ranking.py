@@ -29,8 +29,8 @@ __all__ = ["main"]
 EARLIER, MEASURED = (0.4, 0.6), (0.6, 1.0)
 _REQUIREMENTS = ("implicit==0.7.3", "numpy<2.3")
 _RESAMPLES = 1000
-_GRID = {"nearness": (1.0, 0.97, 0.9), "ridge": (50.0, 100.0, 200.0), "text": (30.0, 100.0, 300.0)}
-_BLENDS = {"recency": (0.95, 0.85, 0.7), "blend_text": (0.0, 0.02, 0.1)}
+_GRID = {"nearness": (1.0, 0.97), "ridge": (100.0, 200.0), "text": (10.0, 20.0, 40.0)}
+_BLENDS = {"recency": (0.95, 0.85), "sequel": (0.0, 0.3, 0.6, 1.2), "blend_text": (0.0, 0.02, 0.05)}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,10 +77,12 @@ def _tune(ratings: Ratings, refit: int) -> None:
     stream = Stream.of(ratings, 0, EARLIER)
     for nearness, ridge, text in product(*_GRID.values()):
         arms = {
-            f"nearness {nearness} ridge {ridge} text {text} recency {recency} blend {near}": Arm(
-                gram=GramSettings(ridge=ridge, text=text), blend=Blend(recency=recency, text=near), nearness=nearness
+            f"nearness {nearness} ridge {ridge} text {text} recency {recency} sequel {sequel} blend {near}": Arm(
+                gram=GramSettings(ridge=ridge, text=text),
+                blend=Blend(recency=recency, sequel=sequel, text=near),
+                nearness=nearness,
             )
-            for recency, near in product(*_BLENDS.values())
+            for recency, sequel, near in product(*_BLENDS.values())
         }
         found = live_ranks(ratings, stream, arms, refit=refit, seed=0)
         for name in arms:

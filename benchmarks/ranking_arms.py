@@ -36,9 +36,10 @@ class Arm:
     frozen: bool = False
 
 
+_PLAIN = Blend(recency=1.0, sequel=0.0, text=0.0)
 ARMS: Mapping[str, Arm] = {
-    "EASE frozen": Arm(gram=GramSettings(text=0.0), blend=Blend(recency=1.0), frozen=True),
-    "EASE live": Arm(gram=GramSettings(text=0.0), blend=Blend(recency=1.0)),
+    "EASE frozen": Arm(gram=GramSettings(ridge=200.0, text=0.0), blend=_PLAIN, frozen=True),
+    "EASE live": Arm(gram=GramSettings(ridge=200.0, text=0.0), blend=_PLAIN),
     "Perennial": Arm(gram=GramSettings(), blend=Blend(), nearness=ItemGram().nearness),
 }
 
@@ -77,7 +78,8 @@ def live_ranks(ratings: Ratings, stream: Stream, arms: Mapping[str, Arm], *, ref
             if name not in fitted or not arm.frozen:
                 began = time.perf_counter()
                 structure = grams[arm.nearness].solve(replace(arm.gram, texts=texts))
-                fitted[name] = Recommender(structure, ratings.items, texts=texts, blend=arm.blend)
+                gram = grams[arm.nearness]
+                fitted[name] = Recommender(structure, ratings.items, texts=texts, follows=gram, blend=arm.blend)
                 found.fit_s.append(time.perf_counter() - began)
         near = neighbours(grams[1.0], ratings) if 1.0 in grams else None
         for number in block:
@@ -95,8 +97,8 @@ def live_ranks(ratings: Ratings, stream: Stream, arms: Mapping[str, Arm], *, ref
                 if "Perennial" in fitted and len(found.users) % 5 == 0:
                     _clicked(fitted["Perennial"], profile, event, found)
             _happened(event, profiles, likes)
-        for gram in grams.values():
-            gram.add(stream.events[number] for number in block)
+            for gram in grams.values():
+                gram.add([event])
     return found
 
 

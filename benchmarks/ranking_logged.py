@@ -64,7 +64,8 @@ def off_policy(ratings: Ratings, arm: Arm, refit: int, *, seed: int = 0) -> dict
         done[event.user] = done.get(event.user, 0) + 1
     choices = []
     for block in stream.blocks(refit):
-        live = Recommender(live_gram.solve(replace(arm.gram, texts=texts)), ratings.items, texts=texts, blend=arm.blend)
+        structure = live_gram.solve(replace(arm.gram, texts=texts))
+        live = Recommender(structure, ratings.items, texts=texts, follows=live_gram, blend=arm.blend)
         for number in block:
             user = stream.events[number].user
             past = done.get(user, 0)
@@ -73,7 +74,7 @@ def off_policy(ratings: Ratings, arm: Arm, refit: int, *, seed: int = 0) -> dict
                 state = Profile(user=user, events=tuple(whole[user][:past]))
                 choices.append(_choice(logging, live, state, soon, rng))
             done[user] = past + 1
-        live_gram.add(stream.events[number] for number in block)
+            live_gram.add([stream.events[number]])
     return _judged(choices, rng)
 
 

@@ -23,7 +23,7 @@ _OPSET = 18
 def write_item_graph(ties: Neighbours, path: Path, *, most: int = 100) -> None:
     """Write the graph, whole or not at all.
 
-    Inputs, rows first: `liked` INT64 [B,H] and `weights` FP32 [B,H], places of items and how much each counts, padded
+    Inputs, rows first: `liked` INT64 [B,H] and `weights` FP32 [B,H], rows of the ties and how much each counts, padded
     with weight 0; `hidden` INT64 [B,M], places that are not shown, padded with the number of items; `popular` FP32
     [B,1], what the most liked item's popularity adds. Outputs: `items` INT64 [B,k] and `scores` FP32 [B,k].
 
@@ -40,7 +40,7 @@ def write_item_graph(ties: Neighbours, path: Path, *, most: int = 100) -> None:
 
     if most < 1:
         raise ConfigurationError(f"a graph for the best {most} items is asked for; ask for 1 or more")
-    count, kept = len(ties.places), min(most, len(ties.places))
+    count, kept = len(ties.popular), min(most, len(ties.popular))
     beyond = np.append(ties.popular, np.float32(0.0))[None, :]  # (1, items + 1): the last place takes the padding
     constants: Mapping[str, NDArray[Any]] = {
         "tie_places": ties.places.astype(np.int32),

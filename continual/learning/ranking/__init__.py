@@ -10,7 +10,7 @@ from perennial.continual.learning.ranking.item_texts import ItemTexts
 from perennial.continual.learning.ranking.neighbours import Neighbours
 from perennial.continual.learning.ranking.off_policy import Logged, OffPolicy, estimate
 from perennial.continual.learning.ranking.profile import Profile, profile_words
-from perennial.continual.learning.ranking.recommender import Ask, Blend, Placed, Ranked, Recommender
+from perennial.continual.learning.ranking.recommender import Ask, Blend, Following, Placed, Ranked, Recommender
 from perennial.continual.learning.ranking.slots import Bounds, Exploration
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "Event",
     "Exploration",
     "Exposure",
+    "Following",
     "GramSettings",
     "Item",
     "ItemGram",

@@ -1,7 +1,7 @@
 """Which items the same users liked, as sums that can be added, taken back and merged without a trace."""
 
 import hashlib
-from collections.abc import Iterable, Iterator, KeysView, Sequence
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
@@ -9,16 +9,19 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import linalg
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.ranking.events import Event
 from perennial.continual.learning.ranking.item_texts import ItemTexts
+from perennial.continual.learning.ranking.pair_sums import UNIT, PairSums, Whole
 from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile
 
 __all__ = ["GramSettings", "ItemGram", "Structure"]
 
-_UNIT = 1 << 16  # a pair at full weight; whole numbers, so that what was added is taken back exactly
+_FAR = 60  # likings after one that it may still lead to
+_BACKWARDS = 0.5  # what an item says of those before it, beside those after it
+_SHY = 20.0  # users that an item needs before few followers count as many
 _FORMAT = "perennial-item-gram-1"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -34,7 +37,7 @@ class GramSettings:
 
     texts: ItemTexts | None = None  # of the catalogue; without them the items are those that somebody liked
     ridge: float = 200.0  # what a pair needs more than chance before it counts
-    text: float = 100.0  # what full likeness of two texts weighs, in common users
+    text: float = 20.0  # what full likeness of two texts weighs, in common users
     most_items: int = 5000  # in the structure: its cost is their number cubed
 
     def __post_init__(self) -> None:
@@ -58,8 +61,9 @@ class ItemGram:
     A row of these sums is a user: `add` and `remove` count users whose history changed.
 
     Two items that were liked one after the other count as a pair of weight `nearness`, with others between them of
-    its powers. Each pair counts in whole 65,536ths: adding, erasing and merging are exact, and the sums are those of
-    the events that are in, whatever their order, batches or shards. An item counts once a user, at the latest time.
+    its powers. In the sums of what came soon after what, they count 1, and the powers of `sequel`. Each pair counts in
+    whole 65,536ths: adding, erasing and merging are exact, and the sums are those of the events that are in, whatever
+    their order, batches or shards. An item counts once a user, at the latest time.
 
     Source: Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019 (the model of the sums).
 
@@ -72,14 +76,16 @@ class ItemGram:
     (1, ())
     """
 
-    def __init__(self, *, nearness: float = 1.0) -> None:
-        if not 0.0 < nearness <= 1.0:
-            raise ConfigurationError(f"nearness is {nearness}; it must lie above 0 and up to 1")
-        self.nearness = nearness
+    def __init__(self, *, nearness: float = 1.0, sequel: float = 0.8) -> None:
+        for name, value in (("nearness", nearness), ("sequel", sequel)):
+            if not 0.0 < value <= 1.0:
+                raise ConfigurationError(f"{name} is {value}; it must lie above 0 and up to 1")
+        self.nearness, self.sequel = nearness, sequel
         self._place: dict[str, int] = {}
         self._histories: dict[str, tuple[Event, ...]] = {}
-        self._sums = sparse.csr_matrix((0, 0), dtype=np.int64)  # the upper triangle by place
-        self._waiting: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]] = []
+        self._together = PairSums()  # the upper triangle by place
+        self._after = PairSums()  # a row's item, then a column's
+        self._own: list[int] = []  # units by place
 
     @property
     def users(self) -> tuple[str, ...]:
@@ -100,15 +106,19 @@ class ItemGram:
     def named(self) -> NamedSums:
         """The sums of pairs in units of one, for items that somebody liked; dense: 8 bytes a pair."""
         items = self.items
-        sums = NamedSums({"pairs": ("item", "item")})
-        sums.restore({"item": items}, {"pairs": self.pairs(items)})
+        sums = NamedSums({"pairs": ("item", "item"), "sequels": ("item", "item")})
+        sums.restore({"item": items}, {"pairs": self.pairs(items), "sequels": self.sequels(items)})
         return sums
 
     @property
     def items(self) -> tuple[str, ...]:
         """Items that somebody liked, sorted."""
-        support = self._support()
-        return tuple(name for name in sorted(self._place) if support[self._place[name]])
+        return tuple(name for name in sorted(self._place) if self._own[self._place[name]])
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Where each item stands in `following`; new ones come behind, and nothing moves."""
+        return self._place
 
     def history(self, user: str) -> tuple[Event, ...]:
         """What a user did, oldest first; nothing of somebody unknown."""
@@ -145,27 +155,39 @@ class ItemGram:
         Raises:
             DataError: it weighs pairs otherwise, or a user is in both; nothing has changed.
         """
-        if other.nearness != self.nearness:
-            raise DataError(
-                f"the sums are of different nearness: {self.nearness} and {other.nearness}; make both alike"
-            )
+        mine, theirs = (self.nearness, self.sequel), (other.nearness, other.sequel)
+        if mine != theirs:
+            raise DataError(f"the sums are of different nearness and sequel: {mine} and {theirs}; make both alike")
         if shared := self._histories.keys() & other._histories.keys():
             raise DataError(f"the two share {len(shared)} rows, which are users; erase them from one first")
-        sums = other._settled().tocoo()
         there = np.array([self._placed(name) for name in other._place], dtype=np.int64)
-        self._wait(there[sums.row], there[sums.col], sums.data)
+        for place, units in zip(there, other._own, strict=True):
+            self._own[place] += units
+        together = other._together.settled(len(there)).tocoo()
+        self._join(there[together.row], there[together.col], together.data)
+        after = other._after.settled(len(there)).tocoo()
+        self._after.add(there[after.row], there[after.col], after.data)
         self._histories.update(other._histories)
 
     def pairs(self, items: Sequence[str]) -> NDArray[np.float64]:
         """The weighted number of users who liked each pair (items, items); the diagonal has each item's own."""
-        sums = self._settled()
-        rows = np.array([row for row, name in enumerate(items) if name in self._place], dtype=np.int64)
-        places = np.array([self._place[name] for name in items if name in self._place], dtype=np.int64)
-        found = np.zeros((len(items), len(items)))
-        if len(places):
-            block = sums[places][:, places].toarray() / _UNIT
-            found[np.ix_(rows, rows)] = block + block.T - np.diag(np.diag(block))
-        return found
+        block = self._block(self._together, items)
+        return block + block.T - np.diag(np.diag(block))
+
+    def sequels(self, items: Sequence[str]) -> NDArray[np.float64]:
+        """How many users liked the column's item soon after the row's, weighted; before it counts half."""
+        return self._block(self._after, items)
+
+    def following(self, liked: Mapping[str, float]) -> NDArray[np.float64]:
+        """How much more than usual each item comes soon after those liked, by weight (places,); events count at once.
+
+        Each sum is divided by the roots of both items' users, so that popular items neither speak nor come for all.
+        """
+        known = {self._place[name]: weight for name, weight in liked.items() if name in self._place}
+        users = np.array(self._own, dtype=np.float64) / UNIT
+        weights = [weight / np.sqrt(users[place] + 1.0) for place, weight in known.items()]
+        found = self._after.weighted(list(known), weights, size=len(self._place))
+        return np.asarray(found / np.sqrt(users + _SHY))
 
     def solve(self, settings: GramSettings, /) -> Structure:
         """The structure of the items that most users liked; room that is left goes to those nobody liked yet.
@@ -204,7 +226,7 @@ class ItemGram:
                 "event_at": np.array([_since_epoch(event.at) for _, event in events], dtype=np.int64),
                 "event_liked": np.array([event.liked for _, event in events], dtype=np.float64),
             },
-            about={"nearness": self.nearness, "users": list(users), "items": items},
+            about={"nearness": self.nearness, "sequel": self.sequel, "users": list(users), "items": items},
         ).write(path)
 
     @classmethod
@@ -216,7 +238,7 @@ class ItemGram:
         """
         kept = SumsFile.read(path)
         kept.check_format(path, _FORMAT)
-        gram = cls(nearness=kept.about["nearness"])
+        gram = cls(nearness=kept.about["nearness"], sequel=kept.about["sequel"])
         users, items = kept.about["users"], kept.about["items"]
         columns = (kept.tensors[f"event_{name}"].tolist() for name in ("user", "item", "at", "liked"))
         gram.add(
@@ -246,31 +268,40 @@ class ItemGram:
         liked = [event for event in history if event.liked > 0]
         places = np.array([self._placed(event.item) for event in liked], dtype=np.int64)
         weights = np.array([event.liked for event in liked])
-        powers = self.nearness ** np.arange(len(liked), 0, -1)  # of the items before, the last one counts most
+        near = self.nearness ** np.arange(len(liked), 0, -1)  # of the items before, the last one counts most
+        soon = self.sequel ** np.arange(_FAR - 1, -1, -1)
         for later in range(begin, len(liked)):
-            near = powers[len(liked) - later :] * weights[:later] * weights[later]
-            units = np.rint(np.append(near, weights[later] ** 2) * _UNIT).astype(np.int64)
-            self._wait(places[: later + 1], np.full(later + 1, places[later]), sign * units)
+            place, weight = places[later], weights[later]
+            units = np.rint(near[len(liked) - later :] * weights[:later] * weight * UNIT).astype(np.int64)
+            own = round(weight * weight * UNIT)
+            self._own[place] += sign * own
+            self._join(places[: later + 1], np.full(later + 1, place), sign * np.append(units, own))
+            first_near = max(0, later - _FAR)
+            before = places[first_near:later]
+            steps = np.rint(soon[_FAR - len(before) :] * weights[first_near:later] * weight * UNIT).astype(np.int64)
+            back = np.rint(steps * _BACKWARDS).astype(np.int64)
+            self._after.add(before, np.full(len(before), place), sign * steps)
+            self._after.add(np.full(len(before), place), before, sign * back)
 
     def _placed(self, name: str) -> int:
-        return self._place.setdefault(name, len(self._place))
+        if name not in self._place:
+            self._place[name] = len(self._place)
+            self._own.append(0)
+        return self._place[name]
 
-    def _wait(self, one: NDArray[np.int64], other: NDArray[np.int64], units: NDArray[np.int64]) -> None:
-        self._waiting.append((np.minimum(one, other), np.maximum(one, other), units))
+    def _join(self, one: Whole, other: Whole, units: Whole) -> None:
+        self._together.add(np.minimum(one, other), np.maximum(one, other), units)
 
-    def _settled(self) -> sparse.csr_matrix:
-        """The sums with all that waited."""
-        size = len(self._place)
-        if self._waiting:
-            rows, columns, units = (np.concatenate(parts) for parts in zip(*self._waiting, strict=True))
-            self._sums.resize((size, size))
-            self._sums = self._sums + sparse.coo_matrix((units, (rows, columns)), shape=(size, size)).tocsr()
-            self._sums.eliminate_zeros()
-            self._waiting = []
-        return self._sums
-
-    def _support(self) -> NDArray[np.int64]:
-        return np.asarray(self._settled().diagonal())
+    def _block(self, sums: PairSums, items: Sequence[str]) -> NDArray[np.float64]:
+        """The sums among these items (items, items), in units of one."""
+        settled = sums.settled(len(self._place))
+        rows = np.array([row for row, name in enumerate(items) if name in self._place], dtype=np.int64)
+        places = np.array([self._place[name] for name in items if name in self._place], dtype=np.int64)
+        found = np.zeros((len(items), len(items)))
+        if len(places):
+            block = settled[places][:, places].toarray() / UNIT
+            found[np.ix_(rows, rows)] = block
+        return found
 
 
 def _regressed(gram: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """The strongest ties of each item, few enough that a list of a hundred thousand items is made in milliseconds."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,17 +18,20 @@ _ROWS = 256  # at a time: 256 x 100,000 x 4 bytes = 102 MB
 class Neighbours:
     """For each item, which others its liking moves most, and by how much; the rest of the structure is let go.
 
+    Rows are items as they are alike, then, where sequels count, the same items as they follow each other: a liked
+    item has two rows then, each with a weight of its own.
+
     >>> ties = Neighbours(places=np.array([[1], [0]]), values=np.array([[2.0], [1.0]]), popular=np.zeros(2))
     >>> ties.scores([0], [0.5], popular=0.0).tolist()
     [0.0, 1.0]
     """
 
-    places: NDArray[np.int32]  # (items, ties)
-    values: NDArray[np.float32]  # (items, ties)
+    places: NDArray[np.int32]  # (rows, ties)
+    values: NDArray[np.float32]  # (rows, ties)
     popular: NDArray[np.float32]  # (items,), 1 for the most liked
 
     def __post_init__(self) -> None:
-        if self.places.shape != self.values.shape or len(self.places) != len(self.popular):
+        if self.places.shape != self.values.shape or len(self.places) % max(1, len(self.popular)):
             shapes = f"{self.places.shape}, {self.values.shape} and {self.popular.shape}"
             raise DataError(f"ties of shapes {shapes} are not of one catalogue; give one row an item of each")
 
@@ -36,14 +39,10 @@ class Neighbours:
     def of(cls, model: Recommender, most: int = 64) -> "Neighbours":
         """The `most` strongest ties of every item of a model's catalogue."""
         count = len(model.items)
-        width = min(most, count)
-        places, values = np.zeros((count, width), np.int32), np.zeros((count, width), np.float32)
-        for start in range(0, count, _ROWS):
-            rows = range(start, min(start + _ROWS, count))
-            ties = model.ties(rows)
-            strongest = np.argpartition(-np.abs(ties), width - 1, axis=1)[:, :width]
-            places[rows.start : rows.stop] = strongest
-            values[rows.start : rows.stop] = np.take_along_axis(ties, strongest, axis=1)
+        tables = [_strongest(model.ties, count, most)]
+        if model.has_sequels:
+            tables.append(_strongest(model.sequels, count, most))
+        places, values = (np.concatenate(parts) for parts in zip(*tables, strict=True))
         return cls(places=places, values=values, popular=model.popular)
 
     def scores(self, liked: Sequence[int], weights: Sequence[float], *, popular: float) -> NDArray[np.float32]:
@@ -52,3 +51,18 @@ class Neighbours:
         for place, weight in zip(liked, weights, strict=True):
             np.add.at(found, self.places[place], np.float32(weight) * self.values[place])
         return found
+
+
+def _strongest(
+    ties_of: Callable[[Sequence[int]], NDArray[np.float32]], count: int, most: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """The strongest ties of every item: where they lead, and their values."""
+    width = min(most, count)
+    places, values = np.zeros((count, width), np.int32), np.zeros((count, width), np.float32)
+    for start in range(0, count, _ROWS):
+        rows = range(start, min(start + _ROWS, count))
+        ties = ties_of(rows)
+        strongest = np.argpartition(-np.abs(ties), width - 1, axis=1)[:, :width]
+        places[rows.start : rows.stop] = strongest
+        values[rows.start : rows.stop] = np.take_along_axis(ties, strongest, axis=1)
+    return places, values

@@ -1,8 +1,9 @@
 """From a user's state to a list: scores, places, reasons."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from perennial.continual.learning.ranking.item_texts import ItemTexts, words_of
 from perennial.continual.learning.ranking.profile import Profile
 from perennial.continual.learning.ranking.slots import Bounds, Exploration, Slot, fill
 
-__all__ = ["Ask", "Blend", "Placed", "Ranked", "Recommender"]
+__all__ = ["Ask", "Blend", "Following", "Placed", "Ranked", "Recommender"]
 
 _FORGOTTEN = 1e-3  # of the last event's weight: what is below adds nothing that could be seen
 
@@ -24,17 +25,33 @@ class Blend:
     """What a score is made of; chosen on earlier time.
 
     >>> Blend().recency
-    0.9
+    0.95
     """
 
-    recency: float = 0.9  # each liked item weighs so much less than the one after it
-    text: float = 0.0  # likeness to the texts of what was liked, beside what the structure holds of it
+    recency: float = 0.95  # each liked item weighs so much less than the one after it
+    sequel: float = 0.6  # what others liked after it, beside the structure; new events count at once
+    sequel_recency: float = 0.8  # each liked item leads to so much less than the one after it
+    text: float = 0.05  # likeness to the texts of what was liked, beside what the structure holds of it
     popular: float = 0.0  # how many liked it
     words: float = 1.0  # words that the user asked for, and those of the context
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.recency <= 1.0 or min(self.text, self.popular, self.words) < 0.0:
-            raise ConfigurationError(f"{self}: recency must lie above 0 and up to 1, the others be 0 or more")
+        recencies = (self.recency, self.sequel_recency)
+        if not all(0.0 < one <= 1.0 for one in recencies) or min(self.sequel, self.text, self.popular, self.words) < 0:
+            raise ConfigurationError(f"{self}: recencies must lie above 0 and up to 1, the others be 0 or more")
+
+
+class Following(Protocol):
+    """What follows what, as it is known now; `ItemGram` is one."""
+
+    @property
+    def places(self) -> Mapping[str, int]:
+        """Where each item stands in `following`; new ones come behind, and nothing moves."""
+        ...
+
+    def following(self, liked: Mapping[str, float]) -> NDArray[np.float64]:
+        """How much each item follows those liked, by weight (places,)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,6 +116,7 @@ class Recommender:
         items: Sequence[Item],
         *,
         texts: ItemTexts | None = None,
+        follows: Following | None = None,
         blend: Blend | None = None,
         bounds: Bounds | None = None,
         exploration: Exploration | None = None,
@@ -114,6 +132,7 @@ class Recommender:
             raise DataError(f"the catalogue lacks {len(missing)} items of the structure, e.g. {missing[0]!r}; give all")
         self._row = {name: number for number, name in enumerate(structure.names)}
         self._columns = np.array([self._place[name] for name in structure.names], dtype=np.int64)
+        self._follows = follows
         self._known = np.zeros(len(self.items))
         self._known[self._columns] = structure.support
         most = float(self._known.max(initial=0.0))
@@ -125,6 +144,8 @@ class Recommender:
         rows, weights = self._liked(profile)
         if rows:
             found[self._columns] += weights @ self.structure.weights[rows]
+        if self.blend.sequel and self._follows is not None:
+            found += np.float32(self.blend.sequel) * self._sequels(profile)
         if self.blend.text and (near := self._near(profile)) is not None:
             found += np.float32(self.blend.text) * near
         wanted = dict(profile.wanted) | dict.fromkeys(words_of(context), 1.0)
@@ -138,6 +159,22 @@ class Recommender:
     def popular(self) -> NDArray[np.float32]:
         """How many liked each item (items,), as a share of the most liked one's."""
         return self._popular
+
+    @property
+    def has_sequels(self) -> bool:
+        """Whether what followed what counts in its scores."""
+        return self._follows is not None and self.blend.sequel > 0
+
+    def sequels(self, places: Sequence[int]) -> NDArray[np.float32]:
+        """What liking each of these items adds to the score of what others liked after it (places, items)."""
+        found = np.zeros((len(places), len(self.items)), dtype=np.float32)
+        if self._follows is None or not self.blend.sequel:
+            return found
+        columns = np.array([self._place.get(name, -1) for name in self._follows.places], dtype=np.int64)
+        for number, place in enumerate(places):
+            follows = self._follows.following({self.items[place].name: 1.0})
+            found[number, columns[columns >= 0]] = self.blend.sequel * follows[columns >= 0]
+        return found
 
     def ties(self, places: Sequence[int]) -> NDArray[np.float32]:
         """What liking each of these items adds to the score of every item (places, items)."""
@@ -182,6 +219,22 @@ class Recommender:
         kept = np.flatnonzero(weights > _FORGOTTEN)
         return [self._row[liked[number].item] for number in kept], weights[kept].astype(np.float32)
 
+    def _sequels(self, profile: Profile) -> NDArray[np.float32]:
+        """How much each item of the catalogue follows what was liked."""
+        found = np.zeros(len(self.items), dtype=np.float32)
+        liked = profile.liked
+        weights = self.blend.sequel_recency ** np.arange(len(liked) - 1, -1, -1)
+        told = {
+            event.item: float(weight) * event.liked
+            for event, weight in zip(liked, weights, strict=True)
+            if weight > _FORGOTTEN
+        }
+        if told and self._follows is not None:
+            follows = self._follows.following(told)
+            columns = np.array([self._place.get(name, -1) for name in self._follows.places], dtype=np.int64)
+            found[columns[columns >= 0]] = follows[columns >= 0]
+        return found
+
     def _near(self, profile: Profile) -> NDArray[np.float32] | None:
         """How near every item's text is to those that were liked; None where nothing known was."""
         liked = [event for event in profile.liked if event.item in self._place]
@@ -216,4 +269,6 @@ class Recommender:
         asked = [word for word in (*words_of(context), *profile.wanted) if word in own]
         if asked:
             return f"about {asked[0]}"
-        return "like what you liked" if profile.liked and self.blend.text else "popular"
+        if profile.liked and (self.has_sequels or self.blend.text):
+            return "often after what you liked" if self.has_sequels else "like what you liked"
+        return "popular"

@@ -32,9 +32,9 @@ def test_the_graph_gives_the_lists_of_the_recommender(tmp_path: Path) -> None:
     items, gram = catalogue(), ItemGram()
     gram.add(events())
     texts = ItemTexts.of(items)
-    blend = Blend(recency=0.8, text=0.3)
+    blend = Blend(recency=0.8, text=0.3, sequel=0.5, sequel_recency=0.6)
     solved = gram.solve(GramSettings(ridge=5.0, text=2.0, texts=texts))
-    model = Recommender(solved, items, texts=texts, blend=blend)
+    model = Recommender(solved, items, texts=texts, follows=gram, blend=blend)
     ties = Neighbours.of(model, len(items))  # all of them, so that nothing is let go
     write_item_graph(ties, tmp_path / "model.onnx", most=12)
     engine = session(tmp_path / "model.onnx")
@@ -43,6 +43,8 @@ def test_the_graph_gives_the_lists_of_the_recommender(tmp_path: Path) -> None:
         state = Profile(user=user, events=gram.history(user))
         liked = [place[event.item] for event in state.liked]
         weights = [event.liked * 0.8 ** (len(liked) - 1 - step) for step, event in enumerate(state.liked)]
+        sequel = [event.liked * 0.6 ** (len(liked) - 1 - step) for step, event in enumerate(state.liked)]
+        liked, weights = [*liked, *(len(items) + one for one in liked)], [*weights, *sequel]
         hidden = [place[name] for name in state.hidden]
         inputs = item_inputs(liked, weights, hidden, popular=0.0, items=len(items))
         found, scores = engine.run(list(OUTPUTS), inputs)

@@ -16,6 +16,11 @@ SETTINGS = GramSettings(ridge=5.0, text=2.0, texts=ItemTexts.of(catalogue()))
 every_nearness = pytest.mark.parametrize("nearness", [1.0, 0.97, 0.5])
 
 
+def following(gram: ItemGram) -> dict[str, float]:
+    found = gram.following({"i00": 1.0, "i03": 0.5})
+    return {name: float(found[place]) for name, place in gram.places.items() if found[place]}
+
+
 def same(one: ItemGram, other: ItemGram) -> bool:
     solved = [gram.solve(SETTINGS) for gram in (one, other)]
     return (
@@ -23,6 +28,8 @@ def same(one: ItemGram, other: ItemGram) -> bool:
         and one.items == other.items
         and one.rows == other.rows
         and bool((one.pairs(NAMES) == other.pairs(NAMES)).all())
+        and bool((one.sequels(NAMES) == other.sequels(NAMES)).all())
+        and following(one) == pytest.approx(following(other), rel=1e-12)
         and bool((solved[0].weights == solved[1].weights).all())
         and bool((solved[0].support == solved[1].support).all())
     )
@@ -98,6 +105,23 @@ def test_items_liked_close_together_weigh_more_than_others() -> None:
     a, b, c = (Event(user="u", item=name, at=NOON + timedelta(hours=n)) for n, name in enumerate("abc"))
     pairs = gram_of([a, b, c], 0.5).pairs(["a", "b", "c"])
     assert pairs.tolist() == [[1.0, 0.5, 0.25], [0.5, 1.0, 0.5], [0.25, 0.5, 1.0]]
+
+
+def test_what_comes_soon_after_counts_at_once_and_more_than_what_came_before() -> None:
+    gram = gram_of(events())
+    gram.sequels(NAMES)  # settles what has come so far
+    for user in range(40):
+        steps = ("i36", "i37", "i38")
+        gram.add(Event(user=f"v{user}", item=item, at=NOON + timedelta(hours=n)) for n, item in enumerate(steps))
+    found = following(gram) | {
+        name: float(gram.following({"i37": 1.0})[place])
+        for name, place in gram.places.items()
+        if name in ("i36", "i38")
+    }
+    assert found["i38"] > 1.9 * found["i36"] > 0
+    for user in range(40):
+        gram.erase(f"v{user}")
+    assert same(gram, gram_of(events()))
 
 
 def test_what_was_seen_and_not_liked_is_known_and_adds_nothing() -> None:
