@@ -113,7 +113,8 @@ def neighbours(gram: ItemGram, ratings: Ratings) -> NDArray[np.float64]:
     own = np.sqrt(np.maximum(np.diag(pairs), 1e-12))
     cosine = pairs / own[:, None] / own[None, :]
     np.fill_diagonal(cosine, 0.0)
-    limit = np.partition(cosine, -_NEIGHBOURS, axis=0)[-_NEIGHBOURS]
+    nearest = min(_NEIGHBOURS, len(cosine))
+    limit = np.partition(cosine, -nearest, axis=0)[-nearest]
     return np.where(cosine >= limit, cosine, 0.0)
 
 

@@ -22,13 +22,13 @@ GRID: Mapping[str, list[dict[str, Any]]] = {
     "ALS": [
         {"factors": factors, "regularization": reg, "alpha": alpha, "iterations": 15}
         for factors in (32, 64, 128)
-        for reg in (0.1, 1.0, 10.0)
-        for alpha in (1.0, 10.0, 40.0)
+        for reg in (0.1, 10.0)
+        for alpha in (1.0, 10.0)
     ],
     "BPR": [
         {"factors": factors, "regularization": reg, "learning_rate": rate, "iterations": 100}
-        for factors in (32, 64, 128)
-        for reg in (0.001, 0.01, 0.1)
+        for factors in (32, 128)
+        for reg in (0.01, 0.1)
         for rate in (0.01, 0.05)
     ],
 }
