@@ -20,6 +20,7 @@ from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.traffic import maintenance
 from perennial.ops.traffic.catalogue import Catalogue, LogFile
 from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of, conform, in_order
+from perennial.ops.traffic.formats import FileFormat
 from perennial.ops.traffic.lost_rows import LostRows, lost_rows
 from perennial.ops.traffic.parquet import ParquetRows
 from perennial.ops.traffic.quarantine import DamagedFile, Quarantined, quarantined
@@ -68,10 +69,10 @@ class TrafficLog:
     """One model's answered requests. Safe to share between threads; any number of processes may read and maintain it.
 
     Each row that a writer flushed before the call is seen exactly once, whatever was killed when. A missing folder is
-    an empty log.
+    an empty log. `task` says which columns the log has; without it the log's files do, and an empty log is of texts.
     """
 
-    def __init__(self, root: Path, *, task: str = DEFAULT_TASK) -> None:
+    def __init__(self, root: Path, *, task: str | None = None) -> None:
         self._root, self._task = Path(root), task
         self._guard = threading.Lock()
         self._streams: OrderedDict[str, Stream] = OrderedDict()
@@ -154,7 +155,7 @@ class TrafficLog:
 
     def rows_of(self, key: str) -> pa.Table:
         """Prediction id and what was asked of every row that carries the key. Reads the keys of the whole log."""
-        kinds = task_named(self._task).log_columns.items()
+        kinds = task_named(self._steadily(self._known_task)).log_columns.items()
         asked = [name for name, kind in kinds if kind is ColumnKind.TEXT and name != PREDICTION]
         keys = self.read(columns=["prediction_id", "key"])
         mine = keys.filter(pc.equal(keys["key"], key))["prediction_id"].to_pylist()
@@ -255,7 +256,7 @@ class TrafficLog:
             for rows in self._pieces(file, query, last):
                 tables.append(query.keep(rows))
                 at_hand += tables[-1].num_rows
-        return in_order(conform(_oldest_first(tables), query.names, self._task))
+        return in_order(conform(_oldest_first(tables), query.names, self._known_task()))
 
     def _pieces(self, file: LogFile, query: _Query, last: int | None) -> Sequence[pa.Table]:
         if file.folder != PARQUET:
@@ -287,14 +288,26 @@ class TrafficLog:
                 tables.append(self._parquet(file).find(wanted, names))
             elif (rows := self._stream(file)) is not None:
                 tables.append(rows.filter(pc.is_in(rows["prediction_id"], wanted)).select(names))
-        return in_order(conform(_oldest_first(tables), names, self._task))
+        return in_order(conform(_oldest_first(tables), names, self._known_task()))
 
     def _columns(self, asked: Sequence[str] | None) -> list[str]:
-        every = [*columns_of(self._task), "embedding"]
+        every = [*columns_of(self._steadily(self._known_task)), "embedding"]
         unknown = sorted(set(asked or ()) - set(every))
         if unknown:
             raise DataError(f"the traffic log has no columns {unknown}; it has {every}")
         return every if asked is None else list(asked)
+
+    def _known_task(self) -> str:
+        """The log's task; what the files say of it is read once."""
+        if self._task is None:
+            for file in self._catalogue().files:
+                if file.folder == PARQUET:
+                    self._task = self._parquet(file).format.task
+                elif (rows := self._stream(file)) is not None:
+                    self._task = FileFormat.of(rows.schema.metadata).task
+                if self._task is not None:
+                    break
+        return self._task or DEFAULT_TASK
 
     def _rows_of(self, file: LogFile) -> int:
         if file.folder == PARQUET:

@@ -165,12 +165,18 @@ def test_a_log_of_another_task_keeps_that_tasks_columns(tmp_path: Path) -> None:
     asked = {"user": ["u1", "u2"], "asked_at": [""] * 2, "segment": ["all"] * 2, "context": ["", "on a train"]}
     names = ("prediction_id", "at", "key", "version", "arm", "latency_ms", "redacted")
     rows = {name: told[name] for name in names} | asked | {"prediction": ['["item 1"]'] * 2}
-    writer, log = TrafficWriter(tmp_path, "w", task="ranking"), TrafficLog(tmp_path, task="ranking")
+    writer, log = TrafficWriter(tmp_path, "w", task="ranking"), TrafficLog(tmp_path)
+    assert (
+        TrafficLog(tmp_path, task="ranking").read(columns=["user"]).num_rows == log.read(columns=["text"]).num_rows == 0
+    )
     writer.append(rows)
+    live = log.read()
     writer.close()
-    before = log.read()
+    before = TrafficLog(tmp_path).read()
+    assert before == live == TrafficLog(tmp_path, task="ranking").read()
     assert log.compact() == 2
     assert log.read() == before
     assert before.column_names == [*names, *asked, "prediction", "embedding"]
+    assert TrafficLog(tmp_path).read() == before
     assert log.rows_of("me")["context"].to_pylist() == ["", "on a train"]
     assert (log.prune(at(1)), log.read(columns=["user"])["user"].to_pylist()) == (1, ["u2"])
