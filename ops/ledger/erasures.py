@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, update
 
 from perennial.continual.errors import LeaseLost, Refused
+from perennial.continual.tasks import DEFAULT_TASK
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import AuditStore
 from perennial.ops.ledger.rows import ErasureReceipt, kept_row
@@ -20,6 +21,7 @@ __all__ = ["ErasureStore"]
 
 _MARK = schema.erasure
 _FREE_TEXT = frozenset({"detail", "note", "outcome", "error"})
+_OF_TASK = frozenset({"input", "target"})
 
 
 class ErasureStore(AuditStore, TombstoneStore):
@@ -175,8 +177,10 @@ class ErasureStore(AuditStore, TombstoneStore):
     def cells(self, values: Collection[str]) -> Iterator[tuple[str, str]]:
         """Give each cell of the database that is one of the values, and each that may hold one inside, with its place.
 
-        The second kind are JSON and free text: every such cell is given. A place is `table.column`.
+        The second kind are JSON and free text, and rows whose task keeps more than a text: every such cell is given. A
+        place is `table.column`.
         """
+        structured = self._structured_models()
         for table in schema.metadata.sorted_tables:
             for column in table.columns:
                 place = f"{table.name}.{column.name}"
@@ -187,6 +191,14 @@ class ErasureStore(AuditStore, TombstoneStore):
                     for part in chunks(sorted(values)):
                         for (cell,) in self._rows(select(column).where(column.in_(part)).distinct()):
                             yield place, str(cell)
+                    if structured and column.name in _OF_TASK:
+                        for (cell,) in self._rows(select(column).where(table.c.model.in_(structured))):
+                            yield place, str(cell)
+
+    def _structured_models(self) -> list[str]:
+        """The models whose rows are no plain texts."""
+        statement = select(schema.model.c.name, schema.model.c.settings)
+        return [name for name, told in self._rows(statement) if told.get("task", DEFAULT_TASK) != DEFAULT_TASK]
 
     def _rows(self, statement: Select[Any]) -> Iterator[Any]:
         with self._read() as connection:

@@ -786,5 +786,9 @@ def test_rows_of_another_task_come_back_as_they_were(ledger: Ledger) -> None:
     )
     assert (ledger.save_buffer("shop", state), ledger.save_buffer("shop", state)) == (2, 0)
     assert ledger.load_buffer("shop") == state
+    inputs = [cell for place, cell in ledger.cells(["nothing"]) if place == "example.input"]
+    assert sum('"u2"' in cell for cell in inputs) == 2, "a search finds what stands inside"
+    ledger.add_examples("intent", [example("a text")], all_train)
+    assert "a text" not in [cell for _, cell in ledger.cells(["nothing"])]
     assert ledger.erase_key("shop", "u1", actor="test").examples == 1
     assert [stored.example for stored in ledger.examples("shop")] == again[1:]
