@@ -85,11 +85,14 @@ def check_rows(ledger: Ledger, rows: dict[str, list[dict[str, Any]]]) -> None:
     assert ledger.verify_audit().intact
 
 
-def test_a_workspace_of_the_first_formats_serves_and_goes_on(upgraded: Upgraded) -> None:
+def test_a_workspace_of_the_first_formats_serves_and_goes_on(
+    upgraded: Upgraded, request: pytest.FixtureRequest
+) -> None:
     made, rows = upgraded.made, upgraded.rows
     assert [v["version"] for v in made.cli("model", "list", "--json")] == [1, 2]
-    parts = open_parts(made.config)
-    check_rows(parts.ledger, rows)
+    ledger = open_parts(made.config).ledger
+    request.addfinalizer(ledger.close)
+    check_rows(ledger, rows)
     log = TrafficLog(upgraded.traffic)
     before = log.read()
     assert set(before["prediction"].to_pylist()) == set(SUBJECTS)
@@ -107,18 +110,18 @@ def test_a_workspace_of_the_first_formats_serves_and_goes_on(upgraded: Upgraded)
         assert made.feedback(pairs)["new"] == 300
 
         def watched() -> bool:
-            watch = WATCH.read(parts.ledger, "intent")
+            watch = WATCH.read(ledger, "intent")
             return watch is not None and watch.version == 2 and watch.windows > 0
 
         wait_for(watched, 120, "a drift window of version 2")
 
         url = f"http://127.0.0.1:{made.api}/v1/models/intent"
-        wait_for(lambda: parts.ledger.unlearnt_count("intent") > 200, 60, "the labels' join")
+        wait_for(lambda: ledger.unlearnt_count("intent") > 200, 60, "the labels' join")
         httpx.post(f"{url}/retrain", json={}, timeout=20).raise_for_status()
         wait_for(lambda: made.status()["champion"] == 3, 300, "version 3 to answer")
         wait_for(lambda: made.status()["cycle"] is None, 60, "the end of probation")
         assert made.status()["replay_rows"] == 60
-        assert parts.ledger.version("intent", 3).labels == tuple(SUBJECTS)
+        assert ledger.version("intent", 3).labels == tuple(SUBJECTS)
 
         rolled = made.cli("model", "rollback", "--reason", "test")
         assert (rolled["champion"], rolled["previous"]) == (2, 3)
@@ -134,8 +137,8 @@ def test_a_workspace_of_the_first_formats_serves_and_goes_on(upgraded: Upgraded)
         assert ME not in log.distinct_keys()
         champion = made.status()["champion"]
         wait_for(lambda: client.predict(["my card"])[0].version == champion, 60, "what was corrected to answer")
-    assert ME not in {stored.example.key for stored in parts.ledger.examples("intent")}
-    assert parts.ledger.verify_audit().intact
+    assert ME not in {stored.example.key for stored in ledger.examples("intent")}
+    assert ledger.verify_audit().intact
 
 
 def parquet(upgraded: Upgraded) -> list[Path]:
