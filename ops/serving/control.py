@@ -116,7 +116,8 @@ class TritonControl:
             DependencyUnreachable: it does not within `timeout_s`.
         """
         end = time.monotonic() + timeout_s
-        while not self.live(timeout_s=1.0):
+        # one that is slow is given all of the time at once: several short tries would each come too early for it
+        while not self.live(timeout_s=max(1.0, end - time.monotonic())):
             if time.monotonic() > end:
                 raise DependencyUnreachable(f"Triton at {self.url} did not answer within {timeout_s:g} s; see its log")
             time.sleep(0.05)
