@@ -5,16 +5,17 @@ Everything that a command prints goes through here, where what would act on a te
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from perennial.ops.cli.model_choice import only_model
 from perennial.ops.safety.printable import json_text, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 __all__ = [
     "ConfigOption",
@@ -42,19 +43,23 @@ ModelOption = Annotated[
 DryRunOption = Annotated[bool, typer.Option("--dry-run", help="say what would happen, and change nothing")]
 JsonOption = Annotated[bool, typer.Option("--json", help="machine-readable output")]
 
-_out = Console(soft_wrap=True)
-_err = Console(stderr=True, soft_wrap=True)
+
+@cache
+def _console(*, stderr: bool) -> "Console":
+    from rich.console import Console  # not with the module: a command that only prints its help needs none of it
+
+    return Console(stderr=stderr, soft_wrap=True)
 
 
 def say(message: str) -> None:
     """A line for a person, on stderr."""
-    _err.print(printable(message), markup=False, highlight=False)
+    _console(stderr=True).print(printable(message), markup=False, highlight=False)
 
 
 def say_error(kind: str, message: str) -> None:
     """An error, on stderr."""
-    _err.print(f"[bold red]{kind}[/]: ", end="", highlight=False)
-    _err.print(printable(message), markup=False, highlight=False)
+    _console(stderr=True).print(f"[bold red]{kind}[/]: ", end="", highlight=False)
+    _console(stderr=True).print(printable(message), markup=False, highlight=False)
 
 
 def print_json(value: Any) -> None:
@@ -73,12 +78,15 @@ def known_facts(value: Any) -> Any:
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table on stdout."""
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(title=Text(printable(title)), title_justify="left", header_style="bold")
     for column in columns:
         table.add_column(column)
     for row in rows:
         table.add_row(*(Text(printable(shown(value), one_line=True)) for value in row))  # brackets are no markup
-    _out.print(table)
+    _console(stderr=False).print(table)
 
 
 def print_records(title: str, columns: Sequence[str], records: Iterable[Any]) -> None:

@@ -42,6 +42,7 @@ app = typer.Typer(
     help="Keeps a deployed text model good by itself: serve, watch, retrain, prove, swap.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: panels load a Markdown reader, which takes longer than all else together
     add_completion=False,
 )
 

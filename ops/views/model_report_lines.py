@@ -9,6 +9,7 @@ from perennial.ops.views.model_report import ModelReport
 __all__ = ["finding_lines", "report_lines"]
 
 _TOLD = 5
+_TEXT = 100  # characters of a text that is quoted
 _ROUGH = 100  # held-out rows, below which a point of accuracy is one row
 
 
@@ -32,13 +33,13 @@ def finding_lines(found: RowFindings) -> Iterator[str]:
         labels = " and ".join(quoted(label) for label in (first.kept, *first.dropped))
         yield (
             f"{found.contradiction_count:,} texts come with more than one label, and the last one counts: "
-            f"{quoted(first.text)} as {labels}"
+            f"{quoted(first.text, most=_TEXT)} as {labels}"
         )
     if found.leak_count:
         leak = found.leaks[0]
         yield (
             f"{found.leak_count:,} of {found.held_out:,} held-out rows repeat a training row but for signs and digits, "
-            f"so that the figures flatter: {quoted(leak.held_out)} and {quoted(leak.train)}"
+            f"so that the figures flatter: {quoted(leak.held_out, most=_TEXT)} and {quoted(leak.train, most=_TEXT)}"
         )
     if found.held_out < _ROUGH:
         yield f"only {found.held_out} rows are held out for proof; figures on so few are rough"
@@ -59,8 +60,9 @@ def report_lines(report: ModelReport) -> Iterator[str]:
             worst = (f"{quoted(each.label)} {100 * each.recall:.0f}% of {each.rows}" for each in told.worst)
             yield f"worst classes: {', '.join(worst)}"
         for pair in told.confused:
-            texts = "; ".join(quoted(text) for text in pair.examples)
-            yield f"{quoted(pair.label)} answered as {quoted(pair.answered)} {pair.rows} times, e.g. {texts}"
+            texts = "; ".join(quoted(text, most=_TEXT) for text in pair.examples)
+            often = "once" if pair.rows == 1 else f"{pair.rows} times"
+            yield f"{quoted(pair.label)} answered as {quoted(pair.answered)} {often}, e.g. {texts}"
     if report.unserved:
         yield (
             f"{_classes(len(report.unserved))} rows but no answer in this version: {_counted(report.unserved)}"

@@ -86,13 +86,13 @@ def refuse_rows(table: Table, bad: Sequence[Mapping[str, object]]) -> None:
     raise RowsRefused(f"{table.source}: {len(bad)} of {len(table.rows)} rows are wrong: {told}{more}", bad)
 
 
-def quoted(value: str) -> str:
+def quoted(value: str, *, most: int = _SHOWN_CHARACTERS) -> str:
     r"""A name out of a file as a message may show it: short, on one line, any script, nothing that acts on a terminal.
 
     >>> print(quoted("\u6587\u672c\u202e"))
     '文本\u202e'
     """
-    return repr(value if len(value) <= _SHOWN_CHARACTERS else f"{value[: _SHOWN_CHARACTERS - 3]}...")
+    return repr(value if len(value) <= most else f"{value[: most - 3]}...")
 
 
 def offered(names: Sequence[str]) -> str:
