@@ -22,6 +22,7 @@ from perennial.ops.making.rows import ModelRows
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.parts import Parts
 from perennial.ops.serving.processes import free_port
+from perennial.ops.views.model_report import model_report
 from tests.component.exporters.conftest import WORDS, write_encoder
 
 pytestmark = pytest.mark.component
@@ -111,6 +112,11 @@ def test_a_first_version_goes_on_with_its_number_and_makes_nothing_twice(
     assert [(row.version, row.state) for row in parts.ledger.versions("intent")] == [(1, VersionState.CHAMPION)]
     assert parts.ledger.examples("intent", split=Split.TRAIN, not_learnt_by=1) == ()
     assert verify_bundle(made.bundle).version == 1
+    report = model_report(parts.ledger, parts.workspace, "intent", 1)
+    held = parts.ledger.examples("intent", split=Split.HOLDOUT)
+    assert report.answers is not None
+    assert report.answers.rows == len(held) == report.findings.held_out
+    assert [told.name for told in report.baselines] == ["majority", "tf-idf"]
     assert list(parts.repository.staging.iterdir()) == []
     with pytest.raises(Refused, match="serves version 1 already"):
         first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.tell)
