@@ -12,7 +12,7 @@ from perennial.continual.errors import NotFound
 from perennial.continual.learning.proof_answers import ProofAnswers, read_proof_answers
 from perennial.continual.records import Example, Route, Split
 from perennial.ops.cli.main import app
-from perennial.ops.ledger import Ledger, VersionRow, VersionState
+from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.held_out_answers import keep_answers, note_held_out
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
@@ -34,7 +34,9 @@ def config(tmp_path: Path) -> Path:
     with Ledger.open(workspace.settings.ledger_address) as ledger:
         ledger.register_model("intent", {})
         ledger.add_examples("intent", [*train, *held], lambda text: Split.HOLDOUT if text in texts else Split.TRAIN)
-        ledger.add_version(VersionRow(model="intent", version=1, state=VersionState.CHAMPION, labels=("a", "b")))
+        ledger.add_version(
+            VersionRow(model="intent", version=1, state=VersionState.CHAMPION, card=version_card(labels=("a", "b")))
+        )
         ledger.mark_learnt("intent", [row.id for row in ledger.examples("intent", split=Split.TRAIN)], 1)
         ledger.set_route(
             Route(model="intent", epoch=1, champion=1, resident=(1,)), expected_epoch=0, actor="test", reason="first"
