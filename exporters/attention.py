@@ -14,6 +14,7 @@ from perennial.exporters.graph import Source, attach_sources, read_sources
 __all__ = ["fuse_attention"]
 
 _DOMAIN = "com.microsoft"
+_OF_PLACES = frozenset({"Range", "Trilu", "CumSum"})
 
 
 class _Index:
@@ -64,6 +65,10 @@ def _fuse_one(graph: onnx.GraphProto, index: _Index, softmax: onnx.NodeProto, so
     context = _reader(graph, softmax.output[0], "MatMul")
     if mask_add is None or scale_mul is None or scores is None or context is None:
         return 0
+    if _depends_on_places(
+        index, mask_add.input[1]
+    ):  # causal, or within a window: the operator's mask is of tokens alone
+        return 0
     turned = _reader(graph, context.output[0], "Transpose")
     merged = _reader(graph, turned.output[0], "Reshape") if turned is not None else None
     if merged is None:
@@ -97,6 +102,20 @@ def _fuse_one(graph: onnx.GraphProto, index: _Index, softmax: onnx.NodeProto, so
     graph.node.remove(merged)
     graph.node.insert(position, attention)
     return 1
+
+
+def _depends_on_places(index: _Index, name: str) -> bool:
+    """Whether a value is made of the tokens' places, and not of which of them are there."""
+    todo, seen = [name], set[str]()
+    while todo:
+        node = index.makers.get(todo.pop())
+        if node is None or node.output[0] in seen:
+            continue
+        if node.op_type in _OF_PLACES:
+            return True
+        seen.add(node.output[0])
+        todo += node.input
+    return False
 
 
 def _heads(index: _Index, query: str, width: int) -> int:

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from onnx import numpy_helper
 from perennial.continual.errors import ExportFailed
 
 __all__ = [
+    "OnnxGraph",
     "Source",
     "attach_sources",
     "fingerprint",
@@ -25,6 +27,17 @@ __all__ = [
 
 _KEY = "perennial.weights"
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OnnxGraph:
+    """An exported graph on disk; `operators` counts its nodes by type."""
+
+    path: Path
+    fingerprint: str
+    opset: int
+    operators: Mapping[str, int]
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,7 +127,7 @@ def mark_weights(model: onnx.ModelProto, names: Iterable[str]) -> dict[str, Arra
     wanted, marks = set(names), {}
     for item in model.graph.initializer:
         if item.name in wanted:
-            marks[item.name] = generator.random(tuple(item.dims), dtype=np.float32)
+            marks[item.name] = np.asarray(generator.random(tuple(item.dims), dtype=np.float32))
             item.CopyFrom(numpy_helper.from_array(marks[item.name], item.name))
     return marks
 

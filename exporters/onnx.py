@@ -5,7 +5,6 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,16 @@ from onnx import numpy_helper
 
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS
-from perennial.exporters.graph import attach_sources, fingerprint, fold_transposes, mark_weights, set_initializer
+from perennial.exporters.foreign_graph import adapt_graph
+from perennial.exporters.graph import (
+    OnnxGraph,
+    attach_sources,
+    fingerprint,
+    fold_transposes,
+    mark_weights,
+    set_initializer,
+)
+from perennial.exporters.module import weights_of
 from perennial.exporters.trained import TrainedModel
 
 if TYPE_CHECKING:
@@ -24,17 +32,6 @@ __all__ = ["OPSET", "OnnxGraph", "export_onnx"]
 
 OPSET = 20  # the first with Gelu as one operator; every runtime we build for reads it
 _LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OnnxGraph:
-    """An exported graph on disk; `operators` counts its nodes by type."""
-
-    path: Path
-    fingerprint: str
-    opset: int
-    operators: Mapping[str, int]
-    seconds: float
 
 
 def export_onnx(model: TrainedModel, target: Path, *, module: "torch.nn.Module | None" = None) -> OnnxGraph:
@@ -47,10 +44,12 @@ def export_onnx(model: TrainedModel, target: Path, *, module: "torch.nn.Module |
         ExportFailed: the exporter or the checker refuses the model.
     """
     started = time.perf_counter()
+    if model.foreign is not None:
+        return adapt_graph(model.foreign, target, len(model.labels))
     module = model.module() if module is None else module
     try:
         proto = _trace(module, model.max_length)
-        sources = fold_transposes(proto.graph, [name for name, _ in _tensors(module)])
+        sources = fold_transposes(proto.graph, [name for name, _ in weights_of(module)])
         real = {item.name: numpy_helper.to_array(item) for item in proto.graph.initializer if item.name in sources}
         mark_weights(proto, sources)
         proto = _optimise(proto)
@@ -75,10 +74,6 @@ def export_onnx(model: TrainedModel, target: Path, *, module: "torch.nn.Module |
     )
     _LOG.info("export.onnx_exported", extra={"seconds": graph.seconds, "nodes": sum(graph.operators.values())})
     return graph
-
-
-def _tensors(module: "torch.nn.Module") -> list[tuple[str, "torch.Tensor"]]:
-    return [*module.named_parameters(), *module.named_buffers()]
 
 
 def _trace(module: "torch.nn.Module", max_length: int) -> onnx.ModelProto:

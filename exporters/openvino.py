@@ -67,7 +67,7 @@ def _quantise(model: Any, calibration: Sequence[Sequence[int]]) -> Any:
 
     if not calibration:
         raise ConfigurationError("int8 needs calibration texts from the training split; give some, or use fp32")
-    places = model.get_rt_info(PLACES).astype(str)
+    places = model.get_rt_info(PLACES).astype(str) if model.has_rt_info(PLACES) else None
     results, joint = list(model.get_results()), model.output(EMBEDDING).get_node().input_value(0)
     readers = list(joint.get_target_inputs())
     cut = openvino.Model([openvino.opset8.result(joint)], model.get_parameters(), "encoder")
@@ -77,7 +77,8 @@ def _quantise(model: Any, calibration: Sequence[Sequence[int]]) -> Any:
         reader.replace_source_output(tail)
     tail.set_names({EMBEDDING})
     whole = openvino.Model(results, encoder.get_parameters(), "classifier")
-    whole.set_rt_info(places, PLACES)
+    if places is not None:
+        whole.set_rt_info(places, PLACES)
     return whole
 
 
@@ -88,7 +89,7 @@ def _calibrate(encoder: Any, calibration: Sequence[Sequence[int]]) -> Any:
         raise DependencyUnreachable(
             f"int8 needs nncf ({exc}); pip install 'perennial-serving[quantisation]', or use fp32"
         ) from exc
-    rows = [pad([row]) for row in calibration[:_SUBSET]]
+    rows = [pad([row]) for row in calibration[:_SUBSET] if row]
     data = nncf.Dataset([{INPUT_IDS: ids, ATTENTION_MASK: mask} for ids, mask in rows])
     logging.getLogger("nncf").setLevel(logging.ERROR)
     with redirect_stdout(io.StringIO()):  # nncf draws progress bars on the stream that carries our progress

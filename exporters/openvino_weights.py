@@ -1,6 +1,7 @@
 """Which constant of an OpenVINO model is which weight: found by converting marked weights, kept in the file."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from perennial.exporters.openvino_toolkit import import_openvino
 
 __all__ = ["PLACES", "Place", "convert_placed", "fill", "read_places"]
 
+_LOG = logging.getLogger(__name__)
 PLACES = ["perennial", "weights"]  # where in rt_info
 Array = npt.NDArray[Any]
 
@@ -31,13 +33,12 @@ class Place:
 
 
 def convert_placed(graph: Path) -> Any:
-    """The OpenVINO model of an ONNX file, every weight's place recorded in its rt_info.
+    """The OpenVINO model of an ONNX file, every weight's place recorded in its rt_info where each has one.
 
     Conversion renames and reshapes constants, and equal weights (biases of 0, gains of 1) cannot be told apart by
     value. So the graph is converted with different noise in each weight, and the real ones are filled in by place.
-
-    Raises:
-        ExportFailed: a weight was merged into another constant; the message names it.
+    Some encoders compute with weights alone, and conversion merges these into other constants. Such a graph is
+    converted as it is: it serves like any other, and a later version is exported in full instead of swapped in.
     """
     openvino = import_openvino()
 
@@ -50,7 +51,11 @@ def convert_placed(graph: Path) -> Any:
         onnx.save_model(proto, marked)
         model = openvino.convert_model(str(marked))
     del proto
-    places, values = _find(model, marks, sources, real)
+    try:
+        places, values = _find(model, marks, sources, real)
+    except ExportFailed as error:
+        _LOG.info("export.places_not_recorded", extra={"graph": graph.name, "reason": str(error)})
+        return openvino.convert_model(str(graph))
     fill(model, places, values)
     record = {
         name: [list(place.source.parameters), place.source.transposed, place.turned] for name, place in places.items()

@@ -11,7 +11,7 @@ Three things make the difference to stock post-training quantisation, which move
 Sources: Xiao et al., SmoothQuant (2023); Frantar et al., GPTQ (2023).
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -50,13 +50,14 @@ class Calibration:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Product:
-    """A product with a constant: a MatMul with its Add, or a fused Attention."""
+    """A product with a constant: a MatMul, with its Add where there is one, a Gemm, or a fused Attention."""
 
     node: onnx.NodeProto
     add: onnx.NodeProto | None
     activation: str
     weight: str
-    bias: str
+    bias: str | None
+    turned: bool = False  # the weight lies as (N, K), as a Gemm may have it
 
 
 def quantise_products(model: onnx.ModelProto, rows: Sequence[Sequence[int]]) -> int:
@@ -110,7 +111,7 @@ def fit_weights(weight: Array, covariance: Array) -> tuple[Array, Array]:
 
 
 def _products(graph: onnx.GraphProto) -> Iterator[_Product]:
-    values = {item.name for item in graph.initializer}
+    values = {item.name: item for item in graph.initializer}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in graph.node:
         for name in node.input:
@@ -118,12 +119,31 @@ def _products(graph: onnx.GraphProto) -> Iterator[_Product]:
     for node in graph.node:
         if node.op_type == "Attention" and node.domain == _DOMAIN:
             yield _Product(node=node, add=None, activation=node.input[0], weight=node.input[1], bias=node.input[2])
-        elif node.op_type == "MatMul" and node.input[1].startswith("encoder.") and node.input[1] in values:
-            after = readers.get(node.output[0], [])
-            if len(after) == 1 and after[0].op_type == "Add" and after[0].input[1] in values:
-                yield _Product(
-                    node=node, add=after[0], activation=node.input[0], weight=node.input[1], bias=after[0].input[1]
-                )
+        elif node.op_type in {"MatMul", "Gemm"} and node.input[1].startswith("encoder.") and node.input[1] in values:
+            product = (
+                _matmul(node, readers.get(node.output[0], []), values) if node.op_type == "MatMul" else _gemm(node)
+            )
+            shape = values[node.input[1]].dims
+            if product is not None and len(shape) == 2 and shape[1 if product.turned else 0] % 2 == 0:
+                yield product  # neighbouring channels are rounded in pairs
+
+
+def _matmul(node: onnx.NodeProto, after: Sequence[onnx.NodeProto], values: Mapping[str, onnx.TensorProto]) -> _Product:
+    """The product with the bias that is added to it alone, if there is one."""
+    add = after[0] if len(after) == 1 and after[0].op_type == "Add" else None
+    bias = None if add is None else next((name for name in add.input if name != node.output[0]), None)
+    if bias is None or bias not in values or len(values[bias].dims) != 1:
+        add, bias = None, None
+    return _Product(node=node, add=add, activation=node.input[0], weight=node.input[1], bias=bias)
+
+
+def _gemm(node: onnx.NodeProto) -> _Product | None:
+    told = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    if told.get("transA", 0) or told.get("alpha", 1.0) != 1.0 or told.get("beta", 1.0) != 1.0:
+        return None
+    bias = node.input[2] if len(node.input) > 2 else None
+    turned = bool(told.get("transB", 0))
+    return _Product(node=node, add=None, activation=node.input[0], weight=node.input[1], bias=bias, turned=turned)
 
 
 def _observe(model: onnx.ModelProto, names: Sequence[str], rows: Sequence[Sequence[int]]) -> dict[str, Calibration]:
@@ -138,7 +158,8 @@ def _observe(model: onnx.ModelProto, names: Sequence[str], rows: Sequence[Sequen
     session = onnxruntime.InferenceSession(watched.SerializeToString(), options, providers=["CPUExecutionProvider"])
     by_length: dict[int, list[Sequence[int]]] = {}
     for row in rows:
-        by_length.setdefault(len(row), []).append(row)
+        if row:  # a text without any token calls for no product
+            by_length.setdefault(len(row), []).append(row)
     sums: dict[str, list[Array]] = {}
     count = 0
     wanted = list(dict.fromkeys(names))
@@ -164,7 +185,10 @@ def _replace(graph: onnx.GraphProto, product: _Product, seen: Calibration) -> No
     """The product's nodes by quantised ones: Mul (smoothing), QuantizeLinear, and the INT8 operator."""
     values = {item.name: item for item in graph.initializer}
     weight = numpy_helper.to_array(values[product.weight]).astype(np.float64)
-    bias = numpy_helper.to_array(values[product.bias]).astype(np.float64)
+    weight = weight.T if product.turned else weight
+    bias = np.zeros(weight.shape[1])
+    if product.bias is not None:
+        bias = numpy_helper.to_array(values[product.bias]).astype(np.float64)
     reach = np.maximum(np.maximum(np.abs(seen.low), np.abs(seen.high)), 1e-6).astype(np.float64)
     smooth = reach**_SMOOTHING / np.maximum(np.abs(weight).max(axis=1), 1e-6) ** (1 - _SMOOTHING)
     smooth /= np.exp(np.log(smooth).mean())
@@ -193,7 +217,7 @@ def _replace(graph: onnx.GraphProto, product: _Product, seen: Calibration) -> No
         helper.make_node("Mul", [product.activation, names["smooth"]], [smoothed], name=smoothed),
         helper.make_node("QuantizeLinear", [smoothed, names["step"], names["zero"]], [quantised], name=quantised),
     ]
-    if product.add is None:
+    if product.node.op_type == "Attention":
         attributes = {item.name: helper.get_attribute_value(item) for item in product.node.attribute}
         inputs = [quantised, names["weight"], names["bias"], names["step"], names["scale"], product.node.input[3]]
         inputs += [names["zero"], names["weight_zero"]]
@@ -201,13 +225,13 @@ def _replace(graph: onnx.GraphProto, product: _Product, seen: Calibration) -> No
         replaced = [product.node]
     else:
         inputs = [quantised, names["weight"], names["step"], names["scale"], names["zero"], names["weight_zero"]]
-        output = product.add.output[0]
+        output = stem if product.add is None else product.add.output[0]
         nodes.append(
             helper.make_node(
                 "MatMulIntegerToFloat", [*inputs, names["bias"]], [output], name=f"int8.{output}", domain=_DOMAIN
             )
         )
-        replaced = [product.node, product.add]
+        replaced = [product.node] if product.add is None else [product.node, product.add]
     place = list(graph.node).index(product.node)
     for node in replaced:
         graph.node.remove(node)

@@ -12,10 +12,24 @@ from typing import Any
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
 
-__all__ = ["ENCODER_INSIDE", "FORMAT", "MODEL_FILE", "ModelCard", "drop_card", "is_finished", "read_card"]
+__all__ = [
+    "CLASSIFIER",
+    "ENCODER_INSIDE",
+    "FOREIGN",
+    "FOREIGN_INSIDE",
+    "FORMAT",
+    "MODEL_FILE",
+    "ModelCard",
+    "drop_card",
+    "is_finished",
+    "read_card",
+]
 
 FORMAT = "perennial-trained-1"
 MODEL_FILE = "model.json"
+CLASSIFIER = "classifier"  # the head of a card whose encoder folder holds a classifier whole
+FOREIGN = "onnx"  # the head of a card whose folder `FOREIGN_INSIDE` holds a classifier as somebody's ONNX file
+FOREIGN_INSIDE = "classifier"
 ENCODER_INSIDE = "encoder"  # what the card calls an encoder that lies in a folder of this name beside it
 
 
@@ -35,7 +49,7 @@ class ModelCard:
     encoder: str  # a name, a folder, or "encoder" for the folder inside
     encoder_fingerprint: str
     labels: tuple[str, ...]  # in logit order
-    head: str  # "kernel_lda", "ridge" or "linear"
+    head: str  # "kernel_lda", "ridge", "linear", or one that was fine-tuned elsewhere: "classifier", "onnx"
     temperature: float
     max_length: int
     metrics: dict[str, float] = field(default_factory=dict)

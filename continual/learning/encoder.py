@@ -14,6 +14,9 @@ from numpy.typing import NDArray
 
 from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.continual.learning.encoder_folder import hidden_size, load_tokenizer, read_facts, usable_length
+from perennial.continual.learning.encoder_model import load_encoder
+from perennial.continual.learning.pooling import Pooling, pool, read_pooling
 
 __all__ = [
     "PACKAGED_MINILM",
@@ -26,13 +29,15 @@ __all__ = [
     "padded_tensors",
     "pool",
     "resolve_encoder",
+    "usable_length",
 ]
 
 PACKAGED_MINILM = "packaged:minilm"
 
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
-_FINGERPRINTED = ("config.json", "tokenizer.json", "vocab.txt", "model.safetensors")
+_WEIGHTS, _SHARD_LIST, _SHARDS = "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"
+_FINGERPRINTED = ("config.json", "tokenizer.json", "vocab.txt", _WEIGHTS)
 _CHUNK = 1 << 20
 
 
@@ -96,15 +101,21 @@ def fingerprint(folder: Path) -> str:
     Re-read only when a file's size or modification time changed.
 
     Raises:
-        ConfigurationError: the folder lacks `config.json` or `model.safetensors`.
+        ConfigurationError: the folder lacks `config.json` or `model.safetensors`, whole or in shards.
     """
     found = [folder / name for name in _FINGERPRINTED if (folder / name).is_file()]
-    missing = {"config.json", "model.safetensors"} - {path.name for path in found}
+    shards = sorted(folder.glob(_SHARDS)) if (folder / _SHARD_LIST).is_file() else []
+    weights = {_WEIGHTS} & {path.name for path in found} or shards
+    missing = sorted({"config.json"} - {path.name for path in found}) + ([] if weights else [_WEIGHTS])
     if missing:
         raise ConfigurationError(
-            f"encoder folder {folder} lacks {sorted(missing)}; save the model with save_pretrained"
+            f"encoder folder {folder} lacks {missing}; save the model with save_pretrained, as safetensors"
         )
+    if shards and not (folder / _WEIGHTS).is_file():
+        found += [folder / _SHARD_LIST, *shards]
     total = hashlib.sha256()
+    if (pooling := read_pooling(folder)) is not Pooling.MEAN:  # the mean has no line: it was once the only one
+        total.update(f"pooling {pooling.value}\n".encode())
     for path in found:
         stat = path.stat()
         total.update(f"{path.name} {_file_digest(str(path), stat.st_size, stat.st_mtime_ns)}\n".encode())
@@ -133,29 +144,6 @@ def _configuration(path: Path) -> bytes:
     return json.dumps(settings, sort_keys=True).encode()
 
 
-def hidden_size(folder: Path) -> int:
-    """d: the length of the embeddings of the encoder in `folder`, read from its `config.json`.
-
-    Raises:
-        ConfigurationError: it does not say.
-    """
-    try:
-        return int(json.loads((folder / "config.json").read_bytes())["hidden_size"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigurationError(
-            f"{folder / 'config.json'} has no hidden_size ({error}); use a BERT-like one"
-        ) from error
-
-
-def pool(hidden: Any, mask: Any) -> Any:
-    """Mean over the tokens that the mask keeps, then length 1: (batch, tokens, d) -> (batch, d)."""
-    from torch.nn.functional import normalize
-
-    weight = mask.unsqueeze(-1).to(hidden.dtype)  # (batch, tokens, 1)
-    mean = (hidden * weight).sum(1) / weight.sum(1).clamp(min=1e-9)
-    return normalize(mean, dim=-1)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encoder:
     """A frozen transformer with its tokenizer, on the CPU.
@@ -171,6 +159,7 @@ class Encoder:
     tokenizer: Any = field(repr=False)  # tokenizers.Tokenizer
     max_length: int
     dimension: int
+    pooling: Pooling = Pooling.MEAN
 
     @classmethod
     def load(cls, name: str, *, max_length: int = 128, threads: int = 0) -> "Encoder":
@@ -185,30 +174,21 @@ class Encoder:
             ConfigurationError: the folder holds no model or tokenizer that can be read.
         """
         import torch
-        from transformers import AutoModel
 
-        if max_length < 3:
-            raise ConfigurationError(f"max_length is {max_length}; it must be at least 3 tokens, e.g. 128")
         if threads:
             torch.set_num_threads(threads)
         folder = resolve_encoder(name)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        try:
-            model = AutoModel.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigurationError(f"encoder folder {folder} cannot be loaded: {error}") from error
-        longest = int(getattr(model.config, "max_position_embeddings", max_length))
-        max_length = min(max_length, longest)
+        max_length = usable_length(folder, max_length)
         tokenizer = load_tokenizer(folder, max_length)
-        model.eval().requires_grad_(False)
+        facts = read_facts(folder)
         return cls(
             folder=folder,
-            model=model,
+            model=load_encoder(folder).requires_grad_(False),
             tokenizer=tokenizer,
             max_length=max_length,
-            dimension=int(model.config.hidden_size),
+            dimension=facts.dimension,
+            pooling=facts.pooling,
         )
 
     def embed(self, texts: Sequence[str], *, batch: int = 64, progress: Progress | None = None) -> NDArray[np.float32]:
@@ -227,7 +207,7 @@ class Encoder:
                 rows = order[start : start + batch]
                 ids, mask = padded_tensors([tokens[row].ids for row in rows])
                 hidden = self.model(input_ids=ids, attention_mask=mask).last_hidden_state
-                out[rows] = pool(hidden, mask).numpy()
+                out[rows] = pool(hidden, mask, self.pooling).numpy()
                 if progress is not None:
                     progress(min(start + batch, len(order)), len(order))
         place = {text: row for row, text in enumerate(distinct)}
@@ -236,26 +216,6 @@ class Encoder:
     def __call__(self, texts: Sequence[str], /) -> NDArray[np.float32]:
         """`embed` with its defaults, so that an encoder is an `Embedder`."""
         return self.embed(texts)
-
-
-def load_tokenizer(folder: Path, max_length: int) -> Any:
-    """The folder's `tokenizer.json`, cutting at `max_length` tokens, without padding.
-
-    Raises:
-        ConfigurationError: there is none, or it cannot be read.
-    """
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise ConfigurationError(f"encoder folder {folder} has no tokenizer.json; save it with a fast tokenizer")
-    try:
-        tokenizer = Tokenizer.from_file(str(path))
-    except Exception as error:  # the Rust library raises bare Exception
-        raise ConfigurationError(f"{path} is not a tokenizer file: {error}") from error
-    tokenizer.enable_truncation(max_length)
-    tokenizer.no_padding()
-    return tokenizer
 
 
 def padded_tensors(rows: Sequence[Sequence[int]]) -> tuple[Any, Any]:

@@ -18,6 +18,7 @@ from perennial.continual.learning.calibration import fit_temperature, log_loss, 
 from perennial.continual.learning.card import ENCODER_INSIDE, ModelCard, drop_card
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import fingerprint, load_tokenizer, resolve_encoder
+from perennial.continual.learning.encoder_folder import copy_beside_weights
 from perennial.continual.learning.fast import fit_fast, write_fast
 from perennial.continual.learning.network import SCALE, Tuned, make_network
 from perennial.continual.learning.pretraining import Pretraining, pretrain
@@ -210,9 +211,7 @@ def _save_encoder(network: Any, source: Path, folder: Path) -> None:
     """A Hugging Face folder of the tuned encoder, replaced as a whole."""
     with folder_written_whole(folder) as staging:
         network.merged().save_pretrained(staging, safe_serialization=True)
-        for name in ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt"):
-            if (source / name).is_file():
-                shutil.copyfile(source / name, staging / name)
+        copy_beside_weights(source, staging)
 
 
 def _linear(spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corpus) -> ModelCard:

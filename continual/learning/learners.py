@@ -1,7 +1,7 @@
 """The learners by name, and what can be told of a version whichever of them made it."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -99,7 +99,10 @@ def chosen_learner(choice: str, params: Mapping[str, Any]) -> tuple[Learner, Par
 
 
 def train_model(spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
-    """Train by the learner that the spec names; see `Learner.train`."""
+    """Train by the learner that the spec names, on texts cut where the encoder ends; see `Learner.train`."""
+    from perennial.continual.learning.encoder import resolve_encoder, usable_length
+
+    spec = replace(spec, max_length=usable_length(resolve_encoder(spec.encoder), spec.max_length))
     return LEARNERS[spec.learner].train(spec, context, embedder)
 
 

@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
-from perennial.continual.learning.encoder import pool
+from perennial.continual.learning.encoder_folder import read_facts
+from perennial.continual.learning.encoder_model import load_encoder
+from perennial.continual.learning.pooling import pool
 
 __all__ = ["SCALE", "Tuned", "make_network"]
 
@@ -43,14 +45,13 @@ def make_network(folder: Path, classes: NDArray[np.float32], tuned: Tuned) -> An
         DependencyUnreachable: LoRA was asked for and peft is not installed.
     """
     import torch
-    from transformers import AutoModel
+
+    pooling = read_facts(folder).pooling
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            encoder = AutoModel.from_pretrained(
-                folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32
-            )
+            encoder = load_encoder(folder)
             _freeze(encoder, tuned.frozen_layers)
             self.encoder = _with_lora(encoder, tuned.lora_rank)
             self.head = torch.nn.Linear(classes.shape[1], classes.shape[0])
@@ -60,7 +61,7 @@ def make_network(folder: Path, classes: NDArray[np.float32], tuned: Tuned) -> An
 
         def forward(self, ids: Any, mask: Any) -> Any:
             hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
-            return SCALE * torch.nn.functional.linear(pool(hidden, mask), self.head.weight) + self.head.bias
+            return SCALE * torch.nn.functional.linear(pool(hidden, mask, pooling), self.head.weight) + self.head.bias
 
         def merged(self) -> Any:
             """The encoder as an ordinary model, LoRA folded in; the network is not to be trained on after it."""
@@ -70,15 +71,36 @@ def make_network(folder: Path, classes: NDArray[np.float32], tuned: Tuned) -> An
 
 
 def _freeze(encoder: Any, layers: int) -> None:
-    stack: Sequence[Any] = encoder.encoder.layer if layers else ()
+    """Keeps the token and position tables and the lowest layers as they are."""
+    if not layers:
+        return
+    stack = _layers(encoder)
     if layers > len(stack):
         raise ConfigurationError(f"{layers} layers to freeze, but the encoder has {len(stack)}; freeze fewer")
-    if layers:
-        encoder.embeddings.requires_grad_(requires_grad=False)
-    for layer in stack[:layers]:
-        layer.requires_grad_(requires_grad=False)
-    if getattr(encoder, "pooler", None) is not None:
-        encoder.pooler.requires_grad_(requires_grad=False)  # not part of a mean-pooled embedding
+    behind = {id(weight) for layer in stack[layers:] for weight in layer.parameters()}
+    first = next(place for place, (_, part) in enumerate(encoder.named_modules()) if part is stack[0])
+    below = [part for _, part in list(encoder.named_modules())[1:first] if not _holds(part, stack[0])]
+    for part in (*below, *stack[:layers], encoder.get_input_embeddings()):
+        for weight in part.parameters():
+            if id(weight) not in behind:
+                weight.requires_grad_(requires_grad=False)
+
+
+def _layers(encoder: Any) -> Sequence[Any]:
+    """The transformer's layers, lowest first: the list that is as long as the configuration says."""
+    import torch
+
+    count = getattr(encoder.config, "num_hidden_layers", None)
+    for part in encoder.modules():
+        if isinstance(part, torch.nn.ModuleList) and len(part) == count:
+            return list(part)
+    raise ConfigurationError(
+        f"{encoder.config.model_type} has no list of {count} layers, so none can be frozen; use frozen_layers = 0"
+    )
+
+
+def _holds(part: Any, layer: Any) -> bool:
+    return any(inner is layer for inner in part.modules())
 
 
 def _with_lora(encoder: Any, rank: int) -> Any:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,6 +15,8 @@ from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.errors import ConfigurationError, TrainingFailed
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import load_tokenizer, padded_tensors
+from perennial.continual.learning.encoder_folder import copy_beside_weights
+from perennial.continual.learning.encoder_model import load_encoder
 from perennial.continual.learning.trainer import Schedule, has_fast_bf16
 
 __all__ = ["Pretraining", "pretrain"]
@@ -23,7 +24,8 @@ __all__ = ["Pretraining", "pretrain"]
 logger = logging.getLogger(__name__)
 
 _DONE = "pretrained.json"
-_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+_MASKS = ("[MASK]", "<mask>")
+_SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "<pad>", "<unk>", "<s>", "</s>", *_MASKS)
 _IGNORED = -100  # torch's mark for a token whose prediction doesn't count
 
 
@@ -65,11 +67,11 @@ def pretrain(
         Cancelled: the context was told to stop.
     """
     tokenizer = load_tokenizer(encoder, max_length)
-    mask = tokenizer.token_to_id("[MASK]")
+    mask = next((place for name in _MASKS if (place := tokenizer.token_to_id(name)) is not None), None)
     if mask is None or not texts:
         raise ConfigurationError(
-            f"pre-training of {encoder} with mask token {mask} on {len(texts)} texts; it needs a tokenizer with [MASK] "
-            "and texts; leave the step out"
+            f"pre-training of {encoder} with mask token {mask} on {len(texts)} texts; it needs a tokenizer with "
+            "[MASK] or <mask>, and texts; leave the step out"
         )
     identity = _identity(encoder, texts, settings, max_length)
     if (out / _DONE).is_file() and json.loads((out / _DONE).read_bytes())["identity"] == identity:
@@ -80,7 +82,7 @@ def pretrain(
     told = {"identity": identity, "texts": len(texts), "steps": len(losses), "first_loss": first, "last_loss": last}
     with folder_written_whole(out) as staging:
         model.save_pretrained(staging, safe_serialization=True)
-        shutil.copyfile(encoder / "tokenizer.json", staging / "tokenizer.json")
+        copy_beside_weights(encoder, staging)
         (staging / _DONE).write_text(json.dumps(told), encoding="utf-8")
     logger.info("training.encoder_pretrained", extra={name: told[name] for name in told if name != "identity"})
     return out
@@ -95,12 +97,13 @@ def _train(
     folder: Path, tokenizer: Any, mask: int, texts: Sequence[str], settings: Pretraining, context: Context
 ) -> tuple[Any, list[float]]:
     import torch
-    from transformers import AutoModel
 
     torch.manual_seed(settings.seed)
-    encoder = AutoModel.from_pretrained(folder, local_files_only=True, trust_remote_code=False, dtype=torch.float32)
-    width, words = int(encoder.config.hidden_size), encoder.get_input_embeddings().weight
-    before = torch.nn.Sequential(torch.nn.Linear(width, width), torch.nn.GELU(), torch.nn.LayerNorm(width))
+    encoder = load_encoder(folder)
+    words = encoder.get_input_embeddings().weight
+    width = words.shape[1]  # smaller than the encoder's own in ALBERT and ELECTRA
+    outward = torch.nn.Linear(int(encoder.config.hidden_size), width)
+    before = torch.nn.Sequential(outward, torch.nn.GELU(), torch.nn.LayerNorm(width))
     bias = torch.nn.Parameter(torch.zeros(len(words)))
     weights = [*encoder.parameters(), *before.parameters(), bias]
     optimiser = torch.optim.AdamW(weights, lr=settings.learning_rate, weight_decay=0.01)

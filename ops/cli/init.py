@@ -16,6 +16,7 @@ from perennial.ops.cli.file_options import (
     file_reading,
 )
 from perennial.ops.cli.session import session
+from perennial.ops.cli.taking_over import is_classifier, take_over
 
 if TYPE_CHECKING:
     from perennial.continual.quality import RowFindings
@@ -35,7 +36,10 @@ def init(
         str, typer.Argument(help="the model; default the only one of perennial.toml, or the name of the data's file")
     ] = "",
     data: Annotated[Path | None, typer.Option(help=f"labelled rows, with text and label; {KINDS}")] = None,
-    model: Annotated[str, typer.Option("--model", "-m", help="the same as NAME")] = "",
+    model: Annotated[
+        str,
+        typer.Option("--model", "-m", help="a fine-tuned classifier's folder to serve as version 1; or as NAME"),
+    ] = "",
     column: ColumnOption = None,
     encoding: EncodingOption = None,
     delimiter: DelimiterOption = None,
@@ -46,11 +50,15 @@ def init(
     """Name a model in perennial.toml, which is written where there is none; with --data, train its first version.
 
     It says what is wrong with the rows, how good the version is on rows that it has not learnt, and whether a simple
-    baseline does better. A `perennial serve` that runs there takes the new model up by itself.
+    baseline does better. With --model FOLDER the first version is a classifier that transformers saved, or an ONNX
+    file: its own head, labels and tokenizer. A `perennial serve` that runs there takes the new model up by itself.
     """
     from perennial.continual.preparation import admit_name, read_labelled_file
 
     path = config or Path("perennial.toml")
+    if is_classifier(model):
+        take_over(path, name, Path(model), data=data, dry_run=dry_run, name_model=_name)
+        return
     if name and model and name != model:
         raise typer.BadParameter(f"{name!r} and --model {model!r} are two names; give one", param_hint="NAME")
     chosen = admit_name(name or model or _only_or_from(path, data))

@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from perennial.continual.errors import DataError, Refused
 from perennial.continual.jobs.process import Progress
 from perennial.continual.preparation import deduplicate, split_of
 from perennial.continual.records import Example, Route
+from perennial.exporters.bundle import Manifest
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.version_maker import VersionMaker, engine_metrics
 from perennial.ops.serving.repository import ModelRepository
@@ -18,7 +20,7 @@ from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["FirstVersion", "first_version", "register", "rows_to_learn"]
+__all__ = ["FirstVersion", "begin_route", "first_version", "register", "rows_to_learn", "training_number"]
 
 logger = logging.getLogger(__name__)
 _LEAST_ROWS = 20
@@ -71,7 +73,7 @@ def first_version(
     learning = workspace.model(model).learning
     on_progress({"stage": "keep the rows"})
     ledger.add_examples(model, rows, lambda text: split_of(text, holdout_share=learning.holdout_share))
-    version = _number(ledger, model, learning.learner)
+    version = training_number(ledger, model, learning.learner)
     maker = VersionMaker(ledger, workspace, model)
     on_progress({"stage": "start the training"})
     maker.train(version, None, maker.rows.training_rows(None), on_progress)
@@ -82,6 +84,29 @@ def first_version(
     labels = tuple(json.loads((target / "labels.json").read_text(encoding="utf-8")))
     ledger.mark_learnt(model, training.learnt, version)
     replay_rows = maker.rows.remember(training)
+    lineage = {
+        "reason": "first version",
+        "rows": len(training.fresh),
+        "replay_rows": 0,
+        "last_example_id": training.last_example_id,
+    }
+    begin_route(ledger, workspace, model, version, manifest, labels, lineage)
+    logger.info("first_version.published", extra={"model": model, "version": version, "rows": len(training.fresh)})
+    return FirstVersion(
+        version=version, bundle=target, labels=labels, rows=len(training.fresh), replay_rows=replay_rows
+    )
+
+
+def begin_route(
+    ledger: Ledger,
+    workspace: Workspace,
+    model: str,
+    version: int,
+    manifest: Manifest,
+    labels: tuple[str, ...],
+    lineage: dict[str, Any],
+) -> None:
+    """Make the published version champion and lead all requests to it."""
     first = Route(model=model, epoch=1, champion=version, resident=(version,))
     with ledger.transaction():  # a champion without a route would be taken for no version at all
         ledger.set_version_state(
@@ -91,19 +116,10 @@ def first_version(
             card=version_card(labels=labels, encoder_fingerprint=manifest.encoder_fingerprint),
             published_at=datetime.now(UTC),
             metrics=engine_metrics(manifest),
-            lineage={
-                "reason": "first version",
-                "rows": len(training.fresh),
-                "replay_rows": 0,
-                "last_example_id": training.last_example_id,
-            },
+            lineage=lineage,
         )
-        ledger.set_route(first, expected_epoch=0, actor="operator", reason="first version")
+        ledger.set_route(first, expected_epoch=0, actor="operator", reason=lineage["reason"])
     restore_route_file(ledger, workspace, model)
-    logger.info("first_version.published", extra={"model": model, "version": version, "rows": len(training.fresh)})
-    return FirstVersion(
-        version=version, bundle=target, labels=labels, rows=len(training.fresh), replay_rows=replay_rows
-    )
 
 
 def rows_to_learn(examples: Sequence[Example]) -> tuple[Example, ...]:
@@ -122,7 +138,8 @@ def rows_to_learn(examples: Sequence[Example]) -> tuple[Example, ...]:
     return rows
 
 
-def _number(ledger: Ledger, model: str, learner: str) -> int:
+def training_number(ledger: Ledger, model: str, learner: str) -> int:
+    """The number of the version that a killed try began, or a new one."""
     for row in ledger.versions(model):
         if row.state is VersionState.TRAINING:
             return row.version

@@ -22,7 +22,7 @@ def reuse_logged_embeddings(
     embedded: nothing was taken out of it.
     """
     from perennial.continual.learning.embedding_cache import EmbeddingCache
-    from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
+    from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder, usable_length
 
     folder = resolve_encoder(encoder_name)
     encoder = fingerprint(folder)
@@ -39,7 +39,7 @@ def reuse_logged_embeddings(
     cache = EmbeddingCache(
         workspace.embeddings,
         encoder=encoder,
-        max_length=workspace.model(model).learning.max_length,
+        max_length=usable_length(folder, workspace.model(model).learning.max_length),
         dimension=dimension,
     )
     cache.remember([texts[name] for name in table["prediction_id"].to_pylist()], made)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial.continual.atomic_file import folder_written_whole
-from perennial.continual.learning.card import ENCODER_INSIDE, read_card
+from perennial.continual.learning.card import CLASSIFIER, ENCODER_INSIDE, FOREIGN, is_finished, read_card
 from perennial.continual.learning.learners import learner_named
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.store.tainted import tainted_encoders
@@ -38,14 +38,24 @@ class StartingPoint:
         return cls(encoder=encoder, previous=bundle, afresh=False)
 
 
-def learner_params(ledger: Ledger, workspace: Workspace, model: str) -> dict[str, Any]:
+def learner_params(
+    ledger: Ledger, workspace: Workspace, model: str, champion: VersionRow | None = None
+) -> dict[str, Any]:
     """The settings' `params` with the classes that the ledger describes; a sentence in the ledger wins.
 
-    With fine-tuning the sentences are for the kernel head that is rebuilt afterwards.
+    With fine-tuning the sentences are for the kernel head that is rebuilt afterwards. A champion that was taken over
+    from elsewhere has no sums to carry on: its classes are described by their names, so that none is forgotten before
+    it has labelled rows.
     """
     learning = workspace.model(model).learning
     described = {row.label: row.text for row in ledger.descriptions(model)}
+    if champion is not None and _is_adopted(workspace.bundle(model, champion.version)):
+        described = {label: label for label in champion.labels} | described
     return learner_named(learning.learner).params(learning.params, described)
+
+
+def _is_adopted(bundle: Path) -> bool:
+    return is_finished(bundle) and read_card(bundle).head in {CLASSIFIER, FOREIGN}
 
 
 def keep_encoder(trained: Path, source: str) -> None:

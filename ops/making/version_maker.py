@@ -39,7 +39,7 @@ class EngineOrder:
     precision: str
     lineage: Lineage
     texts: Sequence[str]  # held out
-    labels: Sequence[str]
+    labels: Sequence[str]  # what is right for each text; empty where nobody knows
     calibration: Sequence[str]
     previous: Path | None = None
 
@@ -113,7 +113,7 @@ class VersionMaker:
             examples=folder / "examples.jsonl",
             replay=folder / "replay.jsonl",
             max_length=learning.max_length,
-            params=learner_params(self._ledger, self._workspace, self._model),
+            params=learner_params(self._ledger, self._workspace, self._model, champion),
         )
         self.rows.note_taught(version, rows)
         return self.learn(version, spec, on_progress)
@@ -213,7 +213,8 @@ class VersionMaker:
         folder, made, staged = self.folder(version), self.bundle(version), self.staged(version)
         if (made / "manifest.json").is_file():
             return made
-        _write_texts(folder / "heldout.json", texts=order.texts, labels=order.labels)
+        known = {"labels": order.labels} if order.labels else {}
+        _write_texts(folder / "heldout.json", texts=order.texts, **known)
         _write_texts(folder / "calibration.json", texts=order.calibration)
         engine, report = self._settings.engine, self.report(version)
         report.unlink(missing_ok=True)  # a killed try must not speak for this one

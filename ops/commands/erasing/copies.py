@@ -71,7 +71,7 @@ def _not_read(where: Path, exc: PerennialError) -> None:
 
 def _caches(parts: Parts, models: Collection[str]) -> set[tuple[str, int, int]]:
     """Encoder, longest text and embedding size of every cache that these models' versions may have filled."""
-    from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
+    from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder, usable_length
 
     found = set()
     for model in models:
@@ -79,7 +79,7 @@ def _caches(parts: Parts, models: Collection[str]) -> set[tuple[str, int, int]]:
             learning = parts.workspace.model(model).learning
             try:
                 folder = resolve_encoder(learning.encoder)
-                found.add((fingerprint(folder), learning.max_length, hidden_size(folder)))
+                found.add((fingerprint(folder), usable_length(folder, learning.max_length), hidden_size(folder)))
             except PerennialError as exc:
                 _not_read(Path(learning.encoder), exc)
         for version in parts.repository.versions(parts.workspace.engine_model(model)):

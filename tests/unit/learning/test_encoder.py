@@ -70,3 +70,48 @@ def test_folders_that_are_no_encoders_are_refused(tmp_path: Path, tiny_encoder: 
         hidden_size(tmp_path)
     with pytest.raises(ConfigurationError, match="at least 3"):
         Encoder.load(str(tiny_encoder), max_length=2)
+
+
+def test_weights_in_shards_are_read_and_told_apart(tiny_encoder: Path, tmp_path: Path) -> None:
+    from transformers import AutoModel
+
+    shutil.copytree(tiny_encoder, tmp_path / "sharded")
+    (tmp_path / "sharded" / "model.safetensors").unlink()
+    model = AutoModel.from_pretrained(tiny_encoder, local_files_only=True, trust_remote_code=False)
+    model.save_pretrained(tmp_path / "sharded", max_shard_size="20KB")
+    assert not (tmp_path / "sharded" / "model.safetensors").exists()
+    whole, sharded = (Encoder.load(str(folder), max_length=16) for folder in (tiny_encoder, tmp_path / "sharded"))
+    np.testing.assert_allclose(sharded(TEXTS), whole(TEXTS), atol=1e-6)
+    before = fingerprint(tmp_path / "sharded")
+    shard = sorted((tmp_path / "sharded").glob("model-*.safetensors"))[0]
+    content = bytearray(shard.read_bytes())
+    content[-1] ^= 1
+    shard.write_bytes(content)
+    assert fingerprint(tmp_path / "sharded") != before
+
+
+def test_another_pooling_is_another_encoder(tiny_encoder: Path, tmp_path: Path) -> None:
+    shutil.copytree(tiny_encoder, tmp_path / "cls")
+    (tmp_path / "cls" / "1_Pooling").mkdir()
+    (tmp_path / "cls" / "1_Pooling" / "config.json").write_text('{"pooling_mode_cls_token": true}')
+    assert fingerprint(tmp_path / "cls") != fingerprint(tiny_encoder)
+    mean, first = (Encoder.load(str(folder), max_length=16)(TEXTS[:2]) for folder in (tiny_encoder, tmp_path / "cls"))
+    assert np.abs(mean - first).max() > 0.01
+
+
+@pytest.mark.parametrize("damage", ["half", "less", "no table"])
+def test_weights_that_are_not_all_there_are_refused(tiny_encoder: Path, tmp_path: Path, damage: str) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    shutil.copytree(tiny_encoder, tmp_path / "damaged")
+    path = tmp_path / "damaged" / "model.safetensors"
+    if damage == "half":
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    elif damage == "less":
+        kept = {name: value for name, value in load_file(path).items() if "layer.1." not in name}
+        save_file(kept, path, metadata={"format": "pt"})
+    else:
+        settings = json.loads((tmp_path / "damaged" / "config.json").read_text())
+        (tmp_path / "damaged" / "config.json").write_text(json.dumps(settings | {"max_position_embeddings": -1}))
+    with pytest.raises(ConfigurationError, match="lacks .* weights" if damage == "less" else "cannot be loaded"):
+        Encoder.load(str(tmp_path / "damaged"), max_length=16)

@@ -1,0 +1,192 @@
+"""A classifier that was fine-tuned elsewhere becomes a trained model of ours: a folder or an ONNX file. No torch."""
+
+import hashlib
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from perennial.continual.atomic_file import folder_written_whole
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.card import CLASSIFIER, ENCODER_INSIDE, FOREIGN, FOREIGN_INSIDE, ModelCard, drop_card
+from perennial.continual.learning.encoder import fingerprint
+from perennial.continual.learning.encoder_folder import (
+    load_tokenizer,
+    read_tokenizer,
+    tokenizer_length,
+    usable_length,
+)
+from perennial.continual.learning.names import LearnerName
+from perennial.continual.learning.pooling import read_pooling, write_pooling
+from perennial.continual.preparation import clean
+
+__all__ = ["FOREIGN_FILE", "Adoptable"]
+
+_KIND = "ForSequenceClassification"
+_KEPT = ("*.json", "*.txt", "*.safetensors", "*.model")  # no code, no pickle, no training state
+_BESIDE_GRAPH = ("*.json", "*.txt")
+_ONNX, FOREIGN_FILE = ".onnx", "model.onnx"
+_PROBES, _LONGEST = 128, 48
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Adoptable:
+    """A folder whose classifier gives one label for one text.
+
+    >>> Adoptable(folder=Path("mine"), labels=("no", "yes"), max_length=64).labels
+    ('no', 'yes')
+    """
+
+    folder: Path
+    labels: tuple[str, ...]  # in logit order
+    max_length: int
+    graph: Path | None = None  # an ONNX file, where that is what there is
+
+    @classmethod
+    def read(cls, place: Path, *, max_length: int) -> "Adoptable":
+        """What the configuration and the tokenizer say of a folder or an ONNX file; its weights are only located.
+
+        Raises:
+            ConfigurationError: it holds no such classifier, or one for several labels or for numbers.
+        """
+        place = place.expanduser().resolve()
+        folder, graph = (place.parent, place) if place.suffix == _ONNX else (place, _only_graph(place))
+        if graph is not None:
+            return cls._foreign(folder, graph, max_length)
+        told = _configuration(folder)
+        kinds = [str(kind) for kind in told.get("architectures") or ()]
+        if not any(kind.endswith(_KIND) for kind in kinds):
+            raise ConfigurationError(
+                f"{folder} holds {kinds or 'no architecture'}; --model takes a fine-tuned ...{_KIND}. "
+                "An encoder without a head is set as `encoder` and trained on --data"
+            )
+        _one_label(folder, told)
+        labels = _labels(folder, told)
+        fingerprint(folder)  # says what is missing of weights
+        length = usable_length(folder, max_length)
+        load_tokenizer(folder, length)
+        return cls(folder=folder, labels=labels, max_length=length)
+
+    @classmethod
+    def _foreign(cls, folder: Path, graph: Path, max_length: int) -> "Adoptable":
+        if not graph.is_file():
+            raise ConfigurationError(
+                f"{graph} does not exist; --model takes an ONNX file with tokenizer.json beside it"
+            )
+        told = _configuration(folder)
+        _one_label(folder, told)
+        known = bool(told.get("model_type")) and "vocab_size" in told
+        length = usable_length(folder, max_length) if known else tokenizer_length(folder, max_length)
+        read_tokenizer(folder, length)
+        return cls(folder=folder, labels=_labels(folder, told), max_length=length, graph=graph)
+
+    def adopt(self, out: Path) -> ModelCard:
+        """Copy the classifier into `out` as a trained model, its card last."""
+        out.mkdir(parents=True, exist_ok=True)
+        drop_card(out)
+        inside = ENCODER_INSIDE if self.graph is None else FOREIGN_INSIDE
+        with folder_written_whole(out / inside) as staging:
+            patterns = _KEPT if self.graph is None else _BESIDE_GRAPH
+            for path in (path for pattern in patterns for path in sorted(self.folder.glob(pattern))):
+                shutil.copyfile(path, staging / path.name)
+            if self.graph is not None:
+                shutil.copyfile(self.graph, staging / FOREIGN_FILE)
+            write_pooling(staging, read_pooling(self.folder))
+        card = ModelCard(
+            learner=LearnerName.FINETUNE.value,  # the encoder was tuned, on rows that nobody here has seen
+            encoder=inside,
+            encoder_fingerprint=fingerprint(out / inside) if self.graph is None else _digest(self.graph),
+            labels=self.labels,
+            head=CLASSIFIER if self.graph is None else FOREIGN,
+            temperature=1.0,
+            max_length=self.max_length,
+            data={"rows": 0, "replay_rows": 0, "classes": len(self.labels)},
+            settings={"adopted_from": str(self.folder if self.graph is None else self.graph)},
+        )
+        card.write(out)
+        return card
+
+    def probe_texts(self, *, seed: int = 0) -> list[str]:
+        """Texts that are nobody's, to prove an engine with where there are no rows: labels, and tokens drawn by chance.
+
+        The same for the same seed.
+        """
+        tokenizer = read_tokenizer(self.folder, self.max_length)
+        special = {place for place, word in tokenizer.get_added_tokens_decoder().items() if word.special}
+        words = sorted(set(tokenizer.get_vocab().values()) - special)
+        rng = np.random.default_rng(seed)
+        lengths = rng.integers(1, min(self.max_length, _LONGEST) + 1, size=_PROBES)
+        drawn = [tokenizer.decode([words[place] for place in rng.integers(len(words), size=size)]) for size in lengths]
+        named = [label.replace("_", " ") for label in self.labels[:_PROBES]]
+        return [text for text in dict.fromkeys(clean(text) for text in (*named, *drawn)) if text]
+
+
+def _only_graph(folder: Path) -> Path | None:
+    """The ONNX file of a folder that has no weights for torch."""
+    if any(folder.glob("*.safetensors")):
+        return None
+    found = sorted(folder.glob(f"*{_ONNX}"))
+    if len(found) > 1:
+        raise ConfigurationError(f"{folder} has {len(found)} ONNX files; name one: --model {found[0]}")
+    return found[0] if found else None
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as stream:
+        return f"sha256:{hashlib.file_digest(stream, 'sha256').hexdigest()}"
+
+
+def _configuration(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.is_file():
+        raise ConfigurationError(
+            f"{folder} has no config.json; --model takes a folder that save_pretrained wrote, or an ONNX file beside it"
+        )
+    try:
+        told = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ConfigurationError(f"{path} is not JSON ({error}); save the model with save_pretrained") from error
+    if not isinstance(told, dict):
+        raise ConfigurationError(f"{path} is {type(told).__name__}; save the model with save_pretrained")
+    if told.get("auto_map"):
+        raise ConfigurationError(
+            f"{path} asks for code of its own (auto_map), which is never run; give a model that transformers knows"
+        )
+    return told
+
+
+def _one_label(folder: Path, told: dict[str, Any]) -> None:
+    kind = told.get("problem_type")
+    if kind not in {None, "single_label_classification"}:
+        what = {"regression": "a number", "multi_label_classification": "several labels at once"}.get(kind, repr(kind))
+        raise ConfigurationError(
+            f"{folder} was trained for {kind}: its answer is {what}. Served is one label for one text "
+            "(problem_type single_label_classification)"
+        )
+    if told.get("is_encoder_decoder"):
+        raise ConfigurationError(
+            f"{folder} holds {told.get('model_type')}, an encoder with a decoder; give a classifier on an encoder or a "
+            "decoder alone"
+        )
+
+
+def _labels(folder: Path, told: dict[str, Any]) -> tuple[str, ...]:
+    """The names of `id2label` in the order of their numbers."""
+    names = told.get("id2label")
+    count = len(names) if isinstance(names, dict) else told.get("num_labels", 2)  # transformers' own default
+    if count == 1:
+        raise ConfigurationError(f"{folder} has one output: a number (regression). Served is one label of at least two")
+    if names is None:
+        names = {str(place): f"LABEL_{place}" for place in range(count)}
+    try:
+        placed = {int(place): str(name) for place, name in names.items()}
+    except (AttributeError, TypeError, ValueError):
+        placed = {}
+    if sorted(placed) != list(range(len(placed))) or len(placed) < 2 or len(set(placed.values())) < len(placed):
+        raise ConfigurationError(
+            f"id2label of {folder / 'config.json'} is {str(names)[:120]}; it must give each output a name of its own"
+        )
+    return tuple(placed[place] for place in range(len(placed)))

@@ -1,0 +1,132 @@
+"""The transformer in an encoder's folder, loaded in one way everywhere: float32, from safetensors, no foreign code."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from perennial.continual.errors import ConfigurationError
+
+__all__ = ["load_encoder", "measure", "position_limit", "quiet_transformers"]
+
+_IGNORED = ("pooler",)  # an embedding is pooled from the tokens, so a pooler only rides along
+
+
+def load_encoder(folder: Path, *, attention: str | None = None) -> Any:
+    """The encoder on the CPU, in evaluation mode, without a pooler; of an encoder-decoder the encoder alone.
+
+    `attention` is the implementation asked of transformers, for example "eager" for an exporter.
+
+    Raises:
+        ConfigurationError: the folder holds no such model, or not all of its weights.
+    """
+    import torch
+
+    config = _configuration(folder)
+    chosen = {} if attention is None else {"attn_implementation": attention}
+    with quiet_transformers():
+        try:
+            encoder, report = _loader(folder, config).from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **chosen,
+            )
+        except Exception as error:  # OSError, ValueError, RuntimeError and the Rust reader's own, by what is damaged
+            raise ConfigurationError(f"encoder folder {folder} cannot be loaded: {_first_line(error)}") from error
+    missing = sorted(name for name in report["missing_keys"] if not any(part in name for part in _IGNORED))
+    if missing:
+        raise ConfigurationError(
+            f"encoder folder {folder} lacks {len(missing)} weights, for example {missing[0]}; they would be random. "
+            "Save the whole model with save_pretrained"
+        )
+    if getattr(encoder, "pooler", None) is not None:
+        encoder.pooler = None
+    if hasattr(encoder.config, "use_cache"):
+        encoder.config.use_cache = False  # a decoder that embeds keeps nothing for a next token
+    return encoder.eval()
+
+
+def measure(folder: Path) -> tuple[int, int | None, int]:
+    """Width, tokens that have a position, and token ids, of the model that the configuration describes; no weights.
+
+    Raises:
+        ConfigurationError: transformers knows no such encoder.
+    """
+    import torch
+
+    config = _configuration(folder)
+    try:
+        with torch.device("meta"), quiet_transformers():
+            model = _loader(folder, config).from_config(config, trust_remote_code=False)
+        return int(model.config.hidden_size), position_limit(model), int(model.get_input_embeddings().num_embeddings)
+    except (AttributeError, ValueError, TypeError, RuntimeError, NotImplementedError) as error:
+        raise ConfigurationError(
+            f"{folder / 'config.json'} describes no text encoder ({_first_line(error)}); give one with token embeddings"
+        ) from error
+
+
+def position_limit(model: Any) -> int | None:
+    """Tokens that have a position, by the tables of the model itself; without a table, what its configuration says."""
+    import torch
+
+    limits = []
+    for name, part in model.named_modules():
+        if isinstance(part, torch.nn.Embedding) and ("position_embeddings" in name or name.endswith("wpe")):
+            limits.append(part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1))
+    told = getattr(model.config, "max_position_embeddings", None)
+    if not limits and isinstance(told, int) and told > 0:
+        limits.append(told)
+    return min(limits, default=None)
+
+
+class quiet_transformers:  # noqa: N801  # reads as what it does: `with quiet_transformers():`
+    """Keeps transformers from drawing progress bars and warning of heads that are left out on purpose."""
+
+    def __enter__(self) -> None:
+        import transformers
+
+        logs: Any = transformers.logging
+        self._level, self._bar = logs.get_verbosity(), logs.is_progress_bar_enabled()
+        logs.set_verbosity(logging.ERROR)
+        logs.disable_progress_bar()
+
+    def __exit__(self, *_: object) -> None:
+        import transformers
+
+        logs: Any = transformers.logging
+        logs.set_verbosity(self._level)
+        if self._bar:
+            logs.enable_progress_bar()
+
+
+def _configuration(folder: Path) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # OSError, ValueError, KeyError and others, by what is wrong in the file
+        raise ConfigurationError(f"encoder folder {folder} cannot be loaded: {_first_line(error)}") from error
+
+
+def _loader(folder: Path, config: Any) -> Any:
+    from transformers import AutoModel, AutoModelForTextEncoding
+    from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
+
+    kind = type(config)
+    alone: Any = MODEL_FOR_TEXT_ENCODING_MAPPING.get(kind, None)
+    if alone is not None and alone.__name__.endswith("EncoderModel"):
+        return AutoModelForTextEncoding
+    if getattr(config, "is_encoder_decoder", False):
+        raise ConfigurationError(
+            f"encoder folder {folder} holds {config.model_type}, an encoder with a decoder; "
+            "give an encoder, a decoder, or T5, whose encoder is taken alone"
+        )
+    return AutoModel
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n", 1)[0][:300] or type(error).__name__

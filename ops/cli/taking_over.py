@@ -1,0 +1,59 @@
+"""`init --model FOLDER`: a classifier that was fine-tuned elsewhere is served as the first version."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from perennial.ops.cli.console import print_json
+from perennial.ops.cli.session import session
+
+__all__ = ["is_classifier", "take_over"]
+
+
+def is_classifier(told: str) -> bool:
+    """Whether `--model` names a place on disk, and not a model as it does in other commands."""
+    return "/" in told or told.endswith(".onnx") or (Path(told) / "config.json").is_file()
+
+
+def take_over(
+    path: Path,
+    name: str,
+    folder: Path,
+    *,
+    data: Path | None,
+    dry_run: bool,
+    name_model: Callable[[Path, str], None],
+) -> None:
+    """Name the model in the settings and make its first version of the classifier; `dry_run` only reads and tells."""
+    from perennial.continual.errors import ConfigurationError
+    from perennial.continual.learning.adoption import Adoptable
+    from perennial.continual.preparation import admit_name
+    from perennial.ops.app.wiring import configured_models
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.commands.adopted_version import adopted_version
+    from perennial.ops.store.settings_file import name_from
+
+    if data is not None:
+        raise ConfigurationError(
+            f"--data {data} beside --model {folder}: a classifier is served as it is, without rows. "
+            "Give one of them; labelled rows are taken by `perennial feedback import` afterwards"
+        )
+    chosen = admit_name(name or name_from(folder.expanduser().resolve()))
+    found = Adoptable.read(folder, max_length=_longest(path, chosen))
+    told: dict[str, Any] = {"model": chosen, "labels": list(found.labels), "max_length": found.max_length}
+    if dry_run:
+        adds = not path.is_file() or chosen not in configured_models(path)
+        print_json({"dry_run": True, "writes": str(path) if adds else None, **told, "then": "publish version 1"})
+        return
+    name_model(path, chosen)
+    with session(path) as parts, stages(f"{folder} as first version of {chosen}") as tell:
+        made = adopted_version(parts.ledger, parts.workspace, chosen, folder, tell)
+    print_json({**told, "version": made.version, "bundle": str(made.bundle)})
+
+
+def _longest(path: Path, model: str) -> int:
+    """Tokens kept of a text, by the model's settings, or by default where they do not name it yet."""
+    from perennial.ops.settings import ModelSettings, load_settings
+
+    models = load_settings(path).models if path.is_file() else {}
+    return models.get(model, ModelSettings()).learning.max_length

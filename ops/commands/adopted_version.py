@@ -1,0 +1,91 @@
+"""The first version out of a classifier that was fine-tuned elsewhere: no rows, the same proof, the same route."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from perennial.continual.errors import ExportFailed, ParityFailed, Refused
+from perennial.continual.jobs.errors import JobErrors
+from perennial.continual.jobs.process import Progress
+from perennial.continual.learning.adoption import Adoptable
+from perennial.continual.learning.card import is_finished
+from perennial.exporters.bundle import Lineage
+from perennial.ops.commands.first_version import begin_route, register, training_number
+from perennial.ops.ledger import Ledger
+from perennial.ops.making.version_maker import EngineOrder, VersionMaker
+from perennial.ops.store.ledger_guard import check_not_behind
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["AdoptedVersion", "adopted_version", "read_adoptable"]
+
+logger = logging.getLogger(__name__)
+_LEARNER = "finetune"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdoptedVersion:
+    """What was taken over."""
+
+    version: int
+    bundle: Path
+    labels: tuple[str, ...]
+    max_length: int
+
+
+def read_adoptable(workspace: Workspace, model: str, folder: Path) -> Adoptable:
+    """The classifier in `folder`, as the model's settings cut its texts.
+
+    Raises:
+        ConfigurationError: it cannot be served; the message says why.
+    """
+    return Adoptable.read(folder, max_length=workspace.model(model).learning.max_length)
+
+
+def adopted_version(
+    ledger: Ledger, workspace: Workspace, model: str, folder: Path, on_progress: Progress = lambda _: None
+) -> AdoptedVersion:
+    """Export, verify and publish the classifier as the first version and make it champion.
+
+    Its engine must answer like the user's own torch model. Started again after it was killed, it goes on with the same
+    version number.
+
+    Raises:
+        Refused: the model serves already; LedgerBehind: the routers say so and the ledger does not know.
+        ConfigurationError: the folder holds no classifier that can be served.
+        ExportFailed, ParityFailed: see `VersionMaker`.
+    """
+    route = ledger.route(model)
+    check_not_behind(route, workspace, model)
+    if route is not None:
+        raise Refused(f"model {model} serves version {route.champion} already; give the classifier a name of its own")
+    found = read_adoptable(workspace, model, folder)
+    register(ledger, workspace)
+    version = training_number(ledger, model, _LEARNER)
+    maker = VersionMaker(ledger, workspace, model)
+    trained = maker.trained(version)
+    if not is_finished(trained):
+        found.adopt(trained)
+    texts = found.probe_texts()
+    order = EngineOrder(
+        trained=trained,
+        engine=workspace.model(model).engine.engine,
+        precision=workspace.model(model).engine.precision,
+        lineage=Lineage(learner=_LEARNER),
+        texts=texts,
+        labels=(),
+        calibration=texts,
+    )
+    errors = JobErrors(
+        what=f"export of {folder} as {model} version {version}",
+        failed=ExportFailed,
+        refused=ParityFailed,
+        log=maker.folder(version) / "export.log",
+    )
+    maker.compile(version, order, errors, on_progress)
+    manifest = maker.publish(version)
+    lineage = {"reason": "taken over", "rows": 0, "replay_rows": 0, "adopted_from": str(found.folder)}
+    begin_route(ledger, workspace, model, version, manifest, found.labels, lineage)
+    logger.info("adopted_version.published", extra={"model": model, "version": version, "folder": str(found.folder)})
+    return AdoptedVersion(
+        version=version, bundle=workspace.bundle(model, version), labels=found.labels, max_length=found.max_length
+    )
