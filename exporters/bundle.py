@@ -290,11 +290,15 @@ def _check_labels(folder: Path, manifest: Manifest) -> None:
         )
 
 
+_TENSORRT_PACKAGES = ("tensorrt", "tensorrt-rtx-cu12-bindings")  # versions are compared within one of them
+
+
 def _check_tensorrt(folder: Path, manifest: Manifest, runtime: str | None) -> None:
     if manifest.engine is not EngineKind.TENSORRT:
         return
-    runtime = runtime or toolchain_versions("tensorrt").get("tensorrt")
-    built = manifest.toolchain.get("tensorrt")
+    library = next((name for name in _TENSORRT_PACKAGES if name in manifest.toolchain), "tensorrt")
+    runtime = runtime or toolchain_versions(library).get(library)
+    built = manifest.toolchain.get(library)
     if built is None:
         raise BundleRejected(f"{folder}: a TensorRT plan without its TensorRT version in {MANIFEST}; export again")
     if runtime is None or runtime == built:

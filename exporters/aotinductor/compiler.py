@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, ExportFailed
+from perennial.exporters.aotinductor.opening import open_package
 from perennial.exporters.aotinductor.package import PackageRecord, processor_of
+from perennial.exporters.aotinductor.toolchain import choose_compiler
 from perennial.exporters.aotinductor.weights import describe, digest_values, named_weights
 from perennial.exporters.bundle import Precision
 
@@ -18,7 +20,8 @@ if TYPE_CHECKING:
 __all__ = ["build_package", "prepare"]
 
 _DTYPES = {Precision.FP32: "float32", Precision.BF16: "bfloat16", Precision.FP16: "float16"}
-_INDUCTOR = {"always_keep_tensor_constants": True}  # else small biases are written into the code, where no swap reaches
+# small biases are written into the code otherwise, where no swap reaches
+_INDUCTOR: dict[str, Any] = {"always_keep_tensor_constants": True}
 
 
 def build_package(
@@ -36,7 +39,7 @@ def build_package(
     `encoder` computes narrow and the head stays FP32. `module` is left as it was.
 
     Raises:
-        DependencyUnreachable: `device` is cuda and there is none, or there is no C++ compiler.
+        DependencyUnreachable: `device` is cuda and there is none, or there is no C++ compiler that fits torch.
         ExportFailed: torch could not export or compile the module.
     """
     import torch
@@ -45,6 +48,8 @@ def build_package(
     if precision not in _DTYPES:
         raise ConfigurationError(f"AOTInductor has no {precision.value}; choose one of {sorted(_DTYPES)}")
     processor = processor_of(device)
+    compiler = choose_compiler()
+    settings = {**_INDUCTOR, **({} if compiler is None else {"cpp.cxx": (None, compiler)})}
     started = time.perf_counter()
     package.parent.mkdir(parents=True, exist_ok=True)
     wrapped = prepare(module, precision).to(device)
@@ -58,7 +63,7 @@ def build_package(
         with torch.no_grad(), torch.device(device), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own internals here (2.13)
             program = torch.export.export(wrapped, (rows, rows.clone()), dynamic_shapes=(axes, axes))
-            aoti_compile_and_package(program, package_path=str(package), inductor_configs=_INDUCTOR)
+            aoti_compile_and_package(program, package_path=str(package), inductor_configs=settings)
     except Exception as exc:  # torch raises dozens of unrelated types here, and all mean the same to the caller
         if "compiler" in str(exc).lower() and "not found" in str(exc).lower():
             raise DependencyUnreachable(f"AOTInductor needs a C++ compiler: {_first_line(exc)}; install g++") from exc
@@ -123,9 +128,7 @@ def _widen(output: Any) -> Any:
 
 def _replaceable(package: Path, module: "torch.nn.Module") -> dict[str, dict[str, str]]:
     """Which weights a later swap reaches, and which it does not."""
-    from torch._inductor import aoti_load_package
-
-    known = set(aoti_load_package(str(package)).get_constant_fqns())
+    known = set(open_package(package).get_constant_fqns())
     everything = named_weights(module)
     kept = {name: value for name, value in everything.items() if name in known}
     fixed = {name: digest_values(value) for name, value in everything.items() if name not in known}

@@ -2,13 +2,14 @@
 
 import threading
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.errors import BundleRejected, DataError
+from perennial.exporters.aotinductor.opening import open_package
 from perennial.exporters.aotinductor.package import WEIGHTS, PackageRecord, processor_of, runs_on
+from perennial.exporters.aotinductor.replay import Replayed
 from perennial.exporters.aotinductor.weights import describe
 from perennial.exporters.bundle import read_manifest
 
@@ -28,8 +29,11 @@ def load(bundle: Path) -> "AotInductorEngine":
     return load_package(bundle / read_manifest(bundle).engine_file)
 
 
-def load_package(package: Path) -> "AotInductorEngine":
-    """The engine in `package`, with the weights that lie beside it, if any; see `load`."""
+def load_package(package: Path, *, replay: bool = True) -> "AotInductorEngine":
+    """The engine in `package`, with the weights that lie beside it, if any; see `load`.
+
+    `replay` records its calls as CUDA graphs where it runs on a GPU.
+    """
     import torch
 
     record = PackageRecord.read(package)
@@ -40,21 +44,29 @@ def load_package(package: Path) -> "AotInductorEngine":
     here = processor_of(record.device)
     if not runs_on(record, here):
         raise BundleRejected(f"{package} was compiled for {record.processor}, here is {here}; export again here")
-    return AotInductorEngine(package, record)
+    return AotInductorEngine(package, record, replay=replay)
 
 
 class AotInductorEngine:
     """A loaded package. Callers wait for each other: one runner holds one set of scratch memory."""
 
-    def __init__(self, package: Path, record: PackageRecord) -> None:
-        from torch._inductor import aoti_load_package
-
+    def __init__(self, package: Path, record: PackageRecord, *, replay: bool = True) -> None:
         self._record = record
-        self._compiled: Any = aoti_load_package(str(package))
+        self._compiled = open_package(package)
         self._lock = threading.Lock()
         weights = package.with_name(WEIGHTS)
         if weights.is_file():
             self._put(weights)
+        self._replayed = (
+            Replayed(self._compiled, device=record.device, max_rows=record.max_batch, max_tokens=record.max_sequence)
+            if replay and record.device != "cpu"
+            else None
+        )
+
+    @property
+    def recorded_shapes(self) -> tuple[tuple[int, int], ...]:
+        """The shapes whose calls are recorded as CUDA graphs so far; none on a CPU."""
+        return () if self._replayed is None else self._replayed.shapes
 
     def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
         """Logits (B, C) and embeddings (B, d) of token rows (B, S); larger batches than compiled for go in pieces.
@@ -81,6 +93,8 @@ class AotInductorEngine:
     def _run(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
         import torch
 
+        if self._replayed is not None:
+            return self._replayed.run(input_ids, attention_mask)
         ids, mask = (
             torch.from_numpy(np.array(rows, dtype=np.int64)).to(self._record.device)
             for rows in (input_ids, attention_mask)

@@ -8,6 +8,7 @@ from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
 from perennial.exporters.contract import ENGINE_INPUTS
 from perennial.exporters.tensorrt.job import refit_or_build
+from perennial.exporters.tensorrt.machine import detect_machine
 from perennial.exporters.tensorrt.options import BuildOptions, Machine, Portability, Refit
 
 __all__ = ["build_tensorrt"]
@@ -40,6 +41,7 @@ def build_tensorrt(
     chosen = BuildOptions(precision=precision, refit=Refit.NONE if quantised else Refit.WEIGHTS)
     if options is not None:
         chosen = BuildOptions.from_dict({**options.to_dict(), "precision": precision})
+    machine = detect_machine() if machine is None else machine
     base = None if previous is None or not (previous / PLAN).is_file() else previous / PLAN
     record = refit_or_build(
         graph,
@@ -58,5 +60,5 @@ def build_tensorrt(
         file=PLAN,
         seconds=record.seconds,
         options={"path": record.path, "version_compatible": "true" if compatible else "false"},
-        toolchain=("tensorrt", "onnx"),
+        toolchain=(machine.flavour.package, "onnx"),
     )

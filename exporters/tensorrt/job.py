@@ -4,19 +4,21 @@ import json
 import logging
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from perennial.continual.atomic_file import put_in_place
+from perennial.continual.atomic_file import put_in_place, write_atomically
 from perennial.continual.errors import BundleRejected, ExportFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import run_job
-from perennial.exporters.tensorrt.machine import check_loadable, check_supported, detect_machine
+from perennial.exporters.tensorrt.machine import check_fits, check_supported, detect_machine
 from perennial.exporters.tensorrt.options import BuildOptions, Machine, PlanRecord, Refit
+from perennial.exporters.tensorrt.options_check import settle_options
 from perennial.exporters.tensorrt.precision import Caster, write_typed
 from perennial.exporters.tensorrt.runtime import record_path
 
-__all__ = ["build_plan", "probe_plan", "refit_or_build", "refit_plan"]
+__all__ = ["build_plan", "probe_plan", "prove_plan", "refit_or_build", "refit_plan"]
 
 _log = logging.getLogger(__name__)
 BUILD_LIMIT_S = 3600.0
@@ -36,14 +38,18 @@ def build_plan(
 ) -> PlanRecord:
     """Build the FP32 graph `onnx` into `plan`, its record beside it; both only appear once a probe has run the plan.
 
+    A plan that this machine cannot run (`machine_without_gpu`, or RTX for other targets) is kept without a probe. Its
+    record says so, and it is refused for serving until `prove_plan` has run it.
     `cache_dir` keeps timings between builds. `calibration` maps input names to token arrays, for INT8 and FP8.
 
     Raises:
         DependencyUnreachable: no TensorRT, no GPU, or no nvidia-modelopt where the precision needs it.
+        ConfigurationError: the flavour of TensorRT here does not have what the options ask for.
         ExportFailed: TensorRT could not parse, build or run it.
         BundleRejected: the plan does not keep the engine contract.
     """
     machine = _machine(machine)
+    options = settle_options(options, machine)
     with tempfile.TemporaryDirectory(prefix="tensorrt-", dir=_made(plan.parent)) as folder:
         typed = Path(folder) / "typed.onnx"
         graph = write_typed(onnx, typed, options.precision, caster=caster, calibration=calibration)
@@ -92,6 +98,8 @@ def refit_or_build(
     device: str = "cuda",
 ) -> PlanRecord:
     """The fast way where `base` was built to the same options, else the full build; the record's `path` says which."""
+    machine = _machine(machine)
+    options = settle_options(options, machine)
     if base is not None and _same_request(base, options):
         try:
             return refit_plan(onnx, base, plan, machine=machine, device=device)
@@ -121,6 +129,31 @@ def probe_plan(plan: Path, record: PlanRecord, *, device: str = "cuda") -> dict[
     return dict(_run(spec, plan.parent, PROBE_LIMIT_S)["report"])
 
 
+def prove_plan(plan: Path, *, machine: Machine | None = None, device: str = "cuda") -> PlanRecord:
+    """Run a plan that was built where no GPU was, and mark its record as probed; such a plan may serve from then on.
+
+    Raises:
+        DependencyUnreachable: no TensorRT of its flavour or no GPU here.
+        BundleRejected: it was built by another TensorRT or not for this GPU, or breaks the engine contract.
+        ExportFailed: the process died or an answer was not finite.
+    """
+    machine = _machine(machine)
+    record = PlanRecord.from_json(record_path(plan).read_text(encoding="utf-8"))
+    check_fits(record, machine)
+    layers = _probed(plan, plan, record, device)
+    proven = replace(record, machine=machine, layers=layers, probed=True)
+    write_atomically(record_path(plan), proven.to_json().encode())
+    return proven
+
+
+def _probed(draft: Path, plan: Path, record: PlanRecord, device: str) -> dict[str, int]:
+    """Run `draft`, leave the inspector's report beside `plan`, and return the count of its layers."""
+    report = probe_plan(draft, record, device=device)
+    layers: dict[str, int] = report.pop("layers")
+    plan.with_name(f"{plan.name}.layers.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    return layers
+
+
 def _finish(
     path: str,
     typed: Path,
@@ -135,9 +168,13 @@ def _finish(
     started = time.perf_counter()
     draft = typed.with_name(plan.name)
     stripped = path == "build" and options.refit is Refit.STRIPPED
-    record = PlanRecord(machine=machine, options=options, graph=graph, stripped=stripped, path=path, seconds=0.0)
+    # a mould without weights cannot answer; it is probed after its first refit
+    probed = machine.runs(options) and not stripped
+    record = PlanRecord(
+        machine=machine, options=options, graph=graph, stripped=stripped, path=path, seconds=0.0, probed=probed
+    )
     if base is not None:
-        check_loadable(_unstripped(PlanRecord.from_json(record_path(base).read_text(encoding="utf-8"))), machine)
+        check_fits(PlanRecord.from_json(record_path(base).read_text(encoding="utf-8")), machine)
     spec = {
         "action": path,
         "onnx": str(typed),
@@ -148,23 +185,12 @@ def _finish(
     }
     _run(spec, typed.parent, BUILD_LIMIT_S)
     seconds = time.perf_counter() - started
-    layers: dict[str, int] = {}
-    if not stripped:  # a mould without weights cannot answer; it is probed after its first refit
-        report = probe_plan(draft, record, device=device)
-        layers = report.pop("layers")
-        plan.with_name(f"{plan.name}.layers.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    record = PlanRecord(
-        machine=machine, options=options, graph=graph, stripped=stripped, path=path, seconds=seconds, layers=layers
-    )
+    layers = _probed(draft, plan, record, device) if probed else {}
+    record = replace(record, seconds=seconds, layers=layers)
     record_path(plan).write_text(record.to_json(), encoding="utf-8")
     put_in_place(draft, plan)
     _log.info("export.plan_made", extra={"path": path, "seconds": round(seconds, 2), "bytes": plan.stat().st_size})
     return record
-
-
-def _unstripped(record: PlanRecord) -> PlanRecord:
-    values = {name: getattr(record, name) for name in PlanRecord.__dataclass_fields__}
-    return PlanRecord(**{**values, "stripped": False})
 
 
 def _run(spec: dict[str, Any], folder: Path, limit_s: float) -> dict[str, Any]:

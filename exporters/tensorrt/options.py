@@ -8,6 +8,7 @@ from typing import Any
 
 from perennial.continual.errors import BundleRejected, ConfigurationError
 from perennial.exporters.bundle import Precision
+from perennial.exporters.tensorrt.flavour import Flavour
 
 __all__ = ["LONG_TEXT", "SHORT_TEXT", "BuildOptions", "Machine", "PlanRecord", "Portability", "Profile", "Refit"]
 
@@ -60,7 +61,10 @@ LONG_TEXT = Profile(best_batch=16, best_sequence=128, max_batch=64, max_sequence
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildOptions:
-    """How to build one plan. `optimisation_level` 1 to 5: level 0 ignores the timing cache, so it isn't offered."""
+    """How to build one plan. `optimisation_level` 1 to 5: level 0 ignores the timing cache, so it isn't offered.
+
+    `targets` are the compute capabilities that a plan of TensorRT for RTX is built for; empty means the GPU here.
+    """
 
     precision: Precision = Precision.FP16
     profiles: tuple[Profile, ...] = (SHORT_TEXT, LONG_TEXT)
@@ -68,6 +72,7 @@ class BuildOptions:
     portability: Portability = Portability.EXACT
     workspace_bytes: int = 2 * 2**30
     optimisation_level: int = 3
+    targets: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.profiles:
@@ -104,17 +109,36 @@ class BuildOptions:
             portability=Portability(raw["portability"]),
             workspace_bytes=int(raw["workspace_bytes"]),
             optimisation_level=int(raw["optimisation_level"]),
+            targets=tuple(raw.get("targets", ())),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
-    """What a plan and a timing cache are bound to. `capability` is e.g. "9.0", `cuda` e.g. "12.8"."""
+    """What a plan and a timing cache are bound to. `capability` is e.g. "9.0", `cuda` e.g. "12.8".
+
+    `tensorrt` is the version of the library, whichever its flavour. Where there is no GPU, all but that is empty.
+    """
 
     gpu: str
     capability: str
     cuda: str
     tensorrt: str
+    flavour: Flavour = Flavour.TENSORRT
+
+    @classmethod
+    def from_dict(cls, raw: Mapping[str, Any]) -> "Machine":
+        """The machine that `raw` describes; one without a flavour is older than the second flavour."""
+        return cls(**{**raw, "flavour": Flavour(raw.get("flavour", Flavour.TENSORRT))})
+
+    @property
+    def has_gpu(self) -> bool:
+        """Whether this is a machine with an NVIDIA GPU."""
+        return bool(self.capability)
+
+    def runs(self, options: "BuildOptions") -> bool:
+        """Whether a plan built here to `options` can be run here."""
+        return self.has_gpu and (self.flavour is Flavour.TENSORRT or self.capability in options.targets)
 
     @property
     def release(self) -> tuple[int, ...]:
@@ -127,7 +151,8 @@ class PlanRecord:
     """What lies beside a plan as `<plan>.json`: enough to refuse it before TensorRT sees it.
 
     `graph` is the fingerprint of the typed ONNX without its weights; a refit needs the same one. `stripped` plans hold
-    no weights. `path` says how the plan came to be: "build" or "refit".
+    no weights. `path` says how the plan came to be: "build" or "refit". `probed` says that it has answered on a GPU;
+    one that has not is never loaded to serve.
     """
 
     machine: Machine
@@ -137,6 +162,7 @@ class PlanRecord:
     path: str
     seconds: float
     layers: Mapping[str, int] = field(default_factory=dict)  # layer type to count, from the engine inspector
+    probed: bool = True  # what records without the field hold: those plans were run before they were kept
 
     def to_json(self) -> str:
         """The record as it lies on disk."""
@@ -154,7 +180,7 @@ class PlanRecord:
             raw = json.loads(text)
             if raw.pop("format") != PLAN_FORMAT:
                 raise BundleRejected(f"a plan's record is not of format {PLAN_FORMAT!r}; export the version again")
-            raw["machine"] = Machine(**raw["machine"])
+            raw["machine"] = Machine.from_dict(raw["machine"])
             raw["options"] = BuildOptions.from_dict(raw["options"])
             return cls(**raw)
         except (AttributeError, KeyError, TypeError, ValueError, ConfigurationError) as exc:

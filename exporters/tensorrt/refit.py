@@ -12,8 +12,6 @@ if TYPE_CHECKING:
 
 __all__ = ["refit_serialised"]
 
-_INCLUDE_REFIT_SINCE = (10, 14)  # before it a serialised refitted engine could not be refitted a second time
-
 
 def refit_serialised(plan: bytes, onnx: Path, record: PlanRecord) -> bytes:
     """The plan with the weights of `onnx`, complete and refittable again.
@@ -60,7 +58,8 @@ def _serialise(engine: "trt.ICudaEngine", record: PlanRecord) -> bytes:
 
     config = engine.create_serialization_config()
     config.clear_flag(trt.SerializationFlag.EXCLUDE_WEIGHTS)
-    if record.machine.release >= _INCLUDE_REFIT_SINCE and not config.set_flag(trt.SerializationFlag.INCLUDE_REFIT):
+    keeps = record.machine.release >= record.machine.flavour.keeps_refit_since
+    if keeps and not config.set_flag(trt.SerializationFlag.INCLUDE_REFIT):
         raise ExportFailed(f"TensorRT {record.machine.tensorrt} refuses to keep the plan refittable; build it in full")
     plan = engine.serialize_with_config(config)
     if plan is None:

@@ -12,6 +12,7 @@ from perennial.continual.errors import BundleRejected, DataError, PerennialError
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS
 from perennial.exporters.tensorrt.engine import check_contract, deserialise
+from perennial.exporters.tensorrt.flavour import speak
 from perennial.exporters.tensorrt.machine import check_loadable, detect_machine
 from perennial.exporters.tensorrt.options import Machine, PlanRecord, Profile
 
@@ -59,6 +60,7 @@ class TensorRtEngine:
     """A loaded plan. Callers wait for each other: a context holds one set of shapes and addresses at a time."""
 
     def __init__(self, plan: bytes, record: PlanRecord, *, device: str = "cuda") -> None:
+        speak(record.machine.flavour)
         import tensorrt as trt
         import torch
 

@@ -11,6 +11,7 @@ import numpy as np
 from perennial.continual.errors import ExportFailed, PerennialError
 from perennial.exporters.tensorrt.builder import build_serialised
 from perennial.exporters.tensorrt.engine import count_layers, inspect_engine
+from perennial.exporters.tensorrt.flavour import speak
 from perennial.exporters.tensorrt.options import PlanRecord
 from perennial.exporters.tensorrt.refit import refit_serialised
 from perennial.exporters.tensorrt.runtime import TensorRtEngine
@@ -22,6 +23,7 @@ def main(arguments: list[str]) -> int:
     """Carry out the specification in the file `arguments[0]` and write its `result` file; 0 done, 1 failed."""
     spec = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
     try:
+        speak(PlanRecord.from_json(spec["record"]).machine.flavour)
         result = _ACTIONS[spec["action"]](spec)
     except PerennialError as exc:
         result = {"error": type(exc).__name__, "message": str(exc)}

@@ -1,6 +1,10 @@
 """A small BERT compiled ahead of time on this CPU answers like the eager one, in every shape, and takes new weights."""
 
 import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,11 +19,20 @@ from perennial.continual.errors import (
     DependencyUnreachable,
     ExportFailed,
 )
-from perennial.exporters.aotinductor import WEIGHTS, build_aotinductor, build_package, load_package, swap_weights
+from perennial.exporters.aotinductor import (
+    WEIGHTS,
+    build_aotinductor,
+    build_package,
+    load_package,
+    swap_weights,
+    toolchain,
+)
+from perennial.exporters.aotinductor.toolchain import choose_compiler
 from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision, digest_labels, write_manifest
 from perennial.exporters.runtime import load_engine
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]  # the C++ compiler takes half a minute, alone
+ROOT = Path(__file__).parents[2]
 
 
 def classifier(seed: int, *, classes: int = 5) -> Any:
@@ -66,11 +79,28 @@ def rows(count: int, sequence: int) -> tuple[np.ndarray, np.ndarray]:
     return rng.integers(1, 100, (count, sequence)) * mask, mask
 
 
+def selfish_compiler(folder: Path) -> Path:
+    """A g++ that puts a copy of the C++ library into what it links, as some are set up to."""
+    compiler = folder / "g++"
+    compiler.write_text(
+        "#!/bin/sh\n"
+        'case " $* " in\n'
+        '*" -shared "*) exec /usr/bin/g++ "$@" -static-libstdc++ -static-libgcc ;;\n'
+        '*) exec /usr/bin/g++ "$@" ;;\n'
+        "esac\n"
+    )
+    compiler.chmod(0o755)
+    return compiler
+
+
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("aotinductor") / "model.pt2"
-    build_package(classifier(0), path, device="cpu", max_batch=16, max_sequence=64)
-    return path
+    """Compiled where the environment names a compiler whose packages crash beside torch."""
+    folder = tmp_path_factory.mktemp("aotinductor")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CXX", str(selfish_compiler(folder)))
+        build_package(classifier(0), folder / "model.pt2", device="cpu", max_batch=16, max_sequence=64)
+    return folder / "model.pt2"
 
 
 @pytest.fixture
@@ -86,6 +116,38 @@ def test_package_answers_like_the_eager_model_in_every_shape(package: Path) -> N
         for got, wanted in zip(engine.infer(ids, mask), eager(module, ids, mask), strict=True):
             assert got.shape == wanted.shape
             np.testing.assert_allclose(got, wanted, atol=1e-5)
+
+
+def test_package_is_opened_where_there_is_no_compiler(package: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; import numpy as np; "
+        "from perennial.exporters.aotinductor import load_package; "
+        "rows = np.ones((2, 3), np.int64); print(load_package(Path(sys.argv[1])).infer(rows, rows)[0].shape)"
+    )
+    world = {**os.environ, "PATH": str(tmp_path), "CXX": str(tmp_path / "none"), "PYTHONPATH": str(ROOT)}
+    world["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "cache")  # nothing that an earlier build left
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(package)], check=False, env=world, capture_output=True, text=True
+    )
+    assert told.stdout.strip() == "(2, 5)", told.stderr
+
+
+def test_compiler_that_copies_the_standard_library_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", str(selfish_compiler(tmp_path)))
+    assert choose_compiler() == shutil.which("g++")
+    monkeypatch.setenv("CXX", "/usr/bin/g++")
+    assert choose_compiler() == "/usr/bin/g++"
+
+
+@pytest.mark.parametrize(("candidates", "word"), [((), "none was found"), (("g++",), "do not")])
+def test_no_fitting_compiler_is_unreachable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, candidates: tuple[str, ...], word: str
+) -> None:
+    selfish = selfish_compiler(tmp_path)
+    monkeypatch.setattr(toolchain, "_ORDINARY", tuple(str(selfish) for _ in candidates))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(DependencyUnreachable, match=word):
+        choose_compiler()
 
 
 def test_swapped_weights_answer_like_the_new_model_without_compiling(package: Path, swapped: Path) -> None:

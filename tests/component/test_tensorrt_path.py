@@ -1,10 +1,9 @@
-"""Build, probe, refit and run, in their own processes, on the strict doubles of TensorRT 10.16 and 11.4.
+"""Build, probe, refit and run, in their own processes, on the strict doubles of TensorRT 10.16 and 11.4, and of RTX.
 
 The answers are compared with ONNX Runtime on the FP32 graph: the double computes what the typed graph says.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from perennial.continual.errors import BundleRejected, DataError, ExportFailed, 
 from perennial.exporters.bundle import Precision
 from perennial.exporters.tensorrt import (
     BuildOptions,
+    Flavour,
     Machine,
     PlanRecord,
     Portability,
@@ -26,6 +26,7 @@ from perennial.exporters.tensorrt import (
     build_plan,
     build_tensorrt,
     load_plan,
+    prove_plan,
     refit_or_build,
     refit_plan,
     worker,
@@ -33,7 +34,7 @@ from perennial.exporters.tensorrt import (
 from tests.doubles.tensorrt_behaviour import facts_of, weights_of
 from tests.doubles.tensorrt_double import install, write_package
 from tests.doubles.tensorrt_graph import rows, write_graph
-from tests.doubles.tensorrt_listing import VERSIONS
+from tests.doubles.tensorrt_listing import EVERY, RTX, VERSIONS
 
 pytestmark = pytest.mark.component
 ROOT = Path(__file__).parents[2]
@@ -62,15 +63,17 @@ def reference(graph: Path, ids: np.ndarray, mask: np.ndarray) -> tuple[np.ndarra
     return logits, embedding
 
 
-@pytest.fixture(scope="module", params=VERSIONS)
+@pytest.fixture(scope="module", params=EVERY)
 def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     version: str = request.param
     folder = tmp_path_factory.mktemp("tensorrt")
     write_package(folder / "path", version)
     machine = Machine(gpu="NVIDIA H100", capability="9.0", cuda="12.8", tensorrt=version)
+    if version == RTX:
+        machine = replace(machine, gpu="NVIDIA L40S", capability="8.9", flavour=Flavour.RTX)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", f"{folder / 'path'}:{ROOT}")
-        patch.setitem(sys.modules, "tensorrt", install(version))
+        install(patch, version)
         graph, newer = write_graph(folder / "a.onnx"), write_graph(folder / "b.onnx", seed=5)
         plan, refitted = folder / "1" / "model.plan", folder / "2" / "model.plan"
         record = build_plan(graph, plan, FP16, cache_dir=folder / "cache", machine=machine, device="cpu")
@@ -92,7 +95,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> Any:
     """Install a double with settings in this process and run one worker action on it here."""
 
     def act(action: str, version: str, spec: dict[str, Any], **settings: Any) -> dict[str, Any]:
-        monkeypatch.setitem(sys.modules, "tensorrt", install(version, **settings))
+        install(monkeypatch, version, **settings)
         folder = Path(spec["folder"])
         body = {"action": action, "cache_dir": None, "device": "cpu", "result": str(folder / "result.json"), **spec}
         (folder / "spec.json").write_text(
@@ -141,7 +144,9 @@ def test_build_says_what_it_asked_for(world: World) -> None:
     assert facts["detailed"]
     assert facts["profiles"][0]["input_ids"] == [[1, 1], [2, 4], [4, 8]]
     assert facts["profiles"][1]["attention_mask"] == [[1, 1], [2, 16], [3, 32]]
+    assert facts["targets"] == (["SM89"] if world.machine.flavour is Flavour.RTX else [])
     assert world.record.path == "build"
+    assert world.record.probed
     assert world.record.layers["MatMul"] == 6
     report = json.loads(world.plan.with_name("model.plan.layers.json").read_text())
     assert "I/O Tensors" in report
@@ -161,8 +166,8 @@ def test_refit_equals_a_build_from_the_new_weights(world: World) -> None:
     np.testing.assert_allclose(pair[0][0], reference(world.newer, ids, mask)[0], atol=5e-3)
     assert facts_of(world.refitted)["refittable"]
     caches = list((world.folder / "cache").glob("tensorrt-timing-*.bin"))
-    assert len(caches) == 1
-    assert json.loads(caches[0].read_bytes()[32:])["builds"] == 2
+    builds = [json.loads(cache.read_bytes()[32:])["builds"] for cache in caches]
+    assert builds == ([2] if world.machine.flavour is Flavour.TENSORRT else [])  # RTX measures nothing while it builds
 
 
 def test_a_changed_graph_is_built_in_full(world: World) -> None:
@@ -250,10 +255,31 @@ def test_build_that_dies_is_an_export_failure_and_keeps_the_old_plan(world: Worl
 def test_foreign_version_or_gpu_is_refused_before_tensorrt_sees_the_plan(world: World) -> None:
     for foreign, word in (
         (replace(world.machine, tensorrt="10.13.0.35"), r"10\.13\.0\.35"),
-        (replace(world.machine, gpu="NVIDIA L4", capability="8.9"), "NVIDIA L4"),
+        (replace(world.machine, gpu="NVIDIA T4", capability="7.5"), "NVIDIA T4"),
     ):
         with pytest.raises(BundleRejected, match=word):
             load_plan(world.plan, machine=foreign, device="cpu")
+
+
+@pytest.mark.parametrize("world", [RTX], indirect=True)
+def test_plan_built_without_a_gpu_serves_only_after_one_has_probed_it(world: World, tmp_path: Path) -> None:
+    builder = Machine(gpu="", capability="", cuda="", tensorrt=world.version, flavour=Flavour.RTX)
+    plan = tmp_path / "model.plan"
+    options = replace(FP16, refit=Refit.NONE, targets=("8.9", "12.0"))
+    record = build_plan(world.graph, plan, options, machine=builder, device="cpu")
+    assert not record.probed
+    assert facts_of(plan)["targets"] == ["SM89", "SM120"]
+    with pytest.raises(BundleRejected, match="never answered"):
+        load_plan(plan, machine=world.machine, device="cpu")
+    with pytest.raises(BundleRejected, match=r"12\.0.*8\.6"):
+        prove_plan(plan, machine=replace(world.machine, gpu="NVIDIA A10", capability="8.6"), device="cpu")
+    proven = prove_plan(plan, machine=world.machine, device="cpu")
+    assert proven.probed
+    assert proven.layers["MatMul"] == 6
+    ids, mask = rows(2, 5)
+    engine = load_plan(plan, machine=world.machine, device="cpu")
+    np.testing.assert_allclose(engine.infer(ids, mask)[0], reference(world.graph, ids, mask)[0], atol=5e-3)
+    assert PlanRecord.from_json(plan.with_name("model.plan.json").read_text()) == proven
 
 
 def test_damaged_plan_is_refused(world: World, tmp_path: Path) -> None:
@@ -269,6 +295,7 @@ def test_damaged_plan_is_refused(world: World, tmp_path: Path) -> None:
         load_plan(plan, machine=world.machine, device="cpu")
 
 
+@pytest.mark.parametrize("world", VERSIONS, indirect=True)
 @pytest.mark.parametrize(
     ("portability", "flags", "hardware"),
     [
@@ -313,6 +340,7 @@ def test_stripped_mould_serves_only_after_a_refit(world: World, here: Any, tmp_p
     assert set(weights_of(tmp_path / "model.plan")) == set(weights_of(world.plan))
 
 
+@pytest.mark.parametrize("world", VERSIONS, indirect=True)
 @pytest.mark.parametrize("content", [b"", b"torn", None])
 def test_timing_cache_that_does_not_fit_is_begun_anew(
     world: World, here: Any, tmp_path: Path, content: bytes | None

@@ -1,4 +1,4 @@
-"""Every call we make to TensorRT type-checks strictly against the listings of 10.16 and of 11.4."""
+"""Every call we make to TensorRT type-checks strictly against the listings of 10.16, of 11.4 and of RTX 1.7."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.doubles.tensorrt_listing import VERSIONS
+from tests.doubles.tensorrt_listing import EVERY, VERSIONS
 from tests.doubles.tensorrt_stubs import write_stubs
 
 pytestmark = pytest.mark.component
@@ -48,7 +48,7 @@ def test_a_wrong_call_in_our_own_code_is_found(tmp_path: Path) -> None:
     assert "set_memory_limit" in _mypy(tmp_path, str(mutant)).stdout
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", EVERY)
 def test_our_calls_agree_with_the_listing(version: str, tmp_path: Path) -> None:
     stub = write_stubs(tmp_path, version)
     assert _mypy(tmp_path, str(stub)).stdout.startswith("Success")

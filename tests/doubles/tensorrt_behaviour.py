@@ -99,6 +99,7 @@ PROPERTIES: dict[str, Callable[..., Any]] = {
 SETTABLE = {
     "IBuilderConfig.builder_optimization_level": "int",
     "IBuilderConfig.hardware_compatibility_level": "HardwareCompatibilityLevel",
+    "IBuilderConfig.num_compute_capabilities": "int",
     "IBuilderConfig.profiling_verbosity": "ProfilingVerbosity",
     "Runtime.engine_host_code_allowed": "bool",
 }
@@ -157,7 +158,16 @@ def _create_network(world: World, this: Any, flags: int) -> Any:
 
 @does("Builder.create_builder_config")
 def _create_config(world: World, this: Any) -> Any:
-    return world.make("IBuilderConfig", builder=this, switched={"TF32"}, profiles=[], pools={}, cache=None, used=False)
+    return world.make(
+        "IBuilderConfig",
+        builder=this,
+        switched={"TF32"},
+        profiles=[],
+        pools={},
+        targets={},
+        cache=None,
+        used=False,
+    )
 
 
 @does("Builder.create_optimization_profile")
@@ -209,6 +219,17 @@ def _clear_flag(world: World, this: Any, flag: Any) -> None:
 @does("IBuilderConfig.set_memory_pool_limit")
 def _set_pool(world: World, this: Any, pool: Any, pool_size: int) -> None:
     _fresh(this, "set_memory_pool_limit")["pools"][pool.name] = pool_size
+
+
+@does("IBuilderConfig.set_compute_capability")
+def _set_target(world: World, this: Any, compute_capability: Any, index: int) -> bool:
+    state = _fresh(this, "set_compute_capability")
+    if index >= state.get("num_compute_capabilities", 0):
+        raise Misuse(
+            f"set_compute_capability {index} of {state.get('num_compute_capabilities', 0)} that were announced"
+        )
+    state["targets"][index] = compute_capability.name
+    return True
 
 
 @does("IBuilderConfig.create_timing_cache")
@@ -316,6 +337,7 @@ def _build(world: World, this: Any, network: Any, config: Any, kernel_text: obje
         "pools": state["pools"],
         "level": state.get("builder_optimization_level"),
         "hardware": None if level is None else level.name,
+        "targets": [state["targets"][index] for index in sorted(state["targets"])],
         "detailed": state.get("profiling_verbosity") is world.enum("ProfilingVerbosity", "DETAILED"),
         "refittable": "REFIT" in state["switched"],
         "stripped": "STRIP_PLAN" in state["switched"],

@@ -11,23 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from tests.doubles import tensorrt_behaviour as behaviour
-from tests.doubles.tensorrt_listing import ENUM_VALUES, MAY_BE_NONE, listing, parse
+from tests.doubles.tensorrt_listing import ENUM_VALUES, MAY_BE_NONE, RTX, listing, parse
 
-__all__ = ["Misuse", "fill_module", "make_module", "write_package"]
+__all__ = ["Misuse", "fill_module", "make_module", "module_name", "write_package"]
 
 Misuse = behaviour.Misuse
 
 
+def module_name(version: str) -> str:
+    """The module that this version of either flavour is imported as."""
+    return "tensorrt_rtx_bindings" if version == RTX else "tensorrt"
+
+
 def make_module(version: str, **world: Any) -> types.ModuleType:
     """The double of that version; `world` are the behaviour's settings (see `tensorrt_behaviour.World`)."""
-    module = types.ModuleType("tensorrt")
+    module = types.ModuleType(module_name(version))
     fill_module(module, version, **world)
     return module
 
 
 def write_package(folder: Path, version: str, **world: Any) -> None:
-    """A package `tensorrt` under `folder`, so that a child process with it on its path imports the double."""
-    package = folder / "tensorrt"
+    """A package under `folder`, so that a child process with it on its path imports the double."""
+    package = folder / module_name(version)
     package.mkdir(parents=True)
     settings = ", ".join(f"{key}={value!r}" for key, value in world.items())
     (package / "__init__.py").write_text(
@@ -43,7 +48,7 @@ def fill_module(module: types.ModuleType, version: str, **world: Any) -> None:
     state = behaviour.World(module=module, version=version, **world)
     vars(module)["__version__"] = version
     for name, members in api["enums"].items():
-        setattr(module, name, _make_enum(name, members))
+        setattr(module, name, _make_enum(name, members, api.get("values", ENUM_VALUES).get(name)))
     for name in api["classes"]:
         _class_for(name, api, module, state)
     vars(module)["__getattr__"] = _refuse(version)
@@ -68,8 +73,8 @@ class _EnumMeta(type):
         raise Misuse(f"{cls.__name__}.{name} cannot be set")
 
 
-def _make_enum(name: str, members: list[str]) -> type:
-    numbers = ENUM_VALUES.get(name, {member: index for index, member in enumerate(members)})
+def _make_enum(name: str, members: list[str], stated: dict[str, int] | None) -> type:
+    numbers = {member: index for index, member in enumerate(members)} if stated is None else stated
 
     def make(self: Any, member: str) -> None:
         object.__setattr__(self, "name", member)
@@ -218,8 +223,8 @@ def _fits(module: types.ModuleType, annotation: str, value: object) -> bool:
     raise Misuse(f"the double cannot judge {annotation}")
 
 
-def install(version: str, **world: Any) -> types.ModuleType:
-    """Make the double the imported `tensorrt` of this process; the caller removes it again."""
+def install(patch: Any, version: str, **world: Any) -> None:
+    """Make the double the imported TensorRT of this process, for as long as the MonkeyPatch `patch` lasts."""
     module = make_module(version, **world)
-    sys.modules["tensorrt"] = module
-    return module
+    for name in {"tensorrt", module_name(version)}:
+        patch.setitem(sys.modules, name, module)

@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-VERSIONS = ("10.16.1.11", "11.4.0.106")
+VERSIONS = ("10.16.1.11", "11.4.0.106")  # of TensorRT
+RTX = "1.7.1.116"  # TensorRT for RTX, whose listing is compared with the real library
+EVERY = (*VERSIONS, RTX)
 _FOLDER = Path(__file__).parent
 
 # Real numbers matter only where callers shift by them; every other enum is numbered in the order of its listing.

@@ -1,5 +1,9 @@
-"""What every GPU test needs: a GPU (its absence is a failure, never a skip), a model, and a place for the figures."""
+"""What every GPU test needs: a GPU (its absence is a failure, never a skip), a model, and a place for the figures.
 
+`PERENNIAL_GPU_BUILT` names a folder that keeps what was built, so that single tests can run in processes of their own.
+"""
+
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -7,6 +11,7 @@ from typing import Any
 import pytest
 
 from benchmarks import record
+from tests.gpu.contenders import Workshop
 from tests.gpu.model import DEVICE, Classifier, Sample, load_classifier, load_sample
 
 FIGURES: dict[str, Any] = {}
@@ -45,9 +50,10 @@ def sample(classifier: Classifier) -> Sample:
 
 
 @pytest.fixture(scope="session")
-def graph(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The classifier as the FP32 ONNX graph that TensorRT reads."""
-    return classifier.export(tmp_path_factory.mktemp("graph") / "model.onnx")
+def workshop(classifier: Classifier, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    """Every engine by name, built when it is first asked for."""
+    kept = os.environ.get("PERENNIAL_GPU_BUILT")
+    return Workshop(folder=Path(kept) if kept else tmp_path_factory.mktemp("built"), classifier=classifier)
 
 
 @pytest.fixture(scope="session")

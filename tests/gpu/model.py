@@ -110,9 +110,9 @@ def load_sample(classifier: Classifier) -> Sample:
     return Sample(ids=ids, mask=mask, logits=logits, embedding=embedding)
 
 
-def difference(engine: Any, sample: Sample) -> dict[str, float]:
+def difference(infer: Any, sample: Sample) -> dict[str, float]:
     """How far an engine's answers are from the reference's."""
-    logits, embedding = engine.infer(sample.ids, sample.mask)
+    logits, embedding = infer(sample.ids, sample.mask)
     assert np.isfinite(logits).all()
     assert np.isfinite(embedding).all()
     return {

@@ -7,10 +7,10 @@ import pytest
 
 from tests.doubles.tensorrt_double import Misuse, make_module
 from tests.doubles.tensorrt_graph import write_graph
-from tests.doubles.tensorrt_listing import VERSIONS, listing, parse
+from tests.doubles.tensorrt_listing import EVERY, RTX, listing, parse
 
 
-@pytest.fixture(params=VERSIONS)
+@pytest.fixture(params=EVERY)
 def trt(request: pytest.FixtureRequest) -> ModuleType:
     return make_module(request.param)
 
@@ -30,7 +30,7 @@ def _profile(trt: ModuleType, builder: Any, names: tuple[str, ...] = ("input_ids
     return profile
 
 
-@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("version", EVERY)
 def test_listing_every_signature_parses(version: str) -> None:
     classes = listing(version)["classes"].values()
     texts = [text for described in classes for lines in described["methods"].values() for text in lines]
@@ -88,6 +88,15 @@ def test_explicit_batch_is_unknown_in_11() -> None:
     assert int(make_module("10.16.1.11").NetworkDefinitionCreationFlag.EXPLICIT_BATCH) == 0
     with pytest.raises(Misuse, match="EXPLICIT_BATCH"):
         _ = make_module("11.4.0.106").NetworkDefinitionCreationFlag.EXPLICIT_BATCH
+
+
+def test_double_of_rtx_refuses_more_targets_than_were_announced() -> None:
+    trt = make_module(RTX)
+    config = trt.Builder(trt.Logger()).create_builder_config()
+    with pytest.raises(Misuse, match="announced"):
+        config.set_compute_capability(trt.ComputeCapability.SM89, 0)
+    config.num_compute_capabilities = 1
+    assert config.set_compute_capability(trt.ComputeCapability.SM89, 0)
 
 
 def test_double_refuses_building_before_parsing(trt: ModuleType, started: Any) -> None:
