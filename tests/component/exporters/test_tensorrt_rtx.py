@@ -61,7 +61,8 @@ def test_exported_graph_builds_and_waits_for_a_gpu(portable: OnnxGraph, tmp_path
     record = build_plan(portable.path, plan, options, machine=machine_without_gpu())
     assert not record.probed
     assert record.machine.tensorrt == RTX
-    assert plan.stat().st_size > 100_000
+    # the inspector needs a driver, but the plan holds the kernels' text: one fused attention a layer of the encoder
+    assert plan.read_bytes().count(b"__global__ void _gemm_mha_v2_") == 2
     with pytest.raises(BundleRejected, match="never answered"):
         load_plan(plan, machine=Machine(gpu="", capability="8.9", cuda="", tensorrt=RTX, flavour=Flavour.RTX))
 
