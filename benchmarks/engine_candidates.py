@@ -19,14 +19,17 @@ from safetensors.numpy import load_file, save_file
 from perennial.continual.learning.card import read_card
 from perennial.continual.preparation import read_labelled_file
 from perennial.exporters.attention import fuse_attention
+from perennial.exporters.batches import run_sorted
 from perennial.exporters.build import build_engine, hardware_precisions
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision
-from perennial.exporters.classifier import run_sorted
 from perennial.exporters.engine import Engine
 from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.openvino_toolkit import import_nncf, import_openvino
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine, open_onnx, open_openvino
+from perennial.exporters.text_classification.part import TextPart
+from perennial.exporters.text_classification.signature import LOGITS, TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import padded
 from perennial.exporters.trained import TrainedModel
 from perennial.exporters.weight_swap import swap_weights
 
@@ -114,7 +117,10 @@ def measure_swaps(
         built = swap_weights(item.file.parent, manifest, newer, swapped)
         rebuilt = _build(item.kind, item.precision, graphs[only_head], calibration, anew)
         folder = anew / f"{item.kind.value}-{item.precision.value}"
-        one, other = (run_sorted(_opener(rebuilt, 1)(path / built.file), probe, 32)[0] for path in (swapped, folder))
+        one, other = (
+            run_sorted(_opener(rebuilt, 1)(path / built.file), TEXT_ENGINE, padded(probe), 32)[LOGITS]
+            for path in (swapped, folder)
+        )
         swaps[item.title] = Swap(
             scope="head, one class more" if only_head else "every weight, one class more",
             seconds=built.seconds,
@@ -150,9 +156,9 @@ def _timed(
 
 def _opener(built: BuiltEngine, threads: int) -> Callable[[Path], Engine]:
     if built.engine is EngineKind.ONNXRUNTIME:
-        return lambda path: open_onnx(path, threads=threads)
+        return lambda path: open_onnx(path, TEXT_ENGINE, threads=threads)
     setting = built.options["inference_precision"]
-    return lambda path: open_openvino(path, threads=threads, precision=setting)
+    return lambda path: open_openvino(path, TEXT_ENGINE, threads=threads, precision=setting)
 
 
 def _build(kind: EngineKind, precision: Precision, graph: OnnxGraph, calibration: Rows, work: Path) -> BuiltEngine:
@@ -237,11 +243,13 @@ def _manifest(item: Candidate, model: TrainedModel, graph: OnnxGraph) -> Manifes
         engine=item.kind or EngineKind.ONNXRUNTIME,
         precision=item.precision,
         engine_file=item.file.name,
-        classes=len(model.labels),
-        dimension=model.dimension,
-        max_length=model.max_length,
-        labels_sha256="",
-        tokenizer_sha256="",
+        **TextPart(
+            classes=len(model.labels),
+            dimension=model.dimension,
+            max_length=model.max_length,
+            labels_sha256="",
+            tokenizer_sha256="",
+        ).fields(),
         encoder_fingerprint=model.encoder_fingerprint,
         graph_fingerprint=graph.fingerprint,
         created_at="",

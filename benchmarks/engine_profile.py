@@ -14,12 +14,13 @@ from onnx import numpy_helper
 
 from perennial.continual.arrays import pad
 from perennial.exporters.bundle import Precision
-from perennial.exporters.contract import ATTENTION_MASK, INPUT_IDS
 from perennial.exporters.graph import set_initializer
 from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.parity import check_parity, default_limits
-from perennial.exporters.reference import TorchClassifier
 from perennial.exporters.runtime import OnnxEngine
+from perennial.exporters.text_classification.answering import TextAnswerer
+from perennial.exporters.text_classification.reference import TorchClassifier
+from perennial.exporters.text_classification.signature import ATTENTION_MASK, INPUT_IDS
 
 __all__ = ["broken_engines", "ceiling", "profile_onnxruntime", "profile_openvino"]
 
@@ -141,17 +142,12 @@ def broken_engines(
         model = onnx.load(portable)
         breaks(model)
         engine = OnnxEngine(_saved(model, portable.parent / "broken.onnx"), threads=threads)
-        answerer = _Broken(engine, reference)
+        answerer = TextAnswerer(engine=engine, tokenizer=reference.tokenizer, labels=reference.labels)
         for precision in (Precision.FP32, Precision.BF16, Precision.INT8):
             verdict = check_parity(reference, answerer, texts, labels, default_limits(precision))
             record = {"broken": name, "limits": precision.value, "refused": not verdict.accepted}
             found.append(record | {"agreement": verdict.agreement, "reasons": list(verdict.reasons)})
     return found
-
-
-class _Broken:
-    def __init__(self, engine: OnnxEngine, reference: TorchClassifier) -> None:
-        self.engine, self.tokenizer, self.labels = engine, reference.tokenizer, reference.labels
 
 
 def _saved(model: onnx.ModelProto, path: Path) -> Path:

@@ -22,15 +22,17 @@ from benchmarks.engine_candidates import BASELINE, Candidate, Swap, build_all, m
 from benchmarks.engine_profile import broken_engines, ceiling, profile_onnxruntime, profile_openvino
 from benchmarks.engine_training import train
 from benchmarks.record import write
-from perennial.continual.arrays import pad
+from perennial.exporters.batches import run_sorted
 from perennial.exporters.build import hardware_precisions
 from perennial.exporters.bundle import Precision
-from perennial.exporters.classifier import TextTokenizer, run_sorted
-from perennial.exporters.engine import Engine
+from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.onnx import export_onnx
 from perennial.exporters.parity import ParityVerdict, check_parity, default_limits
-from perennial.exporters.reference import TorchClassifier
-from perennial.exporters.texts import spread
+from perennial.exporters.port import HeldOut
+from perennial.exporters.text_classification.answering import TextAnswerer, Tokenises
+from perennial.exporters.text_classification.reference import TorchClassifier
+from perennial.exporters.text_classification.signature import INPUT_IDS, TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import padded
 from perennial.exporters.trained import TrainedModel
 
 __all__ = ["main"]
@@ -71,8 +73,8 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _measure(options: argparse.Namespace, model: TrainedModel, work: Path) -> dict[str, Any]:
-    texts, labels = spread(*read_split(options.data, "test"), options.rows)
-    calibration, _ = spread(read_split(options.data, "train")[0], None, _CALIBRATION_ROWS)
+    texts, labels = _spread(*read_split(options.data, "test"), options.rows)
+    calibration, _ = _spread(read_split(options.data, "train")[0], None, _CALIBRATION_ROWS)
     model.write_tokenizer(work / "tokenizer.json")
     reference = TorchClassifier(model, work / "tokenizer.json")
     calibrated = reference.tokenizer.encode(calibration)
@@ -80,10 +82,10 @@ def _measure(options: argparse.Namespace, model: TrainedModel, work: Path) -> di
     graph = export_onnx(model, work / "portable.onnx", module=reference.module)
     candidates = build_all(graph, calibrated, work, options.threads)
     _say("profiles, ceiling and broken engines")
-    timed, _ = spread(texts, None, options.timed_rows)
+    timed, _ = _spread(texts, None, options.timed_rows)
     rows = reference.tokenizer.encode(timed)
     limit, profiles = _ceiling(model, rows, options.threads), _profiles(candidates, rows, work)
-    some, known = spread(texts, labels, 128)
+    some, known = _spread(texts, labels, 128)
     broken = broken_engines(reference, graph.path, some, known or [], options.threads)
     _say("weight swaps, each beside a full rebuild")
     swaps = measure_swaps(model, candidates, graph, calibrated, work)
@@ -120,6 +122,11 @@ def _measure(options: argparse.Namespace, model: TrainedModel, work: Path) -> di
     }
 
 
+def _spread(texts: list[str], labels: list[str] | None, most: int) -> tuple[list[str], list[str] | None]:
+    held = HeldOut(inputs=texts, targets=labels).spread(most)
+    return list(held.inputs), None if held.targets is None else list(held.targets)
+
+
 def _ceiling(model: TrainedModel, rows: Rows, threads: int) -> dict[str, float]:
     shape = json.loads((model.encoder / "config.json").read_text("utf-8"))
     inner, layers = int(shape["intermediate_size"]), int(shape["num_hidden_layers"])
@@ -142,48 +149,47 @@ def _verdicts(
     reference: TorchClassifier, candidates: Sequence[Candidate], texts: list[str], labels: list[str]
 ) -> dict[str, ParityVerdict]:
     """Each engine against torch, which answers the texts only once."""
-    asked = _Remembered(reference)
+    asked = _with_engine(_Remembered(reference.engine), reference)
     return {
-        item.title: check_parity(asked, _Pair(item.engine, reference), texts, labels, default_limits(item.precision))
+        item.title: check_parity(
+            asked, _with_engine(item.engine, reference), texts, labels, default_limits(item.precision)
+        )
         for item in candidates
     }
 
 
-class _Pair:
+def _with_engine(engine: Engine, reference: TorchClassifier) -> TextAnswerer:
     """An engine with the reference's tokenizer and labels."""
-
-    def __init__(self, engine: Engine, reference: TorchClassifier) -> None:
-        self.engine, self.tokenizer, self.labels = engine, reference.tokenizer, reference.labels
+    return TextAnswerer(engine=engine, tokenizer=reference.tokenizer, labels=reference.labels)
 
 
-class _Remembered(_Pair):
-    """The reference, each distinct batch computed once."""
+class _Remembered:
+    """The reference's engine, each distinct batch computed once."""
 
-    def __init__(self, reference: TorchClassifier) -> None:
-        super().__init__(self, reference)
-        self._inner, self._known = reference.engine, {}  # type: ignore[var-annotated]
+    def __init__(self, inner: Engine) -> None:
+        self._inner, self._known = inner, dict[tuple[tuple[int, ...], bytes], Outputs]()
 
-    def infer(self, input_ids: Any, attention_mask: Any) -> Any:
-        """Logits and embeddings, from memory where the batch was asked before."""
-        key = (input_ids.shape, input_ids.tobytes())
+    def infer(self, inputs: Inputs) -> Outputs:
+        """From memory where the batch was asked before."""
+        key = (inputs[INPUT_IDS].shape, inputs[INPUT_IDS].tobytes())
         if key not in self._known:
-            self._known[key] = self._inner.infer(input_ids, attention_mask)
+            self._known[key] = self._inner.infer(inputs)
         return self._known[key]
 
 
 def _sorted(engine: Engine, rows: Rows) -> None:
-    run_sorted(engine, rows, _BATCH)
+    run_sorted(engine, TEXT_ENGINE, padded(rows), _BATCH)
 
 
 def _arriving(engine: Engine, rows: Rows) -> None:
     for index in range(0, len(rows), _BATCH):
-        engine.infer(*pad(rows[index : index + _BATCH]))
+        engine.infer(padded(rows[index : index + _BATCH]))
 
 
 def _throughput(
     engines: dict[str, Engine],
     way: Callable[[Engine, Rows], object],
-    tokenizer: TextTokenizer,
+    tokenizer: Tokenises,
     texts: list[str],
     rounds: int,
 ) -> dict[str, list[float]]:
@@ -200,14 +206,14 @@ def _throughput(
     return speeds
 
 
-def _latency(engines: dict[str, Engine], tokenizer: TextTokenizer, texts: list[str]) -> dict[str, float]:
+def _latency(engines: dict[str, Engine], tokenizer: Tokenises, texts: list[str]) -> dict[str, float]:
     """Median milliseconds of one text alone, tokenisation included, engines taking turns."""
     times: dict[str, list[float]] = {name: [] for name in engines}
     for text in texts:
         for name, engine in engines.items():
             time.sleep(_QUIET_S)
             started = time.perf_counter()
-            run_sorted(engine, tokenizer.encode([text]), 1)
+            run_sorted(engine, TEXT_ENGINE, padded(tokenizer.encode([text])), 1)
             times[name].append((time.perf_counter() - started) * 1e3)
     return {name: statistics.median(values) for name, values in times.items()}
 

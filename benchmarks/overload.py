@@ -27,7 +27,9 @@ from tritonclient.utils import InferenceServerException
 from benchmarks import record
 from benchmarks.swap_serving import Serving
 from benchmarks.swap_world import MODEL, make_workspace
-from perennial.exporters.contract import BYTES, LABEL, PREDICTION_ID, SCORES, TEXT
+from perennial.exporters.contract import PREDICTION_ID
+from perennial.exporters.signature import BYTES
+from perennial.exporters.text_classification.signature import LABEL, SCORES, TEXT
 from perennial.ops.demo.grammar import FIRST_INTENTS, RequestGrammar
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog

@@ -10,6 +10,8 @@ import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from perennial.continual.rollout import RolloutRules, Verdict, judge_live
+from perennial.exporters.engine import Inputs, Outputs
+from perennial.exporters.text_classification.signature import EMBEDDING, INPUT_IDS, LOGITS
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.settings import Settings
@@ -99,9 +101,10 @@ class LiveWorld:
         return ids[: len(kinds)]
 
 
-def _ask(version: int, ids: Any, mask: Any) -> Any:
-    wrong = ids[:, 0] == _WORDS.index("loss" if version == 2 else "gain")
-    return np.stack([~wrong, wrong], axis=1).astype(np.float32)
+def _ask(version: int, inputs: Inputs) -> Outputs:
+    wrong = inputs[INPUT_IDS][:, 0] == _WORDS.index("loss" if version == 2 else "gain")
+    logits = np.stack([~wrong, wrong], axis=1).astype(np.float32)
+    return {LOGITS: logits, EMBEDDING: logits}
 
 
 def _write_text_side(folder: Path) -> None:

@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from perennial.exporters.contract import BYTES, LABEL, TEXT, VERSION
+from perennial.exporters.contract import VERSION
+from perennial.exporters.signature import BYTES
+from perennial.exporters.text_classification.signature import LABEL, TEXT
 
 __all__ = ["Answers", "LoadSpec", "main", "read_answers"]
 

@@ -13,7 +13,7 @@ from perennial.continual.arrays import softmax
 from perennial.continual.preparation import split_of
 from perennial.continual.records import Example
 from perennial.exporters.bundle import read_manifest, write_manifest
-from perennial.exporters.classifier import BundleClassifier
+from perennial.exporters.text_classification.classifier import BundleClassifier
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, RequestGrammar
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card

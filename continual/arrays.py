@@ -6,10 +6,11 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["in_order", "pad", "pad_together", "softmax"]
+__all__ = ["in_order", "pad", "softmax"]
 
 Tokens = NDArray[np.int64]
 Float = TypeVar("Float", bound=np.floating[Any])
+Kind = TypeVar("Kind", bound=np.generic)
 
 
 def softmax(logits: NDArray[Float]) -> NDArray[Float]:
@@ -41,28 +42,13 @@ def pad(rows: Sequence[Sequence[int]], *, width: int = 0) -> tuple[Tokens, Token
     return ids, mask
 
 
-def pad_together(batches: Sequence[tuple[Tokens, Tokens]]) -> tuple[Tokens, Tokens]:
-    """Ids and masks of several batches as one, padded on the right to the longest row; a single one is not copied."""
-    if len(batches) == 1:
-        return batches[0]
-    longest = max(ids.shape[1] for ids, _ in batches)
-    rows = sum(len(ids) for ids, _ in batches)
-    together = np.zeros((2, rows, longest), dtype=np.int64)
-    start = 0
-    for ids, mask in batches:
-        together[0, start : start + len(ids), : ids.shape[1]] = ids
-        together[1, start : start + len(ids), : ids.shape[1]] = mask
-        start += len(ids)
-    return together[0], together[1]
-
-
-def in_order(order: NDArray[np.intp], parts: Sequence[NDArray[Float]]) -> NDArray[Float]:
+def in_order(order: NDArray[np.intp], parts: Sequence[NDArray[Kind]]) -> NDArray[Kind]:
     """The rows of all parts, put where `order` says: row i of the parts goes to place `order[i]`.
 
     >>> in_order(np.array([2, 0, 1]), [np.array([[1.0], [2.0]]), np.array([[3.0]])]).ravel().tolist()
     [2.0, 3.0, 1.0]
     """
     stacked = np.concatenate(parts)
-    restored: NDArray[Float] = np.empty_like(stacked)
+    restored: NDArray[Kind] = np.empty_like(stacked)
     restored[order] = stacked
     return restored

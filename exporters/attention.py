@@ -8,8 +8,8 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-from perennial.exporters.contract import ATTENTION_MASK
 from perennial.exporters.graph import Source, attach_sources, read_sources
+from perennial.exporters.text_classification.signature import ATTENTION_MASK
 
 __all__ = ["fuse_attention"]
 

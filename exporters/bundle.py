@@ -7,13 +7,15 @@ import os
 import re
 import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.atomic_file import drop_leftovers, sync, write_atomically
-from perennial.continual.errors import BundleRejected
+from perennial.continual.errors import BundleRejected, ConfigurationError
+from perennial.exporters.signature import EngineSignature
+from perennial.exporters.tasks import Room, room_of
 
 __all__ = [
     "FORMAT",
@@ -24,15 +26,17 @@ __all__ = [
     "Manifest",
     "Precision",
     "digest",
-    "digest_labels",
     "read_manifest",
     "toolchain_versions",
     "verify_bundle",
     "write_manifest",
 ]
 
-FORMAT = "perennial.bundle/1"
+FORMAT = "perennial.bundle/2"
+_BEFORE = "perennial.bundle/1"  # of text classifiers alone, whose part stood among the fields
 MANIFEST = "manifest.json"
+_TASK_BEFORE = "text_classification"
+_PART_BEFORE = ("classes", "dimension", "max_length", "labels_sha256", "tokenizer_sha256")
 _NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,99}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MANIFEST_LIMIT_BYTES = 16 * 2**20
 _CHUNK_BYTES = 1 << 20
@@ -65,6 +69,11 @@ class FileRecord:
     sha256: str
     size_bytes: int
 
+    @classmethod
+    def of(cls, content: bytes) -> "FileRecord":
+        """What a file with this content is."""
+        return cls(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lineage:
@@ -82,40 +91,40 @@ class Manifest:
     """Everything that is promised about one version.
 
     `engine_file` is the file the runtime opens. `options` are the runtime settings the engine was verified with, for
-    example `inference_precision`. `parity` is the verdict's own record; `toolchain` maps package to version.
+    example `inference_precision`. `parity` is the verdict's own record; `toolchain` maps package to version. `part` is
+    the task's own. While files are being replaced, each is either as in `files` or as in `replacements`.
     """
 
     model: str
     version: int
+    task: str
+    signature: EngineSignature
     engine: EngineKind
     precision: Precision
     engine_file: str
-    classes: int
-    dimension: int
-    max_length: int
-    labels_sha256: str
-    tokenizer_sha256: str
     encoder_fingerprint: str
     graph_fingerprint: str
     created_at: str
     toolchain: Mapping[str, str]
     lineage: Lineage
+    part: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] = field(default_factory=dict)
     options: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, FileRecord] = field(default_factory=dict)
+    replacements: Mapping[str, FileRecord] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.version < 1 or self.classes < 1 or self.dimension < 1 or self.max_length < 1:
+        if self.version < 1:
             raise BundleRejected(
-                f"manifest of {self.model!r}: version {self.version}, classes {self.classes}, dimension "
-                f"{self.dimension} and max_length {self.max_length} must each be at least 1; export the version again"
+                f"manifest of {self.model!r}: version {self.version} must be at least 1; export the version again"
             )
-        for name in (self.engine_file, *self.files):
+        for name in (self.engine_file, *self.files, *self.replacements):
             _check_name(name)
 
     def to_json(self) -> str:
         """The manifest as it lies on disk: one key order, so equal manifests are equal bytes."""
-        return json.dumps({"format": FORMAT, **asdict(self)}, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        record = {"format": FORMAT, **asdict(self), "signature": self.signature.to_record()}
+        return json.dumps(record, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
 
     @classmethod
     def from_json(cls, text: str) -> "Manifest":
@@ -128,17 +137,24 @@ class Manifest:
             raw = json.loads(text)
         except ValueError as exc:
             raise BundleRejected(f"{MANIFEST} is not JSON ({exc}); it is truncated or altered, export again") from exc
-        if not isinstance(raw, dict) or raw.get("format") != FORMAT:
+        if not isinstance(raw, dict) or raw.get("format") not in {FORMAT, _BEFORE}:
             seen = raw.get("format") if isinstance(raw, dict) else type(raw).__name__
             raise BundleRejected(f"{MANIFEST} has format {seen!r}; this version reads {FORMAT!r}; export again")
         fields = {key: value for key, value in raw.items() if key != "format"}
         try:
+            if raw["format"] == _BEFORE:
+                fields |= {"task": _TASK_BEFORE, "part": {name: fields.pop(name) for name in _PART_BEFORE}}
+                fields["signature"] = room_of(_TASK_BEFORE).engine_signature(fields["part"])
+            else:
+                fields["signature"] = EngineSignature.from_record(fields["signature"])
             fields["engine"] = EngineKind(fields["engine"])
             fields["precision"] = Precision(fields["precision"])
             fields["lineage"] = Lineage(**fields["lineage"])
-            fields["files"] = {str(name): FileRecord(**record) for name, record in fields["files"].items()}
+            for name in ("files", "replacements"):
+                given = fields.get(name, {})
+                fields[name] = {str(file): FileRecord(**record) for file, record in given.items()}
             return cls(**fields)
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+        except (KeyError, TypeError, ValueError, AttributeError, ConfigurationError) as exc:
             raise BundleRejected(f"{MANIFEST} has a wrong or missing field ({exc}); export the version again") from exc
 
 
@@ -149,11 +165,6 @@ def digest(path: Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             state.update(chunk)
     return state.hexdigest()
-
-
-def digest_labels(labels: tuple[str, ...]) -> str:
-    """A fingerprint of the label set, order included: logit i means `labels[i]`."""
-    return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()
 
 
 def toolchain_versions(*packages: str) -> dict[str, str]:
@@ -170,7 +181,7 @@ def toolchain_versions(*packages: str) -> dict[str, str]:
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
     """Hash every file of `folder` into the manifest and write it last, atomically and synced.
 
-    What `manifest.files` held is replaced. Returns the manifest as written.
+    What `manifest.files` and `manifest.replacements` held is replaced. Returns the manifest as written.
 
     Raises:
         BundleRejected: the folder holds a link, a special file or a name that a bundle may not have.
@@ -185,7 +196,7 @@ def write_manifest(folder: Path, manifest: Manifest) -> Manifest:
         sync(path)
     if manifest.engine_file not in files:
         raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not there; it has {sorted(files)}")
-    written = Manifest.from_json(_with_files(manifest, files).to_json())
+    written = Manifest.from_json(replace(manifest, files=files, replacements={}).to_json())
     write_atomically(folder / MANIFEST, written.to_json())
     return written
 
@@ -231,15 +242,10 @@ def verify_bundle(folder: Path, *, tensorrt_version: str | None = None) -> Manif
     if manifest.engine_file not in manifest.files:
         raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not among the hashed files")
     for name, record in manifest.files.items():
-        _check_file(folder, name, found[name], record)
-    _check_labels(folder, manifest)
+        _check_file(folder, name, found[name], record, manifest.replacements.get(name))
+    _room(manifest).check_bundle(folder, manifest.part, manifest.files)
     _check_tensorrt(folder, manifest, tensorrt_version)
     return manifest
-
-
-def _with_files(manifest: Manifest, files: Mapping[str, FileRecord]) -> Manifest:
-    values = {name: getattr(manifest, name) for name in Manifest.__dataclass_fields__}
-    return Manifest(**{**values, "files": files})
 
 
 def _check_name(name: str) -> None:
@@ -270,24 +276,22 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path]]:
                 raise BundleRejected(f"{folder}: {name!r} is neither a file nor a folder; remove it")
 
 
-def _check_file(folder: Path, name: str, path: Path, record: FileRecord) -> None:
+def _room(manifest: Manifest) -> Room:
+    try:
+        return room_of(manifest.task)
+    except ConfigurationError as exc:
+        raise BundleRejected(f"{MANIFEST}: {exc}") from exc
+
+
+def _check_file(folder: Path, name: str, path: Path, record: FileRecord, other: FileRecord | None) -> None:
     size = path.stat().st_size
+    if other is not None and other == FileRecord(sha256=digest(path), size_bytes=size):
+        return
     if size != record.size_bytes:
         word = "truncated" if size < record.size_bytes else "altered"
         raise BundleRejected(f"{folder}: {name} is {word}: {size} bytes, {MANIFEST} says {record.size_bytes}")
     if (seen := digest(path)) != record.sha256:
         raise BundleRejected(f"{folder}: {name} is altered: sha256 {seen[:12]}…, {MANIFEST} says {record.sha256[:12]}…")
-
-
-def _check_labels(folder: Path, manifest: Manifest) -> None:
-    path = folder / "labels.json"
-    if "labels.json" not in manifest.files:
-        raise BundleRejected(f"{folder}: {MANIFEST} names no labels.json; export the version again")
-    labels = json.loads(path.read_text(encoding="utf-8"))
-    if len(labels) != manifest.classes or digest_labels(tuple(labels)) != manifest.labels_sha256:
-        raise BundleRejected(
-            f"{folder}: labels.json has {len(labels)} labels that are not the {manifest.classes} of {MANIFEST}"
-        )
 
 
 _TENSORRT_PACKAGES = ("tensorrt", "tensorrt-rtx-cu12-bindings")  # versions are compared within one of them

@@ -1,84 +1,33 @@
-"""The tensors that clients, routers and engines exchange: their names, types and widths are spelled here alone."""
+"""What every model has beside its task's own tensors: the router's bookkeeping, spelled here alone."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from types import MappingProxyType
+from collections.abc import Iterable
 
-__all__ = [
-    "ARM",
-    "ATTENTION_MASK",
-    "BYTES",
-    "CONFIDENCE",
-    "EMBEDDING",
-    "ENGINE_INPUTS",
-    "ENGINE_OUTPUTS",
-    "FP32",
-    "INPUT_IDS",
-    "INT64",
-    "KEY",
-    "LABEL",
-    "LABELS",
-    "LOGITS",
-    "PREDICTION_ID",
-    "PROGRESS",
-    "ROUTER_INPUTS",
-    "ROUTER_OUTPUTS",
-    "SCORES",
-    "TENSORS",
-    "TEXT",
-    "USUAL_OUTPUTS",
-    "VERSION",
-    "Tensor",
-]
+from perennial.exporters.signature import BYTES, INT64, RouterSignature, Tensor
 
-BYTES, FP32, INT64 = "BYTES", "FP32", "INT64"  # KServe's words
+__all__ = ["ARM", "KEY", "PREDICTION_ID", "PROGRESS", "VERSION", "all_inputs", "all_outputs", "usual_outputs"]
 
-TEXT, KEY = "TEXT", "KEY"
-LABEL, CONFIDENCE, VERSION, PREDICTION_ID = "LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID"
-SCORES, LABELS, ARM = "SCORES", "LABELS", "ARM"
-INPUT_IDS, ATTENTION_MASK = "input_ids", "attention_mask"
-LOGITS, EMBEDDING = "logits", "embedding"
-
-ROUTER_INPUTS = (TEXT, KEY)
-USUAL_OUTPUTS = (LABEL, CONFIDENCE, VERSION, PREDICTION_ID)  # what a router sends when nothing is asked for by name
-ROUTER_OUTPUTS = (*USUAL_OUTPUTS, SCORES, LABELS, ARM)
-ENGINE_INPUTS = (INPUT_IDS, ATTENTION_MASK)
-ENGINE_OUTPUTS = (LOGITS, EMBEDDING)
+KEY, VERSION, PREDICTION_ID, ARM = "KEY", "VERSION", "PREDICTION_ID", "ARM"
 PROGRESS = PREDICTION_ID  # the output that carries a router's progress in the answer to a probe
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Tensor:
-    """What one tensor holds a row. A width of -1 varies with the model or the request."""
-
-    datatype: str
-    width: int
-    optional: bool = False
-
-    @property
-    def config_type(self) -> str:
-        """The datatype as `config.pbtxt` writes it.
-
-        >>> TENSORS[TEXT].config_type, TENSORS[VERSION].config_type
-        ('TYPE_STRING', 'TYPE_INT64')
-        """
-        return "TYPE_STRING" if self.datatype == BYTES else f"TYPE_{self.datatype}"
+_KEY = Tensor(name=KEY, datatype=BYTES, optional=True)
+_USUAL = (Tensor(name=VERSION, datatype=INT64), Tensor(name=PREDICTION_ID, datatype=BYTES))
+_ARM = Tensor(name=ARM, datatype=BYTES)
 
 
-TENSORS: Mapping[str, Tensor] = MappingProxyType(
-    {
-        TEXT: Tensor(datatype=BYTES, width=1),
-        KEY: Tensor(datatype=BYTES, width=1, optional=True),
-        LABEL: Tensor(datatype=BYTES, width=1),
-        CONFIDENCE: Tensor(datatype=FP32, width=1),
-        VERSION: Tensor(datatype=INT64, width=1),
-        PREDICTION_ID: Tensor(datatype=BYTES, width=1),
-        SCORES: Tensor(datatype=FP32, width=-1),
-        LABELS: Tensor(datatype=BYTES, width=-1),
-        ARM: Tensor(datatype=BYTES, width=1),
-        INPUT_IDS: Tensor(datatype=INT64, width=-1),
-        ATTENTION_MASK: Tensor(datatype=INT64, width=-1),
-        LOGITS: Tensor(datatype=FP32, width=-1),
-        EMBEDDING: Tensor(datatype=FP32, width=-1),
-    }
-)
+def all_inputs(signature: RouterSignature) -> tuple[Tensor, ...]:
+    """What a router takes."""
+    return (*signature.inputs, _KEY)
+
+
+def usual_outputs(signature: RouterSignature) -> tuple[str, ...]:
+    """The names of what a router sends when nothing is asked for by name."""
+    return _names((*signature.usual, *_USUAL))
+
+
+def all_outputs(signature: RouterSignature) -> tuple[Tensor, ...]:
+    """What a router can send."""
+    return (*signature.usual, *_USUAL, *signature.further, _ARM)
+
+
+def _names(tensors: Iterable[Tensor]) -> tuple[str, ...]:
+    return tuple(tensor.name for tensor in tensors)

@@ -1,20 +1,20 @@
 """What every engine is to its callers, whatever compiled it."""
 
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
+from perennial.exporters.signature import Array
 
-__all__ = ["Engine", "Floats", "Tokens"]
+__all__ = ["Engine", "Inputs", "Outputs"]
 
-Tokens = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float32]
+Inputs = Mapping[str, Array]
+Outputs = Mapping[str, Array]
 
 
 @runtime_checkable
 class Engine(Protocol):
     """A loaded engine."""
 
-    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
-        """Logits (B, C) and unit-length embeddings (B, d) of B token rows (B, S); may be called from many threads."""
+    def infer(self, inputs: Inputs) -> Outputs:
+        """The outputs of the signature for its inputs, rows first; may be called from many threads."""
         ...

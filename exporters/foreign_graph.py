@@ -10,8 +10,14 @@ import onnx
 from onnx import TensorProto, helper
 
 from perennial.continual.errors import ConfigurationError
-from perennial.exporters.contract import ATTENTION_MASK, EMBEDDING, ENGINE_INPUTS, INPUT_IDS, LOGITS
 from perennial.exporters.graph import OnnxGraph, attach_sources, fingerprint
+from perennial.exporters.text_classification.signature import (
+    ATTENTION_MASK,
+    EMBEDDING,
+    ENGINE_INPUTS,
+    INPUT_IDS,
+    LOGITS,
+)
 
 if TYPE_CHECKING:
     import torch

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, ExportFailed, PerennialError
-from perennial.continual.learning.card import MODEL_FILE
-from perennial.continual.learning.trained import HEAD_FILE, STATISTICS_FILE
 from perennial.exporters.build import build_engine, check_available, engines_to_try
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import (
@@ -21,25 +19,23 @@ from perennial.exporters.bundle import (
     Manifest,
     Precision,
     digest,
-    digest_labels,
     toolchain_versions,
     verify_bundle,
     write_manifest,
 )
-from perennial.exporters.classifier import BundleClassifier, TextTokenizer
+from perennial.exporters.engine import Engine
 from perennial.exporters.golden import Golden
-from perennial.exporters.golden_rows import golden_rows
 from perennial.exporters.module import fingerprint_module
-from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity
-from perennial.exporters.reference import TorchClassifier
+from perennial.exporters.port import exportable
+from perennial.exporters.runtime import load_engine
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
-from perennial.exporters.texts import read_texts, spread
-from perennial.exporters.trained import TrainedModel
-from perennial.exporters.weight_swap import swap_weights
+from perennial.exporters.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
     from torch.nn import Module
+
+    from perennial.exporters.onnx import OnnxGraph
 
 __all__ = ["export_bundle", "main"]
 
@@ -95,8 +91,9 @@ class _Export:
 
     def __init__(self, spec: ExportSpec, work: Path, scratch: Path, stages: _Stages) -> None:
         self.spec, self.work, self.scratch, self.stages = spec, work, scratch, stages
-        self.trained = TrainedModel.load(spec.trained_dir)
-        self.texts, self.labels = spread(*read_texts(spec.held_out), spec.parity_rows)
+        self.model = exportable(spec.task, spec.trained_dir)
+        self.held_out = self.model.read(spec.held_out).spread(spec.parity_rows)
+        self.sidecars: frozenset[str] = frozenset()  # the names of files that are the model's own
         self.module: Module | None = None
         self.graph: OnnxGraph | None = None
         self.previous = None if spec.previous_bundle is None else verify_bundle(spec.previous_bundle)
@@ -107,7 +104,8 @@ class _Export:
         tried = engines_to_try(self.spec.engine, self.spec.precision, before)
         for engine, precision in tried:
             check_available(engine, precision)
-        self._copy_model()
+        self.model.sidecars(self.work)
+        self.sidecars = frozenset(path.name for path in self.work.iterdir())
         reasons: list[str] = []
         for engine, precision in tried:
             self.stages.done("prepare", engine=engine.value, precision=precision.value)
@@ -159,7 +157,7 @@ class _Export:
         """
         bundle = self.spec.previous_bundle
         if bundle is not None and previous.engine in _SWAPPED_HERE:
-            return swap_weights(bundle, previous, self.trained, self.work), previous.graph_fingerprint
+            return self.model.swap(bundle, previous, self.work), previous.graph_fingerprint
         built, graph = self._build(previous.engine, previous.precision, bundle)
         if built.options.get("path") == "build":
             raise ExportFailed(f"the {previous.engine.value} engine of {bundle} could not take the new weights")
@@ -167,20 +165,8 @@ class _Export:
 
     def _clear(self, engine_file: str) -> None:
         for path in self.work.glob(f"{Path(engine_file).stem}.*"):
-            if path.name != MODEL_FILE:
+            if path.name not in self.sidecars:
                 path.unlink()
-
-    def _copy_model(self) -> None:
-        self.trained.write_tokenizer(self.work / "tokenizer.json")
-        (self.work / "labels.json").write_text(
-            json.dumps(list(self.trained.labels), ensure_ascii=False) + "\n", "utf-8"
-        )
-        for name in (MODEL_FILE, HEAD_FILE, STATISTICS_FILE):
-            if (self.spec.trained_dir / name).is_file():
-                shutil.copyfile(self.spec.trained_dir / name, self.work / name)
-        if self.trained.encoder.is_relative_to(self.spec.trained_dir):
-            inside = self.work / self.trained.encoder.relative_to(self.spec.trained_dir)
-            shutil.copytree(self.trained.encoder, inside, copy_function=shutil.copyfile)
 
     def _reference_module(self) -> "Module":
         if self.module is None:
@@ -188,7 +174,7 @@ class _Export:
                 import torch
 
                 torch.set_num_threads(self.spec.threads)
-            self.module = self.trained.module()
+            self.module = self.model.module()
             self.stages.done("load_model")
         return self.module
 
@@ -198,17 +184,17 @@ class _Export:
             from perennial.exporters.aotinductor.bundled import build_aotinductor
 
             built = build_aotinductor(
-                module, self.work, precision, previous=previous, max_sequence=self.trained.max_length
+                module, self.work, precision, previous=previous, max_sequence=self.model.longest_row
             )
             self.stages.done("build")
             return built, fingerprint_module(module)
         if self.graph is None:
-            self.graph = export_onnx(self.trained, self.scratch / "portable.onnx", module=module)
+            self.graph = self.model.graph(self.scratch / "portable.onnx", module)
             self.stages.done("onnx", nodes=sum(self.graph.operators.values()))
         rows: Sequence[Sequence[int]] = ()
         if precision in {Precision.INT8, Precision.FP8}:
-            texts = read_texts(self.spec.calibration)[0] if self.spec.calibration else self.texts
-            rows = TextTokenizer(self.work / "tokenizer.json").encode(spread(texts, None, _CALIBRATION_ROWS)[0])
+            given = self.model.read(self.spec.calibration) if self.spec.calibration else self.held_out
+            rows = self.model.calibration(self.work, given.spread(_CALIBRATION_ROWS).inputs)
         built = build_engine(engine, precision, self.graph.path, self.work, rows, previous=previous)
         self.stages.done("build")
         return built, self.graph.fingerprint
@@ -216,43 +202,38 @@ class _Export:
     def _prove(self, built: BuiltEngine, graph: str, limits: ParityLimits) -> ParityVerdict:
         """Open the engine as Triton will, from a sealed bundle, and compare it with the torch model."""
         write_manifest(self.work, self._manifest(built, graph, {}))
-        candidate = BundleClassifier.load(self.work, threads=self.spec.threads)
+        engine = load_engine(self.work, threads=self.spec.threads)
         self.stages.done("load_engine")
-        reference = TorchClassifier(self.trained, self.work / "tokenizer.json", self._reference_module())
-        verdict = check_parity(reference, candidate, self.texts, self.labels, limits)
+        reference, candidate = (
+            self.model.answerer(one, self.work)
+            for one in (TorchEngine(self._reference_module(), self.model.signature), engine)
+        )
+        verdict = check_parity(reference, candidate, self.held_out.inputs, self.held_out.targets, limits)
         self.stages.done("parity", accepted=verdict.accepted, agreement=verdict.agreement)
         if verdict.accepted:
-            self._write_golden(candidate, limits)
+            self._write_golden(engine, limits)
         (self.work / "manifest.json").unlink()
         return verdict
 
-    def _write_golden(self, candidate: BundleClassifier, limits: ParityLimits) -> None:
-        rows = golden_rows(
-            self.work / "tokenizer.json",
-            self.trained.labels,
-            max_length=self.trained.max_length,
-            seed=self.spec.version,
-        )
-        Golden.of(candidate.engine, rows, tolerance=limits.invariance).write(self.work)
+    def _write_golden(self, engine: Engine, limits: ParityLimits) -> None:
+        rows = self.model.golden(self.work, seed=self.spec.version)
+        Golden.of(engine, self.model.signature, rows, tolerance=limits.invariance).write(self.work)
 
     def _manifest(self, built: BuiltEngine, graph: str, parity: Mapping[str, Any]) -> Manifest:
-        trained = self.trained
         return Manifest(
             model=self.spec.model,
             version=self.spec.version,
+            task=self.spec.task,
+            signature=self.model.signature,
             engine=built.engine,
             precision=built.precision,
             engine_file=built.file,
-            classes=len(trained.labels),
-            dimension=trained.dimension,
-            max_length=trained.max_length,
-            labels_sha256=digest_labels(trained.labels),
-            tokenizer_sha256=digest(self.work / "tokenizer.json"),
-            encoder_fingerprint=trained.encoder_fingerprint,
+            encoder_fingerprint=self.model.encoder_fingerprint,
             graph_fingerprint=graph,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
             toolchain=toolchain_versions(*built.toolchain, "numpy", "tokenizers"),
             lineage=self.spec.lineage,
+            part=self.model.part(self.work),
             parity=parity,
             options=built.options,
         )

@@ -12,7 +12,6 @@ import onnx
 from onnx import numpy_helper
 
 from perennial.continual.errors import ExportFailed
-from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS
 from perennial.exporters.foreign_graph import adapt_graph
 from perennial.exporters.graph import (
     OnnxGraph,
@@ -23,6 +22,7 @@ from perennial.exporters.graph import (
     set_initializer,
 )
 from perennial.exporters.module import weights_of
+from perennial.exporters.text_classification.signature import ENGINE_INPUTS, ENGINE_OUTPUTS
 from perennial.exporters.trained import TrainedModel
 
 if TYPE_CHECKING:

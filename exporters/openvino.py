@@ -12,9 +12,9 @@ from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, ExportFailed
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
-from perennial.exporters.contract import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 from perennial.exporters.openvino_toolkit import import_nncf, import_openvino
 from perennial.exporters.openvino_weights import PLACES, convert_placed
+from perennial.exporters.text_classification.signature import ATTENTION_MASK, EMBEDDING, INPUT_IDS
 
 __all__ = ["build_openvino"]
 

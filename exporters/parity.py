@@ -2,49 +2,24 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, ParityFailed
 from perennial.continual.intervals import paired_bootstrap
+from perennial.continual.task import AnyTask
+from perennial.continual.tasks import task_named
+from perennial.exporters.batches import joined, lengths_of, padded_to, row_count, run_sorted, some_rows
 from perennial.exporters.bundle import Precision
-from perennial.exporters.classifier import run_sorted
-from perennial.exporters.engine import Engine, Floats
+from perennial.exporters.engine import Engine, Inputs, Outputs
+from perennial.exporters.port import Answerer
+from perennial.exporters.signature import Array, EngineSignature
 
-__all__ = ["Answerer", "ParityLimits", "ParityVerdict", "Tokenises", "check_parity", "default_limits"]
+__all__ = ["ParityLimits", "ParityVerdict", "check_parity", "default_limits"]
 
 _BATCH = 32
 _INVARIANCE_ROWS = 16
-
-
-class Tokenises(Protocol):
-    """Whatever makes token rows of texts."""
-
-    def encode(self, texts: Sequence[str], /) -> list[list[int]]:
-        """The token ids of each text, unpadded."""
-        ...
-
-
-class Answerer(Protocol):
-    """Whatever takes text and answers with one of its labels: a trained model or a bundle."""
-
-    @property
-    def engine(self) -> Engine:
-        """What infers."""
-        ...
-
-    @property
-    def tokenizer(self) -> Tokenises:
-        """What makes token rows of texts."""
-        ...
-
-    @property
-    def labels(self) -> Sequence[str]:
-        """The label of each logit."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,39 +108,40 @@ def default_limits(precision: Precision) -> ParityLimits:
 def check_parity(
     reference: Answerer,
     engine: Answerer,
-    texts: Sequence[str],
-    labels: Sequence[str] | None,
+    inputs: Sequence[Any],
+    targets: Sequence[Any] | None,
     limits: ParityLimits,
     *,
     reference_name: str = "FP32 torch model",
 ) -> ParityVerdict:
-    """Compare the two on held-out `texts` (and their true `labels`, where known); never raises on a bad engine.
+    """Compare the two on held-out `inputs` (and their `targets`, where known); never raises on a bad engine.
 
-    Costs one pass of each over the texts, batches of 32 by length, and three passes of the engine over 16 rows.
+    Costs one pass of each over the inputs, batches of 32 by length, and three passes of the engine over 16 rows.
     """
-    rows = reference.tokenizer.encode(texts)
-    reasons = _same_words(reference, engine, texts, rows)
-    wanted, _ = run_sorted(reference.engine, rows, _BATCH)
-    seen, embedding = run_sorted(engine.engine, rows, _BATCH)
-    if not rows or wanted.shape != seen.shape or seen.shape[1] != len(engine.labels):
-        shapes = f"{seen.shape} for {len(engine.labels)} labels, the reference's {wanted.shape}"
-        reasons.append(f"logits have shape {shapes}, over {len(rows)} texts")
-        return _verdict(reasons, limits, reference_name, len(rows))
-    if not (np.isfinite(seen).all() and np.isfinite(embedding).all()):
-        reasons.append(f"{int((~np.isfinite(seen)).any(axis=1).sum())} rows have NaN or Inf")
-        return _verdict(reasons, limits, reference_name, len(rows))
-    expected = [reference.labels[index] for index in wanted.argmax(axis=1)]
-    answered = [engine.labels[index] for index in seen.argmax(axis=1)]
+    signature, task = reference.signature, task_named(reference.task)
+    rows = reference.encode(inputs)
+    count = len(inputs)
+    reasons = [*engine.unlike(reference), *_encoded_otherwise(reference, engine, inputs, rows)]
+    wanted = run_sorted(reference.engine, signature, rows, _BATCH)
+    seen = run_sorted(engine.engine, signature, rows, _BATCH)
+    if wrong := _wrong_shapes(reference, engine, wanted, seen) if count else "there is no row":
+        reasons.append(f"{wrong}, over {count} texts")
+        return _verdict(reasons, limits, reference_name, count)
+    if broken := _not_finite(seen, count):
+        reasons.append(f"{broken} rows have NaN or Inf")
+        return _verdict(reasons, limits, reference_name, count)
+    expected, answered = reference.answers(wanted), engine.answers(seen)
+    apart = [np.abs(wanted[name] - seen[name]) for name in signature.proved]
     figures: dict[str, Any] = {
-        "agreement": float(np.mean([a == b for a, b in zip(expected, answered, strict=True)])),
-        "max_abs_logit": float(np.abs(wanted - seen).max()),
-        "mean_abs_logit": float(np.abs(wanted - seen).mean()),
-        "invariance": _invariance(engine.engine, rows),
+        "agreement": float(np.mean([task.same(a, b) for a, b in zip(expected, answered, strict=True)])),
+        "max_abs_logit": max(float(differences.max(initial=0.0)) for differences in apart),
+        "mean_abs_logit": max(float(differences.mean()) for differences in apart),
+        "invariance": _invariance(engine.engine, signature, rows),
     }
-    if labels is not None:
-        figures |= _accuracy(expected, answered, labels)
-    reasons += _broken_rules(figures, limits, len(rows))
-    return _verdict(reasons, limits, reference_name, len(rows), **figures)
+    if targets is not None:
+        figures |= _accuracy(task, expected, answered, targets)
+    reasons += _broken_rules(figures, limits, count)
+    return _verdict(reasons, limits, reference_name, count, **figures)
 
 
 def _verdict(reasons: list[str], limits: ParityLimits, reference: str, rows: int, **figures: Any) -> ParityVerdict:
@@ -177,17 +153,38 @@ def _verdict(reasons: list[str], limits: ParityLimits, reference: str, rows: int
     )
 
 
-def _same_words(reference: Answerer, engine: Answerer, texts: Sequence[str], rows: list[list[int]]) -> list[str]:
-    reasons: list[str] = []
-    if tuple(reference.labels) != tuple(engine.labels):
-        pairs = zip(reference.labels, engine.labels, strict=False)
-        moved = sum(a != b for a, b in pairs) + abs(len(reference.labels) - len(engine.labels))
-        reasons.append(f"{moved} of {len(reference.labels)} labels stand at another logit than in the model")
-    if engine.tokenizer is not reference.tokenizer:
-        different = sum(a != b for a, b in zip(rows, engine.tokenizer.encode(texts), strict=True))
-        if different:
-            reasons.append(f"{different} of {len(rows)} texts are tokenised differently")
-    return reasons
+def _encoded_otherwise(reference: Answerer, engine: Answerer, inputs: Sequence[Any], rows: Inputs) -> list[str]:
+    own = engine.encode(inputs)
+    different = sum(not _same_row(rows, own, place) for place in range(len(inputs)))
+    return [f"{different} of {len(inputs)} texts are encoded differently"] if different else []
+
+
+def _same_row(one: Inputs, other: Inputs, place: int) -> bool:
+    """Whether a row says the same, however far the batch is padded."""
+    return one.keys() == other.keys() and all(_same_padded(one[name][place], other[name][place]) for name in one)
+
+
+def _same_padded(one: Array, other: Array) -> bool:
+    if one.shape == other.shape:
+        return np.array_equal(one, other)
+    both = joined([{"": one[None]}, {"": other[None]}])[""]
+    return np.array_equal(both[0], both[1])
+
+
+def _wrong_shapes(reference: Answerer, engine: Answerer, wanted: Outputs, seen: Outputs) -> str:
+    for name in reference.signature.proved:
+        tensor = next(tensor for tensor in engine.signature.outputs if tensor.name == name)
+        if name not in seen or wanted[name].shape != seen[name].shape or not tensor.fits(seen[name].shape):
+            shape = seen[name].shape if name in seen else "none"
+            return f"{name} have shape {shape} for {list(tensor.dims)}, the reference's {wanted[name].shape}"
+    return ""
+
+
+def _not_finite(seen: Outputs, count: int) -> int:
+    broken = np.zeros(count, dtype=np.bool_)
+    for array in seen.values():
+        broken |= ~np.isfinite(array).reshape(count, -1).all(axis=1)
+    return int(broken.sum())
 
 
 def _broken_rules(figures: Mapping[str, Any], limits: ParityLimits, rows: int) -> list[str]:
@@ -206,29 +203,40 @@ def _broken_rules(figures: Mapping[str, Any], limits: ParityLimits, rows: int) -
     return reasons
 
 
-def _accuracy(expected: Sequence[str], answered: Sequence[str], labels: Sequence[str]) -> dict[str, Any]:
-    right = np.array([a == b for a, b in zip(expected, labels, strict=True)], dtype=np.float64)
-    seen = np.array([a == b for a, b in zip(answered, labels, strict=True)], dtype=np.float64)
-    drop = paired_bootstrap(right, seen, np.random.default_rng(0))
+def _accuracy(
+    task: AnyTask, expected: Sequence[Any], answered: Sequence[Any], targets: Sequence[Any]
+) -> dict[str, Any]:
+    wanted, seen = (
+        np.array([task.score(answer, target) for answer, target in zip(answers, targets, strict=True)], np.float64)
+        for answers in (expected, answered)
+    )
+    drop = paired_bootstrap(wanted, seen, np.random.default_rng(0))
     return {
-        "accuracy_reference": float(right.mean()),
+        "accuracy_reference": float(wanted.mean()),
         "accuracy": float(seen.mean()),
         "accuracy_drop": drop.mean,
         "accuracy_drop_interval": (drop.low, drop.high),
     }
 
 
-def _invariance(engine: Engine, rows: Sequence[Sequence[int]]) -> float:
-    """The largest change of a row's logits between alone, beside its fellows, and padded far beyond itself."""
-    order = np.argsort([len(row) for row in rows], kind="stable")
-    picks = np.unique(np.linspace(0, len(rows) - 1, _INVARIANCE_ROWS).round().astype(int))
-    chosen = [rows[index] for index in order[picks]]
-    alone: Floats = np.concatenate([engine.infer(*pad([row]))[0] for row in chosen])
-    together = engine.infer(*pad(chosen))[0]
-    longest = max(len(row) for row in rows)
-    padded = engine.infer(*pad(chosen, width=longest + 1 if longest < 8 else longest))[0]
-    differences: npt.NDArray[np.float32] = np.maximum(np.abs(together - alone), np.abs(padded - alone))
-    return float(differences.max()) if np.isfinite(differences).all() else float("inf")
+def _invariance(engine: Engine, signature: EngineSignature, rows: Inputs) -> float:
+    """The largest change of a row's proved outputs between alone, beside its fellows, and padded far beyond itself."""
+    padding, count = signature.padding, row_count(rows)
+    lengths = np.ones(count, dtype=np.int64) if padding is None else lengths_of(padding, rows)
+    order = np.argsort(lengths, kind="stable")
+    chosen = order[np.unique(np.linspace(0, count - 1, _INVARIANCE_ROWS).round().astype(int))]
+    singles = [some_rows(signature, rows, np.array([row]), int(lengths[row])) for row in chosen]
+    together = engine.infer(some_rows(signature, rows, chosen, int(lengths[chosen].max())))
+    longest = int(lengths.max())
+    wide = padded_to(signature, some_rows(signature, rows, chosen, longest), longest + 1 if longest < 8 else longest)
+    answers = [engine.infer(single) for single in singles], together, engine.infer(wide)
+    return max(_apart(*answers, name) for name in signature.proved)
+
+
+def _apart(alone: Sequence[Outputs], together: Outputs, padded: Outputs, name: str) -> float:
+    apart = np.concatenate([answer[name] for answer in alone])
+    differences = np.maximum(np.abs(together[name] - apart), np.abs(padded[name] - apart))
+    return float(differences.max(initial=0.0)) if np.isfinite(differences).all() else float("inf")
 
 
 def _plain(value: Any) -> Any:

@@ -22,7 +22,7 @@ from onnx import helper, numpy_helper
 
 from perennial.continual.arrays import pad
 from perennial.continual.errors import ExportFailed
-from perennial.exporters.contract import ATTENTION_MASK, INPUT_IDS
+from perennial.exporters.text_classification.signature import ATTENTION_MASK, INPUT_IDS
 
 __all__ = ["Calibration", "fit_weights", "quantise_products"]
 

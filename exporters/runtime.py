@@ -11,10 +11,11 @@ import numpy as np
 
 from perennial.continual.errors import BundleRejected, DependencyUnreachable
 from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, digest, verify_bundle
-from perennial.exporters.contract import ATTENTION_MASK, ENGINE_OUTPUTS, INPUT_IDS
-from perennial.exporters.engine import Engine, Floats, Tokens
+from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.openvino_toolkit import import_openvino
+from perennial.exporters.signature import EngineSignature
 from perennial.exporters.streams import StreamedEngine
+from perennial.exporters.text_classification.tokens import FromTokens
 
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "open_onnx", "open_openvino"]
 
@@ -38,11 +39,11 @@ class OnnxEngine:
             )
         except Exception as exc:  # its eleven error types share no other base
             raise RuntimeError(str(exc)) from exc
+        self._outputs = [output.name for output in self._session.get_outputs()]
 
-    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
-        feed = {INPUT_IDS: input_ids, ATTENTION_MASK: attention_mask}
-        logits, embedding = self._session.run(list(ENGINE_OUTPUTS), feed)
-        return logits, embedding
+    def infer(self, inputs: Inputs) -> Outputs:
+        """See `Engine`."""
+        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
 
 
 class OpenVinoEngine:
@@ -69,42 +70,51 @@ class OpenVinoEngine:
             cache_dir.mkdir(parents=True, exist_ok=True)
             settings["CACHE_DIR"] = str(cache_dir)
         self._compiled = openvino.Core().compile_model(str(model), "CPU", settings)
-        self._outputs = [self._compiled.output(name) for name in ENGINE_OUTPUTS]
+        self._outputs = {output.get_any_name(): output for output in self._compiled.outputs}
         self._idle: queue.SimpleQueue[Any] = queue.SimpleQueue()
         # OpenVINO's bindings (2026.x) fill static tables of NumPy types at the first inference; two threads that make
         # it at once wait for each other for ever, one with the interpreter's lock and one with the table's
-        self.infer(np.zeros((1, 2), dtype=np.int64), np.ones((1, 2), dtype=np.int64))
+        self.infer({given.get_any_name(): _ones(given) for given in self._compiled.inputs})
 
-    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+    def infer(self, inputs: Inputs) -> Outputs:
+        """See `Engine`."""
         try:
             request = self._idle.get_nowait()
         except queue.Empty:
             request = self._compiled.create_infer_request()
         try:
-            feed = {
-                INPUT_IDS: np.ascontiguousarray(input_ids),
-                ATTENTION_MASK: np.ascontiguousarray(attention_mask),
-            }
+            feed = {name: np.ascontiguousarray(array) for name, array in inputs.items()}
             results = request.infer(feed, share_inputs=True)
-            logits, embedding = (np.array(results[output]) for output in self._outputs)
+            return {name: np.array(results[output]) for name, output in self._outputs.items()}
         finally:
             self._idle.put(request)
-        return logits, embedding
 
 
-def open_onnx(model: Path, *, threads: int) -> Engine:
-    """An ONNX Runtime engine that cuts its batches; with more than one thread the weights are in memory twice."""
+def _ones(given: Any) -> Any:
+    """Two of everything, or as many as the graph fixes, with ones in it: every row is real."""
+    sizes = [dim.get_length() if dim.is_static else 2 for dim in given.get_partial_shape()]
+    return np.ones(sizes, dtype=given.get_element_type().to_dtype())
+
+
+def open_onnx(model: Path, signature: EngineSignature, *, threads: int) -> Engine:
+    """An ONNX Runtime engine that cuts padded batches; with more than one thread the weights are in memory twice."""
     alone = OnnxEngine(model, threads=threads)
-    return StreamedEngine(alone, alone if threads == 1 else OnnxEngine(model, threads=1), threads)
+    if signature.padding is None:
+        return alone
+    single = alone if threads == 1 else OnnxEngine(model, threads=1)
+    return StreamedEngine(alone, single, threads, signature, signature.padding)
 
 
-def open_openvino(model: Path, *, threads: int, cache_dir: Path | None = None, precision: str = "f32") -> Engine:
-    """An OpenVINO engine that cuts its batches; with more than one thread it is compiled for one and for all."""
-    alone = OpenVinoEngine(model, threads=threads, cache_dir=cache_dir, precision=precision)
-    if threads == 1:
-        return StreamedEngine(alone, alone, 1)
-    single = OpenVinoEngine(model, threads=threads, cache_dir=cache_dir, precision=precision, streams=threads)
-    return StreamedEngine(alone, single, threads)
+def open_openvino(
+    model: Path, signature: EngineSignature, *, threads: int, cache_dir: Path | None = None, precision: str = "f32"
+) -> Engine:
+    """An OpenVINO engine that cuts padded batches; with more than one thread it is compiled for one and for all."""
+    alone = single = OpenVinoEngine(model, threads=threads, cache_dir=cache_dir, precision=precision)
+    if signature.padding is None:
+        return alone
+    if threads > 1:
+        single = OpenVinoEngine(model, threads=threads, cache_dir=cache_dir, precision=precision, streams=threads)
+    return StreamedEngine(alone, single, threads, signature, signature.padding)
 
 
 def load_engine(bundle: Path, *, threads: int = 0, cache_dir: Path | None = None) -> Engine:
@@ -134,11 +144,11 @@ def _open(bundle: Path, manifest: Manifest, threads: int, cache_dir: Path | None
     count = threads or len(os.sched_getaffinity(0))
     match manifest.engine:
         case EngineKind.ONNXRUNTIME:
-            return open_onnx(path, threads=count)
+            return open_onnx(path, manifest.signature, threads=count)
         case EngineKind.OPENVINO:
             precision = manifest.options.get("inference_precision", "f32")
             cache = None if cache_dir is None else _cache_of(bundle, cache_dir)
-            return open_openvino(path, threads=count, cache_dir=cache, precision=precision)
+            return open_openvino(path, manifest.signature, threads=count, cache_dir=cache, precision=precision)
         case EngineKind.TENSORRT:
             return _plugin("perennial.exporters.tensorrt", bundle)
         case EngineKind.AOTINDUCTOR:
@@ -157,6 +167,5 @@ def _cache_of(bundle: Path, cache_dir: Path) -> Path:
 
 
 def _plugin(module: str, bundle: Path) -> Engine:
-    """Engines that need torch or a GPU live in modules of their own, with `load(bundle) -> Engine`."""
-    engine: Engine = importlib.import_module(module).load(bundle)
-    return engine
+    """Engines that need torch or a GPU live in modules of their own; they know token rows alone."""
+    return FromTokens(importlib.import_module(module).load(bundle))

@@ -9,6 +9,7 @@ from typing import Any
 
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.tasks import DEFAULT_TASK
 from perennial.exporters.bundle import EngineKind, Lineage, Precision
 from perennial.exporters.parity import ParityVerdict
 
@@ -44,6 +45,7 @@ class ExportSpec:
     limits: Mapping[str, float] = field(default_factory=dict)
     limits_by_precision: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parity_rows: int = 512
+    task: str = DEFAULT_TASK
 
     def write(self, path: Path, *, result: Path) -> None:
         """Write the spec where an export process reads it, which is to write its `result`; whole or not at all."""

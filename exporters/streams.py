@@ -8,7 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.arrays import in_order
-from perennial.exporters.engine import Engine, Floats, Tokens
+from perennial.exporters.batches import lengths_of, some_rows
+from perennial.exporters.engine import Engine, Inputs, Outputs
+from perennial.exporters.signature import EngineSignature, Padding
 
 __all__ = ["StreamedEngine", "cut_by_length"]
 
@@ -24,37 +26,33 @@ class StreamedEngine:
     goes to `alone`, the same engine with every thread.
     """
 
-    def __init__(self, alone: Engine, single: Engine, streams: int) -> None:
+    def __init__(
+        self, alone: Engine, single: Engine, streams: int, signature: EngineSignature, padding: Padding
+    ) -> None:
         self._alone, self._single, self._streams = alone, single, streams
+        self._signature, self._padding = signature, padding
         self._pool: ThreadPoolExecutor | None = None
         self._lock = threading.Lock()
 
-    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+    def infer(self, inputs: Inputs) -> Outputs:
         """See `Engine`."""
-        lengths = _lengths(attention_mask)
+        lengths = lengths_of(self._padding, inputs)
         pieces = cut_by_length(lengths, self._streams)
         if len(pieces) == 1:
-            return self._alone.infer(input_ids, attention_mask)
+            return self._alone.infer(inputs)
 
-        def run(piece: npt.NDArray[np.intp]) -> tuple[Floats, Floats]:
-            longest = max(2, int(lengths[piece].max()))  # the exported graph is for two tokens and more
-            return self._single.infer(input_ids[piece, :longest], attention_mask[piece, :longest])
+        def run(piece: npt.NDArray[np.intp]) -> Outputs:
+            return self._single.infer(some_rows(self._signature, inputs, piece, int(lengths[piece].max())))
 
         answers = list(self._workers().map(run, pieces))
         order = np.concatenate(pieces)
-        return in_order(order, [logits for logits, _ in answers]), in_order(order, [rest for _, rest in answers])
+        return {name: in_order(order, [answer[name] for answer in answers]) for name in answers[0]}
 
     def _workers(self) -> ThreadPoolExecutor:
         with self._lock:
             if self._pool is None:
                 self._pool = ThreadPoolExecutor(self._streams, thread_name_prefix="engine")
             return self._pool
-
-
-def _lengths(mask: Tokens) -> npt.NDArray[np.int64]:
-    """Where each row's last real token stands, counted from 1; 0 for a row without any."""
-    real = mask != 0
-    return np.where(real.any(axis=1), mask.shape[1] - real[:, ::-1].argmax(axis=1), 0).astype(np.int64)
 
 
 def cut_by_length(lengths: Sequence[int] | npt.NDArray[np.int64], streams: int) -> list[npt.NDArray[np.intp]]:

@@ -8,7 +8,8 @@ from enum import StrEnum
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError
-from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS, ROUTER_INPUTS, ROUTER_OUTPUTS, TENSORS, Tensor
+from perennial.exporters.contract import all_inputs, all_outputs
+from perennial.exporters.signature import EngineSignature, RouterSignature, Tensor
 
 __all__ = [
     "EngineBackend",
@@ -22,6 +23,7 @@ __all__ = [
 ]
 
 _QUEUED_REQUESTS = 4_096  # in Triton's own queue, which only fills up when a process takes nothing out of it
+_WARM_UP = 16  # of a dimension that varies
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -46,6 +48,7 @@ class RouterSpec:
     """The model that clients call. `parameters` become strings the router reads, for example `route_path`."""
 
     model: str
+    signature: RouterSignature
     parameters: Mapping[str, str]
     instances: int = 2
     max_batch_size: int = 64
@@ -65,6 +68,7 @@ class EngineSpec:
     """
 
     model: str
+    signature: EngineSignature
     versions: tuple[int, ...] = ()
     backend: EngineBackend = EngineBackend.PERENNIAL
     instances: int = 1
@@ -90,7 +94,7 @@ class EngineSpec:
 def router_config(spec: RouterSpec) -> str:
     """The router's `config.pbtxt`. It has one version and no warm-up, because an answer is always logged."""
     config = _new(spec.model, spec.backend, spec.max_batch_size, spec.queue_delay_us)
-    _tensors(config, ROUTER_INPUTS, ROUTER_OUTPUTS)
+    _tensors(config, all_inputs(spec.signature), all_outputs(spec.signature))
     config.instance_group.add(count=spec.instances, kind=_kinds()["KIND_CPU"])
     config.version_policy.specific.versions.append(1)
     _parameters(config, spec.parameters)
@@ -98,9 +102,9 @@ def router_config(spec: RouterSpec) -> str:
 
 
 def engine_config(spec: EngineSpec) -> str:
-    """The engine model's `config.pbtxt`: its inputs and outputs are those inside the ONNX graph."""
+    """The engine model's `config.pbtxt`: its inputs and outputs are the signature's, as inside the ONNX graph."""
     config = _new(spec.model, spec.backend.value, spec.max_batch_size, spec.queue_delay_us)
-    _tensors(config, ENGINE_INPUTS, ENGINE_OUTPUTS)
+    _tensors(config, spec.signature.inputs, spec.signature.outputs)
     for tensor in config.input:
         tensor.allow_ragged_batch = spec.backend is EngineBackend.PERENNIAL  # it pads the requests of a batch itself
     on_gpu = spec.gpu or spec.backend is EngineBackend.TENSORRT
@@ -110,7 +114,7 @@ def engine_config(spec: EngineSpec) -> str:
     _parameters(config, {**_thread_parameters(spec), **spec.parameters})
     if spec.backend is not EngineBackend.PERENNIAL:
         config.default_model_filename = _FILES[spec.backend]
-        _warm_up(config)
+        _warm_up(config, spec.signature)
     return _text(config)
 
 
@@ -176,15 +180,13 @@ def _kinds() -> Mapping[str, int]:
     return dict(model_config_pb2.ModelInstanceGroup.Kind.items())
 
 
-def _tensors(config: Any, inputs: Sequence[str], outputs: Sequence[str]) -> None:
-    for name in inputs:
-        tensor = TENSORS[name]
-        added = config.input.add(name=name, data_type=_data_type(tensor), dims=[tensor.width])
+def _tensors(config: Any, inputs: Sequence[Tensor], outputs: Sequence[Tensor]) -> None:
+    for tensor in inputs:
+        added = config.input.add(name=tensor.name, data_type=_data_type(tensor), dims=tensor.config_dims)
         if tensor.optional:
             added.optional = True
-    for name in outputs:
-        tensor = TENSORS[name]
-        config.output.add(name=name, data_type=_data_type(tensor), dims=[tensor.width])
+    for tensor in outputs:
+        config.output.add(name=tensor.name, data_type=_data_type(tensor), dims=tensor.config_dims)
 
 
 def _data_type(tensor: Tensor) -> int:
@@ -210,14 +212,14 @@ def _thread_parameters(spec: EngineSpec) -> dict[str, str]:
             return {}
 
 
-def _warm_up(config: Any) -> None:
+def _warm_up(config: Any, signature: EngineSignature) -> None:
     for rows in sorted({1, 2 ** int(math.log2(config.max_batch_size))}):
         warm = config.model_warmup.add(name=f"rows_{rows}", batch_size=rows)
-        for name in ENGINE_INPUTS:
-            tensor = warm.inputs[name]
-            tensor.data_type = _data_type(TENSORS[name])
-            tensor.dims.append(16)
-            tensor.zero_data = True
+        for tensor in signature.inputs:
+            given = warm.inputs[tensor.name]
+            given.data_type = _data_type(tensor)
+            given.dims.extend(_WARM_UP if size == -1 else size for size in tensor.config_dims)
+            given.zero_data = True
 
 
 def _text(config: Any) -> str:

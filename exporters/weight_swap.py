@@ -11,10 +11,11 @@ import onnx
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Manifest
-from perennial.exporters.contract import LOGITS
 from perennial.exporters.graph import Source, read_sources, set_initializer
 from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.openvino_weights import fill, read_places
+from perennial.exporters.text_classification.part import TextPart
+from perennial.exporters.text_classification.signature import LOGITS
 from perennial.exporters.trained import TrainedModel
 
 __all__ = ["swap_weights"]
@@ -34,9 +35,10 @@ def swap_weights(previous: Path, manifest: Manifest, model: TrainedModel, folder
     """
     started = time.perf_counter()
     same_encoder = manifest.encoder_fingerprint == model.encoder_fingerprint
-    if manifest.dimension != model.dimension or manifest.max_length != model.max_length:
+    part = TextPart.read(manifest.part)
+    if part.dimension != model.dimension or part.max_length != model.max_length:
         raise ExportFailed(
-            f"version {manifest.version} has dimension {manifest.dimension} and max_length {manifest.max_length}, "
+            f"version {manifest.version} has dimension {part.dimension} and max_length {part.max_length}, "
             f"the new model {model.dimension} and {model.max_length}; export in full"
         )
     match manifest.engine:

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Any
 
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.bundle import Precision
-from perennial.exporters.contract import ENGINE_INPUTS
 from perennial.exporters.tensorrt.flavour import Flavour
 from perennial.exporters.tensorrt.options import BuildOptions, Machine, Portability, Profile, Refit
 from perennial.exporters.tensorrt.timing import attach_timing_cache, save_timing_cache, timing_cache_path
+from perennial.exporters.text_classification.signature import ENGINE_INPUTS
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -6,10 +6,10 @@ from pathlib import Path
 from perennial.continual.arrays import pad
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Precision
-from perennial.exporters.contract import ENGINE_INPUTS
 from perennial.exporters.tensorrt.job import refit_or_build
 from perennial.exporters.tensorrt.machine import detect_machine
 from perennial.exporters.tensorrt.options import BuildOptions, Machine, Portability, Refit
+from perennial.exporters.text_classification.signature import ENGINE_INPUTS
 
 __all__ = ["build_tensorrt"]
 

@@ -5,8 +5,8 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from perennial.continual.errors import BundleRejected
-from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS
 from perennial.exporters.tensorrt.options import PlanRecord, Portability
+from perennial.exporters.text_classification.signature import ENGINE_INPUTS, ENGINE_OUTPUTS
 
 if TYPE_CHECKING:
     import tensorrt as trt

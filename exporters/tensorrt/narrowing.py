@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.errors import ExportFailed
-from perennial.exporters.contract import EMBEDDING
+from perennial.exporters.text_classification.signature import EMBEDDING
 
 __all__ = ["narrow"]
 

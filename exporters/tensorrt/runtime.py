@@ -10,11 +10,11 @@ import numpy.typing as npt
 
 from perennial.continual.errors import BundleRejected, DataError, PerennialError
 from perennial.exporters.bundle import read_manifest
-from perennial.exporters.contract import ENGINE_INPUTS, ENGINE_OUTPUTS
 from perennial.exporters.tensorrt.engine import check_contract, deserialise
 from perennial.exporters.tensorrt.flavour import speak
 from perennial.exporters.tensorrt.machine import check_loadable, detect_machine
 from perennial.exporters.tensorrt.options import Machine, PlanRecord, Profile
+from perennial.exporters.text_classification.signature import ENGINE_INPUTS, ENGINE_OUTPUTS
 
 if TYPE_CHECKING:
     import tensorrt as trt

@@ -11,6 +11,7 @@ from perennial.continual.cycle.events import CycleState
 from perennial.continual.drift.evidently_report import build_report, prune_reports
 from perennial.continual.errors import PerennialError
 from perennial.continual.policy import TriggerDecision
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
@@ -39,7 +40,7 @@ _ACCURACY_S = 5.0
 _AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
-AskEngine = Callable[[str, int, Any, Any], tuple[Any, Any]]  # engine model, version, ids, mask: logits, embeddings
+AskEngine = Callable[[str, int, Inputs], Outputs]  # of an engine model's version
 
 
 class ModelLoop:
@@ -72,7 +73,7 @@ class ModelLoop:
         maker = ChallengerMaker(ledger, workspace, model)
         engine = workspace.engine_model(model)
         evidence = LiveEvidenceReader(
-            ledger, workspace, model, self.traffic, lambda version, ids, mask: ask(engine, version, ids, mask)[0]
+            ledger, workspace, model, self.traffic, lambda version, inputs: ask(engine, version, inputs)
         )
         comparison = ArmComparison(
             model=model,

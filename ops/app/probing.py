@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError
 from perennial.ops.serving.control import TritonControl
+from perennial.ops.serving.port import ServingSide
 from perennial.ops.serving.probe import ChampionSilent, EngineWatch, Stalled, probe_router
 from perennial.ops.serving.router_losses import RouterLosses
 
@@ -21,8 +22,16 @@ _ASKED_AGAIN_S = 60.0  # who was refused a restart and asks no more needs none a
 class ModelProbes:
     """The newest probe of each model on one server."""
 
-    def __init__(self, control: TritonControl, *, stall_limit_s: float, losses: RouterLosses) -> None:
-        self.control, self._stall_limit_s, self._losses = control, stall_limit_s, losses
+    def __init__(
+        self,
+        control: TritonControl,
+        *,
+        side_of: Callable[[str], ServingSide],
+        stall_limit_s: float,
+        losses: RouterLosses,
+    ) -> None:
+        self.control, self._side_of = control, side_of
+        self._stall_limit_s, self._losses = stall_limit_s, losses
         self._engines = EngineWatch()
         self._guard = threading.Lock()
         self._failing: dict[str, PerennialError] = {}
@@ -65,6 +74,7 @@ class ModelProbes:
             told = probe_router(
                 control.url,
                 model,
+                self._side_of(model),
                 control.parameters,
                 self._engines,
                 timeout_s=timeout_s,

@@ -8,6 +8,7 @@ from perennial.continual.errors import PerennialError
 from perennial.ops.parts import Parts
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.probe import EngineWatch, probe_router
+from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["Readiness"]
 
@@ -40,7 +41,7 @@ def _asked(parts: Parts, models: tuple[str, ...]) -> Mapping[str, Mapping[str, s
     with ThreadPoolExecutor(_AT_ONCE, "ready") as pool:
         away = dict(zip(parts.controls, pool.map(_why_away, parts.controls), strict=True)) if pairs else {}
         # a server that hangs does so for all models, however many: it is waited for once
-        told = list(pool.map(lambda pair: away[pair[1]] or _whether_answered(pair[0], pair[1], limit_s), pairs))
+        told = list(pool.map(lambda pair: away[pair[1]] or _whether_answered(parts, pair[0], pair[1], limit_s), pairs))
     found: dict[str, dict[str, str]] = {}
     for (model, control), state in zip(pairs, told, strict=True):
         found.setdefault(model, {})[control.url] = state
@@ -55,9 +56,10 @@ def _why_away(control: TritonControl) -> str:
     return ""
 
 
-def _whether_answered(model: str, control: TritonControl, limit_s: float) -> str:
+def _whether_answered(parts: Parts, model: str, control: TritonControl, limit_s: float) -> str:
     try:
-        progress = probe_router(control.url, model, control.parameters, EngineWatch(), timeout_s=_READY_S)
+        side = serving_side(parts.workspace.model(model).task)
+        progress = probe_router(control.url, model, side, control.parameters, EngineWatch(), timeout_s=_READY_S)
     except PerennialError as exc:
         return str(exc)
     still_s = progress.stalled_s

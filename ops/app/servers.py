@@ -13,10 +13,12 @@ from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.wiring import engine_spec, router_spec, server_spec
 from perennial.ops.ledger import VersionState
 from perennial.ops.parts import Parts
+from perennial.ops.serving.port import ServingSide
 from perennial.ops.serving.probe import ChampionSilent, Stalled
 from perennial.ops.serving.router_losses import RouterLosses
 from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.serving.server.supervisor import STOP_S, Supervisor
+from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.ledger_guard import LedgerBehind, told_route
 from perennial.ops.store.route_changes import restore_route_file
@@ -38,7 +40,8 @@ class Servers:
         limit_s = roster.parts.settings.triton.stall_limit_s
         self.losses = RouterLosses()
         self._probes = tuple(
-            ModelProbes(control, stall_limit_s=limit_s, losses=self.losses) for control in roster.parts.controls
+            ModelProbes(control, side_of=self._side_of, stall_limit_s=limit_s, losses=self.losses)
+            for control in roster.parts.controls
         )
         self.supervisor = self._make_supervisor()
         self._budget = RestartBudget(lambda: self.restarts)
@@ -53,6 +56,9 @@ class Servers:
     @property
     def _parts(self) -> Parts:
         return self._roster.parts
+
+    def _side_of(self, model: str) -> ServingSide:
+        return serving_side(self._parts.workspace.model(model).task)
 
     def start(self) -> None:
         """Bring up the embedded server, or wait for one of the others; then have all of them match the ledger.

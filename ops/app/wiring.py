@@ -16,6 +16,7 @@ from perennial.ops.serving.router.router import RouterSettings
 from perennial.ops.serving.server.exposure import check_exposure
 from perennial.ops.serving.server.server import OnParentDeath, ServerSpec
 from perennial.ops.serving.server_record import FILE, KeptSecret, Secret
+from perennial.ops.serving.tasks import serving_side
 from perennial.ops.settings import ModelSettings, Settings, load_settings
 from perennial.ops.store.removals import is_removed
 from perennial.ops.store.workspace import Workspace
@@ -141,12 +142,14 @@ def server_spec(settings: Settings) -> ServerSpec:
 def router_spec(parts: Parts, model: str) -> RouterSpec:
     """The router's configuration."""
     settings, workspace = parts.settings, parts.workspace
+    side = serving_side(workspace.model(model).task)
     router = RouterSettings(
         model=model,
         engine_model=workspace.engine_model(model),
         route_path=workspace.route_file(model),
         repository=workspace.repository,
         traffic_dir=workspace.traffic(model),
+        task=side.name,
         rotate_rows=settings.traffic.rotate_rows,
         rotate_s=settings.traffic.rotate_s,
         challenger_limit_s=settings.triton.challenger_limit_s,
@@ -157,6 +160,7 @@ def router_spec(parts: Parts, model: str) -> RouterSpec:
     )
     return RouterSpec(
         model=model,
+        signature=side.signature,
         parameters=router.to_parameters(),
         instances=settings.triton.router_instances,
         max_batch_size=settings.triton.max_batch_size,
@@ -179,6 +183,7 @@ def engine_spec(parts: Parts, model: str) -> EngineSpec:
     cache = parts.workspace.cache / "engines"
     return EngineSpec(
         model=parts.workspace.engine_model(model),
+        signature=serving_side(parts.workspace.model(model).task).engine,
         backend=backend,
         profiles=("0", "1") if backend is EngineBackend.TENSORRT else (),
         instances=triton.engine_instances,

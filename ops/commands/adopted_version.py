@@ -65,15 +65,14 @@ def adopted_version(
     trained = maker.trained(version)
     if not is_finished(trained):
         found.adopt(trained)
-    texts = found.probe_texts()
+    asked = [{"text": text} for text in found.probe_texts()]
     order = EngineOrder(
         trained=trained,
         engine=workspace.model(model).engine.engine,
         precision=workspace.model(model).engine.precision,
         lineage=Lineage(learner=_LEARNER),
-        texts=texts,
-        labels=(),
-        calibration=texts,
+        held_out=asked,
+        calibration=asked,
     )
     errors = JobErrors(
         what=f"export of {folder} as {model} version {version}",

@@ -8,7 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perennial.exporters.contract import ENGINE_INPUTS, INT64
+from perennial.exporters.signature import INT64
+from perennial.exporters.text_classification.signature import ENGINE_INPUTS
 from perennial.ops.serving.processes import is_running
 from perennial.ops.serving.server.exposure import is_local
 from perennial.ops.serving.server.server_binary import overlooks_classification

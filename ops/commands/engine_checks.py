@@ -10,15 +10,20 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.errors import DataError, NotFound, PerennialError
+from perennial.continual.task import AnyTask
+from perennial.continual.tasks import task_named
 from perennial.exporters.build import check_available, hardware_precisions
 from perennial.exporters.built import PRECISIONS
-from perennial.exporters.bundle import EngineKind, Precision, verify_bundle
-from perennial.exporters.classifier import BundleClassifier, Predictions
+from perennial.exporters.bundle import EngineKind, Precision, read_manifest, verify_bundle
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.parity import ParityLimits, check_parity
-from perennial.exporters.texts import read_texts
+from perennial.exporters.port import HeldOut, exportable
+from perennial.exporters.runtime import load_engine
+from perennial.exporters.torch_engine import TorchEngine
 from perennial.ops.commands.engines import held_out
 from perennial.ops.parts import Parts
+from perennial.ops.serving.bundled import Asked, BundledVersion
+from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["BuildableEngine", "ComparedEngine", "VerifiedEngine", "buildable", "compare_engines", "verify_engine"]
 
@@ -97,28 +102,26 @@ def verify_engine(parts: Parts, model: str, version: int, *, parity: bool) -> Ve
     bundle = _bundle(parts, model, version)
     threads = parts.workspace.model(model).learning.threads
     started = time.perf_counter()
-    classifier = BundleClassifier.load(bundle, threads=threads)
-    manifest = classifier.manifest
+    manifest, engine = read_manifest(bundle), load_engine(bundle, threads=threads)
     verified = VerifiedEngine(
         version=version,
         engine=manifest.engine.value,
         precision=manifest.precision.value,
         files=len(manifest.files),
         load_s=time.perf_counter() - started,
-        golden_difference=Golden.read(bundle).check(classifier.engine) if (bundle / GOLDEN).is_file() else None,
+        golden_difference=Golden.read(bundle).check(engine) if (bundle / GOLDEN).is_file() else None,
     )
     if parity:
-        from perennial.exporters.reference import TorchClassifier
-        from perennial.exporters.trained import TrainedModel
-
-        rows = held_out(parts, model)
-        reference = TorchClassifier(TrainedModel.load(bundle), bundle / "tokenizer.json")
+        trained, rows = exportable(manifest.task, bundle), held_out(parts, model)
+        reference = trained.answerer(TorchEngine(trained.module(), trained.signature), bundle)
         limits = ParityLimits.from_mapping(
             manifest.precision, parts.workspace.model(model).engine.limits.get(manifest.precision.value, {})
         )
-        known = set(classifier.labels)
-        labels = rows.labels if known.issuperset(rows.labels) else None
-        verdict = check_parity(reference, classifier, rows.texts, labels, limits)
+        known = serving_side(manifest.task).open(bundle).vocabulary
+        all_known = known is None or known.issuperset(rows.targets or ())
+        verdict = check_parity(
+            reference, trained.answerer(engine, bundle), rows.inputs, rows.targets if all_known else None, limits
+        )
         verified = replace(verified, parity=verdict.require(f"{model} version {version}").to_record())
     return verified
 
@@ -134,30 +137,30 @@ def compare_engines(
         NotFound: a version is not on disk.
         DataError: there are no texts.
     """
-    asked, truth = _texts(parts, model, texts)
     threads = parts.workspace.model(model).learning.threads
-    engines = {
-        version: BundleClassifier.load(_bundle(parts, model, version), threads=threads)
-        for version in dict.fromkeys(versions)
-    }
-    answers = {version: engine.predict(asked) for version, engine in engines.items()}
+    bundles = {version: _bundle(parts, model, version) for version in dict.fromkeys(versions)}
+    engines = {version: BundledVersion.load(bundle, threads=threads) for version, bundle in bundles.items()}
+    manifests = {version: read_manifest(bundle) for version, bundle in bundles.items()}
+    held = _held(parts, model, bundles[versions[0]], texts)
+    asked = held.inputs
+    answers = {version: engine.ask(asked) for version, engine in engines.items()}
     seconds: dict[int, list[float]] = {version: [] for version in engines}
     order = np.random.default_rng(0)
     for _ in range(rounds):
         for version in order.permutation(list(engines)):
             seconds[int(version)].append(_seconds(engines[int(version)], asked))
     alone = {version: _alone(engine, asked[:_ALONE]) for version, engine in engines.items()}
-    first = answers[versions[0]]
+    first, task = answers[versions[0]], task_named(manifests[versions[0]].task)
     return [
         ComparedEngine(
             version=version,
-            engine=engine.manifest.engine.value,
-            precision=engine.manifest.precision.value,
+            engine=manifest.engine.value,
+            precision=manifest.precision.value,
             rows_per_s=len(asked) / statistics.median(seconds[version]),
             p50_ms_batch1=alone[version],
-            **asdict(_difference(first, answers[version], truth)),
+            **asdict(_difference(task, first, answers[version], held.targets, manifest.signature.proved)),
         )
-        for version, engine in engines.items()
+        for version, manifest in manifests.items()
     ]
 
 
@@ -171,33 +174,33 @@ def _bundle(parts: Parts, model: str, version: int) -> Path:
     return bundle
 
 
-def _texts(parts: Parts, model: str, path: Path | None) -> tuple[list[str], list[str] | None]:
+def _held(parts: Parts, model: str, bundle: Path, path: Path | None) -> HeldOut:
     if path is not None:
-        return read_texts(path)
-    rows = held_out(parts, model)
-    if not rows.texts:
+        return exportable(read_manifest(bundle).task, bundle).read(path)
+    held = held_out(parts, model)
+    if not held.inputs:
         raise DataError(f"model {model} has no held-out rows to compare on; give some with --texts")
-    return list(rows.texts), list(rows.labels)
+    return held
 
 
-def _seconds(engine: BundleClassifier, texts: Sequence[str]) -> float:
+def _seconds(engine: BundledVersion, inputs: Sequence[Any]) -> float:
     started = time.perf_counter()
-    engine.predict(texts)
+    engine.answers(inputs)
     return time.perf_counter() - started
 
 
-def _alone(engine: BundleClassifier, texts: Sequence[str]) -> float:
-    return statistics.median(_seconds(engine, [text]) for text in texts) * 1e3
+def _alone(engine: BundledVersion, inputs: Sequence[Any]) -> float:
+    return statistics.median(_seconds(engine, [one]) for one in inputs) * 1e3
 
 
-def _difference(first: Predictions, other: Predictions, truth: Sequence[str] | None) -> Difference:
-    same_shape = first.logits.shape == other.logits.shape
+def _difference(
+    task: AnyTask, first: Asked, other: Asked, targets: Sequence[Any] | None, proved: Sequence[str]
+) -> Difference:
+    wanted, seen = ([task.read_answer(answer.kept) for answer in asked.answers()] for asked in (first, other))
+    pairs = [(first.outputs[name], other.outputs[name]) for name in proved]
+    same_shape = all(one.shape == two.shape for one, two in pairs)
     return Difference(
-        accuracy=None if truth is None else _equal_share(other.labels, truth),
-        agreement=_equal_share(first.labels, other.labels),
-        max_abs_logit=float(np.abs(first.logits - other.logits).max()) if same_shape else None,
+        accuracy=None if targets is None else float(np.mean(list(map(task.score, seen, targets)))),
+        agreement=float(np.mean(list(map(task.same, wanted, seen)))),
+        max_abs_logit=max(float(np.abs(one - two).max()) for one, two in pairs) if same_shape else None,
     )
-
-
-def _equal_share(ones: Sequence[str], others: Sequence[str]) -> float:
-    return float(np.mean([one == other for one, other in zip(ones, others, strict=True)]))

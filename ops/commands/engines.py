@@ -6,24 +6,19 @@ from perennial.continual.errors import ConfigurationError, DataError, ExportFail
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress
 from perennial.continual.records import Split
+from perennial.continual.task import AnyRow
+from perennial.continual.tasks import task_named
 from perennial.exporters.build import check_available, choose_engine
 from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision, read_manifest, verify_bundle
-from perennial.exporters.texts import spread
+from perennial.exporters.port import HeldOut
 from perennial.ops.ledger import VersionRow, VersionState
 from perennial.ops.making.version_maker import EngineOrder, VersionMaker, engine_metrics
+from perennial.ops.making.written_rows import nameless
 from perennial.ops.parts import Parts
 
-__all__ = ["EngineExport", "EngineFacts", "HeldOut", "engine_facts", "export_version", "held_out", "plan_export"]
+__all__ = ["EngineExport", "EngineFacts", "engine_facts", "export_version", "held_out", "plan_export"]
 
 _CALIBRATION_ROWS = 300
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HeldOut:
-    """Texts and labels that no version was trained on."""
-
-    texts: tuple[str, ...]
-    labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,7 +40,7 @@ class EngineFacts:
     version: int
     engine: str
     precision: str
-    classes: int
+    classes: int | None
     megabytes: float
     agreement: float | None
     max_abs_logit: float | None
@@ -69,15 +64,16 @@ def held_out(parts: Parts, model: str) -> HeldOut:
     Raises:
         DataError: there are none.
     """
+    rows = _held_out_rows(parts, model)
+    held = HeldOut(inputs=[row.input for row in rows], targets=[row.target for row in rows])
+    return held.spread(parts.workspace.model(model).engine.parity_rows)
+
+
+def _held_out_rows(parts: Parts, model: str) -> list[AnyRow]:
     rows = parts.ledger.examples(model, split=Split.HOLDOUT)
     if not rows:
         raise DataError(f"model {model} has no held-out rows, so no engine can be proved; import labelled rows first")
-    texts, labels = spread(
-        [row.example.text for row in rows],
-        [row.example.label for row in rows],
-        parts.workspace.model(model).engine.parity_rows,
-    )
-    return HeldOut(texts=tuple(texts), labels=tuple(labels or ()))
+    return [row.example for row in rows]
 
 
 def plan_export(parts: Parts, model: str, version: int, engine: str, precision: str) -> EngineExport:
@@ -101,7 +97,7 @@ def plan_export(parts: Parts, model: str, version: int, engine: str, precision: 
         raise ConfigurationError(
             f"version {version} is {kind.value} {wanted.value} already; name another engine or precision"
         )
-    rows = len(held_out(parts, model).texts)
+    rows = len(held_out(parts, model).inputs)
     return EngineExport(model=model, source=version, engine=kind, precision=wanted, rows=rows)
 
 
@@ -159,7 +155,7 @@ def _facts(version: int, manifest: Manifest) -> EngineFacts:
         version=version,
         engine=manifest.engine.value,
         precision=manifest.precision.value,
-        classes=manifest.classes,
+        classes=manifest.part.get("classes"),
         megabytes=sum(record.size_bytes for record in manifest.files.values()) / 2**20,
         agreement=parity.get("agreement"),
         max_abs_logit=parity.get("max_abs_logit"),
@@ -178,8 +174,8 @@ def _begun(parts: Parts, model: str, reason: str) -> int | None:
 
 
 def _order(parts: Parts, plan: EngineExport, source: VersionRow) -> EngineOrder:
-    proof = held_out(parts, plan.model)
-    training = [row.example.text for row in parts.ledger.examples(plan.model, split=Split.TRAIN)]
+    proof, task = _held_out_rows(parts, plan.model), task_named(parts.workspace.model(plan.model).task)
+    training = [row.example for row in parts.ledger.examples(plan.model, split=Split.TRAIN)]
     return EngineOrder(
         trained=parts.workspace.bundle(plan.model, plan.source),
         engine=plan.engine.value,
@@ -190,7 +186,6 @@ def _order(parts: Parts, plan: EngineExport, source: VersionRow) -> EngineOrder:
             rows=int(source.lineage.get("rows", 0)),
             replay_rows=int(source.lineage.get("replay_rows", 0)),
         ),
-        texts=proof.texts,
-        labels=proof.labels,
-        calibration=spread(training, None, _CALIBRATION_ROWS)[0] or proof.texts,
+        held_out=nameless(task, proof),
+        calibration=nameless(task, HeldOut(inputs=training).spread(_CALIBRATION_ROWS).inputs or proof),
     )

@@ -16,6 +16,7 @@ from perennial.continual.rollout import LiveDecision, LiveEvidence, RolloutRules
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.comparing.shadow import ShadowSpec
 from perennial.ops.ledger.ports import Labels, State
+from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import CANARY_BEGAN, LIMIT_TESTED, ROLLOUT, CanaryBegan, LiveFigures
 from perennial.ops.store.workspace import Workspace
@@ -47,12 +48,17 @@ def replay_shadow(
     """
     settings = workspace.model(model)
     folder = workspace.run(model, challenger)
-    logged = traffic.read(last=rows, columns=["prediction_id", "text"]).to_pylist()
+    side = serving_side(settings.task)
+    logged = traffic.read(last=rows, columns=["prediction_id", *side.asked_columns]).to_pylist()
     labels = ledger.feedback_labels(model, [row["prediction_id"] for row in logged])
     spec = ShadowSpec(
         champion_bundle=str(workspace.bundle(model, champion)),
         challenger_bundle=str(workspace.bundle(model, challenger)),
-        rows=[[row["text"], labels.get(row["prediction_id"])] for row in logged if row["text"].strip()],
+        rows=[
+            ({name: row[name] for name in side.asked_columns}, labels.get(row["prediction_id"]))
+            for row in logged
+            if side.asked(row) is not None
+        ],
         threads=1,
         seed=workspace.settings.seed,
         rows_per_s=settings.cycle.shadow_rows_per_s,

@@ -8,20 +8,20 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
 from typing import Any
 
-import numpy as np
-
 from perennial.continual.errors import PerennialError, PublishFailed
 from perennial.continual.rollout import ScoreSums
 from perennial.continual.task import AnyTask, score_kept
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.ledger.ports import Labels
 from perennial.ops.prediction_ids import id_time_us
-from perennial.ops.serving.router.text_bundle import TextBundles
+from perennial.ops.serving.port import ServingSide
+from perennial.ops.serving.router.versions import VersionSides
 from perennial.ops.traffic import TrafficLog
 
 __all__ = ["AskVersion", "LabelledPairs"]
 
 logger = logging.getLogger(__name__)
-AskVersion = Callable[[int, Any, Any], Any]  # version, ids (B, S), mask (B, S) -> logits (B, C)
+AskVersion = Callable[[int, Inputs], Outputs]
 _ASKED_A_LOOK = 32
 _SOUGHT_A_LOOK = 64  # in the log; some of them were answered by neither version, or their text was changed
 _CHECKED_A_LOOK = 500  # pairs whose label may have been corrected
@@ -56,7 +56,8 @@ class LabelledPairs:
         ledger: Labels,
         model: str,
         traffic: TrafficLog,
-        bundles: TextBundles,
+        side: ServingSide,
+        sides: VersionSides,
         ask: AskVersion,
         *,
         task: AnyTask,
@@ -64,7 +65,7 @@ class LabelledPairs:
         since: datetime,
     ) -> None:
         self._ledger, self._model, self._traffic = ledger, model, traffic
-        self._bundles, self._ask, self._task = bundles, ask, task
+        self._side, self._sides, self._ask, self._task = side, sides, ask, task
         self._versions, self._since = versions, since
         self._cursor = 0
         self._waiting: dict[str, str] = {}  # labels whose request is to be found and asked, in order
@@ -126,7 +127,7 @@ class LabelledPairs:
     def _seek(self) -> Sequence[Mapping[str, Any]]:
         """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
         names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
-        columns = ["prediction_id", "at", "text", "prediction", "version", "redacted"]
+        columns = ["prediction_id", "at", *self._side.asked_columns, "prediction", "version", "redacted"]
         found = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
         settled_us = (datetime.now(UTC) - _SLACK).timestamp() * 1e6
         for name in names:
@@ -144,7 +145,7 @@ class LabelledPairs:
         return self._waiting.pop(name) if name in self._waiting else self._again.pop(name)
 
     def _usable(self, row: Mapping[str, Any]) -> bool:
-        whole = not row["redacted"] and row["text"].strip()
+        whole = not row["redacted"] and self._side.asked(row) is not None
         return bool(row["at"] >= self._since and row["version"] in self._versions and whole)
 
     def _settle(self, row: Mapping[str, Any], version: int, answer: str | None) -> None:
@@ -185,7 +186,6 @@ class LabelledPairs:
             return None
 
     def _answers(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        bundle = self._bundles.get(version)
-        texts = [row["text"] for row in rows]
-        logits = bundle.logits(texts, np.asarray(self._ask(version, *bundle.tokenise(texts))))
-        return [bundle.labels[int(best)] for best in logits.argmax(axis=1)]
+        version_side, asked = self._sides.get(version), [self._side.asked(row) for row in rows]
+        inputs = version_side.encode(asked)
+        return [answer.kept for answer in version_side.answers(asked, inputs, self._ask(version, inputs))]

@@ -16,7 +16,8 @@ from perennial.ops.comparing.request_counts import Episodes, LastingFailures, Ne
 from perennial.ops.comparing.side_by_side import SideBySide
 from perennial.ops.ledger.ports import Labels
 from perennial.ops.serving.router.router import CHALLENGER_PAUSE_S
-from perennial.ops.serving.router.text_bundle import TextBundles
+from perennial.ops.serving.router.versions import VersionSides
+from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 
@@ -48,8 +49,9 @@ class LiveEvidenceReader:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ledger, self._model, self._traffic, self._ask = ledger, model, traffic, ask
-        self._bundles = TextBundles(workspace.repository / workspace.engine_model(model))
         self._task = task_named(workspace.model(model).task)
+        self._side = serving_side(self._task.name)
+        self._sides = VersionSides(self._side, workspace.repository / workspace.engine_model(model))
         self._challenger_limit_s, self._clock = workspace.settings.triton.challenger_limit_s, clock
         self._rng = np.random.default_rng(workspace.settings.seed)
         self._looked = float("-inf")
@@ -85,7 +87,8 @@ class LiveEvidenceReader:
                 self._ledger,
                 self._model,
                 self._traffic,
-                self._bundles,
+                self._side,
+                self._sides,
                 self._ask,
                 task=self._task,
                 versions=versions,
@@ -94,26 +97,26 @@ class LiveEvidenceReader:
             rows=NewRows(self._traffic, versions=versions, since=since),
             failures=LastingFailures() if promoted else Episodes(pause_s=pause_s),
             slow=SlowAnswers(latency_ratio),
-            trial=SideBySide(self._ask_text, old=champion, new=challenger, seed=seed) if promoted else None,
+            trial=SideBySide(self._ask_one, old=champion, new=challenger, seed=seed) if promoted else None,
         )
 
     def _look(self, counted: "_Counted") -> LiveEvidence:
         for rows in counted.rows.read():
             counted.take(rows)
         if counted.trial is not None:
-            for at in counted.trial.look(self._newest_texts()):
+            for at in counted.trial.look(self._newest()):
                 counted.failures.add(at.timestamp())
         counted.pairs.look()
         return counted.evidence()
 
-    def _newest_texts(self) -> list[str]:
-        """Some of the newest, those from before the promotion included."""
-        logged = self._traffic.read(last=_NEWEST_TRIED, columns=["text"])["text"].to_pylist()
-        texts = [text for text in logged if text.strip()] or ["are you there"]
-        return [str(text) for text in self._rng.choice(texts, _TRIED_A_LOOK)]
+    def _newest(self) -> list[Any]:
+        """Some of the newest inputs, those from before the promotion included."""
+        logged = self._traffic.read(last=_NEWEST_TRIED, columns=list(self._side.asked_columns)).to_pylist()
+        inputs = [asked for row in logged if (asked := self._side.asked(row)) is not None] or [self._side.probe]
+        return [inputs[place] for place in self._rng.choice(len(inputs), _TRIED_A_LOOK)]
 
-    def _ask_text(self, version: int, text: str) -> Any:
-        return self._ask(version, *self._bundles.get(version).tokenise([text]))
+    def _ask_one(self, version: int, asked: Any) -> Any:
+        return self._ask(version, self._sides.get(version).encode([asked]))
 
 
 _Of = tuple[int, int, datetime, bool]  # champion, challenger, since, promoted

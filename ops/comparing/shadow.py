@@ -16,7 +16,9 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.intervals import Interval, bonett_price, mean_interval, wilson
 from perennial.continual.rollout import ScoreSums
 from perennial.continual.tasks import DEFAULT_TASK, task_named
-from perennial.exporters.classifier import BundleClassifier
+from perennial.ops.serving.bundled import BundledVersion
+from perennial.ops.serving.port import Answer
+from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["ShadowSpec", "main", "replay"]
 
@@ -25,11 +27,14 @@ _SAMPLES = 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ShadowSpec:
-    """What to replay: two bundles and `[text, label or null]` rows, at most `rows_per_s` a second; who scores them."""
+    """What to replay, at most `rows_per_s` a second, and the task that scores it.
+
+    A row is what the log keeps of the question, and the target as it is kept where it is known.
+    """
 
     champion_bundle: str
     challenger_bundle: str
-    rows: list[list[str | None]]
+    rows: list[tuple[dict[str, Any], str | None]]
     threads: int
     seed: int
     rows_per_s: float
@@ -38,9 +43,9 @@ class ShadowSpec:
 
 @dataclass(frozen=True, slots=True)
 class _Replayed:
-    """One version's answers, in the order of the texts; times in milliseconds a text."""
+    """One version's answers, as they are kept, in the order of the rows; times in milliseconds a row."""
 
-    labels: NDArray[np.str_]
+    answers: list[str]
     confidences: NDArray[np.float64]
     times_ms: NDArray[np.float64]
 
@@ -55,31 +60,33 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
     The share's interval is Wilson's, the paired accuracies' Bonett and Price's, which both stay honest where no row
     differs; confidence and latency have the bootstrap's over rows.
     """
-    champion = BundleClassifier.load(Path(spec.champion_bundle), threads=spec.threads)
-    challenger = BundleClassifier.load(Path(spec.challenger_bundle), threads=spec.threads)
-    texts = [str(row[0]) for row in spec.rows]
-    old, new = _replayed(champion, challenger, texts, spec.rows_per_s)
+    champion = BundledVersion.load(Path(spec.champion_bundle), threads=spec.threads)
+    challenger = BundledVersion.load(Path(spec.challenger_bundle), threads=spec.threads)
+    task, side = task_named(spec.task), serving_side(spec.task)
+    old, new = _replayed(champion, challenger, [side.asked(asked) for asked, _ in spec.rows], spec.rows_per_s)
     rng = np.random.default_rng(spec.seed)
-    task = task_named(spec.task)
-    answers = list(zip(old.labels.tolist(), new.labels.tolist(), strict=True))
+    answers = [
+        (task.read_answer(one), task.read_answer(other)) for one, other in zip(old.answers, new.answers, strict=True)
+    ]
     differ = np.array([not task.same(one, other) for one, other in answers], dtype=np.bool_)
     shift = new.confidences - old.confidences
-    targets = [(place, task.read_target(row[1])) for place, row in enumerate(spec.rows) if row[1]]
+    agreed = shift[~differ]
+    targets = [(place, task.read_target(target)) for place, (_, target) in enumerate(spec.rows) if target]
     gains = Counter(task.score(answers[i][1], target) - task.score(answers[i][0], target) for i, target in targets)
     return {
-        "rows": len(texts),
-        "disagreement_share": _share(int(differ.sum()), len(texts)),
-        "confidence_difference": _mean(shift, rng),
-        "confidence_difference_where_agreed": _mean(shift[~differ], rng),
+        "rows": len(spec.rows),
+        "disagreement_share": _share(int(differ.sum()), len(spec.rows)),
+        "confidence_difference": _mean(shift[np.isfinite(shift)], rng),
+        "confidence_difference_where_agreed": _mean(agreed[np.isfinite(agreed)], rng),
         "latency_difference_ms": _mean(new.times_ms - old.times_ms, rng),
         "latency_ms": {"champion": _median(old.times_ms), "challenger": _median(new.times_ms)},
         "labelled_rows": len(targets),
         "accuracy_difference_points": _paired_points(ScoreSums.of(gains)),
         "disagreements": [
             {
-                "text": texts[i],
-                "champion": str(old.labels[i]),
-                "challenger": str(new.labels[i]),
+                "text": " ".join(map(str, spec.rows[i][0].values())),
+                "champion": old.answers[i],
+                "challenger": new.answers[i],
                 "label": spec.rows[i][1],
             }
             for i in np.flatnonzero(differ)[:_SAMPLES]
@@ -88,27 +95,27 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
 
 
 def _replayed(
-    champion: BundleClassifier, challenger: BundleClassifier, texts: Sequence[str], rows_per_s: float
+    champion: BundledVersion, challenger: BundledVersion, inputs: Sequence[Any], rows_per_s: float
 ) -> tuple[_Replayed, _Replayed]:
-    answers: tuple[list[Any], list[Any]] = ([], [])
+    told: tuple[list[tuple[Answer, float]], list[tuple[Answer, float]]] = ([], [])
     for version in (champion, challenger):
-        version.predict(texts[:2])  # the first call of an engine is slower than any other
+        version.answers(inputs[:2])  # the first call of an engine is slower than any other
     began = time.monotonic()
-    for done, text in enumerate(texts):
-        for version, told in zip((champion, challenger), answers, strict=True):
+    for done, asked in enumerate(inputs):
+        for version, answers in zip((champion, challenger), told, strict=True):
             started = time.perf_counter()
-            answer = version.predict([text])
-            told.append((answer.labels[0], float(answer.confidences[0]), 1e3 * (time.perf_counter() - started)))
+            (answer,) = version.answers([asked])
+            answers.append((answer, 1e3 * (time.perf_counter() - started)))
         time.sleep(max(0.0, (done + 1) / rows_per_s - (time.monotonic() - began)))
-    first, second = (_columns(told) for told in answers)
-    return first, second
+    return _columns(told[0]), _columns(told[1])
 
 
-def _columns(told: Sequence[tuple[str, float, float]]) -> _Replayed:
+def _columns(told: Sequence[tuple[Answer, float]]) -> _Replayed:
+    confidences = [np.nan if answer.confidence is None else answer.confidence for answer, _ in told]
     return _Replayed(
-        np.asarray([row[0] for row in told], dtype=str),
-        np.asarray([row[1] for row in told], dtype=np.float64),
-        np.asarray([row[2] for row in told], dtype=np.float64),
+        [answer.kept for answer, _ in told],
+        np.asarray(confidences, dtype=np.float64),
+        np.asarray([milliseconds for _, milliseconds in told], dtype=np.float64),
     )
 
 

@@ -1,9 +1,10 @@
-"""Two loaded versions asked the same texts in turns: what live traffic cannot show when only one of them answers it."""
+"""Two loaded versions asked the same in turns: what live traffic cannot show when only one of them answers it."""
 
 import logging
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 
@@ -19,29 +20,29 @@ class SideBySide:
     """A comparison that goes on: where the newer version fails or is slow and the older one is not.
 
     Args:
-        ask: asks a version for one text's answer, and raises a `PerennialError` when there is none.
+        ask: asks a version for the answer to one input, and raises a `PerennialError` when there is none.
         old: the version that the other one is measured by.
         new: the version on trial.
         seed: of the order in which they are asked.
     """
 
-    def __init__(self, ask: Callable[[int, str], object], *, old: int, new: int, seed: int) -> None:
+    def __init__(self, ask: Callable[[int, Any], object], *, old: int, new: int, seed: int) -> None:
         self._ask, self.old, self.new = ask, old, new
         self._rng = np.random.default_rng(seed)
         self._times: dict[int, list[float]] = {old: [], new: []}
         self._warm = False
         self.answered = 0  # by the newer one, of what the older one answered too
 
-    def look(self, texts: Sequence[str]) -> list[datetime]:
-        """Ask both versions for each text; when the newer one failed.
+    def look(self, inputs: Sequence[Any]) -> list[datetime]:
+        """Ask both versions for each input; when the newer one failed.
 
         What the older one cannot answer either says nothing of the newer one.
         """
         failed_at = []
-        for text in texts:
+        for asked in inputs:
             seconds: dict[int, float | None] = {}
             for version in self._rng.permutation([self.old, self.new]):
-                seconds[int(version)] = self._seconds(int(version), text)
+                seconds[int(version)] = self._seconds(int(version), asked)
             old, new = seconds[self.old], seconds[self.new]
             if old is None:
                 continue
@@ -59,10 +60,10 @@ class SideBySide:
         """How many of the newer version's answers were slow, and how many were timed; see `slow_ones`."""
         return slow_ones(self._times[self.old], self._times[self.new], ratio)
 
-    def _seconds(self, version: int, text: str) -> float | None:
+    def _seconds(self, version: int, asked: Any) -> float | None:
         started = time.perf_counter()
         try:
-            self._ask(version, text)
+            self._ask(version, asked)
         except PerennialError as exc:
             logger.warning("probation.no_answer", extra={"version": version, "reason": str(exc)})
             return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from perennial.exporters.classifier import BundleClassifier, Predictions
+from perennial.exporters.text_classification.classifier import BundleClassifier, Predictions
 from perennial.ops.demo.data import DemoData, Row
 from perennial.ops.demo.world import Answered
 from perennial.ops.serving.client import PerennialClient

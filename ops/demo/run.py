@@ -19,7 +19,7 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError
 from perennial.continual.jobs.module import module_command
 from perennial.continual.records import Example
-from perennial.exporters.classifier import BundleClassifier
+from perennial.exporters.text_classification.classifier import BundleClassifier
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.data import DemoData, folder_data, generated_data
 from perennial.ops.demo.measure import Recorded, ask_triton, at_of, examine, moments, summarise

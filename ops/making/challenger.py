@@ -7,10 +7,12 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, ExportFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.records import PromotionDecision
+from perennial.continual.tasks import task_named
 from perennial.ops.ledger import VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
 from perennial.ops.making.version_maker import VersionMaker
+from perennial.ops.making.written_rows import nameless
 
 __all__ = ["ChallengerMaker"]
 
@@ -27,21 +29,21 @@ class ChallengerMaker(VersionMaker):
         """
         folder = self._workspace.run(self._model, version)
         holdout = self.rows.holdout_rows(champion)
-        learning = self._settings.learning
+        learning, task = self._settings.learning, task_named(self._settings.task)
         demands = Demands.on(self._ledger, self._workspace, self._model, version, champion)
         spec = JudgingSpec(
             champion=champion.version,
             challenger=version,
             champion_bundle=str(self._workspace.bundle(self._model, champion.version)),
             challenger_bundle=str(self.bundle(version)),
-            fresh=[[e.text, e.label] for e in holdout.fresh],
-            old=[[e.text, e.label] for e in holdout.old],
+            fresh=nameless(task, holdout.fresh),
+            old=nameless(task, holdout.old),
             rules=demands.rules,
             old_among_all=demands.old_among_all,
             seed=self._workspace.settings.seed,
             threads=learning.threads,
             cache=str(self._workspace.cache),
-            task=self._settings.task,
+            task=task.name,
         )
         write_atomically(folder / "judge.json", json.dumps(asdict(spec)))
         path = folder / "decision.json"

@@ -9,33 +9,35 @@ nothing else.
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.arrays import softmax
 from perennial.continual.errors import PerennialError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.jobs.memory import resident_mb
 from perennial.continual.learning.metrics import expected_calibration_error
 from perennial.continual.records import PromotionDecision
-from perennial.continual.task import AnyTask
+from perennial.continual.task import AnyRow, AnyTask
 from perennial.continual.tasks import DEFAULT_TASK, task_named
-from perennial.exporters.classifier import BundleClassifier
 from perennial.exporters.golden import GOLDEN, Golden
+from perennial.ops.serving.bundled import BundledVersion
+from perennial.ops.serving.port import Answer
+from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["JudgingSpec", "main", "measure"]
 
-_LATENCY_TEXTS = 40
+_TIMED = 40  # rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JudgingSpec:
-    """What to judge: two bundles, the rows as `[text, label]` pairs, the rules, and the task that scores answers.
+    """What to judge: two bundles, the rows as the task writes them, the rules, and the task that scores answers.
 
     With `old_among_all` old rows may be answered with new classes too, and count as lost when they are.
     """
@@ -44,8 +46,8 @@ class JudgingSpec:
     challenger: int
     champion_bundle: str
     challenger_bundle: str
-    fresh: list[list[str]]
-    old: list[list[str]]
+    fresh: list[Any]
+    old: list[Any]
     rules: dict[str, Any]
     seed: int
     threads: int
@@ -55,38 +57,44 @@ class JudgingSpec:
 
 
 def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
-    """Let both bundles answer all rows once, and time them one text at a time, taking turns.
+    """Let both bundles answer all rows once, and time them one row at a time, taking turns.
 
     The second is what the challenger's load cost: seconds, megabytes, and its difference from its golden answers.
 
     Raises:
         BundleRejected: a bundle is not what its manifest says, or the challenger does not repeat its golden answers.
     """
-    cache = None if spec.cache is None else Path(spec.cache)
-    champion = BundleClassifier.load(Path(spec.champion_bundle), threads=spec.threads, cache_dir=cache)
+    cache, task = None if spec.cache is None else Path(spec.cache), task_named(spec.task)
+    champion = BundledVersion.load(Path(spec.champion_bundle), threads=spec.threads, cache_dir=cache)
     challenger, loaded = _test_loaded(Path(spec.challenger_bundle), spec.threads, cache)
-    rows = spec.fresh + spec.old
-    texts = [row[0] for row in rows]
+    rows = _read(task, spec.fresh + spec.old)
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
-    task = task_named(spec.task)
-    answers = _Answers(champion, texts, task), _Answers(challenger, texts, task)
-    champion_ms, challenger_ms = _latencies(champion, challenger, texts)
-    labels = np.asarray([row[1] for row in rows], dtype=str)
+    answers = _Answers(champion, rows, task), _Answers(challenger, rows, task)
+    asked = [row.input for row in rows[:_TIMED]] or [serving_side(task.name).probe]
+    champion_ms, challenger_ms = _latencies(champion, challenger, asked)
+    known = champion.side.vocabulary
     evidence = GateEvidence(
         champion=spec.champion,
         challenger=spec.challenger,
-        fresh=_paired(answers, labels, fresh, within=None),
-        old=_paired(answers, labels, old, within=None if spec.old_among_all else champion.labels, of=champion.labels),
-        challenger_calibration_error=answers[1].calibration_error(labels),
+        fresh=_paired(answers, fresh),
+        old=_paired(answers, old, within=None if spec.old_among_all else known, of=known),
+        challenger_calibration_error=answers[1].calibration_error(),
         champion_latency_ms=champion_ms,
         challenger_latency_ms=challenger_ms,
     )
     return evidence, loaded
 
 
-def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[BundleClassifier, dict[str, float]]:
+def _read(task: AnyTask, written: Sequence[Any]) -> list[AnyRow]:
+    """Rows as the task writes them; earlier releases wrote pairs of text and label."""
+    now = datetime.now(UTC)
+    fields = (raw if isinstance(raw, Mapping) else {"text": raw[0], "label": raw[1]} for raw in written)
+    return [task.read_row(row, now=now) for row in fields]
+
+
+def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[BundledVersion, dict[str, float]]:
     started, before = time.perf_counter(), resident_mb()
-    version = BundleClassifier.load(bundle, threads=threads, cache_dir=cache)
+    version = BundledVersion.load(bundle, threads=threads, cache_dir=cache)
     told = {"challenger_load_s": time.perf_counter() - started}
     if (bundle / GOLDEN).is_file():
         told["challenger_golden_difference"] = Golden.read(bundle).check(version.engine)
@@ -96,56 +104,55 @@ def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[Bundle
 class _Answers:
     """One version's answers to all rows."""
 
-    def __init__(self, version: BundleClassifier, texts: Sequence[str], task: AnyTask) -> None:
-        self.task = task
-        self._labels = np.asarray(version.labels)
-        self._logits = version.predict(texts).logits
+    def __init__(self, version: BundledVersion, rows: Sequence[AnyRow], task: AnyTask) -> None:
+        self.task, self.rows = task, rows
+        self._asked = version.ask([row.input for row in rows])
 
-    def scores(self, labels: NDArray[np.str_], rows: slice, within: Sequence[str] | None) -> NDArray[np.float64]:
-        """How good the answer to each of the rows is, the answers restricted to the labels `within` when given."""
-        logits = self._logits[rows]
-        if within is not None:
-            logits = np.where(np.isin(self._labels, np.asarray(list(within)))[None, :], logits, -np.inf)
-        answers = self._labels[logits.argmax(axis=1)].tolist()
-        pairs = zip(answers, labels[rows].tolist(), strict=True)
-        return np.array([self.task.score(answer, label) for answer, label in pairs], dtype=np.float64)
+    def scores(self, part: slice, within: frozenset[str] | None = None) -> NDArray[np.float64]:
+        """How good the answer to each of the rows is, the answers restricted to those `within` when given."""
+        return self._scores(self._asked.answers(part, within=within), self.rows[part])
 
-    def calibration_error(self, labels: NDArray[np.str_]) -> float:
-        """Expected calibration error over all rows; 0 without any."""
-        if not len(labels):
+    def calibration_error(self) -> float:
+        """Expected calibration error over all rows; 0 where there are none, or the task has no probabilities."""
+        answers = self._asked.answers()
+        confidences = [answer.confidence for answer in answers]
+        if not confidences or None in confidences:
             return 0.0
-        scores = self.scores(labels, slice(None), None)
-        return float(expected_calibration_error(softmax(self._logits).max(axis=1), scores))
+        told = np.array(confidences, dtype=np.float32)
+        return float(expected_calibration_error(told, self._scores(answers, self.rows)))
+
+    def _scores(self, answers: Sequence[Answer], rows: Sequence[AnyRow]) -> NDArray[np.float64]:
+        pairs = zip(answers, rows, strict=True)
+        scores = [self.task.score(self.task.read_answer(answer.kept), row.target) for answer, row in pairs]
+        return np.array(scores, dtype=np.float64)
 
 
 def _paired(
     answers: tuple[_Answers, _Answers],
-    labels: NDArray[np.str_],
-    rows: slice,
+    part: slice,
     *,
-    within: Sequence[str] | None,
-    of: Sequence[str] | None = None,
+    within: frozenset[str] | None = None,
+    of: frozenset[str] | None = None,
 ) -> PairedRows:
-    """Both versions on the same rows: answers restricted to `within`, rows to those whose own label is one of `of`."""
-    kept = np.ones(len(labels[rows]), dtype=np.bool_)
-    if of is not None:
-        kept = np.isin(labels[rows], np.asarray(list(of)))
-    champion, challenger = (version.scores(labels, rows, within)[kept] for version in answers)
+    """Both versions on the same rows: answers restricted to `within`, rows to those whose own target is one of `of`."""
+    task, rows = answers[0].task, answers[0].rows[part]
+    kept = np.array([of is None or row.target in of for row in rows], dtype=np.bool_)
+    champion, challenger = (version.scores(part, within)[kept] for version in answers)
     return PairedRows(
-        strata=labels[rows][kept],
+        strata=np.asarray([task.stratum(row) for row in rows], dtype=str)[kept],
         champion_scores=champion,
         challenger_scores=challenger,
-        stratum_noun=answers[0].task.stratum_noun,
+        stratum_noun=task.stratum_noun,
     )
 
 
-def _latencies(champion: BundleClassifier, challenger: BundleClassifier, texts: Sequence[str]) -> tuple[float, float]:
-    """Median milliseconds of one text alone."""
+def _latencies(champion: BundledVersion, challenger: BundledVersion, asked: Sequence[Any]) -> tuple[float, float]:
+    """Median milliseconds of one input alone."""
     times: tuple[list[float], list[float]] = ([], [])
-    for text in list(texts[:_LATENCY_TEXTS]) or ["warm-up"]:
+    for one in asked:
         for version, spent in zip((champion, challenger), times, strict=True):
             started = time.perf_counter()
-            version.predict([text])
+            version.answers([one])
             spent.append(1e3 * (time.perf_counter() - started))
     return float(np.median(times[0])), float(np.median(times[1]))
 

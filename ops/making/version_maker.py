@@ -2,7 +2,7 @@
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress
 from perennial.continual.learning.card import is_finished
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec
+from perennial.continual.tasks import task_named
 from perennial.exporters.bundle import Lineage, Manifest, verify_bundle
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.ledger import Ledger, VersionRow
@@ -21,6 +22,7 @@ from perennial.ops.making.held_out_answers import keep_answers, note_held_out
 from perennial.ops.making.logged_embeddings import reuse_logged_embeddings
 from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
 from perennial.ops.making.starting_point import StartingPoint, keep_encoder, learner_params
+from perennial.ops.making.written_rows import nameless
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.workspace import Workspace
 
@@ -29,7 +31,7 @@ __all__ = ["EngineOrder", "VersionMaker", "engine_metrics"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOrder:
-    """An engine that is to be made of a trained model, and the texts that prove it.
+    """An engine that is to be made of a trained model, and the rows that prove it.
 
     `previous` is a bundle whose engine may take the new weights.
     """
@@ -38,9 +40,8 @@ class EngineOrder:
     engine: str
     precision: str
     lineage: Lineage
-    texts: Sequence[str]  # held out
-    labels: Sequence[str]  # what is right for each text; empty where nobody knows
-    calibration: Sequence[str]
+    held_out: Sequence[Mapping[str, Any]]  # rows as their task writes them; without a target where nobody knows it
+    calibration: Sequence[Mapping[str, Any]]
     previous: Path | None = None
 
 
@@ -176,8 +177,7 @@ class VersionMaker:
             BundleRejected, ConfigurationError, DataError, DependencyUnreachable: what the export says is wrong.
             ExportFailed: the process ended without a bundle.
         """
-        proof = self.rows.holdout_rows(champion).all or rows.examples
-        texts = [example.text for example in proof]
+        proof, task = self.rows.holdout_rows(champion).all or rows.examples, task_named(self._settings.task)
         parent = None if champion is None else champion.version
         order = EngineOrder(
             trained=self.trained(version),
@@ -191,9 +191,8 @@ class VersionMaker:
                 rows=len(rows.fresh),
                 replay_rows=len(rows.replay),
             ),
-            texts=texts,
-            labels=[example.label for example in proof],
-            calibration=[example.text for example in (*rows.examples, *rows.replay)] or texts,
+            held_out=nameless(task, proof),
+            calibration=nameless(task, (*rows.examples, *rows.replay) or proof),
         )
         errors = JobErrors(
             what=f"export of {self._model} version {version}",
@@ -213,9 +212,8 @@ class VersionMaker:
         folder, made, staged = self.folder(version), self.bundle(version), self.staged(version)
         if (made / "manifest.json").is_file():
             return made
-        known = {"labels": order.labels} if order.labels else {}
-        _write_texts(folder / "heldout.json", texts=order.texts, **known)
-        _write_texts(folder / "calibration.json", texts=order.calibration)
+        for name, rows in (("heldout.json", order.held_out), ("calibration.json", order.calibration)):
+            write_atomically(folder / name, json.dumps(list(rows), ensure_ascii=False))
         engine, report = self._settings.engine, self.report(version)
         report.unlink(missing_ok=True)  # a killed try must not speak for this one
         spec = ExportSpec(
@@ -232,6 +230,7 @@ class VersionMaker:
             threads=self._settings.learning.threads,
             parity_rows=engine.parity_rows,
             limits_by_precision=engine.limits,
+            task=self._settings.task,
         )
         spec.write(folder / "export.json", result=report)
         result = self._run("perennial.exporters.job", folder, "export", engine.timeout_s, on_progress)
@@ -271,7 +270,3 @@ def engine_metrics(manifest: Manifest) -> dict[str, Any]:
         "parity": dict(manifest.parity),
         "engine": f"{manifest.engine.value} {manifest.precision.value}",
     }
-
-
-def _write_texts(path: Path, **columns: Sequence[str]) -> None:
-    write_atomically(path, json.dumps({name: list(texts) for name, texts in columns.items()}, ensure_ascii=False))

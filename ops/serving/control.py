@@ -7,13 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from perennial.continual.errors import BundleRejected, DependencyUnreachable, NotFound, PerennialError, PublishFailed
-from perennial.exporters.contract import ATTENTION_MASK, EMBEDDING, INPUT_IDS, LOGITS, TENSORS
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.exporters.golden import Golden
 from perennial.ops.serving.secret import KEY, PARAMETER
 from perennial.ops.serving.server_record import Secret
+from perennial.ops.serving.tensors import grpc_input
 
 __all__ = ["IndexEntry", "TritonControl", "triton_errors"]
 
@@ -185,33 +184,26 @@ class TritonControl:
         """
         return frozenset(e.version for e in self.index() if e.model == model and e.state == "READY")
 
-    def infer_engine(self, model: str, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
-        """Logits (B, C) and embeddings (B, d) that one loaded version gives for token rows (B, S)."""
-        from tritonclient.grpc import InferInput
-
-        inputs = []
-        for name, array in ((INPUT_IDS, ids), (ATTENTION_MASK, mask)):
-            tensor = InferInput(name, list(array.shape), TENSORS[name].datatype)
-            tensor.set_data_from_numpy(np.ascontiguousarray(array, dtype=np.int64))
-            inputs.append(tensor)
+    def infer_engine(self, model: str, version: int, inputs: Inputs) -> Outputs:
+        """The outputs that one loaded version's engine gives for these inputs."""
+        given = [grpc_input(name, array) for name, array in inputs.items()]
         with triton_errors(self.url, f"asking {model} version {version}"):
             result = self._client.infer(
                 model,
-                inputs,
+                given,
                 model_version=str(version),
                 client_timeout=self._timeout_s,
                 parameters=self.parameters,
             )
-        return result.as_numpy(LOGITS), result.as_numpy(EMBEDDING)
+        return {output.name: result.as_numpy(output.name) for output in result.get_response().outputs}
 
     def probe_engine(self, model: str, version: int, golden: Golden) -> float:
-        """Ask a loaded version for its known answers; returns the largest logit difference.
+        """Ask a loaded version for its known answers; returns the largest difference of an output.
 
         Raises:
             BundleRejected: it does not repeat them; NotFound, PublishFailed, DependencyUnreachable: it does not answer.
         """
-        logits, _ = self.infer_engine(model, version, *golden.tokens())
-        seen = golden.difference(logits)
+        seen = golden.difference(self.infer_engine(model, version, golden.request()))
         if not seen <= golden.tolerance:
             raise BundleRejected(
                 f"{model} version {version} at {self.url} differs from its golden answers by {seen:.3g} "

@@ -4,12 +4,12 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from perennial.continual.arrays import pad_together
-from perennial.exporters.engine import Engine, Floats, Tokens
+from perennial.exporters.batches import joined, row_count, split_rows
+from perennial.exporters.bundle import read_manifest
+from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.runtime import load_engine
+from perennial.exporters.signature import EngineSignature
 
 __all__ = ["EngineHost"]
 
@@ -19,8 +19,8 @@ logger = logging.getLogger(__name__)
 class EngineHost:
     """One loaded version inside Triton's process for it."""
 
-    def __init__(self, engine: Engine) -> None:
-        self._engine = engine
+    def __init__(self, engine: Engine, signature: EngineSignature) -> None:
+        self._engine, self.signature = engine, signature
 
     @classmethod
     def load(cls, model_folder: Path, version: int, *, threads: int = 0, cache_dir: Path | None = None) -> "EngineHost":
@@ -33,11 +33,9 @@ class EngineHost:
         engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
         if (bundle / GOLDEN).is_file():
             Golden.read(bundle).check(engine)
-        return cls(engine)
+        return cls(engine, read_manifest(bundle).signature)
 
-    def infer(self, requests: Sequence[tuple[Tokens, Tokens]]) -> list[tuple[Floats, Floats]]:
-        """Logits and embeddings of each request's own rows; all are run as one batch."""
-        ids, mask = pad_together(requests)
-        logits, embedding = self._engine.infer(ids, mask)
-        ends = np.cumsum([len(rows) for rows, _ in requests])[:-1]
-        return list(zip(np.split(logits, ends), np.split(embedding, ends), strict=True))
+    def infer(self, requests: Sequence[Inputs]) -> list[Outputs]:
+        """Each request's own rows; all are run as one batch."""
+        outputs = self._engine.infer(joined(requests))
+        return split_rows(outputs, [row_count(request) for request in requests])

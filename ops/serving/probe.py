@@ -9,14 +9,15 @@ from typing import Any
 
 from perennial.continual.errors import DependencyUnreachable, PublishFailed
 from perennial.continual.records import Arm, Route
-from perennial.exporters.contract import KEY, PROGRESS, TENSORS, TEXT
+from perennial.exporters.contract import KEY, PROGRESS
 from perennial.ops.serving.control import triton_errors
+from perennial.ops.serving.port import ServingSide
 from perennial.ops.serving.router.progress import Progress
 from perennial.ops.serving.router.route import pick_arm
+from perennial.ops.serving.tensors import grpc_input, strings
 
-__all__ = ["QUESTION", "STALL_LIMIT_S", "ChampionSilent", "EngineWatch", "Stalled", "probe_router"]
+__all__ = ["STALL_LIMIT_S", "ChampionSilent", "EngineWatch", "Stalled", "probe_router"]
 
-QUESTION = "are you there"
 STALL_LIMIT_S = 30.0  # callers wait, and so long nothing may come out; more than the longest batch takes
 _PATIENCE = 4.0  # a server whose answers go on coming out is given so many times the time
 _CANARY = Route(model="any", epoch=1, champion=1, challenger=2, share=0.999, resident=(1, 2))
@@ -51,6 +52,7 @@ class ChampionSilent(PublishFailed):
 def probe_router(
     url: str,
     model: str,
+    side: ServingSide,
     parameters: Mapping[str, str],
     watch: EngineWatch,
     *,
@@ -75,11 +77,11 @@ def probe_router(
     with triton_errors(url, f"probing {model}"), InferenceServerClient(url, channel_args=options) as client:
         before = _successes(client, model, timeout_s)
         try:
-            progress = _ask(client, url, model, parameters, timeout_s)
+            progress = _ask(client, url, model, side, parameters, timeout_s)
         except DependencyUnreachable:
             if _successes(client, model, timeout_s) <= before:
                 raise
-            progress = _ask(client, url, model, parameters, _PATIENCE * timeout_s)
+            progress = _ask(client, url, model, side, parameters, _PATIENCE * timeout_s)
         still_s = 0.0
         if progress.stalled_s:  # another router's batches may be before its own
             still_s = watch.still_s(progress.engine, _successes(client, progress.engine, timeout_s))
@@ -101,18 +103,16 @@ def probe_router(
     return progress
 
 
-def _ask(client: Any, url: str, model: str, parameters: Mapping[str, str], timeout_s: float) -> Progress:
-    import numpy as np
-    from tritonclient.grpc import InferInput, InferRequestedOutput
+def _ask(
+    client: Any, url: str, model: str, side: ServingSide, parameters: Mapping[str, str], timeout_s: float
+) -> Progress:
+    from tritonclient.grpc import InferRequestedOutput
 
-    inputs = []
-    for name, value in ((TEXT, QUESTION.encode()), (KEY, _champions_key(model).encode())):
-        inputs.append(InferInput(name, [1, 1], TENSORS[name].datatype))
-        inputs[-1].set_data_from_numpy(np.array([[value]], dtype=object))
+    asked = {**side.request([side.probe]), KEY: strings(KEY, [_champions_key(model)])}
     with triton_errors(url, f"probing {model}"):
         result = client.infer(
             model,
-            inputs,
+            [grpc_input(name, array) for name, array in asked.items()],
             outputs=[InferRequestedOutput(PROGRESS)],
             client_timeout=timeout_s,
             parameters=dict(parameters),

@@ -122,20 +122,20 @@ class ModelRepository:
         logger.info("repository.published", extra={"model": model, "version": version})
         return target
 
-    def set_versions(self, model: str, versions: Iterable[int], spec: EngineSpec | None = None) -> bool:
+    def set_versions(self, model: str, versions: Iterable[int]) -> bool:
         """Make `config.pbtxt` name exactly these versions; returns whether it had to change.
 
-        Everything else in the file is kept; where there is none yet, `spec` (by default a plain one) writes it.
+        Everything else in the file is kept.
 
         Raises:
-            NotFound: a version has no folder.
+            NotFound: a version has no folder, or the engine model was never installed.
         """
         wanted = tuple(sorted(set(versions)))
         if missing := sorted(set(wanted) - set(self.versions(model))):
             raise NotFound(f"{self._root / model} has no versions {missing}; publish them before they are named")
         text = self._read(model)
-        if text is None:
-            text = engine_config(spec or EngineSpec(model=model))
+        if text is None and (text := self._installed.get(model)) is None:
+            raise NotFound(f"{self._root / model} has no {_CONFIG}; install the engine model first")
         return self._configure(model, with_versions(text, wanted))
 
     def remove_version(self, model: str, version: int) -> None:

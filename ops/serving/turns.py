@@ -3,9 +3,9 @@
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from perennial.continual.errors import DependencyUnreachable, NotFound
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.serving.control import TritonControl
 
 __all__ = ["ServersInTurn"]
@@ -27,8 +27,8 @@ class ServersInTurn:
         self._away: dict[str, float] = {}
         self._guard = threading.Lock()
 
-    def infer_engine(self, model: str, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
-        """Return the next server's logits and embeddings; see `TritonControl.infer_engine`.
+    def infer_engine(self, model: str, version: int, inputs: Inputs) -> Outputs:
+        """Return the next server's outputs; see `TritonControl.infer_engine`.
 
         Raises:
             DependencyUnreachable: every server is away, or one is there and does not answer this.
@@ -37,7 +37,7 @@ class ServersInTurn:
         failed: DependencyUnreachable | NotFound | None = None
         for control in self._in_turn():
             try:
-                answer = control.infer_engine(model, version, ids, mask)
+                answer = control.infer_engine(model, version, inputs)
             except DependencyUnreachable as exc:
                 if len(self._controls) == 1 or control.live(_LIVE_S):
                     raise

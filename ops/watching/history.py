@@ -24,7 +24,7 @@ from perennial.continual.policy.past import PastKnowledge, PastRows, PastRules, 
 from perennial.continual.records import Split
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
-from perennial.exporters.classifier import BundleClassifier, Predictions
+from perennial.exporters.text_classification.classifier import BundleClassifier, Predictions
 from perennial.ops.ledger.ports import Cycles, Examples, Labels, Routes, Versions
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog

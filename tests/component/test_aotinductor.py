@@ -28,8 +28,10 @@ from perennial.exporters.aotinductor import (
     toolchain,
 )
 from perennial.exporters.aotinductor.toolchain import choose_compiler
-from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision, digest_labels, write_manifest
+from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision, write_manifest
 from perennial.exporters.runtime import load_engine
+from perennial.exporters.text_classification.part import TextPart, digest_labels
+from perennial.exporters.text_classification.tokens import token_inputs
 
 pytestmark = [pytest.mark.component, pytest.mark.timeout(900)]  # the C++ compiler takes half a minute, alone
 ROOT = Path(__file__).parents[2]
@@ -174,11 +176,9 @@ def test_a_bundle_takes_the_code_of_the_one_before_and_is_served_by_the_runtime(
         engine=EngineKind.AOTINDUCTOR,
         precision=Precision.FP32,
         engine_file=built.file,
-        classes=5,
-        dimension=32,
-        max_length=64,
-        labels_sha256=digest_labels(labels),
-        tokenizer_sha256="",
+        **TextPart(
+            classes=5, dimension=32, max_length=64, labels_sha256=digest_labels(labels), tokenizer_sha256=""
+        ).fields(),
         encoder_fingerprint="",
         graph_fingerprint="",
         created_at="2026-01-01T00:00:00+00:00",
@@ -187,7 +187,7 @@ def test_a_bundle_takes_the_code_of_the_one_before_and_is_served_by_the_runtime(
     )
     write_manifest(bundle, manifest)
     ids, mask = rows(3, 5)
-    logits, _ = load_engine(bundle).infer(ids, mask)
+    logits = load_engine(bundle).infer(token_inputs(ids, mask))["logits"]
     np.testing.assert_allclose(logits, eager(classifier(1), ids, mask)[0], atol=1e-5)
     with (bundle / WEIGHTS).open("ab") as stream:
         stream.write(b"x")

@@ -8,13 +8,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError, PublishFailed
 from perennial.continual.records import Route
 from perennial.continual.route import rolled_back
+from perennial.exporters.text_classification.signature import TEXT_ENGINE, TEXT_ROUTER
+from perennial.exporters.text_classification.tokens import padded
 from perennial.exporters.triton_config import EngineSpec, RouterSpec
 from perennial.ops.app.service import Service
 from perennial.ops.commands.promotion import promote_version, roll_back_version
@@ -368,9 +369,11 @@ def _surplus_version(fleet: Fleet) -> None:
 def test_each_drift_from_the_ledger_is_healed_and_told(fleet, drift, told):
     repository, root = fleet.parts.repository, fleet.place.repository.root
     installed = {name: (root / name / "config.pbtxt").read_text() for name in (ENGINE, MODEL)}
-    repository.install_engine(EngineSpec(model=ENGINE, threads=1))
+    repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE, threads=1))
     settings = router_settings(fleet.place)
-    repository.install_router(RouterSpec(model=MODEL, parameters=settings.to_parameters(), instances=1))
+    repository.install_router(
+        RouterSpec(signature=TEXT_ROUTER, model=MODEL, parameters=settings.to_parameters(), instances=1)
+    )
     drift(fleet)
     assert told in " ".join(heal.what for heal in fleet.parts.reconciler.reconcile(MODEL))
     assert fleet.answering() == [2, 2, 2]
@@ -439,14 +442,14 @@ def test_a_service_goes_on_while_one_of_its_servers_is_down_and_names_it(fleet):
         assert {url: set(models) for url, models in ready.failing.items()} == {away: {MODEL}}
 
         asked = ServersInTurn(parts.controls)
-        ids, mask = np.array([[2]]), np.array([[1]])
+        inputs = padded([[2]])
         before = [_engine_answers(control) for control in parts.controls if control.url in well]
         for _ in range(6):
-            assert asked.infer_engine(ENGINE, fleet.route.champion, ids, mask)[0].shape == (1, 3)
+            assert asked.infer_engine(ENGINE, fleet.route.champion, inputs)["logits"].shape == (1, 3)
         after = [_engine_answers(control) for control in parts.controls if control.url in well]
         assert all(new > old for new, old in zip(after, before, strict=True)), "each server has its turn"
         with pytest.raises(PerennialError, match="9"):
-            asked.infer_engine(ENGINE, 9, ids, mask)
+            asked.infer_engine(ENGINE, 9, inputs)
     finally:
         service.stop()
 

@@ -87,5 +87,5 @@ def test_a_probe_is_answered_by_the_version_before_a_failing_champion_and_told_s
 def _probe_with(server: TritonServer, text: str) -> None:
     """A probe that asks the text which the champion refuses."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("perennial.ops.serving.probe.QUESTION", text)
+        patch.setattr("perennial.ops.serving.tasks.text_classification._TextClassification.probe", text)
         probe(server)

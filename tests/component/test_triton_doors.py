@@ -11,6 +11,7 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
 from tritonclient.utils import InferenceServerException
 
+from perennial.exporters.text_classification.tokens import padded
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.processes import group_members
@@ -167,7 +168,7 @@ def test_each_start_makes_another_secret_and_a_control_that_lives_on_uses_it(ser
         server.start()
         assert _secret(server) not in ("", before)
         assert control.index()
-        assert control.infer_engine(ENGINE, 1, np.ones((1, 2)), np.ones((1, 2)))[0].shape == (1, 3)
+        assert control.infer_engine(ENGINE, 1, padded([[1, 1]]))["logits"].shape == (1, 3)
     finally:
         control.close()
 

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from perennial.continual.errors import DependencyUnreachable, PerennialError, PublishFailed
@@ -20,6 +19,8 @@ from perennial.continual.records import Route
 from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.exporters.golden import Golden
 from perennial.exporters.runtime import OnnxEngine
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import padded
 from perennial.ops.ledger import Ledger
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.control import TritonControl
@@ -383,10 +384,8 @@ _SLOW_S = 4.0
 def _slow_to_load(place: Place, version: int) -> None:
     """A sound version whose golden answer takes an engine seconds."""
     folder = place.stage(version, hang=trips_for(_SLOW_S))
-    row = np.array([[WORDS.index("transfer")]])
-    logits, _ = OnnxEngine(folder / "model.onnx", threads=1).infer(row, np.ones_like(row))
-    ids, known = (tuple(map(tuple, array.tolist())) for array in (row, logits))
-    Golden(input_ids=ids, logits=known, tolerance=1e-3).write(folder)
+    engine, rows = OnnxEngine(folder / "model.onnx", threads=1), [padded([[WORDS.index("transfer")]])]
+    Golden.of(engine, TEXT_ENGINE, rows, tolerance=1e-3).write(folder)
     write_manifest(folder, read_manifest(folder))
     place.repository.publish(folder, ENGINE, version)
 

@@ -22,11 +22,13 @@ from perennial.exporters.bundle import (
     Manifest,
     Precision,
     digest,
-    digest_labels,
     write_manifest,
 )
 from perennial.exporters.golden import Golden
 from perennial.exporters.runtime import OnnxEngine
+from perennial.exporters.text_classification.part import TextPart, digest_labels
+from perennial.exporters.text_classification.signature import TEXT_ENGINE, TEXT_ROUTER
+from perennial.exporters.text_classification.tokens import padded, token_inputs
 from perennial.exporters.triton_config import EngineSpec, RouterSpec
 from perennial.ops.serving.probe import EngineWatch, probe_router
 from perennial.ops.serving.processes import free_port
@@ -35,6 +37,7 @@ from perennial.ops.serving.router.progress import Progress
 from perennial.ops.serving.router.router import RouterSettings
 from perennial.ops.serving.secret import PARAMETER
 from perennial.ops.serving.server.server import OnParentDeath, ServerSpec, TritonServer
+from perennial.ops.serving.tasks.text_classification import SIDE
 
 WORDS = ("[PAD]", "[UNK]", "card", "lost", "money", "transfer", "hello")
 LABELS = ("card_issue", "money_issue", "greeting")
@@ -69,9 +72,10 @@ def write_bundle(
     texts = ("card lost", "money", "money lost" if fails else "hello hello hello")
     ids = tuple(tuple(tokenizer.encode(text).ids) for text in texts)
     engine = OnnxEngine(folder / "model.onnx", threads=1)
-    logits = [engine.infer(np.array([row]), np.ones((1, len(row)), dtype=np.int64))[0][0] for row in ids]
-    known = tuple(tuple(float(x) + golden_error for x in row) for row in logits)
-    Golden(input_ids=ids, logits=known, tolerance=1e-3).write(folder)
+    golden = Golden.of(engine, TEXT_ENGINE, [padded([row]) for row in ids], tolerance=1e-3)
+    told = golden.outputs["logits"]
+    wrong = replace(told, rows=tuple(tuple(value + golden_error for value in row) for row in told.rows))
+    replace(golden, outputs={"logits": wrong}).write(folder)
     write_manifest(
         folder,
         Manifest(
@@ -80,11 +84,13 @@ def write_bundle(
             engine=EngineKind.ONNXRUNTIME,
             precision=Precision.FP32,
             engine_file="model.onnx",
-            classes=len(labels),
-            dimension=len(labels),
-            max_length=32,
-            labels_sha256=digest_labels(tuple(labels)),
-            tokenizer_sha256=digest(folder / "tokenizer.json"),
+            **TextPart(
+                classes=len(labels),
+                dimension=len(labels),
+                max_length=32,
+                labels_sha256=digest_labels(labels),
+                tokenizer_sha256=digest(folder / "tokenizer.json"),
+            ).fields(),
             encoder_fingerprint="tiny",
             graph_fingerprint="tiny",
             created_at="2026-01-01T00:00:00+00:00",
@@ -102,9 +108,9 @@ def trips_for(seconds: float) -> int:
         onnx.save(_graph(len(LABELS), 0, _MEASURED_TRIPS, fails=False), f"{folder}/model.onnx")
         engine = OnnxEngine(Path(folder) / "model.onnx", threads=1)
     row = np.array([[WORDS.index("transfer")]])
-    engine.infer(row, np.ones_like(row))  # the first one allocates
+    engine.infer(token_inputs(row, np.ones_like(row)))  # the first one allocates
     began = time.thread_time()  # what others use of the machine makes it longer, never shorter
-    engine.infer(row, np.ones_like(row))
+    engine.infer(token_inputs(row, np.ones_like(row)))
     return int(_MEASURED_TRIPS * seconds / (time.thread_time() - began))
 
 
@@ -214,9 +220,11 @@ class Place:
             queue_limit_s=queue_limit_s,
         )
         self.repository.install_router(
-            RouterSpec(model=MODEL, parameters=settings.to_parameters(), instances=router_instances)
+            RouterSpec(
+                signature=TEXT_ROUTER, model=MODEL, parameters=settings.to_parameters(), instances=router_instances
+            )
         )
-        self.repository.install_engine(EngineSpec(model=ENGINE, threads=1))
+        self.repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE, threads=1))
         for version in versions:
             self.publish(version, hang=hang)
         self.repository.set_versions(ENGINE, versions)
@@ -278,7 +286,7 @@ def probe(
     """What the control process asks each second."""
     secret = {PARAMETER: server.kept_secret()}
     seen = EngineWatch() if watch is None else watch
-    return probe_router(server.spec.url, model, secret, seen, timeout_s=timeout_s, stall_limit_s=stall_limit_s)
+    return probe_router(server.spec.url, model, SIDE, secret, seen, timeout_s=timeout_s, stall_limit_s=stall_limit_s)
 
 
 def router_settings(place: Place) -> RouterSettings:

@@ -15,8 +15,9 @@ from typing import Any
 
 import httpx
 
-from perennial.ops.serving.client import Answer, PerennialClient
+from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
+from perennial.ops.serving.tasks.text_classification import Received
 
 _TOML = """
 state = "state"
@@ -159,5 +160,5 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def ask(client: PerennialClient, texts: Sequence[str]) -> list[Answer]:
+def ask(client: PerennialClient, texts: Sequence[str]) -> list[Received]:
     return [client.predict([text])[0] for text in texts]

@@ -89,5 +89,7 @@ def _caches(parts: Parts, models: Collection[str]) -> set[tuple[str, int, int]]:
             except PerennialError as exc:
                 _not_read(bundle, exc)
                 continue
-            found.add((manifest.encoder_fingerprint, manifest.max_length, manifest.dimension))
+            part = manifest.part
+            if {"max_length", "dimension"} <= part.keys():  # of a task whose texts are embedded
+                found.add((manifest.encoder_fingerprint, part["max_length"], part["dimension"]))
     return found

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from perennial.exporters.contract import BYTES
+from perennial.exporters.signature import BYTES
 from perennial.ops.serving.door.requests import Refusal
 
 __all__ = ["checked_request"]

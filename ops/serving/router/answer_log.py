@@ -12,19 +12,19 @@ from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from perennial.continual.preparation import deidentify
 from perennial.continual.records import Arm
+from perennial.exporters.signature import Array
+from perennial.ops.serving.port import ServingSide
 
 __all__ = ["AnswerLog", "LogFigures", "answer_columns"]
 
 logger = logging.getLogger(__name__)
-Floats = npt.NDArray[np.float32]
 _WAIT_S = 0.25  # the longest that an answer waits for its rows to be written
 _RETRY_S = 1.0  # between two tries at a disk that refused, while nobody brings new rows
 _CLOSE_S = 5.0  # for the last try
 _TELL_S = 5.0  # between two lines about lost rows
+_ROW_BYTES = 1_000
 _MAX_ROWS, _MAX_BYTES = 50_000, 64 * 2**20  # kept in memory for a disk that does not take them
 
 
@@ -54,10 +54,8 @@ class _Unwritten:
     __slots__ = ("bytes", "columns", "rows", "tried")
 
     def __init__(self, columns: Mapping[str, Any]) -> None:
-        self.columns, self.rows, self.tried = columns, len(columns["text"]), threading.Event()
-        embedding = columns.get("embedding")
-        held = 0 if embedding is None else int(np.asarray(embedding).nbytes)
-        self.bytes = held + sum(sys.getsizeof(text) for text in columns["text"]) + 1_000 * self.rows
+        self.columns, self.rows, self.tried = columns, len(columns["prediction_id"]), threading.Event()
+        self.bytes = sum(map(_held, columns.values())) + _ROW_BYTES * self.rows
 
 
 class AnswerLog:
@@ -219,43 +217,33 @@ class AnswerLog:
         logger.error("traffic.lost", extra={"rows": lost, "in_all": self._lost})
 
 
-def answer_columns(rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dict[str, Any]:
-    """The log's columns for answered rows (`perennial.ops.serving.router.router.Answered`), texts de-identified.
+def _held(column: Any) -> int:
+    """The bytes of a column's arrays and strings; what else a row holds is in `_ROW_BYTES`."""
+    if isinstance(column, np.ndarray):
+        return column.nbytes
+    return sum(map(sys.getsizeof, column)) if column and isinstance(column[0], str) else 0
+
+
+def answer_columns(side: ServingSide, rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dict[str, Any]:
+    """The log's columns for answered rows (`perennial.ops.serving.router.router.Answered`), without personal data.
 
     `latency_ms` is what the whole answer took; it is told of rows that had to wait for another version first, the
     others have their own version's time.
     """
-    texts = [deidentify(row.placed.text) for row in rows]
+    answers = [row.answer for row in rows]
     return {
         "prediction_id": [row.placed.prediction_id for row in rows],
         "at": [datetime.fromtimestamp(at_us / 1e6, UTC)] * len(rows),
-        "text": texts,
         "key": [row.placed.key or None for row in rows],
-        "prediction": [row.label for row in rows],
-        "confidence": [row.confidence for row in rows],
-        "margin": [_margin(row.scores) for row in rows],
-        "entropy": [_entropy(row.scores) for row in rows],
         "version": [row.version for row in rows],
         "arm": [row.arm.value for row in rows],
-        "tokens": [row.tokens for row in rows],
         "latency_ms": [latency_ms if row.arm is Arm.FALLBACK else row.took_ms for row in rows],
-        "redacted": [kept != row.placed.text for kept, row in zip(texts, rows, strict=True)],
-        "embedding": _stacked([row.embedding for row in rows]),
+        **side.columns([row.placed.input for row in rows], answers),
+        "embedding": _stacked([answer.embedding for answer in answers]),
     }
 
 
-def _margin(scores: Floats) -> float:
-    if len(scores) < 2:
-        return 1.0
-    second, first = np.partition(scores, -2)[-2:]
-    return float(first - second)
-
-
-def _entropy(scores: Floats) -> float:
-    """In nats."""
-    return float(-(scores * np.log(np.maximum(scores, 1e-12))).sum())
-
-
-def _stacked(embeddings: Sequence[Floats]) -> Floats | None:
-    """One array where the batch's versions share a dimension, else none: a file has one dimension."""
-    return np.stack(embeddings) if len({row.shape for row in embeddings}) == 1 else None
+def _stacked(embeddings: Sequence[Array | None]) -> Array | None:
+    """One array where all rows have one of the same dimension, else none: a file has one dimension."""
+    held = [row for row in embeddings if row is not None]
+    return np.stack(held) if len(held) == len(embeddings) and len({row.shape for row in held}) == 1 else None

@@ -1,4 +1,4 @@
-"""What the router backend does with texts: pick versions, tokenise, ask the engines, log, answer."""
+"""What the router backend does with questions: pick versions, ask their engines, log, answer. A task says how."""
 
 import logging
 import time
@@ -8,27 +8,28 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
-from perennial.continual.arrays import softmax
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, PerennialError
 from perennial.continual.records import Arm, Route
+from perennial.continual.tasks import DEFAULT_TASK
+from perennial.exporters.batches import row_count
+from perennial.exporters.engine import Inputs, Outputs
+from perennial.ops.serving.port import Answer, ServingSide
 from perennial.ops.serving.router.answer_log import AnswerLog, LogFigures, answer_columns
 from perennial.ops.serving.router.questions import Question, prediction_id
 from perennial.ops.serving.router.route import RouteFile, pick_arm
-from perennial.ops.serving.router.text_bundle import TextBundles, Tokens
 from perennial.ops.serving.router.version_guard import VersionGuard
+from perennial.ops.serving.router.versions import VersionSides
 from perennial.ops.traffic import LostRowsCount
 
 __all__ = ["CHALLENGER_PAUSE_S", "Answered", "Batch", "Placed", "Router", "RouterSettings"]
 
 logger = logging.getLogger(__name__)
 CHALLENGER_PAUSE_S = 5.0  # how long one that failed or hung is left alone
-_PART_TOKENS = 16_384  # of one call of an engine, padding included
-_CHAMPION_PAUSE_S = 30.0  # one that hung; one that refuses a text must not lose the requests of the next seconds
+_PART_CELLS = 16_384  # of an input in one call of an engine, padding included
+_CHAMPION_PAUSE_S = 30.0  # one that hung; one that refuses a question must not lose the requests of the next seconds
 
-Floats = npt.NDArray[np.float32]
-AskEngine = Callable[[int, Tokens, Tokens], tuple[Floats, Floats]]
+AskEngine = Callable[[int, Inputs], Outputs]
 
 
 class _Log(Protocol):
@@ -39,10 +40,10 @@ class _Log(Protocol):
 class RouterSettings:
     """The router's parameters in `config.pbtxt`.
 
-    `max_characters` are kept of a text before it is tokenised. A challenger that takes longer than
+    `max_characters` are kept of each string that is asked. A challenger that takes longer than
     `challenger_limit_s` is answered for by the champion; a champion that takes longer than `champion_limit_s` by the
     one before it, while that one is loaded. A request that would wait longer than `queue_limit_s`, or behind more than
-    `queue_rows` texts, is refused.
+    `queue_rows` rows, is refused.
     """
 
     model: str
@@ -50,6 +51,7 @@ class RouterSettings:
     route_path: Path
     repository: Path
     traffic_dir: Path
+    task: str = DEFAULT_TASK
     max_characters: int = 20_000
     max_key_bytes: int = 256
     rotate_rows: int = 5_000
@@ -74,6 +76,7 @@ class RouterSettings:
                 route_path=Path(parameters["route_path"]),
                 repository=Path(parameters["repository"]),
                 traffic_dir=Path(parameters["traffic_dir"]),
+                task=parameters.get("task", DEFAULT_TASK),
                 max_characters=int(parameters.get("max_characters", "20000")),
                 max_key_bytes=int(parameters.get("max_key_bytes", "256")),
                 rotate_rows=int(parameters.get("rotate_rows", "5000")),
@@ -94,6 +97,7 @@ class RouterSettings:
             "route_path": str(self.route_path.resolve()),
             "repository": str(self.repository.resolve()),
             "traffic_dir": str(self.traffic_dir.resolve()),
+            "task": self.task,
             "max_characters": str(self.max_characters),
             "max_key_bytes": str(self.max_key_bytes),
             "rotate_rows": str(self.rotate_rows),
@@ -110,7 +114,7 @@ class RouterSettings:
 class Placed:
     """One question, numbered and on its side of the route."""
 
-    text: str
+    input: Any
     key: str
     prediction_id: str
     arm: Arm
@@ -133,15 +137,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """One answered question. `scores` (C,) belong to `labels` in order."""
+    """One answered question."""
 
     placed: Placed
+    answer: Answer
     arm: Arm  # who answered: `fallback` is another version in place of the one that should have and did not
     version: int
-    labels: tuple[str, ...]
-    scores: Floats
-    embedding: Floats
-    tokens: int
     took_ms: float  # the version's own time, without what another version took first
     late: bool = False  # it came after its deadline: it is not logged and not to be sent
 
@@ -150,34 +151,30 @@ class Answered:
         """The id that a label refers to later."""
         return self.placed.prediction_id
 
-    @property
-    def label(self) -> str:
-        """The likeliest label."""
-        return self.labels[int(self.scores.argmax())]
-
-    @property
-    def confidence(self) -> float:
-        """The likeliest label's calibrated probability."""
-        return float(self.scores.max())
-
 
 class Router:
-    """Answers batches of texts by the route. `ask_engine(version, ids, mask)` gives logits and embeddings or raises.
+    """Answers batches of questions by the route. `ask_engine(version, inputs)` gives an engine's outputs or raises.
 
     `answer` may be called from several threads at once.
     """
 
     def __init__(
-        self, settings: RouterSettings, log: _Log, ask_engine: AskEngine, *, count: LostRowsCount | None = None
+        self,
+        settings: RouterSettings,
+        side: ServingSide,
+        log: _Log,
+        ask_engine: AskEngine,
+        *,
+        count: LostRowsCount | None = None,
     ) -> None:
-        self._settings, self._ask = settings, ask_engine
+        self._settings, self._side, self._ask = settings, side, ask_engine
         self._log = AnswerLog(log, count=count)
         self._challengers = VersionGuard(
             limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
         )
         self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0, hang_pause_s=_CHAMPION_PAUSE_S)
         self._route_file = RouteFile(settings.route_path)
-        self._bundles = TextBundles(settings.repository / settings.engine_model)
+        self._versions = VersionSides(side, settings.repository / settings.engine_model)
         self._route: Route | None = None
         self._substituted = False
 
@@ -196,9 +193,9 @@ class Router:
         self._log.close()
 
     def warm(self) -> None:
-        """Read the route and its versions' text sides, where there are any yet."""
+        """Read the route and the champion's side, where there are any yet."""
         try:
-            self._bundles.get(self._current().champion)
+            self._versions.get(self._current().champion)
         except PerennialError as exc:
             logger.info("router.unrouted", extra={"model": self._settings.model, "reason": str(exc)})
 
@@ -215,7 +212,7 @@ class Router:
             number = prediction_id(at_us)
             rows.append(
                 Placed(
-                    text=question.text[: self._settings.max_characters],
+                    input=question.input,
                     key=question.key,
                     prediction_id=number,
                     arm=pick_arm(route, question.key or number),
@@ -230,7 +227,7 @@ class Router:
 
         Rows whose challenger fails or takes too long are answered by the champion, and where the champion does by the
         one before it, as long as that one is loaded. Without `alone` the champion's failure is raised instead: the
-        batch has several callers, and what spoilt it may be one caller's text.
+        batch has several callers, and what spoilt it may be one caller's question.
 
         Raises:
             NotFound: the champion's folder is gone.
@@ -256,7 +253,7 @@ class Router:
         if not answers:
             return
         try:
-            self._log.write(answer_columns(answers, at_us=batch.at_us, latency_ms=latency_ms))
+            self._log.write(answer_columns(self._side, answers, at_us=batch.at_us, latency_ms=latency_ms))
         except Exception:
             logger.exception("traffic.not_handed_over", extra={"rows": len(answers)})
 
@@ -264,7 +261,7 @@ class Router:
         route = self._route_file.current()
         if route is not self._route:
             self._route = route
-            self._bundles.prepare(route.resident)
+            self._versions.prepare(route.resident)
             logger.info("route.changed", extra={"model": route.model, "epoch": route.epoch, "champion": route.champion})
         return route
 
@@ -301,47 +298,43 @@ class Router:
                 raise exc from second
 
     def _within(self, guard: VersionGuard) -> AskEngine:
-        return lambda version, ids, mask: guard.ask(version, lambda: self._ask(version, ids, mask))
+        return lambda version, inputs: guard.ask(version, lambda: self._ask(version, inputs))
 
     def _answer_rows(self, batch: Batch, version: int, rows: Sequence[int], ask: AskEngine) -> dict[int, Answered]:
         started = time.perf_counter()
-        bundle = self._bundles.get(version)
-        texts = [batch.rows[index].text for index in rows]
-        ids, mask = bundle.tokenise(texts)
-        logits, embedding = _in_parts(ask, version, ids, mask)
-        logits = bundle.logits(texts, logits)
-        fitting = logits.shape == (len(rows), len(bundle.labels)) and len(embedding) == len(rows)
-        if not fitting or not np.isfinite(logits).all():
+        side = self._versions.get(version)
+        asked = [batch.rows[index].input for index in rows]
+        inputs = side.encode(asked)
+        outputs = _in_parts(ask, version, inputs)
+        if misfit := side.signature.misfit(outputs, len(rows)):
             raise DependencyUnreachable(  # no caller's mistake
-                f"engine {self._settings.engine_model} version {version} gave logits {logits.shape} and embeddings "
-                f"{embedding.shape} for {len(rows)} rows of {len(bundle.labels)} labels, or not finite ones; roll back "
-                f"to another version"
+                f"engine {self._settings.engine_model} version {version} gave {misfit}; roll back to another version"
             )
-        scores, tokens = softmax(logits), mask.sum(axis=1)
+        answers = side.answers(asked, inputs, outputs)
         took_ms = (time.perf_counter() - started) * 1000.0
         return {
             index: Answered(
                 placed=batch.rows[index],
+                answer=answer,
                 arm=_answering_arm(batch.route, batch.rows[index], version),
                 version=version,
-                labels=bundle.labels,
-                scores=scores[place],
-                embedding=embedding[place],
-                tokens=int(tokens[place]),
                 took_ms=took_ms,
             )
-            for place, index in enumerate(rows)
+            for index, answer in zip(rows, answers, strict=True)
         }
 
 
-def _in_parts(ask: AskEngine, version: int, ids: Tokens, mask: Tokens) -> tuple[Floats, Floats]:
+def _in_parts(ask: AskEngine, version: int, inputs: Inputs) -> Outputs:
     """One call where the rows are few or short; more of them otherwise, so that something comes out now and then."""
-    rows = max(1, _PART_TOKENS // ids.shape[1])
-    if len(ids) <= rows:
-        return ask(version, ids, mask)
-    starts = range(0, len(ids), rows)
-    logits, embeddings = zip(*(ask(version, ids[at : at + rows], mask[at : at + rows]) for at in starts), strict=True)
-    return np.concatenate(logits), np.concatenate(embeddings)
+    count = row_count(inputs)
+    rows = max(1, _PART_CELLS // max(array[0].size for array in inputs.values()))
+    if count <= rows:
+        return ask(version, inputs)
+    parts = [
+        ask(version, {name: array[start : start + rows] for name, array in inputs.items()})
+        for start in range(0, count, rows)
+    ]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
 def _in_time(answer: Answered, now: float) -> Answered:

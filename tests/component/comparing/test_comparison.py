@@ -10,7 +10,7 @@ import pytest
 
 from perennial.continual import cycle as cy
 from perennial.continual.rollout import LiveEvidence
-from perennial.exporters.classifier import BundleClassifier
+from perennial.exporters.text_classification.classifier import BundleClassifier
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import ROLLOUT, LiveFigures

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import cast
 
 import numpy as np
 import pytest
@@ -13,8 +13,10 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from perennial.continual.errors import DependencyUnreachable, PublishFailed
 from perennial.continual.records import Arm
 from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.serving.tasks import SIDES
 from perennial.ops.settings import Settings
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog, TrafficWriter
@@ -51,14 +53,16 @@ class Canary:
     def restarted(self) -> LiveEvidenceReader:
         return LiveEvidenceReader(self.ledger, self.workspace, MODEL, self.log, self._ask, clock=lambda: self.now)
 
-    def _ask(self, version: int, ids: Any, mask: Any) -> Any:
+    def _ask(self, version: int, inputs: Inputs) -> Outputs:
+        ids = inputs["input_ids"]
         if self.refuses is not None:
             raise self.refuses
         if (ids == WORDS.index("[UNK]")).any():
             raise PublishFailed("this text is too much for it")
         self.asked.append((version, len(ids)))
         blue = (ids == WORDS.index("blue")).any(axis=1) & (version == CHAMPION)
-        return np.stack([~blue, blue], axis=1).astype(np.float32)
+        logits = np.stack([~blue, blue], axis=1).astype(np.float32)
+        return {"logits": logits, "embedding": logits}
 
     def log_rows(
         self,
@@ -159,8 +163,11 @@ def test_either_side_is_paired_and_a_text_that_was_changed_is_not(canary: Canary
     assert (evidence.gains, evidence.losses, evidence.ties) == (2, 3, 4)
 
 
-def test_answers_of_another_task_are_paired_by_its_score_and_a_correction_moves_a_row(tmp_path: Path) -> None:
+def test_answers_of_another_task_are_paired_by_its_score_and_a_correction_moves_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The versions answer with two orders of two items; an item in the second place is worth 1 / log2(3)."""
+    monkeypatch.setitem(cast("dict[str, str]", SIDES), "ranking", SIDES["text_classification"])  # a choice of orders
     canary = Canary(tmp_path, task="ranking", answers=(json.dumps(["red", "blue"]), json.dumps(["blue", "red"])))
     second = 1 / np.log2(3)
     lost = canary.log_rows(_spread(4), text="blue")

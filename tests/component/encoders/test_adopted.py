@@ -11,10 +11,10 @@ from safetensors.numpy import load_file, save_file
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.adoption import Adoptable
 from perennial.continual.learning.card import read_card
-from perennial.exporters.classifier import BundleClassifier
 from perennial.exporters.job import export_bundle
 from perennial.exporters.onnx import export_onnx
 from perennial.exporters.spec import ExportSpec
+from perennial.exporters.text_classification.classifier import BundleClassifier
 from perennial.exporters.trained import TrainedModel
 from tests.component.encoders.tiny import CLASSIFIERS, TEXTS, write_classifier
 

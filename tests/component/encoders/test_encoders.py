@@ -29,6 +29,7 @@ from perennial.exporters.job import export_bundle
 from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
 from perennial.exporters.spec import ExportPath, ExportSpec
+from perennial.exporters.text_classification.tokens import FromTokens, padded
 from perennial.exporters.trained import TrainedModel
 from tests.component.encoders.tiny import ENCODERS, TEXTS, write_encoder
 
@@ -145,7 +146,7 @@ def test_an_engine_answers_like_it(made: Made, engine: EngineKind, precision: Pr
 
 def test_a_compiled_package_answers_like_it(made: Made, tmp_path: Path) -> None:
     build_package(made.module, tmp_path / "model.pt2", device="cpu", max_sequence=made.trained.max_length)
-    check(load_package(tmp_path / "model.pt2"), made, Precision.FP32)
+    check(FromTokens(load_package(tmp_path / "model.pt2")), made, Precision.FP32)
 
 
 def test_a_later_version_takes_its_engine_over(made: Made, tmp_path: Path) -> None:
@@ -163,8 +164,8 @@ def test_a_later_version_takes_its_engine_over(made: Made, tmp_path: Path) -> No
 def check(engine: Any, made: Made, precision: Precision) -> None:
     """Compare an engine's answers with the torch model's: every row alone, and all of them padded together."""
     rows, (logits, embeddings) = made.rows(), made.expected()
-    together = engine.infer(*pad(rows))
-    alone = [engine.infer(*pad([row], width=1)) for row in rows]
+    together = tuple(engine.infer(padded(rows)).values())
+    alone = [tuple(engine.infer(padded([row], width=1)).values()) for row in rows]
     for seen in (together, tuple(np.concatenate(part) for part in zip(*alone, strict=True))):
         if precision is Precision.FP32:
             scale = max(1.0, float(np.abs(logits).max()))

@@ -23,20 +23,22 @@ from perennial.exporters.bundle import (
     Manifest,
     Precision,
     digest,
-    digest_labels,
     read_manifest,
     verify_bundle,
     write_manifest,
 )
-from perennial.exporters.classifier import BundleClassifier, TextTokenizer
 from perennial.exporters.golden import Golden, forget_texts
 from perennial.exporters.graph import set_initializer
 from perennial.exporters.job import export_bundle, main
 from perennial.exporters.parity import check_parity, default_limits
-from perennial.exporters.reference import TorchClassifier
+from perennial.exporters.port import HeldOut
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
-from perennial.exporters.texts import read_texts, spread
+from perennial.exporters.text_classification.classifier import BundleClassifier
+from perennial.exporters.text_classification.part import digest_labels
+from perennial.exporters.text_classification.reference import TorchClassifier
+from perennial.exporters.text_classification.texts import read_texts
+from perennial.exporters.text_classification.tokens import TextTokenizer
 from perennial.exporters.trained import TrainedModel
 from tests.component.exporters.conftest import TEXTS, export, write_texts, write_trained
 
@@ -113,8 +115,8 @@ def test_parity_refuses_a_deliberately_broken_engine(
 
 def test_golden_answers_hold_nobodys_text(built: ExportResult, trained: TrainedModel) -> None:
     written = (built.bundle / "golden.json").read_text("utf-8")
-    assert set(json.loads(written)) == {"tolerance", "input_ids", "logits"}
-    asked = Golden.read(built.bundle).input_ids
+    assert set(json.loads(written)) == {"format", "tolerance", "inputs", "outputs"}
+    asked = Golden.read(built.bundle).inputs["input_ids"].rows
     theirs = set(map(tuple, TextTokenizer(built.bundle / "tokenizer.json").encode(TEXTS)))
     assert not theirs & set(asked)
     lengths = sorted(map(len, asked))
@@ -123,8 +125,13 @@ def test_golden_answers_hold_nobodys_text(built: ExportResult, trained: TrainedM
 
 def test_golden_answers_of_an_earlier_release_lose_their_texts(built: ExportResult, tmp_path: Path) -> None:
     bundle = clone(built.bundle, tmp_path / "older")
-    told = json.loads((bundle / "golden.json").read_text("utf-8"))
-    told["texts"] = [f"what person {number} said" for number in range(8)]
+    golden = Golden.read(bundle)
+    told = {
+        "tolerance": golden.tolerance,
+        "texts": [f"what person {number} said" for number in range(8)],
+        "input_ids": [list(row) for row in golden.inputs["input_ids"].rows],
+        "logits": [list(row) for row in golden.outputs["logits"].rows],
+    }
     (bundle / "golden.json").write_text(json.dumps(told), "utf-8")
     write_manifest(bundle, stale_manifest(bundle))
     assert Golden.read(bundle) == Golden.read(built.bundle)
@@ -152,7 +159,8 @@ def test_parity_refuses_permuted_labels(built: ExportResult, trained: TrainedMod
     bundle = clone(built.bundle, tmp_path / "permuted")
     labels = [*trained.labels[1:], trained.labels[0]]
     (bundle / "labels.json").write_text(json.dumps(labels), "utf-8")
-    write_manifest(bundle, replace(stale_manifest(bundle), labels_sha256=digest_labels(tuple(labels))))
+    stale = stale_manifest(bundle)
+    write_manifest(bundle, replace(stale, part={**stale.part, "labels_sha256": digest_labels(labels)}))
     accepted, reasons = judge(trained, bundle)
     assert not accepted
     assert "6 of 6 labels stand at another logit than in the model; agreement 0.0000" in reasons
@@ -167,7 +175,7 @@ def test_bundle_holds_what_the_architecture_promises(built: ExportResult, traine
     assert manifest.parity["accepted"] is True
     assert manifest.parity["rows"] == len(TEXTS)
     assert {"onnx", "torch", built.engine.value} <= set(manifest.toolchain)
-    assert manifest.tokenizer_sha256 == digest(built.bundle / "tokenizer.json")
+    assert manifest.part["tokenizer_sha256"] == digest(built.bundle / "tokenizer.json")
     assert [path.name for path in built.bundle.parent.iterdir() if path.name.startswith(".")] == []
     again = TrainedModel.load(built.bundle)
     assert (again.labels, again.encoder_fingerprint) == (trained.labels, trained.encoder_fingerprint)
@@ -177,8 +185,11 @@ def test_bundle_holds_what_the_architecture_promises(built: ExportResult, traine
 def test_loaded_engine_repeats_its_golden_answers(built: ExportResult) -> None:
     engine, golden = load_engine(built.bundle, threads=1), Golden.read(built.bundle)
     assert golden.check(engine) < 1e-4
-    assert len(golden.input_ids) == len(golden.logits) == 8
-    spoilt = Golden(input_ids=golden.input_ids[::-1], logits=golden.logits, tolerance=0.001)
+    asked = golden.inputs["input_ids"]
+    assert len(asked.rows) == len(golden.outputs["logits"].rows) == 8
+    spoilt = replace(
+        golden, inputs={n: replace(k, rows=k.rows[::-1]) for n, k in golden.inputs.items()}, tolerance=0.001
+    )
     with pytest.raises(BundleRejected, match="golden"):
         spoilt.check(engine)
 
@@ -357,10 +368,11 @@ def test_texts_that_are_none_are_refused(tmp_path: Path, content: str) -> None:
 
 
 def test_spread_takes_rows_from_the_whole_file() -> None:
-    texts, labels = spread([str(i) for i in range(1000)], [str(-i) for i in range(1000)], 10)
+    held = HeldOut(inputs=[str(i) for i in range(1000)], targets=[str(-i) for i in range(1000)]).spread(10)
+    texts, labels = held.inputs, held.targets
     assert texts == [str(i) for i in range(0, 1000, 100)]
     assert labels == [str(-i) for i in range(0, 1000, 100)]
-    assert spread(["a", "b"], None, 10) == (["a", "b"], None)
+    assert HeldOut(inputs=["a", "b"]).spread(10) == HeldOut(inputs=["a", "b"])
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,9 @@ from safetensors.numpy import save_file
 
 from perennial.continual.learning.card import FORMAT
 from perennial.exporters.bundle import verify_bundle
-from perennial.exporters.classifier import BundleClassifier
 from perennial.exporters.job import export_bundle
 from perennial.exporters.spec import ExportPath, ExportSpec
+from perennial.exporters.text_classification.classifier import BundleClassifier
 
 pytestmark = pytest.mark.component
 
@@ -66,7 +66,7 @@ def test_packaged_minilm_is_exported_and_grows_a_class(tmp_path: Path) -> None:
     second = export(7, 2, first.bundle)
     assert second.path is ExportPath.WEIGHT_SWAP
     assert second.seconds["weight_swap"] * 10 < first.seconds["onnx"] + first.seconds["build"]
-    assert verify_bundle(second.bundle).classes == 7
+    assert verify_bundle(second.bundle).part["classes"] == 7
     one, other = (BundleClassifier.load(result.bundle, threads=2).predict(TEXTS) for result in (first, second))
     assert np.array_equal(one.embeddings, other.embeddings)
     assert other.logits.shape == (len(TEXTS), 7)

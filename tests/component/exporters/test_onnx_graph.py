@@ -8,12 +8,13 @@ import numpy as np
 import onnx
 import pytest
 
-from perennial.continual.arrays import pad
 from perennial.exporters.attention import fuse_attention
 from perennial.exporters.graph import fingerprint, fold_transposes, read_sources, set_initializer
 from perennial.exporters.onnx import OPSET, OnnxGraph
-from perennial.exporters.reference import TorchEngine
 from perennial.exporters.runtime import OnnxEngine
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import padded
+from perennial.exporters.torch_engine import TorchEngine
 from perennial.exporters.trained import TrainedModel
 
 pytestmark = pytest.mark.component
@@ -60,14 +61,14 @@ def test_graph_has_layer_norm_and_gelu_as_single_operators(portable: OnnxGraph) 
 def test_graph_answers_like_torch_in_any_shape(
     portable: OnnxGraph, trained: TrainedModel, rows: Sequence[Sequence[int]]
 ) -> None:
-    ids, mask = pad(rows)
     wanted, seen = (
-        TorchEngine(trained.module()).infer(ids, mask),
-        OnnxEngine(portable.path, threads=1).infer(ids, mask),
+        TorchEngine(trained.module(), TEXT_ENGINE).infer(padded(rows)),
+        OnnxEngine(portable.path, threads=1).infer(padded(rows)),
     )
-    for one, other in zip(wanted, seen, strict=True):
-        np.testing.assert_allclose(one, other, atol=2e-5)
-    np.testing.assert_allclose(np.linalg.norm(seen[1], axis=1), 1.0, atol=1e-5)
+    assert list(wanted) == list(seen) == ["logits", "embedding"]
+    for name in wanted:
+        np.testing.assert_allclose(wanted[name], seen[name], atol=2e-5)
+    np.testing.assert_allclose(np.linalg.norm(seen["embedding"], axis=1), 1.0, atol=1e-5)
 
 
 def test_fused_attention_gives_the_same_answers(portable: OnnxGraph, tmp_path: Path) -> None:
@@ -77,9 +78,9 @@ def test_fused_attention_gives_the_same_answers(portable: OnnxGraph, tmp_path: P
     counts = Counter(node.op_type for node in model.graph.node)
     assert (counts["Attention"], counts["Softmax"]) == (2, 0)
     rows = [[2, *range(4, 4 + length), 3] for length in (1, 5, 12)]
-    wanted = OnnxEngine(portable.path, threads=1).infer(*pad(rows))
-    seen = OnnxEngine(tmp_path / "fused.onnx", threads=1).infer(*pad(rows))
-    np.testing.assert_allclose(seen[0], wanted[0], atol=5e-5)
+    wanted = OnnxEngine(portable.path, threads=1).infer(padded(rows))
+    seen = OnnxEngine(tmp_path / "fused.onnx", threads=1).infer(padded(rows))
+    np.testing.assert_allclose(seen["logits"], wanted["logits"], atol=5e-5)
 
 
 def test_fused_graph_still_names_every_weight(portable: OnnxGraph, trained: TrainedModel) -> None:

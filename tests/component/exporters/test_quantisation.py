@@ -7,15 +7,16 @@ import numpy as np
 import onnx
 import pytest
 
-from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, ExportFailed
+from perennial.exporters.batches import run_sorted
 from perennial.exporters.build import build_engine
 from perennial.exporters.bundle import EngineKind, Precision
-from perennial.exporters.classifier import TextTokenizer, run_sorted
 from perennial.exporters.graph import read_sources
 from perennial.exporters.onnx import OnnxGraph
 from perennial.exporters.quantisation import fit_weights, quantise_products
 from perennial.exporters.runtime import OnnxEngine, open_onnx
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import TextTokenizer, padded
 from perennial.exporters.trained import TrainedModel
 from tests.component.exporters.conftest import TEXTS
 
@@ -66,12 +67,12 @@ def test_engine_is_close_to_its_model_and_indifferent_to_its_neighbours(
     assert (built.options["fused_attention"], built.options["quantised_products"]) == ("2", "8")
     counts = Counter(node.op_type for node in onnx.load(tmp_path / built.file).graph.node)
     assert (counts["QAttention"], counts["MatMulIntegerToFloat"], counts["Attention"]) == (2, 6, 0)
-    engine = open_onnx(tmp_path / built.file, threads=2)
-    exact, _ = run_sorted(OnnxEngine(portable.path, threads=1), rows, 32)
-    seen, embedding = run_sorted(engine, rows, 32)
+    engine = open_onnx(tmp_path / built.file, TEXT_ENGINE, threads=2)
+    exact = run_sorted(OnnxEngine(portable.path, threads=1), TEXT_ENGINE, padded(rows), 32)["logits"]
+    seen, embedding = run_sorted(engine, TEXT_ENGINE, padded(rows), 32).values()
     assert 0 < np.abs(exact - seen).mean() < 0.1 * np.abs(exact).mean()
     np.testing.assert_allclose(np.linalg.norm(embedding, axis=1), 1.0, atol=1e-5)
-    alone = np.concatenate([engine.infer(*pad([row]))[0] for row in rows[:12]])
+    alone = np.concatenate([engine.infer(padded([row]))["logits"] for row in rows[:12]])
     np.testing.assert_allclose(alone, seen[:12], atol=1e-4)
 
 

@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ExportFailed
+from perennial.exporters.batches import run_sorted
 from perennial.exporters.build import build_engine
 from perennial.exporters.bundle import EngineKind, Precision, verify_bundle
-from perennial.exporters.classifier import BundleClassifier, run_sorted
-from perennial.exporters.engine import Floats
 from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
 from perennial.exporters.spec import ExportPath, ExportResult
+from perennial.exporters.text_classification.classifier import BundleClassifier
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import Floats, padded
 from perennial.exporters.trained import TrainedModel
 from perennial.exporters.weight_swap import swap_weights
 from tests.component.exporters.conftest import TEXTS, export, write_encoder, write_trained
@@ -43,7 +45,8 @@ def exported_anew(tmp_path_factory: pytest.TempPathFactory, retrained: TrainedMo
 def answers(folder: Path, engine: EngineKind) -> tuple[Floats, Floats]:
     file = folder / ENGINE_FILES[engine]
     opened = OnnxEngine(file, threads=1) if engine is EngineKind.ONNXRUNTIME else OpenVinoEngine(file, threads=1)
-    return run_sorted(opened, ROWS, 8)
+    found = run_sorted(opened, TEXT_ENGINE, padded(ROWS), 8)
+    return found["logits"], found["embedding"]
 
 
 def test_swap_of_every_weight_equals_a_rebuild(
@@ -60,7 +63,7 @@ def test_swap_of_every_weight_equals_a_rebuild(
     np.testing.assert_allclose(seen[0], wanted[0], atol=1e-6)
     np.testing.assert_allclose(seen[1], wanted[1], atol=1e-6)
     manifest = verify_bundle(swapped.bundle)
-    assert (manifest.graph_fingerprint, manifest.classes) == (exported_anew.fingerprint, 8)
+    assert (manifest.graph_fingerprint, manifest.part["classes"]) == (exported_anew.fingerprint, 8)
 
 
 def test_grown_label_set_and_new_weights_keep_the_fingerprint(portable: OnnxGraph, exported_anew: OnnxGraph) -> None:

@@ -11,6 +11,7 @@ from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.router_losses import RouterLosses
+from perennial.ops.serving.tasks.text_classification import SIDE
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ class _Away:
 
 def test_a_server_that_hangs_is_found_as_soon_with_a_hundred_models_as_with_one() -> None:
     away = _Away()
-    probes = ModelProbes(away, stall_limit_s=30.0, losses=RouterLosses())  # type: ignore[arg-type]
+    probes = ModelProbes(away, side_of=lambda _: SIDE, stall_limit_s=30.0, losses=RouterLosses())  # type: ignore[arg-type]
     failing = probes.look([f"m{number}" for number in range(100)], timeout_s=3.0)
     assert len(failing) == len(probes.failing) == 100
     assert {type(error) for error in failing.values()} == {DependencyUnreachable}

@@ -35,7 +35,7 @@ def told(bundles: dict[str, str], challenger: str, rows: int = 30, *, labels: bo
     spec = ShadowSpec(
         champion_bundle=bundles["good"],
         challenger_bundle=bundles[challenger],
-        rows=[[TEXTS[n % 3], LABELS[n % 3] if labels else None] for n in range(rows)],
+        rows=[({"text": TEXTS[n % 3]}, LABELS[n % 3] if labels else None) for n in range(rows)],
         threads=1,
         seed=0,
         rows_per_s=per_s,
@@ -91,7 +91,11 @@ def test_the_rate_limit_holds(bundles):
 
 
 def test_the_process_reads_its_spec_and_leaves_its_report(bundles, tmp_path, monkeypatch):
-    spec = {"champion_bundle": bundles["good"], "challenger_bundle": bundles["same"], "rows": [["card", None]]}
+    spec = {
+        "champion_bundle": bundles["good"],
+        "challenger_bundle": bundles["same"],
+        "rows": [[{"text": "card"}, None]],
+    }
     path = tmp_path / "shadow.json"
     path.write_text(json.dumps(spec | {"threads": 1, "seed": 0, "rows_per_s": 100.0}))
     monkeypatch.setattr("sys.argv", ["shadow", str(path)])

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,22 @@ import pytest
 from perennial.continual.errors import BundleRejected
 from perennial.exporters.bundle import (
     EngineKind,
+    FileRecord,
     Lineage,
     Manifest,
     Precision,
     digest,
-    digest_labels,
     read_manifest,
     verify_bundle,
     write_manifest,
 )
+from perennial.exporters.text_classification.part import TextPart, digest_labels
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
 
 LABELS = ("card_lost", "top_up", "Ünicode")
+PART = TextPart(
+    classes=len(LABELS), dimension=4, max_length=16, labels_sha256=digest_labels(LABELS), tokenizer_sha256="t"
+)
 
 
 def make_manifest(**changes: Any) -> Manifest:
@@ -31,11 +36,7 @@ def make_manifest(**changes: Any) -> Manifest:
         "engine": EngineKind.ONNXRUNTIME,
         "precision": Precision.FP32,
         "engine_file": "model.onnx",
-        "classes": len(LABELS),
-        "dimension": 4,
-        "max_length": 16,
-        "labels_sha256": digest_labels(LABELS),
-        "tokenizer_sha256": "t",
+        **PART.fields(),
         "encoder_fingerprint": "e",
         "graph_fingerprint": "g",
         "created_at": "2026-01-01T00:00:00+00:00",
@@ -156,8 +157,15 @@ TAMPERING: list[tuple[Callable[[Path], None], str]] = [
     (edit(lambda raw: raw.update(surprise=1)), "surprise"),
     (edit(lambda raw: raw.pop("lineage")), "lineage"),
     (edit(lambda raw: raw["files"].pop("labels.json")), "surplus"),
-    (edit(lambda raw: raw.update(classes=2)), "labels"),
-    (edit(lambda raw: raw.update(labels_sha256="0")), "labels"),
+    (edit(lambda raw: raw["part"].update(classes=2)), "labels"),
+    (edit(lambda raw: raw["part"].update(labels_sha256="0")), "labels"),
+    (edit(lambda raw: raw["part"].update(surprise=1)), "surprise"),
+    (edit(lambda raw: raw["part"].pop("dimension")), "dimension"),
+    (edit(lambda raw: raw.update(task="image")), "task 'image'"),
+    (edit(lambda raw: raw["signature"].update(proved=["weights"])), "proves"),
+    (edit(lambda raw: raw["signature"]["inputs"][0].update(datatype="FP4")), "FP4"),
+    (edit(lambda raw: raw["signature"].pop("outputs")), "outputs"),
+    (edit(lambda raw: raw["replacements"].update({"../a": {"sha256": "0", "size_bytes": 1}})), "may not name"),
     (edit(lambda raw: raw.update(engine_file="model.plan")), "not among"),
 ]
 
@@ -227,11 +235,54 @@ def test_label_digest_depends_on_order() -> None:
     assert digest_labels(("a,b",)) != digest_labels(("a", "b"))
 
 
-@pytest.mark.parametrize("field", ["version", "classes", "dimension", "max_length"])
-def test_counts_of_a_manifest_are_at_least_one(field: str) -> None:
-    assert getattr(make_manifest(**{field: 1}), field) == 1
+@pytest.mark.parametrize("field", ["classes", "dimension", "max_length"])
+def test_counts_of_a_text_classifier_are_at_least_one(field: str) -> None:
+    assert getattr(replace(PART, **{field: 1}), field) == 1
     with pytest.raises(BundleRejected, match="at least 1"):
-        make_manifest(**{field: 0})
+        replace(PART, **{field: 0})
+
+
+def test_versions_begin_with_one() -> None:
+    assert make_manifest(version=1).version == 1
+    with pytest.raises(BundleRejected, match="at least 1"):
+        make_manifest(version=0)
+
+
+def as_before(raw: dict[str, Any]) -> None:
+    """A manifest as releases before the second format wrote it: of text classifiers alone."""
+    raw.update(raw.pop("part"), format="perennial.bundle/1")
+    for name in ("task", "signature", "replacements"):
+        del raw[name]
+
+
+def test_a_manifest_of_an_earlier_release_says_the_same(bundle: Path) -> None:
+    now = verify_bundle(bundle)
+    edit(as_before)(bundle)
+    assert verify_bundle(bundle) == now
+    assert now.signature == TEXT_ENGINE.bound(classes=3, dimension=4)
+    assert write_manifest(bundle, read_manifest(bundle)) == now
+    assert '"perennial.bundle/2"' in (bundle / "manifest.json").read_text("utf-8")
+
+
+@pytest.mark.parametrize("field", ["classes", "tokenizer_sha256", "lineage"])
+def test_a_manifest_of_an_earlier_release_that_lacks_a_field_is_refused(bundle: Path, field: str) -> None:
+    edit(as_before)(bundle)
+    edit(lambda raw: raw.pop(field))(bundle)
+    with pytest.raises(BundleRejected, match=field):
+        verify_bundle(bundle)
+
+
+def test_a_file_that_is_being_replaced_is_either_as_before_or_as_it_will_be(bundle: Path) -> None:
+    path, new = bundle / "encoder" / "config.json", b'{"wider": true}'
+    raw = json.loads((bundle / "manifest.json").read_text("utf-8"))
+    raw["replacements"] = {"encoder/config.json": asdict(FileRecord.of(new))}
+    (bundle / "manifest.json").write_text(json.dumps(raw), "utf-8")
+    verify_bundle(bundle)
+    path.write_bytes(new)
+    verify_bundle(bundle)
+    path.write_bytes(b"[]")
+    with pytest.raises(BundleRejected, match="altered"):
+        verify_bundle(bundle)
 
 
 def test_lineage_of_a_first_version_names_no_rows() -> None:

@@ -2,17 +2,22 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from perennial.continual.atomic_file import put_in_place
 from perennial.continual.errors import BundleRejected
 from perennial.exporters.bundle import verify_bundle, write_manifest
-from perennial.exporters.engine import Floats, Tokens
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.exporters.golden import Golden, forget_texts
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import padded
 from tests.unit.exporters.test_bundle import LABELS, make_manifest
 
 ROWS = ((1, 2, 3), (4,), (5, 6))
+ASKED = [padded([row]) for row in ROWS]
 
 
 class Summing:
@@ -21,35 +26,48 @@ class Summing:
     def __init__(self, apart: dict[int, float] | None = None, shift: float = 0.0) -> None:
         self.apart, self.shift = apart or {}, shift
 
-    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
-        total = (input_ids * attention_mask).sum(axis=1).astype(np.float32)
+    def infer(self, inputs: Inputs) -> Outputs:
+        input_ids = inputs["input_ids"]
+        total = (input_ids * inputs["attention_mask"]).sum(axis=1).astype(np.float32)
         logits = np.stack([total, -total], axis=1) + np.float32(self.shift)
         if len(input_ids) > 1:
             logits[:, 0] += [self.apart.get(int(row[0]), 0.0) for row in input_ids]
-        return logits.astype(np.float32), logits[:, :1]
+        return {"logits": logits.astype(np.float32), "embedding": logits[:, :1]}
+
+
+def golden_of(engine: Summing) -> Golden:
+    return Golden.of(engine, TEXT_ENGINE, ASKED, tolerance=0.5)
+
+
+def asked(golden: Golden) -> tuple[tuple[int, ...], ...]:
+    return golden.inputs["input_ids"].rows
+
+
+def known_logits(golden: Golden) -> tuple[tuple[float, ...], ...]:
+    return golden.outputs["logits"].rows
 
 
 def test_known_answers_are_those_of_each_row_alone() -> None:
-    golden = Golden.of(Summing(), ROWS, tolerance=0.5)
-    assert golden.input_ids == ROWS
-    assert golden.logits == ((6.0, -6.0), (4.0, -4.0), (11.0, -11.0))
+    golden = golden_of(Summing())
+    assert asked(golden) == ROWS
+    assert known_logits(golden) == ((6.0, -6.0), (4.0, -4.0), (11.0, -11.0))
     assert golden.tolerance == 0.5
 
 
 def test_rows_that_a_batch_answers_otherwise_are_left_out_from_half_the_tolerance_on() -> None:
-    golden = Golden.of(Summing({1: 0.25, 4: 0.2578125}), ROWS, tolerance=0.5)
-    assert golden.input_ids == (ROWS[0], ROWS[2])
-    assert golden.logits == ((6.0, -6.0), (11.0, -11.0))
+    golden = golden_of(Summing({1: 0.25, 4: 0.2578125}))
+    assert asked(golden) == (ROWS[0], ROWS[2])
+    assert known_logits(golden) == ((6.0, -6.0), (11.0, -11.0))
 
 
 def test_where_every_row_differs_in_a_batch_the_tolerance_gives_way_to_twice_the_largest() -> None:
-    golden = Golden.of(Summing({1: 0.5, 4: 1.0, 5: 2.0}), ROWS, tolerance=0.5)
-    assert (golden.input_ids, golden.tolerance) == (ROWS, 4.0)
+    golden = golden_of(Summing({1: 0.5, 4: 1.0, 5: 2.0}))
+    assert (asked(golden), golden.tolerance) == (ROWS, 4.0)
 
 
 @pytest.mark.parametrize(("shift", "accepted"), [(0.0, True), (0.5, True), (0.5078125, False), (float("nan"), False)])
 def test_a_loaded_engine_may_differ_by_the_tolerance_and_no_more(shift: float, accepted: bool) -> None:
-    golden = Golden.of(Summing(), ROWS, tolerance=0.5)
+    golden = golden_of(Summing())
     if accepted:
         assert golden.check(Summing(shift=shift)) == shift
         return
@@ -58,20 +76,24 @@ def test_a_loaded_engine_may_differ_by_the_tolerance_and_no_more(shift: float, a
 
 
 def test_answers_of_another_shape_or_not_finite_differ_without_end() -> None:
-    golden = Golden.of(Summing(), ROWS, tolerance=0.5)
-    known = np.array(golden.logits, dtype=np.float32)
-    assert golden.difference(known) == 0.0
-    assert golden.difference(known + np.float32([[0, 0], [0.25, 0], [0, -1]])) == 1.0
-    assert golden.difference(known[:, :1]) == golden.difference(known[:2]) == float("inf")
+    golden = golden_of(Summing())
+    known = np.array(known_logits(golden), dtype=np.float32)
+
+    def apart(logits: Any) -> float:
+        return golden.difference({"logits": logits})
+
+    assert apart(known) == 0.0
+    assert apart(known + np.float32([[0, 0], [0.25, 0], [0, -1]])) == 1.0
+    assert apart(known[:, :1]) == apart(known[:2]) == golden.difference({}) == float("inf")
     known[1, 1] = np.nan
-    assert golden.difference(known) == float("inf")
+    assert apart(known) == float("inf")
 
 
 def test_known_answers_survive_their_file_and_ask_for_every_row_at_once(tmp_path: Path) -> None:
-    golden = Golden.of(Summing(), ROWS, tolerance=0.5)
+    golden = golden_of(Summing())
     golden.write(tmp_path)
     assert Golden.read(tmp_path) == golden
-    ids, mask = golden.tokens()
+    ids, mask = golden.request().values()
     assert ids.tolist() == [[1, 2, 3], [4, 0, 0], [5, 6, 0]]
     assert mask.tolist() == [[1, 1, 1], [1, 0, 0], [1, 1, 0]]
     assert json.loads((tmp_path / "golden.json").read_text())["tolerance"] == 0.5
@@ -125,3 +147,48 @@ def test_a_damaged_bundle_is_not_made_whole_by_forgetting(with_texts: Path) -> N
 
 def test_a_bundle_without_known_answers_has_nothing_to_forget(tmp_path: Path) -> None:
     assert forget_texts(tmp_path, {"one"}) is False
+
+
+def test_known_answers_of_an_earlier_release_are_read_as_the_same(tmp_path: Path) -> None:
+    golden = golden_of(Summing())
+    before = {"tolerance": 0.5, "input_ids": asked(golden), "logits": known_logits(golden)}
+    (tmp_path / "golden.json").write_text(json.dumps(before), "utf-8")
+    assert Golden.read(tmp_path) == golden
+
+
+@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"format": "perennial.golden/9"}', '{"tolerance": 1}'])
+def test_a_file_that_holds_no_known_answers_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "golden.json").write_text(content, "utf-8")
+    with pytest.raises(BundleRejected, match=r"golden\.json"):
+        Golden.read(tmp_path)
+
+
+class Killed(BaseException):
+    """Whatever ends the process."""
+
+
+@pytest.mark.parametrize("writes", range(5))
+def test_a_kill_while_texts_are_forgotten_leaves_a_whole_bundle_and_the_next_try_ends_it(
+    with_texts: Path, writes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = writes
+
+    def kill(temporary: Path, path: Path, *, durable: bool = True) -> None:
+        nonlocal left
+        if left == 0:
+            raise Killed
+        left -= 1
+        put_in_place(temporary, path, durable=durable)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("perennial.continual.atomic_file.put_in_place", kill)
+        if writes < 3:
+            with pytest.raises(Killed):
+                forget_texts(with_texts, {"two"})
+        else:
+            forget_texts(with_texts, {"two"})
+    assert verify_bundle(with_texts).version == 3
+    assert forget_texts(with_texts, {"two"}) is (writes < 3)
+    assert verify_bundle(with_texts).replacements == {}
+    assert asked(Golden.read(with_texts)) == ((1,), (3,))
+    assert "texts" not in (with_texts / "golden.json").read_text()

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, ParityFailed
+from perennial.exporters.batches import run_sorted
 from perennial.exporters.bundle import Precision
-from perennial.exporters.classifier import run_sorted
-from perennial.exporters.engine import Floats, Tokens
 from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity, default_limits
+from perennial.exporters.text_classification.answering import TextAnswerer
+from perennial.exporters.text_classification.tokens import Floats, FromTokens, Tokens, padded
 
 TEXTS = [" ".join(f"w{(7 * i + j) % 20}" for j in range(1 + i % 9)) for i in range(60)]
 
@@ -46,13 +46,11 @@ class BagEngine:
         return logits, embedding
 
 
-class Model:
+class Model(TextAnswerer):
     """An answerer of the gate."""
 
     def __init__(self, engine: BagEngine, labels: str = "abcde", shift: int = 0) -> None:
-        self.engine = engine
-        self.tokenizer = Words(shift)
-        self.labels: Sequence[str] = tuple(labels)
+        super().__init__(engine=FromTokens(engine), tokenizer=Words(shift), labels=tuple(labels))
 
 
 def judge(
@@ -64,8 +62,7 @@ def judge(
 
 def truth() -> list[str]:
     model = Model(BagEngine())
-    logits, _ = run_sorted(model.engine, model.tokenizer.encode(TEXTS), 7)
-    return ["abcde"[index] for index in logits.argmax(1)]
+    return model.answers(run_sorted(model.engine, model.signature, model.encode(TEXTS), 7))
 
 
 def test_parity_accepts_the_model_itself() -> None:
@@ -87,7 +84,7 @@ def test_parity_accepts_the_model_itself() -> None:
         (Model(BagEngine(broken=float("nan"))), "NaN or Inf"),
         (Model(BagEngine(broken=float("inf"))), "NaN or Inf"),
         (Model(BagEngine(broken=9.0)), "agreement"),
-        (Model(BagEngine(), shift=1), "tokenised differently"),
+        (Model(BagEngine(), shift=1), "encoded differently"),
     ],
 )
 def test_parity_refuses_a_broken_engine(engine: Model, reason: str) -> None:
@@ -153,9 +150,9 @@ def test_limits_unknown_or_negative_are_refused(given: dict[str, float]) -> None
 def test_sorted_batches_give_answers_in_the_order_of_the_rows() -> None:
     model = Model(BagEngine())
     rows = model.tokenizer.encode(TEXTS)
-    alone = np.concatenate([model.engine.infer(*pad([row]))[0] for row in rows])
+    alone = np.concatenate([model.engine.infer(padded([row]))["logits"] for row in rows])
     for batch in (1, 7, 64):
-        assert np.allclose(run_sorted(model.engine, rows, batch)[0], alone, atol=1e-6)
+        assert np.allclose(run_sorted(model.engine, model.signature, padded(rows), batch)["logits"], alone, atol=1e-6)
 
 
 # exactly at the limits
@@ -296,7 +293,7 @@ def test_no_text_proves_nothing() -> None:
 
 def test_logits_for_other_labels_than_the_engine_names_are_refused() -> None:
     verdict = judge(Model(BagEngine(), labels="abcd"))
-    assert any("for 4 labels" in reason for reason in verdict.reasons)
+    assert any("(60, 5) for [4]" in reason for reason in verdict.reasons)
 
 
 @pytest.mark.parametrize("where", ["logits", "embedding"])
@@ -310,7 +307,7 @@ def test_rows_that_are_not_finite_are_counted(where: str) -> None:
 
     short = sum(len(text.split()) == 1 for text in TEXTS)
     verdict = judge(Model(Broken()))
-    assert verdict.reasons == (f"{short if where == 'logits' else 0} rows have NaN or Inf",)
+    assert verdict.reasons == (f"{short} rows have NaN or Inf",)
 
 
 def test_a_verdict_names_what_it_compared_with_and_is_plain_in_a_manifest() -> None:
@@ -371,8 +368,7 @@ def test_every_row_is_as_likely_as_the_others_to_be_drawn_again(place: int) -> N
     """One row of twenty lost: of 20 draws at 1 in 20, more than 3 lose in 1.6%, and more than 2 in 7.5%."""
     texts = [f"w{i}" for i in range(20)]
     model = Model(BagEngine())
-    logits, _ = run_sorted(model.engine, model.tokenizer.encode(texts), 7)
-    known = ["abcde"[index] for index in logits.argmax(1)]
+    known = model.answers(run_sorted(model.engine, model.signature, model.encode(texts), 7))
     limits = ParityLimits.from_mapping(Precision.FP32, FREE)
     verdict = check_parity(model, Model(Flipping([texts[place]])), texts, known, limits)
     assert verdict.accuracy_drop_interval == pytest.approx((0.0, 0.15))

@@ -6,7 +6,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
+from perennial.exporters.signature import Padding
 from perennial.exporters.streams import StreamedEngine, cut_by_length
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import FromTokens, token_inputs
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -24,6 +27,11 @@ class Echo:
         self.threads.add(threading.current_thread().name)
         total = (input_ids * attention_mask).sum(axis=1, keepdims=True).astype(np.float32)
         return total, -total
+
+
+def streamed(alone: Echo, single: Echo, streams: int) -> StreamedEngine:
+    padding = Padding(dim="tokens", mask="attention_mask", least=2)
+    return StreamedEngine(FromTokens(alone), FromTokens(single), streams, TEXT_ENGINE, padding)
 
 
 def batch(lengths: list[int]) -> tuple[Tokens, Tokens]:
@@ -57,14 +65,14 @@ def test_equal_lengths_are_shared_out_evenly() -> None:
 def test_little_work_goes_to_the_engine_with_every_thread(lengths: list[int]) -> None:
     alone, single = Echo(), Echo()
     ids, mask = batch([max(1, size) for size in lengths])
-    StreamedEngine(alone, single, 4).infer(ids, mask)
+    streamed(alone, single, 4).infer(token_inputs(ids, mask))
     assert (len(alone.shapes), single.shapes) == (1, [])
 
 
 def test_answers_come_back_in_the_rows_order() -> None:
     alone, single = Echo(), Echo()
     ids, mask = batch([8, 70, 12, 30, 9, 65, 20, 41] * 4)
-    logits, embedding = StreamedEngine(alone, single, 3).infer(ids, mask)
+    logits, embedding = streamed(alone, single, 3).infer(token_inputs(ids, mask)).values()
     wanted = (ids * mask).sum(axis=1, keepdims=True)
     assert np.array_equal(logits, wanted)
     assert np.array_equal(embedding, -wanted)
@@ -78,5 +86,5 @@ def test_padding_on_the_left_and_empty_rows_are_left_whole() -> None:
     ids, mask = batch([40] * 16)
     mask[:8, :30] = 0  # left padding: the last real token is still the last
     mask[8] = 0
-    logits, _ = StreamedEngine(Echo(), single, 2).infer(ids, mask)
+    logits = streamed(Echo(), single, 2).infer(token_inputs(ids, mask))["logits"]
     assert np.array_equal(logits, (ids * mask).sum(axis=1, keepdims=True))

@@ -1,6 +1,7 @@
 import pytest
 
 from perennial.continual.errors import ConfigurationError
+from perennial.exporters.text_classification.signature import TEXT_ENGINE, TEXT_ROUTER
 from perennial.exporters.triton_config import (
     EngineBackend,
     EngineSpec,
@@ -16,7 +17,13 @@ from perennial.exporters.triton_config import (
 def test_router_config_names_inputs_outputs_and_parameters():
     config = parse_config(
         router_config(
-            RouterSpec(model="intent", parameters={"route_path": "/w/route.json"}, instances=3, max_batch_size=16)
+            RouterSpec(
+                signature=TEXT_ROUTER,
+                model="intent",
+                parameters={"route_path": "/w/route.json"},
+                instances=3,
+                max_batch_size=16,
+            )
         )
     )
     assert (config.name, config.backend, config.max_batch_size) == ("intent", "perennial", 16)
@@ -30,7 +37,9 @@ def test_router_config_names_inputs_outputs_and_parameters():
 
 @pytest.mark.parametrize("backend", list(EngineBackend))
 def test_engine_config_survives_a_round_trip_on_every_backend(backend):
-    text = engine_config(EngineSpec(model="intent_engine", versions=(5, 2), backend=backend, max_batch_size=8))
+    text = engine_config(
+        EngineSpec(signature=TEXT_ENGINE, model="intent_engine", versions=(5, 2), backend=backend, max_batch_size=8)
+    )
     config = parse_config(text)
     assert config.backend == backend.value
     assert list(config.version_policy.specific.versions) == [2, 5]
@@ -41,7 +50,9 @@ def test_engine_config_survives_a_round_trip_on_every_backend(backend):
 
 
 def test_with_versions_changes_nothing_else():
-    text = engine_config(EngineSpec(model="e", versions=(1,), threads=2, instances=2, queue_delay_us=300))
+    text = engine_config(
+        EngineSpec(signature=TEXT_ENGINE, model="e", versions=(1,), threads=2, instances=2, queue_delay_us=300)
+    )
     changed = parse_config(with_versions(text, (3, 1)))
     before = parse_config(text)
     assert list(changed.version_policy.specific.versions) == [1, 3]
@@ -51,7 +62,7 @@ def test_with_versions_changes_nothing_else():
 
 def test_tensorrt_profiles_are_named_on_a_gpu():
     group = parse_config(
-        engine_config(EngineSpec(model="e", backend=EngineBackend.TENSORRT, profiles=("0", "1")))
+        engine_config(EngineSpec(signature=TEXT_ENGINE, model="e", backend=EngineBackend.TENSORRT, profiles=("0", "1")))
     ).instance_group[0]
     assert list(group.profile) == ["0", "1"]
     assert group.Kind.Name(group.kind) == "KIND_GPU"
@@ -69,7 +80,7 @@ def test_tensorrt_profiles_are_named_on_a_gpu():
 )
 def test_a_wrong_engine_spec_is_refused(wrong):
     with pytest.raises(ConfigurationError):
-        EngineSpec(**wrong)
+        EngineSpec(signature=TEXT_ENGINE, **wrong)
 
 
 def test_text_that_is_no_configuration_is_refused():
@@ -82,7 +93,7 @@ def test_text_that_is_no_configuration_is_refused():
     [(0, 64, []), (300, 64, [16, 32, 64]), (300, 48, [16, 32, 48]), (300, 8, [4, 8]), (300, 4, [4]), (300, 1, [1])],
 )
 def test_batches_are_preferred_large_and_only_where_the_batcher_waits(delay_us, max_batch_size, preferred):
-    spec = EngineSpec(model="e", queue_delay_us=delay_us, max_batch_size=max_batch_size)
+    spec = EngineSpec(signature=TEXT_ENGINE, model="e", queue_delay_us=delay_us, max_batch_size=max_batch_size)
     batching = parse_config(engine_config(spec)).dynamic_batching
     assert list(batching.preferred_batch_size) == preferred
     assert batching.max_queue_delay_microseconds == delay_us

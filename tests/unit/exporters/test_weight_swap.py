@@ -16,6 +16,8 @@ from perennial.exporters.graph import Source, attach_sources
 from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.openvino_weights import convert_placed
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
+from perennial.exporters.text_classification.part import TextPart
+from perennial.exporters.text_classification.tokens import token_inputs
 from perennial.exporters.trained import HeadKind, TrainedModel
 from perennial.exporters.weight_swap import swap_weights
 
@@ -106,11 +108,15 @@ def graph(model: Retrained) -> onnx.ModelProto:
     return proto
 
 
-def manifest(engine: EngineKind = EngineKind.ONNXRUNTIME, **changes: Any) -> Manifest:
+def manifest(
+    engine: EngineKind = EngineKind.ONNXRUNTIME, *, dimension: int = WIDTH, max_length: int = 16, **changes: Any
+) -> Manifest:
     values: dict[str, Any] = {
-        "model": "tiny", "version": 3, "engine": engine, "precision": Precision.FP32, "classes": 3, "dimension": WIDTH,
-        "engine_file": "model.onnx" if engine is EngineKind.ONNXRUNTIME else "model.xml", "max_length": 16,
-        "labels_sha256": "l", "tokenizer_sha256": "t", "encoder_fingerprint": "old", "graph_fingerprint": "g",
+        "model": "tiny", "version": 3, "engine": engine, "precision": Precision.FP32,
+        "engine_file": "model.onnx" if engine is EngineKind.ONNXRUNTIME else "model.xml",
+        **TextPart(
+            classes=3, dimension=dimension, max_length=max_length, labels_sha256="l", tokenizer_sha256="t"
+        ).fields(), "encoder_fingerprint": "old", "graph_fingerprint": "g",
         "created_at": "2026-01-01T00:00:00+00:00", "toolchain": {"onnx": "1"}, "lineage": Lineage(),
         "options": {"hint": "LATENCY"},
     }  # fmt: skip
@@ -144,7 +150,7 @@ def answers(folder: Path, engine: EngineKind) -> Any:
         if engine is EngineKind.ONNXRUNTIME
         else OpenVinoEngine(folder / "model.xml", threads=1)
     )
-    return opened.infer(IDS, MASK)
+    return tuple(opened.infer(token_inputs(IDS, MASK)).values())
 
 
 def wanted(model: Retrained, encoder: Retrained) -> tuple[Any, Any]:

@@ -12,6 +12,7 @@ import pytest
 from perennial.continual.errors import BundleRejected, DependencyUnreachable, PublishFailed
 from perennial.continual.records import Route
 from perennial.exporters.golden import Golden
+from perennial.exporters.text_classification.signature import TEXT_ENGINE, TEXT_ROUTER
 from perennial.exporters.triton_config import EngineSpec, RouterSpec
 from perennial.ops.ledger import Ledger, VersionRow, VersionState
 from perennial.ops.serving.control import TritonControl
@@ -41,8 +42,8 @@ class World:
         folder.joinpath("ledger").mkdir()
         self.ledger = Ledger.open(fresh_url("sqlite", folder / "ledger"))
         for model in models:
-            self.repository.install_router(RouterSpec(model=model, parameters={}))
-            self.repository.install_engine(EngineSpec(model=f"{model}_engine"))
+            self.repository.install_router(RouterSpec(signature=TEXT_ROUTER, model=model, parameters={}))
+            self.repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=f"{model}_engine"))
             self.ledger.register_model(model, {})
         self.servers = [OneTriton(settings.repository, self.champion_of_file) for _ in range(servers)]
         self.controls = tuple(TritonControl(server.url, timeout_s=20.0) for server in self.servers)

@@ -5,8 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perennial.continual.arrays import pad_together
 from perennial.continual.errors import BundleRejected, NotFound, PublishFailed
+from perennial.exporters.batches import joined
+from perennial.exporters.text_classification.signature import TEXT_ENGINE, TEXT_ROUTER
+from perennial.exporters.text_classification.tokens import padded
 from perennial.exporters.triton_config import EngineSpec, RouterSpec, parse_config
 from perennial.ops.serving.engine_host import EngineHost
 from perennial.ops.serving.repository import ModelRepository
@@ -34,7 +36,7 @@ def test_publish_moves_the_staged_folder_and_refuses_a_second_time(tmp_path):
 
 def test_model_level_holds_config_and_versions_only(tmp_path):
     repository = ModelRepository(tmp_path)
-    repository.install_engine(EngineSpec(model=ENGINE))
+    repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE))
     for version in (1, 2):
         repository.publish(_staged(repository), ENGINE, version)
         repository.set_versions(ENGINE, (version,))
@@ -44,7 +46,7 @@ def test_model_level_holds_config_and_versions_only(tmp_path):
 
 def test_set_versions_keeps_the_rest_and_tells_whether_it_changed(tmp_path):
     repository = ModelRepository(tmp_path)
-    repository.install_engine(EngineSpec(model=ENGINE, threads=3))
+    repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE, threads=3))
     repository.publish(_staged(repository), ENGINE, 1)
     assert repository.set_versions(ENGINE, (1,)) is True
     assert repository.set_versions(ENGINE, (1,)) is False
@@ -59,14 +61,15 @@ def test_set_versions_keeps_the_rest_and_tells_whether_it_changed(tmp_path):
 def test_installing_an_engine_again_keeps_its_versions(tmp_path):
     repository = ModelRepository(tmp_path)
     repository.publish(_staged(repository), ENGINE, 1)
+    repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE))
     repository.set_versions(ENGINE, (1,))
-    assert repository.install_engine(EngineSpec(model=ENGINE, threads=2)) is True
+    assert repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE, threads=2)) is True
     assert repository.engine_versions(ENGINE) == (1,)
 
 
 def test_router_has_one_empty_version(tmp_path):
     repository = ModelRepository(tmp_path)
-    spec = RouterSpec(model="intent", parameters={})
+    spec = RouterSpec(signature=TEXT_ROUTER, model="intent", parameters={})
     assert repository.install_router(spec) is True
     assert repository.install_router(spec) is False
     assert list((tmp_path / "intent" / "1").iterdir()) == []
@@ -76,6 +79,9 @@ def test_a_named_version_is_not_removed(tmp_path):
     repository = ModelRepository(tmp_path)
     for version in (1, 2):
         repository.publish(_staged(repository), ENGINE, version)
+    with pytest.raises(NotFound, match="install the engine model first"):
+        repository.set_versions(ENGINE, (1,))
+    repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE))
     repository.set_versions(ENGINE, (1,))
     with pytest.raises(PublishFailed, match="is named in"):
         repository.remove_version(ENGINE, 1)
@@ -100,18 +106,17 @@ def test_odd_names_are_no_versions(tmp_path):
 def test_an_engine_answers_requests_of_other_lengths_as_if_alone(tmp_path):
     write_bundle(tmp_path / "1", 1)
     host = EngineHost.load(tmp_path, 1, threads=1)
-    requests = [
-        (np.array([row], dtype=np.int64), np.ones((1, len(row)), dtype=np.int64)) for row in ([2, 3], [4], [6, 6, 6])
-    ]
+    requests = [padded([row]) for row in ([2, 3], [4], [6, 6, 6])]
     together = host.infer(requests)
-    for request, (logits, embedding) in zip(requests, together, strict=True):
-        alone, alone_embedding = host.infer([request])[0]
-        np.testing.assert_allclose(logits, alone, atol=1e-6)
-        np.testing.assert_allclose(embedding, alone_embedding, atol=1e-6)
+    for request, answer in zip(requests, together, strict=True):
+        alone = host.infer([request])[0]
+        assert answer.keys() == alone.keys() == {"logits", "embedding"}
+        for name in alone:
+            np.testing.assert_allclose(answer[name], alone[name], atol=1e-6)
 
 
 def test_padding_masks_what_it_adds():
-    ids, mask = pad_together([(np.full((2, 3), 7), np.ones((2, 3))), (np.full((1, 1), 8), np.ones((1, 1)))])
+    ids, mask = joined([padded([[7, 7, 7], [7, 7, 7]]), padded([[8]])]).values()
     assert ids.tolist() == [[7, 7, 7], [7, 7, 7], [8, 0, 0]]
     assert mask.tolist() == [[1, 1, 1], [1, 1, 1], [1, 0, 0]]
 
@@ -162,7 +167,7 @@ def test_an_altered_configuration_is_written_again_with_its_versions(tmp_path):
     repository = ModelRepository(tmp_path)
     for version in (1, 2):
         repository.publish(_staged(repository), ENGINE, version)
-    repository.install_engine(EngineSpec(model=ENGINE, threads=3))
+    repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE, threads=3))
     repository.set_versions(ENGINE, (2,))
     path = tmp_path / ENGINE / "config.pbtxt"
     sound = path.read_text()

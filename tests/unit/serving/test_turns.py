@@ -1,14 +1,13 @@
 """Servers that are asked by turns: which of their failures speaks of the version, and which of the server alone."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from perennial.continual.errors import DependencyUnreachable, NotFound
+from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.serving.turns import ServersInTurn
 
-IDS = np.ones((1, 2), dtype=np.int64)
+ASKED = {"input_ids": np.ones((1, 2), dtype=np.int64)}
 
 
 class Server:
@@ -17,13 +16,13 @@ class Server:
     def __init__(self, url: str, state: str) -> None:
         self.url, self.state, self.asked = url, state, 0
 
-    def infer_engine(self, model: str, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
+    def infer_engine(self, model: str, version: int, inputs: Inputs) -> Outputs:
         self.asked += 1
         if self.state == "empty":
             raise NotFound(f"{self.url} holds no version {version} of {model}")
         if self.state in {"hangs", "away"}:
             raise DependencyUnreachable(f"{self.url} does not answer")
-        return ids, mask
+        return inputs
 
     def live(self, timeout_s: float) -> bool:
         return self.state != "away"
@@ -38,17 +37,17 @@ def servers(*states: str) -> tuple[ServersInTurn, list[Server]]:
 def test_a_server_that_came_back_empty_or_is_away_does_not_speak_against_the_version(other: str) -> None:
     asked, made = servers("holds", other)
     for _ in range(6):
-        assert asked.infer_engine("m_engine", 2, IDS, IDS)[0] is IDS
+        assert asked.infer_engine("m_engine", 2, ASKED) is ASKED
     assert made[0].asked == 6
 
 
 def test_a_version_that_no_server_holds_is_told_as_such() -> None:
     asked, _ = servers("empty", "empty")
     with pytest.raises(NotFound, match="holds no version 2"):
-        asked.infer_engine("m_engine", 2, IDS, IDS)
+        asked.infer_engine("m_engine", 2, ASKED)
 
 
 def test_a_server_that_is_there_and_hangs_speaks_against_the_version() -> None:
     asked, _ = servers("hangs", "holds")
     with pytest.raises(DependencyUnreachable, match="server0 does not answer"):
-        asked.infer_engine("m_engine", 2, IDS, IDS)
+        asked.infer_engine("m_engine", 2, ASKED)

@@ -20,17 +20,19 @@ import numpy as np  # noqa: E402
 import pyarrow  # noqa: E402
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
-from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError  # noqa: E402
+from perennial.continual.errors import DependencyUnreachable, PerennialError  # noqa: E402
 from perennial.continual.records import Arm  # noqa: E402
-from perennial.exporters.contract import ATTENTION_MASK, ENGINE_OUTPUTS, INPUT_IDS, PROGRESS, ROUTER_INPUTS  # noqa: E402
+from perennial.exporters.contract import PROGRESS, all_inputs  # noqa: E402
+from perennial.exporters.engine import Inputs, Outputs  # noqa: E402
 from perennial.ops.serving.router.admission import Asked, Limits, RequestQueue, TooLate  # noqa: E402
-from perennial.ops.serving.router.answers import columns, wanted_outputs  # noqa: E402
+from perennial.ops.serving.router.answers import Wanted, columns  # noqa: E402
 from perennial.ops.serving.router.figures import TritonFigures  # noqa: E402
 from perennial.ops.serving.router.progress import Progress  # noqa: E402
-from perennial.ops.serving.router.questions import Question, decode_rows  # noqa: E402
+from perennial.ops.serving.router.questions import Question, read_questions  # noqa: E402
 from perennial.ops.serving.router.refusal import status_of, told  # noqa: E402
 from perennial.ops.serving.router.router import Answered, Batch, Router, RouterSettings  # noqa: E402
 from perennial.ops.serving.secret import PARAMETER, knows_secret, own_secret  # noqa: E402
+from perennial.ops.serving.tasks import serving_side  # noqa: E402
 from perennial.ops.traffic import LostRowsCount, TrafficWriter  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -71,11 +73,15 @@ class TritonPythonModel:
         self._log = TrafficWriter(
             self._settings.traffic_dir,
             f"{args['model_instance_name']}_{os.getpid()}",
+            task=self._settings.task,
             rotate_rows=self._settings.rotate_rows,
             rotate_s=self._settings.rotate_s,
         )
+        self._side = serving_side(self._settings.task)
+        self._inputs = [tensor.name for tensor in all_inputs(self._side.signature)]
+        self._wanted = Wanted(self._side.signature)
         count = _count(self._settings, args["model_instance_name"])
-        self._router = Router(self._settings, self._log, self._ask_engine, count=count)
+        self._router = Router(self._settings, self._side, self._log, self._ask_engine, count=count)
         self._router.warm()
         pyarrow.array([0])  # its first conversion imports pandas, 0.6 s that would fall on the first request
         limits = Limits(
@@ -141,14 +147,14 @@ class TritonPythonModel:
         if probe and self._queue.is_busy and not self._failing:
             self._send(request, partial(self._progress, ""))  # the traffic's answers, or their lack, are the proof
             return None
-        texts, keys = _values(request)
-        lengths = [len(text) for text in texts]
+        tensors = _values(request, self._inputs)
+        lengths = list(self._side.sizes(tensors))
         size, cost = sum(lengths), Asked.cost_of(lengths)
         if not probe:  # before anything is decoded
             self._queue.check(rows=len(lengths), size=size, cost=cost, deadline=deadline)
-        questions = decode_rows(
-            texts,
-            keys,
+        questions = read_questions(
+            self._side,
+            tensors,
             self._settings.max_key_bytes,
             logged=not probe,
             max_characters=self._settings.max_characters,
@@ -283,9 +289,8 @@ class TritonPythonModel:
         told = np.array([[progress.to_json().encode()]], dtype=np.object_)
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(PROGRESS, told)])
 
-    @staticmethod
-    def _response(request: Any, answers: list[Answered]) -> Any:
-        arrays = columns(answers, wanted_outputs(request.requested_output_names()))
+    def _response(self, request: Any, answers: list[Answered]) -> Any:
+        arrays = columns(self._side, answers, self._wanted.of(request.requested_output_names()))
         return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(n, a) for n, a in arrays.items()])
 
     @staticmethod
@@ -306,12 +311,12 @@ class TritonPythonModel:
         except Exception:
             logger.exception("response.not_sent")
 
-    def _ask_engine(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
+    def _ask_engine(self, version: int, inputs: Inputs) -> Outputs:
         request = pb_utils.InferenceRequest(
             model_name=self._settings.engine_model,
             model_version=version,
-            requested_output_names=list(ENGINE_OUTPUTS),
-            inputs=[pb_utils.Tensor(INPUT_IDS, ids), pb_utils.Tensor(ATTENTION_MASK, mask)],
+            requested_output_names=list(self._side.engine.output_names),
+            inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
             parameters={PARAMETER: own_secret()},  # an engine answers nobody else
         )
         response = request.exec()
@@ -322,9 +327,10 @@ class TritonPythonModel:
         self._failing = ""
         for lane in (self._queue, self._aside):
             lane.progress()
-        tensors = (pb_utils.get_output_tensor_by_name(response, name) for name in ENGINE_OUTPUTS)
-        logits, embedding = (np.asarray(tensor.as_numpy()) for tensor in tensors)
-        return logits, embedding
+        return {
+            name: np.asarray(pb_utils.get_output_tensor_by_name(response, name).as_numpy())
+            for name in self._side.engine.output_names
+        }
 
     def _tell(self) -> None:
         """Publish the figures from time to time, apart from all answering."""
@@ -379,19 +385,7 @@ def _is_cancelled(asked: Asked[Any]) -> bool:
     return bool(asked.item.request.is_cancelled())
 
 
-def _values(request: Any) -> tuple[Any, Any | None]:
-    """The values of `TEXT` and `KEY`, one a row.
-
-    Raises:
-        DataError: there is no text, or not a key for each.
-    """
-    text, key = (pb_utils.get_input_tensor_by_name(request, name) for name in ROUTER_INPUTS)
-    if text is None:
-        raise DataError("the input TEXT is missing; send one text a row as BYTES of shape [rows, 1]")
-    texts = text.as_numpy().reshape(-1)
-    keys = None if key is None else key.as_numpy().reshape(-1)
-    if not len(texts):
-        raise DataError("the input TEXT has no rows; send at least one")
-    if keys is not None and len(keys) != len(texts):
-        raise DataError(f"the input KEY has {len(keys)} rows and TEXT has {len(texts)}; send one key a text, or none")
-    return texts, keys
+def _values(request: Any, names: Sequence[str]) -> dict[str, Any]:
+    """The values of the request's tensors, those that it has."""
+    given = ((name, pb_utils.get_input_tensor_by_name(request, name)) for name in names)
+    return {name: tensor.as_numpy() for name, tensor in given if tensor is not None}

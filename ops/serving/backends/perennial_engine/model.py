@@ -14,7 +14,6 @@ sys.dont_write_bytecode = True
 import triton_python_backend_utils as pb_utils  # noqa: E402
 
 from perennial.continual.errors import PerennialError  # noqa: E402
-from perennial.exporters.contract import EMBEDDING, ENGINE_INPUTS, LOGITS  # noqa: E402
 from perennial.ops.serving.engine_host import EngineHost  # noqa: E402
 from perennial.ops.serving.secret import knows_secret, own_secret  # noqa: E402
 
@@ -45,22 +44,22 @@ class TritonPythonModel:
     def _answer(self, requests: Sequence[Any]) -> list[Any]:
         if not requests:
             return []
+        names = self._host.signature.input_names
         rows = [
-            tuple(pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in ENGINE_INPUTS)
+            {name: pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in names}
             for request in requests
         ]
         try:
-            return [self._respond(*answer) for answer in self._host.infer(rows)]
+            return [self._respond(answer) for answer in self._host.infer(rows)]
         except Exception as exc:  # onnxruntime's own errors derive from Exception alone
-            if len(requests) > 1:  # one request's bad tokens must not fail its neighbours
+            if len(requests) > 1:  # one request's bad values must not fail its neighbours
                 return [response for request in requests for response in self._answer([request])]
             error = pb_utils.TritonError(f"the engine failed: {exc}")
             return [pb_utils.InferenceResponse(output_tensors=[], error=error)]
 
-    @staticmethod
-    def _respond(logits: Any, embedding: Any) -> Any:
-        tensors = [pb_utils.Tensor(LOGITS, logits), pb_utils.Tensor(EMBEDDING, embedding)]
-        return pb_utils.InferenceResponse(output_tensors=tensors)
+    def _respond(self, outputs: Any) -> Any:
+        names = self._host.signature.output_names
+        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(name, outputs[name]) for name in names])
 
 
 def _is_ours(request: Any) -> bool:

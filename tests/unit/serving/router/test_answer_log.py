@@ -36,7 +36,7 @@ def disk() -> Iterator[Disk]:
 
 
 def _rows(*texts: str) -> dict[str, Any]:
-    return {"text": list(texts), "embedding": np.zeros((len(texts), 4), dtype=np.float32)}
+    return {"prediction_id": list(texts), "text": list(texts), "embedding": np.zeros((len(texts), 4), dtype=np.float32)}
 
 
 def _eventually(what: Callable[[], bool]) -> None:

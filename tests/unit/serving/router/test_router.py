@@ -15,10 +15,14 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, DataError, DependencyUnreachable, NotFound
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.records import Arm, Route
-from perennial.ops.serving.router.answers import columns, wanted_outputs
-from perennial.ops.serving.router.questions import Question, decode_rows, prediction_id
+from perennial.exporters.engine import Inputs, Outputs
+from perennial.exporters.text_classification.tokens import token_inputs
+from perennial.ops.serving.router.answers import Wanted, columns
+from perennial.ops.serving.router.questions import Question, prediction_id, read_questions
 from perennial.ops.serving.router.route import pick_arm
 from perennial.ops.serving.router.router import Answered, Batch, Placed, Router, RouterSettings, _in_parts, _in_time
+from perennial.ops.serving.tasks.text_classification import SIDE
+from tests.unit.serving.router.test_questions import request
 
 
 class _Sink:
@@ -50,7 +54,8 @@ class _Engines:
         self.spoilt: dict[int, float] = {}
         self.calls: list[tuple[int, tuple[int, ...]]] = []
 
-    def __call__(self, version: int, ids: Any, mask: Any) -> tuple[Any, Any]:
+    def __call__(self, version: int, inputs: Inputs) -> Outputs:
+        ids = inputs["input_ids"]
         self.calls.append((version, ids.shape))
         if version in self.broken:
             raise DependencyUnreachable(f"engine version {version} is away")
@@ -64,7 +69,7 @@ class _Engines:
         logits[np.arange(len(ids)), ids[:, 0] % classes] = 3.0
         if version in self.spoilt:
             logits[-1, 0] = self.spoilt[version]
-        return logits, np.ones((len(ids), 4), dtype=np.float32) / 2
+        return {"logits": logits, "embedding": np.ones((len(ids), 4), dtype=np.float32) / 2}
 
 
 @pytest.fixture
@@ -99,7 +104,7 @@ def _settings(place: Path) -> RouterSettings:
 
 def _router(place: Path) -> tuple[Router, _Sink, _Engines]:
     sink, engines = _Sink(), _Engines()
-    return Router(_settings(place), sink, engines), sink, engines
+    return Router(_settings(place), SIDE, sink, engines), sink, engines
 
 
 def _eventually(what: Callable[[], bool], within_s: float = 20.0) -> None:
@@ -116,7 +121,7 @@ def _answer(router: Router, questions: list[Question]) -> list[Answered]:
 def test_answers_name_version_and_are_logged_first(place):
     router, sink, _ = _router(place)
     answers = _answer(router, [Question("yes yes", "me"), Question("something")])
-    assert [(a.label, a.version, a.arm) for a in answers] == [("yes", 1, Arm.CHAMPION), ("no", 1, Arm.CHAMPION)]
+    assert [(a.answer.kept, a.version, a.arm) for a in answers] == [("yes", 1, Arm.CHAMPION), ("no", 1, Arm.CHAMPION)]
     assert [row["prediction_id"] for row in sink.rows] == [a.prediction_id for a in answers]
     assert [row["key"] for row in sink.rows] == ["me", None]
     assert sink.rows[0]["confidence"] == pytest.approx(1 / (1 + np.exp(-3.0)), abs=1e-5)
@@ -141,10 +146,9 @@ def test_a_probe_is_answered_and_not_logged(place):
 
 
 def test_empty_and_long_texts_get_answers(place):
-    router, sink, engines = _router(place)
+    router, _, engines = _router(place)
     assert [a.version for a in _answer(router, [Question(""), Question("yes " * 25_000)])] == [1, 1]
     assert engines.calls == [(1, (2, 8))]
-    assert len(sink.rows[1]["text"]) <= 100
 
 
 def test_rows_are_grouped_by_version_and_come_back_in_order(place):
@@ -179,7 +183,7 @@ def test_an_answer_that_is_no_number_is_given_to_nobody(place, value):
     engines.spoilt = {2: value}
     answers = _answer(router, [Question("yes"), Question("no")])
     assert [(answer.version, answer.arm) for answer in answers] == [(1, Arm.FALLBACK)] * 2
-    assert np.isfinite([answer.confidence for answer in answers]).all()
+    assert np.isfinite([answer.answer.confidence for answer in answers]).all()
 
 
 def test_a_failing_champion_is_an_error_and_logs_nothing(place):
@@ -267,13 +271,13 @@ def test_settings_survive_the_way_through_config(place):
 
 def test_invalid_utf8_names_row_and_byte():
     with pytest.raises(DataError, match=r"TEXT of row 1 is not UTF-8: byte 0xff at offset 2"):
-        decode_rows([b"fine", b"ab\xffcd"], None, 10)
+        read_questions(SIDE, request(b"fine", b"ab\xffcd"), 10)
 
 
 def test_a_key_may_not_be_too_long():
-    assert decode_rows([b"t"], [b"k" * 10], 10)[0].key == "k" * 10
+    assert read_questions(SIDE, request(b"t", keys=[b"k" * 10]), 10)[0].key == "k" * 10
     with pytest.raises(DataError, match=r"11 bytes \(limit 10\)"):
-        decode_rows([b"t"], [b"k" * 11], 10)
+        read_questions(SIDE, request(b"t", keys=[b"k" * 11]), 10)
 
 
 def test_prediction_ids_sort_by_time_and_differ():
@@ -287,7 +291,7 @@ def test_scores_of_versions_with_other_classes_share_one_width(place):
     _route(place, challenger=2, share=0.5)
     router, _, _ = _router(place)
     answers = _answer(router, [Question("yes", f"k{number}") for number in range(20)])
-    arrays = columns(answers, frozenset({"SCORES", "LABELS"}))
+    arrays = columns(SIDE, answers, frozenset({"SCORES", "LABELS"}))
     assert set(arrays) == {"SCORES", "LABELS"}
     assert arrays["SCORES"].shape == arrays["LABELS"].shape == (20, 3)
     np.testing.assert_allclose(arrays["SCORES"].sum(axis=1), 1.0, atol=1e-5)
@@ -298,10 +302,11 @@ def test_scores_of_versions_with_other_classes_share_one_width(place):
 
 def test_no_listed_outputs_means_the_usual_four():
     usual = {"LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID"}
-    assert wanted_outputs([]) == usual
-    assert wanted_outputs([*usual, "SCORES", "LABELS", "ARM"]) == usual
-    assert wanted_outputs([*usual, "SCORES", "LABELS"]) == {*usual, "SCORES", "LABELS"}
-    assert wanted_outputs(["LABEL"]) == {"LABEL"}
+    wanted = Wanted(SIDE.signature).of
+    assert wanted([]) == usual
+    assert wanted([*usual, "SCORES", "LABELS", "ARM"]) == usual
+    assert wanted([*usual, "SCORES", "LABELS"]) == {*usual, "SCORES", "LABELS"}
+    assert wanted(["LABEL"]) == {"LABEL"}
 
 
 def test_a_failing_champions_rows_are_answered_by_the_one_before_it_and_a_probe_is_told(place):
@@ -322,7 +327,7 @@ def test_a_hanging_champions_rows_are_answered_by_the_one_before_it_until_its_ca
     monkeypatch.setattr("perennial.ops.serving.router.router._CHAMPION_PAUSE_S", 0.1)
     _route(place, champion=2, previous=1, epoch=2)
     sink, engines = _Sink(), _Engines()
-    router = Router(replace(_settings(place), champion_limit_s=0.2), sink, engines)
+    router = Router(replace(_settings(place), champion_limit_s=0.2), SIDE, sink, engines)
     engines.hanging = {2}
     started = time.monotonic()
     first = _answer(router, [Question("yes")])
@@ -368,7 +373,9 @@ def test_each_version_is_told_its_own_time_and_a_fallback_the_whole(place):
 def test_a_challengers_surprise_costs_its_callers_nothing(place, monkeypatch):
     _route(place, challenger=2, share=1.0)
     router, _, _ = _router(place)
-    monkeypatch.setattr(router, "_within", lambda _: lambda *_: (np.zeros((1, 3), np.float32), np.zeros((0, 4))))
+    monkeypatch.setattr(
+        router, "_within", lambda _: lambda *_: {"logits": np.zeros((1, 3)), "embedding": np.zeros((0, 4))}
+    )
     assert [a.version for a in _answer(router, [Question("yes")])] == [1]
     monkeypatch.setattr(router, "_within", lambda _: lambda *_: 1 // 0)
     assert [a.version for a in _answer(router, [Question("yes")])] == [1]
@@ -384,11 +391,11 @@ def test_a_champion_that_refuses_one_text_is_asked_the_next_one(place):
 
 
 def test_many_long_rows_are_asked_in_parts_and_come_back_in_order(place, monkeypatch):
-    monkeypatch.setattr("perennial.ops.serving.router.router._PART_TOKENS", 10)
+    monkeypatch.setattr("perennial.ops.serving.router.router._PART_CELLS", 10)
     router, _, engines = _router(place)
     texts = ["yes yes yes", "no", "yes no", "no no", "yes", "yes yes", "no"]
     answers = _answer(router, [Question(text) for text in texts])
-    assert [answer.label for answer in answers] == [text.split()[0] for text in texts]
+    assert [answer.answer.kept for answer in answers] == [text.split()[0] for text in texts]
     assert engines.calls == [(1, (3, 3)), (1, (3, 3)), (1, (1, 3))]
 
 
@@ -410,7 +417,8 @@ def test_what_config_does_not_say_is_as_documented(place):
     )
     assert read == written
     assert {name: value for name, value in written.to_parameters().items() if name not in told} == {
-        "max_characters": "20000", "max_key_bytes": "256", "rotate_rows": "5000", "rotate_s": "60.0",
+        "task": "text_classification", "max_characters": "20000",
+        "max_key_bytes": "256", "rotate_rows": "5000", "rotate_s": "60.0",
         "challenger_limit_s": "1.0", "champion_limit_s": "10.0", "queue_limit_s": "10.0", "queue_rows": "8192",
         "max_batch_size": "64",
     }  # fmt: skip
@@ -438,7 +446,7 @@ def test_a_parameter_that_is_no_number_is_told(place, wrong):
 def test_versions_are_made_ready_when_the_route_changes_and_not_at_each_request(place, monkeypatch):
     router, _, _ = _router(place)
     prepared: list[tuple[int, ...]] = []
-    monkeypatch.setattr(router._bundles, "prepare", lambda versions: prepared.append(tuple(versions)))
+    monkeypatch.setattr(router._versions, "prepare", lambda versions: prepared.append(tuple(versions)))
     for _ in range(2):
         _answer(router, [Question("yes")])
     assert prepared == [(1, 2)]
@@ -471,27 +479,29 @@ def test_a_router_tells_that_another_version_stood_in_until_the_champion_answers
 )
 def test_an_answer_of_another_shape_is_given_to_nobody(place, logits, embeddings):
     sink = _Sink()
-    answer = (np.zeros(logits, np.float32), np.zeros((embeddings, 4), np.float32))
-    router = Router(_settings(place), sink, lambda *_: answer)
-    with pytest.raises(DependencyUnreachable, match="intent_engine version 1 gave logits"):
+    answer = {"logits": np.zeros(logits, np.float32), "embedding": np.zeros((embeddings, 4), np.float32)}
+    router = Router(_settings(place), SIDE, sink, lambda *_: answer)
+    with pytest.raises(DependencyUnreachable, match=r"intent_engine version 1 gave (logits|embedding) of shape"):
         _answer(router, [Question("yes"), Question("no")])
     assert sink.rows == []
 
 
 def test_probabilities_of_large_logits_are_numbers(place):
     logits = np.array([[300.0, 299.0], [-300.0, -301.0]], np.float32)
-    router = Router(_settings(place), _Sink(), lambda *_: (logits, np.zeros((2, 4), np.float32)))
-    for answer in _answer(router, [Question("yes"), Question("no")]):
+    outputs = {"logits": logits, "embedding": np.zeros((2, 4), np.float32)}
+    router = Router(_settings(place), SIDE, _Sink(), lambda *_: outputs)
+    for answered in _answer(router, [Question("yes"), Question("no")]):
+        answer = answered.answer
         np.testing.assert_allclose(answer.scores, [1 / (1 + np.exp(-1)), 1 / (1 + np.exp(1))], rtol=1e-5)
-        assert (answer.label, answer.confidence) == ("no", pytest.approx(float(answer.scores[0])))
+        assert (answer.kept, answer.confidence) == ("no", pytest.approx(float(answer.scores[0])))
 
 
 def test_a_row_of_a_challenger_that_left_the_route_is_answered_by_the_champion(place):
     router, sink, _ = _router(place)
-    row = Placed(text="yes", key="k", prediction_id=prediction_id(5), arm=Arm.CHALLENGER, logged=True)
+    row = Placed(input="yes", key="k", prediction_id=prediction_id(5), arm=Arm.CHALLENGER, logged=True)
     route = Route(model="intent", epoch=1, champion=1, resident=(1,))
     (answer,) = router.answer(Batch(route=route, at_us=5, rows=(row,)))
-    assert (answer.version, answer.arm, answer.label) == (1, Arm.FALLBACK, "yes")
+    assert (answer.version, answer.arm, answer.answer.kept) == (1, Arm.FALLBACK, "yes")
     assert [row["arm"] for row in sink.rows] == ["fallback"]
 
 
@@ -511,12 +521,13 @@ def test_an_answer_at_its_deadline_is_late_and_one_without_a_deadline_never(plac
 def test_a_call_of_an_engine_holds_so_many_tokens_and_at_least_one_row(rows, length, parts):
     asked: list[tuple[int, int, int]] = []
 
-    def ask(version, ids, mask):
+    def ask(version, inputs):
+        ids, mask = inputs.values()
         asked.append((version, len(ids), len(mask)))
-        return ids[:, :2].astype(np.float32), ids[:, :1].astype(np.float32)
+        return {"logits": ids[:, :2].astype(np.float32), "embedding": ids[:, :1].astype(np.float32)}
 
     ids = np.arange(rows, dtype=np.int64)[:, None].repeat(length, axis=1)
-    logits, embeddings = _in_parts(ask, 3, ids, np.ones_like(ids))
+    logits, embeddings = _in_parts(ask, 3, token_inputs(ids, np.ones_like(ids))).values()
     assert asked == [(3, part, part) for part in parts]
     assert logits[:, 0].tolist() == embeddings[:, 0].tolist() == list(range(rows))
 
@@ -524,7 +535,7 @@ def test_a_call_of_an_engine_holds_so_many_tokens_and_at_least_one_row(rows, len
 def test_each_kind_of_version_has_its_limit_and_its_pauses(place, monkeypatch):
     built: list[dict[str, float]] = []
     monkeypatch.setattr("perennial.ops.serving.router.router.VersionGuard", lambda **limits: built.append(limits))
-    Router(replace(_settings(place), challenger_limit_s=2.0, champion_limit_s=3.0), _Sink(), _Engines())
+    Router(replace(_settings(place), challenger_limit_s=2.0, champion_limit_s=3.0), SIDE, _Sink(), _Engines())
     assert built == [
         {"limit_s": 2.0, "pause_s": 5.0, "hang_pause_s": 5.0},
         {"limit_s": 3.0, "pause_s": 0.0, "hang_pause_s": 30.0},
@@ -535,7 +546,7 @@ def test_every_output_has_one_row_an_answer_and_its_type(place):
     router, _, _ = _router(place)
     answers = _answer(router, [Question("yes"), Question("no"), Question("yes")])
     names = frozenset({"LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID", "ARM", "LABELS", "SCORES"})
-    arrays = columns(answers, names)
+    arrays = columns(SIDE, answers, names)
     assert {name: array.shape for name, array in arrays.items()} == {
         **dict.fromkeys(("LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID", "ARM"), (3, 1)),
         **dict.fromkeys(("LABELS", "SCORES"), (3, 2)),
@@ -546,7 +557,7 @@ def test_every_output_has_one_row_an_answer_and_its_type(place):
     assert arrays["LABELS"].tolist() == [[b"no", b"yes"]] * 3
     assert (arrays["VERSION"].dtype, arrays["VERSION"].ravel().tolist()) == (np.int64, [1, 1, 1])
     assert (arrays["CONFIDENCE"].dtype, arrays["SCORES"].dtype) == (np.float32, np.float32)
-    assert arrays["CONFIDENCE"].ravel().tolist() == [answer.confidence for answer in answers]
+    assert arrays["CONFIDENCE"].ravel().tolist() == [answer.answer.confidence for answer in answers]
 
 
 def test_a_version_that_reads_words_adds_them_to_what_its_engine_gives(place):
@@ -558,16 +569,16 @@ def test_a_version_that_reads_words_adds_them_to_what_its_engine_gives(place):
     save_file({"lexical": weight}, folder / "head.safetensors")
     router, sink, _ = _router(place)
     asked = ["unheard", "unheard please", ""]
-    answers = _answer(router, [Question(text=text) for text in asked])
-    assert [row.label for row in answers] == ["no", "yes", "no"]
+    answers = _answer(router, [Question(text) for text in asked])
+    assert [row.answer.kept for row in answers] == ["no", "yes", "no"]
     assert [row["prediction"] for row in sink.rows] == ["no", "yes", "no"]
     logits = np.array([[3.0, 0.0]] * 3) + features(asked) @ weight.T
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    np.testing.assert_allclose([row.scores for row in answers], expected, rtol=0, atol=1e-5)
+    np.testing.assert_allclose([row.answer.scores for row in answers], expected, rtol=0, atol=1e-5)
 
 
 def test_a_version_whose_words_cannot_be_read_is_named(place):
     (place / "repository" / "intent_engine" / "1" / "head.safetensors").write_bytes(b"broken")
     router, _, _ = _router(place)
     with pytest.raises(NotFound, match=r"intent_engine.1 cannot be read"):
-        _answer(router, [Question(text="yes")])
+        _answer(router, [Question("yes")])

@@ -1,13 +1,12 @@
 """Held-out and calibration texts out of a file."""
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.errors import DataError
 
-__all__ = ["read_texts", "spread"]
+__all__ = ["read_texts"]
 
 
 def read_texts(path: Path) -> tuple[list[str], list[str] | None]:
@@ -48,10 +47,3 @@ def _from_json(content: str) -> tuple[list[Any], list[Any] | None]:
         return raw["texts"], raw.get("labels")
     rows = [raw] if isinstance(raw, dict) else raw
     return [row["text"] for row in rows], [row["label"] for row in rows] if "label" in rows[0] else None
-
-
-def spread(texts: Sequence[str], labels: Sequence[str] | None, most: int) -> tuple[list[str], list[str] | None]:
-    """At most `most` rows, evenly over the whole."""
-    step = max(1.0, len(texts) / most)
-    picks = [int(index * step) for index in range(min(most, len(texts)))]
-    return [texts[index] for index in picks], None if labels is None else [labels[index] for index in picks]

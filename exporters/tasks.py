@@ -1,0 +1,46 @@
+"""The tasks whose models can be bundles: each is a room of its own, found by the name that manifests carry."""
+
+import importlib
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from perennial.continual.errors import ConfigurationError
+from perennial.exporters.signature import EngineSignature
+
+__all__ = ["ROOMS", "Room", "room_of"]
+
+ROOMS: Mapping[str, str] = {
+    "text_classification": "perennial.exporters.text_classification",
+}
+
+
+class Room(Protocol):
+    """What the package of a task offers; it is imported in Triton's processes, so that importing it loads no torch."""
+
+    def engine_signature(self, part: Mapping[str, Any]) -> EngineSignature:
+        """The engine's signature by the task's own part of a manifest."""
+        ...
+
+    def check_bundle(self, folder: Path, part: Mapping[str, Any], files: Collection[str]) -> None:
+        """Compare the task's own files with its part of the manifest; every file was found as the manifest says.
+
+        Raises:
+            BundleRejected: they do not agree.
+        """
+        ...
+
+    def exportable(self, folder: Path) -> object:
+        """The trained model in `folder`; see `perennial.exporters.port.exportable`."""
+        ...
+
+
+def room_of(task: str) -> Room:
+    """The package of a task.
+
+    Raises:
+        ConfigurationError: this version has no such task.
+    """
+    if task not in ROOMS:
+        raise ConfigurationError(f"task {task!r} has no bundles here; known are {', '.join(sorted(ROOMS))}")
+    return cast("Room", importlib.import_module(ROOMS[task]))

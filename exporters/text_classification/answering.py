@@ -1,0 +1,50 @@
+"""An engine with the tokenizer and labels of its version: texts in, labels out."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from perennial.exporters.engine import Engine, Inputs, Outputs
+from perennial.exporters.port import Answerer
+from perennial.exporters.signature import EngineSignature
+from perennial.exporters.text_classification.signature import LOGITS, TEXT_ENGINE
+from perennial.exporters.text_classification.tokens import padded
+
+__all__ = ["TextAnswerer", "Tokenises"]
+
+
+class Tokenises(Protocol):
+    """Whatever makes token rows of texts."""
+
+    def encode(self, texts: Sequence[str], /) -> list[list[int]]:
+        """The token ids of each text, unpadded."""
+        ...
+
+
+class TextAnswerer:
+    """See `perennial.exporters.port.Answerer`."""
+
+    task = "text_classification"
+
+    def __init__(self, *, engine: Engine, tokenizer: Tokenises, labels: Sequence[str]) -> None:
+        self.engine, self.tokenizer, self.labels = engine, tokenizer, tuple(labels)
+
+    @property
+    def signature(self) -> EngineSignature:
+        """The engine's, with the number of labels."""
+        return TEXT_ENGINE.bound(classes=len(self.labels))
+
+    def encode(self, inputs: Sequence[str]) -> Inputs:
+        """Token ids and mask of each text."""
+        return padded(self.tokenizer.encode(inputs))
+
+    def answers(self, outputs: Outputs) -> list[str]:
+        """The likeliest label of each row."""
+        return [self.labels[index] for index in outputs[LOGITS].argmax(axis=1)]
+
+    def unlike(self, other: Answerer) -> list[str]:
+        """Labels that stand at another logit."""
+        if not isinstance(other, TextAnswerer) or other.labels == self.labels:
+            return []
+        pairs = zip(other.labels, self.labels, strict=False)
+        moved = sum(a != b for a, b in pairs) + abs(len(other.labels) - len(self.labels))
+        return [f"{moved} of {len(other.labels)} labels stand at another logit than in the model"]

@@ -1,0 +1,83 @@
+"""What a manifest says of a text classifier beside what it says of every bundle, and whether the files agree."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from perennial.continual.errors import BundleRejected
+from perennial.exporters.signature import EngineSignature
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
+
+__all__ = ["LABELS_FILE", "TOKENIZER_FILE", "TextPart", "check_labels", "digest_labels", "read_labels"]
+
+LABELS_FILE, TOKENIZER_FILE = "labels.json", "tokenizer.json"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TextPart:
+    """How many classes and dimensions, how many tokens are read of a text, and which labels and tokenizer."""
+
+    classes: int
+    dimension: int
+    max_length: int
+    labels_sha256: str
+    tokenizer_sha256: str
+
+    def __post_init__(self) -> None:
+        if self.classes < 1 or self.dimension < 1 or self.max_length < 1:
+            raise BundleRejected(
+                f"a text classifier's classes {self.classes}, dimension {self.dimension} and max_length "
+                f"{self.max_length} must each be at least 1; export the version again"
+            )
+
+    @classmethod
+    def read(cls, part: Mapping[str, Any]) -> "TextPart":
+        """What a text classifier's manifest holds as `part`.
+
+        Raises:
+            BundleRejected: a field is missing, surplus or of the wrong kind.
+        """
+        try:
+            return cls(**part)
+        except TypeError as exc:
+            raise BundleRejected(
+                f"the manifest has a wrong or missing field ({exc}); export the version again"
+            ) from exc
+
+    @property
+    def signature(self) -> EngineSignature:
+        """The engine's, with these sizes."""
+        return TEXT_ENGINE.bound(classes=self.classes, dimension=self.dimension)
+
+    def fields(self) -> Mapping[str, Any]:
+        """The fields of a manifest that follow from it."""
+        return {"task": "text_classification", "signature": self.signature, "part": asdict(self)}
+
+
+def digest_labels(labels: Sequence[str]) -> str:
+    """A fingerprint of the label set, order included: logit i means `labels[i]`."""
+    return hashlib.sha256(json.dumps(list(labels), ensure_ascii=False).encode()).hexdigest()
+
+
+def read_labels(folder: Path) -> tuple[str, ...]:
+    """The labels of a bundle in logit order."""
+    return tuple(json.loads((folder / LABELS_FILE).read_text(encoding="utf-8")))
+
+
+def check_labels(folder: Path, part: Mapping[str, Any], files: Collection[str]) -> None:
+    """Compare the labels with the manifest's.
+
+    Raises:
+        BundleRejected: they are not the same.
+    """
+    promised = TextPart.read(part)
+    if LABELS_FILE not in files:
+        raise BundleRejected(f"{folder}: the manifest names no {LABELS_FILE}; export the version again")
+    labels = read_labels(folder)
+    if len(labels) != promised.classes or digest_labels(labels) != promised.labels_sha256:
+        raise BundleRejected(
+            f"{folder}: {LABELS_FILE} has {len(labels)} labels that are not the {promised.classes} of the manifest"
+        )

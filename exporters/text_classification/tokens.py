@@ -1,0 +1,61 @@
+"""Texts as token rows, and token rows as an engine's inputs. No torch: this lives in Triton's stubs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from perennial.continual.arrays import pad
+from perennial.exporters.engine import Inputs, Outputs
+from perennial.exporters.text_classification.signature import ATTENTION_MASK, EMBEDDING, INPUT_IDS, LOGITS
+
+__all__ = ["Floats", "FromTokens", "TextTokenizer", "TokenEngine", "Tokens", "padded", "token_inputs"]
+
+Tokens = npt.NDArray[np.int64]
+Floats = npt.NDArray[np.float32]
+
+
+class TextTokenizer:
+    """A bundle's tokenizer: truncates, never pads, gives ragged rows."""
+
+    def __init__(self, path: Path) -> None:
+        from tokenizers import Tokenizer
+
+        self._tokenizer = Tokenizer.from_file(str(path))
+        self._tokenizer.no_padding()
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+
+
+def token_inputs(ids: Tokens, mask: Tokens) -> Inputs:
+    """Token rows (B, S) under an engine's names."""
+    return {INPUT_IDS: ids, ATTENTION_MASK: mask}
+
+
+def padded(rows: Sequence[Sequence[int]], *, width: int = 0) -> Inputs:
+    """Ragged token rows as an engine's inputs, padded with the masked id 0 to the longest or to `width`."""
+    return token_inputs(*pad(rows, width=width))
+
+
+class TokenEngine(Protocol):
+    """A runtime that knows nothing but token rows."""
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        """Logits (B, C) and embeddings (B, d) of token rows (B, S)."""
+        ...
+
+
+class FromTokens:
+    """Such a runtime as an `Engine`."""
+
+    def __init__(self, engine: TokenEngine) -> None:
+        self.engine = engine
+
+    def infer(self, inputs: Inputs) -> Outputs:
+        """See `Engine`."""
+        logits, embedding = self.engine.infer(inputs[INPUT_IDS], inputs[ATTENTION_MASK])
+        return {LOGITS: logits, EMBEDDING: embedding}

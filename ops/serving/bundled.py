@@ -1,0 +1,59 @@
+"""A version asked without any server: its bundle's engine in this process, with its task's side."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from perennial.exporters.batches import run_sorted
+from perennial.exporters.bundle import read_manifest
+from perennial.exporters.engine import Engine, Inputs, Outputs
+from perennial.exporters.runtime import load_engine
+from perennial.ops.serving.port import Answer, VersionSide
+from perennial.ops.serving.tasks import serving_side
+
+__all__ = ["Asked", "BundledVersion"]
+
+_BATCH = 32
+
+
+class BundledVersion:
+    """A loaded bundle, whatever its task."""
+
+    def __init__(self, engine: Engine, side: VersionSide) -> None:
+        self.engine, self.side = engine, side
+
+    @classmethod
+    def load(cls, bundle: Path, *, threads: int = 0, cache_dir: Path | None = None) -> "BundledVersion":
+        """Verify the bundle and load it.
+
+        Raises:
+            BundleRejected: the files do not match the manifest.
+            ConfigurationError: its task cannot be served here.
+        """
+        engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
+        return cls(engine, serving_side(read_manifest(bundle).task).open(bundle))
+
+    def ask(self, inputs: Sequence[Any]) -> "Asked":
+        """What the engine gives for every input, run in batches of similar length."""
+        rows = self.side.encode(inputs)
+        return Asked(self.side, inputs, rows, run_sorted(self.engine, self.side.signature, rows, _BATCH))
+
+    def answers(self, inputs: Sequence[Any]) -> Sequence[Answer]:
+        """One answer an input, in order."""
+        return self.ask(inputs).answers()
+
+
+class Asked:
+    """An engine's outputs for some inputs, which may be read more than once."""
+
+    def __init__(self, side: VersionSide, asked: Sequence[Any], inputs: Inputs, outputs: Outputs) -> None:
+        self._side, self._asked, self._inputs, self.outputs = side, asked, inputs, outputs
+
+    def answers(self, rows: slice = slice(None), *, within: frozenset[str] | None = None) -> Sequence[Answer]:
+        """The answers to some of the rows; `within` leaves the version only some of its vocabulary."""
+        if not self.outputs:  # nothing was asked
+            return []
+        inputs, outputs = (
+            {name: array[rows] for name, array in arrays.items()} for arrays in (self._inputs, self.outputs)
+        )
+        return self._side.answers(self._asked[rows], inputs, outputs, within=within)

@@ -1,0 +1,141 @@
+"""What serving asks a task: the questions of a request, an engine's inputs, its answers, and what is sent and logged.
+
+It runs in Triton's processes: an implementation imports numpy, pyarrow and tokenizers, and no torch. The routing, the
+keys, the ids and the log's other columns are the router's own.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from perennial.exporters.signature import Array, EngineSignature, RouterSignature
+
+__all__ = ["Answer", "ServingSide", "VersionSide"]
+
+
+class Answer(Protocol):
+    """What a version says of one input; what else it holds, only its task knows."""
+
+    @property
+    def kept(self) -> str:
+        """The answer as `perennial.continual.task.Task.read_answer` reads it."""
+        ...
+
+    @property
+    def confidence(self) -> float | None:
+        """The probability that it is right, where the task has one."""
+        ...
+
+    @property
+    def embedding(self) -> Array | None:
+        """Where the input lies among others (d,), where the task has such a place."""
+        ...
+
+
+class VersionSide(Protocol):
+    """What one version needs beside its engine. Safe to share between threads."""
+
+    @property
+    def signature(self) -> EngineSignature:
+        """The engine's, with the sizes that are known of this version."""
+        ...
+
+    @property
+    def vocabulary(self) -> frozenset[str] | None:
+        """Every answer that it can give, as it is kept; None where they cannot be listed."""
+        ...
+
+    def encode(self, inputs: Sequence[Any]) -> Mapping[str, Array]:
+        """The engine's inputs, one row each."""
+        ...
+
+    def answers(
+        self,
+        asked: Sequence[Any],
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        *,
+        within: frozenset[str] | None = None,
+    ) -> Sequence[Answer]:
+        """What the engine's outputs say of what was asked, which `encode` made the engine's inputs of.
+
+        `within` leaves the version only some of its vocabulary.
+        """
+        ...
+
+
+class ServingSide(Protocol):
+    """One task at the router. It keeps no state and answers the same in every process."""
+
+    @property
+    def name(self) -> str:
+        """The task's, as `perennial.continual.tasks` has it."""
+        ...
+
+    @property
+    def signature(self) -> RouterSignature:
+        """What clients send and get."""
+        ...
+
+    @property
+    def engine(self) -> EngineSignature:
+        """What the versions' engines take and give, whatever their sizes."""
+        ...
+
+    @property
+    def probe(self) -> Any:
+        """An input that a probe asks about: nobody's, and cheap."""
+        ...
+
+    def request(self, inputs: Sequence[Any]) -> Mapping[str, Array]:
+        """The tensors of a request with these inputs, one row each.
+
+        Raises:
+            InputError: one cannot be sent.
+        """
+        ...
+
+    def received(self, outputs: Mapping[str, Array]) -> Sequence[Any]:
+        """What a caller makes of a response: one record a row, with the router's own outputs and the task's."""
+        ...
+
+    def sizes(self, tensors: Mapping[str, Array]) -> Sequence[int]:
+        """About how many bytes each row of a request asks about, before any of it is decoded.
+
+        Raises:
+            DataError: a tensor is missing, has no rows, or not one a row.
+        """
+        ...
+
+    def questions(self, tensors: Mapping[str, Array], *, max_characters: int) -> Sequence[Any]:
+        """The inputs of a request's rows, each of its strings cut after `max_characters`.
+
+        Raises:
+            DataError: a value breaks its rule; the message names the tensor and the row.
+        """
+        ...
+
+    def open(self, bundle: Path) -> VersionSide:
+        """One version's side.
+
+        Raises:
+            NotFound: the bundle is not there or not readable.
+        """
+        ...
+
+    def tensors(self, answers: Sequence[Any], wanted: frozenset[str]) -> Mapping[str, Array]:
+        """The task's own outputs that are wanted, rows first; the answers may come from versions of different sizes."""
+        ...
+
+    @property
+    def asked_columns(self) -> Sequence[str]:
+        """The columns of the log that hold what was asked."""
+        ...
+
+    def asked(self, logged: Mapping[str, Any]) -> Any | None:
+        """The input of a logged row, by those columns; None where nothing is left to be asked again."""
+        ...
+
+    def columns(self, inputs: Sequence[Any], answers: Sequence[Any]) -> Mapping[str, Sequence[Any]]:
+        """The task's part of the traffic log, without personal data, and `redacted`: whether there was any."""
+        ...

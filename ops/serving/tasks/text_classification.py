@@ -1,0 +1,230 @@
+"""Text classification at the router: texts in, labels with their probabilities out."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import numpy.typing as npt
+
+from perennial.continual.arrays import softmax
+from perennial.continual.errors import DataError, NotFound
+from perennial.continual.learning.lexical import WordScores
+from perennial.continual.learning.trained import HEAD_FILE
+from perennial.continual.preparation import deidentify
+from perennial.exporters.contract import PREDICTION_ID, VERSION
+from perennial.exporters.signature import Array, EngineSignature, RouterSignature
+from perennial.exporters.text_classification.part import TOKENIZER_FILE, read_labels
+from perennial.exporters.text_classification.signature import (
+    ATTENTION_MASK,
+    CONFIDENCE,
+    EMBEDDING,
+    LABEL,
+    LABELS,
+    LOGITS,
+    SCORES,
+    TEXT,
+    TEXT_ENGINE,
+    TEXT_ROUTER,
+)
+from perennial.exporters.text_classification.tokens import TextTokenizer, padded
+from perennial.ops.serving.tensors import column, decoded, strings
+
+__all__ = ["SIDE", "Classified", "Received", "TextVersion"]
+
+Floats = npt.NDArray[np.float32]
+_LONGEST_CHARACTER = 4  # bytes in UTF-8
+
+
+@dataclass(frozen=True, slots=True)
+class Classified:
+    """One text's answer. `scores` (C,) belong to `labels` in order; the likeliest label is the answer."""
+
+    label: str
+    confidence: float
+    scores: Floats
+    labels: tuple[str, ...]
+    embedding: Floats
+    tokens: int
+
+    @property
+    def kept(self) -> str:
+        """The label."""
+        return self.label
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Received:
+    """What a caller got for one text. `scores` maps label to probability, where it was asked for."""
+
+    label: str
+    confidence: float
+    version: int
+    prediction_id: str
+    scores: dict[str, float] | None = None
+
+
+class TextVersion:
+    """A version's tokenizer and labels."""
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self.labels = read_labels(folder)
+            self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE)
+            self._words = WordScores.read(folder / HEAD_FILE)  # what they add to the engine's logits, where it has any
+        except Exception as exc:  # tokenizers raises bare Exception
+            raise NotFound(f"version folder {folder} cannot be read ({exc}); restore it or route elsewhere") from exc
+        self._signature = TEXT_ENGINE.bound(classes=len(self.labels))
+
+    @property
+    def signature(self) -> EngineSignature:
+        """With the number of labels."""
+        return self._signature
+
+    @property
+    def vocabulary(self) -> frozenset[str]:
+        """The labels."""
+        return frozenset(self.labels)
+
+    def encode(self, inputs: Sequence[str]) -> Mapping[str, Array]:
+        """Token ids and mask (rows, longest), padded with zeros; a text without a token counts as one padding id."""
+        rows = padded(self._tokenizer.encode(inputs), width=1)
+        rows[ATTENTION_MASK][:, 0] = 1
+        return rows
+
+    def answers(
+        self,
+        asked: Sequence[str],
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        *,
+        within: frozenset[str] | None = None,
+    ) -> list[Classified]:
+        """The likeliest label of each row and its calibrated probability."""
+        logits = outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(asked)
+        scores, tokens = softmax(logits), inputs[ATTENTION_MASK].sum(axis=1).tolist()
+        best = scores.argmax(axis=1) if within is None else self._best(logits, within)
+        confidences = scores[np.arange(len(best)), best].tolist()
+        embeddings = outputs[EMBEDDING]
+        return [
+            Classified(self.labels[label], confidences[row], scores[row], self.labels, embeddings[row], tokens[row])
+            for row, label in enumerate(best.tolist())
+        ]
+
+    def _best(self, logits: Floats, within: frozenset[str]) -> npt.NDArray[np.intp]:
+        allowed = np.array([label in within for label in self.labels])
+        best: npt.NDArray[np.intp] = np.where(allowed[None, :], logits, -np.inf).argmax(axis=1)
+        return best
+
+
+class _TextClassification:
+    """See `perennial.ops.serving.port.ServingSide`."""
+
+    name: ClassVar[str] = "text_classification"
+    signature: ClassVar[RouterSignature] = TEXT_ROUTER
+    engine: ClassVar[EngineSignature] = TEXT_ENGINE
+    probe: ClassVar[str] = "are you there"
+    asked_columns: ClassVar[tuple[str, ...]] = ("text",)
+
+    def request(self, inputs: Sequence[str]) -> Mapping[str, Array]:
+        return {TEXT: strings(TEXT, inputs)}
+
+    def received(self, outputs: Mapping[str, Array]) -> list[Received]:
+        columns = {name: array[:, 0].tolist() for name, array in outputs.items()}
+        scores = _by_label(outputs) if SCORES in outputs else None
+        return [
+            Received(
+                label=columns[LABEL][row].decode(),
+                confidence=columns[CONFIDENCE][row],
+                version=columns[VERSION][row],
+                prediction_id=columns[PREDICTION_ID][row].decode(),
+                scores=None if scores is None else scores[row],
+            )
+            for row in range(len(columns[LABEL]))
+        ]
+
+    def sizes(self, tensors: Mapping[str, Array]) -> list[int]:
+        if TEXT not in tensors:
+            raise DataError(f"the input {TEXT} is missing; send one text a row as BYTES of shape [rows, 1]")
+        texts = tensors[TEXT]
+        if not len(texts):
+            raise DataError(f"the input {TEXT} has no rows; send at least one")
+        return [len(text) for text in texts.reshape(-1)]
+
+    def questions(self, tensors: Mapping[str, Array], *, max_characters: int) -> list[str]:
+        """Texts as they came, cut: the bytes first, so that a megabyte costs no more than a text that fits."""
+        texts = []
+        for row, raw in enumerate(tensors[TEXT].reshape(-1)):
+            cut = raw[: _LONGEST_CHARACTER * max_characters]
+            texts.append(decoded(TEXT, row, cut, whole=len(cut) == len(raw))[:max_characters])
+        return texts
+
+    def open(self, bundle: Path) -> TextVersion:
+        return TextVersion(bundle)
+
+    def tensors(self, answers: Sequence[Classified], wanted: frozenset[str]) -> Mapping[str, Array]:
+        """Rows of versions with different classes share one width; the missing places hold 0 and an empty label."""
+        made: dict[str, Array] = {}
+        if LABEL in wanted:
+            made[LABEL] = column([answer.label.encode() for answer in answers], np.object_)
+        if CONFIDENCE in wanted:
+            made[CONFIDENCE] = column([answer.confidence for answer in answers], np.float32)
+        if SCORES in wanted:
+            made[SCORES] = _scores(answers)
+        if LABELS in wanted:
+            made[LABELS] = _labels(answers)
+        return made
+
+    def asked(self, logged: Mapping[str, Any]) -> str | None:
+        text: str = logged["text"]
+        return text if text.strip() else None
+
+    def columns(self, inputs: Sequence[str], answers: Sequence[Classified]) -> Mapping[str, Sequence[Any]]:
+        texts = [deidentify(text) for text in inputs]
+        return {
+            "text": texts,
+            "redacted": [kept != text for kept, text in zip(texts, inputs, strict=True)],
+            "prediction": [answer.label for answer in answers],
+            "confidence": [answer.confidence for answer in answers],
+            "margin": [_margin(answer.scores) for answer in answers],
+            "entropy": [_entropy(answer.scores) for answer in answers],
+            "tokens": [answer.tokens for answer in answers],
+        }
+
+
+def _by_label(outputs: Mapping[str, Array]) -> list[dict[str, float]]:
+    """Probabilities by label; a place without a label belongs to another version's row."""
+    return [
+        {label.decode(): float(score) for label, score in zip(labels, scores, strict=True) if label}
+        for labels, scores in zip(outputs[LABELS], outputs[SCORES], strict=True)
+    ]
+
+
+def _scores(answers: Sequence[Classified]) -> Array:
+    scores = np.zeros((len(answers), max(len(answer.scores) for answer in answers)), dtype=np.float32)
+    for row, answer in enumerate(answers):
+        scores[row, : len(answer.scores)] = answer.scores
+    return scores
+
+
+def _labels(answers: Sequence[Classified]) -> Array:
+    labels = np.full((len(answers), max(len(answer.labels) for answer in answers)), b"", dtype=np.object_)
+    for row, answer in enumerate(answers):
+        labels[row, : len(answer.labels)] = [label.encode() for label in answer.labels]
+    return labels
+
+
+def _margin(scores: Floats) -> float:
+    if len(scores) < 2:
+        return 1.0
+    second, first = np.partition(scores, -2)[-2:]
+    return float(first - second)
+
+
+def _entropy(scores: Floats) -> float:
+    """In nats."""
+    return float(-(scores * np.log(np.maximum(scores, 1e-12))).sum())
+
+
+SIDE = _TextClassification()

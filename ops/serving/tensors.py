@@ -1,0 +1,60 @@
+"""Strings and columns as Triton's tensors, and back."""
+
+import codecs
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from perennial.continual.errors import DataError, InputError
+from perennial.exporters.signature import Array
+
+__all__ = ["column", "decoded", "grpc_input", "strings"]
+
+
+def column(values: Sequence[Any], kind: Any) -> Array:
+    """One value a row (rows, 1)."""
+    return np.array(values, dtype=kind).reshape(-1, 1)
+
+
+def strings(name: str, values: Sequence[str]) -> Array:
+    """One string a row, as UTF-8.
+
+    Raises:
+        InputError: one is none that UTF-8 can hold; the message names the row of the tensor `name`.
+    """
+    return np.array([[_encoded(name, row, value)] for row, value in enumerate(values)], dtype=object)
+
+
+def grpc_input(name: str, array: Array) -> Any:
+    """The array as an input of a gRPC request."""
+    from tritonclient.grpc import InferInput
+    from tritonclient.utils import np_to_triton_dtype
+
+    tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
+    tensor.set_data_from_numpy(np.ascontiguousarray(array))
+    return tensor
+
+
+def decoded(name: str, row: int, raw: bytes, *, whole: bool = True) -> str:
+    """The text of UTF-8 bytes; without `whole` a last character that was cut in two is left out.
+
+    Raises:
+        DataError: it is not UTF-8; the message names the row and the byte.
+    """
+    try:
+        return codecs.utf_8_decode(raw, "strict", whole)[0]
+    except UnicodeDecodeError as exc:
+        raise DataError(
+            f"{name} of row {row} is not UTF-8: byte 0x{raw[exc.start]:02x} at offset {exc.start}; encode it as UTF-8"
+        ) from exc
+
+
+def _encoded(name: str, row: int, value: str) -> bytes:
+    try:
+        return value.encode()
+    except UnicodeEncodeError as exc:
+        half = f"U+{ord(value[exc.start]):04X}"
+        raise InputError(
+            f"{name} of row {row}: character {exc.start} is {half}, half of a surrogate pair; send UTF-8 text"
+        ) from exc

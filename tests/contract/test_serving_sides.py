@@ -1,0 +1,240 @@
+"""What every served task promises the router: its questions, its answers, and what of them is sent and logged."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perennial.continual.errors import ConfigurationError, DataError, NotFound
+from perennial.continual.records import Arm
+from perennial.continual.tasks import TASKS, task_named
+from perennial.exporters.bundle import read_manifest
+from perennial.exporters.contract import KEY, all_inputs, all_outputs, usual_outputs
+from perennial.exporters.engine import Engine
+from perennial.exporters.runtime import load_engine
+from perennial.exporters.signature import Array
+from perennial.ops.serving.port import Answer, ServingSide, VersionSide
+from perennial.ops.serving.router.answer_log import answer_columns
+from perennial.ops.serving.router.answers import columns
+from perennial.ops.serving.router.questions import read_questions
+from perennial.ops.serving.router.router import Answered, Placed
+from perennial.ops.serving.tasks import SIDES, serving_side
+from perennial.ops.traffic import TrafficLog, TrafficWriter
+from tests.component.triton_fixtures import LABELS, write_bundle
+
+ID = f"{1_760_000_000_000:012x}{'0' * 20}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """A served task with a bundle of it. The versions that `write` makes are of different sizes."""
+
+    write: Callable[[Path, int], object]
+    inputs: Sequence[Any]  # at least three, of different lengths where they have one
+    personal: Any
+    secret: str  # what of `personal` may not be kept
+    wrong: Sequence[Mapping[str, Array]]
+
+
+def strings(*values: bytes) -> Array:
+    return np.array(values, dtype=object).reshape(-1, 1)
+
+
+def write_text(folder: Path, version: int) -> None:
+    write_bundle(folder, version, labels=LABELS if version == 1 else (*LABELS, "other", "none"))
+
+
+CASES: dict[str, Case] = {
+    "text_classification": Case(
+        write=write_text,
+        inputs=["card lost", "money", "hello hello hello money", "", "something else"],
+        personal="my card lost, mail jo.doe@example.org",
+        secret="jo.doe@example.org",
+        wrong=[{}, {"TEXT": strings()}, {"TEXT": strings(b"fine", b"\xff")}],
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class World:
+    """A task's side with two versions of it."""
+
+    case: Case
+    side: ServingSide
+    bundles: Mapping[int, Path]
+    versions: Mapping[int, VersionSide]
+    engines: Mapping[int, Engine]
+
+    def answers(self, inputs: Sequence[Any], version: int = 1, **more: Any) -> Sequence[Answer]:
+        side = self.versions[version]
+        rows = side.encode(inputs)
+        return side.answers(inputs, rows, self.engines[version].infer(rows), **more)
+
+    def answered(self, inputs: Sequence[Any], version: int = 1) -> list[Answered]:
+        return [
+            Answered(
+                placed=Placed(input=asked, key="me", prediction_id=ID, arm=Arm.CHAMPION, logged=True),
+                answer=answer,
+                arm=Arm.CHAMPION,
+                version=version,
+                took_ms=1.0,
+            )
+            for asked, answer in zip(inputs, self.answers(inputs, version), strict=True)
+        ]
+
+
+@pytest.fixture(scope="module", params=sorted(SIDES))
+def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> World:
+    case, side = CASES[request.param], serving_side(request.param)
+    folder = tmp_path_factory.mktemp(request.param)
+    bundles = {version: folder / str(version) for version in (1, 2)}
+    for version, bundle in bundles.items():
+        case.write(bundle, version)
+    return World(
+        case=case,
+        side=side,
+        bundles=bundles,
+        versions={version: side.open(bundle) for version, bundle in bundles.items()},
+        engines={version: load_engine(bundle, threads=1) for version, bundle in bundles.items()},
+    )
+
+
+def test_every_served_task_is_a_task_and_is_tried() -> None:
+    assert set(CASES) == set(SIDES) <= set(TASKS)
+    with pytest.raises(ConfigurationError, match="'image' cannot be served here; use one of "):
+        serving_side("image")
+
+
+def test_a_side_has_its_tasks_name_and_tensors_that_are_not_the_routers(world: World) -> None:
+    assert SIDES[world.side.name].endswith(world.side.name)
+    for tensors in (all_inputs(world.side.signature), all_outputs(world.side.signature)):
+        names = [tensor.name for tensor in tensors]
+        assert len(names) == len(set(names))
+
+
+def test_the_bundles_of_a_task_have_its_engines_tensors(world: World) -> None:
+    for version, bundle in world.bundles.items():
+        manifest = read_manifest(bundle)
+        assert manifest.task == world.side.name
+        for signature in (manifest.signature, world.versions[version].signature):
+            assert signature.input_names == world.side.engine.input_names
+            assert signature.output_names == world.side.engine.output_names
+            assert (signature.proved, signature.padding) == (world.side.engine.proved, world.side.engine.padding)
+
+
+def test_a_side_is_imported_without_torch(world: World) -> None:
+    code = f"import sys, {SIDES[world.side.name]}; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_what_is_sent_is_what_is_asked(world: World) -> None:
+    tensors = world.side.request(world.case.inputs)
+    assert set(tensors) <= {tensor.name for tensor in world.side.signature.inputs}
+    required = {tensor.name for tensor in world.side.signature.inputs if not tensor.optional}
+    assert required <= set(tensors)
+    sizes = world.side.sizes(tensors)
+    assert len(sizes) == len(world.case.inputs)
+    assert min(sizes) >= 0
+    assert list(world.side.questions(tensors, max_characters=20_000)) == list(world.case.inputs)
+    read = read_questions(world.side, tensors | {KEY: strings(*[b"me"] * len(world.case.inputs))}, 256)
+    assert [(question.input, question.key) for question in read] == [(asked, "me") for asked in world.case.inputs]
+
+
+def _taken(side: ServingSide, tensors: Mapping[str, Array]) -> Sequence[Any]:
+    """As a router does it: measured first, then decoded."""
+    side.sizes(tensors)
+    return side.questions(tensors, max_characters=20_000)
+
+
+def test_a_request_that_breaks_a_rule_is_refused(world: World) -> None:
+    for tensors in world.case.wrong:
+        with pytest.raises(DataError):
+            _taken(world.side, tensors)
+
+
+def test_a_probe_is_an_input_like_any_other(world: World) -> None:
+    probe = world.side.probe
+    assert list(world.side.questions(world.side.request([probe]), max_characters=20_000)) == [probe]
+    assert len(world.answers([probe])) == 1
+
+
+def test_an_engine_gets_rows_of_its_signature_and_its_outputs_fit(world: World) -> None:
+    for version, side in world.versions.items():
+        rows = side.encode(world.case.inputs)
+        assert set(rows) == set(side.signature.input_names)
+        for tensor in side.signature.inputs:
+            assert rows[tensor.name].dtype == np.dtype(tensor.numpy_type)
+            assert tensor.fits(rows[tensor.name].shape)
+            assert len(rows[tensor.name]) == len(world.case.inputs)
+        outputs = world.engines[version].infer(rows)
+        assert side.signature.misfit(outputs, len(world.case.inputs)) == ""
+        assert side.signature.misfit(outputs, len(world.case.inputs) + 1)
+
+
+def test_answers_can_be_scored_and_are_the_same_alone_and_in_company(world: World) -> None:
+    task = task_named(world.side.name)
+    together = world.answers(world.case.inputs)
+    assert len(together) == len(world.case.inputs)
+    for asked, answer in zip(world.case.inputs, together, strict=True):
+        (alone,) = world.answers([asked])
+        assert task.same(task.read_answer(answer.kept), task.read_answer(alone.kept))
+        assert answer.confidence is None or 0.0 <= answer.confidence <= 1.0
+        assert answer.embedding is None or answer.embedding.ndim == 1
+
+
+def test_a_vocabulary_can_be_narrowed(world: World) -> None:
+    vocabulary = world.versions[2].vocabulary
+    if vocabulary is None:
+        assert [answer.kept for answer in world.answers(world.case.inputs, 2, within=frozenset())] == [
+            answer.kept for answer in world.answers(world.case.inputs, 2)
+        ]
+        return
+    assert {answer.kept for answer in world.answers(world.case.inputs, 2)} <= vocabulary
+    for allowed in vocabulary:
+        narrowed = world.answers(world.case.inputs, 2, within=frozenset({allowed}))
+        assert {answer.kept for answer in narrowed} == {allowed}
+
+
+def test_answers_become_the_tensors_that_are_wanted_even_of_versions_of_other_sizes(world: World) -> None:
+    signature = world.side.signature
+    served = [*world.answered(world.case.inputs, 1), *world.answered(world.case.inputs, 2)]
+    made = columns(world.side, served, frozenset(tensor.name for tensor in all_outputs(signature)))
+    assert set(made) == {tensor.name for tensor in all_outputs(signature)}
+    for tensor in all_outputs(signature):
+        assert made[tensor.name].dtype == np.dtype(tensor.numpy_type)
+        assert tensor.fits(made[tensor.name].shape)
+        assert len(made[tensor.name]) == len(served)
+        assert set(columns(world.side, served, frozenset({tensor.name}))) == {tensor.name}
+
+
+def test_a_caller_reads_one_record_a_row_with_and_without_the_further_outputs(world: World) -> None:
+    served = world.answered(world.case.inputs)
+    for names in (usual_outputs(world.side.signature), [tensor.name for tensor in all_outputs(world.side.signature)]):
+        received = world.side.received(columns(world.side, served, frozenset(names)))
+        assert [(row.prediction_id, row.version) for row in received] == [(ID, 1)] * len(served)
+
+
+def test_answers_are_logged_whole_and_without_personal_data(world: World, tmp_path: Path) -> None:
+    asked = [*world.case.inputs, world.case.personal]
+    made = answer_columns(
+        world.side, world.answered(asked), at_us=int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6), latency_ms=2.0
+    )
+    assert world.case.secret not in str(made)
+    assert made["redacted"] == [False] * len(world.case.inputs) + [True]
+    writer = TrafficWriter(tmp_path, "router", task=world.side.name)
+    writer.append(made)
+    writer.close()
+    kept = TrafficLog(tmp_path).read(last=100)
+    assert kept.num_rows == len(asked)
+    assert kept["redacted"].to_pylist() == made["redacted"]
+
+
+def test_a_bundle_that_is_not_there_is_named(world: World, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="7"):
+        world.side.open(tmp_path / "7")
