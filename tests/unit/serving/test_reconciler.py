@@ -11,7 +11,7 @@ import pytest
 
 from perennial.continual.errors import BundleRejected, DependencyUnreachable, PublishFailed
 from perennial.continual.records import Route
-from perennial.exporters.golden import Golden
+from perennial.exporters.golden import Golden, Known
 from perennial.exporters.text_classification.signature import TEXT_ENGINE, TEXT_ROUTER
 from perennial.exporters.triton_config import EngineSpec, RouterSpec
 from perennial.ops.ledger import Ledger, VersionRow, VersionState
@@ -62,7 +62,12 @@ class World:
             folder = self.workspace.bundle(model, version)
             folder.mkdir(parents=True)
             token = float(version)
-            Golden(input_ids=((version,),), logits=((token, -token),), tolerance=0.5).write(folder)
+            asked = {
+                "input_ids": Known(datatype="INT64", rows=((version,),)),
+                "attention_mask": Known(datatype="INT64", rows=((1,),)),
+            }
+            told = {"logits": Known(datatype="FP32", rows=((token, -token),))}
+            Golden(inputs=asked, outputs=told, tolerance=0.5).write(folder)
 
     def route(self, champion: int, *resident: int, model: str = "intent", previous: int | None = None) -> Route:
         """Move the ledger's route, and not the router's file."""
