@@ -211,13 +211,13 @@ class _Export:
         verdict = check_parity(reference, candidate, self.held_out.inputs, self.held_out.targets, limits)
         self.stages.done("parity", accepted=verdict.accepted, agreement=verdict.agreement)
         if verdict.accepted:
-            self._write_golden(engine, limits)
+            self._write_golden(engine, limits.invariance * verdict.unit)
         (self.work / "manifest.json").unlink()
         return verdict
 
-    def _write_golden(self, engine: Engine, limits: ParityLimits) -> None:
+    def _write_golden(self, engine: Engine, tolerance: float) -> None:
         rows = self.model.golden(self.work, seed=self.spec.version)
-        Golden.of(engine, self.model.signature, rows, tolerance=limits.invariance).write(self.work)
+        Golden.of(engine, self.model.signature, rows, tolerance=tolerance).write(self.work)
 
     def _manifest(self, built: BuiltEngine, graph: str, parity: Mapping[str, Any]) -> Manifest:
         return Manifest(

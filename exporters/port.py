@@ -62,6 +62,10 @@ class Answerer(Protocol):
         """The engine's inputs, one row each."""
         ...
 
+    def edges(self, inputs: Sequence[Any]) -> Mapping[str, Inputs]:
+        """Rows that an engine may break on and that `inputs` need not hold, each by itself under what it is."""
+        ...
+
     def answers(self, outputs: Outputs) -> Sequence[Any]:
         """What the engine's outputs alone say, as `perennial.continual.task.Task` scores it."""
         ...

@@ -12,8 +12,16 @@ from perennial.exporters.text_classification.tokens import padded
 __all__ = ["TextAnswerer", "Tokenises"]
 
 
+_JOINED, _MOST = 64, 100_000
+
+
 class Tokenises(Protocol):
     """Whatever makes token rows of texts."""
+
+    @property
+    def ids(self) -> int:
+        """How many token ids it knows."""
+        ...
 
     def encode(self, texts: Sequence[str], /) -> list[list[int]]:
         """The token ids of each text, unpadded."""
@@ -36,6 +44,22 @@ class TextAnswerer:
     def encode(self, inputs: Sequence[str]) -> Inputs:
         """Token ids and mask of each text."""
         return padded(self.tokenizer.encode(inputs))
+
+    def edges(self, inputs: Sequence[str]) -> dict[str, Inputs]:
+        """A text beyond the limit, where there is one, an empty text, and the last ids that the tokenizer knows."""
+        last = self.tokenizer.ids - 1
+        rows = {
+            "an empty text": self.tokenizer.encode([""])[0],
+            "a row of the tokenizer's last ids": [place for place in (last, last - 1, last) if place >= 0],
+        }
+        text = " ".join(inputs[:_JOINED])
+        while 0 < len(text) < _MOST:
+            once, twice = self.tokenizer.encode([text, f"{text} {text}"])
+            if len(once) == len(twice):
+                rows["a text beyond the limit"] = twice
+                break
+            text = f"{text} {text}"
+        return {what: padded([row], width=1) for what, row in rows.items()}
 
     def answers(self, outputs: Outputs) -> list[str]:
         """The likeliest label of each row."""

@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.arrays import pad
+from perennial.continual.preparation import clean
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.exporters.text_classification.signature import ATTENTION_MASK, EMBEDDING, INPUT_IDS, LOGITS
 
@@ -26,9 +27,14 @@ class TextTokenizer:
         self._tokenizer = Tokenizer.from_file(str(path))
         self._tokenizer.no_padding()
 
+    @property
+    def ids(self) -> int:
+        """How many token ids it knows."""
+        return 1 + max(self._tokenizer.get_vocab().values())
+
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text."""
-        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast(list(texts))]
+        """Token ids of each text, which is cleaned as those were that the model learnt from."""
+        return [encoding.ids for encoding in self._tokenizer.encode_batch_fast([clean(text) for text in texts])]
 
 
 def token_inputs(ids: Tokens, mask: Tokens) -> Inputs:

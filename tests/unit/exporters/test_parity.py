@@ -18,11 +18,13 @@ TEXTS = [" ".join(f"w{(7 * i + j) % 20}" for j in range(1 + i % 9)) for i in ran
 class Words:
     """A tokenizer of the words w0..w19."""
 
-    def __init__(self, shift: int = 0) -> None:
-        self.shift = shift
+    ids = 21
+
+    def __init__(self, shift: int = 0, longest: int | None = None) -> None:
+        self.shift, self.longest = shift, longest
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
-        return [[1 + (int(word[1:]) + self.shift) % 20 for word in text.split()] for text in texts]
+        return [[1 + (int(word[1:]) + self.shift) % 20 for word in text.split()][: self.longest] for text in texts]
 
 
 class BagEngine:
@@ -39,9 +41,10 @@ class BagEngine:
     def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
         mask = attention_mask if self.masked else np.ones_like(attention_mask)
         vectors = self.table[input_ids] * mask[..., None]
-        mean = vectors.sum(1) / mask.sum(1, keepdims=True)
-        embedding = (mean / np.linalg.norm(mean, axis=1, keepdims=True)).astype(np.float32)
-        logits = (embedding @ self.weight + self.noise * np.sin(1e3 * embedding[:, :1])).astype(np.float32)
+        mean = vectors.sum(1) / np.maximum(mask.sum(1, keepdims=True), 1)
+        embedding = (mean / np.maximum(np.linalg.norm(mean, axis=1, keepdims=True), 1e-9)).astype(np.float32)
+        logits = (embedding @ self.weight).astype(np.float32)
+        logits[:, 1] += np.float32(self.noise) * np.sin(1e3 * embedding[:, 0])
         logits[:, 0] += np.float32(self.broken)
         return logits, embedding
 
@@ -49,8 +52,8 @@ class BagEngine:
 class Model(TextAnswerer):
     """An answerer of the gate."""
 
-    def __init__(self, engine: BagEngine, labels: str = "abcde", shift: int = 0) -> None:
-        super().__init__(engine=FromTokens(engine), tokenizer=Words(shift), labels=tuple(labels))
+    def __init__(self, engine: BagEngine, labels: str = "abcde", shift: int = 0, longest: int | None = None) -> None:
+        super().__init__(engine=FromTokens(engine), tokenizer=Words(shift, longest), labels=tuple(labels))
 
 
 def judge(
@@ -372,3 +375,90 @@ def test_every_row_is_as_likely_as_the_others_to_be_drawn_again(place: int) -> N
     limits = ParityLimits.from_mapping(Precision.FP32, FREE)
     verdict = check_parity(model, Model(Flipping([texts[place]])), texts, known, limits)
     assert verdict.accuracy_drop_interval == pytest.approx((0.0, 0.15))
+
+
+# what the size of the logits must not decide
+
+
+class Sized(BagEngine):
+    """The same answers out of logits that are `size` times as large, and `noise` of their own size beside them."""
+
+    def __init__(self, size: float, noise: float = 0.0, shift: float = 0.0) -> None:
+        super().__init__()
+        self.size, self.own, self.shift = np.float32(size), np.float32(noise * size), np.float32(shift)
+
+    def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+        logits, embedding = super().infer(input_ids, attention_mask)
+        logits = logits * self.size + self.shift
+        logits[:, 1] += self.own * np.sin(1e3 * embedding[:, 0])
+        return logits, embedding
+
+
+def sized(size: float, noise: float = 0.0, **limits: float) -> ParityVerdict:
+    chosen = ParityLimits.from_mapping(Precision.FP32, limits)
+    return check_parity(Model(Sized(size)), Model(Sized(size, noise)), TEXTS, None, chosen)
+
+
+def test_large_logits_may_differ_by_as_much_more_as_they_are_larger() -> None:
+    verdict = sized(100.0, 1e-4)
+    assert verdict.max_abs_logit > 5e-3
+    assert verdict.unit > 5
+    assert (verdict.accepted, verdict.reasons) == (True, ())
+    assert not sized(100.0, 0.05).accepted
+
+
+def test_a_limit_that_was_set_by_hand_is_absolute() -> None:
+    verdict = sized(100.0, 1e-4, max_abs_logit=5e-3)
+    assert verdict.unit == 1.0
+    assert "max_abs_logit" in verdict.reasons[0]
+
+
+def test_a_difference_that_moves_no_probability_is_none() -> None:
+    """All logits of a row moved together say the same."""
+    limits = default_limits(Precision.FP32)
+    verdict = check_parity(Model(BagEngine()), Model(Sized(1.0, shift=0.02)), TEXTS, None, limits)
+    assert verdict.max_abs_logit == pytest.approx(0.02, abs=1e-5)
+    assert verdict.accepted
+    assert not check_parity(Model(BagEngine()), Model(Sized(1.0, shift=5.0)), TEXTS, None, limits).accepted
+
+
+def test_a_tie_that_is_broken_otherwise_is_no_disagreement() -> None:
+    class Twins(BagEngine):
+        """Two classes that are one, and the lead of either by less than FP32 holds."""
+
+        def __init__(self, ahead: int) -> None:
+            super().__init__()
+            self.weight[:, 1] = self.weight[:, 0]
+            self.weight *= 0.1
+            self.ahead = ahead
+
+        def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+            logits, embedding = super().infer(input_ids, attention_mask)
+            logits[:, self.ahead] += np.float32(1e-6)
+            return logits, embedding
+
+    limits = default_limits(Precision.FP32)
+    verdict = check_parity(Model(Twins(0)), Model(Twins(1)), TEXTS, None, limits)
+    assert (verdict.agreement, verdict.accepted) == (1.0, True)
+
+
+@pytest.mark.parametrize(
+    ("row", "what"),
+    [("long", "a text beyond the limit"), ("empty", "an empty text"), ("last", "a row of the tokenizer's last ids")],
+)
+def test_an_engine_that_breaks_at_an_edge_is_refused_though_no_text_is_there(row: str, what: str) -> None:
+    class Torn(BagEngine):
+        def infer(self, input_ids: Tokens, attention_mask: Tokens) -> tuple[Floats, Floats]:
+            logits, embedding = super().infer(input_ids, attention_mask)
+            hit = {
+                "long": attention_mask.sum(1) == 30,
+                "empty": attention_mask.sum(1) == 0,
+                "last": (input_ids >= 19).all(axis=1),
+            }[row]
+            logits[hit, 2] += 5.0
+            return logits, embedding
+
+    texts = [text for text in TEXTS if "w19" not in text and "w18" not in text]
+    given, torn = Model(BagEngine(), longest=30), Model(Torn(), longest=30)
+    verdict = check_parity(given, torn, texts, None, default_limits(Precision.FP32))
+    assert [reason.split(" differs")[0] for reason in verdict.reasons] == [what]
