@@ -40,6 +40,7 @@ ROWS = [
     Example(text=text, label=LABELS[place // 4 % len(LABELS)], at=datetime(2026, 1, 1, tzinfo=UTC))
     for place, text in enumerate(text.strip() for text in TEXTS)
 ]
+IN_FULL = {"t5"}  # its token table has two names, and the graph knows one of them
 WANTED = 64  # tokens; more than any position table here
 LONG = " ".join(text.strip() for text in TEXTS)
 ASKED = [*(row.text for row in ROWS[::7]), LONG, ""]
@@ -158,6 +159,10 @@ def test_a_later_version_takes_its_engine_over(made: Made, tmp_path: Path) -> No
     assert first.verdict.rows == len(ASKED)
     other = _moved(made.trained.folder, tmp_path / "moved")
     second = _export(other, tmp_path / "2", held_out, 2, first.bundle)
+    if made.name in IN_FULL:
+        assert second.path is ExportPath.FULL
+        assert "export in full" in str(second.fallback_reason)
+        return
     assert (second.path, second.fallback_reason) == (ExportPath.WEIGHT_SWAP, None)
 
 
