@@ -55,9 +55,9 @@ class Tensor:
         >>> logits.fits((8, 3)), logits.fits((8, 4)), logits.fits((8,))
         (True, False, False)
         """
-        wanted = self.dims
-        known = (isinstance(dim, str) or dim == size for dim, size in zip(wanted, shape[1:], strict=False))
-        return len(shape) == 1 + len(wanted) and all(known)
+        if len(shape) != 1 + len(self.dims):
+            return False
+        return all(isinstance(dim, str) or dim == size for dim, size in zip(self.dims, shape[1:], strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,13 +113,14 @@ class EngineSignature:
     def misfit(self, outputs: Mapping[str, Array], rows: int) -> str:
         """What is wrong with the outputs for so many rows: a shape, or what is not finite; empty where nothing is."""
         for tensor in self.outputs:
-            array = outputs.get(tensor.name)
+            name, array = tensor.name, outputs.get(tensor.name)
             if array is None:
-                return f"no {tensor.name}"
-            if len(array) != rows or (tensor.name in self.proved and not tensor.fits(array.shape)):
-                return f"{tensor.name} of shape {array.shape} for {rows} rows of {list(tensor.dims)}"
-            if tensor.name in self.proved and tensor.datatype == FP32 and not np.isfinite(array).all():
-                return f"{tensor.name} that is not finite"
+                return f"no {name}"
+            proved = name in self.proved
+            if len(array) != rows or (proved and not tensor.fits(array.shape)):
+                return f"{name} of shape {array.shape} for {rows} rows of {list(tensor.dims)}"
+            if proved and tensor.datatype == FP32 and not np.isfinite(array).all():
+                return f"{name} that is not finite"
         return ""
 
     def to_record(self) -> dict[str, Any]:

@@ -53,9 +53,11 @@ class _Unwritten:
 
     __slots__ = ("bytes", "columns", "rows", "tried")
 
-    def __init__(self, columns: Mapping[str, Any]) -> None:
+    def __init__(self, columns: Mapping[str, Any], long: Sequence[str]) -> None:
         self.columns, self.rows, self.tried = columns, len(columns["prediction_id"]), threading.Event()
-        self.bytes = sum(map(_held, columns.values())) + _ROW_BYTES * self.rows
+        embedding = columns.get("embedding")
+        held = 0 if embedding is None else int(embedding.nbytes)
+        self.bytes = held + sum(sum(map(sys.getsizeof, columns[name])) for name in long) + _ROW_BYTES * self.rows
 
 
 class AnswerLog:
@@ -66,6 +68,8 @@ class AnswerLog:
     exceeds the bound is dropped, the oldest first, counted and told. Rows that the log itself refuses are dropped too:
     no retry can mend them, and those behind them must not wait. Safe to share between threads.
 
+    `long` names the columns whose strings may be long; a row's other values count as 1,000 bytes.
+
     `count` survives a kill: it is told of the rows that are answered and wait, a moment later, and of the lost ones.
     """
 
@@ -74,10 +78,12 @@ class AnswerLog:
         log: _Log,
         *,
         count: _Count | None = None,
+        long: Sequence[str] = (),
         wait_s: float = _WAIT_S,
         max_rows: int = _MAX_ROWS,
         max_bytes: int = _MAX_BYTES,
     ) -> None:
+        self._long = long
         self._log, self._wait_s, self._max_rows, self._max_bytes = log, wait_s, max_rows, max_bytes
         self._lock, self._noting, self._wake = threading.Lock(), threading.Lock(), threading.Event()
         self._waiting: deque[_Unwritten] = deque()
@@ -102,7 +108,7 @@ class AnswerLog:
 
     def write(self, columns: Mapping[str, Any]) -> None:
         """Hand over one batch of rows, and wait for it as far as the bound allows."""
-        batch = _Unwritten(columns)
+        batch = _Unwritten(columns, self._long)
         with self._lock:
             self._waiting.append(batch)
             self._rows, self._bytes = self._rows + batch.rows, self._bytes + batch.bytes
@@ -215,13 +221,6 @@ class AnswerLog:
                 return
             self._told_at, self._told_lost = now, self._lost
         logger.error("traffic.lost", extra={"rows": lost, "in_all": self._lost})
-
-
-def _held(column: Any) -> int:
-    """The bytes of a column's arrays and strings; what else a row holds is in `_ROW_BYTES`."""
-    if isinstance(column, np.ndarray):
-        return column.nbytes
-    return sum(map(sys.getsizeof, column)) if column and isinstance(column[0], str) else 0
 
 
 def answer_columns(side: ServingSide, rows: Sequence[Any], *, at_us: int, latency_ms: float) -> dict[str, Any]:

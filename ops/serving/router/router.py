@@ -168,7 +168,7 @@ class Router:
         count: LostRowsCount | None = None,
     ) -> None:
         self._settings, self._side, self._ask = settings, side, ask_engine
-        self._log = AnswerLog(log, count=count)
+        self._log = AnswerLog(log, count=count, long=side.asked_columns)
         self._challengers = VersionGuard(
             limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
         )
@@ -326,10 +326,10 @@ class Router:
 
 def _in_parts(ask: AskEngine, version: int, inputs: Inputs) -> Outputs:
     """One call where the rows are few or short; more of them otherwise, so that something comes out now and then."""
-    count = row_count(inputs)
-    rows = max(1, _PART_CELLS // max(array[0].size for array in inputs.values()))
-    if count <= rows:
+    count, cells = row_count(inputs), max([array.size for array in inputs.values()])
+    if cells <= _PART_CELLS or count == 1:
         return ask(version, inputs)
+    rows = max(1, _PART_CELLS * count // cells)
     parts = [
         ask(version, {name: array[start : start + rows] for name, array in inputs.items()})
         for start in range(0, count, rows)

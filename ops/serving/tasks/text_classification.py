@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -37,15 +37,16 @@ Floats = npt.NDArray[np.float32]
 _LONGEST_CHARACTER = 4  # bytes in UTF-8
 
 
-@dataclass(frozen=True, slots=True)
-class Classified:
-    """One text's answer. `scores` (C,) belong to `labels` in order; the likeliest label is the answer."""
+class Classified(NamedTuple):
+    """One text's answer. `scores` (C,) belong to `labels` in order; `margin` and `entropy` (in nats) are theirs."""
 
     label: str
     confidence: float
     scores: Floats
     labels: tuple[str, ...]
     embedding: Floats
+    margin: float
+    entropy: float
     tokens: int
 
     @property
@@ -103,13 +104,17 @@ class TextVersion:
     ) -> list[Classified]:
         """The likeliest label of each row and its calibrated probability."""
         logits = outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(asked)
-        scores, tokens = softmax(logits), inputs[ATTENTION_MASK].sum(axis=1).tolist()
-        best = scores.argmax(axis=1) if within is None else self._best(logits, within)
-        confidences = scores[np.arange(len(best)), best].tolist()
-        embeddings = outputs[EMBEDDING]
+        scores = softmax(logits)
+        if within is None:
+            best, confidences = scores.argmax(axis=1), scores.max(axis=1)
+        else:
+            best = self._best(logits, within)
+            confidences = scores[np.arange(len(best)), best]
+        columns = (confidences, _margins(scores), _entropies(scores), inputs[ATTENTION_MASK].sum(axis=1))
+        rows = zip(best.tolist(), scores, outputs[EMBEDDING], *(column.tolist() for column in columns), strict=True)
         return [
-            Classified(self.labels[label], confidences[row], scores[row], self.labels, embeddings[row], tokens[row])
-            for row, label in enumerate(best.tolist())
+            Classified(self.labels[label], confidence, row, self.labels, embedding, margin, entropy, tokens)
+            for label, row, embedding, confidence, margin, entropy, tokens in rows
         ]
 
     def _best(self, logits: Floats, within: frozenset[str]) -> npt.NDArray[np.intp]:
@@ -187,8 +192,8 @@ class _TextClassification:
             "redacted": [kept != text for kept, text in zip(texts, inputs, strict=True)],
             "prediction": [answer.label for answer in answers],
             "confidence": [answer.confidence for answer in answers],
-            "margin": [_margin(answer.scores) for answer in answers],
-            "entropy": [_entropy(answer.scores) for answer in answers],
+            "margin": [answer.margin for answer in answers],
+            "entropy": [answer.entropy for answer in answers],
             "tokens": [answer.tokens for answer in answers],
         }
 
@@ -215,16 +220,18 @@ def _labels(answers: Sequence[Classified]) -> Array:
     return labels
 
 
-def _margin(scores: Floats) -> float:
-    if len(scores) < 2:
-        return 1.0
-    second, first = np.partition(scores, -2)[-2:]
-    return float(first - second)
+def _margins(scores: Floats) -> Floats:
+    if scores.shape[1] < 2:
+        return np.ones(len(scores), dtype=np.float32)
+    highest = scores.copy()
+    highest.partition(-2, axis=1)
+    margins: Floats = highest[:, -1] - highest[:, -2]
+    return margins
 
 
-def _entropy(scores: Floats) -> float:
-    """In nats."""
-    return float(-(scores * np.log(np.maximum(scores, 1e-12))).sum())
+def _entropies(scores: Floats) -> Floats:
+    entropies: Floats = -(scores * np.log(np.maximum(scores, 1e-12))).sum(axis=1)
+    return entropies
 
 
 SIDE = _TextClassification()

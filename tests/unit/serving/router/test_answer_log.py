@@ -84,7 +84,7 @@ def test_rows_are_written_when_there_is_space_again_though_nobody_brings_new_one
 @pytest.mark.parametrize("bound", [{"max_rows": 10}, {"max_bytes": 20_000}])
 @pytest.mark.parametrize("fault", ["full", "stuck"])
 def test_memory_is_bounded_and_what_is_dropped_is_counted_and_told(disk, caplog, bound, fault):
-    log = AnswerLog(disk, wait_s=0.05, **bound)
+    log = AnswerLog(disk, wait_s=0.05, long=("text",), **bound)
     if fault == "full":
         disk.full = True
     else:
