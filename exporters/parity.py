@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from perennial.continual.errors import ConfigurationError, ParityFailed
 from perennial.continual.intervals import paired_bootstrap
@@ -161,7 +162,7 @@ def check_parity(
     }
     ties = [place for place in range(count) if expected[place] != answered[place]]
     if limits.probability > 0 and ties:
-        near = np.all([agreeing(wanted[name][ties], seen[name][ties]) for name in signature.proved], axis=0)
+        near = np.all([_tied(wanted[name][ties], seen[name][ties]) for name in signature.proved], axis=0)
         figures["agreement"] += float(near.sum()) / count
     reasons += _at_the_edges(reference, engine, inputs, limits, figures.get("unit", 1.0))
     if targets is not None:
@@ -170,6 +171,12 @@ def check_parity(
     excused = {name: told and limits.probability > 0 and not far[name] for name, told in excused.items()}
     reasons += _broken_rules(figures, limits, count, excused)
     return _verdict(reasons, limits, reference_name, count, **figures)
+
+
+def _tied(wanted: Array, seen: Array) -> npt.NDArray[np.bool_]:
+    """Rows that answer otherwise because of a tie: the best place is another one, and led by next to nothing."""
+    tied: npt.NDArray[np.bool_] = agreeing(wanted, seen) & (wanted.argmax(axis=-1) != seen.argmax(axis=-1))
+    return tied
 
 
 def _verdict(reasons: list[str], limits: ParityLimits, reference: str, rows: int, **figures: Any) -> ParityVerdict:
