@@ -87,13 +87,14 @@ def test_erased_requests_leave_the_queue(queue: LabelQueue) -> None:
 
 def test_labels_that_the_answering_model_contradicts_are_doubted(queue: LabelQueue) -> None:
     from perennial.continual.learning.card import ModelCard
+    from perennial.continual.learning.class_sums import ClassRows
     from perennial.continual.learning.fourier import FourierFeatures
     from perennial.continual.learning.kernel_lda import KernelLda
     from perennial.continual.learning.trained import write_head
 
     eye = np.eye(4, dtype=np.float32)
     head = KernelLda(FourierFeatures.make(dimension=4, features=200, gamma=0.5, seed=0))
-    head.add(np.repeat(eye[:2], 10, axis=0), ["transfer"] * 10 + ["refund"] * 10)
+    head.add(ClassRows(X=np.repeat(eye[:2], 10, axis=0), labels=["transfer"] * 10 + ["refund"] * 10))
     solved = head.solve(shrinkage=1e-2)
     folder = queue._workspace.bundle("intent", 1)
     write_head(folder, solved)

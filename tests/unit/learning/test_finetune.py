@@ -125,7 +125,7 @@ def test_lora_and_frozen_layers_leave_the_rest_alone(make_spec: Write, tiny_enco
         out = tune(make_spec(name, learner="finetune", examples=rows, params=QUICK | told | {"balanced": True}))
         after = load_file(out / "encoder" / "model.safetensors")
         changed = {key for key, value in after.items() if not np.array_equal(value, before[key])}
-        assert after.keys() == before.keys()
+        assert after.keys() == {key for key in before if not key.startswith("pooler.")}  # no answer asks the pooler
         assert any("layer.1" in key for key in changed)
         assert not any("embeddings" in key for key in changed)
         assert name == "lora" or not any("layer.0" in key for key in changed)
