@@ -89,13 +89,13 @@ def test_labels_that_the_answering_model_contradicts_are_doubted(queue: LabelQue
     from perennial.continual.learning.card import ModelCard
     from perennial.continual.learning.class_sums import ClassRows
     from perennial.continual.learning.fourier import FourierFeatures
-    from perennial.continual.learning.kernel_lda import KernelLda
+    from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
     from perennial.continual.learning.trained import write_head
 
     eye = np.eye(4, dtype=np.float32)
     head = KernelLda(FourierFeatures.make(dimension=4, features=200, gamma=0.5, seed=0))
     head.add(ClassRows(X=np.repeat(eye[:2], 10, axis=0), labels=["transfer"] * 10 + ["refund"] * 10))
-    solved = head.solve(shrinkage=1e-2)
+    solved = head.solve(Discriminant(shrinkage=1e-2))
     folder = queue._workspace.bundle("intent", 1)
     write_head(folder, solved)
     ModelCard(
