@@ -26,7 +26,7 @@ from pydantic_settings import (
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
 from perennial.continual.preparation import admit_name
-from perennial.continual.tasks import DEFAULT_TASK, task_named
+from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
 from perennial.ops.safety.secrecy import told_problems, told_toml_error
 from perennial.ops.safety.tokens import is_hashed
 
@@ -345,6 +345,7 @@ class Settings(BaseSettings):
         default_factory=dict, description="by name; where none is named, those that the ledger knows"
     )
     _refused: dict[str, str] = PrivateAttr(default_factory=dict)
+    _refused_tasks: dict[str, str] = PrivateAttr(default_factory=dict)
 
     @field_validator("models")
     @classmethod
@@ -359,10 +360,17 @@ class Settings(BaseSettings):
         """The models whose sections cannot be used, with the reason; the others are not kept waiting for them."""
         return MappingProxyType(self._refused)
 
+    def task_of(self, model: str) -> str:
+        """A model's task. One whose section cannot be used goes on being served, by the task that the section names."""
+        if (sound := self.models.get(model)) is not None:
+            return sound.task
+        return self._refused_tasks.get(model, DEFAULT_TASK)
+
     def with_models(self, models: Mapping[str, ModelSettings], refused: Mapping[str, str]) -> "Settings":
         """These settings with other models."""
         changed = self.model_copy(update={"models": dict(models)})
         changed._refused = dict(refused)
+        changed._refused_tasks = dict(self._refused_tasks)
         return changed
 
     @property
@@ -400,7 +408,7 @@ def load_settings(config: Path | None = None) -> Settings:
     if config is not None and not path.is_file():
         raise ConfigurationError(f"settings file {path} does not exist; run `perennial init` to write one")
 
-    refused = dict[str, str]()
+    refused, tasks = dict[str, str](), dict[str, str]()
 
     class _Located(Settings):
         model_config = SettingsConfigDict(**{**Settings.model_config, "toml_file": str(path)})
@@ -413,6 +421,7 @@ def load_settings(config: Path | None = None) -> Settings:
             if not isinstance(sections, dict):
                 return given
             refused.update(_refused(sections))
+            tasks.update(_known_tasks(sections))
             return {**given, "models": {name: told for name, told in sections.items() if name not in refused}}
 
     try:
@@ -441,7 +450,13 @@ def load_settings(config: Path | None = None) -> Settings:
             "repository": base / settings.repository,
         }
     )
+    located._refused_tasks = tasks
     return located.with_models(settings.models, refused)
+
+
+def _known_tasks(sections: Mapping[str, Any]) -> dict[str, str]:
+    named = {name: section.get("task") for name, section in sections.items() if isinstance(section, dict)}
+    return {name: task for name, task in named.items() if isinstance(task, str) and task in TASKS}
 
 
 def _refused(sections: Mapping[str, Any]) -> dict[str, str]:

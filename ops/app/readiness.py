@@ -58,7 +58,7 @@ def _why_away(control: TritonControl) -> str:
 
 def _whether_answered(parts: Parts, model: str, control: TritonControl, limit_s: float) -> str:
     try:
-        side = serving_side(parts.workspace.model(model).task)
+        side = serving_side(parts.settings.task_of(model))
         progress = probe_router(control.url, model, side, control.parameters, EngineWatch(), timeout_s=_READY_S)
     except PerennialError as exc:
         return str(exc)

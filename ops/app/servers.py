@@ -58,7 +58,7 @@ class Servers:
         return self._roster.parts
 
     def _side_of(self, model: str) -> ServingSide:
-        return serving_side(self._parts.workspace.model(model).task)
+        return serving_side(self._parts.settings.task_of(model))
 
     def start(self) -> None:
         """Bring up the embedded server, or wait for one of the others; then have all of them match the ledger.

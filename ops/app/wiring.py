@@ -142,7 +142,7 @@ def server_spec(settings: Settings) -> ServerSpec:
 def router_spec(parts: Parts, model: str) -> RouterSpec:
     """The router's configuration."""
     settings, workspace = parts.settings, parts.workspace
-    side = serving_side(workspace.model(model).task)
+    side = serving_side(settings.task_of(model))
     router = RouterSettings(
         model=model,
         engine_model=workspace.engine_model(model),
@@ -183,7 +183,7 @@ def engine_spec(parts: Parts, model: str) -> EngineSpec:
     cache = parts.workspace.cache / "engines"
     return EngineSpec(
         model=parts.workspace.engine_model(model),
-        signature=serving_side(parts.workspace.model(model).task).engine,
+        signature=serving_side(parts.settings.task_of(model)).engine,
         backend=backend,
         profiles=("0", "1") if backend is EngineBackend.TENSORRT else (),
         instances=triton.engine_instances,
