@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.preparation.personal import PLACEHOLDERS
 from perennial.continual.task import PREDICTION
-from perennial.continual.tasks import DEFAULT_TASK
+from perennial.continual.tasks import DEFAULT_TASK, TASKS
 
 __all__ = ["FORMAT", "FileFormat"]
 
@@ -49,7 +49,10 @@ class FileFormat:
                 f"a file of the traffic log has format {number}; this release reads up to {FORMAT}: upgrade perennial, "
                 "or move the file out of the log's folders"
             )
-        return cls(number=number, task=told.get(_TASK, DEFAULT_TASK.encode()).decode())
+        task = told.get(_TASK, DEFAULT_TASK.encode()).decode(errors="replace")
+        if task not in TASKS:  # of this format every task is known, so the bytes are not those that were written
+            raise pa.ArrowInvalid(f"it states the task {task!r}, which is unknown; use one of {', '.join(TASKS)}")
+        return cls(number=number, task=task)
 
     @property
     def metadata(self) -> dict[bytes, bytes]:
