@@ -112,7 +112,7 @@ def _loop(town: Town, **more: Any) -> tuple[ModelLoop, TritonControl]:
 
 
 def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("perennial.ops.app.model_loop._HISTORY_KEPT", 1)
+    monkeypatch.setattr("perennial.ops.app.housekeeping._HISTORY_KEPT", 1)
     folder = version(town, 2, VersionState.RETIRED, days=2, bundle=False)
     for path in folder.rglob("*"):
         os.utime(path, (0.0, 0.0))
