@@ -128,7 +128,7 @@ def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypat
         told = loop.retain()
     finally:
         control.close()
-    assert told == "0 traffic rows, 0 reports, 1 rows of history, bundles [], work folders [2]"
+    assert told == "0 traffic rows, 1 rows of history, work folders [2], 0 reports, bundles []"
     assert not folder.exists()
     assert [bool(town.ledger.journal_of(cycle)) for cycle in cycles] == [False, True]
 
