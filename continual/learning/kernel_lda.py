@@ -1,6 +1,5 @@
 """The fast learner: discriminant analysis in a kernel's feature space, from sums that can be added and taken back."""
 
-from collections.abc import KeysView
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -8,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.class_sums import ClassRows, ClassSums
+from perennial.continual.learning.anchored_sums import AnchoredSums
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
-from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile, packed, unpacked
+from perennial.continual.learning.sums import SumsFile
 
 __all__ = ["Discriminant", "HeadWeights", "KernelLda", "Priors"]
 
@@ -46,7 +46,7 @@ class Discriminant:
             raise ConfigurationError(f"shrinkage {self.shrinkage} and temperature {self.temperature} must be positive")
 
 
-class KernelLda:
+class KernelLda(AnchoredSums):
     """Class means and one shared covariance of Fourier features, kept as sums in float64.
 
     Rows may come in any order, class by class or mixed, today or in a year, and may be taken back: the sums, and so
@@ -67,54 +67,11 @@ class KernelLda:
     """
 
     def __init__(self, features: FourierFeatures) -> None:
-        self.features = features
-        self._sums = ClassSums(features.size)
-        self._anchors: dict[str, NDArray[np.float64]] = {}
+        super().__init__(features, features.size)
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes that have rows or anchors, sorted: the order of the logits, whatever the order of arrival."""
-        return tuple(sorted({*self._sums.labels, *self._anchors}))
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Rows by class."""
-        return self._sums.counts
-
-    @property
-    def rows(self) -> int:
-        """Rows that are in."""
-        return self._sums.rows
-
-    @property
-    def known_keys(self) -> KeysView[int]:
-        """The keys of the rows that were added with one."""
-        return self._sums.known.labels.keys()
-
-    @property
-    def named(self) -> NamedSums:
-        """The sums themselves."""
-        return self._sums.named
-
-    def add(self, rows: ClassRows) -> int:
-        """Learns rows and returns how many changed the sums; see `Sums.add`.
-
-        Raises:
-            DataError: X does not fit the features.
-        """
-        self.features.check(rows.X)
-        return self._sums.add(rows, self._mapped)
-
-    def remove(self, rows: ClassRows) -> int:
-        """Takes rows back and returns how many left: afterwards the sums are those of a head that never saw them.
-
-        With keys, rows that are not in are passed over and the label that they came in with is used.
-
-        Raises:
-            DataError: X does not fit the features, or more rows of a class are taken than are in it.
-        """
-        self.features.check(rows.X)
-        return self._sums.remove(rows, self._mapped)
+    def mapped(self, rows: ClassRows) -> NDArray[np.float64]:
+        """Features of rows, (rows, D): those of the embedding."""
+        return self.features(rows.X)
 
     def merge(self, other: "KernelLda") -> None:
         """Adds all that `other` has learnt.
@@ -124,17 +81,12 @@ class KernelLda:
         """
         if not self.features.same_as(other.features):
             raise DataError("the two heads use different Fourier features; make both with the same seed and gamma")
-        self._sums.merge(other._sums)
-        self._anchors = {**other._anchors, **self._anchors}
+        self._take_over(other)
 
     def anchor(self, label: str, rows: ClassRows) -> None:
         """Gives a class stand-in rows, which `solve` uses until enough real ones have come."""
         self.features.check(rows.X)
         self._anchors[label] = rows.X.astype(np.float64)
-
-    def drop_anchors(self) -> None:
-        """Takes every class's stand-in rows away; a class without real rows is gone."""
-        self._anchors = {}
 
     def solve(self, settings: Discriminant = Discriminant()) -> HeadWeights:
         """The head for what is in now; about a second for D = 3000, half of one more while a class has under 30 rows.
@@ -192,20 +144,7 @@ class KernelLda:
 
     def save(self, path: Path) -> None:
         """Writes the sums to a safetensors file; `load` gives back exactly this head."""
-        order, arrays = self._sums.labels, self._sums.named.arrays
-        SumsFile(
-            format=_FORMAT,
-            tensors={
-                "omega": self.features.omega,
-                "phase": self.features.phase,
-                "counts": arrays["counts"],
-                "sums": arrays["sums"],
-                "outer_lower": packed(arrays["outer"]),
-                **self._sums.known.tensors(order),
-                **{f"anchor.{row}": self._anchors[label] for row, label in enumerate(self._anchors)},
-            },
-            about={"labels": order, "anchors": list(self._anchors)},
-        ).write(path)
+        self._to_file(_FORMAT).write(path)
 
     @classmethod
     def load(cls, path: Path) -> "KernelLda":
@@ -216,18 +155,9 @@ class KernelLda:
         """
         file = SumsFile.read(path)
         file.check_format(path, _FORMAT)
-        tensors, order = file.tensors, file.about["labels"]
-        head = cls(FourierFeatures(omega=tensors["omega"], phase=tensors["phase"]))
-        outer = unpacked(tensors["outer_lower"], head.features.size)
-        head._sums.named.restore(
-            {"class": order}, {"counts": tensors["counts"], "sums": tensors["sums"], "outer": outer}
-        )
-        head._sums.known = KnownRows.of_tensors(tensors, order)
-        head._anchors = {label: tensors[f"anchor.{row}"] for row, label in enumerate(file.about["anchors"])}
+        head = cls(FourierFeatures(omega=file.tensors["omega"], phase=file.tensors["phase"]))
+        head._restore(file.tensors, file.about)
         return head
-
-    def _mapped(self, rows: ClassRows) -> NDArray[np.float64]:
-        return self.features(rows.X)
 
 
 def _noise(factor: tuple[NDArray[np.float64], bool], shrinkage: float) -> float:

@@ -1,6 +1,5 @@
 """The fast learner that reads words too: ridge regression on an encoder's kernel features beside lexical ones."""
 
-from collections.abc import KeysView
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.class_sums import ClassRows, ClassSums
+from perennial.continual.learning.anchored_sums import AnchoredSums
+from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
 from perennial.continual.learning.lexical import LexicalFeatures
-from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile, packed, unpacked
+from perennial.continual.learning.sums import SumsFile
 
 __all__ = ["USUAL_TEMPERATURE", "Penalty", "Regression", "Ridge"]
 
@@ -70,7 +70,7 @@ class Regression:
         return found
 
 
-class Ridge:
+class Ridge(AnchoredSums):
     """Least squares to 1 for a row's class and -1 for all others, kept as sums in float64.
 
     The features are random Fourier features of the embedding and hashed words and letters of the text. Rows are
@@ -88,52 +88,12 @@ class Ridge:
     """
 
     def __init__(self, features: FourierFeatures, lexical: LexicalFeatures) -> None:
-        self.features, self.lexical = features, lexical
-        self._sums = ClassSums(features.size + lexical.size)
-        self._anchors: dict[str, Floats] = {}  # features (k, D): no text stays
+        super().__init__(features, features.size + lexical.size)
+        self.lexical = lexical
 
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The classes that have rows or anchors, sorted: the order of the logits, whatever the order of arrival."""
-        return tuple(sorted({*self._sums.labels, *self._anchors}))
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Rows by class."""
-        return self._sums.counts
-
-    @property
-    def rows(self) -> int:
-        """Rows that are in."""
-        return self._sums.rows
-
-    @property
-    def known_keys(self) -> KeysView[int]:
-        """The keys of the rows that were added with one."""
-        return self._sums.known.labels.keys()
-
-    @property
-    def named(self) -> NamedSums:
-        """The sums themselves."""
-        return self._sums.named
-
-    def add(self, rows: ClassRows) -> int:
-        """Learns rows and returns how many changed the sums; see `Sums.add`.
-
-        Raises:
-            DataError: X does not fit the features, or the texts are missing.
-        """
-        self._check(rows)
-        return self._sums.add(rows, self.mapped)
-
-    def remove(self, rows: ClassRows) -> int:
-        """Takes rows back and returns how many left; see `Sums.remove`.
-
-        Raises:
-            DataError: the rows do not fit, or more rows of a class are taken than are in it.
-        """
-        self._check(rows)
-        return self._sums.remove(rows, self.mapped)
+    def mapped(self, rows: ClassRows) -> Floats:
+        """Features of rows, (rows, D): those of the encoder first."""
+        return np.concatenate([self.features(rows.X), self.lexical(rows.texts or [])], axis=1)
 
     def merge(self, other: "Ridge") -> None:
         """Adds all that `other` has learnt.
@@ -143,21 +103,12 @@ class Ridge:
         """
         if not self.features.same_as(other.features) or self.lexical != other.lexical:
             raise DataError("the two regressions use different features; make both with the same seed, gamma and sizes")
-        self._sums.merge(other._sums)
-        self._anchors = {**other._anchors, **self._anchors}
+        self._take_over(other)
 
     def anchor(self, label: str, rows: ClassRows) -> None:
         """Gives a class stand-in rows, which `solve` uses until enough real ones have come."""
         self._check(rows)
-        self._anchors[label] = self.mapped(rows)
-
-    def drop_anchors(self) -> None:
-        """Takes every class's stand-in rows away; a class without real rows is gone."""
-        self._anchors = {}
-
-    def mapped(self, rows: ClassRows) -> Floats:
-        """Features of rows, (rows, D): those of the encoder first."""
-        return np.concatenate([self.features(rows.X), self.lexical(rows.texts or [])], axis=1)
+        self._anchors[label] = self.mapped(rows)  # their features: no text stays
 
     def regress(self, penalty: Penalty = Penalty(), *, precise: bool = True) -> Regression:
         """The regression of what is in now; in half the time where it is not `precise`, for choosing a penalty.
@@ -220,20 +171,7 @@ class Ridge:
 
     def save(self, path: Path) -> None:
         """Writes the sums to a safetensors file; `load` gives back exactly this regression."""
-        order, arrays = self._sums.labels, self._sums.named.arrays
-        SumsFile(
-            format=_FORMAT,
-            tensors={
-                "omega": self.features.omega,
-                "phase": self.features.phase,
-                "counts": arrays["counts"],
-                "sums": arrays["sums"],
-                "outer_lower": packed(arrays["outer"]),
-                **self._sums.known.tensors(order),
-                **{f"anchor.{row}": self._anchors[label] for row, label in enumerate(self._anchors)},
-            },
-            about={"labels": order, "anchors": list(self._anchors), "lexical": self.lexical.size},
-        ).write(path)
+        self._to_file(_FORMAT, lexical=self.lexical.size).write(path)
 
     @classmethod
     def load(cls, path: Path) -> "Ridge":
@@ -244,16 +182,12 @@ class Ridge:
         """
         file = SumsFile.read(path)
         file.check_format(path, _FORMAT)
-        tensors, order = file.tensors, file.about["labels"]
-        features = FourierFeatures(omega=tensors["omega"], phase=tensors["phase"])
+        features = FourierFeatures(omega=file.tensors["omega"], phase=file.tensors["phase"])
         head = cls(features, LexicalFeatures(size=file.about["lexical"]))
-        outer = unpacked(tensors["outer_lower"], head._sums.size)
-        head.named.restore({"class": order}, {"counts": tensors["counts"], "sums": tensors["sums"], "outer": outer})
-        head._sums.known = KnownRows.of_tensors(tensors, order)
-        head._anchors = {label: tensors[f"anchor.{row}"] for row, label in enumerate(file.about["anchors"])}
+        head._restore(file.tensors, file.about)
         return head
 
     def _check(self, rows: ClassRows) -> None:
-        self.features.check(rows.X)
+        super()._check(rows)
         if rows.texts is None:
             raise DataError("a ridge regression reads words too; give the texts with their embeddings")

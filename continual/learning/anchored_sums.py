@@ -1,0 +1,110 @@
+"""What every closed form that tells classes apart is made of: sums by class, and stand-in rows for classes without."""
+
+from abc import ABC, abstractmethod
+from collections.abc import KeysView, Mapping
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.learning.class_sums import ClassRows, ClassSums
+from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile, packed, unpacked
+
+__all__ = ["AnchoredSums"]
+
+
+class AnchoredSums(ABC):
+    """Sums over the mapped rows of each class, and anchors: stand-in rows that count until real ones have come.
+
+    A form of its own says how a row is mapped, what an anchor keeps, and how the sums are solved.
+    """
+
+    def __init__(self, features: FourierFeatures, size: int) -> None:
+        self.features = features
+        self._sums = ClassSums(size)
+        self._anchors: dict[str, NDArray[np.float64]] = {}
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The classes that have rows or anchors, sorted: the order of the logits, whatever the order of arrival."""
+        return tuple(sorted({*self._sums.labels, *self._anchors}))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows by class."""
+        return self._sums.counts
+
+    @property
+    def rows(self) -> int:
+        """Rows that are in."""
+        return self._sums.rows
+
+    @property
+    def known_keys(self) -> KeysView[int]:
+        """The keys of the rows that were added with one."""
+        return self._sums.known.labels.keys()
+
+    @property
+    def named(self) -> NamedSums:
+        """The sums themselves."""
+        return self._sums.named
+
+    @abstractmethod
+    def mapped(self, rows: ClassRows) -> NDArray[np.float64]:
+        """Features of rows, (rows, D)."""
+
+    def add(self, rows: ClassRows) -> int:
+        """Learns rows and returns how many changed the sums; see `Sums.add`.
+
+        Raises:
+            DataError: the rows do not fit the features.
+        """
+        self._check(rows)
+        return self._sums.add(rows, self.mapped)
+
+    def remove(self, rows: ClassRows) -> int:
+        """Takes rows back and returns how many left: afterwards the sums are those of a head that never saw them.
+
+        With keys, rows that are not in are passed over and the label that they came in with is used.
+
+        Raises:
+            DataError: the rows do not fit the features, or more rows of a class are taken than are in it.
+        """
+        self._check(rows)
+        return self._sums.remove(rows, self.mapped)
+
+    def drop_anchors(self) -> None:
+        """Takes every class's stand-in rows away; a class without real rows is gone."""
+        self._anchors = {}
+
+    def _check(self, rows: ClassRows) -> None:
+        self.features.check(rows.X)
+
+    def _take_over(self, other: Self) -> None:
+        """Add the sums and anchors of one with the same features."""
+        self._sums.merge(other._sums)
+        self._anchors = {**other._anchors, **self._anchors}
+
+    def _to_file(self, kind: str, **about: Any) -> SumsFile:
+        order, arrays = self._sums.labels, self._sums.named.arrays
+        return SumsFile(
+            format=kind,
+            tensors={
+                "omega": self.features.omega,
+                "phase": self.features.phase,
+                "counts": arrays["counts"],
+                "sums": arrays["sums"],
+                "outer_lower": packed(arrays["outer"]),
+                **self._sums.known.tensors(order),
+                **{f"anchor.{row}": self._anchors[label] for row, label in enumerate(self._anchors)},
+            },
+            about={"labels": order, "anchors": list(self._anchors), **about},
+        )
+
+    def _restore(self, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
+        order = about["labels"]
+        outer = unpacked(tensors["outer_lower"], self._sums.size)
+        self.named.restore({"class": order}, {"counts": tensors["counts"], "sums": tensors["sums"], "outer": outer})
+        self._sums.known = KnownRows.of_tensors(tensors, order)
+        self._anchors = {label: tensors[f"anchor.{row}"] for row, label in enumerate(about["anchors"])}
