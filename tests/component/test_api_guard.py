@@ -406,7 +406,7 @@ def test_an_error_that_nobody_foresaw_tells_nothing_of_the_inside(tmp_path: Path
 def test_whether_it_lives_is_answered_while_many_wait_to_hear_whether_it_is_ready(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("perennial.ops.app.readiness._READY_S", 60.0)
+    monkeypatch.setattr("perennial.ops.app.readiness._READY_S", 5.0)
     with answering(tmp_path) as api, socket.create_server(("127.0.0.1", api.parts.settings.triton.grpc_port)) as hung:
         restore_route_file(api.parts.ledger, api.parts.workspace, "intent")
         answered: list[int] = []

@@ -21,6 +21,8 @@ warn_unreachable = True
 follow_imports = skip
 [mypy-torch,onnx]
 follow_imports = skip
+[mypy-perennial.*]
+follow_imports = silent
 [mypy-nncf.*,onnxruntime.*,openvino.*]
 ignore_missing_imports = True
 """

@@ -56,11 +56,12 @@ def _init(path: Path, *words: str) -> Any:
     [
         ("semicolons.csv", _csv(";").encode(), []),
         ("excel-export.csv", _csv("\t").encode("utf-16"), []),
-        ("packed.jsonl.gz", gzip.compress(_lines().encode()), []),
+        ("packed.jsonl.gz", gzip.compress(_lines().encode(), mtime=0), []),
         ("rows.parquet", _parquet(), []),
         ("book.xlsx", _workbook("Rows"), []),
         ("own-names.csv", _csv(header="Body,Topic").encode(), ["--column", "text=Body", "--column", "label=Topic"]),
     ],
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_file_as_people_have_it_is_taken(tmp_path: Path, name: str, content: bytes, words: list[str]) -> None:
     path = tmp_path / name
