@@ -20,6 +20,7 @@ def _imported(path: Path) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_one_module_alone_imports_them() -> None:
     found = [
         str(path.relative_to(ROOT))

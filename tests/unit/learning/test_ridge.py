@@ -111,6 +111,7 @@ def test_a_penalty_that_is_none_is_refused(broken: dict[str, float]) -> None:
         Penalty(**broken)
 
 
+@pytest.mark.slow
 def test_a_job_learns_on_and_takes_rows_back(make_spec: Callable[..., Path], tmp_path: Path) -> None:
     """The same head whether rows were never there, or learnt and erased; the card says what was chosen."""
     first, second, held = make_rows("card loan", 30, 1), make_rows("trip", 30, 2), make_rows("card loan trip", 30, 9)

@@ -172,6 +172,7 @@ def test_scores_of_other_rows_than_those_counted_are_refused():
         LiveEvidence(gains=2, scores=ScoreSums.of({0.5: 1}))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("large", "small", "size", "error_rate", "margin"),
     [(4, 5000, 0.002, 0.05, 0.0), (5, 5000, 0.002, 0.025, 0.0), (2, 5000, 0.005, 0.1, 0.0), (3, 100, 0.02, 0.1, 3.0)],

@@ -82,6 +82,7 @@ def test_items_that_nobody_liked_are_ranked_by_their_texts() -> None:
             assert shown.index(near) < shown.index(far)
 
 
+@pytest.mark.slow
 def test_places_are_lent_to_unknown_items_with_their_true_chances() -> None:
     model = made(exploration=Exploration(share=0.3, most=2, among=4, known_from=1.0))
     state, rng = fond("i00"), np.random.default_rng(0)
