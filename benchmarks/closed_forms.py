@@ -8,12 +8,9 @@ gold_news is a stream in time order: 585 rows first, then labels after each 500;
 """
 
 import argparse
-import csv
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks import record
+from benchmarks.labelled_sets import SETS, steps_of
 from perennial.continual.arrays import softmax
 from perennial.continual.learning.answering import answer
 from perennial.continual.learning.card import read_card
@@ -33,44 +31,21 @@ from perennial.continual.learning.metrics import accuracy, expected_calibration_
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.preparation import clean, deduplicate, split_of
+from perennial.continual.preparation import split_of
 from perennial.continual.records import Example, Split
 
 __all__ = ["main"]
 
-_AT = datetime(2026, 1, 1, tzinfo=UTC)
-_FIRST, _STEP, _STREAM = 585, 500, 4205
 _MAX_LENGTH = 128
 Scores = tuple[tuple[str, ...], NDArray[np.float64]]  # labels, probabilities (rows, C)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Columns:
-    """Where a set's rows lie, and which encoder reads them; without a test file a fifth of the rows is drawn."""
-
-    train: str
-    test: str | None
-    text: str
-    label: str
-    encoder: str = "packaged:minilm"
-    stream: bool = False
-
-
-SETS = {
-    "banking77": Columns(train="train.csv", test="test.csv", text="text", label="category"),
-    "twitter_fin": Columns(train="sent_train.csv", test="sent_valid.csv", text="text", label="label"),
-    "gold_news": Columns(train="gold_news.csv", test=None, text="text", label="label", stream=True),
-    "thucnews_titles": Columns(train="dev.csv", test="test.csv", text="text", label="category", encoder="packaged:e5"),
-    "waimai": Columns(train="waimai_10k.csv", test=None, text="review", label="label", encoder="packaged:e5"),
-}
-
-
 class Bench:
-    """One set's rows, its embeddings, and every way to learn them."""
+    """An encoder with the embeddings that it has made, and the ways to learn from them."""
 
-    def __init__(self, columns: Columns, cache: Path) -> None:
-        self.encoder, self.cache = columns.encoder, cache
-        folder = resolve_encoder(columns.encoder)
+    def __init__(self, encoder: str, cache: Path) -> None:
+        self.encoder, self.cache = encoder, cache
+        folder = resolve_encoder(encoder)
         self._store = EmbeddingCache(
             cache, encoder=fingerprint(folder), max_length=_MAX_LENGTH, dimension=hidden_size(folder)
         )
@@ -117,17 +92,22 @@ class Bench:
         return tuple(model.classes_), model.predict_proba(self.embed(asked))
 
 
-def tfidf(rows: Sequence[Example], asked: Sequence[str]) -> Scores:
-    """Logistic regression on tf-idf of words and letters."""
+def tfidf(rows: Sequence[Example], asked: Sequence[str], *, machine: bool = False) -> Scores:
+    """Logistic regression on tf-idf of words and letters, or a linear support vector machine, which is never sure."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline, make_union
+    from sklearn.svm import LinearSVC
 
     words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
     letters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 5), sublinear_tf=True)
-    model = make_pipeline(make_union(words, letters), LogisticRegression(C=10.0, max_iter=2000))
+    last = LinearSVC(random_state=0) if machine else LogisticRegression(C=10.0, max_iter=2000)
+    model = make_pipeline(make_union(words, letters), last)
     model.fit([row.text for row in rows], [row.label for row in rows])
-    return tuple(model[-1].classes_), model.predict_proba(asked)
+    if not machine:
+        return tuple(last.classes_), model.predict_proba(asked)
+    scores = model.decision_function(asked)
+    return tuple(last.classes_), softmax(np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -148,19 +128,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _measured(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
-    columns, folder = SETS[name], options.data / name
-    train = _rows(folder / columns.train, columns)
-    test = _rows(folder / columns.test, columns) if columns.test else []
-    if columns.stream:
-        steps = _stream(train[: _FIRST + _STREAM])
-    else:
-        order = np.random.default_rng(0).permutation(len(train))
-        shuffled = [train[place] for place in order]
-        if not test:
-            test, shuffled = shuffled[: len(shuffled) // 5], shuffled[len(shuffled) // 5 :]
-        taken = {row.text for row in test}
-        steps = [([row for row in shuffled if row.text not in taken][: options.rows or None], test)]
-    bench = Bench(columns, options.out / "cache")
+    columns = SETS[name]
+    steps = steps_of(options.data / name, columns, options.rows)
+    bench = Bench(columns.encoder, options.out / "cache")
     with TemporaryDirectory() as work:
         arms: dict[str, Callable[[Sequence[Example], Sequence[str], Any], tuple[Scores, Any]]] = {
             learner.value: lambda rows, asked, before, learner=learner: bench.closed_form(  # type: ignore[misc]
@@ -191,20 +161,6 @@ def _measured(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]
                 "seconds": round(time.perf_counter() - started, 1),
                 "settings": read_card(before).settings if before else None,
             }
-
-
-def _stream(rows: Sequence[Example]) -> list[tuple[Sequence[Example], Sequence[Example]]]:
-    starts = range(_FIRST, len(rows), _STEP)
-    return [(rows[:start], rows[start : start + _STEP]) for start in starts]
-
-
-def _rows(path: Path, columns: Columns) -> list[Example]:
-    with path.open(encoding="utf-8", newline="") as file:
-        read = list(csv.DictReader(file))
-    if columns.stream:
-        read.sort(key=lambda row: row["date"])
-    pairs = [(clean(row[columns.text]), row[columns.label]) for row in read]
-    return list(deduplicate([Example(text=text, label=label, at=_AT) for text, label in pairs if text]).examples)
 
 
 if __name__ == "__main__":

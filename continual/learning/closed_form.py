@@ -43,6 +43,11 @@ class FastSettings:
     lexical: int = 2048  # columns of words and letters; a kernel LDA has none
     words: float | None = None  # what they count beside the embedding
 
+    @property
+    def fixed(self) -> bool:
+        """Whether a setting is told that held-out rows would otherwise choose in every update."""
+        return any(value is not None for value in (self.shrinkage, self.priors, self.words))
+
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "FastSettings":
         """Settings out of a spec.

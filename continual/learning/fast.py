@@ -31,6 +31,7 @@ __all__ = ["FastModel", "FastSettings", "fit_fast", "train_fast", "write_fast"]
 logger = logging.getLogger(__name__)
 
 _ENOUGH_HELD_OUT = 50
+_GROWN = 2  # settings are chosen anew once so many times the rows are in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,8 +212,11 @@ def _solve(
     """The head with the settings and the temperature that held-out rows like best, and what was chosen."""
     unseen = _unseen(sums, rows.holdout, texts)
     enough = len(unseen.labels) >= _ENOUGH_HELD_OUT
-    before: dict[str, Any] = read_card(spec.previous).settings if spec.previous else {}
-    how = form.choose(sums, settings, unseen if enough else _held_out((), texts), before)
+    before = _settings_before(spec, form, texts.fingerprint)
+    last = int(before.get("chosen_at", 0))  # rows that were in; 0 where there was no choice
+    choose = enough and sums.rows >= _GROWN * last
+    chosen_at = 0 if settings.fixed else sums.rows if choose else last  # what is told is no choice
+    how = form.choose(sums, settings, unseen if choose else _held_out((), texts), before)
     solved = sums.solve(how)
     judge = solved
     if not enough and rows.replay:
@@ -222,8 +226,16 @@ def _solve(
     if known.labels:
         temperature = fit_temperature(judge.logits(known.X, known.texts), places_of(known.labels, judge.labels))
     chosen = {name: value for name, value in asdict(how).items() if name != "temperature"}
-    chosen |= {"features": sums.features.size, "calibrated_on": len(known.labels)}
+    chosen |= {"features": sums.features.size, "calibrated_on": len(known.labels), "chosen_at": chosen_at}
     return solved.cooled(temperature), chosen
+
+
+def _settings_before(spec: JobSpec, form: ClosedForm, encoder: str) -> dict[str, Any]:
+    """Those of the previous model where it has the same kind of head on the same encoder."""
+    if spec.previous is None:
+        return {}
+    card = read_card(spec.previous)
+    return card.settings if (card.head, card.encoder_fingerprint) == (form.head, encoder) else {}
 
 
 def _left_out(

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.preparation import clean
 
-__all__ = ["LexicalFeatures", "WordScores"]
+__all__ = ["KNOWN_WORDS", "LexicalFeatures", "WordScores"]
 
 _WORD = re.compile(r"\w+")
 _LETTERS = (2, 3, 4, 5)  # lengths of the runs of letters
@@ -21,6 +22,15 @@ _PRIME = np.uint64(0x100000001B3)
 _SPACE, _END = np.uint64(ord(" ")), np.uint64(ord("\n"))
 _PER_TEXT = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 512  # texts at a time
+KNOWN_WORDS = "lexical_known"  # a head's tensor: what its words give for `_PROBES`
+_PROBES = (
+    "My card's fee was 2.50 EUR, twice?!",
+    "Straße, ÉCOLE, ﬁn, İstanbul, ΟΔΥΣΣΕΥΣ, Ёлка",
+    "我的卡丢了，怎么办？ ﾊﾟｽﾜｰﾄﾞ 안녕하세요",
+    "هل البطاقة مفقودة؟ हिन्दी में मदद ความช่วยเหลือ",
+    "🙂👍🏽 ok ok cafe\u0301",
+)
+_STRAY = 1e-4  # of the largest known score: so far float32 may differ from float64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,8 +95,11 @@ class WordScores:
     def read(cls, head: Path) -> "WordScores | None":
         """Those of a head's file; None where there is none, or its head reads embeddings alone.
 
+        Where the file holds known answers, as all but those of the first releases do, they must be repeated: words are
+        read by code and by Unicode's tables, and a head is worth nothing where those have changed.
+
         Raises:
-            DataError: the file cannot be read.
+            DataError: the file cannot be read, or its known answers are not repeated.
         """
         from safetensors import SafetensorError, safe_open
 
@@ -94,9 +107,22 @@ class WordScores:
             return None
         try:
             with safe_open(head, framework="np") as file:
-                return cls(file.get_tensor("lexical")) if "lexical" in file.keys() else None  # noqa: SIM118
+                names = frozenset(file.keys())
+                if "lexical" not in names:
+                    return None
+                scores = cls(file.get_tensor("lexical"))
+                known = file.get_tensor(KNOWN_WORDS) if KNOWN_WORDS in names else None
         except (OSError, SafetensorError) as error:
             raise DataError(f"{head} cannot be read ({error}); export the version again") from error
+        if known is not None:
+            scores._check(known, head)
+        return scores
+
+    @staticmethod
+    def known(weight: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+        """What words of a weight (C, L) give for a few texts of many scripts, to be kept beside it."""
+        features = LexicalFeatures(size=weight.shape[1])(_PROBES)
+        return (features @ weight.astype(np.float64).T).astype(np.float32)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits to add, (texts, C)."""
@@ -105,6 +131,15 @@ class WordScores:
             for start in range(0, len(texts), _BLOCK)
         ]
         return np.concatenate(scores) if scores else np.zeros((0, self._weight.shape[1]), dtype=np.float32)
+
+    def _check(self, known: NDArray[np.float32], head: Path) -> None:
+        seen, limit = self(_PROBES), _STRAY * max(1.0, float(np.abs(known).max(initial=0.0)))
+        stray = float(np.abs(seen - known).max(initial=0.0)) if seen.shape == known.shape else float("inf")
+        if not stray <= limit:
+            raise DataError(
+                f"{head}: words give other scores than when it was trained (by {stray:.3g}, limit {limit:.3g}); this "
+                "release of Perennial or of Python reads them otherwise. Train it again, or serve it with the old one"
+            )
 
 
 def _folded(text: str) -> str:

@@ -1,5 +1,6 @@
 """The fast learner that reads words too: ridge regression on an encoder's kernel features beside lexical ones."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from perennial.continual.learning.head import HeadWeights, Priors
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.sums import SumsFile
 
-__all__ = ["USUAL_TEMPERATURE", "Penalty", "Regression", "Ridge"]
+__all__ = ["USUAL_TEMPERATURE", "NormalEquations", "Penalty", "Regression", "Ridge"]
 
 _FORMAT = "perennial-ridge-1"
 USUAL_TEMPERATURE = 0.15  # what scores of 1 and -1 are divided by where no row tells
@@ -70,6 +71,56 @@ class Regression:
         return found
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormalEquations:
+    """The sums of a ridge regression about their mean, before any penalty: solved as often as a penalty is tried.
+
+    Targets of 1 and -1 make X'y of a class twice its centred feature sum.
+
+    >>> learnt = NormalEquations(labels=("a",), counts=np.ones(1), mean=np.zeros(1), scatter=np.zeros((1, 1)),
+    ...                          towards=np.zeros((1, 1)), of_encoder=1)
+    >>> learnt.solved(Penalty()).bias.tolist()
+    [1.0]
+    """
+
+    labels: tuple[str, ...]
+    counts: Floats  # (C,)
+    mean: Floats  # (D,)
+    scatter: NDArray[np.floating[Any]]  # (D, D)
+    towards: Floats  # (C, D)
+    of_encoder: int  # features, which come first; the others are of words
+
+    def solved(self, penalty: Penalty, *, keep: bool = True) -> Regression:
+        """The regression with a penalty; the intercept is not shrunk.
+
+        Without `keep` the matrix is used up, and not copied.
+        """
+        from scipy.linalg import LinAlgError, cho_factor, cho_solve
+
+        scale = np.ones(len(self.mean))
+        scale[self.of_encoder :] = np.sqrt(penalty.words)
+        kinds = [self.scatter.dtype, np.dtype(np.float64)] if keep else [self.scatter.dtype]
+        for kind in kinds:
+            matrix = self.scatter.astype(kind, copy=keep)
+            narrow = scale.astype(kind)
+            for block in _blocks(len(matrix)):
+                matrix[block] *= narrow[block, None] * narrow
+            matrix.flat[:: len(matrix) + 1] += penalty.shrinkage
+            try:
+                factor = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+                break
+            except LinAlgError:  # so many rows that float32 loses the shrinkage
+                if kind is kinds[-1]:
+                    raise
+        towards = (self.towards * scale).T  # (D, C)
+        weight = cho_solve(factor, towards.astype(factor[0].dtype), check_finite=False).T * scale
+        rows = self.counts.sum()
+        bias = 2.0 * self.counts / rows - 1.0 - weight @ self.mean
+        if penalty.priors is Priors.UNIFORM:
+            bias -= USUAL_TEMPERATURE * np.log(self.counts / rows)
+        return Regression(labels=self.labels, weight=weight, bias=bias)
+
+
 class Ridge(AnchoredSums):
     """Least squares to 1 for a row's class and -1 for all others, kept as sums in float64.
 
@@ -110,37 +161,37 @@ class Ridge(AnchoredSums):
         self._check(rows)
         self._anchors[label] = self.mapped(rows)  # their features: no text stays
 
-    def regress(self, penalty: Penalty = Penalty(), *, precise: bool = True) -> Regression:
-        """The regression of what is in now; in half the time where it is not `precise`, for choosing a penalty.
+    def equations(self, anchor_rows: int = Penalty().anchor_rows, *, precise: bool = True) -> "NormalEquations":
+        """What a penalty is put on; with half the memory and time where they are not `precise`, for choosing one.
 
-        The intercept is not shrunk. Targets of 1 and -1 make X'y of a class twice its centred feature sum.
+        A class with n real rows has max(0, anchor_rows - n) rows' worth of its anchors in it.
 
         Raises:
             DataError: nothing has been learnt.
         """
-        from scipy.linalg import LinAlgError, cho_factor, cho_solve
-
-        labels, counts, sums, outer = self._sums.with_stand_ins(self._anchors, penalty.anchor_rows)
+        labels, counts, sums, outer = self._sums.with_stand_ins(self._anchors, anchor_rows)
         if not labels:
             raise DataError("the regression has no rows; add labelled rows before solving it")
-        scale = np.concatenate([np.ones(self.features.size), np.full(self.lexical.size, np.sqrt(penalty.words))])
         rows = counts.sum()
         mean = sums.sum(axis=0) / rows
-        for start in range(0, len(outer), 512):  # in place and by blocks: the matrix is the memory of this job
-            block = slice(start, start + 512)
+        for block in _blocks(len(outer)):  # in place: the matrix is the memory of this job
             outer[block] -= np.outer(rows * mean[block], mean)
-            outer[block] *= scale[block, None] * scale
-        outer.flat[:: len(outer) + 1] += penalty.shrinkage
-        towards = (2.0 * (sums - counts[:, None] * mean) * scale).T  # (D, C)
-        try:
-            factor = cho_factor(outer.T if precise else outer.astype(np.float32).T, lower=True, overwrite_a=True)
-        except LinAlgError:  # so many rows that float32 loses the shrinkage
-            factor = cho_factor(outer.T, lower=True, overwrite_a=True)
-        weight = cho_solve(factor, towards.astype(factor[0].dtype)).T * scale
-        bias = 2.0 * counts / rows - 1.0 - weight @ mean
-        if penalty.priors is Priors.UNIFORM:
-            bias -= USUAL_TEMPERATURE * np.log(counts / rows)
-        return Regression(labels=labels, weight=weight, bias=bias)
+        return NormalEquations(
+            labels=labels,
+            counts=counts,
+            mean=mean,
+            scatter=outer if precise else outer.astype(np.float32),
+            towards=2.0 * (sums - counts[:, None] * mean),
+            of_encoder=self.features.size,
+        )
+
+    def regress(self, penalty: Penalty = Penalty()) -> Regression:
+        """The regression of what is in now.
+
+        Raises:
+            DataError: nothing has been learnt.
+        """
+        return self.equations(penalty.anchor_rows).solved(penalty, keep=False)
 
     def solve(self, penalty: Penalty = Penalty()) -> HeadWeights:
         """The head for what is in now: some 3 seconds for D = 5048 on two cores; its scores are not calibrated.
@@ -191,3 +242,7 @@ class Ridge(AnchoredSums):
         super()._check(rows)
         if rows.texts is None:
             raise DataError("a ridge regression reads words too; give the texts with their embeddings")
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    return (slice(start, start + 512) for start in range(0, size, 512))

@@ -109,11 +109,12 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
     if not known.labels:
         return start
     features = sums.mapped(ClassRows(X=known.X, labels=known.labels, texts=known.texts))
+    equations = sums.equations(start.anchor_rows, precise=False)
     tried: dict[Penalty, NDArray[np.float64]] = {}
 
     def told(penalty: Penalty) -> NDArray[np.float64]:
         if penalty not in tried:
-            solved = sums.regress(penalty, precise=False)
+            solved = equations.solved(penalty)
             tried[penalty] = row_scores(solved.scores(features), places_of(known.labels, solved.labels))
         return tried[penalty]
 

@@ -3,12 +3,16 @@
 import itertools
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
-from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.lexical import LexicalFeatures, WordScores
+from perennial.continual.learning.trained import HEAD_FILE, write_head
 
 FEATURES = LexicalFeatures(size=4096)
 
@@ -100,3 +104,41 @@ def test_features_need_neither_torch_nor_scipy() -> None:
 def test_no_column_is_no_setting() -> None:
     with pytest.raises(ConfigurationError, match="must be positive"):
         LexicalFeatures(size=0)
+
+
+def written(folder: Path) -> Path:
+    """A head's file, as a training leaves it."""
+    rng = np.random.default_rng(3)
+    head = HeadWeights(
+        labels=("no", "yes"),
+        omega=np.zeros((2, 4), dtype=np.float32),
+        phase=np.zeros(4, dtype=np.float32),
+        weight=np.zeros((2, 4), dtype=np.float32),
+        bias=np.zeros(2, dtype=np.float32),
+        temperature=1.0,
+        lexical=rng.normal(scale=30.0, size=(2, 2048)).astype(np.float32),
+    )
+    write_head(folder, head)
+    return folder / HEAD_FILE
+
+
+@pytest.mark.parametrize("alter", ["lexical", "lexical_known"])
+def test_words_that_do_not_repeat_their_known_answers_are_refused(tmp_path: Path, alter: str) -> None:
+    """As they would not where the code or Unicode's tables read a text otherwise than in training."""
+    path = written(tmp_path)
+    words = WordScores.read(path)
+    assert words is not None
+    assert words(["my card"]).shape == (1, 2)
+    tensors = load_file(path)
+    save_file({**tensors, alter: np.roll(tensors[alter], 1, axis=1)}, path)
+    with pytest.raises(DataError, match="Train it again"):
+        WordScores.read(path)
+
+
+def test_a_head_of_an_earlier_release_has_no_known_answers_and_is_read(tmp_path: Path) -> None:
+    path = written(tmp_path)
+    tensors = load_file(path)
+    save_file({name: value for name, value in tensors.items() if name != "lexical_known"}, path)
+    words = WordScores.read(path)
+    assert words is not None
+    np.testing.assert_allclose(words(["my card"]), LexicalFeatures()(["my card"]) @ tensors["lexical"].T, atol=1e-4)

@@ -55,8 +55,10 @@ def test_the_solution_is_the_textbooks(words: float, precise: bool) -> None:
     centred = X - X.mean(axis=0)
     weight = np.linalg.solve(centred.T @ centred + 0.2 * np.eye(X.shape[1]), centred.T @ (Y - Y.mean(axis=0)))
     expected = centred @ weight + Y.mean(axis=0)
-    found = head.regress(penalty, precise=precise).scores(head.mapped(given))
-    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 if precise else 1e-3)
+    equations = head.equations(precise=precise)
+    for keep in (True, True, False):  # what is kept can be solved again
+        found = equations.solved(penalty, keep=keep).scores(head.mapped(given))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 if precise else 1e-3)
 
 
 def test_words_tell_apart_what_embeddings_cannot() -> None:
@@ -165,3 +167,30 @@ def test_the_better_closed_form_is_chosen_once(make_spec: Callable[..., Path]) -
     more = make_spec("more", learner="auto", holdout=held, previous=few.out, examples=make_rows("fees", 9, 1))
     card = train_fast(JobSpec.read(more), Context(), at_random)
     assert (card.head, card.data["rows"]) == ("kernel_lda", 129)
+
+
+@pytest.mark.parametrize("learner", ["kernel_lda", "ridge"])
+def test_settings_are_chosen_anew_once_twice_the_rows_are_in(make_spec: Callable[..., Path], learner: str) -> None:
+    """Choosing is most of what an update costs; between, the settings go on, and only the temperature is fitted."""
+    held, chosen = make_rows("card loan trip fees", 30, 9), []
+    previous = None
+    for number, (words, count) in enumerate([("card loan", 30), ("trip", 30), ("fees", 30), ("fees", 30)]):
+        params = {"features": 120} | ({"lexical": 200} if learner == "ridge" else {})
+        told = {"learner": learner, "holdout": held, "params": params, "previous": previous}
+        if number == 1:  # what a person tells holds, and is no choice
+            told["params"] = params | {"shrinkage": 0.5}
+        spec = JobSpec.read(make_spec(f"{learner}-{number}", examples=make_rows(words, count, number), **told))
+        chosen.append(train_fast(spec, Context()).settings)
+        previous = spec.out
+    assert [each["chosen_at"] for each in chosen] == [60, 0, 120, 120]
+    assert chosen[1]["shrinkage"] == 0.5
+    assert chosen[3]["shrinkage"] == chosen[2]["shrinkage"] != 0.5
+
+
+def test_settings_of_another_closed_form_are_not_taken_over(make_spec: Callable[..., Path]) -> None:
+    """A kernel LDA's shrinkage is a hundred thousandth of a ridge's."""
+    rows = make_rows("card loan", 30, 1)
+    first = JobSpec.read(make_spec("first", learner="kernel_lda", examples=rows, params={"features": 120}))
+    train_fast(first, Context())
+    later = make_spec("later", learner="ridge", examples=rows, previous=first.out, params=PARAMS)
+    assert train_fast(JobSpec.read(later), Context()).settings["shrinkage"] == 0.1
