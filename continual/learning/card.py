@@ -11,6 +11,7 @@ from typing import Any
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
+from perennial.continual.tasks import DEFAULT_TASK
 
 __all__ = [
     "CLASSIFIER",
@@ -46,16 +47,17 @@ class ModelCard:
     """
 
     learner: str
-    encoder: str  # a name, a folder, or "encoder" for the folder inside
-    encoder_fingerprint: str
-    labels: tuple[str, ...]  # in logit order
-    head: str  # "kernel_lda", "ridge", "linear", or one that was fine-tuned elsewhere: "classifier", "onnx"
-    temperature: float
-    max_length: int
+    encoder: str = ""  # a name, a folder, or "encoder" for the folder inside; empty where there is none
+    encoder_fingerprint: str = ""
+    labels: tuple[str, ...] = ()  # in logit order
+    head: str = ""  # "kernel_lda", "ridge", "linear", or one that was fine-tuned elsewhere: "classifier", "onnx"
+    temperature: float = 1.0
+    max_length: int = 0
     metrics: dict[str, float] = field(default_factory=dict)
     parent_version: int | None = None
     data: dict[str, int] = field(default_factory=dict)  # rows, replay_rows, classes
     settings: dict[str, Any] = field(default_factory=dict)  # what the learner chose or was told
+    task: str = DEFAULT_TASK  # which cards of earlier releases do not name
     format: str = FORMAT
     unknown: Mapping[str, Any] = field(default_factory=dict)
 
@@ -78,9 +80,11 @@ class ModelCard:
         write_atomically(folder / MODEL_FILE, json.dumps(told | unknown, indent=2, ensure_ascii=False) + "\n")
 
 
+_OF_TEXT = ("encoder", "encoder_fingerprint", "labels", "head", "temperature", "max_length")  # no text goes without
 _TEXT, _NUMBER, _WHOLE, _OBJECT = (str,), (float, int), (int,), (dict,)
 _KINDS: Mapping[str, tuple[tuple[type, ...], str]] = {
     "learner": (_TEXT, "a text"),
+    "task": (_TEXT, "a text"),
     "encoder": (_TEXT, "a text"),
     "encoder_fingerprint": (_TEXT, "a text"),
     "labels": ((tuple,), "a list of texts"),
@@ -124,6 +128,11 @@ def read_card(folder: Path) -> ModelCard:
     known = {name: value for name, value in read.items() if name in fields}
     if isinstance(known.get("labels"), list):
         known["labels"] = tuple(known["labels"])
+    missing = (
+        [name for name in _OF_TEXT if name not in known] if known.get("task", DEFAULT_TASK) == DEFAULT_TASK else []
+    )
+    if missing:
+        raise DataError(f"{path} is damaged (it lacks {', '.join(missing)}); run the job again")
     try:
         return ModelCard(**known, unknown={name: value for name, value in read.items() if name not in fields})
     except (DataError, TypeError) as error:

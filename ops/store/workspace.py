@@ -72,6 +72,10 @@ class Workspace:
         """The model's log of answered requests."""
         return self.state / "traffic" / admit_name(name)
 
+    def user_events(self, name: str) -> Path:
+        """What is known of each user of the model now, where its task has users."""
+        return self.state / "users" / f"{admit_name(name)}.db"
+
     def route_file(self, name: str) -> Path:
         """What the router reads."""
         return self.state / "route" / f"{admit_name(name)}.json"

@@ -5,13 +5,14 @@ Standard library, numpy and scipy only. Nothing here knows files of a service, s
 
 from perennial.continual.learning.ranking.events import Event, Item, Signal, event_of, liking
 from perennial.continual.learning.ranking.exposure import Exposure, measure_exposure
-from perennial.continual.learning.ranking.gram import GramSettings, ItemGram, Structure
+from perennial.continual.learning.ranking.gram import GramSettings, ItemGram, Structure, histories
 from perennial.continual.learning.ranking.item_texts import ItemTexts
 from perennial.continual.learning.ranking.neighbours import Neighbours
 from perennial.continual.learning.ranking.off_policy import Logged, OffPolicy, estimate
 from perennial.continual.learning.ranking.profile import Profile, profile_words
 from perennial.continual.learning.ranking.recommender import Ask, Blend, Following, Placed, Ranked, Recommender
 from perennial.continual.learning.ranking.slots import Bounds, Exploration
+from perennial.continual.learning.ranking.trained import TrainedRanking, read_items, write_items
 
 __all__ = [
     "Ask",
@@ -34,9 +35,13 @@ __all__ = [
     "Recommender",
     "Signal",
     "Structure",
+    "TrainedRanking",
     "estimate",
     "event_of",
+    "histories",
     "liking",
     "measure_exposure",
     "profile_words",
+    "read_items",
+    "write_items",
 ]

@@ -17,7 +17,7 @@ from perennial.continual.learning.ranking.item_texts import ItemTexts
 from perennial.continual.learning.ranking.pair_sums import UNIT, PairSums, Whole
 from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile
 
-__all__ = ["GramSettings", "ItemGram", "Structure"]
+__all__ = ["GramSettings", "ItemGram", "Structure", "histories"]
 
 _FAR = 60  # likings after one that it may still lead to
 _BACKWARDS = 0.5  # what an item says of those before it, beside those after it
@@ -236,15 +236,9 @@ class ItemGram:
         Raises:
             DataError: the file is missing or is not such a file.
         """
-        kept = SumsFile.read(path)
-        kept.check_format(path, _FORMAT)
+        kept = _read(path)
         gram = cls(nearness=kept.about["nearness"], sequel=kept.about["sequel"])
-        users, items = kept.about["users"], kept.about["items"]
-        columns = (kept.tensors[f"event_{name}"].tolist() for name in ("user", "item", "at", "liked"))
-        gram.add(
-            Event(user=users[user], item=items[item], at=_EPOCH + at * _MICROSECOND, liked=liked)
-            for user, item, at, liked in zip(*columns, strict=True)
-        )
+        gram.add(_events(kept))
         return gram
 
     def _become(self, user: str, old: tuple[Event, ...], new: tuple[Event, ...]) -> bool:
@@ -302,6 +296,29 @@ class ItemGram:
             block = settled[places][:, places].toarray() / UNIT
             found[np.ix_(rows, rows)] = block
         return found
+
+
+def histories(path: Path) -> dict[str, tuple[Event, ...]]:
+    """What each user did, oldest first, out of the file that `ItemGram.save` left; the sums are not made.
+
+    Raises:
+        DataError: the file is missing or is not such a file.
+    """
+    return {user: tuple(own) for user, own in groupby(_events(_read(path)), key=lambda event: event.user)}
+
+
+def _read(path: Path) -> SumsFile:
+    kept = SumsFile.read(path)
+    kept.check_format(path, _FORMAT)
+    return kept
+
+
+def _events(kept: SumsFile) -> Iterator[Event]:
+    """User by user, each one's oldest first."""
+    users, items = kept.about["users"], kept.about["items"]
+    columns = (kept.tensors[f"event_{name}"].tolist() for name in ("user", "item", "at", "liked"))
+    for user, item, at, liked in zip(*columns, strict=True):
+        yield Event(user=users[user], item=items[item], at=_EPOCH + at * _MICROSECOND, liked=liked)
 
 
 def _regressed(gram: NDArray[np.float32]) -> NDArray[np.float32]:
