@@ -57,16 +57,29 @@ def choose_engine(engine: str = "auto", precision: str = "auto") -> tuple[Engine
 
 
 def engines_to_try(
-    engine: str = "auto", precision: str = "auto", before: tuple[EngineKind, Precision] | None = None
+    engine: str = "auto",
+    precision: str = "auto",
+    before: tuple[EngineKind, Precision] | None = None,
+    *,
+    among: Sequence[tuple[EngineKind, Precision]] = (),
 ) -> tuple[tuple[EngineKind, Precision], ...]:
     """What `choose_engine` picks and, where it was free to pick BF16, the FP32 engine for models that BF16 alters.
 
     `before` is what the previous version was built as: where it is among them, what comes ahead of it was refused then
-    and isn't tried again.
+    and isn't tried again. A model that only some engines take has the first of `among` that fits what is wanted.
 
     Raises:
-        ConfigurationError: as `choose_engine`.
+        ConfigurationError: as `choose_engine`, or none of `among` is what is wanted.
     """
+    if among:
+        fit = [each for each in among if engine in {"auto", each[0].value} and precision in {"auto", each[1].value}]
+        if not fit:
+            known = ", ".join(f"{kind.value} {form.value}" for kind, form in among)
+            raise ConfigurationError(
+                f"a model of this task does not come as engine {engine!r} with precision {precision!r}; "
+                f"it comes as {known}: use those, or auto"
+            )
+        return (fit[0],)
     first = choose_engine(engine, precision)
     if precision != "auto" or first[1] is not Precision.BF16:
         return (first,)

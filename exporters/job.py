@@ -101,7 +101,7 @@ class _Export:
     def run(self) -> ExportResult:
         """Try the engines in turn: where the choice was free, one that alters the answers gives way to an exact one."""
         before = None if self.previous is None else (self.previous.engine, self.previous.precision)
-        tried = engines_to_try(self.spec.engine, self.spec.precision, before)
+        tried = engines_to_try(self.spec.engine, self.spec.precision, before, among=self.model.engines)
         for engine, precision in tried:
             check_available(engine, precision)
         self.model.sidecars(self.work)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from perennial.exporters.built import BuiltEngine
-from perennial.exporters.bundle import Manifest
+from perennial.exporters.bundle import EngineKind, Manifest, Precision
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.tasks import room_of
@@ -84,13 +84,18 @@ class Exportable(Protocol):
         ...
 
     @property
+    def engines(self) -> Sequence[tuple[EngineKind, Precision]]:
+        """What it can be compiled to, the usual choice first; empty where every engine takes it."""
+        ...
+
+    @property
     def encoder_fingerprint(self) -> str:
         """Of what it builds upon without having trained it; empty where there is nothing."""
         ...
 
     @property
     def longest_row(self) -> int:
-        """How many places a padded row may have; 0 where no dimension is padded."""
+        """How many places a row may be padded to; 0 where that is not bounded."""
         ...
 
     def sidecars(self, folder: Path) -> None:
@@ -134,7 +139,7 @@ class Exportable(Protocol):
         ...
 
     def calibration(self, folder: Path, inputs: Sequence[Any]) -> Sequence[Sequence[int]]:
-        """Token rows, unpadded, that low precisions are scaled by; empty where only floats go in."""
+        """Token rows, unpadded, that low precisions are scaled by; empty where it comes in none."""
         ...
 
     def golden(self, folder: Path, seed: int) -> Sequence[Inputs]:

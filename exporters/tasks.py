@@ -11,6 +11,7 @@ from perennial.exporters.signature import EngineSignature
 __all__ = ["ROOMS", "Room", "room_of"]
 
 ROOMS: Mapping[str, str] = {
+    "ranking": "perennial.exporters.ranking",
     "text_classification": "perennial.exporters.text_classification",
 }
 

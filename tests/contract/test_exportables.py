@@ -24,6 +24,7 @@ from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.tasks import ROOMS, room_of
 from perennial.exporters.torch_engine import TorchEngine
 from tests.component.exporters.conftest import TEXTS, write_encoder, write_texts, write_trained
+from tests.component.ranking_fixtures import asked_in_town, train_ranking, write_impressions
 
 pytestmark = pytest.mark.component
 
@@ -35,6 +36,7 @@ class Case:
     train: Callable[[Path, int], Path]  # a folder and a seed: another one changes the weights and nothing else
     hold_out: Callable[[Path], Path]
     inputs: Sequence[Any]
+    targets: Callable[[Sequence[Any]], Sequence[Any]]  # by which answers are right
 
 
 def train_text(folder: Path, seed: int) -> Path:
@@ -45,7 +47,16 @@ def train_text(folder: Path, seed: int) -> Path:
 
 CASES: dict[str, Case] = {
     "text_classification": Case(
-        train=train_text, hold_out=lambda folder: write_texts(folder / "held.json"), inputs=TEXTS
+        train=train_text,
+        hold_out=lambda folder: write_texts(folder / "held.json"),
+        inputs=TEXTS,
+        targets=lambda labels: labels,
+    ),
+    "ranking": Case(
+        train=lambda folder, seed: train_ranking(folder / f"trained-{seed}", seed=seed),
+        hold_out=lambda folder: write_impressions(folder / "held.json"),
+        inputs=asked_in_town(),
+        targets=lambda lists: [dict.fromkeys(items[:3], 1.0) for items in lists],
     ),
 }
 
@@ -140,7 +151,8 @@ def test_the_engine_answers_like_the_module_and_another_model_does_not(world: Wo
     assert reference.task == candidate.task == world.task
     assert check_parity(reference, candidate, world.case.inputs, None, limits).reasons == ()
     answered = candidate.answers(candidate.engine.infer(candidate.encode(world.case.inputs)))
-    assert check_parity(reference, candidate, world.case.inputs, answered, limits).accuracy is not None
+    verdict = check_parity(reference, candidate, world.case.inputs, world.case.targets(answered), limits)
+    assert verdict.accuracy == pytest.approx(1.0)
     other = exportable(world.task, world.case.train(world.folder, 2))
     stranger = other.answerer(TorchEngine(other.module(), other.signature), world.result.bundle)
     assert not check_parity(reference, stranger, world.case.inputs, None, limits).accepted

@@ -67,6 +67,11 @@ class ItemTexts:
             rows=sparse.csr_matrix(scale @ rows, dtype=np.float32),
         )
 
+    def part(self, places: Sequence[int]) -> "ItemTexts":
+        """The texts of some of the items, in this order."""
+        names = tuple(self.names[place] for place in places)
+        return ItemTexts(names=names, vocabulary=self.vocabulary, rows=self.rows[list(places)])
+
     def similarity(self, places: Sequence[int]) -> NDArray[np.float32]:
         """How alike each of these items is to every item: cosines (places, items)."""
         return np.asarray((self.rows[list(places)] @ self.rows.T).toarray(), dtype=np.float32)

@@ -9,13 +9,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.ranking.events import Item
+from perennial.continual.learning.ranking.events import Event, Item
 from perennial.continual.learning.ranking.gram import Structure
 from perennial.continual.learning.ranking.item_texts import ItemTexts, words_of
 from perennial.continual.learning.ranking.profile import Profile
-from perennial.continual.learning.ranking.slots import Bounds, Exploration, Slot, fill
+from perennial.continual.learning.ranking.slots import Bounds, Exploration, Slot, fill, most_liked
 
-__all__ = ["Ask", "Blend", "Following", "Placed", "Ranked", "Recommender"]
+__all__ = ["FAINT_POPULARITY", "Ask", "Blend", "Following", "Placed", "Ranked", "Recommender", "recent"]
+
+FAINT_POPULARITY = 1e-3  # what popularity weighs for those of whom nothing is known, where it weighs nothing else
 
 _FORGOTTEN = 1e-3  # of the last event's weight: what is below adds nothing that could be seen
 
@@ -98,6 +100,17 @@ class Ranked:
         return tuple(placed.item for placed in self.places)
 
 
+def recent(liked: Sequence[Event], recency: float) -> list[tuple[Event, float]]:
+    """Events, oldest first, with what each weighs: the last one most. Those that weigh next to nothing are left out.
+
+    >>> recent([], 0.9)
+    []
+    """
+    steps = range(len(liked) - 1, -1, -1)
+    weighed = [(event, event.liked * recency**step) for event, step in zip(liked, steps, strict=True)]
+    return [(event, weight) for event, weight in weighed if weight > _FORGOTTEN]
+
+
 class Recommender:
     """A structure and a catalogue. It keeps no user: whoever clicked a second ago is answered by it.
 
@@ -137,28 +150,35 @@ class Recommender:
         self._known[self._columns] = structure.support
         most = float(self._known.max(initial=0.0))
         self._popular = (self._known / most if most else self._known).astype(np.float32)
+        self._most_liked = most_liked(self._known)
 
     def scores(self, profile: Profile, context: str = "") -> NDArray[np.float32]:
         """A score for every item of the catalogue (items,), whether or not it may be shown."""
         found = np.zeros(len(self.items), dtype=np.float32)
-        rows, weights = self._liked(profile)
+        liked = self._liked(profile)
+        rows, weights = self._lit(liked)
         if rows:
             found[self._columns] += weights @ self.structure.weights[rows]
         if self.blend.sequel and self._follows is not None:
-            found += np.float32(self.blend.sequel) * self._sequels(profile)
-        if self.blend.text and (near := self._near(profile)) is not None:
-            found += np.float32(self.blend.text) * near
+            found += np.float32(self.blend.sequel) * self._sequels(liked)
+        if self.blend.text and liked:
+            found += np.float32(self.blend.text) * self._near(liked)
         wanted = dict(profile.wanted) | dict.fromkeys(words_of(context), 1.0)
         if wanted:
             found += np.float32(self.blend.words) * self.texts.about(wanted)
-        if self.blend.popular or not rows:
-            found += np.float32(self.blend.popular or 1e-3) * self._popular
+        if self.blend.popular or not liked:
+            found += np.float32(self.blend.popular or FAINT_POPULARITY) * self._popular
         return found
 
     @property
     def popular(self) -> NDArray[np.float32]:
         """How many liked each item (items,), as a share of the most liked one's."""
         return self._popular
+
+    @property
+    def known(self) -> NDArray[np.float64]:
+        """How many users liked each item, weighted (items,)."""
+        return self._known
 
     @property
     def has_sequels(self) -> bool:
@@ -194,6 +214,7 @@ class Recommender:
             scores,
             self._allowed(ask, profile),
             self._known,
+            self._most_liked,
             self.texts,
             count=ask.count,
             bounds=self.bounds,
@@ -212,36 +233,30 @@ class Recommender:
         )
         return Ranked(user=profile.user, places=places)
 
-    def _liked(self, profile: Profile) -> tuple[list[int], NDArray[np.float32]]:
-        """The rows of the structure that a profile lights up, and how much; the last one most."""
-        liked = [event for event in profile.liked if event.item in self._row]
-        weights = self.blend.recency ** np.arange(len(liked) - 1, -1, -1) * [event.liked for event in liked]
-        kept = np.flatnonzero(weights > _FORGOTTEN)
-        return [self._row[liked[number].item] for number in kept], weights[kept].astype(np.float32)
+    def _liked(self, profile: Profile) -> list[Event]:
+        """What was liked of the catalogue, oldest first."""
+        return [event for event in profile.liked if event.item in self._place]
 
-    def _sequels(self, profile: Profile) -> NDArray[np.float32]:
+    def _lit(self, liked: Sequence[Event]) -> tuple[list[int], NDArray[np.float32]]:
+        """The rows of the structure that likings light up, and how much; the last one most."""
+        kept = [(event, weight) for event, weight in recent(liked, self.blend.recency) if event.item in self._row]
+        return [self._row[event.item] for event, _ in kept], np.array([weight for _, weight in kept], np.float32)
+
+    def _sequels(self, liked: Sequence[Event]) -> NDArray[np.float32]:
         """How much each item of the catalogue follows what was liked."""
         found = np.zeros(len(self.items), dtype=np.float32)
-        liked = profile.liked
-        weights = self.blend.sequel_recency ** np.arange(len(liked) - 1, -1, -1)
-        told = {
-            event.item: float(weight) * event.liked
-            for event, weight in zip(liked, weights, strict=True)
-            if weight > _FORGOTTEN
-        }
+        told = {event.item: weight for event, weight in recent(liked, self.blend.sequel_recency)}
         if told and self._follows is not None:
             follows = self._follows.following(told)
             columns = np.array([self._place.get(name, -1) for name in self._follows.places], dtype=np.int64)
             found[columns[columns >= 0]] = follows[columns >= 0]
         return found
 
-    def _near(self, profile: Profile) -> NDArray[np.float32] | None:
-        """How near every item's text is to those that were liked; None where nothing known was."""
-        liked = [event for event in profile.liked if event.item in self._place]
-        if not liked:
-            return None
-        weights = self.blend.recency ** np.arange(len(liked) - 1, -1, -1) * [event.liked for event in liked]
-        return self.texts.near([self._place[event.item] for event in liked], weights.astype(np.float32))
+    def _near(self, liked: Sequence[Event]) -> NDArray[np.float32]:
+        """How near every item's text is to those that were liked."""
+        kept = recent(liked, self.blend.recency)
+        weights = np.array([weight for _, weight in kept], np.float32)
+        return self.texts.near([self._place[event.item] for event, _ in kept], weights)
 
     def _allowed(self, ask: Ask, profile: Profile) -> NDArray[np.bool_]:
         allowed = np.ones(len(self.items), dtype=bool)
@@ -260,7 +275,7 @@ class Recommender:
         if slot.explored:
             return "new here"
         name = self.items[slot.place].name
-        rows, weights = self._liked(profile)
+        rows, weights = self._lit(self._liked(profile))
         if rows and name in self._row:
             parts = weights * self.structure.weights[rows, self._row[name]]
             if parts.max() > 0:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.ranking.item_texts import ItemTexts
 
-__all__ = ["Bounds", "Exploration", "Slot", "fill"]
+__all__ = ["Bounds", "Exploration", "Slot", "fill", "most_liked"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,10 +58,22 @@ class Slot:
     explored: bool
 
 
+def most_liked(known: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which items are the hundredth that most users liked (items,).
+
+    >>> most_liked(np.array([1.0, 3.0, 2.0])).tolist()
+    [False, True, False]
+    """
+    found = np.zeros(len(known), dtype=bool)
+    found[np.argsort(-known, kind="stable")[: max(1, len(known) // 100)]] = True
+    return found
+
+
 def fill(
     scores: NDArray[np.float32],
     allowed: NDArray[np.bool_],
     known: NDArray[np.float64],
+    popular: NDArray[np.bool_],
     texts: ItemTexts,
     *,
     count: int,
@@ -78,6 +90,7 @@ def fill(
         scores: (items,), higher is better.
         allowed: (items,), whether an item may be shown.
         known: (items,), users who liked it.
+        popular: (items,), whether it is among the most liked hundredth of the catalogue.
         texts: of the items, in their order.
         count: places.
         bounds: what the list may hold.
@@ -85,7 +98,9 @@ def fill(
         rng: draws.
     """
     ranks = _best_first(scores, allowed)
-    within = _Within(bounds, known, texts)
+    within = _Within(bounds, popular, texts)
+    if within.is_free and (rng is None or not exploration.share):
+        return [Slot(place=int(place), propensity=1.0, explored=False) for place in ranks[:count]]
     unknown = ranks[known[ranks] < exploration.known_from] if rng is not None and exploration.share else ranks[:0]
     slots: list[Slot] = []
     lent, taken = 0, np.zeros(len(scores), dtype=bool)
@@ -110,14 +125,14 @@ def fill(
 class _Within:
     """Which items a list may still take."""
 
-    def __init__(self, bounds: Bounds, known: NDArray[np.float64], texts: ItemTexts) -> None:
-        self._bounds, self._texts = bounds, texts
+    def __init__(self, bounds: Bounds, popular: NDArray[np.bool_], texts: ItemTexts) -> None:
+        self._bounds, self._popular, self._texts = bounds, popular, texts
         self._chosen: list[int] = []
-        self._popular: NDArray[np.bool_] | None = None
-        if bounds.most_popular is not None:
-            most = max(1, len(known) // 100)
-            self._popular = np.zeros(len(known), dtype=bool)
-            self._popular[np.argsort(-known, kind="stable")[:most]] = True
+
+    @property
+    def is_free(self) -> bool:
+        """Whether a list may hold anything."""
+        return self._bounds.most_alike is None and self._bounds.most_popular is None
 
     def first(self, ranks: NDArray[np.int64], taken: NDArray[np.bool_]) -> int | None:
         """The best item that is left and keeps the bounds."""
@@ -132,9 +147,9 @@ class _Within:
         self._chosen.append(place)
 
     def _popularity_holds(self, place: int) -> bool:
-        if self._popular is None or not self._popular[place]:
+        if self._bounds.most_popular is None or not self._popular[place]:
             return True
-        return int(self._popular[self._chosen].sum()) < (self._bounds.most_popular or 0)
+        return int(self._popular[self._chosen].sum()) < self._bounds.most_popular
 
     def _likeness_holds(self, place: int) -> bool:
         if self._bounds.most_alike is None or len(self._chosen) < self._bounds.most_alike:

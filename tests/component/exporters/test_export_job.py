@@ -318,7 +318,7 @@ def test_an_engine_that_alters_the_answers_gives_way_to_the_next(
     trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tried = [(EngineKind.ONNXRUNTIME, Precision.INT8), (EngineKind.ONNXRUNTIME, Precision.FP32)]
-    monkeypatch.setattr("perennial.exporters.job.engines_to_try", lambda *_: tuple(tried))
+    monkeypatch.setattr("perennial.exporters.job.engines_to_try", lambda *_, **__: tuple(tried))
     spec = ExportSpec(
         trained_dir=trained.folder, out_dir=tmp_path / "1", held_out=write_texts(tmp_path / "held.json"), model="tiny",
         version=1, threads=2, limits_by_precision={"int8": {"max_abs_logit": 1e-9}},
