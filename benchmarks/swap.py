@@ -1,9 +1,10 @@
 """Promotions and rollbacks under load: does any request fail, or get the wrong version, and what does it cost?
 
-    python -m benchmarks.swap [--swaps 200] [--requests 100000]
+    python -m benchmarks.swap [--task text_classification] [--swaps 200] [--requests 100000]
 
-`perennial serve` runs in a process of its own with two trained MiniLM versions of different label sets; clients ask it
-in closed loops, over gRPC and HTTP, from another process. Commands go to the control API, as an operator's would.
+`perennial serve` runs in a process of its own with two trained MiniLM versions of different label sets, or two
+rankings of one catalogue; clients ask it in closed loops, over gRPC and HTTP, from another process. Commands go to the
+control API, as an operator's would.
 Around each command lies a window "swap", between two commands a window "steady": the two are interleaved all through.
 """
 
@@ -23,9 +24,10 @@ import httpx
 
 from benchmarks import record
 from benchmarks.swap_load import Answers, LoadSpec, read_answers
+from benchmarks.swap_ranking import RANKING_WORLD
 from benchmarks.swap_serving import Serving
 from benchmarks.swap_verdict import AFTER_S, BEFORE_S, Flip, Run, judge
-from benchmarks.swap_world import MODEL, make_workspace, publish_copy, spoken_table
+from benchmarks.swap_world import TEXT_WORLD, publish_copy
 from perennial.ops.serving.processes import group_members
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
@@ -33,6 +35,7 @@ from perennial.ops.store.workspace import Workspace
 __all__ = ["Load", "RouteEye", "main", "measure"]
 
 _ROOT = Path(__file__).parents[1]
+_WORLDS = {"text_classification": TEXT_WORLD, "ranking": RANKING_WORLD}
 
 
 class Load:
@@ -103,14 +106,16 @@ class RouteEye:
             time.sleep(0.0005)
 
 
-def measure(serving: Serving, load: Load, run: Run, *, swaps: int, requests: int, every_s: float, loads: int) -> None:
+def measure(
+    serving: Serving, load: Load, run: Run, model: str, *, swaps: int, requests: int, every_s: float, loads: int
+) -> None:
     """Promote and roll back `swaps` times each; then `loads` times a version that has to be loaded first.
 
     Before and after the swaps there is the same load without any: half of the requests come first, so that what the
     traffic fills (the log's kept rows, the allocators' pools) is full when the swaps begin.
     """
-    file = Workspace(serving.settings).route_file(MODEL)
-    with httpx.Client(base_url=f"{serving.api}/v1/models/{MODEL}", timeout=60) as api:
+    file = Workspace(serving.settings).route_file(model)
+    with httpx.Client(base_url=f"{serving.api}/v1/models/{model}", timeout=60) as api:
         _watch_calmly(serving, load, run.warm_up_memory, requests // 2, 0, every_s)
         begun = time.monotonic()
         for number in range(2 * swaps):
@@ -171,6 +176,7 @@ def _orphans(folder: Path, group: int) -> list[str]:
 def main() -> None:
     """Run it and write `benchmarks/out/swap.json`."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--task", choices=_WORLDS, default="text_classification", help="of the two versions")
     parser.add_argument("--swaps", type=int, default=200, help="promotions, and as many rollbacks")
     parser.add_argument("--requests", type=int, default=100_000, help="at least so many")
     parser.add_argument("--every", type=float, default=0.9, help="seconds between two commands")
@@ -178,24 +184,27 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=1, help="of each protocol")
     parser.add_argument("--think-ms", type=float, default=6.0, help="a client's mean pause, so that two cores suffice")
     parser.add_argument("--rows", type=int, default=900, help="training rows of the first version")
-    parser.add_argument("--folder", type=Path, default=record.OUT / "swap", help="workspace; its versions are kept")
+    parser.add_argument("--folder", type=Path, help="workspace; its versions are kept")
     chosen = parser.parse_args()
-    folder = chosen.folder.resolve()
+    world, name = _WORLDS[chosen.task], "swap" if chosen.task == "text_classification" else f"swap_{chosen.task}"
+    folder = (chosen.folder or record.OUT / name).resolve()
     print("two versions", file=sys.stderr)
-    config = make_workspace(folder, rows=chosen.rows)
+    config = world.make(folder, chosen.rows)
     workspace = Workspace(load_settings(config))
     for number in range(chosen.loads):
-        publish_copy(workspace, 1 + number % 2, 3 + number)
-    table = spoken_table(workspace, (1, 2), texts=600)
+        publish_copy(workspace, world.model, 1 + number % 2, 3 + number)
+    table = world.table(workspace, (1, 2), 600)
     for number in range(chosen.loads):
         table.says[3 + number] = table.says[1 + number % 2]
     serving = Serving(config)
     load: Load | None = None
     try:
         serving.start()
-        _begin_with_version_one(serving)
+        _begin_with_version_one(serving, world.model)
         spec = LoadSpec(
-            model=MODEL,
+            model=world.model,
+            asks=world.asks,
+            says=world.says,
             grpc=f"127.0.0.1:{serving.settings.triton.grpc_port}",
             http=f"127.0.0.1:{serving.settings.triton.http_port}",
             texts=table.texts,
@@ -215,6 +224,7 @@ def main() -> None:
             serving,
             load,
             run,
+            world.model,
             swaps=chosen.swaps,
             requests=chosen.requests,
             every_s=chosen.every,
@@ -235,18 +245,18 @@ def main() -> None:
         "texts": len(table.texts),
         "texts_told_apart": sum(a != b for a, b in zip(table.says[1], table.says[2], strict=True)),
         "clients": {"grpc": chosen.clients, "http": chosen.clients, "think_ms": chosen.think_ms},
-        "commands": "control API, POST /v1/models/intent/promote and /rollback",
+        "commands": f"control API, POST /v1/models/{world.model}/promote and /rollback",
         "windows_s": {"before": BEFORE_S, "after": AFTER_S, "every": chosen.every},
         "load_average": os.getloadavg(),
     }
-    for name, value in results.items():
-        print(f"{name:32} {value if not isinstance(value, float) else round(value, 3)}")
-    print(record.write("swap", results))
+    for figure, value in results.items():
+        print(f"{figure:32} {value if not isinstance(value, float) else round(value, 3)}")
+    print(record.write(name, results))
 
 
-def _begin_with_version_one(serving: Serving) -> None:
+def _begin_with_version_one(serving: Serving, model: str) -> None:
     """Both versions resident and 1 the champion, whatever an earlier run left."""
-    with httpx.Client(base_url=f"{serving.api}/v1/models/{MODEL}", timeout=120) as api:
+    with httpx.Client(base_url=f"{serving.api}/v1/models/{model}", timeout=120) as api:
         for version in (2, 1):
             api.post("promote", json={"version": version, "reason": "benchmark"}).raise_for_status()
 

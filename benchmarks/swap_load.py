@@ -20,10 +20,10 @@ import numpy.typing as npt
 
 from perennial.exporters.contract import VERSION
 from perennial.exporters.signature import BYTES
-from perennial.exporters.text_classification.signature import LABEL, TEXT
 
-__all__ = ["Answers", "LoadSpec", "main", "read_answers"]
+__all__ = ["JOINT", "Answers", "LoadSpec", "main", "read_answers"]
 
+JOINT = "\x1f"  # between the values of one answer
 _FAILED = -1
 _BEAT_S, _LATE_S = 0.005, 0.005
 _TIMEOUT_S = 30.0
@@ -31,9 +31,14 @@ _TIMEOUT_S = 30.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadSpec:
-    """Who asks what. `think_ms` is the mean pause of a client between an answer and its next request."""
+    """Who asks what. `think_ms` is the mean pause of a client between an answer and its next request.
+
+    `asks` is the input that a text is sent as, `says` the output that is its answer; several values of it are joined.
+    """
 
     model: str
+    asks: str
+    says: str
     grpc: str
     http: str
     texts: list[str]
@@ -117,9 +122,9 @@ def _grpc_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
     bodies = []
     for text in spec.texts:
         request = service_pb2.ModelInferRequest(model_name=spec.model)
-        tensor = request.inputs.add(name=TEXT, datatype=BYTES, shape=[1, 1])
+        tensor = request.inputs.add(name=spec.asks, datatype=BYTES, shape=[1, 1])
         tensor.contents.bytes_contents.append(text.encode())
-        for name in (LABEL, VERSION):
+        for name in (spec.says, VERSION):
             request.outputs.add(name=name)
         bodies.append(request.SerializeToString())
 
@@ -128,17 +133,29 @@ def _grpc_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
         raw = {
             tensor.name: content for tensor, content in zip(response.outputs, response.raw_output_contents, strict=True)
         }
-        return int.from_bytes(raw[VERSION], "little"), raw[LABEL][4:].decode()
+        return int.from_bytes(raw[VERSION], "little"), JOINT.join(_strings(raw[spec.says]))
 
     return ask
+
+
+def _strings(raw: bytes) -> list[str]:
+    """BYTES as Triton sends them: each with its length before it."""
+    found = []
+    while raw:
+        end = 4 + int.from_bytes(raw[:4], "little")
+        found.append(raw[4:end].decode())
+        raw = raw[end:]
+    return found
 
 
 def _http_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
     connection = http.client.HTTPConnection(spec.http, timeout=_TIMEOUT_S)
     path = f"/v2/models/{spec.model}/infer"
-    outputs = [{"name": LABEL}, {"name": VERSION}]
+    outputs = [{"name": spec.says}, {"name": VERSION}]
     bodies = [
-        json.dumps({"inputs": [{"name": TEXT, "shape": [1, 1], "datatype": BYTES, "data": [text]}], "outputs": outputs})
+        json.dumps(
+            {"inputs": [{"name": spec.asks, "shape": [1, 1], "datatype": BYTES, "data": [text]}], "outputs": outputs}
+        )
         for text in spec.texts
     ]
 
@@ -148,8 +165,8 @@ def _http_asker(spec: LoadSpec) -> Callable[[int], tuple[int, str]]:
         content = response.read()
         if response.status != 200:
             raise ConnectionError(f"status {response.status}: {content[:200]!r}")
-        found: dict[str, Any] = {tensor["name"]: tensor["data"][0] for tensor in json.loads(content)["outputs"]}
-        return int(found[VERSION]), str(found[LABEL])
+        found: dict[str, Any] = {tensor["name"]: tensor["data"] for tensor in json.loads(content)["outputs"]}
+        return int(found[VERSION][0]), JOINT.join(found[spec.says])
 
     return ask
 

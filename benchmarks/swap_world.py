@@ -2,7 +2,7 @@
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,6 +14,7 @@ from perennial.continual.preparation import split_of
 from perennial.continual.records import Example
 from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.exporters.text_classification.classifier import BundleClassifier
+from perennial.exporters.text_classification.signature import LABEL, TEXT
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, RequestGrammar
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
@@ -23,7 +24,7 @@ from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["MODEL", "Table", "make_workspace", "publish_copy", "spoken_table"]
+__all__ = ["MODEL", "TEXT_WORLD", "Table", "World", "make_workspace", "publish_copy", "spoken_table"]
 
 MODEL = "intent"
 _MARGIN = 0.1  # texts that a version is less sure of are not asked: another batch could turn its answer round
@@ -58,7 +59,21 @@ class Table:
     says: dict[int, list[int]]
 
 
-def make_workspace(folder: Path, *, rows: int) -> Path:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """A task to swap under: its model, the tensors of a request, how its workspace is made, and who says what.
+
+    `make(folder, rows)` gives the settings' path; `table(workspace, versions, texts)` asks the bundles themselves.
+    """
+
+    model: str
+    asks: str
+    says: str
+    make: Callable[[Path, int], Path]
+    table: Callable[[Workspace, Sequence[int], int], Table]
+
+
+def make_workspace(folder: Path, rows: int) -> Path:
     """Write the settings on free ports; train both versions, unless an earlier run left them. Returns the settings."""
     config = folder / "perennial.toml"
     folder.mkdir(parents=True, exist_ok=True)
@@ -95,7 +110,7 @@ def _second_version(ledger: Ledger, workspace: Workspace, rows: int) -> None:
     ledger.set_version_state(MODEL, 2, VersionState.PUBLISHED, card=version_card(labels=labels))
 
 
-def spoken_table(workspace: Workspace, versions: Sequence[int], *, texts: int) -> Table:
+def spoken_table(workspace: Workspace, versions: Sequence[int], texts: int) -> Table:
     """Ask the bundles themselves, without any server.
 
     Short texts, so that the engine is not all that is measured, and only those of which every version is sure.
@@ -122,14 +137,17 @@ def spoken_table(workspace: Workspace, versions: Sequence[int], *, texts: int) -
     )
 
 
-def publish_copy(workspace: Workspace, source: int, version: int) -> None:
+def publish_copy(workspace: Workspace, model: str, source: int, version: int) -> None:
     """The same weights under another version number: a version that Triton has to load anew."""
     repository = ModelRepository(workspace.repository)
-    engine = workspace.engine_model(MODEL)
+    engine = workspace.engine_model(model)
     if version in repository.versions(engine):
         return
     staged = repository.staging / f"copy-{version}"
     shutil.rmtree(staged, ignore_errors=True)
-    shutil.copytree(workspace.bundle(MODEL, source), staged)
+    shutil.copytree(workspace.bundle(model, source), staged)
     write_manifest(staged, replace(read_manifest(staged), version=version))
     repository.publish(staged, engine, version)
+
+
+TEXT_WORLD = World(model=MODEL, asks=TEXT, says=LABEL, make=make_workspace, table=spoken_table)
