@@ -14,7 +14,7 @@ from perennial.continual.task import AnyTask, score_kept
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.ledger.ports import Labels
 from perennial.ops.prediction_ids import id_time_us
-from perennial.ops.serving.port import ServingSide
+from perennial.ops.serving.port import Memory, ServingSide
 from perennial.ops.serving.router.versions import VersionSides
 from perennial.ops.traffic import TrafficLog
 
@@ -61,11 +61,12 @@ class LabelledPairs:
         ask: AskVersion,
         *,
         task: AnyTask,
+        memory: Memory,
         versions: tuple[int, int],
         since: datetime,
     ) -> None:
         self._ledger, self._model, self._traffic = ledger, model, traffic
-        self._side, self._sides, self._ask, self._task = side, sides, ask, task
+        self._side, self._sides, self._ask, self._task, self._memory = side, sides, ask, task, memory
         self._versions, self._since = versions, since
         self._cursor = 0
         self._waiting: dict[str, str] = {}  # labels whose request is to be found and asked, in order
@@ -186,6 +187,7 @@ class LabelledPairs:
             return None
 
     def _answers(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        version_side, asked = self._sides.get(version), [self._side.asked(row) for row in rows]
+        version_side = self._sides.get(version)
+        asked = self._memory.recalled([self._side.asked(row) for row in rows])
         inputs = version_side.encode(asked)
         return [answer.kept for answer in version_side.answers(asked, inputs, self._ask(version, inputs))]

@@ -51,6 +51,7 @@ class LiveEvidenceReader:
         self._ledger, self._model, self._traffic, self._ask = ledger, model, traffic, ask
         self._task = task_named(workspace.model(model).task)
         self._side = serving_side(self._task.name)
+        self._memory = self._side.memory(workspace.user_events(model))
         self._sides = VersionSides(self._side, workspace.repository / workspace.engine_model(model))
         self._challenger_limit_s, self._clock = workspace.settings.triton.challenger_limit_s, clock
         self._rng = np.random.default_rng(workspace.settings.seed)
@@ -91,6 +92,7 @@ class LiveEvidenceReader:
                 self._sides,
                 self._ask,
                 task=self._task,
+                memory=self._memory,
                 versions=versions,
                 since=since,
             ),
@@ -109,11 +111,11 @@ class LiveEvidenceReader:
         counted.pairs.look()
         return counted.evidence()
 
-    def _newest(self) -> list[Any]:
+    def _newest(self) -> Sequence[Any]:
         """Some of the newest inputs, those from before the promotion included."""
         logged = self._traffic.read(last=_NEWEST_TRIED, columns=list(self._side.asked_columns)).to_pylist()
         inputs = [asked for row in logged if (asked := self._side.asked(row)) is not None] or [self._side.probe]
-        return [inputs[place] for place in self._rng.choice(len(inputs), _TRIED_A_LOOK)]
+        return self._memory.recalled([inputs[place] for place in self._rng.choice(len(inputs), _TRIED_A_LOOK)])
 
     def _ask_one(self, version: int, asked: Any) -> Any:
         return self._ask(version, self._sides.get(version).encode([asked]))

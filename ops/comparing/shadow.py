@@ -29,7 +29,8 @@ _SAMPLES = 20
 class ShadowSpec:
     """What to replay, at most `rows_per_s` a second, and the task that scores it.
 
-    A row is what the log keeps of the question, and the target as it is kept where it is known.
+    A row is what the log keeps of the question, and the target as it is kept where it is known. `memory` is the file of
+    what is remembered of those who ask.
     """
 
     champion_bundle: str
@@ -39,6 +40,7 @@ class ShadowSpec:
     seed: int
     rows_per_s: float
     task: str = DEFAULT_TASK
+    memory: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +65,9 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
     champion = BundledVersion.load(Path(spec.champion_bundle), threads=spec.threads)
     challenger = BundledVersion.load(Path(spec.challenger_bundle), threads=spec.threads)
     task, side = task_named(spec.task), serving_side(spec.task)
-    old, new = _replayed(champion, challenger, [side.asked(asked) for asked, _ in spec.rows], spec.rows_per_s)
+    memory = side.memory(None if spec.memory is None else Path(spec.memory))
+    asked = memory.recalled([side.asked(logged) for logged, _ in spec.rows])
+    old, new = _replayed(champion, challenger, asked, spec.rows_per_s)
     rng = np.random.default_rng(spec.seed)
     answers = [
         (task.read_answer(one), task.read_answer(other)) for one, other in zip(old.answers, new.answers, strict=True)

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 
-__all__ = ["Answer", "ServingSide", "VersionSide"]
+__all__ = ["Answer", "Memory", "Mindless", "ServingSide", "VersionSide"]
 
 
 class Answer(Protocol):
@@ -64,6 +64,33 @@ class VersionSide(Protocol):
         ...
 
 
+class Memory(Protocol):
+    """What is remembered of those who ask, beside all versions. Safe to share between threads; no method raises."""
+
+    @property
+    def unread(self) -> int:
+        """Inputs so far that had to do without, because what is remembered could not be read."""
+        ...
+
+    def recalled(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """The inputs with what was known when they were asked: now, where they do not say when."""
+        ...
+
+
+class Mindless:
+    """The memory of a task that answers every input by itself.
+
+    >>> Mindless().recalled(["card lost"])
+    ['card lost']
+    """
+
+    unread = 0
+
+    def recalled(self, inputs: Sequence[Any]) -> Sequence[Any]:
+        """The inputs as they are."""
+        return inputs
+
+
 class ServingSide(Protocol):
     """One task at the router. It keeps no state and answers the same in every process."""
 
@@ -113,6 +140,19 @@ class ServingSide(Protocol):
         Raises:
             DataError: a value breaks its rule; the message names the tensor and the row.
         """
+        ...
+
+    @property
+    def remembers(self) -> bool:
+        """Whether an answer depends on what is remembered of who asks."""
+        ...
+
+    def caller(self, asked: Any) -> str:
+        """Whose the question is where it says so itself, which then is its key; else nothing."""
+        ...
+
+    def memory(self, path: Path | None) -> Memory:
+        """What is remembered of those who ask, in the workspace's file for it; nothing without one."""
         ...
 
     def open(self, bundle: Path) -> VersionSide:

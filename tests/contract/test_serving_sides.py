@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
+from perennial.continual.learning.ranking import Item
 from perennial.continual.records import Arm
 from perennial.continual.tasks import TASKS, task_named
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.contract import KEY, all_inputs, all_outputs, usual_outputs
 from perennial.exporters.engine import Engine
+from perennial.exporters.ranking.asked import Asked
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.signature import Array
 from perennial.ops.serving.port import Answer, ServingSide, VersionSide
@@ -26,6 +28,7 @@ from perennial.ops.serving.router.questions import read_questions
 from perennial.ops.serving.router.router import Answered, Placed
 from perennial.ops.serving.tasks import SIDES, serving_side
 from perennial.ops.traffic import TrafficLog, TrafficWriter
+from tests.component.ranking_fixtures import ITEMS, export_ranking, train_ranking
 from tests.component.triton_fixtures import LABELS, write_bundle
 
 ID = f"{1_760_000_000_000:012x}{'0' * 20}"
@@ -40,6 +43,7 @@ class Case:
     personal: Any
     secret: str  # what of `personal` may not be kept
     wrong: Sequence[Mapping[str, Array]]
+    names_caller: bool  # whether a question itself says whose it is
 
 
 def strings(*values: bytes) -> Array:
@@ -50,6 +54,12 @@ def write_text(folder: Path, version: int) -> None:
     write_bundle(folder, version, labels=LABELS if version == 1 else (*LABELS, "other", "none"))
 
 
+def write_ranking(folder: Path, version: int) -> None:
+    items = ITEMS if version == 1 else (*ITEMS, Item(name="brand new", text="garden roses"))
+    trained = train_ranking(folder.with_name(f"trained-{version}"), items=items)
+    export_ranking(folder, trained, version)
+
+
 CASES: dict[str, Case] = {
     "text_classification": Case(
         write=write_text,
@@ -57,6 +67,33 @@ CASES: dict[str, Case] = {
         personal="my card lost, mail jo.doe@example.org",
         secret="jo.doe@example.org",
         wrong=[{}, {"TEXT": strings()}, {"TEXT": strings(b"fine", b"\xff")}],
+        names_caller=False,
+    ),
+    "ranking": Case(
+        write=write_ranking,
+        inputs=[
+            Asked(user="u00"),
+            Asked(user="u01", count=3, context="roses in spring", segment="north"),
+            Asked(user="somebody new", candidates=("i07", "i02", "nothing known"), language="en"),
+            Asked(user="u02", count=100, withheld=("i04",), candidates=()),
+        ],
+        personal=Asked(user="u03", context="roses for jo.doe@example.org"),
+        secret="jo.doe@example.org",
+        wrong=[
+            {},
+            {"USER": strings()},
+            {"USER": strings(b" ")},
+            {"USER": strings(b"\xff")},
+            {"USER": strings(b"u"), "K": np.array([[0]], dtype=np.int32)},
+            {"USER": strings(b"u"), "K": np.array([[101]], dtype=np.int32)},
+            {"USER": strings(b"u", b"v"), "K": np.array([[3]], dtype=np.int32)},
+            {"USER": strings(b"u", b"v"), "CONTEXT": strings(b"tea")},
+            {"USER": strings(b"u"), "CANDIDATES": strings(b"i01")},
+            {"USER": strings(b"u"), "CANDIDATES": strings(b'{"i01": 1}')},
+            {"USER": strings(b"u"), "WITHHELD": strings(b"[1]")},
+            {"USER": strings(b"u"), "CANDIDATES": strings(b"[" + b'"i",' * 10_000 + b'"i"]')},
+        ],
+        names_caller=True,
     ),
 }
 
@@ -143,7 +180,24 @@ def test_what_is_sent_is_what_is_asked(world: World) -> None:
     assert min(sizes) >= 0
     assert list(world.side.questions(tensors, max_characters=20_000)) == list(world.case.inputs)
     read = read_questions(world.side, tensors | {KEY: strings(*[b"me"] * len(world.case.inputs))}, 256)
-    assert [(question.input, question.key) for question in read] == [(asked, "me") for asked in world.case.inputs]
+    assert [question.input for question in read] == list(world.case.inputs)
+    callers = [world.side.caller(asked) for asked in world.case.inputs]
+    assert [bool(caller) for caller in callers] == [world.case.names_caller] * len(callers)
+    assert [question.key for question in read] == [caller or "me" for caller in callers]
+
+
+def test_a_probe_keeps_the_key_that_it_is_sent_with(world: World) -> None:
+    tensors = {**world.side.request([world.side.probe]), KEY: strings(b"champions")}
+    (question,) = read_questions(world.side, tensors, 256, logged=False)
+    assert question.key == "champions"
+
+
+def test_a_memory_that_is_not_there_costs_no_answer(world: World, tmp_path: Path) -> None:
+    for path in (None, tmp_path / "nothing.db"):
+        memory = world.side.memory(path)
+        recalled = memory.recalled(world.case.inputs)
+        assert len(world.answers(recalled)) == len(world.case.inputs)
+        assert memory.unread == (len(world.case.inputs) if world.side.remembers and path else 0)
 
 
 def _taken(side: ServingSide, tensors: Mapping[str, Array]) -> Sequence[Any]:

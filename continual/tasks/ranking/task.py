@@ -31,7 +31,7 @@ class Ranking:
     name: ClassVar[str] = "ranking"
     stratum_noun: ClassVar[str] = "segment"
     log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
-        dict.fromkeys(("user", "asked_at", "segment", "context", PREDICTION), ColumnKind.TEXT)
+        dict.fromkeys(("user", "asked_at", "segment", "context", "ask", PREDICTION, "propensities"), ColumnKind.TEXT)
     )
 
     def read_row(self, raw: Mapping[str, Any], *, now: datetime) -> Impression:

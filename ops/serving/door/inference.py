@@ -8,12 +8,13 @@ from typing import Annotated
 
 import msgspec
 
-from perennial.exporters.signature import BYTES
+from perennial.exporters.signature import BYTES, INT32
 from perennial.ops.serving.door.requests import Refusal
 
 __all__ = ["checked_request"]
 
 _MOST_VALUES = 1_000_000  # of one input; the model's own limit of rows is far lower
+_KINDS = frozenset({BYTES, INT32})
 _Word = Annotated[str, msgspec.Meta(max_length=1_024)]
 _Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Size = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
@@ -77,8 +78,8 @@ def checked_request(body: bytes, told: bytes | None) -> tuple[bytes, bytes | Non
 def _wrong_inputs(inputs: list[_Input], following: int) -> str:
     binary = 0
     for tensor in inputs:
-        if tensor.datatype != BYTES:
-            return f"input {tensor.name!r} has the datatype {tensor.datatype!r}; texts and keys are BYTES"
+        if tensor.datatype not in _KINDS:
+            return f"input {tensor.name!r} has the datatype {tensor.datatype!r}; texts are BYTES, numbers INT32"
         values = 1
         for extent in tensor.shape:
             values *= extent

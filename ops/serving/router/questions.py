@@ -44,17 +44,19 @@ def read_questions(
 ) -> list[Question]:
     """The questions of one request, out of its tensors; a key is kept by the rule of the entrance.
 
+    Where the task's question says whose it is, that is its key; a probe keeps the one that is sent.
+
     Raises:
         DataError: a value breaks its rule, or there is not a key for each row; the message names the tensor and row.
     """
     inputs = side.questions(tensors, max_characters=max_characters)
     if KEY not in tensors:
-        return [Question(asked, "", logged, deadline) for asked in inputs]
+        return [Question(asked, side.caller(asked), logged, deadline) for asked in inputs]
     keys = tensors[KEY].reshape(-1)
     if len(keys) != len(inputs):
         raise DataError(f"the input {KEY} has {len(keys)} rows of {len(inputs)}; send one key a row, or none")
     return [
-        Question(asked, _key(row, raw, max_key_bytes), logged, deadline)
+        Question(asked, (logged and side.caller(asked)) or _key(row, raw, max_key_bytes), logged, deadline)
         for row, (asked, raw) in enumerate(zip(inputs, keys, strict=True))
     ]
 

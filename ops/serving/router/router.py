@@ -52,6 +52,7 @@ class RouterSettings:
     repository: Path
     traffic_dir: Path
     task: str = DEFAULT_TASK
+    memory_path: Path | None = None
     max_characters: int = 20_000
     max_key_bytes: int = 256
     rotate_rows: int = 5_000
@@ -77,6 +78,7 @@ class RouterSettings:
                 repository=Path(parameters["repository"]),
                 traffic_dir=Path(parameters["traffic_dir"]),
                 task=parameters.get("task", DEFAULT_TASK),
+                memory_path=Path(parameters["memory_path"]) if "memory_path" in parameters else None,
                 max_characters=int(parameters.get("max_characters", "20000")),
                 max_key_bytes=int(parameters.get("max_key_bytes", "256")),
                 rotate_rows=int(parameters.get("rotate_rows", "5000")),
@@ -92,7 +94,8 @@ class RouterSettings:
 
     def to_parameters(self) -> dict[str, str]:
         """The strings for `config.pbtxt`; paths absolute, because Triton has its own working folder."""
-        return {
+        memory = {} if self.memory_path is None else {"memory_path": str(self.memory_path.resolve())}
+        return memory | {
             "engine_model": self.engine_model,
             "route_path": str(self.route_path.resolve()),
             "repository": str(self.repository.resolve()),
@@ -173,6 +176,7 @@ class Router:
             limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
         )
         self._champions = VersionGuard(limit_s=settings.champion_limit_s, pause_s=0.0, hang_pause_s=_CHAMPION_PAUSE_S)
+        self._memory = side.memory(settings.memory_path)
         self._route_file = RouteFile(settings.route_path)
         self._versions = VersionSides(side, settings.repository / settings.engine_model)
         self._route: Route | None = None
@@ -188,6 +192,11 @@ class Router:
         """What became of the rows for the traffic log."""
         return self._log.figures
 
+    @property
+    def unremembered(self) -> int:
+        """Questions that were answered without what is remembered of who asks, because it could not be read."""
+        return self._memory.unread
+
     def close(self) -> None:
         """Write what a full disk had refused, where it has space again."""
         self._log.close()
@@ -200,19 +209,20 @@ class Router:
             logger.info("router.unrouted", extra={"model": self._settings.model, "reason": str(exc)})
 
     def place(self, questions: Sequence[Question]) -> Batch:
-        """Number the questions and choose each one's side of the route.
+        """Number the questions, recall who asks, and choose each one's side of the route.
 
         Raises:
             NotFound: there is no route yet.
         """
         route = self._current()
+        recalled = self._memory.recalled([question.input for question in questions])
         at_us = time.time_ns() // 1000
         rows = []
-        for question in questions:
+        for question, asked in zip(questions, recalled, strict=True):
             number = prediction_id(at_us)
             rows.append(
                 Placed(
-                    input=question.input,
+                    input=asked,
                     key=question.key,
                     prediction_id=number,
                     arm=pick_arm(route, question.key or number),

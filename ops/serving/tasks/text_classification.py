@@ -29,6 +29,7 @@ from perennial.exporters.text_classification.signature import (
     TEXT_ROUTER,
 )
 from perennial.exporters.text_classification.tokens import TextTokenizer, padded
+from perennial.ops.serving.port import Mindless
 from perennial.ops.serving.tensors import column, decoded, strings
 
 __all__ = ["SIDE", "Classified", "Received", "TextVersion"]
@@ -130,6 +131,7 @@ class _TextClassification:
     signature: ClassVar[RouterSignature] = TEXT_ROUTER
     engine: ClassVar[EngineSignature] = TEXT_ENGINE
     probe: ClassVar[str] = "are you there"
+    remembers: ClassVar[bool] = False
     asked_columns: ClassVar[tuple[str, ...]] = ("text",)
 
     def request(self, inputs: Sequence[str]) -> Mapping[str, Array]:
@@ -164,6 +166,12 @@ class _TextClassification:
             cut = raw[: _LONGEST_CHARACTER * max_characters]
             texts.append(decoded(TEXT, row, cut, whole=len(cut) == len(raw))[:max_characters])
         return texts
+
+    def caller(self, asked: str) -> str:
+        return ""
+
+    def memory(self, path: Path | None) -> Mindless:
+        return Mindless()
 
     def open(self, bundle: Path) -> TextVersion:
         return TextVersion(bundle)

@@ -49,6 +49,7 @@ _COUNTERS = {
     "perennial_traffic_write_failures_total": "Batches whose traffic log write failed at first",
     "perennial_traffic_rows_lost_total": "Answered rows that are not in the traffic log and never will be",
     "perennial_requests_refused_total": "Requests that were refused at once, because they would have waited too long",
+    "perennial_requests_unremembered_total": "Questions answered without what is remembered of who asks",
     "perennial_requests_expired_total": "Requests that waited too long, or whose deadline passed while they waited",
 }
 _GAUGES = {
@@ -343,6 +344,7 @@ class TritonPythonModel:
                     "perennial_traffic_rows_waiting": log.rows_waiting,
                     "perennial_requests_refused_total": self._queue.refused + self._aside.refused,
                     "perennial_requests_expired_total": self._queue.expired + self._aside.expired,
+                    "perennial_requests_unremembered_total": self._router.unremembered,
                     "perennial_requests_waiting": self._queue.waiting + self._aside.waiting,
                 }
             )

@@ -1,0 +1,328 @@
+"""Ranking at the router: a user in, items in order out, with the reason and the chance of each place."""
+
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from perennial.continual.errors import DataError, NotFound, PerennialError
+from perennial.continual.learning.ranking import Placed
+from perennial.continual.preparation import admit_key
+from perennial.continual.tasks.ranking import Query, Ranking
+from perennial.continual.tasks.ranking.rows import EVERYBODY
+from perennial.exporters.contract import PREDICTION_ID, VERSION
+from perennial.exporters.ranking.asked import Asked, asked_of
+from perennial.exporters.ranking.catalogue import Catalogue
+from perennial.exporters.ranking.signature import (
+    ASK_ENGINE,
+    ASK_ROUTER,
+    CANDIDATES,
+    CONTEXT,
+    COUNT,
+    ITEMS,
+    LANGUAGE,
+    PLACES,
+    PROPENSITY,
+    REASON,
+    SCORES,
+    SEGMENT,
+    USER,
+    WITHHELD,
+)
+from perennial.exporters.signature import Array, EngineSignature, RouterSignature
+from perennial.ops.serving.tensors import decoded, strings
+from perennial.ops.store.user_events import UserEvents
+
+__all__ = ["SIDE", "Listed", "RankingVersion", "ReceivedList"]
+
+logger = logging.getLogger(__name__)
+_USUAL_COUNT = 10
+_MOST_NAMED = 10_000  # candidates, or withheld items
+_WAIT_S = 0.05  # for a locked file of users, at most
+_LOTTERY_BITS = 63
+_ASK = ("count", "candidates", "withheld", "language")  # what the log keeps of a question as one text
+
+
+class Listed(NamedTuple):
+    """One user's list. It has no probability of being right, and no place among others."""
+
+    places: tuple[Placed, ...]
+
+    @property
+    def kept(self) -> str:
+        """The items as a JSON list."""
+        return json.dumps([place.item for place in self.places], ensure_ascii=False)
+
+    @property
+    def confidence(self) -> None:
+        """None."""
+        return
+
+    @property
+    def embedding(self) -> None:
+        """None."""
+        return
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedList:
+    """What a caller got for one user; `propensities` where they were asked for."""
+
+    items: tuple[str, ...]
+    scores: tuple[float, ...]
+    reasons: tuple[str, ...]
+    version: int
+    prediction_id: str
+    propensities: tuple[float, ...] | None = None
+
+
+class RankingVersion:
+    """A version's catalogue."""
+
+    vocabulary: ClassVar[None] = None
+
+    def __init__(self, folder: Path) -> None:
+        try:
+            self._catalogue = Catalogue.read(folder)
+        except PerennialError as exc:
+            raise NotFound(f"version folder {folder} cannot be read ({exc}); restore it or route elsewhere") from exc
+
+    @property
+    def signature(self) -> EngineSignature:
+        """The lengths of its lists are in the manifest alone."""
+        return ASK_ENGINE
+
+    def encode(self, inputs: Sequence[Asked | Query]) -> Mapping[str, Array]:
+        """What was liked, what is hidden, and what words add."""
+        return self._catalogue.encode(asked_of(inputs))
+
+    def answers(
+        self,
+        asked: Sequence[Asked | Query],
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        *,
+        within: frozenset[str] | None = None,
+    ) -> list[Listed]:
+        """The lists; `within` says nothing, because they cannot be listed."""
+        return [Listed(places) for places in self._catalogue.lists(asked_of(asked), outputs)]
+
+
+class _Users:
+    """What is known of users, for questions of now. See `perennial.ops.serving.port.Memory`."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._kept = None if path is None else UserEvents(path, wait_s=_WAIT_S)
+        self._unread, self._lock, self._failing = 0, threading.Lock(), False
+
+    @property
+    def unread(self) -> int:
+        return self._unread
+
+    def recalled(self, inputs: Sequence[Asked | Query]) -> list[Asked]:
+        """Each with its user's events before it; one that has no time is asked now, of all events, and may explore."""
+        now = datetime.now(UTC)
+        return [self._recalled(asked, now) for asked in asked_of(inputs)]
+
+    def _recalled(self, asked: Asked, now: datetime) -> Asked:
+        before = asked.at
+        if before is None:
+            asked = replace(asked, at=now, lottery=secrets.randbits(_LOTTERY_BITS))
+        if self._kept is None or asked.profile is not None:
+            return asked
+        try:
+            profile = self._kept.profile(asked.user, before=before)
+        except PerennialError as exc:
+            with self._lock:
+                self._unread += 1
+                first, self._failing = not self._failing, True
+            if first:
+                logger.warning("users.unread", extra={"reason": str(exc)})
+            return asked
+        self._failing = False
+        return replace(asked, profile=profile)
+
+
+class _Ranking:
+    """See `perennial.ops.serving.port.ServingSide`."""
+
+    name: ClassVar[str] = "ranking"
+    signature: ClassVar[RouterSignature] = ASK_ROUTER
+    engine: ClassVar[EngineSignature] = ASK_ENGINE
+    probe: ClassVar[Asked] = Asked(user="are you there")
+    remembers: ClassVar[bool] = True
+    asked_columns: ClassVar[tuple[str, ...]] = ("user", "asked_at", "segment", "context", "ask")
+
+    def request(self, inputs: Sequence[Asked]) -> Mapping[str, Array]:
+        """Times and profiles are the router's affair and are not sent."""
+        tensors: dict[str, Array] = {
+            USER: strings(USER, [asked.user for asked in inputs]),
+            COUNT: np.array([[asked.count] for asked in inputs], dtype=np.int32),
+        }
+        told = {
+            CONTEXT: [asked.context for asked in inputs],
+            CANDIDATES: [_written(asked.candidates) for asked in inputs],
+            WITHHELD: [_written(asked.withheld or None) for asked in inputs],
+            LANGUAGE: [asked.language for asked in inputs],
+            SEGMENT: ["" if asked.segment == EVERYBODY else asked.segment for asked in inputs],
+        }
+        return tensors | {name: strings(name, values) for name, values in told.items() if any(values)}
+
+    def received(self, outputs: Mapping[str, Array]) -> list[ReceivedList]:
+        rows = range(len(outputs[ITEMS]))
+        counts = [sum(bool(name) for name in outputs[ITEMS][row]) for row in rows]
+        return [
+            ReceivedList(
+                items=tuple(name.decode() for name in outputs[ITEMS][row][: counts[row]]),
+                scores=tuple(outputs[SCORES][row][: counts[row]].tolist()),
+                reasons=tuple(reason.decode() for reason in outputs[REASON][row][: counts[row]]),
+                version=int(outputs[VERSION][row, 0]),
+                prediction_id=outputs[PREDICTION_ID][row, 0].decode(),
+                propensities=tuple(outputs[PROPENSITY][row][: counts[row]].tolist()) if PROPENSITY in outputs else None,
+            )
+            for row in rows
+        ]
+
+    def sizes(self, tensors: Mapping[str, Array]) -> list[int]:
+        if USER not in tensors:
+            raise DataError(f"the input {USER} is missing; send one user a row as BYTES of shape [rows, 1]")
+        users = tensors[USER].reshape(-1)
+        if not len(users):
+            raise DataError(f"the input {USER} has no rows; send at least one")
+        sizes = [0] * len(users)
+        for name in (USER, CONTEXT, CANDIDATES, WITHHELD, LANGUAGE, SEGMENT):
+            for row, raw in enumerate(_column(tensors, name, len(users))):
+                sizes[row] += len(raw)
+        return sizes
+
+    def questions(self, tensors: Mapping[str, Array], *, max_characters: int) -> list[Asked]:
+        """Lists as they are asked for; names of users, segments and languages are kept by the rule of keys."""
+        rows = len(tensors[USER].reshape(-1))
+        columns = [_column(tensors, name, rows) for name in (USER, CONTEXT, CANDIDATES, WITHHELD, LANGUAGE, SEGMENT)]
+        counts = tensors[COUNT].reshape(-1).tolist() if COUNT in tensors else [_USUAL_COUNT] * rows
+        if len(counts) != rows:
+            raise DataError(f"the input {COUNT} has {len(counts)} rows of {rows}; send one number a row, or none")
+        asked = []
+        for row, (user, context, candidates, withheld, language, segment) in enumerate(zip(*columns, strict=True)):
+            if not 1 <= counts[row] <= PLACES:
+                raise DataError(f"{COUNT} of row {row} is {counts[row]}; ask for 1 to {PLACES} items")
+            named = _key(USER, row, user)
+            if not named:
+                raise DataError(f"{USER} of row {row} is empty; name the user whom the list is for")
+            asked.append(
+                Asked(
+                    user=named,
+                    segment=_key(SEGMENT, row, segment) or EVERYBODY,
+                    context=decoded(CONTEXT, row, context)[:max_characters],
+                    count=counts[row],
+                    candidates=_names(CANDIDATES, row, candidates),
+                    withheld=_names(WITHHELD, row, withheld) or (),
+                    language=_key(LANGUAGE, row, language),
+                )
+            )
+        return asked
+
+    def caller(self, asked: Asked) -> str:
+        return asked.user
+
+    def memory(self, path: Path | None) -> _Users:
+        return _Users(path)
+
+    def open(self, bundle: Path) -> RankingVersion:
+        return RankingVersion(bundle)
+
+    def tensors(self, answers: Sequence[Listed], wanted: frozenset[str]) -> Mapping[str, Array]:
+        """Lists of different lengths share one width; the missing places hold an empty item, and 0."""
+        rows = [answer.places for answer in answers]
+        made: dict[str, Array] = {}
+        if ITEMS in wanted:
+            made[ITEMS] = _wide([[place.item.encode() for place in row] for row in rows], b"", np.object_)
+        if SCORES in wanted:
+            made[SCORES] = _wide([[place.score for place in row] for row in rows], 0.0, np.float32)
+        if REASON in wanted:
+            made[REASON] = _wide([[place.reason.encode() for place in row] for row in rows], b"", np.object_)
+        if PROPENSITY in wanted:
+            made[PROPENSITY] = _wide([[place.propensity for place in row] for row in rows], 0.0, np.float32)
+        return made
+
+    def asked(self, logged: Mapping[str, Any]) -> Asked | None:
+        told = json.loads(logged["ask"])
+        candidates = told["candidates"]
+        return Asked(
+            user=logged["user"],
+            segment=logged["segment"],
+            context=logged["context"],
+            count=told["count"],
+            candidates=None if candidates is None else tuple(candidates),
+            withheld=tuple(told["withheld"]),
+            language=told["language"],
+            at=datetime.fromisoformat(logged["asked_at"]),
+        )
+
+    def columns(self, inputs: Sequence[Asked | Query], answers: Sequence[Listed]) -> Mapping[str, Sequence[Any]]:
+        """A question that no router gave a time counts as asked now."""
+        now, task, asked = datetime.now(UTC), Ranking(), asked_of(inputs)
+        kept = [
+            task.redact(Query(user=one.user, at=one.at or now, segment=one.segment, context=one.context))
+            for one in asked
+        ]
+        return {
+            "user": [query.user for query, _ in kept],
+            "asked_at": [query.at.isoformat() for query, _ in kept],
+            "segment": [query.segment for query, _ in kept],
+            "context": [query.context for query, _ in kept],
+            "ask": [json.dumps({name: getattr(one, name) for name in _ASK}, ensure_ascii=False) for one in asked],
+            "redacted": [changed for _, changed in kept],
+            "prediction": [answer.kept for answer in answers],
+            "propensities": [json.dumps([round(place.propensity, 9) for place in answer.places]) for answer in answers],
+        }
+
+
+def _written(names: Sequence[str] | None) -> str:
+    return "" if names is None else json.dumps(list(names), ensure_ascii=False)
+
+
+def _column(tensors: Mapping[str, Array], name: str, rows: int) -> Sequence[bytes]:
+    """One value a row; nothing where the request has no such tensor."""
+    if name not in tensors:
+        return [b""] * rows
+    values = tensors[name].reshape(-1)
+    if len(values) != rows:
+        raise DataError(f"the input {name} has {len(values)} rows of {rows}; send one a row, or none")
+    return list(values)
+
+
+def _key(name: str, row: int, raw: bytes) -> str:
+    return admit_key(decoded(name, row, raw), field=f"{name} of row {row}") or ""
+
+
+def _names(name: str, row: int, raw: bytes) -> tuple[str, ...] | None:
+    """Items out of a JSON list; None where nothing is said."""
+    if not raw.strip():
+        return None
+    try:
+        named = json.loads(decoded(name, row, raw))
+    except ValueError as exc:
+        raise DataError(f"{name} of row {row} is not JSON ({exc}); send a list of items") from exc
+    if not isinstance(named, list) or not all(isinstance(item, str) for item in named):
+        raise DataError(f"{name} of row {row} is no JSON list of texts; send the names of items")
+    if len(named) > _MOST_NAMED:
+        raise DataError(f"{name} of row {row} names {len(named)} items; name at most {_MOST_NAMED}")
+    return tuple(named)
+
+
+def _wide(rows: Sequence[Sequence[Any]], nothing: Any, kind: Any) -> Array:
+    made = np.full((len(rows), max(1, *map(len, rows))), nothing, dtype=kind)
+    for number, row in enumerate(rows):
+        made[number, : len(row)] = row
+    return made
+
+
+SIDE = _Ranking()
