@@ -422,7 +422,7 @@ def load_settings(config: Path | None = None) -> Settings:
                 return given
             refused.update(_refused(sections))
             tasks.update(_known_tasks(sections))
-            return {**given, "models": {name: told for name, told in sections.items() if name not in refused}}
+            return {**given, "models": {name: section for name, section in sections.items() if name not in refused}}
 
     try:
         settings = _Located()

@@ -12,7 +12,7 @@ __all__ = ["Leak", "RowFindings", "SmallClass", "TwinLabels", "examine_rows"]
 
 _SHORTEST = 4  # characters of a label in which a slip can be told from another word
 _RARER = 5  # times; a slip is rare beside what was meant
-_TOLD = 20
+_LISTED = 20
 _SCRIPTS = {"CJK": "Han", "HIRAGANA": "Japanese kana", "KATAKANA": "Japanese kana"}
 _LEAST_SHARE = 0.005
 
@@ -86,12 +86,12 @@ def examine_rows(examples: Sequence[Example], *, min_class_rows: int, holdout_sh
         different=len(whole.examples),
         labels=len(counts),
         held_out=len(held),
-        too_small=tuple(sorted(small, key=lambda told: (-told.rows, told.label))[:_TOLD]),
+        too_small=tuple(sorted(small, key=lambda told: (-told.rows, told.label))[:_LISTED]),
         too_small_count=len(small),
-        twins=tuple(sorted(_twins(counts), key=lambda told: (-told.like_rows, told.label))[:_TOLD]),
-        contradictions=whole.contradictions[:_TOLD],
+        twins=tuple(sorted(_twins(counts), key=lambda told: (-told.like_rows, told.label))[:_LISTED]),
+        contradictions=whole.contradictions[:_LISTED],
         contradiction_count=len(whole.contradictions),
-        leaks=tuple(leaks[:_TOLD]),
+        leaks=tuple(leaks[:_LISTED]),
         leak_count=len(leaks),
         scripts=_scripts(row.text for row in whole.examples),
     )
@@ -138,7 +138,7 @@ def _alike(counts: Mapping[str, int]) -> Iterator[Iterator[tuple[str, str]]]:
             for place in range(len(plain)):
                 groups[plain[:place] + plain[place + 1 :]].add(label)
     for group in groups.values():
-        if 1 < len(group) <= _TOLD:
+        if 1 < len(group) <= _LISTED:
             names = sorted(group)
             yield ((one, other) for place, one in enumerate(names) for other in names[place + 1 :])
 

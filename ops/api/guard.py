@@ -97,8 +97,8 @@ class Guard:
             raise HTTPException(404, "there is no such path; /openapi.json lists those that are there")
         if "GET" in allowed:
             allowed.add("HEAD")
-        told = ", ".join(sorted(allowed))
-        raise HTTPException(405, f"{scope['method'][:20]} is not among this path's methods: {told}", {"Allow": told})
+        methods = ", ".join(sorted(allowed))
+        raise HTTPException(405, f"{scope['method'][:20]} is not among this path's methods: {methods}", {"Allow": methods})
 
 
 class _Exchange:

@@ -61,19 +61,19 @@ def document(api: FastAPI, *, asks_tokens: bool) -> None:
 
 
 def _described(api: FastAPI, asks_tokens: bool) -> dict[str, Any]:
-    told = get_openapi(title=api.title, version=api.version, routes=api.routes)
-    schemas = told.setdefault("components", {}).setdefault("schemas", {})
+    described = get_openapi(title=api.title, version=api.version, routes=api.routes)
+    schemas = described.setdefault("components", {}).setdefault("schemas", {})
     for unused in ("HTTPValidationError", "ValidationError"):
         schemas.pop(unused, None)
     schemas["Problem"] = _PROBLEM
     if not asks_tokens:
-        told["components"].pop("securitySchemes", None)
-    for path, methods in told["paths"].items():
+        described["components"].pop("securitySchemes", None)
+    for path, methods in described["paths"].items():
         for method, operation in methods.items():
             if not asks_tokens:
                 operation.pop("security", None)
             _describe(operation, method, path)
-    return told
+    return described
 
 
 def _describe(operation: dict[str, Any], method: str, path: str) -> None:
@@ -86,8 +86,8 @@ def _describe(operation: dict[str, Any], method: str, path: str) -> None:
         responses.setdefault(str(status), {"description": _MEANING[status], "content": content})
     if method not in _READS and "requestBody" not in operation:
         header = {"name": REQUEST_HEADER, "in": "header", "required": True}
-        told = {"schema": {"type": "string", "enum": ["1"]}, "description": "no page sends it across sites unasked"}
-        operation.setdefault("parameters", []).append({**header, **told})
+        details = {"schema": {"type": "string", "enum": ["1"]}, "description": "no page sends it across sites unasked"}
+        operation.setdefault("parameters", []).append({**header, **details})
 
 
 def _statuses(operation: dict[str, Any], method: str, path: str) -> set[int]:

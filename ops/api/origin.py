@@ -101,10 +101,10 @@ def _plain(host: str) -> str:
 def _same(origin: str, host: str) -> bool:
     """Whether a page's origin is the host that it asks."""
     try:
-        told = urlsplit(origin)
+        parts = urlsplit(origin)
     except ValueError:
         return False
-    usual = {"http": ":80", "https": ":443"}.get(told.scheme)
+    usual = {"http": ":80", "https": ":443"}.get(parts.scheme)
     if usual is None:
         return False
-    return told.netloc.lower().removesuffix(usual) == host.lower().removesuffix(usual)
+    return parts.netloc.lower().removesuffix(usual) == host.lower().removesuffix(usual)

@@ -78,9 +78,9 @@ class ServiceControl:
         supervisor, urls = self._servers.supervisor, [control.url for control in self._roster.parts.controls]
         broken = self._roster.broken
         models = {model: self._model_health(model, failing) for model in dict.fromkeys([*self._roster.names, *broken])}
-        nowhere = {model for model, told in models.items() if all(url in (told.wrong or {}) for url in urls)}
+        nowhere = {model for model, state in models.items() if all(url in (state.wrong or {}) for url in urls)}
         triton = supervisor.healthy if supervisor is not None else not nowhere
-        parts = self._health.told()
+        parts = self._health.parts()
         unhealthy = [] if triton else ["triton"]
         unhealthy += [f"model:{model}" for model in models if model in broken or model in nowhere]
         unhealthy += [name for name, part in parts.items() if not part.healthy]
@@ -105,9 +105,9 @@ class ServiceControl:
             for url, state in servers.items():
                 if state != "ok":
                     failing.setdefault(url, {})[model] = state
-        ledger = self._health.told()["ledger"]
+        ledger = self._health.parts()["ledger"]
         return ReadyView(
-            ready=bool(serving) and all(told == "ok" for told in serving.values()),
+            ready=bool(serving) and all(state == "ok" for state in serving.values()),
             serving=serving,
             failing=failing,
             control=ControlView(ready=ledger.healthy, ledger=ledger.view()),

@@ -120,10 +120,10 @@ class ModelFollower:
     def _signature(self) -> tuple[int, int] | None:
         """What changes whenever the file does; None while there is none."""
         try:
-            told = None if self._config is None else self._config.stat()
+            status = None if self._config is None else self._config.stat()
         except OSError:
             return None
-        return None if told is None else (told.st_mtime_ns, told.st_size)
+        return None if status is None else (status.st_mtime_ns, status.st_size)
 
     def _look_on(self) -> None:
         while not self._stop.wait(_LOOK_S):

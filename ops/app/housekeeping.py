@@ -43,10 +43,10 @@ class Housekeeping:
 
     def retain_unserved(self) -> str:
         """`retain` for a model that nobody watches: of its reports, which quote traffic, the old ones go as well."""
-        told = self.retain()
+        retained = self.retain()
         oldest = self._deletes_by() - timedelta(days=self._parts.settings.traffic.retention_days)
         folder = self._parts.workspace.reports(self.model) / "evidently"
         old = [path for path in folder.glob("*") if path.stat().st_mtime < oldest.timestamp()]
         for path in old:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        return f"{told}, {len(old)} files of reports"
+        return f"{retained}, {len(old)} files of reports"

@@ -66,7 +66,7 @@ class ModelLoop:
         self.watcher = Watcher(ledger, workspace, model, self.traffic, feed)
         self._leaving = threading.Event()
         self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
-        self._told: tuple[int, float] | None = None  # for which champion, and in which stretch of time
+        self._noted_for: tuple[int, float] | None = None  # for which champion, and in which stretch of time
         self._errors = ErrorWatch(
             ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
         )
@@ -122,7 +122,7 @@ class ModelLoop:
         collect(self._ledger, self.traffic, self.model, holdout_share=self._settings.learning.holdout_share, now=now)
         route = self._ledger.route(self.model)
         if route is not None:
-            self._tell_accuracy(route.champion)
+            self._note_accuracy(route.champion)
             self._follow_errors(route.champion)
         decision = self.decide(now)
         if decision is None or not decision.fire:
@@ -139,16 +139,16 @@ class ModelLoop:
             facts = {"model": self.model, "versions": list(versions), "cycles": list(cycles)}
             logger.warning("ledger.times_healed", extra=facts)
 
-    def _tell_accuracy(self, champion: int) -> None:
-        if (champion, time.monotonic() // _ACCURACY_S) != self._told:  # the policy may be asked every second
+    def _note_accuracy(self, champion: int) -> None:
+        if (champion, time.monotonic() // _ACCURACY_S) != self._noted_for:  # the policy may be asked every second
             self._accuracy.look(champion)
-            self._told = (champion, time.monotonic() // _ACCURACY_S)
+            self._noted_for = (champion, time.monotonic() // _ACCURACY_S)
 
     def _follow_errors(self, champion: int) -> None:
         before = ErrorState.of(self._ledger, self.model, champion)
         after = self._errors.look(champion)
         if after.since is not None and (before is None or before.since is None):
-            self._feed.tell(self.model, "drift.errors", version=champion, alert=True, since=after.since.isoformat())
+            self._feed.record(self.model, "drift.errors", version=champion, alert=True, since=after.since.isoformat())
 
     def decide(self, now: datetime) -> TriggerDecision | None:
         """What the policy says now; see `Trigger.decide`."""
@@ -176,13 +176,13 @@ class ModelLoop:
 
     def retain(self) -> str:
         """Forget traffic, reports, bundles, work folders and the ledger's history beyond what the settings keep."""
-        told = self.kept.retain()
+        retained = self.kept.retain()
         reports = prune_reports(self._reports_folder, self._settings.drift.reports_kept)
         removed = list(remove_superfluous(self._ledger, self._workspace, self._repository, self.model))
         removed += self._removal().drop_tainted(actor="loop")
         seq, head = self._ledger.audit_head()  # in the log collector it outlives whoever cuts the database's tail
         logger.info("audit.head", extra={"model": self.model, "anchor": f"{seq}:{head}"})
-        return f"{told}, {len(reports)} reports, bundles {removed}"
+        return f"{retained}, {len(reports)} reports, bundles {removed}"
 
     def _removal(self) -> VersionRemoval:
         return VersionRemoval(
@@ -222,5 +222,5 @@ class ModelLoop:
             raise
         self._ledger.place_report(number, str(html))
         prune_reports(self._reports_folder, kept)
-        self._feed.tell(self.model, "drift.report", report=number, path=str(html))
+        self._feed.record(self.model, "drift.report", report=number, path=str(html))
         return f"report {number}: {html.name}"

@@ -17,23 +17,23 @@ class Notices:
     def __init__(self, parts: Parts, notifier: Notifier, restarts: Callable[[], int]) -> None:
         self._ledger, self._workspace = parts.ledger, parts.workspace
         self._notifier, self._restarts = notifier, restarts
-        self._restarts_told = 0
+        self._restarts_noted = 0
         self._notifiers: dict[str, EventNotifier] = {}
 
     def add(self, model: str) -> None:
         """Have people told of this model too."""
         self._notifiers = {**self._notifiers, model: EventNotifier(self._ledger, model, self._notifier)}
 
-    def tell(self, model: str) -> str:
+    def notify(self, model: str) -> str:
         """Tell what happened to a model since the last time."""
         self._note_restarts()
         note_quarantined(self._ledger, model, TrafficLog(self._workspace.traffic(model)))
-        return self._notifiers[model].tell()
+        return self._notifiers[model].notify()
 
     def _note_restarts(self) -> None:
         """Put restarts of the embedded server into the audit log, from where people are told."""
         seen = self._restarts()
-        if seen > self._restarts_told:
+        if seen > self._restarts_noted:
             for name in self._notifiers:
                 self._ledger.audit("loop", RESTARTED, name, {"restarts": seen})
-            self._restarts_told = seen
+            self._restarts_noted = seen

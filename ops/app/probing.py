@@ -47,16 +47,16 @@ class ModelProbes:
 
         A server that does not even say that it lives is asked for no model: it hangs for all of them, however many.
         """
-        asked = tuple(models)
+        served = tuple(models)
         errors: list[PerennialError | None]
-        if asked and (away := self._away(_LIVE * timeout_s)) is not None:
-            errors = [away] * len(asked)
-        elif len(asked) < 2:
-            errors = [self._probe(model, timeout_s) for model in asked]
+        if served and (away := self._away(_LIVE * timeout_s)) is not None:
+            errors = [away] * len(served)
+        elif len(served) < 2:
+            errors = [self._probe(model, timeout_s) for model in served]
         else:
-            with ThreadPoolExecutor(min(_AT_ONCE, len(asked)), "probe") as pool:
-                errors = list(pool.map(lambda model: self._probe(model, timeout_s), asked))
-        failing = {model: error for model, error in zip(asked, errors, strict=True) if error is not None}
+            with ThreadPoolExecutor(min(_AT_ONCE, len(served)), "probe") as pool:
+                errors = list(pool.map(lambda model: self._probe(model, timeout_s), served))
+        failing = {model: error for model, error in zip(served, errors, strict=True) if error is not None}
         with self._guard:
             self._failing = failing
         return failing
@@ -71,7 +71,7 @@ class ModelProbes:
     def _probe(self, model: str, timeout_s: float) -> PerennialError | None:
         control = self.control
         try:
-            told = probe_router(
+            progress = probe_router(
                 control.url,
                 model,
                 self._side_of(model),
@@ -80,7 +80,7 @@ class ModelProbes:
                 timeout_s=timeout_s,
                 stall_limit_s=self._stall_limit_s,
             )
-            self._losses.saw(model, control.url, told)
+            self._losses.saw(model, control.url, progress)
         except PerennialError as exc:
             return exc
         return None
@@ -111,9 +111,9 @@ class RestartBudget:
         """Return the error to judge the server by; None where none of them is worth a restart."""
         with self._guard:
             self._charge()
-            heard = answered + sum(isinstance(error, ChampionSilent) for error in failing.values())
-            self._before = dict.fromkeys(failing if heard else (), self._restarts())  # else it is no model's fault
-            worth = [error for model, error in failing.items() if not heard or not self._is_spent(model)]
+            answering = answered + sum(isinstance(error, ChampionSilent) for error in failing.values())
+            self._before = dict.fromkeys(failing if answering else (), self._restarts())  # else it is no model's fault
+            worth = [error for model, error in failing.items() if not answering or not self._is_spent(model)]
         return min(worth, key=_rank, default=None)
 
     def allows(self, model: str, *, others_answered: int) -> bool:

@@ -29,21 +29,21 @@ class Readiness:
         if self._looking.acquire(blocking=before is None):
             try:
                 if self._last is before:
-                    self._last = _asked(parts, models)
+                    self._last = _states_of(parts, models)
             finally:
                 self._looking.release()
         return self._last or {}
 
 
-def _asked(parts: Parts, models: tuple[str, ...]) -> Mapping[str, Mapping[str, str]]:
+def _states_of(parts: Parts, models: tuple[str, ...]) -> Mapping[str, Mapping[str, str]]:
     pairs = [(model, control) for model in models for control in parts.controls]
     limit_s = parts.settings.triton.stall_limit_s
     with ThreadPoolExecutor(_AT_ONCE, "ready") as pool:
         away = dict(zip(parts.controls, pool.map(_why_away, parts.controls), strict=True)) if pairs else {}
         # a server that hangs does so for all models, however many: it is waited for once
-        told = list(pool.map(lambda pair: away[pair[1]] or _whether_answered(parts, pair[0], pair[1], limit_s), pairs))
+        states = list(pool.map(lambda pair: away[pair[1]] or _whether_answered(parts, pair[0], pair[1], limit_s), pairs))
     found: dict[str, dict[str, str]] = {}
-    for (model, control), state in zip(pairs, told, strict=True):
+    for (model, control), state in zip(pairs, states, strict=True):
         found.setdefault(model, {})[control.url] = state
     return found
 

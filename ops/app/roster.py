@@ -75,7 +75,7 @@ class ModelRoster:
 
         The settings of those that have a loop stay as they were when it was made.
         """
-        new = {name: told for name, told in settings.models.items() if name not in self._loops}
+        new = {name: section for name, section in settings.models.items() if name not in self._loops}
         self._use({**self.parts.settings.models, **new}, settings.refused)
         return self._take(new, settings.refused)
 
@@ -84,7 +84,7 @@ class ModelRoster:
         loop = self._loops.get(name)
         self._loops = {other: kept for other, kept in self._loops.items() if other != name}
         self._broken = {other: why for other, why in self._broken.items() if other != name}
-        models = {other: told for other, told in self.parts.settings.models.items() if other != name}
+        models = {other: section for other, section in self.parts.settings.models.items() if other != name}
         self._use(models, self.parts.settings.refused)
         return loop
 

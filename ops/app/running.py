@@ -39,8 +39,8 @@ class RunningServe:
     def of(cls, state: Path) -> "RunningServe | None":
         """The process that serves from this state folder and has opened its API; None while there is none."""
         try:
-            told = json.loads((state / _FILE).read_text(encoding="utf-8"))
-            found = cls(pid=int(told["pid"]), ticks=int(told["ticks"]), url=str(told["url"]), token=str(told["token"]))
+            fields = json.loads((state / _FILE).read_text(encoding="utf-8"))
+            found = cls(pid=int(fields["pid"]), ticks=int(fields["ticks"]), url=str(fields["url"]), token=str(fields["token"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return found if is_running(found.pid, found.ticks) else None
@@ -70,14 +70,14 @@ class RunningServe:
 
         headers = {"Authorization": f"Bearer {self.token}"}
         try:
-            told = httpx.get(f"{self.url}/healthz", headers=headers, timeout=_TIMEOUT_S, trust_env=False).json()
+            document = httpx.get(f"{self.url}/healthz", headers=headers, timeout=_TIMEOUT_S, trust_env=False).json()
         except (httpx.HTTPError, ValueError) as exc:
             raise DependencyUnreachable(
                 f"`perennial serve` runs (process {self.pid}), and its control API at {self.url} does not answer "
                 f"({type(exc).__name__}); see its log"
             ) from exc
         try:
-            return read_health(told)
+            return read_health(document)
         except (KeyError, TypeError, AttributeError) as exc:
             raise DependencyUnreachable(
                 f"what answers at {self.url} is not `perennial serve` of this release; see api.port"

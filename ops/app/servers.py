@@ -20,7 +20,7 @@ from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.serving.server.supervisor import STOP_S, Supervisor
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.event_feed import EventFeed
-from perennial.ops.store.ledger_guard import LedgerBehind, told_route
+from perennial.ops.store.ledger_guard import LedgerBehind, route_to_serve
 from perennial.ops.store.route_changes import restore_route_file
 
 __all__ = ["Servers"]
@@ -122,11 +122,11 @@ class Servers:
         try:
             healed = self._parts.reconciler.reconcile(model)
         except (PerennialError, OSError) as exc:
-            self._feed.tell(model, "reconcile.failed", error=str(exc))
+            self._feed.record(model, "reconcile.failed", error=str(exc))
             raise
         self._brought_up.add(model)
         for heal in healed:
-            self._feed.tell(model, "reconcile.healed", what=heal.what)
+            self._feed.record(model, "reconcile.healed", what=heal.what)
         return "; ".join(heal.what for heal in healed)
 
     def reconcile_all(self) -> None:
@@ -206,7 +206,7 @@ class Servers:
     def _route(self, model: str) -> Route | None:
         """The ledger's route; while that is away or behind, what the routers were told last."""
         try:
-            return told_route(self._parts.ledger, self._parts.workspace, model)
+            return route_to_serve(self._parts.ledger, self._parts.workspace, model)
         except DependencyUnreachable:
             return self._parts.workspace.read_route(model)
 
@@ -214,8 +214,8 @@ class Servers:
         """See whether the embedded server serves; a ledger that is away is no fault of it."""
         served = self.served()
         failing = self._probes[0].look(served, timeout_s=_PROBE_S)
-        telling = {model: error for model, error in failing.items() if self._tells(model, error)}
-        if (error := self._budget.error(telling, answered=len(served) - len(failing))) is not None:
+        server_faults = {model: error for model, error in failing.items() if self._is_server_fault(model, error)}
+        if (error := self._budget.error(server_faults, answered=len(served) - len(failing))) is not None:
             raise error
 
     def _worth_restart(self, triton_model: str) -> bool:
@@ -226,7 +226,7 @@ class Servers:
         others = [model for model in served if model != owner and model not in failing]
         return self._budget.allows(owner, others_answered=len(others))
 
-    def _tells(self, model: str, error: PerennialError) -> bool:
+    def _is_server_fault(self, model: str, error: PerennialError) -> bool:
         """Whether a model's failure can be the server's fault.
 
         One that no pass has brought up yet was routed by another process a moment ago: the server cannot hold it.

@@ -46,7 +46,7 @@ class Service:
         self.roster = ModelRoster(parts, self.feed, ask=ask, lead=leader.fence, deletes_by=clock.now)
         self.servers = Servers(self.roster, self.feed)
         notices = Notices(parts, notifier(parts.settings, parts.ledger), lambda: self.servers.restarts)
-        jobs = ModelJobs(every=parts.settings.schedule, reconcile=self.servers.reconcile, notify=notices.tell)
+        jobs = ModelJobs(every=parts.settings.schedule, reconcile=self.servers.reconcile, notify=notices.notify)
         self._scheduler = LoopScheduler(parts.ledger, (), leader=leader)
         self._health = ServiceHealth(parts, self._scheduler, self.servers.losses, clock)
         self._follower = ModelFollower(self.roster, self.servers, self._scheduler, jobs, notices, self._health)
@@ -62,7 +62,7 @@ class Service:
             Refused: another process serves from the same state folder.
         """
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: self._be_told_to_stop())
+            signal.signal(number, lambda *_: self._ask_to_stop())
         with self._parts.workspace.claim():  # before anything is touched: the server there may be another's
             started = False
             try:
@@ -133,6 +133,6 @@ class Service:
             RunningServe.forget(self._parts.settings.state)
             self._api.leave()
 
-    def _be_told_to_stop(self) -> None:
+    def _ask_to_stop(self) -> None:
         self._stop.set()
         self.servers.cancel()

@@ -32,7 +32,7 @@ class ServiceHealth:
         self._health = Health()
         self._health.watch("ledger", self._ledger, limit_s=_LIMIT_S)
         self._health.watch("disk", self._disk, limit_s=_LIMIT_S)
-        self._health.watch("clock", clock.told, limit_s=_LIMIT_S)
+        self._health.watch("clock", clock.describe_jump, limit_s=_LIMIT_S)
 
     def add(self, model: str, traffic: TrafficLog) -> None:
         """Look at a model's parts too."""
@@ -54,7 +54,7 @@ class ServiceHealth:
         """Look no more."""
         self._health.stop()
 
-    def told(self) -> Mapping[str, PartHealth]:
+    def parts(self) -> Mapping[str, PartHealth]:
         """Return every part but Triton."""
         now, leading = time.monotonic(), self._scheduler.leader.epoch is not None
         beat, error = self._scheduler.last_beat

@@ -200,8 +200,8 @@ def notifier(settings: Settings, ledger: Ledger) -> Notifier:
     Raises:
         ConfigurationError: an address cannot be used.
     """
-    told = settings.notify
-    channels: list[Channel] = [LogChannel()] if told.log else []
+    notify = settings.notify
+    channels: list[Channel] = [LogChannel()] if notify.log else []
     channels += [
         WebhookChannel(
             hook.url,
@@ -211,7 +211,7 @@ def notifier(settings: Settings, ledger: Ledger) -> Notifier:
             timeout_s=hook.timeout_s,
             headers=hook.headers,
         )
-        for name, hook in sorted(told.webhook.items())
+        for name, hook in sorted(notify.webhook.items())
     ]
     channels += [
         SmtpChannel(
@@ -226,6 +226,6 @@ def notifier(settings: Settings, ledger: Ledger) -> Notifier:
             attempts=mail.attempts,
             timeout_s=mail.timeout_s,
         )
-        for name, mail in sorted(told.mail.items())
+        for name, mail in sorted(notify.mail.items())
     ]
     return Notifier(ledger, channels)

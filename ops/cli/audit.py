@@ -66,12 +66,12 @@ def verify(
         raise typer.Exit(1)
 
 
-def _anchor(told: str) -> tuple[int, str]:
+def _anchor(anchor: str) -> tuple[int, str]:
     from perennial.continual.errors import InputError
 
-    number, _, known = told.partition(":")
+    number, _, known = anchor.partition(":")
     if not number.isdigit() or len(known) != 64 or set(known) - set("0123456789abcdef"):
-        raise InputError(f"--anchor {told!r} is not SEQ:HASH; give what `perennial audit verify` printed as anchor")
+        raise InputError(f"--anchor {anchor!r} is not SEQ:HASH; give what `perennial audit verify` printed as anchor")
     return int(number), known
 
 

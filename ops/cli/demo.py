@@ -68,15 +68,15 @@ def _screen() -> Iterator[Any]:
 
         panel = _Panel()
         with Live(console=Console(stderr=True), refresh_per_second=4, get_renderable=panel.render):
-            yield panel.tell
+            yield panel.show
     else:
-        yield _Lines().tell
+        yield _Lines().show
 
 
-def told(kind: str, facts: dict[str, Any]) -> str | None:
+def sentence_of(kind: str, facts: dict[str, Any]) -> str | None:
     """An event as a sentence; None when it is of no interest."""
     if kind == "event":
-        return _event_told(facts["name"], facts["facts"])
+        return _sentence_of_event(facts["name"], facts["facts"])
     sentences = {
         "training": "training version 1 on {rows} rows of {intents} intents",
         "starting": "starting Triton and the loop (grpc {grpc})",
@@ -87,7 +87,7 @@ def told(kind: str, facts: dict[str, Any]) -> str | None:
     return sentences[kind].format(**facts) if kind in sentences else None
 
 
-def _event_told(name: str, facts: dict[str, Any]) -> str | None:
+def _sentence_of_event(name: str, facts: dict[str, Any]) -> str | None:
     match name:
         case "drift.window" if facts["state"] != "ok" or facts["drifted"]:
             signals = ", ".join(facts["signals"]) or "no signal"
@@ -118,14 +118,14 @@ class _Lines:
     def __init__(self) -> None:
         self._phase, self._ticks = "", 0
 
-    def tell(self, kind: str, facts: dict[str, Any]) -> None:
+    def show(self, kind: str, facts: dict[str, Any]) -> None:
         if kind == "tick":
             self._ticks += 1
             if facts["phase"] == self._phase and self._ticks % 40:
                 return
             self._phase = facts["phase"]
             say(_counters(facts))
-        elif (sentence := told(kind, facts)) is not None:
+        elif (sentence := sentence_of(kind, facts)) is not None:
             say(sentence)
 
 
@@ -145,7 +145,7 @@ class _Panel:
         self._step = ""
         self._news: list[str] = []
 
-    def tell(self, kind: str, facts: dict[str, Any]) -> None:
+    def show(self, kind: str, facts: dict[str, Any]) -> None:
         if kind == "tick":
             self._tick = facts
         elif kind == "training.step":
@@ -153,7 +153,7 @@ class _Panel:
         elif kind == "event" and facts["name"].endswith(".progress"):
             step = facts["facts"]
             self._step = f"{facts['name'].split('.')[0]}: {step.get('stage', '')}"
-        elif (sentence := told(kind, facts)) is not None:
+        elif (sentence := sentence_of(kind, facts)) is not None:
             self._news = [*self._news, sentence][-12:]
 
     def render(self) -> Any:

@@ -69,12 +69,12 @@ def describe(
             "a sentence in quotation marks, or --file FILE, e.g. perennial learn describe lost_card 'The card is lost.'"
         )
     if file is None:
-        told = {str(label): str(sentence)}
+        sentences = {str(label): str(sentence)}
     else:
-        told = classes.read_descriptions(file, file_reading(column, encoding, delimiter, sheet))
+        sentences = classes.read_descriptions(file, file_reading(column, encoding, delimiter, sheet))
 
     with _registered(config, model) as (ledger, model):
-        done = classes.describe(ledger, model, told, actor=actor(), retrain=retrain, dry_run=dry_run)
+        done = classes.describe(ledger, model, sentences, actor=actor(), retrain=retrain, dry_run=dry_run)
     if not dry_run:
         _say_when(done.command, model, retrain=retrain)
     print_json({"dry_run": True, **asdict(done)} if dry_run else done)
@@ -103,12 +103,12 @@ def described(model: ModelOption = "", config: ConfigOption = None, as_json: Jso
     from perennial.ops.commands.described_classes import described_classes
 
     with _registered(config, model) as (ledger, model):
-        told = described_classes(ledger, model)
+        rows = described_classes(ledger, model)
     if as_json:
-        print_json(told)
+        print_json(rows)
         return
     columns = ("label", "description", "rows", "counts_for_rows", "served", "by", "at")
-    print_records(f"Described classes of {model}", columns, told)
+    print_records(f"Described classes of {model}", columns, rows)
 
 
 def _say_when(command: int | None, model: str, *, retrain: bool) -> None:

@@ -39,7 +39,7 @@ def doctor(
     if not triton.url:
         found.append(examine_binary(settings.state / "triton"))
     if as_json:
-        print_json([finding.told() for finding in found])
+        print_json([finding.to_json() for finding in found])
     else:
         rows = [[f.what, f.where, f.state.value, f.todo if f.wrong else ""] for f in found]
         print_table("What Triton lets in without a secret", ["what", "where", "state", "what to do"], rows)

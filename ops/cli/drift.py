@@ -50,11 +50,11 @@ def report(
     """Compare the newest requests with the champion's reference now, as an Evidently report."""
     from perennial.ops.cli.progress import stages
 
-    with model_session(config, model) as (parts, model), stages("drift report") as tell:
-        tell({"stage": "comparing and drawing"})
-        told = _report(parts, model, rows, out)
+    with model_session(config, model) as (parts, model), stages("drift report") as on_progress:
+        on_progress({"stage": "comparing and drawing"})
+        report = _report(parts, model, rows, out)
     say(f"open {out}, or all reports: evidently ui --workspace {parts.workspace.evidently}")
-    print_json(told)
+    print_json(report)
 
 
 @_app.command()
@@ -71,37 +71,37 @@ def explain(
 
     with model_session(config, model) as (parts, model):
         row = chosen_report(parts.ledger, model, report)
-        told = explained(parts.workspace, TrafficLog(parts.workspace.traffic(model)), row, most=most)
+        explanation = explained(parts.workspace, TrafficLog(parts.workspace.traffic(model)), row, most=most)
     facts = {"report": row.id, "version": row.version, "at": row.at, "rows": row.rows, "state": row.state}
     if as_json:
-        print_json({**facts, **told.to_json()})
+        print_json({**facts, **explanation.to_json()})
         return
-    say(f"report {row.id} of {row.at:%Y-%m-%d %H:%M:%S} UTC, version {row.version}, state {row.state}: {told.summary}")
-    _print_explanation(told)
+    say(f"report {row.id} of {row.at:%Y-%m-%d %H:%M:%S} UTC, version {row.version}, state {row.state}: {explanation.summary}")
+    _print_explanation(explanation)
 
 
-def _print_explanation(told: Any) -> None:
+def _print_explanation(explanation: Any) -> None:
     print_table(
         "Signals, strongest first",
         ("signal", "adjusted p", "effect / floor"),
-        ((name.value, p, effect) for name, p, effect in told.signals),
+        ((name.value, p, effect) for name, p, effect in explanation.signals),
     )
     print_table(
         "Groups of texts that the reference does not know: perhaps new classes",
         ("suggested name", "rows", "share", "confidence", "answered as", "for example"),
-        ((g.name, g.rows, g.share, g.mean_confidence, g.answered_as, g.texts[0]) for g in told.groups),
+        ((g.name, g.rows, g.share, g.mean_confidence, g.answered_as, g.texts[0]) for g in explanation.groups),
     )
     print_table(
         "Words that rose and fell",
         ("word", "share before", "share now", "z"),
-        ((w.word, w.reference_share, w.current_share, w.z) for w in (*told.rose, *told.fell)),
+        ((w.word, w.reference_share, w.current_share, w.z) for w in (*explanation.rose, *explanation.fell)),
     )
     print_table(
         "Slices by answer, the one whose share moved most first",
         ("label", "share before", "share now", "confidence change"),
-        ((s.label, s.reference_share, s.current_share, s.confidence_change) for s in told.slices),
+        ((s.label, s.reference_share, s.current_share, s.confidence_change) for s in explanation.slices),
     )
-    print_table("Texts farthest from the reference", ("text",), ((text,) for text in told.texts))
+    print_table("Texts farthest from the reference", ("text",), ((text,) for text in explanation.texts))
 
 
 def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:

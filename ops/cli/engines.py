@@ -57,8 +57,8 @@ def export(
         if dry_run:
             print_json(facts)
             return
-        with stages(f"version {version} as {plan.engine.value} {plan.precision.value}") as tell:
-            made = export_version(parts, plan, actor=actor(), on_progress=tell).made
+        with stages(f"version {version} as {plan.engine.value} {plan.precision.value}") as on_progress:
+            made = export_version(parts, plan, actor=actor(), on_progress=on_progress).made
         bundle = parts.workspace.bundle(model, made or 0)
     say(f"version {made} is published and not loaded; next: perennial model promote {made} --model {model}")
     print_json({**facts, "version": made, "bundle": str(bundle)})

@@ -45,12 +45,12 @@ def erase(
             _say_if_nothing(plan.models, key)
             print_json(plan)
             return
-        with stages("erasure" if model is None else f"erasure in {model}") as tell:
-            done = erase_person(parts, key, actor=actor(), model=model, on_progress=tell)
+        with stages("erasure" if model is None else f"erasure in {model}") as on_progress:
+            done = erase_person(parts, key, actor=actor(), model=model, on_progress=on_progress)
     _say_if_nothing(done.models, key)
-    for name, told in done.models.items():
-        _say_tuned(name, told)
-        for file in told.damaged_files:
+    for name, erasure in done.models.items():
+        _say_tuned(name, erasure)
+        for file in erasure.damaged_files:
             say(f"deleted the damaged file {file} of {name}'s traffic log: it held these rows, or nobody could tell")
     _say_left(done)
     print_json(done)
@@ -59,17 +59,17 @@ def erase(
 
 
 def _say_if_nothing(found: "Mapping[str, Plan | Erasure]", key: str) -> None:
-    if all(told.nothing for told in found.values()):
+    if all(each.nothing for each in found.values()):
         say(f"nothing in {', '.join(found)} carries the key {key!r}; keys are compared letter by letter")
 
 
-def _say_tuned(model: str, told: "Erasure") -> None:
-    if told.tuned:
+def _say_tuned(model: str, erasure: "Erasure") -> None:
+    if erasure.tuned:
         say(
-            f"the encoder of versions {list(told.tuned)} of {model} was tuned on these rows, which no arithmetic takes "
+            f"the encoder of versions {list(erasure.tuned)} of {model} was tuned on these rows, which no arithmetic takes "
             "back"
         )
-    if told.retraining is not None:
+    if erasure.retraining is not None:
         say(
             f"the champion of {model} is one of them: it answers until the retraining that is asked for is done; "
             "`perennial serve` carries it out, from the encoder of the settings and all rows that are left (see "
@@ -86,5 +86,5 @@ def _next_step(kinds: "Sequence[str]") -> str:
 def _say_left(done: "PersonErasure") -> None:
     for trace in done.search.left:
         say(f"left: {' and '.join(trace.kinds)} in {trace.place}; {_next_step(trace.kinds)}, then erase again")
-    for told in done.search.not_searched:
-        say(f"not searched: {told}")
+    for reason in done.search.not_searched:
+        say(f"not searched: {reason}")

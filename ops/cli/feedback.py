@@ -19,7 +19,7 @@ from perennial.ops.cli.session import model_session
 
 __all__ = ["register"]
 
-_TOLD = 20
+_LISTED = 20
 
 _app = typer.Typer(help="Labels for answered requests.", no_args_is_help=True)
 
@@ -57,14 +57,14 @@ def import_file(
     reading = file_reading(column, encoding, delimiter, sheet)
     with model_session(config, model) as (parts, model):
         read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused, reading=reading)
-        for bad in read.refused[:_TOLD]:
+        for bad in read.refused[:_LISTED]:
             say(f"{read.unit} {bad['row']} is left out: {bad['cause']}")
         say_new_labels(parts, model, [row.label for row in read.rows])
         ids = [row.prediction_id for row in read.rows if isinstance(row, FeedbackRow)]
         unknown = _say_unknown(parts, model, ids) if ids else 0
         if dry_run:
             kind = "labels of requests" if ids else "texts with labels"
-            told: dict[str, object] = {
+            outcome: dict[str, object] = {
                 "dry_run": True,
                 "would_store": len(read.rows),
                 "kind": kind,
@@ -72,8 +72,8 @@ def import_file(
             }
         else:
             _register(parts)
-            told = dict(add_labels(parts.ledger, model, read.rows))
-        print_json(told | ({"refused": len(read.refused)} if skip_refused else {}))
+            outcome = dict(add_labels(parts.ledger, model, read.rows))
+        print_json(outcome | ({"refused": len(read.refused)} if skip_refused else {}))
 
 
 def _say_unknown(parts: Any, model: str, ids: list[str]) -> int:

@@ -35,11 +35,11 @@ def file_reading(
     from perennial.continual.preparation import FileReading
 
     columns: dict[str, str] = {}
-    for told in column or ():
-        role, equals, name = told.partition("=")
+    for option in column or ():
+        role, equals, name = option.partition("=")
         role, name = role.strip().lower(), name.strip()
         if not equals or not role or not name:
-            raise typer.BadParameter(f"{told!r} is not ROLE=NAME; write e.g. text=Body", param_hint="--column")
+            raise typer.BadParameter(f"{option!r} is not ROLE=NAME; write e.g. text=Body", param_hint="--column")
         if role in columns:
             raise typer.BadParameter(f"{role} is stated twice; state one column for it", param_hint="--column")
         columns[role] = name

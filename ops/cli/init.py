@@ -83,9 +83,9 @@ def _made(path: Path, examples: "Sequence[Example]", model: str) -> dict[str, An
 
     with session(path) as parts:
         findings = _examined(examples, parts.workspace.model(model).learning)
-        with stages(f"first version of {model}") as tell:
-            made = first_version(parts.ledger, parts.workspace, model, examples, tell)
-            tell({"stage": "compare with baselines"})
+        with stages(f"first version of {model}") as on_progress:
+            made = first_version(parts.ledger, parts.workspace, model, examples, on_progress)
+            on_progress({"stage": "compare with baselines"})
             report = model_report(parts.ledger, parts.workspace, model, made.version, findings)
     for line in report_lines(report):
         say(line)
@@ -108,17 +108,17 @@ def _planned(path: Path, examples: "Sequence[Example] | None", model: str) -> di
     from perennial.ops.settings import ModelSettings, load_settings
 
     adds = not path.is_file() or model not in configured_models(path)
-    told: dict[str, Any] = {"dry_run": True, "model": model, "writes": str(path) if adds else None}
+    plan: dict[str, Any] = {"dry_run": True, "model": model, "writes": str(path) if adds else None}
     if examples is None:
-        return told
+        return plan
     configured = {} if not path.is_file() else load_settings(path).models
     findings = _examined(examples, configured.get(model, ModelSettings()).learning)
-    told |= {"rows": len(examples), "labels": findings.labels, "findings": findings}
+    plan |= {"rows": len(examples), "labels": findings.labels, "findings": findings}
     try:
         rows_to_learn(examples)
     except DataError as refusal:
-        return told | {"then": f"refused: {refusal}"}
-    return told | {"then": "train and publish version 1"}
+        return plan | {"then": f"refused: {refusal}"}
+    return plan | {"then": "train and publish version 1"}
 
 
 def _examined(examples: "Sequence[Example]", learning: "LearningSettings") -> "RowFindings":
@@ -141,10 +141,10 @@ def _only_or_from(path: Path, data: Path | None) -> str:
     names = configured_models(path) if path.is_file() else ()
     if len(names) > 1:
         raise ConfigurationError(f"{path} names {len(names)} models; say which: {', '.join(names)}, or a new one")
-    told = names[0] if names else "" if data is None else name_from(data)
-    if not told:
+    name = names[0] if names else "" if data is None else name_from(data)
+    if not name:
         raise ConfigurationError("no model is named yet; name one: perennial init NAME --data FILE")
-    return told
+    return name
 
 
 def _name(path: Path, model: str) -> None:

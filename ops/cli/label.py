@@ -47,16 +47,16 @@ def queue(
     with model_session(config, model) as (parts, model):
         found = LabelQueue(parts.ledger, parts.workspace, model)
         wanted = 0 if dry_run else fill or (0 if found.open_items(1) else 50)
-        told = found.waiting(limit=limit, fill=wanted)
+        queue = found.waiting(limit=limit, fill=wanted)
     if as_json:
-        print_json(told)
+        print_json(queue)
         return
-    if not told.items:
+    if not queue.items:
         say(f"no request of {model} waits: there is no traffic yet, or all of it that can be chosen has a label")
     columns = ("prediction_id", "text", "answered", "confidence", "reason")
-    print_records(f"Requests of {model} to label", columns, told.items)
-    if (known := told.accuracy) is not None:
-        say(f"accuracy by the labels so far: {known.accuracy:.1%} (95 %: {known.low:.1%} to {known.high:.1%})")
+    print_records(f"Requests of {model} to label", columns, queue.items)
+    if (accuracy := queue.accuracy) is not None:
+        say(f"accuracy by the labels so far: {accuracy.accuracy:.1%} (95 %: {accuracy.low:.1%} to {accuracy.high:.1%})")
     say(f"label one: perennial label submit PREDICTION LABEL --model {model}; many: feedback import FILE.csv")
 
 
@@ -107,12 +107,12 @@ def doubts(
     from perennial.ops.commands.label_queue import LabelQueue
 
     with model_session(config, model) as (parts, model):
-        told = LabelQueue(parts.ledger, parts.workspace, model).doubts(rows=rows)[:limit]
+        doubts = LabelQueue(parts.ledger, parts.workspace, model).doubts(rows=rows)[:limit]
     if as_json:
-        print_json(told)
+        print_json(doubts)
         return
     print_table(
         f"Labels of {model} to look at again",
         ("prediction", "text", "given", "suggested", "excess"),
-        ((row.prediction_id, row.text, row.given, row.suggested, row.excess) for row in told),
+        ((row.prediction_id, row.text, row.given, row.suggested, row.excess) for row in doubts),
     )

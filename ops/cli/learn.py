@@ -69,14 +69,14 @@ def run(
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.offline import Offline, compare
 
-    told = []
+    runs = []
     names = learner or [DEFAULT_LEARNER.value]
     reading = file_reading(column, encoding, delimiter, sheet)
     task = Offline.prepare(data, out, test=test, replay=replay, holdout_share=holdout_share, seed=seed, reading=reading)
     for name in names:
-        with stages(f"learning with {name}") as tell:
-            told.append(task.train(name, _settings(params), encoder=encoder, previous=previous, on_progress=tell))
-    results = compare(told, seed=seed)
+        with stages(f"learning with {name}") as on_progress:
+            runs.append(task.train(name, _settings(params), encoder=encoder, previous=previous, on_progress=on_progress))
+    results = compare(runs, seed=seed)
     if as_json:
         first = asdict(results[0])
         del first["gain"]  # what the others' gain is over
@@ -116,10 +116,10 @@ def sweep(
     task = Offline.prepare(data, out, test=None, replay=replay, holdout_share=holdout_share, seed=seed, reading=reading)
     base = task.spec(learner, _settings(params), encoder=encoder, previous=previous)
 
-    def tell(trial: Any) -> None:
+    def show_trial(trial: Any) -> None:
         say(f"trial {trial.number}: accuracy {trial.accuracy:.4f}, score {trial.score:.4f}, {json.dumps(trial.params)}")
 
-    result = search(base, trials=trials, storage=out / "sweep.db", study=study, on_trial=tell)
+    result = search(base, trials=trials, storage=out / "sweep.db", study=study, on_trial=show_trial)
     if as_json:
         print_json({"best": result.best, "trials": result.trials})
         return
@@ -136,9 +136,9 @@ def _settings(params: str) -> dict[str, Any]:
     from perennial.continual.errors import ConfigurationError
 
     try:
-        told = json.loads(params)
+        parsed = json.loads(params)
     except ValueError as error:
         raise ConfigurationError(f"--params {params!r} is not JSON ({error}); give an object") from error
-    if not isinstance(told, dict):
-        raise ConfigurationError(f"--params is {type(told).__name__}; give an object such as {{}}")
-    return told
+    if not isinstance(parsed, dict):
+        raise ConfigurationError(f"--params is {type(parsed).__name__}; give an object such as {{}}")
+    return parsed

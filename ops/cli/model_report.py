@@ -35,37 +35,37 @@ def report(
                     f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
                 )
             version = route.champion
-        told = model_report(parts.ledger, parts.workspace, model, version)
+        report = model_report(parts.ledger, parts.workspace, model, version)
     if html is not None:
-        write_atomically(html, model_report_page(told))
+        write_atomically(html, model_report_page(report))
         say(f"wrote {html}; it quotes texts of requests, and an erasure does not reach it")
     if as_json:
-        print_json(told)
+        print_json(report)
     elif html is None:
-        _tell(told)
+        _show(report)
 
 
-def _tell(told: "ModelReport") -> None:
+def _show(report: "ModelReport") -> None:
     from perennial.ops.views.model_report_lines import finding_lines
 
-    say(told.verdict)
-    if told.answers is not None:
-        figures = told.answers
+    say(report.verdict)
+    if report.answers is not None:
+        figures = report.answers
         interval = f"{figures.accuracy:.3f} [{figures.low:.3f}, {figures.high:.3f}]"
         print_table(
-            f"{told.model} version {told.version}: {figures.rows} held-out rows, {told.classes} classes",
+            f"{report.model} version {report.version}: {figures.rows} held-out rows, {report.classes} classes",
             ("who answers", "accuracy [95%]", "macro F1", "calibration error"),
             [
                 ("this version", interval, figures.macro_f1, figures.calibration_error),
-                *((each.name, f"{each.accuracy:.3f}", each.macro_f1, None) for each in told.baselines),
+                *((each.name, f"{each.accuracy:.3f}", each.macro_f1, None) for each in report.baselines),
             ],
         )
         worst = [(each.label, each.rows, each.recall) for each in figures.worst]
         print_table("Worst classes", ("class", "rows", "answered rightly"), worst)
         pairs = [(pair.label, pair.answered, pair.rows, " | ".join(pair.examples)) for pair in figures.confused]
         print_table("Most confused", ("class", "answered as", "rows", "for example"), pairs)
-    if told.unserved:
-        missing = [(each.label, each.rows) for each in told.unserved]
+    if report.unserved:
+        missing = [(each.label, each.rows) for each in report.unserved]
         print_table("Classes that it does not answer with", ("class", "rows"), missing)
-    for line in finding_lines(told.findings):
+    for line in finding_lines(report.findings):
         say(line)

@@ -35,16 +35,16 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
         trigger = Trigger(parts.ledger, parts.workspace, model)
         facts, decision = trigger.facts(), trigger.decide(datetime.now(UTC))
         busy = parts.ledger.active_cycle(model) is not None
-    told = None if facts is None else {**asdict(facts), "cycles": len(facts.cycles), "last_cycle": facts.last_cycle_at}
+    shown = None if facts is None else {**asdict(facts), "cycles": len(facts.cycles), "last_cycle": facts.last_cycle_at}
     if as_json:
         now = None if decision is None else asdict(decision)
-        print_json({"policy": policy_values(trigger.policy), "facts": told, "now": now, "cycle_under_way": busy})
+        print_json({"policy": policy_values(trigger.policy), "facts": shown, "now": now, "cycle_under_way": busy})
         return
     print_json(policy_values(trigger.policy))
-    if told is None:
+    if shown is None:
         say(f"{model} serves no version yet")
         return
-    print_table("What it looks at", ("fact", "value"), ((name, _plain(value)) for name, value in told.items()))
+    print_table("What it looks at", ("fact", "value"), ((name, _plain(value)) for name, value in shown.items()))
     if decision is None:
         say("now: a cycle is under way; nothing is decided")
     else:
@@ -78,8 +78,8 @@ def replay(
 
     with model_session(config, model) as (parts, model):
         candidates = _policies(policy, parts.workspace.model(model).policy)
-        with stages("policy replay") as tell:
-            tell({"stage": "answering and comparing the past"})
+        with stages("policy replay") as on_progress:
+            on_progress({"stage": "answering and comparing the past"})
             reader = PastReader(parts.ledger, parts.workspace, model, TrafficLog(parts.workspace.traffic(model)))
             past = reader.read(
                 since=_utc(since),

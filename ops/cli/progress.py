@@ -9,21 +9,21 @@ from typing import Any
 __all__ = ["stages"]
 
 _EVERY_S = 5.0
-_Tell = Callable[[dict[str, Any]], None]
+_OnProgress = Callable[[dict[str, Any]], None]
 
 
 @contextmanager
-def stages(title: str) -> Iterator[_Tell]:
+def stages(title: str) -> Iterator[_OnProgress]:
     """Follows `{"stage", "done", "total"}` reports."""
     from rich.console import Console
 
     console = Console(stderr=True)
-    with _bar(title, console) if console.is_terminal else _lines(title) as tell:
-        yield tell
+    with _bar(title, console) if console.is_terminal else _lines(title) as on_progress:
+        yield on_progress
 
 
 @contextmanager
-def _bar(title: str, console: Any) -> Iterator[_Tell]:
+def _bar(title: str, console: Any) -> Iterator[_OnProgress]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
     from perennial.ops.safety.printable import printable
@@ -33,34 +33,34 @@ def _bar(title: str, console: Any) -> Iterator[_Tell]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None, count="")
 
-        def tell(told: dict[str, Any]) -> None:
-            done, total = told.get("done"), told.get("total")
+        def on_progress(report: dict[str, Any]) -> None:
+            done, total = report.get("done"), report.get("total")
             count = f"{done}/{total}" if done is not None and total else ""
-            stage = printable(f"{title}: {told.get('stage', '')}", one_line=True)
+            stage = printable(f"{title}: {report.get('stage', '')}", one_line=True)
             bar.update(task, description=stage, completed=done or 0, total=total, count=count)
 
-        yield tell
+        yield on_progress
 
 
 @contextmanager
-def _lines(title: str) -> Iterator[_Tell]:
+def _lines(title: str) -> Iterator[_OnProgress]:
     """A line when a stage begins, and every few seconds while one goes on."""
-    told, ended = _Told(title), threading.Event()
+    last, ended = _LastReport(title), threading.Event()
 
     def repeat() -> None:
         while not ended.wait(_EVERY_S):
-            told.say()
+            last.say()
 
     thread = threading.Thread(target=repeat, name="progress", daemon=True)
     thread.start()
     try:
-        yield told.tell
+        yield last.take
     finally:
         ended.set()
         thread.join()
 
 
-class _Told:
+class _LastReport:
     """The last report, and since when its stage goes on."""
 
     def __init__(self, title: str) -> None:
@@ -70,12 +70,12 @@ class _Told:
         self._total: float | None = None
         self._first: float | None = None  # what was done when the stage began: a cache may have held it
 
-    def tell(self, told: dict[str, Any]) -> None:
-        stage = str(told.get("stage", ""))
+    def take(self, report: dict[str, Any]) -> None:
+        stage = str(report.get("stage", ""))
         new = stage != self._stage
         if new:
             self._stage, self._since, self._first = stage, time.monotonic(), None
-        self._done, self._total = told.get("done"), told.get("total")
+        self._done, self._total = report.get("done"), report.get("total")
         if self._first is None:
             self._first = self._done
         if new and stage not in {"", "done"}:

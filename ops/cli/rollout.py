@@ -121,8 +121,8 @@ def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -
         if dry_run:
             print_json(known_facts(expected_effect(parts.ledger, model, kind)))
             return
-        asked = request_command(parts.ledger, model, kind, actor())
-        number = int(asked.command or 0)
+        request = request_command(parts.ledger, model, kind, actor())
+        number = int(request.command or 0)
         deadline = time.monotonic() + wait_s
         while (row := parts.ledger.command(number)).outcome is None and time.monotonic() < deadline:
             time.sleep(0.1)
@@ -130,7 +130,7 @@ def _command(kind: str, model: str, dry_run: bool, wait_s: float, config: Any) -
         say("the loop has not taken it yet; it will when it can (is `perennial serve` running?)")
     elif row.outcome.startswith("refused"):
         raise Refused(f"{kind}: {row.outcome.removeprefix('refused: ')}")
-    print_json({"command": number, "kind": kind, "outcome": row.outcome, "then": asked.then})
+    print_json({"command": number, "kind": kind, "outcome": row.outcome, "then": request.then})
 
 
 @_shadow.command()
@@ -146,18 +146,18 @@ def report(
 ) -> None:
     """How a challenger answered logged traffic beside the champion: disagreement, confidence, latency, quality."""
     with model_session(config, model) as (parts, model):
-        told = _replayed(parts, model, version, rows) if replay else _kept(parts, model, version)
+        report = _replayed(parts, model, version, rows) if replay else _kept(parts, model, version)
     if as_json:
-        print_json(told)
+        print_json(report)
         return
-    figures = {name: value for name, value in told.items() if name != "disagreements"}
+    figures = {name: value for name, value in report.items() if name != "disagreements"}
     print_table(
         "Shadow, challenger minus champion", ("figure", "value"), ((k, _interval(v)) for k, v in figures.items())
     )
     print_table(
         "Texts on which they disagree",
         ("text", "champion", "challenger", "label"),
-        ((row["text"][:80], row["champion"], row["challenger"], row["label"]) for row in told["disagreements"]),
+        ((row["text"][:80], row["champion"], row["challenger"], row["label"]) for row in report["disagreements"]),
     )
 
 
@@ -170,8 +170,8 @@ def _kept(parts: Any, model: str, version: int | None) -> dict[str, Any]:
     if path is None:
         which = "no version" if version is None else f"version {version}"
         raise NotFound(f"{which} of {model} has a shadow report; make one with `perennial shadow report N --replay`")
-    told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return {"version": int(path.parent.name), **told}
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return {"version": int(path.parent.name), **report}
 
 
 def _replayed(parts: Any, model: str, version: int | None, rows: int) -> dict[str, Any]:
@@ -186,8 +186,8 @@ def _replayed(parts: Any, model: str, version: int | None, rows: int) -> dict[st
     if not parts.workspace.bundle(model, version).is_dir():
         on_disk = parts.repository.versions(parts.workspace.engine_model(model))
         raise NotFound(f"{model} has no bundle of version {version}; on disk are {list(on_disk)}")
-    with stages("shadow") as tell:
-        tell({"stage": f"replaying {rows} requests"})
+    with stages("shadow") as on_progress:
+        on_progress({"stage": f"replaying {rows} requests"})
         return replay_shadow(
             parts.ledger,
             parts.workspace,

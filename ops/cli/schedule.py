@@ -69,9 +69,9 @@ def run(
         with parts.ledger.transaction():
             parts.ledger.request_run(job)
             parts.ledger.audit(actor(), "job.requested", None, {"job": job})
-        told = {"job": job, "requested": True} if wait_s == 0 else _wait(parts.ledger, job, known, wait_s)
-    _show(told, as_json=as_json)
-    if told.get("outcome") not in {None, "done"}:
+        outcome = {"job": job, "requested": True} if wait_s == 0 else _wait(parts.ledger, job, known, wait_s)
+    _show(outcome, as_json=as_json)
+    if outcome.get("outcome") not in {None, "done"}:
         raise typer.Exit(1)
 
 
@@ -95,8 +95,8 @@ def _set_paused(job: str, config: Any, *, paused: bool, dry_run: bool, as_json: 
             with parts.ledger.transaction():
                 parts.ledger.pause_job(job, paused=paused)
                 parts.ledger.audit(actor(), "job.paused" if paused else "job.resumed", None, {"job": job})
-    told = {"job": job, "paused": paused, "changed": before.paused is not paused, "next_due": before.next_due}
-    _show(told | ({"dry_run": True} if dry_run else {}), as_json=as_json)
+    change = {"job": job, "paused": paused, "changed": before.paused is not paused, "next_due": before.next_due}
+    _show(change | ({"dry_run": True} if dry_run else {}), as_json=as_json)
 
 
 def _job(ledger: Any, name: str) -> Any:

@@ -102,10 +102,10 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
 
     with session(config) as parts:
         names = (*parts.settings.models, *parts.settings.refused)
-        told = [model_status(parts.ledger, name) for name in names]
-        for model in told:
-            for what in model.unreadable:
-                say(f"of {model.model} not everything is shown: {what}")
+        statuses = [model_status(parts.ledger, name) for name in names]
+        for status in statuses:
+            for what in status.unreadable:
+                say(f"of {status.model} not everything is shown: {what}")
         for name, why in parts.settings.refused.items():
             say(f"{name} is not watched and retrained, because its settings cannot be used: {why}")
         live = all(control.live() for control in parts.controls)
@@ -125,9 +125,9 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             "pid": None if serve is None else serve.pid,
             "health": known_facts(health),
         }
-        print_json({"triton_live": live, "serve": running, "models": told})
+        print_json({"triton_live": live, "serve": running, "models": statuses})
         return
-    _tell_parts(serve, health)
+    _show_parts(serve, health)
     print_table(
         f"Triton {'answers' if live else 'does not answer'}",
         (
@@ -156,7 +156,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
                 m.labels.unlearnt,
                 m.replay_rows,
             )
-            for m in told
+            for m in statuses
         ),
     )
 
@@ -180,7 +180,7 @@ def _health(serve: "RunningServe") -> "HealthView | None":
         return None
 
 
-def _tell_parts(serve: "RunningServe | None", health: "HealthView | None") -> None:
+def _show_parts(serve: "RunningServe | None", health: "HealthView | None") -> None:
     from perennial.ops.views.health import part_rows
 
     if serve is None:
@@ -192,7 +192,7 @@ def _tell_parts(serve: "RunningServe | None", health: "HealthView | None") -> No
     title = (
         f"`perennial serve` (process {serve.pid}): {f'{wrong} of {len(rows)} parts' if wrong else 'nothing'} unhealthy"
     )
-    told = (
+    cells = (
         (
             row.part,
             "yes" if row.healthy else "NO",
@@ -202,7 +202,7 @@ def _tell_parts(serve: "RunningServe | None", health: "HealthView | None") -> No
         )
         for row in rows
     )
-    print_table(title, ("part", "healthy", "last did its work, s ago", "limit, s", "error and note"), told)
+    print_table(title, ("part", "healthy", "last did its work, s ago", "limit, s", "error and note"), cells)
 
 
 def _accuracies(seen: "AccuracyView | None") -> list[str | None]:

@@ -10,9 +10,9 @@ from perennial.ops.cli.session import session
 __all__ = ["is_classifier", "take_over"]
 
 
-def is_classifier(told: str) -> bool:
+def is_classifier(place: str) -> bool:
     """Whether `--model` names a place on disk, and not a model as it does in other commands."""
-    return "/" in told or told.endswith(".onnx") or (Path(told) / "config.json").is_file()
+    return "/" in place or place.endswith(".onnx") or (Path(place) / "config.json").is_file()
 
 
 def take_over(
@@ -40,15 +40,15 @@ def take_over(
         )
     chosen = admit_name(name or name_from(folder.expanduser().resolve()))
     found = Adoptable.read(folder, max_length=_longest(path, chosen))
-    told: dict[str, Any] = {"model": chosen, "labels": list(found.labels), "max_length": found.max_length}
+    plan: dict[str, Any] = {"model": chosen, "labels": list(found.labels), "max_length": found.max_length}
     if dry_run:
         adds = not path.is_file() or chosen not in configured_models(path)
-        print_json({"dry_run": True, "writes": str(path) if adds else None, **told, "then": "publish version 1"})
+        print_json({"dry_run": True, "writes": str(path) if adds else None, **plan, "then": "publish version 1"})
         return
     name_model(path, chosen)
-    with session(path) as parts, stages(f"{folder} as first version of {chosen}") as tell:
-        made = adopted_version(parts.ledger, parts.workspace, chosen, folder, tell)
-    print_json({**told, "version": made.version, "bundle": str(made.bundle)})
+    with session(path) as parts, stages(f"{folder} as first version of {chosen}") as on_progress:
+        made = adopted_version(parts.ledger, parts.workspace, chosen, folder, on_progress)
+    print_json({**plan, "version": made.version, "bundle": str(made.bundle)})
 
 
 def _longest(path: Path, model: str) -> int:

@@ -21,7 +21,7 @@ class Correction:
     """Makes the corrected version of one model; repeated after a kill it goes on with the same number."""
 
     def __init__(self, parts: Parts, model: str, rows: tuple[Example, ...], on_progress: Progress) -> None:
-        self._parts, self._model, self._rows, self._tell = parts, model, rows, on_progress
+        self._parts, self._model, self._rows, self._on_progress = parts, model, rows, on_progress
         self._maker = VersionMaker(parts.ledger, parts.workspace, model)
 
     def run(self, route: Route) -> tuple[int, int]:
@@ -31,7 +31,7 @@ class Correction:
         version = self._number(champion)
         card = self._train(version, champion)
         nothing = TrainingRows(fresh=(), replay=maker.rows.replay_rows(), learnt=())
-        maker.export(version, champion, nothing, None, self._tell)
+        maker.export(version, champion, nothing, None, self._on_progress)
         manifest = maker.publish(version)
         ledger.mark_learnt(self._model, maker.rows.learnt_by(champion.version), version)
         ledger.set_version_state(
@@ -89,7 +89,7 @@ class Correction:
             trained = self._maker.learn(
                 version,
                 spec,
-                self._tell,
+                self._on_progress,
                 name="erase",
                 what=f"correction of {self._model} version {champion.version}",
                 next_step="the rows themselves are erased; run the command again",

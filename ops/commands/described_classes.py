@@ -84,15 +84,15 @@ def described_classes(ledger: Ledger, model: str) -> list[DescribedClass]:
     rows = ledger.label_counts(model, Split.TRAIN)
     return [
         DescribedClass(
-            label=told.label,
-            description=told.text,
-            by=told.actor,
-            at=told.at,
-            rows=rows.get(told.label, 0),
-            counts_for_rows=max(0, anchor_rows - rows.get(told.label, 0)),
-            served=told.label in answered,
+            label=row.label,
+            description=row.text,
+            by=row.actor,
+            at=row.at,
+            rows=rows.get(row.label, 0),
+            counts_for_rows=max(0, anchor_rows - rows.get(row.label, 0)),
+            served=row.label in answered,
         )
-        for told in ledger.descriptions(model)
+        for row in ledger.descriptions(model)
     ]
 
 
@@ -130,7 +130,7 @@ def drop_description(
         DataError: the name breaks the rule of labels, or is almost a described one.
         NotFound: the class has no description.
     """
-    known = [told.label for told in ledger.descriptions(model)]
+    known = [row.label for row in ledger.descriptions(model)]
     label = KnownLabels(known).admit(label, field="class")
     if label not in known:
         raise NotFound(

@@ -55,7 +55,7 @@ class Finding:
         """Whether somebody should do something."""
         return self.dangerous and self.state is State.OPEN
 
-    def told(self) -> dict[str, object]:
+    def to_json(self) -> dict[str, object]:
         """For a table or JSON."""
         return {
             "what": self.what,

@@ -74,7 +74,7 @@ class ComparedEngine(Difference):
 
 def buildable() -> list[BuildableEngine]:
     """Each engine with the precisions that can be built here, and why it has none."""
-    told = []
+    engines = []
     for engine in EngineKind:
         can: list[str] = []
         why: str | None = None
@@ -87,8 +87,8 @@ def buildable() -> list[BuildableEngine]:
             if engine is EngineKind.OPENVINO and precision is Precision.BF16 and precision not in hardware_precisions():
                 continue
             can.append(precision.value)
-        told.append(BuildableEngine(engine=engine.value, precisions=tuple(can), why=None if can else why))
-    return told
+        engines.append(BuildableEngine(engine=engine.value, precisions=tuple(can), why=None if can else why))
+    return engines
 
 
 def verify_engine(parts: Parts, model: str, version: int, *, parity: bool) -> VerifiedEngine:

@@ -151,7 +151,7 @@ class LabelQueue:
         table = self._traffic.lookup(list(labels), columns=["prediction_id", "prediction"])
         answered = dict(zip(table["prediction_id"].to_pylist(), table["prediction"].to_pylist(), strict=True))
         known = [row.prediction_id in labels and row.prediction_id in answered for row in chosen]
-        judged = [row for row, told in zip(chosen, known, strict=True) if told]
+        judged = [row for row, is_known in zip(chosen, known, strict=True) if is_known]
         if not any(row.reason == Reason.UNIFORM.value for row in judged):
             return None
         task = task_named(self._workspace.model(self._model).task)

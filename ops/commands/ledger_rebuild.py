@@ -61,20 +61,20 @@ def _found(ledger: Ledger, workspace: Workspace, repository: ModelRepository, mo
     return Rebuilt(model=model, versions=versions, damaged=damaged, route=route, not_rebuilt=lost)
 
 
-def _route(held: Route | None, told: Route | None, model: str, sound: set[int]) -> Route | None:
+def _route(recorded: Route | None, followed: Route | None, model: str, sound: set[int]) -> Route | None:
     """Return the routers' route, one epoch further, or without their file the newest sound version's."""
-    if told is not None:
-        if held is not None and held.epoch >= told.epoch:
+    if followed is not None:
+        if recorded is not None and recorded.epoch >= followed.epoch:
             return None
-        if told.champion in sound:
-            resident = tuple(v for v in told.resident if v in sound)
-            previous = told.previous if told.previous in resident else None
+        if followed.champion in sound:
+            resident = tuple(v for v in followed.resident if v in sound)
+            previous = followed.previous if followed.previous in resident else None
             return Route(  # without a challenger: its cycle is lost
-                model=model, epoch=told.epoch + 1, champion=told.champion, previous=previous, resident=resident
+                model=model, epoch=followed.epoch + 1, champion=followed.champion, previous=previous, resident=resident
             )
-    if held is not None or not sound:
+    if recorded is not None or not sound:
         return None
-    epoch = 1 if told is None else told.epoch + 1
+    epoch = 1 if followed is None else followed.epoch + 1
     return Route(model=model, epoch=epoch, champion=max(sound), resident=(max(sound),))
 
 

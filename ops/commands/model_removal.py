@@ -40,16 +40,16 @@ def remove_model(parts: Parts, model: str, *, actor: str, answers: bool, dry_run
             f"version {route.champion} of {model} answers requests, which would fail; say --although-it-answers to "
             f"remove it all the same"
         )
-    told = {"model": model, "champion": None if route is None else route.champion, "kept": "rows, versions and traffic"}
+    removal = {"model": model, "champion": None if route is None else route.champion, "kept": "rows, versions and traffic"}
     if dry_run:
-        return {"dry_run": True, **told}
+        return {"dry_run": True, **removal}
     if not any(row.name == model for row in parts.ledger.models()):
         parts.ledger.register_model(model, {})
-    parts.ledger.audit(actor, "model.removed", model, told)
+    parts.ledger.audit(actor, "model.removed", model, removal)
     REMOVED.keep(parts.ledger, model, Removal(by=actor, at=datetime.now(UTC).isoformat()))
     try:
         settings_file.remove_model(path, model)
     except (ConfigurationError, OSError):
         REMOVED.keep(parts.ledger, model, None)
         raise
-    return told
+    return removal

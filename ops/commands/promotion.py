@@ -78,8 +78,8 @@ def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, r
 
 def resident_versions(settings: Settings, model: str) -> int:
     """How many versions stay loaded; of a model whose section cannot be used, as many as of one that says nothing."""
-    told = settings.models.get(model)
-    return (ModelSettings() if told is None else told).cycle.resident_versions
+    configured = settings.models.get(model)
+    return (ModelSettings() if configured is None else configured).cycle.resident_versions
 
 
 def _check_there(parts: Parts, model: str) -> None:

@@ -117,11 +117,11 @@ class ArmComparison:
             rows=self.workspace.model(self.model).cycle.shadow_rows,
             cancel=self.cancel,
         )
-        self.feed.tell(self.model, "shadow.finished", version=challenger, **_figures(report))
+        self.feed.record(self.model, "shadow.finished", version=challenger, **_figures(report))
         quality = report["accuracy_difference_points"]
         if report["labelled_rows"] >= self.min_rows and quality["high"] < 0:
-            told = f"{quality['mean']:+.2f} points (95%: {quality['low']:+.2f} to {quality['high']:+.2f})"
-            return cy.ShadowRefused(reasons=(f"worse by {told} on {report['labelled_rows']} labelled rows",))
+            loss = f"{quality['mean']:+.2f} points (95%: {quality['low']:+.2f} to {quality['high']:+.2f})"
+            return cy.ShadowRefused(reasons=(f"worse by {loss} on {report['labelled_rows']} labelled rows",))
         return cy.ShadowAccepted()
 
     def canary(self, *, cycle: int, champion: int, challenger: int, entered: datetime, over: bool) -> cy.Event | None:
@@ -137,7 +137,7 @@ class ArmComparison:
         tested = LIMIT_TESTED.read(self.ledger, self.model) == cycle
         decision = self._judge(evidence, at_limit=limit and not tested)
         note = "nothing spoke against it at the time limit, and nothing was proven since" if tested else ""
-        self._tell("canary", cycle, (champion, challenger), began, decision, undecided=note)
+        self._keep_figures("canary", cycle, (champion, challenger), began, decision, undecided=note)
         if decision.verdict is Verdict.WORSE:
             return cy.CanaryStepFailed(reasons=decision.reasons)
         if limit and not tested:
@@ -151,7 +151,7 @@ class ArmComparison:
         """
         decision = self._judge(self._read(previous, champion, since, promoted=True), at_limit=False)
         note = "nothing was proven against it in its probation" if over else ""
-        self._tell("probation", cycle, (previous, champion), since, decision, undecided=note)
+        self._keep_figures("probation", cycle, (previous, champion), since, decision, undecided=note)
         if decision.verdict is Verdict.WORSE:
             return cy.ProbationFailed(reasons=decision.reasons)
         return cy.ProbationPassed() if over else None
@@ -165,7 +165,7 @@ class ArmComparison:
         rules = RolloutRules(margin_points=settings.margin_points, error_rate=settings.rollout_error_rate)
         return judge_live(evidence, rules, at_limit=at_limit)
 
-    def _tell(
+    def _keep_figures(
         self,
         phase: str,
         cycle: int,

@@ -101,25 +101,25 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
 def _replayed(
     champion: BundledVersion, challenger: BundledVersion, inputs: Sequence[Any], rows_per_s: float
 ) -> tuple[_Replayed, _Replayed]:
-    told: tuple[list[tuple[Answer, float]], list[tuple[Answer, float]]] = ([], [])
+    timed: tuple[list[tuple[Answer, float]], list[tuple[Answer, float]]] = ([], [])
     for version in (champion, challenger):
         version.answers(inputs[:2])  # the first call of an engine is slower than any other
     began = time.monotonic()
     for done, asked in enumerate(inputs):
-        for version, answers in zip((champion, challenger), told, strict=True):
+        for version, answers in zip((champion, challenger), timed, strict=True):
             started = time.perf_counter()
             (answer,) = version.answers([asked])
             answers.append((answer, 1e3 * (time.perf_counter() - started)))
         time.sleep(max(0.0, (done + 1) / rows_per_s - (time.monotonic() - began)))
-    return _columns(told[0]), _columns(told[1])
+    return _columns(timed[0]), _columns(timed[1])
 
 
-def _columns(told: Sequence[tuple[Answer, float]]) -> _Replayed:
-    confidences = [np.nan if answer.confidence is None else answer.confidence for answer, _ in told]
+def _columns(timed: Sequence[tuple[Answer, float]]) -> _Replayed:
+    confidences = [np.nan if answer.confidence is None else answer.confidence for answer, _ in timed]
     return _Replayed(
-        [answer.kept for answer, _ in told],
+        [answer.kept for answer, _ in timed],
         np.asarray(confidences, dtype=np.float64),
-        np.asarray([milliseconds for _, milliseconds in told], dtype=np.float64),
+        np.asarray([milliseconds for _, milliseconds in timed], dtype=np.float64),
     )
 
 

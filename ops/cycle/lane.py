@@ -106,7 +106,7 @@ class LaneSeat:
         self._noted = standing
         if standing is not None:
             name = "lane.works" if standing.works else "lane.waits"
-            self._feed.tell(self._model, name, behind=list(standing.behind))
+            self._feed.record(self._model, name, behind=list(standing.behind))
 
 
 def _kept(standing: Standing) -> LaneState:

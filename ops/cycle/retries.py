@@ -51,7 +51,7 @@ class StepRetries:
         if error == self._error:
             return
         self._error = error
-        self._feed.tell(self._model, "cycle.step_waits", **facts)
+        self._feed.record(self._model, "cycle.step_waits", **facts)
         self._keep(RetriedStep(cycle=cycle, step=step, error=error, since=self._first[1].isoformat()))
 
     def over(self) -> None:

@@ -139,7 +139,7 @@ class CycleRunner:
             self._ledger.audit(
                 actor, "cycle.opened", self._model, {"cycle": cycle_id, "version": version, "reason": reason}
             )
-        self._feed.tell(self._model, "cycle.opened", cycle=cycle_id, version=version, reason=reason)
+        self._feed.record(self._model, "cycle.opened", cycle=cycle_id, version=version, reason=reason)
         logger.info(
             "cycle.opened", extra={"model": self._model, "cycle": cycle_id, "version": version, "reason": reason}
         )
@@ -216,7 +216,7 @@ class CycleRunner:
         cy.check_invariants(after)
         self._ledger.save_cycle(row.id, after.state.value, cy.encode(after))
         facts = {"cycle": row.id, "state": after.state.value, "event": type(event).__name__, "note": after.note}
-        self._feed.tell(self._model, "cycle.state", version=after.challenger, **facts)
+        self._feed.record(self._model, "cycle.state", version=after.challenger, **facts)
         logger.info("cycle.state", extra={"model": self._model, **facts})
         return after
 
@@ -276,7 +276,7 @@ class CycleRunner:
             self._ledger.journal(context.cycle_id, self._model, step, Phase.INTENT, asdict(command))
             self._begun = begun
             self._retries.over()
-            self._feed.tell(self._model, "cycle.step", cycle=context.cycle_id, step=step)
+            self._feed.record(self._model, "cycle.step", cycle=context.cycle_id, step=step)
         event: cy.Event | None
         self._retries.tried()
         try:
@@ -378,5 +378,5 @@ class CycleRunner:
         with self._ledger.transaction():  # a closed cycle is in the audit log, whoever is killed when
             self._ledger.close_cycle(row.id, command.outcome.value, command.note)
             self._ledger.audit("loop", "cycle.closed", self._model, {**facts, "version": cycle.challenger})
-        self._feed.tell(self._model, "cycle.closed", version=cycle.challenger, **facts)
+        self._feed.record(self._model, "cycle.closed", version=cycle.challenger, **facts)
         logger.info("cycle.closed", extra={"model": self._model, **facts})

@@ -162,7 +162,7 @@ class LoopSteps:
             "gate": {"accepted": decision.accepted, "reasons": list(decision.reasons), **decision.figures},
         }
         self.ledger.set_version_state(self.model, version, row.state, metrics=metrics)
-        self.feed.tell(
+        self.feed.record(
             self.model,
             "gate.decided",
             version=version,
@@ -204,7 +204,7 @@ class LoopSteps:
         if not self._change_for(context, change, f"cycle {context.cycle_id}"):
             return None
         held = self.maker.rows.remember(rows)
-        self.feed.tell(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
+        self.feed.record(self.model, "route.promoted", version=version, previous=champion.version, replay_rows=held)
         return cy.Promoted()
 
     def _roll_back(self, to: int, reason: str, context: StepContext) -> None:
@@ -216,7 +216,7 @@ class LoopSteps:
         made = self._change(turned_away(challenger, to=to), f"rolled back: {reason}", keep_waiting=False)
         champion = made.after.champion
         self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
-        self.feed.tell(self.model, "route.rolled_back", version=champion, reason=reason)
+        self.feed.record(self.model, "route.rolled_back", version=champion, reason=reason)
 
     def _abort(self, version: int, context: StepContext) -> None:
         """Take the challenger out of the route, even where a promotion had been under way when the abort came."""
@@ -247,7 +247,7 @@ class LoopSteps:
             logger.warning("cycle.release_waits", extra={"model": self.model, "error": str(exc)})
         removed = remove_superfluous(self.ledger, self.workspace, self.repository, self.model)
         if removed:
-            self.feed.tell(self.model, "bundles.removed", versions=list(removed))
+            self.feed.record(self.model, "bundles.removed", versions=list(removed))
 
     def _change(self, change: Callable[[Route], Route], reason: str, *, keep_waiting: bool = True) -> RouteChange:
         """Change the route and bring every server to it.
@@ -269,7 +269,7 @@ class LoopSteps:
         return made.before.champion in expected
 
     def _progress(self, what: str, version: int) -> Any:
-        def tell(told: dict[str, Any]) -> None:
-            self.feed.tell(self.model, f"{what}.progress", version=version, **told)
+        def on_progress(progress: dict[str, Any]) -> None:
+            self.feed.record(self.model, f"{what}.progress", version=version, **progress)
 
-        return tell
+        return on_progress

@@ -72,8 +72,8 @@ def ask_triton(url: str, model: str, rows: Sequence[Row], batch: int = 32) -> li
 
 def moments(recorded: Recorded) -> Moments:
     """When each wave began, was noticed, and was answered by a version that had learnt from it."""
-    told = ("drift.window", "drift.errors")  # by the traffic alone, or by labels
-    alerts = [at_of(e) for e in recorded.events if e["name"] in told and e["facts"].get("alert")]
+    alerting = ("drift.window", "drift.errors")  # by the traffic alone, or by labels
+    alerts = [at_of(e) for e in recorded.events if e["name"] in alerting and e["facts"].get("alert")]
     opened = [(at_of(e), e["facts"]["version"]) for e in recorded.events if e["name"] == "cycle.opened"]
     first = {}
     for a in sorted(recorded.answered, key=lambda a: a.number):

@@ -45,9 +45,9 @@ def write_report(path: Path, recorded: Recorded, twin: Sequence[str], summary: d
         ),
     ]
     parts = [
-        f"<h2>{html.escape(name)}</h2><p>{html.escape(told)}</p>"
+        f"<h2>{html.escape(name)}</h2><p>{html.escape(caption)}</p>"
         + figure.to_html(full_html=False, include_plotlyjs=index == 0, config={"displayModeBar": False})
-        for index, (name, told, figure) in enumerate(figures)
+        for index, (name, caption, figure) in enumerate(figures)
     ]
     rows = "".join(f"<tr><td>{html.escape(k)}</td><td>{html.escape(_shown(v))}</td></tr>" for k, v in summary.items())
     page = (

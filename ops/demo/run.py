@@ -66,7 +66,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
     now = datetime.now(UTC)
     with Ledger.open(settings.ledger_address) as ledger:
         seed = [Example(text=text, label=label, at=now) for text, label in data.seed]
-        first_version(ledger, workspace, _MODEL, seed, lambda told: progress("training.step", told))
+        first_version(ledger, workspace, _MODEL, seed, lambda step: progress("training.step", step))
     demo = Demo(options, data, settings, progress)
     signal.signal(signal.SIGTERM, _interrupt)
     try:

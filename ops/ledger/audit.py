@@ -77,19 +77,19 @@ class AuditStore(Store):
                     if reason := _fault(row, seq + 1, previous):
                         return AuditVerdict(intact=False, entries=seq, broken_seq=seq + 1, reason=reason)
                     previous, seq = row["hash"], seq + 1
-        told = (0, GENESIS) if head is None else (head.seq, head.hash)
-        if told[0] > seq or (told[0] == seq and told[1] != previous):
-            reason = f"the head tells of entry {told[0]} ({told[1][:12]}); the log ends at {seq} ({previous[:12]})"
-            return AuditVerdict(intact=False, entries=seq, broken_seq=min(seq + 1, told[0]), reason=reason)
-        if told[0] < seq:  # under READ COMMITTED an entry may be committed after the head was read
-            return self._verdict_behind_head(told, seq)
+        claimed = (0, GENESIS) if head is None else (head.seq, head.hash)
+        if claimed[0] > seq or (claimed[0] == seq and claimed[1] != previous):
+            reason = f"the head tells of entry {claimed[0]} ({claimed[1][:12]}); the log ends at {seq} ({previous[:12]})"
+            return AuditVerdict(intact=False, entries=seq, broken_seq=min(seq + 1, claimed[0]), reason=reason)
+        if claimed[0] < seq:  # under READ COMMITTED an entry may be committed after the head was read
+            return self._verdict_behind_head(claimed, seq)
         return AuditVerdict(intact=True, entries=seq)
 
-    def _verdict_behind_head(self, told: tuple[int, str], seq: int) -> AuditVerdict:
+    def _verdict_behind_head(self, claimed: tuple[int, str], seq: int) -> AuditVerdict:
         if self.audit_head()[0] >= seq:
             return AuditVerdict(intact=True, entries=seq)
-        reason = f"the log has {seq} entries but its head tells of {told[0]}; entries were added outside the ledger"
-        return AuditVerdict(intact=False, entries=told[0], broken_seq=told[0] + 1, reason=reason)
+        reason = f"the log has {seq} entries but its head tells of {claimed[0]}; entries were added outside the ledger"
+        return AuditVerdict(intact=False, entries=claimed[0], broken_seq=claimed[0] + 1, reason=reason)
 
     def _append_audit(
         self, connection: Connection, *, actor: str, action: str, model: str | None, detail: Mapping[str, Any]

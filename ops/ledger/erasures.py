@@ -198,7 +198,7 @@ class ErasureStore(AuditStore, TombstoneStore):
     def _structured_models(self) -> list[str]:
         """The models whose rows are no plain texts."""
         statement = select(schema.model.c.name, schema.model.c.settings)
-        return [name for name, told in self._rows(statement) if told.get("task", DEFAULT_TASK) != DEFAULT_TASK]
+        return [name for name, settings in self._rows(statement) if settings.get("task", DEFAULT_TASK) != DEFAULT_TASK]
 
     def _rows(self, statement: Select[Any]) -> Iterator[Any]:
         with self._read() as connection:

@@ -143,8 +143,8 @@ def version_card(*, labels: Iterable[str], encoder_fingerprint: str | None = Non
     >>> version_card(labels=("fee", "refund"))
     {'labels': ['fee', 'refund']}
     """
-    told: dict[str, Json] = {"labels": list(labels)}
-    return told if encoder_fingerprint is None else told | {"encoder_fingerprint": encoder_fingerprint}
+    card: dict[str, Json] = {"labels": list(labels)}
+    return card if encoder_fingerprint is None else card | {"encoder_fingerprint": encoder_fingerprint}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,9 +211,9 @@ class StoredExample:
 
 def kept_row(row: RowMapping) -> KeptRow:
     """A row of the database; what older releases let in is made readable, not refused."""
-    told = {name: row[name] for name in ("input", "target", "key", "prediction_id")}
-    told = {name: None if value is None else _NOT_STORABLE.sub("\ufffd", value) for name, value in told.items()}
-    return KeptRow(**told, at=row["at"], redacted=row["redacted"], origin=Origin(row["origin"]))
+    cells = {name: row[name] for name in ("input", "target", "key", "prediction_id")}
+    cells = {name: None if value is None else _NOT_STORABLE.sub("\ufffd", value) for name, value in cells.items()}
+    return KeptRow(**cells, at=row["at"], redacted=row["redacted"], origin=Origin(row["origin"]))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -56,14 +56,14 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except exc.IntegrityError as error:
-        raise Conflict(f"ledger {where}: another writer was first ({_told(error)}); read again and retry") from None
+        raise Conflict(f"ledger {where}: another writer was first ({_driver_message(error)}); read again and retry") from None
     except exc.TimeoutError as error:
         raise DependencyUnreachable(
             f"ledger {where}: every connection of the pool is busy ({error}); retry, or run fewer writers"
         ) from error
     except exc.DataError as error:
         raise DataError(
-            f"ledger {where} cannot hold a value ({_told(error)}); look for NUL characters and for numbers or times "
+            f"ledger {where} cannot hold a value ({_driver_message(error)}); look for NUL characters and for numbers or times "
             f"out of range"
         ) from None
     except (OverflowError, UnicodeEncodeError) as error:  # SQLite's driver refuses them before the database is asked
@@ -73,21 +73,21 @@ def translated(where: str) -> Iterator[None]:
         ) from None
     except exc.DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _RETRIED:
-            raise Conflict(f"ledger {where}: two writers held each other up ({_told(error)}); retry") from None
+            raise Conflict(f"ledger {where}: two writers held each other up ({_driver_message(error)}); retry") from None
         raise DependencyUnreachable(
-            f"ledger {where} failed: {_told(error)}; check that the database runs, is writable and has free space"
+            f"ledger {where} failed: {_driver_message(error)}; check that the database runs, is writable and has free space"
         ) from None
 
 
-def _told(error: exc.DBAPIError) -> str:
+def _driver_message(error: exc.DBAPIError) -> str:
     """The driver's message without what PostgreSQL adds of the row: only what kind of error it was, if that is all."""
     state = getattr(error.orig, "sqlstate", None)
     if state is None:
         return str(error.orig).splitlines()[0] if str(error.orig) else type(error.orig).__name__
     if state[:2] in _QUOTING:
         return f"{type(error.orig).__name__}, SQLSTATE {state}"
-    told = getattr(getattr(error.orig, "diag", None), "message_primary", None)
-    return f"{told or type(error.orig).__name__}, SQLSTATE {state}"
+    message = getattr(getattr(error.orig, "diag", None), "message_primary", None)
+    return f"{message or type(error.orig).__name__}, SQLSTATE {state}"
 
 
 class Store:

@@ -37,7 +37,7 @@ class EventNotifier:
     def __init__(self, ledger: NotifierLedger, model: str, notifier: Notifier) -> None:
         self._ledger, self._model, self._notifier = ledger, model, notifier
 
-    def tell(self) -> str:
+    def notify(self) -> str:
         """Tell what happened since the last pass; the first pass ever only notes where it begins."""
         before = NOTIFIER.read(self._ledger, self._model)
         if before is None:

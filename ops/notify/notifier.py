@@ -38,8 +38,8 @@ class Notifier:
 
     def settled(self, message: Message) -> bool:
         """Return whether nothing is left to do: each channel took the message, or failed `attempts` times."""
-        told = self._ledger.notices(message.model, episode=(message.alert, message.episode))
-        rows = {row.channel: row for row in told}
+        notices = self._ledger.notices(message.model, episode=(message.alert, message.episode))
+        rows = {row.channel: row for row in notices}
         return all(
             (row := rows.get(channel.name)) is not None
             and (row.sent_at is not None or (row.error is not None and row.attempts >= self._attempts))

@@ -22,9 +22,9 @@ def close_to_others(places: Iterable[Path], umask: int = PRIVATE) -> int:
     for place in places:
         for path in _all_below(place):
             with suppress(FileNotFoundError, PermissionError):
-                told = path.lstat()
-                mode = stat.S_IMODE(told.st_mode)
-                if stat.S_ISLNK(told.st_mode) or told.st_uid != os.geteuid() or not mode & umask:
+                status = path.lstat()
+                mode = stat.S_IMODE(status.st_mode)
+                if stat.S_ISLNK(status.st_mode) or status.st_uid != os.geteuid() or not mode & umask:
                     continue
                 path.chmod(mode & ~umask)
                 changed += 1

@@ -42,9 +42,9 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     >>> print(json_text({"é": "\x9b\u202e"}))
     {"é": "\u009b\u202e"}
     """
-    told = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
+    text = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
     # what acts can only stand inside a string; the layout's line feeds are none of it
-    return _ACTING.sub(lambda found: _json_escaped(found[0]), told)
+    return _ACTING.sub(lambda found: _json_escaped(found[0]), text)
 
 
 def _plain(value: Any) -> Any:

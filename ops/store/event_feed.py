@@ -28,7 +28,7 @@ class EventFeed:
         self._lock = threading.Lock()
         self._count = 0
 
-    def tell(self, model: str, name: str, **facts: Any) -> None:
+    def record(self, model: str, name: str, **facts: Any) -> None:
         """Add one."""
         with self._lock:
             self._count += 1

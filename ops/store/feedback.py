@@ -43,7 +43,7 @@ def known_labels(ledger: Vocabulary, model: str) -> KnownLabels:
     """The labels that a model answers with, has examples of, or has descriptions of."""
     route = ledger.route(model)
     served = () if route is None else ledger.version(model, route.champion).labels
-    described = (told.label for told in ledger.descriptions(model))
+    described = (row.label for row in ledger.descriptions(model))
     return KnownLabels([*served, *ledger.labels(model), *described])
 
 
@@ -79,8 +79,8 @@ def add_labels(ledger: LabelLedger, model: str, rows: Sequence[FeedbackRow | Exa
     with ledger.transaction():
         kept = asdict(ledger.add_feedback(model, feedback))
         added = add_labelled(ledger, model, [row for row in rows if isinstance(row, Example)])
-    told = {_AS_FEEDBACK.get(name, name): count for name, count in added.items()}
-    return {name: kept[name] + told[name] for name in _COUNTED}
+    added_examples = {_AS_FEEDBACK.get(name, name): count for name, count in added.items()}
+    return {name: kept[name] + added_examples[name] for name in _COUNTED}
 
 
 def add_labelled(ledger: ExampleSink, model: str, examples: Sequence[Example]) -> dict[str, int]:

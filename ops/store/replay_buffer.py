@@ -35,8 +35,8 @@ def open_buffer(ledger: BufferLedger, workspace: Workspace, model: str) -> Repla
 
 
 def _fits(state: BufferState[Example], learning: LearningSettings) -> bool:
-    told = (state.kind.value, state.capacity, state.byte_budget)
-    return told == (learning.replay_kind, learning.replay_rows, learning.replay_bytes)
+    held = (state.kind.value, state.capacity, state.byte_budget)
+    return held == (learning.replay_kind, learning.replay_rows, learning.replay_bytes)
 
 
 def _learnt(ledger: BufferLedger, model: str) -> tuple[Example, ...]:

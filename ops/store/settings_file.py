@@ -167,7 +167,7 @@ def _read(path: Path) -> str:
 
 def _models(path: Path, text: str) -> dict[str, object]:
     try:
-        told = tomllib.loads(text).get("models", {})
+        models = tomllib.loads(text).get("models", {})
     except tomllib.TOMLDecodeError as exc:
         raise ConfigurationError(f"{path} is not valid TOML; correct it and try again") from exc
-    return told if isinstance(told, dict) else {}
+    return models if isinstance(models, dict) else {}

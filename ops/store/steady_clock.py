@@ -59,7 +59,7 @@ class SteadyClock:
             self._look()
             return datetime.fromtimestamp(self._wall() - self._ahead_s, UTC)
 
-    def told(self) -> str:
+    def describe_jump(self) -> str:
         """The last jump that was seen, and what follows from it; empty while there was none."""
         with self._guard:
             self._look()
@@ -86,7 +86,7 @@ class SteadyClock:
 
     def _keep(self, wall: float, steady: float) -> None:
         self._kept_at = steady
-        told = {
+        document = {
             "boot": self._boot,
             "offset": self._offset,
             "wall": wall,
@@ -94,15 +94,15 @@ class SteadyClock:
             "stood_s": self._stood_s,
         }
         try:
-            write_atomically(self._path, json.dumps(told), durable=False)
+            write_atomically(self._path, json.dumps(document), durable=False)
         except OSError as exc:  # a full disk; it is known here all the same
             logger.warning("clock.not_kept", extra={"reason": str(exc)})
 
     def _read(self) -> None:
         try:
-            told = json.loads(self._path.read_text(encoding="utf-8"))
-            offset, wall = float(told["offset"]), float(told["wall"])
-            ahead_s, stood_s, boot = float(told["ahead_s"]), float(told["stood_s"]), str(told["boot"])
+            document = json.loads(self._path.read_text(encoding="utf-8"))
+            offset, wall = float(document["offset"]), float(document["wall"])
+            ahead_s, stood_s, boot = float(document["ahead_s"]), float(document["stood_s"]), str(document["boot"])
         except (OSError, ValueError, LookupError, TypeError):
             return
         if boot == self._boot:

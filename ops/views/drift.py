@@ -108,8 +108,8 @@ def drift_report(row: DriftReportRow) -> DriftReport:
 
 def _comparison(compared: Mapping[str, Any]) -> WindowComparison:
     signals = tuple(
-        _known_fields(SignalFigures, {**told, "result": _known_fields(StatisticResult, told["result"])})
-        for told in compared["signals"]
+        _known_fields(SignalFigures, {**signal, "result": _known_fields(StatisticResult, signal["result"])})
+        for signal in compared["signals"]
     )
     return _known_fields(WindowComparison, {**compared, "signals": signals})
 

@@ -86,8 +86,8 @@ def model_report(
         classes=len(row.labels),
         answers=figures,
         baselines=tuple(
-            BaselineView(name=told.name, learnt=told.learnt, accuracy=told.accuracy, macro_f1=told.macro_f1)
-            for told in baselines
+            BaselineView(name=baseline.name, learnt=baseline.learnt, accuracy=baseline.accuracy, macro_f1=baseline.macro_f1)
+            for baseline in baselines
         ),
         unserved=_unserved(ledger, row),
         findings=findings,
@@ -135,4 +135,4 @@ def _unserved(ledger: Ledger, row: VersionRow) -> tuple[SmallClass, ...]:
     known = set(row.labels)
     counts = ledger.label_counts(row.model)
     missing = [SmallClass(label=label, rows=rows) for label, rows in counts.items() if label not in known]
-    return tuple(sorted(missing, key=lambda told: (-told.rows, told.label)))
+    return tuple(sorted(missing, key=lambda missed: (-missed.rows, missed.label)))

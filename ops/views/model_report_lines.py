@@ -8,7 +8,7 @@ from perennial.ops.views.model_report import ModelReport
 
 __all__ = ["finding_lines", "report_lines"]
 
-_TOLD = 5
+_LISTED = 5
 _TEXT = 100  # characters of a text that is quoted
 _ROUGH = 100  # held-out rows, below which a point of accuracy is one row
 
@@ -23,7 +23,7 @@ def finding_lines(found: RowFindings) -> Iterator[str]:
             f"{_classes(found.too_small_count)} too few rows to be learnt: {_counted(found.too_small)}"
             f"{_more(found.too_small_count)}; add rows, or begin with `perennial learn describe`"
         )
-    for twins in found.twins[:_TOLD]:
+    for twins in found.twins[:_LISTED]:
         yield (
             f"labels {quoted(twins.label)} ({twins.rows} rows) and {quoted(twins.like)} ({twins.like_rows} rows) look "
             f"alike; if they are one class, give them one name"
@@ -48,18 +48,18 @@ def finding_lines(found: RowFindings) -> Iterator[str]:
 def report_lines(report: ModelReport) -> Iterator[str]:
     """The verdict, the figures and what to look at, a sentence each."""
     yield report.verdict
-    told = report.answers
-    if told is not None:
+    figures = report.answers
+    if figures is not None:
         yield (
-            f"held-out accuracy {100 * told.accuracy:.1f}% [{100 * told.low:.1f}, {100 * told.high:.1f}] of "
-            f"{told.rows:,} rows, macro F1 {told.macro_f1:.3f}, calibration error {told.calibration_error:.3f}"
+            f"held-out accuracy {100 * figures.accuracy:.1f}% [{100 * figures.low:.1f}, {100 * figures.high:.1f}] of "
+            f"{figures.rows:,} rows, macro F1 {figures.macro_f1:.3f}, calibration error {figures.calibration_error:.3f}"
         )
         for baseline in report.baselines:
             yield f"baseline {baseline.name}: {100 * baseline.accuracy:.1f}%, macro F1 {baseline.macro_f1:.3f}"
-        if told.worst:
-            worst = (f"{quoted(each.label)} {100 * each.recall:.0f}% of {each.rows}" for each in told.worst)
+        if figures.worst:
+            worst = (f"{quoted(each.label)} {100 * each.recall:.0f}% of {each.rows}" for each in figures.worst)
             yield f"worst classes: {', '.join(worst)}"
-        for pair in told.confused:
+        for pair in figures.confused:
             texts = "; ".join(quoted(text, most=_TEXT) for text in pair.examples)
             often = "once" if pair.rows == 1 else f"{pair.rows} times"
             yield f"{quoted(pair.label)} answered as {quoted(pair.answered)} {often}, e.g. {texts}"
@@ -75,13 +75,13 @@ def _classes(count: int) -> str:
 
 
 def _counted(classes: Sequence[SmallClass]) -> str:
-    return ", ".join(_each(classes[:_TOLD]))
+    return ", ".join(_each(classes[:_LISTED]))
 
 
 def _each(classes: Iterable[SmallClass]) -> Iterator[str]:
-    for told in classes:
-        yield f"{quoted(told.label)} ({told.rows} {'row' if told.rows == 1 else 'rows'})"
+    for each in classes:
+        yield f"{quoted(each.label)} ({each.rows} {'row' if each.rows == 1 else 'rows'})"
 
 
 def _more(count: int) -> str:
-    return f" and {count - _TOLD:,} more" if count > _TOLD else ""
+    return f" and {count - _LISTED:,} more" if count > _LISTED else ""

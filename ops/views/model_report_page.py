@@ -24,7 +24,7 @@ def model_report_page(report: ModelReport) -> str:
     found = "".join(f"<li>{_safe(line)}</li>" for line in finding_lines(report.findings))
     parts.append(f"<h2>What the rows tell</h2><ul>{found}</ul>" if found else "")
     if report.unserved:
-        rows = ((told.label, told.rows) for told in report.unserved)
+        rows = ((each.label, each.rows) for each in report.unserved)
         parts.append(f"<h2>Classes that it does not answer with</h2>{_table(('class', 'rows'), rows)}")
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{_safe(title)}</title><style>{_STYLE}</style>"
@@ -33,20 +33,20 @@ def model_report_page(report: ModelReport) -> str:
 
 
 def _figures(report: ModelReport) -> Iterable[str]:
-    told = report.answers
-    if told is None:
+    figures = report.answers
+    if figures is None:
         return
-    interval = f"{told.accuracy:.3f} [{told.low:.3f}, {told.high:.3f}]"
-    rows: list[Sequence[object]] = [("this version", interval, told.macro_f1, told.calibration_error)]
+    interval = f"{figures.accuracy:.3f} [{figures.low:.3f}, {figures.high:.3f}]"
+    rows: list[Sequence[object]] = [("this version", interval, figures.macro_f1, figures.calibration_error)]
     rows += [(each.name, each.accuracy, each.macro_f1, "") for each in report.baselines]
-    yield f"<h2>On {told.rows:,} held-out rows</h2>"
+    yield f"<h2>On {figures.rows:,} held-out rows</h2>"
     yield _table(("who answers", "accuracy [95%]", "macro F1", "calibration error"), rows)
-    if told.worst:
+    if figures.worst:
         yield "<h2>Worst classes</h2>"
-        yield _table(("class", "rows", "answered rightly"), ((w.label, w.rows, w.recall) for w in told.worst))
-    if told.confused:
+        yield _table(("class", "rows", "answered rightly"), ((w.label, w.rows, w.recall) for w in figures.worst))
+    if figures.confused:
         yield "<h2>Most confused</h2>"
-        pairs = ((pair.label, pair.answered, pair.rows, "\n".join(pair.examples)) for pair in told.confused)
+        pairs = ((pair.label, pair.answered, pair.rows, "\n".join(pair.examples)) for pair in figures.confused)
         yield _table(("class", "answered as", "rows", "for example"), pairs)
 
 

@@ -63,7 +63,7 @@ class AccuracyWatch:
         self._chosen = {row.prediction_id: (row.reason, row.probability) for row in queue}
         first = self._first_traffic(champion)
         calibration = None if first is None else self._calibration(first)
-        told = ModelAccuracy(
+        accuracy = ModelAccuracy(
             version=champion,
             at=datetime.now(UTC),
             estimated=self._estimated(champion, calibration),
@@ -71,9 +71,9 @@ class AccuracyWatch:
             reference=None if first is None else self._reference(first, calibration),
         )
         before = ModelAccuracy.of(self._ledger, self._model, champion)
-        if before is None or replace(before, at=told.at) != told:
-            ACCURACY.keep(self._ledger, self._model, told)
-        return told
+        if before is None or replace(before, at=accuracy.at) != accuracy:
+            ACCURACY.keep(self._ledger, self._model, accuracy)
+        return accuracy
 
     def counts(self, prediction_id: str) -> bool:
         """Whether a label for this answer may speak for other answers: it was not asked for because of the answer."""
@@ -112,9 +112,9 @@ class AccuracyWatch:
         most = self._settings.accuracy_rows
         if self._chosen and self._settings.random_label_share == 0.0:
             chances = {name: chance for name, (_, chance) in list(self._chosen.items())[-most:]}
-            told = self._measure(self._answers(chances, champion), ASSUMES_NOTHING, chosen=True)
-            if told is not None:
-                return told
+            estimate = self._measure(self._answers(chances, champion), ASSUMES_NOTHING, chosen=True)
+            if estimate is not None:
+                return estimate
         newest = [p.prediction_id for p in self._ledger.newest_feedback(self._model, 4 * most)]
         chances = dict.fromkeys([name for name in newest if self.counts(name)][:most], self._chance)
         return self._measure(self._answers(chances, champion), self._assumption)

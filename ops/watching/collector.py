@@ -77,10 +77,10 @@ def collect(
         unmatched += len(lost)
         refused += len(bad)
         waiting += len(page) - len(stored) - len(lost) - len(bad)
-    told = Collected(joined=joined, waiting=waiting, unmatched=unmatched, refused=refused)
+    collected = Collected(joined=joined, waiting=waiting, unmatched=unmatched, refused=refused)
     if joined or unmatched or refused:
-        logger.info("labels.joined", extra={"model": model, **asdict(told)})
-    return told
+        logger.info("labels.joined", extra={"model": model, **asdict(collected)})
+    return collected
 
 
 def _examples(

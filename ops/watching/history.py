@@ -53,7 +53,7 @@ class PastLedger(Cycles, Examples, Labels, Routes, Versions, Protocol):
 
 
 class PastReader:
-    """Reads one model's past. `tell` hears of the stages, for whoever waits."""
+    """Reads one model's past."""
 
     def __init__(self, ledger: PastLedger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
         self._ledger, self._workspace, self._model, self._traffic = ledger, workspace, model, traffic

@@ -81,7 +81,7 @@ class Trigger:
 
     def _facts(self, route: Route, drift: _Drift | None, rows: Sequence[StoredExample]) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
-        told = ModelAccuracy.of(self._ledger, self._model, route.champion)
+        accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
         alert = seen.state is DriftState.ALERT and seen.since is not None
         since = seen.since or datetime.min.replace(tzinfo=UTC)
@@ -92,9 +92,9 @@ class Trigger:
             drift=seen.state,
             drift_since=seen.since,
             drift_signals=seen.signals,
-            estimated_quality=None if told is None or told.estimated is None else told.estimated.value,
-            measured_quality=None if told is None else told.share,
-            reference_quality=None if told is None or told.reference is None else told.reference.value,
+            estimated_quality=None if accuracy is None or accuracy.estimated is None else accuracy.estimated.value,
+            measured_quality=None if accuracy is None else accuracy.share,
+            reference_quality=None if accuracy is None or accuracy.reference is None else accuracy.reference.value,
         )
 
 

@@ -31,12 +31,12 @@ _MOST_WINDOWS = 20  # a pass; the next one goes on
 
 def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
     """The drift rule that the model's settings ask for."""
-    told = workspace.model(model).drift
+    drift = workspace.model(model).drift
     return DriftSettings(
-        requests_per_false_retraining=told.requests_per_false_retraining,
-        votes=Votes(told.votes),
-        min_rows=min(told.window_rows, 100),
-        cooldown_requests=told.cooldown_requests,
+        requests_per_false_retraining=drift.requests_per_false_retraining,
+        votes=Votes(drift.votes),
+        min_rows=min(drift.window_rows, 100),
+        cooldown_requests=drift.cooldown_requests,
     )
 
 
@@ -91,34 +91,34 @@ class Watcher:
             self._stripped = True
 
     def _progress(self, champion: int) -> WatchState:
-        told = WATCH.read(self._ledger, self._model)
-        if told is not None and told.version == champion:
-            if told.reference_ready and not self._reference(champion).is_dir():  # an erasure left too few of its rows
-                return self._healed(told).changed(reference_ready=False)
-            return self._healed(told)
-        episode = 0 if told is None else told.episode
+        state = WATCH.read(self._ledger, self._model)
+        if state is not None and state.version == champion:
+            if state.reference_ready and not self._reference(champion).is_dir():  # an erasure left too few of its rows
+                return self._healed(state).changed(reference_ready=False)
+            return self._healed(state)
+        episode = 0 if state is None else state.episode
         fresh = DriftMonitor(settings=drift_settings(self._workspace, self._model)).start(champion, episode=episode)
         started = WatchState(
             version=champion,
-            cursor=datetime.now(UTC).isoformat() if told else None,
+            cursor=datetime.now(UTC).isoformat() if state else None,
             reference_ready=self._reference(champion).is_dir(),  # a champion that was rolled back to has one
             monitor=fresh.to_json(),
         )
         WATCH.keep(self._ledger, self._model, started)
         return started
 
-    def _healed(self, told: WatchState) -> WatchState:
+    def _healed(self, state: WatchState) -> WatchState:
         """The state with times that a wrong clock put ahead of now brought back: they would stop the watch for ever."""
         now = datetime.now(UTC)
         future = {
             name: now.isoformat()
             for name in ("cursor", "drift_since")
-            if (at := getattr(told, name)) is not None and datetime.fromisoformat(at) > now + _CLOCK_STEP
+            if (at := getattr(state, name)) is not None and datetime.fromisoformat(at) > now + _CLOCK_STEP
         }
         if not future:
-            return told
-        logger.warning("watch.clock_healed", extra={"model": self._model, "cursor": told.cursor})
-        healed = told.changed(**future, **({"cursor_id": ""} if "cursor" in future else {}))
+            return state
+        logger.warning("watch.clock_healed", extra={"model": self._model, "cursor": state.cursor})
+        healed = state.changed(**future, **({"cursor_id": ""} if "cursor" in future else {}))
         WATCH.keep(self._ledger, self._model, healed)
         return healed
 
@@ -131,7 +131,7 @@ class Watcher:
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version])
         profile = ReferenceProfile.build(window, version=progress.version, rng=rng)
         profile.save(self._reference(progress.version))
-        self._feed.tell(self._model, "drift.reference", version=progress.version, rows=len(window))
+        self._feed.record(self._model, "drift.reference", version=progress.version, rows=len(window))
         moved = progress.changed(**_end(window), reference_ready=True, requests=progress.requests + len(window))
         WATCH.keep(self._ledger, self._model, moved)
         return moved
@@ -181,7 +181,7 @@ class Watcher:
         with self._ledger.transaction():  # a killed pass leaves both or none: no window is reported twice
             report_id = self._ledger.add_drift_report(row)
             WATCH.keep(self._ledger, self._model, moved)
-        self._tell(progress.version, comparison, signal, report_id, end["cursor"])
+        self._record(progress.version, comparison, signal, report_id, end["cursor"])
         return moved, signal
 
     def _follow(
@@ -190,7 +190,7 @@ class Watcher:
         """Take each answer's doubt and abstention into account: the detectors' states, and what they tell a person."""
         settings = self._workspace.model(self._model).drift
         states: dict[str, Any] = {}
-        told: dict[str, Any] = {}
+        evidence: dict[str, Any] = {}
         for name, values_of in (
             ("doubt", doubt),
             ("abstained", lambda confidences: abstained(confidences, settings.abstain_below)),
@@ -201,10 +201,10 @@ class Watcher:
             state = detector.start() if before is None else EDetectorState.from_json(before["state"])
             state, alarms = detector.update(state, values_of(window.confidences))
             states[name] = {"bound": bound, "state": state.to_json()}
-            told[name] = {"bound": bound, "evidence": state.value, "alarms": len(alarms)}
-        return states, told
+            evidence[name] = {"bound": bound, "evidence": state.value, "alarms": len(alarms)}
+        return states, evidence
 
-    def _tell(
+    def _record(
         self, version: int, comparison: DriftComparison, signal: DriftSignal, report_id: int, window_to: str
     ) -> None:
         top = comparison.signals[0]
@@ -219,7 +219,7 @@ class Watcher:
             "signals": [s.value for s in comparison.drifted_signals],
             "window_to": window_to,
         }
-        self._feed.tell(self._model, "drift.window", **facts)
+        self._feed.record(self._model, "drift.window", **facts)
         logger.info("drift.window", extra={"model": self._model, **facts})
 
     def _reference(self, version: int) -> Path:

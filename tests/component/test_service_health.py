@@ -173,11 +173,11 @@ def test_rows_that_routers_drop_make_their_part_unhealthy(tmp_path: Path) -> Non
     try:
         losses.saw(MODEL, "a", Progress(process=1, rows_lost=70))
         health.start()
-        _until(lambda: health.told()[f"router:{MODEL}"].note != "", health.told)
-        assert health.told()[f"router:{MODEL}"].healthy, "those 70 may be long ago"
+        _until(lambda: health.parts()[f"router:{MODEL}"].note != "", health.parts)
+        assert health.parts()[f"router:{MODEL}"].healthy, "those 70 may be long ago"
         losses.saw(MODEL, "a", Progress(process=1, rows_lost=75, rows_waiting=50_000))
-        _until(lambda: not health.told()[f"router:{MODEL}"].healthy, health.told)
-        error = health.told()[f"router:{MODEL}"].error
+        _until(lambda: not health.parts()[f"router:{MODEL}"].healthy, health.parts)
+        error = health.parts()[f"router:{MODEL}"].error
         assert "dropped 5 rows" in error
         assert "75 since they started, and 50000 wait in memory" in error
         assert str(parts.workspace.traffic(MODEL)) in error

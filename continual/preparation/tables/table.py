@@ -8,7 +8,7 @@ from perennial.continual.errors import DataError, RowsRefused
 __all__ = ["MOST_ROWS", "FileReading", "Table", "TableRow", "quoted", "refuse_rows"]
 
 MOST_ROWS = 5_000_000  # of one file; they are held in memory
-_TOLD = 5
+_LISTED = 5
 _SHOWN_CHARACTERS = 40
 _SHOWN_NAMES = 12
 _LIKELY = {
@@ -79,10 +79,10 @@ def refuse_rows(table: Table, bad: Sequence[Mapping[str, object]]) -> None:
     """Raises RowsRefused that names the first wrong rows, where there are any."""
     if not bad:
         return
-    told = "; ".join(f"{table.unit} {row['row']}: {row['cause']}" for row in bad[:_TOLD])
+    told = "; ".join(f"{table.unit} {row['row']}: {row['cause']}" for row in bad[:_LISTED])
     if len(bad) == 1:
         raise RowsRefused(f"{table.source} {told}", bad)
-    more = f"; and {len(bad) - _TOLD} more" if len(bad) > _TOLD else ""
+    more = f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
     raise RowsRefused(f"{table.source}: {len(bad)} of {len(table.rows)} rows are wrong: {told}{more}", bad)
 
 

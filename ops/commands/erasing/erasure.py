@@ -144,14 +144,14 @@ def erase(
         parts.ledger.renew_erasure(model, token)
         on_progress({"stage": "cleaning up"})
         forget_texts(parts, model, note.every_text)
-    told = replace(done, traffic_rows=len(ids), damaged_files=dropped)
-    detail: dict[str, Any] = {"corrected": told.corrected, "removed": list(told.removed), "tuned": list(told.tuned)}
-    detail["damaged_files"] = list(told.damaged_files)
+    erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped)
+    detail: dict[str, Any] = {"corrected": erasure.corrected, "removed": list(erasure.removed), "tuned": list(erasure.tuned)}
+    detail["damaged_files"] = list(erasure.damaged_files)
     detail["key_digest"] = parts.ledger.key_digest(key)
     parts.ledger.audit(actor, "erase.finished", model, detail)
     parts.ledger.flush_deletions()  # watch cursors and reports held ids as well
-    logger.info("erasure.finished", extra={"model": model, **asdict(told)})
-    return told, note
+    logger.info("erasure.finished", extra={"model": model, **asdict(erasure)})
+    return erasure, note
 
 
 def _correct(

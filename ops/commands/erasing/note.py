@@ -29,17 +29,17 @@ class ErasureNote:
     def of(cls, workspace: Workspace, model: str, key: str) -> Self:
         """What an unfinished erasure of the key wrote down; an empty note where there is none."""
         path = workspace.state / "erasure" / model / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
         rows = (
             Example(text=text, label=label, at=datetime.fromisoformat(at), origin=Origin.SEED)
-            for text, label, at in told.get("rows", ())
+            for text, label, at in fields.get("rows", ())
         )
         return cls(
             path=path,
             rows=tuple(rows),
-            versions=tuple(told.get("versions", ())),
-            prediction_ids=frozenset(told.get("prediction_ids", ())),
-            texts=frozenset(told.get("texts", ())),
+            versions=tuple(fields.get("versions", ())),
+            prediction_ids=frozenset(fields.get("prediction_ids", ())),
+            texts=frozenset(fields.get("texts", ())),
         )
 
     def joined(
@@ -62,13 +62,13 @@ class ErasureNote:
 
     def write(self) -> None:
         """Keep it, for its owner alone."""
-        told = {
+        fields = {
             "rows": [[row.text, row.label, row.at.isoformat()] for row in self.rows],
             "versions": list(self.versions),
             "prediction_ids": sorted(self.prediction_ids),
             "texts": sorted(self.texts),
         }
-        write_atomically(self.path, json.dumps(told, ensure_ascii=False), mode=0o600)
+        write_atomically(self.path, json.dumps(fields, ensure_ascii=False), mode=0o600)
 
     @property
     def every_text(self) -> frozenset[str]:

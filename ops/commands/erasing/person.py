@@ -65,8 +65,8 @@ def erase_person(
     sought, notes = Sought(keys=frozenset(spellings)), []
     for spelling in spellings:
         for name in names:
-            tell = lambda told, name=name: on_progress({**told, "model": name})  # noqa: E731
-            erased, note = erase(parts, name, spelling, actor=actor, every_model=model is None, on_progress=tell)
+            report = lambda stage, name=name: on_progress({**stage, "model": name})  # noqa: E731
+            erased, note = erase(parts, name, spelling, actor=actor, every_model=model is None, on_progress=report)
             done[name] = erased if name not in done else _together(done[name], erased)
             notes.append((name, note))
             sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))

@@ -96,17 +96,17 @@ def search(parts: Parts, sought: Sought, *, leave_out: Collection[Path] = ()) ->
     kinds = {**dict.fromkeys(own, "text"), **dict.fromkeys(sought.prediction_ids, "prediction id")}
     kinds |= dict.fromkeys(sought.keys, "key")
     needles = needles_for(replace(sought, texts=frozenset(own)))
-    told = _Files(kinds, needles, {path.resolve() for path in leave_out})
+    searched = _Files(kinds, needles, {path.resolve() for path in leave_out})
     for root in (parts.workspace.state, parts.workspace.repository):
-        told.walk(root)
-    left = [*_in_ledger(parts, kinds, needles), *told.left]
+        searched.walk(root)
+    left = [*_in_ledger(parts, kinds, needles), *searched.left]
     return SearchReport(
-        files=told.files,
-        megabytes=round(told.size / 1e6, 1),
+        files=searched.files,
+        megabytes=round(searched.size / 1e6, 1),
         texts=len(own),
         common_texts=len(sought.texts) - len(own),
         left=tuple(sorted(left, key=lambda trace: trace.place)),
-        not_searched=tuple(told.not_searched),
+        not_searched=tuple(searched.not_searched),
     )
 
 

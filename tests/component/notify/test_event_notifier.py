@@ -55,18 +55,18 @@ def close_cycle(town: Town, outcome: str, note: str) -> CycleRow:
 def test_the_first_pass_tells_nothing_of_the_past(town: Town) -> None:
     close_cycle(town, "failed", "long ago")
     box = Box()
-    assert notifier_of(town, box).tell() == ""
-    assert notifier_of(town, box).tell() == ""
+    assert notifier_of(town, box).notify() == ""
+    assert notifier_of(town, box).notify() == ""
     assert box.got == []
 
 
 def test_each_outcome_of_a_cycle_is_told_once_with_its_reason(town: Town) -> None:
     box = Box()
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     cycles = [close_cycle(town, outcome, f"because {outcome}") for outcome in ("refused", "failed", "promoted")]
     cycles.append(close_cycle(town, "rolled_back", "because rolled_back"))
     for _ in range(3):
-        notifier_of(town, box).tell()  # a new one each time, as after a restart
+        notifier_of(town, box).notify()  # a new one each time, as after a restart
     assert box.alerts == [(str(c.outcome), f"cycle-{c.id}") for c in cycles]
     assert [message.body for message in box.got] == [f"because {c.outcome}" for c in cycles]
     assert box.got[0].title == f"version 2 was refused (cycle {cycles[0].id})"
@@ -74,15 +74,15 @@ def test_each_outcome_of_a_cycle_is_told_once_with_its_reason(town: Town) -> Non
 
 def test_a_drift_is_told_once_an_episode(town: Town) -> None:
     box = Box()
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, EventFeed())
     town.ask(300)
     watcher.watch()
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     assert box.got == []
     town.ask(600, new=0.5)
     assert sum(signal.alert for signal in watcher.watch()) >= 2, "a lasting drift alerts again after the cooldown"
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     assert box.alerts == [("drift", "drift-1")]
     assert "perennial drift explain --model intent --report" in box.got[0].body
     assert box.got[0].facts["version"] == 1
@@ -90,7 +90,7 @@ def test_a_drift_is_told_once_an_episode(town: Town) -> None:
 
 def test_an_operators_change_of_champion_is_told_and_the_loops_own_is_not(town: Town) -> None:
     box = Box()
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     after = [
         (Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2)), "loop"),
         (Route(model="intent", epoch=3, champion=1, previous=2, resident=(1, 2)), "ann"),
@@ -99,19 +99,19 @@ def test_an_operators_change_of_champion_is_told_and_the_loops_own_is_not(town: 
     ]
     for route, actor in after:
         town.ledger.set_route(route, expected_epoch=route.epoch - 1, actor=actor, reason="a test")
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     assert box.alerts == [("rolled_back", "route-3"), ("promoted", "route-5")]
     assert [message.title for message in box.got] == ["ann put back version 1", "ann promoted version 3"]
 
 
 def test_restarts_and_a_wait_for_approval_are_told(town: Town) -> None:
     box = Box()
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     town.ledger.audit("loop", RESTARTED, "intent", {"restarts": 1})
     town.ledger.audit("loop", RESTARTED, "intent", {"restarts": 2})
     number = town.ledger.open_cycle("intent", "drift", {"challenger": 2}, state="approval")
     for _ in range(2):
-        notifier_of(town, box).tell()
+        notifier_of(town, box).notify()
     assert [alert for alert, _ in box.alerts] == ["triton", "triton", "approval"]
     assert box.alerts[-1] == ("approval", f"cycle-{number}")
 
@@ -123,13 +123,13 @@ def test_a_rollback_that_cannot_be_carried_out_is_told_after_a_minute(
     town: Town, state: str, minutes: int, told: int
 ) -> None:
     box = Box()
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     number = town.ledger.open_cycle("intent", "drift", {"challenger": 2}, state=state)
     since = datetime.now(UTC) - timedelta(minutes=minutes)
     wait = RetriedStep(cycle=number, step="RollBack", error="the disk refuses", since=since.isoformat())
     RETRIES.keep(town.ledger, "intent", wait)
     for _ in range(2):
-        notifier_of(town, box).tell()
+        notifier_of(town, box).notify()
     assert box.alerts == [("stuck", f"cycle-{number}")] * told
     assert all("the disk refuses" in message.body for message in box.got)
 
@@ -140,31 +140,31 @@ def test_a_dead_receiver_is_tried_again_a_bounded_number_of_times(
 ) -> None:
     town = make_town()
     box = Box(broken_for=broken_for)
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     close_cycle(town, "failed", "first")
     for _ in range(6):
-        notifier_of(town, box).tell()
+        notifier_of(town, box).notify()
     close_cycle(town, "refused", "second")
     for _ in range(2):
-        notifier_of(town, box).tell()
+        notifier_of(town, box).notify()
     assert len(box.got) == told
     assert box.alerts[-1][0] == "refused", "a message that nobody took holds up no other"
 
 
 def test_a_lasting_rise_of_labelled_errors_is_told_once(town: Town) -> None:
     box = Box()
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     for cursor in (40, 80):
         alarm = ErrorState(version=1, cursor=cursor, bound=0.1, run_length=1e6, alarm_since="2026-03-01T00:00:05+00:00")
         ERRORS.keep(town.ledger, "intent", alarm)
-        notifier_of(town, box).tell()
+        notifier_of(town, box).notify()
     assert box.alerts == [("drift", "errors-1-20260301T000005")]
     assert "change of concept" in box.got[0].body
 
 
 def test_each_damaged_file_that_was_set_aside_is_told_once(town: Town) -> None:
     box = Box()
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     folder = town.workspace.traffic("intent") / "parquet"
     folder.mkdir(parents=True, exist_ok=True)
     for number in (1, 2):
@@ -173,7 +173,7 @@ def test_each_damaged_file_that_was_set_aside_is_told_once(town: Town) -> None:
         town.traffic.read()
         for _ in range(3):
             note_quarantined(town.ledger, "intent", TrafficLog(town.workspace.traffic("intent")))
-            notifier_of(town, box).tell()
+            notifier_of(town, box).notify()
         entries = [entry for entry in town.ledger.audit_entries("intent") if entry.action == QUARANTINED]
         assert [entry.detail["file"] for entry in entries] == [f"{n}-{n}-damaged.parquet" for n in range(1, number + 1)]
         assert box.alerts == [("damage", f"quarantine-{entry.seq}") for entry in entries]
@@ -183,5 +183,5 @@ def test_each_damaged_file_that_was_set_aside_is_told_once(town: Town) -> None:
     (folder / "1-1-damaged.parquet").write_text("no table, and again under the same name")
     town.traffic.read()
     assert note_quarantined(town.ledger, "intent", town.traffic) == 1
-    notifier_of(town, box).tell()
+    notifier_of(town, box).notify()
     assert len(box.got) == 3

@@ -94,8 +94,8 @@ def test_the_demos_panel_lets_nothing_through() -> None:
 
     panel = _Panel()
     for hostile in HOSTILE.values():
-        panel.tell("event", {"name": "route.rolled_back", "facts": {"version": 1, "reason": hostile}})
-        panel.tell("event", {"name": "training.progress", "facts": {"stage": hostile}})
+        panel.show("event", {"name": "route.rolled_back", "facts": {"version": 1, "reason": hostile}})
+        panel.show("event", {"name": "training.progress", "facts": {"stage": hostile}})
         stream = io.StringIO()
         Console(file=stream, width=200).print(panel.render())
         assert not _ACTING.search(stream.getvalue())

@@ -47,7 +47,7 @@ def test_a_clock_that_is_right_is_followed(machine: Machine) -> None:
         machine.pass_s(DAY_S)
         machine.wall_s += 1.0  # a small correction
         assert machine.now_s() == machine.wall_s
-    assert machine.clock.told() == ""
+    assert machine.clock.describe_jump() == ""
 
 
 @pytest.mark.parametrize("restarted", [False, True])
@@ -58,8 +58,8 @@ def test_a_jump_ahead_ages_nothing_until_it_has_stood_as_long_as_things_are_kept
     machine.wall_s += 400 * DAY_S
     machine.pass_s(60)
     assert machine.now_s() == T0 + 60
-    assert "was set by +34560000 s" in machine.clock.told()
-    assert "nothing is deleted by" in machine.clock.told()
+    assert "was set by +34560000 s" in machine.clock.describe_jump()
+    assert "nothing is deleted by" in machine.clock.describe_jump()
     if restarted:
         machine.clock = machine.started()
     for _ in range(29):
@@ -68,7 +68,7 @@ def test_a_jump_ahead_ages_nothing_until_it_has_stood_as_long_as_things_are_kept
         assert machine.now_s() - T0 < KEPT_S
     machine.pass_s(DAY_S)
     assert machine.now_s() == machine.wall_s
-    assert "nothing is deleted" not in machine.clock.told()
+    assert "nothing is deleted" not in machine.clock.describe_jump()
 
 
 def test_a_jump_ahead_that_is_taken_back_is_forgotten(machine: Machine) -> None:

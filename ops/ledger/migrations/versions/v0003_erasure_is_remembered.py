@@ -18,8 +18,8 @@ def upgrade() -> None:
     for name in ("example", "buffer_row"):
         op.add_column(name, sa.Column("redacted", sa.Boolean(), server_default=sa.false(), nullable=False))
         row = sa.table(name, sa.column("text", sa.Text), sa.column("redacted", sa.Boolean))
-        told = sa.or_(*(row.c.text.contains(placeholder, autoescape=True) for placeholder in _PLACEHOLDERS))
-        op.execute(row.update().where(told).values(redacted=True))  # all that can be known of rows from before
+        redacted_already = sa.or_(*(row.c.text.contains(placeholder, autoescape=True) for placeholder in _PLACEHOLDERS))
+        op.execute(row.update().where(redacted_already).values(redacted=True))  # all that can be known of rows from before
     op.create_table(
         "erasure",
         sa.Column("model", sa.String(), nullable=False),

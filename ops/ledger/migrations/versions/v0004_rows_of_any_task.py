@@ -60,8 +60,8 @@ def downgrade() -> None:
 
 
 def _card(row: Any) -> dict[str, Any]:
-    told = {"labels": row.labels}
-    return told if row.encoder_fingerprint is None else told | {"encoder_fingerprint": row.encoder_fingerprint}
+    card = {"labels": row.labels}
+    return card if row.encoder_fingerprint is None else card | {"encoder_fingerprint": row.encoder_fingerprint}
 
 
 def _each_version(values: Callable[[Any], dict[str, Any]]) -> None:
