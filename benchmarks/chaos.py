@@ -76,8 +76,8 @@ def plan(repeats: int, chosen: str = "") -> Counter[Point]:
 
 def with_verdict(kills: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The kills of pieces of which it is known what they lost."""
-    told = {piece["piece"] for piece in pieces}
-    return [kill for kill in kills if kill.get("piece") in told]
+    judged = {piece["piece"] for piece in pieces}
+    return [kill for kill in kills if kill.get("piece") in judged]
 
 
 def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: Counter[Point]) -> dict[str, Any]:
@@ -227,21 +227,21 @@ def main() -> None:
     chosen = parser.parse_args()
     folder = chosen.folder.resolve()
     folder.mkdir(parents=True, exist_ok=True)
-    kept, told = folder / "kills.jsonl", folder / "pieces.jsonl"
+    kills, pieces = folder / "kills.jsonl", folder / "pieces.jsonl"
     if not chosen.resume:
-        kept.unlink(missing_ok=True)
-        told.unlink(missing_ok=True)
-    if any("piece" not in piece for piece in _lines(told)):
-        raise SystemExit(f"{told} names no pieces: an older harness wrote it; begin anew, without --resume")
+        kills.unlink(missing_ok=True)
+        pieces.unlink(missing_ok=True)
+    if any("piece" not in piece for piece in _lines(pieces)):
+        raise SystemExit(f"{pieces} names no pieces: an older harness wrote it; begin anew, without --resume")
     asked = plan(chosen.repeats, chosen.points)
     wanted = Counter(asked)
-    for kill in with_verdict(_lines(kept), _lines(told)):
+    for kill in with_verdict(_lines(kills), _lines(pieces)):
         point = (kill["step"], kill["phase"], kill["process"])
         if point in wanted:
             wanted[point] -= 1
     signal.signal(signal.SIGTERM, _end)
     _run_piece(folder, wanted, chosen.minutes, chosen.random_minutes)
-    results = summarise(_lines(kept), _lines(told), asked)
+    results = summarise(_lines(kills), _lines(pieces), asked)
     for name, value in results.items():
         print(f"{name:30} {value if not isinstance(value, float) else round(value, 2)}")
     print(record.write("chaos", results))

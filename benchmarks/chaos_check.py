@@ -84,16 +84,16 @@ def commands_kept(ledger: Ledger, promised: Sequence[Mapping[str, Any]]) -> dict
     }
     missing: list[str] = []
     refused: list[str] = []
-    for told in promised:
-        if "command" in told:
-            outcome = _outcome(ledger, int(told["command"]))
+    for promise in promised:
+        if "command" in promise:
+            outcome = _outcome(ledger, int(promise["command"]))
             if outcome is None:
-                missing.append(f"command {told['command']} was never carried out")
+                missing.append(f"command {promise['command']} was never carried out")
             elif outcome.startswith("refused"):
-                refused.append(f"command {told['command']}: {outcome}")
-        elif (seen := champions.get(int(told["epoch"]))) != int(told["champion"]):
+                refused.append(f"command {promise['command']}: {outcome}")
+        elif (seen := champions.get(int(promise["epoch"]))) != int(promise["champion"]):
             at = "was never set" if seen is None else f"has champion {seen}"
-            missing.append(f"the route of epoch {told['epoch']} {at}, {told['champion']} was promised")
+            missing.append(f"the route of epoch {promise['epoch']} {at}, {promise['champion']} was promised")
     return {
         "commands": len(promised),
         "commands_lost": len(missing),

@@ -157,9 +157,9 @@ class Chaos:
 
     def lost(self) -> dict[str, Any]:
         """What was promised to the customers and the operator, and what of it is not there."""
-        told = lost(self.ledger, self.workspace, list(self.customers.answered), self.customers.acknowledged)
+        losses = lost(self.ledger, self.workspace, list(self.customers.answered), self.customers.acknowledged)
         commands = commands_kept(self.ledger, self.operator.promised)
-        return {**told, **commands, "failed_requests": self.customers.failed}
+        return {**losses, **commands, "failed_requests": self.customers.failed}
 
     def _await_moment(self, point: Point) -> None:
         answered, labelled = len(self.customers.answered), len(self.customers.acknowledged)

@@ -48,11 +48,11 @@ class Operator:
             return ""
         if command == "Approve" and _left(wanted, "RequestApproval", "intent"):
             return ""  # whoever is to be killed while the approval is waited for is killed first
-        told = self._post(*_REQUESTS[command])
-        if told is None:
+        promise = self._post(*_REQUESTS[command])
+        if promise is None:
             return ""
         self._asked.add((cycle.id, command))
-        self.promised.append(told)
+        self.promised.append(promise)
         return command
 
     def _end_of(self, cycle: int, wanted: Counter[tuple[str, str, str]]) -> str:
@@ -72,8 +72,8 @@ class Operator:
             response = self._http.post(path, json=body)
         except httpx.HTTPError:
             return None
-        told = response.json() if response.is_success else None
-        return told if isinstance(told, dict) else None
+        answer = response.json() if response.is_success else None
+        return answer if isinstance(answer, dict) else None
 
 
 _REQUESTS: dict[str, tuple[str, dict[str, Any] | None]] = {

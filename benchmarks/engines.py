@@ -285,9 +285,9 @@ def _print(results: dict[str, Any], path: Path) -> None:
         f"{results['best']['engine']} {results['best']['precision']} reaches {100 * limit['reached']:.0f}% of its own"
     )
     for precision in (Precision.FP32, Precision.BF16, Precision.INT8):
-        told = [item for item in results["broken"] if item["limits"] == precision.value]
-        refused = sum(item["refused"] for item in told)
-        lines.append(f"broken engines refused under the limits of {precision.value}: {refused} of {len(told)}")
+        broken = [item for item in results["broken"] if item["limits"] == precision.value]
+        refused = sum(item["refused"] for item in broken)
+        lines.append(f"broken engines refused under the limits of {precision.value}: {refused} of {len(broken)}")
     sys.stdout.write("\n".join([*lines, f"wrote {path}"]) + "\n")
 
 

@@ -24,10 +24,10 @@ class Chosen:
     tried: dict[str, float] = field(default_factory=dict)
 
     @classmethod
-    def read(cls, told: dict[str, Any]) -> "Chosen":
+    def read(cls, document: dict[str, Any]) -> "Chosen":
         """Return what `asdict` made of it, after JSON."""
         return cls(
-            kind=BufferKind(told["kind"]), how=Rehearsal(**told["how"]), share=told["share"], tried=told["tried"]
+            kind=BufferKind(document["kind"]), how=Rehearsal(**document["how"]), share=document["share"], tried=document["tried"]
         )
 
 

@@ -69,10 +69,10 @@ def tuned_arms(
         ("kernel_lda_pretrained", _pretrained),
         ("kernel_lda_first_session", partial(_first_session, order=order, per_update=per_update)),
     ):
-        encoder, told = make(data, folder=folder / name)
+        encoder, about = make(data, folder=folder / name)
         adapted = Adapted(data, tests, encoder, folder / name / "embedded")
         updates = list(_closed_form_on(data, adapted, order, per_update, how))
-        yield TunedArm(name=name, rows=0, updates=updates, about=told)
+        yield TunedArm(name=name, rows=0, updates=updates, about=about)
     rehearsed = list(_finetuned(data, tests, order, per_update, folder=folder / "finetune"))
     yield TunedArm(name="finetune_replay", rows=_ROWS, updates=rehearsed, about={"params": _REHEARSED})
 
@@ -117,8 +117,8 @@ def _pretrained(data: Frozen, *, folder: Path) -> tuple[Path, dict[str, Any]]:
     texts, settings = [row.text for row in data.train], Pretraining(epochs=_PRETRAINING_EPOCHS)
     out = folder / "encoder"
     pretrain(resolve_encoder(PACKAGED_MINILM), texts, out, settings, max_length=128, context=Context())
-    told = json.loads((out / "pretrained.json").read_bytes())
-    return out, {name: told[name] for name in ("texts", "steps", "first_loss", "last_loss")}
+    document = json.loads((out / "pretrained.json").read_bytes())
+    return out, {name: document[name] for name in ("texts", "steps", "first_loss", "last_loss")}
 
 
 def _first_session(data: Frozen, *, order: Sequence[int], per_update: int, folder: Path) -> tuple[Path, dict[str, Any]]:

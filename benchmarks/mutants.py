@@ -79,7 +79,7 @@ class _Change:
         else:
             getattr(self.parent, self.field)[self.place] = node
 
-    def told(self) -> tuple[str, str]:
+    def before_and_after(self) -> tuple[str, str]:
         if isinstance(self.new, ast.Pass):
             return _first_line(self.old), "(removed)"
         if not isinstance(self.old, ast.Constant):
@@ -103,7 +103,7 @@ def mutants(module: str, source: str) -> list[Mutant]:
     seen: Counter[tuple[str, str, str]] = Counter()
     found = []
     for index, change in enumerate(_changes(ast.parse(source))):
-        before, after = change.told()
+        before, after = change.before_and_after()
         head = change.statement
         line = getattr(change.old, "lineno", head.lineno)
         mutant = Mutant(

@@ -42,7 +42,7 @@ _START_CPU_S = 8.0  # pytest's own start, and room for noise
 _MANY_TESTS = 400
 
 
-class Fate(StrEnum):
+class MutantStatus(StrEnum):
     """How a mutant ended."""
 
     KILLED = "killed"
@@ -52,10 +52,10 @@ class Fate(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """One mutant and its fate; `tests` reached it, `reason` says why it is equivalent."""
+    """One mutant and its status; `tests` reached it, `reason` says why it is equivalent."""
 
     mutant: Mutant
-    fate: Fate
+    status: MutantStatus
     tests: int
     reason: str = ""
 
@@ -136,17 +136,17 @@ def _run(chosen: Sequence[str], options: Options) -> list[Outcome]:
             known = progress.known(mutant, tests)
             if (mutant.module, mutant.key) in reasons:
                 reason = reasons[mutant.module, mutant.key]
-                outcomes.append(Outcome(mutant=mutant, fate=Fate.EQUIVALENT, tests=0, reason=reason))
+                outcomes.append(Outcome(mutant=mutant, status=MutantStatus.EQUIVALENT, tests=0, reason=reason))
             elif known is not None:
-                outcomes.append(Outcome(mutant=mutant, fate=known[0], tests=known[1]))
+                outcomes.append(Outcome(mutant=mutant, status=known[0], tests=known[1]))
             else:
                 open_mutants.append(mutant)
         if open_mutants:
             traces = _traces(members, tests)
-            for outcome in _fates(open_mutants, traces, options.jobs):
+            for outcome in _outcomes(open_mutants, traces, options.jobs):
                 progress.note(outcome, tests)
                 outcomes.append(outcome)
-                _tell(outcome)
+                _print_survivor(outcome)
     order = {module: place for place, module in enumerate(chosen)}
     return sorted(outcomes, key=lambda one: (order[one.mutant.module], one.mutant.index))
 
@@ -171,7 +171,7 @@ def _traces(members: Sequence[str], tests: tuple[str, ...]) -> dict[str, Trace]:
         return read_trace(answer)
 
 
-def _fates(found: Sequence[Mutant], traces: dict[str, Trace], jobs: int) -> Iterator[Outcome]:
+def _outcomes(found: Sequence[Mutant], traces: dict[str, Trace], jobs: int) -> Iterator[Outcome]:
     running: dict[int, tuple[Child, Mutant, int]] = {}
     waiting = list(reversed(found))
     while waiting or running:
@@ -179,7 +179,7 @@ def _fates(found: Sequence[Mutant], traces: dict[str, Trace], jobs: int) -> Iter
             mutant = waiting.pop()
             reached = _reaching(mutant, traces)
             if not reached:
-                yield Outcome(mutant=mutant, fate=Fate.SURVIVED, tests=0)
+                yield Outcome(mutant=mutant, status=MutantStatus.SURVIVED, tests=0)
                 continue
             source = path_of(mutant.module).read_text(encoding="utf-8")
             tree: ast.Module = source_of(mutant, source)
@@ -187,10 +187,10 @@ def _fates(found: Sequence[Mutant], traces: dict[str, Trace], jobs: int) -> Iter
             child = start_mutant(mutant.module, tree, reached, cpu_s=cpu_s, wall_s=60 + 20 * cpu_s)
             running[child.pid] = (child, mutant, len(reached))
         if running:
-            ended, status = wait_any([child for child, _, _ in running.values()])
+            ended, exit_status = wait_any([child for child, _, _ in running.values()])
             _, mutant, count = running.pop(ended.pid)
             ended.folder.cleanup()
-            yield Outcome(mutant=mutant, fate=Fate.SURVIVED if status == 0 else Fate.KILLED, tests=count)
+            yield Outcome(mutant=mutant, status=MutantStatus.SURVIVED if exit_status == 0 else MutantStatus.KILLED, tests=count)
 
 
 def _reaching(mutant: Mutant, traces: dict[str, Trace]) -> list[str]:
@@ -205,7 +205,7 @@ def _reaching(mutant: Mutant, traces: dict[str, Trace]) -> list[str]:
 
 
 class _Progress:
-    """Fates noted as they fall, so that an interrupted run can go on and the next one asks only what changed."""
+    """Outcomes noted as they come, so that an interrupted run can go on and the next one asks only what changed."""
 
     def __init__(self, options: Options) -> None:
         self._known: dict[str, dict[str, Any]] = {}
@@ -215,14 +215,14 @@ class _Progress:
                 noted = json.loads(line)
                 self._known[noted["key"]] = noted
 
-    def known(self, mutant: Mutant, tests: tuple[str, ...]) -> tuple[Fate, int] | None:
+    def known(self, mutant: Mutant, tests: tuple[str, ...]) -> tuple[MutantStatus, int] | None:
         """A kill counts while the module is unchanged; a survival only while its tests are unchanged too."""
         noted = self._known.get(f"{mutant.module} {mutant.key}")
         if noted is None or noted["source"] != self._digest((str(path_of(mutant.module)),)):
             return None
-        if noted["fate"] == Fate.SURVIVED and noted["tests_digest"] != self._digest(tests):
+        if noted["fate"] == MutantStatus.SURVIVED and noted["tests_digest"] != self._digest(tests):
             return None
-        return Fate(noted["fate"]), noted["tests"]
+        return MutantStatus(noted["fate"]), noted["tests"]
 
     def note(self, outcome: Outcome, tests: tuple[str, ...]) -> None:
         mutant = outcome.mutant
@@ -230,7 +230,7 @@ class _Progress:
             "key": f"{mutant.module} {mutant.key}",
             "source": self._digest((str(path_of(mutant.module)),)),
             "tests_digest": self._digest(tests),
-            "fate": outcome.fate,
+            "fate": outcome.status,
             "tests": outcome.tests,
         }
         _PROGRESS.parent.mkdir(parents=True, exist_ok=True)
@@ -259,24 +259,24 @@ def _results(outcomes: Sequence[Outcome], options: Options) -> dict[str, Any]:
             {"module": module, **_counts([one for one in outcomes if one.mutant.module == module])}
             for module in dict.fromkeys(one.mutant.module for one in outcomes)
         ],
-        "survivors": [_told(one) for one in outcomes if one.fate is Fate.SURVIVED],
-        "equivalents": [_told(one) | {"reason": one.reason} for one in outcomes if one.fate is Fate.EQUIVALENT],
+        "survivors": [_listed(one) for one in outcomes if one.status is MutantStatus.SURVIVED],
+        "equivalents": [_listed(one) | {"reason": one.reason} for one in outcomes if one.status is MutantStatus.EQUIVALENT],
     }
 
 
 def _counts(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    counts = {fate.value: sum(one.fate is fate for one in outcomes) for fate in Fate}
+    counts = {status.value: sum(one.status is status for one in outcomes) for status in MutantStatus}
     judged = counts["killed"] + counts["survived"]
     return {"score": round(counts["killed"] / judged, 4) if judged else 1.0, "mutants": len(outcomes), **counts}
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _listed(outcome: Outcome) -> dict[str, Any]:
     mutant = outcome.mutant
     return {"module": mutant.module, "line": mutant.line, "mutation": mutant.key, "tests": outcome.tests}
 
 
-def _tell(outcome: Outcome) -> None:
-    if outcome.fate is Fate.SURVIVED:
+def _print_survivor(outcome: Outcome) -> None:
+    if outcome.status is MutantStatus.SURVIVED:
         mutant = outcome.mutant
         print(f"survived {path_of(mutant.module).relative_to(ROOT)}:{mutant.line} [{outcome.tests} tests] {mutant.key}")
         sys.stdout.flush()

@@ -121,7 +121,7 @@ def start_trace(modules: Sequence[str], tests: Sequence[str], answer: Path, *, w
     def work(folder: Path) -> int:
         tracer = _Tracer({str(path_of(module)): module for module in modules})
         status = _pytest(list(tests), folder, [tracer])
-        answer.write_text(json.dumps(tracer.told()), encoding="utf-8")
+        answer.write_text(json.dumps(tracer.traces()), encoding="utf-8")
         return status
 
     return _fork(work, cpu_s=wall_s, wall_s=wall_s)
@@ -210,7 +210,7 @@ class _Tracer:
         self._tests: dict[str, dict[str, Any]] = {}
         self._shared: dict[str, dict[str, set[int]]] = {}
 
-    def told(self) -> dict[str, dict[str, Any]]:
+    def traces(self) -> dict[str, dict[str, Any]]:
         for node, test in self._tests.items():
             for module, lines in self._shared.get(node.split("::")[0], {}).items():
                 test["lines"].setdefault(module, set()).update(lines)
@@ -268,12 +268,12 @@ class _Tracing:
 
 def read_trace(answer: Path) -> dict[str, Trace]:
     """Return what each test did, by pytest's name for it."""
-    told = json.loads(answer.read_text(encoding="utf-8"))
+    traces = json.loads(answer.read_text(encoding="utf-8"))
     return {
         node: Trace(
             passed=test["passed"],
             cpu_s=test["cpu_s"],
             lines={module: frozenset(lines) for module, lines in test["lines"].items()},
         )
-        for node, test in told.items()
+        for node, test in traces.items()
     }

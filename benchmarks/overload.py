@@ -60,7 +60,7 @@ class Step:
     ids: list[tuple[float, str]] = field(default_factory=list)  # when it came, prediction id
     errors: Counter[str] = field(default_factory=Counter)
 
-    def told(self) -> dict[str, Any]:
+    def figures(self) -> dict[str, Any]:
         """The figures for the record."""
         waits = sorted(self.waits_s) or [0.0]
         return {
@@ -113,10 +113,10 @@ def _alone(url: str, wanted: int) -> dict[bytes, bytes]:
     outputs = [InferRequestedOutput(name) for name in (LABEL, SCORES)]
     with InferenceServerClient(url) as client:
         for text in _long_texts(3 * wanted):
-            told = client.infer(MODEL, [_tensor([text])], outputs=outputs, client_timeout=60)
-            scores = np.sort(told.as_numpy(SCORES)[0])
+            reply = client.infer(MODEL, [_tensor([text])], outputs=outputs, client_timeout=60)
+            scores = np.sort(reply.as_numpy(SCORES)[0])
             if scores[-1] - scores[-2] > _MARGIN:
-                right[text] = told.as_numpy(LABEL)[0, 0]
+                right[text] = reply.as_numpy(LABEL)[0, 0]
             if len(right) == wanted:
                 break
     return right
@@ -127,7 +127,7 @@ async def _caller(world: World, client: Any, step: Step, end: float, chance: ran
     while (began := time.monotonic()) < end:
         texts = chance.choices(world.texts, k=_ROWS)
         try:
-            told = await client.infer(
+            reply = await client.infer(
                 MODEL,
                 [_tensor(texts)],
                 outputs=outputs,
@@ -142,9 +142,9 @@ async def _caller(world: World, client: Any, step: Step, end: float, chance: ran
         step.answered += 1
         step.late += took > world.deadline_s + _LATE_S
         step.wrong += any(
-            label != world.right[text] for text, label in zip(texts, told.as_numpy(LABEL)[:, 0], strict=True)
+            label != world.right[text] for text, label in zip(texts, reply.as_numpy(LABEL)[:, 0], strict=True)
         )
-        step.ids += [(time.monotonic(), number.decode()) for number in told.as_numpy(PREDICTION_ID)[:, 0]]
+        step.ids += [(time.monotonic(), number.decode()) for number in reply.as_numpy(PREDICTION_ID)[:, 0]]
 
 
 def _refused(step: Step, error: InferenceServerException, chance: random.Random) -> float:
@@ -182,7 +182,7 @@ async def _run(world: World, step: Step) -> Step:
 
 def _measure(world: World, callers: int, seconds: float, *, honour: bool = True) -> Step:
     step = asyncio.run(_run(world, Step(callers, seconds, honour)))
-    print(f"{callers:4d} callers: {step.told()}", file=sys.stderr)
+    print(f"{callers:4d} callers: {step.figures()}", file=sys.stderr)
     return step
 
 
@@ -283,7 +283,7 @@ def main() -> None:
             "rows_of_a_request": _ROWS,
             "characters_of_a_text": _CHARACTERS,
             "deadline_s": chosen.deadline,
-            "steps": [step.told() for step in (*steps, rude)],
+            "steps": [step.figures() for step in (*steps, rude)],
             "full_disk": _full_disk(world, serving, traffic, chosen.seconds),
             "restarts": _restarts(serving) - restarts,
         }

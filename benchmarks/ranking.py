@@ -208,8 +208,8 @@ def _table(results: Mapping[str, Any]) -> str:
             f"{row['arm']:<15} {row['ndcg']:.4f}   {low:.4f} to {high:.4f} {row['hit_rate']:7.4f} "
             f"{row['ndcg_warm']:7.4f} {row['ndcg_cold']:7.4f}   {ahead}"
         )
-    told = ("scored", "cold_share", "exposure", "click_to_answer_s", "erasure", "off_policy")
-    lines += [f"{name}: {results[name]}" for name in told]
+    listed = ("scored", "cold_share", "exposure", "click_to_answer_s", "erasure", "off_policy")
+    lines += [f"{name}: {results[name]}" for name in listed]
     return "\n".join(lines)
 
 

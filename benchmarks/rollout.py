@@ -56,8 +56,8 @@ def main() -> None:
     rules = RolloutRules()
     settings: dict[str, Any] = {"failing": _FAILING, "slow": _SLOW, "requests_a_label": _REQUESTS}
     settings |= {"margin_points": rules.margin_points, "error_rate": rules.error_rate, "looks_every_labels": _EVERY}
-    told = {"rules": settings, "labels_at_limit": options.labels, "rollouts": rows, "few_labels": few, "late": late}
-    print(record.write("rollout", told))
+    results = {"rules": settings, "labels_at_limit": options.labels, "rollouts": rows, "few_labels": few, "late": late}
+    print(record.write("rollout", results))
 
 
 def _kinds(disagreements: tuple[float, ...], worse_by: tuple[float, ...]) -> list[tuple[float, float]]:

@@ -195,7 +195,7 @@ def main() -> None:
         publish_copy(workspace, world.model, 1 + number % 2, 3 + number)
     table = world.table(workspace, (1, 2), 600)
     for number in range(chosen.loads):
-        table.says[3 + number] = table.says[1 + number % 2]
+        table.labels_of_version[3 + number] = table.labels_of_version[1 + number % 2]
     serving = Serving(config)
     load: Load | None = None
     try:
@@ -243,7 +243,7 @@ def main() -> None:
         "orphan_processes": len(orphans),
         "orphans": orphans,
         "texts": len(table.texts),
-        "texts_told_apart": sum(a != b for a, b in zip(table.says[1], table.says[2], strict=True)),
+        "texts_told_apart": sum(a != b for a, b in zip(table.labels_of_version[1], table.labels_of_version[2], strict=True)),
         "clients": {"grpc": chosen.clients, "http": chosen.clients, "think_ms": chosen.think_ms},
         "commands": f"control API, POST /v1/models/{world.model}/promote and /rollback",
         "windows_s": {"before": BEFORE_S, "after": AFTER_S, "every": chosen.every},

@@ -114,13 +114,13 @@ def _wrong_versions(answers: Answers, run: Run) -> int:
 
 
 def _wrong_labels(answers: Answers, table: Table) -> int:
-    """Answers whose label is not what their version says to their text."""
+    """Answers whose label is not what their version gives to their text."""
     wrong = 0
     for version in np.unique(answers.version[answers.version > 0]):
-        known = table.says.get(int(version))
+        expected = table.labels_of_version.get(int(version))
         rows = answers.version == version
-        said = answers.label[rows]
-        wrong += int(rows.sum()) if known is None else int((np.asarray(known)[answers.text[rows]] != said).sum())
+        answered = answers.label[rows]
+        wrong += int(rows.sum()) if expected is None else int((np.asarray(expected)[answers.text[rows]] != answered).sum())
     return wrong
 
 
@@ -138,12 +138,12 @@ def _first_answer(answers: Answers, flip: Flip) -> int | None:
 
 def _parts(answers: Answers, rollbacks: list[Flip]) -> dict[str, Any]:
     """Where the milliseconds of the rollbacks went; the worst ones singly."""
-    told = []
+    rows = []
     for flip in rollbacks:
         if (row := _first_answer(answers, flip)) is not None:
             sent, received = float(answers.sent[row]), float(answers.received[row])
             late = answers.stalls[(answers.stalls[:, 0] < received) & (answers.stalls.sum(axis=1) > flip.started)]
-            told.append(
+            rows.append(
                 {
                     "first_answer_ms": 1e3 * (received - flip.started),
                     "command_ms": 1e3 * (flip.ended - flip.started),
@@ -155,9 +155,9 @@ def _parts(answers: Answers, rollbacks: list[Flip]) -> dict[str, Any]:
             )
     figures: dict[str, Any] = {}
     for name in ("command_ms", "flip_visible_ms"):
-        values = [row[name] for row in told]
+        values = [row[name] for row in rows]
         figures |= {f"{name}_p50": _p(values, 50), f"{name}_p99": _p(values, 99), f"{name}_max": _p(values, 100)}
-    worst = sorted(told, key=lambda row: -row["first_answer_ms"])[:5]
+    worst = sorted(rows, key=lambda row: -row["first_answer_ms"])[:5]
     return figures | {"worst_rollbacks": [{name: round(value, 1) for name, value in row.items()} for row in worst]}
 
 

@@ -52,11 +52,11 @@ at_least = 1000000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Table:
-    """`says[version][i]` is the label, as a place in `labels`, that a version gives to text i."""
+    """`labels_of_version[version][i]` is the label, as a place in `labels`, that a version gives to text i."""
 
     texts: list[str]
     labels: list[str]
-    says: dict[int, list[int]]
+    labels_of_version: dict[int, list[int]]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,20 +120,20 @@ def spoken_table(workspace: Workspace, versions: Sequence[int], texts: int) -> T
     both = zip(*pools, strict=False)
     asked = [text for pair in both for text in pair][: 2 * texts]  # the second version alone knows every other one
     labels: list[str] = []
-    says: dict[int, list[int]] = {}
+    labels_of_version: dict[int, list[int]] = {}
     sure = np.ones(len(asked), dtype=bool)
     for version in versions:
         bundle = BundleClassifier.load(workspace.bundle(MODEL, version), threads=2, cache_dir=workspace.cache)
-        told = bundle.predict(asked)
+        predicted = bundle.predict(asked)
         labels += [label for label in bundle.labels if label not in labels]
-        says[version] = [labels.index(label) for label in told.labels]
-        best = np.sort(softmax(told.logits), axis=1)
+        labels_of_version[version] = [labels.index(label) for label in predicted.labels]
+        best = np.sort(softmax(predicted.logits), axis=1)
         sure &= best[:, -1] - best[:, -2] > _MARGIN
     kept = np.flatnonzero(sure)[:texts]
     return Table(
         texts=[asked[i] for i in kept],
         labels=labels,
-        says={version: [codes[i] for i in kept] for version, codes in says.items()},
+        labels_of_version={version: [codes[i] for i in kept] for version, codes in labels_of_version.items()},
     )
 
 

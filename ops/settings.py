@@ -27,7 +27,7 @@ from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
 from perennial.continual.preparation import admit_name
 from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
-from perennial.ops.safety.secrecy import told_problems, told_toml_error
+from perennial.ops.safety.secrecy import shown_problems, shown_toml_error
 from perennial.ops.safety.tokens import is_hashed
 
 __all__ = [
@@ -433,10 +433,10 @@ def load_settings(config: Path | None = None) -> Settings:
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
         raise ConfigurationError(
-            f"{path} is not valid TOML: {told_toml_error(exc)}; correct the line and try again"
+            f"{path} is not valid TOML: {shown_toml_error(exc)}; correct the line and try again"
         ) from None
     except ValidationError as exc:
-        problems = "; ".join(told_problems(exc))
+        problems = "; ".join(shown_problems(exc))
         # from None: pydantic's own message quotes what it saw, secrets among it
         raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}") from None
     if refused and not settings.models:
@@ -469,7 +469,7 @@ def _refused(sections: Mapping[str, Any]) -> dict[str, str]:
         try:
             ModelSettings.model_validate(section)
         except ValidationError as exc:
-            found[name] = "; ".join(f"models.{name}.{problem}" for problem in told_problems(exc))
+            found[name] = "; ".join(f"models.{name}.{problem}" for problem in shown_problems(exc))
     return found
 
 

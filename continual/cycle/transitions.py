@@ -119,11 +119,11 @@ def handle(cycle: Cycle, event: Event) -> _Step:
     else:
         transition = _TABLE.get((cycle.state, type(event)))
         if transition is None:
-            told = "; ".join(cycle.story) or "nothing has happened yet"
+            story = "; ".join(cycle.story) or "nothing has happened yet"
             allowed = sorted(kind.__name__ for state, kind in _TABLE if state is cycle.state)
             raise IllegalTransition(
                 f"cycle of {cycle.model} in state {cycle.state.value} cannot take {type(event).__name__}; "
-                f"it takes {', '.join(allowed) or 'nothing'}. Story: {told}"
+                f"it takes {', '.join(allowed) or 'nothing'}. Story: {story}"
             )
         after, commands = transition(cycle, event)
     return replace(

@@ -20,8 +20,8 @@ def available_mb(meminfo: Path = Path("/proc/meminfo"), cgroup: Path = _CGROUP) 
 
     None where the system does not say.
     """
-    told = [_machine_mb(meminfo), _container_mb(cgroup)]
-    return min((value for value in told if value is not None), default=None)
+    limits = [_machine_mb(meminfo), _container_mb(cgroup)]
+    return min((value for value in limits if value is not None), default=None)
 
 
 def _machine_mb(meminfo: Path) -> float | None:

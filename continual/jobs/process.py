@@ -134,12 +134,12 @@ def _follow(process: subprocess.Popen[bytes], on_progress: Progress) -> None:
         return
     for line in process.stdout:
         try:
-            told = json.loads(line)
+            report = json.loads(line)
         except (json.JSONDecodeError, UnicodeDecodeError):
             logger.debug("job.output", extra={"line": line[:500].decode(errors="replace")})
             continue
-        if isinstance(told, dict):
-            on_progress(told)
+        if isinstance(report, dict):
+            on_progress(report)
 
 
 def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:

@@ -70,9 +70,9 @@ class AnswerFigures:
 def judge_answers(answers: HeldOutAnswers, known: Sequence[str]) -> AnswerFigures:
     """The figures of a version's answers; `known` are the labels that it can give.
 
-    >>> told = judge_answers(HeldOutAnswers(texts=("x", "y", "z"), labels=("a", "b", "b"), given=("a", "a", "b"),
+    >>> judged = judge_answers(HeldOutAnswers(texts=("x", "y", "z"), labels=("a", "b", "b"), given=("a", "a", "b"),
     ...                                     confidence=(0.9, 0.6, 0.9)), ["a", "b"])
-    >>> told.accuracy, told.confused[0].examples
+    >>> judged.accuracy, judged.confused[0].examples
     (0.6666666666666666, ('y',))
     """
     given, labels = list(answers.given), list(answers.labels)
@@ -100,7 +100,7 @@ def _worst(given: Sequence[str], labels: Sequence[str]) -> tuple[ClassRecall, ..
         for label, recall in accuracy_by_class(given, labels).items()
         if recall < 1.0
     ]
-    return tuple(sorted(found, key=lambda told: (told.recall, -told.rows, told.label))[:_WORST])
+    return tuple(sorted(found, key=lambda each: (each.recall, -each.rows, each.label))[:_WORST])
 
 
 def _confused(answers: HeldOutAnswers) -> tuple[ConfusedPair, ...]:

@@ -86,9 +86,9 @@ def examine_rows(examples: Sequence[Example], *, min_class_rows: int, holdout_sh
         different=len(whole.examples),
         labels=len(counts),
         held_out=len(held),
-        too_small=tuple(sorted(small, key=lambda told: (-told.rows, told.label))[:_LISTED]),
+        too_small=tuple(sorted(small, key=lambda each: (-each.rows, each.label))[:_LISTED]),
         too_small_count=len(small),
-        twins=tuple(sorted(_twins(counts), key=lambda told: (-told.like_rows, told.label))[:_LISTED]),
+        twins=tuple(sorted(_twins(counts), key=lambda each: (-each.like_rows, each.label))[:_LISTED]),
         contradictions=whole.contradictions[:_LISTED],
         contradiction_count=len(whole.contradictions),
         leaks=tuple(leaks[:_LISTED]),
@@ -114,17 +114,17 @@ def _outline(text: str) -> str:
 
 def _twins(counts: Mapping[str, int]) -> Iterator[TwinLabels]:
     """Pairs that differ in signs and case alone, and pairs of which the rarer differs by a slip."""
-    told: set[frozenset[str]] = set()
+    paired: set[frozenset[str]] = set()
     for group in _alike(counts):
         for label, like in group:
-            if label == like or frozenset((label, like)) in told:
+            if label == like or frozenset((label, like)) in paired:
                 continue
             rarer, other = sorted((label, like), key=lambda name: (counts[name], name))
             if min(len(_plain(rarer)), len(_plain(other))) < _SHORTEST:
                 continue  # "C" and "C#", "+1" and "-1" are meant to differ
             if _plain(rarer) != _plain(other) and not _is_slip(rarer, other, counts):
                 continue
-            told.add(frozenset((label, like)))
+            paired.add(frozenset((label, like)))
             yield TwinLabels(label=rarer, rows=counts[rarer], like=other, like_rows=counts[other])
 
 

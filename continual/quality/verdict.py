@@ -24,7 +24,7 @@ def plain_verdict(right: Sequence[bool], baselines: Sequence[BaselineFigures]) -
     >>> print(plain_verdict((False,) * 100, [weak]))  # doctest: +ELLIPSIS
     THE BASELINE WINS: answering every text with the commonest class is right in 50.0% of 100 held-out rows, ...
     """
-    best = max(baselines, key=lambda told: told.accuracy)
+    best = max(baselines, key=lambda baseline: baseline.accuracy)
     ours, theirs = np.asarray(right, float), np.asarray(best.right, float)
     gap, error = float((ours - theirs).mean()), float((ours - theirs).std() / max(1, len(ours)) ** 0.5)
     model, baseline = f"{100 * ours.mean():.1f}%", f"{100 * theirs.mean():.1f}%"

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-__all__ = ["told_problems", "told_toml_error"]
+__all__ = ["shown_problems", "shown_toml_error"]
 
 _OPEN = re.compile(r"[\w .,+-]{0,60}")
 _QUOTED = re.compile(r"\([^()]*['\"][^()]*\)|'[^']*'|\"[^\"]*\"")
@@ -16,7 +16,7 @@ _CHOICES = frozenset({"enum", "literal_error"})  # one of a few words was wanted
 _RANGES = frozenset({"greater_than", "greater_than_equal", "int_from_float", "less_than", "less_than_equal"})
 
 
-def told_problems(error: ValidationError) -> Iterator[str]:
+def shown_problems(error: ValidationError) -> Iterator[str]:
     """One line for each problem. A value is quoted only where no secret can stand there."""
     for wrong in error.errors(include_url=False, include_context=False):
         place = list(wrong["loc"])
@@ -24,7 +24,7 @@ def told_problems(error: ValidationError) -> Iterator[str]:
         yield f"{_named(place)}: {wrong['msg']}{f' (seen {seen})' if seen else ''}"
 
 
-def told_toml_error(error: Exception) -> str:
+def shown_toml_error(error: Exception) -> str:
     """What is wrong with the file and where, without the names and values that the parser quotes."""
     return _QUOTED.sub("...", str(error))
 

@@ -28,10 +28,10 @@ FIRST_COLUMNS = {
 }
 
 
-def first_table(columns: Mapping[str, Any], *, told_redaction: bool = True) -> pa.Table:
+def first_table(columns: Mapping[str, Any], *, with_redaction: bool = True) -> pa.Table:
     """Rows of today's columns in the first format; the very first files did not tell of redaction."""
     old = {**columns, "label": columns["prediction"]}
-    names = [name for name in FIRST_COLUMNS if told_redaction or name != "redacted"]
+    names = [name for name in FIRST_COLUMNS if with_redaction or name != "redacted"]
     fields = [pa.field(name, FIRST_COLUMNS[name], nullable=name == "key") for name in names]
     arrays = [pa.array(old[field.name], field.type) for field in fields]
     embedding = old["embedding"]
@@ -58,16 +58,16 @@ def write_first_stream(folder: Path, table: pa.Table) -> Path:
 
 def write_first_parquet(folder: Path, table: pa.Table) -> Path:
     """A compacted file; embeddings are lists, and their length is told in the metadata."""
-    column, told = table["embedding"].combine_chunks(), None
+    column, metadata = table["embedding"].combine_chunks(), None
     if not pa.types.is_null(column.type):
-        told = {b"perennial.dimension": str(column.type.list_size).encode()}
+        metadata = {b"perennial.dimension": str(column.type.list_size).encode()}
         offsets = pa.array(np.arange(len(column) + 1) * column.type.list_size, type=pa.int32())
         lists = pa.ListArray.from_arrays(offsets, column.flatten())
         table = table.set_column(table.column_names.index("embedding"), "embedding", lists)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / _named(table, "0123456789ab", ".parquet")
     pq.write_table(
-        table.replace_schema_metadata(told),
+        table.replace_schema_metadata(metadata),
         path,
         row_group_size=5_000,
         compression="zstd",

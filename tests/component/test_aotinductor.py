@@ -128,10 +128,10 @@ def test_package_is_opened_where_there_is_no_compiler(package: Path, tmp_path: P
     )
     world = {**os.environ, "PATH": str(tmp_path), "CXX": str(tmp_path / "none"), "PYTHONPATH": str(ROOT)}
     world["TORCHINDUCTOR_CACHE_DIR"] = str(tmp_path / "cache")  # nothing that an earlier build left
-    told = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", code, str(package)], check=False, env=world, capture_output=True, text=True
     )
-    assert told.stdout.strip() == "(2, 5)", told.stderr
+    assert done.stdout.strip() == "(2, 5)", done.stderr
 
 
 def test_compiler_that_copies_the_standard_library_gives_way(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

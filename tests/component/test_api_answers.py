@@ -78,10 +78,10 @@ def test_what_cannot_be_read_of_a_model_is_told_with_the_rest_of_it(busy: Runnin
     finally:
         busy.parts.ledger.put_state("intent", ACCURACY.name, kept)
     assert answered.status_code == 200
-    told = {status["model"]: status for status in answered.json()}["intent"]
-    assert (told["champion"], told["accuracy"], told["replay_rows"]) == (2, None, 1)
-    assert "'accuracy' of intent cannot be read" in told["unreadable"][0]
-    assert one == told
+    status = {status["model"]: status for status in answered.json()}["intent"]
+    assert (status["champion"], status["accuracy"], status["replay_rows"]) == (2, None, 1)
+    assert "'accuracy' of intent cannot be read" in status["unreadable"][0]
+    assert one == status
 
 
 def test_a_rollout_tells_its_figures_and_what_it_waits_for(busy: RunningApi) -> None:

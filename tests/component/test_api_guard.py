@@ -55,10 +55,10 @@ def writes(api: RunningApi) -> list[tuple[str, str]]:
 def is_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
     assert answer.status_code == status, answer.text
     assert answer.headers["content-type"] == "application/problem+json"
-    told: dict[str, Any] = answer.json()
-    assert told["status"] == status
-    assert {"type", "title", "detail", "error"} <= set(told)
-    return told
+    problem: dict[str, Any] = answer.json()
+    assert problem["status"] == status
+    assert {"type", "title", "detail", "error"} <= set(problem)
+    return problem
 
 
 # ---- hosts ----
@@ -93,7 +93,7 @@ def test_only_its_own_names_are_answered_for(open_api: RunningApi, host: str, st
         sent = f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
         line = open_api.raw(sent).split(b"\r\n", 1)[0]
         expected = {200: (b" 200", b" 503", b" 404")}.get(status, (f" {status}".encode(),))
-        assert any(told in line for told in expected), (path, line)
+        assert any(pattern in line for pattern in expected), (path, line)
 
 
 def test_a_request_without_a_host_is_refused(open_api: RunningApi) -> None:
@@ -143,8 +143,8 @@ def test_a_page_from_elsewhere_changes_nothing(open_api: RunningApi, page: dict[
 def test_a_write_needs_json_or_the_header(open_api: RunningApi, kind: str | None) -> None:
     headers = {} if kind is None else {"Content-Type": kind}
     for method, path in writes(open_api):
-        told = is_problem(open_api.ask(method, path, content=b"{}", headers=headers), 415)
-        assert REQUEST_HEADER in told["detail"]
+        problem = is_problem(open_api.ask(method, path, content=b"{}", headers=headers), 415)
+        assert REQUEST_HEADER in problem["detail"]
 
 
 def test_the_own_page_and_a_followed_link_are_welcome(open_api: RunningApi) -> None:
@@ -224,10 +224,10 @@ def test_a_body_that_does_not_say_it_is_refused_at_the_limit(open_api: RunningAp
             sent += 10_000
             yield b" " * 10_000
 
-    told = is_problem(
+    problem = is_problem(
         open_api.ask("POST", "/v1/feedback", content=parts(), headers={"Content-Type": "application/json"}), 413
     )
-    assert str(_LIMIT) in told["detail"]
+    assert str(_LIMIT) in problem["detail"]
 
 
 def test_a_refused_caller_who_sends_all_the_same_sees_the_answer(closed_api: RunningApi) -> None:
@@ -377,8 +377,8 @@ def test_every_answer_forbids_sniffing_framing_and_keeping(open_api: RunningApi)
 )
 def test_every_error_has_the_one_shape(open_api: RunningApi, method: str, path: str, status: int) -> None:
     answer = open_api.ask(method, path, json={} if method == "POST" else None)
-    told = is_problem(answer, status)
-    assert len(told["detail"]) <= 2_000
+    problem = is_problem(answer, status)
+    assert len(problem["detail"]) <= 2_000
     if status == 405:
         for name in answer.headers["allow"].split(", "):
             assert open_api.ask(name, path, headers=_OWN).status_code != 405
@@ -399,8 +399,8 @@ def test_an_error_that_nobody_foresaw_tells_nothing_of_the_inside(tmp_path: Path
         def broken() -> None:
             raise RuntimeError("a text of somebody's")
 
-        told = is_problem(api.ask("GET", "/v1/broken"), 500)
-        assert "somebody" not in json.dumps(told)
+        problem = is_problem(api.ask("GET", "/v1/broken"), 500)
+        assert "somebody" not in json.dumps(problem)
 
 
 def test_whether_it_lives_is_answered_while_many_wait_to_hear_whether_it_is_ready(
@@ -435,10 +435,10 @@ def test_a_stranger_is_told_which_parts_are_well_and_nothing_else(
     """No server is started behind this API, so that errors, addresses and paths are there to be told."""
     viewer = {"Authorization": f"Bearer {TOKENS['viewer']}"}
     for path in ("/healthz", "/healthz/ready"):
-        everything, told = (closed_api.ask("GET", path, headers=given) for given in (viewer, header))
-        assert told.status_code == everything.status_code == 503
-        assert _leaves(told.json()) <= {bool, "name"}, told.text
-        assert len(everything.content) > len(told.content)
+        everything, anonymous = (closed_api.ask("GET", path, headers=given) for given in (viewer, header))
+        assert anonymous.status_code == everything.status_code == 503
+        assert _leaves(anonymous.json()) <= {bool, "name"}, anonymous.text
+        assert len(everything.content) > len(anonymous.content)
     seen, full = (closed_api.ask("GET", "/healthz", headers=given).json() for given in (header, viewer))
     assert seen["live"]
     assert seen["unhealthy"] == full["unhealthy"] != []
@@ -447,10 +447,10 @@ def test_a_stranger_is_told_which_parts_are_well_and_nothing_else(
     assert closed_api.ask("GET", "/healthz/ready", headers=header).json() == {"ready": False}
 
 
-def _leaves(told: Any) -> set[Any]:
+def _leaves(value: Any) -> set[Any]:
     """Of which kinds the values inside are; the name of a part counts as one."""
-    if isinstance(told, dict):
-        return set().union(*map(_leaves, told.values())) if told else set()
-    if isinstance(told, list):
-        return set().union(*map(_leaves, told)) if told else set()
-    return {"name" if isinstance(told, str) and "/" not in told and " " not in told else type(told)}
+    if isinstance(value, dict):
+        return set().union(*map(_leaves, value.values())) if value else set()
+    if isinstance(value, list):
+        return set().union(*map(_leaves, value)) if value else set()
+    return {"name" if isinstance(value, str) and "/" not in value and " " not in value else type(value)}

@@ -24,8 +24,8 @@ def generated(api: RunningApi, folder: Path, *more: str) -> int:
     command += [f"{api.url}/openapi.json", "--checks", "all", "--max-examples", str(_EXAMPLES), "--no-color"]
     command += ["--continue-on-failure", "--request-timeout", "20", *more]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=280, check=False)
-    told = done.stdout[done.stdout.find("FAILURES") :]
-    assert done.returncode == 0, told[:6_000] + done.stderr[-2_000:]
+    failures = done.stdout[done.stdout.find("FAILURES") :]
+    assert done.returncode == 0, failures[:6_000] + done.stderr[-2_000:]
     cases = re.search(r"([\d,]+) generated", done.stdout)
     assert cases is not None, done.stdout[-2_000:]
     return int(cases[1].replace(",", ""))

@@ -46,8 +46,8 @@ def _ask(server: TritonServer, keys: list[str], text: str = "card lost") -> list
 def _answered_by_challenger(server: TritonServer) -> int:
     """How often the challenger's engine has answered, by Triton's count."""
     with InferenceServerClient(server.spec.url) as client:
-        told = client.get_inference_statistics(ENGINE, "2", client_timeout=60)
-    return int(told.model_stats[0].inference_stats.success.count)
+        statistics = client.get_inference_statistics(ENGINE, "2", client_timeout=60)
+    return int(statistics.model_stats[0].inference_stats.success.count)
 
 
 def test_a_hanging_challenger_delays_no_champion_request_and_its_callers_are_answered(canary):

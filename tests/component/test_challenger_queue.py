@@ -28,7 +28,7 @@ _CALLERS = 20
 
 
 @dataclass
-class Told:
+class Replies:
     """What callers got."""
 
     versions: list[int] = field(default_factory=list)
@@ -78,7 +78,7 @@ def _eventually(what: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _ask_challenger(client: InferenceServerClient, told: Told, timeout_s: float | None = None) -> list[object]:
+def _ask_challenger(client: InferenceServerClient, replies: Replies, timeout_s: float | None = None) -> list[object]:
     """Send all requests at once; returns their calls."""
     inputs = []
     for name, value in (("TEXT", b"transfer"), ("KEY", _CHALLENGERS.encode())):
@@ -89,7 +89,7 @@ def _ask_challenger(client: InferenceServerClient, told: Told, timeout_s: float 
 
     def ended(result: object, error: InferenceServerException | None) -> None:
         with lock:
-            told.take(result, error)
+            replies.take(result, error)
 
     return [client.async_infer(MODEL, inputs, ended, client_timeout=120, **limit) for _ in range(_CALLERS)]
 
@@ -100,30 +100,30 @@ def _worked_on(client: InferenceServerClient) -> int:
 
 
 def test_what_would_wait_too_long_for_a_challenger_is_refused_and_nobody_else_is(server, client):
-    told, before = Told(), _worked_on(client)
-    _ask_challenger(client, told)
+    replies, before = Replies(), _worked_on(client)
+    _ask_challenger(client, replies)
     champions = []
     with PerennialClient(server.spec.url, MODEL, timeout_s=60.0) as other:
-        while told.ended < _CALLERS:
+        while replies.ended < _CALLERS:
             champions += [answer.version for answer in other.predict(["transfer"], keys=[_CHAMPIONS])]
-    assert told.others == []
-    assert set(told.versions) == {2}
-    assert told.refused, "it was not too much"
-    assert len(told.versions) == _worked_on(client) - before, "no one is worked on that is refused"
+    assert replies.others == []
+    assert set(replies.versions) == {2}
+    assert replies.refused, "it was not too much"
+    assert len(replies.versions) == _worked_on(client) - before, "no one is worked on that is refused"
     assert set(champions) == {1}
 
 
 def test_a_challenger_is_not_asked_what_cannot_be_answered_by_its_deadline(client):
-    told, before = Told(), _worked_on(client)
-    _ask_challenger(client, told, timeout_s=2.0)
-    _eventually(lambda: told.ended == _CALLERS)
-    assert told.others == []
+    replies, before = Replies(), _worked_on(client)
+    _ask_challenger(client, replies, timeout_s=2.0)
+    _eventually(lambda: replies.ended == _CALLERS)
+    assert replies.others == []
     assert _worked_on(client) - before < _CALLERS / 2
 
 
 def test_a_challenger_is_not_asked_what_nobody_waits_for_any_more(server, client):
-    told, before = Told(), probe(server)
-    calls = _ask_challenger(client, told)
+    replies, before = Replies(), probe(server)
+    calls = _ask_challenger(client, replies)
     _eventually(lambda: probe(server).waiting > 0)
     for call in calls:
         call.cancel()

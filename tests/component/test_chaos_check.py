@@ -81,33 +81,33 @@ def test_what_is_not_in_the_log_or_the_ledger_is_counted_as_lost(town: Town) -> 
     }  # fmt: skip
     never = f"{ids[0][:12]}{'f' * 20}"  # an answer of the same moment that nobody logged
     promised = given | {one.prediction_id: one.truth for one in asked[10:13]}  # two kept wrongly, one not at all
-    told = lost(town.ledger, town.workspace, [*ids, never, "no id of ours"], promised)
-    assert told == {"predictions": 32, "predictions_lost": 2, "feedback": 13, "feedback_lost": 3}
+    losses = lost(town.ledger, town.workspace, [*ids, never, "no id of ours"], promised)
+    assert losses == {"predictions": 32, "predictions_lost": 2, "feedback": 13, "feedback_lost": 3}
 
 
 def test_a_command_that_was_never_carried_out_is_lost(served: Town) -> None:
     number = served.ledger.request_command("intent", "approve", {}, "ann")
     kept = {"commands": 1, "commands_lost": 0, "commands_lost_why": [], "commands_refused": 0}
 
-    def told(number: int) -> dict[str, Any]:
+    def commands_of(number: int) -> dict[str, Any]:
         return commands_kept(served.ledger, [{"command": number}])
 
     never = {"commands_lost": 1, "commands_lost_why": [f"command {number} was never carried out"]}
-    assert told(number) == kept | never | {"commands_refused_why": []}
+    assert commands_of(number) == kept | never | {"commands_refused_why": []}
     served.ledger.take_commands("intent")
-    assert told(number) == kept | never | {"commands_refused_why": []}
+    assert commands_of(number) == kept | never | {"commands_refused_why": []}
     served.ledger.finish_command(number, "done")
-    assert told(number) == kept | {"commands_refused_why": []}
-    assert told(number + 1)["commands_lost"] == 1, "acknowledged, and the ledger does not know it"
+    assert commands_of(number) == kept | {"commands_refused_why": []}
+    assert commands_of(number + 1)["commands_lost"] == 1, "acknowledged, and the ledger does not know it"
 
 
 def test_a_command_that_was_refused_is_not_lost(served: Town) -> None:
     number = served.ledger.request_command("intent", "approve", {}, "ann")
     served.ledger.take_commands("intent")
     served.ledger.finish_command(number, "refused: approve does not fit no cycle under way")
-    told = commands_kept(served.ledger, [{"command": number}])
-    assert (told["commands_lost"], told["commands_refused"]) == (0, 1)
-    assert told["commands_refused_why"] == [f"command {number}: refused: approve does not fit no cycle under way"]
+    commands = commands_kept(served.ledger, [{"command": number}])
+    assert (commands["commands_lost"], commands["commands_refused"]) == (0, 1)
+    assert commands["commands_refused_why"] == [f"command {number}: refused: approve does not fit no cycle under way"]
 
 
 def test_a_rollback_is_kept_when_its_champion_was_set_at_its_epoch(served: Town) -> None:
@@ -115,8 +115,8 @@ def test_a_rollback_is_kept_when_its_champion_was_set_at_its_epoch(served: Town)
     promised = asdict(back.after)
     change_route(served.ledger, served.workspace, "intent", rolled_back(to=1), actor="loop", reason="epochs go on")
 
-    def why(told: dict[str, Any]) -> list[str]:
-        found: list[str] = commands_kept(served.ledger, [told])["commands_lost_why"]
+    def why(promise: dict[str, Any]) -> list[str]:
+        found: list[str] = commands_kept(served.ledger, [promise])["commands_lost_why"]
         return found
 
     assert why(promised) == []

@@ -37,19 +37,19 @@ def port(tmp_path: Path, silent: socket.socket) -> Iterator[int]:
     behind = silent.getsockname()[1]
     ticks = start_ticks(os.getpid()) or 0
     ServerRecord(pid=os.getpid(), ticks=ticks, fingerprint="", secret="s", http_port=behind).keep(tmp_path / FILE)
-    told = DoorSettings(
+    settings = DoorSettings(
         host="127.0.0.1",
         http_port=free_port(),
         metrics_port=0,
         record=tmp_path / FILE,
         limits=DoorLimits(connections=_MOST),
     )
-    with subprocess.Popen([sys.executable, "-m", "perennial.ops.serving.door", told.to_json()]) as door:
+    with subprocess.Popen([sys.executable, "-m", "perennial.ops.serving.door", settings.to_json()]) as door:
         end = time.monotonic() + 60
-        while not is_listening(f"127.0.0.1:{told.http_port}"):
+        while not is_listening(f"127.0.0.1:{settings.http_port}"):
             assert time.monotonic() < end
             time.sleep(0.02)
-        yield told.http_port
+        yield settings.http_port
         door.terminate()
 
 

@@ -44,10 +44,10 @@ class Workspace:
         """Exit code, stdout, stderr (the error's own text for errors that `main` would print)."""
         result = CliRunner().invoke(app, [*arguments, "--config", str(self.config)], standalone_mode=True)
         code = getattr(result.exception, "exit_code", result.exit_code)
-        told = result.stderr if result.exception is None else f"{result.stderr}{result.exception}"
-        return code, result.stdout, told
+        message = result.stderr if result.exception is None else f"{result.stderr}{result.exception}"
+        return code, result.stdout, message
 
-    def told(self, *arguments: str) -> Any:
+    def answer(self, *arguments: str) -> Any:
         """What the command printed as JSON; it must succeed."""
         code, out, err = self.run(*arguments)
         assert code == 0, err
@@ -72,8 +72,8 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        workspace.told("init", "--data", str(write_csv(folder / "rows.csv", rows)))
-        made = workspace.told("export", "1", "--engine", "onnxruntime", "--precision", "fp32")
+        workspace.answer("init", "--data", str(write_csv(folder / "rows.csv", rows)))
+        made = workspace.answer("export", "1", "--engine", "onnxruntime", "--precision", "fp32")
     assert made["version"] == 2
     return workspace
 
@@ -100,10 +100,10 @@ def test_exported_version_is_published_with_its_history_and_not_loaded(workspace
 
 
 def test_list_tells_the_engine_of_each_version_and_what_can_be_built(workspace: Workspace) -> None:
-    told = workspace.told("engine", "list", "--json")
-    assert [(row["version"], row["engine"]) for row in told["versions"]] == [(1, "openvino"), (2, "onnxruntime")]
-    assert all(row["agreement"] == 1.0 for row in told["versions"])
-    here = {row["engine"]: row for row in told["buildable"]}
+    engines = workspace.answer("engine", "list", "--json")
+    assert [(row["version"], row["engine"]) for row in engines["versions"]] == [(1, "openvino"), (2, "onnxruntime")]
+    assert all(row["agreement"] == 1.0 for row in engines["versions"])
+    here = {row["engine"]: row for row in engines["buildable"]}
     assert here["onnxruntime"]["precisions"] == ["fp32", "int8"]
     assert here["tensorrt"]["precisions"] == []
     assert "GPU" in here["tensorrt"]["why"]
@@ -111,10 +111,10 @@ def test_list_tells_the_engine_of_each_version_and_what_can_be_built(workspace: 
 
 
 def test_verify_opens_the_engine_and_asks_it(workspace: Workspace) -> None:
-    told = workspace.told("engine", "verify", "2", "--parity")
-    assert told["golden_difference"] < 1e-3
-    assert told["parity"]["accepted"] is True
-    assert told["parity"]["rows"] == 32
+    verified = workspace.answer("engine", "verify", "2", "--parity")
+    assert verified["golden_difference"] < 1e-3
+    assert verified["parity"]["accepted"] is True
+    assert verified["parity"]["rows"] == 32
 
 
 def test_verify_refuses_an_altered_bundle(workspace: Workspace) -> None:
@@ -124,14 +124,14 @@ def test_verify_refuses_an_altered_bundle(workspace: Workspace) -> None:
         with (bundle / "77" / "model.onnx").open("r+b") as file:
             file.seek(5000)
             file.write(b"\x00\x01\x02\x03")
-        code, _, told = workspace.run("engine", "verify", "77")
+        code, _, message = workspace.run("engine", "verify", "77")
     finally:
         shutil.rmtree(bundle / "77")
-    assert (code, "model.onnx is altered" in told) == (4, True)
+    assert (code, "model.onnx is altered" in message) == (4, True)
 
 
 def test_compare_puts_versions_side_by_side(workspace: Workspace) -> None:
-    rows = workspace.told("engine", "compare", "1", "2", "--rounds", "1", "--json")
+    rows = workspace.answer("engine", "compare", "1", "2", "--rounds", "1", "--json")
     assert [row["version"] for row in rows] == [1, 2]
     assert rows[1]["agreement"] == 1.0
     assert rows[1]["max_abs_logit"] < 1e-3
@@ -140,15 +140,15 @@ def test_compare_puts_versions_side_by_side(workspace: Workspace) -> None:
 
 
 def test_dry_run_builds_nothing(workspace: Workspace) -> None:
-    told = workspace.told("export", "1", "--engine", "onnxruntime", "--precision", "int8", "--dry-run")
-    assert (told["engine"], told["precision"], told["parity_rows"]) == ("onnxruntime", "int8", 32)
+    plan = workspace.answer("export", "1", "--engine", "onnxruntime", "--precision", "int8", "--dry-run")
+    assert (plan["engine"], plan["precision"], plan["parity_rows"]) == ("onnxruntime", "int8", 32)
     assert workspace.versions() == [1, 2]
 
 
 def test_engine_refused_by_the_gate_publishes_nothing(workspace: Workspace) -> None:
-    code, _, told = workspace.run("export", "1", "--engine", "onnxruntime", "--precision", "int8")
-    assert code == 4, told
-    assert "max_abs_logit" in told
+    code, _, message = workspace.run("export", "1", "--engine", "onnxruntime", "--precision", "int8")
+    assert code == 4, message
+    assert "max_abs_logit" in message
     assert workspace.versions() == [1, 2]
     assert list((workspace.config.parent / "model_repository" / ".staging").iterdir()) == []
 
@@ -166,9 +166,9 @@ def test_engine_refused_by_the_gate_publishes_nothing(workspace: Workspace) -> N
 def test_what_cannot_be_done_is_said_with_its_exit_code(
     workspace: Workspace, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    seen, _, told = workspace.run(*arguments)
-    assert seen == code, told
-    assert words in told
+    seen, _, message = workspace.run(*arguments)
+    assert seen == code, message
+    assert words in message
     assert workspace.versions() == [1, 2]
 
 
@@ -177,10 +177,10 @@ def test_gpu_engines_without_a_gpu_say_so_at_once(workspace: Workspace, engine: 
     import torch
 
     assert not torch.cuda.is_available(), "this test is about a machine without a GPU"
-    code, _, told = workspace.run("export", "1", "--engine", engine, "--precision", "fp16")
+    code, _, message = workspace.run("export", "1", "--engine", engine, "--precision", "fp16")
     assert code == 3
-    assert "NVIDIA GPU" in told
-    assert told.strip().count("\n") == 0
+    assert "NVIDIA GPU" in message
+    assert message.strip().count("\n") == 0
 
 
 def test_native_backend_needs_a_server_that_has_it(workspace: Workspace, monkeypatch: pytest.MonkeyPatch) -> None:

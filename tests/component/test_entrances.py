@@ -95,11 +95,11 @@ def test_each_bad_row_of_a_body_is_named_and_its_neighbours_are_kept(ledger: Led
         rows.insert(2 * place + 1, row)
     answer = posted(client, rows)
     assert answer.status_code == 422, answer.text
-    told = {row["row"]: row["cause"] for row in answer.json()["rows"]}
+    causes = {row["row"]: row["cause"] for row in answer.json()["rows"]}
     for (name, (row, word)), place in zip(BAD_ROWS.items(), _places(rows), strict=True):
-        assert word in told[place], f"{name}: {told[place]}"
+        assert word in causes[place], f"{name}: {causes[place]}"
         assert rows[place] is row
-    assert len(told) == len(BAD_ROWS)
+    assert len(causes) == len(BAD_ROWS)
     assert f"{len(BAD_ROWS)} of {len(rows)} labels are refused and {len(GOOD)} are kept" in answer.json()["detail"]
     assert {row.example.text for row in ledger.examples("intent")} == {row["text"] for row in GOOD}
 
@@ -184,9 +184,9 @@ def _admitted(rows: list[tuple[str, str, str]]) -> Iterator[Example]:
 @pytest.mark.parametrize("field", ["prediction_id", "label", "key"])
 @pytest.mark.parametrize("bad", ["a\0b", "a\ud800"])
 def test_no_feedback_row_can_be_made_that_a_database_cannot_keep(field: str, bad: str) -> None:
-    told = {"prediction_id": ID, "label": "a", "key": "k", field: bad}
+    fields = {"prediction_id": ID, "label": "a", "key": "k", field: bad}
     with pytest.raises(DataError, match=f"{field} holds U"):
-        FeedbackRow(at=datetime(2026, 1, 1, tzinfo=UTC), **told)
+        FeedbackRow(at=datetime(2026, 1, 1, tzinfo=UTC), **fields)
 
 
 @pytest.mark.parametrize(("name", "version"), [("intent", 10**30), ("\ud800", 1)])

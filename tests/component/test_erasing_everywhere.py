@@ -88,7 +88,7 @@ def test_one_request_erases_a_person_from_every_model_and_repeating_it_is_harmle
     assert ask(api, key=" ").status_code == 422
     assert ask(api, key=ME, model="nonesuch").status_code == 404
     plan = ask(api, key=f" {ME} ", dry_run=True).json()
-    assert {name: (told["traffic_rows"], told["examples"]) for name, told in plan["models"].items()} == {
+    assert {name: (counts["traffic_rows"], counts["examples"]) for name, counts in plan["models"].items()} == {
         "intent": (2, 1),
         "dropped": (2, 1),
     }
@@ -97,15 +97,15 @@ def test_one_request_erases_a_person_from_every_model_and_repeating_it_is_harmle
     assert len(parts.ledger.examples("intent")) == 2, "nothing was touched"
     parts.ledger.close_cycle(cycle, "aborted")
 
-    told = ask(api, key=ME).json()
+    receipt = ask(api, key=ME).json()
     assert {
-        name: (done["traffic_rows"], done["feedback"], done["examples"]) for name, done in told["models"].items()
+        name: (done["traffic_rows"], done["feedback"], done["examples"]) for name, done in receipt["models"].items()
     } == {
         "intent": (2, 1, 1),
         "dropped": (2, 1, 1),
     }
-    assert (told["complete"], told["search"]["left"], told["search"]["texts"]) == (True, [], 2)
-    assert any("backups" in place for place in told["search"]["not_reached"])
+    assert (receipt["complete"], receipt["search"]["left"], receipt["search"]["texts"]) == (True, [], 2)
+    assert any("backups" in place for place in receipt["search"]["not_reached"])
     for model in ("intent", "dropped"):
         assert TrafficLog(parts.workspace.traffic(model)).read(columns=["key"])["key"].to_pylist() == ["somebody"]
         assert [row.example.key for row in parts.ledger.examples(model)] == ["somebody"]
@@ -156,9 +156,9 @@ def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never
     caches = {known.path, never.path, elsewhere.path, half_rewritten}
     assert {str(path) for path in caches} <= {trace.place for trace in left}
 
-    told = ask(api, key=key).json()
+    receipt = ask(api, key=key).json()
 
-    assert (told["complete"], told["search"]["left"]) == (True, [])
+    assert (receipt["complete"], receipt["search"]["left"]) == (True, [])
     held = {path: texts_held(path, [text, theirs]) for path in (*caches, untouched.path) if path.exists()}
     assert held == {known.path: {theirs}, untouched.path: {theirs}}
 
@@ -178,9 +178,9 @@ def test_sums_of_a_removed_model_are_told_as_left_until_they_are_gone(api: Runni
     (parts.repository.staging / f"{engine}s-33").mkdir()
     work = parts.workspace.run("dropped", 33)
     work.mkdir(parents=True)
-    told = ask(api, key=key).json()
-    left = [trace["place"] for trace in told["search"]["left"]]
-    assert (told["complete"], told["models"]["dropped"]["held"]) == (False, [31])
+    receipt = ask(api, key=key).json()
+    left = [trace["place"] for trace in receipt["search"]["left"]]
+    assert (receipt["complete"], receipt["models"]["dropped"]["held"]) == (False, [31])
     assert any(place.endswith(f"{engine}/31") for place in left)
     assert not any(place.endswith(f"{engine}/32") for place in left)
     assert [path.name for path in parts.repository.staging.iterdir()] == [f"{engine}s-33"], "staged for others"
@@ -201,10 +201,10 @@ def test_a_key_that_was_kept_with_outer_spaces_is_found_by_the_trimmed_one(api: 
     fill(parts, "intent", key="old caller 5%, another one", text="somebody else wrote this", first=next(_FRESH))
     plan = ask(api, key="old caller 5%", dry_run=True).json()["models"]["intent"]
     assert (plan["traffic_rows"], plan["examples"]) == (2, 1)
-    told = ask(api, key="old caller 5%").json()
-    done = told["models"]["intent"]
+    receipt = ask(api, key="old caller 5%").json()
+    done = receipt["models"]["intent"]
     assert (done["traffic_rows"], done["feedback"], done["examples"]) == (2, 1, 1)
-    assert told["complete"], told["search"]["left"]
+    assert receipt["complete"], receipt["search"]["left"]
     assert kept not in TrafficLog(parts.workspace.traffic("intent")).distinct_keys()
     assert {row.example.key for row in parts.ledger.examples("intent")} >= {"old caller 5%, another one"}
 
@@ -256,11 +256,11 @@ def test_damaged_files_that_hold_a_persons_rows_or_cannot_tell_are_deleted(
     gone = {f"mine{suffix}", f"torn{suffix}"}
     assert gone <= set(plan["damaged_files"])
     assert {found.name for found in log.quarantined()} == gone | {f"whole{suffix}"}, "a dry run changed something"
-    told = ask(api, key=f"damaged {suffix}").json()
-    assert told["complete"], told["search"]["left"]
+    receipt = ask(api, key=f"damaged {suffix}").json()
+    assert receipt["complete"], receipt["search"]["left"]
     left = {path.name for path in aside.iterdir()}
     assert not left & {*gone, *(f"{name}.why.json" for name in gone)}
-    assert gone <= set(told["models"]["intent"]["damaged_files"])
+    assert gone <= set(receipt["models"]["intent"]["damaged_files"])
     finished = [e.detail for e in api.parts.ledger.audit_entries("intent") if e.action == "erase.finished"]
     assert gone <= set(finished[-1]["damaged_files"])
     assert f"whole{suffix}" in left, "it holds nothing of this person"
@@ -274,10 +274,10 @@ def test_a_damaged_file_that_cannot_be_deleted_is_named_as_left(api: RunningApi)
     try:
         _parquet(aside / "torn.parquet", ["whose is this"], damaged=True)
         subprocess.run(["mount", "-o", "remount,ro", aside], check=True)
-        told = ask(api, key="nobody in particular").json()
-        assert not told["complete"]
-        assert told["search"]["left"] == [{"place": str(aside / "torn.parquet"), "kinds": ["unreadable rows"]}]
-        assert told["models"]["intent"]["damaged_files"] == []
+        receipt = ask(api, key="nobody in particular").json()
+        assert not receipt["complete"]
+        assert receipt["search"]["left"] == [{"place": str(aside / "torn.parquet"), "kinds": ["unreadable rows"]}]
+        assert receipt["models"]["intent"]["damaged_files"] == []
     finally:
         subprocess.run(["umount", "--lazy", aside], check=True)
     assert ask(api, key="nobody in particular").json()["complete"]
@@ -363,8 +363,8 @@ def test_a_killed_erasure_is_finished_with_what_it_had_found(api: RunningApi, mo
         with pytest.raises(KeyboardInterrupt):
             erase_person(parts, "person-9", actor="test")
     assert parts.ledger.erasure_under_way("intent") is None
-    told = erase_person(parts, "person-9", actor="test")
-    assert [Path(trace.place).name for trace in told.search.left] == ["copy.txt"], "the text is known from the note"
+    receipt = erase_person(parts, "person-9", actor="test")
+    assert [Path(trace.place).name for trace in receipt.search.left] == ["copy.txt"], "the text is known from the note"
     copy.unlink()
     assert not list((parts.workspace.state / "erasure").rglob("*.json")), "the note is gone"
 
@@ -447,8 +447,8 @@ def test_an_erasure_taken_for_dead_leaves_the_folder_of_a_running_training_alone
     at_work.write_text("rows of a training")
     opened: list[int] = []
 
-    def slow(told: dict[str, Any]) -> None:
-        if told["stage"] == "deleting rows" and not opened:
+    def slow(progress: dict[str, Any]) -> None:
+        if progress["stage"] == "deleting rows" and not opened:
             with parts.ledger.engine.begin() as connection:  # as if it had given no sign for an hour
                 connection.execute(update(schema.erasure).values(seen_at=datetime.now(UTC) - timedelta(hours=1)))
             opened.append(parts.ledger.open_cycle("intent", "test", {}))

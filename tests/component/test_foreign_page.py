@@ -80,9 +80,9 @@ class _Elsewhere:
 
     def __init__(self, targets: list[tuple[str, str, str]]) -> None:
         page = _PAGE.replace("TARGETS", json.dumps(targets)).encode()
-        told: list[list[str]] = []
+        posted: list[list[str]] = []
         received: list[str] = []
-        self.told, self.received, self.done = told, received, threading.Event()
+        self.posted, self.received, self.done = posted, received, threading.Event()
         done = self.done
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -97,7 +97,7 @@ class _Elsewhere:
                 self.send_response(204)
                 self.end_headers()
                 if self.path == "/done":
-                    told.extend(json.loads(body))
+                    posted.extend(json.loads(body))
                     done.set()
                 else:
                     received.append(self.headers["Content-Type"])
@@ -179,7 +179,7 @@ def test_a_foreign_page_changes_nothing(town, tmp_path, host):
         assert elsewhere.done.wait(150), "the page did not come to its end"
         time.sleep(1)
         assert _kept(town) == before
-        assert not [entry for entry in elsewhere.told if entry[-1].startswith("READ")], "the page could read an answer"
+        assert not [entry for entry in elsewhere.posted if entry[-1].startswith("READ")], "the page could read an answer"
         assert {"text/plain", "text/plain;charset=UTF-8"} & set(unguarded.received), "the page reaches nobody at all"
         assert len(unguarded.received) >= 8
         assert town.answering() == 2

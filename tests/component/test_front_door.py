@@ -268,9 +268,9 @@ def test_the_binary_extension_passes_through(town):
     assert reply.content[json_length + 4 :] == b"card_issue"
 
 
-@pytest.mark.parametrize("told", ["-1", "1e3", "99999999999999999999", "0x10", "5.0", "", "1000000"])
-def test_a_wrong_length_of_the_binary_extension_is_refused(town, told):
-    assert town.post(_request("card"), Inference_Header_Content_Length=told).status_code == 400
+@pytest.mark.parametrize("length", ["-1", "1e3", "99999999999999999999", "0x10", "5.0", "", "1000000"])
+def test_a_wrong_length_of_the_binary_extension_is_refused(town, length):
+    assert town.post(_request("card"), Inference_Header_Content_Length=length).status_code == 400
 
 
 @pytest.mark.parametrize(
@@ -380,8 +380,8 @@ def test_requests_sent_ahead_are_answered_in_order(town):
 
 def test_what_was_sent_behind_a_refusal_that_ends_the_connection_is_not_worked_on(town):
     def counted() -> Any:
-        told = town.client.get(f"{town.url}/v2/models/{MODEL}/stats").json()
-        return told["model_stats"][0]["inference_stats"]["success"]["count"]
+        statistics = town.client.get(f"{town.url}/v2/models/{MODEL}/stats").json()
+        return statistics["model_stats"][0]["inference_stats"]["success"]["count"]
 
     def is_steady() -> bool:  # what the tests before this one asked is counted after it was answered
         first = counted()

@@ -211,22 +211,22 @@ def _eventually_settled(server: TritonServer, before: dict[int, tuple[int, int, 
 
 @pytest.mark.parametrize("seed", [26])
 def test_ten_thousand_strange_requests_change_nothing(server, seed):
-    chance, told = Chance(seed), Counter[str]()
+    chance, statuses = Chance(seed), Counter[str]()
     url = f"http://127.0.0.1:{server.spec.http_port}"
     with InferenceServerClient(server.spec.url) as grpc, httpx.Client(base_url=url, timeout=120, verify=False) as http:
         for number in range(_WARM):  # pools, caches and arenas are filled by any use
             _send(http, grpc, chance, -3 * number - number % 2)
         before = _state(server)
         for number in range(_REQUESTS):
-            told[_send(http, grpc, chance, number)] += 1
+            statuses[_send(http, grpc, chance, number)] += 1
         gc.collect()
         wrong = _eventually_settled(server, before)
-    print(f"seed {seed}: {dict(told)}; before {before}, after {_state(server)}")
+    print(f"seed {seed}: {dict(statuses)}; before {before}, after {_state(server)}")
     assert not wrong
-    assert sum(told.values()) == _REQUESTS
-    assert told["200"] > 300, "the strange requests were too strange to be served"
-    assert told["answered"] > 50
-    assert not [status for status in told if status in {"500", "502", "504", "StatusCode.INTERNAL"}], told
+    assert sum(statuses.values()) == _REQUESTS
+    assert statuses["200"] > 300, "the strange requests were too strange to be served"
+    assert statuses["answered"] > 50
+    assert not [status for status in statuses if status in {"500", "502", "504", "StatusCode.INTERNAL"}], statuses
     with PerennialClient(server.spec.url, MODEL) as client:
         assert [answer.label for answer in client.predict(["card", "money", "hello"])] == [
             "card_issue",

@@ -57,9 +57,9 @@ class Heard:
 
     stages: list[str]
 
-    def tell(self, told: dict[str, Any]) -> None:
+    def take(self, progress: dict[str, Any]) -> None:
         """Note what a job says."""
-        self.stages.append(str(told.get("stage")))
+        self.stages.append(str(progress.get("stage")))
 
     def exports(self) -> int:
         """How often an export came to its end."""
@@ -105,9 +105,9 @@ def test_a_first_version_goes_on_with_its_number_and_makes_nothing_twice(
         with monkeypatch.context() as patch:
             killed(patch, owner, step)
             with pytest.raises(KeyboardInterrupt):
-                first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.tell)
+                first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.take)
         assert parts.ledger.route("intent") is None, step
-    made = first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.tell)
+    made = first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.take)
     assert (made.version, heard.stages.count("done"), heard.exports()) == (1, 1, 1)
     assert [(row.version, row.state) for row in parts.ledger.versions("intent")] == [(1, VersionState.CHAMPION)]
     assert parts.ledger.examples("intent", split=Split.TRAIN, not_learnt_by=1) == ()
@@ -116,10 +116,10 @@ def test_a_first_version_goes_on_with_its_number_and_makes_nothing_twice(
     held = parts.ledger.examples("intent", split=Split.HOLDOUT)
     assert report.answers is not None
     assert report.answers.rows == len(held) == report.findings.held_out
-    assert [told.name for told in report.baselines] == ["majority", "tf-idf"]
+    assert [each.name for each in report.baselines] == ["majority", "tf-idf"]
     assert list(parts.repository.staging.iterdir()) == []
     with pytest.raises(Refused, match="serves version 1 already"):
-        first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.tell)
+        first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.take)
 
 
 def test_an_export_to_another_engine_goes_on_with_its_number(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,8 +130,8 @@ def test_an_export_to_another_engine_goes_on_with_its_number(parts: Parts, monke
         with monkeypatch.context() as patch:
             killed(patch, VersionMaker, "publish")
             with pytest.raises(KeyboardInterrupt):
-                export_version(parts, plan, actor="ann", on_progress=heard.tell)
-    made = export_version(parts, plan, actor="ann", on_progress=heard.tell)
+                export_version(parts, plan, actor="ann", on_progress=heard.take)
+    made = export_version(parts, plan, actor="ann", on_progress=heard.take)
     assert made.made is not None
     row = parts.ledger.version("intent", made.made)
     assert (row.state, row.parent, heard.exports()) == (VersionState.PUBLISHED, 1, 1)
@@ -156,10 +156,10 @@ def test_a_correction_goes_on_with_its_number_for_the_same_rows_alone(
         with monkeypatch.context() as patch:
             killed(patch, VersionMaker, "publish")
             with pytest.raises(KeyboardInterrupt):
-                Correction(parts, "intent", hers, heard.tell).run(route)
+                Correction(parts, "intent", hers, heard.take).run(route)
     unfinished = max(row.version for row in parts.ledger.versions("intent"))
     assert heard.exports() == 1
-    answers, taken = Correction(parts, "intent", his, heard.tell).run(route)
+    answers, taken = Correction(parts, "intent", his, heard.take).run(route)
     assert taken == 2
     assert not {row_hash(row.text) for row in his} & load_keys(
         parts.workspace.bundle("intent", answers) / STATISTICS_FILE

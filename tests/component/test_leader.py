@@ -79,11 +79,11 @@ def test_leases_of_other_names_do_not_disturb_each_other(ledger: Ledger) -> None
 def test_a_started_candidate_leads_by_itself_and_tells_of_the_change(ledger: Ledger) -> None:
     import threading
 
-    told: list[int | None] = []
+    epochs: list[int | None] = []
     led = threading.Event()
 
     def on_change(epoch: int | None) -> None:
-        told.append(epoch)
+        epochs.append(epoch)
         led.set()
 
     leader = Leader(ledger, holder="one", poll_s=0.02, on_change=on_change)
@@ -92,7 +92,7 @@ def test_a_started_candidate_leads_by_itself_and_tells_of_the_change(ledger: Led
     assert led.wait(20)
     assert leader.epoch == 1
     leader.stop()
-    assert told == [1, None]
+    assert epochs == [1, None]
 
 
 def test_a_lock_file_that_was_removed_ends_the_leadership(tmp_path: Path) -> None:

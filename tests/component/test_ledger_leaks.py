@@ -67,10 +67,10 @@ def test_an_error_of_the_database_quotes_no_row(
         statement(connection)
     ledger.close()
     logger.error("ledger.failed", exc_info=raised.value)
-    told = "".join(traceback.format_exception(raised.value)) + str(raised.value) + log.getvalue()
+    everything = "".join(traceback.format_exception(raised.value)) + str(raised.value) + log.getvalue()
     logger.removeHandler(handler)
-    assert "ledger" in told
-    assert MARKER not in told
+    assert "ledger" in everything
+    assert MARKER not in everything
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

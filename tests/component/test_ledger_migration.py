@@ -28,9 +28,9 @@ RENAMED = {
 VERSIONS = [(1, ["fee", "loan"], "sha256:0"), (2, ["fee", "loan", "ü"], None), (3, [], None)]
 
 
-def example(number: int, told: str, label: str, **facts: Any) -> dict[str, Any]:
+def example(number: int, text: str, label: str, **facts: Any) -> dict[str, Any]:
     return {
-        "model": "intent", "text": told, "text_hash": f"h{number}", "label": label, "at": AT, "origin": "feedback",
+        "model": "intent", "text": text, "text_hash": f"h{number}", "label": label, "at": AT, "origin": "feedback",
         "key": f"caller-{number}", "prediction_id": f"p{number}", "split": "train", "added_at": AT, **facts,
     }  # fmt: skip
 
@@ -89,14 +89,14 @@ def test_every_row_is_there_after_the_migration_and_after_the_way_back(old: OldL
     for name, rows in before.items():
         if name == "version":
             cards = [row.pop("card") for row in after[name]]
-            told = [(row.pop("labels"), row.pop("encoder_fingerprint")) for row in rows]
-            assert [(card["labels"], card.get("encoder_fingerprint")) for card in cards] == told
+            cards_before = [(row.pop("labels"), row.pop("encoder_fingerprint")) for row in rows]
+            assert [(card["labels"], card.get("encoder_fingerprint")) for card in cards] == cards_before
         if name != "alembic_version":
             names = RENAMED.get(name, {})
             assert after[name] == [{names.get(column, column): v for column, v in row.items()} for row in rows], name
     old.move("0003", back=True)
     again = old.everything()
-    for row, (labels, encoder) in zip(before["version"], told, strict=True):
+    for row, (labels, encoder) in zip(before["version"], cards_before, strict=True):
         row |= {"labels": labels, "encoder_fingerprint": encoder}
     assert again.pop("version") == before.pop("version")
     assert again == before

@@ -111,7 +111,7 @@ def test_a_newer_schema_is_refused_with_both_numbers(url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         ("nonsense", "cannot be read"),
         ("mysql://host/db", "allowed are sqlite and postgresql"),
@@ -119,8 +119,8 @@ def test_a_newer_schema_is_refused_with_both_numbers(url: str) -> None:
         ("sqlite:///:memory:", "needs a file"),
     ],
 )
-def test_a_wrong_url_is_a_configuration_error(wrong: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_wrong_url_is_a_configuration_error(wrong: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         Ledger.open(wrong)
 
 
@@ -132,10 +132,10 @@ def test_a_file_that_is_no_database_is_told_as_such(tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_not_there_is_unreachable_and_its_password_is_not_told() -> None:
-    with pytest.raises(DependencyUnreachable) as told:
+    with pytest.raises(DependencyUnreachable) as refusal:
         Ledger.open("postgresql://anna:hunter2@127.0.0.1:9/ledger")
-    assert "hunter2" not in str(told.value)
-    assert told.value.exit_code == 3
+    assert "hunter2" not in str(refusal.value)
+    assert refusal.value.exit_code == 3
 
 
 def test_a_server_that_dies_and_comes_back_is_reached_again() -> None:

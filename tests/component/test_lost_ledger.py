@@ -111,26 +111,26 @@ def workspace(tmp_path: Path) -> Workspace:
 
 @pytest.mark.parametrize("known", [None, 1, 5])
 def test_a_ledger_behind_the_routers_commands_nobody(ledger: Ledger, workspace: Workspace, known: int | None) -> None:
-    told = Route(model=MODEL, epoch=7, champion=3, previous=2, resident=(2, 3))
-    workspace.write_route(told)
+    followed = Route(model=MODEL, epoch=7, champion=3, previous=2, resident=(2, 3))
+    workspace.write_route(followed)
     if known is not None:
-        ledger.restore_route(replace(told, epoch=known, champion=2), actor="test", reason="an old copy")
+        ledger.restore_route(replace(followed, epoch=known, champion=2), actor="test", reason="an old copy")
     with pytest.raises(LedgerBehind, match="ledger rebuild"):
         check_not_behind(ledger.route(MODEL), workspace, MODEL)
     with pytest.raises(LedgerBehind):
         restore_route_file(ledger, workspace, MODEL)
     with pytest.raises(LedgerBehind):
         change_route(ledger, workspace, MODEL, promoted(2, resident=2), actor="test", reason="")
-    assert workspace.read_route(MODEL) == told
+    assert workspace.read_route(MODEL) == followed
 
 
 @pytest.mark.parametrize("known", [6, 7, 9])
 def test_a_file_one_change_ahead_is_a_change_that_was_never_committed(
     ledger: Ledger, workspace: Workspace, known: int
 ) -> None:
-    told = Route(model=MODEL, epoch=7, champion=3, previous=2, resident=(2, 3))
-    workspace.write_route(told)
-    held = replace(told, epoch=known, champion=2, previous=3)
+    followed = Route(model=MODEL, epoch=7, champion=3, previous=2, resident=(2, 3))
+    workspace.write_route(followed)
+    held = replace(followed, epoch=known, champion=2, previous=3)
     ledger.restore_route(held, actor="test", reason="first")
     restore_route_file(ledger, workspace, MODEL)
     assert workspace.read_route(MODEL) == held
@@ -139,8 +139,8 @@ def test_a_file_one_change_ahead_is_a_change_that_was_never_committed(
 @pytest.mark.parametrize("known", [None, 1])
 def test_a_ledger_is_rebuilt_from_bundles_and_routes(ledger: Ledger, town: Town, known: int | None) -> None:
     parts = town.opened()
-    told = Route(model=MODEL, epoch=7, champion=2, previous=1, challenger=3, share=0.1, resident=(1, 2, 3))
-    parts.workspace.write_route(told)
+    followed = Route(model=MODEL, epoch=7, champion=2, previous=1, challenger=3, share=0.1, resident=(1, 2, 3))
+    parts.workspace.write_route(followed)
     (parts.workspace.bundle(MODEL, 1) / "labels.json").write_text("[]")
     if known is not None:
         ledger.restore_route(Route(model=MODEL, epoch=known, champion=1, resident=(1,)), actor="test", reason="old")
@@ -184,8 +184,8 @@ def _cli(town: Town, *words: str) -> dict[str, object]:
     command = [sys.executable, "-m", "perennial.ops.cli", *words, "--config", str(town.config)]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True, cwd=root)
-    told: dict[str, object] = json.loads(done.stdout)
-    return told
+    document: dict[str, object] = json.loads(done.stdout)
+    return document
 
 
 def test_a_deleted_ledger_takes_no_answer_away_and_is_rebuilt(town: Town) -> None:

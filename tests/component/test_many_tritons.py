@@ -139,9 +139,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def test_a_pass_heals_the_servers_it_reaches_and_names_the_one_that_is_down(fleet):
-    with pytest.raises(DependencyUnreachable, match=f"1 of 3 servers .*{fleet.specs[2].url}: .*did not answer") as told:
+    with pytest.raises(DependencyUnreachable, match=f"1 of 3 servers .*{fleet.specs[2].url}: .*did not answer") as refusal:
         fleet.parts.reconciler.reconcile(MODEL)
-    assert fleet.specs[0].url not in str(told.value)
+    assert fleet.specs[0].url not in str(refusal.value)
     assert fleet.answering() == [1, 1]
     assert {url for _, url in fleet.parts.reconciler.wrong} == {fleet.specs[2].url}
 
@@ -356,7 +356,7 @@ def _surplus_version(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize(
-    ("drift", "told"),
+    ("drift", "heal_note"),
     [
         (_old_epoch, "route file brought to epoch"),
         (_no_route, "route file brought to epoch"),
@@ -366,7 +366,7 @@ def _surplus_version(fleet: Fleet) -> None:
         (_surplus_version, "let go of [3]"),
     ],
 )
-def test_each_drift_from_the_ledger_is_healed_and_told(fleet, drift, told):
+def test_each_drift_from_the_ledger_is_healed_and_told(fleet, drift, heal_note):
     repository, root = fleet.parts.repository, fleet.place.repository.root
     installed = {name: (root / name / "config.pbtxt").read_text() for name in (ENGINE, MODEL)}
     repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE, threads=1))
@@ -375,7 +375,7 @@ def test_each_drift_from_the_ledger_is_healed_and_told(fleet, drift, told):
         RouterSpec(signature=TEXT_ROUTER, model=MODEL, parameters=settings.to_parameters(), instances=1)
     )
     drift(fleet)
-    assert told in " ".join(heal.what for heal in fleet.parts.reconciler.reconcile(MODEL))
+    assert heal_note in " ".join(heal.what for heal in fleet.parts.reconciler.reconcile(MODEL))
     assert fleet.answering() == [2, 2, 2]
     assert fleet.held() == [{1, 2}] * 3
     assert fleet.parts.workspace.read_route(MODEL) == fleet.route
@@ -456,5 +456,5 @@ def test_a_service_goes_on_while_one_of_its_servers_is_down_and_names_it(fleet):
 
 def _engine_answers(control: TritonControl) -> int:
     with InferenceServerClient(control.url) as client:
-        told = client.get_inference_statistics(ENGINE, client_timeout=5.0)
-    return sum(int(stats.inference_stats.success.count) for stats in told.model_stats)
+        statistics = client.get_inference_statistics(ENGINE, client_timeout=5.0)
+    return sum(int(stats.inference_stats.success.count) for stats in statistics.model_stats)

@@ -197,10 +197,10 @@ def test_a_webhook_tries_again_while_the_receiver_is_unwell(receiver: Receiver) 
 @pytest.mark.parametrize(("status", "posts"), [(400, 1), (404, 1), (302, 1), (500, 3)])
 def test_a_webhook_gives_up_with_what_it_saw_and_no_secret(receiver: Receiver, status: int, posts: int) -> None:
     receiver.statuses = [status] * 5
-    with pytest.raises(DependencyUnreachable, match=f"status {status}") as told:
+    with pytest.raises(DependencyUnreachable, match=f"status {status}") as refusal:
         webhook(receiver).send(MESSAGE)
     assert len(receiver.got) == posts
-    assert "secret-token" not in str(told.value)
+    assert "secret-token" not in str(refusal.value)
 
 
 def test_a_webhook_that_hangs_or_is_gone_ends_in_time(receiver: Receiver) -> None:
@@ -329,9 +329,9 @@ starttls = false
         patch.setenv("PERENNIAL_NOTIFY__WEBHOOK__OPS__SECRET", "from the environment")
         settings = load_settings(path)
     assert "from the environment" not in repr(settings)
-    told = notifier(settings, ledger)
-    assert told.notify(MESSAGE) == ("log", "webhook:ops", "mail:team")
-    assert told.settled(MESSAGE)
+    made = notifier(settings, ledger)
+    assert made.notify(MESSAGE) == ("log", "webhook:ops", "mail:team")
+    assert made.settled(MESSAGE)
     assert notifier(settings, ledger).notify(MESSAGE) == ()
     ((headers, body),) = receiver.got
     assert verify_signature("from the environment", body, headers["Perennial-Signature"], now=time.time())

@@ -29,7 +29,7 @@ _HINT = re.compile(r"retry after \d+\.\d s")
 
 
 @dataclass
-class Told:
+class Replies:
     """What callers got."""
 
     labels: list[bytes] = field(default_factory=list)
@@ -61,7 +61,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, T
         supervisor.stop()
 
 
-def _ask(client: InferenceServerClient, told: Told, *, rows: int = 64, timeout_s: float | None = None) -> None:
+def _ask(client: InferenceServerClient, replies: Replies, *, rows: int = 64, timeout_s: float | None = None) -> None:
     tensor = InferInput("TEXT", [rows, 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[_SLOW]] * rows, dtype=object))
     began = time.monotonic()
@@ -70,36 +70,36 @@ def _ask(client: InferenceServerClient, told: Told, *, rows: int = 64, timeout_s
         answer = client.infer(MODEL, [tensor], client_timeout=60, **limit)
     except InferenceServerException as exc:
         ours = exc.status() == "StatusCode.UNAVAILABLE" and _HINT.search(str(exc.message()))
-        (told.refused if ours else told.others).append(f"{exc.status()} {exc.message()}")
-        told.refused_after_s.append(time.monotonic() - began)
+        (replies.refused if ours else replies.others).append(f"{exc.status()} {exc.message()}")
+        replies.refused_after_s.append(time.monotonic() - began)
     else:
-        told.answered_after_s.append(time.monotonic() - began)
-        told.labels += list(answer.as_numpy("LABEL")[:, 0])
-        told.ids += [number.decode() for number in answer.as_numpy("PREDICTION_ID")[:, 0]]
+        replies.answered_after_s.append(time.monotonic() - began)
+        replies.labels += list(answer.as_numpy("LABEL")[:, 0])
+        replies.ids += [number.decode() for number in answer.as_numpy("PREDICTION_ID")[:, 0]]
 
 
 def _callers(
     server: TritonServer,
     callers: int,
     seconds: float,
-    enough: Callable[[Told], bool],
+    enough: Callable[[Replies], bool],
     *,
     rows: int = 64,
     timeout_s: float | None = None,
-) -> Told:
+) -> Replies:
     """Ask for some seconds, and on until it was enough, for as long as a very busy machine may take."""
-    told, began = Told(), time.monotonic()
+    replies, began = Replies(), time.monotonic()
 
     def goes_on() -> bool:
         age_s = time.monotonic() - began
-        return age_s < seconds or (age_s < 120.0 and not enough(told))
+        return age_s < seconds or (age_s < 120.0 and not enough(replies))
 
     def call() -> None:
         with InferenceServerClient(server.spec.url, channel_args=[("grpc.use_local_subchannel_pool", 1)]) as client:
             while goes_on():
-                before = len(told.refused)
-                _ask(client, told, rows=rows, timeout_s=timeout_s)
-                if len(told.refused) > before:
+                before = len(replies.refused)
+                _ask(client, replies, rows=rows, timeout_s=timeout_s)
+                if len(replies.refused) > before:
                     time.sleep(0.1)
 
     threads = [threading.Thread(target=call) for _ in range(callers)]
@@ -107,7 +107,7 @@ def _callers(
         thread.start()
     for thread in threads:
         thread.join()
-    return told
+    return replies
 
 
 def _eventually(what: Callable[[], bool], within_s: float = 120.0) -> None:
@@ -120,27 +120,27 @@ def _eventually(what: Callable[[], bool], within_s: float = 120.0) -> None:
 def test_a_busy_server_is_not_restarted_and_tells_those_that_it_cannot_answer(watched):
     place, server, supervisor = watched
     pid = server.pid
-    told = _callers(server, 24, 12.0, lambda told: len(told.answered_after_s) >= 5 and len(told.refused) >= 5)
-    assert told.others == []
-    assert set(told.labels) == {b"money_issue"}
-    assert told.refused, "it was not too much"
-    assert len(told.answered_after_s) >= 5
+    replies = _callers(server, 24, 12.0, lambda replies: len(replies.answered_after_s) >= 5 and len(replies.refused) >= 5)
+    assert replies.others == []
+    assert set(replies.labels) == {b"money_issue"}
+    assert replies.refused, "it was not too much"
+    assert len(replies.answered_after_s) >= 5
     assert (supervisor.restarts, server.pid) == (0, pid)
     logged = {row["prediction_id"] for row in TrafficLog(place.traffic).read(columns=["prediction_id"]).to_pylist()}
-    assert logged == set(told.ids), "who is refused is not logged, who is answered is"
+    assert logged == set(replies.ids), "who is refused is not logged, who is answered is"
     _eventually(lambda: supervisor.healthy)
 
 
 def test_no_answer_comes_after_its_deadline_and_none_is_worked_on_that_cannot_come_in_time(watched):
     place, server, supervisor = watched
     limit_s, way_back_s = 1.5, 3.0  # on a busy machine; together less than they would wait without a deadline
-    told = _callers(server, 48, 6.0, lambda told: bool(told.ids and told.refused), rows=16, timeout_s=limit_s)
-    assert told.others == []
-    assert told.ids, "nobody was answered"
-    assert told.refused, "everybody could be answered in time"
-    assert max(told.answered_after_s) < limit_s + way_back_s < _QUEUE_S
+    replies = _callers(server, 48, 6.0, lambda replies: bool(replies.ids and replies.refused), rows=16, timeout_s=limit_s)
+    assert replies.others == []
+    assert replies.ids, "nobody was answered"
+    assert replies.refused, "everybody could be answered in time"
+    assert max(replies.answered_after_s) < limit_s + way_back_s < _QUEUE_S
     logged = {row["prediction_id"] for row in TrafficLog(place.traffic).read(columns=["prediction_id"]).to_pylist()}
-    assert set(told.ids) <= logged
+    assert set(replies.ids) <= logged
     assert supervisor.restarts == 0
 
 
@@ -152,9 +152,9 @@ def test_an_engine_from_which_nothing_comes_out_while_callers_wait_is_restarted(
     ticks = start_ticks(engine)
     assert ticks is not None
     os.kill(engine, signal.SIGSTOP)
-    told = Told()
+    replies = Replies()
     with InferenceServerClient(server.spec.url) as client:
-        _ask(client, told, rows=1)  # ends with its server
+        _ask(client, replies, rows=1)  # ends with its server
     _eventually(lambda: supervisor.restarts > before and supervisor.healthy)
     assert not is_running(engine, ticks)
-    assert told.labels == []
+    assert replies.labels == []

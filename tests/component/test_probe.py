@@ -48,13 +48,13 @@ def test_a_request_without_the_secret_is_no_probe_whatever_its_id_and_is_logged(
     place.route(champion=1, resident=(1,), epoch=3)
     tensor = InferInput("TEXT", [1, 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[b"card lost"]], dtype=object))
-    told = []
+    ids = []
     with InferenceServerClient(server.spec.url) as client:
         for parameters in (None, {PARAMETER: "guessed"}, {PARAMETER: ""}):
             answer = client.infer(MODEL, [tensor], request_id="perennial-probe", parameters=parameters)
-            told.append(answer.as_numpy("PREDICTION_ID").item().decode())
+            ids.append(answer.as_numpy("PREDICTION_ID").item().decode())
     logged = TrafficLog(place.traffic).read(columns=["prediction_id"]).to_pylist()
-    assert set(told) <= {row["prediction_id"] for row in logged}
+    assert set(ids) <= {row["prediction_id"] for row in logged}
 
 
 def test_a_probe_is_not_logged_and_tells_how_the_router_gets_on(place, server):

@@ -77,10 +77,10 @@ def test_a_change_moves_ledger_and_file_together(town):
 
 
 def test_a_commit_that_fails_leaves_the_route_as_it_was(town):
-    told = []
+    routes = []
 
     def fail(_: object) -> None:
-        told.append(town.file)
+        routes.append(town.file)
         raise OperationalError("COMMIT", {}, OSError("no space left"))
 
     event.listen(town.ledger.engine, "commit", fail)
@@ -89,7 +89,7 @@ def test_a_commit_that_fails_leaves_the_route_as_it_was(town):
             town.roll_back()
     finally:
         event.remove(town.ledger.engine, "commit", fail)
-    assert told[0] == BACK  # the routers had been told
+    assert routes[0] == BACK  # the routers had been routes
     assert town.file == town.ledger.route(MODEL) == FIRST
     assert town.roll_back() == town.file == BACK
 
@@ -138,11 +138,11 @@ def test_a_change_after_a_killed_one_needs_nobody_to_settle_first(town, tmp_path
 
 
 def test_who_settles_waits_for_a_change_that_is_about_to_be_committed(town):
-    told, go, settled = threading.Event(), threading.Event(), []
+    followed, go, settled = threading.Event(), threading.Event(), []
 
     def follow(route: Route) -> None:
         town.workspace.write_route(route)
-        told.set()
+        followed.set()
         assert go.wait(30)
 
     def move() -> None:
@@ -152,7 +152,7 @@ def test_who_settles_waits_for_a_change_that_is_about_to_be_committed(town):
         mover = threading.Thread(target=move)
         settler = threading.Thread(target=lambda: settled.append(restore_route_file(other, town.workspace, MODEL)))
         mover.start()
-        assert told.wait(30)
+        assert followed.wait(30)
         settler.start()
         settler.join(0.3)
         assert settled == []

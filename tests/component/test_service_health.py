@@ -59,12 +59,12 @@ def test_health_tells_each_part_and_a_lost_database(town: Town) -> None:
         service.start()
         url = f"http://127.0.0.1:{town.api}/healthz"
 
-        def told() -> dict[str, Any]:
+        def health() -> dict[str, Any]:
             answer: dict[str, Any] = httpx.get(url, timeout=20).json()
             return answer
 
-        _until(lambda: httpx.get(url, timeout=20).status_code == 200, told)
-        parts = told()["parts"]
+        _until(lambda: httpx.get(url, timeout=20).status_code == 200, health)
+        parts = health()["parts"]
         names = {
             "ledger",
             "disk",
@@ -87,11 +87,11 @@ def test_health_tells_each_part_and_a_lost_database(town: Town) -> None:
         aside = town.place.root / "var" / "traffic" / MODEL / "quarantine"
         aside.mkdir(parents=True)
         (aside / "some.parquet").write_text("?")
-        _until(lambda: "1 damaged file" in told()["parts"][f"traffic:{MODEL}"].get("note", ""), told)
+        _until(lambda: "1 damaged file" in health()["parts"][f"traffic:{MODEL}"].get("note", ""), health)
         town.config.write_text(text)  # for the questions below, which open the workspace
         database.stop()
-        _until(lambda: told()["unhealthy"] != [], told)
-        _until(lambda: "ledger" in told()["unhealthy"], told)
+        _until(lambda: health()["unhealthy"] != [], health)
+        _until(lambda: "ledger" in health()["unhealthy"], health)
         began = time.monotonic()
         assert httpx.get(url, timeout=20).status_code == 503
         assert time.monotonic() - began < 4.0, "health waits for the database"
@@ -103,9 +103,9 @@ def test_health_tells_each_part_and_a_lost_database(town: Town) -> None:
         assert _metrics(town)['perennial_part_healthy{part="ledger"}'] == 0
         listed = httpx.get(f"http://127.0.0.1:{town.api}/v1/status", timeout=20).json()
         assert not listed["healthy"]
-        assert "ledger" in [part["part"] for part in listed["parts"][: len(told()["unhealthy"])]]
+        assert "ledger" in [part["part"] for part in listed["parts"][: len(health()["unhealthy"])]]
         seen = _status(town, "--json")
-        assert json.loads(seen.stdout)["serve"]["health"]["unhealthy"] == told()["unhealthy"]
+        assert json.loads(seen.stdout)["serve"]["health"]["unhealthy"] == health()["unhealthy"]
         table = [line for line in _status(town).stdout.splitlines() if " yes " in line or " NO " in line]
         wrong = [" NO " in line for line in table]
         assert wrong == sorted(wrong, reverse=True), "the unhealthy parts come first"
@@ -121,8 +121,8 @@ def test_health_tells_each_part_and_a_lost_database(town: Town) -> None:
 
 
 def _metrics(town: Town) -> dict[str, float]:
-    told = httpx.get(f"http://127.0.0.1:{town.api}/metrics", timeout=20).text
-    lines = [line.rpartition(" ") for line in told.splitlines() if line and not line.startswith("#")]
+    exposition = httpx.get(f"http://127.0.0.1:{town.api}/metrics", timeout=20).text
+    lines = [line.rpartition(" ") for line in exposition.splitlines() if line and not line.startswith("#")]
     return {name: float(value) for name, _, value in lines}
 
 

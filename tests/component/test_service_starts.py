@@ -96,8 +96,8 @@ class Town:
 
     def triton(self) -> tuple[int, int]:
         """Process id and start of the server that `server.json` names."""
-        told = json.loads((self.place.root / "var" / "triton" / "server.json").read_text())
-        return told["pid"], told["ticks"]
+        record = json.loads((self.place.root / "var" / "triton" / "server.json").read_text())
+        return record["pid"], record["ticks"]
 
 
 @pytest.fixture
@@ -238,8 +238,8 @@ def test_a_model_whose_policy_cannot_be_read_takes_no_other_with_it(town):
         service = Service(parts)
         assert set(service.roster.loops) == {MODEL}
         assert "nonsense" in service.roster.broken["odd"]
-        told = service.control.health()
-        assert "model:odd" in told.unhealthy
-        assert told.models[MODEL].healthy
+        health = service.control.health()
+        assert "model:odd" in health.unhealthy
+        assert health.models[MODEL].healthy
     finally:
         parts.close()

@@ -35,30 +35,30 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Tr
         server.stop()
 
 
-def _ask(server: TritonServer, text: str, told: list[str]) -> None:
+def _ask(server: TritonServer, text: str, answers: list[str]) -> None:
     with PerennialClient(server.spec.url, MODEL, timeout_s=20.0) as client:
         for _ in range(_ROUNDS):
             try:
-                told.append(f"{client.predict([text])[0].version}")
+                answers.append(f"{client.predict([text])[0].version}")
             except PerennialError as exc:
-                told.append(str(exc))
+                answers.append(str(exc))
 
 
 def _together(server: TritonServer, texts: list[str]) -> list[list[str]]:
-    told: list[list[str]] = [[] for _ in texts]
-    threads = [threading.Thread(target=_ask, args=(server, text, into)) for text, into in zip(texts, told, strict=True)]
+    answers: list[list[str]] = [[] for _ in texts]
+    threads = [threading.Thread(target=_ask, args=(server, text, into)) for text, into in zip(texts, answers, strict=True)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    return told
+    return answers
 
 
 def test_a_text_that_the_champion_refuses_fails_nobody_elses_request(served):
     place, server = served
     place.route(champion=2, resident=(1, 2), epoch=2)
     *good, bad = _together(server, ["card lost"] * 5 + ["hello"])
-    assert {answer for told in good for answer in told} == {"2"}
+    assert {answer for heard in good for answer in heard} == {"2"}
     assert all("did not answer" in answer for answer in bad)
 
 
@@ -66,7 +66,7 @@ def test_nobody_elses_request_goes_to_the_version_before_it_either(served):
     place, server = served
     place.route(champion=2, previous=1, resident=(1, 2), epoch=3)
     *good, bad = _together(server, ["card lost"] * 5 + ["hello"])
-    assert {answer for told in good for answer in told} == {"2"}
+    assert {answer for heard in good for answer in heard} == {"2"}
     assert set(bad) == {"1"}
 
 

@@ -34,10 +34,10 @@ def test_a_sigterm_with_a_job_that_hangs_ends_everything_in_the_stated_time(town
     log = town.place.root / "var" / "traffic" / MODEL
     log.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "perennial.ops.cli", "serve", "--config", str(town.config)]
-    with (log / ".maintenance.lock").open("a") as held, (town.place.root / "serve.log").open("w+b") as told:
+    with (log / ".maintenance.lock").open("a") as held, (town.place.root / "serve.log").open("w+b") as log_file:
         fcntl.flock(held, fcntl.LOCK_EX)
         serve = subprocess.Popen(
-            command, stdout=told, stderr=told, cwd=Path(__file__).parents[2], start_new_session=True
+            command, stdout=log_file, stderr=log_file, cwd=Path(__file__).parents[2], start_new_session=True
         )
         try:
             _until_compaction_hangs(town)
@@ -52,8 +52,8 @@ def test_a_sigterm_with_a_job_that_hangs_ends_everything_in_the_stated_time(town
         assert not is_running(pid, ticks)
         assert group_members(pid) == ()
         assert group_members(serve.pid) == ()
-        told.seek(0)
-        said = told.read().decode()
+        log_file.seek(0)
+        said = log_file.read().decode()
     assert f"job compact:{MODEL}" in said
     assert "job.hangs_at_stop" in said
 

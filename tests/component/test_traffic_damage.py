@@ -165,8 +165,8 @@ def test_a_journal_never_leads_out_of_the_log(tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")
     [output] = [path.name for path in sorted((tmp_path / "log" / "parquet").iterdir())][:1]
-    told = {"output": f"parquet/{output}", "replaces": ["../precious", "sealed/../../precious"]}
-    (tmp_path / "log" / "compaction.json").write_text(json.dumps(told))
+    journal = {"output": f"parquet/{output}", "replaces": ["../precious", "sealed/../../precious"]}
+    (tmp_path / "log" / "compaction.json").write_text(json.dumps(journal))
     TrafficLog(tmp_path / "log").compact()
     assert precious.read_text() == "mine"
 
@@ -247,13 +247,13 @@ def _newest_compacted(log: TrafficLog, root: Path) -> Path:
 
 def test_files_are_damaged_while_a_writer_appends_and_a_compactor_works(tmp_path: Path) -> None:
     _log_of(tmp_path)
-    over, told = threading.Event(), list[int]()
+    over, written = threading.Event(), list[int]()
 
     def write() -> None:
         writer, number = TrafficWriter(tmp_path, "w", rotate_rows=10), 100
         while not over.is_set() or number < 300:
             writer.append(columns([number], first=number))
-            told.append(number)
+            written.append(number)
             number += 1
             time.sleep(0.002)
         writer.close()
@@ -268,11 +268,11 @@ def test_files_are_damaged_while_a_writer_appends_and_a_compactor_works(tmp_path
             rows = set(numbers(ParquetRows.of(victim).read_all()))
             damaged |= {str(row) for row in rows}
             damage(victim)
-            before = set(told)
+            before = set(written)
             assert before - {int(row) for row in damaged} <= set(numbers(log.read()))
             log.compact()
     finally:
         over.set()
         thread.join()
-    assert set(told) - {int(row) for row in damaged} <= set(numbers(TrafficLog(tmp_path).read()))
+    assert set(written) - {int(row) for row in damaged} <= set(numbers(TrafficLog(tmp_path).read()))
     assert log.quarantined()

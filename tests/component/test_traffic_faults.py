@@ -69,11 +69,11 @@ def test_answered_rows_survive_a_killed_writer(tmp_path: Path) -> None:
         time.sleep(0.02)
     for writer in writers:
         writer.send_signal(signal.SIGKILL)
-    told = [int(line) for writer in writers for line in writer.communicate()[0].split()]
+    written = [int(line) for writer in writers for line in writer.communicate()[0].split()]
     for _ in ("streams", "parquet"):
         read = numbers(log.read())
-        assert set(told) <= set(read)
-        assert len(read) == len(set(read)) <= len(told) + len(writers), "at most one row each was not told any more"
+        assert set(written) <= set(read)
+        assert len(read) == len(set(read)) <= len(written) + len(writers), "at most one row each was not written any more"
         assert log.compact() in {len(read), 0}
     assert list((tmp_path / "live").iterdir()) == []
 
@@ -184,19 +184,19 @@ def test_readers_see_all_told_rows_once_while_all_work(tmp_path: Path) -> None:
         tmp_path,
     )
     writers = [start(WRITE, tmp_path, first, 7) for first in (0, 1_000_000)]
-    told: list[set[int]] = [set(), set()]
+    written: list[set[int]] = [set(), set()]
     log, until, readings = TrafficLog(tmp_path), time.monotonic() + 4, 0
     try:
         while time.monotonic() < until or readings < 8 or not list(tmp_path.glob("parquet/*.parquet")):
-            for writer, mine in zip(writers, told, strict=True):
+            for writer, mine in zip(writers, written, strict=True):
                 assert writer.stdout is not None
                 mine.update(int(writer.stdout.readline()) for _ in range(25))
             assert compactor.poll() is None, "the compacting process failed"
             reader = log if readings % 3 else TrafficLog(tmp_path)
             read = numbers(reader.read(columns=["text"]))
             assert len(read) == len(set(read))
-            assert told[0] | told[1] <= set(read)
-            newest = max(told[0])
+            assert written[0] | written[1] <= set(read)
+            newest = max(written[0])
             tail = numbers(reader.read(since=at(newest / 1000), until=at(10_000 / 1000 + newest), columns=["text"]))
             assert newest in tail
             assert numbers(reader.lookup([row_id(newest / 1000, newest)])) == [newest]

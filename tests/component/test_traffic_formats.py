@@ -18,16 +18,16 @@ NAMES = [*columns_of(), "embedding"]
 class Mixed:
     """A log with rows of the first format in each folder, and one row of the second; row n was logged at second n."""
 
-    def __init__(self, root: Path, *, dimension: int | None, told_redaction: bool) -> None:
+    def __init__(self, root: Path, *, dimension: int | None, with_redaction: bool) -> None:
         self.root, self.log = root, TrafficLog(root)
 
         def old(first: int, *texts: str, key: str | None = None) -> pa.Table:
-            told = columns(range(first, first + len(texts)), first=first, key=key, dimension=dimension, version=first)
-            rows = told | {"text": list(texts), "redacted": ["[" in text for text in texts]}
-            return first_table(rows, told_redaction=told_redaction)
+            cells = columns(range(first, first + len(texts)), first=first, key=key, dimension=dimension, version=first)
+            rows = cells | {"text": list(texts), "redacted": ["[" in text for text in texts]}
+            return first_table(rows, with_redaction=with_redaction)
 
         self.parquet = write_first_parquet(root / "parquet", old(0, "to [email]", "[EXTERNAL] mail", key="me"))
-        if told_redaction:
+        if with_redaction:
             self.redacted = [True, True, True, False, False]
         else:  # which only a placeholder shows
             self.redacted = [True, False, True, False, False]
@@ -40,8 +40,8 @@ class Mixed:
 @pytest.fixture(params=[(3, True), (3, False), (None, True), (None, False)], ids=str)
 def mixed(request: pytest.FixtureRequest, tmp_path: Path) -> Mixed:
     """Both kinds of first files, with and without embeddings."""
-    dimension, told_redaction = request.param
-    return Mixed(tmp_path, dimension=dimension, told_redaction=told_redaction)
+    dimension, with_redaction = request.param
+    return Mixed(tmp_path, dimension=dimension, with_redaction=with_redaction)
 
 
 def formats(root: Path) -> list[tuple[str, bytes | None]]:
@@ -49,11 +49,11 @@ def formats(root: Path) -> list[tuple[str, bytes | None]]:
     found = []
     for path in sorted(root.glob("*/*.*")):
         if path.suffix == ".parquet":
-            told = pq.read_schema(path).metadata
+            metadata = pq.read_schema(path).metadata
         else:
             with pa.ipc.open_stream(path) as stream:
-                told = stream.schema.metadata
-        found.append((path.parent.name, (told or {}).get(b"perennial.format")))
+                metadata = stream.schema.metadata
+        found.append((path.parent.name, (metadata or {}).get(b"perennial.format")))
     return found
 
 
@@ -127,8 +127,8 @@ def later(path: Path) -> None:
         pq.write_table(table.replace_schema_metadata({b"perennial.format": b"3"}), path)
     else:
         table = pa.ipc.open_stream(path).read_all()
-        told = schema(3).with_metadata({b"perennial.format": b"3"})
-        data = told.serialize().to_pybytes() + table.to_batches()[0].serialize().to_pybytes()
+        newer = schema(3).with_metadata({b"perennial.format": b"3"})
+        data = newer.serialize().to_pybytes() + table.to_batches()[0].serialize().to_pybytes()
         path.write_bytes(data)
 
 
@@ -161,10 +161,10 @@ def test_a_file_of_a_later_release_is_refused_and_stays_where_it_is(tmp_path: Pa
 
 
 def test_a_log_of_another_task_keeps_that_tasks_columns(tmp_path: Path) -> None:
-    told = columns([0, 1], key="me")
+    cells = columns([0, 1], key="me")
     asked = {"user": ["u1", "u2"], "asked_at": [""] * 2, "segment": ["all"] * 2, "context": ["", "on a train"]}
     names = ("prediction_id", "at", "key", "version", "arm", "latency_ms", "redacted")
-    rows = {name: told[name] for name in names} | asked | {"prediction": ['["item 1"]'] * 2}
+    rows = {name: cells[name] for name in names} | asked | {"prediction": ['["item 1"]'] * 2}
     writer, log = TrafficWriter(tmp_path, "w", task="ranking"), TrafficLog(tmp_path)
     assert (
         TrafficLog(tmp_path, task="ranking").read(columns=["user"]).num_rows == log.read(columns=["text"]).num_rows == 0

@@ -55,8 +55,8 @@ def _eventually(what: Callable[[], bool], within_s: float = 30.0) -> None:
 
 
 def _metric(server: TritonServer, name: str) -> float:
-    told = urlopen(f"http://{server.spec.host}:{server.spec.metrics_port}/metrics", timeout=10).read().decode()
-    lines = [line for line in told.splitlines() if line.startswith(name) and f'model="{MODEL}"' in line]
+    exposition = urlopen(f"http://{server.spec.host}:{server.spec.metrics_port}/metrics", timeout=10).read().decode()
+    lines = [line for line in exposition.splitlines() if line.startswith(name) and f'model="{MODEL}"' in line]
     assert lines, f"{name} is not told"
     return sum(float(line.rpartition(" ")[2]) for line in lines)
 

@@ -187,12 +187,12 @@ def _tensor(name: str, *rows: bytes, shape: list[int] | None = None) -> InferInp
 def test_a_callers_mistake_is_an_invalid_argument_and_tells_no_path_of_the_server(served, client, inputs):
     with (
         InferenceServerClient(served.server.spec.url) as raw,
-        pytest.raises(InferenceServerException) as told,
+        pytest.raises(InferenceServerException) as refusal,
     ):
         raw.infer(MODEL, inputs, client_timeout=_PATIENCE_S)
-    assert told.value.status() == "StatusCode.INVALID_ARGUMENT", told.value
+    assert refusal.value.status() == "StatusCode.INVALID_ARGUMENT", refusal.value
     for path in (served.place.root, Path(__file__).parents[2], "/tmp", "Traceback"):
-        assert str(path) not in str(told.value)
+        assert str(path) not in str(refusal.value)
     assert client.predict(["hello"])[0].label == "greeting"
 
 

@@ -46,8 +46,8 @@ class Town:
     asked: list[Asked] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        told = {"window_rows": 100, "reference_rows": 200, "cooldown_requests": 100, "report_every_windows": 1000}
-        model = {"policy": self.policy, "drift": told | self.drift, "cycle": self.cycle}
+        defaults = {"window_rows": 100, "reference_rows": 200, "cooldown_requests": 100, "report_every_windows": 1000}
+        model = {"policy": self.policy, "drift": defaults | self.drift, "cycle": self.cycle}
         settings = Settings(
             state=self.folder / "state", repository=self.folder / "repository", models={"intent": model}
         )

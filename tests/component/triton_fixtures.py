@@ -73,8 +73,8 @@ def write_bundle(
     ids = tuple(tuple(tokenizer.encode(text).ids) for text in texts)
     engine = OnnxEngine(folder / "model.onnx", threads=1)
     golden = Golden.of(engine, TEXT_ENGINE, [padded([row]) for row in ids], tolerance=1e-3)
-    told = golden.outputs["logits"]
-    wrong = replace(told, rows=tuple(tuple(value + golden_error for value in row) for row in told.rows))
+    logits = golden.outputs["logits"]
+    wrong = replace(logits, rows=tuple(tuple(value + golden_error for value in row) for row in logits.rows))
     replace(golden, outputs={"logits": wrong}).write(folder)
     write_manifest(
         folder,

@@ -33,7 +33,7 @@ def given(label: str, hours: float, prediction: str = "p") -> FeedbackRow:
     return FeedbackRow(prediction_id=prediction, label=label, at=NOW + timedelta(hours=hours))
 
 
-def told(label: str, hours: float, text: str = "my card") -> Example:
+def labelled(label: str, hours: float, text: str = "my card") -> Example:
     return Example(text=text, label=label, at=NOW + timedelta(hours=hours), origin=Origin.FEEDBACK)
 
 
@@ -46,7 +46,7 @@ def test_any_order_of_arrival_ends_at_the_label_that_was_given_last(ledger: Ledg
     for number, order in enumerate(permutations(rows)):
         for label, hours in order:
             ledger.add_feedback("intent", [given(label, hours, f"p{number}")])
-            ledger.add_examples("intent", [told(label, hours, f"text {number}")], train)
+            ledger.add_examples("intent", [labelled(label, hours, f"text {number}")], train)
     names = [f"p{number}" for number in range(24)]
     assert ledger.feedback_labels("intent", names) == dict.fromkeys(names, "a")
     assert {row.at for row in ledger.pending_feedback("intent")} == {NOW - timedelta(hours=7)}
@@ -60,14 +60,14 @@ def test_the_receipt_tells_what_became_of_each_label(ledger: Ledger) -> None:
     want = FeedbackReceipt(new=1, unchanged=2, confirmed=1, corrected=1, stale=1)
     assert ledger.add_feedback("intent", rows) == want
     assert sum(asdict(want).values()) == len(rows)
-    texts = [told("a", -5), told("a", -5), told("a", -4), told("b", -3), told("c", -9), told("b", -9)]
+    texts = [labelled("a", -5), labelled("a", -5), labelled("a", -4), labelled("b", -3), labelled("c", -9), labelled("b", -9)]
     kept = ExamplesReceipt(added=1, unchanged=2, confirmed=1, relabelled=1, stale=1, contradictions=2)
     assert ledger.add_examples("intent", texts, train) == kept
 
 
 def test_the_later_row_wins_where_two_times_are_equal(ledger: Ledger) -> None:
     assert ledger.add_feedback("intent", [given("a", -5), given("b", -5)]).corrected == 1
-    assert ledger.add_examples("intent", [told("a", -5), told("b", -5)], train).relabelled == 1
+    assert ledger.add_examples("intent", [labelled("a", -5), labelled("b", -5)], train).relabelled == 1
     assert ledger.feedback_labels("intent", ["p"]) == {"p": "b"}
     assert ledger.label_counts("intent") == {"b": 1}
 
@@ -82,9 +82,9 @@ def test_a_confirmation_is_joined_again_but_counts_as_no_new_label(ledger: Ledge
 
 
 def test_a_confirmed_example_keeps_its_id_so_that_it_is_not_learnt_twice(ledger: Ledger) -> None:
-    ledger.add_examples("intent", [told("a", -5)], train)
+    ledger.add_examples("intent", [labelled("a", -5)], train)
     (before,) = ledger.examples("intent")
-    ledger.add_examples("intent", [told("a", -4)], train)
+    ledger.add_examples("intent", [labelled("a", -4)], train)
     (after,) = ledger.examples("intent")
     assert (after.id, after.example.at) == (before.id, NOW - timedelta(hours=4))
 
@@ -93,15 +93,15 @@ def test_a_confirmed_example_keeps_its_id_so_that_it_is_not_learnt_twice(ledger:
 def test_a_label_dated_in_the_future_can_be_corrected_at_once(ledger: Ledger, ahead: timedelta) -> None:
     hours = ahead.total_seconds() / 3600
     ledger.add_feedback("intent", [given("wrong", hours)])
-    ledger.add_examples("intent", [told("wrong", hours)], train)
+    ledger.add_examples("intent", [labelled("wrong", hours)], train)
     assert ledger.pending_feedback("intent")[0].at == NOW
     assert ledger.add_feedback("intent", [given("right", 0)]).corrected == 1
-    assert ledger.add_examples("intent", [told("right", 0)], train).relabelled == 1
+    assert ledger.add_examples("intent", [labelled("right", 0)], train).relabelled == 1
 
 
 def test_rows_that_were_kept_with_a_future_time_heal(ledger: Ledger) -> None:
     ledger.add_feedback("intent", [given("wrong", -5)])
-    ledger.add_examples("intent", [told("wrong", -5)], train)
+    ledger.add_examples("intent", [labelled("wrong", -5)], train)
     later = NOW + timedelta(days=4_000)
     with ledger.engine.begin() as connection:
         for table, arrived in (
@@ -112,7 +112,7 @@ def test_rows_that_were_kept_with_a_future_time_heal(ledger: Ledger) -> None:
             connection.execute(update(table).values({"at": later, arrived: NOW - timedelta(days=2)}))
     assert ledger.pending_feedback("intent")[0].at == NOW - timedelta(days=2)
     assert ledger.add_feedback("intent", [given("right", -1)]).corrected == 1
-    assert ledger.add_examples("intent", [told("right", -1)], train).relabelled == 1
+    assert ledger.add_examples("intent", [labelled("right", -1)], train).relabelled == 1
     assert ledger.feedback_labels("intent", ["p"]) == {"p": "right"}
     assert resolve_labels(ledger.given_labels("intent", ["p"])).labels == {"p": "right"}
     assert ledger.add_feedback("intent", [given("stale", -2)]).stale == 1

@@ -188,16 +188,16 @@ def test_of_many_writers_of_one_epoch_exactly_one_wins(ledger: Ledger) -> None:
 
 def test_a_moved_route_is_told_after_it_is_written_and_before_it_counts(ledger: Ledger) -> None:
     ledger.set_route(route(1, resident=(1, 2)), expected_epoch=0, actor="a", reason="r")
-    told: list[tuple[Route, Route | None]] = []
+    followed: list[tuple[Route, Route | None]] = []
 
     def follow(new: Route) -> None:
-        told.append((new, together(1, lambda _: ledger.route("intent"))[0]))  # what another thread reads meanwhile
+        followed.append((new, together(1, lambda _: ledger.route("intent"))[0]))  # what another thread reads meanwhile
 
     before, after = ledger.move_route(
         "intent", lambda r: replace(r, champion=2, previous=1), actor="anna", reason="better", follow=follow
     )
     assert (before, after.epoch, after.champion) == (route(1, resident=(1, 2)), 2, 2)
-    assert told == [(after, before)]
+    assert followed == [(after, before)]
     assert ledger.route("intent") == after
     assert [
         (e.actor, e.detail["from"]["champion"], e.detail["to"]["champion"]) for e in ledger.audit_entries()[1:]
@@ -218,9 +218,9 @@ def test_a_route_that_could_not_be_told_is_not_moved(ledger: Ledger) -> None:
 
 def test_a_move_to_the_same_route_writes_nothing_and_tells_it_again(ledger: Ledger) -> None:
     first = ledger.set_route(route(1), expected_epoch=0, actor="a", reason="r")
-    told: list[Route] = []
-    assert ledger.move_route("intent", lambda r: r, actor="a", reason="r", follow=told.append) == (first, first)
-    assert told == [first]
+    followed: list[Route] = []
+    assert ledger.move_route("intent", lambda r: r, actor="a", reason="r", follow=followed.append) == (first, first)
+    assert followed == [first]
     assert len(ledger.audit_entries()) == 1
 
 
@@ -233,15 +233,15 @@ def test_a_model_without_a_route_cannot_be_moved(ledger: Ledger) -> None:
 
 def test_many_movers_follow_each_other_in_the_order_of_the_epochs(ledger: Ledger) -> None:
     ledger.set_route(route(1, resident=(1, 2)), expected_epoch=0, actor="a", reason="r")
-    told: list[int] = []
+    followed: list[int] = []
 
     def move(_: int) -> object:
         swap = lambda r: replace(r, champion=3 - r.champion)  # noqa: E731
-        return ledger.move_route("intent", swap, actor="a", reason="r", follow=lambda r: told.append(r.epoch))
+        return ledger.move_route("intent", swap, actor="a", reason="r", follow=lambda r: followed.append(r.epoch))
 
     results = together(6, move)
     assert all(isinstance(result, tuple) for result in results), results
-    assert told == [2, 3, 4, 5, 6, 7]
+    assert followed == [2, 3, 4, 5, 6, 7]
     assert ledger.verify_audit().intact
 
 
@@ -605,11 +605,11 @@ def test_erasing_a_person_removes_every_row_and_names_the_versions(ledger: Ledge
     ledger.mark_learnt("intent", [ids["by id"]], 3)
     ledger.mark_learnt("intent", [ids["not mine"]], 2)
     ledger.save_buffer("intent", buffer_state("mine", "theirs"))
-    doomed, foretold = ledger.rows_of_key("intent", "k", prediction_ids=["p3"])
+    erasable, foretold = ledger.rows_of_key("intent", "k", prediction_ids=["p3"])
     receipt = ledger.erase_key("intent", "k", prediction_ids=["p3"], actor="dpo")
     assert foretold == receipt
-    assert len(doomed) == 3
-    assert "not mine" not in {row.text for row in doomed}
+    assert len(erasable) == 3
+    assert "not mine" not in {row.text for row in erasable}
     assert (receipt.feedback, receipt.examples, receipt.buffer_rows, receipt.versions) == (2, 3, 1, (1, 3))
     assert ledger.feedback_labels("intent", ["p1", "p2", "p3"]) == {"p2": "a"}
     assert [s.example.text for s in ledger.examples("intent")] == ["not mine"]

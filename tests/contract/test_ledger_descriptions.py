@@ -31,8 +31,8 @@ def test_a_sentence_is_kept_once_and_a_later_one_replaces_it(ledger: Ledger) -> 
     kept = [(row.label, row.text, row.actor) for row in ledger.descriptions("intent")]
     assert kept == [("fees", "A charge.", "ann"), ("trip", "Someone travels.", "bob")]
     assert ledger.descriptions("other") == ()
-    told = [(entry.action, entry.actor, entry.detail["label"]) for entry in ledger.audit_entries("intent")]
-    assert told == [
+    changes = [(entry.action, entry.actor, entry.detail["label"]) for entry in ledger.audit_entries("intent")]
+    assert changes == [
         ("class.described", who, label) for who, label in (("ann", "fees"), ("ann", "trip"), ("bob", "trip"))
     ]
     assert ledger.verify_audit().intact

@@ -55,6 +55,6 @@ def workspace(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> E
     """Version 1 is trained and published; nothing serves yet."""
     made = make_workspace(tmp_path_factory.mktemp("workspace"), tiny_encoder)
     rows = requests_about(["card", "loan", "trip"], 300, seed=1)
-    told = made.cli("init", "--data", str(write_csv(made.folder / "seed.csv", rows)))
-    assert told["version"] == 1
+    version = made.cli("init", "--data", str(write_csv(made.folder / "seed.csv", rows)))
+    assert version["version"] == 1
     return made

@@ -37,7 +37,7 @@ class Receiver:
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
         self._thread.start()
 
-    def told(self, alert: str) -> list[dict[str, Any]]:
+    def messages_of(self, alert: str) -> list[dict[str, Any]]:
         return [message for message in self.messages if message["alert"] == alert]
 
     def close(self) -> None:

@@ -19,8 +19,8 @@ def test_a_folder_is_served_by_one_command_and_learnt_on_from_feedback(tmp_path:
     planned = workspace.cli("init", "intent", "--model", str(folder), "--dry-run")
     assert (planned["labels"], planned["max_length"]) == (LABELS, 24)
     assert not (workspace.folder / "state" / "ledger.db").exists()
-    told = workspace.cli("init", "intent", "--model", str(folder))
-    assert (told["version"], told["labels"]) == (1, LABELS)
+    version = workspace.cli("init", "intent", "--model", str(folder))
+    assert (version["version"], version["labels"]) == (1, LABELS)
     texts = sorted({text.strip() for text in TEXTS})
     with workspace.serving(), workspace.client() as client:
         answers = ask(client, [*texts, " ".join(texts)])

@@ -45,11 +45,11 @@ def cli(workspace: E2eWorkspace, *arguments: str, code: int = 0) -> Any:
 
 def erased(workspace: E2eWorkspace, *arguments: str) -> Any:
     """What `perennial erase` says of the one model, where its search found nothing left."""
-    told = cli(workspace, "erase", *arguments)
+    receipt = cli(workspace, "erase", *arguments)
     if "--dry-run" not in arguments:
-        assert (told["complete"], told["search"]["left"], told["search"]["not_searched"]) == (True, [], [])
-        assert told["search"]["files"] > 10
-    return told["models"]["intent"]
+        assert (receipt["complete"], receipt["search"]["left"], receipt["search"]["not_searched"]) == (True, [], [])
+        assert receipt["search"]["files"] > 10
+    return receipt["models"]["intent"]
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +100,10 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     assert (plan["in_sums"], plan["tuned"]) == ([1], [])
     assert parts.ledger.route("intent").champion == 1  # type: ignore[union-attr]
 
-    told = erased(initialised, "--key", ME)
-    assert (told["examples"], told["traffic_rows"], told["buffer_rows"]) == (20, 2, plan["buffer_rows"])
-    assert told["rows_taken_back"] == sum(r.split is Split.TRAIN for r in mine)
-    assert (told["corrected"], told["removed"], told["retraining"]) == (2, [1], None)
+    receipt = erased(initialised, "--key", ME)
+    assert (receipt["examples"], receipt["traffic_rows"], receipt["buffer_rows"]) == (20, 2, plan["buffer_rows"])
+    assert receipt["rows_taken_back"] == sum(r.split is Split.TRAIN for r in mine)
+    assert (receipt["corrected"], receipt["removed"], receipt["retraining"]) == (2, [1], None)
 
     route = parts.ledger.route("intent")
     assert route is not None
@@ -169,11 +169,11 @@ def test_a_version_tuned_on_the_rows_is_named_and_leaves_with_those_on_its_encod
         (folder / "model.json").write_text(json.dumps(card | {"encoder": "encoder", "learner": learner}))
     parts.ledger.mark_learnt("intent", [row.id], tuned)
     assert erased(initialised, "--key", str(row.example.key), "--dry-run")["tuned"] == [tuned, later]
-    told = erased(initialised, "--key", str(row.example.key))
-    assert told["tuned"] == [tuned, later]
-    assert told["corrected"] == later + 1
-    assert told["removed"] == [2, tuned, later]
-    assert told["retraining"] is None  # the champion's encoder never saw the row
+    receipt = erased(initialised, "--key", str(row.example.key))
+    assert receipt["tuned"] == [tuned, later]
+    assert receipt["corrected"] == later + 1
+    assert receipt["removed"] == [2, tuned, later]
+    assert receipt["retraining"] is None  # the champion's encoder never saw the row
     assert tainted_encoders(parts.ledger, "intent") == frozenset()
     parts.close()
 
@@ -188,10 +188,10 @@ def test_a_champion_on_such_an_encoder_is_retrained_from_the_encoder_of_the_sett
     before = StartingPoint.of(parts.ledger, parts.workspace, "intent", champion)
     assert (before.afresh, before.previous) == (False, parts.workspace.bundle("intent", route.champion))
     taint(parts.ledger, "intent", [str(champion.encoder_fingerprint)])
-    told = erased(initialised, "--key", "somebody")
+    receipt = erased(initialised, "--key", "somebody")
     again = erased(initialised, "--key", "somebody")
-    assert told["retraining"] == again["retraining"] is not None
-    asked = parts.ledger.command(told["retraining"])
+    assert receipt["retraining"] == again["retraining"] is not None
+    asked = parts.ledger.command(receipt["retraining"])
     assert (asked.kind, asked.args) == ("retrain", {"reason": "erasure"})
     after = StartingPoint.of(parts.ledger, parts.workspace, "intent", champion)
     assert (after.afresh, after.previous, after.encoder) == (True, None, before.encoder)
@@ -221,9 +221,9 @@ def test_what_is_left_is_named_and_the_exit_code_is_4(initialised: E2eWorkspace)
     row = parts.ledger.examples("intent", split=Split.HOLDOUT)[0].example
     copy = parts.workspace.state / "copy.txt"
     copy.write_text(f"somebody kept {row.text!r}")
-    told = cli(initialised, "erase", "--key", str(row.key), code=4)
-    assert told["complete"] is False
-    assert [(trace["place"], trace["kinds"]) for trace in told["search"]["left"]] == [(str(copy), ["text"])]
+    receipt = cli(initialised, "erase", "--key", str(row.key), code=4)
+    assert receipt["complete"] is False
+    assert [(trace["place"], trace["kinds"]) for trace in receipt["search"]["left"]] == [(str(copy), ["text"])]
     copy.unlink()
     parts.close()
 

@@ -31,8 +31,8 @@ def cli(*arguments: str) -> Any:
 
 def test_learners_are_trained_and_compared_on_rows_that_none_has_seen(files: list[str], tmp_path: Path) -> None:
     test = write_csv(tmp_path / "test.csv", requests_about(["card", "loan", "trip", "fees"], 200, seed=2))
-    told = cli("learn", "run", *files, "--learner", "kernel_lda", "--learner", "naive", "--test", str(test))
-    closed, naive = told
+    results = cli("learn", "run", *files, "--learner", "kernel_lda", "--learner", "naive", "--test", str(test))
+    closed, naive = results
     assert (closed["learner"], naive["learner"]) == ("kernel_lda", "naive")
     assert closed["rows"] == naive["rows"] == 200
     assert closed["unknown_class_rows"] == 50

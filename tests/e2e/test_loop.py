@@ -128,14 +128,14 @@ def test_triton_killed_comes_back_with_the_same_champion(workspace: E2eWorkspace
                 return False
 
         wait_for(answers, 60, "Triton to answer again")
-        wait_for(lambda: bool(receiver.told("triton")), 30, "the message of the restart")
+        wait_for(lambda: bool(receiver.messages_of("triton")), 30, "the message of the restart")
         assert httpx.get(f"http://127.0.0.1:{workspace.api}/healthz", timeout=10).json()["triton"]["restarts"] >= 1
 
 
 def test_a_second_serve_of_the_same_workspace_is_refused(workspace: E2eWorkspace) -> None:
     with workspace.serving() as process:
-        told = workspace.cli("serve", check=4)
-        assert f"another `perennial serve` (pid {process.pid})" in told
+        message = workspace.cli("serve", check=4)
+        assert f"another `perennial serve` (pid {process.pid})" in message
 
 
 def test_served_contract_over_plain_http(workspace: E2eWorkspace) -> None:
@@ -203,18 +203,18 @@ def test_feedback_file_with_a_bad_row_stores_nothing(workspace: E2eWorkspace, tm
     file = tmp_path / "labels.csv"
     known = "0199abcd0123456789ab0123456789ab"  # of the form of an id
     file.write_text(f"prediction_id,label\n{known},card\n,loan\nabc,loan\n")
-    told = workspace.cli("feedback", "import", str(file), check=2)
-    assert "line 3" in told
-    assert "line 4" in told
+    message = workspace.cli("feedback", "import", str(file), check=2)
+    assert "line 3" in message
+    assert "line 4" in message
     file.write_text(f"prediction_id,label\n{known},card\n")
     assert workspace.cli("feedback", "import", str(file))["new"] == 1
 
 
 def test_dry_run_changes_nothing(workspace: E2eWorkspace) -> None:
     before = json.loads((workspace.folder / "state" / "route" / "intent.json").read_text())
-    told = workspace.cli("model", "rollback", "--dry-run")
-    assert told["now"]["champion"] == before["champion"]
-    assert told["then"]["champion"] == before["previous"]
+    plan = workspace.cli("model", "rollback", "--dry-run")
+    assert plan["now"]["champion"] == before["champion"]
+    assert plan["then"]["champion"] == before["previous"]
     assert json.loads((workspace.folder / "state" / "route" / "intent.json").read_text()) == before
 
 
@@ -235,8 +235,8 @@ def test_bad_text_is_an_error_for_its_own_request(workspace: E2eWorkspace) -> No
 
 
 def test_status_tells_accuracy_with_what_it_assumes(workspace: E2eWorkspace) -> None:
-    (told,) = workspace.cli("status", "--json")["models"]
-    measured, estimated = told["accuracy"]["measured"], told["accuracy"]["estimated"]
+    (status,) = workspace.cli("status", "--json")["models"]
+    measured, estimated = status["accuracy"]["measured"], status["accuracy"]["estimated"]
     assert measured["low"] <= measured["value"] <= measured["high"]
     assert "does not depend on the answer" in measured["assumption"]
     assert "blind to a change of concept" in estimated["assumption"]
@@ -277,11 +277,11 @@ def test_a_drift_is_explained_and_policies_are_replayed_over_the_past(workspace:
     never.write_text('[policy]\nkind = "label_count"\nat_least = 1000000\n')
     often.write_text(json.dumps({"kind": "label_count", "at_least": 30}))
     options = [option for path in (used, never, often) for option in ("--policy", str(path))]
-    told = workspace.cli("policy", "replay", "--json", *options)
-    assert (told["kept_version"], told["changes_from"], len(told["changes"])) == (1, "labels", 1)
-    assert told["fresh_version"] >= 2
-    assert told["answered_anew"] > 0
-    ours, lazy, eager = told["policies"]
+    replay = workspace.cli("policy", "replay", "--json", *options)
+    assert (replay["kept_version"], replay["changes_from"], len(replay["changes"])) == (1, "labels", 1)
+    assert replay["fresh_version"] >= 2
+    assert replay["answered_anew"] > 0
+    ours, lazy, eager = replay["policies"]
     assert ours["false_retrainings"] == 0
     assert ours["changes"][0]["delay_requests"] is not None
     assert ours["accuracy_saved"] > 0
@@ -292,9 +292,9 @@ def test_a_drift_is_explained_and_policies_are_replayed_over_the_past(workspace:
 
 def test_people_were_told_each_thing_once(receiver: Receiver) -> None:
     assert receiver.forged == 0
-    told = [(message["alert"], message["episode"]) for message in receiver.messages]
-    assert len(told) == len(set(told))
-    assert {"drift", "promoted", "rolled_back", "triton"} <= {alert for alert, _ in told}
+    sent = [(message["alert"], message["episode"]) for message in receiver.messages]
+    assert len(sent) == len(set(sent))
+    assert {"drift", "promoted", "rolled_back", "triton"} <= {alert for alert, _ in sent}
     titles = [message["title"] for message in receiver.messages]
     assert any(title.startswith("version 2 is champion (cycle ") for title in titles)
     assert any(title.endswith(" put back version 1") for title in titles)

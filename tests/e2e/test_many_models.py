@@ -170,7 +170,7 @@ def test_the_broken_ones_are_named_and_the_others_are_well(city: City) -> None:
     assert city.answers(DAMAGED) is None
     assert city.answers(UNROUTED) is None
     health = city.get("/healthz")
-    assert {name for name, told in health["models"].items() if not told["healthy"]} == {DAMAGED, MISSET}
+    assert {name for name, state in health["models"].items() if not state["healthy"]} == {DAMAGED, MISSET}
     assert {f"model:{DAMAGED}", f"model:{MISSET}"} <= set(health["unhealthy"])
     assert {"compact", "retention", "reconcile", "notify"} == _jobs_of(city, MISSET)
     url = city.parts.controls[0].url
@@ -178,7 +178,7 @@ def test_the_broken_ones_are_named_and_the_others_are_well(city: City) -> None:
     assert f"{DAMAGED}: " in health["triton"]["servers"][url]
     assert "holdout_share" in health["models"][MISSET]["loop"]
     serving = city.get("/healthz/ready")["serving"]
-    assert {name for name, told in serving.items() if told == "ok"} == set(_SOUND)
+    assert {name for name, state in serving.items() if state == "ok"} == set(_SOUND)
     assert health["triton"]["restarts"] == 0
 
 

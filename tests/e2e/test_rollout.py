@@ -36,8 +36,8 @@ def careful(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> Ite
 
 
 def _rollout(workspace: E2eWorkspace) -> dict[str, Any]:
-    told: dict[str, Any] = workspace.cli("rollout", "show", "--json")
-    return told
+    rollout: dict[str, Any] = workspace.cli("rollout", "show", "--json")
+    return rollout
 
 
 def _state(workspace: E2eWorkspace) -> str | None:
@@ -55,8 +55,8 @@ def test_a_rollout_goes_through_shadow_approval_canary_and_probation(careful: E2
         assert shadow["rows"] == 100
         assert shadow["disagreement_share"]["low"] <= shadow["disagreement_share"]["mean"]
         assert {answer.version for _, answer in traffic.answers} == {1}
-        told = careful.cli("rollout", "approve", "--dry-run")
-        assert (told["now"], told["then"]) == ("approval", "canary")
+        plan = careful.cli("rollout", "approve", "--dry-run")
+        assert (plan["now"], plan["then"]) == ("approval", "canary")
         assert _state(careful) == "approval"
         assert careful.cli("rollout", "approve")["outcome"] == "done"
         wait_for(lambda: careful.status()["share"] > 0, 30, "a live share")

@@ -49,18 +49,18 @@ def upgraded(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Upgrade
     made = make_workspace(tmp_path, tmp_path / "encoder")
     file = tmp_path / "state" / "ledger.db"
     old = OldLedger(f"sqlite:///{file}")
-    told = Upgraded(made=made, rows=old.everything())
-    assert told.rows["alembic_version"] == [{"version_num": "0002"}]
+    upgraded = Upgraded(made=made, rows=old.everything())
+    assert upgraded.rows["alembic_version"] == [{"version_num": "0002"}]
     if request.param == "sqlite":
-        yield told
+        yield upgraded
         return
     with empty_url(request.param, tmp_path) as url:
         new = OldLedger(url)
         new.move("0002")
-        new.put(told.rows)
+        new.put(upgraded.rows)
         file.unlink()
         made.config.write_text(f'ledger_url = "{url}"\n{made.config.read_text()}')
-        yield told
+        yield upgraded
 
 
 def current(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -79,9 +79,9 @@ def check_rows(ledger: Ledger, rows: dict[str, list[dict[str, Any]]]) -> None:
     assert buffer is not None
     by_place = sorted(rows["buffer_row"], key=lambda row: int(row["position"]))
     assert [(row.text, row.label) for row in buffer.rows] == [(row["text"], row["label"]) for row in by_place]
-    for row, told in zip(ledger.versions("intent"), rows["version"], strict=True):
-        assert (row.version, list(row.labels)) == (told["version"], told["labels"])
-        assert (row.encoder_fingerprint, row.metrics) == (told["encoder_fingerprint"], told["metrics"])
+    for row, old_row in zip(ledger.versions("intent"), rows["version"], strict=True):
+        assert (row.version, list(row.labels)) == (old_row["version"], old_row["labels"])
+        assert (row.encoder_fingerprint, row.metrics) == (old_row["encoder_fingerprint"], old_row["metrics"])
     assert ledger.verify_audit().intact
 
 
@@ -127,10 +127,10 @@ def test_a_workspace_of_the_first_formats_serves_and_goes_on(
         assert (rolled["champion"], rolled["previous"]) == (2, 3)
         wait_for(lambda: client.predict(["my card"])[0].version == 2, 30, "version 2 to answer")
 
-        told = made.cli("erase", "--key", ME)
-        assert (told["complete"], told["search"]["left"], told["search"]["not_searched"]) == (True, [], [])
+        receipt = made.cli("erase", "--key", ME)
+        assert (receipt["complete"], receipt["search"]["left"], receipt["search"]["not_searched"]) == (True, [], [])
         mine = [row for row in current(rows["example"]) if row["key"] == ME]
-        erased = told["models"]["intent"]
+        erased = receipt["models"]["intent"]
         assert erased["examples"] >= len(mine) > 0
         assert erased["traffic_rows"] == before["key"].to_pylist().count(ME) > 0
         assert log.distinct_keys() >= {"caller-9"}

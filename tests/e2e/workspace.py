@@ -84,16 +84,16 @@ class E2eWorkspace:
     def status(self) -> dict[str, Any]:
         answer = httpx.get(f"http://127.0.0.1:{self.api}/v1/models/intent", timeout=20)
         answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        document: dict[str, Any] = answer.json()
+        return document
 
     def feedback(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Any]:
         labels = [{"prediction_id": number, "label": label} for number, label in pairs]
         url = f"http://127.0.0.1:{self.api}/v1/feedback"
         answer = httpx.post(url, json={"model": "intent", "labels": labels}, timeout=20)
         answer.raise_for_status()
-        told: dict[str, Any] = answer.json()
-        return told
+        document: dict[str, Any] = answer.json()
+        return document
 
     def triton_pid(self) -> int:
         return int(json.loads((self.folder / "state" / "triton" / "server.json").read_text())["pid"])

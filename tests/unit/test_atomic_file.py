@@ -36,8 +36,8 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("content", ["wörter", b"\x00\xff"])
 def test_the_content_takes_the_place_of_the_old_one(tmp_path: Path, content: str | bytes) -> None:
     path = tmp_path / "new" / "file.json"
-    for told in (b"old", content):
-        write_atomically(path, told)
+    for written in (b"old", content):
+        write_atomically(path, written)
     assert path.read_bytes() == (content.encode() if isinstance(content, str) else content)
     assert names(path.parent) == ["file.json"]
 

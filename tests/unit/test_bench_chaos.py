@@ -91,17 +91,17 @@ def test_the_figures_count_what_did_not_come_back():
     ]
     piece = _piece(feedback_lost=1, predictions_lost=2)
     asked = Counter({("Promote", "intent", "control"): 2, ("Promote", "outcome", "control"): 2})
-    told = summarise(kills, [piece, piece], asked)
-    assert (told["points"], told["points_planned"], told["kills_per_point_least"]) == (1, 2, 0)
-    assert told["points_short"] == {"Promote/outcome/control": "0 of 2"}
-    assert (told["kills"], told["kills_at_points"], told["recovered"]) == (3, 2, 2)
-    assert told["champions_after_restart"] == {"exactly_the_ledgers": 2, "other": 1}
-    assert (told["acknowledged_feedback_lost"], told["answered_predictions_lost"]) == (2, 4)
-    assert (told["seconds_to_recover_p50"], told["seconds_to_recover_max"]) == (5.0, 90.0)
-    assert told["by_process"]["control"]["kills"] == 2
-    assert told["cycles"] == {"promoted": 8}
-    assert [kill["process"] for kill in told["not_recovered"]] == ["triton"]
-    assert len(broken(told, 2)) == 5
+    results = summarise(kills, [piece, piece], asked)
+    assert (results["points"], results["points_planned"], results["kills_per_point_least"]) == (1, 2, 0)
+    assert results["points_short"] == {"Promote/outcome/control": "0 of 2"}
+    assert (results["kills"], results["kills_at_points"], results["recovered"]) == (3, 2, 2)
+    assert results["champions_after_restart"] == {"exactly_the_ledgers": 2, "other": 1}
+    assert (results["acknowledged_feedback_lost"], results["answered_predictions_lost"]) == (2, 4)
+    assert (results["seconds_to_recover_p50"], results["seconds_to_recover_max"]) == (5.0, 90.0)
+    assert results["by_process"]["control"]["kills"] == 2
+    assert results["cycles"] == {"promoted": 8}
+    assert [kill["process"] for kill in results["not_recovered"]] == ["triton"]
+    assert len(broken(results, 2)) == 5
 
 
 def test_each_promise_that_is_not_kept_is_named():
@@ -127,21 +127,21 @@ def test_each_step_tells_how_many_of_its_kills_were_done():
     asked = Counter(
         {("Promote", "intent", "control"): 2, ("Promote", "outcome", "engine"): 2, ("RollBack", "intent", "triton"): 1}
     )
-    told = summarise(kills, [_piece()], asked)
-    assert told["kills_by_step"] == {"Promote": "2 of 4", "RollBack": "1 of 1"}
-    assert told["points_short"] == {"Promote/outcome/engine": "0 of 2"}
+    results = summarise(kills, [_piece()], asked)
+    assert results["kills_by_step"] == {"Promote": "2 of 4", "RollBack": "1 of 1"}
+    assert results["points_short"] == {"Promote/outcome/engine": "0 of 2"}
 
 
 def test_only_kills_of_pieces_with_a_verdict_count():
     kill, asked = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 2})
     kills = [kill, kill | {"piece": "two", "commit": "def"}]
-    told = summarise(kills, [_piece()], asked)
-    assert (told["kills"], told["kills_left_out"], told["kills_per_point_least"]) == (1, 1, 1)
-    assert told["commits"] == ["abc"]
+    results = summarise(kills, [_piece()], asked)
+    assert (results["kills"], results["kills_left_out"], results["kills_per_point_least"]) == (1, 1, 1)
+    assert results["commits"] == ["abc"]
     second = _piece(piece="two", kills_unjudged=1, ended="KeyboardInterrupt: ")
-    told = summarise(kills, [_piece(), second], asked)
-    assert (told["kills"], told["kills_left_out"], told["kills_per_point_least"]) == (2, 1, 2)
-    assert (told["commits"], told["pieces_interrupted"]) == (["abc", "def"], ["KeyboardInterrupt: "])
+    results = summarise(kills, [_piece(), second], asked)
+    assert (results["kills"], results["kills_left_out"], results["kills_per_point_least"]) == (2, 1, 2)
+    assert (results["commits"], results["pieces_interrupted"]) == (["abc", "def"], ["KeyboardInterrupt: "])
 
 
 class _Nothing:
@@ -230,11 +230,11 @@ def test_a_piece_ends_with_customers_that_work_and_are_answered(monkeypatch, end
 def test_a_command_that_was_refused_is_told_apart_and_is_not_lost():
     kill, asked = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 1})
     piece = _piece(commands_refused=1, commands_refused_why=["command 7: refused: approve does not fit"])
-    told = summarise([kill], [piece, _piece()], asked)
-    assert (told["acknowledged_commands"], told["acknowledged_commands_lost"]) == (4, 0)
-    assert told["acknowledged_commands_refused"] == 1
-    assert told["refused_commands"] == ["command 7: refused: approve does not fit"]
-    assert broken(told, 1) == []
+    results = summarise([kill], [piece, _piece()], asked)
+    assert (results["acknowledged_commands"], results["acknowledged_commands_lost"]) == (4, 0)
+    assert results["acknowledged_commands_refused"] == 1
+    assert results["refused_commands"] == ["command 7: refused: approve does not fit"]
+    assert broken(results, 1) == []
 
 
 @pytest.mark.parametrize(

@@ -59,5 +59,5 @@ def test_live_arms_beat_popularity_in_a_town_of_two_tastes(ratings: Ratings) -> 
     worth = {name: float(gains(np.array(ranks))[1].mean()) for name, ranks in found.ranks.items()}
     assert worth["Perennial"] > worth["popularity"]
     assert len(found.click_s) == len(found.lists) == len(found.users) // 5
-    told = erasure(ratings, ARMS["Perennial"])
-    assert (told["sums_difference"], told["weights_difference"]) == (0.0, 0.0)
+    difference = erasure(ratings, ARMS["Perennial"])
+    assert (difference["sums_difference"], difference["weights_difference"]) == (0.0, 0.0)

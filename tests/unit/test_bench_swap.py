@@ -14,7 +14,7 @@ from benchmarks.swap_verdict import Flip, Run, judge
 from benchmarks.swap_world import Table
 from perennial.continual.atomic_file import write_atomically
 
-_TABLE = Table(texts=["a", "b"], labels=["x", "y"], says={1: [0, 1], 2: [1, 1]})
+_TABLE = Table(texts=["a", "b"], labels=["x", "y"], labels_of_version={1: [0, 1], 2: [1, 1]})
 
 
 def _run() -> Run:
@@ -45,14 +45,14 @@ def test_a_clean_run_has_no_fault_and_its_times_are_those_of_the_stream():
     rows += [(9.99, 10.03, 0, 1, 0), (10.01, 10.045, 0, 2, 1)]
     rows += [(t, t + 0.01, 0, 2, 1) for t in np.arange(10.5, 19.9, 0.1)]
     rows += [(20.0, 20.03, 0, 1, 0)]
-    told = judge(_answers(rows), _run(), _TABLE)
-    assert (told["failed"], told["wrong_version"], told["wrong_label"]) == (0, 0, 0)
-    assert told["requests"] == len(rows)
-    assert told["rollback_ms_max"] == pytest.approx(30.0)
-    assert told["promote_ms_max"] == pytest.approx(45.0)
-    assert told["p99_ms_steady"] == pytest.approx(10.0)
-    assert told["p99_ms_swap"] > 30.0
-    assert told["rss_slope_mb_per_100_swaps"] == pytest.approx(50.0)
+    figures = judge(_answers(rows), _run(), _TABLE)
+    assert (figures["failed"], figures["wrong_version"], figures["wrong_label"]) == (0, 0, 0)
+    assert figures["requests"] == len(rows)
+    assert figures["rollback_ms_max"] == pytest.approx(30.0)
+    assert figures["promote_ms_max"] == pytest.approx(45.0)
+    assert figures["p99_ms_steady"] == pytest.approx(10.0)
+    assert figures["p99_ms_swap"] > 30.0
+    assert figures["rss_slope_mb_per_100_swaps"] == pytest.approx(50.0)
 
 
 @pytest.mark.parametrize(
@@ -69,10 +69,10 @@ def test_a_clean_run_has_no_fault_and_its_times_are_those_of_the_stream():
 def test_a_request_counts_to_a_swap_when_any_part_of_it_lies_in_the_window(sent, received, window):
     calm, slow = 1e3 * 0.01, 1e3 * (received - sent)
     rows = [(t, t + 0.01, 0, 1, 0) for t in (7.0, 7.1, 10.01)] + [(sent, received, 0, 2, 1)]
-    told = judge(_answers(sorted(rows, key=lambda row: row[1])), _run(), _TABLE)
+    figures = judge(_answers(sorted(rows, key=lambda row: row[1])), _run(), _TABLE)
     other = {"swap": "steady", "steady": "swap"}[window]
-    assert told[f"max_ms_{window}"] == told[f"p99_ms_{window}"] == pytest.approx(slow)
-    assert told[f"max_ms_{other}"] == told[f"p99_ms_{other}"] == pytest.approx(calm)
+    assert figures[f"max_ms_{window}"] == figures[f"p99_ms_{window}"] == pytest.approx(slow)
+    assert figures[f"max_ms_{other}"] == figures[f"p99_ms_{other}"] == pytest.approx(calm)
 
 
 @pytest.mark.parametrize(
@@ -96,8 +96,8 @@ def test_a_label_that_its_version_does_not_say_is_counted():
 
 
 def test_a_failure_is_counted_and_told():
-    told = judge(_answers([(7.0, 7.01, 0, 1, 0), (8.0, 8.5, 0, -1, -1)], ("refused",)), _run(), _TABLE)
-    assert (told["failed"], told["failures"], told["wrong_version"]) == (1, ["refused"], 0)
+    figures = judge(_answers([(7.0, 7.01, 0, 1, 0), (8.0, 8.5, 0, -1, -1)], ("refused",)), _run(), _TABLE)
+    assert (figures["failed"], figures["failures"], figures["wrong_version"]) == (1, ["refused"], 0)
 
 
 def test_the_worst_rollback_is_taken_apart():
@@ -105,8 +105,8 @@ def test_the_worst_rollback_is_taken_apart():
     run = _run()
     run.flips[1] = replace(run.flips[1], visible=20.005)
     answers = replace(_answers(rows), stalls=np.asarray([[3.0, 0.9], [20.02, 0.011], [20.5, 0.3]]))
-    told = judge(answers, run, _TABLE)
-    assert told["worst_rollbacks"] == [
+    figures = judge(answers, run, _TABLE)
+    assert figures["worst_rollbacks"] == [
         {
             "first_answer_ms": 42.0,
             "command_ms": 20.0,
@@ -116,7 +116,7 @@ def test_the_worst_rollback_is_taken_apart():
             "clients_late_ms": 11.0,
         }
     ]
-    assert told["flip_visible_ms_max"] == pytest.approx(5.0)
+    assert figures["flip_visible_ms_max"] == pytest.approx(5.0)
 
 
 def test_a_replaced_route_file_is_seen_while_it_is_watched(tmp_path: Path):

@@ -19,8 +19,8 @@ def rows(n: int, champion: float, challenger: float, label: str = "a", seed: int
 
 
 def evidence(fresh: PairedRows, old: PairedRows, **facts: float) -> GateEvidence:
-    told = {"challenger_calibration_error": 0.02, "champion_latency_ms": 5.0, "challenger_latency_ms": 5.0} | facts
-    return GateEvidence(champion=1, challenger=2, fresh=fresh, old=old, **told)
+    figures = {"challenger_calibration_error": 0.02, "champion_latency_ms": 5.0, "challenger_latency_ms": 5.0} | facts
+    return GateEvidence(champion=1, challenger=2, fresh=fresh, old=old, **figures)
 
 
 def decide(given: GateEvidence, **rules: float) -> tuple[bool, str]:

@@ -48,12 +48,12 @@ def test_an_encoder_that_brings_code_is_refused_and_its_code_not_run(tmp_path: P
         "from transformers import BertModel, BertConfig\n"
         "class Evil(BertModel): pass\nclass EvilConfig(BertConfig): pass\n"
     )
-    told = {
+    configuration = {
         "model_type": "evil",
         "hidden_size": 8,
         "auto_map": {"AutoConfig": "modeling_evil.EvilConfig", "AutoModel": "modeling_evil.Evil"},
     }
-    (folder / "config.json").write_text(json.dumps(told))
+    (folder / "config.json").write_text(json.dumps(configuration))
     (folder / "model.safetensors").write_bytes(b"\x02\0\0\0\0\0\0\0{}")
     (folder / "tokenizer.json").write_text("{}")
     with pytest.raises(PerennialError):

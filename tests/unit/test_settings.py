@@ -44,7 +44,7 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("[triton]\ngrpc_prt = 1\n", "triton.grpc_prt"),
         ("[triton]\ngrpc_port = 99999\n", r"seen 99999"),
@@ -56,8 +56,8 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("this is not toml", "not valid TOML"),
     ],
 )
-def test_a_wrong_setting_is_named_with_what_was_seen(tmp_path: Path, content: str, told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_wrong_setting_is_named_with_what_was_seen(tmp_path: Path, content: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         load_settings(write(tmp_path, content))
 
 

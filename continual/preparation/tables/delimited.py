@@ -35,8 +35,8 @@ def read_delimited(
         DataError: there is no header, quotes do not match, or a column is ambiguous.
     """
     above = 0
-    if delimiter is None and (told := _SEPARATOR_LINE.match(text)) is not None:
-        text, delimiter, above = text[told.end() :], told[1], 1
+    if delimiter is None and (declared := _SEPARATOR_LINE.match(text)) is not None:
+        text, delimiter, above = text[declared.end() :], declared[1], 1
     elif delimiter is not None:
         delimiter = _stated(delimiter)
     if not text.strip():

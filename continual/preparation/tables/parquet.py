@@ -76,9 +76,9 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
         return {
-            name: told["names"]
-            for name, told in features.items()
-            if isinstance(told, dict) and told.get("_type") == "ClassLabel" and isinstance(told.get("names"), list)
+            name: feature["names"]
+            for name, feature in features.items()
+            if isinstance(feature, dict) and feature.get("_type") == "ClassLabel" and isinstance(feature.get("names"), list)
         }
     except (KeyError, ValueError, TypeError, AttributeError):
         return {}

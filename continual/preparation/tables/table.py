@@ -79,11 +79,11 @@ def refuse_rows(table: Table, bad: Sequence[Mapping[str, object]]) -> None:
     """Raises RowsRefused that names the first wrong rows, where there are any."""
     if not bad:
         return
-    told = "; ".join(f"{table.unit} {row['row']}: {row['cause']}" for row in bad[:_LISTED])
+    listed = "; ".join(f"{table.unit} {row['row']}: {row['cause']}" for row in bad[:_LISTED])
     if len(bad) == 1:
-        raise RowsRefused(f"{table.source} {told}", bad)
+        raise RowsRefused(f"{table.source} {listed}", bad)
     more = f"; and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-    raise RowsRefused(f"{table.source}: {len(bad)} of {len(table.rows)} rows are wrong: {told}{more}", bad)
+    raise RowsRefused(f"{table.source}: {len(bad)} of {len(table.rows)} rows are wrong: {listed}{more}", bad)
 
 
 def quoted(value: str, *, most: int = _SHOWN_CHARACTERS) -> str:

@@ -61,7 +61,7 @@ class Judge:
         self.evidence.now = evidence
         return self._comparison.probation(cycle=1, champion=2, previous=1, since=self.began, over=over)
 
-    def told(self) -> LiveFigures:
+    def figures(self) -> LiveFigures:
         figures = ROLLOUT.read(self.ledger, "intent")
         assert figures is not None
         return figures
@@ -95,7 +95,7 @@ def test_a_replay_turns_a_worse_challenger_away_from_thirty_labels_on(
 def test_the_end_of_a_probation_forces_no_verdict(judge: Judge, evidence: LiveEvidence) -> None:
     assert judge.probation(evidence, over=False) is None
     assert judge.probation(evidence, over=True) == cy.ProbationPassed()
-    assert judge.told().reasons == ("nothing was proven against it in its probation",)
+    assert judge.figures().reasons == ("nothing was proven against it in its probation",)
     assert isinstance(judge.probation(PROVEN, over=False), cy.ProbationFailed)
 
 
@@ -103,7 +103,7 @@ def test_the_time_limit_of_a_canary_turns_away_what_is_told_apart_and_no_other(j
     assert judge.canary(TOLD_APART, over=False) is None
     assert isinstance(judge.canary(TOLD_APART), cy.CanaryStepFailed)
     assert judge.canary(EQUAL) == cy.CanaryStepPassed()
-    assert judge.told().reasons[0].startswith("nothing speaks against it at the time limit")
+    assert judge.figures().reasons[0].startswith("nothing speaks against it at the time limit")
 
 
 def test_the_test_at_the_time_limit_waits_for_labels_that_came_and_are_not_compared_yet(judge: Judge) -> None:
@@ -117,6 +117,6 @@ def test_the_test_at_the_time_limit_is_made_once_a_cycle(judge: Judge) -> None:
     assert judge.canary(EQUAL) == cy.CanaryStepPassed()
     assert judge.canary(TOLD_APART, over=False) is None
     assert judge.canary(TOLD_APART) == cy.CanaryStepPassed()
-    assert judge.told().reasons == ("nothing spoke against it at the time limit, and nothing was proven since",)
+    assert judge.figures().reasons == ("nothing spoke against it at the time limit, and nothing was proven since",)
     assert isinstance(judge.canary(PROVEN), cy.CanaryStepFailed)
     assert isinstance(judge.canary(TOLD_APART, cycle=2), cy.CanaryStepFailed)

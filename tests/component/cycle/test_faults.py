@@ -92,7 +92,7 @@ def raising(error: Exception) -> Callable[[cy.Command], cy.Event | None]:
 
 @pytest.mark.parametrize("state", [cy.CycleState.TRAINING, cy.CycleState.PUBLISHING, cy.CycleState.PROMOTING])
 @pytest.mark.parametrize(
-    ("error", "outcome", "told"),
+    ("error", "outcome", "note"),
     [
         (
             OSError(errno.ENOSPC, "No space left on device"),
@@ -104,7 +104,7 @@ def raising(error: Exception) -> Callable[[cy.Command], cy.Event | None]:
     ],
 )
 def test_a_broken_step_ends_the_cycle_with_its_reason(
-    town: Town, state: cy.CycleState, error: Exception, outcome: str, told: str
+    town: Town, state: cy.CycleState, error: Exception, outcome: str, note: str
 ) -> None:
     runner, steps, number = led(town, raising(error))
     at(town, number, state)
@@ -113,7 +113,7 @@ def test_a_broken_step_ends_the_cycle_with_its_reason(
     row = town.ledger.cycle(number)
     assert row.outcome == outcome
     assert steps.asked[1:] == ["AbortChallenger"]
-    assert re.search(told, row.note)
+    assert re.search(note, row.note)
     journal = [(entry.step, entry.phase) for entry in town.ledger.journal_of(number)]
     assert journal == [(step, phase) for step in steps.asked for phase in (Phase.INTENT, Phase.OUTCOME)]
     closed = town.ledger.audit_entries("intent")[-1]
@@ -161,8 +161,8 @@ def test_a_ledger_that_is_locked_for_long_delays_the_cycle_and_loses_nothing(
         time.sleep(0.02)
     runner.stop()
     assert town.ledger.cycle(number).outcome == "failed"
-    told = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
-    assert any("database is locked; check that the database runs" in line for line in told)
+    messages = [str(record.exc_info[1]) for record in caplog.records if record.exc_info]
+    assert any("database is locked; check that the database runs" in line for line in messages)
 
 
 def test_an_approval_expires_by_what_was_waited_and_not_by_a_clock_that_jumps(town: Town) -> None:
@@ -259,9 +259,9 @@ def test_a_killed_job_is_begun_again_twice_and_then_told_as_killed(town: Town, t
     spec = tmp_path / "job.json"
     spec.write_text(json.dumps({"runs": 0, "killed": killed}))
     result = maker._run("tests.component.cycle.killed_job", tmp_path, "job", 30.0, lambda _: None)
-    told = json.loads(spec.read_text())
-    assert told["runs"] == 3
-    assert told["nice"] >= town.workspace.model("intent").learning.niceness
+    document = json.loads(spec.read_text())
+    assert document["runs"] == 3
+    assert document["nice"] >= town.workspace.model("intent").learning.niceness
     assert result.exit_code == (0 if killed == 2 else -9)
     message = str(JobErrors(what="training of intent version 2", failed=TrainingFailed).of(result))
     assert killed == 2 or "ended by SIGKILL 3 times (the system may be out of memory)" in message

@@ -90,8 +90,8 @@ class Street:
 
     def turn(self, model: str) -> list[str] | None:
         """Behind whom a model waits, nobody while it is at work; None while it wants no place."""
-        told = model_status(self.ledger, model).training
-        return None if told is None else list(told.behind)
+        training = model_status(self.ledger, model).training
+        return None if training is None else list(training.behind)
 
     def command(self, model: str, kind: str) -> None:
         self.ledger.request_command(model, kind, {}, "ann")

@@ -73,8 +73,8 @@ def test_a_cycle_is_closed_only_after_its_outcome_was_carried_out(
     assert waits is not None
     assert (waits.cycle, waits.step, waits.error) == (number, _CLOSING[state], str(error))
     assert [record.message for record in caplog.records].count("cycle.step_waits") == 2
-    told = [h.facts["step"] for h in runner._feed.since(0) if h.name == "cycle.step_waits"]
-    assert told == [_CLOSING[state]], "once, while the reason is the same"
+    waiting = [h.facts["step"] for h in runner._feed.since(0) if h.name == "cycle.step_waits"]
+    assert waiting == [_CLOSING[state]], "once, while the reason is the same"
     assert runner.advance()
     assert town.ledger.cycle(number).outcome == state.value
     assert rollout_view(town.ledger, "intent").waits is None
@@ -255,8 +255,8 @@ def test_a_command_acts_on_the_cycle_that_it_was_meant_for_and_on_no_other(town:
     stale, back = [town.ledger.request_command("intent", kind, {"cycle": old}, "ann") for kind in kinds]
     assert not runner._inbox.abort_waits(number), "a step at work is not ended by it"
     runner.advance()
-    told = f"refused: it was meant for cycle {old}, which is closed; cycle {number} is under way"
-    assert str(town.ledger.command(stale).outcome).startswith(told)
+    refusal = f"refused: it was meant for cycle {old}, which is closed; cycle {number} is under way"
+    assert str(town.ledger.command(stale).outcome).startswith(refusal)
     assert town.ledger.command(back).outcome == "done", "the route had changed already"
     assert town.ledger.cycle(number).state == "training"
     command = request_command(town.ledger, "intent", "abort", "ann")
@@ -271,8 +271,8 @@ def test_a_command_that_comes_after_its_cycle_is_refused_and_an_older_one_names_
     runner, old = _idle(town)
     late = town.ledger.request_command("intent", "approve", {"cycle": old}, "ann")
     assert runner.advance()
-    told = f"refused: it was meant for cycle {old}, which is closed; see `perennial rollout show`"
-    assert town.ledger.command(late).outcome == told
+    refusal = f"refused: it was meant for cycle {old}, which is closed; see `perennial rollout show`"
+    assert town.ledger.command(late).outcome == refusal
     number = runner.fire("another", actor="ann")
     assert number is not None
     unnamed = town.ledger.request_command("intent", "abort", {}, "ann")

@@ -79,8 +79,8 @@ def changed(source: Path, target: Path, **settings: Any) -> Path:
     target.mkdir()
     for path in source.iterdir():
         (target / path.name).write_bytes(path.read_bytes())
-    told = json.loads((target / "config.json").read_text()) | settings
-    (target / "config.json").write_text(json.dumps({name: value for name, value in told.items() if value is not None}))
+    configuration = json.loads((target / "config.json").read_text()) | settings
+    (target / "config.json").write_text(json.dumps({name: value for name, value in configuration.items() if value is not None}))
     return target
 
 
@@ -191,12 +191,12 @@ def test_an_onnx_file_with_other_inputs_or_labels_is_refused(tmp_path: Path) -> 
     import onnx
 
     folder = write_foreign(tmp_path / "mine", narrow=False)
-    told = json.loads((folder / "config.json").read_text())
+    configuration = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({"id2label": {"0": "no", "1": "yes"}}))
     Adoptable.read(folder, max_length=128).adopt(tmp_path / "few")
     with pytest.raises(ConfigurationError, match=r"there are 2 labels, so it must be \[B, 2\]"):
         export_onnx(TrainedModel.load(tmp_path / "few"), tmp_path / "few.onnx")
-    (folder / "config.json").write_text(json.dumps(told))
+    (folder / "config.json").write_text(json.dumps(configuration))
     proto = onnx.load(folder / "mine.onnx")
     for node in proto.graph.node:
         node.input[:] = ["pixels" if name == "attention_mask" else name for name in node.input]

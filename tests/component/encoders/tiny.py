@@ -178,8 +178,8 @@ def write_encoder(name: str, folder: Path) -> Path:
     if made.pooling != "mean":
         (folder / "1_Pooling").mkdir()
         flag = {"cls": "pooling_mode_cls_token", "lasttoken": "pooling_mode_lasttoken"}[made.pooling]
-        told = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": False, flag: True}
-        (folder / "1_Pooling" / "config.json").write_text(json.dumps(told))
+        configuration = {"word_embedding_dimension": 32, "pooling_mode_mean_tokens": False, flag: True}
+        (folder / "1_Pooling" / "config.json").write_text(json.dumps(configuration))
     return folder
 
 
@@ -197,7 +197,7 @@ def _write(made: TinyEncoder, model: str, folder: Path, **settings: Any) -> None
 
     tokenizer = made.tokenizer()
     torch.manual_seed(3)
-    told = {**made.settings, **settings, "vocab_size": tokenizer.get_vocab_size()}
-    config = getattr(transformers, made.config)(**told)
+    configuration = {**made.settings, **settings, "vocab_size": tokenizer.get_vocab_size()}
+    config = getattr(transformers, made.config)(**configuration)
     getattr(transformers, model)(config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))

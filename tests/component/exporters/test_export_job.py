@@ -125,22 +125,22 @@ def test_golden_answers_hold_nobodys_text(built: ExportResult, trained: TrainedM
 def test_golden_answers_of_an_earlier_release_lose_their_texts(built: ExportResult, tmp_path: Path) -> None:
     bundle = clone(built.bundle, tmp_path / "older")
     golden = Golden.read(bundle)
-    told = {
+    golden = {
         "tolerance": golden.tolerance,
         "texts": [f"what person {number} said" for number in range(8)],
         "input_ids": [list(row) for row in golden.inputs["input_ids"].rows],
         "logits": [list(row) for row in golden.outputs["logits"].rows],
     }
-    (bundle / "golden.json").write_text(json.dumps(told), "utf-8")
+    (bundle / "golden.json").write_text(json.dumps(golden), "utf-8")
     write_manifest(bundle, stale_manifest(bundle))
     assert Golden.read(bundle) == Golden.read(built.bundle)
     assert forget_texts(bundle, {"what person 2 said", "never said"})
     verify_bundle(bundle)
     left = json.loads((bundle / "golden.json").read_text("utf-8"))
     assert left == {
-        "tolerance": told["tolerance"],
-        "input_ids": [row for place, row in enumerate(told["input_ids"]) if place != 2],
-        "logits": [row for place, row in enumerate(told["logits"]) if place != 2],
+        "tolerance": golden["tolerance"],
+        "input_ids": [row for place, row in enumerate(golden["input_ids"]) if place != 2],
+        "logits": [row for place, row in enumerate(golden["logits"]) if place != 2],
     }
     assert not forget_texts(bundle, {"what person 3 said"}), "nothing to do"
     Golden.read(bundle).check(load_engine(bundle, threads=1))

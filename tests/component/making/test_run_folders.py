@@ -125,10 +125,10 @@ def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypat
             town.ledger.close_cycle(cycles[-1], "promoted")
     loop, control = _loop(town)
     try:
-        told = loop.retain()
+        summary = loop.retain()
     finally:
         control.close()
-    assert told == "0 traffic rows, 1 rows of history, work folders [2], 0 reports, bundles []"
+    assert summary == "0 traffic rows, 1 rows of history, work folders [2], 0 reports, bundles []"
     assert not folder.exists()
     assert [bool(town.ledger.journal_of(cycle)) for cycle in cycles] == [False, True]
 

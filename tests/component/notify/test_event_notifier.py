@@ -117,10 +117,10 @@ def test_restarts_and_a_wait_for_approval_are_told(town: Town) -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "minutes", "told"), [("rolled_back", 2, 1), ("rolled_back", 0, 0), ("promoted", 2, 0)]
+    ("state", "minutes", "messages"), [("rolled_back", 2, 1), ("rolled_back", 0, 0), ("promoted", 2, 0)]
 )
 def test_a_rollback_that_cannot_be_carried_out_is_told_after_a_minute(
-    town: Town, state: str, minutes: int, told: int
+    town: Town, state: str, minutes: int, messages: int
 ) -> None:
     box = Box()
     notifier_of(town, box).notify()
@@ -130,13 +130,13 @@ def test_a_rollback_that_cannot_be_carried_out_is_told_after_a_minute(
     RETRIES.keep(town.ledger, "intent", wait)
     for _ in range(2):
         notifier_of(town, box).notify()
-    assert box.alerts == [("stuck", f"cycle-{number}")] * told
+    assert box.alerts == [("stuck", f"cycle-{number}")] * messages
     assert all("the disk refuses" in message.body for message in box.got)
 
 
-@pytest.mark.parametrize(("broken_for", "told"), [(2, 2), (3, 1)])
+@pytest.mark.parametrize(("broken_for", "messages"), [(2, 2), (3, 1)])
 def test_a_dead_receiver_is_tried_again_a_bounded_number_of_times(
-    make_town: Callable[..., Town], broken_for: int, told: int
+    make_town: Callable[..., Town], broken_for: int, messages: int
 ) -> None:
     town = make_town()
     box = Box(broken_for=broken_for)
@@ -147,7 +147,7 @@ def test_a_dead_receiver_is_tried_again_a_bounded_number_of_times(
     close_cycle(town, "refused", "second")
     for _ in range(2):
         notifier_of(town, box).notify()
-    assert len(box.got) == told
+    assert len(box.got) == messages
     assert box.alerts[-1][0] == "refused", "a message that nobody took holds up no other"
 
 

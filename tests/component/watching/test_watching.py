@@ -97,10 +97,10 @@ def test_a_drift_is_reported_explained_and_kept_apart_from_calm_windows(town: To
     assert sum(alarms[:2]) >= 1
     assert alarms[2:] == [0, 0]
 
-    told = explained(town.workspace, town.traffic, chosen_report(town.ledger, "intent", None))
-    assert told.groups[0].rows >= 30
-    assert set(told.groups[0].words) <= {"interest", "mortgage", "house", "lender", "deposit"}
-    assert told.to_json() == explained(town.workspace, town.traffic, newest).to_json()
+    explanation = explained(town.workspace, town.traffic, chosen_report(town.ledger, "intent", None))
+    assert explanation.groups[0].rows >= 30
+    assert set(explanation.groups[0].words) <= {"interest", "mortgage", "house", "lender", "deposit"}
+    assert explanation.to_json() == explained(town.workspace, town.traffic, newest).to_json()
     assert explained(town.workspace, town.traffic, calm[0]).summary == "nothing drifted in 100 rows"
     town.traffic.prune(town.now - timedelta(seconds=20))
     with pytest.raises(DataError, match=r"are not all in the traffic log any more; raise traffic\.retention_days"):
@@ -188,29 +188,29 @@ def test_a_label_that_comes_weeks_after_its_request_is_learnt(town: Town) -> Non
 
 def test_accuracy_is_silent_before_there_is_enough_to_tell(town: Town) -> None:
     town.ask(40)
-    told = accuracy(town)
-    assert (told.estimated, told.measured, told.reference) == (None, None, None)
+    found = accuracy(town)
+    assert (found.estimated, found.measured, found.reference) == (None, None, None)
 
 
 def test_estimated_and_measured_accuracy_agree_on_calm_traffic_and_name_what_they_assume(town: Town) -> None:
     asked = town.ask(700, errors=0.1)
     watch(town)
     town.label(asked)
-    told = accuracy(town)
-    assert told.estimated is not None
-    assert told.measured is not None
-    assert told.reference is not None
-    assert told.estimated.value == pytest.approx(0.95, abs=0.03)  # half of the wrong guesses of two topics are right
-    assert told.measured.low < 0.95 < told.measured.high
-    assert "blind to a change of concept" in told.estimated.assumption
-    assert "does not depend on the answer" in told.measured.assumption
-    assert ModelAccuracy.of(town.ledger, "intent", 1) == replace(told, at=told.at)
+    found = accuracy(town)
+    assert found.estimated is not None
+    assert found.measured is not None
+    assert found.reference is not None
+    assert found.estimated.value == pytest.approx(0.95, abs=0.03)  # half of the wrong guesses of two topics are right
+    assert found.measured.low < 0.95 < found.measured.high
+    assert "blind to a change of concept" in found.estimated.assumption
+    assert "does not depend on the answer" in found.measured.assumption
+    assert ModelAccuracy.of(town.ledger, "intent", 1) == replace(found, at=found.at)
     facts = trigger(town).facts()
     assert facts is not None
     assert facts.measured_quality is not None
-    assert facts.measured_quality.rows == told.measured.rows
-    assert facts.estimated_quality == told.estimated.value
-    assert facts.reference_quality == told.reference.value
+    assert facts.measured_quality.rows == found.measured.rows
+    assert facts.estimated_quality == found.estimated.value
+    assert facts.reference_quality == found.reference.value
 
 
 def test_late_and_corrected_labels_count_as_they_read_now(town: Town) -> None:
@@ -232,11 +232,11 @@ def test_people_who_contradict_each_other_widen_the_interval_and_settle_nothing(
     watch(town)
     town.label(asked, origin=Origin.FEEDBACK)
     town.label(asked[:60], origin=Origin.LABELLER, wrong=True)
-    told = accuracy(town).measured
-    assert told is not None
-    assert (told.value, told.rows, told.contested) == (1.0, 240, 60)
-    assert told.low < 0.81
-    assert told.high == 1.0
+    measured = accuracy(town).measured
+    assert measured is not None
+    assert (measured.value, measured.rows, measured.contested) == (1.0, 240, 60)
+    assert measured.low < 0.81
+    assert measured.high == 1.0
 
 
 def complaints(asked: list[Asked]) -> list[Asked]:
@@ -250,11 +250,11 @@ def test_a_random_share_measures_what_complaints_cannot(make_town: MakeTown) -> 
     watch(town)
     town.label([a for a in asked if AccuracyWatch.counts(AccuracyWatch(*_parts(town)), a.prediction_id)])
     town.label(complaints(asked))
-    told = accuracy(town).measured
-    assert told is not None
-    assert told.low < 0.9 < told.high
-    assert told.high - told.low < 0.08
-    assert "unbiased" in told.assumption
+    measured = accuracy(town).measured
+    assert measured is not None
+    assert measured.low < 0.9 < measured.high
+    assert measured.high - measured.low < 0.08
+    assert "unbiased" in measured.assumption
 
 
 def test_the_labelling_queues_random_choices_measure_and_its_doubtful_ones_do_not_alarm(town: Town) -> None:
@@ -267,10 +267,10 @@ def test_the_labelling_queues_random_choices_measure_and_its_doubtful_ones_do_no
     town.ledger.put_state("intent", "label_queue", queue)
     town.label(asked[:200])
     town.label([*doubtful, *by_chance])
-    told = accuracy(town).measured
-    assert told is not None
-    assert told.low < 0.9 < told.high
-    assert "unbiased" in told.assumption
+    measured = accuracy(town).measured
+    assert measured is not None
+    assert measured.low < 0.9 < measured.high
+    assert "unbiased" in measured.assumption
     assert errors(town).since is None
 
 
@@ -376,10 +376,10 @@ def test_a_past_without_a_later_version_replays_with_changes_as_given(make_town:
 def test_a_watch_that_a_wrong_clock_set_ahead_goes_on(town: Town) -> None:
     town.ask(300)
     assert watch(town) == ["ok"]
-    told = WATCH.read(town.ledger, "intent")
-    assert told is not None
+    state = WATCH.read(town.ledger, "intent")
+    assert state is not None
     ahead = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
-    WATCH.keep(town.ledger, "intent", told.changed(cursor=ahead, cursor_id="f" * 32, drift_since=ahead))
+    WATCH.keep(town.ledger, "intent", state.changed(cursor=ahead, cursor_id="f" * 32, drift_since=ahead))
     now = town.now
     town.now = datetime.now(UTC) + timedelta(days=3650)
     town.ask(50)  # logged while the clock was wrong: no window of the present ends with these

@@ -26,6 +26,6 @@ def test_no_more_entries_are_read_than_were_asked_for(tmp_path: Path, limit: int
 
         event.listen(ledger.engine, "before_cursor_execute", note)
         client = TestClient(create_api(ledger, None, EventFeed(), ApiSettings()), base_url="http://localhost")  # type: ignore[arg-type]
-        told = client.get(f"/v1/audit?limit={limit}").json()
-        assert [row["seq"] for row in told] == entries[-limit:]
+        rows = client.get(f"/v1/audit?limit={limit}").json()
+        assert [row["seq"] for row in rows] == entries[-limit:]
         assert [limit in values for values in read] == [True]

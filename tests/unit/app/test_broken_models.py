@@ -26,9 +26,9 @@ def service(tmp_path: Path) -> Iterator[Service]:
 def test_a_model_that_no_probe_reaches_is_named_by_health_and_the_others_are_not(service: Service) -> None:
     assert not {"model:card", "model:loan"} & set(service.control.health().unhealthy)
     service.servers._probes[0].look(("card",), timeout_s=0.05)
-    told = service.control.health()
-    assert {"model:card", "model:loan"} & set(told.unhealthy) == {"model:card"}
-    assert not told.models["card"].healthy
+    health = service.control.health()
+    assert {"model:card", "model:loan"} & set(health.unhealthy) == {"model:card"}
+    assert not health.models["card"].healthy
 
 
 def test_a_model_whose_lost_process_waits_for_a_restart_is_named_by_health(service: Service) -> None:
@@ -37,9 +37,9 @@ def test_a_model_whose_lost_process_waits_for_a_restart_is_named_by_health(servi
     assert service.servers.supervisor is not None
     service.servers.supervisor.restarts += 1
     assert not budget.allows("loan", others_answered=1)
-    told = service.control.health()
-    assert {"model:card", "model:loan"} & set(told.unhealthy) == {"model:loan"}
-    assert "a process of it is gone" in str(told.models["loan"].wrong)
+    health = service.control.health()
+    assert {"model:card", "model:loan"} & set(health.unhealthy) == {"model:loan"}
+    assert "a process of it is gone" in str(health.models["loan"].wrong)
 
 
 class _Away:

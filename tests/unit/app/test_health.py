@@ -27,8 +27,8 @@ def test_a_part_is_unhealthy_while_its_look_fails_and_when_none_ends() -> None:
     health.look("ledger")
     assert health.parts()["ledger"].healthy
     now[0] = 31.0
-    told = health.parts()["ledger"]
-    assert (told.healthy, told.last_s, told.error) == (False, 31.0, "no look ended for 31 s")
+    ledger = health.parts()["ledger"]
+    assert (ledger.healthy, ledger.last_s, ledger.error) == (False, 31.0, "no look ended for 31 s")
 
 
 def test_a_look_that_hangs_hides_no_other() -> None:
@@ -37,13 +37,13 @@ def test_a_look_that_hangs_hides_no_other() -> None:
     free = threading.Event()
     seen = threading.Event()
 
-    def tell() -> str:
+    def check() -> str:
         seen.set()
         return ""
 
     health = Health()
     health.watch("stuck", lambda: str(free.wait(60)), limit_s=0.05)
-    health.watch("other", tell, limit_s=30.0)
+    health.watch("other", check, limit_s=30.0)
     health.start(every_s=0.01)
     try:
         assert seen.wait(10)

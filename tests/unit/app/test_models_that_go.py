@@ -56,8 +56,8 @@ def test_old_rows_and_reports_of_a_removed_model_go_and_new_ones_stay(service: S
     long_ago = now.timestamp() - (days + 1) * 86_400
     os.utime(reports / "old.html", (long_ago, long_ago))
     kept = service.roster.rows_of("gone")
-    told = kept.retain_unserved()
-    assert told.startswith("1 traffic rows, 0 rows of history")
+    summary = kept.retain_unserved()
+    assert summary.startswith("1 traffic rows, 0 rows of history")
     assert TrafficLog(workspace.traffic("gone")).count() == 1
     assert [path.name for path in reports.iterdir()] == ["new.html"]
     kept.compact()

@@ -30,8 +30,8 @@ def test_everybody_is_told_before_anybody_is_waited_for(service: Service, monkey
         assert within_s > 0
         runners = {name: loop.runner._stop.is_set() for name, loop in service.roster.loops.items()}
         assert supervisor is not None
-        told = {"supervisor": supervisor._stop.is_set(), "scheduler": scheduler._stopping.is_set()}
-        seen.append({**runners, **told})
+        stopping = {"supervisor": supervisor._stop.is_set(), "scheduler": scheduler._stopping.is_set()}
+        seen.append({**runners, **stopping})
         return True
 
     monkeypatch.setattr(follower, "stop", look)

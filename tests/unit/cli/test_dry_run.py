@@ -155,8 +155,8 @@ def cli(config: Path, *arguments: str) -> Any:
 def test_a_dry_run_tells_and_changes_nothing(untouched: Path, command: str, expected: dict[str, Any]) -> None:
     before = everything(untouched)
     words = [word.format(folder=untouched.parent, request=row_id(1.0, 0)) for word in command.split()]
-    told = cli(untouched, *words, "--dry-run")
-    assert {name: told[name] for name in expected} == expected
+    plan = cli(untouched, *words, "--dry-run")
+    assert {name: plan[name] for name in expected} == expected
     assert everything(untouched) == before
 
 
@@ -170,7 +170,7 @@ def test_a_dry_run_of_a_rollout_command_tells_the_next_state(waiting: Path, kind
 
 
 @pytest.mark.parametrize(
-    ("command", "error", "told"),
+    ("command", "error", "message"),
     [
         ("model promote 9 --dry-run", NotFound, r"no bundle of version 9; on disk are \[1, 2, 3\]"),
         ("model rollback --to 9 --dry-run", NotFound, r"no bundle of version 9"),
@@ -181,9 +181,9 @@ def test_a_dry_run_of_a_rollout_command_tells_the_next_state(waiting: Path, kind
     ],
 )
 def test_what_the_command_would_refuse_its_dry_run_refuses(
-    untouched: Path, command: str, error: type[PerennialError], told: str
+    untouched: Path, command: str, error: type[PerennialError], message: str
 ) -> None:
-    with pytest.raises(error, match=told):
+    with pytest.raises(error, match=message):
         cli(untouched, *command.split())
 
 
@@ -200,20 +200,20 @@ def test_an_anchor_from_elsewhere_shows_a_cut_end_and_a_chain_made_anew(tmp_path
         for number in range(4):
             ledger.audit("ada", "act", None, {"n": number})
         entries = ledger.audit_entries()
-    told = cli(config, "audit", "verify")
-    assert told["anchor"] == f"5:{entries[-1].hash}"
-    assert cli(config, "audit", "verify", "--anchor", told["anchor"])["intact"]
+    verdict = cli(config, "audit", "verify")
+    assert verdict["anchor"] == f"5:{entries[-1].hash}"
+    assert cli(config, "audit", "verify", "--anchor", verdict["anchor"])["intact"]
     assert cli(config, "audit", "verify", "--anchor", f"0:{'0' * 64}")["intact"]
     _cut(address, keep=3)
     assert cli(config, "audit", "verify")["intact"], "the chain and its head agree: only an anchor can tell"
-    assert _broken(config, told["anchor"]) == (
+    assert _broken(config, verdict["anchor"]) == (
         4,
         "the anchor tells of entry 5 and the log ends at 3: its end was cut off",
     )
     with Ledger.open(address) as ledger:
         for number in range(2):
             ledger.audit("ben", "act", None, {"n": number})
-    assert _broken(config, told["anchor"])[1].endswith("the chain was made anew")
+    assert _broken(config, verdict["anchor"])[1].endswith("the chain was made anew")
 
 
 def _cut(address: str, *, keep: int) -> None:
@@ -231,6 +231,6 @@ def _cut(address: str, *, keep: int) -> None:
 def _broken(config: Path, anchor: str) -> tuple[int, str]:
     done = CliRunner().invoke(app, ["audit", "verify", "--anchor", anchor, "--config", str(config)])
     assert done.exit_code == 1
-    told = json.loads(done.stdout)
-    assert not told["intact"]
-    return told["broken_seq"], told["reason"]
+    verdict = json.loads(done.stdout)
+    assert not verdict["intact"]
+    return verdict["broken_seq"], verdict["reason"]

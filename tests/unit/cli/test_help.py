@@ -17,6 +17,6 @@ def test_help_loads_nothing_that_takes_its_time(words: list[str], slow: set[str]
     done = subprocess.run(
         [sys.executable, "-c", _TELL, *words], capture_output=True, text=True, timeout=120, check=True
     )
-    told, loaded = done.stdout.rstrip("\n").rsplit("\n", 1)
-    assert told.startswith("Usage: perennial")
+    usage, loaded = done.stdout.rstrip("\n").rsplit("\n", 1)
+    assert usage.startswith("Usage: perennial")
     assert slow & set(loaded.split()) == set()

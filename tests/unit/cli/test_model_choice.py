@@ -31,8 +31,8 @@ def _run(*words: str) -> Any:
 
 
 def _models_of(path: Path) -> dict[str, Any]:
-    told: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["models"]
-    return told
+    sections: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))["models"]
+    return sections
 
 
 def _commands(command: Any, name: str = "") -> dict[str, click.Command]:
@@ -87,8 +87,8 @@ def test_what_needs_no_settings_is_there_for_a_model_with_a_broken_section(folde
         ledger.set_route(route, expected_epoch=0, actor="ann", reason="a test")
     assert len(json.loads(_run("model", "list", "--json", "--model", "bad").stdout)) == 2
     assert json.loads(_run("rollout", "show", "--json", "--model", "bad").stdout)["route"]["champion"] == 2
-    told = _run("model", "rollback", "--dry-run", "--model", "bad")
-    assert json.loads(told.stdout)["then"]["champion"] == 1, told.exception
+    result = _run("model", "rollback", "--dry-run", "--model", "bad")
+    assert json.loads(result.stdout)["then"]["champion"] == 1, result.exception
     rolled = _run("model", "rollback", "--model", "bad")
     assert json.loads(rolled.stdout)["champion"] == 1, rolled.exception
 
@@ -105,10 +105,10 @@ def test_what_cannot_be_read_of_one_model_hides_neither_it_nor_the_others(folder
     parts.ledger.put_state("odd", ACCURACY.name, {"nonsense": 1})
     parts.close()
     ended = _run("status", "--json")
-    told = {model["model"]: model for model in json.loads(ended.stdout)["models"]}
-    assert (told["good"]["champion"], told["good"]["unreadable"]) == (1, [])
-    assert (told["odd"]["champion"], told["odd"]["accuracy"]) == (1, None)
-    assert ACCURACY.name in told["odd"]["unreadable"][0]
+    statuses = {model["model"]: model for model in json.loads(ended.stdout)["models"]}
+    assert (statuses["good"]["champion"], statuses["good"]["unreadable"]) == (1, [])
+    assert (statuses["odd"]["champion"], statuses["odd"]["accuracy"]) == (1, None)
+    assert ACCURACY.name in statuses["odd"]["unreadable"][0]
 
 
 def test_a_config_elsewhere_names_the_model_wherever_the_option_stands(folder: Path) -> None:
@@ -140,8 +140,8 @@ def test_a_file_without_models_stands_for_those_of_the_ledger(folder: Path) -> N
 )
 def test_init_names_a_model(folder: Path, words: list[str], name: str) -> None:
     (folder / "Rows of 2026.csv").write_text("text,label\na,b\n")
-    told = json.loads(_run("init", *words, "--dry-run").stdout)
-    assert (told["model"], told["writes"]) == (name, "perennial.toml")
+    plan = json.loads(_run("init", *words, "--dry-run").stdout)
+    assert (plan["model"], plan["writes"]) == (name, "perennial.toml")
     assert not (folder / "perennial.toml").exists()
 
 

@@ -60,12 +60,12 @@ def _report(config: Path, *words: str) -> Any:
 
 
 def test_figures_baselines_and_missing_classes_are_told(config: Path) -> None:
-    told = json.loads(_report(config, "1", "--json").stdout)
-    assert (told["answers"]["rows"], told["answers"]["accuracy"]) == (10, 0.8)
-    assert told["answers"]["missing_class_rows"] == 1
-    assert [(each["name"], each["learnt"]) for each in told["baselines"]] == [("majority", 40), ("tf-idf", 40)]
-    assert told["unserved"] == [{"label": "c", "rows": 1}]
-    assert "of 10 held-out rows" in told["verdict"]
+    report = json.loads(_report(config, "1", "--json").stdout)
+    assert (report["answers"]["rows"], report["answers"]["accuracy"]) == (10, 0.8)
+    assert report["answers"]["missing_class_rows"] == 1
+    assert [(each["name"], each["learnt"]) for each in report["baselines"]] == [("majority", 40), ("tf-idf", 40)]
+    assert report["unserved"] == [{"label": "c", "rows": 1}]
+    assert "of 10 held-out rows" in report["verdict"]
     shown = _report(config).stdout
     assert "this version" in shown
     assert "卡丢了 أين بطاقتي" in shown
@@ -86,9 +86,9 @@ def test_what_is_kept_holds_no_text_and_an_erased_row_is_in_no_report(config: Pa
     with Ledger.open(workspace.settings.ledger_address) as ledger:
         _, at = ledger.begin_erasure("intent", "mary")
         ledger.erase_key("intent", "mary", erased_at=at)
-    told = _report(config, "1", "--json").stdout
-    assert json.loads(told)["answers"]["rows"] == 9
-    assert "Mary" not in told
+    output = _report(config, "1", "--json").stdout
+    assert json.loads(output)["answers"]["rows"] == 9
+    assert "Mary" not in output
 
 
 @pytest.mark.parametrize("damage", [None, "", "{}", '{"ids": [1], "given": "b"}'])
@@ -97,9 +97,9 @@ def test_a_version_without_kept_answers_says_so(config: Path, damage: str | None
     kept.unlink()
     if damage is not None:
         kept.write_text(damage, encoding="utf-8")
-    told = json.loads(_report(config, "1", "--json").stdout)
-    assert told["answers"] is None
-    assert "are not known" in told["verdict"]
+    report = json.loads(_report(config, "1", "--json").stdout)
+    assert report["answers"] is None
+    assert "are not known" in report["verdict"]
 
 
 def test_a_version_that_is_not_there_is_named(config: Path) -> None:

@@ -57,16 +57,16 @@ def cli(config: Path, *arguments: str) -> Any:
 
 
 def test_replay_show_tells_the_rule_the_budgets_and_the_classes(config: Path) -> None:
-    told = cli(config, "replay", "show", "--json")
-    assert (told["kind"], told["rows"], told["capacity"], told["offered"]) == ("class_balanced", 6, 10, 6)
-    assert told["classes"] == {"card": 4, "loan": 2}
+    buffer = cli(config, "replay", "show", "--json")
+    assert (buffer["kind"], buffer["rows"], buffer["capacity"], buffer["offered"]) == ("class_balanced", 6, 10, 6)
+    assert buffer["classes"] == {"card": 4, "loan": 2}
     shown = CliRunner().invoke(app, ["replay", "show", "--config", str(config)])
     assert "class_balanced" in shown.stdout
 
 
 def test_replay_export_writes_rows_that_a_job_reads(config: Path, tmp_path: Path) -> None:
-    told = cli(config, "replay", "export", str(tmp_path / "rows.jsonl"))
-    assert told["rows"] == 6
+    exported = cli(config, "replay", "export", str(tmp_path / "rows.jsonl"))
+    assert exported["rows"] == 6
     rows = read_rows(tmp_path / "rows.jsonl")
     assert {row.text for row in rows} == {f"text {n}" for n in range(6)}
     assert sum(row.key == "mary" for row in rows) == 2
@@ -80,10 +80,10 @@ def test_replay_erase_removes_a_key_once_and_says_first_what_would_go(config: Pa
 
 
 def test_label_queue_fills_itself_and_submitted_requests_leave_it(config: Path) -> None:
-    told = cli(config, "label", "queue", "--json")
-    assert len(told["items"]) == 10
-    assert told["accuracy"] is None
-    first = told["items"][0]["prediction_id"]
+    queue = cli(config, "label", "queue", "--json")
+    assert len(queue["items"]) == 10
+    assert queue["accuracy"] is None
+    first = queue["items"][0]["prediction_id"]
     receipt = cli(config, "label", "submit", first, "refund")
     assert (receipt["new"], receipt["corrected"]) == (1, 0)
     assert cli(config, "label", "submit", first, "transfer")["corrected"] == 1
@@ -116,19 +116,19 @@ def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
         filled = client.post(f"{url}?budget=4", headers=work).json()["items"]
         assert len(filled) == 4
         assert client.get(f"{url}?limit=2", headers=work).json()["items"] == filled[:2]
-        told = {"model": "intent", "labels": [{"prediction_id": filled[0]["prediction_id"], "label": "refund"}]}
-        assert client.post("/v1/feedback", json=told, headers=work).json()["new"] == 1
+        body = {"model": "intent", "labels": [{"prediction_id": filled[0]["prediction_id"], "label": "refund"}]}
+        assert client.post("/v1/feedback", json=body, headers=work).json()["new"] == 1
         assert len(client.get(url, headers=work).json()["items"]) == 3
         assert client.get("/v1/models/other/labels/queue", headers=work).status_code == 404
 
 
 def test_a_fresh_user_is_told_what_to_do_next(config: Path, tmp_path: Path) -> None:
     """Usage errors end with 2, an empty key is refused, and a label that looks like a slip is named."""
-    for wrong, told in ((["erase"], "Missing option '--key'"), (["label", "submit", "x"], "Missing argument 'label'")):
+    for wrong, message in ((["erase"], "Missing option '--key'"), (["label", "submit", "x"], "Missing argument 'label'")):
         done = subprocess.run(
             [sys.executable, "-m", "perennial.ops.cli", *wrong], capture_output=True, text=True, check=False
         )
-        assert (done.returncode, told in done.stderr) == (2, True)
+        assert (done.returncode, message in done.stderr) == (2, True)
     with pytest.raises(ConfigurationError, match="--key is ' '"):
         cli(config, "replay", "erase", "--key", " ")
     with Ledger.open(load_settings(config).ledger_address) as ledger:

@@ -67,9 +67,9 @@ def test_a_class_is_described_changed_listed_and_dropped(config: Path) -> None:
     with pytest.raises(NotFound, match="'trip' of intent has no description; described are none"):
         cli(config, "undescribe", "trip")
     with opened(config) as ledger:
-        told = [(entry.action, entry.detail["before"]) for entry in ledger.audit_entries("intent")]
+        changes = [(entry.action, entry.detail["before"]) for entry in ledger.audit_entries("intent")]
         assert ledger.verify_audit().intact
-    assert told == [
+    assert changes == [
         ("class.described", None),
         ("class.described", "A journey is planned."),
         ("class.description_dropped", "Someone travels."),
@@ -80,13 +80,13 @@ def test_several_classes_come_from_a_file_all_or_none(config: Path, tmp_path: Pa
     file = tmp_path / "classes.csv"
     file.write_text("label,description\ntrip,A journey is planned.\nfees,A charge is disputed.\n")
     assert cli(config, "describe", "--file", str(file))["described"] == ["fees", "trip"]
-    for content, told in (
+    for content, message in (
         ("label,text\na,b\n", "needs the columns 'label' and 'description'"),
         ("label,description\na,\n", "line 2: label 'a'"),
         ("label,description\na,b\na,c\n", "described twice"),
     ):
         file.write_text(content)
-        with pytest.raises(DataError, match=told):
+        with pytest.raises(DataError, match=message):
             cli(config, "describe", "--file", str(file))
     with pytest.raises(DataError, match="does not exist; give a file"):
         cli(config, "describe", "--file", str(tmp_path / "none.csv"))
@@ -94,7 +94,7 @@ def test_several_classes_come_from_a_file_all_or_none(config: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ((), "give a label and a sentence in quotation marks"),
         (("trip",), "give a label and a sentence in quotation marks"),
@@ -103,8 +103,8 @@ def test_several_classes_come_from_a_file_all_or_none(config: Path, tmp_path: Pa
         (("trip", "word " * 500), "2499 characters; at most 2000 are allowed"),
     ],
 )
-def test_what_is_missing_or_wrong_is_named(config: Path, arguments: tuple[str, ...], told: str) -> None:
-    with pytest.raises(InputError, match=told):
+def test_what_is_missing_or_wrong_is_named(config: Path, arguments: tuple[str, ...], message: str) -> None:
+    with pytest.raises(InputError, match=message):
         cli(config, "describe", *arguments)
 
 
@@ -129,8 +129,8 @@ def test_descriptions_over_http_are_read_by_viewers_and_written_by_operators(con
         body = {"description": "A journey is planned."}
         assert client.put(f"{url}/trip", json=body, headers=work).status_code == 403
         assert client.put(f"{url}/trip", json=body, headers=run).json()["described"] == ["trip"]
-        (told,) = client.get(url, headers=look).json()
-        assert (told["label"], told["by"], told["counts_for_rows"]) == ("trip", "operator", 8)
+        (described,) = client.get(url, headers=look).json()
+        assert (described["label"], described["by"], described["counts_for_rows"]) == ("trip", "operator", 8)
         assert client.put(f"{url}/trip", json={"description": ""}, headers=run).status_code == 422
         assert client.delete(f"{url}/trip", headers=look).status_code == 403
         assert client.delete(f"{url}/trip", headers=run).json()["rows"] == 0
@@ -149,8 +149,8 @@ def test_a_training_is_told_the_sentences_and_learns_the_first_row(config: Path)
         assert [s.example.label for s in found.fresh] == ["trip"]  # one row of a class that nobody described is none
         assert cli(config, "described", "--json")[0]["counts_for_rows"] == 4
         assert learner_params(ledger, workspace, "intent") == {"descriptions": {"trip": "A journey."}}
-        told = {"descriptions": {"trip": "An older sentence.", "fees": "A charge."}}
-        assert learner_params(ledger, _with(workspace, params=told), "intent")["descriptions"] == {
+        params = {"descriptions": {"trip": "An older sentence.", "fees": "A charge."}}
+        assert learner_params(ledger, _with(workspace, params=params), "intent")["descriptions"] == {
             "trip": "A journey.",
             "fees": "A charge.",
         }
@@ -176,6 +176,6 @@ def test_the_gate_asks_a_described_class_for_no_gain_but_lets_it_draw_nothing_aw
 
 
 def _with(workspace: Workspace, **learning: Any) -> Workspace:
-    told = workspace.settings
+    settings = workspace.settings
     models = {"intent": ModelSettings(learning=LearningSettings(**learning))}
-    return Workspace(Settings(state=told.state, repository=told.repository, models=models))
+    return Workspace(Settings(state=settings.state, repository=settings.repository, models=models))

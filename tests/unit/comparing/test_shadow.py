@@ -31,7 +31,7 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def told(bundles: dict[str, str], challenger: str, rows: int = 30, *, labels: bool = True, per_s: float = 1e6) -> Any:
+def replayed(bundles: dict[str, str], challenger: str, rows: int = 30, *, labels: bool = True, per_s: float = 1e6) -> Any:
     spec = ShadowSpec(
         champion_bundle=bundles["good"],
         challenger_bundle=bundles[challenger],
@@ -44,7 +44,7 @@ def told(bundles: dict[str, str], challenger: str, rows: int = 30, *, labels: bo
 
 
 def test_versions_that_answer_alike_differ_in_nothing_and_the_report_says_how_sure_it_is(bundles):
-    report = told(bundles, "same")
+    report = replayed(bundles, "same")
     for name in FIGURES:
         figure = report[name]
         assert figure["low"] <= figure["mean"] <= figure["high"], name
@@ -57,7 +57,7 @@ def test_versions_that_answer_alike_differ_in_nothing_and_the_report_says_how_su
 
 
 def test_versions_that_answer_otherwise_are_told_with_their_texts(bundles):
-    report = told(bundles, "other")
+    report = replayed(bundles, "other")
     assert report["disagreement_share"]["mean"] == 1.0
     assert report["disagreement_share"]["low"] > 0.85
     assert report["accuracy_difference_points"]["high"] < -70.0
@@ -72,21 +72,21 @@ def test_versions_that_answer_otherwise_are_told_with_their_texts(bundles):
 
 
 def test_without_labels_or_rows_nothing_is_claimed(bundles):
-    report = told(bundles, "other", labels=False)
+    report = replayed(bundles, "other", labels=False)
     assert (report["labelled_rows"], report["accuracy_difference_points"]) == (0, None)
-    empty = told(bundles, "same", rows=0)
+    empty = replayed(bundles, "same", rows=0)
     assert [empty[name] for name in FIGURES] == [None] * len(FIGURES)
 
 
 def test_a_slower_version_is_told_by_an_interval_above_zero(bundles):
-    report = told(bundles, "slow")
+    report = replayed(bundles, "slow")
     assert report["latency_difference_ms"]["low"] > 0.0
     assert report["latency_ms"]["champion"] > 0.0
 
 
 def test_the_rate_limit_holds(bundles):
     started = time.monotonic()
-    told(bundles, "same", rows=20, per_s=50.0)
+    replayed(bundles, "same", rows=20, per_s=50.0)
     assert time.monotonic() - started >= 0.4
 
 

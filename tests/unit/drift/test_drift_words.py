@@ -33,7 +33,7 @@ def reference(rows: int = 40, **changes: object) -> ReferenceProfile:
     return ReferenceProfile.build(given, version=1, rng=np.random.default_rng(1))
 
 
-def told(*drifted: Signal, rows: int = 40) -> DriftComparison:
+def comparison_of(*drifted: Signal, rows: int = 40) -> DriftComparison:
     signals = tuple(
         SignalResult(
             signal=signal,
@@ -82,13 +82,13 @@ def test_words_are_compared_by_the_texts_that_hold_them() -> None:
 
 def test_words_that_hardly_moved_are_not_shown_and_the_strongest_come_first() -> None:
     current = mixed(unknown(20, 5, "mortgage"), known=4)
-    shown = explain(reference(), current, told(Signal.CONFIDENCE), np.random.default_rng(1), most=3)
+    shown = explain(reference(), current, comparison_of(Signal.CONFIDENCE), np.random.default_rng(1), most=3)
     assert [shift.word for shift in shown.rose] == ["house", "mortgage", "the"]
     assert {shift.word for shift in shown.fell[:2]} == {"card", "lost"}
     assert [shift.z for shift in shown.fell] == sorted(shift.z for shift in shown.fell)
     assert all(shift.z > 2 for shift in shown.rose)
     assert all(shift.z < -2 for shift in shown.fell)
-    clean = explain(reference(), mixed(), told(), np.random.default_rng(1))
+    clean = explain(reference(), mixed(), comparison_of(), np.random.default_rng(1))
     assert (clean.rose, clean.fell) == ((), ())
 
 
@@ -100,7 +100,7 @@ def test_groups_of_unknown_texts_are_named_by_their_own_words_and_told_in_number
         confidences=np.array([0.9] * 22 + [0.25, 0.75] * 6 + [0.4] * 6, np.float32),
         predictions=np.array(["a"] * 22 + ["b"] * 7 + ["c"] * 3 + ["d"] * 1 + ["e"] * 1 + ["a"] * 6),
     )
-    shown = explain(reference(), current, told(Signal.CONFIDENCE, rows=40), np.random.default_rng(1))
+    shown = explain(reference(), current, comparison_of(Signal.CONFIDENCE, rows=40), np.random.default_rng(1))
     first, second = shown.groups
     assert (first.rows, first.share, first.mean_confidence) == (12, 0.3, 0.5)
     assert (second.rows, second.share, second.mean_confidence) == (6, 0.15, pytest.approx(0.4))
@@ -123,20 +123,20 @@ def _centre(points: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize(("rows", "groups"), [(4, 0), (5, 1)])
 def test_fewer_than_five_unknown_texts_are_no_group(rows: int, groups: int) -> None:
     current = mixed(unknown(rows, 5, "mortgage"))
-    assert len(explain(reference(), current, told(), np.random.default_rng(1)).groups) == groups
+    assert len(explain(reference(), current, comparison_of(), np.random.default_rng(1)).groups) == groups
 
 
 @pytest.mark.parametrize(("rows", "groups"), [(2, 1), (3, 2)])
 def test_fewer_than_three_texts_alike_are_no_group(rows: int, groups: int) -> None:
     current = mixed(unknown(8, 5, "mortgage"), unknown(rows, 6, "weather"))
-    assert len(explain(reference(), current, told(), np.random.default_rng(1)).groups) == groups
+    assert len(explain(reference(), current, comparison_of(), np.random.default_rng(1)).groups) == groups
 
 
 def test_texts_answered_in_doubt_are_unknown_wherever_they_lie() -> None:
     current = mixed(known=20)
     doubtful = replace(current, confidences=np.array([0.49] * 8 + [0.5] * 12, np.float32))
-    known = explain(reference(), current, told(), np.random.default_rng(1)).groups
-    shown = explain(reference(), doubtful, told(), np.random.default_rng(1)).groups
+    known = explain(reference(), current, comparison_of(), np.random.default_rng(1)).groups
+    shown = explain(reference(), doubtful, comparison_of(), np.random.default_rng(1)).groups
     assert known == ()
     assert sum(group.rows for group in shown) == 0 or all(group.mean_confidence < 0.5 for group in shown)
 
@@ -146,30 +146,30 @@ def test_the_strangest_texts_come_first_each_once() -> None:
         ["near", "far", "farther", "far", "near"],
         np.stack([np.eye(8)[0], [1, 0, 0, 0, 1, 0, 0, 0], np.eye(8)[6], [1, 0, 0, 0, 1, 0, 0, 0], np.eye(8)[1]]),
     )
-    shown = explain(reference(), far, told(), np.random.default_rng(1), most=3)
+    shown = explain(reference(), far, comparison_of(), np.random.default_rng(1), most=3)
     assert shown.texts[:2] == ("farther", "far")
     assert len(shown.texts) == 3
     doubtful = window(["sure", "unsure", "middle"], None, confidence=[0.9, 0.2, 0.5])
-    assert explain(reference(), doubtful, told(), np.random.default_rng(1)).texts == ("unsure", "middle", "sure")
+    assert explain(reference(), doubtful, comparison_of(), np.random.default_rng(1)).texts == ("unsure", "middle", "sure")
 
 
 def test_slices_tell_shares_of_every_row_and_how_confidence_moved() -> None:
     before = reference(prediction=["a"] * 30 + ["b"] * 10, confidence=[0.8] * 30 + [0.6] * 10)
     after = window(["x"] * 8, None, prediction=["a"] * 2 + ["b"] * 4 + ["c"] * 2, confidence=[0.5] * 4 + [0.9] * 4)
-    shown = explain(before, after, told(), np.random.default_rng(1)).slices
+    shown = explain(before, after, comparison_of(), np.random.default_rng(1)).slices
     assert [(s.label, s.reference_share, s.current_share) for s in shown] == [
         ("a", 0.75, 0.25),
         ("b", 0.25, 0.5),
         ("c", 0.0, 0.25),
     ]
     assert [s.confidence_change for s in shown] == pytest.approx([0.5 - 0.8, 0.7 - 0.6, 0.0])
-    assert len(explain(before, after, told(), np.random.default_rng(1), most=2).slices) == 2
+    assert len(explain(before, after, comparison_of(), np.random.default_rng(1), most=2).slices) == 2
 
 
 def test_a_summary_names_what_drifted_and_signals_are_in_floors() -> None:
     clean = mixed()
-    assert explain(reference(), clean, told(), np.random.default_rng(1)).summary == "nothing drifted in 40 rows"
-    both = explain(reference(), clean, told(Signal.CONFIDENCE, Signal.LENGTH), np.random.default_rng(1))
+    assert explain(reference(), clean, comparison_of(), np.random.default_rng(1)).summary == "nothing drifted in 40 rows"
+    both = explain(reference(), clean, comparison_of(Signal.CONFIDENCE, Signal.LENGTH), np.random.default_rng(1))
     assert both.summary == "confidence, length drifted in 40 rows"
     assert both.signals == ((Signal.CONFIDENCE, 0.002, pytest.approx(3.0)), (Signal.LENGTH, 0.002, pytest.approx(3.0)))
     assert both.to_json()["signals"][1][0] == "length"
@@ -177,22 +177,22 @@ def test_a_summary_names_what_drifted_and_signals_are_in_floors() -> None:
 
 def test_of_many_rows_two_thousand_are_read() -> None:
     many = window([f"word{i}" for i in range(2_001)], None)
-    shown = explain(reference(), many, told(), np.random.default_rng(1), most=5_000)
+    shown = explain(reference(), many, comparison_of(), np.random.default_rng(1), most=5_000)
     assert len(shown.texts) == len(set(shown.texts)) == 2_000
     few = window([f"word{i}" for i in range(2_000)], None)
-    assert len(explain(reference(), few, told(), np.random.default_rng(1), most=5_000).texts) == 2_000
-    assert len(explain(reference(), few, told(), np.random.default_rng(1)).texts) == 8
+    assert len(explain(reference(), few, comparison_of(), np.random.default_rng(1), most=5_000).texts) == 2_000
+    assert len(explain(reference(), few, comparison_of(), np.random.default_rng(1)).texts) == 8
 
 
 def test_texts_of_a_reference_that_were_pruned_are_not_taken_for_empty_ones() -> None:
     whole = reference()
     pruned = replace(whole, sample=whole.sample.without_texts())
-    assert explain(pruned, mixed(), told(), np.random.default_rng(1)).rose == ()
+    assert explain(pruned, mixed(), comparison_of(), np.random.default_rng(1)).rose == ()
 
 
 def test_short_words_and_stop_words_name_no_group() -> None:
     texts = [f"ab the abc please my loan{chr(97 + i)}" for i in range(6)]
     current = mixed((texts, unknown(6, 5, "x")[1]))
-    group = explain(reference(), current, told(), np.random.default_rng(1)).groups[0]
+    group = explain(reference(), current, comparison_of(), np.random.default_rng(1)).groups[0]
     assert group.words[0] == "abc"
     assert all(word == "abc" or word.startswith("loan") for word in group.words)

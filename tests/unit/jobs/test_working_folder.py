@@ -41,13 +41,13 @@ def test_a_program_of_ours_is_found_from_any_folder(hostile: Path) -> None:
 
 
 def test_the_backends_are_not_told_of_the_working_folder(hostile: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def told() -> list[str]:
+    def visible() -> list[str]:
         made = Installation(binary=hostile, backends=hostile, library_path="").environment()
         return made["PERENNIAL_PYTHONPATH"].split(":")
 
     here = str(Path.cwd())
     for first in ("", here):  # as `python -c` and `python -m` put it
         monkeypatch.setattr(sys, "path", [first, *sys.path])
-        assert here not in told()
+        assert here not in visible()
     monkeypatch.setenv("PYTHONPATH", here)
-    assert here in told(), "somebody asked for it"
+    assert here in visible(), "somebody asked for it"

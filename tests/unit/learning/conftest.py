@@ -67,7 +67,7 @@ def make_rows(labels: str, count: int, seed: int) -> list[Example]:
 def make_spec(tmp_path: Path, tiny_encoder: Path) -> Callable[..., Path]:
     """Writes rows and a spec; lists of examples become files, the path of the spec comes back."""
 
-    def write(name: str = "job", **told: object) -> Path:
+    def write(name: str = "job", **fields: object) -> Path:
         spec: dict[str, object] = {
             "learner": "kernel_lda",
             "encoder": str(tiny_encoder),
@@ -79,7 +79,7 @@ def make_spec(tmp_path: Path, tiny_encoder: Path) -> Callable[..., Path]:
             "cache": "cache",
             "params": {"features": 200},
         }
-        for key, value in told.items():
+        for key, value in fields.items():
             if isinstance(value, list):
                 write_rows(tmp_path / f"{name}-{key}.jsonl", value)
                 spec[key] = f"{name}-{key}.jsonl"

@@ -38,27 +38,27 @@ def answers(out: Path, encoder: Path, texts: list[str]) -> list[str]:
 def test_a_described_class_answers_requests_that_resemble_its_sentence(make_spec: Write, tiny_encoder: Path) -> None:
     rows = make_rows("card loan", 40, 1)
     plain = train(make_spec("plain", examples=rows, params=SETTINGS))
-    told = train(make_spec("told", previous=plain, examples=[], params=SETTINGS | {"descriptions": TRIP}))
+    described = train(make_spec("described", previous=plain, examples=[], params=SETTINGS | {"descriptions": TRIP}))
     asked = make_rows("trip", 40, 7)
-    found = answers(told, tiny_encoder, [row.text for row in asked])
+    found = answers(described, tiny_encoder, [row.text for row in asked])
     assert np.mean([label == "trip" for label in found]) > 0.35  # 0 before; the encoder is a random one
-    kept = answers(told, tiny_encoder, [row.text for row in rows])
+    kept = answers(described, tiny_encoder, [row.text for row in rows])
     assert np.mean([label == row.label for label, row in zip(kept, rows, strict=True)]) > 0.9
 
 
 def test_the_sentence_stays_with_the_sums_until_a_job_says_otherwise(make_spec: Write) -> None:
-    told = train(make_spec("told", examples=make_rows("card loan", 20, 1), params=SETTINGS | {"descriptions": TRIP}))
-    carried = train(make_spec("carried", previous=told, examples=[], params=SETTINGS))
+    described = train(make_spec("described", examples=make_rows("card loan", 20, 1), params=SETTINGS | {"descriptions": TRIP}))
+    carried = train(make_spec("carried", previous=described, examples=[], params=SETTINGS))
     assert read_card(carried).labels == ("card", "loan", "trip")
-    dropped = train(make_spec("dropped", previous=told, examples=[], params=SETTINGS | {"descriptions": {}}))
+    dropped = train(make_spec("dropped", previous=described, examples=[], params=SETTINGS | {"descriptions": {}}))
     assert read_card(dropped).labels == ("card", "loan")
 
 
 def test_five_rows_displace_the_sentence_and_a_dropped_one_leaves_no_trace(make_spec: Write) -> None:
     rows = [*make_rows("card loan", 20, 1), *make_rows("trip", 5, 2)]
     plain = read_head(train(make_spec("plain", examples=rows, params=SETTINGS)))
-    told = read_head(train(make_spec("told", examples=rows, params=SETTINGS | {"descriptions": TRIP})))
-    np.testing.assert_array_equal(told.weight, plain.weight)
+    described = read_head(train(make_spec("described", examples=rows, params=SETTINGS | {"descriptions": TRIP})))
+    np.testing.assert_array_equal(described.weight, plain.weight)
     fewer = [*rows[:40], *rows[40:43]]
     weighed = read_head(train(make_spec("fewer", examples=fewer, params=SETTINGS | {"descriptions": TRIP})))
     bare = read_head(train(make_spec("bare", examples=fewer, params=SETTINGS)))
@@ -66,6 +66,6 @@ def test_five_rows_displace_the_sentence_and_a_dropped_one_leaves_no_trace(make_
 
 
 def test_names_and_sentences_must_say_something() -> None:
-    for wrong, told in (({"a": " "}, "give a name and a sentence"), ({"_": "x"}, "a name"), ({"a ": "x"}, "spaces")):
-        with pytest.raises(ConfigurationError, match=told):
+    for wrong, message in (({"a": " "}, "give a name and a sentence"), ({"_": "x"}, "a name"), ({"a ": "x"}, "spaces")):
+        with pytest.raises(ConfigurationError, match=message):
             anchor_texts(wrong)

@@ -17,14 +17,14 @@ TEXTS = ["my card", "the loan with interest please help", "my card", "", "new tr
 
 def test_embeddings_are_unit_vectors_in_the_order_given(tiny_encoder: Path) -> None:
     encoder = Encoder.load(str(tiny_encoder), max_length=16)
-    told: list[tuple[int, int]] = []
-    together = encoder.embed(TEXTS, batch=2, progress=lambda done, total: told.append((done, total)))
+    progress: list[tuple[int, int]] = []
+    together = encoder.embed(TEXTS, batch=2, progress=lambda done, total: progress.append((done, total)))
     assert (together.shape, together.dtype) == ((5, 32), np.float32)
     np.testing.assert_allclose(np.linalg.norm(together, axis=1), 1.0, atol=1e-6)
     np.testing.assert_array_equal(together[0], together[2])
     alone = np.concatenate([encoder([text]) for text in TEXTS])
     np.testing.assert_allclose(together, alone, atol=1e-6)
-    assert told == [(2, 4), (4, 4)]
+    assert progress == [(2, 4), (4, 4)]
     assert encoder.embed([]).shape == (0, 32)
 
 

@@ -15,11 +15,11 @@ ROBERTA = {**BERT, "model_type": "roberta", "max_position_embeddings": 66, "pad_
 WORDS = {word: place for place, word in enumerate(["[PAD]", "[UNK]", "one", "two", "three"])}
 
 
-def write(folder: Path, told: dict[str, Any], **tokenizer: Any) -> Path:
+def write(folder: Path, configuration: dict[str, Any], **tokenizer: Any) -> Path:
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     folder.mkdir(exist_ok=True)
-    (folder / "config.json").write_text(json.dumps(told))
+    (folder / "config.json").write_text(json.dumps(configuration))
     made = Tokenizer(models.WordLevel(WORDS, unk_token="[UNK]"))
     made.pre_tokenizer = pre_tokenizers.Whitespace()
     made.save(str(folder / "tokenizer.json"))
@@ -29,7 +29,7 @@ def write(folder: Path, told: dict[str, Any], **tokenizer: Any) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("told", "longest", "width"),
+    ("configuration", "longest", "width"),
     [
         (BERT, 64, 32),
         (ROBERTA, 64, 32),
@@ -42,14 +42,14 @@ def write(folder: Path, told: dict[str, Any], **tokenizer: Any) -> Path:
     ],
 )
 def test_positions_and_width_are_read_under_each_name(
-    tmp_path: Path, told: dict[str, Any], longest: int | None, width: int
+    tmp_path: Path, configuration: dict[str, Any], longest: int | None, width: int
 ) -> None:
-    facts = read_facts(write(tmp_path / "encoder", told))
+    facts = read_facts(write(tmp_path / "encoder", configuration))
     assert (facts.longest, facts.dimension, facts.ids) == (longest, width, 7)
 
 
 @pytest.mark.parametrize(
-    ("told", "tokenizer", "wanted", "length"),
+    ("configuration", "tokenizer", "wanted", "length"),
     [
         (BERT, {}, 128, 64),
         (BERT, {}, 16, 16),
@@ -61,9 +61,9 @@ def test_positions_and_width_are_read_under_each_name(
     ],
 )
 def test_the_usable_length_is_the_least_of_all_bounds(
-    tmp_path: Path, told: dict[str, Any], tokenizer: dict[str, Any], wanted: int, length: int
+    tmp_path: Path, configuration: dict[str, Any], tokenizer: dict[str, Any], wanted: int, length: int
 ) -> None:
-    folder = write(tmp_path / "encoder", told, **tokenizer)
+    folder = write(tmp_path / "encoder", configuration, **tokenizer)
     assert usable_length(folder, wanted) == length
     assert load_tokenizer(folder, wanted).truncation["max_length"] == length
 
@@ -82,14 +82,14 @@ def test_a_tokenizer_with_more_ids_than_the_encoder_has_rows_is_refused(tmp_path
 
 def test_the_side_on_which_texts_are_cut_is_kept(tmp_path: Path) -> None:
     folder = write(tmp_path / "encoder", BERT)
-    told = json.loads((folder / "tokenizer.json").read_text())
+    tokenizer_json = json.loads((folder / "tokenizer.json").read_text())
     cut = {"direction": "Left", "max_length": 2, "strategy": "LongestFirst", "stride": 0}
-    (folder / "tokenizer.json").write_text(json.dumps(told | {"truncation": cut}))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer_json | {"truncation": cut}))
     assert load_tokenizer(folder, 3).encode("one two three one two").tokens == ["three", "one", "two"]
 
 
 @pytest.mark.parametrize(
-    ("told", "pooling"),
+    ("configuration", "pooling"),
     [
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": False}, Pooling.CLS),
         ({"pooling_mode_mean_tokens": True}, Pooling.MEAN),
@@ -99,24 +99,24 @@ def test_the_side_on_which_texts_are_cut_is_kept(tmp_path: Path) -> None:
     ],
 )
 def test_the_pooling_of_sentence_transformers_is_honoured(
-    tmp_path: Path, told: dict[str, Any], pooling: Pooling
+    tmp_path: Path, configuration: dict[str, Any], pooling: Pooling
 ) -> None:
     (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(told))
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(configuration))
     assert read_pooling(tmp_path) is pooling
 
 
 @pytest.mark.parametrize(
-    ("told", "reason"),
+    ("configuration", "reason"),
     [
         ({"pooling_mode_max_tokens": True}, "pooling by max; known is one of mean, cls, lasttoken"),
         ({"pooling_mode_cls_token": True, "pooling_mode_mean_tokens": True}, "cls and mean"),
         ([], "it must be an object"),
     ],
 )
-def test_another_pooling_is_refused_by_its_name(tmp_path: Path, told: Any, reason: str) -> None:
+def test_another_pooling_is_refused_by_its_name(tmp_path: Path, configuration: Any, reason: str) -> None:
     (tmp_path / "1_Pooling").mkdir()
-    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(told))
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(configuration))
     with pytest.raises(ConfigurationError, match=reason):
         read_pooling(tmp_path)
 
@@ -144,8 +144,8 @@ def test_a_tuned_encoder_is_pooled_like_the_one_it_came_from(tmp_path: Path, poo
     ).read_bytes()
 
 
-@pytest.mark.parametrize(("told", "reason"), [("{", "is not JSON"), ("[]", "is list"), ("{}", "hidden_size")])
-def test_a_configuration_that_says_nothing_is_refused(tmp_path: Path, told: str, reason: str) -> None:
-    (tmp_path / "config.json").write_text(told)
+@pytest.mark.parametrize(("configuration", "reason"), [("{", "is not JSON"), ("[]", "is list"), ("{}", "hidden_size")])
+def test_a_configuration_that_says_nothing_is_refused(tmp_path: Path, configuration: str, reason: str) -> None:
+    (tmp_path / "config.json").write_text(configuration)
     with pytest.raises(ConfigurationError, match=reason):
         read_facts(tmp_path)

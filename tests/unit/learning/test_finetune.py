@@ -68,15 +68,15 @@ def test_tuned_model_answers_from_its_own_folder(make_spec: Write) -> None:
 
 @pytest.mark.parametrize("steps", [1, 7, 12])
 def test_stopped_training_ends_in_the_same_weights(make_spec: Write, steps: int) -> None:
-    told = {
+    fields = {
         "learner": "finetune",
         "examples": make_rows("card loan trip", 30, 1),
         "replay": make_rows("fees", 12, 3),
         "holdout": make_rows("card loan trip", 10, 9),
         "params": QUICK | {"checkpoint_steps": 5, "augment": 0.1},
     }
-    whole = tune(make_spec("whole", **told))
-    path = make_spec("stopped", **told)
+    whole = tune(make_spec("whole", **fields))
+    path = make_spec("stopped", **fields)
     with pytest.raises(Cancelled):
         tune(path, StopAfter(steps))
     assert not (path.parent / "stopped-out" / "model.json").exists()
@@ -120,9 +120,9 @@ def test_lora_and_frozen_layers_leave_the_rest_alone(make_spec: Write, tiny_enco
     from safetensors.numpy import load_file
 
     before = load_file(tiny_encoder / "model.safetensors")
-    for name, told in (("frozen", {"frozen_layers": 1}), ("lora", {"lora_rank": 2})):
+    for name, params in (("frozen", {"frozen_layers": 1}), ("lora", {"lora_rank": 2})):
         rows = make_rows("card loan", 40, 1)
-        out = tune(make_spec(name, learner="finetune", examples=rows, params=QUICK | told | {"balanced": True}))
+        out = tune(make_spec(name, learner="finetune", examples=rows, params=QUICK | params | {"balanced": True}))
         after = load_file(out / "encoder" / "model.safetensors")
         changed = {key for key, value in after.items() if not np.array_equal(value, before[key])}
         assert after.keys() == {key for key in before if not key.startswith("pooler.")}  # no answer asks the pooler
@@ -139,8 +139,8 @@ def test_dark_replay_keeps_the_logits_of_the_first_time(make_spec: Write) -> Non
     first = tune(make_spec("one", learner="finetune", examples=make_rows("card loan", 40, 4), params=params))
     outs = [first]
     for name, label in (("two", "trip"), ("three", "fees")):
-        told = {"previous": outs[-1], "encoder": str(outs[-1] / "encoder"), "replay": old, "params": params}
-        outs.append(tune(make_spec(name, learner="finetune", examples=make_rows(label, 20, 2), **told)))
+        fields = {"previous": outs[-1], "encoder": str(outs[-1] / "encoder"), "replay": old, "params": params}
+        outs.append(tune(make_spec(name, learner="finetune", examples=make_rows(label, 20, 2), **fields)))
     second, third = (load_file(out / "replay_logits.safetensors")["logits"] for out in outs[1:])
     assert np.isnan(second).sum() == 20  # (20 rows, 3 classes): the third class was not known then
     assert np.isnan(third).sum() == 40
@@ -191,15 +191,15 @@ def test_augmented_text_keeps_most_of_its_words() -> None:
 
 def test_training_killed_at_any_step_ends_in_the_same_weights(make_spec: Write) -> None:
     """kill -9 on the process, right after a checkpoint: no handler runs, and nothing is flushed."""
-    told = {
+    fields = {
         "learner": "finetune",
         "examples": make_rows("card loan trip", 30, 1),
         "replay": make_rows("fees", 12, 3),
         "holdout": make_rows("card loan trip", 10, 9),
         "params": QUICK | {"checkpoint_steps": 3, "epochs": 20, "patience": 20, "strategy": "der++"},
     }
-    whole = tune(make_spec("whole", **told))
-    path = make_spec("killed", **told)
+    whole = tune(make_spec("whole", **fields))
+    path = make_spec("killed", **fields)
     out = path.parent / "killed-out"
     command = [sys.executable, "-m", "perennial.continual.learning.job", str(path)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:

@@ -95,8 +95,8 @@ def test_erased_rows_are_as_if_never_learnt(make_spec: Write) -> None:
 def test_changed_encoder_rebuilds_old_classes_from_replay(make_spec: Write) -> None:
     first = train(make_spec("one", examples=make_rows("card loan", 40, 1)))
     other = make_spec("two", previous=first, examples=make_rows("trip", 40, 2), replay=make_rows("card loan", 8, 1))
-    told = json.loads(other.read_text())
-    other.write_text(json.dumps(told | {"max_length": 16}))
+    spec = json.loads(other.read_text())
+    other.write_text(json.dumps(spec | {"max_length": 16}))
     card = read_card(train(other))
     assert card.labels == ("card", "loan", "trip")
     assert card.data["rows"] == 56

@@ -49,8 +49,8 @@ def test_a_described_class_reaches_the_training_and_no_correction(learner: Learn
     configured = {"descriptions": {"fee": "Old words."}, "head_settings": {"descriptions": {"fee": "Old words."}}}
     before = repr(configured)
     params = learner.params(configured, {"fee": "What a card costs.", "loan": "Money that is owed."})
-    told = params["head_settings" if learner.tunes_encoder else "descriptions"]
-    assert (told["descriptions"] if learner.tunes_encoder else told) == {
+    params_kept = params["head_settings" if learner.tunes_encoder else "descriptions"]
+    assert (params_kept["descriptions"] if learner.tunes_encoder else params_kept) == {
         "fee": "What a card costs.",
         "loan": "Money that is owed.",
     }

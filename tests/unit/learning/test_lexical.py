@@ -97,8 +97,8 @@ def test_every_process_has_the_same_features() -> None:
 def test_features_need_neither_torch_nor_scipy() -> None:
     """They are computed in the server's own process, which has numpy."""
     program = "import sys, perennial.continual.learning.lexical; print({'torch', 'scipy'} & set(sys.modules))"
-    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
-    assert told.strip() == "set()"
+    output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout
+    assert output.strip() == "set()"
 
 
 def test_no_column_is_no_setting() -> None:

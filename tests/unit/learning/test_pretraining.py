@@ -41,9 +41,9 @@ def run(encoder: Path, out: Path, context: Context | None = None, **settings: ob
 
 def test_masked_words_become_easier_to_guess_and_the_encoder_embeds(masking_encoder: Path, tmp_path: Path) -> None:
     out = run(masking_encoder, tmp_path / "out", epochs=10, learning_rate=5e-3)
-    told = json.loads((out / "pretrained.json").read_text())
-    assert told["steps"] == 10 * 10
-    assert told["last_loss"] < told["first_loss"] - 0.1
+    document = json.loads((out / "pretrained.json").read_text())
+    assert document["steps"] == 10 * 10
+    assert document["last_loss"] < document["first_loss"] - 0.1
     assert fingerprint(out) != fingerprint(masking_encoder)
     assert Encoder.load(str(out), max_length=24).embed(["my card"]).shape == (1, 32)
 
@@ -82,15 +82,15 @@ def test_fine_tuning_starts_from_the_pretrained_encoder(
 ) -> None:
     (tmp_path / "texts.txt").write_text("\n".join(TEXTS), encoding="utf-8")
     params = {"epochs": 1, "batch": 16, "head_settings": {"features": 100, "gamma": 0.5}}
-    told = {
+    fields = {
         "learner": "finetune",
         "encoder": masking_encoder,
         "examples": make_rows("card loan", 30, 1),
         "holdout": make_rows("card loan", 10, 9),
     }
-    plain = make_spec("plain", **told, params=params)
+    plain = make_spec("plain", **fields, params=params)
     longer = params | {"pretraining": {"epochs": 2, "learning_rate": 2e-3}}
-    first = make_spec("first", **told, params=longer, unlabelled="texts.txt")
+    first = make_spec("first", **fields, params=longer, unlabelled="texts.txt")
     prints = {}
     for path in (plain, first):
         spec = JobSpec.read(path)

@@ -124,9 +124,9 @@ def test_a_job_learns_on_and_takes_rows_back(make_spec: Callable[..., Path], tmp
         "never": {"examples": [*first[5:], *second]},
     }
     folders: dict[str, Path] = {}
-    for name, told in steps.items():
-        previous = folders.get(str(told.pop("previous", None)))
-        own = {"learner": "ridge", "holdout": held, "params": PARAMS, "previous": previous, **told}
+    for name, fields in steps.items():
+        previous = folders.get(str(fields.pop("previous", None)))
+        own = {"learner": "ridge", "holdout": held, "params": PARAMS, "previous": previous, **fields}
         spec = JobSpec.read(make_spec(name, **own))
         card = train_fast(spec, Context())
         assert (card.head, card.learner) == ("ridge", "ridge")
@@ -154,15 +154,15 @@ def at_random(texts: Sequence[str]) -> np.ndarray:
 
 def test_the_better_closed_form_is_chosen_once(make_spec: Callable[..., Path]) -> None:
     """By held-out rows; its sums then go on, whichever it is. Without enough such rows the smaller one is taken."""
-    told = {"examples": make_rows("card loan trip", 40, 1), "params": PARAMS | {"gamma": 0.5}}
+    fields = {"examples": make_rows("card loan trip", 40, 1), "params": PARAMS | {"gamma": 0.5}}
     held = make_rows("card loan trip", 40, 9)
     cards = {}
     for learner in ("kernel_lda", "ridge", "auto"):
-        spec = JobSpec.read(make_spec(learner, learner=learner, holdout=held, **told))
+        spec = JobSpec.read(make_spec(learner, learner=learner, holdout=held, **fields))
         cards[learner] = train_fast(spec, Context(), at_random)
     assert cards["kernel_lda"].metrics["holdout_accuracy"] < cards["ridge"].metrics["holdout_accuracy"] - 0.1
     assert (cards["auto"].head, cards["auto"].learner) == ("ridge", "ridge")
-    few = JobSpec.read(make_spec("few", learner="auto", holdout=held[:20], **told))
+    few = JobSpec.read(make_spec("few", learner="auto", holdout=held[:20], **fields))
     assert train_fast(few, Context(), at_random).head == "kernel_lda"
     more = make_spec("more", learner="auto", holdout=held, previous=few.out, examples=make_rows("fees", 9, 1))
     card = train_fast(JobSpec.read(more), Context(), at_random)

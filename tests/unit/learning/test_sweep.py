@@ -45,13 +45,13 @@ def near_a_half(spec: JobSpec, context: Context) -> ModelCard:
 
 
 def test_sweep_finds_the_better_place_and_returns_whole_params(base: JobSpec, tmp_path: Path) -> None:
-    told: list[Trial] = []
+    trials: list[Trial] = []
     fixed = replace(base, params={"features": 300, "shrinkage": 1e-5})
-    result = sweep(fixed, trials=25, storage=tmp_path / "sweep.db", on_trial=told.append, train=near_a_half)
-    assert len(result.trials) == len(told) == 25
+    result = sweep(fixed, trials=25, storage=tmp_path / "sweep.db", on_trial=trials.append, train=near_a_half)
+    assert len(result.trials) == len(trials) == 25
     assert abs(result.best.params["gamma"] - 0.5) < 0.1
     assert (result.best.params["features"], result.best.params["shrinkage"]) == (300, 1e-5)
-    assert result.best.score == min(trial.score for trial in told)
+    assert result.best.score == min(trial.score for trial in trials)
 
 
 def test_killed_sweep_goes_on_and_does_not_repeat_itself(base: JobSpec, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_sweep_killed_by_the_system_keeps_its_finished_trials(base: JobSpec, tmp
     )
     died = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, check=False)
     assert died.returncode == -signal.SIGKILL, died.stderr
-    told: list[Trial] = []
-    result = sweep(base, trials=5, storage=tmp_path / "sweep.db", on_trial=told.append, train=near_a_half)
-    assert (len(told), len(result.trials)) == (3, 5)
+    trials: list[Trial] = []
+    result = sweep(base, trials=5, storage=tmp_path / "sweep.db", on_trial=trials.append, train=near_a_half)
+    assert (len(trials), len(result.trials)) == (3, 5)
     assert [trial.number for trial in result.trials] == [0, 1, 3, 4, 5]

@@ -46,11 +46,11 @@ def test_challenger_goes_on_from_the_champions_tuned_encoder(
     (bundle / "encoder").mkdir(parents=True)
     if tuned:
         (bundle / "encoder" / "config.json").write_text("{}")
-    told: dict[str, Any] = {}
+    spec: dict[str, Any] = {}
 
     def job(module: str, arguments: list[str], **_: Any) -> JobResult:
-        told.update(json.loads(Path(arguments[0]).read_text()))
-        CARD.write(Path(told["out"]))
+        spec.update(json.loads(Path(arguments[0]).read_text()))
+        CARD.write(Path(spec["out"]))
         return JobResult(exit_code=0, cancelled=False, timed_out=False, tail="")
 
     monkeypatch.setattr(version_maker, "run_job", job)
@@ -60,8 +60,8 @@ def test_challenger_goes_on_from_the_champions_tuned_encoder(
         row = Example(text="text", label="a", at=datetime(2026, 1, 1, tzinfo=UTC))
         rows = TrainingRows(fresh=(StoredExample(id=1, example=row, split=Split.TRAIN),), replay=(), learnt=(1,))
         VersionMaker(ledger, workspace, "intent").train(2, champion, rows, lambda _: None)
-    assert told["encoder"] == (str(bundle / "encoder") if tuned else "base")
-    assert told["previous"] == str(bundle)
+    assert spec["encoder"] == (str(bundle / "encoder") if tuned else "base")
+    assert spec["previous"] == str(bundle)
 
 
 def test_a_head_trained_on_a_tuned_encoder_takes_it_along(tmp_path: Path) -> None:

@@ -85,13 +85,13 @@ def test_a_change_is_where_unknown_targets_begin_and_those_near_each_other_are_o
 
 
 def test_the_past_is_cut_into_windows_behind_the_reference(rows: PastRows, plain: History) -> None:
-    told = plain
-    assert [point.at for point in told.points] == [at(REFERENCE + (n + 1) * SIZE - 1) for n in range(WINDOWS)]
-    assert {point.requests for point in told.points} == {SIZE}
-    assert {point.feedback for point in told.points} == {SIZE // 2}
-    assert (told.champion_since, told.training_s) == (at(REFERENCE - 1), 60.0)
+    past = plain
+    assert [point.at for point in past.points] == [at(REFERENCE + (n + 1) * SIZE - 1) for n in range(WINDOWS)]
+    assert {point.requests for point in past.points} == {SIZE}
+    assert {point.feedback for point in past.points} == {SIZE // 2}
+    assert (past.champion_since, past.training_s) == (at(REFERENCE - 1), 60.0)
     sample = [score for score in rows.scores[:REFERENCE] if score is not None]
-    assert told.reference_quality == pytest.approx(np.mean(sample))
+    assert past.reference_quality == pytest.approx(np.mean(sample))
 
 
 def test_an_episode_begins_with_its_first_window(plain: History) -> None:
@@ -125,9 +125,9 @@ def test_quality_is_the_mean_of_the_scores_that_were_known_by_then(rows: PastRow
 
 def test_what_a_retraining_would_have_been_worth_is_told_for_each_stretch_between_changes(rows: PastRows) -> None:
     change = at(NEW_FROM)
-    told = history(rows, changes=(change,))
-    assert told.changes == (change,)
-    for point in told.points:
+    past = history(rows, changes=(change,))
+    assert past.changes == (change,)
+    for point in past.points:
         stretch = range(NEW_FROM) if point.at < change else range(NEW_FROM, len(rows.at))
         gain = np.mean([1.0 - rows.scores[n] for n in stretch if rows.fresh_scores[n] is not None])  # type: ignore[operator]
         assert point.accuracy_kept is not None
@@ -138,9 +138,9 @@ def test_a_random_share_alone_measures_where_there_is_one(rows: PastRows, plain:
     nothing = replace(rows, fresh_scores=[None] * len(rows.at))
     points = history(nothing, replace(RULES, random_share=0.3)).points
     assert {point.accuracy_fresh for point in points} == {None}
-    told = [
+    qualities = [
         (point.measured_quality, all_of.measured_quality) for point, all_of in zip(points, plain.points, strict=True)
     ]
-    assert told[0][0] is None, "fewer than 50 of them have a score"
-    assert told[-1][0] is not None
-    assert all(mine is None or (every is not None and mine.rows <= every.rows) for mine, every in told)
+    assert qualities[0][0] is None, "fewer than 50 of them have a score"
+    assert qualities[-1][0] is not None
+    assert all(mine is None or (every is not None and mine.rows <= every.rows) for mine, every in qualities)

@@ -216,7 +216,7 @@ def test_a_policy_round_trips_through_plain_values() -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "told"),
+    ("values", "message"),
     [
         ({}, "policy has kind None; allowed are all, any"),
         ({"kind": "moon"}, "kind 'moon'"),
@@ -248,8 +248,8 @@ def test_a_policy_round_trips_through_plain_values() -> None:
         ({"kind": "drift", "limits": {"quiet_hours": {"start": "22:00", "end": "06:00", "zone": "Mars"}}}, "'Mars'"),
     ],
 )
-def test_a_policy_that_cannot_be_is_refused_with_the_place(values: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_policy_that_cannot_be_is_refused_with_the_place(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         parse_policy(values)
 
 

@@ -93,10 +93,10 @@ def test_no_two_known_labels_look_alike(labels: list[str]) -> None:
 
 @given(texts)
 def test_a_message_quotes_in_ascii_on_one_line(text: str) -> None:
-    told = shown(text)
-    assert told.isascii()
-    assert told.isprintable()
-    assert len(told) < 500
+    printed = shown(text)
+    assert printed.isascii()
+    assert printed.isprintable()
+    assert len(printed) < 500
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_text_tells_whether_it_was_redacted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("bad \ud83d", "character 4 is U\\+D83D, half of a surrogate pair"),
         ("", "nothing that can be seen"),
@@ -142,8 +142,8 @@ def test_a_text_tells_whether_it_was_redacted() -> None:
         (b"raw", "text is bytes"),
     ],
 )
-def test_a_text_is_refused_with_its_cause(text: Any, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_a_text_is_refused_with_its_cause(text: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         admit_text(text)
 
 
@@ -172,7 +172,7 @@ def test_a_label_that_is_almost_a_known_one_is_refused_by_its_name(near: str) ->
 
 
 @pytest.mark.parametrize(
-    ("label", "told"),
+    ("label", "message"),
     [
         ("", "is empty"),
         (" \u200b\u2800", "is empty"),
@@ -185,8 +185,8 @@ def test_a_label_that_is_almost_a_known_one_is_refused_by_its_name(near: str) ->
         (True, "must be text"),
     ],
 )
-def test_a_label_is_refused_with_its_cause(label: Any, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_a_label_is_refused_with_its_cause(label: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         admit_label(label)
 
 
@@ -234,7 +234,7 @@ def test_a_time_is_kept_in_utc_and_never_ahead(written: Any, wanted: datetime) -
 
 
 @pytest.mark.parametrize(
-    ("written", "told"),
+    ("written", "message"),
     [
         ("2026-06-01T12:05:01Z", "in the future"),
         ("9999-12-31T23:59:59-14:00", "beyond the calendar"),
@@ -255,8 +255,8 @@ def test_a_time_is_kept_in_utc_and_never_ahead(written: Any, wanted: datetime) -
         ("\ud800", "is no time"),
     ],
 )
-def test_a_time_is_refused_with_its_cause(written: Any, told: str) -> None:
-    with pytest.raises(DataError, match=told):
+def test_a_time_is_refused_with_its_cause(written: Any, message: str) -> None:
+    with pytest.raises(DataError, match=message):
         admit_time(written, now=NOW)
 
 
@@ -310,6 +310,6 @@ def test_a_key_is_looked_for_in_every_spelling_that_may_have_been_kept(key: str,
 @pytest.mark.parametrize("field", ["text", "label", "key", "prediction_id"])
 @pytest.mark.parametrize("bad", ["a\0b", "a\ud800", "a\udfffb"])
 def test_no_example_can_be_made_that_a_database_cannot_keep(field: str, bad: str) -> None:
-    told = {"text": "t", "label": "l", "key": "k", "prediction_id": "p", field: bad}
+    fields = {"text": "t", "label": "l", "key": "k", "prediction_id": "p", field: bad}
     with pytest.raises(DataError, match=f"{field} holds U\\+"):
-        Example(at=NOW, **told)
+        Example(at=NOW, **fields)

@@ -68,8 +68,8 @@ def test_a_file_as_people_have_it_is_taken(tmp_path: Path, name: str, content: b
     path.write_bytes(content)
     done = _init(path, *words)
     assert done.exception is None, done.exception
-    told = json.loads(done.stdout)
-    assert (told["rows"], told["labels"]) == (20, 2)
+    plan = json.loads(done.stdout)
+    assert (plan["rows"], plan["labels"]) == (20, 2)
 
 
 @pytest.mark.parametrize(

@@ -40,16 +40,16 @@ def test_figures_name_the_worst_classes_and_the_most_confused_pairs() -> None:
         ("c", "b", 0.5),
         ("gone", "a", 0.9),
     ]
-    told = judge_answers(answers(rows), ["a", "b", "c"])
-    assert told.accuracy == pytest.approx(9 / 13)
-    assert told.low < told.accuracy < told.high
-    assert told.missing_class_rows == 1
-    assert [(w.label, w.rows, round(w.recall, 2)) for w in told.worst] == [
+    judged = judge_answers(answers(rows), ["a", "b", "c"])
+    assert judged.accuracy == pytest.approx(9 / 13)
+    assert judged.low < judged.accuracy < judged.high
+    assert judged.missing_class_rows == 1
+    assert [(w.label, w.rows, round(w.recall, 2)) for w in judged.worst] == [
         ("c", 1, 0.0),
         ("gone", 1, 0.0),
         ("b", 3, 0.33),
     ]
-    first = told.confused[0]
+    first = judged.confused[0]
     assert (first.label, first.answered, first.rows) == ("b", "a", 2)
     assert first.examples == ("text 9", "text 8")  # the surest first
 
@@ -65,8 +65,8 @@ def test_answers_must_be_as_many_as_rows() -> None:
 def test_word_and_letter_counts_learn_any_script(words: tuple[str, str]) -> None:
     rng = np.random.default_rng(0)
     train = [example(f"{words[n % 2]} {'.' * int(rng.integers(3))}", "ab"[n % 2]) for n in range(40)]
-    told = tfidf_baseline(train, [example(words[0], "a"), example(words[1], "b")])
-    assert (told.accuracy, told.learnt) == (1.0, 40)
+    baseline = tfidf_baseline(train, [example(words[0], "a"), example(words[1], "b")])
+    assert (baseline.accuracy, baseline.learnt) == (1.0, 40)
     assert majority_baseline([*train, example("x", "b")], train).accuracy == 0.5
 
 

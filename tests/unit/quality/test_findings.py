@@ -21,7 +21,7 @@ def examine(*groups: Sequence[Example]) -> RowFindings:
 
 
 @pytest.mark.parametrize(
-    ("rarer", "other", "told"),
+    ("rarer", "other", "named"),
     [
         ("lost crad", "lost card", True),
         ("lost_card", "Lost card", True),
@@ -33,10 +33,10 @@ def examine(*groups: Sequence[Example]) -> RowFindings:
         ("fee", "fees", False),  # too short to tell a slip
     ],
 )
-def test_labels_that_look_like_slips_are_named(rarer: str, other: str, told: bool) -> None:
+def test_labels_that_look_like_slips_are_named(rarer: str, other: str, named: bool) -> None:
     found = examine(rows(rarer, 3), rows(other, 40))
     assert [(twins.label, twins.rows, twins.like, twins.like_rows) for twins in found.twins] == (
-        [(rarer, 3, other, 40)] if told else []
+        [(rarer, 3, other, 40)] if named else []
     )
 
 
@@ -54,7 +54,7 @@ def test_hundreds_of_numbered_classes_are_examined_in_no_time() -> None:
 def test_small_classes_are_counted_before_the_hold_out() -> None:
     five, four = rows("five", 5), rows("four", 4)
     found = examine(five, [*four, four[0]], rows("many", 50))
-    assert [(told.label, told.rows) for told in found.too_small] == [("four", 4)]
+    assert [(each.label, each.rows) for each in found.too_small] == [("four", 4)]
     assert (found.rows, found.different, found.labels) == (60, 59, 3)
 
 

@@ -226,13 +226,13 @@ def test_floors_are_of_each_class_alone_and_outlive_a_restart() -> None:
 
 
 def test_rows_of_equal_doubt_are_a_uniform_sample_and_no_doubt_counts_as_half() -> None:
-    told, untold = UncertaintyBuffer(capacity=5, seed=1), UncertaintyBuffer(capacity=5, seed=1)
+    uncertain, uncertainty_free = UncertaintyBuffer(capacity=5, seed=1), UncertaintyBuffer(capacity=5, seed=1)
     for n in range(50):
-        told.offer(example(n), uncertainty=0.5)
-        untold.offer(example(n))
-    assert told.state() == untold.state()
+        uncertain.offer(example(n), uncertainty=0.5)
+        uncertainty_free.offer(example(n))
+    assert uncertain.state() == uncertainty_free.state()
     best = sorted(range(50), key=lambda n: draw(f"text {n}", seed=1).number)[-5:]
-    assert {row.text for row in told.rows()} == {f"text {n}" for n in best}
+    assert {row.text for row in uncertain.rows()} == {f"text {n}" for n in best}
     edge = UncertaintyBuffer(capacity=5, seed=1)
     assert edge.offer(example(1), uncertainty=0.0).kept
     assert edge.offer(example(2), uncertainty=1.0).kept

@@ -69,12 +69,12 @@ def test_sums_with_squares_keep_most_of_the_evidence_and_sums_without_them_do_no
     differences = np.clip(rng.normal(mean, spread, rows), -1.0, 1.0)
     sums = sums_of(differences)
     plain = replace(sums, gained_squares=sums.gained, lost_squares=sums.lost)
-    told, kept, whole = (
+    without_squares, with_squares, whole = (
         np.log(value)
         for value in (mean_score_above(plain, 0.0), mean_score_above(sums, 0.0), betting(differences, 0.0))
     )
-    assert told < 0.4 * whole
-    assert 0.6 * whole < kept <= whole
+    assert without_squares < 0.4 * whole
+    assert 0.6 * whole < with_squares <= whole
 
 
 def graded(rng: np.random.Generator, shift: float, rows: int, kind: str) -> np.ndarray:

@@ -78,9 +78,9 @@ def test_few_labels_turn_no_equal_challenger_away_at_the_limit(disagreement, lab
 
 def test_at_the_limit_a_verdict_falls():
     assert judge_live(LiveEvidence(), RolloutRules(), at_limit=True).verdict is Verdict.HOLDS
-    told_apart = LiveEvidence(gains=1, losses=7, ties=92)
-    assert judge_live(told_apart, RolloutRules()).verdict is Verdict.UNDECIDED
-    decision = judge_live(told_apart, RolloutRules(), at_limit=True)
+    distinguishable = LiveEvidence(gains=1, losses=7, ties=92)
+    assert judge_live(distinguishable, RolloutRules()).verdict is Verdict.UNDECIDED
+    decision = judge_live(distinguishable, RolloutRules(), at_limit=True)
     assert decision.verdict is Verdict.WORSE
     assert "at the time limit: -6.00 points on 100 scored rows (1 gained, 7 lost)" in decision.reasons[0]
     assert "by chance in 3.5%" in decision.reasons[0]

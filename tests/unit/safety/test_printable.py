@@ -51,24 +51,24 @@ def test_no_way_of_printing_lets_it_through(hostile: str, capsys: pytest.Capture
     say_error("DataError", hostile)
     print_json({hostile: [hostile]})
     print_table(hostile, ("text",), [[hostile], [[hostile]], [None]])
-    with stages(hostile) as tell:
-        tell({"stage": hostile, "done": 1, "total": 2})
-    told = capsys.readouterr()
-    for line in (*told.out.split("\n"), *told.err.split("\n")):
+    with stages(hostile) as on_progress:
+        on_progress({"stage": hostile, "done": 1, "total": 2})
+    output = capsys.readouterr()
+    for line in (*output.out.split("\n"), *output.err.split("\n")):
         assert not _ACTING.search(line), ascii(line)
-    shown = "".join(told.out.split())
+    shown = "".join(output.out.split())
     assert printable(hostile).split()[0] in shown
 
 
 def test_markup_in_data_is_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
-    with stages("[red]title[/]") as tell:
-        tell({"stage": "[link=http://evil.example]x[/link]"})
+    with stages("[red]title[/]") as on_progress:
+        on_progress({"stage": "[link=http://evil.example]x[/link]"})
     say("[bold]a[/]")
     print_table("[red]t[/]", ("text",), [["[red]a[/] [/nothing]"]])
-    told = capsys.readouterr()
-    assert "[bold]a[/]" in told.err
-    assert "[red]t[/]" in told.out
-    assert "[red]a[/] [/nothing]" in told.out
+    output = capsys.readouterr()
+    assert "[bold]a[/]" in output.err
+    assert "[red]t[/]" in output.out
+    assert "[red]a[/] [/nothing]" in output.out
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)

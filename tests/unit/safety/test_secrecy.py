@@ -54,9 +54,9 @@ def test_no_settings_error_prints_a_secret(tmp_path: Path, content: str) -> None
     path.write_text(content)
     with pytest.raises(ConfigurationError) as raised:
         load_settings(path)
-    told = "".join(traceback.format_exception(raised.value))
-    told += logging.Formatter().formatException((raised.type, raised.value, raised.tb))
-    assert SECRET not in told.replace(repr(content), "")
+    traceback_text = "".join(traceback.format_exception(raised.value))
+    traceback_text += logging.Formatter().formatException((raised.type, raised.value, raised.tb))
+    assert SECRET not in traceback_text.replace(repr(content), "")
     assert str(path) in str(raised.value)
 
 
@@ -82,8 +82,8 @@ def test_no_environment_error_prints_a_secret(
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigurationError) as raised:
         load_settings()
-    told = "".join(traceback.format_exception(raised.value)).replace(repr(value), "")
-    assert SECRET.lower() not in told.lower()
+    traceback_text = "".join(traceback.format_exception(raised.value)).replace(repr(value), "")
+    assert SECRET.lower() not in traceback_text.lower()
 
 
 @pytest.mark.parametrize(
@@ -100,23 +100,23 @@ def test_no_environment_error_prints_a_secret(
 def test_no_ledger_error_prints_the_password(url: str) -> None:
     with pytest.raises(Exception, match="ledger") as raised:
         Ledger.open(url)
-    told = "".join(traceback.format_exception(raised.value))
-    assert SECRET not in told
+    traceback_text = "".join(traceback.format_exception(raised.value))
+    assert SECRET not in traceback_text
     assert SECRET not in str(raised.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ('[api.tokens]\n"plain" = "viewer"', "perennial token new"),
         ("[triton]\ngrpc_port = 99999", "seen 99999"),
         ('[models.intent.learning]\nlearner = "magic"', "seen 'magic'"),
     ],
 )
-def test_what_is_no_secret_is_told_with_the_next_step(tmp_path: Path, content: str, told: str) -> None:
+def test_what_is_no_secret_is_told_with_the_next_step(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "perennial.toml"
     path.write_text(content)
-    with pytest.raises(ConfigurationError, match=told):
+    with pytest.raises(ConfigurationError, match=message):
         load_settings(path)
 
 
@@ -147,8 +147,8 @@ def test_a_token_is_printed_once_and_its_hash_lets_it_in(tmp_path: Path) -> None
         text=True,
         check=True,
     )
-    told = json.loads(made.stdout)
+    made_token = json.loads(made.stdout)
     path = tmp_path / "perennial.toml"
-    path.write_text(told["setting"])
-    assert load_settings(path).api.tokens == {hashed(told["token"]): "viewer"}
-    assert told["token"] not in told["setting"]
+    path.write_text(made_token["setting"])
+    assert load_settings(path).api.tokens == {hashed(made_token["token"]): "viewer"}
+    assert made_token["token"] not in made_token["setting"]

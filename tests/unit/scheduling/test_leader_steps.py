@@ -98,15 +98,15 @@ def test_the_lock_of_an_sqlite_ledger_lies_beside_it_one_a_name(ledger: Ledger, 
 
 
 def test_each_change_is_told_once_and_a_lost_lock_ends_the_lead(ledger: Ledger) -> None:
-    told: list[int | None] = []
+    epochs: list[int | None] = []
     door = Door()
-    leader = Leader(ledger, holder="one", lock=door, on_change=told.append)
+    leader = Leader(ledger, holder="one", lock=door, on_change=epochs.append)
     assert [leader.step(), leader.step(), leader.epoch] == [1, 1, 1]
     door.held = False
     assert [leader.step(), leader.epoch] == [None, None]
     assert [leader.step(), leader.step()] == [2, 2]
     leader.stop()
-    assert told == [1, None, 2, None]
+    assert epochs == [1, None, 2, None]
     assert door.held is False
 
 

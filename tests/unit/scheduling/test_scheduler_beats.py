@@ -360,8 +360,8 @@ def test_a_beat_that_fails_is_told_and_the_next_one_comes(
     monkeypatch.setattr(scheduler, "beat", beat)
     scheduler.start()
     wait_until(lambda: beats > 2)
-    at, told = scheduler.last_beat
-    assert told == str(error)
+    at, message = scheduler.last_beat
+    assert message == str(error)
     levels = {record.levelno for record in caplog.records if record.getMessage() == "scheduler.beat_failed"}
     assert levels == {level}
     broken = False

@@ -88,7 +88,7 @@ def test_a_cron_job_with_a_grace_runs_for_the_slot_that_is_not_too_late() -> Non
 
 
 @pytest.mark.parametrize(
-    ("facts", "told"),
+    ("facts", "message"),
     [
         ({}, "either interval_s or cron"),
         ({"interval_s": 1, "cron": "* * * * *"}, "either interval_s or cron"),
@@ -100,8 +100,8 @@ def test_a_cron_job_with_a_grace_runs_for_the_slot_that_is_not_too_late() -> Non
         ({"cron": "0 0 31 2 *"}, "never comes"),
     ],
 )
-def test_a_job_that_cannot_be_is_refused_with_the_reason(facts: dict[str, Any], told: str) -> None:
-    with pytest.raises(ConfigurationError, match=told):
+def test_a_job_that_cannot_be_is_refused_with_the_reason(facts: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
         spec(**facts)
 
 

@@ -66,8 +66,8 @@ class World:
                 "input_ids": Known(datatype="INT64", rows=((version,),)),
                 "attention_mask": Known(datatype="INT64", rows=((1,),)),
             }
-            told = {"logits": Known(datatype="FP32", rows=((token, -token),))}
-            Golden(inputs=asked, outputs=told, tolerance=0.5).write(folder)
+            outputs = {"logits": Known(datatype="FP32", rows=((token, -token),))}
+            Golden(inputs=asked, outputs=outputs, tolerance=0.5).write(folder)
 
     def route(self, champion: int, *resident: int, model: str = "intent", previous: int | None = None) -> Route:
         """Move the ledger's route, and not the router's file."""
@@ -196,14 +196,14 @@ def test_a_pass_under_way_lets_go_of_a_model_that_is_removed_meanwhile(world: Wo
 @pytest.mark.parametrize("part", ["champion", "challenger"])
 def test_a_challenger_that_the_file_names_is_kept_like_a_champion(world: World, part: str) -> None:
     world.export(1, 2, 3)
-    told = {"challenger": Route(model="intent", epoch=2, champion=1, challenger=2, share=0.1, resident=(1, 2))}
-    told["champion"] = Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2))
+    routes = {"challenger": Route(model="intent", epoch=2, champion=1, challenger=2, share=0.1, resident=(1, 2))}
+    routes["champion"] = Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2))
     world.route(1)
     world.route(1, 1, 3)
     world.pass_()
     world.repository.set_versions(ENGINE, (1, 2, 3))
     world.controls[0].load(ENGINE)
-    world.workspace.write_route(told[part])
+    world.workspace.write_route(routes[part])
     world.triton.loads.clear()
     world.route(1, 1)
     world.pass_()
@@ -486,12 +486,12 @@ def test_faults_of_different_kinds_are_told_as_one(
     world.route(1, *((1, 2) if missing else (1,)))
     world.servers[0].stop()
     world.servers[1].liars.add(1)
-    with pytest.raises(PublishFailed) as told:
+    with pytest.raises(PublishFailed) as refusal:
         world.pass_(patience_s=2.0)
     assert 0.25 not in pauses, "no patience is had: not all of them are away"
-    assert str(told.value).startswith("intent: 2 of 2 servers do not match the ledger: ")
-    assert ("the repository: versions [2]" in str(told.value)) is missing
-    assert all(f"{server.url}: " in str(told.value) for server in world.servers)
+    assert str(refusal.value).startswith("intent: 2 of 2 servers do not match the ledger: ")
+    assert ("the repository: versions [2]" in str(refusal.value)) is missing
+    assert all(f"{server.url}: " in str(refusal.value) for server in world.servers)
 
 
 def test_a_missing_folder_among_several_servers_is_no_servers_fault(make: Callable[..., World]) -> None:
@@ -511,12 +511,12 @@ def test_a_ledger_that_is_behind_the_routers_commands_no_server(
     world.export(1, 2)
     if known:
         world.route(1)
-    told = Route(model="intent", epoch=5, champion=2, resident=(2,))
-    world.workspace.write_route(told)
+    route = Route(model="intent", epoch=5, champion=2, resident=(2,))
+    world.workspace.write_route(route)
     with pytest.raises(LedgerBehind, match=r"the ledger (has|knows no)"):
         world.pass_()
     assert all(server.loads == [] for server in world.servers)
-    assert world.workspace.read_route("intent") == told
+    assert world.workspace.read_route("intent") == route
     assert set(world.reconciler.wrong) == {("intent", "")}
 
 
@@ -543,8 +543,8 @@ def test_strangers_are_unloaded_and_told(world: World, caplog: pytest.LogCapture
     world.triton.loaded = {"intent": {1}, "b": {1, 2}, "a": {1}}
     assert world.reconciler.unload_strangers(frozenset({"intent"})) == ["a", "b"]
     assert world.triton.loaded == {"intent": {1}}
-    told = [(r.getMessage(), vars(r)["model"], vars(r)["url"]) for r in caplog.records]
-    assert told == [("reconcile.unloaded", name, world.triton.url) for name in ("a", "b")]
+    events = [(r.getMessage(), vars(r)["model"], vars(r)["url"]) for r in caplog.records]
+    assert events == [("reconcile.unloaded", name, world.triton.url) for name in ("a", "b")]
 
 
 def test_an_old_file_of_the_same_epoch_is_brought_to_what_the_ledger_says(world: World) -> None:
@@ -567,7 +567,7 @@ def test_a_missing_folder_and_a_wrong_server_are_told_together(world: World) -> 
     world.export(1)
     world.route(1, 1, 2)
     world.triton.liars.add(1)
-    with pytest.raises(PublishFailed) as told:
+    with pytest.raises(PublishFailed) as refusal:
         world.pass_()
-    assert str(told.value).startswith("intent: 1 of 1 servers do not match the ledger: the repository: versions [2]")
-    assert f"; {world.triton.url}: {ENGINE} version 1" in str(told.value)
+    assert str(refusal.value).startswith("intent: 1 of 1 servers do not match the ledger: the repository: versions [2]")
+    assert f"; {world.triton.url}: {ENGINE} version 1" in str(refusal.value)

@@ -89,9 +89,9 @@ def test_places_are_lent_to_unknown_items_with_their_true_chances() -> None:
     lists = [model.rank(Ask(count=5), state, rng) for _ in range(4000)]
     assert max(sum(placed.explored for placed in one.places) for one in lists) == 2
     firsts = [one.places[0] for one in lists]
-    told = {placed.item: placed.propensity for placed in firsts}
-    assert sum(told.values()) == pytest.approx(1.0)
-    for item, chance in told.items():
+    propensities = {placed.item: placed.propensity for placed in firsts}
+    assert sum(propensities.values()) == pytest.approx(1.0)
+    for item, chance in propensities.items():
         share = np.mean([placed.item == item for placed in firsts])
         assert share == pytest.approx(chance, abs=4 * np.sqrt(chance * (1 - chance) / 4000) + 1e-9)
     assert all(placed.reason == "new here" for placed in firsts if placed.explored)

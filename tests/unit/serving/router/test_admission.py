@@ -60,9 +60,9 @@ def test_too_many_rows_or_bytes_are_refused_with_a_hint():
     for limits in (Limits(rows=100), Limits(bytes=10_000)):
         queue: RequestQueue[int] = RequestQueue(limits)
         queue.offer(_asked(0, rows=60))
-        with pytest.raises(Overloaded, match=r"1 requests with 60 texts wait already; retry after \d+\.\d s") as told:
+        with pytest.raises(Overloaded, match=r"1 requests with 60 texts wait already; retry after \d+\.\d s") as refusal:
             queue.offer(_asked(1, rows=60))
-        assert told.value.retry_after_s > 0
+        assert refusal.value.retry_after_s > 0
         queue.take()
         queue.offer(_asked(1, rows=60))
 
@@ -77,9 +77,9 @@ def test_a_request_that_would_wait_too_long_is_refused_at_once_and_told_when_to_
     queue = _busy(clock, wait_s=5.0)
     for number in range(5):  # one waits already, and the seventh would wait for more than 5 s
         queue.offer(_asked(number, rows=64))
-    with pytest.raises(Overloaded, match=r"would wait for 6\.0 s \(limit 5\.0 s\); retry after") as told:
+    with pytest.raises(Overloaded, match=r"would wait for 6\.0 s \(limit 5\.0 s\); retry after") as refusal:
         queue.offer(_asked(5, rows=64))
-    assert told.value.retry_after_s == pytest.approx(3.5)
+    assert refusal.value.retry_after_s == pytest.approx(3.5)
     assert queue.refused == 1
     queue.offer(_asked(100, probe=True))
 
@@ -335,9 +335,9 @@ def test_while_others_are_at_work_what_cannot_be_ready_by_its_deadline_is_taken_
     queue.offer(asked)
     assert queue.overdue() == [asked] * late
     if late:
-        told = queue.too_late(asked)
-        assert isinstance(told, TooLate)
-        assert "after the deadline of the request, which waited 0.0 s" in str(told)
+        refusal = queue.too_late(asked)
+        assert isinstance(refusal, TooLate)
+        assert "after the deadline of the request, which waited 0.0 s" in str(refusal)
 
 
 def test_why_a_request_was_taken_out_is_told_with_how_long_it_waited(clock):
@@ -347,9 +347,9 @@ def test_why_a_request_was_taken_out_is_told_with_how_long_it_waited(clock):
     queue.offer(plain)
     clock.now += 6
     for asked in queue.overdue():
-        told = queue.too_late(asked)
-        assert type(told) is Overloaded
-        assert "the request has waited for 6.0 s; retry after 0.2 s" in str(told)
+        refusal = queue.too_late(asked)
+        assert type(refusal) is Overloaded
+        assert "the request has waited for 6.0 s; retry after 0.2 s" in str(refusal)
     assert queue.expired == 2
 
 

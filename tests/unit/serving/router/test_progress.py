@@ -19,8 +19,8 @@ from perennial.ops.serving.router.progress import Progress
     ],
 )
 def test_a_router_has_stalled_when_nothing_comes_out_of_it_or_its_engine(stalled_s, engine_still_s, stalled):
-    told = Progress.read(Progress(process=7, stalled_s=stalled_s).to_json())
-    assert told.is_stalled(engine_still_s=engine_still_s, limit_s=30.0) == stalled
+    progress = Progress.read(Progress(process=7, stalled_s=stalled_s).to_json())
+    assert progress.is_stalled(engine_still_s=engine_still_s, limit_s=30.0) == stalled
 
 
 @pytest.mark.parametrize("text", ["", "7", "[]", "{}", '{"process": 7, "unknown": 1}', "0199abcd"])

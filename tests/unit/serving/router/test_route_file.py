@@ -149,8 +149,8 @@ def test_without_a_challenger_the_champion_answers_everybody():
     assert all(pick_arm(route, str(number)) is Arm.CHAMPION for number in range(500))
 
 
-@pytest.mark.parametrize(("epoch", "told"), [(4, True), (5, False), (6, False)])
-def test_a_route_older_than_the_one_before_it_is_followed_and_told(tmp_path, caplog, epoch, told):
+@pytest.mark.parametrize(("epoch", "is_logged"), [(4, True), (5, False), (6, False)])
+def test_a_route_older_than_the_one_before_it_is_followed_and_told(tmp_path, caplog, epoch, is_logged):
     path = tmp_path / "route.json"
     _write(path, epoch=5)
     route = RouteFile(path)
@@ -158,4 +158,4 @@ def test_a_route_older_than_the_one_before_it_is_followed_and_told(tmp_path, cap
     assert caplog.messages == []
     _write(path, epoch=epoch, champion=2)
     assert route.current().champion == 2
-    assert caplog.messages == ["route.older"] * told
+    assert caplog.messages == ["route.older"] * is_logged

@@ -410,13 +410,13 @@ def test_an_answer_after_its_deadline_is_marked_and_not_logged(place):
 
 
 def test_what_config_does_not_say_is_as_documented(place):
-    told = {name: str(place) for name in ("engine_model", "route_path", "repository", "traffic_dir")}
-    read = RouterSettings.from_parameters("intent", told)
+    parameters = {name: str(place) for name in ("engine_model", "route_path", "repository", "traffic_dir")}
+    read = RouterSettings.from_parameters("intent", parameters)
     written = RouterSettings(
         model="intent", engine_model=str(place), route_path=place, repository=place, traffic_dir=place
     )
     assert read == written
-    assert {name: value for name, value in written.to_parameters().items() if name not in told} == {
+    assert {name: value for name, value in written.to_parameters().items() if name not in parameters} == {
         "task": "text_classification", "max_characters": "20000",
         "max_key_bytes": "256", "rotate_rows": "5000", "rotate_s": "60.0",
         "challenger_limit_s": "1.0", "champion_limit_s": "10.0", "queue_limit_s": "10.0", "queue_rows": "8192",
@@ -429,8 +429,8 @@ def test_each_setting_is_read_from_its_own_parameter(place):
         "max_characters": 1, "max_key_bytes": 2, "rotate_rows": 3, "rotate_s": 4.5, "challenger_limit_s": 5.5,
         "champion_limit_s": 6.5, "queue_limit_s": 7.5, "queue_rows": 8, "max_batch_size": 9,
     }  # fmt: skip
-    told = {"engine_model": "e", "route_path": "/a", "repository": "/b", "traffic_dir": "/c"}
-    read = RouterSettings.from_parameters("intent", told | {name: str(value) for name, value in numbers.items()})
+    parameters = {"engine_model": "e", "route_path": "/a", "repository": "/b", "traffic_dir": "/c"}
+    read = RouterSettings.from_parameters("intent", parameters | {name: str(value) for name, value in numbers.items()})
     assert {name: getattr(read, name) for name in numbers} == numbers
     assert (read.model, read.engine_model) == ("intent", "e")
     assert (read.route_path, read.repository, read.traffic_dir) == (Path("/a"), Path("/b"), Path("/c"))

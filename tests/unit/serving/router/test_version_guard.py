@@ -89,13 +89,13 @@ def test_a_call_that_ends_just_at_the_limit_closes_a_version_for_good_never():
 
 
 def test_a_call_is_given_up_before_its_end_or_not_at_all():
-    told: list[str] = []
+    called: list[str] = []
     call = _Call(lambda: 1)
-    assert call.give_up(lambda: told.append("ended"))
+    assert call.give_up(lambda: called.append("ended"))
     call.work()
-    assert told == ["ended"]
-    assert not call.give_up(lambda: told.append("again"))
-    assert (told, call.result) == (["ended"], [1])
+    assert called == ["ended"]
+    assert not call.give_up(lambda: called.append("again"))
+    assert (called, call.result) == (["ended"], [1])
 
 
 def _until_asked(guard: VersionGuard) -> None:
@@ -123,7 +123,7 @@ def test_a_call_that_ends_between_the_limit_and_the_giving_up_counts_as_answered
 
 def test_two_calls_that_hang_keep_a_version_closed_until_both_have_ended():
     guard = VersionGuard(limit_s=0.05, pause_s=0.0, hang_pause_s=0.0)
-    go_on, began, told = [threading.Event(), threading.Event()], threading.Barrier(3), []
+    go_on, began, messages = [threading.Event(), threading.Event()], threading.Barrier(3), []
 
     def hang(go: threading.Event) -> bool:
         began.wait(30)
@@ -133,7 +133,7 @@ def test_two_calls_that_hang_keep_a_version_closed_until_both_have_ended():
         try:
             guard.ask(1, lambda: hang(go))
         except DependencyUnreachable as exc:
-            told.append(str(exc))
+            messages.append(str(exc))
 
     callers = [threading.Thread(target=ask, args=(go,)) for go in go_on]
     for caller in callers:
@@ -141,7 +141,7 @@ def test_two_calls_that_hang_keep_a_version_closed_until_both_have_ended():
     began.wait(30)
     for caller in callers:
         caller.join(30)
-    assert told == ["version 1 did not answer within 0.05 s"] * 2
+    assert messages == ["version 1 did not answer within 0.05 s"] * 2
     assert guard._hanging[1] == 2
     go_on[0].set()
     while guard._hanging[1] == 2:

@@ -29,10 +29,10 @@ class Server:
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Server:
-    told = Server({10: "intent_0_0", 11: "intent_engine_0_0"}, [("intent", 1), ("intent_engine", 1)])
-    monkeypatch.setattr(stubs, "stubs_of", lambda _: dict(told.living))
-    monkeypatch.setattr(stubs, "start_ticks", lambda pid: pid * 7 if pid in told.living else None)
-    return told
+    server = Server({10: "intent_0_0", 11: "intent_engine_0_0"}, [("intent", 1), ("intent_engine", 1)])
+    monkeypatch.setattr(stubs, "stubs_of", lambda _: dict(server.living))
+    monkeypatch.setattr(stubs, "start_ticks", lambda pid: pid * 7 if pid in server.living else None)
+    return server
 
 
 @pytest.fixture
