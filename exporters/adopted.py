@@ -63,8 +63,8 @@ def build_adopted(folder: Path) -> "torch.nn.Module":
             said = self.encoder(**encoder_inputs(facts.kind, input_ids, attention_mask))
             answered.append(said)
             try:
-                told = torch.where(attention_mask > 0, input_ids, padding)  # heads find the last token by it
-                logits = self.head(input_ids=told, attention_mask=attention_mask).logits
+                padded = torch.where(attention_mask > 0, input_ids, padding)  # heads find the last token by it
+                logits = self.head(input_ids=padded, attention_mask=attention_mask).logits
             finally:
                 answered.clear()
             return logits, pool(said.last_hidden_state, attention_mask, facts.pooling)

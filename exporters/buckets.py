@@ -20,13 +20,13 @@ def tabulate_buckets(encoder: Any) -> None:
     for part in list(encoder.modules()):
         if hasattr(part, _T5) and getattr(part, "has_relative_attention_bias", False):
             reach = part.relative_attention_max_distance
-            told = {
+            options = {
                 "bidirectional": not part.is_decoder,
                 "num_buckets": part.relative_attention_num_buckets,
                 "max_distance": reach,
             }
             distances = _distances(reach)
-            _put(part, _T5, _table(getattr(part, _T5)(distances, **told), reach))
+            _put(part, _T5, _table(getattr(part, _T5)(distances, **options), reach))
         elif hasattr(part, _MPNET) and hasattr(part, "relative_attention_bias"):
             _put(part, _MPNET, _table(getattr(part, _MPNET)(_distances(_MPNET_REACH)), _MPNET_REACH))
         elif hasattr(part, _DEBERTA) and getattr(part, "position_buckets", -1) > 0:

@@ -168,7 +168,7 @@ def check_parity(
     if targets is not None:
         figures |= _accuracy(task, expected, answered, targets)
     far = {name: figures[name] > _EXCUSE * getattr(limits, name) * figures.get("unit", 1.0) for name in excused}
-    excused = {name: told and limits.probability > 0 and not far[name] for name, told in excused.items()}
+    excused = {name: holds and limits.probability > 0 and not far[name] for name, holds in excused.items()}
     reasons += _broken_rules(figures, limits, count, excused)
     return _verdict(reasons, limits, reference_name, count, **figures)
 

@@ -138,11 +138,11 @@ def _matmul(node: onnx.NodeProto, after: Sequence[onnx.NodeProto], values: Mappi
 
 
 def _gemm(node: onnx.NodeProto) -> _Product | None:
-    told = {item.name: helper.get_attribute_value(item) for item in node.attribute}
-    if told.get("transA", 0) or told.get("alpha", 1.0) != 1.0 or told.get("beta", 1.0) != 1.0:
+    attributes = {item.name: helper.get_attribute_value(item) for item in node.attribute}
+    if attributes.get("transA", 0) or attributes.get("alpha", 1.0) != 1.0 or attributes.get("beta", 1.0) != 1.0:
         return None
     bias = node.input[2] if len(node.input) > 2 else None
-    turned = bool(told.get("transB", 0))
+    turned = bool(attributes.get("transB", 0))
     return _Product(node=node, add=None, activation=node.input[0], weight=node.input[1], bias=bias, turned=turned)
 
 

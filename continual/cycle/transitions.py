@@ -127,7 +127,7 @@ def handle(cycle: Cycle, event: Event) -> _Step:
             )
         after, commands = transition(cycle, event)
     return replace(
-        after, story=(*cycle.story, f"{cycle.state.value} + {_told(event)} -> {after.state.value}")
+        after, story=(*cycle.story, f"{cycle.state.value} + {_described(event)} -> {after.state.value}")
     ), commands
 
 
@@ -160,7 +160,7 @@ def check_invariants(cycle: Cycle) -> None:
         raise IllegalTransition(f"cycle of {cycle.model}: {'; '.join(broken)}. Story: {'; '.join(cycle.story)}")
 
 
-def _told(event: Event) -> str:
+def _described(event: Event) -> str:
     facts = ", ".join(f"{name}={getattr(event, name)}" for name in type(event).__dataclass_fields__)
     return f"{type(event).__name__}({facts})"
 

@@ -56,15 +56,15 @@ class Adoptable:
         folder, graph = (place.parent, place) if place.suffix == _ONNX else (place, _only_graph(place))
         if graph is not None:
             return cls._foreign(folder, graph, max_length)
-        told = _configuration(folder)
-        kinds = [str(kind) for kind in told.get("architectures") or ()]
+        configuration = _configuration(folder)
+        kinds = [str(kind) for kind in configuration.get("architectures") or ()]
         if not any(kind.endswith(_KIND) for kind in kinds):
             raise ConfigurationError(
                 f"{folder} holds {kinds or 'no architecture'}; --model takes a fine-tuned ...{_KIND}. "
                 "An encoder without a head is set as `encoder` and trained on --data"
             )
-        _one_label(folder, told)
-        labels = _labels(folder, told)
+        _one_label(folder, configuration)
+        labels = _labels(folder, configuration)
         fingerprint(folder)  # says what is missing of weights
         length = usable_length(folder, max_length)
         load_tokenizer(folder, length)
@@ -76,12 +76,12 @@ class Adoptable:
             raise ConfigurationError(
                 f"{graph} does not exist; --model takes an ONNX file with tokenizer.json beside it"
             )
-        told = _configuration(folder)
-        _one_label(folder, told)
-        known = bool(told.get("model_type")) and "vocab_size" in told
+        configuration = _configuration(folder)
+        _one_label(folder, configuration)
+        known = bool(configuration.get("model_type")) and "vocab_size" in configuration
         length = usable_length(folder, max_length) if known else tokenizer_length(folder, max_length)
         read_tokenizer(folder, length)
-        return cls(folder=folder, labels=_labels(folder, told), max_length=length, graph=graph)
+        return cls(folder=folder, labels=_labels(folder, configuration), max_length=length, graph=graph)
 
     def adopt(self, out: Path) -> ModelCard:
         """Copy the classifier into `out` as a trained model, its card last."""
@@ -146,37 +146,37 @@ def _configuration(folder: Path) -> dict[str, Any]:
             f"{folder} has no config.json; --model takes a folder that save_pretrained wrote, or an ONNX file beside it"
         )
     try:
-        told = json.loads(path.read_bytes())
+        configuration = json.loads(path.read_bytes())
     except ValueError as error:
         raise ConfigurationError(f"{path} is not JSON ({error}); save the model with save_pretrained") from error
-    if not isinstance(told, dict):
-        raise ConfigurationError(f"{path} is {type(told).__name__}; save the model with save_pretrained")
-    if told.get("auto_map"):
+    if not isinstance(configuration, dict):
+        raise ConfigurationError(f"{path} is {type(configuration).__name__}; save the model with save_pretrained")
+    if configuration.get("auto_map"):
         raise ConfigurationError(
             f"{path} asks for code of its own (auto_map), which is never run; give a model that transformers knows"
         )
-    return told
+    return configuration
 
 
-def _one_label(folder: Path, told: dict[str, Any]) -> None:
-    kind = told.get("problem_type")
+def _one_label(folder: Path, configuration: dict[str, Any]) -> None:
+    kind = configuration.get("problem_type")
     if kind not in {None, "single_label_classification"}:
         what = {"regression": "a number", "multi_label_classification": "several labels at once"}.get(kind, repr(kind))
         raise ConfigurationError(
             f"{folder} was trained for {kind}: its answer is {what}. Served is one label for one text "
             "(problem_type single_label_classification)"
         )
-    if told.get("is_encoder_decoder"):
+    if configuration.get("is_encoder_decoder"):
         raise ConfigurationError(
-            f"{folder} holds {told.get('model_type')}, an encoder with a decoder; give a classifier on an encoder or a "
+            f"{folder} holds {configuration.get('model_type')}, an encoder with a decoder; give a classifier on an encoder or a "
             "decoder alone"
         )
 
 
-def _labels(folder: Path, told: dict[str, Any]) -> tuple[str, ...]:
+def _labels(folder: Path, configuration: dict[str, Any]) -> tuple[str, ...]:
     """The names of `id2label` in the order of their numbers."""
-    names = told.get("id2label")
-    count = len(names) if isinstance(names, dict) else told.get("num_labels", 2)  # transformers' own default
+    names = configuration.get("id2label")
+    count = len(names) if isinstance(names, dict) else configuration.get("num_labels", 2)  # transformers' own default
     if count == 1:
         raise ConfigurationError(f"{folder} has one output: a number (regression). Served is one label of at least two")
     if names is None:

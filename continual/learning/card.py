@@ -75,9 +75,9 @@ class ModelCard:
 
     def write(self, folder: Path) -> None:
         """Write `model.json`, whole; call it last."""
-        told = asdict(self)
-        unknown = told.pop("unknown")
-        write_atomically(folder / MODEL_FILE, json.dumps(told | unknown, indent=2, ensure_ascii=False) + "\n")
+        fields = asdict(self)
+        unknown = fields.pop("unknown")
+        write_atomically(folder / MODEL_FILE, json.dumps(fields | unknown, indent=2, ensure_ascii=False) + "\n")
 
 
 _OF_TEXT = ("encoder", "encoder_fingerprint", "labels", "head", "temperature", "max_length")  # no text goes without

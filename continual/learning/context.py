@@ -26,7 +26,7 @@ class Context:
 
     >>> import io
     >>> out = io.StringIO()
-    >>> Context(stream=out).tell("solve", 1, 1)
+    >>> Context(stream=out).report("solve", 1, 1)
     >>> out.getvalue()
     '{"stage": "solve", "done": 1, "total": 1}\\n'
     """
@@ -35,7 +35,7 @@ class Context:
     cancelled: bool = False
     _last: float = 0.0
 
-    def tell(self, stage: str, done: int, total: int) -> None:
+    def report(self, stage: str, done: int, total: int) -> None:
         """Writes one progress line; lines between the first and the last of a stage are thinned out."""
         now = time.monotonic()
         if self.stream is None or (0 < done < total and now - self._last < _EVERY_S):
@@ -46,7 +46,7 @@ class Context:
 
     def stage(self, name: str) -> Progress:
         """A progress callback for one stage."""
-        return lambda done, total: self.tell(name, done, total)
+        return lambda done, total: self.report(name, done, total)
 
     def checkpoint(self) -> None:
         """Call where everything so far is on disk.

@@ -52,14 +52,14 @@ def read_facts(folder: Path) -> EncoderFacts:
     Raises:
         ConfigurationError: its configuration is missing, or is none of a text encoder.
     """
-    told = _object(folder / "config.json")
-    kind = str(told.get("model_type", ""))
-    width = next((told[name] for name in _WIDTHS if isinstance(told.get(name), int)), None)
+    configuration = _object(folder / "config.json")
+    kind = str(configuration.get("model_type", ""))
+    width = next((configuration[name] for name in _WIDTHS if isinstance(configuration.get(name), int)), None)
     if not kind and width is None:
         raise ConfigurationError(
             f"{folder / 'config.json'} has neither model_type nor hidden_size; save the model with save_pretrained"
         )
-    ids, longest = told.get("vocab_size"), _longest(kind, told)
+    ids, longest = configuration.get("vocab_size"), _longest(kind, configuration)
     if width is None or not isinstance(ids, int) or isinstance(longest, str):
         from perennial.continual.learning.encoder_model import measure
 
@@ -94,8 +94,8 @@ def tokenizer_length(folder: Path, wanted: int) -> int:
     return _least(folder, {"max_length": wanted})
 
 
-def _least(folder: Path, told: dict[str, int | None]) -> int:
-    bounds = {name: bound for name, bound in told.items() if bound is not None}
+def _least(folder: Path, found: dict[str, int | None]) -> int:
+    bounds = {name: bound for name, bound in found.items() if bound is not None}
     own = _object(folder / "tokenizer_config.json").get("model_max_length")
     if isinstance(own, int | float) and own > 0:
         bounds["the tokenizer's model_max_length"] = int(own)
@@ -150,28 +150,28 @@ def read_tokenizer(folder: Path, length: int) -> Any:
     return tokenizer
 
 
-def _longest(kind: str, told: dict[str, Any]) -> int | str | None:
+def _longest(kind: str, configuration: dict[str, Any]) -> int | str | None:
     """Tokens that have a position; a text where only the model itself can tell."""
     if kind in _RELATIVE:
         return None
-    table: int | None = next((told[name] for name in _TABLES if isinstance(told.get(name), int)), None)
+    table: int | None = next((configuration[name] for name in _TABLES if isinstance(configuration.get(name), int)), None)
     if table is not None and table < 0:
         return None
     if table is None or kind not in _PLAIN | _AFTER_PADDING:
         return "unknown"
     if kind in _PLAIN:
         return table
-    padding = told.get("pad_token_id", 1)
+    padding = configuration.get("pad_token_id", 1)
     return table - padding - 1 if isinstance(padding, int) else "unknown"
 
 
 def _object(path: Path) -> dict[str, Any]:
     try:
-        told = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} is not JSON ({error}); save the model with save_pretrained") from error
-    if not isinstance(told, dict):
-        raise ConfigurationError(f"{path} is {type(told).__name__}; it must be an object, as save_pretrained writes it")
-    return told
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path} is {type(document).__name__}; it must be an object, as save_pretrained writes it")
+    return document

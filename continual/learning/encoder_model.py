@@ -77,9 +77,9 @@ def position_limit(model: Any) -> int | None:
     for name, part in model.named_modules():
         if isinstance(part, torch.nn.Embedding) and ("position_embeddings" in name or name.endswith("wpe")):
             limits.append(part.num_embeddings - (0 if part.padding_idx is None else part.padding_idx + 1))
-    told = getattr(model.config, "max_position_embeddings", None)
-    if not limits and isinstance(told, int) and told > 0:
-        limits.append(told)
+    positions = getattr(model.config, "max_position_embeddings", None)
+    if not limits and isinstance(positions, int) and positions > 0:
+        limits.append(positions)
     return min(limits, default=None)
 
 

@@ -111,7 +111,7 @@ def fit_fast(
     variants = anchor_texts(settings.descriptions or {})
     everything = [row.text for row in (*learnt, *rows.replay, *rows.holdout, *rows.erase)]
     texts([*everything, *(text for several in variants.values() for text in several)])  # so that progress has one total
-    context.tell("learn", 0, 1)
+    context.report("learn", 0, 1)
     sums = carried or _made(form, spec, settings, learnt, rows.holdout, texts)
     added = sums.add(_class_rows(learnt, texts))
     removed = sums.remove(_class_rows(rows.erase, texts))
@@ -119,12 +119,12 @@ def fit_fast(
         sums.drop_anchors()
     for label, several in variants.items():
         sums.anchor(label, ClassRows(X=texts(several), labels=[label] * len(several), texts=several))
-    context.tell("learn", 1, 1)
+    context.report("learn", 1, 1)
     context.checkpoint()
     if not sums.labels:
         raise TrainingFailed("no rows are left to answer with after the erasure; add labelled rows")
     solved, chosen = _solve(form, spec, settings, sums, rows, texts)
-    context.tell("solve", 1, 1)
+    context.report("solve", 1, 1)
     card = ModelCard(
         learner=spec.learner.value if spec.learner is LearnerName.FINETUNE else form.head,
         encoder=spec.encoder,

@@ -166,9 +166,9 @@ def _begin(spec: JobSpec, rows: Sequence[Example]) -> None:
     spec.out.mkdir(parents=True, exist_ok=True)
     drop_card(spec.out)
     encoder = fingerprint(resolve_encoder(spec.encoder))
-    told = json.dumps([encoder, str(spec.previous), spec.seed, spec.max_length, spec.params], sort_keys=True)
+    settings = json.dumps([encoder, str(spec.previous), spec.seed, spec.max_length, spec.params], sort_keys=True)
     seen = json.dumps([(row.text, row.label) for row in rows])
-    identity = hashlib.sha256(f"{told}{seen}".encode()).hexdigest()
+    identity = hashlib.sha256(f"{settings}{seen}".encode()).hexdigest()
     mark = spec.out / _JOB
     if mark.is_file() and mark.read_text(encoding="ascii") == identity:
         return

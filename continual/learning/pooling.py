@@ -54,11 +54,11 @@ def read_pooling(folder: Path) -> Pooling:
     place = own if own.is_file() else _pooling_folder(folder) / "config.json"
     if not place.is_file():
         return Pooling.MEAN
-    told = _read(place)
-    if not isinstance(told, dict):
-        raise ConfigurationError(f"{place} is {type(told).__name__}; it must be an object with the pooling's name")
-    named = told.get("pooling_mode")
-    flags = sorted(_name(flag) for flag, value in told.items() if flag.startswith(_FLAG) and value is True)
+    document = _read(place)
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{place} is {type(document).__name__}; it must be an object with the pooling's name")
+    named = document.get("pooling_mode")
+    flags = sorted(_name(flag) for flag, value in document.items() if flag.startswith(_FLAG) and value is True)
     wanted = [named] if isinstance(named, str) else flags
     try:
         return Pooling(" and ".join(wanted) if wanted else Pooling.MEAN)

@@ -79,18 +79,18 @@ def pretrain(
     model, losses = _train(encoder, tokenizer, mask, texts, settings, context)
     tenth = max(1, len(losses) // 10)
     first, last = float(np.mean(losses[:tenth])), float(np.mean(losses[-tenth:]))
-    told = {"identity": identity, "texts": len(texts), "steps": len(losses), "first_loss": first, "last_loss": last}
+    summary = {"identity": identity, "texts": len(texts), "steps": len(losses), "first_loss": first, "last_loss": last}
     with folder_written_whole(out) as staging:
         model.save_pretrained(staging, safe_serialization=True)
         copy_beside_weights(encoder, staging)
-        (staging / _DONE).write_text(json.dumps(told), encoding="utf-8")
-    logger.info("training.encoder_pretrained", extra={name: told[name] for name in told if name != "identity"})
+        (staging / _DONE).write_text(json.dumps(summary), encoding="utf-8")
+    logger.info("training.encoder_pretrained", extra={name: summary[name] for name in summary if name != "identity"})
     return out
 
 
 def _identity(encoder: Path, texts: Sequence[str], settings: Pretraining, max_length: int) -> str:
-    told = json.dumps([str(encoder), asdict(settings), max_length, list(texts)], sort_keys=True)
-    return hashlib.sha256(told.encode()).hexdigest()
+    described = json.dumps([str(encoder), asdict(settings), max_length, list(texts)], sort_keys=True)
+    return hashlib.sha256(described.encode()).hexdigest()
 
 
 def _train(
@@ -136,7 +136,7 @@ def _train(
         torch.nn.utils.clip_grad_norm_(weights, 1.0)
         optimiser.step()
         losses.append(float(loss.detach()))
-        context.tell("pretrain", step + 1, total)
+        context.report("pretrain", step + 1, total)
         context.checkpoint()
     return encoder.eval(), losses
 

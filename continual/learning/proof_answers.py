@@ -29,9 +29,9 @@ class ProofAnswers:
     confidence: tuple[float, ...]
 
     @classmethod
-    def of(cls, told: Mapping[str, Any]) -> "ProofAnswers":
+    def of(cls, document: Mapping[str, Any]) -> "ProofAnswers":
         """The answers out of a file's content."""
-        return cls(given=tuple(map(str, told["given"])), confidence=tuple(map(float, told["confidence"])))
+        return cls(given=tuple(map(str, document["given"])), confidence=tuple(map(float, document["confidence"])))
 
 
 def answer_holdout(spec: JobSpec) -> None:
@@ -41,11 +41,11 @@ def answer_holdout(spec: JobSpec) -> None:
         return
     labels, logits = answer(spec.out, [row.text for row in rows], cache=spec.cache_folder, threads=spec.threads)
     sure = softmax(logits)
-    told = {
+    document = {
         "given": [labels[place] for place in logits.argmax(axis=1)],
         "confidence": [round(float(share), 6) for share in sure.max(axis=1)],
     }
-    write_atomically(spec.out / _FILE, json.dumps(told, ensure_ascii=False))
+    write_atomically(spec.out / _FILE, json.dumps(document, ensure_ascii=False))
 
 
 def read_proof_answers(trained: Path) -> ProofAnswers | None:

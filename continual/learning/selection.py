@@ -112,7 +112,7 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
     equations = sums.equations(start.anchor_rows, precise=False)
     tried: dict[Penalty, NDArray[np.float64]] = {}
 
-    def told(penalty: Penalty) -> NDArray[np.float64]:
+    def scores_of(penalty: Penalty) -> NDArray[np.float64]:
         if penalty not in tried:
             solved = equations.solved(penalty)
             tried[penalty] = row_scores(solved.scores(features), places_of(known.labels, solved.labels))
@@ -123,12 +123,12 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
         for step in (+1, -1) if name in free else ():
             while (value := _neighbour(grid, getattr(best, name), step)) is not None:
                 beside = replace(best, shrinkage=value) if name == "shrinkage" else replace(best, words=value)
-                if not clearly_lower(told(beside), told(best)):
+                if not clearly_lower(scores_of(beside), scores_of(best)):
                     break
                 best = beside
     if "priors" in free:
         turned = replace(best, priors=Priors.UNIFORM if best.priors is Priors.EMPIRICAL else Priors.EMPIRICAL)
-        best = turned if clearly_lower(told(turned), told(best)) else best
+        best = turned if clearly_lower(scores_of(turned), scores_of(best)) else best
     return best
 
 

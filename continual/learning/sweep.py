@@ -93,13 +93,13 @@ def sweep(
     while len(found.get_trials(deepcopy=False, states=complete)) < trials:
         if len(found.trials) - tried >= 2 * trials:
             raise TrainingFailed(f"{len(found.trials)} trials were tried and too few succeeded; see the log")
-        asked = found.ask()
-        told = _run(base, asked, train)
-        if told is None:
-            found.tell(asked, state=optuna.trial.TrialState.FAIL)
+        suggested = found.ask()
+        trial = _run(base, suggested, train)
+        if trial is None:
+            found.tell(suggested, state=optuna.trial.TrialState.FAIL)
             continue
-        found.tell(asked, told.score)
-        on_trial(told)
+        found.tell(suggested, trial.score)
+        on_trial(trial)
     ended = tuple(_trial(row, base) for row in found.get_trials(deepcopy=False, states=complete))
     return SweepResult(best=min(ended, key=lambda trial: (trial.score, trial.number)), trials=ended)
 
@@ -108,7 +108,7 @@ def _same_search(found: Any, base: JobSpec, study: str) -> None:
     """Refuse to mix the trials of another learner or other rows into this search."""
     files = [path for path in (base.examples, base.replay, base.holdout) if path and path.is_file()]
     rows = json.dumps([[(row.text, row.label) for row in read_rows(path)] for path in files])  # not when they were read
-    told = {
+    about = {
         "learner": base.learner.value,
         "encoder": base.encoder,
         "params": base.params,
@@ -116,13 +116,13 @@ def _same_search(found: Any, base: JobSpec, study: str) -> None:
     }
     known = found.user_attrs.get("about")
     if known is None:
-        found.set_user_attr("about", told)
+        found.set_user_attr("about", about)
         return
-    other = sorted(name for name in told if known.get(name) != told[name])
+    other = sorted(name for name in about if known.get(name) != about[name])
     if other:
         raise ConfigurationError(
             f"study {study!r} was begun with another {' and '.join(other)} ({ {n: known.get(n) for n in other} }, now "
-            f"{ {n: told[n] for n in other} }); give this search a name of its own with --study, or another --out"
+            f"{ {n: about[n] for n in other} }); give this search a name of its own with --study, or another --out"
         )
 
 

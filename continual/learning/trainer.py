@@ -136,7 +136,7 @@ class Trainer:
             step += 1
             if step % an_epoch == 0 and held_out.texts:
                 self._judge(epoch, held_out)
-            context.tell("train", step, total)
+            context.report("train", step, total)
             if step % self.schedule.checkpoint_steps == 0 or step == total or context.cancelled:
                 self._save(step)
                 context.checkpoint()

@@ -201,15 +201,15 @@ def _run(spec: dict[str, Any], folder: Path, limit_s: float) -> dict[str, Any]:
         result = run_job(
             "perennial.exporters.tensorrt.worker", [str(question)], log=Path(work) / "worker.log", timeout_s=limit_s
         )
-        told: dict[str, Any] | None = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else None
-        if told is None or "error" in told:  # one that wrote its answer and crashed while leaving has done its work
+        document: dict[str, Any] | None = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else None
+        if document is None or "error" in document:  # one that wrote its answer and crashed while leaving has done its work
             raise JobErrors(
                 what=f"the TensorRT {spec['action']}",
                 failed=ExportFailed,
                 report=answer,
                 if_late="lower optimisation_level or give a timing cache",
             ).of(result)
-        return told
+        return document
 
 
 def _machine(machine: Machine | None) -> Machine:

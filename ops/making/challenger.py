@@ -56,5 +56,5 @@ class ChallengerMaker(VersionMaker):
                 refused=BundleRejected,
                 log=folder / "judge.log",
             ).of(result)
-        told = json.loads(path.read_text(encoding="utf-8"))
-        return PromotionDecision(**{**told, "reasons": tuple(told["reasons"])})
+        document = json.loads(path.read_text(encoding="utf-8"))
+        return PromotionDecision(**{**document, "reasons": tuple(document["reasons"])})

@@ -37,18 +37,18 @@ def keep_answers(workspace: Workspace, model: str, version: int, *, trained: Pat
     ids = json.loads(noted.read_text(encoding="utf-8"))
     if len(ids) != len(answers.given):
         return  # of another try, whose rows were others
-    told = {"ids": ids, "given": answers.given, "confidence": answers.confidence}
-    write_atomically(_path(workspace, model, version), json.dumps(told, ensure_ascii=False))
+    document = {"ids": ids, "given": answers.given, "confidence": answers.confidence}
+    write_atomically(_path(workspace, model, version), json.dumps(document, ensure_ascii=False))
 
 
 def kept_answers(workspace: Workspace, model: str, version: int) -> KeptAnswers | None:
     """The answers of a version; None where none were kept or the file is damaged."""
     try:
-        told = json.loads(_path(workspace, model, version).read_text(encoding="utf-8"))
+        document = json.loads(_path(workspace, model, version).read_text(encoding="utf-8"))
         return KeptAnswers(
-            ids=tuple(map(int, told["ids"])),
-            given=tuple(map(str, told["given"])),
-            confidence=tuple(map(float, told["confidence"])),
+            ids=tuple(map(int, document["ids"])),
+            given=tuple(map(str, document["given"])),
+            confidence=tuple(map(float, document["confidence"])),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

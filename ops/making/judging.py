@@ -95,10 +95,10 @@ def _read(task: AnyTask, written: Sequence[Any]) -> list[AnyRow]:
 def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[BundledVersion, dict[str, float]]:
     started, before = time.perf_counter(), resident_mb()
     version = BundledVersion.load(bundle, threads=threads, cache_dir=cache)
-    told = {"challenger_load_s": time.perf_counter() - started}
+    figures = {"challenger_load_s": time.perf_counter() - started}
     if (bundle / GOLDEN).is_file():
-        told["challenger_golden_difference"] = Golden.read(bundle).check(version.engine)
-    return version, told | {"challenger_load_mb": max(0.0, resident_mb() - before)}
+        figures["challenger_golden_difference"] = Golden.read(bundle).check(version.engine)
+    return version, figures | {"challenger_load_mb": max(0.0, resident_mb() - before)}
 
 
 class _Answers:
@@ -118,8 +118,8 @@ class _Answers:
         confidences = [answer.confidence for answer in answers]
         if not confidences or None in confidences:
             return 0.0
-        told = np.array(confidences, dtype=np.float32)
-        return float(expected_calibration_error(told, self._scores(answers, self.rows)))
+        reported = np.array(confidences, dtype=np.float32)
+        return float(expected_calibration_error(reported, self._scores(answers, self.rows)))
 
     def _scores(self, answers: Sequence[Answer], rows: Sequence[AnyRow]) -> NDArray[np.float64]:
         pairs = zip(answers, rows, strict=True)

@@ -125,10 +125,10 @@ def _successes(client: Any, model: str, timeout_s: float) -> int:
     from tritonclient.utils import InferenceServerException
 
     try:
-        told = client.get_inference_statistics(model, client_timeout=timeout_s)
+        statistics = client.get_inference_statistics(model, client_timeout=timeout_s)
     except InferenceServerException:
         return 0
-    return sum(int(stats.inference_stats.success.count) for stats in told.model_stats)
+    return sum(int(stats.inference_stats.success.count) for stats in statistics.model_stats)
 
 
 @cache

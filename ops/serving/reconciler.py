@@ -239,8 +239,8 @@ class Reconciler:
                 raise
             event = "reconcile.champion_only" if route.champion in loaded else "reconcile.previous_only"
             logger.error(event, extra={"model": route.model, "url": control.url, "error": str(exc)})
-            told = ", ".join(map(str, sorted(loaded)))
-            raise PublishFailed(f"only version {told} of {engine} could be loaded: {exc}") from exc
+            versions = ", ".join(map(str, sorted(loaded)))
+            raise PublishFailed(f"only version {versions} of {engine} could be loaded: {exc}") from exc
 
     def _load_some(self, control: TritonControl, engine: str, route: Route, before: frozenset[int]) -> set[int] | None:
         """Load the champion beside what is held, or else the version before it alone; return what was loaded."""
@@ -311,6 +311,6 @@ def _as_one(model: str, errors: Mapping[str, PerennialError], servers: int) -> P
     kind = kinds.pop() if len(kinds) == 1 else PublishFailed
     if not issubclass(kind, DependencyUnreachable | PublishFailed | BundleRejected | LedgerBehind):
         kind = PublishFailed
-    told = "; ".join(f"{url or 'the repository'}: {error}" for url, error in errors.items())
+    reasons = "; ".join(f"{url or 'the repository'}: {error}" for url, error in errors.items())
     wrong = sum(1 for url in errors if url)
-    return kind(f"{model}: {wrong} of {servers} servers do not match the ledger: {told}")
+    return kind(f"{model}: {wrong} of {servers} servers do not match the ledger: {reasons}")

@@ -42,16 +42,16 @@ class RouterLosses:
         self._clock, self._guard = clock, threading.Lock()
         self._models: dict[str, dict[tuple[str, int], _Process]] = {}
 
-    def saw(self, model: str, url: str, told: Progress) -> None:
+    def saw(self, model: str, url: str, progress: Progress) -> None:
         """Take in what a process of the server at `url` said."""
-        now, name = self._clock(), (url, told.process)
+        now, name = self._clock(), (url, progress.process)
         with self._guard:
             processes = self._models.setdefault(model, {})
-            process = processes.get(name) or _Process(seen_at=now, dropped=told.rows_lost)
-            if told.rows_lost > process.dropped:
-                process.growths.append((now, told.rows_lost - process.dropped))
+            process = processes.get(name) or _Process(seen_at=now, dropped=progress.rows_lost)
+            if progress.rows_lost > process.dropped:
+                process.growths.append((now, progress.rows_lost - process.dropped))
             process.growths = [grown for grown in process.growths if now - grown[0] <= _LATELY_S]
-            process.seen_at, process.waiting, process.dropped = now, told.rows_waiting, told.rows_lost
+            process.seen_at, process.waiting, process.dropped = now, progress.rows_waiting, progress.rows_lost
             known = {**processes, name: process}.items()
             self._models[model] = {key: one for key, one in known if now - one.seen_at <= _KNOWN_S}
 

@@ -52,13 +52,13 @@ def superseded(root: Path) -> tuple[str, frozenset[str]]:
     path = journal_path(root)
     try:
         with examined(path):
-            told = json.loads(path.read_text(encoding="utf-8"))
-            names = [told["output"], *told["replaces"]]
+            journal = json.loads(path.read_text(encoding="utf-8"))
+            names = [journal["output"], *journal["replaces"]]
             if not all(isinstance(name, str) and _MEMBER.fullmatch(name) for name in names):
                 raise DamagedFile(path, "it names what is no file of the log")
     except FileNotFoundError:
         return "", frozenset()
-    return str(told["output"]), frozenset(told["replaces"])
+    return str(journal["output"]), frozenset(journal["replaces"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,10 +119,10 @@ def _timed(root: Path, folder: str, names: Iterable[str], replaced: frozenset[st
     """The files of these names that count; names that are none of ours are left out."""
     found = []
     for name in names:
-        told = _NAME.fullmatch(Path(name).stem)
-        if told is not None and f"{folder}/{name}" not in replaced:
+        parts = _NAME.fullmatch(Path(name).stem)
+        if parts is not None and f"{folder}/{name}" not in replaced:
             path = root / folder / name
-            found.append(LogFile(path=path, stem=told[3], first_us=int(told[1]), last_us=int(told[2])))
+            found.append(LogFile(path=path, stem=parts[3], first_us=int(parts[1]), last_us=int(parts[2])))
     return found
 
 

@@ -69,8 +69,8 @@ class ErasedKeys:
         if seen != self._read:
             self._read = seen
             try:
-                told = json.loads(self._path.read_text(encoding="utf-8"))
-                self._salt, self._since_us = str(told["salt"]), {k: int(v) for k, v in told["erased_us"].items()}
+                document = json.loads(self._path.read_text(encoding="utf-8"))
+                self._salt, self._since_us = str(document["salt"]), {k: int(v) for k, v in document["erased_us"].items()}
             except (ValueError, LookupError, TypeError, AttributeError) as exc:  # what is known stays; `add` mends it
                 logger.error("traffic.erased_note_damaged", extra={"path": str(self._path), "error": str(exc)})
 

@@ -42,14 +42,14 @@ class FileFormat:
             ConfigurationError: a later release wrote the file.
             ValueError: the metadata makes no sense.
         """
-        told = metadata or {}
-        number = int(told.get(_FORMAT, b"1"))
+        fields = metadata or {}
+        number = int(fields.get(_FORMAT, b"1"))
         if number > FORMAT:
             raise ConfigurationError(
                 f"a file of the traffic log has format {number}; this release reads up to {FORMAT}: upgrade perennial, "
                 "or move the file out of the log's folders"
             )
-        task = told.get(_TASK, DEFAULT_TASK.encode()).decode(errors="replace")
+        task = fields.get(_TASK, DEFAULT_TASK.encode()).decode(errors="replace")
         if task not in TASKS:  # of this format every task is known, so the bytes are not those that were written
             raise pa.ArrowInvalid(f"it states the task {task!r}, which is unknown; use one of {', '.join(TASKS)}")
         return cls(number=number, task=task)
@@ -77,6 +77,6 @@ class FileFormat:
             names = {old: new for new, old in _FIRST_NAMES.items()}
             table = table.rename_columns([names.get(name, name) for name in table.column_names])
             if "redacted" not in table.column_names and "text" in table.column_names:
-                told = reduce(pc.or_, (pc.match_substring(table["text"], each) for each in PLACEHOLDERS))
-                table = table.append_column(pa.field("redacted", pa.bool_(), nullable=False), told)
+                redacted = reduce(pc.or_, (pc.match_substring(table["text"], each) for each in PLACEHOLDERS))
+                table = table.append_column(pa.field("redacted", pa.bool_(), nullable=False), redacted)
         return table.replace_schema_metadata(self.metadata)

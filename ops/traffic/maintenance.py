@@ -239,11 +239,11 @@ def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
     table = in_order(conform([rows for _, rows in taken], [*columns_of(task), "embedding"], task))
     if table.num_rows:
         output = root / PARQUET / sealed_name(*span_us(table), secrets.token_hex(6), ".parquet")
-        told = {
+        journal = {
             "output": output.relative_to(root).as_posix(),
             "replaces": sorted(file.path.relative_to(root).as_posix() for file, _ in taken),
         }
-        write_atomically(journal_path(root), json.dumps(told))
+        write_atomically(journal_path(root), json.dumps(journal))
         write_parquet(table, output, task=task)
     for file, _ in taken:
         file.path.unlink()

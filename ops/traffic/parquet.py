@@ -41,15 +41,15 @@ class ParquetRows:
             ConfigurationError: a later release wrote it.
         """
         with examined(path), pa.OSFile(str(path)) as source, pq.ParquetFile(source) as file:
-            told, names = FileFormat.of(file.metadata.metadata), file.schema_arrow.names
+            form, names = FileFormat.of(file.metadata.metadata), file.schema_arrow.names
             missing = [
                 name
-                for name in columns_of(told.task)
-                if told.stored_name(name) not in names and not told.lacks(name, names)
+                for name in columns_of(form.task)
+                if form.stored_name(name) not in names and not form.lacks(name, names)
             ]
             if missing:
                 raise DamagedFile(path, f"it lacks the columns {missing}")
-            return cls(path, file.metadata, told)
+            return cls(path, file.metadata, form)
 
     @property
     def rows(self) -> int:
@@ -59,8 +59,8 @@ class ParquetRows:
     @property
     def dimension(self) -> int | None:
         """Of the embeddings; None where no row has one."""
-        told = (self.footer.metadata or {}).get(_DIMENSION)
-        return None if told is None else int(told)
+        dimension = (self.footer.metadata or {}).get(_DIMENSION)
+        return None if dimension is None else int(dimension)
 
     def groups(self, *, since_us: int | None, until_us: int | None, version: int | None) -> list[int]:
         """The row groups that may hold rows of these times and this version, by their statistics."""
@@ -139,10 +139,10 @@ def _us(moment: Any) -> int:
 
 def write_parquet(table: pa.Table, path: Path, *, task: str) -> None:
     """Write a sorted table of a task's log; the file is there whole or not at all, also after a power cut."""
-    told = FileFormat(task=task).metadata
+    metadata = FileFormat(task=task).metadata
     with written_whole(path) as temporary:
         pq.write_table(
-            _varying(table.replace_schema_metadata(told), told),
+            _varying(table.replace_schema_metadata(metadata), metadata),
             temporary,
             row_group_size=_GROUP_ROWS,
             compression="zstd",
@@ -151,7 +151,7 @@ def write_parquet(table: pa.Table, path: Path, *, task: str) -> None:
         )
 
 
-def _varying(table: pa.Table, told: Mapping[bytes, bytes]) -> pa.Table:
+def _varying(table: pa.Table, metadata: Mapping[bytes, bytes]) -> pa.Table:
     """The table with embeddings as plain lists: pyarrow 25 can't read back a fixed-size list that has a null."""
     column = table["embedding"].combine_chunks()
     if pa.types.is_null(column.type):
@@ -162,7 +162,7 @@ def _varying(table: pa.Table, told: Mapping[bytes, bytes]) -> pa.Table:
     lists = pa.ListArray.from_arrays(offsets, column.flatten(), mask=missing)
     dimension = {_DIMENSION: str(column.type.list_size).encode()}
     changed = table.set_column(table.column_names.index("embedding"), "embedding", lists)
-    return changed.replace_schema_metadata({**told, **dimension})
+    return changed.replace_schema_metadata({**metadata, **dimension})
 
 
 def _fixed(table: pa.Table, dimension: int | None) -> pa.Table:

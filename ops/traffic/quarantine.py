@@ -96,12 +96,12 @@ def quarantined(root: Path) -> tuple[Quarantined, ...]:
     folder = root / QUARANTINE
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.endswith(_NOTE))
-        return tuple(sorted(map(_told, paths), key=lambda found: found.at))
+        return tuple(sorted(map(_read_note, paths), key=lambda found: found.at))
     except FileNotFoundError:
         return ()
 
 
-def _told(path: Path) -> Quarantined:
+def _read_note(path: Path) -> Quarantined:
     try:
         return Quarantined(**json.loads(path.with_name(path.name + _NOTE).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
@@ -121,7 +121,7 @@ def _free(root: Path, path: Path) -> Path:
 
 
 def _note(target: Path, source: Path, cause: str, size: int, *, copied: bool) -> None:
-    told = Quarantined(
+    note = Quarantined(
         name=target.name,
         source=f"{source.parent.name}/{source.name}",
         cause=cause[:1_000],
@@ -129,5 +129,5 @@ def _note(target: Path, source: Path, cause: str, size: int, *, copied: bool) ->
         size_bytes=size,
         copied=copied,
     )
-    logger.error("traffic.quarantined", extra={"path": str(target), "source": told.source, "cause": told.cause})
-    target.with_name(target.name + _NOTE).write_text(json.dumps(asdict(told)), encoding="utf-8")
+    logger.error("traffic.quarantined", extra={"path": str(target), "source": note.source, "cause": note.cause})
+    target.with_name(target.name + _NOTE).write_text(json.dumps(asdict(note)), encoding="utf-8")

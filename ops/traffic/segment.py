@@ -177,10 +177,10 @@ def _check_columns(schema: pa.Schema) -> None:
         ValueError: it does not.
         ConfigurationError: a later release wrote it.
     """
-    told = FileFormat.of(schema.metadata)
-    for name, kind in columns_of(told.task).items():
-        stored = told.stored_name(name)
-        if not told.lacks(name, schema.names) and (stored not in schema.names or schema.field(stored).type != kind):
+    form = FileFormat.of(schema.metadata)
+    for name, kind in columns_of(form.task).items():
+        stored = form.stored_name(name)
+        if not form.lacks(name, schema.names) and (stored not in schema.names or schema.field(stored).type != kind):
             raise ValueError(f"column {stored} is missing or not {kind}")
     embedding = schema.field("embedding").type  # KeyError where there is none
     if not (pa.types.is_null(embedding) or pa.types.is_fixed_size_list(embedding)):

@@ -89,7 +89,7 @@ def test_a_commit_that_fails_leaves_the_route_as_it_was(town):
             town.roll_back()
     finally:
         event.remove(town.ledger.engine, "commit", fail)
-    assert routes[0] == BACK  # the routers had been routes
+    assert routes[0] == BACK  # the routers had been told
     assert town.file == town.ledger.route(MODEL) == FIRST
     assert town.roll_back() == town.file == BACK
 

@@ -74,7 +74,7 @@ class Profile:
 
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "Profile":
-        """The profile that `document` told.
+        """The profile that `document` holds.
 
         Raises:
             DataError: it is not one.

@@ -245,9 +245,9 @@ class Recommender:
     def _sequels(self, liked: Sequence[Event]) -> NDArray[np.float32]:
         """How much each item of the catalogue follows what was liked."""
         found = np.zeros(len(self.items), dtype=np.float32)
-        told = {event.item: weight for event, weight in recent(liked, self.blend.sequel_recency)}
-        if told and self._follows is not None:
-            follows = self._follows.following(told)
+        liked_weights = {event.item: weight for event, weight in recent(liked, self.blend.sequel_recency)}
+        if liked_weights and self._follows is not None:
+            follows = self._follows.following(liked_weights)
             columns = np.array([self._place.get(name, -1) for name in self._follows.places], dtype=np.int64)
             found[columns[columns >= 0]] = follows[columns >= 0]
         return found

@@ -85,9 +85,9 @@ class Ranking:
 
     def read_kept(self, kept: KeptRow) -> Impression:
         """An impression."""
-        told = _json(kept.input)
+        document = _json(kept.input)
         try:
-            asked = Query(**told | {"at": datetime.fromisoformat(told["at"])})  # type: ignore[operator, index]
+            asked = Query(**document | {"at": datetime.fromisoformat(document["at"])})  # type: ignore[operator, index]
         except (TypeError, LookupError, ValueError) as exc:
             raise DataError(f"a kept query is {shown(kept.input)}, which is none: {exc}") from exc
         return Impression(
@@ -179,9 +179,9 @@ def _relevances(raw: object) -> dict[str, float]:
     return {item: float(relevance) for item, relevance in raw.items()}
 
 
-def _text(told: Mapping[str, Any]) -> str:
+def _text(document: Mapping[str, Any]) -> str:
     """JSON; equal objects give equal texts."""
-    return json.dumps(told, ensure_ascii=False, sort_keys=True)
+    return json.dumps(document, ensure_ascii=False, sort_keys=True)
 
 
 def _json(kept: str) -> object:

@@ -218,8 +218,8 @@ class ClientConnection(asyncio.Protocol):
             if refusal is not None:
                 self._release(body)
                 head = request.method == b"HEAD"
-                told = refusal_bytes(refusal, keep_alive=request.keep_alive, head=head)
-                self._answer(told, keep_alive=request.keep_alive)
+                message = refusal_bytes(refusal, keep_alive=request.keep_alive, head=head)
+                self._answer(message, keep_alive=request.keep_alive)
                 continue
             body.chunks.clear()  # or a large one stands in memory twice
             self._busy, self.deadline = True, 0.0
@@ -237,16 +237,16 @@ class ClientConnection(asyncio.Protocol):
             return
         head, keep_alive = request.method == b"HEAD", request.keep_alive
         if isinstance(answer, Refusal):
-            told = refusal_bytes(answer, keep_alive=keep_alive, head=head)
+            message = refusal_bytes(answer, keep_alive=keep_alive, head=head)
         else:
-            told = reply_bytes(answer, keep_alive=keep_alive, head=head)
-        self._answer(told, keep_alive=keep_alive)
+            message = reply_bytes(answer, keep_alive=keep_alive, head=head)
+        self._answer(message, keep_alive=keep_alive)
         if self._waiting:
             self._next()
 
-    def _answer(self, told: bytes, *, keep_alive: bool) -> None:
+    def _answer(self, message: bytes, *, keep_alive: bool) -> None:
         limits = self._hall.limits
-        self._transport.write(told)
+        self._transport.write(message)
         if keep_alive:
             begun = self._body is not None or self._unread
             self.deadline = self._clock() + (limits.body_idle_s if begun else limits.keep_alive_s)

@@ -51,14 +51,14 @@ class _Inference(msgspec.Struct, omit_defaults=True):
 _DECODER, _ENCODER = msgspec.json.Decoder(_Inference), msgspec.json.Encoder()
 
 
-def checked_request(body: bytes, told: bytes | None) -> tuple[bytes, bytes | None] | Refusal:
+def checked_request(body: bytes, json_length: bytes | None) -> tuple[bytes, bytes | None] | Refusal:
     """What Triton is to read: the body, and the length of its JSON where binary values follow.
 
     Args:
         body: as it came.
-        told: the header Inference-Header-Content-Length, digits; None where there is none.
+        json_length: the header Inference-Header-Content-Length, digits; None where there is none.
     """
-    length = len(body) if told is None else int(told)
+    length = len(body) if json_length is None else int(json_length)
     if length > len(body):
         return Refusal(400, f"Inference-Header-Content-Length is {length} and the body has {len(body)} bytes")
     try:
@@ -70,7 +70,7 @@ def checked_request(body: bytes, told: bytes | None) -> tuple[bytes, bytes | Non
     if reason := _wrong_inputs(request.inputs, len(body) - length):
         return Refusal(400, reason)
     head = _ENCODER.encode(request)
-    if told is None:
+    if json_length is None:
         return head, None
     return head + body[length:], b"%d" % len(head)
 

@@ -48,13 +48,13 @@ class DoorSettings:
     @classmethod
     def from_json(cls, text: str) -> "DoorSettings":
         """What `to_json` gave."""
-        told = json.loads(text)
+        fields = json.loads(text)
         return cls(
             **{
-                **told,
-                "record": Path(told["record"]),
-                "hosts": tuple(told["hosts"]),
-                "origins": tuple(told["origins"]),
-                "limits": DoorLimits(**told["limits"]),
+                **fields,
+                "record": Path(fields["record"]),
+                "hosts": tuple(fields["hosts"]),
+                "origins": tuple(fields["origins"]),
+                "limits": DoorLimits(**fields["limits"]),
             }
         )

@@ -143,8 +143,8 @@ class Upstream:
 
 def _head(request: Request, length: int, secret: str) -> bytes:
     """Written anew: nothing of a client's headers reaches Triton but one number."""
-    told = request.json_length
-    more = b"" if told is None else b"Inference-Header-Content-Length: %b\r\n" % told
+    json_length = request.json_length
+    more = b"" if json_length is None else b"Inference-Header-Content-Length: %b\r\n" % json_length
     return b"%b %b HTTP/1.1\r\nHost: 127.0.0.1\r\n%b: %b\r\nContent-Length: %d\r\n%b\r\n" % (
         b"GET" if request.method == b"HEAD" else request.method,
         request.target,

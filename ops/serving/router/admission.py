@@ -52,7 +52,7 @@ class Asked(Generic[T]):
     deadline: float | None
     probe: bool
     arrived: float = 0.0
-    told: bool = False  # its caller has been sent something
+    answered: bool = False  # its caller has been sent something
 
     @staticmethod
     def cost_of(lengths: list[int]) -> int:
@@ -179,8 +179,8 @@ class RequestQueue(Generic[T]):
                 self._drop(asked)
                 self._callers -= 1
             self.expired += len(late)
-        told = set(late)
-        left = [asked for asked in old if asked not in told and gone(asked)]  # outside the lock: it may take its time
+        dropped = set(late)
+        left = [asked for asked in old if asked not in dropped and gone(asked)]  # outside the lock: it may take its time
         with self._lock:
             waiting = set(self._waiting) if left else set()
             left = [asked for asked in left if asked in waiting]
@@ -194,8 +194,8 @@ class RequestQueue(Generic[T]):
     def claim(self, asked: Asked[T]) -> bool:
         """Whether its caller is to be told now: true once."""
         with self._lock:
-            told, asked.told = asked.told, True
-            return not told
+            claimed, asked.answered = asked.answered, True
+            return not claimed
 
     def slow_probes(self, after_s: float) -> list[Asked[T]]:
         """Probes whose sender has waited for so long."""
@@ -204,7 +204,7 @@ class RequestQueue(Generic[T]):
             return [
                 asked
                 for asked in (*self._waiting, *self._at_work)
-                if asked.probe and not asked.told and now - asked.arrived >= after_s
+                if asked.probe and not asked.answered and now - asked.arrived >= after_s
             ]
 
     def hint(self) -> float:

@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 _WAIT_S = 0.25  # the longest that an answer waits for its rows to be written
 _RETRY_S = 1.0  # between two tries at a disk that refused, while nobody brings new rows
 _CLOSE_S = 5.0  # for the last try
-_TELL_S = 5.0  # between two lines about lost rows
+_LOG_EVERY_S = 5.0  # between two lines about lost rows
 _ROW_BYTES = 1_000
 _MAX_ROWS, _MAX_BYTES = 50_000, 64 * 2**20  # kept in memory for a disk that does not take them
 
@@ -93,7 +93,7 @@ class AnswerLog:
         self._count, self._lost = count, 0 if count is None else count.found
         self._noted = (0, self._lost)  # rows that wait, and lost ones
         self._behind = False  # the disk did not take rows in time, and some of them wait still
-        self._told_at, self._told_lost = -math.inf, 0
+        self._logged_at, self._logged_lost = -math.inf, 0
 
     @property
     def figures(self) -> LogFigures:
@@ -135,7 +135,7 @@ class AnswerLog:
             while self._waiting:
                 self._lose(self._waiting.popleft())
         self._note()
-        self._tell_lost(at_once=True)
+        self._log_lost(at_once=True)
 
     def _start(self) -> None:
         if self._thread is None or not self._thread.is_alive():
@@ -149,7 +149,7 @@ class AnswerLog:
             try:
                 self._drain()
                 self._note()
-                self._tell_lost()
+                self._log_lost()
             except Exception:  # whatever it is, the thread goes on
                 logger.exception("traffic.writer_failed")
                 time.sleep(_RETRY_S)
@@ -165,12 +165,12 @@ class AnswerLog:
                     self._behind = True
                     for waiting in self._waiting:
                         waiting.tried.set()
-                    told = len(self._waiting)
+                    batches = len(self._waiting)
                 else:
                     self._leave(batch)
                     self._behind = self._behind and bool(self._waiting)
             if reason is not None:
-                logger.error("traffic.not_written", extra={"reason": reason, "batches_waiting": told})
+                logger.error("traffic.not_written", extra={"reason": reason, "batches_waiting": batches})
                 return
             self._note()
 
@@ -214,12 +214,12 @@ class AnswerLog:
         self._rows, self._bytes = self._rows - batch.rows, self._bytes - batch.bytes
         batch.tried.set()
 
-    def _tell_lost(self, *, at_once: bool = False) -> None:
+    def _log_lost(self, *, at_once: bool = False) -> None:
         with self._lock:
-            now, lost = time.monotonic(), self._lost - self._told_lost
-            if not lost or (not at_once and now - self._told_at < _TELL_S):
+            now, lost = time.monotonic(), self._lost - self._logged_lost
+            if not lost or (not at_once and now - self._logged_at < _LOG_EVERY_S):
                 return
-            self._told_at, self._told_lost = now, self._lost
+            self._logged_at, self._logged_lost = now, self._lost
         logger.error("traffic.lost", extra={"rows": lost, "in_all": self._lost})
 
 

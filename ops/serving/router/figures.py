@@ -27,12 +27,12 @@ class TritonFigures:
     ) -> None:
         self._families: list[Any] = []
         self._metrics: dict[str, Any] = {}
-        self._told: dict[str, float] = dict.fromkeys(counters, 0.0)
+        self._published: dict[str, float] = dict.fromkeys(counters, 0.0)
         for kind, described in (("COUNTER", counters), ("GAUGE", gauges)):
             for name, description in described.items():
                 self._make(triton, kind, name, description, dict(labels))
 
-    def tell(self, figures: Mapping[str, float]) -> None:
+    def publish(self, figures: Mapping[str, float]) -> None:
         """Publish the values of now; a counter's is its total."""
         for name, value in figures.items():
             try:
@@ -53,8 +53,8 @@ class TritonFigures:
     def _publish(self, name: str, value: float) -> None:
         if (metric := self._metrics.get(name)) is None:
             return
-        if (told := self._told.get(name)) is None:
+        if (before := self._published.get(name)) is None:
             metric.set(value)
-        elif value > told:
-            metric.increment(value - told)
-            self._told[name] = value
+        elif value > before:
+            metric.increment(value - before)
+            self._published[name] = value

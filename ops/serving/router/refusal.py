@@ -4,7 +4,7 @@ import re
 
 from perennial.continual.errors import DependencyUnreachable, InputError, NotFound, PerennialError
 
-__all__ = ["STATUSES", "status_of", "told"]
+__all__ = ["STATUSES", "message_for", "status_of"]
 
 STATUSES: tuple[tuple[type[PerennialError], str], ...] = (  # names of pb_utils.TritonError, the first that fits counts
     (InputError, "INVALID_ARG"),  # gRPC INVALID_ARGUMENT, HTTP 400
@@ -24,10 +24,10 @@ def status_of(error: Exception) -> str:
     return next((status for kind, status in STATUSES if isinstance(error, kind)), _OTHERS)
 
 
-def told(error: Exception) -> str:
+def message_for(error: Exception) -> str:
     """The message for the caller.
 
-    >>> told(NotFound("no route at /srv/models/intent.json; publish a version first"))
+    >>> message_for(NotFound("no route at /srv/models/intent.json; publish a version first"))
     'no route at (a path); publish a version first'
     """
     if not isinstance(error, PerennialError):

@@ -108,10 +108,10 @@ class FrontDoor:
                 self._stop.wait(_PAUSE_S)
 
     def _adopt(self) -> bool:
-        told = self._read()
-        if told is None or not is_running(*told[0]) or told[1] != self.settings.fingerprint:
+        recorded = self._read()
+        if recorded is None or not is_running(*recorded[0]) or recorded[1] != self.settings.fingerprint:
             return False
-        self._seen = told[0]
+        self._seen = recorded[0]
         if self._guarded and self._guard is None:
             self._guard = Guard(self._seen[0])
         logger.info("door.adopted", extra={"pid": self._seen[0]})
@@ -146,8 +146,8 @@ class FrontDoor:
             time.sleep(0.01)
 
     def _end(self) -> None:
-        told = self._read()
-        seen = self._seen or (None if told is None else told[0])
+        recorded = self._read()
+        seen = self._seen or (None if recorded is None else recorded[0])
         if seen is not None and is_running(*seen):
             end_group(seen[0], grace_s=_GRACE_S)
         if self._process is not None:

@@ -35,7 +35,7 @@ class StopAfter(Context):
         super().__init__()
         self._steps = steps
 
-    def tell(self, stage: str, done: int, total: int) -> None:
+    def report(self, stage: str, done: int, total: int) -> None:
         if stage == "train" and done == self._steps:
             self.cancelled = True
 

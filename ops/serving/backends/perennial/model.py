@@ -29,7 +29,7 @@ from perennial.ops.serving.router.answers import Wanted, columns  # noqa: E402
 from perennial.ops.serving.router.figures import TritonFigures  # noqa: E402
 from perennial.ops.serving.router.progress import Progress  # noqa: E402
 from perennial.ops.serving.router.questions import Question, read_questions  # noqa: E402
-from perennial.ops.serving.router.refusal import status_of, told  # noqa: E402
+from perennial.ops.serving.router.refusal import message_for, status_of  # noqa: E402
 from perennial.ops.serving.router.router import Answered, Batch, Router, RouterSettings  # noqa: E402
 from perennial.ops.serving.secret import PARAMETER, knows_secret, own_secret  # noqa: E402
 from perennial.ops.serving.tasks import serving_side  # noqa: E402
@@ -44,7 +44,7 @@ _SWIFT_S = 0.1  # as long as it should take less: a probe must never wait behind
 _BREATH_S = 0.002  # Triton's thread waits so long where a batch waits already, so that another process takes the next
 _OVERDUE_S = 0.05  # between two looks for what waited too long
 _PROBE_S = 1.0  # a probe is answered after so long, whether or not its engine has answered
-_TELL_S = 1.0  # between two looks at the figures
+_PUBLISH_S = 1.0  # between two looks at the figures
 _COUNTERS = {
     "perennial_traffic_write_failures_total": "Batches whose traffic log write failed at first",
     "perennial_traffic_rows_lost_total": "Answered rows that are not in the traffic log and never will be",
@@ -103,7 +103,7 @@ class TritonPythonModel:
         self._ended = threading.Event()
         work = [(f"answers-{number}", self._answer_queue) for number in range(_WORKERS)]
         work += [(f"challenger-{number}", self._answer_aside) for number in range(_LANES)]
-        work += [("overdue", self._refuse_overdue), ("figures", self._tell)]
+        work += [("overdue", self._refuse_overdue), ("figures", self._publish_figures)]
         for name, target in work:
             threading.Thread(target=target, name=name, daemon=True).start()
         gc.collect()
@@ -170,7 +170,7 @@ class TritonPythonModel:
         while not self._ended.wait(_OVERDUE_S):
             try:
                 for asked in self._queue.slow_probes(_PROBE_S):  # others' batches are before it in the engine, say
-                    self._tell_probe(asked, "")
+                    self._answer_probe(asked, "")
                 for lane in (self._queue, self._aside):
                     for asked in lane.overdue(_is_cancelled):
                         self._refuse(asked.item.request, lane.too_late(asked))
@@ -247,7 +247,7 @@ class TritonPythonModel:
                 continue
             lane.finish(each, good=True)
             if each.probe:
-                self._tell_probe(each, "")
+                self._answer_probe(each, "")
             else:
                 self._send(each.item.request, partial(self._response, each.item.request, answers[part]))
 
@@ -256,11 +256,11 @@ class TritonPythonModel:
     ) -> None:
         lane.finish(asked, good=good)
         if asked.probe:
-            self._tell_probe(asked, told(error))
+            self._answer_probe(asked, message_for(error))
         else:
             self._refuse(asked.item.request, error)
 
-    def _tell_probe(self, asked: Asked[Any], error: str) -> None:
+    def _answer_probe(self, asked: Asked[Any], error: str) -> None:
         if self._queue.claim(asked):
             self._send(asked.item.request, partial(self._progress, error))
 
@@ -287,8 +287,8 @@ class TritonPythonModel:
             rows_lost=log.rows_lost,
             rows_waiting=log.rows_waiting,
         )
-        told = np.array([[progress.to_json().encode()]], dtype=np.object_)
-        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(PROGRESS, told)])
+        document = np.array([[progress.to_json().encode()]], dtype=np.object_)
+        return pb_utils.InferenceResponse(output_tensors=[pb_utils.Tensor(PROGRESS, document)])
 
     def _response(self, request: Any, answers: list[Answered]) -> Any:
         arrays = columns(self._side, answers, self._wanted.of(request.requested_output_names()))
@@ -297,7 +297,7 @@ class TritonPythonModel:
     @staticmethod
     def _error(error: Exception) -> Any:
         status = getattr(pb_utils.TritonError, status_of(error))
-        return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(told(error), status))
+        return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message_for(error), status))
 
     def _send(self, request: Any, make: Callable[[], Any]) -> None:
         """Send what `make` gives, or why there is none; one response that cannot be sent keeps back no other."""
@@ -333,11 +333,11 @@ class TritonPythonModel:
             for name in self._side.engine.output_names
         }
 
-    def _tell(self) -> None:
+    def _publish_figures(self) -> None:
         """Publish the figures from time to time, apart from all answering."""
-        while not self._ended.wait(_TELL_S):
+        while not self._ended.wait(_PUBLISH_S):
             log = self._router.log_figures
-            self._figures.tell(
+            self._figures.publish(
                 {
                     "perennial_traffic_write_failures_total": log.write_failures,
                     "perennial_traffic_rows_lost_total": log.rows_lost,

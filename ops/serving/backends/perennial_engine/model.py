@@ -25,8 +25,8 @@ class TritonPythonModel:
 
     def initialize(self, args: dict[str, str]) -> None:
         parameters = json.loads(args["model_config"])["parameters"]
-        told = {name: value.get("string_value", "") for name, value in parameters.items()}
-        threads, cache = int(told.get("threads", "0")), told.get("cache_dir")
+        texts = {name: value.get("string_value", "") for name, value in parameters.items()}
+        threads, cache = int(texts.get("threads", "0")), texts.get("cache_dir")
         folder, version = Path(args["model_repository"]), int(args["model_version"])
         try:
             self._host = EngineHost.load(folder, version, threads=threads, cache_dir=Path(cache) if cache else None)
