@@ -80,7 +80,7 @@ def with_verdict(kills: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> l
     return [kill for kill in kills if kill.get("piece") in judged]
 
 
-def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: Counter[Point]) -> dict[str, Any]:
+def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], planned_points: Counter[Point]) -> dict[str, Any]:
     """The figures of the benchmark; kills of pieces without a verdict are left out of all but their own count."""
     kills = with_verdict(every, pieces)
     planned = [kill for kill in kills if kill["step"] != "random"]
@@ -98,11 +98,11 @@ def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
     right = sum(kill["champion_is_ledgers"] for kill in kills)
     return {
         "points": len(done),
-        "points_planned": len(asked),
-        "kills_per_point_least": min((done[point] for point in asked), default=0),
-        "kills_by_step": _by_step(asked, done),
+        "points_planned": len(planned_points),
+        "kills_per_point_least": min((done[point] for point in planned_points), default=0),
+        "kills_by_step": _by_step(planned_points, done),
         "points_short": {
-            "/".join(point): f"{done[point]} of {times}" for point, times in asked.items() if done[point] < times
+            "/".join(point): f"{done[point]} of {times}" for point, times in planned_points.items() if done[point] < times
         },
         "kills": len(kills),
         "kills_at_points": len(planned),
@@ -137,11 +137,11 @@ def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], asked: 
     }
 
 
-def _by_step(asked: Counter[Point], done: Counter[Point]) -> dict[str, str]:
+def _by_step(planned_points: Counter[Point], done: Counter[Point]) -> dict[str, str]:
     """The kills at each step's points, of those that were asked for; one beyond a point's number makes up for none."""
     wanted: Counter[str] = Counter()
     had: Counter[str] = Counter()
-    for point, times in asked.items():
+    for point, times in planned_points.items():
         wanted[point[0]] += times
         had[point[0]] += min(done[point], times)
     return {step: f"{had[step]} of {times}" for step, times in wanted.items()}
@@ -233,15 +233,15 @@ def main() -> None:
         pieces.unlink(missing_ok=True)
     if any("piece" not in piece for piece in _lines(pieces)):
         raise SystemExit(f"{pieces} names no pieces: an older harness wrote it; begin anew, without --resume")
-    asked = plan(chosen.repeats, chosen.points)
-    wanted = Counter(asked)
+    planned_points = plan(chosen.repeats, chosen.points)
+    wanted = Counter(planned_points)
     for kill in with_verdict(_lines(kills), _lines(pieces)):
         point = (kill["step"], kill["phase"], kill["process"])
         if point in wanted:
             wanted[point] -= 1
     signal.signal(signal.SIGTERM, _end)
     _run_piece(folder, wanted, chosen.minutes, chosen.random_minutes)
-    results = summarise(_lines(kills), _lines(pieces), asked)
+    results = summarise(_lines(kills), _lines(pieces), planned_points)
     for name, value in results.items():
         print(f"{name:30} {value if not isinstance(value, float) else round(value, 2)}")
     print(record.write("chaos", results))

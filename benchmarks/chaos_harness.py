@@ -104,7 +104,7 @@ class Chaos:
         """
         seen = self._journal.newest().number
         while +wanted and time.monotonic() < until:
-            if (asked := self.operator.act(wanted)) and self._at_command(asked, wanted):
+            if (command := self.operator.act(wanted)) and self._at_command(command, wanted):
                 seen = self._journal.newest().number
                 continue
             entry = self._journal.newest()
@@ -181,9 +181,9 @@ class Chaos:
             time.sleep(0.005)
         time.sleep(self._chance.uniform(0.0, 1.2))
 
-    def _at_command(self, asked: str, wanted: Counter[Point]) -> bool:
+    def _at_command(self, command: str, wanted: Counter[Point]) -> bool:
         """Kill right after an operator's command was acknowledged, where that is wanted; whether it was done."""
-        here = [point for point, left in wanted.items() if left > 0 and point[:2] == (asked, "acknowledged")]
+        here = [point for point, left in wanted.items() if left > 0 and point[:2] == (command, "acknowledged")]
         if not here or not self._kill(here[0][2], *here[0][:2]):
             return False
         wanted[here[0]] -= 1

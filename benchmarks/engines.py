@@ -149,10 +149,10 @@ def _verdicts(
     reference: TorchClassifier, candidates: Sequence[Candidate], texts: list[str], labels: list[str]
 ) -> dict[str, ParityVerdict]:
     """Each engine against torch, which answers the texts only once."""
-    asked = _with_engine(_Remembered(reference.engine), reference)
+    remembering = _with_engine(_Remembered(reference.engine), reference)
     return {
         item.title: check_parity(
-            asked, _with_engine(item.engine, reference), texts, labels, default_limits(item.precision)
+            remembering, _with_engine(item.engine, reference), texts, labels, default_limits(item.precision)
         )
         for item in candidates
     }

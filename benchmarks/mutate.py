@@ -73,22 +73,22 @@ class Options:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run, print a table, write the record, and return 1 when the score is under `--at-least`."""
-    asked = _parser().parse_args(arguments)
+    namespace = _parser().parse_args(arguments)
     if os.environ.get("PYTHONHASHSEED") != "0":  # the order of sets must not differ between two runs
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "benchmarks.mutate", *(arguments or sys.argv[1:])])
     options = Options(
-        pattern=asked.module,
-        sample=None if asked.all else asked.sample,
-        seed=asked.seed,
-        jobs=asked.jobs,
-        resume=asked.resume,
+        pattern=namespace.module,
+        sample=None if namespace.all else namespace.sample,
+        seed=namespace.seed,
+        jobs=namespace.jobs,
+        resume=namespace.resume,
     )
     chosen = [name for name in modules() if fnmatchcase(name, options.pattern)]
     if not chosen:
         print(f"no module of the decision code matches {options.pattern!r}; known: {', '.join(modules())}")
         return 2
-    if asked.list:
+    if namespace.list:
         for mutant in (one for name in chosen for one in _sampled(name, options)):
             print(f"{path_of(mutant.module).relative_to(ROOT)}:{mutant.line} {mutant.key}")
         return 0
@@ -97,7 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _print_table(results)
     whole = set(chosen) == set(modules())
     print(record.write("mutation" if whole else "mutation_part", results))
-    return int(asked.at_least is not None and results["score"] < asked.at_least)
+    return int(namespace.at_least is not None and results["score"] < namespace.at_least)
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -101,8 +101,8 @@ def _peers(ratings: Ratings, options: argparse.Namespace) -> dict[str, Any]:
             chosen[one["kind"]] = {"ndcg": one["ndcg"], "settings": one["settings"]}
     print(f"peers: {chosen}", file=sys.stderr, flush=True)
     choices = {kind: [best["settings"]] for kind, best in chosen.items()}
-    asked = {"tune": False, "choices": choices, "refit": options.refit}
-    runs = [_ask(python, ratings, seed, MEASURED, options, asked) for seed in range(options.orders)]
+    settings = {"tune": False, "choices": choices, "refit": options.refit}
+    runs = [_ask(python, ratings, seed, MEASURED, options, settings) for seed in range(options.orders)]
     ranks = [{f"{one['kind']} tuned": one["ranks"] for one in run} for run in runs]
     return {"chosen": chosen, "ranks": ranks, "tried": len(tried)}
 
@@ -126,7 +126,7 @@ def _ask(
     seed: int,
     window: tuple[float, float],
     options: argparse.Namespace,
-    asked: Mapping[str, Any],
+    settings: Mapping[str, Any],
 ) -> list[dict[str, Any]]:
     """The peers' ranks on one order of the stream."""
     stream = Stream.of(ratings, seed, window)
@@ -141,7 +141,7 @@ def _ask(
         end=stream.end,
         due=np.array(scored_places(stream)),
         count=len(items),
-        asked=json.dumps({**asked, "seed": seed}),
+        settings=json.dumps({**settings, "seed": seed}),
     )
     script = Path(__file__).with_name("ranking_peers.py")
     subprocess.run([str(python), "-W", "ignore", str(script), str(inputs), str(outputs)], check=True)

@@ -85,11 +85,11 @@ def ranks_of(kind: str, settings: Mapping[str, Any], data: Mapping[str, Any], re
 def main(inputs: str, outputs: str) -> None:
     """Run what the inputs ask for, and keep each finished choice."""
     data = dict(np.load(inputs))
-    asked = json.loads(str(data["asked"]))
+    run = json.loads(str(data["settings"]))
     found = []
-    for kind, choices in (GRID if asked["tune"] else asked["choices"]).items():
+    for kind, choices in (GRID if run["tune"] else run["choices"]).items():
         for settings in choices:
-            ranks = ranks_of(kind, settings, data, asked["refit"], asked["seed"])
+            ranks = ranks_of(kind, settings, data, run["refit"], run["seed"])
             found.append({"kind": kind, "settings": settings, "ranks": ranks})
             Path(outputs).write_text(json.dumps(found), encoding="utf-8")
 

@@ -115,15 +115,15 @@ def _sequential(rng: np.random.Generator, rows: Any) -> tuple[bool, int]:
     gains, losses = np.cumsum(rows == 1), np.cumsum(rows == -1)
     for seen in [*range(_EVERY, len(rows), _EVERY), len(rows)]:
         won, lost = int(gains[seen - 1]), int(losses[seen - 1])
-        asked = _REQUESTS * seen
+        requests = _REQUESTS * seen
         evidence = LiveEvidence(
             gains=won,
             losses=lost,
             ties=seen - won - lost,
-            asked=asked,
-            failed=int(failed[asked - 1]),
-            timed=asked,
-            slow=int(slow[asked - 1]),
+            asked=requests,
+            failed=int(failed[requests - 1]),
+            timed=requests,
+            slow=int(slow[requests - 1]),
         )
         verdict = judge_live(evidence, RolloutRules(), at_limit=seen >= len(rows)).verdict
         if verdict is not Verdict.UNDECIDED:

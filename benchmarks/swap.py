@@ -53,7 +53,7 @@ class Load:
         )
         self._line()
 
-    def asked(self) -> int:
+    def requests(self) -> int:
         """Answers so far."""
         assert self._process.stdin is not None
         self._process.stdin.write(b"\n")
@@ -134,7 +134,7 @@ def _watch_calmly(
 ) -> None:
     """Note memory as often as with swaps, until so many requests were asked in all and so many notes were taken."""
     begun = time.monotonic()
-    while len(into) < least or load.asked() < requests:
+    while len(into) < least or load.requests() < requests:
         _sleep_until(begun + (len(into) + 1) * every_s)
         into.append(serving.memory_mb())
 

@@ -118,20 +118,20 @@ def spoken_table(workspace: Workspace, versions: Sequence[int], texts: int) -> T
     grammar = RequestGrammar(3)
     pools = [sorted((r.text for r in grammar.draw_many(s, 6 * texts)), key=len) for s in (FIRST_INTENTS, WAVES[0])]
     both = zip(*pools, strict=False)
-    asked = [text for pair in both for text in pair][: 2 * texts]  # the second version alone knows every other one
+    candidates = [text for pair in both for text in pair][: 2 * texts]  # the second version alone knows every other one
     labels: list[str] = []
     labels_of_version: dict[int, list[int]] = {}
-    sure = np.ones(len(asked), dtype=bool)
+    sure = np.ones(len(candidates), dtype=bool)
     for version in versions:
         bundle = BundleClassifier.load(workspace.bundle(MODEL, version), threads=2, cache_dir=workspace.cache)
-        predicted = bundle.predict(asked)
+        predicted = bundle.predict(candidates)
         labels += [label for label in bundle.labels if label not in labels]
         labels_of_version[version] = [labels.index(label) for label in predicted.labels]
         best = np.sort(softmax(predicted.logits), axis=1)
         sure &= best[:, -1] - best[:, -2] > _MARGIN
     kept = np.flatnonzero(sure)[:texts]
     return Table(
-        texts=[asked[i] for i in kept],
+        texts=[candidates[i] for i in kept],
         labels=labels,
         labels_of_version={version: [codes[i] for i in kept] for version, codes in labels_of_version.items()},
     )

@@ -146,7 +146,7 @@ class Task(Protocol[Input, Answer, Target]):
         """
         ...
 
-    def redact(self, asked: Input) -> tuple[Input, bool]:
+    def redact(self, task_input: Input) -> tuple[Input, bool]:
         """The input cleaned and without personal data, and whether there was any; a second time changes nothing.
 
         Raises:
@@ -154,7 +154,7 @@ class Task(Protocol[Input, Answer, Target]):
         """
         ...
 
-    def identity(self, asked: Input) -> bytes:
+    def identity(self, task_input: Input) -> bytes:
         """The same bytes for inputs that count as the same, in every process and release; any length."""
         ...
 
@@ -166,7 +166,7 @@ class Task(Protocol[Input, Answer, Target]):
         """What the row's input and target cost against a byte budget."""
         ...
 
-    def words(self, asked: Input) -> Sequence[str]:
+    def words(self, task_input: Input) -> Sequence[str]:
         """What describes an input where nobody has an embedding of it; two that share many are alike."""
         ...
 

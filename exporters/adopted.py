@@ -60,14 +60,14 @@ def build_adopted(folder: Path) -> "torch.nn.Module":
             if not framed:  # a row without any token is answered by its first place, however far it is padded
                 first = torch.arange(attention_mask.shape[1], device=attention_mask.device) == 0
                 attention_mask = torch.where(first & (attention_mask.sum(1, keepdim=True) == 0), 1, attention_mask)
-            said = self.encoder(**encoder_inputs(facts.kind, input_ids, attention_mask))
-            answered.append(said)
+            encoded = self.encoder(**encoder_inputs(facts.kind, input_ids, attention_mask))
+            answered.append(encoded)
             try:
                 padded = torch.where(attention_mask > 0, input_ids, padding)  # heads find the last token by it
                 logits = self.head(input_ids=padded, attention_mask=attention_mask).logits
             finally:
                 answered.clear()
-            return logits, pool(said.last_hidden_state, attention_mask, facts.pooling)
+            return logits, pool(encoded.last_hidden_state, attention_mask, facts.pooling)
 
     module = Classifier().eval().requires_grad_(False)
     _check(module, folder, rows, [answer.logits for answer in wanted])

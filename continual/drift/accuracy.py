@@ -162,7 +162,7 @@ def resolve_labels(given: Sequence[GivenLabel], *, until: datetime | None = None
             contested.add(prediction)
         else:
             labels[prediction] = ranked[0][0]
-    corrected = sum(len(said) > 1 for said in words.values())
+    corrected = sum(len(labels_seen) > 1 for labels_seen in words.values())
     return ResolvedLabels(labels=labels, contested=frozenset(contested), corrected=corrected)
 
 

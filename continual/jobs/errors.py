@@ -46,21 +46,21 @@ class JobErrors:
         if result.timed_out:
             limit = "" if result.limit_s is None else f" of {result.limit_s:g} s"
             return f"took longer than its limit{limit}; {self.if_late}{self._place()}"
-        said = (_last_line(result) if self.log else result.tail) or "nothing on stderr"
+        last_words = (_last_line(result) if self.log else result.tail) or "nothing on stderr"
         if result.exit_code < 0:
             name = signal.Signals(-result.exit_code).name
             times = f" {result.tries} times" if result.tries > 1 else ""
-            return f"was ended by {name}{times} ({_CAUSES.get(name, 'it crashed')}): {said}{self._place()}"
-        return f"ended with exit code {result.exit_code}: {said}{self._place()}"
+            return f"was ended by {name}{times} ({_CAUSES.get(name, 'it crashed')}): {last_words}{self._place()}"
+        return f"ended with exit code {result.exit_code}: {last_words}{self._place()}"
 
     def _reported(self, result: JobResult) -> PerennialError | None:
         if self.report is None:
             return None
-        said = f"; it said: {result.tail}" if self.log is None and result.tail else ""
+        last_words = f"; it said: {result.tail}" if self.log is None and result.tail else ""
         try:
             report = json.loads(self.report.read_text(encoding="utf-8"))
             kind, message = getattr(perennial.continual.errors, report["error"]), report["message"]
-            return kind(f"{message}{said}") if issubclass(kind, PerennialError) else None
+            return kind(f"{message}{last_words}") if issubclass(kind, PerennialError) else None
         except (OSError, ValueError, KeyError, AttributeError, TypeError):  # no report, or not one of ours
             return None
 

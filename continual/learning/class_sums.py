@@ -128,8 +128,8 @@ class ClassSums:
             taken = rows.at(present, [self.known.labels[rows.keys[row]] for row in present])
         for label in sorted(set(taken.labels)):
             held = self.counts.get(label, 0)
-            if (asked := list(taken.labels).count(label)) > held:
-                raise DataError(f"{asked} rows of class {label!r} to take back, but only {held} are in")
+            if (wanted_rows := list(taken.labels).count(label)) > held:
+                raise DataError(f"{wanted_rows} rows of class {label!r} to take back, but only {held} are in")
         self._shift(taken, features, -1.0)
         for key in taken.keys or ():
             del self.known.labels[key]

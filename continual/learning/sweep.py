@@ -93,12 +93,12 @@ def sweep(
     while len(found.get_trials(deepcopy=False, states=complete)) < trials:
         if len(found.trials) - tried >= 2 * trials:
             raise TrainingFailed(f"{len(found.trials)} trials were tried and too few succeeded; see the log")
-        suggested = found.ask()
-        trial = _run(base, suggested, train)
+        optuna_trial = found.ask()
+        trial = _run(base, optuna_trial, train)
         if trial is None:
-            found.tell(suggested, state=optuna.trial.TrialState.FAIL)
+            found.tell(optuna_trial, state=optuna.trial.TrialState.FAIL)
             continue
-        found.tell(suggested, trial.score)
+        found.tell(optuna_trial, trial.score)
         on_trial(trial)
     ended = tuple(_trial(row, base) for row in found.get_trials(deepcopy=False, states=complete))
     return SweepResult(best=min(ended, key=lambda trial: (trial.score, trial.number)), trials=ended)
@@ -126,20 +126,20 @@ def _same_search(found: Any, base: JobSpec, study: str) -> None:
         )
 
 
-def _run(base: JobSpec, asked: Any, train: Train) -> Trial | None:
-    params = base.params | _suggest(base, asked)
-    out = base.out / f"trial-{asked.number}"
+def _run(base: JobSpec, optuna_trial: Any, train: Train) -> Trial | None:
+    params = base.params | _suggest(base, optuna_trial)
+    out = base.out / f"trial-{optuna_trial.number}"
     try:
         card = train(replace(base, params=params, out=out, cache=base.cache_folder), Context())
     except TrainingFailed as error:
-        logger.warning("sweep.trial_failed", extra={"trial": asked.number, "error": str(error)})
+        logger.warning("sweep.trial_failed", extra={"trial": optuna_trial.number, "error": str(error)})
         return None
     finally:
         shutil.rmtree(out, ignore_errors=True)
-    asked.set_user_attr("accuracy", card.metrics["holdout_accuracy"])
-    asked.set_user_attr("params", params)
+    optuna_trial.set_user_attr("accuracy", card.metrics["holdout_accuracy"])
+    optuna_trial.set_user_attr("params", params)
     score = 1.0 - card.metrics["holdout_accuracy"] + _LOSS_WEIGHT * card.metrics["holdout_log_loss"]
-    return Trial(number=asked.number, params=params, score=score, accuracy=card.metrics["holdout_accuracy"])
+    return Trial(number=optuna_trial.number, params=params, score=score, accuracy=card.metrics["holdout_accuracy"])
 
 
 def _trial(row: Any, base: JobSpec) -> Trial:
@@ -147,18 +147,18 @@ def _trial(row: Any, base: JobSpec) -> Trial:
     return Trial(number=row.number, params=params, score=float(row.value), accuracy=row.user_attrs["accuracy"])
 
 
-def _suggest(base: JobSpec, asked: Any) -> dict[str, Any]:
+def _suggest(base: JobSpec, optuna_trial: Any) -> dict[str, Any]:
     """Values for what the job's own params leave open."""
     if base.learner is LearnerName.KERNEL_LDA:
         ranges: dict[str, Callable[[], Any]] = {
-            "gamma": lambda: asked.suggest_float("gamma", 0.1, 2.0, log=True),
-            "shrinkage": lambda: asked.suggest_float("shrinkage", 1e-7, 1e-3, log=True),
+            "gamma": lambda: optuna_trial.suggest_float("gamma", 0.1, 2.0, log=True),
+            "shrinkage": lambda: optuna_trial.suggest_float("shrinkage", 1e-7, 1e-3, log=True),
         }
     else:
         ranges = {
-            "learning_rate": lambda: asked.suggest_float("learning_rate", 2e-5, 5e-4, log=True),
-            "epochs": lambda: asked.suggest_int("epochs", 1, 6),
-            "strategy_settings": lambda: _strategy_settings(str(base.params.get("strategy", "replay")), asked),
+            "learning_rate": lambda: optuna_trial.suggest_float("learning_rate", 2e-5, 5e-4, log=True),
+            "epochs": lambda: optuna_trial.suggest_int("epochs", 1, 6),
+            "strategy_settings": lambda: _strategy_settings(str(base.params.get("strategy", "replay")), optuna_trial),
         }
     open_ones = {name: suggest() for name, suggest in ranges.items() if name not in base.params}
     if not open_ones:
@@ -166,7 +166,7 @@ def _suggest(base: JobSpec, asked: Any) -> dict[str, Any]:
     return open_ones
 
 
-def _strategy_settings(strategy: str, asked: Any) -> dict[str, float]:
+def _strategy_settings(strategy: str, optuna_trial: Any) -> dict[str, float]:
     ranges = {
         "replay": {"weight": (0.25, 4.0)},
         "der++": {"alpha": (0.01, 1.0), "beta": (0.25, 4.0)},
@@ -174,7 +174,7 @@ def _strategy_settings(strategy: str, asked: Any) -> dict[str, float]:
         "ewc": {"weight": (10.0, 1e5)},
     }
     return {
-        name: asked.suggest_float(f"{strategy}.{name}", low, high, log=True)
+        name: optuna_trial.suggest_float(f"{strategy}.{name}", low, high, log=True)
         for name, (low, high) in ranges.get(strategy, {}).items()
     }
 

@@ -65,14 +65,14 @@ def adopted_version(
     trained = maker.trained(version)
     if not is_finished(trained):
         found.adopt(trained)
-    asked = [{"text": text} for text in found.probe_texts()]
+    probes = [{"text": text} for text in found.probe_texts()]
     order = EngineOrder(
         trained=trained,
         engine=workspace.model(model).engine.engine,
         precision=workspace.model(model).engine.precision,
         lineage=Lineage(learner=_LEARNER),
-        held_out=asked,
-        calibration=asked,
+        held_out=probes,
+        calibration=probes,
     )
     errors = JobErrors(
         what=f"export of {folder} as {model} version {version}",

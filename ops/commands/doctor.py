@@ -119,8 +119,8 @@ def _by_grpc(url: str, models: Sequence[str]) -> Iterator[Finding]:
         for what, look in looks.items():
             yield Finding(what=what, where=f"grpc {url}", state=_grpc_state(look), todo=_BY_GRPC)
         for engine in (f"{model}_engine" for model in models):
-            asked = _grpc_state(partial(_ask_engine, client, engine))
-            yield Finding(what=f"engine {engine}", where=f"grpc {url}", state=asked, todo=_ENGINE)
+            state = _grpc_state(partial(_ask_engine, client, engine))
+            yield Finding(what=f"engine {engine}", where=f"grpc {url}", state=state, todo=_ENGINE)
 
 
 def _ask_engine(client: Any, engine: str) -> None:
@@ -162,8 +162,8 @@ def _by_http(url: str, models: Sequence[str]) -> Iterator[Finding]:
     ):
         yield Finding(what=what, where=url, state=_http_state(method, url + path, body), todo=_BY_HTTP)
     for engine in (f"{model}_engine" for model in models):
-        asked = _http_state("POST", f"{url}/v2/models/{engine}/infer", question)
-        yield Finding(what=f"engine {engine}", where=url, state=asked, todo=_ENGINE)
+        state = _http_state("POST", f"{url}/v2/models/{engine}/infer", question)
+        yield Finding(what=f"engine {engine}", where=url, state=state, todo=_ENGINE)
 
 
 def _http_state(method: str, address: str, body: dict[str, Any] | None) -> State:

@@ -22,7 +22,7 @@ from perennial.exporters.runtime import load_engine
 from perennial.exporters.torch_engine import TorchEngine
 from perennial.ops.commands.engines import held_out
 from perennial.ops.parts import Parts
-from perennial.ops.serving.bundled import Asked, BundledVersion
+from perennial.ops.serving.bundled import EngineReply, BundledVersion
 from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["BuildableEngine", "ComparedEngine", "VerifiedEngine", "buildable", "compare_engines", "verify_engine"]
@@ -142,21 +142,21 @@ def compare_engines(
     engines = {version: BundledVersion.load(bundle, threads=threads) for version, bundle in bundles.items()}
     manifests = {version: read_manifest(bundle) for version, bundle in bundles.items()}
     held = _held(parts, model, bundles[versions[0]], texts)
-    asked = held.inputs
-    answers = {version: engine.ask(asked) for version, engine in engines.items()}
+    inputs = held.inputs
+    answers = {version: engine.ask(inputs) for version, engine in engines.items()}
     seconds: dict[int, list[float]] = {version: [] for version in engines}
     order = np.random.default_rng(0)
     for _ in range(rounds):
         for version in order.permutation(list(engines)):
-            seconds[int(version)].append(_seconds(engines[int(version)], asked))
-    alone = {version: _alone(engine, asked[:_ALONE]) for version, engine in engines.items()}
+            seconds[int(version)].append(_seconds(engines[int(version)], inputs))
+    alone = {version: _alone(engine, inputs[:_ALONE]) for version, engine in engines.items()}
     first, task = answers[versions[0]], task_named(manifests[versions[0]].task)
     return [
         ComparedEngine(
             version=version,
             engine=manifest.engine.value,
             precision=manifest.precision.value,
-            rows_per_s=len(asked) / statistics.median(seconds[version]),
+            rows_per_s=len(inputs) / statistics.median(seconds[version]),
             p50_ms_batch1=alone[version],
             **asdict(_difference(task, first, answers[version], held.targets, manifest.signature.proved)),
         )
@@ -194,9 +194,9 @@ def _alone(engine: BundledVersion, inputs: Sequence[Any]) -> float:
 
 
 def _difference(
-    task: AnyTask, first: Asked, other: Asked, targets: Sequence[Any] | None, proved: Sequence[str]
+    task: AnyTask, first: EngineReply, other: EngineReply, targets: Sequence[Any] | None, proved: Sequence[str]
 ) -> Difference:
-    wanted, seen = ([task.read_answer(answer.kept) for answer in asked.answers()] for asked in (first, other))
+    wanted, seen = ([task.read_answer(answer.kept) for answer in reply.answers()] for reply in (first, other))
     pairs = [(first.outputs[name], other.outputs[name]) for name in proved]
     same_shape = all(one.shape == two.shape for one, two in pairs)
     return Difference(

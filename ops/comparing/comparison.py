@@ -49,15 +49,15 @@ def replay_shadow(
     settings = workspace.model(model)
     folder = workspace.run(model, challenger)
     side = serving_side(settings.task)
-    logged = traffic.read(last=rows, columns=["prediction_id", *side.asked_columns]).to_pylist()
+    logged = traffic.read(last=rows, columns=["prediction_id", *side.input_columns]).to_pylist()
     labels = ledger.feedback_labels(model, [row["prediction_id"] for row in logged])
     spec = ShadowSpec(
         champion_bundle=str(workspace.bundle(model, champion)),
         challenger_bundle=str(workspace.bundle(model, challenger)),
         rows=[
-            ({name: row[name] for name in side.asked_columns}, labels.get(row["prediction_id"]))
+            ({name: row[name] for name in side.input_columns}, labels.get(row["prediction_id"]))
             for row in logged
-            if side.asked(row) is not None
+            if side.logged_input(row) is not None
         ],
         threads=1,
         seed=workspace.settings.seed,

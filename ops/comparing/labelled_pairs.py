@@ -128,7 +128,7 @@ class LabelledPairs:
     def _seek(self) -> Sequence[Mapping[str, Any]]:
         """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
         names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
-        columns = ["prediction_id", "at", *self._side.asked_columns, "prediction", "version", "redacted"]
+        columns = ["prediction_id", "at", *self._side.input_columns, "prediction", "version", "redacted"]
         found = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
         settled_us = (datetime.now(UTC) - _SLACK).timestamp() * 1e6
         for name in names:
@@ -146,7 +146,7 @@ class LabelledPairs:
         return self._waiting.pop(name) if name in self._waiting else self._again.pop(name)
 
     def _usable(self, row: Mapping[str, Any]) -> bool:
-        whole = not row["redacted"] and self._side.asked(row) is not None
+        whole = not row["redacted"] and self._side.logged_input(row) is not None
         return bool(row["at"] >= self._since and row["version"] in self._versions and whole)
 
     def _settle(self, row: Mapping[str, Any], version: int, answer: str | None) -> None:
@@ -188,6 +188,6 @@ class LabelledPairs:
 
     def _answers(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str]:
         version_side = self._sides.get(version)
-        asked = self._memory.recalled([self._side.asked(row) for row in rows])
-        inputs = version_side.encode(asked)
-        return [answer.kept for answer in version_side.answers(asked, inputs, self._ask(version, inputs))]
+        task_inputs = self._memory.recalled([self._side.logged_input(row) for row in rows])
+        inputs = version_side.encode(task_inputs)
+        return [answer.kept for answer in version_side.answers(task_inputs, inputs, self._ask(version, inputs))]

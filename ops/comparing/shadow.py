@@ -66,8 +66,8 @@ def replay(spec: ShadowSpec) -> dict[str, Any]:
     challenger = BundledVersion.load(Path(spec.challenger_bundle), threads=spec.threads)
     task, side = task_named(spec.task), serving_side(spec.task)
     memory = side.memory(None if spec.memory is None else Path(spec.memory))
-    asked = memory.recalled([side.asked(logged) for logged, _ in spec.rows])
-    old, new = _replayed(champion, challenger, asked, spec.rows_per_s)
+    task_inputs = memory.recalled([side.logged_input(logged) for logged, _ in spec.rows])
+    old, new = _replayed(champion, challenger, task_inputs, spec.rows_per_s)
     rng = np.random.default_rng(spec.seed)
     answers = [
         (task.read_answer(one), task.read_answer(other)) for one, other in zip(old.answers, new.answers, strict=True)
@@ -105,10 +105,10 @@ def _replayed(
     for version in (champion, challenger):
         version.answers(inputs[:2])  # the first call of an engine is slower than any other
     began = time.monotonic()
-    for done, asked in enumerate(inputs):
+    for done, task_input in enumerate(inputs):
         for version, answers in zip((champion, challenger), timed, strict=True):
             started = time.perf_counter()
-            (answer,) = version.answers([asked])
+            (answer,) = version.answers([task_input])
             answers.append((answer, 1e3 * (time.perf_counter() - started)))
         time.sleep(max(0.0, (done + 1) / rows_per_s - (time.monotonic() - began)))
     return _columns(timed[0]), _columns(timed[1])

@@ -39,10 +39,10 @@ class SideBySide:
         What the older one cannot answer either says nothing of the newer one.
         """
         failed_at = []
-        for asked in inputs:
+        for task_input in inputs:
             seconds: dict[int, float | None] = {}
             for version in self._rng.permutation([self.old, self.new]):
-                seconds[int(version)] = self._seconds(int(version), asked)
+                seconds[int(version)] = self._seconds(int(version), task_input)
             old, new = seconds[self.old], seconds[self.new]
             if old is None:
                 continue
@@ -60,10 +60,10 @@ class SideBySide:
         """How many of the newer version's answers were slow, and how many were timed; see `slow_ones`."""
         return slow_ones(self._times[self.old], self._times[self.new], ratio)
 
-    def _seconds(self, version: int, asked: Any) -> float | None:
+    def _seconds(self, version: int, task_input: Any) -> float | None:
         started = time.perf_counter()
         try:
-            self._ask(version, asked)
+            self._ask(version, task_input)
         except PerennialError as exc:
             logger.warning("probation.no_answer", extra={"version": version, "reason": str(exc)})
             return None

@@ -70,8 +70,8 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     rows = _read(task, spec.fresh + spec.old)
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
     answers = _Answers(champion, rows, task), _Answers(challenger, rows, task)
-    asked = [row.input for row in rows[:_TIMED]] or [serving_side(task.name).probe]
-    champion_ms, challenger_ms = _latencies(champion, challenger, asked)
+    task_inputs = [row.input for row in rows[:_TIMED]] or [serving_side(task.name).probe]
+    champion_ms, challenger_ms = _latencies(champion, challenger, task_inputs)
     known = champion.side.vocabulary
     evidence = GateEvidence(
         champion=spec.champion,
@@ -106,15 +106,15 @@ class _Answers:
 
     def __init__(self, version: BundledVersion, rows: Sequence[AnyRow], task: AnyTask) -> None:
         self.task, self.rows = task, rows
-        self._asked = version.ask([row.input for row in rows])
+        self._replies = version.ask([row.input for row in rows])
 
     def scores(self, part: slice, within: frozenset[str] | None = None) -> NDArray[np.float64]:
         """How good the answer to each of the rows is, the answers restricted to those `within` when given."""
-        return self._scores(self._asked.answers(part, within=within), self.rows[part])
+        return self._scores(self._replies.answers(part, within=within), self.rows[part])
 
     def calibration_error(self) -> float:
         """Expected calibration error over all rows; 0 where there are none, or the task has no probabilities."""
-        answers = self._asked.answers()
+        answers = self._replies.answers()
         confidences = [answer.confidence for answer in answers]
         if not confidences or None in confidences:
             return 0.0
@@ -146,10 +146,10 @@ def _paired(
     )
 
 
-def _latencies(champion: BundledVersion, challenger: BundledVersion, asked: Sequence[Any]) -> tuple[float, float]:
+def _latencies(champion: BundledVersion, challenger: BundledVersion, task_inputs: Sequence[Any]) -> tuple[float, float]:
     """Median milliseconds of one input alone."""
     times: tuple[list[float], list[float]] = ([], [])
-    for one in asked:
+    for one in task_inputs:
         for version, spent in zip((champion, challenger), times, strict=True):
             started = time.perf_counter()
             version.answers([one])

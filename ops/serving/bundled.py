@@ -11,7 +11,7 @@ from perennial.exporters.runtime import load_engine
 from perennial.ops.serving.port import Answer, VersionSide
 from perennial.ops.serving.tasks import serving_side
 
-__all__ = ["Asked", "BundledVersion"]
+__all__ = ["EngineReply", "BundledVersion"]
 
 _BATCH = 32
 
@@ -33,21 +33,21 @@ class BundledVersion:
         engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
         return cls(engine, serving_side(read_manifest(bundle).task).open(bundle))
 
-    def ask(self, inputs: Sequence[Any]) -> "Asked":
+    def ask(self, inputs: Sequence[Any]) -> "EngineReply":
         """What the engine gives for every input, run in batches of similar length."""
         rows = self.side.encode(inputs)
-        return Asked(self.side, inputs, rows, run_sorted(self.engine, self.side.signature, rows, _BATCH))
+        return EngineReply(self.side, inputs, rows, run_sorted(self.engine, self.side.signature, rows, _BATCH))
 
     def answers(self, inputs: Sequence[Any]) -> Sequence[Answer]:
         """One answer an input, in order."""
         return self.ask(inputs).answers()
 
 
-class Asked:
+class EngineReply:
     """An engine's outputs for some inputs, which may be read more than once."""
 
-    def __init__(self, side: VersionSide, asked: Sequence[Any], inputs: Inputs, outputs: Outputs) -> None:
-        self._side, self._asked, self._inputs, self.outputs = side, asked, inputs, outputs
+    def __init__(self, side: VersionSide, task_inputs: Sequence[Any], inputs: Inputs, outputs: Outputs) -> None:
+        self._side, self._task_inputs, self._inputs, self.outputs = side, task_inputs, inputs, outputs
 
     def answers(self, rows: slice = slice(None), *, within: frozenset[str] | None = None) -> Sequence[Answer]:
         """The answers to some of the rows; `within` leaves the version only some of its vocabulary."""
@@ -56,4 +56,4 @@ class Asked:
         inputs, outputs = (
             {name: array[rows] for name, array in arrays.items()} for arrays in (self._inputs, self.outputs)
         )
-        return self._side.answers(self._asked[rows], inputs, outputs, within=within)
+        return self._side.answers(self._task_inputs[rows], inputs, outputs, within=within)

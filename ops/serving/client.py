@@ -54,13 +54,13 @@ class PerennialClient:
         from tritonclient.grpc import InferRequestedOutput
 
         signature = self._side.signature
-        asked = {**self._side.request(inputs), **({} if keys is None else {KEY: strings(KEY, keys)})}
+        tensors = {**self._side.request(inputs), **({} if keys is None else {KEY: strings(KEY, keys)})}
         further = [tensor.name for tensor in signature.further] if scores else []
         names = [*usual_outputs(signature), *further]
         with triton_errors(self._url, f"asking {self._model}"):
             result = self._client.infer(
                 self._model,
-                [grpc_input(name, array) for name, array in asked.items()],
+                [grpc_input(name, array) for name, array in tensors.items()],
                 outputs=[InferRequestedOutput(name) for name in names],
                 client_timeout=self._timeout_s,
             )

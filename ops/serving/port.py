@@ -51,7 +51,7 @@ class VersionSide(Protocol):
 
     def answers(
         self,
-        asked: Sequence[Any],
+        task_inputs: Sequence[Any],
         inputs: Mapping[str, Array],
         outputs: Mapping[str, Array],
         *,
@@ -147,7 +147,7 @@ class ServingSide(Protocol):
         """Whether an answer depends on what is remembered of who asks."""
         ...
 
-    def caller(self, asked: Any) -> str:
+    def caller(self, task_input: Any) -> str:
         """Whose the question is where it says so itself, which then is its key; else nothing."""
         ...
 
@@ -168,11 +168,11 @@ class ServingSide(Protocol):
         ...
 
     @property
-    def asked_columns(self) -> Sequence[str]:
+    def input_columns(self) -> Sequence[str]:
         """The columns of the log that hold what was asked."""
         ...
 
-    def asked(self, logged: Mapping[str, Any]) -> Any | None:
+    def logged_input(self, logged: Mapping[str, Any]) -> Any | None:
         """The input of a logged row, by those columns; None where nothing is left to be asked again."""
         ...
 

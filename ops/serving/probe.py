@@ -108,11 +108,11 @@ def _ask(
 ) -> Progress:
     from tritonclient.grpc import InferRequestedOutput
 
-    asked = {**side.request([side.probe]), KEY: strings(KEY, [_champions_key(model)])}
+    tensors = {**side.request([side.probe]), KEY: strings(KEY, [_champions_key(model)])}
     with triton_errors(url, f"probing {model}"):
         result = client.infer(
             model,
-            [grpc_input(name, array) for name, array in asked.items()],
+            [grpc_input(name, array) for name, array in tensors.items()],
             outputs=[InferRequestedOutput(PROGRESS)],
             client_timeout=timeout_s,
             parameters=dict(parameters),

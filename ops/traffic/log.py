@@ -156,10 +156,10 @@ class TrafficLog:
     def rows_of(self, key: str) -> pa.Table:
         """Prediction id and what was asked of every row that carries the key. Reads the keys of the whole log."""
         kinds = task_named(self._steadily(self._known_task)).log_columns.items()
-        asked = [name for name, kind in kinds if kind is ColumnKind.TEXT and name != PREDICTION]
+        inputs = [name for name, kind in kinds if kind is ColumnKind.TEXT and name != PREDICTION]
         keys = self.read(columns=["prediction_id", "key"])
         mine = keys.filter(pc.equal(keys["key"], key))["prediction_id"].to_pylist()
-        return self.lookup(mine, columns=["prediction_id", *asked])
+        return self.lookup(mine, columns=["prediction_id", *inputs])
 
     def erase(self, key: str) -> int:
         """Remove every row that was logged with this key before the call; returns how many. `bar` the key first.
@@ -290,12 +290,12 @@ class TrafficLog:
                 tables.append(rows.filter(pc.is_in(rows["prediction_id"], wanted)).select(names))
         return in_order(conform(_oldest_first(tables), names, self._known_task()))
 
-    def _columns(self, asked: Sequence[str] | None) -> list[str]:
+    def _columns(self, names: Sequence[str] | None) -> list[str]:
         every = [*columns_of(self._steadily(self._known_task)), "embedding"]
-        unknown = sorted(set(asked or ()) - set(every))
+        unknown = sorted(set(names or ()) - set(every))
         if unknown:
             raise DataError(f"the traffic log has no columns {unknown}; it has {every}")
-        return every if asked is None else list(asked)
+        return every if names is None else list(names)
 
     def _known_task(self) -> str:
         """The log's task; what the files say of it is read once."""

@@ -59,8 +59,8 @@ def examined(path: Path) -> Iterator[None]:
     except (FileNotFoundError, DataError):
         raise
     except MemoryError as exc:
-        asked = _ASKED.search(str(exc))
-        if asked is not None and int(asked[1]) > _NOT_MEANT_BYTES:
+        match = _ASKED.search(str(exc))
+        if match is not None and int(match[1]) > _NOT_MEANT_BYTES:
             raise DamagedFile(path, str(exc)) from exc
         raise DependencyUnreachable(f"{path} cannot be read now: {exc or 'out of memory'}; it is tried again") from exc
     except OSError as exc:

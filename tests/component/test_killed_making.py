@@ -52,7 +52,7 @@ ROWS = [
 
 
 @dataclass
-class Heard:
+class Listener:
     """What the jobs told, stage by stage."""
 
     stages: list[str]
@@ -92,7 +92,7 @@ def killed(patch: pytest.MonkeyPatch, owner: type, step: str) -> None:
 def test_a_first_version_goes_on_with_its_number_and_makes_nothing_twice(
     parts: Parts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    heard = Heard([])
+    listener = Listener([])
     steps = [
         (VersionMaker, "train"),
         (VersionMaker, "export"),
@@ -105,10 +105,10 @@ def test_a_first_version_goes_on_with_its_number_and_makes_nothing_twice(
         with monkeypatch.context() as patch:
             killed(patch, owner, step)
             with pytest.raises(KeyboardInterrupt):
-                first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.take)
+                first_version(parts.ledger, parts.workspace, "intent", ROWS, listener.take)
         assert parts.ledger.route("intent") is None, step
-    made = first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.take)
-    assert (made.version, heard.stages.count("done"), heard.exports()) == (1, 1, 1)
+    made = first_version(parts.ledger, parts.workspace, "intent", ROWS, listener.take)
+    assert (made.version, listener.stages.count("done"), heard.exports()) == (1, 1, 1)
     assert [(row.version, row.state) for row in parts.ledger.versions("intent")] == [(1, VersionState.CHAMPION)]
     assert parts.ledger.examples("intent", split=Split.TRAIN, not_learnt_by=1) == ()
     assert verify_bundle(made.bundle).version == 1
@@ -119,22 +119,22 @@ def test_a_first_version_goes_on_with_its_number_and_makes_nothing_twice(
     assert [each.name for each in report.baselines] == ["majority", "tf-idf"]
     assert list(parts.repository.staging.iterdir()) == []
     with pytest.raises(Refused, match="serves version 1 already"):
-        first_version(parts.ledger, parts.workspace, "intent", ROWS, heard.take)
+        first_version(parts.ledger, parts.workspace, "intent", ROWS, listener.take)
 
 
 def test_an_export_to_another_engine_goes_on_with_its_number(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
-    heard = Heard([])
+    listener = Listener([])
     plan = plan_export(parts, "intent", 1, "onnxruntime", "fp32")
     assert (plan.engine, plan.precision) == (EngineKind.ONNXRUNTIME, Precision.FP32)
     for _ in range(2):
         with monkeypatch.context() as patch:
             killed(patch, VersionMaker, "publish")
             with pytest.raises(KeyboardInterrupt):
-                export_version(parts, plan, actor="ann", on_progress=heard.take)
-    made = export_version(parts, plan, actor="ann", on_progress=heard.take)
+                export_version(parts, plan, actor="ann", on_progress=listener.take)
+    made = export_version(parts, plan, actor="ann", on_progress=listener.take)
     assert made.made is not None
     row = parts.ledger.version("intent", made.made)
-    assert (row.state, row.parent, heard.exports()) == (VersionState.PUBLISHED, 1, 1)
+    assert (row.state, row.parent, listener.exports()) == (VersionState.PUBLISHED, 1, 1)
     assert [v.version for v in parts.ledger.versions("intent")] == [1, made.made]
     learnt = parts.ledger.examples("intent", not_learnt_by=1)
     assert parts.ledger.examples("intent", not_learnt_by=made.made) == learnt
@@ -148,7 +148,7 @@ def test_a_correction_goes_on_with_its_number_for_the_same_rows_alone(
     """Another person's rows are still in the sums of a correction that was killed before it answered."""
     if parts.ledger.route("intent") is None:
         first_version(parts.ledger, parts.workspace, "intent", ROWS)
-    heard, route = Heard([]), parts.ledger.route("intent")
+    listener, route = Listener([]), parts.ledger.route("intent")
     assert route is not None
     learnt = [row.example for row in parts.ledger.examples("intent", split=Split.TRAIN)]
     hers, his = tuple(learnt[:2]), tuple(learnt[2:4])
@@ -156,10 +156,10 @@ def test_a_correction_goes_on_with_its_number_for_the_same_rows_alone(
         with monkeypatch.context() as patch:
             killed(patch, VersionMaker, "publish")
             with pytest.raises(KeyboardInterrupt):
-                Correction(parts, "intent", hers, heard.take).run(route)
+                Correction(parts, "intent", hers, listener.take).run(route)
     unfinished = max(row.version for row in parts.ledger.versions("intent"))
-    assert heard.exports() == 1
-    answers, taken = Correction(parts, "intent", his, heard.take).run(route)
+    assert listener.exports() == 1
+    answers, taken = Correction(parts, "intent", his, listener.take).run(route)
     assert taken == 2
     assert not {row_hash(row.text) for row in his} & load_keys(
         parts.workspace.bundle("intent", answers) / STATISTICS_FILE

@@ -58,7 +58,7 @@ def test_a_text_that_the_champion_refuses_fails_nobody_elses_request(served):
     place, server = served
     place.route(champion=2, resident=(1, 2), epoch=2)
     *good, bad = _together(server, ["card lost"] * 5 + ["hello"])
-    assert {answer for heard in good for answer in heard} == {"2"}
+    assert {answer for answers in good for answer in answers} == {"2"}
     assert all("did not answer" in answer for answer in bad)
 
 
@@ -66,7 +66,7 @@ def test_nobody_elses_request_goes_to_the_version_before_it_either(served):
     place, server = served
     place.route(champion=2, previous=1, resident=(1, 2), epoch=3)
     *good, bad = _together(server, ["card lost"] * 5 + ["hello"])
-    assert {answer for heard in good for answer in heard} == {"2"}
+    assert {answer for answers in good for answer in answers} == {"2"}
     assert set(bad) == {"1"}
 
 

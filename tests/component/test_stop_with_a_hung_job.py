@@ -53,9 +53,9 @@ def test_a_sigterm_with_a_job_that_hangs_ends_everything_in_the_stated_time(town
         assert group_members(pid) == ()
         assert group_members(serve.pid) == ()
         log_file.seek(0)
-        said = log_file.read().decode()
-    assert f"job compact:{MODEL}" in said
-    assert "job.hangs_at_stop" in said
+        log_text = log_file.read().decode()
+    assert f"job compact:{MODEL}" in log_text
+    assert "job.hangs_at_stop" in log_text
 
 
 def _until_compaction_hangs(town: Town) -> None:

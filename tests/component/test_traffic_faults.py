@@ -153,7 +153,7 @@ def template_of(root: Path) -> list[int]:
 @pytest.mark.parametrize("call", ["compact", "erase", "prune"])
 def test_rewriting_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path, call: str) -> None:
     every = template_of(tmp_path / "template")
-    doomed = {
+    deleted = {
         "compact": set(),
         "erase": {number for number in every if number % 2 == 0},
         "prune": {number for number in every if number % 6 < 3},
@@ -166,12 +166,12 @@ def test_rewriting_killed_at_any_step_loses_and_doubles_nothing(tmp_path: Path, 
         log = TrafficLog(tmp_path / str(step))
         left = numbers(log.read())
         assert len(left) == len(set(left)) == log.count(), step
-        assert set(every) - doomed <= set(left), step
+        assert set(every) - deleted <= set(left), step
         again = {"compact": log.compact, "erase": lambda: log.erase("a"), "prune": lambda: log.prune(at(3))}[call]  # noqa: B023
         again()
         log.compact()
         for reader in (log, TrafficLog(tmp_path / str(step))):
-            assert sorted(numbers(reader.read())) == sorted(set(every) - doomed), step
+            assert sorted(numbers(reader.read())) == sorted(set(every) - deleted), step
         assert not [path for path in log._root.rglob("*.tmp") if path.parent.name == "parquet"], step
 
 

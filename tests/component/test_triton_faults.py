@@ -40,10 +40,10 @@ _CHILD = textwrap.dedent(
     import sys, time
     from pathlib import Path
     from perennial.ops.serving.server.server import OnParentDeath, ServerSpec, TritonServer
-    folder, repository, grpc, http, metrics, fate = sys.argv[1:]
+    folder, repository, grpc, http, metrics, on_death = sys.argv[1:]
     spec = ServerSpec(folder=Path(folder), repository=Path(repository), models=("intent_engine", "intent"),
                       grpc_port=int(grpc), http_port=int(http), metrics_port=int(metrics),
-                      on_parent_death=OnParentDeath(fate))
+                      on_parent_death=OnParentDeath(on_death))
     TritonServer(spec).start()
     print("up", flush=True)
     time.sleep(600)
@@ -267,11 +267,11 @@ def test_a_taken_port_is_named(place):
             TritonServer(spec).start()
 
 
-def _child(place: Place, fate: OnParentDeath) -> tuple[subprocess.Popen[str], TritonServer]:
-    spec = place.spec(on_parent_death=fate)
+def _child(place: Place, on_death: OnParentDeath) -> tuple[subprocess.Popen[str], TritonServer]:
+    spec = place.spec(on_parent_death=on_death)
     ports = [str(port) for port in (spec.grpc_port, spec.http_port, spec.metrics_port)]
     child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(spec.folder), str(spec.repository), *ports, fate.value],
+        [sys.executable, "-c", _CHILD, str(spec.folder), str(spec.repository), *ports, on_death.value],
         cwd=_REPOSITORY,
         stdout=subprocess.PIPE,
         text=True,

@@ -108,18 +108,18 @@ def test_each_promise_that_is_not_kept_is_named():
     asked = Counter({("Promote", "intent", "control"): 1})
     kill = _kill("Promote", "intent", "control", 3.0)
 
-    def said(repeats: int = 1, kills: list[dict[str, Any]] | None = None, **changed: Any) -> list[str]:
+    def broken_promises(repeats: int = 1, kills: list[dict[str, Any]] | None = None, **changed: Any) -> list[str]:
         return broken(summarise([kill] if kills is None else kills, [_piece(**changed)], asked), repeats)
 
-    assert said() == []
-    assert said(repeats=2) == ["every point has 2 kills"]
-    assert said(kills=[kill | {"recovered": False}]) == ["every kill recovered"]
-    assert said(kills=[kill | {"champion_is_ledgers": False}]) == ["one champion, the ledger's"]
-    assert len(said(predictions_lost=1)) == len(said(feedback_lost=1)) == len(said(commands_lost=1)) == 1
-    assert len(said(predictions=0)) == len(said(feedback=0)) == 1, "a run without answers or labels proves nothing"
-    assert len(said(kills=[])) == 2
+    assert broken_promises() == []
+    assert broken_promises(repeats=2) == ["every point has 2 kills"]
+    assert broken_promises(kills=[kill | {"recovered": False}]) == ["every kill recovered"]
+    assert broken_promises(kills=[kill | {"champion_is_ledgers": False}]) == ["one champion, the ledger's"]
+    assert len(broken_promises(predictions_lost=1)) == len(broken_promises(feedback_lost=1)) == len(broken_promises(commands_lost=1)) == 1
+    assert len(broken_promises(predictions=0)) == len(broken_promises(feedback=0)) == 1, "a run without answers or labels proves nothing"
+    assert len(broken_promises(kills=[])) == 2
     ended = "the customer asking ended early"
-    assert said(customers_wrong=ended) == ["customers asked until the end"]
+    assert broken_promises(customers_wrong=ended) == ["customers asked until the end"]
 
 
 def test_each_step_tells_how_many_of_its_kills_were_done():

@@ -281,9 +281,9 @@ class Recommender:
             if parts.max() > 0:
                 return f"because of {self.structure.names[rows[int(parts.argmax())]]}"
         own = set(words_of(self.items[slot.place].text))
-        asked = [word for word in (*words_of(context), *profile.wanted) if word in own]
-        if asked:
-            return f"about {asked[0]}"
+        shared = [word for word in (*words_of(context), *profile.wanted) if word in own]
+        if shared:
+            return f"about {shared[0]}"
         if profile.liked and (self.has_sequels or self.blend.text):
             return "often after what you liked" if self.has_sequels else "like what you liked"
         return "popular"

@@ -40,14 +40,14 @@ class Ranking:
             if field not in raw:
                 raise DataError(f"a row has the fields {sorted(raw)}; it needs 'user', 'asked_at' and 'relevances'")
         context, changed = _context(raw.get("context", ""))
-        asked = Query(
+        query = Query(
             user=_named(raw["user"], "user"),
             at=admit_time(raw["asked_at"], now=now, field="asked_at"),
             segment=_named(raw.get("segment", EVERYBODY), "segment"),
             context=context,
         )
         return Impression(
-            input=asked,
+            input=query,
             target=_relevances(raw["relevances"]),
             at=admit_time(raw.get("at"), now=now),
             origin=Origin.named(raw.get("origin", Origin.IMPORT)),
@@ -87,11 +87,11 @@ class Ranking:
         """An impression."""
         document = _json(kept.input)
         try:
-            asked = Query(**document | {"at": datetime.fromisoformat(document["at"])})  # type: ignore[operator, index]
+            query = Query(**document | {"at": datetime.fromisoformat(document["at"])})  # type: ignore[operator, index]
         except (TypeError, LookupError, ValueError) as exc:
             raise DataError(f"a kept query is {shown(kept.input)}, which is none: {exc}") from exc
         return Impression(
-            input=asked,
+            input=query,
             target=self.read_target(kept.target),
             at=kept.at,
             origin=kept.origin,
@@ -111,14 +111,14 @@ class Ranking:
         """Relevances out of a JSON object."""
         return _relevances(_json(kept))
 
-    def redact(self, asked: Query) -> tuple[Query, bool]:
+    def redact(self, task_input: Query) -> tuple[Query, bool]:
         """The query with its context as a text may be kept, and its user in the one form of a key."""
-        context, changed = _context(asked.context)
-        return replace(asked, user=_named(asked.user, "user"), context=context), changed
+        context, changed = _context(task_input.context)
+        return replace(task_input, user=_named(task_input.user, "user"), context=context), changed
 
-    def identity(self, asked: Query) -> bytes:
+    def identity(self, task_input: Query) -> bytes:
         """User and time: whoever asks twice may want something else."""
-        return json.dumps([asked.user, asked.at.astimezone(UTC).isoformat()]).encode()
+        return json.dumps([task_input.user, task_input.at.astimezone(UTC).isoformat()]).encode()
 
     def stratum(self, row: Row[Query, Mapping[str, float]]) -> str:
         """The segment of users."""
@@ -129,9 +129,9 @@ class Ranking:
         names = (row.input.user, row.input.segment, row.input.context, *row.target)
         return sum(len(name.encode()) for name in names) + 8 * (1 + len(row.target))
 
-    def words(self, asked: Query) -> Sequence[str]:
+    def words(self, task_input: Query) -> Sequence[str]:
         """The user, the segment and the words of the context."""
-        return (f"user {asked.user}", f"segment {asked.segment}", *asked.context.casefold().split())
+        return (f"user {task_input.user}", f"segment {task_input.segment}", *task_input.context.casefold().split())
 
     def score(self, answer: Sequence[str], target: Mapping[str, float]) -> float:
         """NDCG over the first ten items; an item that is named again earns nothing; 0 where nothing is relevant.

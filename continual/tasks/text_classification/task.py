@@ -96,14 +96,14 @@ class TextClassification:
         """The label itself."""
         return kept
 
-    def redact(self, asked: str) -> tuple[str, bool]:
+    def redact(self, task_input: str) -> tuple[str, bool]:
         """The text as it may be kept."""
-        admitted = admit_text(asked)
+        admitted = admit_text(task_input)
         return admitted.text, admitted.redacted
 
-    def identity(self, asked: str) -> bytes:
+    def identity(self, task_input: str) -> bytes:
         """The normalised text; `row_hash`, the split and the lottery of the buffers are hashes of it."""
-        return normalise(asked).encode()
+        return normalise(task_input).encode()
 
     def stratum(self, row: Row[str, str]) -> str:
         """The label."""
@@ -113,9 +113,9 @@ class TextClassification:
         """The UTF-8 of text and label."""
         return len(row.input.encode()) + len(row.target.encode())
 
-    def words(self, asked: str) -> Sequence[str]:
+    def words(self, task_input: str) -> Sequence[str]:
         """The words of the normalised text."""
-        return normalise(asked).split()
+        return normalise(task_input).split()
 
     def score(self, answer: str, target: str) -> float:
         """1 for the right label, 0 for any other."""

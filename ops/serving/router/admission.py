@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.serving.router.pace import Pace
 
-__all__ = ["Asked", "Limits", "Overloaded", "RequestQueue", "TooLate"]
+__all__ = ["Limits", "Overloaded", "QueuedRequest", "RequestQueue", "TooLate"]
 
 T = TypeVar("T")
 _ROW_COST = 32  # what a row costs beside its characters
@@ -42,7 +42,7 @@ class Limits:
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
-class Asked(Generic[T]):
+class QueuedRequest(Generic[T]):
     """One request on its way. `deadline` is on the queue's clock; a `probe` is no traffic."""
 
     item: T
@@ -69,8 +69,8 @@ class RequestQueue(Generic[T]):
         self._lock = threading.Lock()
         self._came = threading.Condition(self._lock)
         self._left = threading.Condition(self._lock)
-        self._waiting: deque[Asked[T]] = deque()
-        self._at_work: set[Asked[T]] = set()
+        self._waiting: deque[QueuedRequest[T]] = deque()
+        self._at_work: set[QueuedRequest[T]] = set()
         self._rows = self._bytes = self._cost = 0  # of those that wait
         self._cost_at_work = 0
         self._callers = 0  # requests that wait or are at work
@@ -89,44 +89,44 @@ class RequestQueue(Generic[T]):
         with self._lock:
             self._check(rows, size, cost, deadline)
 
-    def offer(self, asked: Asked[T]) -> None:
+    def offer(self, queued: QueuedRequest[T]) -> None:
         """Take a request in; a probe goes before all traffic and is never refused.
 
         Raises:
             Overloaded, TooLate: as of `check`.
         """
         with self._lock:
-            if not asked.probe:
-                self._check(asked.rows, asked.bytes, asked.cost, asked.deadline)
+            if not queued.probe:
+                self._check(queued.rows, queued.bytes, queued.cost, queued.deadline)
             now = self._clock()
-            asked.arrived = asked.arrived or now  # one that waited in another queue before has waited since then
-            if asked.probe:
-                self._waiting.appendleft(asked)
+            queued.arrived = queued.arrived or now  # one that waited in another queue before has waited since then
+            if queued.probe:
+                self._waiting.appendleft(queued)
             else:
-                self._waiting.append(asked)
-            self._rows, self._bytes = self._rows + asked.rows, self._bytes + asked.bytes
-            self._cost += asked.cost
+                self._waiting.append(queued)
+            self._rows, self._bytes = self._rows + queued.rows, self._bytes + queued.bytes
+            self._cost += queued.cost
             if not self._at_work:
                 self._pace.start(now)
-            self._count_in(asked, now)
+            self._count_in(queued, now)
             self._came.notify()
 
-    def begin(self, batch: list[Asked[T]]) -> bool:
+    def begin(self, batch: list[QueuedRequest[T]]) -> bool:
         """Have a batch at work without waiting; False, and nothing done, where others wait or are worked on."""
         with self._lock:
             if self._waiting or self._at_work:
                 return False
             now = self._clock()
             self._pace.start(now)
-            for asked in batch:
-                asked.arrived = now
-                self._count_in(asked, now)
+            for queued in batch:
+                queued.arrived = now
+                self._count_in(queued, now)
             self._begin(batch)
             return True
 
     def take(
-        self, wait_s: float | None = None, *, alike: Callable[[Asked[T], Asked[T]], bool] = lambda first, other: True
-    ) -> list[Asked[T]]:
+        self, wait_s: float | None = None, *, alike: Callable[[QueuedRequest[T], QueuedRequest[T]], bool] = lambda first, other: True
+    ) -> list[QueuedRequest[T]]:
         """The next batch, which is at work until each of it is `finish`ed; waits for one, empty after `wait_s`.
 
         It ends before a request that is not `alike` its first one.
@@ -134,16 +134,16 @@ class RequestQueue(Generic[T]):
         with self._lock:
             if not self._came.wait_for(lambda: self._waiting, wait_s):
                 return []
-            batch: list[Asked[T]] = []
+            batch: list[QueuedRequest[T]] = []
             rows = cost = 0
             while self._waiting:
-                asked = self._waiting[0]
-                full = rows + asked.rows > self.limits.batch_rows or cost + asked.cost > self.limits.batch_cost
-                if batch and (full or not alike(batch[0], asked)):
+                queued = self._waiting[0]
+                full = rows + queued.rows > self.limits.batch_rows or cost + queued.cost > self.limits.batch_cost
+                if batch and (full or not alike(batch[0], queued)):
                     break
-                self._drop(asked)
-                batch.append(asked)
-                rows, cost = rows + asked.rows, cost + asked.cost
+                self._drop(queued)
+                batch.append(queued)
+                rows, cost = rows + queued.rows, cost + queued.cost
             self._begin(batch)
             if not self._waiting:
                 self._crowded_since = None
@@ -152,59 +152,59 @@ class RequestQueue(Generic[T]):
             self._left.notify_all()
             return batch
 
-    def finish(self, asked: Asked[T], *, good: bool) -> None:
+    def finish(self, queued: QueuedRequest[T], *, good: bool) -> None:
         """The request was answered, or with `good` false told why not."""
         with self._lock:
             now = self._clock()
-            self._at_work.discard(asked)
-            self._cost_at_work -= asked.cost
+            self._at_work.discard(queued)
+            self._cost_at_work -= queued.cost
             self._callers -= 1
             crowded = bool(self._waiting) or bool(self._at_work)
             if good:
-                self._pace.add(asked.cost, now, crowded=crowded)
+                self._pace.add(queued.cost, now, crowded=crowded)
                 self._progress_at = now
-                self.answered += not asked.probe
+                self.answered += not queued.probe
 
     def progress(self) -> None:
         """Note that something came out of an engine: a part of a request, say."""
         self._progress_at = self._clock()
 
-    def overdue(self, gone: Callable[[Asked[T]], bool] = lambda asked: False) -> list[Asked[T]]:
+    def overdue(self, gone: Callable[[QueuedRequest[T]], bool] = lambda queued: False) -> list[QueuedRequest[T]]:
         """Take out what is too late to be worked on, and what `gone` says nobody waits for any more."""
         with self._lock:
             now = self._clock()
-            late = [asked for asked in self._waiting if self._is_late(asked, now)]
-            old = [asked for asked in self._waiting if now - asked.arrived > 0.5 and not asked.probe]
-            for asked in late:
-                self._drop(asked)
+            late = [queued for queued in self._waiting if self._is_late(queued, now)]
+            old = [queued for queued in self._waiting if now - queued.arrived > 0.5 and not queued.probe]
+            for queued in late:
+                self._drop(queued)
                 self._callers -= 1
             self.expired += len(late)
         dropped = set(late)
-        left = [asked for asked in old if asked not in dropped and gone(asked)]  # outside the lock: it may take its time
+        left = [queued for queued in old if queued not in dropped and gone(queued)]  # outside the lock: it may take its time
         with self._lock:
             waiting = set(self._waiting) if left else set()
-            left = [asked for asked in left if asked in waiting]
-            for asked in left:
-                self._drop(asked)
+            left = [queued for queued in left if queued in waiting]
+            for queued in left:
+                self._drop(queued)
                 self._callers -= 1
             if not self._waiting:
                 self._crowded_since = None
         return late + left
 
-    def claim(self, asked: Asked[T]) -> bool:
+    def claim(self, queued: QueuedRequest[T]) -> bool:
         """Whether its caller is to be told now: true once."""
         with self._lock:
-            claimed, asked.answered = asked.answered, True
+            claimed, queued.answered = queued.answered, True
             return not claimed
 
-    def slow_probes(self, after_s: float) -> list[Asked[T]]:
+    def slow_probes(self, after_s: float) -> list[QueuedRequest[T]]:
         """Probes whose sender has waited for so long."""
         with self._lock:
             now = self._clock()
             return [
-                asked
-                for asked in (*self._waiting, *self._at_work)
-                if asked.probe and not asked.answered and now - asked.arrived >= after_s
+                queued
+                for queued in (*self._waiting, *self._at_work)
+                if queued.probe and not queued.answered and now - queued.arrived >= after_s
             ]
 
     def hint(self) -> float:
@@ -238,11 +238,11 @@ class RequestQueue(Generic[T]):
         with self._lock:
             return max(0.0, self._clock() - self._progress_at) if self._callers else 0.0
 
-    def too_late(self, asked: Asked[T]) -> TooLate | Overloaded:
+    def too_late(self, queued: QueuedRequest[T]) -> TooLate | Overloaded:
         """Why a request was taken out by `overdue`."""
         with self._lock:
-            waited, hint = self._clock() - asked.arrived, self._hint(self._wait())
-        if asked.deadline is not None and self._clock() + self._pace.seconds(asked.cost) >= asked.deadline:
+            waited, hint = self._clock() - queued.arrived, self._hint(self._wait())
+        if queued.deadline is not None and self._clock() + self._pace.seconds(queued.cost) >= queued.deadline:
             return TooLate(
                 f"its answer would come after the deadline of the request, which waited {waited:.1f} s", hint
             )
@@ -274,21 +274,21 @@ class RequestQueue(Generic[T]):
         """When half of what may wait will have been answered, and never longer than anybody waits here."""
         return min(self.limits.wait_s, max(0.2, wait - self.limits.wait_s / 2))
 
-    def _is_late(self, asked: Asked[T], now: float) -> bool:
-        if asked.deadline is not None and now + self._pace.seconds(asked.cost) >= asked.deadline:
-            return now >= asked.deadline or bool(self._at_work)  # an estimate alone never keeps the last one out
-        return not asked.probe and now - asked.arrived > self.limits.wait_s
+    def _is_late(self, queued: QueuedRequest[T], now: float) -> bool:
+        if queued.deadline is not None and now + self._pace.seconds(queued.cost) >= queued.deadline:
+            return now >= queued.deadline or bool(self._at_work)  # an estimate alone never keeps the last one out
+        return not queued.probe and now - queued.arrived > self.limits.wait_s
 
-    def _count_in(self, asked: Asked[T], now: float) -> None:
+    def _count_in(self, queued: QueuedRequest[T], now: float) -> None:
         self._progress_at = self._progress_at if self._callers else now
         self._callers += 1
 
-    def _begin(self, batch: list[Asked[T]]) -> None:
+    def _begin(self, batch: list[QueuedRequest[T]]) -> None:
         self._at_work.update(batch)
-        for asked in batch:
-            self._cost_at_work += asked.cost
+        for queued in batch:
+            self._cost_at_work += queued.cost
 
-    def _drop(self, asked: Asked[T]) -> None:
-        self._waiting.remove(asked)
-        self._rows, self._bytes = self._rows - asked.rows, self._bytes - asked.bytes
-        self._cost -= asked.cost
+    def _drop(self, queued: QueuedRequest[T]) -> None:
+        self._waiting.remove(queued)
+        self._rows, self._bytes = self._rows - queued.rows, self._bytes - queued.bytes
+        self._cost -= queued.cost

@@ -51,13 +51,13 @@ def read_questions(
     """
     inputs = side.questions(tensors, max_characters=max_characters)
     if KEY not in tensors:
-        return [Question(asked, side.caller(asked), logged, deadline) for asked in inputs]
+        return [Question(task_input, side.caller(task_input), logged, deadline) for task_input in inputs]
     keys = tensors[KEY].reshape(-1)
     if len(keys) != len(inputs):
         raise DataError(f"the input {KEY} has {len(keys)} rows of {len(inputs)}; send one key a row, or none")
     return [
-        Question(asked, (logged and side.caller(asked)) or _key(row, raw, max_key_bytes), logged, deadline)
-        for row, (asked, raw) in enumerate(zip(inputs, keys, strict=True))
+        Question(task_input, (logged and side.caller(task_input)) or _key(row, raw, max_key_bytes), logged, deadline)
+        for row, (task_input, raw) in enumerate(zip(inputs, keys, strict=True))
     ]
 
 

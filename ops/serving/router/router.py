@@ -171,7 +171,7 @@ class Router:
         count: LostRowsCount | None = None,
     ) -> None:
         self._settings, self._side, self._ask = settings, side, ask_engine
-        self._log = AnswerLog(log, count=count, long=side.asked_columns)
+        self._log = AnswerLog(log, count=count, long=side.input_columns)
         self._challengers = VersionGuard(
             limit_s=settings.challenger_limit_s, pause_s=CHALLENGER_PAUSE_S, hang_pause_s=CHALLENGER_PAUSE_S
         )
@@ -313,14 +313,14 @@ class Router:
     def _answer_rows(self, batch: Batch, version: int, rows: Sequence[int], ask: AskEngine) -> dict[int, Answered]:
         started = time.perf_counter()
         side = self._versions.get(version)
-        asked = [batch.rows[index].input for index in rows]
-        inputs = side.encode(asked)
+        task_inputs = [batch.rows[index].input for index in rows]
+        inputs = side.encode(task_inputs)
         outputs = _in_parts(ask, version, inputs)
         if misfit := side.signature.misfit(outputs, len(rows)):
             raise DependencyUnreachable(  # no caller's mistake
                 f"engine {self._settings.engine_model} version {version} gave {misfit}; roll back to another version"
             )
-        answers = side.answers(asked, inputs, outputs)
+        answers = side.answers(task_inputs, inputs, outputs)
         took_ms = (time.perf_counter() - started) * 1000.0
         return {
             index: Answered(
@@ -353,5 +353,5 @@ def _in_time(answer: Answered, now: float) -> Answered:
 
 
 def _answering_arm(route: Route, row: Placed, version: int) -> Arm:
-    asked = route.challenger if row.arm is Arm.CHALLENGER else route.champion
-    return row.arm if version == asked else Arm.FALLBACK
+    arms_version = route.challenger if row.arm is Arm.CHALLENGER else route.champion
+    return row.arm if version == arms_version else Arm.FALLBACK

@@ -78,9 +78,9 @@ def assemble(folder: Path) -> Installation:
 
 def _is_working_folder(place: str) -> bool:
     """Whether `python -m` put this first in the path, and nobody asked for it."""
-    asked = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
+    named = [Path(each).resolve() for each in os.environ.get("PYTHONPATH", "").split(os.pathsep) if each]
     folder = Path(place).resolve()
-    return folder == Path.cwd().resolve() and folder not in asked
+    return folder == Path.cwd().resolve() and folder not in named
 
 
 def _wheel() -> Path:

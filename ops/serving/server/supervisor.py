@@ -67,12 +67,12 @@ class _Silence:
     under_way: bool = False
     since: float = 0.0
     restarted: bool = False  # for its sake
-    heard: int = 0  # looks in a row that the champion answered
+    answered_looks: int = 0  # looks in a row that the champion answered
 
     def hear(self, enough: int) -> None:
         """The champion answered; the silence is over after `enough` such looks in a row."""
-        self.heard += 1
-        if self.under_way and self.heard >= enough:
+        self.answered_looks += 1
+        if self.under_way and self.answered_looks >= enough:
             self.under_way = self.restarted = False
             logger.warning("triton.champion_answers")
 
@@ -299,7 +299,7 @@ class Supervisor:
         if not silent.under_way:
             logger.warning("triton.champion_silent", extra={"error": str(error)})
             silent.since = now
-        silent.under_way, silent.heard = True, 0
+        silent.under_way, silent.answered_looks = True, 0
         if not silent.restarted and self.unsettled is None and now - silent.since >= _SILENT_S:
             silent.restarted = True
             self._restart(f"the champion has been silent for {now - silent.since:.0f} s: {error}")

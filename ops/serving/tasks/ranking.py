@@ -105,14 +105,14 @@ class RankingVersion:
 
     def answers(
         self,
-        asked: Sequence[Asked | Query],
+        task_inputs: Sequence[Asked | Query],
         inputs: Mapping[str, Array],
         outputs: Mapping[str, Array],
         *,
         within: frozenset[str] | None = None,
     ) -> list[Listed]:
         """The lists; `within` says nothing, because they cannot be listed."""
-        return [Listed(places) for places in self._catalogue.lists(asked_of(asked), outputs)]
+        return [Listed(places) for places in self._catalogue.lists(asked_of(task_inputs), outputs)]
 
 
 class _Users:
@@ -158,7 +158,7 @@ class _Ranking:
     engine: ClassVar[EngineSignature] = ASK_ENGINE
     probe: ClassVar[Asked] = Asked(user="are you there")
     remembers: ClassVar[bool] = True
-    asked_columns: ClassVar[tuple[str, ...]] = ("user", "asked_at", "segment", "context", "ask")
+    input_columns: ClassVar[tuple[str, ...]] = ("user", "asked_at", "segment", "context", "ask")
 
     def request(self, inputs: Sequence[Asked]) -> Mapping[str, Array]:
         """Times and profiles are the router's affair and are not sent."""
@@ -166,14 +166,14 @@ class _Ranking:
             USER: strings(USER, [asked.user for asked in inputs]),
             COUNT: np.array([[asked.count] for asked in inputs], dtype=np.int32),
         }
-        told = {
+        texts = {
             CONTEXT: [asked.context for asked in inputs],
             CANDIDATES: [_written(asked.candidates) for asked in inputs],
             WITHHELD: [_written(asked.withheld or None) for asked in inputs],
             LANGUAGE: [asked.language for asked in inputs],
             SEGMENT: ["" if asked.segment == EVERYBODY else asked.segment for asked in inputs],
         }
-        return tensors | {name: strings(name, values) for name, values in told.items() if any(values)}
+        return tensors | {name: strings(name, values) for name, values in texts.items() if any(values)}
 
     def received(self, outputs: Mapping[str, Array]) -> list[ReceivedList]:
         rows = range(len(outputs[ITEMS]))
@@ -229,8 +229,8 @@ class _Ranking:
             )
         return asked
 
-    def caller(self, asked: Asked) -> str:
-        return asked.user
+    def caller(self, task_input: Asked) -> str:
+        return task_input.user
 
     def memory(self, path: Path | None) -> _Users:
         return _Users(path)
@@ -252,17 +252,17 @@ class _Ranking:
             made[PROPENSITY] = _wide([[place.propensity for place in row] for row in rows], 0.0, np.float32)
         return made
 
-    def asked(self, logged: Mapping[str, Any]) -> Asked | None:
-        told = json.loads(logged["ask"])
-        candidates = told["candidates"]
+    def logged_input(self, logged: Mapping[str, Any]) -> Asked | None:
+        ask = json.loads(logged["ask"])
+        candidates = ask["candidates"]
         return Asked(
             user=logged["user"],
             segment=logged["segment"],
             context=logged["context"],
-            count=told["count"],
+            count=ask["count"],
             candidates=None if candidates is None else tuple(candidates),
-            withheld=tuple(told["withheld"]),
-            language=told["language"],
+            withheld=tuple(ask["withheld"]),
+            language=ask["language"],
             at=datetime.fromisoformat(logged["asked_at"]),
         )
 

@@ -97,14 +97,14 @@ class TextVersion:
 
     def answers(
         self,
-        asked: Sequence[str],
+        task_inputs: Sequence[str],
         inputs: Mapping[str, Array],
         outputs: Mapping[str, Array],
         *,
         within: frozenset[str] | None = None,
     ) -> list[Classified]:
         """The likeliest label of each row and its calibrated probability."""
-        logits = outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(asked)
+        logits = outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(task_inputs)
         scores = softmax(logits)
         if within is None:
             best, confidences = scores.argmax(axis=1), scores.max(axis=1)
@@ -132,7 +132,7 @@ class _TextClassification:
     engine: ClassVar[EngineSignature] = TEXT_ENGINE
     probe: ClassVar[str] = "are you there"
     remembers: ClassVar[bool] = False
-    asked_columns: ClassVar[tuple[str, ...]] = ("text",)
+    input_columns: ClassVar[tuple[str, ...]] = ("text",)
 
     def request(self, inputs: Sequence[str]) -> Mapping[str, Array]:
         return {TEXT: strings(TEXT, inputs)}
@@ -167,7 +167,7 @@ class _TextClassification:
             texts.append(decoded(TEXT, row, cut, whole=len(cut) == len(raw))[:max_characters])
         return texts
 
-    def caller(self, asked: str) -> str:
+    def caller(self, task_input: str) -> str:
         return ""
 
     def memory(self, path: Path | None) -> Mindless:
@@ -189,7 +189,7 @@ class _TextClassification:
             made[LABELS] = _labels(answers)
         return made
 
-    def asked(self, logged: Mapping[str, Any]) -> str | None:
+    def logged_input(self, logged: Mapping[str, Any]) -> str | None:
         text: str = logged["text"]
         return text if text.strip() else None
 

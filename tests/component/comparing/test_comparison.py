@@ -85,10 +85,10 @@ def test_a_replay_turns_a_worse_challenger_away_from_thirty_labels_on(
     answers = champion.predict([row["text"] for row in rows]).labels
     right = {row["prediction_id"]: str(label) for row, label in zip(rows, answers, strict=True)}
     town.label([replace(one, truth=right[one.prediction_id]) for one in asked[:labelled]])
-    said = Judge(town).shadow()
-    assert isinstance(said, cy.ShadowRefused if refused else cy.ShadowAccepted)
-    if isinstance(said, cy.ShadowRefused):
-        assert "on 30 labelled rows" in said.reasons[0]
+    event = Judge(town).shadow()
+    assert isinstance(event, cy.ShadowRefused if refused else cy.ShadowAccepted)
+    if isinstance(event, cy.ShadowRefused):
+        assert "on 30 labelled rows" in event.reasons[0]
 
 
 @pytest.mark.parametrize("evidence", [EQUAL, TOLD_APART, LiveEvidence()])

@@ -62,7 +62,7 @@ def _runner(town: Town, steps: Slow) -> CycleRunner:
     return CycleRunner(town.ledger, town.workspace, "intent", steps, EventFeed(), lambda: fence)
 
 
-def _said(town: Town, cycle: int) -> list[str]:
+def _entries(town: Town, cycle: int) -> list[str]:
     return [f"{row.step} {row.phase.value}" for row in town.ledger.journal_of(cycle)]
 
 
@@ -78,12 +78,12 @@ def test_every_step_is_journalled_once_on_each_side(make_town: Callable[..., Tow
         active = town.ledger.active_cycle("intent")
         if active is None:
             break
-        if active.state == "approval" and "RequestApproval intent" in _said(town, number):
+        if active.state == "approval" and "RequestApproval intent" in _entries(town, number):
             town.ledger.request_command("intent", "approve", {}, "ann")
         runner.advance()
     assert town.ledger.cycle(number).outcome == "rolled_back"
-    said = _said(town, number)
-    assert said == [
+    entries = _entries(town, number)
+    assert entries == [
         f"{step} {phase}"
         for step, phases in [
             *[(name, ("intent", "outcome")) for name in list(_EVENTS)[:5]],
@@ -103,6 +103,6 @@ def test_a_step_that_a_killed_process_left_waiting_has_a_second_intent(make_town
     assert number is not None
     while steps.asked["SetShare"] < 3:
         runner.advance()
-    assert _said(town, number)[-2:] == ["PublishChallenger outcome", "SetShare intent"]
+    assert _entries(town, number)[-2:] == ["PublishChallenger outcome", "SetShare intent"]
     _runner(town, steps).advance()
-    assert _said(town, number)[-2:] == ["SetShare intent", "SetShare intent"]
+    assert _entries(town, number)[-2:] == ["SetShare intent", "SetShare intent"]

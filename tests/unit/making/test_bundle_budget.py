@@ -25,8 +25,8 @@ def test_the_disk_budget_is_kept_unless_somebody_needs_more(on_disk, needed, tur
     free = kept - needed
     if gone - turned_away:
         assert not free & turned_away, "what was turned away goes before what was not"
-    for fate in (turned_away, on_disk - turned_away):
-        assert not (gone & fate and free & fate) or max(gone & fate) < min(free & fate), "the oldest go first"
+    for part in (turned_away, on_disk - turned_away):
+        assert not (gone & part and free & part) or max(gone & part) < min(free & part), "the oldest go first"
 
 
 @pytest.mark.slow

@@ -65,7 +65,7 @@ def test_batch_takes_numpy_and_arrow_columns() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "message"),
     [
         ({"prediction": ["only one"]}, "'prediction' has 1 values for 2"),
         ({"colour": ["red", "blue"]}, "unknown ['colour']"),
@@ -79,10 +79,10 @@ def test_batch_takes_numpy_and_arrow_columns() -> None:
         ({"version": [2**70, 1]}, "'version' doesn't hold int64"),
     ],
 )
-def test_batch_refuses_what_is_no_row_and_names_it(change: dict[str, Any], said: str) -> None:
+def test_batch_refuses_what_is_no_row_and_names_it(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError) as refused:
         to_batch(columns([0.0, 1.0]) | change, None)
-    assert said in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_batch_refuses_a_missing_column() -> None:

@@ -24,7 +24,7 @@ from perennial.continual.errors import DependencyUnreachable, PerennialError  # 
 from perennial.continual.records import Arm  # noqa: E402
 from perennial.exporters.contract import PROGRESS, all_inputs  # noqa: E402
 from perennial.exporters.engine import Inputs, Outputs  # noqa: E402
-from perennial.ops.serving.router.admission import Asked, Limits, RequestQueue, TooLate  # noqa: E402
+from perennial.ops.serving.router.admission import Limits, QueuedRequest, RequestQueue, TooLate  # noqa: E402
 from perennial.ops.serving.router.answers import Wanted, columns  # noqa: E402
 from perennial.ops.serving.router.figures import TritonFigures  # noqa: E402
 from perennial.ops.serving.router.progress import Progress  # noqa: E402
@@ -36,7 +36,7 @@ from perennial.ops.serving.tasks import serving_side  # noqa: E402
 from perennial.ops.traffic import LostRowsCount, TrafficWriter  # noqa: E402
 
 logger = logging.getLogger(__name__)
-_Place = tuple[Asked[Any], slice]  # a request and its rows of a batch
+_Place = tuple[QueuedRequest[Any], slice]  # a request and its rows of a batch
 _WORKERS = 2  # batches under way
 _LANES = 4  # threads for requests on the challenger's side
 _QUICK_COST = 8_192  # of a batch that Triton's thread answers itself: a few dozen short texts
@@ -110,19 +110,19 @@ class TritonPythonModel:
         gc.freeze()  # or a full collection looks at all that the imports left, in the middle of a request
 
     def execute(self, requests: Sequence[Any]) -> None:
-        asked = []
+        queued = []
         for request in requests:
             try:
                 if (one := self._admit(request)) is not None:
-                    asked.append(one)
+                    queued.append(one)
             except Exception as exc:
                 self._refuse(request, exc)
-        cost = sum(each.cost for each in asked)
+        cost = sum(each.cost for each in queued)
         quick = cost <= _QUICK_COST and cost * self._second_per_cost < _SWIFT_S
-        if asked and quick and self._queue.begin(asked):  # the way through another thread costs time of its own
-            self._serve(asked)
+        if queued and quick and self._queue.begin(queued):  # the way through another thread costs time of its own
+            self._serve(queued)
             return
-        for each in asked:
+        for each in queued:
             try:
                 self._queue.offer(each)
             except Exception as exc:
@@ -136,7 +136,7 @@ class TritonPythonModel:
 
     # ---- what comes in ----
 
-    def _admit(self, request: Any) -> Asked[Any] | None:
+    def _admit(self, request: Any) -> QueuedRequest[Any] | None:
         """What the request asks; none where it is answered already.
 
         Raises:
@@ -150,7 +150,7 @@ class TritonPythonModel:
             return None
         tensors = _values(request, self._inputs)
         lengths = list(self._side.sizes(tensors))
-        size, cost = sum(lengths), Asked.cost_of(lengths)
+        size, cost = sum(lengths), QueuedRequest.cost_of(lengths)
         if not probe:  # before anything is decoded
             self._queue.check(rows=len(lengths), size=size, cost=cost, deadline=deadline)
         questions = read_questions(
@@ -161,7 +161,7 @@ class TritonPythonModel:
             max_characters=self._settings.max_characters,
             deadline=deadline,
         )
-        return Asked(
+        return QueuedRequest(
             item=_Item(request, questions), rows=len(lengths), bytes=size, cost=cost, deadline=deadline, probe=probe
         )
 
@@ -169,11 +169,11 @@ class TritonPythonModel:
         """Tell those that waited too long, and forget those that wait no longer."""
         while not self._ended.wait(_OVERDUE_S):
             try:
-                for asked in self._queue.slow_probes(_PROBE_S):  # others' batches are before it in the engine, say
-                    self._answer_probe(asked, "")
+                for queued in self._queue.slow_probes(_PROBE_S):  # others' batches are before it in the engine, say
+                    self._answer_probe(queued, "")
                 for lane in (self._queue, self._aside):
-                    for asked in lane.overdue(_is_cancelled):
-                        self._refuse(asked.item.request, lane.too_late(asked))
+                    for queued in lane.overdue(_is_cancelled):
+                        self._refuse(queued.item.request, lane.too_late(queued))
             except Exception:
                 logger.exception("queue.look_failed")
 
@@ -187,17 +187,17 @@ class TritonPythonModel:
             except Exception:  # whatever it is, the thread goes on
                 logger.exception("worker.failed")
 
-    def _serve(self, asked: list[Asked[Any]]) -> None:
-        questions = [question for each in asked for question in each.item.questions]
+    def _serve(self, queued: list[QueuedRequest[Any]]) -> None:
+        questions = [question for each in queued for question in each.item.questions]
         try:
             batch = self._router.place(questions)
         except Exception as exc:
-            for each in asked:
+            for each in queued:
                 self._fail(each, exc, self._queue)
             return
         here: list[_Place] = []
         first = 0
-        for each in asked:
+        for each in queued:
             part = slice(first, first + each.rows)
             first = part.stop
             if any(row.arm is Arm.CHALLENGER for row in batch.rows[part]):
@@ -207,40 +207,40 @@ class TritonPythonModel:
         if here:
             self._answer(*_part(batch, here), self._queue)
 
-    def _set_aside(self, asked: Asked["_Item"], batch: Batch, part: slice) -> None:
+    def _set_aside(self, queued: QueuedRequest["_Item"], batch: Batch, part: slice) -> None:
         """Have the request wait for the challenger's threads, where it would not wait too long."""
-        self._queue.finish(asked, good=False)
-        asked.item = asked.item._replace(batch=batch, part=part)
+        self._queue.finish(queued, good=False)
+        queued.item = queued.item._replace(batch=batch, part=part)
         try:
-            self._aside.offer(asked)
+            self._aside.offer(queued)
         except Exception as exc:
-            self._refuse(asked.item.request, exc)
+            self._refuse(queued.item.request, exc)
 
     def _answer_aside(self) -> None:
         """Answer what was placed in one batch together: it has one route and one time."""
         while not self._ended.is_set():
             try:
-                asked = self._aside.take(1.0, alike=lambda one, other: one.item.batch is other.item.batch)
-                if asked and (batch := asked[0].item.batch) is not None:
-                    self._answer(*_part(batch, [(each, each.item.part) for each in asked]), self._aside)
+                queued = self._aside.take(1.0, alike=lambda one, other: one.item.batch is other.item.batch)
+                if queued and (batch := queued[0].item.batch) is not None:
+                    self._answer(*_part(batch, [(each, each.item.part) for each in queued]), self._aside)
             except Exception:
                 logger.exception("worker.failed")
 
-    def _answer(self, batch: Batch, asked: list[_Place], lane: RequestQueue["_Item"]) -> None:
+    def _answer(self, batch: Batch, queued: list[_Place], lane: RequestQueue["_Item"]) -> None:
         """Answer each request, whatever happens; what one of them spoils is asked again one by one."""
-        alone, began = len(asked) == 1, time.monotonic()
+        alone, began = len(queued) == 1, time.monotonic()
         try:
             answers = self._router.answer(batch, alone=alone)
         except Exception as exc:  # also the runtime's own, which derive from Exception alone
             if not alone:
-                for place in asked:
+                for place in queued:
                     self._answer(*_part(batch, [place]), lane)
                 return
-            self._fail(asked[0][0], exc, lane)
+            self._fail(queued[0][0], exc, lane)
             return
-        if lane is self._queue and (cost := sum(each.cost for each, _ in asked)) <= _QUICK_COST:
+        if lane is self._queue and (cost := sum(each.cost for each, _ in queued)) <= _QUICK_COST:
             self._second_per_cost = (time.monotonic() - began) / cost
-        for each, part in asked:
+        for each, part in queued:
             if any(answer.late for answer in answers[part]):
                 late = TooLate("its answer came after the deadline of the request", lane.hint())
                 self._fail(each, late, lane, good=True)
@@ -252,17 +252,17 @@ class TritonPythonModel:
                 self._send(each.item.request, partial(self._response, each.item.request, answers[part]))
 
     def _fail(
-        self, asked: Asked["_Item"], error: Exception, lane: RequestQueue["_Item"], *, good: bool = False
+        self, queued: QueuedRequest["_Item"], error: Exception, lane: RequestQueue["_Item"], *, good: bool = False
     ) -> None:
-        lane.finish(asked, good=good)
-        if asked.probe:
-            self._answer_probe(asked, message_for(error))
+        lane.finish(queued, good=good)
+        if queued.probe:
+            self._answer_probe(queued, message_for(error))
         else:
-            self._refuse(asked.item.request, error)
+            self._refuse(queued.item.request, error)
 
-    def _answer_probe(self, asked: Asked[Any], error: str) -> None:
-        if self._queue.claim(asked):
-            self._send(asked.item.request, partial(self._progress, error))
+    def _answer_probe(self, queued: QueuedRequest[Any], error: str) -> None:
+        if self._queue.claim(queued):
+            self._send(queued.item.request, partial(self._progress, error))
 
     def _refuse(self, request: Any, error: Exception) -> None:
         if not isinstance(error, PerennialError):
@@ -368,11 +368,11 @@ def _count(settings: RouterSettings, instance: str) -> LostRowsCount | None:
         return None
 
 
-def _part(batch: Batch, asked: list[_Place]) -> tuple[Batch, list[_Place]]:
+def _part(batch: Batch, queued: list[_Place]) -> tuple[Batch, list[_Place]]:
     """The rows of some requests as a batch of their own, and each request's place in it."""
     rows: list[int] = []
     places = []
-    for each, part in asked:
+    for each, part in queued:
         places.append((each, slice(len(rows), len(rows) + part.stop - part.start)))
         rows += range(part.start, part.stop)
     return batch.part(rows), places
@@ -383,8 +383,8 @@ def _is_probe(request: Any) -> bool:
     return knows_secret(request.parameters() or "")
 
 
-def _is_cancelled(asked: Asked[Any]) -> bool:
-    return bool(asked.item.request.is_cancelled())
+def _is_cancelled(queued: QueuedRequest[Any]) -> bool:
+    return bool(queued.item.request.is_cancelled())
 
 
 def _values(request: Any, names: Sequence[str]) -> dict[str, Any]:
