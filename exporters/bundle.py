@@ -151,8 +151,8 @@ class Manifest:
             fields["precision"] = Precision(fields["precision"])
             fields["lineage"] = Lineage(**fields["lineage"])
             for name in ("files", "replacements"):
-                given = fields.get(name, {})
-                fields[name] = {str(file): FileRecord(**record) for file, record in given.items()}
+                records = fields.get(name, {})
+                fields[name] = {str(file): FileRecord(**record) for file, record in records.items()}
             return cls(**fields)
         except (KeyError, TypeError, ValueError, AttributeError, ConfigurationError) as exc:
             raise BundleRejected(f"{MANIFEST} has a wrong or missing field ({exc}); export the version again") from exc

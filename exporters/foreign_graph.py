@@ -67,9 +67,9 @@ def foreign_module(source: Path) -> "torch.nn.Module":
 
     class Foreign(torch.nn.Module):
         def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            given = {INPUT_IDS: input_ids, ATTENTION_MASK: attention_mask, _KINDS: torch.zeros_like(input_ids)}
+            tensors = {INPUT_IDS: input_ids, ATTENTION_MASK: attention_mask, _KINDS: torch.zeros_like(input_ids)}
             feed = {
-                name: given[name].to(torch.int32 if "int32" in kind else torch.int64).numpy()
+                name: tensors[name].to(torch.int32 if "int32" in kind else torch.int64).numpy()
                 for name, kind in wanted.items()
             }
             logits = torch.from_numpy(session.run([output], feed)[0])

@@ -146,8 +146,8 @@ class _Export:
     def _limits(self, precision: Precision) -> ParityLimits:
         if unknown := sorted(set(self.spec.limits_by_precision) - set(Precision)):
             raise ConfigurationError(f"parity limits for the precisions {unknown}; known are {sorted(Precision)}")
-        given = {**self.spec.limits_by_precision.get(precision.value, {}), **self.spec.limits}
-        return ParityLimits.from_mapping(precision, given)
+        limits = {**self.spec.limits_by_precision.get(precision.value, {}), **self.spec.limits}
+        return ParityLimits.from_mapping(precision, limits)
 
     def _reuse(self, previous: Manifest) -> tuple[BuiltEngine, str]:
         """The previous engine with the new weights.
@@ -193,8 +193,8 @@ class _Export:
             self.stages.done("onnx", nodes=sum(self.graph.operators.values()))
         rows: Sequence[Sequence[int]] = ()
         if precision in {Precision.INT8, Precision.FP8}:
-            given = self.model.read(self.spec.calibration) if self.spec.calibration else self.held_out
-            rows = self.model.calibration(self.work, given.spread(_CALIBRATION_ROWS).inputs)
+            source_rows = self.model.read(self.spec.calibration) if self.spec.calibration else self.held_out
+            rows = self.model.calibration(self.work, source_rows.spread(_CALIBRATION_ROWS).inputs)
         built = build_engine(engine, precision, self.graph.path, self.work, rows, previous=previous)
         self.stages.done("build")
         return built, self.graph.fingerprint

@@ -45,17 +45,17 @@ class ParityLimits:
     probability: float = 0.0
 
     @classmethod
-    def from_mapping(cls, precision: Precision, given: Mapping[str, float]) -> "ParityLimits":
-        """The precision's defaults with `given` in their place.
+    def from_mapping(cls, precision: Precision, values: Mapping[str, float]) -> "ParityLimits":
+        """The precision's defaults with `values` in their place.
 
         Raises:
-            ConfigurationError: `given` names a limit that does not exist or holds no non-negative number.
+            ConfigurationError: `values` names a limit that does not exist or holds no non-negative number.
         """
         known = {item.name for item in fields(cls)}
-        wrong = {name: value for name, value in given.items() if name not in known or not float(value) >= 0.0}
+        wrong = {name: value for name, value in values.items() if name not in known or not float(value) >= 0.0}
         if wrong:
             raise ConfigurationError(f"parity limits {wrong} are unknown or negative; known are {sorted(known)}")
-        by_hand = {name: float(value) for name, value in given.items()}
+        by_hand = {name: float(value) for name, value in values.items()}
         if _LOGITS & by_hand.keys():
             by_hand = {"probability": 0.0} | by_hand
         return cls(**{**asdict(default_limits(precision)), **by_hand})

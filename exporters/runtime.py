@@ -90,10 +90,10 @@ class OpenVinoEngine:
             self._idle.put(request)
 
 
-def _ones(given: Any) -> Any:
+def _ones(port: Any) -> Any:
     """Two of everything, or as many as the graph fixes, with ones in it: every row is real."""
-    sizes = [dim.get_length() if dim.is_static else 2 for dim in given.get_partial_shape()]
-    return np.ones(sizes, dtype=given.get_element_type().to_dtype())
+    sizes = [dim.get_length() if dim.is_static else 2 for dim in port.get_partial_shape()]
+    return np.ones(sizes, dtype=port.get_element_type().to_dtype())
 
 
 def open_onnx(model: Path, signature: EngineSignature, *, threads: int) -> Engine:

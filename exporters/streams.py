@@ -80,5 +80,5 @@ def cut_by_length(lengths: Sequence[int] | npt.NDArray[np.int64], streams: int) 
         pieces[-1].append(int(row))
         tokens += size
         left -= size
-    made = [np.array(piece, dtype=np.intp) for piece in pieces]
-    return sorted(made, key=lambda piece: -len(piece) * int(sizes[piece].max()))
+    places = [np.array(piece, dtype=np.intp) for piece in pieces]
+    return sorted(places, key=lambda piece: -len(piece) * int(sizes[piece].max()))

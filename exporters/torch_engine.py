@@ -22,7 +22,7 @@ class TorchEngine:
         import torch
 
         with torch.inference_mode():
-            given = [torch.from_numpy(inputs[name]) for name in self._signature.input_names]
-            found = self._module(*given)
+            tensors = [torch.from_numpy(inputs[name]) for name in self._signature.input_names]
+            found = self._module(*tensors)
         found = (found,) if isinstance(found, torch.Tensor) else found
         return {name: tensor.numpy() for name, tensor in zip(self._signature.output_names, found, strict=True)}

@@ -216,10 +216,10 @@ def _warm_up(config: Any, signature: EngineSignature) -> None:
     for rows in sorted({1, 2 ** int(math.log2(config.max_batch_size))}):
         warm = config.model_warmup.add(name=f"rows_{rows}", batch_size=rows)
         for tensor in signature.inputs:
-            given = warm.inputs[tensor.name]
-            given.data_type = _data_type(tensor)
-            given.dims.extend(_WARM_UP if size == -1 else size for size in tensor.config_dims)
-            given.zero_data = True
+            warm_input = warm.inputs[tensor.name]
+            warm_input.data_type = _data_type(tensor)
+            warm_input.dims.extend(_WARM_UP if size == -1 else size for size in tensor.config_dims)
+            warm_input.zero_data = True
 
 
 def _text(config: Any) -> str:

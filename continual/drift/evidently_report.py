@@ -86,9 +86,9 @@ def build_report(
             snapshot=out_html.with_suffix(".snapshot.json"),
             run=answer["run"],
         )
-        for made, wanted in (("json", paths.json), ("snapshot", paths.snapshot), ("html", paths.html)):
+        for suffix, wanted in (("json", paths.json), ("snapshot", paths.snapshot), ("html", paths.html)):
             with written_whole(wanted, durable=False) as partial:
-                shutil.copyfile(folder / f"report.{made}", partial)
+                shutil.copyfile(folder / f"report.{suffix}", partial)
     _LOG.info("drift.report_written", extra={"path": str(paths.html), "run": paths.run})
     return paths
 

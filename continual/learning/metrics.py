@@ -74,9 +74,9 @@ def accuracy_by_slice(predicted: ArrayLike, actual: ArrayLike, slices: ArrayLike
     >>> accuracy_by_slice([1, 2, 3], [1, 2, 4], ["short", "short", "long"])
     {'long': 0.0, 'short': 1.0}
     """
-    given, wanted = _pair(predicted, actual)
+    predicted_labels, wanted = _pair(predicted, actual)
     names, _ = _pair(slices, actual)
-    right = given == wanted
+    right = predicted_labels == wanted
     return {name.item(): float(right[names == name].mean()) for name in np.unique(names)}
 
 
@@ -99,11 +99,11 @@ def macro_f1(predicted: ArrayLike, actual: ArrayLike) -> float:
     >>> round(macro_f1(["a", "b", "b"], ["a", "b", "a"]), 4)
     0.6667
     """
-    given, wanted = _pair(predicted, actual)
+    predicted_labels, wanted = _pair(predicted, actual)
     scores = []
-    for name in np.unique(np.concatenate([given, wanted])):
-        hits = float(np.sum((given == name) & (wanted == name)))
-        scores.append(2 * hits / float(np.sum(given == name) + np.sum(wanted == name)))
+    for name in np.unique(np.concatenate([predicted_labels, wanted])):
+        hits = float(np.sum((predicted_labels == name) & (wanted == name)))
+        scores.append(2 * hits / float(np.sum(predicted_labels == name) + np.sum(wanted == name)))
     return float(np.mean(scores))
 
 

@@ -59,8 +59,8 @@ def _condition(values: Any, where: str) -> Condition:
         rest["policies"] = tuple(_condition(each, f"{where}.policies[{i}]") for i, each in enumerate(members))
     if "level" in rest:
         rest["level"] = _level(rest["level"], where)
-    made: Condition = _make(_KINDS[kind], rest, where)
-    return made
+    condition: Condition = _make(_KINDS[kind], rest, where)
+    return condition
 
 
 def _limits(values: Any) -> Limits:
@@ -73,8 +73,8 @@ def _limits(values: Any) -> Limits:
             if isinstance(quiet.get(name), str):
                 quiet[name] = _time(quiet[name], name)
         rest["quiet_hours"] = _make(QuietHours, quiet, "policy.limits.quiet_hours")
-    made: Limits = _make(Limits, rest, "policy.limits")
-    return made
+    limits: Limits = _make(Limits, rest, "policy.limits")
+    return limits
 
 
 def _make(kind: type[Any], values: dict[str, Any], where: str) -> Any:

@@ -31,8 +31,8 @@ def admit_example(
     >>> from datetime import UTC
     >>> noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
     >>> known = KnownLabels()
-    >>> made = admit_example(text=" jo@example.org  asks", label="fee", at=noon, origin=Origin.IMPORT, known=known)
-    >>> made.text, made.redacted
+    >>> example = admit_example(text=" jo@example.org  asks", label="fee", at=noon, origin=Origin.IMPORT, known=known)
+    >>> example.text, example.redacted
     ('[email] asks', True)
     """
     admitted, kept_key = admit_text(text, most_bytes=most_bytes), admit_key(key)  # a refused row makes no label known

@@ -66,8 +66,8 @@ def tfidf_baseline(train: Sequence[Example], held_out: Sequence[Example], *, see
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a baseline may stop a little early
         model.fit([row.text for row in rows], [row.label for row in rows])
-        given = [str(label) for label in model.predict([row.text for row in held_out])]
-    return _figures("tf-idf", len(rows), given, held_out)
+        predicted = [str(label) for label in model.predict([row.text for row in held_out])]
+    return _figures("tf-idf", len(rows), predicted, held_out)
 
 
 def _drawn(train: Sequence[Example], seed: int) -> Sequence[Example]:
@@ -77,13 +77,13 @@ def _drawn(train: Sequence[Example], seed: int) -> Sequence[Example]:
     return [train[place] for place in sorted(places)]
 
 
-def _figures(name: str, learnt: int, given: Sequence[str], held_out: Sequence[Example]) -> BaselineFigures:
+def _figures(name: str, learnt: int, predicted: Sequence[str], held_out: Sequence[Example]) -> BaselineFigures:
     labels = [row.label for row in held_out]
-    right = tuple(answer == label for answer, label in zip(given, labels, strict=True))
+    right = tuple(answer == label for answer, label in zip(predicted, labels, strict=True))
     return BaselineFigures(
         name=name,
         learnt=learnt,
         accuracy=sum(right) / len(right),
-        macro_f1=macro_f1(list(given), labels),
+        macro_f1=macro_f1(list(predicted), labels),
         right=right,
     )

@@ -118,16 +118,16 @@ class TensorRtEngine:
         context = self._contexts[index]
         guard: Any = contextlib.nullcontext() if self._stream is None else torch.cuda.stream(self._stream)
         with guard:
-            given = {}
+            bound = {}
             for name, rows in zip(ENGINE_INPUTS, (input_ids, attention_mask), strict=True):
                 tensor = torch.from_numpy(np.ascontiguousarray(rows, dtype=np.int64))
-                given[name] = tensor.to(self._device)
+                bound[name] = tensor.to(self._device)
                 if not context.set_input_shape(name, tuple(rows.shape)):
                     raise InferenceFailed(f"profile {index} refuses {name} of shape {rows.shape}")
             if unknown := list(context.infer_shapes()):
                 raise InferenceFailed(f"TensorRT cannot infer shapes: it misses {unknown}")
             answers = {name: self._allocate(context, name) for name in ENGINE_OUTPUTS}
-            for name, tensor in {**given, **answers}.items():
+            for name, tensor in {**bound, **answers}.items():
                 if not context.set_tensor_address(name, tensor.data_ptr()):
                     raise InferenceFailed(f"TensorRT refuses the address of {name}")
             if not context.execute_async_v3(self._handle()):

@@ -73,8 +73,8 @@ class Tokens:
         return None if role is None else role.name.lower()
 
     def _role(self, headers: Headers) -> Role | None:
-        given = headers.getlist("authorization")
-        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        headers_seen = headers.getlist("authorization")
+        scheme, _, token = headers_seen[0].partition(" ") if len(headers_seen) == 1 else ("", "", "")
         if scheme.lower() != "bearer":
             return None
         return _looked_up(self._roles, hashed(token.strip()))

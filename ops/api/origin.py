@@ -31,8 +31,8 @@ class Hosts:
         Raises:
             HTTPException: 400 without one readable Host, 421 with a foreign one.
         """
-        given = headers.getlist("host")
-        match = _HOST.fullmatch(given[0]) if len(given) == 1 else None
+        hosts = headers.getlist("host")
+        match = _HOST.fullmatch(hosts[0]) if len(hosts) == 1 else None
         if match is None:
             raise HTTPException(400, "the request needs one Host header that names a host, and a port at most")
         name = _plain(match["name"])

@@ -99,8 +99,8 @@ def _check_workspace(settings: Settings) -> None:
 
 def grpc_urls(settings: Settings) -> tuple[str, ...]:
     """Where each Triton answers over gRPC."""
-    given = tuple(url.strip() for url in settings.triton.url.split(",") if url.strip())
-    return given or (server_spec(settings).url,)
+    urls = tuple(url.strip() for url in settings.triton.url.split(",") if url.strip())
+    return urls or (server_spec(settings).url,)
 
 
 def _secret(settings: Settings) -> Secret:

@@ -58,10 +58,10 @@ def export(
             print_json(facts)
             return
         with stages(f"version {version} as {plan.engine.value} {plan.precision.value}") as on_progress:
-            made = export_version(parts, plan, actor=actor(), on_progress=on_progress).made
-        bundle = parts.workspace.bundle(model, made or 0)
-    say(f"version {made} is published and not loaded; next: perennial model promote {made} --model {model}")
-    print_json({**facts, "version": made, "bundle": str(bundle)})
+            published = export_version(parts, plan, actor=actor(), on_progress=on_progress).made
+        bundle = parts.workspace.bundle(model, published or 0)
+    say(f"version {published} is published and not loaded; next: perennial model promote {published} --model {model}")
+    print_json({**facts, "version": published, "bundle": str(bundle)})
 
 
 @_app.command("list")

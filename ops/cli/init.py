@@ -84,18 +84,18 @@ def _made(path: Path, examples: "Sequence[Example]", model: str) -> dict[str, An
     with session(path) as parts:
         findings = _examined(examples, parts.workspace.model(model).learning)
         with stages(f"first version of {model}") as on_progress:
-            made = first_version(parts.ledger, parts.workspace, model, examples, on_progress)
+            first = first_version(parts.ledger, parts.workspace, model, examples, on_progress)
             on_progress({"stage": "compare with baselines"})
-            report = model_report(parts.ledger, parts.workspace, model, made.version, findings)
+            report = model_report(parts.ledger, parts.workspace, model, first.version, findings)
     for line in report_lines(report):
         say(line)
     return {
         "model": model,
-        "version": made.version,
-        "rows": made.rows,
-        "labels": len(made.labels),
-        "replay_rows": made.replay_rows,
-        "bundle": str(made.bundle),
+        "version": first.version,
+        "rows": first.rows,
+        "labels": len(first.labels),
+        "replay_rows": first.replay_rows,
+        "bundle": str(first.bundle),
         "report": report,
     }
 

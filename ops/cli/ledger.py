@@ -30,5 +30,5 @@ def rebuild(dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
     from perennial.ops.commands.ledger_rebuild import rebuild_ledger
 
     with session(config) as parts:
-        made = rebuild_ledger(parts.ledger, parts.workspace, parts.repository, actor=actor(), dry_run=dry_run)
-    print_json({"dry_run": dry_run, "models": made})
+        rebuilt = rebuild_ledger(parts.ledger, parts.workspace, parts.repository, actor=actor(), dry_run=dry_run)
+    print_json({"dry_run": dry_run, "models": rebuilt})

@@ -7,14 +7,14 @@ import typer
 __all__ = ["only_model"]
 
 
-def only_model(context: typer.Context, given: str) -> str:
+def only_model(context: typer.Context, model: str) -> str:
     """Return the model that was given, or else the only one of the workspace.
 
     Raises:
         ConfigurationError: there is none, or several to choose from.
     """
-    if given or context.resilient_parsing:
-        return given
+    if model or context.resilient_parsing:
+        return model
     from perennial.continual.errors import ConfigurationError
     from perennial.ops.app.wiring import configured_models
 

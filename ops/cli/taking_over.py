@@ -47,8 +47,8 @@ def take_over(
         return
     name_model(path, chosen)
     with session(path) as parts, stages(f"{folder} as first version of {chosen}") as on_progress:
-        made = adopted_version(parts.ledger, parts.workspace, chosen, folder, on_progress)
-    print_json({**plan, "version": made.version, "bundle": str(made.bundle)})
+        first = adopted_version(parts.ledger, parts.workspace, chosen, folder, on_progress)
+    print_json({**plan, "version": first.version, "bundle": str(first.bundle)})
 
 
 def _longest(path: Path, model: str) -> int:

@@ -38,13 +38,13 @@ def rebuild_ledger(
     """
     if not dry_run:
         register(ledger, workspace)
-    made = []
+    rebuilt = []
     for model in workspace.settings.models:
         found = _found(ledger, workspace, repository, model)
         if not dry_run:
             _write(ledger, workspace, found, actor)
-        made.append(found)
-    return tuple(made)
+        rebuilt.append(found)
+    return tuple(rebuilt)
 
 
 def _found(ledger: Ledger, workspace: Workspace, repository: ModelRepository, model: str) -> Rebuilt:
@@ -95,7 +95,7 @@ def _row(workspace: Workspace, model: str, version: int) -> VersionRow:
     bundle = workspace.bundle(model, version)
     manifest = verify_bundle(bundle)
     labels = tuple(json.loads((bundle / "labels.json").read_text(encoding="utf-8")))
-    made = datetime.fromtimestamp((bundle / "manifest.json").stat().st_mtime, UTC)
+    created_at = datetime.fromtimestamp((bundle / "manifest.json").stat().st_mtime, UTC)
     return VersionRow(
         model=model,
         version=version,
@@ -105,6 +105,6 @@ def _row(workspace: Workspace, model: str, version: int) -> VersionRow:
         card=version_card(labels=labels, encoder_fingerprint=manifest.encoder_fingerprint),
         metrics={"parity": dict(manifest.parity), "engine": f"{manifest.engine.value} {manifest.precision.value}"},
         lineage={"reason": "rebuilt from its bundle", "rows": manifest.lineage.rows, "last_example_id": 0},
-        created_at=made,
-        published_at=made,
+        created_at=created_at,
+        published_at=created_at,
     )

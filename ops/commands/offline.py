@@ -157,12 +157,12 @@ def _figures(model: Judged, gain: str | None) -> LearnerFigures:
     known = truth >= 0
     right = _right(model)
     sure = softmax(model.logits).max(axis=1)
-    given = [model.labels[place] for place in model.logits.argmax(axis=1)]
-    worst, share = metrics.worst_class(given, list(model.truth))
+    predicted = [model.labels[place] for place in model.logits.argmax(axis=1)]
+    worst, share = metrics.worst_class(predicted, list(model.truth))
     return LearnerFigures(
         learner=model.learner,
         accuracy=float(right.mean()),
-        macro_f1=metrics.macro_f1(given, list(model.truth)),
+        macro_f1=metrics.macro_f1(predicted, list(model.truth)),
         log_loss=log_loss(model.logits[known], truth[known]) if known.any() else None,
         calibration_error=metrics.expected_calibration_error(sure, right),
         worst_class=f"{worst} ({share:.2f})",
@@ -181,6 +181,6 @@ def _gain(first: Judged, other: Judged, seed: int) -> str:
 
 
 def _right(model: Judged) -> NDArray[np.bool_]:
-    given = np.array(model.labels, dtype=object)[model.logits.argmax(axis=1)]
-    right: NDArray[np.bool_] = given == np.array(model.truth, dtype=object)
+    predicted = np.array(model.labels, dtype=object)[model.logits.argmax(axis=1)]
+    right: NDArray[np.bool_] = predicted == np.array(model.truth, dtype=object)
     return right

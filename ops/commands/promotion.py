@@ -122,12 +122,12 @@ def _have_held(parts: Parts, model: str, version: int) -> None:
             ) from exc
 
 
-def _check_flip(parts: Parts, made: RouteChange, *, actor: str) -> None:
+def _check_flip(parts: Parts, change: RouteChange, *, actor: str) -> None:
     """Take a flip back where a server lacks its version after all; until then the version before it answers there."""
-    model, champion = made.after.model, made.after.champion
+    model, champion = change.after.model, change.after.champion
 
     def back(route: Route) -> Route:
-        return made.before if route == made.after else route
+        return change.before if route == change.after else route
 
     try:
         _have_held(parts, model, champion)

@@ -213,8 +213,8 @@ class LoopSteps:
         if challenger is None:
             raise ValueError(f"cycle {context.cycle_id} rolls back to {to} and has no challenger")
         self._load_for_return(to, challenger)
-        made = self._change(turned_away(challenger, to=to), f"rolled back: {reason}", keep_waiting=False)
-        champion = made.after.champion
+        route_change = self._change(turned_away(challenger, to=to), f"rolled back: {reason}", keep_waiting=False)
+        champion = route_change.after.champion
         self.ledger.set_version_state(self.model, challenger, VersionState.RETIRED)
         self.feed.record(self.model, "route.rolled_back", version=champion, reason=reason)
 
@@ -255,18 +255,18 @@ class LoopSteps:
         Without `keep_waiting` an unchanged route is left to the timer, so that a server which is away does not keep the
         loop from judging what the others answer.
         """
-        made = change_route(self.ledger, self.workspace, self.model, change, actor="loop", reason=reason)
-        if keep_waiting or made.before != made.after:
+        route_change = change_route(self.ledger, self.workspace, self.model, change, actor="loop", reason=reason)
+        if keep_waiting or route_change.before != route_change.after:
             self.reconciler.reconcile(self.model)
-        return made
+        return route_change
 
     def _change_for(
         self, context: StepContext, change: Callable[[Route], Route], reason: str, *, keep_waiting: bool = True
     ) -> bool:
         """The change as a step of a cycle; False when somebody has made another version champion meanwhile."""
         expected = cy.expected_champions(context.cycle)
-        made = self._change(while_champion(expected, change), reason, keep_waiting=keep_waiting)
-        return made.before.champion in expected
+        route_change = self._change(while_champion(expected, change), reason, keep_waiting=keep_waiting)
+        return route_change.before.champion in expected
 
     def _progress(self, what: str, version: int) -> Any:
         def on_progress(progress: dict[str, Any]) -> None:

@@ -35,11 +35,11 @@ def reuse_logged_embeddings(
     dimension = hidden_size(folder)
     if not table.num_rows or getattr(table["embedding"].type, "list_size", None) != dimension:
         return
-    made = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
+    embeddings = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False).reshape(-1, dimension)
     cache = EmbeddingCache(
         workspace.embeddings,
         encoder=encoder,
         max_length=usable_length(folder, workspace.model(model).learning.max_length),
         dimension=dimension,
     )
-    cache.remember([texts[name] for name in table["prediction_id"].to_pylist()], made)
+    cache.remember([texts[name] for name in table["prediction_id"].to_pylist()], embeddings)

@@ -209,9 +209,9 @@ class VersionMaker:
         Raises:
             PerennialError: the process ended without a bundle; `errors` say which.
         """
-        folder, made, staged = self.folder(version), self.bundle(version), self.staged(version)
-        if (made / "manifest.json").is_file():
-            return made
+        folder, bundle, staged = self.folder(version), self.bundle(version), self.staged(version)
+        if (bundle / "manifest.json").is_file():
+            return bundle
         for name, rows in (("heldout.json", order.held_out), ("calibration.json", order.calibration)):
             write_atomically(folder / name, json.dumps(list(rows), ensure_ascii=False))
         engine, report = self._settings.engine, self.report(version)

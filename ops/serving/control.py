@@ -186,11 +186,11 @@ class TritonControl:
 
     def infer_engine(self, model: str, version: int, inputs: Inputs) -> Outputs:
         """The outputs that one loaded version's engine gives for these inputs."""
-        given = [grpc_input(name, array) for name, array in inputs.items()]
+        tensors = [grpc_input(name, array) for name, array in inputs.items()]
         with triton_errors(self.url, f"asking {model} version {version}"):
             result = self._client.infer(
                 model,
-                given,
+                tensors,
                 model_version=str(version),
                 client_timeout=self._timeout_s,
                 parameters=self.parameters,

@@ -25,10 +25,10 @@ def own_secret() -> str:
     return os.environ.get(VARIABLE, "")
 
 
-def is_secret(given: object) -> bool:
+def is_secret(value: object) -> bool:
     """Whether a request's parameter is this process's secret; never where there is none."""
     known = own_secret()
-    return bool(known) and isinstance(given, str) and secrets.compare_digest(given.encode(), known.encode())
+    return bool(known) and isinstance(value, str) and secrets.compare_digest(value.encode(), known.encode())
 
 
 def knows_secret(parameters: str) -> bool:

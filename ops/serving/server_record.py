@@ -97,5 +97,5 @@ def _argument(pid: int, option: str) -> int:
         words = Path(f"/proc/{pid}/cmdline").read_text(encoding="utf-8", errors="replace").split("\0")
     except OSError:
         return 0
-    given = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
-    return int(given[0]) if given and given[0].isdigit() else 0
+    values = [word.partition("=")[2] for word in words if word.startswith(f"{option}=")]
+    return int(values[0]) if values and values[0].isdigit() else 0

@@ -132,13 +132,13 @@ class PastReader:
     def _with_labels(self, window: Window, fresh: int | None) -> PastRows:
         ids = [] if window.ids is None else window.ids.tolist()
         at = [] if window.times is None else [moment.replace(tzinfo=UTC) for moment in window.times.tolist()]
-        given = {p.prediction_id: p for p in self._ledger.first_feedback(self._model, _LABELS)}
-        labels = [given[name].label if name in given else None for name in ids]
+        labelled = {p.prediction_id: p for p in self._ledger.first_feedback(self._model, _LABELS)}
+        labels = [labelled[name].label if name in labelled else None for name in ids]
         return PastRows(
             window=window,
             at=at,
             targets=labels,
-            target_at=[given[name].received_at if name in given else None for name in ids],
+            target_at=[labelled[name].received_at if name in labelled else None for name in ids],
             scores=[
                 None if label is None else self._score(answer, label)
                 for answer, label in zip(window.predictions, labels, strict=True)

@@ -107,8 +107,8 @@ def _table(
 def _row(number: int, row: Sequence[object], places: Mapping[str, int], columns: Sequence[str]) -> TableRow:
     beyond = [value for value in row[len(columns) :] if value is not None]
     values = {columns[place]: row[place] if place < len(row) else None for place in places.values()}
-    made = row_of(number, values, {role: columns[place] for role, place in places.items()})
-    if not beyond or made.problem is not None:
-        return made
+    table_row = row_of(number, values, {role: columns[place] for role, place in places.items()})
+    if not beyond or table_row.problem is not None:
+        return table_row
     problem = f"has cells beyond the {len(columns)} columns of the header; name their columns or clear them"
-    return TableRow(line=number, fields=made.fields, width=len(row), problem=problem)
+    return TableRow(line=number, fields=table_row.fields, width=len(row), problem=problem)

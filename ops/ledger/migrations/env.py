@@ -35,9 +35,9 @@ def run(connection: Any) -> None:
         context.run_migrations()
 
 
-given = context.config.attributes.get("connection")
-if given is not None:
-    run(given)
+connection = context.config.attributes.get("connection")
+if connection is not None:
+    run(connection)
 else:  # `alembic -x` by a developer who writes a migration
     url = context.config.get_main_option("sqlalchemy.url") or "sqlite://"
     with create_engine(url, hide_parameters=True).begin() as opened:

@@ -28,11 +28,11 @@ class Wanted:
 
 def columns(side: ServingSide, served: Sequence[Answered], wanted: frozenset[str]) -> dict[str, Array]:
     """One array a wanted output, rows first."""
-    made = dict(side.tensors([row.answer for row in served], wanted))
+    tensors = dict(side.tensors([row.answer for row in served], wanted))
     if VERSION in wanted:
-        made[VERSION] = column([row.version for row in served], np.int64)
+        tensors[VERSION] = column([row.version for row in served], np.int64)
     if PREDICTION_ID in wanted:
-        made[PREDICTION_ID] = column([row.prediction_id.encode() for row in served], np.object_)
+        tensors[PREDICTION_ID] = column([row.prediction_id.encode() for row in served], np.object_)
     if ARM in wanted:
-        made[ARM] = column([row.arm.value.encode() for row in served], np.object_)
-    return made
+        tensors[ARM] = column([row.arm.value.encode() for row in served], np.object_)
+    return tensors

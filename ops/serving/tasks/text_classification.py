@@ -178,16 +178,16 @@ class _TextClassification:
 
     def tensors(self, answers: Sequence[Classified], wanted: frozenset[str]) -> Mapping[str, Array]:
         """Rows of versions with different classes share one width; the missing places hold 0 and an empty label."""
-        made: dict[str, Array] = {}
+        arrays: dict[str, Array] = {}
         if LABEL in wanted:
-            made[LABEL] = column([answer.label.encode() for answer in answers], np.object_)
+            arrays[LABEL] = column([answer.label.encode() for answer in answers], np.object_)
         if CONFIDENCE in wanted:
-            made[CONFIDENCE] = column([answer.confidence for answer in answers], np.float32)
+            arrays[CONFIDENCE] = column([answer.confidence for answer in answers], np.float32)
         if SCORES in wanted:
-            made[SCORES] = _scores(answers)
+            arrays[SCORES] = _scores(answers)
         if LABELS in wanted:
-            made[LABELS] = _labels(answers)
-        return made
+            arrays[LABELS] = _labels(answers)
+        return arrays
 
     def logged_input(self, logged: Mapping[str, Any]) -> str | None:
         text: str = logged["text"]

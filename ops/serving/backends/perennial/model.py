@@ -389,5 +389,5 @@ def _is_cancelled(queued: QueuedRequest[Any]) -> bool:
 
 def _values(request: Any, names: Sequence[str]) -> dict[str, Any]:
     """The values of the request's tensors, those that it has."""
-    given = ((name, pb_utils.get_input_tensor_by_name(request, name)) for name in names)
-    return {name: tensor.as_numpy() for name, tensor in given if tensor is not None}
+    tensors = ((name, pb_utils.get_input_tensor_by_name(request, name)) for name in names)
+    return {name: tensor.as_numpy() for name, tensor in tensors if tensor is not None}
