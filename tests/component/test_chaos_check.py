@@ -71,16 +71,16 @@ def test_no_answer_is_wrong(served: Town) -> None:
 
 
 def test_what_is_not_in_the_log_or_the_ledger_is_counted_as_lost(town: Town) -> None:
-    asked = town.ask(30)
-    town.label(asked[:10])
-    town.label(asked[10:12], wrong=True)
-    ids = [one.prediction_id for one in asked]
-    given = {one.prediction_id: one.truth for one in asked[:10]}
+    requests = town.ask(30)
+    town.label(requests[:10])
+    town.label(requests[10:12], wrong=True)
+    ids = [one.prediction_id for one in requests]
+    given = {one.prediction_id: one.truth for one in requests[:10]}
     assert lost(town.ledger, town.workspace, ids, given) == {
         "predictions": 30, "predictions_lost": 0, "feedback": 10, "feedback_lost": 0
     }  # fmt: skip
     never = f"{ids[0][:12]}{'f' * 20}"  # an answer of the same moment that nobody logged
-    promised = given | {one.prediction_id: one.truth for one in asked[10:13]}  # two kept wrongly, one not at all
+    promised = given | {one.prediction_id: one.truth for one in requests[10:13]}  # two kept wrongly, one not at all
     losses = lost(town.ledger, town.workspace, [*ids, never, "no id of ours"], promised)
     assert losses == {"predictions": 32, "predictions_lost": 2, "feedback": 13, "feedback_lost": 3}
 

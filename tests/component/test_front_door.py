@@ -157,8 +157,8 @@ def test_a_page_cannot_have_code_loaded_by_a_request_that_needs_no_leave(town, t
 def test_what_clients_need_is_open(town, method, path):
     reply = town.client.request(method, town.url + path)
     assert reply.status_code == 200
-    asked = town.client.request("HEAD", town.url + path)
-    assert (asked.status_code, asked.content) == (200, b"")
+    reply = town.client.request("HEAD", town.url + path)
+    assert (reply.status_code, reply.content) == (200, b"")
     assert town.client.request("OPTIONS", town.url + path).status_code == 405
     assert town.client.request("DELETE", town.url + path).status_code == 405
 

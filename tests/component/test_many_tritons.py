@@ -441,15 +441,15 @@ def test_a_service_goes_on_while_one_of_its_servers_is_down_and_names_it(fleet):
         assert (ready.ready, dict(ready.serving)) == (True, {MODEL: "ok"})
         assert {url: set(models) for url, models in ready.failing.items()} == {away: {MODEL}}
 
-        asked = ServersInTurn(parts.controls)
+        turns = ServersInTurn(parts.controls)
         inputs = padded([[2]])
         before = [_engine_answers(control) for control in parts.controls if control.url in well]
         for _ in range(6):
-            assert asked.infer_engine(ENGINE, fleet.route.champion, inputs)["logits"].shape == (1, 3)
+            assert turns.infer_engine(ENGINE, fleet.route.champion, inputs)["logits"].shape == (1, 3)
         after = [_engine_answers(control) for control in parts.controls if control.url in well]
         assert all(new > old for new, old in zip(after, before, strict=True)), "each server has its turn"
         with pytest.raises(PerennialError, match="9"):
-            asked.infer_engine(ENGINE, 9, inputs)
+            turns.infer_engine(ENGINE, 9, inputs)
     finally:
         service.stop()
 

@@ -76,8 +76,8 @@ def test_a_probe_is_answered_by_the_version_before_a_failing_champion_and_told_s
     tensor = InferInput("TEXT", [1, 1], "BYTES")
     tensor.set_data_from_numpy(np.array([[b"hello"]], dtype=object))
     with InferenceServerClient(server.spec.url) as client:
-        asked = [InferRequestedOutput(PROGRESS)]
-        answer = client.infer(MODEL, [tensor], parameters={PARAMETER: server.kept_secret()}, outputs=asked)
+        outputs = [InferRequestedOutput(PROGRESS)]
+        answer = client.infer(MODEL, [tensor], parameters={PARAMETER: server.kept_secret()}, outputs=outputs)
     assert Progress.read(answer.as_numpy(PROGRESS).item().decode()).substituted
     with pytest.raises(ChampionSilent, match="champion of intent at"):
         _probe_with(server, "hello")

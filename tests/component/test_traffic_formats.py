@@ -162,9 +162,9 @@ def test_a_file_of_a_later_release_is_refused_and_stays_where_it_is(tmp_path: Pa
 
 def test_a_log_of_another_task_keeps_that_tasks_columns(tmp_path: Path) -> None:
     cells = columns([0, 1], key="me")
-    asked = {"user": ["u1", "u2"], "asked_at": [""] * 2, "segment": ["all"] * 2, "context": ["", "on a train"]}
+    queries = {"user": ["u1", "u2"], "asked_at": [""] * 2, "segment": ["all"] * 2, "context": ["", "on a train"]}
     names = ("prediction_id", "at", "key", "version", "arm", "latency_ms", "redacted")
-    rows = {name: cells[name] for name in names} | asked | {"prediction": ['["item 1"]'] * 2}
+    rows = {name: cells[name] for name in names} | queries | {"prediction": ['["item 1"]'] * 2}
     writer, log = TrafficWriter(tmp_path, "w", task="ranking"), TrafficLog(tmp_path)
     assert (
         TrafficLog(tmp_path, task="ranking").read(columns=["user"]).num_rows == log.read(columns=["text"]).num_rows == 0
@@ -176,7 +176,7 @@ def test_a_log_of_another_task_keeps_that_tasks_columns(tmp_path: Path) -> None:
     assert before == live == TrafficLog(tmp_path, task="ranking").read()
     assert log.compact() == 2
     assert log.read() == before
-    assert before.column_names == [*names, *asked, "prediction", "embedding"]
+    assert before.column_names == [*names, *queries, "prediction", "embedding"]
     assert TrafficLog(tmp_path).read() == before
     assert log.rows_of("me")["context"].to_pylist() == ["", "on a train"]
     assert (log.prune(at(1)), log.read(columns=["user"])["user"].to_pylist()) == (1, ["u2"])

@@ -100,8 +100,8 @@ def test_asking_for_the_classes_of_an_output_ends_nothing(server, client, output
     before = server.pid
     text = InferInput("TEXT", [1, 1], "BYTES")
     text.set_data_from_numpy(np.array([[b"my card was stolen"]], dtype=object))
-    asked = InferRequestedOutput(output, class_count=2)
-    assert client.infer(MODEL, [text], outputs=[asked]).as_numpy(output).shape[0] == 1
+    output_of_classes = InferRequestedOutput(output, class_count=2)
+    assert client.infer(MODEL, [text], outputs=[output_of_classes]).as_numpy(output).shape[0] == 1
     assert _answer(server) == "card_issue"
     assert server.pid == before
 

@@ -45,13 +45,13 @@ class Installed:
     def site(self) -> Path:
         return next((self.folder / "lib").glob("python3*")) / "site-packages"
 
-    def run(self, program: str, *arguments: str, asked: str = "", timeout_s: float = 60.0) -> str:
+    def run(self, program: str, *arguments: str, standard_input: str = "", timeout_s: float = 60.0) -> str:
         command = [str(self.folder / "bin" / program), *arguments]
         done = subprocess.run(
             command,
             cwd=self.elsewhere,
             env=_plain_environment(),
-            input=asked,
+            input=standard_input,
             capture_output=True,
             text=True,
             timeout=timeout_s,
@@ -113,7 +113,7 @@ def test_every_module_is_found_in_the_wheel_and_no_other_project_is_overwritten(
         "import importlib.util, json, sys; "
         "print(json.dumps({name: importlib.util.find_spec(name).origin for name in json.load(sys.stdin)}))"
     )
-    found = json.loads(installed.run("python", "-c", find, asked=json.dumps(modules)))
+    found = json.loads(installed.run("python", "-c", find, standard_input=json.dumps(modules)))
     assert len(found) > 200
     assert not {name: file for name, file in found.items() if not Path(file).is_relative_to(installed.site)}
     there = {place.name for place in installed.site.iterdir() if place.suffix != ".dist-info"}

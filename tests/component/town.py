@@ -25,7 +25,7 @@ KNOWN = ("lost_card", "top_up")
 
 
 @dataclass(kw_only=True)
-class Asked:
+class AnsweredRequest:
     """One answered request, and what it was really about."""
 
     prediction_id: str
@@ -43,7 +43,7 @@ class Town:
     drift: dict[str, Any] = field(default_factory=dict)
     cycle: dict[str, Any] = field(default_factory=dict)
     now: datetime = datetime(2026, 3, 1, tzinfo=UTC)
-    asked: list[Asked] = field(default_factory=list)
+    requests: list[AnsweredRequest] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         defaults = {"window_rows": 100, "reference_rows": 200, "cooldown_requests": 100, "report_every_windows": 1000}
@@ -62,17 +62,17 @@ class Town:
         self._writer = TrafficWriter(self.workspace.traffic("intent"), "town", dimension=8)
         self._rng = np.random.default_rng(1)
 
-    def ask(self, rows: int, *, new: float = 0.0, errors: float = 0.05, batch: int = 7) -> list[Asked]:
+    def ask(self, rows: int, *, new: float = 0.0, errors: float = 0.05, batch: int = 7) -> list[AnsweredRequest]:
         """Answer so many requests, a share `new` of them about what nobody knows; a batch shares one microsecond."""
-        asked: list[Asked] = []
+        requests: list[AnsweredRequest] = []
         for start in range(0, rows, batch):
             size = min(batch, rows - start)
             self.now += timedelta(seconds=size)
-            asked += self._batch(size, new, errors)
-        self.asked += asked
-        return asked
+            requests += self._batch(size, new, errors)
+        self.requests += requests
+        return requests
 
-    def label(self, asked: Sequence[Asked], *, origin: Origin = Origin.FEEDBACK, wrong: bool = False) -> None:
+    def label(self, requests: Sequence[AnsweredRequest], *, origin: Origin = Origin.FEEDBACK, wrong: bool = False) -> None:
         """Send the true labels, or wrong ones."""
         other = dict(zip(TOPICS, [*list(TOPICS)[1:], "lost_card"], strict=True))
         rows = [
@@ -82,14 +82,14 @@ class Town:
                 at=self.now + timedelta(seconds=1),
                 origin=origin,
             )
-            for a in asked
+            for a in requests
         ]
         self.ledger.add_feedback("intent", rows)
 
     def close(self) -> None:
         self._writer.close()
 
-    def _batch(self, size: int, new: float, errors: float) -> list[Asked]:
+    def _batch(self, size: int, new: float, errors: float) -> list[AnsweredRequest]:
         rng = self._rng
         truths = ["mortgage" if rng.random() < new else str(rng.choice(KNOWN)) for _ in range(size)]
         texts = [" ".join(rng.permutation([*rng.choice(FILLER, 4), *rng.choice(TOPICS[t], 3)])) for t in truths]
@@ -97,7 +97,7 @@ class Town:
         confidence = np.where(np.isin(truths, KNOWN), rng.beta(30, 2, size), rng.beta(6, 6, size))
         embedding = np.stack([np.eye(8)[list(TOPICS).index(t)] for t in truths]) + 0.15 * rng.normal(size=(size, 8))
         stamp = int(self.now.timestamp() * 1000)
-        ids = [f"{stamp:012x}{len(self.asked) + i:08x}{rng.integers(2**40):012x}" for i in range(size)]
+        ids = [f"{stamp:012x}{len(self.requests) + i:08x}{rng.integers(2**40):012x}" for i in range(size)]
         self._writer.append(
             {
                 "prediction_id": ids,
@@ -116,4 +116,4 @@ class Town:
                 "embedding": embedding / np.linalg.norm(embedding, axis=1, keepdims=True),
             }
         )
-        return [Asked(prediction_id=i, truth=t, answer=a) for i, t, a in zip(ids, truths, answers, strict=True)]
+        return [AnsweredRequest(prediction_id=i, truth=t, answer=a) for i, t, a in zip(ids, truths, answers, strict=True)]

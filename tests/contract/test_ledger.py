@@ -531,8 +531,8 @@ def test_history_that_is_over_and_old_is_forgotten_but_for_the_newest(ledger: Le
 
     def left() -> tuple[list[int], list[int], list[int]]:
         kept = [cycle for cycle in cycles if ledger.journal_of(cycle)]
-        asked = sorted(row.id for row in ledger.commands("intent"))
-        return kept, asked, sorted(row.id or 0 for row in ledger.drift_reports("intent"))
+        commands = sorted(row.id for row in ledger.commands("intent"))
+        return kept, commands, sorted(row.id or 0 for row in ledger.drift_reports("intent"))
 
     assert ledger.forget_history("intent", at(24 * 3), keep=200) == Forgotten(journal=0, commands=0, drift_reports=0)
     assert left() == (cycles, commands, reports)

@@ -116,13 +116,13 @@ class World:
     def answered(self, inputs: Sequence[Any], version: int = 1) -> list[Answered]:
         return [
             Answered(
-                placed=Placed(input=asked, key="me", prediction_id=ID, arm=Arm.CHAMPION, logged=True),
+                placed=Placed(input=task_input, key="me", prediction_id=ID, arm=Arm.CHAMPION, logged=True),
                 answer=answer,
                 arm=Arm.CHAMPION,
                 version=version,
                 took_ms=1.0,
             )
-            for asked, answer in zip(inputs, self.answers(inputs, version), strict=True)
+            for task_input, answer in zip(inputs, self.answers(inputs, version), strict=True)
         ]
 
 
@@ -181,7 +181,7 @@ def test_what_is_sent_is_what_is_asked(world: World) -> None:
     assert list(world.side.questions(tensors, max_characters=20_000)) == list(world.case.inputs)
     read = read_questions(world.side, tensors | {KEY: strings(*[b"me"] * len(world.case.inputs))}, 256)
     assert [question.input for question in read] == list(world.case.inputs)
-    callers = [world.side.caller(asked) for asked in world.case.inputs]
+    callers = [world.side.caller(task_input) for task_input in world.case.inputs]
     assert [bool(caller) for caller in callers] == [world.case.names_caller] * len(callers)
     assert [question.key for question in read] == [caller or "me" for caller in callers]
 
@@ -235,8 +235,8 @@ def test_answers_can_be_scored_and_are_the_same_alone_and_in_company(world: Worl
     task = task_named(world.side.name)
     together = world.answers(world.case.inputs)
     assert len(together) == len(world.case.inputs)
-    for asked, answer in zip(world.case.inputs, together, strict=True):
-        (alone,) = world.answers([asked])
+    for task_input, answer in zip(world.case.inputs, together, strict=True):
+        (alone,) = world.answers([task_input])
         assert task.same(task.read_answer(answer.kept), task.read_answer(alone.kept))
         assert answer.confidence is None or 0.0 <= answer.confidence <= 1.0
         assert answer.embedding is None or answer.embedding.ndim == 1
@@ -275,9 +275,9 @@ def test_a_caller_reads_one_record_a_row_with_and_without_the_further_outputs(wo
 
 
 def test_answers_are_logged_whole_and_without_personal_data(world: World, tmp_path: Path) -> None:
-    asked = [*world.case.inputs, world.case.personal]
+    inputs = [*world.case.inputs, world.case.personal]
     made = answer_columns(
-        world.side, world.answered(asked), at_us=int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6), latency_ms=2.0
+        world.side, world.answered(inputs), at_us=int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6), latency_ms=2.0
     )
     assert world.case.secret not in str(made)
     assert made["redacted"] == [False] * len(world.case.inputs) + [True]
@@ -285,7 +285,7 @@ def test_answers_are_logged_whole_and_without_personal_data(world: World, tmp_pa
     writer.append(made)
     writer.close()
     kept = TrafficLog(tmp_path).read(last=100)
-    assert kept.num_rows == len(asked)
+    assert kept.num_rows == len(inputs)
     assert kept["redacted"].to_pylist() == made["redacted"]
 
 

@@ -77,8 +77,8 @@ def ridge(size: int = 50) -> Ridge:
 
 
 def logits(sums: Sums[Any, Any, Any], settings: Any) -> np.ndarray:
-    asked = class_rows(range(ROWS))
-    found: np.ndarray = sums.solve(settings).logits(asked.X, asked.texts)
+    queries = class_rows(range(ROWS))
+    found: np.ndarray = sums.solve(settings).logits(queries.X, queries.texts)
     return found
 
 

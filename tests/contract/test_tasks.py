@@ -256,8 +256,8 @@ def stream(case: Case, count: int) -> list[Any]:
     row = case.rows()[1]
     if isinstance(row.input, str):
         return [replace(row, text=f"{row.text} {n}", at=NOON + timedelta(seconds=n)) for n in range(count)]
-    asked = [replace(row.input, user=f"u{n}", segment="new" if n in (3, 4) else "all") for n in range(count)]
-    return [replace(row, input=asked[n], at=NOON + timedelta(seconds=n)) for n in range(count)]
+    queries = [replace(row.input, user=f"u{n}", segment="new" if n in (3, 4) else "all") for n in range(count)]
+    return [replace(row, input=queries[n], at=NOON + timedelta(seconds=n)) for n in range(count)]
 
 
 @every_task

@@ -191,8 +191,8 @@ def test_a_champion_on_such_an_encoder_is_retrained_from_the_encoder_of_the_sett
     receipt = erased(initialised, "--key", "somebody")
     again = erased(initialised, "--key", "somebody")
     assert receipt["retraining"] == again["retraining"] is not None
-    asked = parts.ledger.command(receipt["retraining"])
-    assert (asked.kind, asked.args) == ("retrain", {"reason": "erasure"})
+    command = parts.ledger.command(receipt["retraining"])
+    assert (command.kind, command.args) == ("retrain", {"reason": "erasure"})
     after = StartingPoint.of(parts.ledger, parts.workspace, "intent", champion)
     assert (after.afresh, after.previous, after.encoder) == (True, None, before.encoder)
     rows = ModelRows(parts.ledger, parts.workspace, "intent").training_rows(champion)
@@ -245,18 +245,18 @@ def _erase_over_http(workspace: E2eWorkspace, key: str) -> Any:
 def test_a_person_is_erased_over_http_while_triton_answers(initialised: E2eWorkspace) -> None:
     parts = open_parts(initialised.config)
     with initialised.serving(), initialised.client() as client:
-        asked = [
+        labels = [
             (client.predict([text], keys=["guest" if number % 2 else "other"])[0].prediction_id, label)
             for number, (text, label) in enumerate(requests_about(["card", "loan"], 40, seed=77))
         ]
-        initialised.feedback(asked)
+        initialised.feedback(labels)
         wait_for(
             lambda: sum(row.example.key == "guest" for row in parts.ledger.examples("intent")) == 20, 60, "the join"
         )
         guest = _erase_over_http(initialised, "guest")
         assert (guest["complete"], guest["models"]["intent"]["traffic_rows"]) == (True, 20), guest["search"]
         assert guest["models"]["intent"]["examples"] == 20
-        assert initialised.feedback(asked)["erased"] == 20
+        assert initialised.feedback(labels)["erased"] == 20
         learnt = next(r for r in parts.ledger.examples("intent", split=Split.TRAIN) if r.example.origin == Origin.SEED)
         seeded = _erase_over_http(initialised, str(learnt.example.key))
         assert seeded["complete"], seeded["search"]

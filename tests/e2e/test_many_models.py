@@ -200,19 +200,19 @@ def test_one_drifts_and_is_retrained_while_another_waits_its_turn(city: City) ->
         for text, _ in requests_about(_KNOWN, 250, seed=2):
             client.predict([text])
         for seed in range(3, 9):  # a window in a row is not always an alert
-            asked = [(client.predict([text])[0], label) for text, label in requests_about(_CHANGED, 200, seed)]
+            answered = [(client.predict([text])[0], label) for text, label in requests_about(_CHANGED, 200, seed)]
             now = datetime.now(UTC)
-            rows = [FeedbackRow(prediction_id=answer.prediction_id, label=label, at=now) for answer, label in asked]
+            rows = [FeedbackRow(prediction_id=answer.prediction_id, label=label, at=now) for answer, label in answered]
             city.parts.ledger.add_feedback(DRIFTS, rows)
             with suppress(AssertionError):
                 _until(lambda: (city.get(f"/v1/models/{DRIFTS}")["training"] or {}).get("works") is True, 15)
                 break
     assert "drift" in city.get(f"/v1/models/{DRIFTS}")["cycle"]["reason"]
 
-    asked = httpx.post(f"http://127.0.0.1:{city.api}/v1/models/{WAITS}/retrain", json={}, timeout=20)
-    assert asked.status_code == 202
+    reply = httpx.post(f"http://127.0.0.1:{city.api}/v1/models/{WAITS}/retrain", json={}, timeout=20)
+    assert reply.status_code == 202
     _until(lambda: (city.get(f"/v1/models/{WAITS}")["training"] or {}).get("behind") == [DRIFTS], 20)
-    assert city.parts.ledger.journal_of(asked.json()["cycle"]) == ()
+    assert city.parts.ledger.journal_of(reply.json()["cycle"]) == ()
     assert city.cli("rollout", "abort", "--model", WAITS)["outcome"] == "done"
     _until(lambda: city.get(f"/v1/models/{WAITS}")["cycle"] is None, 20)
 

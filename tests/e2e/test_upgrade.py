@@ -103,10 +103,10 @@ def test_a_workspace_of_the_first_formats_serves_and_goes_on(
         assert made.status()["champion"] == 2
         rest = [row["text"] for row in rows["example"] if row["label"] == "fees"]
         assert {answer.label for answer in ask(client, rest[:20])} == {"fees"}, "as it learnt it"
-        asked = requests_about(SUBJECTS, 300, seed=11)
-        answers = ask(client, [text for text, _ in asked])
+        requests = requests_about(SUBJECTS, 300, seed=11)
+        answers = ask(client, [text for text, _ in requests])
         assert {answer.version for answer in answers} == {2}
-        pairs = [(answer.prediction_id, label) for answer, (_, label) in zip(answers, asked, strict=True)]
+        pairs = [(answer.prediction_id, label) for answer, (_, label) in zip(answers, requests, strict=True)]
         assert made.feedback(pairs)["new"] == 300
 
         def watched() -> bool:

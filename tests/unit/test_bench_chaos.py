@@ -90,8 +90,8 @@ def test_the_figures_count_what_did_not_come_back():
         _kill("random", "random", "triton", 90.0, "champion 2 is the ledger's, answers came from [1]"),
     ]
     piece = _piece(feedback_lost=1, predictions_lost=2)
-    asked = Counter({("Promote", "intent", "control"): 2, ("Promote", "outcome", "control"): 2})
-    results = summarise(kills, [piece, piece], asked)
+    planned = Counter({("Promote", "intent", "control"): 2, ("Promote", "outcome", "control"): 2})
+    results = summarise(kills, [piece, piece], planned)
     assert (results["points"], results["points_planned"], results["kills_per_point_least"]) == (1, 2, 0)
     assert results["points_short"] == {"Promote/outcome/control": "0 of 2"}
     assert (results["kills"], results["kills_at_points"], results["recovered"]) == (3, 2, 2)
@@ -105,11 +105,11 @@ def test_the_figures_count_what_did_not_come_back():
 
 
 def test_each_promise_that_is_not_kept_is_named():
-    asked = Counter({("Promote", "intent", "control"): 1})
+    planned = Counter({("Promote", "intent", "control"): 1})
     kill = _kill("Promote", "intent", "control", 3.0)
 
     def broken_promises(repeats: int = 1, kills: list[dict[str, Any]] | None = None, **changed: Any) -> list[str]:
-        return broken(summarise([kill] if kills is None else kills, [_piece(**changed)], asked), repeats)
+        return broken(summarise([kill] if kills is None else kills, [_piece(**changed)], planned), repeats)
 
     assert broken_promises() == []
     assert broken_promises(repeats=2) == ["every point has 2 kills"]
@@ -124,22 +124,22 @@ def test_each_promise_that_is_not_kept_is_named():
 
 def test_each_step_tells_how_many_of_its_kills_were_done():
     kills = [_kill("Promote", "intent", "control", 1.0)] * 5 + [_kill("RollBack", "intent", "triton", 1.0)]
-    asked = Counter(
+    planned = Counter(
         {("Promote", "intent", "control"): 2, ("Promote", "outcome", "engine"): 2, ("RollBack", "intent", "triton"): 1}
     )
-    results = summarise(kills, [_piece()], asked)
+    results = summarise(kills, [_piece()], planned)
     assert results["kills_by_step"] == {"Promote": "2 of 4", "RollBack": "1 of 1"}
     assert results["points_short"] == {"Promote/outcome/engine": "0 of 2"}
 
 
 def test_only_kills_of_pieces_with_a_verdict_count():
-    kill, asked = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 2})
+    kill, planned = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 2})
     kills = [kill, kill | {"piece": "two", "commit": "def"}]
-    results = summarise(kills, [_piece()], asked)
+    results = summarise(kills, [_piece()], planned)
     assert (results["kills"], results["kills_left_out"], results["kills_per_point_least"]) == (1, 1, 1)
     assert results["commits"] == ["abc"]
     second = _piece(piece="two", kills_unjudged=1, ended="KeyboardInterrupt: ")
-    results = summarise(kills, [_piece(), second], asked)
+    results = summarise(kills, [_piece(), second], planned)
     assert (results["kills"], results["kills_left_out"], results["kills_per_point_least"]) == (2, 1, 2)
     assert (results["commits"], results["pieces_interrupted"]) == (["abc", "def"], ["KeyboardInterrupt: "])
 
@@ -228,9 +228,9 @@ def test_a_piece_ends_with_customers_that_work_and_are_answered(monkeypatch, end
 
 
 def test_a_command_that_was_refused_is_told_apart_and_is_not_lost():
-    kill, asked = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 1})
+    kill, planned = _kill("Promote", "intent", "control", 3.0), Counter({("Promote", "intent", "control"): 1})
     piece = _piece(commands_refused=1, commands_refused_why=["command 7: refused: approve does not fit"])
-    results = summarise([kill], [piece, _piece()], asked)
+    results = summarise([kill], [piece, _piece()], planned)
     assert (results["acknowledged_commands"], results["acknowledged_commands_lost"]) == (4, 0)
     assert results["acknowledged_commands_refused"] == 1
     assert results["refused_commands"] == ["command 7: refused: approve does not fit"]

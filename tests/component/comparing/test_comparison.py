@@ -79,12 +79,12 @@ def test_a_replay_turns_a_worse_challenger_away_from_thirty_labels_on(
     town = make_town(cycle={"shadow_rows_per_s": 100_000.0})
     for version, shift in ((1, 0), (2, 1)):
         write_bundle(town.workspace.bundle("intent", version), version, shift=shift)
-    asked = town.ask(40)
+    requests = town.ask(40)
     champion = BundleClassifier.load(town.workspace.bundle("intent", 1), threads=1)
     rows = town.traffic.read(last=40, columns=["prediction_id", "text"]).to_pylist()
     answers = champion.predict([row["text"] for row in rows]).labels
     right = {row["prediction_id"]: str(label) for row, label in zip(rows, answers, strict=True)}
-    town.label([replace(one, truth=right[one.prediction_id]) for one in asked[:labelled]])
+    town.label([replace(one, truth=right[one.prediction_id]) for one in requests[:labelled]])
     event = Judge(town).shadow()
     assert isinstance(event, cy.ShadowRefused if refused else cy.ShadowAccepted)
     if isinstance(event, cy.ShadowRefused):

@@ -45,7 +45,7 @@ class Canary:
         self.writer = TrafficWriter(self.workspace.traffic(MODEL), "router")
         self.since = datetime.now(UTC) - timedelta(seconds=110)
         self.now = 0.0
-        self.asked: list[tuple[int, int]] = []  # version, rows
+        self.calls: list[tuple[int, int]] = []  # version, rows
         self.refuses: Exception | None = None
         self._number = 0
         self.reader = self.restarted()
@@ -59,7 +59,7 @@ class Canary:
             raise self.refuses
         if (ids == WORDS.index("[UNK]")).any():
             raise PublishFailed("this text is too much for it")
-        self.asked.append((version, len(ids)))
+        self.calls.append((version, len(ids)))
         blue = (ids == WORDS.index("blue")).any(axis=1) & (version == CHAMPION)
         logits = np.stack([~blue, blue], axis=1).astype(np.float32)
         return {"logits": logits, "embedding": logits}
@@ -132,8 +132,8 @@ def test_labels_that_come_thousands_of_requests_later_count(canary: Canary) -> N
 def test_labels_beyond_what_one_look_may_ask_wait_for_the_next(canary: Canary) -> None:
     canary.label(canary.log_rows(_spread(100), text="blue"), "is_blue")
     assert [canary.look().losses for _ in range(5)] == [32, 64, 96, 100, 100]
-    assert max(rows for _, rows in canary.asked) == 32
-    assert sum(rows for _, rows in canary.asked) == 100, "nothing is asked twice"
+    assert max(rows for _, rows in canary.calls) == 32
+    assert sum(rows for _, rows in canary.calls) == 100, "nothing is asked twice"
     restarted = canary.restarted()
     assert [canary.look(restarted).waiting for _ in range(4)] == [68, 36, 4, 0]
 

@@ -55,10 +55,10 @@ class Breaking:
 
     def __init__(self, work: Callable[[cy.Command], cy.Event | None]) -> None:
         self._work = work
-        self.asked: list[str] = []
+        self.commands: list[str] = []
 
     def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
-        self.asked.append(type(command).__name__)
+        self.commands.append(type(command).__name__)
         return self._work(command)
 
     def cancel(self) -> None:
@@ -112,10 +112,10 @@ def test_a_broken_step_ends_the_cycle_with_its_reason(
         pass
     row = town.ledger.cycle(number)
     assert row.outcome == outcome
-    assert steps.asked[1:] == ["AbortChallenger"]
+    assert steps.commands[1:] == ["AbortChallenger"]
     assert re.search(note, row.note)
     journal = [(entry.step, entry.phase) for entry in town.ledger.journal_of(number)]
-    assert journal == [(step, phase) for step in steps.asked for phase in (Phase.INTENT, Phase.OUTCOME)]
+    assert journal == [(step, phase) for step in steps.commands for phase in (Phase.INTENT, Phase.OUTCOME)]
     closed = town.ledger.audit_entries("intent")[-1]
     assert (closed.action, closed.detail["outcome"]) == ("cycle.closed", outcome)
 
@@ -136,7 +136,7 @@ def test_what_is_away_is_waited_for_and_its_intent_is_written_once(
     runner, steps, number = led(town, work)
     assert [runner.advance() for _ in range(4)] == [False, False, False, True]
     assert town.ledger.cycle(number).state == "exporting"
-    assert len(steps.asked) == 4
+    assert len(steps.commands) == 4
     assert [entry.phase for entry in town.ledger.journal_of(number)] == [Phase.INTENT, Phase.OUTCOME]
 
 

@@ -33,15 +33,15 @@ class Slow:
 
     def __init__(self, town: Town, *, waits: int = 2) -> None:
         self.town = town
-        self.asked: Counter[str] = Counter()
+        self.commands: Counter[str] = Counter()
         self.waits = waits
 
     def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
         name = type(command).__name__
-        self.asked[name] += 1
-        if self.asked[name] <= self.waits and name in {"StartShadow", "SetShare", "StartProbation"}:
+        self.commands[name] += 1
+        if self.commands[name] <= self.waits and name in {"StartShadow", "SetShare", "StartProbation"}:
             return None
-        if self.asked[name] == 1 and name == "PublishChallenger":
+        if self.commands[name] == 1 and name == "PublishChallenger":
             raise DependencyUnreachable("Triton is being restarted")
         if isinstance(command, cy.Promote):
             self._promote(context.cycle.challenger or 0)
@@ -101,7 +101,7 @@ def test_a_step_that_a_killed_process_left_waiting_has_a_second_intent(make_town
     runner = _runner(town, steps)
     number = runner.fire("a test", actor="ann")
     assert number is not None
-    while steps.asked["SetShare"] < 3:
+    while steps.commands["SetShare"] < 3:
         runner.advance()
     assert _entries(town, number)[-2:] == ["PublishChallenger outcome", "SetShare intent"]
     _runner(town, steps).advance()

@@ -19,11 +19,11 @@ class Training:
     """Steps that only note what they were asked for, and end the cycle early."""
 
     def __init__(self) -> None:
-        self.asked: list[str] = []
+        self.commands: list[str] = []
         self.called = threading.Event()
 
     def execute(self, command: cy.Command, context: StepContext) -> cy.Event | None:
-        self.asked.append(type(command).__name__)
+        self.commands.append(type(command).__name__)
         self.called.set()
         return cy.StepFailed(error="a test") if isinstance(command, cy.TrainChallenger) else None
 
@@ -52,7 +52,7 @@ def test_a_process_that_does_not_lead_leaves_a_cycle_alone(town: Town) -> None:
     number = waiting.fire("a test", actor="ann")
     assert number is not None
     carry(waiting, 0.4)
-    assert steps.asked == []
+    assert steps.commands == []
     assert town.ledger.cycle(number).state == "training"
 
 
@@ -64,7 +64,7 @@ def test_a_leader_that_was_replaced_does_nothing_more_and_its_successor_goes_on(
     assert number is not None
     fresh = Fence(name="loop", epoch=town.ledger.acquire_lease("loop", "two"))
     carry(first, 0.4)
-    assert steps.asked == []
+    assert steps.commands == []
     assert town.ledger.journal_of(number) == ()
 
     command = town.ledger.request_command("intent", "resume", {}, "ann")
@@ -77,6 +77,6 @@ def test_a_leader_that_was_replaced_does_nothing_more_and_its_successor_goes_on(
             break
         time.sleep(0.05)
     second.stop()
-    assert steps.asked[0] == "TrainChallenger"
+    assert steps.commands[0] == "TrainChallenger"
     assert town.ledger.cycle(number).outcome == "failed"
     assert town.ledger.command(command).finished_at is not None

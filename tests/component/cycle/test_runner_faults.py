@@ -78,7 +78,7 @@ def test_a_cycle_is_closed_only_after_its_outcome_was_carried_out(
     assert runner.advance()
     assert town.ledger.cycle(number).outcome == state.value
     assert rollout_view(town.ledger, "intent").waits is None
-    assert steps.asked == [_CLOSING[state]] * 3
+    assert steps.commands == [_CLOSING[state]] * 3
     journal = [(entry.step, entry.phase) for entry in town.ledger.journal_of(number)]
     assert journal == [(_CLOSING[state], Phase.INTENT), (_CLOSING[state], Phase.OUTCOME)]
 
@@ -89,7 +89,7 @@ def test_a_promotions_leftovers_keep_no_cycle_open_for_ever(town: Town, error: E
     runner, steps, number = led(town, Failing(error, 2))
     at(town, number, cy.CycleState.PROMOTED)
     assert [runner.advance() for _ in range(tries)] == [False] * (tries - 1) + [True]
-    assert steps.asked == ["ReleaseOld"] * tries
+    assert steps.commands == ["ReleaseOld"] * tries
     assert town.ledger.cycle(number).outcome == "promoted"
 
 
@@ -108,7 +108,7 @@ def test_a_rollback_that_cannot_succeed_waits_longer_each_time_and_holds_up_no_c
     runner, steps, number = led(town, Failing(Refused("version 1 of intent is not loaded"), 1000))
     at(town, number, cy.CycleState.ROLLED_BACK)
     assert not any(runner.advance() for _ in range(5))
-    assert steps.asked == ["RollBack"], "not in a hot loop"
+    assert steps.commands == ["RollBack"], "not in a hot loop"
     commands = [town.ledger.request_command("intent", kind, {}, "ann") for kind in ("pause", "abort", "resume")]
     assert not runner.advance()
     outcomes = [str(town.ledger.command(command).outcome) for command in commands]
@@ -241,7 +241,7 @@ def test_time_in_which_nobody_tries_is_no_part_of_a_steps_patience(
     PAUSED.keep(town.ledger, "intent", False)
     lane.leave("another")
     assert not runner.advance()
-    assert (town.ledger.cycle(number).state, steps.asked) == ("training", ["TrainChallenger"] * 2)
+    assert (town.ledger.cycle(number).state, steps.commands) == ("training", ["TrainChallenger"] * 2)
     now[0] += 70.0
     assert runner.advance(), "so long it was tried in vain"
     assert town.ledger.cycle(number).state == "failed"

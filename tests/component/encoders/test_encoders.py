@@ -69,8 +69,8 @@ class Made:
         import torch
 
         with torch.inference_mode():
-            asked = ([torch.from_numpy(part) for part in pad([row], width=1)] for row in self.rows())
-            answers = [[part.numpy() for part in self.module(*tensors)] for tensors in asked]
+            batches = ([torch.from_numpy(part) for part in pad([row], width=1)] for row in self.rows())
+            answers = [[part.numpy() for part in self.module(*tensors)] for tensors in batches]
         return np.concatenate([a for a, _ in answers]), np.concatenate([b for _, b in answers])
 
 
@@ -177,8 +177,8 @@ def check(engine: Any, made: Made, precision: Precision) -> None:
             np.testing.assert_allclose(seen[0], logits, atol=1e-4 * scale)
             np.testing.assert_allclose(seen[1], embeddings, atol=1e-4)
             continue
-        asked = [place for place, row in enumerate(rows[:-1]) if row]  # the last row is made of rare ids
-        closeness = (seen[1][asked] * embeddings[asked]).sum(axis=1)
+        known_rows = [place for place, row in enumerate(rows[:-1]) if row]  # the last row is made of rare ids
+        closeness = (seen[1][known_rows] * embeddings[known_rows]).sum(axis=1)
         assert np.isfinite(seen[0]).all()
         assert np.median(closeness) > 0.98, closeness
 

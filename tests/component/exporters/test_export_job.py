@@ -115,10 +115,10 @@ def test_parity_refuses_a_deliberately_broken_engine(
 def test_golden_answers_hold_nobodys_text(built: ExportResult, trained: TrainedModel) -> None:
     written = (built.bundle / "golden.json").read_text("utf-8")
     assert set(json.loads(written)) == {"format", "tolerance", "inputs", "outputs"}
-    asked = Golden.read(built.bundle).inputs["input_ids"].rows
+    golden_rows = Golden.read(built.bundle).inputs["input_ids"].rows
     theirs = set(map(tuple, TextTokenizer(built.bundle / "tokenizer.json").encode(TEXTS)))
-    assert not theirs & set(asked)
-    lengths = sorted(map(len, asked))
+    assert not theirs & set(golden_rows)
+    lengths = sorted(map(len, golden_rows))
     assert lengths[0] < lengths[-1] == trained.max_length
 
 
@@ -184,8 +184,8 @@ def test_bundle_holds_what_the_architecture_promises(built: ExportResult, traine
 def test_loaded_engine_repeats_its_golden_answers(built: ExportResult) -> None:
     engine, golden = load_engine(built.bundle, threads=1), Golden.read(built.bundle)
     assert golden.check(engine) < 1e-4
-    asked = golden.inputs["input_ids"]
-    assert len(asked.rows) == len(golden.outputs["logits"].rows) == 8
+    golden_ids = golden.inputs["input_ids"]
+    assert len(golden_ids.rows) == len(golden.outputs["logits"].rows) == 8
     spoilt = replace(
         golden, inputs={n: replace(k, rows=k.rows[::-1]) for n, k in golden.inputs.items()}, tolerance=0.001
     )

@@ -20,7 +20,7 @@ from perennial.ops.watching.history import PastReader
 from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
 from perennial.ops.watching.windows import chosen_report, explained, window_after
-from tests.component.town import KNOWN, Asked, Town
+from tests.component.town import KNOWN, AnsweredRequest, Town
 
 pytestmark = pytest.mark.component
 
@@ -47,9 +47,9 @@ def learn(town: Town) -> None:
     collect(town.ledger, town.traffic, "intent", holdout_share=0.1, now=town.now)
 
 
-def replace_id(asked: Asked) -> Asked:
+def replace_id(request: AnsweredRequest) -> AnsweredRequest:
     """The same answer under an id that no router gave out."""
-    return replace(asked, prediction_id=asked.prediction_id[:-4] + "ffff")
+    return replace(request, prediction_id=request.prediction_id[:-4] + "ffff")
 
 
 def trigger(town: Town) -> Trigger:
@@ -161,8 +161,8 @@ def test_a_champion_that_was_rolled_back_to_is_watched_against_the_reference_it_
 
 
 def test_a_label_whose_request_never_came_is_given_up_after_a_week_and_not_before(town: Town) -> None:
-    (asked,) = town.ask(1)
-    stray = replace_id(asked)
+    (request,) = town.ask(1)
+    stray = replace_id(request)
     town.label([stray])
     came = datetime.now(UTC)
 
@@ -176,9 +176,9 @@ def test_a_label_whose_request_never_came_is_given_up_after_a_week_and_not_befor
 
 
 def test_a_label_that_comes_weeks_after_its_request_is_learnt(town: Town) -> None:
-    asked = town.ask(1)
+    requests = town.ask(1)
     town.now += timedelta(days=30)
-    town.label(asked)
+    town.label(requests)
     late = datetime.now(UTC) + timedelta(days=30)
     assert collect(town.ledger, town.traffic, "intent", holdout_share=0.1, now=late) == Collected(joined=1)
 
@@ -193,9 +193,9 @@ def test_accuracy_is_silent_before_there_is_enough_to_tell(town: Town) -> None:
 
 
 def test_estimated_and_measured_accuracy_agree_on_calm_traffic_and_name_what_they_assume(town: Town) -> None:
-    asked = town.ask(700, errors=0.1)
+    requests = town.ask(700, errors=0.1)
     watch(town)
-    town.label(asked)
+    town.label(requests)
     found = accuracy(town)
     assert found.estimated is not None
     assert found.measured is not None
@@ -214,13 +214,13 @@ def test_estimated_and_measured_accuracy_agree_on_calm_traffic_and_name_what_the
 
 
 def test_late_and_corrected_labels_count_as_they_read_now(town: Town) -> None:
-    asked = town.ask(300, errors=0.0)
+    requests = town.ask(300, errors=0.0)
     watch(town)
-    town.label(asked[:100], wrong=True)
+    town.label(requests[:100], wrong=True)
     first = accuracy(town).measured
     town.now += timedelta(days=3)  # the same people look again
-    town.label(asked[:100])
-    town.label(asked[100:])
+    town.label(requests[:100])
+    town.label(requests[100:])
     second = accuracy(town).measured
     assert first is not None
     assert second is not None
@@ -228,10 +228,10 @@ def test_late_and_corrected_labels_count_as_they_read_now(town: Town) -> None:
 
 
 def test_people_who_contradict_each_other_widen_the_interval_and_settle_nothing(town: Town) -> None:
-    asked = town.ask(300, errors=0.0)
+    requests = town.ask(300, errors=0.0)
     watch(town)
-    town.label(asked, origin=Origin.FEEDBACK)
-    town.label(asked[:60], origin=Origin.LABELLER, wrong=True)
+    town.label(requests, origin=Origin.FEEDBACK)
+    town.label(requests[:60], origin=Origin.LABELLER, wrong=True)
     measured = accuracy(town).measured
     assert measured is not None
     assert (measured.value, measured.rows, measured.contested) == (1.0, 240, 60)
@@ -239,17 +239,17 @@ def test_people_who_contradict_each_other_widen_the_interval_and_settle_nothing(
     assert measured.high == 1.0
 
 
-def complaints(asked: list[Asked]) -> list[Asked]:
+def complaints(requests: list[AnsweredRequest]) -> list[AnsweredRequest]:
     """Most of the wrong answers and few of the right ones: what reaches a help desk by itself."""
-    return [a for i, a in enumerate(asked) if a.answer != a.truth or i % 10 == 0]
+    return [a for i, a in enumerate(requests) if a.answer != a.truth or i % 10 == 0]
 
 
 def test_a_random_share_measures_what_complaints_cannot(make_town: MakeTown) -> None:
     town = make_town(drift={"random_label_share": 0.5, "accuracy_rows": 2_000})
-    asked = town.ask(1_000, errors=0.2)
+    requests = town.ask(1_000, errors=0.2)
     watch(town)
-    town.label([a for a in asked if AccuracyWatch.counts(AccuracyWatch(*_parts(town)), a.prediction_id)])
-    town.label(complaints(asked))
+    town.label([a for a in requests if AccuracyWatch.counts(AccuracyWatch(*_parts(town)), a.prediction_id)])
+    town.label(complaints(requests))
     measured = accuracy(town).measured
     assert measured is not None
     assert measured.low < 0.9 < measured.high
@@ -258,14 +258,14 @@ def test_a_random_share_measures_what_complaints_cannot(make_town: MakeTown) -> 
 
 
 def test_the_labelling_queues_random_choices_measure_and_its_doubtful_ones_do_not_alarm(town: Town) -> None:
-    asked = town.ask(1_000, errors=0.2)
+    requests = town.ask(1_000, errors=0.2)
     watch(town)
-    doubtful = [a for a in asked[300:] if a.answer != a.truth][:60]
-    by_chance = [a for i, a in enumerate(asked[300:]) if i % 5 == 0 and a not in doubtful]
+    doubtful = [a for a in requests[300:] if a.answer != a.truth][:60]
+    by_chance = [a for i, a in enumerate(requests[300:]) if i % 5 == 0 and a not in doubtful]
     queue = [{"id": a.prediction_id, "reason": "uncertain", "p": 1.0} for a in doubtful]
     queue += [{"id": a.prediction_id, "reason": "uniform", "p": 0.2} for a in by_chance]
     town.ledger.put_state("intent", "label_queue", queue)
-    town.label(asked[:200])
+    town.label(requests[:200])
     town.label([*doubtful, *by_chance])
     measured = accuracy(town).measured
     assert measured is not None
@@ -282,9 +282,9 @@ def _parts(town: Town) -> tuple:  # type: ignore[type-arg]
 
 
 def test_a_change_of_concept_is_seen_in_labels_alone_and_asks_for_a_retraining(town: Town) -> None:
-    asked = town.ask(600)
+    requests = town.ask(600)
     assert watch(town) == ["ok"] * 4
-    town.label(asked)
+    town.label(requests)
     learn(town)
     calm = errors(town)
     assert calm.since is None
@@ -296,7 +296,7 @@ def test_a_change_of_concept_is_seen_in_labels_alone_and_asks_for_a_retraining(t
     learn(town)
     alarmed = errors(town)
     assert alarmed.since is not None
-    assert asked_at(changed[0]) - timedelta(seconds=200) <= alarmed.since <= asked_at(changed[-1])
+    assert request_at(changed[0]) - timedelta(seconds=200) <= alarmed.since <= request_at(changed[-1])
     assert errors(town) == alarmed, "a repeated pass counts nothing twice"
     more = town.ask(200)
     watch(town)
@@ -312,14 +312,14 @@ def test_a_change_of_concept_is_seen_in_labels_alone_and_asks_for_a_retraining(t
     assert decision.reasons == ("drift: alert (labelled_errors)",)
 
 
-def asked_at(asked: Asked) -> datetime:
-    return datetime.fromtimestamp(int(asked.prediction_id[:12], 16) / 1000, UTC)
+def request_at(request: AnsweredRequest) -> datetime:
+    return datetime.fromtimestamp(int(request.prediction_id[:12], 16) / 1000, UTC)
 
 
 def test_the_error_watch_starts_anew_with_a_new_champion(town: Town) -> None:
-    asked = town.ask(400)
+    requests = town.ask(400)
     watch(town)
-    town.label(asked)
+    town.label(requests)
     assert errors(town).bound is not None
     route = Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2))
     town.ledger.set_route(route, expected_epoch=1, actor="loop", reason="test")

@@ -48,10 +48,10 @@ class _Away:
     url = "127.0.0.1:1"
 
     def __init__(self) -> None:
-        self.asked = list[float]()
+        self.timeouts = list[float]()
 
     def wait_live(self, timeout_s: float) -> None:
-        self.asked.append(timeout_s)
+        self.timeouts.append(timeout_s)
         raise DependencyUnreachable("it hangs")
 
 
@@ -61,4 +61,4 @@ def test_a_server_that_hangs_is_found_as_soon_with_a_hundred_models_as_with_one(
     failing = probes.look([f"m{number}" for number in range(100)], timeout_s=3.0)
     assert len(failing) == len(probes.failing) == 100
     assert {type(error) for error in failing.values()} == {DependencyUnreachable}
-    assert len(away.asked) == 1
+    assert len(away.timeouts) == 1

@@ -68,11 +68,11 @@ def test_old_rows_and_reports_of_a_removed_model_go_and_new_ones_stay(service: S
 def test_no_command_puts_a_version_of_a_removed_model_into_its_place(service: Service, command: str) -> None:
     gone = Removal(by="ann", at="2026-03-01T12:00:00+00:00")
     REMOVED.keep(service.roster.parts.ledger, "card", gone)
-    control, asked = service.control, {"actor": "ann", "reason": "a test"}
+    control, audit = service.control, {"actor": "ann", "reason": "a test"}
     commands: dict[str, Callable[[], Any]] = {
-        "promote": lambda: control.promote("card", 1, **asked),
-        "roll back": lambda: control.roll_back("card", to=None, **asked),
-        "roll back to": lambda: control.roll_back("card", to=1, **asked),
+        "promote": lambda: control.promote("card", 1, **audit),
+        "roll back": lambda: control.roll_back("card", to=None, **audit),
+        "roll back to": lambda: control.roll_back("card", to=1, **audit),
     }
     with pytest.raises(NotFound, match="card was removed"):
         commands[command]()

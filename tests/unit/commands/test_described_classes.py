@@ -112,8 +112,8 @@ def test_a_retraining_is_asked_for_when_something_serves(config: Path) -> None:
     assert cli(config, "describe", "trip", "A journey.", "--retrain")["command"] is None
     with opened(config) as ledger:
         serve_version(ledger)
-        asked = cli(config, "describe", "fees", "A charge.", "--retrain")["command"]
-        assert ledger.command(asked).args == {"reason": "described classes"}
+        command = cli(config, "describe", "fees", "A charge.", "--retrain")["command"]
+        assert ledger.command(command).args == {"reason": "described classes"}
         ledger.open_cycle("intent", "test", {}, state="training")
         assert cli(config, "undescribe", "fees", "--retrain")["command"] is None
 

@@ -13,11 +13,11 @@ class Engines:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **seconds: float) -> None:
         self.seconds, self.broken, self.now = seconds, set(), 0.0
-        self.asked: list[int] = []
+        self.calls: list[int] = []
         monkeypatch.setattr(side_by_side.time, "perf_counter", lambda: self.now)
 
     def ask(self, version: int, text: str) -> None:
-        self.asked.append(version)
+        self.calls.append(version)
         self.now += self.seconds[f"v{version}"]
         if version in self.broken:
             raise DependencyUnreachable(f"version {version} does not answer {text!r}")
@@ -27,8 +27,8 @@ def test_both_versions_are_asked_each_text_in_changing_order(monkeypatch):
     engines = Engines(monkeypatch, v1=1.0, v2=1.0)
     trial = SideBySide(engines.ask, old=1, new=2, seed=0)
     trial.look(["a"] * 40)
-    assert engines.asked.count(1) == engines.asked.count(2) == 40
-    assert 5 < sum(first == 1 for first in engines.asked[::2]) < 35
+    assert engines.calls.count(1) == engines.calls.count(2) == 40
+    assert 5 < sum(first == 1 for first in engines.calls[::2]) < 35
 
 
 @pytest.mark.parametrize(("seconds", "verdict"), [(1.0, Verdict.UNDECIDED), (2.0, Verdict.WORSE)])

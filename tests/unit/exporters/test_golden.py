@@ -39,7 +39,7 @@ def golden_of(engine: Summing) -> Golden:
     return Golden.of(engine, TEXT_ENGINE, ASKED, tolerance=0.5)
 
 
-def asked(golden: Golden) -> tuple[tuple[int, ...], ...]:
+def input_ids(golden: Golden) -> tuple[tuple[int, ...], ...]:
     return golden.inputs["input_ids"].rows
 
 
@@ -49,20 +49,20 @@ def known_logits(golden: Golden) -> tuple[tuple[float, ...], ...]:
 
 def test_known_answers_are_those_of_each_row_alone() -> None:
     golden = golden_of(Summing())
-    assert asked(golden) == ROWS
+    assert input_ids(golden) == ROWS
     assert known_logits(golden) == ((6.0, -6.0), (4.0, -4.0), (11.0, -11.0))
     assert golden.tolerance == 0.5
 
 
 def test_rows_that_a_batch_answers_otherwise_are_left_out_from_half_the_tolerance_on() -> None:
     golden = golden_of(Summing({1: 0.25, 4: 0.2578125}))
-    assert asked(golden) == (ROWS[0], ROWS[2])
+    assert input_ids(golden) == (ROWS[0], ROWS[2])
     assert known_logits(golden) == ((6.0, -6.0), (11.0, -11.0))
 
 
 def test_where_every_row_differs_in_a_batch_the_tolerance_gives_way_to_twice_the_largest() -> None:
     golden = golden_of(Summing({1: 0.5, 4: 1.0, 5: 2.0}))
-    assert (asked(golden), golden.tolerance) == (ROWS, 4.0)
+    assert (input_ids(golden), golden.tolerance) == (ROWS, 4.0)
 
 
 @pytest.mark.parametrize(("shift", "accepted"), [(0.0, True), (0.5, True), (0.5078125, False), (float("nan"), False)])
@@ -151,7 +151,7 @@ def test_a_bundle_without_known_answers_has_nothing_to_forget(tmp_path: Path) ->
 
 def test_known_answers_of_an_earlier_release_are_read_as_the_same(tmp_path: Path) -> None:
     golden = golden_of(Summing())
-    before = {"tolerance": 0.5, "input_ids": asked(golden), "logits": known_logits(golden)}
+    before = {"tolerance": 0.5, "input_ids": input_ids(golden), "logits": known_logits(golden)}
     (tmp_path / "golden.json").write_text(json.dumps(before), "utf-8")
     assert Golden.read(tmp_path) == golden
 
@@ -190,5 +190,5 @@ def test_a_kill_while_texts_are_forgotten_leaves_a_whole_bundle_and_the_next_try
     assert verify_bundle(with_texts).version == 3
     assert forget_texts(with_texts, {"two"}) is (writes < 3)
     assert verify_bundle(with_texts).replacements == {}
-    assert asked(Golden.read(with_texts)) == ((1,), (3,))
+    assert input_ids(Golden.read(with_texts)) == ((1,), (3,))
     assert "texts" not in (with_texts / "golden.json").read_text()

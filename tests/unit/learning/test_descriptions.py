@@ -39,8 +39,8 @@ def test_a_described_class_answers_requests_that_resemble_its_sentence(make_spec
     rows = make_rows("card loan", 40, 1)
     plain = train(make_spec("plain", examples=rows, params=SETTINGS))
     described = train(make_spec("described", previous=plain, examples=[], params=SETTINGS | {"descriptions": TRIP}))
-    asked = make_rows("trip", 40, 7)
-    found = answers(described, tiny_encoder, [row.text for row in asked])
+    questions = make_rows("trip", 40, 7)
+    found = answers(described, tiny_encoder, [row.text for row in questions])
     assert np.mean([label == "trip" for label in found]) > 0.35  # 0 before; the encoder is a random one
     kept = answers(described, tiny_encoder, [row.text for row in rows])
     assert np.mean([label == row.label for label, row in zip(kept, rows, strict=True)]) > 0.9

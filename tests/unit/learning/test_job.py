@@ -127,14 +127,14 @@ def test_cancelled_job_keeps_what_it_embedded(make_spec: Write, tmp_path: Path) 
     files = list((tmp_path / "cache").glob("*.embeddings"))
     assert len(files) == 1
     assert files[0].stat().st_size == 256 * (16 + 32 * 4)
-    asked: list[int] = []
+    batches: list[int] = []
 
     def embedder(texts: object) -> np.ndarray:
-        asked.append(len(texts))  # type: ignore[arg-type]
+        batches.append(len(texts))  # type: ignore[arg-type]
         return np.eye(32, dtype=np.float32)[np.arange(len(texts)) % 32]  # type: ignore[arg-type]
 
     train_fast(spec, Context(), embedder)
-    assert sum(asked) == 600 - 256
+    assert sum(batches) == 600 - 256
 
 
 def test_process_stopped_by_sigterm_exits_143_and_finishes_when_run_again(make_spec: Write) -> None:

@@ -62,12 +62,12 @@ def test_the_solution_is_the_textbooks(words: float, precise: bool) -> None:
 
 
 def test_words_tell_apart_what_embeddings_cannot() -> None:
-    head, asked = learnt(rows(400)), rows(200, seed=1)
+    head, test_rows = learnt(rows(400)), rows(200, seed=1)
     right = []
     for words in (0.0, 0.3):
         weights = head.solve(Penalty(words=words))
-        given = weights.logits(asked.X, asked.texts).argmax(axis=1)
-        right.append(float((given == places_of(asked.labels, weights.labels)).mean()))
+        given = weights.logits(test_rows.X, test_rows.texts).argmax(axis=1)
+        right.append(float((given == places_of(test_rows.labels, weights.labels)).mean()))
     assert right[0] < 0.6
     assert right[1] > 0.85
 
@@ -82,12 +82,12 @@ def test_held_out_rows_choose_to_read_words() -> None:
 
 
 def test_an_anchored_class_is_answered_before_its_first_row() -> None:
-    given, asked = rows(200, noise=0.3), rows(100, seed=1, noise=0.3)
+    given, test_rows = rows(200, noise=0.3), rows(100, seed=1, noise=0.3)
     old = given.at([row for row, label in enumerate(given.labels) if label in {"c0", "c1"}])
     new = given.at([row for row, label in enumerate(given.labels) if label == "c2"][:3])
     head = learnt(old)
     head.anchor("c2", new)
-    mine, found = asked.at([row for row, label in enumerate(asked.labels) if label == "c2"]), {}
+    mine, found = test_rows.at([row for row, label in enumerate(test_rows.labels) if label == "c2"]), {}
     for priors in Priors:
         weights = head.solve(Penalty(priors=priors))
         assert weights.labels == ("c0", "c1", "c2")

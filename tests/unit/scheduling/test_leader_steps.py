@@ -161,10 +161,10 @@ def test_a_started_candidate_leads_by_itself_and_starts_again_after_a_stop(ledge
 
 
 def test_a_stop_waits_for_no_try_that_hangs_and_the_lock_is_given_back_when_it_ends(ledger: Ledger) -> None:
-    door, asked, answer = Door(), threading.Event(), threading.Event()
+    door, reached, answer = Door(), threading.Event(), threading.Event()
 
     def hang() -> bool:
-        asked.set()
+        reached.set()
         answer.wait()
         return True
 
@@ -172,7 +172,7 @@ def test_a_stop_waits_for_no_try_that_hangs_and_the_lock_is_given_back_when_it_e
     leader.start()
     wait_until(lambda: leader.epoch == 1)
     door.alive = hang  # type: ignore[method-assign]
-    assert asked.wait(30)
+    assert reached.wait(30)
     assert leader.stop(within_s=0.05) is False
     assert (leader.epoch, door.held) == (None, True)
     answer.set()
@@ -185,7 +185,7 @@ class Server:
 
     def __init__(self) -> None:
         self.free, self.broken = True, False
-        self.asked: list[tuple[str, Any]] = []
+        self.statements: list[tuple[str, Any]] = []
         self.connected: list[tuple[str, dict[str, Any]]] = []
         self.closed = 0
 
@@ -196,7 +196,7 @@ class Server:
     def execute(self, statement: str, parameters: Any = None) -> "Server":
         if self.broken:
             raise psycopg.OperationalError("the connection broke")
-        self.asked.append((statement, parameters))
+        self.statements.append((statement, parameters))
         return self
 
     def fetchone(self) -> tuple[bool]:
@@ -215,7 +215,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Server:
 
 def test_a_session_holds_the_lock_until_it_is_closed(server: Server) -> None:
     lock = AdvisoryLock("postgresql://host/db", "perennial.loop")
-    assert (lock.alive(), server.asked) == (False, [])
+    assert (lock.alive(), server.statements) == (False, [])
     server.free = False
     assert (lock.acquire(), lock.alive()) == (False, False)
     server.free = True
@@ -245,7 +245,7 @@ def test_a_session_that_broke_is_closed_and_another_one_is_tried(server: Server)
 def test_each_name_has_a_lock_of_its_own_for_ever(server: Server) -> None:
     for name in ("perennial.loop", "perennial.other"):
         AdvisoryLock("postgresql://host/db", name).acquire()
-    keys = [parameters for _, parameters in server.asked]
+    keys = [parameters for _, parameters in server.statements]
     assert keys == [(6810435481821947733,), (-6407655920889174457,)]
     assert all(-(2**63) <= key < 2**63 for (key,) in keys)
 
@@ -268,4 +268,4 @@ def test_the_lock_of_a_ledger_on_a_server_is_taken_there_with_its_password(serve
     assert lock_for(ledger, "loop").acquire()
     assert lock_for(ledger, "other").acquire()
     assert {conninfo for conninfo, _ in server.connected} == {"postgresql://ann:secret@host:5433/db"}
-    assert len({parameters for _, parameters in server.asked}) == 2
+    assert len({parameters for _, parameters in server.statements}) == 2

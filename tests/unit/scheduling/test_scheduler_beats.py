@@ -85,10 +85,10 @@ def test_jobs_that_go_while_a_place_is_looked_for_break_no_beat(bench: Bench) ->
     bench.pass_s(60)
     assert scheduler.beat(bench.claim) == 2
     guard = scheduler._guard
-    for asked in ("watch:gone", "watch:here"):
+    for job in ("watch:gone", "watch:here"):
         scheduler.add([bench.spec("watch:gone", group="gone")])
         scheduler._guard = _BetweenTwo(guard, lambda: _without(scheduler, "watch:gone"))  # type: ignore[assignment]
-        assert scheduler._has_place(asked)
+        assert scheduler._has_place(job)
         scheduler._guard = guard
 
 

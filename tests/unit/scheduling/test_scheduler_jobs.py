@@ -117,16 +117,16 @@ def test_a_job_name_is_plain() -> None:
 def test_a_due_time_further_ahead_than_an_interval_and_a_tenth_is_a_wrong_clocks(
     monkeypatch: pytest.MonkeyPatch, interval_s: float, ahead_s: float, wrong: bool
 ) -> None:
-    asked: list[int] = []
+    bounds: list[int] = []
 
     def seven(below: int) -> int:
-        asked.append(below)
+        bounds.append(below)
         return 7
 
     monkeypatch.setattr("secrets.randbelow", seven)
     healed = spec(interval_s=interval_s).healed(after(ahead_s), T0)
     assert healed == (after(interval_s) + timedelta(microseconds=8) if wrong else None)
-    assert asked == [1000] * wrong
+    assert bounds == [1000] * wrong
 
 
 def test_a_cron_job_is_due_no_later_than_its_next_time_and_a_tenth() -> None:

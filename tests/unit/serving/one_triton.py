@@ -31,7 +31,7 @@ class OneTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
         self.liars: set[int] = set()
         self.deaf: set[str] = set()
         self.loads: list[tuple[str, tuple[int, ...], int | None]] = []
-        self.asked: list[int] = []
+        self.inferences: list[int] = []
         self._server: grpc.Server | None = None
         self.port = 0
         self.start()
@@ -93,7 +93,7 @@ class OneTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[
     def ModelInfer(self, request: Any, context: Any) -> Any:
         """Each row's logits are its first token and its opposite."""
         version = int(request.model_version)
-        self.asked.append(version)
+        self.inferences.append(version)
         ids = np.frombuffer(request.raw_input_contents[0], dtype=np.int64).reshape(request.inputs[0].shape)
         first = ids[:, 0].astype(np.float32) + (version in self.liars)
         answer = service_pb2.ModelInferResponse(model_name=request.model_name, model_version=request.model_version)

@@ -62,12 +62,12 @@ class World:
             folder = self.workspace.bundle(model, version)
             folder.mkdir(parents=True)
             token = float(version)
-            asked = {
+            inputs = {
                 "input_ids": Known(datatype="INT64", rows=((version,),)),
                 "attention_mask": Known(datatype="INT64", rows=((1,),)),
             }
             outputs = {"logits": Known(datatype="FP32", rows=((token, -token),))}
-            Golden(inputs=asked, outputs=outputs, tolerance=0.5).write(folder)
+            Golden(inputs=inputs, outputs=outputs, tolerance=0.5).write(folder)
 
     def route(self, champion: int, *resident: int, model: str = "intent", previous: int | None = None) -> Route:
         """Move the ledger's route, and not the router's file."""
@@ -139,10 +139,10 @@ def test_a_first_pass_brings_all_up_and_tells_of_it_and_the_next_finds_nothing_t
     ]
     assert world.triton.loaded == {ENGINE: {1, 2}, "intent": {1}}
     assert world.workspace.read_route("intent") == route
-    assert world.triton.asked == [1, 2]
+    assert world.triton.inferences == [1, 2]
     loads = list(world.triton.loads)
     assert world.pass_() == []
-    assert (world.triton.loads, world.triton.asked) == (loads, [1, 2])
+    assert (world.triton.loads, world.triton.inferences) == (loads, [1, 2])
     assert world.reconciler.wrong == {}
     assert [world.reconciler.proved("intent", version) for version in (1, 2, 3)] == [True, True, False]
 
@@ -227,12 +227,12 @@ def test_a_version_that_a_server_lost_proves_itself_anew_and_the_others_need_not
     world.triton.liars.add(2)
     with pytest.raises(BundleRejected, match=r"version 2 .* differs from its golden answers"):
         world.pass_()
-    assert world.triton.asked == [1, 2, 2]
+    assert world.triton.inferences == [1, 2, 2]
     assert [world.reconciler.proved("intent", version) for version in (1, 2)] == [False, False]
     assert set(world.reconciler.wrong) == {("intent", world.triton.url)}
     world.triton.liars.clear()
     assert world.pass_() == []
-    assert world.triton.asked == [1, 2, 2, 2]
+    assert world.triton.inferences == [1, 2, 2, 2]
     assert world.reconciler.proved("intent", 2)
     assert world.reconciler.wrong == {}
 
@@ -246,7 +246,7 @@ def test_a_restarted_server_gets_everything_back_and_proves_all_of_it(world: Wor
         f"{world.triton.url} took {ENGINE} from [] to [1, 2]",
         f"{world.triton.url} loaded router intent",
     ]
-    assert world.triton.asked == [1, 2, 1, 2]
+    assert world.triton.inferences == [1, 2, 1, 2]
 
 
 def test_what_is_wrong_with_one_model_stays_told_while_another_is_well(world: World) -> None:
@@ -473,7 +473,7 @@ def test_each_server_proves_a_version_for_itself(make: Callable[..., World]) -> 
     world.servers[1].liars.add(1)
     with pytest.raises(BundleRejected, match=r"intent: 1 of 2 servers .*golden answers"):
         world.pass_()
-    assert [server.asked for server in world.servers] == [[1], [1]]
+    assert [server.inferences for server in world.servers] == [[1], [1]]
     assert not world.reconciler.proved("intent", 1)
 
 

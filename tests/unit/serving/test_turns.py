@@ -14,10 +14,10 @@ class Server:
     """Holds the version, holds nothing yet, hangs, or is away."""
 
     def __init__(self, url: str, state: str) -> None:
-        self.url, self.state, self.asked = url, state, 0
+        self.url, self.state, self.calls = url, state, 0
 
     def infer_engine(self, model: str, version: int, inputs: Inputs) -> Outputs:
-        self.asked += 1
+        self.calls += 1
         if self.state == "empty":
             raise NotFound(f"{self.url} holds no version {version} of {model}")
         if self.state in {"hangs", "away"}:
@@ -35,19 +35,19 @@ def servers(*states: str) -> tuple[ServersInTurn, list[Server]]:
 
 @pytest.mark.parametrize("other", ["empty", "away"])
 def test_a_server_that_came_back_empty_or_is_away_does_not_speak_against_the_version(other: str) -> None:
-    asked, made = servers("holds", other)
+    turns, made = servers("holds", other)
     for _ in range(6):
-        assert asked.infer_engine("m_engine", 2, ASKED) is ASKED
-    assert made[0].asked == 6
+        assert turns.infer_engine("m_engine", 2, ASKED) is ASKED
+    assert made[0].calls == 6
 
 
 def test_a_version_that_no_server_holds_is_told_as_such() -> None:
-    asked, _ = servers("empty", "empty")
+    turns, _ = servers("empty", "empty")
     with pytest.raises(NotFound, match="holds no version 2"):
-        asked.infer_engine("m_engine", 2, ASKED)
+        turns.infer_engine("m_engine", 2, ASKED)
 
 
 def test_a_server_that_is_there_and_hangs_speaks_against_the_version() -> None:
-    asked, _ = servers("hangs", "holds")
+    turns, _ = servers("hangs", "holds")
     with pytest.raises(DependencyUnreachable, match="server0 does not answer"):
-        asked.infer_engine("m_engine", 2, ASKED)
+        turns.infer_engine("m_engine", 2, ASKED)

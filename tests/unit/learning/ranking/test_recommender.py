@@ -120,8 +120,8 @@ def test_reasons_name_what_they_stand_on() -> None:
     reasons = {placed.reason for placed in model.rank(Ask(count=5), fond("i00", "i02")).places}
     assert reasons <= {"because of i00", "because of i02"}
     assert model.rank(Ask(count=1), Profile(user="nobody")).places[0].reason == "popular"
-    asked = Profile(user="nobody").want("pumps", 1.0)
-    assert model.rank(Ask(count=1), asked).places[0].reason == "about pumps"
+    profile = Profile(user="nobody").want("pumps", 1.0)
+    assert model.rank(Ask(count=1), profile).places[0].reason == "about pumps"
     assert model.rank(Ask(count=1, context="autumn"), Profile(user="nobody")).places[0].reason == "about autumn"
 
 

@@ -519,16 +519,16 @@ def test_an_answer_at_its_deadline_is_late_and_one_without_a_deadline_never(plac
     [(64, 256, [64]), (65, 256, [64, 1]), (5, 16_384, [1] * 5), (3, 20_000, [1] * 3), (1, 1, [1]), (4, 8_000, [2, 2])],
 )
 def test_a_call_of_an_engine_holds_so_many_tokens_and_at_least_one_row(rows, length, parts):
-    asked: list[tuple[int, int, int]] = []
+    calls: list[tuple[int, int, int]] = []
 
     def ask(version, inputs):
         ids, mask = inputs.values()
-        asked.append((version, len(ids), len(mask)))
+        calls.append((version, len(ids), len(mask)))
         return {"logits": ids[:, :2].astype(np.float32), "embedding": ids[:, :1].astype(np.float32)}
 
     ids = np.arange(rows, dtype=np.int64)[:, None].repeat(length, axis=1)
     logits, embeddings = _in_parts(ask, 3, token_inputs(ids, np.ones_like(ids))).values()
-    assert asked == [(3, part, part) for part in parts]
+    assert calls == [(3, part, part) for part in parts]
     assert logits[:, 0].tolist() == embeddings[:, 0].tolist() == list(range(rows))
 
 
@@ -568,11 +568,11 @@ def test_a_version_that_reads_words_adds_them_to_what_its_engine_gives(place):
     folder = place / "repository" / "intent_engine" / "1"
     save_file({"lexical": weight}, folder / "head.safetensors")
     router, sink, _ = _router(place)
-    asked = ["unheard", "unheard please", ""]
-    answers = _answer(router, [Question(text) for text in asked])
+    texts = ["unheard", "unheard please", ""]
+    answers = _answer(router, [Question(text) for text in texts])
     assert [row.answer.kept for row in answers] == ["no", "yes", "no"]
     assert [row["prediction"] for row in sink.rows] == ["no", "yes", "no"]
-    logits = np.array([[3.0, 0.0]] * 3) + features(asked) @ weight.T
+    logits = np.array([[3.0, 0.0]] * 3) + features(texts) @ weight.T
     expected = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     np.testing.assert_allclose([row.answer.scores for row in answers], expected, rtol=0, atol=1e-5)
 
