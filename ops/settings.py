@@ -461,16 +461,16 @@ def _known_tasks(sections: Mapping[str, Any]) -> dict[str, str]:
 
 def _refused(sections: Mapping[str, Any]) -> dict[str, str]:
     """What is wrong with the sections that cannot be used, by the model's name."""
-    found = dict[str, str]()
+    problems = dict[str, str]()
     for name, section in sections.items():
         if problem := _name_problem(name, sections):
-            found[name] = f"models: {problem}"
+            problems[name] = f"models: {problem}"
             continue
         try:
             ModelSettings.model_validate(section)
         except ValidationError as exc:
-            found[name] = "; ".join(f"models.{name}.{problem}" for problem in shown_problems(exc))
-    return found
+            problems[name] = "; ".join(f"models.{name}.{problem}" for problem in shown_problems(exc))
+    return problems
 
 
 def _name_problem(name: str, names: Iterable[str]) -> str:

@@ -82,8 +82,8 @@ class Tokens:
 
 def _looked_up(roles: Mapping[str, Role], wanted: str) -> Role | None:
     """Compare with every hash, so that the time says nothing of which one it is."""
-    found = None
+    strongest = None
     for name, role in roles.items():
         if secrets.compare_digest(name, wanted):
-            found = role
-    return found
+            strongest = role
+    return strongest

@@ -40,7 +40,7 @@ def role_of(route: BaseRoute) -> Role | None:
     """The least role that an operation asks for; None for what is open to everybody."""
     if not isinstance(route, APIRoute):
         return None
-    roles = [found.call.role for found in route.dependant.dependencies if isinstance(found.call, Needs)]
+    roles = [dependency.call.role for dependency in route.dependant.dependencies if isinstance(dependency.call, Needs)]
     return max(roles, default=None)
 
 

@@ -91,13 +91,13 @@ def _describe(operation: dict[str, Any], method: str, path: str) -> None:
 
 
 def _statuses(operation: dict[str, Any], method: str, path: str) -> set[int]:
-    found = {400, 403, 408, 413, 421, 500, 503}
+    statuses = {400, 403, 408, 413, 421, 500, 503}
     if operation.get("security"):
-        found |= {401}
+        statuses |= {401}
     if "{" in path or "requestBody" in operation:
-        found |= {404}
+        statuses |= {404}
     if operation.get("parameters") or "requestBody" in operation:
-        found |= {422}
+        statuses |= {422}
     if method not in _READS:
-        found |= {409, 415}
-    return found
+        statuses |= {409, 415}
+    return statuses

@@ -42,10 +42,10 @@ def _states_of(parts: Parts, models: tuple[str, ...]) -> Mapping[str, Mapping[st
         away = dict(zip(parts.controls, pool.map(_why_away, parts.controls), strict=True)) if pairs else {}
         # a server that hangs does so for all models, however many: it is waited for once
         states = list(pool.map(lambda pair: away[pair[1]] or _whether_answered(parts, pair[0], pair[1], limit_s), pairs))
-    found: dict[str, dict[str, str]] = {}
+    by_model: dict[str, dict[str, str]] = {}
     for (model, control), state in zip(pairs, states, strict=True):
-        found.setdefault(model, {})[control.url] = state
-    return found
+        by_model.setdefault(model, {})[control.url] = state
+    return by_model
 
 
 def _why_away(control: TritonControl) -> str:

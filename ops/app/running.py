@@ -40,10 +40,10 @@ class RunningServe:
         """The process that serves from this state folder and has opened its API; None while there is none."""
         try:
             fields = json.loads((state / _FILE).read_text(encoding="utf-8"))
-            found = cls(pid=int(fields["pid"]), ticks=int(fields["ticks"]), url=str(fields["url"]), token=str(fields["token"]))
+            serve = cls(pid=int(fields["pid"]), ticks=int(fields["ticks"]), url=str(fields["url"]), token=str(fields["token"]))
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return found if is_running(found.pid, found.ticks) else None
+        return serve if is_running(serve.pid, serve.ticks) else None
 
     def keep(self, state: Path) -> None:
         """Let other commands of this user find it."""

@@ -142,16 +142,16 @@ class Servers:
 
     def failing(self) -> Mapping[str, Mapping[str, str]]:
         """Return what the last probes and passes found wrong, by server and model; the disk is the server ""."""
-        found: dict[str, dict[str, str]] = {}
+        by_server: dict[str, dict[str, str]] = {}
         for (model, url), what in self._parts.reconciler.wrong.items():
-            found.setdefault(url, {})[model] = what
+            by_server.setdefault(url, {})[model] = what
         for probes in self._probes:
             for model, error in probes.failing.items():
-                found.setdefault(probes.control.url, {}).setdefault(model, str(error))
+                by_server.setdefault(probes.control.url, {}).setdefault(model, str(error))
         for model in self._budget.held if self.supervisor is not None else ():
-            here = found.setdefault(self._probes[0].control.url, {})
+            here = by_server.setdefault(self._probes[0].control.url, {})
             here.setdefault(model, "a process of it is gone; a restart waits, because others are answered meanwhile")
-        return found
+        return by_server
 
     def served(self) -> tuple[str, ...]:
         """Return the models that routers answer for, by what they were told last: the ledger may be away."""

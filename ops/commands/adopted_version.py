@@ -58,14 +58,14 @@ def adopted_version(
     check_not_behind(route, workspace, model)
     if route is not None:
         raise Refused(f"model {model} serves version {route.champion} already; give the classifier a name of its own")
-    found = read_adoptable(workspace, model, folder)
+    adoptable = read_adoptable(workspace, model, folder)
     register(ledger, workspace)
     version = training_number(ledger, model, _LEARNER)
     maker = VersionMaker(ledger, workspace, model)
     trained = maker.trained(version)
     if not is_finished(trained):
-        found.adopt(trained)
-    probes = [{"text": text} for text in found.probe_texts()]
+        adoptable.adopt(trained)
+    probes = [{"text": text} for text in adoptable.probe_texts()]
     order = EngineOrder(
         trained=trained,
         engine=workspace.model(model).engine.engine,
@@ -82,9 +82,9 @@ def adopted_version(
     )
     maker.compile(version, order, errors, on_progress)
     manifest = maker.publish(version)
-    lineage = {"reason": "taken over", "rows": 0, "replay_rows": 0, "adopted_from": str(found.folder)}
-    begin_route(ledger, workspace, model, version, manifest, found.labels, lineage)
-    logger.info("adopted_version.published", extra={"model": model, "version": version, "folder": str(found.folder)})
+    lineage = {"reason": "taken over", "rows": 0, "replay_rows": 0, "adopted_from": str(adoptable.folder)}
+    begin_route(ledger, workspace, model, version, manifest, adoptable.labels, lineage)
+    logger.info("adopted_version.published", extra={"model": model, "version": version, "folder": str(adoptable.folder)})
     return AdoptedVersion(
-        version=version, bundle=workspace.bundle(model, version), labels=found.labels, max_length=found.max_length
+        version=version, bundle=workspace.bundle(model, version), labels=adoptable.labels, max_length=adoptable.max_length
     )

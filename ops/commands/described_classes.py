@@ -152,18 +152,18 @@ def read_descriptions(path: Path, reading: FileReading = _NOTHING_STATED) -> dic
     """
     table = read_table(path, _ROLES, reading)
     table.require(("label", "description"))
-    found: dict[str, str] = {}
+    sentences: dict[str, str] = {}
     bad: list[dict[str, object]] = []
     for row in table.rows:
         label, text = row.fields.get("label", ""), row.fields.get("description", "")
-        twice = f"class {shown(label)} is described twice; keep one" if label in found else None
+        twice = f"class {shown(label)} is described twice; keep one" if label in sentences else None
         empty = f"label {shown(label)}, description {shown(text)}; give both" if not label or not text else None
         if (cause := row.problem or empty or twice) is not None:
             bad.append({"row": row.line, "cause": cause})
         else:
-            found[label] = text
+            sentences[label] = text
     refuse_rows(table, bad)
-    return found
+    return sentences
 
 
 def _admitted(ledger: Ledger, model: str, descriptions: Mapping[str, str]) -> dict[str, str]:

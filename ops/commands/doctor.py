@@ -75,13 +75,13 @@ def examine(models: Sequence[str], url: str, *, http: str = "", metrics: str = "
         http: where HTTP answers, as http://host:port; empty leaves it out.
         metrics: where metrics are read, likewise.
     """
-    found = [_reach(url), *_by_grpc(url, models)]
+    findings = [_reach(url), *_by_grpc(url, models)]
     if http:
-        found += _by_http(http.rstrip("/"), models)
+        findings += _by_http(http.rstrip("/"), models)
     if metrics:
         state = _http_state("GET", f"{metrics.rstrip('/')}/metrics", None)
-        found.append(Finding(what="metrics", where=metrics, state=state, dangerous=False))
-    return tuple(found)
+        findings.append(Finding(what="metrics", where=metrics, state=state, dangerous=False))
+    return tuple(findings)
 
 
 def examine_binary(folder: Path) -> Finding:

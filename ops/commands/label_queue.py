@@ -104,10 +104,10 @@ class LabelQueue:
         margins = table["margin"].to_numpy()[free].astype(float).clip(0.0, 1.0)
         rng = np.random.default_rng([self._workspace.settings.seed, batch])
         drift = _drift_scores(table["embedding"], free, self._reference())
-        found = select(margins, budget=budget, rng=rng, shares=shares, drift=drift)
+        choices = select(margins, budget=budget, rng=rng, shares=shares, drift=drift)
         fresh = [
             QueueChoice(prediction_id=ids[free[s.index]], reason=s.reason.value, probability=s.probability, batch=batch)
-            for s in found
+            for s in choices
         ]
         self._keep(fresh, frozenset(ids))
         return self.open_items(limit=budget + len(known))
@@ -166,12 +166,12 @@ class LabelQueue:
         table = self._traffic.read(last=rows, columns=["prediction_id", "text", "version", "embedding"])
         ids = table["prediction_id"].to_pylist()
         labels = self._ledger.feedback_labels(self._model, ids)
-        found: list[DoubtedLabel] = []
+        doubted: list[DoubtedLabel] = []
         for version in sorted({*table["version"].to_pylist()}):
             places = [i for i, v in enumerate(table["version"].to_pylist()) if v == version and ids[i] in labels]
             for doubt in self._doubts_of(version, table, places, [labels[ids[i]] for i in places]):
                 place = places[doubt.index]
-                found.append(
+                doubted.append(
                     DoubtedLabel(
                         prediction_id=ids[place],
                         text=table["text"][place].as_py(),
@@ -182,7 +182,7 @@ class LabelQueue:
                         version=version,
                     )
                 )
-        return sorted(found, key=lambda row: -row.excess)
+        return sorted(doubted, key=lambda row: -row.excess)
 
     def _doubts_of(self, version: int, table: Any, places: list[int], given: list[str]) -> Sequence[Doubt]:
         embeddings, known = _embeddings(table["embedding"], places)
@@ -219,9 +219,9 @@ def _drift_scores(column: Any, places: list[int], reference: Any) -> Any:
     embeddings, known = _embeddings(column, places)
     if embeddings is None:
         return None
-    found = np.full(len(places), np.nan)
-    found[known] = novelty(embeddings, reference)
-    return found
+    novelties = np.full(len(places), np.nan)
+    novelties[known] = novelty(embeddings, reference)
+    return novelties
 
 
 def _embeddings(column: Any, places: list[int]) -> tuple[Any, Any]:

@@ -40,10 +40,10 @@ def rebuild_ledger(
         register(ledger, workspace)
     rebuilt = []
     for model in workspace.settings.models:
-        found = _found(ledger, workspace, repository, model)
+        one_rebuilt = _found(ledger, workspace, repository, model)
         if not dry_run:
-            _write(ledger, workspace, found, actor)
-        rebuilt.append(found)
+            _write(ledger, workspace, one_rebuilt, actor)
+        rebuilt.append(one_rebuilt)
     return tuple(rebuilt)
 
 
@@ -78,17 +78,17 @@ def _route(recorded: Route | None, followed: Route | None, model: str, sound: se
     return Route(model=model, epoch=epoch, champion=max(sound), resident=(max(sound),))
 
 
-def _write(ledger: Ledger, workspace: Workspace, found: Rebuilt, actor: str) -> None:
+def _write(ledger: Ledger, workspace: Workspace, rebuilt: Rebuilt, actor: str) -> None:
     with ledger.transaction():
-        for version in found.versions:
-            ledger.add_version(_row(workspace, found.model, version))
-        if found.route is not None:
-            ledger.restore_route(found.route, actor=actor, reason="rebuilt from what is on the disk")
-        if found.versions or found.route is not None:
-            detail = {"versions": list(found.versions), "damaged": sorted(found.damaged)}
-            ledger.audit(actor, "ledger.rebuilt", found.model, detail)
-    if found.route is not None:
-        restore_route_file(ledger, workspace, found.model)
+        for version in rebuilt.versions:
+            ledger.add_version(_row(workspace, rebuilt.model, version))
+        if rebuilt.route is not None:
+            ledger.restore_route(rebuilt.route, actor=actor, reason="rebuilt from what is on the disk")
+        if rebuilt.versions or rebuilt.route is not None:
+            detail = {"versions": list(rebuilt.versions), "damaged": sorted(rebuilt.damaged)}
+            ledger.audit(actor, "ledger.rebuilt", rebuilt.model, detail)
+    if rebuilt.route is not None:
+        restore_route_file(ledger, workspace, rebuilt.model)
 
 
 def _row(workspace: Workspace, model: str, version: int) -> VersionRow:

@@ -176,8 +176,8 @@ def _figures(model: Judged, gain: str | None) -> LearnerFigures:
 def _gain(first: Judged, other: Judged, seed: int) -> str:
     from perennial.continual.intervals import paired_bootstrap
 
-    found = paired_bootstrap(100.0 * _right(other), 100.0 * _right(first), np.random.default_rng(seed))
-    return f"{found.mean:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+    difference = paired_bootstrap(100.0 * _right(other), 100.0 * _right(first), np.random.default_rng(seed))
+    return f"{difference.mean:+.2f} [{difference.low:+.2f}, {difference.high:+.2f}]"
 
 
 def _right(model: Judged) -> NDArray[np.bool_]:

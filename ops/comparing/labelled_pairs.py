@@ -129,18 +129,18 @@ class LabelledPairs:
         """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
         names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
         columns = ["prediction_id", "at", *self._side.input_columns, "prediction", "version", "redacted"]
-        found = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
+        logged = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
         settled_us = (datetime.now(UTC) - _SLACK).timestamp() * 1e6
         for name in names:
-            row = found.get(name)
+            row = logged.get(name)
             if row is None:
                 label = self._take(name)
                 if (id_time_us(name) or 0) > settled_us:
                     self._again[name] = label
             elif not self._usable(row):
                 self._take(name)
-                del found[name]
-        return [found[name] for name in names if name in found][:_ASKED_A_LOOK]
+                del logged[name]
+        return [logged[name] for name in names if name in logged][:_ASKED_A_LOOK]
 
     def _take(self, name: str) -> str:
         return self._waiting.pop(name) if name in self._waiting else self._again.pop(name)

@@ -143,8 +143,8 @@ def _mean(values: NDArray[np.float64], rng: np.random.Generator) -> dict[str, fl
     return _figure(mean_interval(values, rng)) if len(values) else None
 
 
-def _figure(found: Interval, times: float = 1.0) -> dict[str, float]:
-    return {"mean": times * found.mean, "low": times * found.low, "high": times * found.high}
+def _figure(interval: Interval, times: float = 1.0) -> dict[str, float]:
+    return {"mean": times * interval.mean, "low": times * interval.low, "high": times * interval.high}
 
 
 def main(work: Callable[[ShadowSpec], dict[str, Any]] = replay) -> int:

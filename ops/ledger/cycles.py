@@ -58,11 +58,11 @@ class CycleStore(TombstoneStore):
         now = self._clock()
         wrong = (_CYCLE.c.model == model) & (_CYCLE.c.opened_at > now + ahead)
         with self._read() as connection:  # which holds up nobody's writing
-            found = sorted(connection.scalars(select(_CYCLE.c.id).where(wrong)))
-        if found:
+            cycles = sorted(connection.scalars(select(_CYCLE.c.id).where(wrong)))
+        if cycles:
             with self._write() as connection:
                 connection.execute(update(_CYCLE).where(wrong).values(opened_at=now))
-        return tuple(found)
+        return tuple(cycles)
 
     def active_cycle(self, model: str) -> CycleRow | None:
         """Return the cycle that is under way, if any."""
@@ -142,8 +142,8 @@ class CycleStore(TombstoneStore):
         """
         table = schema.drift_report
         with self._read() as connection:
-            found = connection.execute(select(table).where(table.c.model == model, table.c.id == report_id))
-            row = found.mappings().first()
+            result = connection.execute(select(table).where(table.c.model == model, table.c.id == report_id))
+            row = result.mappings().first()
         if row is None:
             raise NotFound(f"{model} has no drift report {report_id}; see `perennial drift watch`")
         return DriftReportRow(**row)

@@ -93,13 +93,13 @@ class ErasureStore(AuditStore, TombstoneStore):
 
     def keys_holding(self, model: str, pieces: Collection[str]) -> frozenset[str]:
         """Every key of the model's rows that holds one of these inside; the database may overlook case."""
-        found: set[str] = set()
+        keys_found: set[str] = set()
         with self._read() as connection:
             for table in (schema.feedback, schema.example, schema.buffer_row):
                 holds = or_(*(table.c.key.contains(piece, autoescape=True) for piece in pieces))
                 keys = select(table.c.key).where(table.c.model == model, holds).distinct()
-                found |= {str(key) for key in connection.scalars(keys)}
-        return frozenset(found)
+                keys_found |= {str(key) for key in connection.scalars(keys)}
+        return frozenset(keys_found)
 
     def key_digest(self, key: str) -> str:
         """How a key is named in the audit log: a digest that covers a secret of this ledger."""
@@ -119,11 +119,11 @@ class ErasureStore(AuditStore, TombstoneStore):
                 buffer_rows=self._count(connection, schema.buffer_row, model, key, ids),
                 examples=len(lost),
             )
-            task, found = self._task(connection, model), list[Any]()
+            task, rows = self._task(connection, model), list[Any]()
             for part in chunks(lost):
                 statement = select(schema.example).where(schema.example.c.id.in_(part)).order_by(schema.example.c.id)
-                found += [task.read_kept(kept_row(row)) for row in connection.execute(statement).mappings()]
-        return tuple(found), receipt
+                rows += [task.read_kept(kept_row(row)) for row in connection.execute(statement).mappings()]
+        return tuple(rows), receipt
 
     def erase_key(
         self,
@@ -243,20 +243,20 @@ class ErasureStore(AuditStore, TombstoneStore):
         return set(connection.scalars(select(table.c.prediction_id).where(table.c.model == model, table.c.key == key)))
 
     def _rows_of(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> list[int]:
-        found = set(connection.scalars(select(table.c.id).where(table.c.model == model, table.c.key == key)))
+        row_ids = set(connection.scalars(select(table.c.id).where(table.c.model == model, table.c.key == key)))
         for part in chunks(sorted(ids)):
-            found |= set(
+            row_ids |= set(
                 connection.scalars(select(table.c.id).where(table.c.model == model, table.c.prediction_id.in_(part)))
             )
-        return sorted(found)
+        return sorted(row_ids)
 
     def _learners(self, connection: Connection, example_ids: list[int]) -> tuple[int, ...]:
-        found: set[int] = set()
+        versions: set[int] = set()
         for part in chunks(example_ids):
-            found |= set(
+            versions |= set(
                 connection.scalars(select(schema.learnt.c.version).where(schema.learnt.c.example_id.in_(part)))
             )
-        return tuple(sorted(found))
+        return tuple(sorted(versions))
 
     def _delete(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> int:
         gone = connection.execute(delete(table).where(table.c.model == model, table.c.key == key)).rowcount

@@ -128,11 +128,11 @@ class ExampleStore(TombstoneStore):
     def labels(self, model: str) -> tuple[str, ...]:
         """Return every label that the model has an example of, superseded ones included; one look-up a label."""
         first = select(func.min(_TABLE.c.target).label("target")).where(_TABLE.c.model == model)
-        found = first.cte("found", recursive=True)
-        after = select(func.min(_TABLE.c.target)).where(_TABLE.c.model == model, _TABLE.c.target > found.c.target)
-        found = found.union_all(select(after.scalar_subquery()).where(found.c.target.is_not(None)))
+        targets = first.cte("targets", recursive=True)
+        after = select(func.min(_TABLE.c.target)).where(_TABLE.c.model == model, _TABLE.c.target > targets.c.target)
+        targets = targets.union_all(select(after.scalar_subquery()).where(targets.c.target.is_not(None)))
         with self._read() as connection:
-            return tuple(connection.scalars(select(found.c.target).where(found.c.target.is_not(None))))
+            return tuple(connection.scalars(select(targets.c.target).where(targets.c.target.is_not(None))))
 
     def unlearnt_count(self, model: str, *, by: int | None = None) -> int:
         """Return how many current training examples `by` has not learnt, or without it: no version that still counts.
@@ -161,12 +161,12 @@ class ExampleStore(TombstoneStore):
         self, connection: Connection, model: str, hashes: Sequence[str], now: datetime
     ) -> dict[str, dict[str, Any]]:
         """The current rows of these inputs; a future time, kept before times were checked, is that of arrival."""
-        found: dict[str, dict[str, Any]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for part in chunks(list(dict.fromkeys(hashes))):
             statement = _current(select(_TABLE), model, None).where(_TABLE.c.input_hash.in_(part))
             for row in connection.execute(statement).mappings():
-                found[row["input_hash"]] = dict(row) | {"at": row["at"] if row["at"] <= now else row["added_at"]}
-        return found
+                rows[row["input_hash"]] = dict(row) | {"at": row["at"] if row["at"] <= now else row["added_at"]}
+        return rows
 
     def _move(self, connection: Connection, times: Mapping[int, datetime]) -> None:
         """Give confirmed rows the time at which their label was last given."""

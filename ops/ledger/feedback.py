@@ -142,12 +142,12 @@ class FeedbackStore(TombstoneStore):
 
     def given_labels(self, model: str, prediction_ids: Sequence[str]) -> tuple[GivenLabel, ...]:
         """Return every label ever given for these predictions, by time; where it came from is its annotator."""
-        found: list[GivenLabel] = []
+        labels: list[GivenLabel] = []
         now = self._clock()
         with self._read() as connection:
             for part in chunks(list(dict.fromkeys(prediction_ids))):
                 statement = select(_HISTORY).where(_HISTORY.c.model == model, _HISTORY.c.prediction_id.in_(part))
-                found += [
+                labels += [
                     GivenLabel(
                         prediction_id=r.prediction_id,
                         label=r.target,
@@ -156,14 +156,14 @@ class FeedbackStore(TombstoneStore):
                     )
                     for r in connection.execute(statement)
                 ]
-        return tuple(sorted(found, key=lambda given: (given.at, given.prediction_id, given.label)))
+        return tuple(sorted(labels, key=lambda given: (given.at, given.prediction_id, given.label)))
 
     def _labelled(self, connection: Connection, model: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        found: dict[str, dict[str, Any]] = {}
+        rows: dict[str, dict[str, Any]] = {}
         for part in chunks(list(dict.fromkeys(ids))):
             statement = select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.prediction_id.in_(part))
-            found |= {row["prediction_id"]: dict(row) for row in connection.execute(statement).mappings()}
-        return found
+            rows |= {row["prediction_id"]: dict(row) for row in connection.execute(statement).mappings()}
+        return rows
 
     def _correct(
         self,

@@ -111,8 +111,8 @@ class JobStore(Store):
                 return None
             row = {"job": name, "due": slot, "attempt": 1, "epoch": epoch, "started_at": self._clock()}
             statement = self._insert(_RUN).values(row).on_conflict_do_nothing().returning(_RUN)
-            found = connection.execute(statement).mappings().first()
-        return None if found is None else _run(found)
+            claimed = connection.execute(statement).mappings().first()
+        return None if claimed is None else _run(claimed)
 
     def claim_request(self, name: str, *, requested_at: datetime, epoch: int) -> JobRunRow | None:
         """Take an operator's wish to run a job now, or return None when somebody else did."""
@@ -122,8 +122,8 @@ class JobStore(Store):
                 return None
             row = {"job": name, "due": requested_at, "attempt": 1, "epoch": epoch, "started_at": self._clock()}
             statement = self._insert(_RUN).values(row).on_conflict_do_nothing().returning(_RUN)
-            found = connection.execute(statement).mappings().first()
-        return None if found is None else _run(found)
+            claimed = connection.execute(statement).mappings().first()
+        return None if claimed is None else _run(claimed)
 
     def reclaim_runs(self, epoch: int, *, but: Collection[int] = ()) -> tuple[JobRunRow, ...]:
         """Take over the runs that were started and not finished, one attempt further, oldest slot first.
@@ -153,8 +153,8 @@ class JobStore(Store):
         """Return when the newest run of a job that ended well did so; None where none is known."""
         done = select(_RUN.c.finished_at).where(_RUN.c.job == name, _RUN.c.outcome == RunOutcome.DONE)
         with self._read() as connection:
-            found: datetime | None = connection.scalar(done.order_by(_RUN.c.due.desc()).limit(1))
-        return found
+            newest: datetime | None = connection.scalar(done.order_by(_RUN.c.due.desc()).limit(1))
+        return newest
 
     def forget_runs(self, before: datetime) -> int:
         """Remove finished runs that ended before a time, but for each job's last success; return how many."""

@@ -26,19 +26,19 @@ def migrate(engine: Engine, where: str) -> None:
     with engine.execution_options(**{WRITE: True}).begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
-        found = _revision(connection)
-        if found != REVISION:
-            _upgrade(connection, found, where)
+        revision = _revision(connection)
+        if revision != REVISION:
+            _upgrade(connection, revision, where)
 
 
 def _revision(connection: Connection) -> str | None:
     if not inspect(connection).has_table("alembic_version"):
         return None
-    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
-    return found
+    revision: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return revision
 
 
-def _upgrade(connection: Connection, found: str | None, where: str) -> None:
+def _upgrade(connection: Connection, revision: str | None, where: str) -> None:
     from alembic import command
     from alembic.config import Config
     from alembic.script import ScriptDirectory
@@ -46,9 +46,9 @@ def _upgrade(connection: Connection, found: str | None, where: str) -> None:
     config = Config()
     config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    if found is not None and found not in known:
+    if revision is not None and revision not in known:
         raise ConfigurationError(
-            f"ledger {where} has schema {found}; this release knows up to {REVISION}: upgrade perennial, or restore "
+            f"ledger {where} has schema {revision}; this release knows up to {REVISION}: upgrade perennial, or restore "
             "the ledger from before the upgrade"
         )
     config.attributes["connection"] = connection

@@ -133,8 +133,8 @@ class VersionRow:
     @property
     def encoder_fingerprint(self) -> str | None:
         """Which encoder it has; None where its card tells of none."""
-        found: str | None = self.card.get("encoder_fingerprint")
-        return found
+        fingerprint: str | None = self.card.get("encoder_fingerprint")
+        return fingerprint
 
 
 def version_card(*, labels: Iterable[str], encoder_fingerprint: str | None = None) -> dict[str, Json]:

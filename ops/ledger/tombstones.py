@@ -60,16 +60,16 @@ class TombstoneStore(Store):
         salt = self._salt(connection)
         named = {key_digest(salt, key): key for key in keys if key is not None}
         answered = {_prediction_digest(salt, name): name for name in predictions if name is not None}
-        found: dict[str, datetime] = {}
+        erased: dict[str, datetime] = {}
         for part in chunks([*named, *answered]):
             rows = connection.execute(
                 select(_TABLE.c.digest, _TABLE.c.erased_at).where(here, _TABLE.c.digest.in_(part))
             )
             for digest, erased_at in rows:
-                found[digest] = max(erased_at, found.get(digest, erased_at))
+                erased[digest] = max(erased_at, erased.get(digest, erased_at))
         return Tombstones(
-            keys={named[digest]: moment for digest, moment in found.items() if digest in named},
-            predictions=frozenset(answered[digest] for digest in found if digest in answered),
+            keys={named[digest]: moment for digest, moment in erased.items() if digest in named},
+            predictions=frozenset(answered[digest] for digest in erased if digest in answered),
         )
 
     def _bury(

@@ -94,11 +94,11 @@ class VersionStore(AuditStore):
         table, now = schema.version, self._clock()
         wrong = (table.c.model == model) & (table.c.state_at > now + ahead)
         with self._read() as connection:  # which holds up nobody's writing
-            found = sorted(connection.scalars(select(table.c.version).where(wrong)))
-        if found:
+            versions = sorted(connection.scalars(select(table.c.version).where(wrong)))
+        if versions:
             with self._write() as connection:
                 connection.execute(update(table).where(wrong).values(state_at=now))
-        return tuple(found)
+        return tuple(versions)
 
     def versions(self, model: str) -> tuple[VersionRow, ...]:
         """Return every version of a model, oldest first."""

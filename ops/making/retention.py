@@ -98,8 +98,8 @@ def prune_runs(ledger: Ledger, workspace: Workspace, model: str, *, now: datetim
 
 def _folders(workspace: Workspace, model: str) -> list[Path]:
     parent = workspace.run(model, 1).parent
-    found = [path for path in parent.iterdir() if path.name.isdigit()] if parent.is_dir() else []
-    return sorted(found, key=lambda path: int(path.name))
+    folders = [path for path in parent.iterdir() if path.name.isdigit()] if parent.is_dir() else []
+    return sorted(folders, key=lambda path: int(path.name))
 
 
 def _written(folder: Path) -> float:

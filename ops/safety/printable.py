@@ -30,7 +30,7 @@ def printable(text: str, *, one_line: bool = False) -> str:
     >>> print(printable("one\ntwo", one_line=True))
     one\ntwo
     """
-    shown = _ACTING.sub(lambda found: _escaped(found[0]), text)
+    shown = _ACTING.sub(lambda match: _escaped(match[0]), text)
     return shown.replace("\n", "\\n").replace("\t", "\\t") if one_line else shown
 
 
@@ -44,7 +44,7 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     """
     text = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
     # what acts can only stand inside a string; the layout's line feeds are none of it
-    return _ACTING.sub(lambda found: _json_escaped(found[0]), text)
+    return _ACTING.sub(lambda match: _json_escaped(match[0]), text)
 
 
 def _plain(value: Any) -> Any:

@@ -128,7 +128,7 @@ def name_from(data: Path) -> str:
 def _without(text: str, name: str) -> str:
     """The text without the tables whose name begins with that of the model."""
     mine = re.compile(rf"^[ \t]*\[+[ \t]*models[ \t]*\.[ \t]*[\"']?{re.escape(name)}[\"']?[ \t]*[.\]]")
-    starts = [found.start() for found in _TABLE.finditer(text)]
+    starts = [match.start() for match in _TABLE.finditer(text)]
     cuts = [0, *starts, len(text)]
     return "".join(part for start, end in pairwise(cuts) if not mine.match(part := text[start:end]))
 

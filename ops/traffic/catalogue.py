@@ -117,18 +117,18 @@ def _list(folder: Path, suffix: str) -> list[str]:
 
 def _timed(root: Path, folder: str, names: Iterable[str], replaced: frozenset[str]) -> list[LogFile]:
     """The files of these names that count; names that are none of ours are left out."""
-    found = []
+    files = []
     for name in names:
         parts = _NAME.fullmatch(Path(name).stem)
         if parts is not None and f"{folder}/{name}" not in replaced:
             path = root / folder / name
-            found.append(LogFile(path=path, stem=parts[3], first_us=int(parts[1]), last_us=int(parts[2])))
-    return found
+            files.append(LogFile(path=path, stem=parts[3], first_us=int(parts[1]), last_us=int(parts[2])))
+    return files
 
 
 def strangers(root: Path) -> tuple[Path, ...]:
     """What lies in the log's folders and is not named like its files."""
-    found = []
+    paths = []
     for folder, suffix in ((LIVE, ".arrows"), (SEALED, ".arrows"), (PARQUET, ".parquet")):
         try:
             with os.scandir(root / folder) as entries:
@@ -138,7 +138,7 @@ def strangers(root: Path) -> tuple[Path, ...]:
                         name.suffix == suffix and not entry.is_dir() and (folder == LIVE or _NAME.fullmatch(name.stem))
                     )
                     if not fits and not entry.name.startswith("."):
-                        found.append(root / folder / entry.name)
+                        paths.append(root / folder / entry.name)
         except FileNotFoundError:
             continue
-    return tuple(sorted(found))
+    return tuple(sorted(paths))

@@ -150,8 +150,8 @@ class TrafficLog:
 
     def distinct_keys(self) -> frozenset[str]:
         """Every key that a row carries. Reads the keys of the whole log."""
-        found = pc.unique(self.read(columns=["key"])["key"]).to_pylist()
-        return frozenset(key for key in found if key is not None)
+        keys = pc.unique(self.read(columns=["key"])["key"]).to_pylist()
+        return frozenset(key for key in keys if key is not None)
 
     def rows_of(self, key: str) -> pa.Table:
         """Prediction id and what was asked of every row that carries the key. Reads the keys of the whole log."""
@@ -269,11 +269,11 @@ class TrafficLog:
         if last is None:
             return [parquet.read(groups, names)]
         pieces: list[pa.Table] = []
-        found = 0
+        count = 0
         for group in reversed(groups):  # a file is sorted by time: the newest rows come last
             pieces.append(parquet.read([group], names))
-            found += query.keep(pieces[-1]).num_rows
-            if found >= last:
+            count += query.keep(pieces[-1]).num_rows
+            if count >= last:
                 break
         return pieces
 

@@ -89,14 +89,14 @@ class LostRowsCount:
 
 def lost_rows(root: Path) -> LostRows:
     """What all processes lost so far. A file that cannot be read counts nothing."""
-    found, last_us = 0, 0
+    rows, last_us = 0, 0
     for path in (Path(root) / _FOLDER).glob("*"):
         with suppress(OSError), path.open("rb") as file:
             record = _read(file.fileno())
             held = 0 if _is_written(file.fileno(), path, record) else record.held
-            found += record.lost + held
+            rows += record.lost + held
             last_us = max(last_us, record.last_us, path.stat().st_mtime_ns // 1000 if held else 0)
-    return LostRows(rows=found, last=datetime.fromtimestamp(last_us / 1e6, UTC) if last_us else None)
+    return LostRows(rows=rows, last=datetime.fromtimestamp(last_us / 1e6, UTC) if last_us else None)
 
 
 def _is_written(descriptor: int, path: Path, record: _Record) -> bool:

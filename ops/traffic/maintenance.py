@@ -161,9 +161,9 @@ def drop_quarantined(root: Path, names: Collection[str]) -> tuple[str, ...]:
 
 def _forget_quarantined(root: Path, before_us: int) -> None:
     """Set-aside files hold texts too: they go when their rows would have gone."""
-    for found in quarantined(root):
-        if datetime.fromisoformat(found.at).timestamp() * 1e6 < before_us:
-            _delete_quarantined(root, found.name)
+    for file in quarantined(root):
+        if datetime.fromisoformat(file.at).timestamp() * 1e6 < before_us:
+            _delete_quarantined(root, file.name)
 
 
 def _delete_quarantined(root: Path, name: str) -> None:

@@ -96,7 +96,7 @@ def quarantined(root: Path) -> tuple[Quarantined, ...]:
     folder = root / QUARANTINE
     try:
         paths = sorted(path for path in folder.iterdir() if not path.name.endswith(_NOTE))
-        return tuple(sorted(map(_read_note, paths), key=lambda found: found.at))
+        return tuple(sorted(map(_read_note, paths), key=lambda file: file.at))
     except FileNotFoundError:
         return ()
 

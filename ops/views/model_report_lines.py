@@ -13,36 +13,36 @@ _TEXT = 100  # characters of a text that is quoted
 _ROUGH = 100  # held-out rows, below which a point of accuracy is one row
 
 
-def finding_lines(found: RowFindings) -> Iterator[str]:
-    """What was found in the rows, a sentence each; nothing where there is nothing to see to."""
-    if found.scripts:
-        shares = ", ".join(f"{100 * share:.0f}% {script}" for script, share in found.scripts.items())
-        yield f"{found.rows:,} rows, {found.different:,} of them different, {found.labels:,} labels; letters: {shares}"
-    if found.too_small_count:
+def finding_lines(findings: RowFindings) -> Iterator[str]:
+    """What was findings in the rows, a sentence each; nothing where there is nothing to see to."""
+    if findings.scripts:
+        shares = ", ".join(f"{100 * share:.0f}% {script}" for script, share in findings.scripts.items())
+        yield f"{findings.rows:,} rows, {findings.different:,} of them different, {findings.labels:,} labels; letters: {shares}"
+    if findings.too_small_count:
         yield (
-            f"{_classes(found.too_small_count)} too few rows to be learnt: {_counted(found.too_small)}"
-            f"{_more(found.too_small_count)}; add rows, or begin with `perennial learn describe`"
+            f"{_classes(findings.too_small_count)} too few rows to be learnt: {_counted(findings.too_small)}"
+            f"{_more(findings.too_small_count)}; add rows, or begin with `perennial learn describe`"
         )
-    for twins in found.twins[:_LISTED]:
+    for twins in findings.twins[:_LISTED]:
         yield (
             f"labels {quoted(twins.label)} ({twins.rows} rows) and {quoted(twins.like)} ({twins.like_rows} rows) look "
             f"alike; if they are one class, give them one name"
         )
-    if found.contradiction_count:
-        first = found.contradictions[0]
+    if findings.contradiction_count:
+        first = findings.contradictions[0]
         labels = " and ".join(quoted(label) for label in (first.kept, *first.dropped))
         yield (
-            f"{found.contradiction_count:,} texts come with more than one label, and the last one counts: "
+            f"{findings.contradiction_count:,} texts come with more than one label, and the last one counts: "
             f"{quoted(first.text, most=_TEXT)} as {labels}"
         )
-    if found.leak_count:
-        leak = found.leaks[0]
+    if findings.leak_count:
+        leak = findings.leaks[0]
         yield (
-            f"{found.leak_count:,} of {found.held_out:,} held-out rows repeat a training row but for signs and digits, "
+            f"{findings.leak_count:,} of {findings.held_out:,} held-out rows repeat a training row but for signs and digits, "
             f"so that the figures flatter: {quoted(leak.held_out, most=_TEXT)} and {quoted(leak.train, most=_TEXT)}"
         )
-    if found.held_out < _ROUGH:
-        yield f"only {found.held_out} rows are held out for proof; figures on so few are rough"
+    if findings.held_out < _ROUGH:
+        yield f"only {findings.held_out} rows are held out for proof; figures on so few are rough"
 
 
 def report_lines(report: ModelReport) -> Iterator[str]:

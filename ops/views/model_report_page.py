@@ -21,8 +21,8 @@ def model_report_page(report: ModelReport) -> str:
     """The page."""
     title = f"{report.model}, version {report.version}"
     parts = [f"<h1>{_safe(title)}</h1>", f'<p class="verdict">{_safe(report.verdict)}</p>', *_figures(report)]
-    found = "".join(f"<li>{_safe(line)}</li>" for line in finding_lines(report.findings))
-    parts.append(f"<h2>What the rows tell</h2><ul>{found}</ul>" if found else "")
+    items = "".join(f"<li>{_safe(line)}</li>" for line in finding_lines(report.findings))
+    parts.append(f"<h2>What the rows tell</h2><ul>{items}</ul>" if items else "")
     if report.unserved:
         rows = ((each.label, each.rows) for each in report.unserved)
         parts.append(f"<h2>Classes that it does not answer with</h2>{_table(('class', 'rows'), rows)}")

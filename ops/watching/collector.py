@@ -64,11 +64,11 @@ def collect(
         known = known or known_labels(ledger, model)
         rows = traffic.lookup([p.prediction_id for p in page], columns=["prediction_id", "text", "key", "redacted"])
         answered = {row["prediction_id"]: row for row in rows.to_pylist()}
-        found, bad = _examples(
+        admitted, bad = _examples(
             model, [(p, answered[p.prediction_id]) for p in page if p.prediction_id in answered], known
         )
-        stored = _store(ledger, model, found, holdout_share)
-        bad += [row.pending for row in found if row not in stored]
+        stored = _store(ledger, model, admitted, holdout_share)
+        bad += [row.pending for row in admitted if row not in stored]
         lost = [p for p in page if p.prediction_id not in answered and now - p.received_at > give_up_after]
         ledger.mark_joined(model, [row.pending for row in stored])
         ledger.mark_joined(model, lost, outcome=JoinOutcome.UNMATCHED)
@@ -87,15 +87,15 @@ def _examples(
     model: str, rows: Sequence[tuple[PendingFeedback, Mapping[str, Any]]], known: KnownLabels
 ) -> tuple[list[_Joined], list[PendingFeedback]]:
     """The rows that the rule lets in, and those that it refuses."""
-    found: list[_Joined] = []
+    admitted: list[_Joined] = []
     refused: list[PendingFeedback] = []
     for pending, row in rows:
         try:
-            found.append(_Joined(pending, _example(pending, row, known)))
+            admitted.append(_Joined(pending, _example(pending, row, known)))
         except DataError as error:
             refused.append(pending)
-            _tell_refused(model, pending, error)
-    return found, refused
+            _log_refused(model, pending, error)
+    return admitted, refused
 
 
 def _example(pending: PendingFeedback, row: Mapping[str, Any], known: KnownLabels) -> Example:
@@ -132,11 +132,11 @@ def _stored_alone(add: Callable[[Sequence[_Joined]], None], model: str, row: _Jo
     try:
         add([row])
     except DataError as error:
-        _tell_refused(model, row.pending, error)
+        _log_refused(model, row.pending, error)
         return False
     return True
 
 
-def _tell_refused(model: str, pending: PendingFeedback, error: DataError) -> None:
+def _log_refused(model: str, pending: PendingFeedback, error: DataError) -> None:
     facts = {"model": model, "prediction_id": pending.prediction_id, "cause": str(error)}
     logger.warning("label.refused", extra=facts)

@@ -90,12 +90,12 @@ class PastReader:
         rows = self._with_labels(window, fresh)
         reference, start = self._reference(kept, window)
         known = set(self._ledger.version(self._model, kept).labels)
-        found = changes_in(rows, known, least=self._settings.learning.min_class_rows, near=drift.window_rows)
+        changes_found = changes_in(rows, known, least=self._settings.learning.min_class_rows, near=drift.window_rows)
         knowledge = PastKnowledge(
             reference=reference,
             start=start,
             sample_scores=self._sample_scores(reference.sample),
-            changes=sorted(changes) or found,
+            changes=sorted(changes) or changes_found,
             learnt_at=sorted(s.example.at for s in self._ledger.examples(self._model, split=Split.TRAIN)),
             training_s=self._training_s() if training_s is None else training_s,
         )
@@ -106,7 +106,7 @@ class PastReader:
             requests=len(rows.at) - start,
             labelled=sum(label is not None for label in rows.targets[start:]),
             answered_anew=anew,
-            changes_from="given" if changes else "labels" if found else "nothing",
+            changes_from="given" if changes else "labels" if changes_found else "nothing",
         )
 
     # ---- the kept version's answers ----

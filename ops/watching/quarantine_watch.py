@@ -19,18 +19,18 @@ class QuarantineLedger(Audit, State, Protocol):
 def note_quarantined(ledger: QuarantineLedger, model: str, traffic: TrafficLog) -> int:
     """Write an entry for each file that has none yet; returns how many. A killed call repeats none of them."""
     noted = QUARANTINED_FILES.read(ledger, model) or frozenset()
-    present = {f"{found.name} {found.at}": found for found in traffic.quarantined()}
+    present = {f"{file.name} {file.at}": file for file in traffic.quarantined()}
     if present.keys() == noted:
         return 0
-    fresh = [found for name, found in present.items() if name not in noted]
+    fresh = [file for name, file in present.items() if name not in noted]
     with ledger.transaction():
-        for found in fresh:
+        for file in fresh:
             detail = {
-                "file": found.name,
-                "source": found.source,
-                "cause": found.cause[:_CAUSE_CHARACTERS],
-                "size_bytes": found.size_bytes,
-                "rows_stay": found.copied,
+                "file": file.name,
+                "source": file.source,
+                "cause": file.cause[:_CAUSE_CHARACTERS],
+                "size_bytes": file.size_bytes,
+                "rows_stay": file.copied,
             }
             ledger.audit("loop", QUARANTINED, model, detail)
         QUARANTINED_FILES.keep(ledger, model, frozenset(present))

@@ -73,13 +73,13 @@ def _caches(parts: Parts, models: Collection[str]) -> set[tuple[str, int, int]]:
     """Encoder, longest text and embedding size of every cache that these models' versions may have filled."""
     from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder, usable_length
 
-    found = set()
+    encoders = set()
     for model in models:
         if model in parts.settings.models:
             learning = parts.workspace.model(model).learning
             try:
                 folder = resolve_encoder(learning.encoder)
-                found.add((fingerprint(folder), usable_length(folder, learning.max_length), hidden_size(folder)))
+                encoders.add((fingerprint(folder), usable_length(folder, learning.max_length), hidden_size(folder)))
             except PerennialError as exc:
                 _not_read(Path(learning.encoder), exc)
         for version in parts.repository.versions(parts.workspace.engine_model(model)):
@@ -91,5 +91,5 @@ def _caches(parts: Parts, models: Collection[str]) -> set[tuple[str, int, int]]:
                 continue
             part = manifest.part
             if {"max_length", "dimension"} <= part.keys():  # of a task whose texts are embedded
-                found.add((manifest.encoder_fingerprint, part["max_length"], part["dimension"]))
-    return found
+                encoders.add((manifest.encoder_fingerprint, part["max_length"], part["dimension"]))
+    return encoders

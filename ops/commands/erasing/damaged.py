@@ -18,7 +18,7 @@ def damaged_files_of(root: Path, sought: Sought) -> tuple[str, ...]:
     Of a damaged file it cannot be told whose rows it holds, so it counts as everybody's.
     """
     needles = needles_for(sought)
-    names = [found.name for found in TrafficLog(root).quarantined()]
+    names = [file.name for file in TrafficLog(root).quarantined()]
     return tuple(name for name in names if _may_hold(root / QUARANTINE / name, sought, needles))
 
 

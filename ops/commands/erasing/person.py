@@ -65,26 +65,26 @@ def erase_person(
     sought, notes = Sought(keys=frozenset(spellings)), []
     for spelling in spellings:
         for name in names:
-            report = lambda stage, name=name: on_progress({**stage, "model": name})  # noqa: E731
-            erased, note = erase(parts, name, spelling, actor=actor, every_model=model is None, on_progress=report)
+            on_stage = lambda stage, name=name: on_progress({**stage, "model": name})  # noqa: E731
+            erased, note = erase(parts, name, spelling, actor=actor, every_model=model is None, on_progress=on_stage)
             done[name] = erased if name not in done else _together(done[name], erased)
             notes.append((name, note))
             sought = sought.joined(Sought(keys=frozenset(), prediction_ids=note.prediction_ids, texts=note.every_text))
     on_progress({"stage": "searching for what is left"})
     program = parts.workspace.state / "triton" / "bin" / "tritonserver"  # a copy of what is installed
-    found = search(parts, sought, leave_out=[program, *(note.path for _, note in notes)])
+    report = search(parts, sought, leave_out=[program, *(note.path for _, note in notes)])
     held = [
         Trace(place=str(parts.workspace.bundle(name, version)), kinds=(IN_SUMS,))
         for name, erased in done.items()
         for version in erased.held
     ]
-    found = replace(found, left=(*found.left, *held))
+    report = replace(report, left=(*report.left, *held))
     for name, note in notes:
         if not done[name].held:  # what is to be taken out of the sums is known from the note alone
             note.path.unlink(missing_ok=True)
-    detail = {"key_digest": parts.ledger.key_digest(key), "left": len(found.left), "files": found.files}
+    detail = {"key_digest": parts.ledger.key_digest(key), "left": len(report.left), "files": report.files}
     parts.ledger.audit(actor, "erase.searched", model, detail)
-    return PersonErasure(models=done, search=found, complete=not found.left)
+    return PersonErasure(models=done, search=report, complete=not report.left)
 
 
 def _spellings(parts: Parts, models: Collection[str], key: str) -> tuple[str, ...]:
