@@ -98,7 +98,7 @@ def drop_leftovers(path: Path) -> None:
         return
     left = re.compile(rf"\.{re.escape(path.name)}\.(?:tmp|(?:([0-9a-f]{{8}})-)?(\d+)(?:\.tmp)?)")
     for beside in path.parent.iterdir():
-        if (found := left.fullmatch(beside.name)) and not _may_be_written(beside, *found.groups()):
+        if (match := left.fullmatch(beside.name)) and not _may_be_written(beside, *match.groups()):
             shutil.rmtree(beside, ignore_errors=True) if beside.is_dir() else beside.unlink(missing_ok=True)
 
 

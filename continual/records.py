@@ -97,10 +97,10 @@ def check_storable(name: str, value: str | None) -> None:
 
     >>> check_storable("a key", "caller-7")
     """
-    found = None if value is None else _NOT_STORABLE.search(value)
-    if found is not None:
+    match = None if value is None else _NOT_STORABLE.search(value)
+    if match is not None:
         raise DataError(
-            f"{name} holds U+{ord(found[0]):04X} at character {found.start()}, which no database keeps; send UTF-8 text"
+            f"{name} holds U+{ord(match[0]):04X} at character {match.start()}, which no database keeps; send UTF-8 text"
         )
 
 

@@ -231,18 +231,18 @@ def verify_bundle(folder: Path, *, tensorrt_version: str | None = None) -> Manif
         BundleRejected: a file is truncated, altered, missing, surplus, a link or oddly named, or not for this runtime.
     """
     manifest = read_manifest(folder)
-    found = dict(_walk(folder))
-    found.pop(MANIFEST, None)
-    if missing := sorted(set(manifest.files) - set(found)):
+    files = dict(_walk(folder))
+    files.pop(MANIFEST, None)
+    if missing := sorted(set(manifest.files) - set(files)):
         raise BundleRejected(f"{folder}: missing {missing}, which {MANIFEST} names; copy or export the bundle again")
-    if surplus := sorted(set(found) - set(manifest.files)):
+    if surplus := sorted(set(files) - set(manifest.files)):
         raise BundleRejected(
             f"{folder}: surplus {surplus}, which {MANIFEST} does not name; remove them or export again"
         )
     if manifest.engine_file not in manifest.files:
         raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not among the hashed files")
     for name, record in manifest.files.items():
-        _check_file(folder, name, found[name], record, manifest.replacements.get(name))
+        _check_file(folder, name, files[name], record, manifest.replacements.get(name))
     _room(manifest).check_bundle(folder, manifest.part, manifest.files)
     _check_tensorrt(folder, manifest, tensorrt_version)
     return manifest

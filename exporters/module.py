@@ -66,8 +66,8 @@ def weights_of(module: "torch.nn.Module") -> list[tuple[str, "torch.Tensor"]]:
     Positions and token types lie in buffers too, as whole numbers; they are part of the graph.
     """
     saved = module.state_dict().keys()
-    found = [*module.named_parameters(), *((name, value) for name, value in module.named_buffers() if name in saved)]
-    return [(name, value) for name, value in found if value.is_floating_point()]
+    tensors = [*module.named_parameters(), *((name, value) for name, value in module.named_buffers() if name in saved)]
+    return [(name, value) for name, value in tensors if value.is_floating_point()]
 
 
 def fingerprint_module(module: "torch.nn.Module") -> str:

@@ -23,6 +23,6 @@ class TorchEngine:
 
         with torch.inference_mode():
             tensors = [torch.from_numpy(inputs[name]) for name in self._signature.input_names]
-            found = self._module(*tensors)
-        found = (found,) if isinstance(found, torch.Tensor) else found
-        return {name: tensor.numpy() for name, tensor in zip(self._signature.output_names, found, strict=True)}
+            outputs = self._module(*tensors)
+        outputs = (outputs,) if isinstance(outputs, torch.Tensor) else outputs
+        return {name: tensor.numpy() for name, tensor in zip(self._signature.output_names, outputs, strict=True)}

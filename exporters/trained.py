@@ -127,12 +127,12 @@ class TrainedModel:
 
             weights = {name: tensor.detach().numpy() for name, tensor in weights_of(self.module())}
             return {name: weight for name, weight in weights.items() if encoder or name.startswith("head.")}
-        found: dict[str, npt.NDArray[Any]] = {f"head.{name}": tensor for name, tensor in self.head.items()}
+        tensors: dict[str, npt.NDArray[Any]] = {f"head.{name}": tensor for name, tensor in self.head.items()}
         if encoder:
             from perennial.exporters.module import encoder_parameters
 
-            found |= encoder_parameters(self.encoder)
-        return found
+            tensors |= encoder_parameters(self.encoder)
+        return tensors
 
     def write_tokenizer(self, target: Path) -> None:
         """Write the encoder's `tokenizer.json` with truncation to `max_length` and without padding."""

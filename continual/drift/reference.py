@@ -97,8 +97,8 @@ class ReferenceProfile:
         """Return the profile with the sample's texts by their prediction ids; what is missing stays empty."""
         if self.sample.ids is None:
             return self
-        found = np.array([texts.get(name, "") for name in self.sample.ids.tolist()], dtype=object)
-        return replace(self, sample=replace(self.sample, texts=found, shapes=self.sample.text_shapes))
+        sample_texts = np.array([texts.get(name, "") for name in self.sample.ids.tolist()], dtype=object)
+        return replace(self, sample=replace(self.sample, texts=sample_texts, shapes=self.sample.text_shapes))
 
     def without_rows(self, prediction_ids: Collection[str]) -> Self:
         """Return the profile without these rows in its sample. Its sums over all rows stay as they were counted."""

@@ -29,8 +29,8 @@ def _machine_mb(meminfo: Path) -> float | None:
         lines = meminfo.read_text(encoding="ascii").splitlines()
     except OSError:
         return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return int(found[0]) / 1024 if found else None
+    kilobytes = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return int(kilobytes[0]) / 1024 if kilobytes else None
 
 
 def _container_mb(cgroup: Path) -> float | None:

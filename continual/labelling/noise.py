@@ -52,11 +52,11 @@ def doubt_labels(probabilities: ArrayLike, given: Sequence[str], labels: Sequenc
     usual = np.full(len(labels), np.inf)  # how likely a class is on rows of its own name
     for i in np.unique(own[own >= 0]):
         usual[i] = p[own == i, i].mean()
-    found = []
+    doubts = []
     for row in np.flatnonzero(own >= 0):
         sure = np.where(p[row] >= usual, p[row], -1.0)
         other = int(sure.argmax())
         excess = float(p[row, other] - p[row, own[row]])
         if sure[other] >= 0 and excess > 0:
-            found.append(Doubt(index=int(row), given=given[row], suggested=labels[other], excess=excess))
-    return tuple(sorted(found, key=lambda doubt: (-doubt.excess, doubt.index)))
+            doubts.append(Doubt(index=int(row), given=given[row], suggested=labels[other], excess=excess))
+    return tuple(sorted(doubts, key=lambda doubt: (-doubt.excess, doubt.index)))

@@ -22,5 +22,5 @@ def novelty(embeddings: NDArray[np.float32], reference: NDArray[np.float32] | No
     else:
         most = min(_NEAREST, len(reference))
         near = np.sort(embeddings @ reference.T, axis=1)[:, -most:].mean(axis=1)
-    found: NDArray[np.float64] = (1.0 - near).astype(np.float64)
-    return found
+    distance: NDArray[np.float64] = (1.0 - near).astype(np.float64)
+    return distance

@@ -128,10 +128,10 @@ def _only_graph(folder: Path) -> Path | None:
     """The ONNX file of a folder that has no weights for torch."""
     if any(folder.glob("*.safetensors")):
         return None
-    found = sorted(folder.glob(f"*{_ONNX}"))
-    if len(found) > 1:
-        raise ConfigurationError(f"{folder} has {len(found)} ONNX files; name one: --model {found[0]}")
-    return found[0] if found else None
+    graphs = sorted(folder.glob(f"*{_ONNX}"))
+    if len(graphs) > 1:
+        raise ConfigurationError(f"{folder} has {len(graphs)} ONNX files; name one: --model {graphs[0]}")
+    return graphs[0] if graphs else None
 
 
 def _digest(path: Path) -> str:

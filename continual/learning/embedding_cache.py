@@ -124,7 +124,7 @@ def texts_held(path: Path, texts: Iterable[str]) -> set[str]:
     """
     by_key = {_key(text): text for text in texts}
     heads = np.unique(np.frombuffer(b"".join(key[:4] for key in by_key), dtype="<u4"))
-    found: set[str] = set()
+    known_texts: set[str] = set()
     kept = b""
     with path.open("rb") as stream:
         while piece := stream.read(_PIECE_BYTES):
@@ -133,9 +133,9 @@ def texts_held(path: Path, texts: Iterable[str]) -> set[str]:
             for place in (np.flatnonzero(np.isin(words, heads)) * 4).tolist():
                 key = content[place : place + _KEY_BYTES]
                 if key in by_key:
-                    found.add(by_key[key])
+                    known_texts.add(by_key[key])
             kept = content[max(0, len(words) * 4 - _KEY_BYTES) :]
-    return found
+    return known_texts
 
 
 def _key(text: str) -> bytes:

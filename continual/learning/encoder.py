@@ -103,20 +103,20 @@ def fingerprint(folder: Path) -> str:
     Raises:
         ConfigurationError: the folder lacks `config.json` or `model.safetensors`, whole or in shards.
     """
-    found = [folder / name for name in _FINGERPRINTED if (folder / name).is_file()]
+    files = [folder / name for name in _FINGERPRINTED if (folder / name).is_file()]
     shards = sorted(folder.glob(_SHARDS)) if (folder / _SHARD_LIST).is_file() else []
-    weights = {_WEIGHTS} & {path.name for path in found} or shards
-    missing = sorted({"config.json"} - {path.name for path in found}) + ([] if weights else [_WEIGHTS])
+    weights = {_WEIGHTS} & {path.name for path in files} or shards
+    missing = sorted({"config.json"} - {path.name for path in files}) + ([] if weights else [_WEIGHTS])
     if missing:
         raise ConfigurationError(
             f"encoder folder {folder} lacks {missing}; save the model with save_pretrained, as safetensors"
         )
     if shards and not (folder / _WEIGHTS).is_file():
-        found += [folder / _SHARD_LIST, *shards]
+        files += [folder / _SHARD_LIST, *shards]
     total = hashlib.sha256()
     if (pooling := read_pooling(folder)) is not Pooling.MEAN:  # the mean has no line: it was once the only one
         total.update(f"pooling {pooling.value}\n".encode())
-    for path in found:
+    for path in files:
         stat = path.stat()
         total.update(f"{path.name} {_file_digest(str(path), stat.st_size, stat.st_mtime_ns)}\n".encode())
     return f"sha256:{total.hexdigest()}"

@@ -94,8 +94,8 @@ def tokenizer_length(folder: Path, wanted: int) -> int:
     return _least(folder, {"max_length": wanted})
 
 
-def _least(folder: Path, found: dict[str, int | None]) -> int:
-    bounds = {name: bound for name, bound in found.items() if bound is not None}
+def _least(folder: Path, lengths: dict[str, int | None]) -> int:
+    bounds = {name: bound for name, bound in lengths.items() if bound is not None}
     own = _object(folder / "tokenizer_config.json").get("model_max_length")
     if isinstance(own, int | float) and own > 0:
         bounds["the tokenizer's model_max_length"] = int(own)

@@ -65,7 +65,7 @@ class LexicalFeatures:
     def _block(self, texts: Sequence[str]) -> NDArray[np.float64]:
         grams = [_letters(texts), *_words(texts)]
         rows = np.concatenate([place for place, _ in grams])
-        hashes = _mixed(np.concatenate([found for _, found in grams]))
+        hashes = _mixed(np.concatenate([hashed for _, hashed in grams]))
         _, first, counts = np.unique(  # an occurrence is a text and a hash: 63 bits of both together
             _mixed(hashes ^ (rows.astype(np.uint64) + np.uint64(1)) * _PER_TEXT), return_index=True, return_counts=True
         )
@@ -174,9 +174,9 @@ def _letters(texts: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.uint64]
 
 def _words(texts: Sequence[str]) -> list[tuple[NDArray[np.intp], NDArray[np.uint64]]]:
     """The text and the hash of every word, and of every pair of neighbours."""
-    found = [[zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in _WORD.findall(text)] for text in texts]
-    owner = np.repeat(np.arange(len(texts)), [len(words) for words in found])
-    words = np.array([word for words in found for word in words], dtype=np.uint64)
+    words_of_texts = [[zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in _WORD.findall(text)] for text in texts]
+    owner = np.repeat(np.arange(len(texts)), [len(words) for words in words_of_texts])
+    words = np.array([word for words in words_of_texts for word in words], dtype=np.uint64)
     pair = owner[1:] == owner[:-1]
     single = (words << np.uint64(2)) | np.uint64(1)
     double = ((words[:-1] * _PRIME + words[1:])[pair] << np.uint64(2)) | np.uint64(2)

@@ -210,14 +210,14 @@ def calibration_bins(confidence: ArrayLike, right: ArrayLike, *, bins: int = 15)
     if not np.all((sure >= 0) & (sure <= 1)):
         raise DataError(f"calibration got confidences from {sure.min()} to {sure.max()}; they must lie in [0, 1]")
     place = np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
-    found = []
+    diagram = []
     for b in range(bins):
         inside, count = place == b, int(np.sum(place == b))
         means = (float(sure[inside].mean()), float(hit[inside].mean())) if count else (np.nan, np.nan)
-        found.append(
+        diagram.append(
             CalibrationBin(low=b / bins, high=(b + 1) / bins, count=count, confidence=means[0], accuracy=means[1])
         )
-    return tuple(found)
+    return tuple(diagram)
 
 
 def expected_calibration_error(confidence: ArrayLike, right: ArrayLike, *, bins: int = 15) -> float:

@@ -67,8 +67,8 @@ class Regression:
 
     def scores(self, features: Floats) -> Floats:
         """Scores (rows, C) of features (rows, D)."""
-        found: Floats = features @ self.weight.T + self.bias
-        return found
+        scores: Floats = features @ self.weight.T + self.bias
+        return scores
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

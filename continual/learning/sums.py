@@ -168,22 +168,22 @@ class NamedSums:
         """
         for name, axes in self.layout.items():
             wanted = tuple(len(entries[axis]) if isinstance(axis, str) else axis for axis in axes)
-            found = arrays[name].shape if name in arrays else None
-            if found != wanted:
-                raise DataError(f"sums {name!r} have the shape {found}, not {wanted}; retrain from the stored rows")
+            shape = arrays[name].shape if name in arrays else None
+            if shape != wanted:
+                raise DataError(f"sums {name!r} have the shape {shape}, not {wanted}; retrain from the stored rows")
         self._place = {axis: {entry: place for place, entry in enumerate(entries[axis])} for axis in self._place}
         self.arrays = {name: np.array(arrays[name], dtype=np.float64) for name in self.layout}
 
     def sorted(self) -> dict[str, Floats]:
         """The arrays with the entries of each named axis in alphabetical order, whatever the order of arrival."""
-        found = {}
+        ordered = {}
         for name, axes in self.layout.items():
             array = self.arrays[name]
             for number, axis in enumerate(axes):
                 if isinstance(axis, str):
                     array = np.take(array, [self._place[axis][entry] for entry in sorted(self._place[axis])], number)
-            found[name] = array
-        return found
+            ordered[name] = array
+        return ordered
 
     def copy(self) -> "NamedSums":
         """Sums of their own with the same values."""

@@ -83,28 +83,28 @@ def sweep(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage.parent.mkdir(parents=True, exist_ok=True)
     url = f"sqlite:///{storage}"
-    found = optuna.create_study(study_name=study, storage=url, load_if_exists=True, direction="minimize")
-    _same_search(found, base, study)
-    for running in found.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
-        found.tell(running.number, state=optuna.trial.TrialState.FAIL)  # its process died
+    optuna_study = optuna.create_study(study_name=study, storage=url, load_if_exists=True, direction="minimize")
+    _same_search(optuna_study, base, study)
+    for running in optuna_study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        optuna_study.tell(running.number, state=optuna.trial.TrialState.FAIL)  # its process died
     complete = (optuna.trial.TrialState.COMPLETE,)
-    tried = len(found.trials)
-    found.sampler = optuna.samplers.TPESampler(seed=base.seed + tried)  # a resumed search does not repeat itself
-    while len(found.get_trials(deepcopy=False, states=complete)) < trials:
-        if len(found.trials) - tried >= 2 * trials:
-            raise TrainingFailed(f"{len(found.trials)} trials were tried and too few succeeded; see the log")
-        optuna_trial = found.ask()
+    tried = len(optuna_study.trials)
+    optuna_study.sampler = optuna.samplers.TPESampler(seed=base.seed + tried)  # a resumed search does not repeat itself
+    while len(optuna_study.get_trials(deepcopy=False, states=complete)) < trials:
+        if len(optuna_study.trials) - tried >= 2 * trials:
+            raise TrainingFailed(f"{len(optuna_study.trials)} trials were tried and too few succeeded; see the log")
+        optuna_trial = optuna_study.ask()
         trial = _run(base, optuna_trial, train)
         if trial is None:
-            found.tell(optuna_trial, state=optuna.trial.TrialState.FAIL)
+            optuna_study.tell(optuna_trial, state=optuna.trial.TrialState.FAIL)
             continue
-        found.tell(optuna_trial, trial.score)
+        optuna_study.tell(optuna_trial, trial.score)
         on_trial(trial)
-    ended = tuple(_trial(row, base) for row in found.get_trials(deepcopy=False, states=complete))
+    ended = tuple(_trial(row, base) for row in optuna_study.get_trials(deepcopy=False, states=complete))
     return SweepResult(best=min(ended, key=lambda trial: (trial.score, trial.number)), trials=ended)
 
 
-def _same_search(found: Any, base: JobSpec, study: str) -> None:
+def _same_search(optuna_study: Any, base: JobSpec, study: str) -> None:
     """Refuse to mix the trials of another learner or other rows into this search."""
     files = [path for path in (base.examples, base.replay, base.holdout) if path and path.is_file()]
     rows = json.dumps([[(row.text, row.label) for row in read_rows(path)] for path in files])  # not when they were read
@@ -114,9 +114,9 @@ def _same_search(found: Any, base: JobSpec, study: str) -> None:
         "params": base.params,
         "rows": hashlib.sha256(rows.encode()).hexdigest()[:16],
     }
-    known = found.user_attrs.get("about")
+    known = optuna_study.user_attrs.get("about")
     if known is None:
-        found.set_user_attr("about", about)
+        optuna_study.set_user_attr("about", about)
         return
     other = sorted(name for name in about if known.get(name) != about[name])
     if other:

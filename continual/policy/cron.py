@@ -22,10 +22,10 @@ def next_time(line: str, moment: datetime) -> datetime:
     >>> next_time("30 2 * * 0", datetime(2026, 3, 2, tzinfo=UTC)).isoformat()
     '2026-03-08T02:30:00+00:00'
     """
-    found: datetime | None = _trigger(line).get_next_fire_time(None, moment + timedelta(microseconds=1))
-    if found is None:
+    fire_time: datetime | None = _trigger(line).get_next_fire_time(None, moment + timedelta(microseconds=1))
+    if fire_time is None:
         raise ConfigurationError(f"cron line {line!r} names a day that never comes; e.g. '30 2 * * mon'")
-    return found.astimezone(UTC)
+    return fire_time.astimezone(UTC)
 
 
 def _trigger(line: str) -> Any:

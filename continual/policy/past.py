@@ -71,7 +71,7 @@ def changes_in(rows: PastRows, known: Collection[str], *, least: int, near: int)
     for i, target in enumerate(rows.targets):
         if target is not None and target not in known:
             places.setdefault(target, []).append(i)
-    begun = sorted(found[0] for found in places.values() if len(found) >= least)
+    begun = sorted(at_places[0] for at_places in places.values() if len(at_places) >= least)
     return [rows.at[place] for before, place in zip([-near - 1, *begun], begun, strict=False) if place - before > near]
 
 
@@ -161,8 +161,8 @@ def _measured(rows: PastRows, last: int, now: datetime, rules: PastRules) -> Mea
     newest = [score for _, _, score in sorted(known)[-rules.quality_rows :]]
     if len(newest) < _LEAST_SCORED:
         return None
-    found = labelling.estimate_accuracy(newest, [share or _UNKNOWN_CHANCE] * len(newest))
-    return MeasuredShare(value=found.accuracy, low=found.low, high=found.high, rows=len(newest))
+    estimate = labelling.estimate_accuracy(newest, [share or _UNKNOWN_CHANCE] * len(newest))
+    return MeasuredShare(value=estimate.accuracy, low=estimate.low, high=estimate.high, rows=len(newest))
 
 
 def _calibration(sample: Window, scores: Mapping[int, float]) -> ConfidenceCalibration | None:

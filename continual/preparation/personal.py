@@ -56,7 +56,7 @@ def deidentify(text: str) -> str:
 
 def _pass(text: str) -> str:
     if "://" in text:
-        text = _URL.sub(lambda found: "[url]" if _USER_IN_URL.search(found[0]) else found[0], text)
+        text = _URL.sub(lambda match: "[url]" if _USER_IN_URL.search(match[0]) else match[0], text)
     if "@" in text:
         text = _EMAIL.sub("[email]", text)
     text = _IBAN.sub(_without_iban, text)
@@ -64,8 +64,8 @@ def _pass(text: str) -> str:
     return _LONG_RUN.sub("[number]", text)
 
 
-def _without_iban(found: re.Match[str]) -> str:
-    written = found[0]
+def _without_iban(match: re.Match[str]) -> str:
+    written = match[0]
     length = _IBAN_LENGTH.get(written[:2].upper(), 0)
     places = [place for place, character in enumerate(written) if character != " "]
     if not 0 < length <= len(places):
@@ -79,8 +79,8 @@ def _without_iban(found: re.Match[str]) -> str:
     return "[iban]" + written[end:]
 
 
-def _without_number(found: re.Match[str]) -> str:
-    written = found[0]
+def _without_number(match: re.Match[str]) -> str:
+    written = match[0]
     digits = "".join(_GROUP.findall(written))
     if len(digits) < _SHORTEST:
         return written
@@ -104,7 +104,7 @@ def _without_number(found: re.Match[str]) -> str:
 
 def _card(written: str) -> tuple[int, int] | None:
     """Where in a run of digit groups a card number stands: its first and last place, or None."""
-    groups = [found.span() for found in _GROUP.finditer(written)]
+    groups = [match.span() for match in _GROUP.finditer(written)]
     joined = [later[0] - earlier[1] <= 1 for earlier, later in pairwise(groups)]
     for first, (start, _) in enumerate(groups):
         digits = ""

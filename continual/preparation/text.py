@@ -100,8 +100,8 @@ def deduplicate(examples: Iterable[Example]) -> Deduplicated:
     >>> from datetime import datetime, timezone
     >>> old = Example(text="Card lost", label="fee", at=datetime(2026, 1, 1, tzinfo=timezone.utc))
     >>> new = Example(text="card  lost", label="lost_card", at=datetime(2026, 1, 2, tzinfo=timezone.utc))
-    >>> found = deduplicate([new, old])
-    >>> [row.label for row in found.examples], found.contradictions[0].dropped
+    >>> deduplicated = deduplicate([new, old])
+    >>> [row.label for row in deduplicated.examples], deduplicated.contradictions[0].dropped
     (['lost_card'], ('fee',))
     """
     newest: dict[str, Example] = {}

@@ -95,12 +95,12 @@ def judge_answers(answers: HeldOutAnswers, known: Sequence[str]) -> AnswerFigure
 def _worst(given: Sequence[str], labels: Sequence[str]) -> tuple[ClassRecall, ...]:
     """The classes with the lowest recall; of equals the ones with most rows, for there it is least by chance."""
     rows = Counter(labels)
-    found = [
+    recalls = [
         ClassRecall(label=str(label), rows=rows[label], recall=recall)
         for label, recall in accuracy_by_class(given, labels).items()
         if recall < 1.0
     ]
-    return tuple(sorted(found, key=lambda each: (each.recall, -each.rows, each.label))[:_WORST])
+    return tuple(sorted(recalls, key=lambda each: (each.recall, -each.rows, each.label))[:_WORST])
 
 
 def _confused(answers: HeldOutAnswers) -> tuple[ConfusedPair, ...]:

@@ -70,8 +70,8 @@ def examine_rows(examples: Sequence[Example], *, min_class_rows: int, holdout_sh
     >>> from datetime import UTC, datetime
     >>> rows = [Example(text=f"lost {n}", label="lost card", at=datetime(2026, 1, 1, tzinfo=UTC)) for n in "abcdefg"]
     >>> rows += [Example(text="gone", label="lost_card", at=datetime(2026, 1, 1, tzinfo=UTC))]
-    >>> found = examine_rows(rows, min_class_rows=5, holdout_share=0.1)
-    >>> found.too_small[0].label, found.twins[0].like, found.scripts
+    >>> findings = examine_rows(rows, min_class_rows=5, holdout_share=0.1)
+    >>> findings.too_small[0].label, findings.twins[0].like, findings.scripts
     ('lost_card', 'lost card', {'Latin': 1.0})
     """
     whole = deduplicate(examples)
@@ -160,11 +160,11 @@ def _scripts(texts: Iterable[str]) -> dict[str, float]:
     letters = Counter[str]()
     for text in texts:
         letters.update(c for c in text if c.isalpha())
-    found = Counter[str]()
+    scripts = Counter[str]()
     for letter, count in letters.items():
-        found[_script(letter)] += count
-    total = sum(found.values())
-    return {name: count / total for name, count in found.most_common() if count / total >= _LEAST_SHARE}
+        scripts[_script(letter)] += count
+    total = sum(scripts.values())
+    return {name: count / total for name, count in scripts.most_common() if count / total >= _LEAST_SHARE}
 
 
 def _script(letter: str) -> str:

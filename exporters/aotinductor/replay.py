@@ -76,14 +76,14 @@ class Replayed:
         return recording.logits[:rows].numpy().copy(), recording.embedding[:rows].numpy().copy()
 
     def _recording(self, shape: tuple[int, int]) -> _Recording | None:
-        found = self._recordings.get(shape)
-        if found is None and self._possible and len(self._recordings) < GRAPHS:
+        recording = self._recordings.get(shape)
+        if recording is None and self._possible and len(self._recordings) < GRAPHS:
             try:
-                found = self._recordings[shape] = self._record(shape)
+                recording = self._recordings[shape] = self._record(shape)
             except RuntimeError as exc:  # torch's one type for whatever CUDA refuses
                 self._possible = False
                 _log.warning("engine.graphs_not_possible", extra={"shape": list(shape), "reason": str(exc)})
-        return found
+        return recording
 
     def _record(self, shape: tuple[int, int]) -> _Recording:
         import torch

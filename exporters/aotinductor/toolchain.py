@@ -38,14 +38,14 @@ def choose_compiler() -> str | None:
 
 @functools.cache
 def _first_sharing(candidates: tuple[str, ...]) -> str:
-    found = list(dict.fromkeys(path for name in candidates if (path := shutil.which(name)) is not None))
-    for path in found:
+    compilers = list(dict.fromkeys(path for name in candidates if (path := shutil.which(name)) is not None))
+    for path in compilers:
         if _links_the_shared_library(path):
             return path
-    if not found:
-        raise DependencyUnreachable("AOTInductor needs a C++ compiler and none was found; install g++")
+    if not compilers:
+        raise DependencyUnreachable("AOTInductor needs a C++ compiler and none was compilers; install g++")
     raise DependencyUnreachable(
-        f"AOTInductor needs a C++ compiler that links libstdc++.so, and {', '.join(found)} do not: "
+        f"AOTInductor needs a C++ compiler that links libstdc++.so, and {', '.join(compilers)} do not: "
         "a package with a C++ library of its own crashes beside torch's; set CXX to another compiler, or install g++"
     )
 

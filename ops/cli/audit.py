@@ -84,8 +84,8 @@ def _held_to(ledger: Any, verdict: Any, seq: int, known: str) -> Any:
     if seq > verdict.entries:
         reason = f"the anchor tells of entry {seq} and the log ends at {verdict.entries}: its end was cut off"
         return replace(verdict, intact=False, broken_seq=verdict.entries + 1, reason=reason)
-    found = GENESIS if seq == 0 else next(iter(ledger.audit_entries(since_seq=seq - 1))).hash
-    if found != known:
-        reason = f"entry {seq} has hash {found[:12]}, the anchor has {known[:12]}: the chain was made anew"
+    actual = GENESIS if seq == 0 else next(iter(ledger.audit_entries(since_seq=seq - 1))).hash
+    if actual != known:
+        reason = f"entry {seq} has hash {actual[:12]}, the anchor has {known[:12]}: the chain was made anew"
         return replace(verdict, intact=False, broken_seq=seq, reason=reason)
     return verdict

@@ -31,17 +31,17 @@ def doctor(
         host = "127.0.0.1" if triton.host in {"", "0", "0.0.0.0"} else triton.host
         http = http or (f"http://{host}:{triton.http_port}" if triton.http else "")
         metrics = metrics or f"http://{host}:{triton.metrics_port}"
-    found = [
+    findings = [
         finding
         for number, url in enumerate(grpc_urls(settings))
         for finding in examine(models, url, http="" if number else http, metrics="" if number else metrics)
     ]
     if not triton.url:
-        found.append(examine_binary(settings.state / "triton"))
+        findings.append(examine_binary(settings.state / "triton"))
     if as_json:
-        print_json([finding.to_json() for finding in found])
+        print_json([finding.to_json() for finding in findings])
     else:
-        rows = [[f.what, f.where, f.state.value, f.todo if f.wrong else ""] for f in found]
+        rows = [[f.what, f.where, f.state.value, f.todo if f.wrong else ""] for f in findings]
         print_table("What Triton lets in without a secret", ["what", "where", "state", "what to do"], rows)
-    if any(finding.wrong for finding in found):
+    if any(finding.wrong for finding in findings):
         raise typer.Exit(1)

@@ -58,9 +58,9 @@ def erase(
         raise typer.Exit(4)
 
 
-def _say_if_nothing(found: "Mapping[str, Plan | Erasure]", key: str) -> None:
-    if all(each.nothing for each in found.values()):
-        say(f"nothing in {', '.join(found)} carries the key {key!r}; keys are compared letter by letter")
+def _say_if_nothing(by_model: "Mapping[str, Plan | Erasure]", key: str) -> None:
+    if all(each.nothing for each in by_model.values()):
+        say(f"nothing in {', '.join(by_model)} carries the key {key!r}; keys are compared letter by letter")
 
 
 def _say_tuned(model: str, erasure: "Erasure") -> None:

@@ -80,8 +80,8 @@ def _say_unknown(parts: Any, model: str, ids: list[str]) -> int:
     """How many of the prediction ids are not in the traffic log; said on stderr, for they may come later."""
     from perennial.ops.traffic import TrafficLog
 
-    found = TrafficLog(parts.workspace.traffic(model)).lookup(ids, columns=["prediction_id"])
-    unknown = sorted(set(ids) - set(found["prediction_id"].to_pylist()))
+    logged = TrafficLog(parts.workspace.traffic(model)).lookup(ids, columns=["prediction_id"])
+    unknown = sorted(set(ids) - set(logged["prediction_id"].to_pylist()))
     if unknown:
         say(
             f"{len(unknown)} of {len(set(ids))} prediction ids are not in the traffic log of {model} (e.g. "

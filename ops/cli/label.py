@@ -45,9 +45,9 @@ def queue(
     from perennial.ops.commands.label_queue import LabelQueue
 
     with model_session(config, model) as (parts, model):
-        found = LabelQueue(parts.ledger, parts.workspace, model)
-        wanted = 0 if dry_run else fill or (0 if found.open_items(1) else 50)
-        queue = found.waiting(limit=limit, fill=wanted)
+        label_queue = LabelQueue(parts.ledger, parts.workspace, model)
+        wanted = 0 if dry_run else fill or (0 if label_queue.open_items(1) else 50)
+        queue = label_queue.waiting(limit=limit, fill=wanted)
     if as_json:
         print_json(queue)
         return

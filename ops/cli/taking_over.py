@@ -39,8 +39,8 @@ def take_over(
             "Give one of them; labelled rows are taken by `perennial feedback import` afterwards"
         )
     chosen = admit_name(name or name_from(folder.expanduser().resolve()))
-    found = Adoptable.read(folder, max_length=_longest(path, chosen))
-    plan: dict[str, Any] = {"model": chosen, "labels": list(found.labels), "max_length": found.max_length}
+    adoptable = Adoptable.read(folder, max_length=_longest(path, chosen))
+    plan: dict[str, Any] = {"model": chosen, "labels": list(adoptable.labels), "max_length": adoptable.max_length}
     if dry_run:
         adds = not path.is_file() or chosen not in configured_models(path)
         print_json({"dry_run": True, "writes": str(path) if adds else None, **plan, "then": "publish version 1"})

@@ -29,8 +29,8 @@ def known_names(roles: Sequence[Role], stated: Mapping[str, str]) -> frozenset[s
     >>> sorted(known_names([Role("text"), Role("label", ("category",))], {"text": "Body"}))
     ['body', 'category', 'label']
     """
-    found = {name for role in roles if role.name not in stated for name in role.names}
-    return frozenset(found | {_folded(name) for name in stated.values()})
+    names = {name for role in roles if role.name not in stated for name in role.names}
+    return frozenset(names | {_folded(name) for name in stated.values()})
 
 
 def roles_of(source: str, columns: Sequence[str], roles: Sequence[Role], stated: Mapping[str, str]) -> dict[str, int]:
@@ -48,20 +48,20 @@ def roles_of(source: str, columns: Sequence[str], roles: Sequence[Role], stated:
             f"--column {unknown[0]}=... names a role that this command does not know; it knows "
             f"{', '.join(role.name for role in roles)}"
         )
-    found: dict[str, int] = {}
+    places: dict[str, int] = {}
     for role in roles:
         if role.name in stated:
-            found[role.name] = _stated_place(source, columns, role.name, stated[role.name])
+            places[role.name] = _stated_place(source, columns, role.name, stated[role.name])
         elif (place := _own_place(source, columns, role)) is not None:
-            found[role.name] = place
-    for role_name, place in found.items():
-        other = next((name for name, there in found.items() if there == place and name != role_name), None)
+            places[role.name] = place
+    for role_name, place in places.items():
+        other = next((name for name, there in places.items() if there == place and name != role_name), None)
         if other is not None:
             raise DataError(
                 f"{source}: column {quoted(columns[place])} would be both {role_name} and {other}; state another "
                 f"column for one of them, of {offered(columns)}"
             )
-    return found
+    return places
 
 
 def _folded(name: str) -> str:

@@ -81,13 +81,13 @@ def _table(
 
 
 def _row(record: _Record, places: Mapping[str, int], width: int, delimiter: str) -> TableRow:
-    found = len(record.fields)
-    fields = {role: record.fields[place].strip() for role, place in places.items() if place < found}
+    width_seen = len(record.fields)
+    fields = {role: record.fields[place].strip() for role, place in places.items() if place < width_seen}
     problem = None
-    if found > width:
+    if width_seen > width:
         name = _DELIMITERS.get(delimiter, repr(delimiter))
-        problem = f"{found} fields, but the header has {width}; put quotes around a field that holds a {name}"
-    return TableRow(line=record.line, fields=fields, width=found, problem=problem)
+        problem = f"{width_seen} fields, but the header has {width}; put quotes around a field that holds a {name}"
+    return TableRow(line=record.line, fields=fields, width=width_seen, problem=problem)
 
 
 def _records(text: str, source: str, delimiter: str, *, above: int = 0, quotes: bool = True) -> Iterator[_Record]:
@@ -132,7 +132,7 @@ def _found(text: str, source: str, known: frozenset[str], suffix: str) -> str:
     samples = {sign: _sample(text, sign) for sign in _DELIMITERS}
     hits = {sign: sum(name.strip().casefold() in known for name in rows[0]) for sign, rows in samples.items()}
     most = max(hits.values())
-    best = [sign for sign, found in hits.items() if found == most]
+    best = [sign for sign, hit_count in hits.items() if hit_count == most]
     if len(best) == 1:
         return best[0]
     usual = "\t" if suffix in {".tsv", ".tab"} else ","
@@ -153,16 +153,16 @@ def _found(text: str, source: str, known: frozenset[str], suffix: str) -> str:
 
 def _sample(text: str, delimiter: str) -> list[list[str]]:
     rows = csv.reader(io.StringIO(text[:_SAMPLE_CHARACTERS], newline=""), delimiter=delimiter)
-    found: list[list[str]] = []
+    sample: list[list[str]] = []
     try:
         for row in rows:
             if any(field.strip() for field in row):
-                found.append(row)
-            if len(found) == _SAMPLE_ROWS:
+                sample.append(row)
+            if len(sample) == _SAMPLE_ROWS:
                 break
     except csv.Error:
         pass  # the reading itself will tell
-    return found or [[""]]
+    return sample or [[""]]
 
 
 def _alike(rows: list[list[str]]) -> float:

@@ -61,12 +61,12 @@ def decoded(data: bytes, source: str, stated: str | None) -> str:
 
 def _codec(stated: str) -> str:
     try:
-        found = codecs.lookup(stated)
+        codec = codecs.lookup(stated)
     except (LookupError, ValueError) as error:
         raise DataError(f"encoding {stated!r} is not known; state one such as utf-8, latin-1, gb18030") from error
-    if not getattr(found, "_is_text_encoding", True):
+    if not getattr(codec, "_is_text_encoding", True):
         raise DataError(f"encoding {stated!r} is none of texts; state one such as utf-8, latin-1, gb18030")
-    return found.name
+    return codec.name
 
 
 def _strictly(data: bytes, encoding: str, source: str) -> str:
@@ -137,7 +137,7 @@ def _guess(data: bytes) -> str:
     """The most likely encoding, for the user to judge."""
     from charset_normalizer import from_bytes
 
-    names = (str(found.encoding) for found in from_bytes(data[:_SAMPLE_BYTES]))
+    names = (str(guess.encoding) for guess in from_bytes(data[:_SAMPLE_BYTES]))
     # neither UTF nor Chinese, or it would have been read
     likely = next((name for name in names if not name.startswith(("utf", "gb"))), "latin-1")
     return likely.replace("_", "-")

@@ -70,12 +70,12 @@ def _parsed(text: str) -> Any:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise _TwiceNamed(f"an object names {quoted(twice)} twice; rename one")
-    return found
+    return fields
 
 
 def _from_lines(
@@ -96,24 +96,24 @@ def _line(number: int, line: str) -> tuple[int, Mapping[str, Any], str | None]:
 
 def _rows(whole: Any, source: str) -> Sequence[Mapping[str, Any]]:
     """The objects of a document: its list, its only list of objects, or its columns turned into rows."""
-    found = whole
+    rows = whole
     if isinstance(whole, dict):
         lists = _lists_of(whole)
         if len(lists) == 1:
-            found = lists[0]
+            rows = lists[0]
         elif _is_columns(whole):
             lengths = {len(column) for column in whole.values()}
             if len(lengths) > 1:
                 raise DataError(f"{source}: its columns have {sorted(lengths)} values; all must have as many")
-            found = [dict(zip(whole, values, strict=True)) for values in zip(*whole.values(), strict=True)]
+            rows = [dict(zip(whole, values, strict=True)) for values in zip(*whole.values(), strict=True)]
         else:
             raise DataError(f"{source} is an object with {offered(list(whole))}; it must be {_WANTED}")
-    if not isinstance(found, list):
-        raise DataError(f"{source} is {_kind(found)}; it must be {_WANTED}")
-    for place, row in enumerate(found, start=1):
+    if not isinstance(rows, list):
+        raise DataError(f"{source} is {_kind(rows)}; it must be {_WANTED}")
+    for place, row in enumerate(rows, start=1):
         if not isinstance(row, dict):
             raise DataError(f"{source} row {place} is {_kind(row)}; each must be an object with text and label")
-    return found
+    return rows
 
 
 def _is_columns(whole: Mapping[str, Any]) -> bool:

@@ -90,16 +90,16 @@ def _table(
     width = max(place for place, name in enumerate(columns) if name) + 1
     columns = columns[:width]
     places = roles_of(source, columns, roles, stated)
-    found: list[TableRow] = []
+    table_rows: list[TableRow] = []
     for number, row in rows:
-        if len(found) == MOST_ROWS:
+        if len(table_rows) == MOST_ROWS:
             raise DataError(f"{source} has more than {MOST_ROWS:,} rows; give them in smaller files")
-        found.append(_row(number, row, places, columns))
+        table_rows.append(_row(number, row, places, columns))
     return Table(
         source=source,
         columns=columns,
         named={role: columns[place] for role, place in places.items()},
-        rows=tuple(found),
+        rows=tuple(table_rows),
         unit="row",
     )
 
