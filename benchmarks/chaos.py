@@ -80,7 +80,9 @@ def with_verdict(kills: list[dict[str, Any]], pieces: list[dict[str, Any]]) -> l
     return [kill for kill in kills if kill.get("piece") in judged]
 
 
-def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], planned_points: Counter[Point]) -> dict[str, Any]:
+def summarise(
+    every: list[dict[str, Any]], pieces: list[dict[str, Any]], planned_points: Counter[Point]
+) -> dict[str, Any]:
     """The figures of the benchmark; kills of pieces without a verdict are left out of all but their own count."""
     kills = with_verdict(every, pieces)
     planned = [kill for kill in kills if kill["step"] != "random"]
@@ -102,7 +104,9 @@ def summarise(every: list[dict[str, Any]], pieces: list[dict[str, Any]], planned
         "kills_per_point_least": min((done[point] for point in planned_points), default=0),
         "kills_by_step": _by_step(planned_points, done),
         "points_short": {
-            "/".join(point): f"{done[point]} of {times}" for point, times in planned_points.items() if done[point] < times
+            "/".join(point): f"{done[point]} of {times}"
+            for point, times in planned_points.items()
+            if done[point] < times
         },
         "kills": len(kills),
         "kills_at_points": len(planned),

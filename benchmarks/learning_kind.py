@@ -27,7 +27,10 @@ class Chosen:
     def read(cls, document: dict[str, Any]) -> "Chosen":
         """Return what `asdict` made of it, after JSON."""
         return cls(
-            kind=BufferKind(document["kind"]), how=Rehearsal(**document["how"]), share=document["share"], tried=document["tried"]
+            kind=BufferKind(document["kind"]),
+            how=Rehearsal(**document["how"]),
+            share=document["share"],
+            tried=document["tried"],
         )
 
 

@@ -190,7 +190,9 @@ def _outcomes(found: Sequence[Mutant], traces: dict[str, Trace], jobs: int) -> I
             ended, exit_status = wait_any([child for child, _, _ in running.values()])
             _, mutant, count = running.pop(ended.pid)
             ended.folder.cleanup()
-            yield Outcome(mutant=mutant, status=MutantStatus.SURVIVED if exit_status == 0 else MutantStatus.KILLED, tests=count)
+            yield Outcome(
+                mutant=mutant, status=MutantStatus.SURVIVED if exit_status == 0 else MutantStatus.KILLED, tests=count
+            )
 
 
 def _reaching(mutant: Mutant, traces: dict[str, Trace]) -> list[str]:
@@ -260,7 +262,9 @@ def _results(outcomes: Sequence[Outcome], options: Options) -> dict[str, Any]:
             for module in dict.fromkeys(one.mutant.module for one in outcomes)
         ],
         "survivors": [_listed(one) for one in outcomes if one.status is MutantStatus.SURVIVED],
-        "equivalents": [_listed(one) | {"reason": one.reason} for one in outcomes if one.status is MutantStatus.EQUIVALENT],
+        "equivalents": [
+            _listed(one) | {"reason": one.reason} for one in outcomes if one.status is MutantStatus.EQUIVALENT
+        ],
     }
 
 

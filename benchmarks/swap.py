@@ -243,7 +243,9 @@ def main() -> None:
         "orphan_processes": len(orphans),
         "orphans": orphans,
         "texts": len(table.texts),
-        "texts_told_apart": sum(a != b for a, b in zip(table.labels_of_version[1], table.labels_of_version[2], strict=True)),
+        "texts_told_apart": sum(
+            a != b for a, b in zip(table.labels_of_version[1], table.labels_of_version[2], strict=True)
+        ),
         "clients": {"grpc": chosen.clients, "http": chosen.clients, "think_ms": chosen.think_ms},
         "commands": f"control API, POST /v1/models/{world.model}/promote and /rollback",
         "windows_s": {"before": BEFORE_S, "after": AFTER_S, "every": chosen.every},

@@ -120,7 +120,9 @@ def _wrong_labels(answers: Answers, table: Table) -> int:
         expected = table.labels_of_version.get(int(version))
         rows = answers.version == version
         answered = answers.label[rows]
-        wrong += int(rows.sum()) if expected is None else int((np.asarray(expected)[answers.text[rows]] != answered).sum())
+        wrong += (
+            int(rows.sum()) if expected is None else int((np.asarray(expected)[answers.text[rows]] != answered).sum())
+        )
     return wrong
 
 

@@ -168,8 +168,8 @@ def _one_label(folder: Path, configuration: dict[str, Any]) -> None:
         )
     if configuration.get("is_encoder_decoder"):
         raise ConfigurationError(
-            f"{folder} holds {configuration.get('model_type')}, an encoder with a decoder; give a classifier on an encoder or a "
-            "decoder alone"
+            f"{folder} holds {configuration.get('model_type')}, an encoder with a decoder; give a classifier on "
+            "an encoder or a decoder alone"
         )
 
 

@@ -154,7 +154,9 @@ def _longest(kind: str, configuration: dict[str, Any]) -> int | str | None:
     """Tokens that have a position; a text where only the model itself can tell."""
     if kind in _RELATIVE:
         return None
-    table: int | None = next((configuration[name] for name in _TABLES if isinstance(configuration.get(name), int)), None)
+    table: int | None = next(
+        (configuration[name] for name in _TABLES if isinstance(configuration.get(name), int)), None
+    )
     if table is not None and table < 0:
         return None
     if table is None or kind not in _PLAIN | _AFTER_PADDING:
@@ -173,5 +175,7 @@ def _object(path: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} is not JSON ({error}); save the model with save_pretrained") from error
     if not isinstance(document, dict):
-        raise ConfigurationError(f"{path} is {type(document).__name__}; it must be an object, as save_pretrained writes it")
+        raise ConfigurationError(
+            f"{path} is {type(document).__name__}; it must be an object, as save_pretrained writes it"
+        )
     return document

@@ -174,7 +174,9 @@ def _letters(texts: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.uint64]
 
 def _words(texts: Sequence[str]) -> list[tuple[NDArray[np.intp], NDArray[np.uint64]]]:
     """The text and the hash of every word, and of every pair of neighbours."""
-    words_of_texts = [[zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in _WORD.findall(text)] for text in texts]
+    words_of_texts = [
+        [zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in _WORD.findall(text)] for text in texts
+    ]
     owner = np.repeat(np.arange(len(texts)), [len(words) for words in words_of_texts])
     words = np.array([word for words in words_of_texts for word in words], dtype=np.uint64)
     pair = owner[1:] == owner[:-1]

@@ -150,7 +150,9 @@ def _against(evidence: LiveEvidence, rules: RolloutRules, e_values: dict[str, fl
         "failures": f"{evidence.failed} of {evidence.asked} requests failed (limit {rules.max_failure_share:.1%})",
         "slow": f"{evidence.slow} of {evidence.timed} answers were slow (limit {rules.max_slow_share:.0%})",
     }
-    return tuple(f"{what}: {sentences[what]} (e-value {e_values[what]:.3g})" for what in sentences if e_values[what] >= needed)
+    return tuple(
+        f"{what}: {sentences[what]} (e-value {e_values[what]:.3g})" for what in sentences if e_values[what] >= needed
+    )
 
 
 def _against_at_limit(evidence: LiveEvidence, rules: RolloutRules) -> tuple[str, ...]:

@@ -202,7 +202,9 @@ def _run(spec: dict[str, Any], folder: Path, limit_s: float) -> dict[str, Any]:
             "perennial.exporters.tensorrt.worker", [str(question)], log=Path(work) / "worker.log", timeout_s=limit_s
         )
         document: dict[str, Any] | None = json.loads(answer.read_text(encoding="utf-8")) if answer.is_file() else None
-        if document is None or "error" in document:  # one that wrote its answer and crashed while leaving has done its work
+        if (
+            document is None or "error" in document
+        ):  # one that wrote its answer and crashed while leaving has done its work
             raise JobErrors(
                 what=f"the TensorRT {spec['action']}",
                 failed=ExportFailed,

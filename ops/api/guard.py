@@ -98,7 +98,9 @@ class Guard:
         if "GET" in allowed:
             allowed.add("HEAD")
         methods = ", ".join(sorted(allowed))
-        raise HTTPException(405, f"{scope['method'][:20]} is not among this path's methods: {methods}", {"Allow": methods})
+        raise HTTPException(
+            405, f"{scope['method'][:20]} is not among this path's methods: {methods}", {"Allow": methods}
+        )
 
 
 class _Exchange:

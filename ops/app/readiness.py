@@ -41,7 +41,9 @@ def _states_of(parts: Parts, models: tuple[str, ...]) -> Mapping[str, Mapping[st
     with ThreadPoolExecutor(_AT_ONCE, "ready") as pool:
         away = dict(zip(parts.controls, pool.map(_why_away, parts.controls), strict=True)) if pairs else {}
         # a server that hangs does so for all models, however many: it is waited for once
-        states = list(pool.map(lambda pair: away[pair[1]] or _whether_answered(parts, pair[0], pair[1], limit_s), pairs))
+        states = list(
+            pool.map(lambda pair: away[pair[1]] or _whether_answered(parts, pair[0], pair[1], limit_s), pairs)
+        )
     by_model: dict[str, dict[str, str]] = {}
     for (model, control), state in zip(pairs, states, strict=True):
         by_model.setdefault(model, {})[control.url] = state

@@ -40,7 +40,9 @@ class RunningServe:
         """The process that serves from this state folder and has opened its API; None while there is none."""
         try:
             fields = json.loads((state / _FILE).read_text(encoding="utf-8"))
-            serve = cls(pid=int(fields["pid"]), ticks=int(fields["ticks"]), url=str(fields["url"]), token=str(fields["token"]))
+            serve = cls(
+                pid=int(fields["pid"]), ticks=int(fields["ticks"]), url=str(fields["url"]), token=str(fields["token"])
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return serve if is_running(serve.pid, serve.ticks) else None

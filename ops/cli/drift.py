@@ -76,7 +76,10 @@ def explain(
     if as_json:
         print_json({**facts, **explanation.to_json()})
         return
-    say(f"report {row.id} of {row.at:%Y-%m-%d %H:%M:%S} UTC, version {row.version}, state {row.state}: {explanation.summary}")
+    say(
+        f"report {row.id} of {row.at:%Y-%m-%d %H:%M:%S} UTC, version {row.version}, state {row.state}: "
+        f"{explanation.summary}"
+    )
     _print_explanation(explanation)
 
 

@@ -66,8 +66,8 @@ def _say_if_nothing(by_model: "Mapping[str, Plan | Erasure]", key: str) -> None:
 def _say_tuned(model: str, erasure: "Erasure") -> None:
     if erasure.tuned:
         say(
-            f"the encoder of versions {list(erasure.tuned)} of {model} was tuned on these rows, which no arithmetic takes "
-            "back"
+            f"the encoder of versions {list(erasure.tuned)} of {model} was tuned on these rows, which no arithmetic "
+            "takes back"
         )
     if erasure.retraining is not None:
         say(

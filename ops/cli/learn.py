@@ -75,7 +75,9 @@ def run(
     task = Offline.prepare(data, out, test=test, replay=replay, holdout_share=holdout_share, seed=seed, reading=reading)
     for name in names:
         with stages(f"learning with {name}") as on_progress:
-            runs.append(task.train(name, _settings(params), encoder=encoder, previous=previous, on_progress=on_progress))
+            runs.append(
+                task.train(name, _settings(params), encoder=encoder, previous=previous, on_progress=on_progress)
+            )
     results = compare(runs, seed=seed)
     if as_json:
         first = asdict(results[0])

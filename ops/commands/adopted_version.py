@@ -84,7 +84,12 @@ def adopted_version(
     manifest = maker.publish(version)
     lineage = {"reason": "taken over", "rows": 0, "replay_rows": 0, "adopted_from": str(adoptable.folder)}
     begin_route(ledger, workspace, model, version, manifest, adoptable.labels, lineage)
-    logger.info("adopted_version.published", extra={"model": model, "version": version, "folder": str(adoptable.folder)})
+    logger.info(
+        "adopted_version.published", extra={"model": model, "version": version, "folder": str(adoptable.folder)}
+    )
     return AdoptedVersion(
-        version=version, bundle=workspace.bundle(model, version), labels=adoptable.labels, max_length=adoptable.max_length
+        version=version,
+        bundle=workspace.bundle(model, version),
+        labels=adoptable.labels,
+        max_length=adoptable.max_length,
     )

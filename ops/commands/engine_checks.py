@@ -22,7 +22,7 @@ from perennial.exporters.runtime import load_engine
 from perennial.exporters.torch_engine import TorchEngine
 from perennial.ops.commands.engines import held_out
 from perennial.ops.parts import Parts
-from perennial.ops.serving.bundled import EngineReply, BundledVersion
+from perennial.ops.serving.bundled import BundledVersion, EngineReply
 from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["BuildableEngine", "ComparedEngine", "VerifiedEngine", "buildable", "compare_engines", "verify_engine"]

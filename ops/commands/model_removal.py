@@ -40,7 +40,11 @@ def remove_model(parts: Parts, model: str, *, actor: str, answers: bool, dry_run
             f"version {route.champion} of {model} answers requests, which would fail; say --although-it-answers to "
             f"remove it all the same"
         )
-    removal = {"model": model, "champion": None if route is None else route.champion, "kept": "rows, versions and traffic"}
+    removal = {
+        "model": model,
+        "champion": None if route is None else route.champion,
+        "kept": "rows, versions and traffic",
+    }
     if dry_run:
         return {"dry_run": True, **removal}
     if not any(row.name == model for row in parts.ledger.models()):

@@ -114,7 +114,8 @@ class LiveEvidenceReader:
     def _newest(self) -> Sequence[Any]:
         """Some of the newest inputs, those from before the promotion included."""
         logged = self._traffic.read(last=_NEWEST_TRIED, columns=list(self._side.input_columns)).to_pylist()
-        inputs = [task_input for row in logged if (task_input := self._side.logged_input(row)) is not None] or [self._side.probe]
+        left = [task_input for row in logged if (task_input := self._side.logged_input(row)) is not None]
+        inputs = left or [self._side.probe]
         return self._memory.recalled([inputs[place] for place in self._rng.choice(len(inputs), _TRIED_A_LOOK)])
 
     def _ask_one(self, version: int, task_input: Any) -> Any:

@@ -79,7 +79,9 @@ class AuditStore(Store):
                     previous, seq = row["hash"], seq + 1
         claimed = (0, GENESIS) if head is None else (head.seq, head.hash)
         if claimed[0] > seq or (claimed[0] == seq and claimed[1] != previous):
-            reason = f"the head tells of entry {claimed[0]} ({claimed[1][:12]}); the log ends at {seq} ({previous[:12]})"
+            reason = (
+                f"the head tells of entry {claimed[0]} ({claimed[1][:12]}); the log ends at {seq} ({previous[:12]})"
+            )
             return AuditVerdict(intact=False, entries=seq, broken_seq=min(seq + 1, claimed[0]), reason=reason)
         if claimed[0] < seq:  # under READ COMMITTED an entry may be committed after the head was read
             return self._verdict_behind_head(claimed, seq)

@@ -56,15 +56,17 @@ def translated(where: str) -> Iterator[None]:
     try:
         yield
     except exc.IntegrityError as error:
-        raise Conflict(f"ledger {where}: another writer was first ({_driver_message(error)}); read again and retry") from None
+        raise Conflict(
+            f"ledger {where}: another writer was first ({_driver_message(error)}); read again and retry"
+        ) from None
     except exc.TimeoutError as error:
         raise DependencyUnreachable(
             f"ledger {where}: every connection of the pool is busy ({error}); retry, or run fewer writers"
         ) from error
     except exc.DataError as error:
         raise DataError(
-            f"ledger {where} cannot hold a value ({_driver_message(error)}); look for NUL characters and for numbers or times "
-            f"out of range"
+            f"ledger {where} cannot hold a value ({_driver_message(error)}); look for NUL characters and for numbers "
+            f"or times out of range"
         ) from None
     except (OverflowError, UnicodeEncodeError) as error:  # SQLite's driver refuses them before the database is asked
         raise DataError(
@@ -73,9 +75,12 @@ def translated(where: str) -> Iterator[None]:
         ) from None
     except exc.DBAPIError as error:
         if getattr(error.orig, "sqlstate", None) in _RETRIED:
-            raise Conflict(f"ledger {where}: two writers held each other up ({_driver_message(error)}); retry") from None
+            raise Conflict(
+                f"ledger {where}: two writers held each other up ({_driver_message(error)}); retry"
+            ) from None
         raise DependencyUnreachable(
-            f"ledger {where} failed: {_driver_message(error)}; check that the database runs, is writable and has free space"
+            f"ledger {where} failed: {_driver_message(error)}; check that the database runs, is writable and has free "
+            "space"
         ) from None
 
 

@@ -11,7 +11,7 @@ from perennial.exporters.runtime import load_engine
 from perennial.ops.serving.port import Answer, VersionSide
 from perennial.ops.serving.tasks import serving_side
 
-__all__ = ["EngineReply", "BundledVersion"]
+__all__ = ["BundledVersion", "EngineReply"]
 
 _BATCH = 32
 

@@ -70,7 +70,10 @@ class ErasedKeys:
             self._read = seen
             try:
                 document = json.loads(self._path.read_text(encoding="utf-8"))
-                self._salt, self._since_us = str(document["salt"]), {k: int(v) for k, v in document["erased_us"].items()}
+                self._salt, self._since_us = (
+                    str(document["salt"]),
+                    {k: int(v) for k, v in document["erased_us"].items()},
+                )
             except (ValueError, LookupError, TypeError, AttributeError) as exc:  # what is known stays; `add` mends it
                 logger.error("traffic.erased_note_damaged", extra={"path": str(self._path), "error": str(exc)})
 

@@ -79,7 +79,9 @@ def _add_successes(registry: "CollectorRegistry", ledger: Ledger, models: Sequen
 def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence[str]) -> None:
     from prometheus_client import Gauge
 
-    gauges = {name: Gauge(f"perennial_{name}", description, ["model"], registry=registry) for name, description in _FIGURES}
+    gauges = {
+        name: Gauge(f"perennial_{name}", description, ["model"], registry=registry) for name, description in _FIGURES
+    }
     for model in models:
         status = model_status(ledger, model)
         if status.unreadable:  # a figure that nobody knows is not 0

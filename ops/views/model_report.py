@@ -86,7 +86,9 @@ def model_report(
         classes=len(row.labels),
         answers=figures,
         baselines=tuple(
-            BaselineView(name=baseline.name, learnt=baseline.learnt, accuracy=baseline.accuracy, macro_f1=baseline.macro_f1)
+            BaselineView(
+                name=baseline.name, learnt=baseline.learnt, accuracy=baseline.accuracy, macro_f1=baseline.macro_f1
+            )
             for baseline in baselines
         ),
         unserved=_unserved(ledger, row),

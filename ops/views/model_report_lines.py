@@ -17,7 +17,8 @@ def finding_lines(findings: RowFindings) -> Iterator[str]:
     """What was findings in the rows, a sentence each; nothing where there is nothing to see to."""
     if findings.scripts:
         shares = ", ".join(f"{100 * share:.0f}% {script}" for script, share in findings.scripts.items())
-        yield f"{findings.rows:,} rows, {findings.different:,} of them different, {findings.labels:,} labels; letters: {shares}"
+        counts = f"{findings.rows:,} rows, {findings.different:,} of them different, {findings.labels:,} labels"
+        yield f"{counts}; letters: {shares}"
     if findings.too_small_count:
         yield (
             f"{_classes(findings.too_small_count)} too few rows to be learnt: {_counted(findings.too_small)}"
@@ -38,8 +39,9 @@ def finding_lines(findings: RowFindings) -> Iterator[str]:
     if findings.leak_count:
         leak = findings.leaks[0]
         yield (
-            f"{findings.leak_count:,} of {findings.held_out:,} held-out rows repeat a training row but for signs and digits, "
-            f"so that the figures flatter: {quoted(leak.held_out, most=_TEXT)} and {quoted(leak.train, most=_TEXT)}"
+            f"{findings.leak_count:,} of {findings.held_out:,} held-out rows repeat a training row but for signs "
+            f"and digits, so that the figures flatter: {quoted(leak.held_out, most=_TEXT)} and "
+            f"{quoted(leak.train, most=_TEXT)}"
         )
     if findings.held_out < _ROUGH:
         yield f"only {findings.held_out} rows are held out for proof; figures on so few are rough"

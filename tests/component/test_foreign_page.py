@@ -179,7 +179,9 @@ def test_a_foreign_page_changes_nothing(town, tmp_path, host):
         assert elsewhere.done.wait(150), "the page did not come to its end"
         time.sleep(1)
         assert _kept(town) == before
-        assert not [entry for entry in elsewhere.posted if entry[-1].startswith("READ")], "the page could read an answer"
+        assert not [entry for entry in elsewhere.posted if entry[-1].startswith("READ")], (
+            "the page could read an answer"
+        )
         assert {"text/plain", "text/plain;charset=UTF-8"} & set(unguarded.received), "the page reaches nobody at all"
         assert len(unguarded.received) >= 8
         assert town.answering() == 2

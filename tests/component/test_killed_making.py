@@ -108,7 +108,7 @@ def test_a_first_version_goes_on_with_its_number_and_makes_nothing_twice(
                 first_version(parts.ledger, parts.workspace, "intent", ROWS, listener.take)
         assert parts.ledger.route("intent") is None, step
     made = first_version(parts.ledger, parts.workspace, "intent", ROWS, listener.take)
-    assert (made.version, listener.stages.count("done"), heard.exports()) == (1, 1, 1)
+    assert (made.version, listener.stages.count("done"), listener.exports()) == (1, 1, 1)
     assert [(row.version, row.state) for row in parts.ledger.versions("intent")] == [(1, VersionState.CHAMPION)]
     assert parts.ledger.examples("intent", split=Split.TRAIN, not_learnt_by=1) == ()
     assert verify_bundle(made.bundle).version == 1

@@ -139,7 +139,9 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def test_a_pass_heals_the_servers_it_reaches_and_names_the_one_that_is_down(fleet):
-    with pytest.raises(DependencyUnreachable, match=f"1 of 3 servers .*{fleet.specs[2].url}: .*did not answer") as refusal:
+    with pytest.raises(
+        DependencyUnreachable, match=f"1 of 3 servers .*{fleet.specs[2].url}: .*did not answer"
+    ) as refusal:
         fleet.parts.reconciler.reconcile(MODEL)
     assert fleet.specs[0].url not in str(refusal.value)
     assert fleet.answering() == [1, 1]

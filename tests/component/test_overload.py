@@ -120,7 +120,9 @@ def _eventually(what: Callable[[], bool], within_s: float = 120.0) -> None:
 def test_a_busy_server_is_not_restarted_and_tells_those_that_it_cannot_answer(watched):
     place, server, supervisor = watched
     pid = server.pid
-    replies = _callers(server, 24, 12.0, lambda replies: len(replies.answered_after_s) >= 5 and len(replies.refused) >= 5)
+    replies = _callers(
+        server, 24, 12.0, lambda replies: len(replies.answered_after_s) >= 5 and len(replies.refused) >= 5
+    )
     assert replies.others == []
     assert set(replies.labels) == {b"money_issue"}
     assert replies.refused, "it was not too much"
@@ -134,7 +136,9 @@ def test_a_busy_server_is_not_restarted_and_tells_those_that_it_cannot_answer(wa
 def test_no_answer_comes_after_its_deadline_and_none_is_worked_on_that_cannot_come_in_time(watched):
     place, server, supervisor = watched
     limit_s, way_back_s = 1.5, 3.0  # on a busy machine; together less than they would wait without a deadline
-    replies = _callers(server, 48, 6.0, lambda replies: bool(replies.ids and replies.refused), rows=16, timeout_s=limit_s)
+    replies = _callers(
+        server, 48, 6.0, lambda replies: bool(replies.ids and replies.refused), rows=16, timeout_s=limit_s
+    )
     assert replies.others == []
     assert replies.ids, "nobody was answered"
     assert replies.refused, "everybody could be answered in time"

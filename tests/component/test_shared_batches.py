@@ -46,7 +46,9 @@ def _ask(server: TritonServer, text: str, answers: list[str]) -> None:
 
 def _together(server: TritonServer, texts: list[str]) -> list[list[str]]:
     answers: list[list[str]] = [[] for _ in texts]
-    threads = [threading.Thread(target=_ask, args=(server, text, into)) for text, into in zip(texts, answers, strict=True)]
+    threads = [
+        threading.Thread(target=_ask, args=(server, text, into)) for text, into in zip(texts, answers, strict=True)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

@@ -73,7 +73,9 @@ def test_answered_rows_survive_a_killed_writer(tmp_path: Path) -> None:
     for _ in ("streams", "parquet"):
         read = numbers(log.read())
         assert set(written) <= set(read)
-        assert len(read) == len(set(read)) <= len(written) + len(writers), "at most one row each was not written any more"
+        assert len(read) == len(set(read)) <= len(written) + len(writers), (
+            "at most one row each was not written any more"
+        )
         assert log.compact() in {len(read), 0}
     assert list((tmp_path / "live").iterdir()) == []
 

@@ -72,7 +72,9 @@ class Town:
         self.requests += requests
         return requests
 
-    def label(self, requests: Sequence[AnsweredRequest], *, origin: Origin = Origin.FEEDBACK, wrong: bool = False) -> None:
+    def label(
+        self, requests: Sequence[AnsweredRequest], *, origin: Origin = Origin.FEEDBACK, wrong: bool = False
+    ) -> None:
         """Send the true labels, or wrong ones."""
         other = dict(zip(TOPICS, [*list(TOPICS)[1:], "lost_card"], strict=True))
         rows = [
@@ -116,4 +118,6 @@ class Town:
                 "embedding": embedding / np.linalg.norm(embedding, axis=1, keepdims=True),
             }
         )
-        return [AnsweredRequest(prediction_id=i, truth=t, answer=a) for i, t, a in zip(ids, truths, answers, strict=True)]
+        return [
+            AnsweredRequest(prediction_id=i, truth=t, answer=a) for i, t, a in zip(ids, truths, answers, strict=True)
+        ]

@@ -60,7 +60,14 @@ def test_the_receipt_tells_what_became_of_each_label(ledger: Ledger) -> None:
     want = FeedbackReceipt(new=1, unchanged=2, confirmed=1, corrected=1, stale=1)
     assert ledger.add_feedback("intent", rows) == want
     assert sum(asdict(want).values()) == len(rows)
-    texts = [labelled("a", -5), labelled("a", -5), labelled("a", -4), labelled("b", -3), labelled("c", -9), labelled("b", -9)]
+    texts = [
+        labelled("a", -5),
+        labelled("a", -5),
+        labelled("a", -4),
+        labelled("b", -3),
+        labelled("c", -9),
+        labelled("b", -9),
+    ]
     kept = ExamplesReceipt(added=1, unchanged=2, confirmed=1, relabelled=1, stale=1, contradictions=2)
     assert ledger.add_examples("intent", texts, train) == kept
 

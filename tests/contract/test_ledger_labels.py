@@ -134,5 +134,7 @@ def test_the_newest_labels_come_first_and_those_of_one_call_in_reverse(ledger: L
 def test_every_label_given_is_told_by_time_with_its_origin(ledger: Ledger) -> None:
     ledger.add_feedback("intent", [given("q", "b", 2), given("p", "a", 3), given("p", "c", 1), given("r", "z", 1)])
     ledger.add_feedback("topic", [given("p", "x", 1)])
-    given = [(g.prediction_id, g.label, g.annotator, g.at) for g in ledger.given_labels("intent", ["p", "q", "p", "-"])]
-    assert given == [("p", "c", "feedback", at(1)), ("q", "b", "feedback", at(2)), ("p", "a", "feedback", at(3))]
+    labels = [
+        (g.prediction_id, g.label, g.annotator, g.at) for g in ledger.given_labels("intent", ["p", "q", "p", "-"])
+    ]
+    assert labels == [("p", "c", "feedback", at(1)), ("q", "b", "feedback", at(2)), ("p", "a", "feedback", at(3))]

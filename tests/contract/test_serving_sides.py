@@ -277,7 +277,10 @@ def test_a_caller_reads_one_record_a_row_with_and_without_the_further_outputs(wo
 def test_answers_are_logged_whole_and_without_personal_data(world: World, tmp_path: Path) -> None:
     inputs = [*world.case.inputs, world.case.personal]
     made = answer_columns(
-        world.side, world.answered(inputs), at_us=int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6), latency_ms=2.0
+        world.side,
+        world.answered(inputs),
+        at_us=int(datetime(2026, 1, 1, tzinfo=UTC).timestamp() * 1e6),
+        latency_ms=2.0,
     )
     assert world.case.secret not in str(made)
     assert made["redacted"] == [False] * len(world.case.inputs) + [True]

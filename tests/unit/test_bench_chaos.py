@@ -115,8 +115,15 @@ def test_each_promise_that_is_not_kept_is_named():
     assert broken_promises(repeats=2) == ["every point has 2 kills"]
     assert broken_promises(kills=[kill | {"recovered": False}]) == ["every kill recovered"]
     assert broken_promises(kills=[kill | {"champion_is_ledgers": False}]) == ["one champion, the ledger's"]
-    assert len(broken_promises(predictions_lost=1)) == len(broken_promises(feedback_lost=1)) == len(broken_promises(commands_lost=1)) == 1
-    assert len(broken_promises(predictions=0)) == len(broken_promises(feedback=0)) == 1, "a run without answers or labels proves nothing"
+    assert (
+        len(broken_promises(predictions_lost=1))
+        == len(broken_promises(feedback_lost=1))
+        == len(broken_promises(commands_lost=1))
+        == 1
+    )
+    assert len(broken_promises(predictions=0)) == len(broken_promises(feedback=0)) == 1, (
+        "a run without answers or labels proves nothing"
+    )
     assert len(broken_promises(kills=[])) == 2
     ended = "the customer asking ended early"
     assert broken_promises(customers_wrong=ended) == ["customers asked until the end"]

@@ -145,7 +145,11 @@ def erase(
         on_progress({"stage": "cleaning up"})
         forget_texts(parts, model, note.every_text)
     erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped)
-    detail: dict[str, Any] = {"corrected": erasure.corrected, "removed": list(erasure.removed), "tuned": list(erasure.tuned)}
+    detail: dict[str, Any] = {
+        "corrected": erasure.corrected,
+        "removed": list(erasure.removed),
+        "tuned": list(erasure.tuned),
+    }
     detail["damaged_files"] = list(erasure.damaged_files)
     detail["key_digest"] = parts.ledger.key_digest(key)
     parts.ledger.audit(actor, "erase.finished", model, detail)

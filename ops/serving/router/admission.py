@@ -125,7 +125,10 @@ class RequestQueue(Generic[T]):
             return True
 
     def take(
-        self, wait_s: float | None = None, *, alike: Callable[[QueuedRequest[T], QueuedRequest[T]], bool] = lambda first, other: True
+        self,
+        wait_s: float | None = None,
+        *,
+        alike: Callable[[QueuedRequest[T], QueuedRequest[T]], bool] = lambda first, other: True,
     ) -> list[QueuedRequest[T]]:
         """The next batch, which is at work until each of it is `finish`ed; waits for one, empty after `wait_s`.
 
@@ -180,7 +183,9 @@ class RequestQueue(Generic[T]):
                 self._callers -= 1
             self.expired += len(late)
         dropped = set(late)
-        left = [queued for queued in old if queued not in dropped and gone(queued)]  # outside the lock: it may take its time
+        left = [
+            queued for queued in old if queued not in dropped and gone(queued)
+        ]  # outside the lock: it may take its time
         with self._lock:
             waiting = set(self._waiting) if left else set()
             left = [queued for queued in left if queued in waiting]

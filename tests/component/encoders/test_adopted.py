@@ -80,7 +80,9 @@ def changed(source: Path, target: Path, **settings: Any) -> Path:
     for path in source.iterdir():
         (target / path.name).write_bytes(path.read_bytes())
     configuration = json.loads((target / "config.json").read_text()) | settings
-    (target / "config.json").write_text(json.dumps({name: value for name, value in configuration.items() if value is not None}))
+    (target / "config.json").write_text(
+        json.dumps({name: value for name, value in configuration.items() if value is not None})
+    )
     return target
 
 

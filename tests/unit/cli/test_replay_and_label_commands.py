@@ -124,7 +124,10 @@ def test_label_queue_over_http_needs_a_labeller(config: Path) -> None:
 
 def test_a_fresh_user_is_told_what_to_do_next(config: Path, tmp_path: Path) -> None:
     """Usage errors end with 2, an empty key is refused, and a label that looks like a slip is named."""
-    for wrong, message in ((["erase"], "Missing option '--key'"), (["label", "submit", "x"], "Missing argument 'label'")):
+    for wrong, message in (
+        (["erase"], "Missing option '--key'"),
+        (["label", "submit", "x"], "Missing argument 'label'"),
+    ):
         done = subprocess.run(
             [sys.executable, "-m", "perennial.ops.cli", *wrong], capture_output=True, text=True, check=False
         )

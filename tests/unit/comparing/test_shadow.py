@@ -31,7 +31,9 @@ def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     }
 
 
-def replayed(bundles: dict[str, str], challenger: str, rows: int = 30, *, labels: bool = True, per_s: float = 1e6) -> Any:
+def replayed(
+    bundles: dict[str, str], challenger: str, rows: int = 30, *, labels: bool = True, per_s: float = 1e6
+) -> Any:
     spec = ShadowSpec(
         champion_bundle=bundles["good"],
         challenger_bundle=bundles[challenger],

@@ -150,7 +150,11 @@ def test_the_strangest_texts_come_first_each_once() -> None:
     assert shown.texts[:2] == ("farther", "far")
     assert len(shown.texts) == 3
     doubtful = window(["sure", "unsure", "middle"], None, confidence=[0.9, 0.2, 0.5])
-    assert explain(reference(), doubtful, comparison_of(), np.random.default_rng(1)).texts == ("unsure", "middle", "sure")
+    assert explain(reference(), doubtful, comparison_of(), np.random.default_rng(1)).texts == (
+        "unsure",
+        "middle",
+        "sure",
+    )
 
 
 def test_slices_tell_shares_of_every_row_and_how_confidence_moved() -> None:
@@ -168,7 +172,9 @@ def test_slices_tell_shares_of_every_row_and_how_confidence_moved() -> None:
 
 def test_a_summary_names_what_drifted_and_signals_are_in_floors() -> None:
     clean = mixed()
-    assert explain(reference(), clean, comparison_of(), np.random.default_rng(1)).summary == "nothing drifted in 40 rows"
+    assert (
+        explain(reference(), clean, comparison_of(), np.random.default_rng(1)).summary == "nothing drifted in 40 rows"
+    )
     both = explain(reference(), clean, comparison_of(Signal.CONFIDENCE, Signal.LENGTH), np.random.default_rng(1))
     assert both.summary == "confidence, length drifted in 40 rows"
     assert both.signals == ((Signal.CONFIDENCE, 0.002, pytest.approx(3.0)), (Signal.LENGTH, 0.002, pytest.approx(3.0)))

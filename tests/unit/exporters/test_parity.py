@@ -349,7 +349,9 @@ def test_invariance_is_measured_on_the_shortest_and_on_the_longest_text(length: 
 @pytest.mark.parametrize(
     ("longest", "breaks_beyond", "is_broken"), [(7, 7, True), (7, 8, False), (8, 8, False), (9, 9, False)]
 )
-def test_texts_of_fewer_than_eight_tokens_are_padded_by_one_more(longest: int, breaks_beyond: int, is_broken: bool) -> None:
+def test_texts_of_fewer_than_eight_tokens_are_padded_by_one_more(
+    longest: int, breaks_beyond: int, is_broken: bool
+) -> None:
     """Longer ones pad their neighbours far enough, and one more token might pass the engine's own limit."""
 
     class Torn(BagEngine):

@@ -47,7 +47,9 @@ def test_a_described_class_answers_requests_that_resemble_its_sentence(make_spec
 
 
 def test_the_sentence_stays_with_the_sums_until_a_job_says_otherwise(make_spec: Write) -> None:
-    described = train(make_spec("described", examples=make_rows("card loan", 20, 1), params=SETTINGS | {"descriptions": TRIP}))
+    described = train(
+        make_spec("described", examples=make_rows("card loan", 20, 1), params=SETTINGS | {"descriptions": TRIP})
+    )
     carried = train(make_spec("carried", previous=described, examples=[], params=SETTINGS))
     assert read_card(carried).labels == ("card", "loan", "trip")
     dropped = train(make_spec("dropped", previous=described, examples=[], params=SETTINGS | {"descriptions": {}}))

@@ -60,7 +60,9 @@ def test_too_many_rows_or_bytes_are_refused_with_a_hint():
     for limits in (Limits(rows=100), Limits(bytes=10_000)):
         queue: RequestQueue[int] = RequestQueue(limits)
         queue.offer(_queued(0, rows=60))
-        with pytest.raises(Overloaded, match=r"1 requests with 60 texts wait already; retry after \d+\.\d s") as refusal:
+        with pytest.raises(
+            Overloaded, match=r"1 requests with 60 texts wait already; retry after \d+\.\d s"
+        ) as refusal:
             queue.offer(_queued(1, rows=60))
         assert refusal.value.retry_after_s > 0
         queue.take()
@@ -204,7 +206,13 @@ def test_a_probe_that_waits_for_its_engine_is_told_once(clock):
 
 def test_what_may_wait_and_what_rows_cost_is_as_documented():
     assert Limits() == Limits(wait_s=10.0, rows=8_192, bytes=67_108_864, batch_rows=64, batch_cost=130_048)
-    assert [QueuedRequest.cost_of(lengths) for lengths in ([], [0], [5, 7], [2_000], [2_001, 1])] == [0, 32, 76, 2_032, 2_065]
+    assert [QueuedRequest.cost_of(lengths) for lengths in ([], [0], [5, 7], [2_000], [2_001, 1])] == [
+        0,
+        32,
+        76,
+        2_032,
+        2_065,
+    ]
 
 
 def test_a_batch_begins_at_once_only_where_nobody_waits_and_nothing_is_at_work(clock):
