@@ -120,14 +120,14 @@ def _table(workspace: Workspace, versions: Sequence[int], texts: int) -> Table:
     """Ask the bundles themselves, without any server; a user's whole list is an answer."""
     with UserEvents(workspace.user_events(MODEL)) as kept:
         users = list(kept.users())[:texts]
-    asked = SIDE.memory(workspace.user_events(MODEL)).recalled([Asked(user=user) for user in users])
+    task_inputs = SIDE.memory(workspace.user_events(MODEL)).recalled([Asked(user=user) for user in users])
     labels: dict[str, int] = {}
-    says: dict[int, list[int]] = {}
+    labels_of_version: dict[int, list[int]] = {}
     for version in versions:
-        answers = BundledVersion.load(workspace.bundle(MODEL, version), threads=1).answers(asked)
+        answers = BundledVersion.load(workspace.bundle(MODEL, version), threads=1).answers(task_inputs)
         lists = [JOINT.join(json.loads(answer.kept)) for answer in answers]
-        says[version] = [labels.setdefault(one, len(labels)) for one in lists]
-    return Table(texts=users, labels=list(labels), says=says)
+        labels_of_version[version] = [labels.setdefault(one, len(labels)) for one in lists]
+    return Table(texts=users, labels=list(labels), labels_of_version=labels_of_version)
 
 
 RANKING_WORLD = World(model=MODEL, asks=USER, says=ITEMS, make=_make, table=_table)
