@@ -146,6 +146,19 @@ class Task(Protocol[Input, Answer, Target]):
         """
         ...
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether what is told of one input later joins what was known, and does not take its place."""
+        ...
+
+    def joined(self, known: str, told: str) -> str:
+        """The target, as the ledger keeps it, once both are known; where targets add up, their order is the same.
+
+        Raises:
+            DataError: one of them is none.
+        """
+        ...
+
     def redact(self, task_input: Input) -> tuple[Input, bool]:
         """The input cleaned and without personal data, and whether there was any; a second time changes nothing.
 
@@ -162,8 +175,16 @@ class Task(Protocol[Input, Answer, Target]):
         """The part of all rows that this one belongs to: buffers keep each in balance, no part may get much worse."""
         ...
 
+    def class_of(self, row: Row[Input, Target]) -> str | None:
+        """The class that a version must know to answer the row rightly; None where answers are of no fixed set."""
+        ...
+
     def size_bytes(self, row: Row[Input, Target]) -> int:
         """What the row's input and target cost against a byte budget."""
+        ...
+
+    def texts(self, task_input: Input) -> Sequence[str]:
+        """The free texts of an input, which an erasure searches for."""
         ...
 
     def words(self, task_input: Input) -> Sequence[str]:

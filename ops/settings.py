@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import (
     BaseModel,
@@ -24,7 +24,7 @@ from pydantic_settings import (
 )
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
+from perennial.continual.learning.names import DEFAULT_LEARNER, LEARNERS_OF, LearnerName, default_learner
 from perennial.continual.preparation import admit_name
 from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
 from perennial.ops.safety.secrecy import shown_problems, shown_toml_error
@@ -155,7 +155,7 @@ class LearningSettings(_Section):
     """How a challenger is learnt."""
 
     encoder: str = Field("packaged:minilm", description="a Hugging Face name or folder; the default needs no download")
-    learner: LearnerName = DEFAULT_LEARNER
+    learner: LearnerName = Field(DEFAULT_LEARNER, description="of the model's task, whose first one is the default")
     max_length: int = Field(128, ge=8, le=512, description="tokens kept of a text")
     replay_kind: Literal["class_balanced", "reservoir", "herding", "uncertainty"] = "class_balanced"
     replay_rows: int = Field(770, ge=1)
@@ -317,6 +317,19 @@ class ModelSettings(_Section):
             return task_named(task).name
         except ConfigurationError as exc:
             raise ValueError(str(exc)) from exc
+
+    @model_validator(mode="after")
+    def _learner_is_of_the_task(self) -> Self:
+        """Take the task's own learner where none is named, and refuse one that makes other models."""
+        if "learner" not in self.learning.model_fields_set:
+            told = self.learning.model_copy(update={"learner": default_learner(self.task)})
+            object.__setattr__(self, "learning", told)  # the section is frozen once it is made
+        elif self.learning.learner not in LEARNERS_OF[self.task]:
+            known = ", ".join(LEARNERS_OF[self.task])
+            raise ValueError(
+                f"learner {self.learning.learner.value!r} makes no models of task {self.task!r}; use one of {known}"
+            )
+        return self
 
 
 class Settings(BaseSettings):

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from perennial.continual.errors import InputError, PerennialError
 from perennial.continual.learning.context import Cancelled, Context
-from perennial.continual.learning.learners import train_model
-from perennial.continual.learning.proof_answers import answer_holdout
+from perennial.continual.learning.learners import LEARNERS, train_model
 from perennial.continual.learning.spec import JobSpec
 
 __all__ = ["main"]
@@ -38,7 +37,7 @@ def main(arguments: Sequence[str]) -> int:
         spec = JobSpec.read(Path(arguments[0]))
         _be_modest(spec)
         card = train_model(spec, context)
-        answer_holdout(spec)
+        LEARNERS[spec.learner].prove(spec)
     except Cancelled:
         logger.info("job.stopped")
         return _STOPPED

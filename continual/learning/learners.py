@@ -1,14 +1,15 @@
 """The learners by name, and what can be told of a version whichever of them made it."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.names import LearnerName
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.names import LearnerName, default_learner
 from perennial.continual.learning.port import Learner, Params
 from perennial.continual.learning.trained import STATISTICS_FILE
+from perennial.continual.task import AnyRow
 
 if TYPE_CHECKING:
     from perennial.continual.learning.card import ModelCard
@@ -16,13 +17,48 @@ if TYPE_CHECKING:
     from perennial.continual.learning.encoder import Embedder
     from perennial.continual.learning.spec import JobSpec
 
-__all__ = ["CORRECTOR", "LEARNERS", "chosen_learner", "learner_named", "sums_hold", "train_model"]
+__all__ = ["LEARNERS", "chosen_learner", "learner_named", "learner_of_task", "sums_hold", "train_model"]
 
 _DESCRIPTIONS = "descriptions"  # classes and their sentences, among a head's params
+_LEAST_ROWS = 20  # of a first version
+
+
+class _OfTexts:
+    """What learners of labelled texts have in common."""
+
+    __slots__ = ()
+
+    task: ClassVar[str] = "text_classification"
+    embeds: ClassVar[bool] = True
+    corrector: ClassVar[LearnerName] = LearnerName.KERNEL_LDA
+    """Takes rows out of sums, whichever closed form they are of and whoever tuned the encoder below."""
+
+    def first_rows(self, rows: Sequence[AnyRow]) -> tuple[AnyRow, ...]:
+        from perennial.continual.preparation import deduplicate
+
+        texts: Sequence[Any] = rows
+        different = deduplicate(texts).examples
+        classes = len({row.target for row in different})
+        if len(different) < _LEAST_ROWS or classes < 2:
+            raise DataError(
+                f"{len(different)} different rows with {classes} labels are too few for a first version "
+                f"(at least {_LEAST_ROWS} rows and 2 labels); add labelled rows to the file"
+            )
+        return different
+
+    def keys(self, rows: Iterable[AnyRow]) -> frozenset[int]:
+        from perennial.continual.preparation import row_hash
+
+        return frozenset(row_hash(row.input) for row in rows)
+
+    def prove(self, spec: "JobSpec") -> None:
+        from perennial.continual.learning.proof_answers import answer_holdout
+
+        answer_holdout(spec)
 
 
 @dataclass(frozen=True, slots=True)
-class _ClosedForm:
+class _ClosedForm(_OfTexts):
     """A head in closed form on an encoder that stays as it is: its sums are corrected exactly."""
 
     name: LearnerName
@@ -37,11 +73,11 @@ class _ClosedForm:
     def train(self, spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
         from perennial.continual.learning.fast import train_fast
 
-        return train_fast(spec, context, embedder)
+        return train_fast(_within_encoder(spec), context, embedder)
 
 
 @dataclass(frozen=True, slots=True)
-class _FineTuning:
+class _FineTuning(_OfTexts):
     """Layers of the encoder learn too; the kernel head on it is rebuilt afterwards."""
 
     name: ClassVar[LearnerName] = LearnerName.FINETUNE
@@ -59,15 +95,53 @@ class _FineTuning:
     def train(self, spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
         from perennial.continual.learning.finetune import train_slow
 
-        return train_slow(spec, context)
+        return train_slow(_within_encoder(spec), context)
+
+
+@dataclass(frozen=True, slots=True)
+class _ItemGram:
+    """Sums over what users did with items: a user's events are taken back exactly."""
+
+    name: ClassVar[LearnerName] = LearnerName.ITEM_GRAM
+    task: ClassVar[str] = "ranking"
+    tunes_encoder: ClassVar[bool] = False
+    embeds: ClassVar[bool] = False
+    corrector: ClassVar[LearnerName] = LearnerName.ITEM_GRAM
+
+    def params(self, configured: Mapping[str, Any], described: Mapping[str, str]) -> Params:
+        return dict(configured)
+
+    def correction_params(self, configured: Mapping[str, Any]) -> Params:
+        return dict(configured)
+
+    def first_rows(self, rows: Sequence[AnyRow]) -> tuple[AnyRow, ...]:
+        items = {item for row in rows for item in row.target}
+        if len(rows) < _LEAST_ROWS or len(items) < 2:
+            raise DataError(
+                f"{len(rows)} rows about {len(items)} items are too few for a first version "
+                f"(at least {_LEAST_ROWS} rows and 2 items); add events to the file"
+            )
+        return tuple(rows)
+
+    def keys(self, rows: Iterable[AnyRow]) -> frozenset[int]:
+        from perennial.continual.learning.ranking import user_key
+
+        return frozenset(user_key(row.input.user) for row in rows)
+
+    def train(self, spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
+        from perennial.continual.learning.ranking.training import train_ranking
+
+        return train_ranking(spec, context)
+
+    def prove(self, spec: "JobSpec") -> None:
+        """The card has the figures; what was answered would tell whose rows they are."""
 
 
 _CLOSED_FORMS: tuple[Learner, ...] = tuple(
     _ClosedForm(name) for name in (LearnerName.KERNEL_LDA, LearnerName.RIDGE, LearnerName.AUTO)
 )
-LEARNERS: Mapping[LearnerName, Learner] = {learner.name: learner for learner in (*_CLOSED_FORMS, _FineTuning())}
-CORRECTOR = LEARNERS[LearnerName.KERNEL_LDA]
-"""Takes rows out of the sums of a version, whichever closed form they are of and whoever tuned the encoder below."""
+_ALL: tuple[Learner, ...] = (*_CLOSED_FORMS, _FineTuning(), _ItemGram())
+LEARNERS: Mapping[LearnerName, Learner] = {learner.name: learner for learner in _ALL}
 
 
 def learner_named(name: str) -> Learner:
@@ -81,6 +155,15 @@ def learner_named(name: str) -> Learner:
     except ValueError:
         known = ", ".join(sorted(LEARNERS))
         raise ConfigurationError(f"learner {name!r} is unknown; use one of {known}") from None
+
+
+def learner_of_task(task: str) -> Learner:
+    """The learner that stands for all of a task's where any of them will do, such as for the keys of rows.
+
+    Raises:
+        ConfigurationError: the task has none.
+    """
+    return LEARNERS[default_learner(task)]
 
 
 def chosen_learner(choice: str, params: Mapping[str, Any]) -> tuple[Learner, Params]:
@@ -99,10 +182,7 @@ def chosen_learner(choice: str, params: Mapping[str, Any]) -> tuple[Learner, Par
 
 
 def train_model(spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
-    """Train by the learner that the spec names, on texts cut where the encoder ends; see `Learner.train`."""
-    from perennial.continual.learning.encoder import resolve_encoder, usable_length
-
-    spec = replace(spec, max_length=usable_length(resolve_encoder(spec.encoder), spec.max_length))
+    """Train by the learner that the spec names; see `Learner.train`."""
     return LEARNERS[spec.learner].train(spec, context, embedder)
 
 
@@ -116,6 +196,13 @@ def sums_hold(bundle: Path, rows: Collection[int]) -> bool:
 
     statistics = bundle / STATISTICS_FILE
     return statistics.is_file() and not load_keys(statistics).isdisjoint(rows)
+
+
+def _within_encoder(spec: "JobSpec") -> "JobSpec":
+    """The job on texts cut where the encoder ends."""
+    from perennial.continual.learning.encoder import resolve_encoder, usable_length
+
+    return replace(spec, max_length=usable_length(resolve_encoder(spec.encoder), spec.max_length))
 
 
 def _with_descriptions(configured: Mapping[str, Any], described: Mapping[str, str]) -> Params:

@@ -1,17 +1,39 @@
 """The names of learners, for settings and commands that load no learner."""
 
+from collections.abc import Mapping
 from enum import StrEnum
 
-__all__ = ["DEFAULT_LEARNER", "LearnerName"]
+from perennial.continual.errors import ConfigurationError
+
+__all__ = ["DEFAULT_LEARNER", "LEARNERS_OF", "LearnerName", "default_learner"]
 
 
 class LearnerName(StrEnum):
-    """Which learner makes the model: seconds for a closed form (all but the last), minutes for fine-tuning."""
+    """Which learner makes the model: seconds for a closed form and for sums of items, minutes for fine-tuning."""
 
     KERNEL_LDA = "kernel_lda"
     RIDGE = "ridge"
     AUTO = "auto"  # the better of the two, by held-out rows
     FINETUNE = "finetune"
+    ITEM_GRAM = "item_gram"
 
 
+LEARNERS_OF: Mapping[str, tuple[LearnerName, ...]] = {
+    "text_classification": (LearnerName.KERNEL_LDA, LearnerName.RIDGE, LearnerName.AUTO, LearnerName.FINETUNE),
+    "ranking": (LearnerName.ITEM_GRAM,),
+}  # by task, the default first
 DEFAULT_LEARNER = LearnerName.KERNEL_LDA
+
+
+def default_learner(task: str) -> LearnerName:
+    """The learner of a model whose settings name none.
+
+    Raises:
+        ConfigurationError: no learner makes models of this task.
+
+    >>> default_learner("ranking").value
+    'item_gram'
+    """
+    if task not in LEARNERS_OF:
+        raise ConfigurationError(f"task {task!r} has no learner; use one of {', '.join(sorted(LEARNERS_OF))}")
+    return LEARNERS_OF[task][0]

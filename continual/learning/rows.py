@@ -1,7 +1,7 @@
 """Labelled rows in files, as they pass between the ledger and a training process."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,10 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import clean
 from perennial.continual.records import Example, Origin
+from perennial.continual.task import AnyRow, AnyTask
+from perennial.continual.tasks import task_named
 
-__all__ = ["read_rows", "write_rows"]
+__all__ = ["read_rows", "read_task_rows", "write_rows"]
 
 
 def read_rows(path: Path | None) -> list[Example]:
@@ -31,27 +33,34 @@ def read_rows(path: Path | None) -> list[Example]:
     return [_example(path, number, row) for number, row in raw]
 
 
-def write_rows(path: Path, rows: Iterable[Example]) -> None:
-    """Writes rows as JSON lines, whole or not at all."""
-    lines = [
-        json.dumps(
-            {
-                "text": row.text,
-                "label": row.label,
-                "at": row.at.isoformat(),
-                "origin": row.origin.value,
-                "key": row.key,
-                "prediction_id": row.prediction_id,
-                "redacted": row.redacted,
-            },
-            ensure_ascii=False,
-        )
-        for row in rows
-    ]
+def write_rows(path: Path, rows: Iterable[AnyRow], task: AnyTask | None = None) -> None:
+    """Writes a task's rows, labelled texts without one, as JSON lines; whole or not at all."""
+    written = (task or task_named()).write_row
+    lines = [json.dumps(written(row), ensure_ascii=False) for row in rows]
     write_atomically(path, "".join(f"{line}\n" for line in lines))
 
 
-def _json_lines(path: Path) -> Iterable[tuple[int, dict[str, Any]]]:
+def read_task_rows(path: Path | None, task: AnyTask, *, now: datetime) -> list[AnyRow]:
+    """The rows that `write_rows` left, by the rule of their task; none for None.
+
+    Raises:
+        DataError: the file is missing, or a row is wrong; it names the row.
+    """
+    if path is None:
+        return []
+    if not path.is_file():
+        raise DataError(f"rows file {path} does not exist; write it before the job starts")
+    return [_of_task(path, number, row, task, now) for number, row in _json_lines(path)]
+
+
+def _of_task(path: Path, number: int, row: dict[str, Any], task: AnyTask, now: datetime) -> AnyRow:
+    try:
+        return task.read_row(row, now=now)
+    except DataError as error:
+        raise DataError(f"{path} row {number}: {error}") from error
+
+
+def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     with path.open(encoding="utf-8") as stream:
         for number, line in enumerate(stream, start=1):
             if not line.strip():

@@ -29,6 +29,7 @@ class JobSpec:
     replay: Path | None = None  # rows of the replay buffer
     holdout: Path | None = None  # rows no model was trained on, fresh and old
     erase: Path | None = None  # rows to be taken back out of the head
+    items: Path | None = None  # catalogue of what can be recommended
     unlabelled: Path | None = None  # texts, one a line, on which fine-tuning first continues the encoder's pre-training
     cache: Path | None = None  # folder of embeddings that jobs share; default: inside `out`'s parent
     seed: int = 0
@@ -78,7 +79,7 @@ class JobSpec:
         missing = sorted({"learner", "examples", "out"} - read.keys())
         if unknown or missing:
             raise ConfigurationError(f"job spec {path}: unknown keys {unknown}, missing keys {missing}; see JobSpec")
-        for name in ("examples", "out", "previous", "replay", "holdout", "erase", "unlabelled", "cache"):
+        for name in ("examples", "out", "previous", "replay", "holdout", "erase", "items", "unlabelled", "cache"):
             if read.get(name) is not None:
                 read[name] = path.resolve().parent / str(read[name])
         try:

@@ -180,11 +180,18 @@ def admit_prediction_id(prediction_id: object, *, field: str = "prediction_id") 
     return kept
 
 
-def admit_time(at: object, *, now: datetime, field: str = "at", without_zone_is_utc: bool = False) -> datetime:
+def admit_time(
+    at: object,
+    *,
+    now: datetime,
+    field: str = "at",
+    without_zone_is_utc: bool = False,
+    earliest: datetime = EARLIEST,
+) -> datetime:
     """The time at which a label was given, in UTC; none is `now`, and up to five minutes ahead is the skew of a clock.
 
     Raises:
-        DataError: it is no ISO 8601 time, has no zone, or lies before 2000, in the future, or off the calendar.
+        DataError: it is no ISO 8601 time, has no zone, or lies before `earliest`, in the future, or off the calendar.
 
     >>> noon = datetime(2026, 1, 31, 12, tzinfo=UTC)
     >>> admit_time("2026-01-31T13:02:00+01:00", now=noon) == noon
@@ -201,9 +208,9 @@ def admit_time(at: object, *, now: datetime, field: str = "at", without_zone_is_
     try:
         moment = moment.astimezone(UTC)
     except OverflowError as error:
-        raise DataError(f"{field} {shown(str(at))} is beyond the calendar in UTC; {_bounds(now)}") from error
-    if not EARLIEST <= moment <= now + CLOCK_SKEW:
-        raise DataError(f"{field} {shown(str(at))} is {_side(moment)}; {_bounds(now)}")
+        raise DataError(f"{field} {shown(str(at))} is beyond the calendar in UTC; {_bounds(now, earliest)}") from error
+    if not earliest <= moment <= now + CLOCK_SKEW:
+        raise DataError(f"{field} {shown(str(at))} is {_side(moment, earliest)}; {_bounds(now, earliest)}")
     return min(moment, now)
 
 
@@ -287,9 +294,9 @@ def _moment(at: object, field: str) -> datetime:
     )
 
 
-def _side(moment: datetime) -> str:
-    return f"before {EARLIEST.year}" if moment < EARLIEST else "in the future"
+def _side(moment: datetime, earliest: datetime) -> str:
+    return f"before {earliest.year}" if moment < earliest else "in the future"
 
 
-def _bounds(now: datetime) -> str:
-    return f"give a time between {EARLIEST:%Y-%m-%d} and now ({now:%Y-%m-%dT%H:%M:%SZ})"
+def _bounds(now: datetime, earliest: datetime) -> str:
+    return f"give a time between {earliest:%Y-%m-%d} and now ({now:%Y-%m-%dT%H:%M:%SZ})"

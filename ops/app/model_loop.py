@@ -24,8 +24,9 @@ from perennial.ops.making.challenger import ChallengerMaker
 from perennial.ops.making.retention import VersionRemoval, remove_superfluous
 from perennial.ops.parts import Parts
 from perennial.ops.store.event_feed import EventFeed
+from perennial.ops.store.feedback import joiner_of
 from perennial.ops.store.state import ErrorState
-from perennial.ops.traffic import TrafficLog
+from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.watching.accuracy import AccuracyWatch
 from perennial.ops.watching.collector import collect
 from perennial.ops.watching.error_watch import ErrorWatch
@@ -61,7 +62,7 @@ class ModelLoop:
         self._repository, self._reconciler = parts.repository, parts.reconciler
         self._settings = workspace.model(model)
         self._trigger = Trigger(ledger, workspace, model)
-        self.traffic = TrafficLog(workspace.traffic(model))
+        self.traffic = traffic_of(workspace, model)
         self.kept = Housekeeping(parts, model, self.traffic, deletes_by)
         self.watcher = Watcher(ledger, workspace, model, self.traffic, feed)
         self._leaving = threading.Event()
@@ -119,7 +120,14 @@ class ModelLoop:
         """Join labels, tell the accuracy, ask the policy, and open a cycle when it says so."""
         now = datetime.now(UTC)
         self._date_anew()
-        collect(self._ledger, self.traffic, self.model, holdout_share=self._settings.learning.holdout_share, now=now)
+        collect(
+            self._ledger,
+            self.traffic,
+            self.model,
+            holdout_share=self._settings.learning.holdout_share,
+            now=now,
+            joiner=joiner_of(self._ledger, self._workspace, self.model),
+        )
         route = self._ledger.route(self.model)
         if route is not None:
             self._note_accuracy(route.champion)

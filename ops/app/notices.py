@@ -5,7 +5,7 @@ from collections.abc import Callable
 from perennial.ops.notify import Notifier
 from perennial.ops.notify.event_notifier import RESTARTED, EventNotifier
 from perennial.ops.parts import Parts
-from perennial.ops.traffic import TrafficLog
+from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.watching.quarantine_watch import note_quarantined
 
 __all__ = ["Notices"]
@@ -27,7 +27,7 @@ class Notices:
     def notify(self, model: str) -> str:
         """Tell what happened to a model since the last time."""
         self._note_restarts()
-        note_quarantined(self._ledger, model, TrafficLog(self._workspace.traffic(model)))
+        note_quarantined(self._ledger, model, traffic_of(self._workspace, model))
         return self._notifiers[model].notify()
 
     def _note_restarts(self) -> None:

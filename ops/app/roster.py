@@ -14,8 +14,8 @@ from perennial.ops.ledger import Fence
 from perennial.ops.parts import Parts
 from perennial.ops.settings import ModelSettings, Settings
 from perennial.ops.store.event_feed import EventFeed
+from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
-from perennial.ops.traffic import TrafficLog
 
 __all__ = ["ModelRoster"]
 
@@ -68,7 +68,7 @@ class ModelRoster:
 
     def rows_of(self, model: str) -> Housekeeping:
         """What is to be done for the rows of a model that has no loop."""
-        return Housekeeping(self.parts, model, TrafficLog(self.parts.workspace.traffic(model)), self._deletes_by)
+        return Housekeeping(self.parts, model, traffic_of(self.parts.workspace, model), self._deletes_by)
 
     def follow(self, settings: Settings) -> tuple[str, ...]:
         """Take up the models that these settings name beside the known ones, or mend, and return which.

@@ -66,12 +66,12 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """What drifted: signals by strength, strange texts, possible new classes, words that rose and fell, slices."""
-    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.store.traffic_of import traffic_of
     from perennial.ops.watching.windows import chosen_report, explained
 
     with model_session(config, model) as (parts, model):
         row = chosen_report(parts.ledger, model, report)
-        explanation = explained(parts.workspace, TrafficLog(parts.workspace.traffic(model)), row, most=most)
+        explanation = explained(parts.workspace, traffic_of(parts.workspace, model), row, most=most)
     facts = {"report": row.id, "version": row.version, "at": row.at, "rows": row.rows, "state": row.state}
     if as_json:
         print_json({**facts, **explanation.to_json()})
@@ -115,7 +115,7 @@ def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
     from perennial.continual.drift.reference import ReferenceProfile
     from perennial.continual.drift.window import Window
     from perennial.continual.errors import DataError, NotFound
-    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.store.traffic_of import traffic_of
     from perennial.ops.watching.watcher import drift_settings
 
     route = parts.ledger.route(model)
@@ -125,7 +125,7 @@ def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
     if not folder.is_dir():
         needed = parts.workspace.model(model).drift.reference_rows
         raise DataError(f"version {route.champion} has no reference yet; it is taken from its first {needed} requests")
-    table = TrafficLog(parts.workspace.traffic(model)).read(version=route.champion, last=rows)
+    table = traffic_of(parts.workspace, model).read(version=route.champion, last=rows)
     window = Window.from_columns({name: table[name] for name in table.column_names})
     reference = ReferenceProfile.load(folder)
     comparison = compare(

@@ -78,9 +78,9 @@ def import_file(
 
 def _say_unknown(parts: Any, model: str, ids: list[str]) -> int:
     """How many of the prediction ids are not in the traffic log; said on stderr, for they may come later."""
-    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.store.traffic_of import traffic_of
 
-    logged = TrafficLog(parts.workspace.traffic(model)).lookup(ids, columns=["prediction_id"])
+    logged = traffic_of(parts.workspace, model).lookup(ids, columns=["prediction_id"])
     unknown = sorted(set(ids) - set(logged["prediction_id"].to_pylist()))
     if unknown:
         say(

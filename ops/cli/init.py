@@ -1,6 +1,5 @@
-"""`init`: a model named, its first version made of labelled rows, and the truth about both in the same minute."""
+"""`init`: a model named, its first version made of rows, and the truth about both in the same minute."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,13 +14,10 @@ from perennial.ops.cli.file_options import (
     SheetOption,
     file_reading,
 )
-from perennial.ops.cli.session import session
 from perennial.ops.cli.taking_over import is_classifier, take_over
 
 if TYPE_CHECKING:
-    from perennial.continual.quality import RowFindings
-    from perennial.continual.records import Example
-    from perennial.ops.settings import LearningSettings
+    from perennial.ops.cli.beginning import Beginning
 
 __all__ = ["register"]
 
@@ -35,11 +31,20 @@ def init(
     name: Annotated[
         str, typer.Argument(help="the model; default the only one of perennial.toml, or the name of the data's file")
     ] = "",
-    data: Annotated[Path | None, typer.Option(help=f"labelled rows, with text and label; {KINDS}")] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help=f"labelled rows, with text and label; of a ranking events, with user, item and at; {KINDS}"),
+    ] = None,
     model: Annotated[
         str,
         typer.Option("--model", "-m", help="a fine-tuned classifier's folder to serve as version 1; or as NAME"),
     ] = "",
+    task: Annotated[
+        str, typer.Option(help="what the model does: text_classification, or ranking, which puts items in order")
+    ] = "",
+    items: Annotated[
+        Path | None, typer.Option(help="of a ranking: the catalogue, with item, text and tags; same kinds of files")
+    ] = None,
     column: ColumnOption = None,
     encoding: EncodingOption = None,
     delimiter: DelimiterOption = None,
@@ -50,10 +55,12 @@ def init(
     """Name a model in perennial.toml, which is written where there is none; with --data, train its first version.
 
     It says what is wrong with the rows, how good the version is on rows that it has not learnt, and whether a simple
-    baseline does better. With --model FOLDER the first version is a classifier that transformers saved, or an ONNX
-    file: its own head, labels and tokenizer. A `perennial serve` that runs there takes the new model up by itself.
+    baseline does better. With --task ranking the rows are what users did with items. With --model FOLDER
+    the first version is a classifier that transformers saved, or an ONNX file: its own head, labels and tokenizer. A
+    `perennial serve` that runs there takes the new model up by itself.
     """
-    from perennial.continual.preparation import admit_name, read_labelled_file
+    from perennial.continual.preparation import admit_name
+    from perennial.ops.cli.beginning import Files, beginning_of
 
     path = config or Path("perennial.toml")
     if is_classifier(model):
@@ -63,73 +70,49 @@ def init(
         raise typer.BadParameter(f"{name!r} and --model {model!r} are two names; give one", param_hint="NAME")
     chosen = admit_name(name or model or _only_or_from(path, data))
     reading = file_reading(column, encoding, delimiter, sheet)
-    examples = None if data is None else read_labelled_file(data, reading=reading)
+    of_task = _task_of(path, chosen, task)
+    beginning = None if data is None else beginning_of(of_task)
+    rows = None if beginning is None or data is None else beginning.read(Files(data=data, items=items, reading=reading))
     if dry_run:
-        print_json(_planned(path, examples, chosen))
+        print_json(_planned(path, chosen, of_task, rows, beginning))
         return
-    _name(path, chosen)
-    if examples is None:
+    _name(path, chosen, of_task)
+    if beginning is None:
         say(f"next: perennial init {chosen} --data FILE")
         return
-    print_json(_made(path, examples, chosen))
+    print_json(beginning.make(path, chosen, rows))
 
 
-def _made(path: Path, examples: "Sequence[Example]", model: str) -> dict[str, Any]:
-    """Make the first version, and tell what became of it and how good it is."""
-    from perennial.ops.cli.progress import stages
-    from perennial.ops.commands.first_version import first_version
-    from perennial.ops.views.model_report import model_report
-    from perennial.ops.views.model_report_lines import report_lines
-
-    with session(path) as parts:
-        findings = _examined(examples, parts.workspace.model(model).learning)
-        with stages(f"first version of {model}") as on_progress:
-            first = first_version(parts.ledger, parts.workspace, model, examples, on_progress)
-            on_progress({"stage": "compare with baselines"})
-            report = model_report(parts.ledger, parts.workspace, model, first.version, findings)
-    for line in report_lines(report):
-        say(line)
-    return {
-        "model": model,
-        "version": first.version,
-        "rows": first.rows,
-        "labels": len(first.labels),
-        "replay_rows": first.replay_rows,
-        "bundle": str(first.bundle),
-        "report": report,
-    }
-
-
-def _planned(path: Path, examples: "Sequence[Example] | None", model: str) -> dict[str, Any]:
+def _planned(path: Path, model: str, task: str, rows: Any, beginning: "Beginning | None") -> dict[str, Any]:
     """What `init` would do, and why it would refuse; a file that it could not read is refused here too."""
-    from perennial.continual.errors import DataError
     from perennial.ops.app.wiring import configured_models
-    from perennial.ops.commands.first_version import rows_to_learn
     from perennial.ops.settings import ModelSettings, load_settings
 
     adds = not path.is_file() or model not in configured_models(path)
-    plan: dict[str, Any] = {"dry_run": True, "model": model, "writes": str(path) if adds else None}
-    if examples is None:
+    plan: dict[str, Any] = {"dry_run": True, "model": model, "task": task, "writes": str(path) if adds else None}
+    if beginning is None:
         return plan
     configured = {} if not path.is_file() else load_settings(path).models
-    findings = _examined(examples, configured.get(model, ModelSettings()).learning)
-    plan |= {"rows": len(examples), "labels": findings.labels, "findings": findings}
-    try:
-        rows_to_learn(examples)
-    except DataError as refusal:
-        return plan | {"then": f"refused: {refusal}"}
-    return plan | {"then": "train and publish version 1"}
+    return plan | dict(beginning.plan(rows, configured.get(model, ModelSettings(task=task)).learning))
 
 
-def _examined(examples: "Sequence[Example]", learning: "LearningSettings") -> "RowFindings":
-    """What the rows tell, said on stderr before the work begins."""
-    from perennial.continual.quality import examine_rows
-    from perennial.ops.views.model_report_lines import finding_lines
+def _task_of(path: Path, model: str, told: str) -> str:
+    """The model's task: as the settings have it, else as it is told.
 
-    findings = examine_rows(examples, min_class_rows=learning.min_class_rows, holdout_share=learning.holdout_share)
-    for line in finding_lines(findings):
-        say(line)
-    return findings
+    Raises:
+        ConfigurationError: they differ, or there is no such task.
+    """
+    from perennial.continual.errors import ConfigurationError
+    from perennial.continual.tasks import DEFAULT_TASK, task_named
+    from perennial.ops.settings import load_settings
+    from perennial.ops.store.settings_file import named_models
+
+    configured = load_settings(path).task_of(model) if model in named_models(path) else None
+    if told and configured is not None and configured != task_named(told).name:
+        raise ConfigurationError(
+            f"{path} says that {model} is of task {configured!r}, not {told!r}; name another model"
+        )
+    return configured or task_named(told or DEFAULT_TASK).name
 
 
 def _only_or_from(path: Path, data: Path | None) -> str:
@@ -147,8 +130,9 @@ def _only_or_from(path: Path, data: Path | None) -> str:
     return name
 
 
-def _name(path: Path, model: str) -> None:
+def _name(path: Path, model: str, task: str = "") -> None:
     """Have the settings name the model, beside those that a file without names stands for."""
+    from perennial.continual.tasks import DEFAULT_TASK
     from perennial.ops.app.wiring import configured_models
     from perennial.ops.store.settings_file import add_model, begin_settings, named_models
 
@@ -159,5 +143,5 @@ def _name(path: Path, model: str) -> None:
     if model in known and named_models(path) == ():
         return  # by the environment, or by the ledger
     for name in (*(known if named_models(path) == () else ()), model):
-        if add_model(path, name):
+        if add_model(path, name, task=task if name == model and task else DEFAULT_TASK):
             say(f"{path} names {name}")

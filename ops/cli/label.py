@@ -75,11 +75,11 @@ def submit(
     from perennial.continual.preparation import admit_prediction_id
     from perennial.ops.commands.first_version import register as register_models
     from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, known_labels
-    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.store.traffic_of import traffic_of
 
     with model_session(config, model) as (parts, model):
         prediction = admit_prediction_id(prediction)
-        answered = TrafficLog(parts.workspace.traffic(model)).lookup([prediction], columns=["prediction"]).to_pylist()
+        answered = traffic_of(parts.workspace, model).lookup([prediction], columns=["prediction"]).to_pylist()
         if not answered:
             raise NotFound(
                 f"prediction {prediction!r} is not in the traffic of {model}; see `perennial label queue` for ids, or "

@@ -73,14 +73,14 @@ def replay(
     """Run policies over the logged past: retrainings, false ones, delays, and the accuracy they would have saved."""
     from perennial.continual.policy import replay as run_policy
     from perennial.ops.cli.progress import stages
-    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.store.traffic_of import traffic_of
     from perennial.ops.watching.history import PastReader
 
     with model_session(config, model) as (parts, model):
         candidates = _policies(policy, parts.workspace.model(model).policy)
         with stages("policy replay") as on_progress:
             on_progress({"stage": "answering and comparing the past"})
-            reader = PastReader(parts.ledger, parts.workspace, model, TrafficLog(parts.workspace.traffic(model)))
+            reader = PastReader(parts.ledger, parts.workspace, model, traffic_of(parts.workspace, model))
             past = reader.read(
                 since=_utc(since),
                 until=_utc(until),

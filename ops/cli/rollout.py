@@ -178,7 +178,7 @@ def _replayed(parts: Any, model: str, version: int | None, rows: int) -> dict[st
     from perennial.continual.errors import InputError, NotFound
     from perennial.ops.cli.progress import stages
     from perennial.ops.comparing.comparison import replay_shadow
-    from perennial.ops.traffic import TrafficLog
+    from perennial.ops.store.traffic_of import traffic_of
 
     route = parts.ledger.route(model)
     if route is None or version is None or version == route.champion:
@@ -192,7 +192,7 @@ def _replayed(parts: Any, model: str, version: int | None, rows: int) -> dict[st
             parts.ledger,
             parts.workspace,
             model,
-            TrafficLog(parts.workspace.traffic(model)),
+            traffic_of(parts.workspace, model),
             champion=route.champion,
             challenger=version,
             rows=rows,

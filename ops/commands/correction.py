@@ -2,11 +2,12 @@
 
 from perennial.continual.jobs.process import Progress
 from perennial.continual.learning.card import ModelCard, read_card
-from perennial.continual.learning.learners import CORRECTOR, learner_named
+from perennial.continual.learning.learners import learner_named
 from perennial.continual.learning.rows import write_rows
-from perennial.continual.preparation import row_hash
-from perennial.continual.records import Example, Route
+from perennial.continual.records import Route
 from perennial.continual.route import pinned, promoted
+from perennial.continual.task import AnyRow
+from perennial.continual.tasks import task_named
 from perennial.ops.commands.promotion import promote_version
 from perennial.ops.ledger import VersionRow, VersionState, version_card
 from perennial.ops.making.rows import TrainingRows
@@ -20,8 +21,10 @@ __all__ = ["Correction"]
 class Correction:
     """Makes the corrected version of one model; repeated after a kill it goes on with the same number."""
 
-    def __init__(self, parts: Parts, model: str, rows: tuple[Example, ...], on_progress: Progress) -> None:
+    def __init__(self, parts: Parts, model: str, rows: tuple[AnyRow, ...], on_progress: Progress) -> None:
         self._parts, self._model, self._rows, self._on_progress = parts, model, rows, on_progress
+        self._settings = parts.workspace.model(model)
+        self._learner = learner_named(self._settings.learning.learner)
         self._maker = VersionMaker(parts.ledger, parts.workspace, model)
 
     def run(self, route: Route) -> tuple[int, int]:
@@ -50,7 +53,7 @@ class Correction:
         What was made without other rows still has these in its sums.
         """
         ledger = self._parts.ledger
-        rows = " ".join(sorted(f"{row_hash(row.text):x}" for row in self._rows))
+        rows = " ".join(sorted(f"{key:x}" for key in self._learner.keys(self._rows)))
         own = {"reason": f"erasure from version {champion.version}", "erased": ledger.key_digest(rows)}
         for row in ledger.versions(self._model):
             if own.items() <= row.lineage.items() and row.state in {VersionState.TRAINING, VersionState.PUBLISHED}:
@@ -61,29 +64,29 @@ class Correction:
                 model=self._model,
                 version=version,
                 parent=champion.version,
-                learner=CORRECTOR.name,
+                learner=self._learner.corrector,
                 lineage={**champion.lineage, **own},
             )
         )
         return version
 
     def _train(self, version: int, champion: VersionRow) -> ModelCard:
-        learning, folder = self._parts.workspace.model(self._model).learning, self._maker.folder(version)
+        learning, folder = self._settings.learning, self._maker.folder(version)
         bundle = self._parts.workspace.bundle(self._model, champion.version)
         card = read_card(bundle)
         erased = folder / "erase.jsonl"
-        write_rows(erased, self._rows)
+        write_rows(erased, self._rows, task_named(self._settings.task))
         spec = self._maker.job(
             version,
             champion,
             self._maker.rows.holdout_rows(champion),
-            learner=CORRECTOR.name,
+            learner=self._learner.corrector,
             encoder=card.encoder_source(bundle),
             previous=bundle,
             examples=None,
             erase=erased,
-            max_length=card.max_length,
-            params=learner_named(learning.learner).correction_params(learning.params),
+            max_length=card.max_length or learning.max_length,  # a card of no texts has none
+            params=self._learner.correction_params(learning.params),
         )
         try:
             trained = self._maker.learn(

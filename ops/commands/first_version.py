@@ -1,6 +1,5 @@
 """The first version: labelled rows in, a verified bundle and a route out. Needs no server."""
 
-import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,10 +7,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from perennial.continual.errors import DataError, Refused
+from perennial.continual.errors import Refused
+from perennial.continual.identity import split_by
 from perennial.continual.jobs.process import Progress
-from perennial.continual.preparation import deduplicate, split_of
-from perennial.continual.records import Example, Route
+from perennial.continual.learning.card import read_card
+from perennial.continual.learning.learners import learner_named
+from perennial.continual.records import Route
+from perennial.continual.task import AnyRow
+from perennial.continual.tasks import task_named
 from perennial.exporters.bundle import Manifest
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.version_maker import VersionMaker, engine_metrics
@@ -20,10 +23,9 @@ from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["FirstVersion", "begin_route", "first_version", "register", "rows_to_learn", "training_number"]
+__all__ = ["FirstVersion", "begin_route", "check_unserved", "first_version", "register", "training_number"]
 
 logger = logging.getLogger(__name__)
-_LEAST_ROWS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ def first_version(
     ledger: Ledger,
     workspace: Workspace,
     model: str,
-    examples: Sequence[Example],
+    examples: Sequence[AnyRow],
     on_progress: Progress = lambda _: None,
 ) -> FirstVersion:
     """Train, export, verify and publish the first version and make it champion.
@@ -58,21 +60,16 @@ def first_version(
 
     Raises:
         Refused: the model serves already; LedgerBehind: the routers say so and the ledger does not know.
-        DataError: fewer than 20 rows or fewer than two labels.
+        DataError: there are too few rows, by the rule of the learner.
         TrainingFailed, ExportFailed, ParityFailed: see `VersionMaker`.
     """
-    route = ledger.route(model)
-    check_not_behind(route, workspace, model)
-    if route is not None:
-        raise Refused(
-            f"model {model} serves version {route.champion} already; add labels with `perennial feedback import` "
-            f"and start a cycle with `perennial retrain`"
-        )
+    check_unserved(ledger, workspace, model)
     register(ledger, workspace)
-    rows = rows_to_learn(examples)
-    learning = workspace.model(model).learning
+    learning, task = workspace.model(model).learning, task_named(workspace.model(model).task)
+    rows = learner_named(learning.learner).first_rows(examples)
     on_progress({"stage": "keep the rows"})
-    ledger.add_examples(model, rows, lambda text: split_of(text, holdout_share=learning.holdout_share))
+    share = learning.holdout_share
+    ledger.add_examples(model, rows, lambda asked: split_by(task.identity(asked), holdout_share=share))
     version = training_number(ledger, model, learning.learner)
     maker = VersionMaker(ledger, workspace, model)
     on_progress({"stage": "start the training"})
@@ -81,7 +78,7 @@ def first_version(
     maker.export(version, None, training, None, on_progress)
     manifest = maker.publish(version)
     target = workspace.bundle(model, version)
-    labels = tuple(json.loads((target / "labels.json").read_text(encoding="utf-8")))
+    labels = read_card(target).labels
     ledger.mark_learnt(model, training.learnt, version)
     replay_rows = maker.rows.remember(training)
     lineage = {
@@ -122,20 +119,19 @@ def begin_route(
     restore_route_file(ledger, workspace, model)
 
 
-def rows_to_learn(examples: Sequence[Example]) -> tuple[Example, ...]:
-    """The different rows among these.
+def check_unserved(ledger: Ledger, workspace: Workspace, model: str) -> None:
+    """Return where the model may be given a first version.
 
     Raises:
-        DataError: they are too few for a first version.
+        Refused: it serves already; LedgerBehind: the routers say so and the ledger does not know.
     """
-    rows = deduplicate(examples).examples
-    classes = len({row.label for row in rows})
-    if len(rows) < _LEAST_ROWS or classes < 2:
-        raise DataError(
-            f"{len(rows)} different rows with {classes} labels are too few for a first version "
-            f"(at least {_LEAST_ROWS} rows and 2 labels); add labelled rows to the file"
+    route = ledger.route(model)
+    check_not_behind(route, workspace, model)
+    if route is not None:
+        raise Refused(
+            f"model {model} serves version {route.champion} already; add labels with `perennial feedback import` "
+            f"and start a cycle with `perennial retrain`"
         )
-    return rows
 
 
 def training_number(ledger: Ledger, model: str, learner: str) -> int:

@@ -31,7 +31,8 @@ class ExampleStore(TombstoneStore):
     def add_examples(self, model: str, examples: Sequence[AnyRow], split_by: Callable[[Any], Split]) -> ExamplesReceipt:
         """Keep examples, one an input, the newest target winning; on equal times the later row or call.
 
-        All or none. A retry counts them as unchanged. The model's task tells which inputs are one. The same target at a
+        All or none. A retry counts them as unchanged. The model's task tells which inputs are one, and whether their
+        targets add up: then none takes the place of another, and the order does not matter. The same target at a
         later time confirms the example and moves its time, so that the order of arrival decides nothing. A time ahead
         of this ledger's clock counts as now. `split_by` is asked once a new input and its answer is kept: an input
         never moves between the splits. Rows of an erased request are left out, and those of an erased key from before
@@ -58,11 +59,11 @@ class ExampleStore(TombstoneStore):
             for example, digest in zip(allowed, hashes, strict=True):
                 current = added.get(digest) or known.get(digest)
                 split = split_by(example.input) if current is None else current["split"]
-                kept = _kept(task, example, now)
+                kept = _joined(task, _kept(task, example, now), current)
                 row = _values(model, kept, digest, split, now)
                 outcome = _outcome(kept, current)
                 counts[outcome] += 1
-                counts["contradictions"] += current is not None and kept.target != current["target"]
+                counts["contradictions"] += _contradicts(task, kept, current)
                 if outcome == "confirmed" and current is not None:
                     current["at"] = kept.at
                     if digest not in added:
@@ -209,6 +210,17 @@ def _input_hash(task: AnyTask, example: AnyRow) -> str:
 def _kept(task: AnyTask, example: AnyRow, now: datetime) -> KeptRow:
     kept = task.keep(example)
     return kept if kept.at <= now else replace(kept, at=now)
+
+
+def _joined(task: AnyTask, kept: KeptRow, current: dict[str, Any] | None) -> KeptRow:
+    """What is known of the input with this row, where targets add up; else the row as it is."""
+    if current is None or not task.adds_up:
+        return kept
+    return replace(kept, target=task.joined(current["target"], kept.target), at=max(kept.at, current["at"]))
+
+
+def _contradicts(task: AnyTask, kept: KeptRow, current: dict[str, Any] | None) -> bool:
+    return current is not None and not task.adds_up and kept.target != current["target"]
 
 
 def _outcome(kept: KeptRow, current: dict[str, Any] | None) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from perennial.continual.drift.accuracy import GivenLabel
+from perennial.continual.task import AnyTask
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.rows import FeedbackReceipt, FeedbackRow, JoinOutcome, PendingFeedback
 from perennial.ops.ledger.store import chunks
@@ -30,7 +31,8 @@ class FeedbackStore(TombstoneStore):
     def add_feedback(self, model: str, rows: Sequence[FeedbackRow]) -> FeedbackReceipt:
         """Keep labels; when this returns they survive a killed process and a power cut.
 
-        All rows or none. A retry counts them as unchanged. Order among calls does not matter, because the newest `at`
+        All rows or none. A retry counts them as unchanged. Where the targets of the model's task add up, a label joins
+        the one that is known. Order among calls does not matter, because the newest `at`
         wins; on equal times the later call. The same label at a later time confirms it and moves its time. A stale row,
         older than the one kept, goes to the history only. A label of an erased request, or of an erased key from before
         its erasure, is not kept and counts as erased.
@@ -43,16 +45,18 @@ class FeedbackStore(TombstoneStore):
             erased = self._tombstones(
                 connection, model, keys=[row.key for row in rows], predictions=[row.prediction_id for row in rows]
             )
+            task = self._task(connection, model)
             known = self._labelled(connection, model, [row.prediction_id for row in rows])
             for stored in known.values():
                 stored["at"] = _given_at(stored["at"], stored["received_at"], now)
             fresh: dict[str, dict[str, Any]] = {}
             history: list[dict[str, Any]] = []
-            for row in rows:
-                if erased.cover(key=row.key, prediction_id=row.prediction_id, at=row.at):
+            for told in rows:
+                if erased.cover(key=told.key, prediction_id=told.prediction_id, at=told.at):
                     counts["erased"] += 1
                     continue
-                current = fresh.get(row.prediction_id) or known.get(row.prediction_id)
+                current = fresh.get(told.prediction_id) or known.get(told.prediction_id)
+                row = _joined(task, told, current)
                 outcome = _outcome(row, current)
                 counts[outcome] += 1
                 if outcome == "unchanged" and current is not None and row.at == current["at"]:
@@ -196,6 +200,13 @@ class FeedbackStore(TombstoneStore):
             stale = update(_HISTORY).where(_HISTORY.c.model == model, _HISTORY.c.prediction_id.in_(part))
             stale = stale.where(_HISTORY.c.superseded_at.is_(None), ~current.exists())
             connection.execute(stale.values(superseded_at=now))
+
+
+def _joined(task: AnyTask, row: FeedbackRow, current: dict[str, Any] | None) -> FeedbackRow:
+    """What is known of the prediction with this row, where targets add up; else the row as it is."""
+    if current is None or not task.adds_up:
+        return row
+    return replace(row, label=task.joined(current["target"], row.label), at=max(row.at, current["at"]))
 
 
 def _outcome(row: FeedbackRow, current: dict[str, Any] | None) -> str:

@@ -36,6 +36,7 @@ __all__ = [
     "Commands",
     "Cycles",
     "DriftReports",
+    "ErasedRows",
     "ExampleSink",
     "Examples",
     "Inbox",
@@ -141,6 +142,14 @@ class Labels(Protocol):
 
     def given_labels(self, model: str, prediction_ids: Sequence[str]) -> tuple[GivenLabel, ...]:
         """Return every label ever given for these predictions, by time."""
+        ...
+
+
+class ErasedRows(Protocol):
+    """What was erased, to whoever keeps rows beside the ledger."""
+
+    def erased_among(self, model: str, marks: Sequence[tuple[str | None, str | None, datetime]]) -> tuple[bool, ...]:
+        """Tell of each row, by its key, prediction id and time, whether it belongs to what was erased."""
         ...
 
 

@@ -1,7 +1,7 @@
 """What was erased, remembered by digests, so that no late writer brings it back."""
 
 import hashlib
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -49,6 +49,14 @@ class TombstoneStore(Store):
     A digest covers a secret of this ledger too: a copy of the table, or of the audit log, cannot be compared with a
     list of hashed addresses. Whoever holds the whole ledger can still try a key that he already suspects.
     """
+
+    def erased_among(self, model: str, marks: Sequence[tuple[str | None, str | None, datetime]]) -> tuple[bool, ...]:
+        """Tell of each row, by its key, prediction id and time, whether it belongs to what was erased."""
+        with self._read() as connection:
+            erased = self._tombstones(
+                connection, model, keys=[key for key, _, _ in marks], predictions=[name for _, name, _ in marks]
+            )
+        return tuple(erased.cover(key=key, prediction_id=name, at=at) for key, name, at in marks)
 
     def _tombstones(
         self, connection: Connection, model: str, *, keys: Iterable[str | None], predictions: Iterable[str | None]

@@ -7,7 +7,6 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, ExportFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.records import PromotionDecision
-from perennial.continual.tasks import task_named
 from perennial.ops.ledger import VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
@@ -29,7 +28,7 @@ class ChallengerMaker(VersionMaker):
         """
         folder = self._workspace.run(self._model, version)
         holdout = self.rows.holdout_rows(champion)
-        learning, task = self._settings.learning, task_named(self._settings.task)
+        learning, task = self._settings.learning, self._task
         demands = Demands.on(self._ledger, self._workspace, self._model, version, champion)
         spec = JudgingSpec(
             champion=champion.version,

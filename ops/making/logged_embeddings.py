@@ -5,16 +5,16 @@ from collections.abc import Sequence
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from perennial.continual.records import Example
+from perennial.continual.task import AnyRow
 from perennial.ops.ledger import Ledger
+from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
-from perennial.ops.traffic import TrafficLog
 
 __all__ = ["reuse_logged_embeddings"]
 
 
 def reuse_logged_embeddings(
-    ledger: Ledger, workspace: Workspace, model: str, encoder_name: str, examples: Sequence[Example]
+    ledger: Ledger, workspace: Workspace, model: str, encoder_name: str, examples: Sequence[AnyRow]
 ) -> None:
     """Hand the embeddings that answered these texts to the training, so that it need not make them again.
 
@@ -27,9 +27,9 @@ def reuse_logged_embeddings(
     folder = resolve_encoder(encoder_name)
     encoder = fingerprint(folder)
     same = [v.version for v in ledger.versions(model) if v.encoder_fingerprint == encoder]
-    texts = {e.prediction_id: e.text for e in examples if e.prediction_id is not None and not e.redacted}
+    texts = {e.prediction_id: e.input for e in examples if e.prediction_id is not None and not e.redacted}
     columns = ["prediction_id", "version", "embedding"]
-    table = TrafficLog(workspace.traffic(model)).lookup(list(texts), columns=columns)
+    table = traffic_of(workspace, model).lookup(list(texts), columns=columns)
     table = table.filter(pc.is_in(table["version"], value_set=pa.array(same, pa.int64())))
     table = table.filter(pc.is_valid(table["embedding"]))
     dimension = hidden_size(folder)

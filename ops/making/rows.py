@@ -1,18 +1,21 @@
 """Which rows a training gets (fresh ones and the replay buffer's), and which are held out to prove its version."""
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from perennial.continual.atomic_file import write_atomically
-from perennial.continual.records import Example, Split
+from perennial.continual.records import Split
+from perennial.continual.task import AnyRow
+from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger, StoredExample, VersionRow
 from perennial.ops.making.starting_point import StartingPoint
 from perennial.ops.store.replay_buffer import open_buffer
+from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
-from perennial.ops.traffic import TrafficLog
 
 __all__ = ["HoldoutRows", "ModelRows", "TrainingRows"]
 
@@ -27,12 +30,12 @@ class TrainingRows:
     """
 
     fresh: tuple[StoredExample, ...]
-    replay: tuple[Example, ...]
+    replay: tuple[AnyRow, ...]
     learnt: tuple[int, ...]
     last_example_id: int = 0
 
     @property
-    def examples(self) -> tuple[Example, ...]:
+    def examples(self) -> tuple[AnyRow, ...]:
         """The fresh rows without their ids."""
         return tuple(stored.example for stored in self.fresh)
 
@@ -41,12 +44,12 @@ class TrainingRows:
 class HoldoutRows:
     """Rows kept for proof: those that came since the champion was trained, and those from before."""
 
-    fresh: tuple[Example, ...]
-    old: tuple[Example, ...]
+    fresh: tuple[AnyRow, ...]
+    old: tuple[AnyRow, ...]
     ids: tuple[int, ...] = ()  # in the ledger, of all of them in their order
 
     @property
-    def all(self) -> tuple[Example, ...]:
+    def all(self) -> tuple[AnyRow, ...]:
         """Old rows first."""
         return (*self.old, *self.fresh)
 
@@ -57,23 +60,17 @@ class ModelRows:
     def __init__(self, ledger: Ledger, workspace: Workspace, model: str) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._learning = workspace.model(model).learning
+        self._task = task_named(workspace.model(model).task)
 
     def training_rows(self, champion: VersionRow | None) -> TrainingRows:
         """Rows that the champion has not learnt yet, and the replay buffer's.
 
-        A label that is new to the champion counts once it has `min_class_rows` rows, or a description: a slip of a
+        A class that is new to the champion counts once it has `min_class_rows` rows, or a description: a slip of a
         labeller's pen makes no class. Without a champion to go on from, all rows are fresh.
         """
         last = self._ledger.last_example_id(self._model)  # before the rows: one that comes between is proof, not old
         parent, candidates = self._candidates(champion)
-        known = set() if champion is None else set(champion.labels)
-        known |= {row.label for row in self._ledger.descriptions(self._model)}
-        # a first version counts a class's rows as the file has them, before some were held out
-        counts = dict(self._ledger.label_counts(self._model, Split.HOLDOUT)) if champion is None else dict[str, int]()
-        for stored in candidates:
-            counts[stored.example.label] = counts.get(stored.example.label, 0) + 1
-        enough = self._learning.min_class_rows
-        fresh = tuple(s for s in candidates if s.example.label in known or counts[s.example.label] >= enough)
+        fresh = self._of_classes(candidates, champion)
         return TrainingRows(
             fresh=fresh,
             replay=self.replay_rows(),
@@ -104,7 +101,7 @@ class ModelRows:
             last_example_id=int(taught["last_example_id"]),
         )
 
-    def replay_rows(self) -> tuple[Example, ...]:
+    def replay_rows(self) -> tuple[AnyRow, ...]:
         """The replay buffer's rows."""
         return tuple(open_buffer(self._ledger, self._workspace, self._model).rows())
 
@@ -138,15 +135,35 @@ class ModelRows:
         that was a request comes with the doubt of the version that answered it.
         """
         buffer = open_buffer(self._ledger, self._workspace, self._model)
-        names = [s.example.prediction_id for s in rows.fresh if s.example.prediction_id is not None]
-        table = TrafficLog(self._workspace.traffic(self._model)).lookup(names, columns=["prediction_id", "confidence"])
-        sure = dict(zip(table["prediction_id"].to_pylist(), table["confidence"].to_pylist(), strict=True))
+        sure = self._confidences([s.example.prediction_id for s in rows.fresh if s.example.prediction_id is not None])
         for stored in rows.fresh:
-            known = sure.get(stored.example.prediction_id)
+            known = sure.get(stored.example.prediction_id or "")
             doubt = None if known is None else min(1.0, max(0.0, 1.0 - known))
             buffer.offer(stored.example, uncertainty=doubt)
         self._ledger.save_buffer(self._model, buffer.state())
         return len(buffer.rows())
+
+    def _of_classes(
+        self, candidates: Sequence[StoredExample], champion: VersionRow | None
+    ) -> tuple[StoredExample, ...]:
+        """The rows whose class is known or has rows enough, and those of no class."""
+        classes = [self._task.class_of(stored.example) for stored in candidates]
+        counts = Counter(name for name in classes if name is not None)
+        if champion is None and counts:  # a class's rows count as the file has them, before some were held out
+            counts.update(self._ledger.label_counts(self._model, Split.HOLDOUT))
+        known = set() if champion is None else set(champion.labels)
+        known |= {row.label for row in self._ledger.descriptions(self._model)}
+        enough = self._learning.min_class_rows
+        pairs = zip(candidates, classes, strict=True)
+        return tuple(s for s, name in pairs if name is None or name in known or counts[name] >= enough)
+
+    def _confidences(self, prediction_ids: Sequence[str]) -> dict[str, float]:
+        """How sure the answers were, where the task's log keeps that."""
+        if "confidence" not in self._task.log_columns:
+            return {}
+        log = traffic_of(self._workspace, self._model)
+        table = log.lookup(prediction_ids, columns=["prediction_id", "confidence"])
+        return dict(zip(table["prediction_id"].to_pylist(), table["confidence"].to_pylist(), strict=True))
 
     def _candidates(self, champion: VersionRow | None) -> tuple[int | None, tuple[StoredExample, ...]]:
         """The version that a training goes on from, and the rows that it has not learnt."""

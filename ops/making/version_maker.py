@@ -12,6 +12,7 @@ from perennial.continual.errors import DataError, ExportFailed, ParityFailed, Tr
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
 from perennial.continual.learning.card import is_finished
+from perennial.continual.learning.learners import learner_named
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.tasks import task_named
@@ -55,6 +56,7 @@ class VersionMaker:
     def __init__(self, ledger: Ledger, workspace: Workspace, model: str, *, niceness: int | None = None) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._settings = workspace.model(model)
+        self._task = task_named(self._settings.task)
         self._repository = ModelRepository(workspace.repository)
         self._niceness = self._settings.learning.niceness if niceness is None else niceness
         self.rows = ModelRows(ledger, workspace, model)
@@ -99,11 +101,11 @@ class VersionMaker:
                 f"model {self._model} has no labelled training rows; import some with `perennial feedback import`"
             )
         learning, holdout = self._settings.learning, self.rows.holdout_rows(champion)
-        if learning.reuse_logged_embeddings:
+        if learning.reuse_logged_embeddings and learner_named(learning.learner).embeds:
             answered = [*rows.examples, *holdout.fresh]
             reuse_logged_embeddings(self._ledger, self._workspace, self._model, start.encoder, answered)
-        write_rows(folder / "examples.jsonl", rows.examples)
-        write_rows(folder / "replay.jsonl", rows.replay)
+        write_rows(folder / "examples.jsonl", rows.examples, self._task)
+        write_rows(folder / "replay.jsonl", rows.replay, self._task)
         spec = self.job(
             version,
             champion,
@@ -121,8 +123,8 @@ class VersionMaker:
 
     def job(self, version: int, champion: VersionRow | None, holdout: HoldoutRows, **own: Any) -> JobSpec:
         """The training job of a version with fields of its `own`; the rows that prove it are written."""
-        folder = self.folder(version)
-        write_rows(folder / "holdout.jsonl", holdout.all)
+        folder, items = self.folder(version), self._workspace.items(self._model)
+        write_rows(folder / "holdout.jsonl", holdout.all, self._task)
         note_held_out(folder, holdout.ids)
         return JobSpec(
             holdout=folder / "holdout.jsonl",
@@ -131,6 +133,7 @@ class VersionMaker:
             threads=self._settings.learning.threads,
             nice=0,  # the process is niced as a whole
             cache=self._workspace.embeddings,
+            items=items if items.is_file() else None,
             parent_version=None if champion is None else champion.version,
             **own,
         )
@@ -177,7 +180,7 @@ class VersionMaker:
             BundleRejected, ConfigurationError, DataError, DependencyUnreachable: what the export says is wrong.
             ExportFailed: the process ended without a bundle.
         """
-        proof, task = self.rows.holdout_rows(champion).all or rows.examples, task_named(self._settings.task)
+        proof, task = self.rows.holdout_rows(champion).all or rows.examples, self._task
         parent = None if champion is None else champion.version
         order = EngineOrder(
             trained=self.trained(version),

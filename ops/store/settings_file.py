@@ -12,6 +12,7 @@ from pathlib import Path
 
 from perennial.continual.atomic_file import write_atomically, written_whole
 from perennial.continual.errors import ConfigurationError, Refused
+from perennial.continual.tasks import DEFAULT_TASK
 
 __all__ = ["add_model", "begin_settings", "name_from", "named_models", "remove_model"]
 
@@ -33,7 +34,7 @@ port = 8080
 
 # [api.tokens]                  # `perennial token new --role operator` prints a token, and the line for here
 """
-_MODEL = """
+_MODEL = """{task}
 [models.{model}.learning]
 # encoder = "packaged:minilm"   # or any Hugging Face name or folder
 replay_rows = 770
@@ -42,6 +43,10 @@ replay_rows = 770
 kind = "any"
 policies = [{{ kind = "drift" }}, {{ kind = "feedback_count", at_least = 1000 }}]
 limits = {{ cooldown_s = 600.0, min_feedback = 100, budget_per_day = 24 }}
+"""
+_TASK = """
+[models.{model}]
+task = "{task}"
 """
 _PACKED = {".gz", ".zst", ".zip"}
 _TABLE = re.compile(r"^[ \t]*\[+[^\]\n]*\]+[ \t]*(#.*)?$", re.MULTILINE)
@@ -61,8 +66,8 @@ def named_models(path: Path) -> tuple[str, ...]:
     return tuple(_models(path, _read(path)))
 
 
-def add_model(path: Path, name: str) -> bool:
-    """Add a model's section at the end, and tell whether there was none yet.
+def add_model(path: Path, name: str, *, task: str = DEFAULT_TASK) -> bool:
+    """Add a model's section at the end, and tell whether there was none yet; the usual task is not named.
 
     It is appended in one piece: a running `perennial serve` sees the file as it was, or with all of the section.
 
@@ -73,7 +78,7 @@ def add_model(path: Path, name: str) -> bool:
         text = _read(path)
         if name in _models(path, text):
             return False
-        section = ("" if text.endswith("\n") or not text else "\n") + _MODEL.format(model=name)
+        section = ("" if text.endswith("\n") or not text else "\n") + _section(name, task)
         try:
             tomllib.loads(text + section)
         except tomllib.TOMLDecodeError as exc:
@@ -123,6 +128,13 @@ def name_from(data: Path) -> str:
     """
     named = data.with_suffix("") if data.suffix.lower() in _PACKED else data
     return re.sub(r"[^a-z0-9_-]+", "_", named.stem.lower()).strip("_-")
+
+
+def _section(name: str, task: str) -> str:
+    if task == DEFAULT_TASK:
+        return _MODEL.format(model=name, task="")
+    lines = _MODEL.format(model=name, task=_TASK.format(model=name, task=task)).splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("# encoder"))
 
 
 def _without(text: str, name: str) -> str:

@@ -72,6 +72,10 @@ class Workspace:
         """The model's log of answered requests."""
         return self.state / "traffic" / admit_name(name)
 
+    def items(self, name: str) -> Path:
+        """The catalogue of a model that puts items in order."""
+        return self.state / "items" / f"{admit_name(name)}.jsonl"
+
     def user_events(self, name: str) -> Path:
         """What is known of each user of the model now, where its task has users."""
         return self.state / "users" / f"{admit_name(name)}.db"

@@ -32,6 +32,18 @@ def test_a_model_names_its_task_and_classifies_texts_where_it_names_none(tmp_pat
     }
 
 
+def test_a_model_is_learnt_by_a_learner_of_its_task(tmp_path: Path) -> None:
+    told = '[models.films]\ntask = "ranking"\n[models.films.learning]\nreplay_rows = 5\n[models.intent]\n'
+    settings = load_settings(write(tmp_path, told))
+    assert settings.models["films"].learning.learner == "item_gram"
+    assert settings.models["films"].learning.replay_rows == 5
+    assert settings.models["intent"].learning.learner == "kernel_lda"
+    with pytest.raises(ConfigurationError, match=r"'ridge' makes no models of task 'ranking'; use one of item_gram"):
+        load_settings(write(tmp_path, '[models.films]\ntask = "ranking"\nlearning.learner = "ridge"\n'))
+    with pytest.raises(ConfigurationError, match=r"'item_gram' makes no models of task 'text_classification'"):
+        load_settings(write(tmp_path, '[models.intent.learning]\nlearner = "item_gram"\n'))
+
+
 def test_paths_count_from_the_folder_of_the_file(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, 'state = "here"\n'))
     assert settings.state == tmp_path / "here"

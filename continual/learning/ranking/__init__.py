@@ -5,7 +5,8 @@ Standard library, numpy and scipy only. Nothing here knows files of a service, s
 
 from perennial.continual.learning.ranking.events import Event, Item, Signal, event_of, liking
 from perennial.continual.learning.ranking.exposure import Exposure, measure_exposure
-from perennial.continual.learning.ranking.gram import GramSettings, ItemGram, Structure, histories
+from perennial.continual.learning.ranking.gram import GramSettings, ItemGram, Structure, histories, user_key
+from perennial.continual.learning.ranking.impressions import events_of, impressions_of
 from perennial.continual.learning.ranking.item_texts import ItemTexts
 from perennial.continual.learning.ranking.neighbours import Neighbours
 from perennial.continual.learning.ranking.off_policy import Logged, OffPolicy, estimate
@@ -38,10 +39,13 @@ __all__ = [
     "TrainedRanking",
     "estimate",
     "event_of",
+    "events_of",
     "histories",
+    "impressions_of",
     "liking",
     "measure_exposure",
     "profile_words",
     "read_items",
+    "user_key",
     "write_items",
 ]

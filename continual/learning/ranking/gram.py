@@ -17,7 +17,7 @@ from perennial.continual.learning.ranking.item_texts import ItemTexts
 from perennial.continual.learning.ranking.pair_sums import UNIT, PairSums, Whole
 from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile
 
-__all__ = ["GramSettings", "ItemGram", "Structure", "histories"]
+__all__ = ["GramSettings", "ItemGram", "Structure", "histories", "user_key"]
 
 _FAR = 60  # likings after one that it may still lead to
 _BACKWARDS = 0.5  # what an item says of those before it, beside those after it
@@ -100,7 +100,7 @@ class ItemGram:
     @property
     def known_keys(self) -> KeysView[int]:
         """The users who are in, each as a 64-bit hash."""
-        return {_key(user): user for user in self._histories}.keys()
+        return {user_key(user): user for user in self._histories}.keys()
 
     @property
     def named(self) -> NamedSums:
@@ -220,7 +220,7 @@ class ItemGram:
         SumsFile(
             format=_FORMAT,
             tensors={
-                **KnownRows({_key(user): user for user in users}).tensors(users),
+                **KnownRows({user_key(user): user for user in users}).tensors(users),
                 "event_user": np.array([number for number, _ in events], dtype=np.int64),
                 "event_item": np.array([place[event.item] for _, event in events], dtype=np.int64),
                 "event_at": np.array([_since_epoch(event.at) for _, event in events], dtype=np.int64),
@@ -339,8 +339,8 @@ def _by_user(events: Iterable[Event]) -> Iterator[tuple[str, Iterator[Event]]]:
     return groupby(sorted(events, key=lambda event: event.user), key=lambda event: event.user)
 
 
-def _key(user: str) -> int:
-    """A user as 64 bits, the same in every process."""
+def user_key(user: str) -> int:
+    """The number by which the sums know a user; the same in every process."""
     return int.from_bytes(hashlib.blake2b(user.encode(), digest_size=8).digest(), "big")
 
 

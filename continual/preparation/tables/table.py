@@ -69,9 +69,10 @@ class Table:
             flags.append(f"--column {role}={_for_shell(likely)}")
             free = [name for name in free if name != likely]
         header = "" if self.named else f"; if its first {self.unit} is no header, put one above it: {','.join(ways[0])}"
+        also = " ('category' and 'intent' also name the label)" if "label" in way else ""
         raise DataError(
-            f"{self.source} has the columns {offered(self.columns)}; it needs the columns {needs} ('category' and "
-            f"'intent' also name the label); rename one, or say which it is, for example: {' '.join(flags)}{header}"
+            f"{self.source} has the columns {offered(self.columns)}; it needs the columns {needs}{also}; rename one, "
+            f"or say which it is, for example: {' '.join(flags)}{header}"
         )
 
 

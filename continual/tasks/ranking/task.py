@@ -17,6 +17,7 @@ from perennial.continual.tasks.ranking.rows import EVERYBODY, HIGHEST, Impressio
 __all__ = ["Ranking"]
 
 _PLACES = 10  # that are looked at
+_EARLIEST = datetime(1990, 1, 1, tzinfo=UTC)  # histories of what people liked are older than labels
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Ranking:
 
     name: ClassVar[str] = "ranking"
     stratum_noun: ClassVar[str] = "segment"
+    adds_up: ClassVar[bool] = True
     log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
         dict.fromkeys(("user", "asked_at", "segment", "context", "ask", PREDICTION, "propensities"), ColumnKind.TEXT)
     )
@@ -42,16 +44,16 @@ class Ranking:
         context, changed = _context(raw.get("context", ""))
         query = Query(
             user=_named(raw["user"], "user"),
-            at=admit_time(raw["asked_at"], now=now, field="asked_at"),
+            at=admit_time(raw["asked_at"], now=now, field="asked_at", earliest=_EARLIEST),
             segment=_named(raw.get("segment", EVERYBODY), "segment"),
             context=context,
         )
         return Impression(
             input=query,
             target=_relevances(raw["relevances"]),
-            at=admit_time(raw.get("at"), now=now),
+            at=admit_time(raw.get("at"), now=now, earliest=_EARLIEST),
             origin=Origin.named(raw.get("origin", Origin.IMPORT)),
-            key=admit_key(raw.get("key")),
+            key=query.user,
             prediction_id=raw.get("prediction_id"),
             redacted=changed or bool(raw.get("redacted", False)),
         )
@@ -75,7 +77,7 @@ class Ranking:
         """Query and relevances as JSON objects."""
         return KeptRow(
             input=_text(asdict(row.input) | {"at": row.input.at.isoformat()}),
-            target=_text(dict(row.target)),
+            target=self.write_target(row.target),
             at=row.at,
             origin=row.origin,
             key=row.key,
@@ -95,7 +97,7 @@ class Ranking:
             target=self.read_target(kept.target),
             at=kept.at,
             origin=kept.origin,
-            key=kept.key,
+            key=query.user,
             prediction_id=kept.prediction_id,
             redacted=kept.redacted,
         )
@@ -111,6 +113,15 @@ class Ranking:
         """Relevances out of a JSON object."""
         return _relevances(_json(kept))
 
+    def write_target(self, target: Mapping[str, float]) -> str:
+        """A JSON object."""
+        return _text(dict(target))
+
+    def joined(self, known: str, told: str) -> str:
+        """The items of both; of one that is in both, the higher relevance."""
+        one, other = self.read_target(known), self.read_target(told)
+        return self.write_target({**one, **{item: max(worth, one.get(item, 0.0)) for item, worth in other.items()}})
+
     def redact(self, task_input: Query) -> tuple[Query, bool]:
         """The query with its context as a text may be kept, and its user in the one form of a key."""
         context, changed = _context(task_input.context)
@@ -124,10 +135,18 @@ class Ranking:
         """The segment of users."""
         return row.input.segment
 
+    def class_of(self, row: Row[Query, Mapping[str, float]]) -> str | None:
+        """None: items come and go."""
+        return None
+
     def size_bytes(self, row: Row[Query, Mapping[str, float]]) -> int:
         """The UTF-8 of the query's names and of the items, and 8 for each time and relevance."""
         names = (row.input.user, row.input.segment, row.input.context, *row.target)
         return sum(len(name.encode()) for name in names) + 8 * (1 + len(row.target))
+
+    def texts(self, task_input: Query) -> Sequence[str]:
+        """The context, where there is one."""
+        return (task_input.context,) if task_input.context else ()
 
     def words(self, task_input: Query) -> Sequence[str]:
         """The user, the segment and the words of the context."""

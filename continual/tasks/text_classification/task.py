@@ -25,6 +25,7 @@ class TextClassification:
 
     name: ClassVar[str] = "text_classification"
     stratum_noun: ClassVar[str] = "label"
+    adds_up: ClassVar[bool] = False
     log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
         {
             "text": ColumnKind.TEXT,
@@ -96,6 +97,10 @@ class TextClassification:
         """The label itself."""
         return kept
 
+    def joined(self, known: str, told: str) -> str:
+        """The label that was told last."""
+        return told
+
     def redact(self, task_input: str) -> tuple[str, bool]:
         """The text as it may be kept."""
         admitted = admit_text(task_input)
@@ -109,9 +114,17 @@ class TextClassification:
         """The label."""
         return row.target
 
+    def class_of(self, row: Row[str, str]) -> str | None:
+        """The label."""
+        return row.target
+
     def size_bytes(self, row: Row[str, str]) -> int:
         """The UTF-8 of text and label."""
         return len(row.input.encode()) + len(row.target.encode())
+
+    def texts(self, task_input: str) -> Sequence[str]:
+        """The text itself."""
+        return (task_input,)
 
     def words(self, task_input: str) -> Sequence[str]:
         """The words of the normalised text."""

@@ -25,7 +25,7 @@ from perennial.ops.making.retention import VersionRemoval
 from perennial.ops.parts import Parts
 from perennial.ops.store.replay_buffer import open_buffer
 from perennial.ops.store.tainted import taint, tainted_encoders
-from perennial.ops.traffic import TrafficLog
+from perennial.ops.store.traffic_of import traffic_of
 
 __all__ = ["Erasure", "Plan", "erase", "plan_erasure"]
 
@@ -81,7 +81,7 @@ class Erasure:
 
 def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     """What `erase` would find and do; changes nothing."""
-    ids = TrafficLog(parts.workspace.traffic(model)).rows_of(key)["prediction_id"].to_pylist()
+    ids = traffic_of(parts.workspace, model).rows_of(key)["prediction_id"].to_pylist()
     rows, receipt = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
     note = ErasureNote.of(parts.workspace, model, key)
     hashes = {row_hash(row.text) for row in (*rows, *note.rows)}
@@ -123,7 +123,7 @@ def erase(
     token, at = parts.ledger.begin_erasure(model, key, every_model=every_model)
     with _kept_up(parts, model, token):
         on_progress({"stage": "looking for rows"})
-        log = TrafficLog(parts.workspace.traffic(model))
+        log = traffic_of(parts.workspace, model)
         logged = log.bar(key, at)
         ids, texts = (logged[name].to_pylist() for name in ("prediction_id", "text"))
         rows, foretold = parts.ledger.rows_of_key(model, key, prediction_ids=ids)

@@ -10,7 +10,7 @@ from perennial.continual.preparation import is_spelling_of, key_spellings, shown
 from perennial.ops.commands.erasing.erasure import Erasure, Plan, erase, plan_erasure
 from perennial.ops.commands.erasing.search import SearchReport, Sought, Trace, search
 from perennial.ops.parts import Parts
-from perennial.ops.traffic import TrafficLog
+from perennial.ops.store.traffic_of import traffic_of
 
 IN_SUMS = "rows in the sums of a removed model"
 
@@ -95,7 +95,7 @@ def _spellings(parts: Parts, models: Collection[str], key: str) -> tuple[str, ..
     kept: set[str] = set()
     for model in models:
         kept |= parts.ledger.keys_holding(model, [spelling.strip() for spelling in spellings])
-        kept |= TrafficLog(parts.workspace.traffic(model)).distinct_keys()
+        kept |= traffic_of(parts.workspace, model).distinct_keys()
     others = sorted(other for other in kept if is_spelling_of(other, key))
     return tuple(dict.fromkeys([*spellings, *others]))
 

@@ -9,17 +9,17 @@ from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.learning.learners import (
-    CORRECTOR,
     LEARNERS,
     chosen_learner,
     learner_named,
+    learner_of_task,
     sums_hold,
     train_model,
 )
-from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
+from perennial.continual.learning.names import DEFAULT_LEARNER, LEARNERS_OF, LearnerName, default_learner
 from perennial.continual.learning.port import Learner
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.preparation import row_hash
+from perennial.continual.tasks import TASKS
 from tests.unit.learning.conftest import make_rows
 
 Write = Callable[..., Path]
@@ -31,7 +31,10 @@ SMALL = {
 }
 
 
-@pytest.fixture(params=LEARNERS.values(), ids=list(LEARNERS))
+OF_TEXTS = [learner for learner in LEARNERS.values() if learner.task == "text_classification"]
+
+
+@pytest.fixture(params=OF_TEXTS, ids=[learner.name for learner in OF_TEXTS])
 def learner(request: pytest.FixtureRequest) -> Learner:
     found: Learner = request.param
     return found
@@ -41,8 +44,20 @@ def test_every_name_has_a_learner_and_one_is_the_default() -> None:
     assert set(LEARNERS) == set(LearnerName)
     assert all(learner_named(name.value) is LEARNERS[name] for name in LearnerName)
     assert DEFAULT_LEARNER in LEARNERS
-    with pytest.raises(ConfigurationError, match=r"'forest' is unknown; use one of auto, finetune, kernel_lda, ridge"):
+    with pytest.raises(
+        ConfigurationError, match=r"'forest' is unknown; use one of auto, finetune, item_gram, kernel_lda, ridge"
+    ):
         learner_named("forest")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_learners_that_say_so_and_correct_each_other(task: str) -> None:
+    names = LEARNERS_OF[task]
+    assert set(names) == {name for name, learner in LEARNERS.items() if learner.task == task}
+    assert names[0] == default_learner(task) == learner_of_task(task).name
+    assert {LEARNERS[name].corrector for name in names} <= set(names)
+    with pytest.raises(ConfigurationError, match=r"task 'image' has no learner"):
+        default_learner("image")
 
 
 def test_a_described_class_reaches_the_training_and_no_correction(learner: Learner) -> None:
@@ -88,14 +103,14 @@ def test_a_version_holds_the_rows_that_it_learnt_until_they_are_taken_out(
     assert card.learner == (card.head if learner.name == LearnerName.AUTO else learner.name)
     tuned = card.encoder_fingerprint != fingerprint(tiny_encoder)
     assert tuned is learner.tunes_encoder
-    learnt, erased = {row_hash(row.text) for row in rows}, rows[:3]
+    learnt, erased = learner.keys(rows), rows[:3]
     assert sums_hold(spec.out, learnt)
-    assert not sums_hold(spec.out, {row_hash(row.text) for row in others})
+    assert not sums_hold(spec.out, learner.keys(others))
     assert not sums_hold(spec.out.parent, learnt), "a folder without sums holds nobody"
     corrected = JobSpec.read(
         make_spec(
             "second",
-            learner=CORRECTOR.name.value,
+            learner=learner.corrector.value,
             encoder=card.encoder_source(spec.out),
             previous=spec.out,
             erase=erased,
@@ -104,5 +119,5 @@ def test_a_version_holds_the_rows_that_it_learnt_until_they_are_taken_out(
         )
     )
     assert train_model(corrected, Context()).head == card.head
-    assert not sums_hold(corrected.out, {row_hash(row.text) for row in erased})
+    assert not sums_hold(corrected.out, learner.keys(erased))
     assert sums_hold(corrected.out, learnt)

@@ -1,6 +1,6 @@
 """Labels that people and machines give: brought under the rule of the entrance, then kept."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Protocol
@@ -18,9 +18,9 @@ from perennial.continual.records import Example, Origin
 from perennial.ops.ledger import FeedbackRow
 from perennial.ops.ledger.ports import ExampleSink, PendingLabels, Transactions, Vocabulary
 
-__all__ = ["GivenLabel", "add_labelled", "add_labels", "admit_given", "known_labels"]
+__all__ = ["COUNTED", "GivenLabel", "add_labelled", "add_labels", "admit_given", "as_feedback", "known_labels"]
 
-_COUNTED = ("new", "corrected", "confirmed", "unchanged", "stale", "erased")
+COUNTED = ("new", "corrected", "confirmed", "unchanged", "stale", "erased")
 _AS_FEEDBACK = {"added": "new", "relabelled": "corrected"}
 
 
@@ -79,8 +79,13 @@ def add_labels(ledger: LabelLedger, model: str, rows: Sequence[FeedbackRow | Exa
     with ledger.transaction():
         kept = asdict(ledger.add_feedback(model, feedback))
         added = add_labelled(ledger, model, [row for row in rows if isinstance(row, Example)])
-    added_examples = {_AS_FEEDBACK.get(name, name): count for name, count in added.items()}
-    return {name: kept[name] + added_examples[name] for name in _COUNTED}
+    added_examples = as_feedback(added)
+    return {name: kept[name] + added_examples[name] for name in COUNTED}
+
+
+def as_feedback(added: Mapping[str, int]) -> dict[str, int]:
+    """The counts of stored examples by the names that feedback has for the same."""
+    return {_AS_FEEDBACK.get(name, name): count for name, count in added.items()}
 
 
 def add_labelled(ledger: ExampleSink, model: str, examples: Sequence[Example]) -> dict[str, int]:

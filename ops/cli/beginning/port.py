@@ -1,0 +1,65 @@
+"""What `init` asks of a task, found by the task's name."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from perennial.continual.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from perennial.continual.preparation import FileReading
+    from perennial.ops.settings import LearningSettings
+
+__all__ = ["BEGINNINGS", "Beginning", "Files", "beginning_of"]
+
+BEGINNINGS: Mapping[str, str] = {
+    "ranking": "perennial.ops.cli.beginning.events",
+    "text_classification": "perennial.ops.cli.beginning.labelled_texts",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Files:
+    """What the user gives a first version to learn from: rows, the catalogue of a ranking, and how both are read."""
+
+    data: Path
+    items: Path | None
+    reading: "FileReading"
+
+
+class Beginning(Protocol):
+    """What the module of a task offers."""
+
+    def read(self, files: Files) -> Any:
+        """The rows of the files.
+
+        Raises:
+            DataError: a file cannot be read, or a row is wrong.
+            ConfigurationError: a file is given that the task has no use for, or one is missing.
+        """
+        ...
+
+    def plan(self, read: Any, learning: "LearningSettings") -> Mapping[str, Any]:
+        """What is told of the rows before anything is done with them.
+
+        Raises:
+            DataError: they are too few for a first version; what was found is said on stderr.
+        """
+        ...
+
+    def make(self, config: Path, model: str, read: Any) -> Mapping[str, Any]:
+        """Make the first version, and tell what became of it and how good it is."""
+        ...
+
+
+def beginning_of(task: str) -> Beginning:
+    """The module of a task.
+
+    Raises:
+        ConfigurationError: this version makes no first version for the task.
+    """
+    if task not in BEGINNINGS:
+        raise ConfigurationError(f"task {task!r} is unknown; use one of {', '.join(sorted(BEGINNINGS))}")
+    return cast("Beginning", importlib.import_module(BEGINNINGS[task]))

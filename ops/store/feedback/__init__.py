@@ -1,0 +1,20 @@
+"""What people say of answers: brought under the rule of the entrance, kept, and joined to what had been asked."""
+
+from perennial.ops.store.feedback.joining import Joiner, LabelJoiner, joiner_of
+from perennial.ops.store.feedback.labels import GivenLabel, add_labelled, add_labels, admit_given, known_labels
+from perennial.ops.store.feedback.signals import AdmittedSignal, GivenSignal, add_signals, admit_signal
+
+__all__ = [
+    "AdmittedSignal",
+    "GivenLabel",
+    "GivenSignal",
+    "Joiner",
+    "LabelJoiner",
+    "add_labelled",
+    "add_labels",
+    "add_signals",
+    "admit_given",
+    "admit_signal",
+    "joiner_of",
+    "known_labels",
+]
