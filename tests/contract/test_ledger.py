@@ -1,5 +1,6 @@
 """What the ledger promises, on SQLite and on PostgreSQL alike."""
 
+import json
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -780,7 +781,7 @@ def test_rows_of_another_task_come_back_as_they_were(ledger: Ledger) -> None:
     assert [stored.example for stored in ledger.examples("shop")] == rows
     again = [impression("u1", {"milk": 0.5, "tea": 1.0}, 1), impression("u2", {"tea": 2.0}, 1)]
     receipt = ledger.add_examples("shop", again, all_train)
-    assert (receipt.confirmed, receipt.relabelled, receipt.contradictions) == (1, 1, 1)
+    assert (receipt.confirmed, receipt.relabelled, receipt.contradictions) == (1, 1, 0)
     state = BufferState(
         kind=BufferKind.RESERVOIR, capacity=5, byte_budget=None, seen=2, counters={}, rng={}, rows=tuple(again)
     )
@@ -792,3 +793,33 @@ def test_rows_of_another_task_come_back_as_they_were(ledger: Ledger) -> None:
     assert "a text" not in [cell for _, cell in ledger.cells(["nothing"])]
     assert ledger.erase_key("shop", "u1", actor="test").examples == 1
     assert [stored.example for stored in ledger.examples("shop")] == again[1:]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_targets_that_add_up_are_joined_whatever_their_order(ledger: Ledger, order: tuple[int, ...]) -> None:
+    ledger.register_model("shop", {"task": "ranking"})
+    told = [{"tea": 0.2}, {"milk": 0.0}, {"tea": 1.0}]
+    for number in order:
+        ledger.add_examples("shop", [impression("u1", told[number], number)], all_train)
+        label = json.dumps(told[number])
+        ledger.add_feedback("shop", [FeedbackRow(prediction_id="0" * 32, label=label, at=at(number), key="u1")])
+    (stored,) = ledger.examples("shop")
+    assert (stored.example.target, stored.example.at) == ({"tea": 1.0, "milk": 0.0}, at(2))
+    (pending,) = ledger.pending_feedback("shop")
+    assert (json.loads(pending.label), pending.at) == ({"tea": 1.0, "milk": 0.0}, at(2))
+    again = ledger.add_feedback("shop", [FeedbackRow(prediction_id="0" * 32, label='{"tea": 0.2}', at=at(0), key="u1")])
+    assert again.unchanged == 1
+    assert ledger.pending_feedback("shop") == (pending,)
+
+
+def test_rows_of_what_was_erased_are_told_from_others(ledger: Ledger) -> None:
+    marks = [
+        ("ann", None, at(1)),
+        ("ann", None, at(200)),
+        ("bob", None, at(1)),
+        (None, "f" * 32, at(1)),
+        (None, None, at(1)),
+    ]
+    assert ledger.erased_among("intent", marks) == (False,) * 5
+    ledger.erase_key("intent", "ann", prediction_ids=["f" * 32], erased_at=at(50))
+    assert ledger.erased_among("intent", marks) == (True, False, False, True, False)
