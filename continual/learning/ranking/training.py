@@ -80,20 +80,20 @@ def train_ranking(spec: JobSpec, context: Context) -> ModelCard:
     items = _catalogue(spec)
     now = datetime.now(UTC)
     read = {name: _rows(spec, name, now) for name in ("examples", "replay", "holdout", "erase")}
-    context.tell("events", 0, 1)
+    context.report("events", 0, 1)
     sums = _sums(spec, settings)
     removed = 0
     for user in sorted({row.input.user for row in read["erase"]}):
         removed += len(sums.history(user))
         sums.erase(user)
     sums.add(_events([*read["replay"], *read["examples"]]))
-    context.tell("events", 1, 1)
+    context.report("events", 1, 1)
     if not sums.rows:
         raise TrainingFailed("no events to learn from: no user has done anything; import events first")
     context.checkpoint()
-    context.tell("solve", 0, 1)
+    context.report("solve", 0, 1)
     structure = sums.solve(settings.gram(items))
-    context.tell("solve", 1, 1)
+    context.report("solve", 1, 1)
     trained = TrainedRanking(
         card=_card(spec, settings, sums, removed=removed, items=len(items), replay=len(read["replay"])),
         items=items,
