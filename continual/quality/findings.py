@@ -11,6 +11,7 @@ from perennial.continual.records import Example, Split
 __all__ = ["Leak", "RowFindings", "SmallClass", "TwinLabels", "examine_rows"]
 
 _SHORTEST = 4  # characters of a label in which a slip can be told from another word
+_MOST_LABELS = 2_000  # among which slips are looked for: more are no names of classes, and would fill the memory
 _RARER = 5  # times; a slip is rare beside what was meant
 _LISTED = 20
 _SCRIPTS = {"CJK": "Han", "HIRAGANA": "Japanese kana", "KATAKANA": "Japanese kana"}
@@ -129,12 +130,12 @@ def _twins(counts: Mapping[str, int]) -> Iterator[TwinLabels]:
 
 
 def _alike(counts: Mapping[str, int]) -> Iterator[Iterator[tuple[str, str]]]:
-    """Labels that are the same once at most one character is left out of each."""
+    """Labels that are the same once at most one character is left out of each; of very many, those alike in signs."""
     groups: dict[str, set[str]] = defaultdict(set)
     for label in counts:
         plain = _plain(label)
         groups[plain].add(label)
-        if len(plain) >= _SHORTEST:
+        if len(plain) >= _SHORTEST and len(counts) <= _MOST_LABELS:
             for place in range(len(plain)):
                 groups[plain[:place] + plain[place + 1 :]].add(label)
     for group in groups.values():

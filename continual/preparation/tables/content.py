@@ -2,6 +2,8 @@
 
 import gzip
 import io
+import lzma
+import struct
 import sys
 import zipfile
 import zlib
@@ -10,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perennial.continual.errors import DataError
-from perennial.continual.preparation.tables.table import offered
+from perennial.continual.preparation.tables.table import offered, quoted
 
 __all__ = ["MOST_BYTES", "STANDARD_INPUT", "Content", "is_workbook", "read_content", "within_bounds"]
 
@@ -21,6 +23,16 @@ _FREE = 64 << 20  # that much may come out of however little
 _STEP = 1 << 20
 _GZIP, _ZSTD, _ZIP, _EMPTY_ZIP = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"PK\x05\x06"
 _WORKBOOK = "xl/workbook.xml"
+_DOCUMENTS = (  # zip files that are no packed tables, by a part that each of the kind has
+    ("content.xml", "an OpenDocument file"),
+    ("xl/workbook.bin", "a binary Excel file"),
+    ("word/document.xml", "a Word document"),
+    ("Index/Document.iwa", "a Numbers or Pages document"),
+)
+_WRONG = (  # what the ways of packing raise of damaged bytes
+    *(zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error),
+    *(EOFError, OSError, RuntimeError, ValueError, LookupError, ArithmeticError),
+)
 _FOREIGN = (  # what is given by mistake, and what to do about it
     (b"BZh", "packed with bzip2", "unpack it, or pack it with gzip"),
     (b"\xfd7zXZ", "packed with xz", "unpack it, or pack it with gzip"),
@@ -165,18 +177,22 @@ def _from_zip(content: Content) -> Content:
     try:
         with zipfile.ZipFile(io.BytesIO(content.data)) as archive:
             files = [each for each in archive.infolist() if not each.is_dir() and not _beside_the_data(each.filename)]
+            inside = {each.filename for each in files}
+            what = next((what for part, what in _DOCUMENTS if part in inside), None)
+            if what is not None:
+                raise DataError(f"{content.source} is {what}; save it as .xlsx or CSV")
             if len(files) != 1:
                 names = offered([each.filename for each in files])
                 raise DataError(
                     f"{content.source} holds {len(files)} files: {names}; unpack it and give the one you mean"
                 )
             only = files[0]
-            source = f"{content.source} ({only.filename})"
+            source = f"{content.source} ({quoted(only.filename)[1:-1]})"
             if only.flag_bits & 1:
                 raise DataError(f"{source} is locked with a password; unpack it first")
             with archive.open(only) as file:
                 data = _bounded(content, source, file.read)
-    except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, zlib.error, ValueError) as error:
+    except _WRONG as error:
         raise _damaged(content.source, "zip", error) from error
     return Content(source=source, suffix=Path(only.filename).suffix.lower(), data=data)
 

@@ -65,7 +65,10 @@ class _BrokenQuotes(DataError):
 def _table(
     records: Iterator[_Record], source: str, roles: Sequence[Role], stated: Mapping[str, str], delimiter: str
 ) -> Table:
-    header = next(records).fields
+    first = next(records, None)
+    if first is None:
+        raise DataError(f"{source} holds nothing but empty fields; it needs a header line and rows under it")
+    header = first.fields
     columns = tuple(name.strip() for name in header)
     places = roles_of(source, columns, roles, stated)
     rows: list[TableRow] = []

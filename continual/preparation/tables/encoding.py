@@ -77,6 +77,8 @@ def _strictly(data: bytes, encoding: str, source: str) -> str:
             f"{source} line {_line(data, error.start)}: byte {error.start} is not {encoding}; state the encoding that "
             f"it was saved in with --encoding, or save it as UTF-8"
         ) from error
+    except UnicodeError as error:  # of codecs that are no encodings of files, such as `undefined`
+        raise DataError(f"{source} cannot be read as {encoding} ({error}); state another, such as utf-8") from error
 
 
 def _line(data: bytes, place: int) -> int:

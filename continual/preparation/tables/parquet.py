@@ -37,11 +37,10 @@ def read_parquet(data: bytes, source: str, roles: Sequence[Role], *, stated: Map
                 f"{source} has {file.metadata.num_rows:,} rows; at most {MOST_ROWS:,} are read from one file"
             )
         wanted = list(dict.fromkeys(named.values()))
-        texts = [name for name in wanted if pa.types.is_string(file.schema_arrow.field(name).type)]
-        file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=texts)  # a text that repeats is held once
+        file = parquet.ParquetFile(io.BytesIO(data), read_dictionary=_texts(file.schema_arrow, wanted))
         rows = list(_rows(file, wanted, len(data), source)) if wanted else []
         names = _class_names(file.schema_arrow.metadata or {})
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
         raise DataError(f"{source} is a damaged Parquet file ({str(error)[:100]}); write it again") from error
     kept = [{name: _named(value, names.get(name)) for name, value in row.items()} for row in rows]
     return Table(
@@ -53,22 +52,40 @@ def read_parquet(data: bytes, source: str, roles: Sequence[Role], *, stated: Map
     )
 
 
+def _texts(schema: Any, wanted: Sequence[str]) -> list[str]:
+    """The columns of texts: of each batch they come as a dictionary, so that one that repeats takes its room once."""
+    import pyarrow as pa
+
+    kinds = {name: schema.field(name).type for name in wanted}
+    return [name for name, kind in kinds.items() if pa.types.is_string(kind) or pa.types.is_large_string(kind)]
+
+
 def _rows(file: Any, wanted: Sequence[str], packed: int, source: str) -> Iterator[dict[str, object]]:
+    held: dict[str, str] = {}  # every text once, in however many batches it comes
     size = 0
     for batch in file.iter_batches(batch_size=_BATCH_ROWS, columns=list(wanted)):
-        size += batch.nbytes
-        within_bounds(source, packed, size)
-        values = [_values(column) for column in batch.columns]
+        values = []
+        for column in batch.columns:
+            if not hasattr(column, "dictionary"):
+                size += column.nbytes
+                within_bounds(source, packed, size)
+                values.append(column.to_pylist())
+                continue
+            within_bounds(source, packed, column.dictionary.nbytes)  # of all batches so far
+            words = _words(column)
+            fresh = {word for word in words.values() if isinstance(word, str) and word not in held}
+            held.update(zip(fresh, fresh, strict=True))
+            size += column.indices.nbytes + sum(map(len, fresh))
+            within_bounds(source, packed, size)
+            words = {place: held[word] if isinstance(word, str) else word for place, word in words.items()}
+            values.append([words[place] for place in column.indices.to_pylist()])
         yield from (dict(zip(batch.schema.names, row, strict=True)) for row in zip(*values, strict=True))
 
 
-def _values(column: Any) -> Sequence[object]:
-    """The column's values; those of a dictionary are made once and shared."""
-    if not hasattr(column, "dictionary"):
-        values: list[object] = column.to_pylist()
-        return values
-    words = column.dictionary.to_pylist()
-    return [None if place is None else words[place] for place in column.indices.to_pylist()]
+def _words(column: Any) -> dict[int | None, object]:
+    """The words of a dictionary that this batch uses, by their places in it."""
+    used = column.indices.unique()
+    return dict(zip(used.to_pylist(), column.dictionary.take(used).to_pylist(), strict=True))
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, Sequence[str]]:

@@ -15,6 +15,9 @@ from perennial.continual.preparation.tables.table import MOST_ROWS, Table, Table
 __all__ = ["read_workbook"]
 
 _MOST_CELLS = 50_000_000  # a cell far out makes a row of empty ones
+_ERRORS = frozenset(  # what a formula that failed leaves in its cell
+    ("#NULL!", "#DIV/0!", "#VALUE!", "#REF!", "#NAME?", "#NUM!", "#N/A", "#GETTING_DATA", "#SPILL!", "#CALC!")
+)
 
 
 def read_workbook(
@@ -78,8 +81,12 @@ def _filled(sheet: Any) -> Iterator[tuple[int, tuple[object, ...]]]:
         cells += len(row) + 1
         if cells > _MOST_CELLS:
             raise DataError(f"sheet {quoted(sheet.title)} has more than {_MOST_CELLS:,} cells; save the rows as CSV")
-        if any(value is not None and str(value).strip() for value in row):
+        if any(map(_is_filled, row)):
             yield number, row
+
+
+def _is_filled(value: object) -> bool:
+    return value is not None and bool(str(value).strip())
 
 
 def _table(
@@ -105,8 +112,12 @@ def _table(
 
 
 def _row(number: int, row: Sequence[object], places: Mapping[str, int], columns: Sequence[str]) -> TableRow:
-    beyond = [value for value in row[len(columns) :] if value is not None]
+    beyond = any(map(_is_filled, row[len(columns) :]))
     values = {columns[place]: row[place] if place < len(row) else None for place in places.values()}
+    failed = next((name for name, value in values.items() if isinstance(value, str) and value in _ERRORS), None)
+    if failed is not None:
+        problem = f"column {quoted(failed)} holds {values[failed]}, the error of a formula; correct it or drop the row"
+        return TableRow(line=number, fields={}, width=len(row), problem=problem)
     table_row = row_of(number, values, {role: columns[place] for role, place in places.items()})
     if not beyond or table_row.problem is not None:
         return table_row

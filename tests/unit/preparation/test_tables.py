@@ -19,6 +19,7 @@ from pyarrow import parquet
 from perennial.continual.errors import DataError, RowsRefused
 from perennial.continual.preparation import FileReading, Role, read_labelled_file, read_table
 from perennial.continual.preparation.tables import content
+from perennial.continual.preparation.tables import parquet as tables_parquet
 
 ENGLISH = [("one, two; three | four", "a"), ('he said "no"\nand left', "b"), ("Über café — naïve", "a")]
 CHINESE = [("我的银行卡丢了，怎么办？", "挂失"), ("为什么我的余额不对", "查询"), ("请帮我冻结这张卡", "挂失")] * 5
@@ -84,6 +85,18 @@ def zipped(data: bytes, **others: bytes) -> bytes:
         for name, more in others.items():
             archive.writestr(name, more)
     return out.getvalue()
+
+
+def zip_of(*members: tuple[str, bytes], how: int = zipfile.ZIP_DEFLATED) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", how) as archive:
+        for name, data in members:
+            archive.writestr(name, data)
+    return out.getvalue()
+
+
+def spoilt(data: bytes, place: int) -> bytes:
+    return data[:place] + bytes([data[place] ^ 0xFF]) + data[place + 1 :]
 
 
 def zstd(data: bytes) -> bytes:
@@ -216,6 +229,9 @@ def test_what_bytes_alone_do_not_tell_is_refused_until_it_is_stated(
         (b"[" * 100_000, {}, "nested too deeply"),
         (b"[]", {}, "holds no rows"),
         (b"", {}, "is empty; it needs a header line such as: text,label"),
+        (b",,\n,,\n", {}, "holds nothing but empty fields"),
+        (b'""\n', {}, "holds nothing but empty fields"),
+        (b"text,label\na,b\n", {"encoding": "undefined"}, "rows.csv cannot be read as undefined"),
         (b"%PDF-1.7 ...", {}, "is a PDF; export"),
         (b"\n<!DOCTYPE html><html>", {}, "is a web page; download the file itself"),
         (b"version https://git-lfs.github.com/spec/v1\n", {}, "git lfs pull"),
@@ -231,6 +247,15 @@ def test_what_bytes_alone_do_not_tell_is_refused_until_it_is_stated(
         (as_workbook(ENGLISH, others=("Notes",)), {}, "2 sheets with rows: 'Rows', 'Notes'; say which: --sheet 'Rows'"),
         (as_workbook(ENGLISH), {"sheet": "Row"}, "no sheet 'Row'; its sheets are 'Rows'"),
         (as_workbook([("a", "b"), ("c", "")]), {}, r"row 4: column 'label' is empty"),
+        (as_workbook([("a", "b"), ("c", "#N/A")]), {}, r"row 4: column 'label' holds #N/A, the error of a formula"),
+        (zip_of(("mimetype", b"x"), ("content.xml", b"<x/>")), {}, "is an OpenDocument file; save it as .xlsx or CSV"),
+        (zip_of(("xl/workbook.bin", b"x"), ("xl/a.bin", b"y")), {}, "is a binary Excel file; save it as .xlsx or CSV"),
+        (zip_of(("\x1b[2J\u202e\n.csv", b"a,b\n")), {}, r"rows\.csv \(\\x1b\[2J\\u202e\\n\.csv\) has the columns"),
+        *(
+            (spoilt(zip_of(("a.csv", b"text,label\na,b\n" * 99), how=how), place), {}, "damaged zip file")
+            for how in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+            for place in (50, 60)
+        ),
     ],
     ids=named,
 )
@@ -297,6 +322,58 @@ def test_parquet_of_a_data_set_with_class_names_has_their_names(tmp_path: Path) 
     table = table.replace_schema_metadata({"huggingface": json.dumps({"info": {"features": features}})})
     parquet.write_table(table, tmp_path / "rows.parquet")
     assert [row.label for row in read_labelled_file(tmp_path / "rows.parquet")] == ["loss", "fee"]
+
+
+def test_spaces_beside_a_table_of_a_workbook_are_no_cells(tmp_path: Path) -> None:
+    book = Workbook()
+    assert book.active is not None
+    for row in (["text", "label"], ["one", "a", " "]):
+        book.active.append(row)
+    book.save(tmp_path / "rows.xlsx")
+    assert [row.text for row in read_labelled_file(tmp_path / "rows.xlsx")] == ["one"]
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string()])
+def test_texts_that_repeat_over_many_batches_of_parquet_count_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: pa.DataType
+) -> None:
+    monkeypatch.setattr(content, "_FREE", 1 << 18)
+    monkeypatch.setattr(content, "_MOST_GROWTH", 20)
+    monkeypatch.setattr(tables_parquet, "_BATCH_ROWS", 100)
+    words = [f"{n} {'word ' * 20}" for n in range(1_000)]
+    texts = [words[n % len(words)] for n in range(20_000)]
+    table = pa.table({"text": pa.array(texts, kind), "label": pa.array(["a", "b"] * 10_000, kind)})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    read = read_table(tmp_path / "rows.parquet", ROLES)
+    assert [row.fields["text"] for row in read.rows] == [text.strip() for text in texts]
+    bomb = pa.table({"text": pa.array(["a" * 4_000_000], kind), "label": ["x"]})
+    parquet.write_table(bomb, tmp_path / "bomb.parquet", compression="zstd")
+    with pytest.raises(DataError, match="unpacks to more than"):
+        read_table(tmp_path / "bomb.parquet", ROLES)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (pa.array([-(10**17)] * 3, pa.timestamp("us")), "damaged Parquet file"),
+        (pa.array([1] * 3, pa.timestamp("s", "Mars/Phobos")), "damaged Parquet file"),
+    ],
+)
+def test_times_that_no_calendar_has_are_refused(tmp_path: Path, values: pa.Array, words: str) -> None:
+    table = pa.table({"text": ["a", "b", "c"], "label": ["x", "y", "x"], "at": values})
+    parquet.write_table(table, tmp_path / "rows.parquet")
+    with pytest.raises(DataError, match=words):
+        read_labelled_file(tmp_path / "rows.parquet")
+
+
+def test_a_parquet_file_with_any_byte_changed_is_read_or_refused(tmp_path: Path) -> None:
+    whole, path = as_parquet(ENGLISH * 3), tmp_path / "rows.parquet"
+    for place in range(max(4, len(whole) - 700), len(whole) - 4):
+        path.write_bytes(spoilt(whole, place))
+        try:
+            read_table(path, ROLES)
+        except DataError as error:
+            assert "rows.parquet" in str(error)  # noqa: PT017 - whether it is refused depends on the byte
 
 
 def test_standard_input_is_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """What labelled rows tell before anything is learnt."""
 
+import tracemalloc
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -88,3 +89,15 @@ def test_the_script_is_told(text: str, script: str) -> None:
 
 def test_letterless_rows_have_no_script() -> None:
     assert examine([Example(text="🙂 12", label="a", at=AT)]).scripts == {}
+
+
+def test_very_many_labels_are_examined_without_much_memory() -> None:
+    long = [Example(text=f"request {n}", label=f"{n}{' long name' * 15}", at=AT) for n in range(3_000)]
+    twin = Example(text="one more", label=f"7{'_LONG-NAME' * 15}", at=AT)
+    tracemalloc.start()
+    found = examine(long, [twin])
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.labels == 3_001
+    assert [{twins.label, twins.like} for twins in found.twins] == [{long[7].label, twin.label}]
+    assert most < 40 << 20
