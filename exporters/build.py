@@ -61,7 +61,7 @@ def engines_to_try(
     precision: str = "auto",
     before: tuple[EngineKind, Precision] | None = None,
     *,
-    among: Sequence[tuple[EngineKind, Precision]] = (),
+    among: Sequence[tuple[str, str]] = (),
 ) -> tuple[tuple[EngineKind, Precision], ...]:
     """What `choose_engine` picks and, where it was free to pick BF16, the FP32 engine for models that BF16 alters.
 
@@ -72,14 +72,15 @@ def engines_to_try(
         ConfigurationError: as `choose_engine`, or none of `among` is what is wanted.
     """
     if among:
-        fit = [each for each in among if engine in {"auto", each[0].value} and precision in {"auto", each[1].value}]
+        fit = [each for each in among if engine in {"auto", each[0]} and precision in {"auto", each[1]}]
         if not fit:
-            known = ", ".join(f"{kind.value} {form.value}" for kind, form in among)
+            known = ", ".join(f"{kind} {form}" for kind, form in among)
             raise ConfigurationError(
                 f"a model of this task does not come as engine {engine!r} with precision {precision!r}; "
                 f"it comes as {known}: use those, or auto"
             )
-        return (fit[0],)
+        kind, form = fit[0]
+        return ((EngineKind(kind), Precision(form)),)
     first = choose_engine(engine, precision)
     if precision != "auto" or first[1] is not Precision.BF16:
         return (first,)

@@ -30,6 +30,7 @@ from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity
 from perennial.exporters.port import exportable
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
+from perennial.exporters.tasks import room_of
 from perennial.exporters.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
@@ -101,7 +102,7 @@ class _Export:
     def run(self) -> ExportResult:
         """Try the engines in turn: where the choice was free, one that alters the answers gives way to an exact one."""
         before = None if self.previous is None else (self.previous.engine, self.previous.precision)
-        tried = engines_to_try(self.spec.engine, self.spec.precision, before, among=self.model.engines)
+        tried = engines_to_try(self.spec.engine, self.spec.precision, before, among=room_of(self.spec.task).engines())
         for engine, precision in tried:
             check_available(engine, precision)
         self.model.sidecars(self.work)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from perennial.exporters.built import BuiltEngine
-from perennial.exporters.bundle import EngineKind, Manifest, Precision
+from perennial.exporters.bundle import Manifest
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.tasks import room_of
@@ -81,11 +81,6 @@ class Exportable(Protocol):
     @property
     def signature(self) -> EngineSignature:
         """Of its engines, with this model's sizes. The graph and the module take and give it in this order."""
-        ...
-
-    @property
-    def engines(self) -> Sequence[tuple[EngineKind, Precision]]:
-        """What it can be compiled to, the usual choice first; empty where every engine takes it."""
         ...
 
     @property

@@ -1,7 +1,7 @@
 """The tasks whose models can be bundles: each is a room of its own, found by the name that manifests carry."""
 
 import importlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -29,6 +29,10 @@ class Room(Protocol):
         Raises:
             BundleRejected: they do not agree.
         """
+        ...
+
+    def engines(self) -> Sequence[tuple[str, str]]:
+        """What its models can be compiled to, engine and precision, the usual choice first; empty for everything."""
         ...
 
     def exportable(self, folder: Path) -> object:

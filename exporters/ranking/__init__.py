@@ -6,7 +6,7 @@ from typing import Any
 
 from perennial.exporters.signature import EngineSignature
 
-__all__ = ["check_bundle", "engine_signature", "exportable"]
+__all__ = ["check_bundle", "engine_signature", "engines", "exportable"]
 
 
 def engine_signature(part: Mapping[str, Any]) -> EngineSignature:
@@ -21,6 +21,11 @@ def check_bundle(folder: Path, part: Mapping[str, Any], files: Collection[str]) 
     from perennial.exporters.ranking.part import check_catalogue
 
     check_catalogue(folder, part, files)
+
+
+def engines() -> tuple[tuple[str, str], ...]:
+    """ONNX Runtime in FP32: many scores are equal, and others put such items in another order."""
+    return (("onnxruntime", "fp32"),)
 
 
 def exportable(folder: Path) -> object:

@@ -43,7 +43,7 @@ class Catalogue:
     """The items, what ties them, and how both become scores and lists."""
 
     items: tuple[Item, ...]
-    ties: ItemTies
+    ties: ItemTies  # the strongest ones suffice
     blend: Blend
     bounds: Bounds
     exploration: Exploration
@@ -198,13 +198,15 @@ class Catalogue:
         rows = [self.place[event.item] for event, _ in liked]
         weights = np.array([weight for _, weight in liked], dtype=np.float32)
         table = self.ties.neighbours
-        places = table.places[rows].reshape(-1)
-        added = (table.values[rows] * weights[:, None]).reshape(-1)
+        among = np.zeros(len(self.items), dtype=bool)
+        among[shown] = True
+        places = table.places[rows]
+        whose, which = np.nonzero(among[places])
+        added = table.values[rows][whose, which] * weights[whose]
         found: dict[int, str] = {}
-        wide = table.places.shape[1]
-        relevant = np.flatnonzero(np.isin(places, shown) & (added > 0))
-        for number in relevant[np.argsort(-added[relevant], kind="stable")].tolist():
-            found.setdefault(int(places[number]), liked[number // wide][0].item)
+        for number in np.argsort(-added, kind="stable").tolist():
+            if added[number] > 0:
+                found.setdefault(int(places[whose[number], which[number]]), liked[whose[number]][0].item)
         return found
 
 

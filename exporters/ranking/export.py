@@ -14,7 +14,7 @@ from perennial.continual.learning.ranking import TrainedRanking, histories
 from perennial.continual.learning.ranking.trained import BLEND_FILE, ITEMS_FILE, STRUCTURE_FILE
 from perennial.continual.learning.trained import STATISTICS_FILE
 from perennial.exporters.built import BuiltEngine
-from perennial.exporters.bundle import EngineKind, Manifest, Precision
+from perennial.exporters.bundle import Manifest
 from perennial.exporters.engine import Engine, Inputs
 from perennial.exporters.graph import OnnxGraph
 from perennial.exporters.port import HeldOut
@@ -24,7 +24,7 @@ from perennial.exporters.ranking.graph import list_lengths, swap_item_graph, wri
 from perennial.exporters.ranking.held_out import read_held_out
 from perennial.exporters.ranking.part import RankingPart, digest_names
 from perennial.exporters.ranking.signature import PLACES
-from perennial.exporters.ranking.ties import TIES_FILE, ItemTies
+from perennial.exporters.ranking.ties import ItemTies
 from perennial.exporters.signature import EngineSignature
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _LIKED = 12  # likings of such a row at most
 
 
 class RankingExportable:
-    """A learner's folder, or a bundle's, which has the same files and the ties."""
+    """A learner's folder, or a bundle's, which has the same files."""
 
     def __init__(self, folder: Path, trained: TrainedRanking) -> None:
         self.folder, self.trained = folder, trained
@@ -53,20 +53,13 @@ class RankingExportable:
 
     @cached_property
     def ties(self) -> ItemTies:
-        """The strongest ties: those of the bundle, or made of structure and sums."""
-        if (self.folder / TIES_FILE).is_file():
-            return ItemTies.read(self.folder)
+        """The ties, made of structure and sums."""
         return ItemTies.of(self.trained, TrainedRanking.sums(self.folder))
 
     @property
     def signature(self) -> EngineSignature:
         """With the lengths of the lists."""
         return self._part.signature
-
-    @property
-    def engines(self) -> tuple[tuple[EngineKind, Precision], ...]:
-        """ONNX Runtime in FP32: sums of ties are told apart by little, and other runtimes break ties otherwise."""
-        return ((EngineKind.ONNXRUNTIME, Precision.FP32),)
 
     @property
     def encoder_fingerprint(self) -> str:

@@ -1,4 +1,4 @@
-"""What a version's engine is made of: the strongest ties of each item, and who is known. One file of a bundle."""
+"""What a version's engine is made of: the strongest ties of each item, and who is known."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,25 +12,30 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.ranking import ItemGram, Neighbours, TrainedRanking
 from perennial.continual.learning.sums import SumsFile
 
-__all__ = ["TIES", "TIES_FILE", "ItemTies"]
+__all__ = ["TIES_FILE", "ItemTies"]
 
 TIES_FILE = "ties.safetensors"
-TIES = 64  # of an item
+_TELLING = 64  # ties of an item that a bundle keeps beside its engine, to tell reasons by
+_LEAST, _CELLS = 64, 8_000_000  # ties of an item in an engine; of all items together, 64 MB
 _FORMAT = "perennial-item-ties-1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ItemTies:
-    """The ties of a catalogue, and how many users liked each item, weighted (items,)."""
+    """The ties of a catalogue, and how many users liked each item, weighted (items,).
+
+    An engine has all ties of a small catalogue, and the strongest ones of a large one.
+    """
 
     neighbours: Neighbours
     known: NDArray[np.float64]
 
     @classmethod
-    def of(cls, trained: TrainedRanking, sums: ItemGram, *, most: int = TIES) -> "ItemTies":
-        """Those of a trained ranking: of its structure, its texts, and what came soon after what."""
+    def of(cls, trained: TrainedRanking, sums: ItemGram, *, cells: int = _CELLS) -> "ItemTies":
+        """Those of a trained ranking: of its structure, its texts, and what came soon after what; about so many."""
         model = trained.recommender(sums)
-        return cls(neighbours=Neighbours.of(model, most), known=model.known)
+        rows = len(model.items) * (2 if model.has_sequels else 1)
+        return cls(neighbours=Neighbours.of(model, max(_LEAST, cells // rows)), known=model.known)
 
     @property
     def items(self) -> int:
@@ -48,8 +53,8 @@ class ItemTies:
         return found
 
     def write(self, folder: Path) -> None:
-        """Write the file, whole or not at all."""
-        ties = self.neighbours
+        """Write the file of a bundle, whole or not at all: the ties that reasons are told by."""
+        ties = self.neighbours.strongest(_TELLING)
         tensors: Mapping[str, NDArray[Any]] = {
             "places": ties.places,
             "values": ties.values,
@@ -60,7 +65,7 @@ class ItemTies:
 
     @classmethod
     def read(cls, folder: Path) -> "ItemTies":
-        """What `write` left.
+        """What `write` left; no engine can be made of it.
 
         Raises:
             DataError: the file is missing or is not such a file.

@@ -6,7 +6,7 @@ from typing import Any
 
 from perennial.exporters.signature import EngineSignature
 
-__all__ = ["check_bundle", "engine_signature", "exportable"]
+__all__ = ["check_bundle", "engine_signature", "engines", "exportable"]
 
 
 def engine_signature(part: Mapping[str, Any]) -> EngineSignature:
@@ -21,6 +21,11 @@ def check_bundle(folder: Path, part: Mapping[str, Any], files: Collection[str]) 
     from perennial.exporters.text_classification.part import check_labels
 
     check_labels(folder, part, files)
+
+
+def engines() -> tuple[tuple[str, str], ...]:
+    """Every engine takes it."""
+    return ()
 
 
 def exportable(folder: Path) -> object:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from perennial.continual.learning.card import MODEL_FILE
 from perennial.continual.learning.trained import HEAD_FILE, STATISTICS_FILE
 from perennial.exporters.built import BuiltEngine
-from perennial.exporters.bundle import EngineKind, Manifest, Precision, digest
+from perennial.exporters.bundle import Manifest, digest
 from perennial.exporters.engine import Engine, Inputs
 from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.port import HeldOut
@@ -49,11 +49,6 @@ class TextExportable:
     def signature(self) -> EngineSignature:
         """With the number of labels and the embedding's length."""
         return TEXT_ENGINE.bound(classes=len(self.trained.labels), dimension=self.trained.dimension)
-
-    @property
-    def engines(self) -> tuple[tuple[EngineKind, Precision], ...]:
-        """Every engine takes it."""
-        return ()
 
     @property
     def encoder_fingerprint(self) -> str:

@@ -8,13 +8,15 @@ from perennial.continual.jobs.process import Progress
 from perennial.continual.records import Split
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
-from perennial.exporters.build import check_available, choose_engine
+from perennial.exporters.build import check_available, engines_to_try
 from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision, read_manifest, verify_bundle
 from perennial.exporters.port import HeldOut
+from perennial.exporters.tasks import room_of
 from perennial.ops.ledger import VersionRow, VersionState
 from perennial.ops.making.version_maker import EngineOrder, VersionMaker, engine_metrics
 from perennial.ops.making.written_rows import nameless
 from perennial.ops.parts import Parts
+from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["EngineExport", "EngineFacts", "engine_facts", "export_version", "held_out", "plan_export"]
 
@@ -64,8 +66,9 @@ def held_out(parts: Parts, model: str) -> HeldOut:
     Raises:
         DataError: there are none.
     """
-    rows = _held_out_rows(parts, model)
-    held = HeldOut(inputs=[row.input for row in rows], targets=[row.target for row in rows])
+    rows, side = _held_out_rows(parts, model), serving_side(parts.workspace.model(model).task)
+    asked = side.memory(parts.workspace.user_events(model)).recalled([row.input for row in rows])
+    held = HeldOut(inputs=asked, targets=[row.target for row in rows])
     return held.spread(parts.workspace.model(model).engine.parity_rows)
 
 
@@ -85,12 +88,12 @@ def plan_export(parts: Parts, model: str, version: int, engine: str, precision: 
         DependencyUnreachable: the engine needs a package or a GPU that is not here.
         BundleRejected: the version's files do not match its manifest.
     """
-    parts.workspace.model(model)
+    task = parts.workspace.model(model).task
     bundle = parts.workspace.bundle(model, version)
     if not bundle.is_dir():
         on_disk = list(parts.repository.versions(parts.workspace.engine_model(model)))
         raise NotFound(f"{model} has no bundle of version {version}; on disk are {on_disk}")
-    kind, wanted = choose_engine(engine, precision)
+    kind, wanted = engines_to_try(engine, precision, among=room_of(task).engines())[0]
     check_available(kind, wanted)
     manifest = verify_bundle(bundle)
     if (manifest.engine, manifest.precision) == (kind, wanted):

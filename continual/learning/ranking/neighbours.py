@@ -18,7 +18,7 @@ _ROWS = 256  # at a time: 256 x 100,000 x 4 bytes = 102 MB
 class Neighbours:
     """For each item, which others its liking moves most, and by how much; the rest of the structure is let go.
 
-    Rows are items as they are alike, then, where sequels count, the same items as they follow each other: a liked
+    A row's ties are in the order of their strength. Rows are items as they are alike, then, where sequels count, the same items as they follow each other: a liked
     item has two rows then, each with a weight of its own.
 
     >>> ties = Neighbours(places=np.array([[1], [0]]), values=np.array([[2.0], [1.0]]), popular=np.zeros(2))
@@ -45,6 +45,10 @@ class Neighbours:
         places, values = (np.concatenate(parts) for parts in zip(*tables, strict=True))
         return cls(places=places, values=values, popular=model.popular)
 
+    def strongest(self, most: int) -> "Neighbours":
+        """The same with at most so many ties of each item."""
+        return Neighbours(places=self.places[:, :most], values=self.values[:, :most], popular=self.popular)
+
     def scores(self, liked: Sequence[int], weights: Sequence[float], *, popular: float) -> NDArray[np.float32]:
         """A score for every item (items,), for items liked with these weights; what the compiled graph computes."""
         found = np.float32(popular) * self.popular
@@ -56,13 +60,16 @@ class Neighbours:
 def _strongest(
     ties_of: Callable[[Sequence[int]], NDArray[np.float32]], count: int, most: int
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The strongest ties of every item: where they lead, and their values."""
+    """The strongest ties of every item, the strongest first: where they lead, and their values."""
     width = min(most, count)
     places, values = np.zeros((count, width), np.int32), np.zeros((count, width), np.float32)
     for start in range(0, count, _ROWS):
         rows = range(start, min(start + _ROWS, count))
         ties = ties_of(rows)
-        strongest = np.argpartition(-np.abs(ties), width - 1, axis=1)[:, :width]
+        strength = -np.abs(ties)
+        strongest = np.argpartition(strength, width - 1, axis=1)[:, :width]
+        order = np.argsort(np.take_along_axis(strength, strongest, axis=1), axis=1, kind="stable")
+        strongest = np.take_along_axis(strongest, order, axis=1)
         places[rows.start : rows.stop] = strongest
         values[rows.start : rows.stop] = np.take_along_axis(ties, strongest, axis=1)
     return places, values

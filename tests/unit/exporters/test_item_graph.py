@@ -65,7 +65,7 @@ def town(gram: ItemGram, **more: Any) -> tuple[TrainedRanking, Catalogue]:
         structure=gram.solve(GramSettings(ridge=5.0, text=2.0, texts=texts, most_items=35)),
         **{"blend": Blend(recency=0.8, text=0.3, sequel=0.5, sequel_recency=0.6), **more},
     )
-    ties = ItemTies.of(trained, gram, most=len(items))  # all of them, so that nothing is let go
+    ties = ItemTies.of(trained, gram)  # all of them: it is a small town
     made = Catalogue(
         items=items, ties=ties, blend=trained.blend, bounds=trained.bounds, exploration=trained.exploration
     )
