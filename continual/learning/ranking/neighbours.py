@@ -18,8 +18,8 @@ _ROWS = 256  # at a time: 256 x 100,000 x 4 bytes = 102 MB
 class Neighbours:
     """For each item, which others its liking moves most, and by how much; the rest of the structure is let go.
 
-    A row's ties are in the order of their strength. Rows are items as they are alike, then, where sequels count, the same items as they follow each other: a liked
-    item has two rows then, each with a weight of its own.
+    A row's ties are in the order of their strength. Rows are items as they are alike, then, where sequels count, the
+    same items as they follow each other: a liked item has two rows then, each with a weight of its own.
 
     >>> ties = Neighbours(places=np.array([[1], [0]]), values=np.array([[2.0], [1.0]]), popular=np.zeros(2))
     >>> ties.scores([0], [0.5], popular=0.0).tolist()
