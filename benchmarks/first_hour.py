@@ -48,13 +48,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=4000, help="training rows at most; 0 is all. BANKING77 has all")
     parser.add_argument("--out", type=Path, default=record.OUT)
     options = parser.parse_args(arguments)
-    told = []
+    sets = []
     for name in options.sets:
         steps = steps_of(options.data / name, SETS[name], 0 if name == "banking77" else options.rows)
         for encoder in dict.fromkeys((_USUAL, SETS[name].encoder)):
-            told.append(_measured(name, SETS[name], steps, encoder, options.out / "cache"))
-            print(json.dumps(told[-1]), flush=True)
-    record.write("first_hour", {"learner": DEFAULT_LEARNER.value, "sets": told}, options.out)
+            sets.append(_measured(name, SETS[name], steps, encoder, options.out / "cache"))
+            print(json.dumps(sets[-1]), flush=True)
+    record.write("first_hour", {"learner": DEFAULT_LEARNER.value, "sets": sets}, options.out)
     return 0
 
 
@@ -78,7 +78,7 @@ def _measured(name: str, columns: Columns, steps: Sequence[Split], encoder: str,
         "language": columns.language,
         "encoder": encoder,
         **_figures(ours, truth),
-        "tfidf_accuracy": max(told["accuracy"] for told in baselines),
+        "tfidf_accuracy": max(baseline["accuracy"] for baseline in baselines),
         "frozen_lr_accuracy": _figures(frozen, truth)["accuracy"],
         "init_s": round(init_s, 1),
     }

@@ -151,7 +151,7 @@ class Task(Protocol[Input, Answer, Target]):
         """Whether what is told of one input later joins what was known, and does not take its place."""
         ...
 
-    def joined(self, known: str, told: str) -> str:
+    def joined(self, known: str, later: str) -> str:
         """The target, as the ledger keeps it, once both are known; where targets add up, their order is the same.
 
         Raises:

@@ -322,8 +322,8 @@ class ModelSettings(_Section):
     def _learner_is_of_the_task(self) -> Self:
         """Take the task's own learner where none is named, and refuse one that makes other models."""
         if "learner" not in self.learning.model_fields_set:
-            told = self.learning.model_copy(update={"learner": default_learner(self.task)})
-            object.__setattr__(self, "learning", told)  # the section is frozen once it is made
+            learning = self.learning.model_copy(update={"learner": default_learner(self.task)})
+            object.__setattr__(self, "learning", learning)  # the section is frozen once it is made
         elif self.learning.learner not in LEARNERS_OF[self.task]:
             known = ", ".join(LEARNERS_OF[self.task])
             raise ValueError(

@@ -96,7 +96,7 @@ def _planned(path: Path, model: str, task: str, rows: Any, beginning: "Beginning
     return plan | dict(beginning.plan(rows, configured.get(model, ModelSettings(task=task)).learning))
 
 
-def _task_of(path: Path, model: str, told: str) -> str:
+def _task_of(path: Path, model: str, named: str) -> str:
     """The model's task: as the settings have it, else as it is told.
 
     Raises:
@@ -108,11 +108,11 @@ def _task_of(path: Path, model: str, told: str) -> str:
     from perennial.ops.store.settings_file import named_models
 
     configured = load_settings(path).task_of(model) if model in named_models(path) else None
-    if told and configured is not None and configured != task_named(told).name:
+    if named and configured is not None and configured != task_named(named).name:
         raise ConfigurationError(
-            f"{path} says that {model} is of task {configured!r}, not {told!r}; name another model"
+            f"{path} says that {model} is of task {configured!r}, not {named!r}; name another model"
         )
-    return configured or task_named(told or DEFAULT_TASK).name
+    return configured or task_named(named or DEFAULT_TASK).name
 
 
 def _only_or_from(path: Path, data: Path | None) -> str:

@@ -51,12 +51,12 @@ class FeedbackStore(TombstoneStore):
                 stored["at"] = _given_at(stored["at"], stored["received_at"], now)
             fresh: dict[str, dict[str, Any]] = {}
             history: list[dict[str, Any]] = []
-            for told in rows:
-                if erased.cover(key=told.key, prediction_id=told.prediction_id, at=told.at):
+            for given in rows:
+                if erased.cover(key=given.key, prediction_id=given.prediction_id, at=given.at):
                     counts["erased"] += 1
                     continue
-                current = fresh.get(told.prediction_id) or known.get(told.prediction_id)
-                row = _joined(task, told, current)
+                current = fresh.get(given.prediction_id) or known.get(given.prediction_id)
+                row = _joined(task, given, current)
                 outcome = _outcome(row, current)
                 counts[outcome] += 1
                 if outcome == "unchanged" and current is not None and row.at == current["at"]:

@@ -109,8 +109,8 @@ class Shop:
         return dict(row)
 
     def unremembered(self) -> float:
-        told = httpx.get(f"http://127.0.0.1:{self.server.spec.metrics_port}/metrics", timeout=10).text
-        lines = (line for line in told.splitlines() if line.startswith("perennial_requests_unremembered_total{"))
+        exposition = httpx.get(f"http://127.0.0.1:{self.server.spec.metrics_port}/metrics", timeout=10).text
+        lines = (line for line in exposition.splitlines() if line.startswith("perennial_requests_unremembered_total{"))
         return sum(float(line.rsplit(" ", 1)[1]) for line in lines)
 
 
@@ -161,8 +161,8 @@ def test_a_list_over_http_with_k_and_candidates(shop: Shop) -> None:
         {"name": "CANDIDATES", "shape": [1, 1], "datatype": "BYTES", "data": ['["i36", "i37", "i38", "i39"]']},
     ]
     url = f"http://127.0.0.1:{shop.server.spec.http_port}/v2/models/{MODEL}/infer"
-    told = httpx.post(url, json={"inputs": inputs}, timeout=_PATIENCE_S)
-    outputs = {tensor["name"]: tensor for tensor in told.json()["outputs"]}
+    reply = httpx.post(url, json={"inputs": inputs}, timeout=_PATIENCE_S)
+    outputs = {tensor["name"]: tensor for tensor in reply.json()["outputs"]}
     assert set(outputs) == {"ITEMS", "SCORES", "REASON", "VERSION", "PREDICTION_ID"}
     wanted = shop.own(Asked(user="u05", candidates=("i36", "i37", "i38", "i39"), count=2))
     assert tuple(outputs["ITEMS"]["data"]) == wanted.items
@@ -175,8 +175,8 @@ def test_a_wrong_k_over_http_is_a_callers_mistake(shop: Shop, value: Any) -> Non
         {"name": "K", "shape": [1, 1], "datatype": "INT32", "data": value if isinstance(value, list) else [value]},
     ]
     url = f"http://127.0.0.1:{shop.server.spec.http_port}/v2/models/{MODEL}/infer"
-    told = httpx.post(url, json={"inputs": inputs}, timeout=_PATIENCE_S)
-    assert told.status_code == 400 or (told.status_code == 200 and value is True), told.text
+    reply = httpx.post(url, json={"inputs": inputs}, timeout=_PATIENCE_S)
+    assert reply.status_code == 400 or (reply.status_code == 200 and value is True), reply.text
     assert len(shop.ask(Asked(user="u05"))) == 1
 
 

@@ -798,10 +798,10 @@ def test_rows_of_another_task_come_back_as_they_were(ledger: Ledger) -> None:
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
 def test_targets_that_add_up_are_joined_whatever_their_order(ledger: Ledger, order: tuple[int, ...]) -> None:
     ledger.register_model("shop", {"task": "ranking"})
-    told = [{"tea": 0.2}, {"milk": 0.0}, {"tea": 1.0}]
+    targets = [{"tea": 0.2}, {"milk": 0.0}, {"tea": 1.0}]
     for number in order:
-        ledger.add_examples("shop", [impression("u1", told[number], number)], all_train)
-        label = json.dumps(told[number])
+        ledger.add_examples("shop", [impression("u1", targets[number], number)], all_train)
+        label = json.dumps(targets[number])
         ledger.add_feedback("shop", [FeedbackRow(prediction_id="0" * 32, label=label, at=at(number), key="u1")])
     (stored,) = ledger.examples("shop")
     assert (stored.example.target, stored.example.at) == ({"tea": 1.0, "milk": 0.0}, at(2))

@@ -33,8 +33,8 @@ def test_a_model_names_its_task_and_classifies_texts_where_it_names_none(tmp_pat
 
 
 def test_a_model_is_learnt_by_a_learner_of_its_task(tmp_path: Path) -> None:
-    told = '[models.films]\ntask = "ranking"\n[models.films.learning]\nreplay_rows = 5\n[models.intent]\n'
-    settings = load_settings(write(tmp_path, told))
+    content = '[models.films]\ntask = "ranking"\n[models.films.learning]\nreplay_rows = 5\n[models.intent]\n'
+    settings = load_settings(write(tmp_path, content))
     assert settings.models["films"].learning.learner == "item_gram"
     assert settings.models["films"].learning.replay_rows == 5
     assert settings.models["intent"].learning.learner == "kernel_lda"

@@ -149,20 +149,20 @@ def _signal(fields: Mapping[str, str]) -> tuple[Signal, float | None]:
             raise DataError(f"signal is {shown(named)}; use one of {', '.join(Signal)}") from None
         return signal, _number(fields.get("value") or fields.get(signal.value), signal.value)
     for signal in (Signal.RATING, Signal.DWELL):
-        if told := fields.get(signal.value):
-            return signal, _number(told, signal.value)
+        if text := fields.get(signal.value):
+            return signal, _number(text, signal.value)
     return Signal.CLICK, None
 
 
-def _number(told: str | None, field: str) -> float | None:
+def _number(text: str | None, field: str) -> float | None:
     try:
-        return None if told is None or not told else float(told)
+        return None if text is None or not text else float(text)
     except ValueError:
-        raise DataError(f"{field} is {shown(told)}; give a number") from None
+        raise DataError(f"{field} is {shown(text)}; give a number") from None
 
 
 def _item(fields: Mapping[str, str]) -> Item:
-    words = " ".join(told for told in (fields.get("text"), fields.get("tags")) if told)
+    words = " ".join(field for field in (fields.get("text"), fields.get("tags")) if field)
     return Item(
         name=admit_item(fields.get("item")),
         text=clean(words),
@@ -172,21 +172,21 @@ def _item(fields: Mapping[str, str]) -> Item:
     )
 
 
-def _timed(told: str, field: str) -> datetime | None:
+def _timed(text: str, field: str) -> datetime | None:
     """A time of a file: ISO 8601, or a number of seconds or milliseconds since 1970."""
-    if not told:
+    if not text:
         return None
     try:
-        number = float(told)
+        number = float(text)
     except ValueError:
         pass
     else:
         try:
             return _EPOCH + timedelta(seconds=number / 1e3 if abs(number) >= _MILLISECONDS_FROM else number)
         except (OverflowError, ValueError):
-            raise DataError(f"{field} is {shown(told)}; give seconds since 1970") from None
+            raise DataError(f"{field} is {shown(text)}; give seconds since 1970") from None
     try:
-        at = datetime.fromisoformat(told)
+        at = datetime.fromisoformat(text)
     except ValueError:
-        raise DataError(f"{field} is {shown(told)}; write ISO 8601, e.g. 2026-01-31T12:00:00+00:00") from None
+        raise DataError(f"{field} is {shown(text)}; write ISO 8601, e.g. 2026-01-31T12:00:00+00:00") from None
     return at if at.tzinfo is not None else at.replace(tzinfo=UTC)

@@ -53,8 +53,8 @@ class TrainedRanking:
             about={"names": list(self.structure.names)},
         ).write(folder / STRUCTURE_FILE)
         sums.save(folder / STATISTICS_FILE)
-        told = {name: asdict(getattr(self, name)) for name in ("blend", "bounds", "exploration")}
-        write_atomically(folder / BLEND_FILE, json.dumps(told, indent=2) + "\n")
+        document = {name: asdict(getattr(self, name)) for name in ("blend", "bounds", "exploration")}
+        write_atomically(folder / BLEND_FILE, json.dumps(document, indent=2) + "\n")
         self.card.write(folder)
 
     @classmethod
@@ -112,15 +112,15 @@ def read_blend(folder: Path) -> tuple[Blend, Bounds, Exploration]:
     """
     path = folder / BLEND_FILE
     try:
-        told = json.loads(path.read_bytes())
-        return Blend(**told["blend"]), Bounds(**told["bounds"]), Exploration(**told["exploration"])
+        document = json.loads(path.read_bytes())
+        return Blend(**document["blend"]), Bounds(**document["bounds"]), Exploration(**document["exploration"])
     except (OSError, ValueError, KeyError, TypeError, ConfigurationError) as error:
         raise DataError(f"{path} holds no trained ranking ({error!r}); run the job again") from error
 
 
 def write_items(path: Path, items: Sequence[Item]) -> None:
     """Write a catalogue, whole or not at all: a JSON object a line, the line's number is the item's place."""
-    lines = [json.dumps(_told(item), ensure_ascii=False) + "\n" for item in items]
+    lines = [json.dumps(_document(item), ensure_ascii=False) + "\n" for item in items]
     write_atomically(path, "".join(lines))
 
 
@@ -137,7 +137,7 @@ def read_items(path: Path) -> tuple[Item, ...]:
     return tuple(_item(path, number, line) for number, line in enumerate(lines, start=1) if line.strip())
 
 
-def _told(item: Item) -> dict[str, Any]:
+def _document(item: Item) -> dict[str, Any]:
     """An item's fields that say something, as JSON values."""
     fields: Mapping[str, Any] = asdict(item)
     return {name: value.isoformat() if name in _TIMES else value for name, value in fields.items() if value}

@@ -55,12 +55,12 @@ class RankingSettings:
         tables = {"blend": Blend, "bounds": Bounds, "exploration": Exploration}
         try:
             made = {name: _table(tables[name], name, params[name]) for name in tables.keys() & params.keys()}
-            told = cls(**dict(params) | made)
-            told.gram(())
-            ItemGram(nearness=told.nearness, sequel=told.sequel)
+            settings = cls(**dict(params) | made)
+            settings.gram(())
+            ItemGram(nearness=settings.nearness, sequel=settings.sequel)
         except TypeError as error:
             raise ConfigurationError(f"params of a ranking: {error}; see docs/recommendation.md") from error
-        return told
+        return settings
 
     def gram(self, items: Iterable[Item]) -> GramSettings:
         """How the sums are solved for a catalogue."""
@@ -158,14 +158,14 @@ def _metrics(figures: HeldOutFigures | None) -> dict[str, float]:
     return {} if figures is None else {f"holdout_{name}": float(value) for name, value in asdict(figures).items()}
 
 
-def _table(kind: type, name: str, told: object) -> Any:
-    if not isinstance(told, Mapping):
-        raise ConfigurationError(f"params of a ranking: {name} is {told!r}; it must be a table")
-    _check_known(told, kind, name)
-    return kind(**told)
+def _table(kind: type, name: str, values: object) -> Any:
+    if not isinstance(values, Mapping):
+        raise ConfigurationError(f"params of a ranking: {name} is {values!r}; it must be a table")
+    _check_known(values, kind, name)
+    return kind(**values)
 
 
-def _check_known(told: Mapping[str, Any], kind: Any, what: str) -> None:
+def _check_known(values: Mapping[str, Any], kind: Any, what: str) -> None:
     known = {each.name for each in fields(kind)}
-    if unknown := sorted(told.keys() - known):
+    if unknown := sorted(values.keys() - known):
         raise ConfigurationError(f"params of {what}: {unknown} are unknown; there are {', '.join(sorted(known))}")

@@ -117,9 +117,9 @@ class Ranking:
         """A JSON object."""
         return _text(dict(target))
 
-    def joined(self, known: str, told: str) -> str:
+    def joined(self, known: str, later: str) -> str:
         """The items of both; of one that is in both, the higher relevance."""
-        one, other = self.read_target(known), self.read_target(told)
+        one, other = self.read_target(known), self.read_target(later)
         return self.write_target({**one, **{item: max(worth, one.get(item, 0.0)) for item, worth in other.items()}})
 
     def redact(self, task_input: Query) -> tuple[Query, bool]:

@@ -97,9 +97,9 @@ class TextClassification:
         """The label itself."""
         return kept
 
-    def joined(self, known: str, told: str) -> str:
+    def joined(self, known: str, later: str) -> str:
         """The label that was told last."""
-        return told
+        return later
 
     def redact(self, task_input: str) -> tuple[str, bool]:
         """The text as it may be kept."""

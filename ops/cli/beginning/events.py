@@ -36,14 +36,14 @@ def read(files: Files) -> EventsRead:
     return EventsRead(found=found, items=tuple(Item(name=name) for name in sorted({e.item for e in found.events})))
 
 
-def plan(told: EventsRead, learning: "LearningSettings") -> dict[str, Any]:
+def plan(events_read: EventsRead, learning: "LearningSettings") -> dict[str, Any]:
     """How many events, users and items there are, and what of it cannot be used."""
     from perennial.continual.errors import DataError
     from perennial.continual.learning.learners import learner_named
     from perennial.continual.learning.ranking import impressions_of
 
-    rows = impressions_of(told.found.events, segments=told.found.segments)
-    counted = _counted(told) | {"rows": len(rows)}
+    rows = impressions_of(events_read.found.events, segments=events_read.found.segments)
+    counted = _counted(events_read) | {"rows": len(rows)}
     try:
         learner_named(learning.learner).first_rows(rows)
     except DataError as refusal:
@@ -51,15 +51,21 @@ def plan(told: EventsRead, learning: "LearningSettings") -> dict[str, Any]:
     return counted | {"then": "train and publish version 1"}
 
 
-def make(config: Path, model: str, told: EventsRead) -> dict[str, Any]:
+def make(config: Path, model: str, events_read: EventsRead) -> dict[str, Any]:
     """Train it, and say how it does on what was kept back, beside the list of the most liked items."""
     from perennial.ops.cli.progress import stages
     from perennial.ops.commands.first_ranking import first_ranking
 
-    counted = _counted(told)
-    with session(config) as parts, stages(f"first version of {model}") as tell:
+    counted = _counted(events_read)
+    with session(config) as parts, stages(f"first version of {model}") as on_progress:
         made = first_ranking(
-            parts.ledger, parts.workspace, model, told.found.events, told.items, tell, segments=told.found.segments
+            parts.ledger,
+            parts.workspace,
+            model,
+            events_read.found.events,
+            events_read.items,
+            on_progress,
+            segments=events_read.found.segments,
         )
     for line in _lines(made.metrics):
         say(line)
@@ -73,19 +79,19 @@ def make(config: Path, model: str, told: EventsRead) -> dict[str, Any]:
     }
 
 
-def _counted(told: EventsRead) -> dict[str, Any]:
+def _counted(events_read: EventsRead) -> dict[str, Any]:
     """Sizes; items of the events that the catalogue lacks are named, for they are never shown."""
-    names = {item.name for item in told.items}
-    strange = sorted({event.item for event in told.found.events} - names)
+    names = {item.name for item in events_read.items}
+    strange = sorted({event.item for event in events_read.found.events} - names)
     if strange:
         say(
             f"{len(strange)} items of the events are not in the catalogue (e.g. {strange[0]!r}); they are never shown, "
             "so add them to the file of items"
         )
     return {
-        "events": len(told.found.events),
-        "liked": sum(event.liked > 0 for event in told.found.events),
-        "users": len({event.user for event in told.found.events}),
+        "events": len(events_read.found.events),
+        "liked": sum(event.liked > 0 for event in events_read.found.events),
+        "users": len({event.user for event in events_read.found.events}),
         "items": len(names),
         "items_not_in_catalogue": len(strange),
     }

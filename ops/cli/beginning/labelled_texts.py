@@ -32,12 +32,12 @@ def plan(examples: "Sequence[Example]", learning: "LearningSettings") -> dict[st
     from perennial.continual.learning.learners import learner_named
 
     findings = _examined(examples, learning)
-    told = {"rows": len(examples), "labels": findings.labels, "findings": findings}
+    plan = {"rows": len(examples), "labels": findings.labels, "findings": findings}
     try:
         learner_named(learning.learner).first_rows(examples)
     except DataError as refusal:
-        return told | {"then": f"refused: {refusal}"}
-    return told | {"then": "train and publish version 1"}
+        return plan | {"then": f"refused: {refusal}"}
+    return plan | {"then": "train and publish version 1"}
 
 
 def make(config: Path, model: str, examples: "Sequence[Example]") -> dict[str, Any]:
@@ -49,9 +49,9 @@ def make(config: Path, model: str, examples: "Sequence[Example]") -> dict[str, A
 
     with session(config) as parts:
         findings = _examined(examples, parts.workspace.model(model).learning)
-        with stages(f"first version of {model}") as tell:
-            made = first_version(parts.ledger, parts.workspace, model, examples, tell)
-            tell({"stage": "compare with baselines"})
+        with stages(f"first version of {model}") as on_progress:
+            made = first_version(parts.ledger, parts.workspace, model, examples, on_progress)
+            on_progress({"stage": "compare with baselines"})
             report = model_report(parts.ledger, parts.workspace, model, made.version, findings)
     for line in report_lines(report):
         say(line)

@@ -106,8 +106,8 @@ def add_signals(
         )
     events = [(one.event, one.signal.prediction_id) for one in known if one.user is not None]
     remember_events(ledger, workspace, model, events)
-    told = as_feedback(added)
-    return {name: kept[name] + told[name] for name in COUNTED}
+    from_examples = as_feedback(added)
+    return {name: kept[name] + from_examples[name] for name in COUNTED}
 
 
 def remember_events(

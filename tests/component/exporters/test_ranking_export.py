@@ -96,13 +96,13 @@ def test_auto_is_the_one_engine_that_it_comes_as(trained: Path, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [("[]", "no rows"), ("tea", "holds no lists"), ('{"user": "u"}', "asked_at"), ("[1]", "holds no lists")],
 )
-def test_held_out_lists_that_cannot_be_read_are_said(tmp_path: Path, content: str, told: str) -> None:
+def test_held_out_lists_that_cannot_be_read_are_said(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "held.json"
     path.write_text(content)
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_held_out(path, {})
 
 

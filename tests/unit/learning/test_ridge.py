@@ -176,10 +176,10 @@ def test_settings_are_chosen_anew_once_twice_the_rows_are_in(make_spec: Callable
     previous = None
     for number, (words, count) in enumerate([("card loan", 30), ("trip", 30), ("fees", 30), ("fees", 30)]):
         params = {"features": 120} | ({"lexical": 200} if learner == "ridge" else {})
-        told = {"learner": learner, "holdout": held, "params": params, "previous": previous}
+        fields = {"learner": learner, "holdout": held, "params": params, "previous": previous}
         if number == 1:  # what a person tells holds, and is no choice
-            told["params"] = params | {"shrinkage": 0.5}
-        spec = JobSpec.read(make_spec(f"{learner}-{number}", examples=make_rows(words, count, number), **told))
+            fields["params"] = params | {"shrinkage": 0.5}
+        spec = JobSpec.read(make_spec(f"{learner}-{number}", examples=make_rows(words, count, number), **fields))
         chosen.append(train_fast(spec, Context()).settings)
         previous = spec.out
     assert [each["chosen_at"] for each in chosen] == [60, 0, 120, 120]

@@ -37,8 +37,8 @@ def test_events_are_read_by_the_names_that_files_use(tmp_path: Path, content: st
 
 
 def test_a_low_rating_and_a_skip_are_seen_and_not_liked(tmp_path: Path) -> None:
-    told = "user,item,signal,value,at,segment\nu1,a,rating,2,1260759144,new\nu2,a,skip,,1260759144,\n"
-    found = read_event_file(written(tmp_path, told), now=NOW)
+    content = "user,item,signal,value,at,segment\nu1,a,rating,2,1260759144,new\nu2,a,skip,,1260759144,\n"
+    found = read_event_file(written(tmp_path, content), now=NOW)
     assert [event.liked for event in found.events] == [0.0, 0.0]
     assert found.segments == {"u1": "new"}
 
@@ -72,8 +72,8 @@ def test_a_wrong_event_is_named_by_its_line(tmp_path: Path, row: str, cause: str
 
 
 def test_items_are_read_with_their_texts_and_kept_as_they_are(tmp_path: Path) -> None:
-    told = "movieId,title,genres,offered_until\n1,Toy Story (1995),Comedy|Fantasy,2100-01-01T00:00:00Z\n2,,,\n"
-    items = read_item_file(written(tmp_path, told))
+    content = "movieId,title,genres,offered_until\n1,Toy Story (1995),Comedy|Fantasy,2100-01-01T00:00:00Z\n2,,,\n"
+    items = read_item_file(written(tmp_path, content))
     assert items == (
         Item(name="1", text="Toy Story (1995) Comedy|Fantasy", offered_until=datetime(2100, 1, 1, tzinfo=UTC)),
         Item(name="2"),

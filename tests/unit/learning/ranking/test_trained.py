@@ -83,8 +83,8 @@ def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
     gram = ItemGram()
     gram.add(events())
     trained(gram).write(tmp_path, gram)
-    told = json.loads((tmp_path / "blend.json").read_text())
-    (tmp_path / "blend.json").write_text(json.dumps(told | {"blend": {"recency": 7.0}}))
+    document = json.loads((tmp_path / "blend.json").read_text())
+    (tmp_path / "blend.json").write_text(json.dumps(document | {"blend": {"recency": 7.0}}))
     with pytest.raises(DataError, match="no trained ranking"):
         TrainedRanking.load(tmp_path)
     (tmp_path / "structure.safetensors").unlink()
@@ -93,13 +93,13 @@ def test_a_damaged_folder_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "message"),
     [("{}", "name"), ('{"name": "a", "color": "red"}', "color"), ("tea", "line 2"), ('{"name": " "}', "empty")],
 )
-def test_a_line_that_is_no_item_is_named(tmp_path: Path, line: str, told: str) -> None:
+def test_a_line_that_is_no_item_is_named(tmp_path: Path, line: str, message: str) -> None:
     path = tmp_path / "items.jsonl"
     path.write_text('{"name": "tea"}\n' + line + "\n")
-    with pytest.raises(DataError, match=told):
+    with pytest.raises(DataError, match=message):
         read_items(path)
 
 

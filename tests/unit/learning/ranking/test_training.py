@@ -50,11 +50,11 @@ def spec_of(tmp_path: Path) -> Write:
     """A job of these rows; lists become files."""
     write_items(tmp_path / "items.jsonl", ITEMS)
 
-    def made(name: str = "job", **told: object) -> JobSpec:
-        files = {key: tmp_path / f"{name}-{key}.jsonl" for key, value in told.items() if isinstance(value, list)}
+    def made(name: str = "job", **fields: object) -> JobSpec:
+        files = {key: tmp_path / f"{name}-{key}.jsonl" for key, value in fields.items() if isinstance(value, list)}
         for key, path in files.items():
-            write_rows(path, told[key], Ranking())  # type: ignore[arg-type]
-        given = {"examples": None, "items": tmp_path / "items.jsonl", "threads": 1, "nice": 0, **told, **files}
+            write_rows(path, fields[key], Ranking())  # type: ignore[arg-type]
+        given = {"examples": None, "items": tmp_path / "items.jsonl", "threads": 1, "nice": 0, **fields, **files}
         spec = JobSpec(learner=LearnerName.ITEM_GRAM, out=tmp_path / f"{name}-out", **given)  # type: ignore[arg-type]
         spec.write(tmp_path / f"{name}.json")
         return JobSpec.read(tmp_path / f"{name}.json")
@@ -136,7 +136,7 @@ def test_a_new_catalogue_brings_items_that_nobody_has_liked(spec_of: Write, tmp_
 
 
 @pytest.mark.parametrize(
-    ("told", "error", "message"),
+    ("fields", "error", "message"),
     [
         ({"items": None}, ConfigurationError, "names no items"),
         ({}, TrainingFailed, "no events to learn from"),
@@ -149,10 +149,10 @@ def test_a_new_catalogue_brings_items_that_nobody_has_liked(spec_of: Write, tmp_
     ],
 )
 def test_a_job_that_cannot_be_done_says_why(
-    spec_of: Write, told: dict[str, object], error: type[Exception], message: str
+    spec_of: Write, fields: dict[str, object], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        train_model(spec_of(**told), Context())
+        train_model(spec_of(**fields), Context())
 
 
 def test_impressions_and_events_tell_the_same() -> None:
@@ -169,5 +169,5 @@ def test_impressions_and_events_tell_the_same() -> None:
 
 
 def test_settings_of_a_ranking_are_its_params() -> None:
-    told = RankingSettings.of({"ridge": 50, "bounds": {"most_alike": 2}})
-    assert (told.ridge, told.bounds.most_alike, told.blend.recency) == (50, 2, 0.95)
+    settings = RankingSettings.of({"ridge": 50, "bounds": {"most_alike": 2}})
+    assert (settings.ridge, settings.bounds.most_alike, settings.blend.recency) == (50, 2, 0.95)
