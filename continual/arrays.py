@@ -21,8 +21,9 @@ def softmax(logits: NDArray[Float]) -> NDArray[Float]:
     """
     if not logits.size:
         return logits
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    np.divide(powers, powers.sum(axis=1, keepdims=True), out=powers)
+    # the ufuncs' own reduce: for a row or two the methods' wrappers take longer than the sums
+    powers = np.exp(logits - np.maximum.reduce(logits, axis=1, keepdims=True))
+    np.divide(powers, np.add.reduce(powers, axis=1, keepdims=True), out=powers)
     probabilities: NDArray[Float] = powers
     return probabilities
 
@@ -35,7 +36,7 @@ def pad(rows: Sequence[Sequence[int]], *, width: int = 0) -> tuple[Tokens, Token
     """
     longest = max(width, *(len(row) for row in rows)) if rows else width
     ids = np.zeros((len(rows), longest), dtype=np.int64)
-    mask = np.zeros_like(ids)
+    mask = np.zeros(ids.shape, dtype=np.int64)
     for index, row in enumerate(rows):
         ids[index, : len(row)] = row
         mask[index, : len(row)] = 1

@@ -104,6 +104,15 @@ class Task(Protocol[Input, Answer, Target]):
         """
         ...
 
+    def watched(self, logged: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """What drift is looked for in, of the log's columns: `text` and `prediction`, one a row.
+
+        The text describes what was asked, the prediction is the answer as one out of few. `answer`, the whole of it as
+        it is kept, is beside them where a prediction is less; `confidence`, `margin`, `entropy` and `tokens` where the
+        task has such.
+        """
+        ...
+
     def read_row(self, raw: Any, *, now: datetime) -> Row[Input, Target]:
         """A row from the fields of a file or a request, cleaned and without personal data; `now` where it has no time.
 

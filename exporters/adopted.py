@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from perennial.continual.errors import ConfigurationError, ExportFailed
+from perennial.continual.errors import ExportFailed
 from perennial.continual.learning.encoder_folder import load_tokenizer, read_facts
-from perennial.continual.learning.encoder_model import quiet_transformers
+from perennial.continual.learning.encoder_model import load_classifier
 from perennial.continual.learning.pooling import pool
 from perennial.exporters.buckets import tabulate_buckets
 from perennial.exporters.inputs import encoder_inputs
@@ -31,7 +31,7 @@ def build_adopted(folder: Path) -> "torch.nn.Module":
     """
     import torch
 
-    whole, facts = _load(folder), read_facts(folder)
+    whole, facts = load_classifier(folder), read_facts(folder)
     tokenizer = load_tokenizer(folder, 128)
     rows = [row.ids for row in tokenizer.encode_batch(list(_ASKED)) if row.ids]
     framed = bool(tokenizer.encode("").ids)
@@ -72,33 +72,6 @@ def build_adopted(folder: Path) -> "torch.nn.Module":
     module = Classifier().eval().requires_grad_(False)
     _check(module, folder, rows, [answer.logits for answer in wanted])
     return module
-
-
-def _load(folder: Path) -> Any:
-    import torch
-    from transformers import AutoModelForSequenceClassification
-
-    with quiet_transformers():
-        try:
-            whole, report = AutoModelForSequenceClassification.from_pretrained(
-                folder,
-                attn_implementation="eager",
-                dtype=torch.float32,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-            )
-        except Exception as error:  # OSError, ValueError, RuntimeError and the Rust reader's own, by what is damaged
-            raise ConfigurationError(f"the classifier in {folder} cannot be loaded: {error}") from error
-    if missing := sorted(report["missing_keys"]):
-        raise ConfigurationError(
-            f"the classifier in {folder} lacks {len(missing)} weights, for example {missing[0]}; they would be random. "
-            "Save the fine-tuned model whole, with save_pretrained"
-        )
-    if hasattr(whole.config, "use_cache"):
-        whole.config.use_cache = False
-    return whole.eval()
 
 
 def _check(module: "torch.nn.Module", folder: Path, rows: list[list[int]], wanted: list["torch.Tensor"]) -> None:

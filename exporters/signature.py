@@ -57,7 +57,10 @@ class Tensor:
         """
         if len(shape) != 1 + len(self.dims):
             return False
-        return all(isinstance(dim, str) or dim == size for dim, size in zip(self.dims, shape[1:], strict=True))
+        for dim, size in zip(self.dims, shape[1:], strict=True):
+            if dim != size and not isinstance(dim, str):
+                return False
+        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,10 +116,10 @@ class EngineSignature:
     def misfit(self, outputs: Mapping[str, Array], rows: int) -> str:
         """What is wrong with the outputs for so many rows: a shape, or what is not finite; empty where nothing is."""
         for tensor in self.outputs:
-            name, array = tensor.name, outputs.get(tensor.name)
+            name = tensor.name
+            array, proved = outputs.get(name), name in self.proved
             if array is None:
                 return f"no {name}"
-            proved = name in self.proved
             if len(array) != rows or (proved and not tensor.fits(array.shape)):
                 return f"{name} of shape {array.shape} for {rows} rows of {list(tensor.dims)}"
             if proved and tensor.datatype == FP32 and not np.isfinite(array).all():

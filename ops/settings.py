@@ -1,6 +1,7 @@
 """Settings: `perennial.toml` in the working folder, overridden by `PERENNIAL_*` variables (`__` between levels)."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -39,6 +40,7 @@ __all__ = [
     "MailSettings",
     "ModelSettings",
     "NotifySettings",
+    "RefusedModel",
     "ScheduleSettings",
     "Settings",
     "TrafficSettings",
@@ -332,6 +334,14 @@ class ModelSettings(_Section):
         return self
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedModel:
+    """A model whose section cannot be used, with the reason. It goes on being served, by its task."""
+
+    problem: str
+    task: str
+
+
 class Settings(BaseSettings):
     """Everything `perennial` can be told."""
 
@@ -357,8 +367,7 @@ class Settings(BaseSettings):
     models: dict[str, ModelSettings] = Field(
         default_factory=dict, description="by name; where none is named, those that the ledger knows"
     )
-    _refused: dict[str, str] = PrivateAttr(default_factory=dict)
-    _refused_tasks: dict[str, str] = PrivateAttr(default_factory=dict)
+    _refused: dict[str, RefusedModel] = PrivateAttr(default_factory=dict)
 
     @field_validator("models")
     @classmethod
@@ -369,21 +378,20 @@ class Settings(BaseSettings):
         return models
 
     @property
-    def refused(self) -> Mapping[str, str]:
-        """The models whose sections cannot be used, with the reason; the others are not kept waiting for them."""
+    def refused(self) -> Mapping[str, RefusedModel]:
+        """The models whose sections cannot be used; the others are not kept waiting for them."""
         return MappingProxyType(self._refused)
 
     def task_of(self, model: str) -> str:
         """A model's task. One whose section cannot be used goes on being served, by the task that the section names."""
         if (sound := self.models.get(model)) is not None:
             return sound.task
-        return self._refused_tasks.get(model, DEFAULT_TASK)
+        return DEFAULT_TASK if (refused := self._refused.get(model)) is None else refused.task
 
-    def with_models(self, models: Mapping[str, ModelSettings], refused: Mapping[str, str]) -> "Settings":
+    def with_models(self, models: Mapping[str, ModelSettings], refused: Mapping[str, RefusedModel]) -> "Settings":
         """These settings with other models."""
         changed = self.model_copy(update={"models": dict(models)})
         changed._refused = dict(refused)
-        changed._refused_tasks = dict(self._refused_tasks)
         return changed
 
     @property
@@ -421,7 +429,7 @@ def load_settings(config: Path | None = None) -> Settings:
     if config is not None and not path.is_file():
         raise ConfigurationError(f"settings file {path} does not exist; run `perennial init` to write one")
 
-    refused, tasks = dict[str, str](), dict[str, str]()
+    refused = dict[str, RefusedModel]()
 
     class _Located(Settings):
         model_config = SettingsConfigDict(**{**Settings.model_config, "toml_file": str(path)})
@@ -434,7 +442,6 @@ def load_settings(config: Path | None = None) -> Settings:
             if not isinstance(sections, dict):
                 return given
             refused.update(_refused(sections))
-            tasks.update(_known_tasks(sections))
             return {**given, "models": {name: section for name, section in sections.items() if name not in refused}}
 
     try:
@@ -453,7 +460,7 @@ def load_settings(config: Path | None = None) -> Settings:
         # from None: pydantic's own message quotes what it saw, secrets among it
         raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}") from None
     if refused and not settings.models:
-        problems = "; ".join(refused.values())
+        problems = "; ".join(model.problem for model in refused.values())
         raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}")
     base = path.resolve().parent
     located = Settings.model_construct(
@@ -463,27 +470,34 @@ def load_settings(config: Path | None = None) -> Settings:
             "repository": base / settings.repository,
         }
     )
-    located._refused_tasks = tasks
     return located.with_models(settings.models, refused)
 
 
-def _known_tasks(sections: Mapping[str, Any]) -> dict[str, str]:
-    named = {name: section.get("task") for name, section in sections.items() if isinstance(section, dict)}
-    return {name: task for name, task in named.items() if isinstance(task, str) and task in TASKS}
+def _refused(sections: Mapping[str, Any]) -> dict[str, RefusedModel]:
+    """The sections that cannot be used, by the model's name."""
+    found = {name: _section_problem(name, section, sections) for name, section in sections.items()}
+    return {
+        name: RefusedModel(problem=problem, task=_task_named_by(sections[name]))
+        for name, problem in found.items()
+        if problem
+    }
 
 
-def _refused(sections: Mapping[str, Any]) -> dict[str, str]:
-    """What is wrong with the sections that cannot be used, by the model's name."""
-    problems = dict[str, str]()
-    for name, section in sections.items():
-        if problem := _name_problem(name, sections):
-            problems[name] = f"models: {problem}"
-            continue
-        try:
-            ModelSettings.model_validate(section)
-        except ValidationError as exc:
-            problems[name] = "; ".join(f"models.{name}.{problem}" for problem in shown_problems(exc))
-    return problems
+def _section_problem(name: str, section: Any, names: Iterable[str]) -> str:
+    """Why a model's section cannot be used; empty where it can."""
+    if problem := _name_problem(name, names):
+        return f"models: {problem}"
+    try:
+        ModelSettings.model_validate(section)
+    except ValidationError as exc:
+        return "; ".join(f"models.{name}.{problem}" for problem in shown_problems(exc))
+    return ""
+
+
+def _task_named_by(section: Any) -> str:
+    """The task of a section that cannot be used: the one that it names, where that much of it is right."""
+    task = section.get("task") if isinstance(section, dict) else None
+    return task if isinstance(task, str) and task in TASKS else DEFAULT_TASK
 
 
 def _name_problem(name: str, names: Iterable[str]) -> str:

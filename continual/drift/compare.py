@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import DriftSettings, Signal
@@ -26,6 +27,13 @@ _METHODS: Mapping[Signal, str] = {
     Signal.UNKNOWN_WORDS: "ks",
     Signal.EMBEDDING: "rff_mmd",
     Signal.DOMAIN: "classifier_auc",
+}
+
+_COLUMNS: Mapping[Signal, str] = {  # of a window, which may lack them
+    Signal.CONFIDENCE: "confidences",
+    Signal.ENTROPY: "entropies",
+    Signal.EMBEDDING: "embeddings",
+    Signal.DOMAIN: "embeddings",
 }
 
 
@@ -146,10 +154,13 @@ def compare(
 
 
 def signals_of(reference: ReferenceProfile, current: Window) -> tuple[Signal, ...]:
-    """Return the signals that can be compared; without embeddings on both sides the last two are left out."""
-    if reference.sample.embeddings is not None and current.embeddings is not None:
-        return tuple(Signal)
-    return tuple(signal for signal in Signal if signal not in (Signal.EMBEDDING, Signal.DOMAIN))
+    """Return the signals that can be compared: those whose column both sides have."""
+    return tuple(
+        signal
+        for signal in Signal
+        if (column := _COLUMNS.get(signal)) is None
+        or not any(getattr(side, column) is None for side in (reference.sample, current))
+    )
 
 
 def measure(
@@ -160,9 +171,9 @@ def measure(
     sample = reference.sample
     match signal:
         case Signal.CONFIDENCE:
-            return ks(sample.confidences, current.confidences, floor=floor)
+            return ks(*_both(signal, sample, current), floor=floor)
         case Signal.ENTROPY:
-            return wasserstein(sample.entropies, current.entropies, rng=rng, permutations=permutations, floor=floor)
+            return wasserstein(*_both(signal, sample, current), rng=rng, permutations=permutations, floor=floor)
         case Signal.PREDICTION:
             return chi_square(
                 reference_labels(reference), current.predictions, rng=rng, permutations=permutations, floor=floor
@@ -174,11 +185,18 @@ def measure(
         case Signal.UNKNOWN_WORDS:
             return ks(reference.unknown_shares, reference.unknown_shares_of(_some(current, seed)), floor=floor)
         case Signal.EMBEDDING | Signal.DOMAIN:
-            some = _some(current, seed)
-            if sample.embeddings is None or some.embeddings is None:
-                raise DataError(f"signal {signal} needs embeddings on both sides; log them, or leave the signal out")
+            sides = _both(signal, sample, _some(current, seed))
             test = rff_mmd if signal is Signal.EMBEDDING else classifier_auc
-            return test(sample.embeddings, some.embeddings, rng=rng, permutations=permutations, floor=floor)
+            return test(*sides, rng=rng, permutations=permutations, floor=floor)
+
+
+def _both(signal: Signal, sample: Window, current: Window) -> tuple[NDArray[Any], NDArray[Any]]:
+    """What a signal compares, on both sides."""
+    column = _COLUMNS[signal]
+    sides = getattr(sample, column), getattr(current, column)
+    if any(side is None for side in sides):
+        raise DataError(f"signal {signal} needs {column} on both sides; log them, or leave the signal out")
+    return sides
 
 
 def holm(p_values: Mapping[Signal, float]) -> dict[Signal, float]:

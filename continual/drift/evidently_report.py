@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.drift.compare import DriftComparison, holm, measure
@@ -255,8 +256,7 @@ def _frames(reference: ReferenceProfile, current: Window, columns: list[str]) ->
     frames = [
         {
             "prediction": [page_text(label) for label in window.predictions.tolist()],
-            "confidence": window.confidences.astype(np.float64),
-            "entropy": window.entropies.astype(np.float64),
+            **_reals(confidence=window.confidences, entropy=window.entropies),
             "length": window.lengths.astype(np.float64),
             "non_letter": window.non_letters,
             **dict(zip(_SHOWN, (window.text_shapes * [1.0, 1.0, 1.0, 100.0]).T, strict=True)),
@@ -274,6 +274,11 @@ def _frames(reference: ReferenceProfile, current: Window, columns: list[str]) ->
             frame["domain"] = (side - centre) @ direction / max(float(np.linalg.norm(direction)), 1e-12)
     wanted = [*columns, *_SHOWN]
     return pd.DataFrame(frames[0])[wanted], pd.DataFrame(frames[1])[wanted]
+
+
+def _reals(**columns: NDArray[Any] | None) -> dict[str, NDArray[np.float64]]:
+    """The columns that a window has."""
+    return {name: values.astype(np.float64) for name, values in columns.items() if values is not None}
 
 
 def _add_run(folder: str, model: str, snapshot: Any, comparison: DriftComparison, keep: int) -> str:

@@ -38,13 +38,16 @@ class WordShift:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextGroup:
-    """Texts alike that the reference does not know: perhaps a new class, `name` is a suggestion for it."""
+    """Texts alike that the reference does not know: perhaps a new class, `name` is a suggestion for it.
+
+    The mean confidence is None where the answers have none.
+    """
 
     name: str
     words: tuple[str, ...]
     rows: int
     share: float
-    mean_confidence: float
+    mean_confidence: float | None
     answered_as: tuple[str, ...]
     texts: tuple[str, ...]
 
@@ -136,10 +139,15 @@ def word_shifts(reference: Iterable[str], current: Iterable[str]) -> list[WordSh
 def _strangeness(sample: Window, current: Window) -> NDArray[np.float64]:
     """Return how far each text lies from its nearest reference text, or the doubt where there are no embeddings."""
     if sample.embeddings is None or current.embeddings is None:
-        return 1.0 - current.confidences.astype(np.float64)
+        return 1.0 - _confidences(current).astype(np.float64)
     near = _unit(current.embeddings) @ _unit(sample.embeddings).T  # (current, reference)
     distance: NDArray[np.float64] = 1.0 - near.max(axis=1).astype(np.float64)
     return distance
+
+
+def _confidences(window: Window) -> NDArray[np.float32]:
+    """Answers without a confidence are no stranger than others."""
+    return np.ones(len(window), dtype=np.float32) if window.confidences is None else window.confidences
 
 
 def _groups(
@@ -152,7 +160,7 @@ def _groups(
     near = own @ own.T
     np.fill_diagonal(near, -1.0)
     limit = float(np.quantile(1.0 - near.max(axis=1), 0.9))
-    unknown = np.flatnonzero((strangeness > limit) | (current.confidences < 0.5))
+    unknown = np.flatnonzero((strangeness > limit) | (_confidences(current) < 0.5))
     if len(unknown) < 5:
         return []
     from sklearn.cluster import AgglomerativeClustering
@@ -189,7 +197,7 @@ def _group(
         words=tuple(salient),
         rows=len(rows),
         share=len(rows) / len(current),
-        mean_confidence=float(rows.confidences.mean()),
+        mean_confidence=None if rows.confidences is None else float(rows.confidences.mean()),
         answered_as=tuple(label for label, _ in Counter(rows.predictions.tolist()).most_common(3)),
         texts=_distinct((str(rows.texts[i]) for i in central), 5),
     )
@@ -203,7 +211,7 @@ def _slices(reference: ReferenceProfile, current: Window) -> tuple[LabelShift, .
         before, after = sample.predictions == label, current.predictions == label
         change = 0.0
         if before.any() and after.any():
-            change = float(current.confidences[after].mean() - sample.confidences[before].mean())
+            change = float(_confidences(current)[after].mean() - _confidences(sample)[before].mean())
         shifts.append(
             LabelShift(
                 label=str(label),

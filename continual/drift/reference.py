@@ -32,7 +32,7 @@ class ReferenceProfile:
     `sample` holds at most the rows asked for at `build`, embeddings included. Stored, it is without texts: whoever
     wants to show some reads them by their prediction ids (`with_texts`). `vocabulary` holds salted digests of words; it
     comes from one half of the sample and `unknown_shares` are measured on the other half, so that a clean window and
-    the reference are treated alike. `quantiles` has 101 values for each number of a row.
+    the reference are treated alike. `quantiles` has 101 values for each number that a row has.
 
     >>> w = Window.from_columns({"text": ["card lost"] * 40, "prediction": ["a"] * 40, "confidence": [0.9] * 40,
     ...                          "margin": [0.8] * 40, "entropy": [0.2] * 40, "version": [3] * 40})
@@ -71,7 +71,7 @@ class ReferenceProfile:
         salt = rng.bytes(8).hex()
         vocabulary = _vocabulary((word for i in order[::2] for word in words_of(str(sample.texts[i]))), salt)
         unknown = np.array([_unknown_share(str(sample.texts[i]), vocabulary, salt) for i in order[1::2]])
-        numbers: dict[str, NDArray[Any]] = {
+        numbers: dict[str, NDArray[Any] | None] = {
             "confidence": window.confidences,
             "entropy": window.entropies,
             "margin": window.margins,
@@ -82,7 +82,11 @@ class ReferenceProfile:
             version=version,
             seen_rows=len(window),
             label_counts=dict(sorted(Counter(window.predictions.tolist()).items())),
-            quantiles={name: np.quantile(values.astype(np.float64), _QUANTILES) for name, values in numbers.items()},
+            quantiles={
+                name: np.quantile(values.astype(np.float64), _QUANTILES)
+                for name, values in numbers.items()
+                if values is not None
+            },
             vocabulary=vocabulary,
             salt=salt,
             unknown_shares=unknown,

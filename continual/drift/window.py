@@ -22,9 +22,11 @@ _SENTENCE_END = re.compile(r"[.!?]+")
 class Window:
     """Answered requests in the order they came, one array a column, all of one length n.
 
-    `shapes` is (n, 4): characters, words, sentences, and the share that is neither letter nor space. A window that was
-    stored without its texts has empty ones, and these. `embeddings` is (n, d) or absent. `times` is datetime64[us] in
-    UTC or absent. `lengths` are tokens or words, in one unit for reference and window.
+    `texts` say what was asked, `predictions` what was answered; `answers` are whole answers as they are kept, where a
+    prediction is but a part of them. A task without probabilities has no `confidences`, `margins` and `entropies`.
+    `shapes` is (n, 4): characters, words, sentences, and the share that is neither letter
+    nor space. A window that was stored without its texts has empty ones, and these. `embeddings` is (n, d) or absent.
+    `times` is datetime64[us] in UTC or absent. `lengths` are tokens or words, in one unit for reference and window.
 
     >>> w = Window.from_columns({"text": ["card lost", "pin"], "prediction": ["a", "b"], "confidence": [0.9, 0.4],
     ...                          "margin": [0.8, 0.1], "entropy": [0.2, 1.1], "version": [3, 3]})
@@ -34,11 +36,12 @@ class Window:
 
     texts: NDArray[np.object_]
     predictions: NDArray[np.str_]
-    confidences: NDArray[np.float32]
-    margins: NDArray[np.float32]
-    entropies: NDArray[np.float32]
     lengths: NDArray[np.int32]
     versions: NDArray[np.int64]
+    answers: NDArray[np.str_] | None = None
+    confidences: NDArray[np.float32] | None = None
+    margins: NDArray[np.float32] | None = None
+    entropies: NDArray[np.float32] | None = None
     embeddings: NDArray[np.floating[Any]] | None = None
     times: NDArray[np.datetime64] | None = None
     ids: NDArray[np.str_] | None = None
@@ -60,14 +63,14 @@ class Window:
     def from_columns(cls, columns: Mapping[str, Any]) -> Self:
         """Return a window from columns named like the traffic log's; sequences, numpy or Arrow arrays.
 
-        `text`, `prediction`, `confidence`, `margin`, `entropy` and `version` must be there; `embedding`, `at`, `tokens`
-        and `prediction_id` may. Embeddings with a missing row are left out whole. A fixed-size-list Arrow column is
-        taken without copying each row.
+        `text`, `prediction` and `version` must be there; `answer`, `confidence`, `margin`, `entropy`, `embedding`,
+        `at`, `tokens` and `prediction_id` may. Embeddings with a missing row are left out whole. A fixed-size-list
+        Arrow column is taken without copying each row.
 
         Raises:
             DataError: a column is missing, or the columns differ in length.
         """
-        needed = ("text", "prediction", "confidence", "margin", "entropy", "version")
+        needed = ("text", "prediction", "version")
         missing = [name for name in needed if name not in columns]
         if missing:
             raise DataError(f"a window lacks the columns {missing}; it needs {list(needed)}")
@@ -77,9 +80,10 @@ class Window:
         return cls(
             texts=texts,
             predictions=np.asarray(_plain(columns["prediction"]), dtype=str),
-            confidences=np.asarray(_plain(columns["confidence"]), dtype=np.float32),
-            margins=np.asarray(_plain(columns["margin"]), dtype=np.float32),
-            entropies=np.asarray(_plain(columns["entropy"]), dtype=np.float32),
+            answers=None if columns.get("answer") is None else np.asarray(_plain(columns["answer"]), dtype=str),
+            confidences=_reals(columns.get("confidence")),
+            margins=_reals(columns.get("margin")),
+            entropies=_reals(columns.get("entropy")),
             lengths=np.asarray(lengths, dtype=np.int32),
             versions=np.asarray(_plain(columns["version"]), dtype=np.int64),
             embeddings=_embeddings(columns.get("embedding")),
@@ -88,6 +92,11 @@ class Window:
             if columns.get("prediction_id") is None
             else np.asarray(_plain(columns["prediction_id"]), dtype=str),
         )
+
+    @property
+    def whole_answers(self) -> NDArray[np.str_]:
+        """What a score is given for."""
+        return self.predictions if self.answers is None else self.answers
 
     @property
     def text_shapes(self) -> NDArray[np.float64]:
@@ -175,6 +184,10 @@ def _plain(column: Any) -> Any:
         except TypeError:
             return column.to_numpy()
     return column
+
+
+def _reals(column: Any) -> NDArray[np.float32] | None:
+    return None if column is None else np.asarray(_plain(column), dtype=np.float32)
 
 
 def _times(column: Any) -> NDArray[np.datetime64] | None:

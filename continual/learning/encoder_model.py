@@ -1,12 +1,13 @@
-"""The transformer in an encoder's folder, loaded in one way everywhere: float32, from safetensors, no foreign code."""
+"""Transformers out of folders, loaded in one way everywhere: float32, from safetensors, no foreign code."""
 
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["load_encoder", "measure", "position_limit", "quiet_transformers"]
+__all__ = ["load_classifier", "load_encoder", "measure", "position_limit", "quiet_transformers"]
 
 _IGNORED = ("pooler",)  # an embedding is pooled from the tokens, so a pooler only rides along
 
@@ -19,35 +20,24 @@ def load_encoder(folder: Path, *, attention: str | None = None) -> Any:
     Raises:
         ConfigurationError: the folder holds no such model, or not all of its weights.
     """
-    import torch
-
     config = _configuration(folder)
-    chosen = {} if attention is None else {"attn_implementation": attention}
-    with quiet_transformers():
-        try:
-            encoder, report = _loader(folder, config).from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                local_files_only=True,
-                trust_remote_code=False,
-                use_safetensors=True,
-                output_loading_info=True,
-                **chosen,
-            )
-        except Exception as error:  # OSError, ValueError, RuntimeError and the Rust reader's own, by what is damaged
-            raise ConfigurationError(f"encoder folder {folder} cannot be loaded: {_first_line(error)}") from error
-    missing = sorted(name for name in report["missing_keys"] if not any(part in name for part in _IGNORED))
-    if missing:
-        raise ConfigurationError(
-            f"encoder folder {folder} lacks {len(missing)} weights, for example {missing[0]}; they would be random. "
-            "Save the whole model with save_pretrained"
-        )
+    encoder = _loaded(_loader(folder, config), folder, f"encoder folder {folder}", config=config, attention=attention)
     if getattr(encoder, "pooler", None) is not None:
         encoder.pooler = None
-    if hasattr(encoder.config, "use_cache"):
-        encoder.config.use_cache = False  # a decoder that embeds keeps nothing for a next token
-    return encoder.eval()
+    return encoder
+
+
+def load_classifier(folder: Path) -> Any:
+    """A whole classifier on the CPU, in evaluation mode, as an exporter takes it.
+
+    Raises:
+        ConfigurationError: the folder holds no such model, or not all of its weights.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    return _loaded(
+        AutoModelForSequenceClassification, folder, f"the classifier in {folder}", attention="eager", spared=()
+    )
 
 
 def measure(folder: Path) -> tuple[int, int | None, int]:
@@ -101,6 +91,45 @@ class quiet_transformers:  # noqa: N801  # reads as what it does: `with quiet_tr
         logs.set_verbosity(self._level)
         if self._bar:
             logs.enable_progress_bar()
+
+
+def _loaded(
+    kind: Any,
+    folder: Path,
+    what: str,
+    *,
+    config: Any = None,
+    attention: str | None = None,
+    spared: Sequence[str] = _IGNORED,
+) -> Any:
+    """A model of this kind with all of its weights, but for such as belong to a part that is `spared`.
+
+    This is the one place that reads a model's weights: no network, no code from the folder, no pickle.
+    """
+    import torch
+
+    chosen = {"config": config, "attn_implementation": attention}
+    with quiet_transformers():
+        try:
+            model, report = kind.from_pretrained(
+                folder,
+                dtype=torch.float32,
+                local_files_only=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+                output_loading_info=True,
+                **{name: value for name, value in chosen.items() if value is not None},
+            )
+        except Exception as error:  # OSError, ValueError, RuntimeError and the Rust reader's own, by what is damaged
+            raise ConfigurationError(f"{what} cannot be loaded: {_first_line(error)}") from error
+    if missing := sorted(name for name in report["missing_keys"] if not any(part in name for part in spared)):
+        raise ConfigurationError(
+            f"{what} lacks {len(missing)} weights, for example {missing[0]}; they would be random. "
+            "Save the whole model with save_pretrained"
+        )
+    if hasattr(model.config, "use_cache"):
+        model.config.use_cache = False  # a decoder that embeds keeps nothing for a next token
+    return model.eval()
 
 
 def _configuration(folder: Path) -> Any:

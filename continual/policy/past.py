@@ -142,9 +142,12 @@ class _Episode:
         return state, self._began, tuple(each.value for each in signal.signals)
 
 
-def _estimated(rows: PastRows, last: int, rules: PastRules, calibration: ConfidenceCalibration | None) -> float:
-    newest = rows.window.confidences[max(0, last - rules.quality_rows) : last]
-    return estimate_accuracy(newest, calibration).value
+def _estimated(rows: PastRows, last: int, rules: PastRules, calibration: ConfidenceCalibration | None) -> float | None:
+    """What the confidence of the newest answers promises; None of answers that have none."""
+    told = rows.window.confidences
+    return (
+        None if told is None else estimate_accuracy(told[max(0, last - rules.quality_rows) : last], calibration).value
+    )
 
 
 def _measured(rows: PastRows, last: int, now: datetime, rules: PastRules) -> MeasuredShare | None:
@@ -166,15 +169,15 @@ def _measured(rows: PastRows, last: int, now: datetime, rules: PastRules) -> Mea
 
 
 def _calibration(sample: Window, scores: Mapping[int, float]) -> ConfidenceCalibration | None:
-    if len(scores) < 2 * _LEAST_SCORED:
+    if sample.confidences is None or len(scores) < 2 * _LEAST_SCORED:
         return None
     return ConfidenceCalibration.fit(sample.confidences[list(scores)], np.asarray(list(scores.values())))
 
 
-def _quality_of(sample: Window, scores: Mapping[int, float]) -> float:
+def _quality_of(sample: Window, scores: Mapping[int, float]) -> float | None:
     if len(scores) >= _LEAST_SCORED:
         return float(np.mean(list(scores.values())))
-    return estimate_accuracy(sample.confidences).value
+    return None if sample.confidences is None else estimate_accuracy(sample.confidences).value
 
 
 def _gains(rows: PastRows, changes: Sequence[datetime]) -> list[float | None]:

@@ -12,7 +12,7 @@ from perennial.ops.cycle.lane import TrainingLane
 from perennial.ops.cycle.waiting import utc_now
 from perennial.ops.ledger import Fence
 from perennial.ops.parts import Parts
-from perennial.ops.settings import ModelSettings, Settings
+from perennial.ops.settings import ModelSettings, RefusedModel, Settings
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
@@ -88,11 +88,11 @@ class ModelRoster:
         self._use(models, self.parts.settings.refused)
         return loop
 
-    def _use(self, models: Mapping[str, ModelSettings], refused: Mapping[str, str]) -> None:
+    def _use(self, models: Mapping[str, ModelSettings], refused: Mapping[str, RefusedModel]) -> None:
         settings = self.parts.settings.with_models(models, refused)
         self.parts = replace(self.parts, settings=settings, workspace=Workspace(settings))
 
-    def _take(self, names: Iterable[str], refused: Mapping[str, str]) -> tuple[str, ...]:
+    def _take(self, names: Iterable[str], refused: Mapping[str, RefusedModel]) -> tuple[str, ...]:
         """Make the loops of these models, note the refused ones, and return whose state is another one now."""
         changed = list[str]()
         for name in names:
@@ -100,9 +100,10 @@ class ModelRoster:
             self._add(name)
             changed += [name] if name in self._loops or not was_broken else []
         known = {row.name for row in self.parts.ledger.models()} if refused else set()
-        self._unusable = {name: why for name, why in refused.items() if name not in {*known, *self._loops}}
-        for name, why in refused.items():
-            if name in known and name not in self._loops:
+        lost = {name: model.problem for name, model in refused.items() if name not in self._loops}
+        self._unusable = {name: why for name, why in lost.items() if name not in known}
+        for name, why in lost.items():
+            if name in known:
                 changed += [] if name in self._broken else [name]
                 self._broken = {**self._broken, name: why}
         return tuple(changed)

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.tasks import DEFAULT_TASK, TASKS
 from perennial.exporters.triton_config import EngineBackend, EngineSpec, RouterSpec
 from perennial.ops.ledger import Ledger
 from perennial.ops.notify import Channel, LogChannel, Notifier, SmtpChannel, WebhookChannel
@@ -79,13 +80,17 @@ def configured_models(config: Path | None) -> tuple[str, ...]:
 
 
 def _with_known_models(settings: Settings, ledger: Ledger) -> Settings:
-    """Settings that name no model stand for those that the ledger knows, or the routers where it was lost."""
+    """Settings that name no model stand for those that the ledger knows, or the routers where it was lost.
+
+    What the ledger knows keeps its task; the rest of its settings was the removed file's.
+    """
     if settings.models:
         return settings
     routed = {path.stem for path in (settings.state / "route").glob("*.json")}
-    known = {row.name for row in ledger.models()}
-    names = {name for name in known | routed if name not in known or not is_removed(ledger, name)}
-    return settings.with_models({name: ModelSettings() for name in sorted(names)}, {})
+    known = {row.name: row.settings.get("task") for row in ledger.models()}
+    names = {name for name in {*known, *routed} if name not in known or not is_removed(ledger, name)}
+    tasks = {name: task if (task := known.get(name)) in TASKS else DEFAULT_TASK for name in sorted(names)}
+    return settings.with_models({name: ModelSettings(task=task) for name, task in tasks.items()}, {})
 
 
 def _check_workspace(settings: Settings) -> None:

@@ -22,11 +22,17 @@ def doctor(
 ) -> None:
     """Try, without any secret, what is open on Triton; changes nothing. Exit code 1 when something dangerous is."""
     from perennial.ops.app.wiring import configured_models, grpc_urls
-    from perennial.ops.commands.doctor import examine, examine_binary
+    from perennial.ops.commands.doctor import engine_question, examine, examine_binary
+    from perennial.ops.serving.tasks import serving_side
     from perennial.ops.settings import load_settings
+    from perennial.ops.store.workspace import Workspace
 
-    settings, models = load_settings(config), configured_models(config)
-    triton = settings.triton
+    settings = load_settings(config)
+    triton, workspace = settings.triton, Workspace(settings)
+    questions = {
+        model: engine_question(serving_side(settings.task_of(model)), workspace.champion(model))
+        for model in configured_models(config)
+    }
     if not triton.url:
         host = "127.0.0.1" if triton.host in {"", "0", "0.0.0.0"} else triton.host
         http = http or (f"http://{host}:{triton.http_port}" if triton.http else "")
@@ -34,7 +40,7 @@ def doctor(
     findings = [
         finding
         for number, url in enumerate(grpc_urls(settings))
-        for finding in examine(models, url, http="" if number else http, metrics="" if number else metrics)
+        for finding in examine(questions, url, http="" if number else http, metrics="" if number else metrics)
     ]
     if not triton.url:
         findings.append(examine_binary(settings.state / "triton"))

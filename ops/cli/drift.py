@@ -113,10 +113,10 @@ def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
     from perennial.continual.drift.compare import compare
     from perennial.continual.drift.evidently_report import build_report
     from perennial.continual.drift.reference import ReferenceProfile
-    from perennial.continual.drift.window import Window
     from perennial.continual.errors import DataError, NotFound
     from perennial.ops.store.traffic_of import traffic_of
     from perennial.ops.watching.watcher import drift_settings
+    from perennial.ops.watching.windows import window_of
 
     route = parts.ledger.route(model)
     if route is None:
@@ -125,8 +125,8 @@ def _report(parts: Any, model: str, rows: int, out: Path) -> dict[str, Any]:
     if not folder.is_dir():
         needed = parts.workspace.model(model).drift.reference_rows
         raise DataError(f"version {route.champion} has no reference yet; it is taken from its first {needed} requests")
-    table = traffic_of(parts.workspace, model).read(version=route.champion, last=rows)
-    window = Window.from_columns({name: table[name] for name in table.column_names})
+    traffic = traffic_of(parts.workspace, model)
+    window = window_of(traffic.read(version=route.champion, last=rows), traffic.task)
     reference = ReferenceProfile.load(folder)
     comparison = compare(
         reference, window, drift_settings(parts.workspace, model), np.random.default_rng(parts.settings.seed)

@@ -36,11 +36,13 @@ def register(app: typer.Typer) -> None:
 
 @_app.command()
 def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOption = False) -> None:
-    """Its rule, its budgets, and the rows it holds of each class."""
+    """Its rule, its budgets, and the rows it holds of each label, or whatever its task keeps in balance."""
+    from perennial.continual.tasks import task_named
     from perennial.ops.views.replay import buffer_view
 
-    with _opened(config, model) as (_, model, buffer):
-        seen = buffer_view(model, buffer)
+    with _opened(config, model) as (parts, model, buffer):
+        task = task_named(parts.workspace.model(model).task)
+        seen = buffer_view(model, buffer, task)
     if as_json:
         print_json(seen)
         return
@@ -48,7 +50,7 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
         say(f"the buffer of {model} is empty; it fills with what the first training learns (`perennial init`)")
     columns = ("model", "kind", "rows", "capacity", "bytes", "byte_budget", "offered")
     print_records(f"Replay buffer of {model}", columns, [seen])
-    print_table("Classes", ("class", "rows"), seen.classes.items())
+    print_table("Rows by stratum", (task.stratum_noun, "rows"), seen.classes.items())
 
 
 @_app.command()

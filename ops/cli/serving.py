@@ -106,8 +106,8 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
         for status in statuses:
             for what in status.unreadable:
                 say(f"of {status.model} not everything is shown: {what}")
-        for name, why in parts.settings.refused.items():
-            say(f"{name} is not watched and retrained, because its settings cannot be used: {why}")
+        for name, refused in parts.settings.refused.items():
+            say(f"{name} is not watched and retrained, because its settings cannot be used: {refused.problem}")
         live = all(control.live() for control in parts.controls)
         for name in names:
             try:

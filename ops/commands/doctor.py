@@ -1,6 +1,6 @@
 """What is open on the Triton in use to somebody who knows no secret: looked at, never changed."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
@@ -8,14 +8,19 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from perennial.exporters.signature import INT64
-from perennial.exporters.text_classification.signature import ENGINE_INPUTS
+import numpy as np
+
+from perennial.continual.errors import NotFound
+from perennial.exporters.engine import Inputs
+from perennial.exporters.signature import BYTES, Array, Tensor
+from perennial.ops.serving.port import ServingSide
 from perennial.ops.serving.processes import is_running
 from perennial.ops.serving.server.exposure import is_local
 from perennial.ops.serving.server.server_binary import overlooks_classification
 from perennial.ops.serving.server_record import FILE, ServerRecord
+from perennial.ops.serving.tensors import grpc_input
 
-__all__ = ["Finding", "State", "examine", "examine_binary"]
+__all__ = ["Finding", "State", "engine_question", "examine", "examine_binary"]
 
 _TIMEOUT_S = 5.0
 _ANY = "model"  # a name to ask with where none is configured
@@ -66,18 +71,26 @@ class Finding:
         }
 
 
-def examine(models: Sequence[str], url: str, *, http: str = "", metrics: str = "") -> tuple[Finding, ...]:
+def engine_question(side: ServingSide, bundle: Path | None) -> Inputs:
+    """What an engine of a task can be asked: its probe, as the version in `bundle` reads it; else a row of ones."""
+    if bundle is not None:
+        with suppress(NotFound):
+            return side.open(bundle).encode([side.probe])
+    return {tensor.name: _ones(tensor) for tensor in side.engine.inputs}
+
+
+def examine(questions: Mapping[str, Inputs], url: str, *, http: str = "", metrics: str = "") -> tuple[Finding, ...]:
     """Try each door of one Triton without the secret.
 
     Args:
-        models: whose engines are asked.
+        questions: what the engine of each model is asked, by the model's name.
         url: where gRPC answers.
         http: where HTTP answers, as http://host:port; empty leaves it out.
         metrics: where metrics are read, likewise.
     """
-    findings = [_reach(url), *_by_grpc(url, models)]
+    findings = [_reach(url), *_by_grpc(url, questions)]
     if http:
-        findings += _by_http(http.rstrip("/"), models)
+        findings += _by_http(http.rstrip("/"), questions)
     if metrics:
         state = _http_state("GET", f"{metrics.rstrip('/')}/metrics", None)
         findings.append(Finding(what="metrics", where=metrics, state=state, dangerous=False))
@@ -103,10 +116,15 @@ def _reach(url: str) -> Finding:
     return Finding(what="reachable from other machines", where=url, state=state, todo=todo)
 
 
-def _by_grpc(url: str, models: Sequence[str]) -> Iterator[Finding]:
+def _ones(tensor: Tensor) -> Array:
+    shape = (1, *(1 if isinstance(dim, str) else dim for dim in tensor.dims))
+    return np.full(shape, b"1" if tensor.datatype == BYTES else 1, dtype=tensor.numpy_type)
+
+
+def _by_grpc(url: str, questions: Mapping[str, Inputs]) -> Iterator[Finding]:
     from tritonclient.grpc import InferenceServerClient
 
-    model = next(iter(models), _ANY)
+    model = next(iter(questions), _ANY)
     with InferenceServerClient(url) as client:
         bound = {"client_timeout": _TIMEOUT_S}
         looks: dict[str, Callable[[], Any]] = {
@@ -118,18 +136,18 @@ def _by_grpc(url: str, models: Sequence[str]) -> Iterator[Finding]:
         }
         for what, look in looks.items():
             yield Finding(what=what, where=f"grpc {url}", state=_grpc_state(look), todo=_BY_GRPC)
-        for engine in (f"{model}_engine" for model in models):
-            state = _grpc_state(partial(_ask_engine, client, engine))
+        for engine, question in _engines(questions):
+            state = _grpc_state(partial(_ask_engine, client, engine, question))
             yield Finding(what=f"engine {engine}", where=f"grpc {url}", state=state, todo=_ENGINE)
 
 
-def _ask_engine(client: Any, engine: str) -> None:
-    import numpy as np
-    from tritonclient.grpc import InferInput
+def _engines(questions: Mapping[str, Inputs]) -> Iterator[tuple[str, Inputs]]:
+    for model, question in questions.items():
+        yield f"{model}_engine", question
 
-    inputs = [InferInput(name, [1, 1], INT64) for name in ENGINE_INPUTS]
-    for tensor in inputs:
-        tensor.set_data_from_numpy(np.ones((1, 1), dtype=np.int64))
+
+def _ask_engine(client: Any, engine: str, question: Inputs) -> None:
+    inputs = [grpc_input(name, array) for name, array in question.items()]
     client.infer(engine, inputs, client_timeout=_TIMEOUT_S)
 
 
@@ -149,10 +167,8 @@ def _grpc_state(look: Callable[[], Any]) -> State:
     return State.OPEN
 
 
-def _by_http(url: str, models: Sequence[str]) -> Iterator[Finding]:
-    model = next(iter(models), _ANY)
-    row = {"shape": [1, 1], "datatype": INT64, "data": [1]}
-    question = {"inputs": [{"name": name, **row} for name in ENGINE_INPUTS]}
+def _by_http(url: str, questions: Mapping[str, Inputs]) -> Iterator[Finding]:
+    model = next(iter(questions), _ANY)
     for what, method, path, body in (
         ("load and unload models", "POST", "/v2/repository/index", {}),
         ("model configuration", "GET", f"/v2/models/{model}/config", None),
@@ -161,9 +177,26 @@ def _by_http(url: str, models: Sequence[str]) -> Iterator[Finding]:
         ("trace settings", "GET", "/v2/trace/setting", None),
     ):
         yield Finding(what=what, where=url, state=_http_state(method, url + path, body), todo=_BY_HTTP)
-    for engine in (f"{model}_engine" for model in models):
-        state = _http_state("POST", f"{url}/v2/models/{engine}/infer", question)
+    for engine, question in _engines(questions):
+        state = _http_state("POST", f"{url}/v2/models/{engine}/infer", _as_json(question))
         yield Finding(what=f"engine {engine}", where=url, state=state, todo=_ENGINE)
+
+
+def _as_json(question: Inputs) -> dict[str, Any]:
+    """The request of KServe's protocol."""
+    from tritonclient.utils import np_to_triton_dtype
+
+    return {
+        "inputs": [
+            {
+                "name": name,
+                "shape": list(array.shape),
+                "datatype": np_to_triton_dtype(array.dtype),
+                "data": [value.decode() if isinstance(value, bytes) else value for value in array.ravel().tolist()],
+            }
+            for name, array in question.items()
+        ]
+    }
 
 
 def _http_state(method: str, address: str, body: dict[str, Any] | None) -> State:

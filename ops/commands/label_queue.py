@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
+import pyarrow as pa
 
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.labelling import (
@@ -23,7 +24,7 @@ from perennial.continual.labelling import (
     select,
     speaks_for,
 )
-from perennial.continual.task import score_kept
+from perennial.continual.task import PREDICTION, score_kept
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger.ports import Labels, Routes, State
 from perennial.ops.store.state import LABEL_QUEUE, QueueChoice
@@ -42,7 +43,7 @@ class QueueItem:
     prediction_id: str
     text: str
     answered: str
-    confidence: float
+    confidence: float | None
     version: int
     reason: str
     probability: float
@@ -78,30 +79,38 @@ class LabelQueue:
 
     def __init__(self, ledger: QueueLedger, workspace: Workspace, model: str) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
-        self._traffic = TrafficLog(workspace.traffic(model))
+        self._task = task_named(workspace.model(model).task)
+        self._traffic = TrafficLog(workspace.traffic(model), task=self._task.name)
 
     def open_items(self, limit: int = 50) -> tuple[QueueItem, ...]:
         """What still waits for a label, in an order that is random: stopping early skews nothing."""
         chosen = self._chosen()
         labelled = self._ledger.feedback_labels(self._model, [row.prediction_id for row in chosen])
         waiting = {row.prediction_id: row for row in chosen if row.prediction_id not in labelled}
-        table = self._traffic.lookup(list(waiting), columns=_SHOWN)
-        rows = {row["prediction_id"]: row for row in table.to_pylist()}
+        columns = ["prediction_id", "version", *self._task.log_columns]
+        rows = self._shown(self._traffic.lookup(list(waiting), columns=columns))
         return tuple(_item(waiting[name], rows[name]) for name in waiting if name in rows)[:limit]
 
     def refill(self, *, budget: int = 50, rows: int = 5_000, shares: Shares | None = None) -> tuple[QueueItem, ...]:
         """Choose up to `budget` of the newest `rows` requests that have no label, beside what waits already.
 
         The drift score of a request is its distance from the traffic that the champion's reference was made of (from
-        the bulk of the newest requests before there is one), where requests were logged with their embedding.
+        the bulk of the newest requests before there is one), where requests were logged with their embedding. Where
+        answers have no margin, chance takes the share of the uncertain ones.
         """
-        table = self._traffic.read(last=rows, columns=["prediction_id", "margin", "embedding"])
+        sure = ["margin"] if "margin" in self._task.log_columns else []
+        table = self._traffic.read(last=rows, columns=["prediction_id", "embedding", *sure])
         ids = table["prediction_id"].to_pylist()
         known = self._chosen()
         taken = {row.prediction_id for row in known} | self._ledger.feedback_labels(self._model, ids).keys()
         free = [place for place, name in enumerate(ids) if name not in taken]
         batch = 1 + max((row.batch for row in known), default=0)
-        margins = table["margin"].to_numpy()[free].astype(float).clip(0.0, 1.0)
+        shares = shares or Shares()
+        margins = np.zeros(len(free))
+        if sure:
+            margins = table["margin"].to_numpy()[free].astype(float).clip(0.0, 1.0)
+        else:
+            shares = replace(shares, uncertain=0.0, uniform=shares.uniform + shares.uncertain)
         rng = np.random.default_rng([self._workspace.settings.seed, batch])
         drift = _drift_scores(table["embedding"], free, self._reference())
         choices = select(margins, budget=budget, rng=rng, shares=shares, drift=drift)
@@ -154,15 +163,17 @@ class LabelQueue:
         judged = [row for row, is_known in zip(chosen, known, strict=True) if is_known]
         if not any(row.reason == Reason.UNIFORM.value for row in judged):
             return None
-        task = task_named(self._workspace.model(self._model).task)
-        scores = [score_kept(task, answered[row.prediction_id], labels[row.prediction_id]) for row in judged]
+        scores = [score_kept(self._task, answered[row.prediction_id], labels[row.prediction_id]) for row in judged]
         return estimate_accuracy(scores, 1.0 / speaks_for([_choice(row) for row in chosen], known))
 
     def doubts(self, *, rows: int = 5_000) -> list[DoubtedLabel]:
         """Labels of the newest requests that the model which answered them has good reason to doubt, worst first.
 
-        The model had not learnt them when it answered, so its probabilities are fair witnesses.
+        The model had not learnt them when it answered, so its probabilities are fair witnesses. Where a task has none,
+        nothing is doubted.
         """
+        if "margin" not in self._task.log_columns:
+            return []
         table = self._traffic.read(last=rows, columns=["prediction_id", "text", "version", "embedding"])
         ids = table["prediction_id"].to_pylist()
         labels = self._ledger.feedback_labels(self._model, ids)
@@ -191,11 +202,21 @@ class LabelQueue:
         texts = [table["text"][place].as_py() for place in places]
         return doubts_of(self._workspace.bundle(self._model, version), embeddings, given, texts=texts)
 
+    def _shown(self, table: pa.Table) -> dict[str, Mapping[str, Any]]:
+        """What a labeller is shown of logged requests, by their ids."""
+        own = {name: table[name].to_pylist() for name in self._task.log_columns}
+        told = {
+            "prediction_id": table["prediction_id"].to_pylist(),
+            "version": table["version"].to_pylist(),
+            "prediction": own[PREDICTION],
+            "confidence": own.get("confidence", [None] * table.num_rows),
+            "text": self._task.watched(own)["text"],
+        }
+        rows = (dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True))
+        return {row["prediction_id"]: row for row in rows}
+
     def _chosen(self) -> tuple[QueueChoice, ...]:
         return LABEL_QUEUE.read(self._ledger, self._model) or ()
-
-
-_SHOWN = ["prediction_id", "text", "prediction", "confidence", "version"]
 
 
 def _choice(row: QueueChoice) -> Choice:
@@ -207,7 +228,7 @@ def _item(chosen: QueueChoice, row: Mapping[str, Any]) -> QueueItem:
         prediction_id=row["prediction_id"],
         text=row["text"],
         answered=row["prediction"],
-        confidence=round(float(row["confidence"]), 4),
+        confidence=None if row["confidence"] is None else round(float(row["confidence"]), 4),
         version=int(row["version"]),
         reason=chosen.reason,
         probability=chosen.probability,

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from perennial.exporters.text_classification.classifier import BundleClassifier, Predictions
 from perennial.ops.demo.data import DemoData, Row
 from perennial.ops.demo.world import Answered
+from perennial.ops.serving.bundled import BundledVersion, EngineReply
 from perennial.ops.serving.client import PerennialClient
 
 __all__ = ["Exam", "Moments", "Recorded", "accuracy", "ask_triton", "at_of", "examine", "percentile_ms", "summarise"]
@@ -103,35 +103,35 @@ def examine(
         champions: the version that answered when each wave began.
         cache: where compiled engines may be kept.
     """
-    known: dict[int, tuple[BundleClassifier, Predictions]] = {}
-    texts = [text for text, _ in data.test]
-    for version in {min(bundles), max(bundles), *champions}:
-        classifier = BundleClassifier.load(bundles[version], cache_dir=cache)
-        known[version] = classifier, classifier.predict(texts)
-    first, last = known[min(bundles)], known[max(bundles)]
+    texts, first, last = [text for text, _ in data.test], min(bundles), max(bundles)
+    replies = {
+        version: BundledVersion.load(bundles[version], cache_dir=cache).ask(texts)
+        for version in {first, last, *champions}
+    }
+    known = {version: [answer.kept for answer in reply.answers()] for version, reply in replies.items()}
     old = [i for i, (_, label) in enumerate(data.test) if label in set(data.first_intents)]
     old_rows = [data.test[i] for i in old]
     drifted = []
     for wave, version in enumerate(champions, start=1):
         arrived = set(data.known_after(wave))
         places = [i for i, (_, label) in enumerate(data.test) if label in arrived]
-        drifted.append(accuracy([known[version][1].labels[i] for i in places], [data.test[i] for i in places]))
+        drifted.append(accuracy([known[version][i] for i in places], [data.test[i] for i in places]))
     return Exam(
-        before=accuracy([first[1].labels[i] for i in old], old_rows),
+        before=accuracy([known[first][i] for i in old], old_rows),
         drifted=tuple(drifted),
         after=accuracy(last_answers, data.test),
-        never_retrained=accuracy(first[1].labels, data.test),
-        old_first=accuracy([first[1].labels[i] for i in old], old_rows),
+        never_retrained=accuracy(known[first], data.test),
+        old_first=accuracy([known[first][i] for i in old], old_rows),
         old_last=accuracy([last_answers[i] for i in old], old_rows),
-        old_restricted_first=accuracy(_within(*first, old, data.first_intents), old_rows),
-        old_restricted_last=accuracy(_within(*last, old, data.first_intents), old_rows),
+        old_restricted_first=accuracy(_within(replies[first], old, data.first_intents), old_rows),
+        old_restricted_last=accuracy(_within(replies[last], old, data.first_intents), old_rows),
     )
 
 
-def _within(version: BundleClassifier, answers: Predictions, places: Sequence[int], labels: Sequence[str]) -> list[str]:
-    allowed = np.isin(np.asarray(version.labels), np.asarray(list(labels)))
-    logits = np.where(allowed[None, :], answers.logits[list(places)], -np.inf)
-    return [version.labels[i] for i in logits.argmax(axis=1)]
+def _within(reply: EngineReply, places: Sequence[int], labels: Sequence[str]) -> list[str]:
+    """The answers in some places, where the version may say these labels alone."""
+    answers = reply.answers(within=frozenset(labels))
+    return [answers[place].kept for place in places]
 
 
 def percentile_ms(values: Sequence[float], q: float = 99.0) -> float | None:

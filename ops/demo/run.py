@@ -19,7 +19,6 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError
 from perennial.continual.jobs.module import module_command
 from perennial.continual.records import Example
-from perennial.exporters.text_classification.classifier import BundleClassifier
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.data import DemoData, folder_data, generated_data
 from perennial.ops.demo.measure import Recorded, ask_triton, at_of, examine, moments, summarise
@@ -27,6 +26,7 @@ from perennial.ops.demo.options import DemoOptions, write_settings
 from perennial.ops.demo.report import write_report
 from perennial.ops.demo.world import Answered, Labeller, Source, Stream
 from perennial.ops.ledger import Ledger
+from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.settings import Settings, load_settings
 from perennial.ops.store.workspace import Workspace
 
@@ -90,11 +90,11 @@ def _empty(out: Path) -> None:
     out.mkdir(parents=True, exist_ok=True)
 
 
-def _twin(first: BundleClassifier, answered: Sequence[Answered]) -> list[str]:
+def _twin(first: BundledVersion, answered: Sequence[Answered]) -> list[str]:
     """What the first version says to every request; where it answered itself, its answer is known."""
     known = {a.text: a.answer for a in answered if a.version == 1}
     rest = list(dict.fromkeys(a.text for a in answered if a.text not in known))
-    known |= dict(zip(rest, first.predict(rest).labels, strict=True))
+    known |= dict(zip(rest, (answer.kept for answer in first.answers(rest)), strict=True))
     return [known[a.text] for a in answered]
 
 
@@ -208,7 +208,7 @@ class Demo:
             replay_rows=0 if buffer is None else len(buffer.rows),
             wall_seconds=0.0,
         )
-        twin = _twin(BundleClassifier.load(bundles[1], cache_dir=self._workspace.cache), answered)
+        twin = _twin(BundledVersion.load(bundles[1], cache_dir=self._workspace.cache), answered)
         title = f"Demonstration on {self._data.name}"
         summary["wall_seconds"] = time.perf_counter() - started
         write_report(self._options.out / "report.html", recorded, twin, summary, title)

@@ -55,8 +55,8 @@ class Workspace:
         try:
             return self.settings.models[name]
         except KeyError:
-            if (problem := self.settings.refused.get(name)) is not None:
-                raise ConfigurationError(f"the settings of model {name} cannot be used: {problem}") from None
+            if (refused := self.settings.refused.get(name)) is not None:
+                raise ConfigurationError(f"the settings of model {name} cannot be used: {refused.problem}") from None
             known = ", ".join(sorted(self.settings.models)) or "none"
             raise NotFound(f"model {shown(name)} is not in the settings; they name {known}") from None
 
@@ -67,6 +67,11 @@ class Workspace:
     def bundle(self, name: str, version: int) -> Path:
         """A version's folder."""
         return self.repository / self.engine_model(name) / str(version)
+
+    def champion(self, name: str) -> Path | None:
+        """The folder of the version that answers, by the router's file; None where none does."""
+        route = self.read_route(name)
+        return None if route is None else self.bundle(name, route.champion)
 
     def traffic(self, name: str) -> Path:
         """The model's log of answered requests."""

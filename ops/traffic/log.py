@@ -80,6 +80,15 @@ class TrafficLog:
         self._damaged: dict[Path, tuple[int, int]] = {}  # inode and time of change of what could not be set aside yet
         self._footers: OrderedDict[tuple[Path, int, int], ParquetRows] = OrderedDict()
 
+    @property
+    def task(self) -> str:
+        """The task whose columns the log has.
+
+        Raises:
+            DependencyUnreachable: the files kept changing under the reader.
+        """
+        return self._steadily(self._known_task)
+
     def read(
         self,
         since: datetime | None = None,
@@ -155,7 +164,7 @@ class TrafficLog:
 
     def rows_of(self, key: str) -> pa.Table:
         """Prediction id and what was asked of every row that carries the key. Reads the keys of the whole log."""
-        kinds = task_named(self._steadily(self._known_task)).log_columns.items()
+        kinds = task_named(self.task).log_columns.items()
         inputs = [name for name, kind in kinds if kind is ColumnKind.TEXT and name != PREDICTION]
         keys = self.read(columns=["prediction_id", "key"])
         mine = keys.filter(pc.equal(keys["key"], key))["prediction_id"].to_pylist()

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from perennial.continual.errors import ConfigurationError
 from perennial.continual.preparation import deidentify
 from perennial.continual.quality import (
     AnswerFigures,
@@ -62,8 +63,14 @@ def model_report(
 
     Raises:
         NotFound: there is no such version.
+        ConfigurationError: it has no labels.
     """
     row = ledger.version(model, version)
+    if not row.labels:
+        raise ConfigurationError(
+            f"version {version} of {model} has no labels, and a report is made of models that classify; "
+            "`perennial status` tells the quality of its answers"
+        )
     held = {stored.id: stored.example for stored in ledger.examples(model, split=Split.HOLDOUT)}
     train = {stored.id: stored.example for stored in ledger.examples(model, split=Split.TRAIN)}
     if findings is None:

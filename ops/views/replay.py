@@ -3,16 +3,20 @@
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
-from perennial.continual.records import Example
 from perennial.continual.replay import ReplayBuffer
+from perennial.continual.task import AnyTask
 
 __all__ = ["BufferView", "buffer_view"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BufferView:
-    """Its rule, its budgets, and the rows that it holds of each class, the largest class first."""
+    """Its rule, its budgets, and the rows that it holds of each stratum of its task, the largest one first.
+
+    The strata are called classes, as those of text classification are.
+    """
 
     model: str
     kind: str
@@ -24,9 +28,9 @@ class BufferView:
     classes: Mapping[str, int]
 
 
-def buffer_view(model: str, buffer: ReplayBuffer[Example]) -> BufferView:
+def buffer_view(model: str, buffer: ReplayBuffer[Any], task: AnyTask) -> BufferView:
     """How a model's buffer is filled."""
-    counts = Counter(row.label for row in buffer.rows())
+    counts = Counter(map(task.stratum, buffer.rows()))
     return BufferView(
         model=model,
         kind=buffer.name,

@@ -97,12 +97,14 @@ class AccuracyWatch:
         first = self._first_traffic(champion)
         if first is None or first.ids is None:
             return []
-        pairs = zip(first.ids.tolist(), first.predictions.tolist(), strict=True)
+        pairs = zip(first.ids.tolist(), first.whole_answers.tolist(), strict=True)
         answers = [(name, predicted) for name, predicted in pairs if self.counts(name)]
         labels = self._resolved([name for name, _ in answers]).labels
         return [(name, predicted, labels[name]) for name, predicted in answers if name in labels]
 
     def _estimated(self, champion: int, calibration: ConfidenceCalibration | None) -> AccuracyEstimate | None:
+        if "confidence" not in self._task.log_columns:
+            return None
         rows = self._traffic.read(version=champion, columns=["confidence"], last=self._settings.accuracy_rows)
         if rows.num_rows < _LEAST:
             return None
@@ -130,12 +132,14 @@ class AccuracyWatch:
             if row["version"] == champion
         ]
 
-    def _reference(self, first: Window, calibration: ConfidenceCalibration | None) -> AccuracyEstimate:
-        """What its first answers reached: measured where enough of them have labels, else estimated."""
+    def _reference(self, first: Window, calibration: ConfidenceCalibration | None) -> AccuracyEstimate | None:
+        """What its first answers reached: measured where enough of them have labels, else estimated by confidence."""
         ids = [] if first.ids is None else first.ids.tolist()
-        pairs = [(i, p) for i, p in zip(ids, first.predictions.tolist(), strict=False) if self.counts(i)]
+        pairs = [(i, p) for i, p in zip(ids, first.whole_answers.tolist(), strict=False) if self.counts(i)]
         answers = [SampledAnswer(prediction_id=i, predicted=p, chance=self._chance) for i, p in pairs]
-        return self._measure(answers, self._assumption) or estimate_accuracy(first.confidences, calibration)
+        if (measured := self._measure(answers, self._assumption)) is not None or first.confidences is None:
+            return measured
+        return estimate_accuracy(first.confidences, calibration)
 
     def _measure(
         self, answers: list[SampledAnswer], assumption: str, *, chosen: bool = False
@@ -154,13 +158,13 @@ class AccuracyWatch:
 
         Picking answers by their confidence does not bend it, because it is fitted given the confidence.
         """
-        if first.ids is None:
+        if first.ids is None or first.confidences is None:
             return None
         labels = self._resolved(first.ids.tolist()).labels
         known = [i for i, name in enumerate(first.ids.tolist()) if name in labels]
         if len(known) < 2 * _LEAST:
             return None
-        scores = [self.score(str(first.predictions[i]), labels[str(first.ids[i])]) for i in known]
+        scores = [self.score(str(first.whole_answers[i]), labels[str(first.ids[i])]) for i in known]
         return ConfidenceCalibration.fit(first.confidences[known], np.asarray(scores))
 
     def _resolved(self, ids: list[str]) -> ResolvedLabels:

@@ -1,12 +1,12 @@
 """A model's logged past as a policy would have lived through it, had the first version never been replaced.
 
 The answers of that version are taken from the traffic log where it gave them, and given anew from its bundle where a
-later version answered. What a retraining would have been worth is read off the present champion, on held-out texts
+later version answered. What a retraining would have been worth is read off the present champion, on held-out inputs
 that it has not learnt.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from statistics import median
 from typing import Any, Protocol
@@ -14,7 +14,6 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from perennial.continual.arrays import softmax
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
@@ -24,11 +23,14 @@ from perennial.continual.policy.past import PastKnowledge, PastRows, PastRules, 
 from perennial.continual.records import Split
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
-from perennial.exporters.text_classification.classifier import BundleClassifier, Predictions
 from perennial.ops.ledger.ports import Cycles, Examples, Labels, Routes, Versions
+from perennial.ops.serving.bundled import BundledVersion
+from perennial.ops.serving.port import Answer
+from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.watcher import drift_settings
+from perennial.ops.watching.windows import window_of
 
 __all__ = ["Past", "PastReader"]
 
@@ -58,7 +60,7 @@ class PastReader:
     def __init__(self, ledger: PastLedger, workspace: Workspace, model: str, traffic: TrafficLog) -> None:
         self._ledger, self._workspace, self._model, self._traffic = ledger, workspace, model, traffic
         self._settings = workspace.model(model)
-        self._task = task_named(self._settings.task)
+        self._task, self._side = task_named(self._settings.task), serving_side(self._settings.task)
 
     def read(
         self,
@@ -86,11 +88,12 @@ class PastReader:
         kept = int(table["version"][0].as_py())
         route = self._ledger.route(self._model)
         fresh = None if route is None or route.champion == kept else route.champion
-        window, anew = self._answered_by(kept, table)
-        rows = self._with_labels(window, fresh)
+        window, inputs, anew = self._answered_by(kept, table)
+        rows = self._with_labels(window, inputs, fresh)
         reference, start = self._reference(kept, window)
         known = set(self._ledger.version(self._model, kept).labels)
-        changes_found = changes_in(rows, known, least=self._settings.learning.min_class_rows, near=drift.window_rows)
+        least = self._settings.learning.min_class_rows
+        changes_found = changes_in(rows, known, least=least, near=drift.window_rows) if known else []
         knowledge = PastKnowledge(
             reference=reference,
             start=start,
@@ -111,25 +114,42 @@ class PastReader:
 
     # ---- the kept version's answers ----
 
-    def _answered_by(self, version: int, table: pa.Table) -> tuple[Window, int]:
-        logged = Window.from_columns({name: table[name] for name in table.column_names})
-        others = np.flatnonzero(logged.versions != version)
-        if not len(others):
-            return logged, 0
-        answers = self._classifier(version).predict([str(text) for text in logged.texts[others]])
-        columns = {name: getattr(logged, name) for name in logged.__slots__}
-        return Window(**{**columns, **_replaced(logged, others, answers, version)}), len(others)
+    def _answered_by(self, version: int, table: pa.Table) -> tuple[Window, list[Any], int]:
+        """The rows as the version answers them, what was asked in each, and how many it answers anew.
 
-    def _classifier(self, version: int) -> BundleClassifier:
+        A row that another version answered is left out where nothing is left of it that could be asked again.
+        """
+        inputs = [self._side.logged_input(row) for row in table.select(list(self._side.input_columns)).to_pylist()]
+        own = table["version"].to_numpy() == version
+        kept = [place for place, task_input in enumerate(inputs) if own[place] or task_input is not None]
+        table, inputs, own = table.take(kept), [inputs[place] for place in kept], own[kept]
+        others: list[int] = np.flatnonzero(~own).tolist()
+        if not others:
+            return window_of(table, self._task.name), inputs, 0
+        asked_again = [inputs[place] for place in others]
+        answers = self._answers(version, asked_again)
+        columns = {**self._side.columns(asked_again, answers), "version": [version] * len(others)}
+        for name in (*self._task.log_columns, "version"):
+            table = _replaced(table, name, others, columns[name])
+        window = window_of(table, self._task.name)
+        embeddings = _embedded(window.embeddings, others, [answer.embedding for answer in answers])
+        return replace(window, embeddings=embeddings), inputs, len(others)
+
+    def _answers(self, version: int, inputs: Sequence[Any]) -> Sequence[Answer]:
+        """What a version says, by what was remembered of those who ask."""
+        memory = self._side.memory(self._workspace.user_events(self._model))
+        return self._version(version).answers(memory.recalled(inputs))
+
+    def _version(self, version: int) -> BundledVersion:
         bundle = self._workspace.bundle(self._model, version)
         if not bundle.is_dir():
             raise DataError(
                 f"version {version} of {self._model} answered first and its bundle {bundle} is gone, so its later "
                 "answers cannot be told; give a later --since, or raise cycle.disk_versions"
             )
-        return BundleClassifier.load(bundle, cache_dir=self._workspace.cache / "engines")
+        return BundledVersion.load(bundle, cache_dir=self._workspace.cache / "engines")
 
-    def _with_labels(self, window: Window, fresh: int | None) -> PastRows:
+    def _with_labels(self, window: Window, inputs: Sequence[Any], fresh: int | None) -> PastRows:
         ids = [] if window.ids is None else window.ids.tolist()
         at = [] if window.times is None else [moment.replace(tzinfo=UTC) for moment in window.times.tolist()]
         labelled = {p.prediction_id: p for p in self._ledger.first_feedback(self._model, _LABELS)}
@@ -141,24 +161,25 @@ class PastReader:
             target_at=[labelled[name].received_at if name in labelled else None for name in ids],
             scores=[
                 None if label is None else self._score(answer, label)
-                for answer, label in zip(window.predictions, labels, strict=True)
+                for answer, label in zip(window.whole_answers, labels, strict=True)
             ],
-            fresh_scores=[None] * len(ids) if fresh is None else self._fresh_scores(fresh, window, labels),
+            fresh_scores=[None] * len(ids) if fresh is None else self._fresh_scores(fresh, inputs, labels),
         )
 
-    def _fresh_scores(self, fresh: int, window: Window, labels: Sequence[str | None]) -> list[float | None]:
+    def _fresh_scores(self, fresh: int, inputs: Sequence[Any], labels: Sequence[str | None]) -> list[float | None]:
         """The present champion's scores on held-out rows with labels."""
         share = self._settings.learning.holdout_share
-        texts = [str(text) for text in window.texts]
         chosen = {
-            i: label
-            for i, label in enumerate(labels)
-            if label is not None and split_by(self._task.identity(texts[i]), holdout_share=share) is Split.HOLDOUT
+            place: label
+            for place, (task_input, label) in enumerate(zip(inputs, labels, strict=True))
+            if label is not None
+            and task_input is not None
+            and split_by(self._task.identity(task_input), holdout_share=share) is Split.HOLDOUT
         }
-        answers = self._classifier(fresh).predict([texts[i] for i in chosen])
+        answers = self._answers(fresh, [inputs[place] for place in chosen])
         scores: list[float | None] = [None] * len(labels)
-        for (i, label), answer in zip(chosen.items(), answers.labels, strict=True):
-            scores[i] = self._score(answer, label)
+        for (place, label), answer in zip(chosen.items(), answers, strict=True):
+            scores[place] = self._score(answer.kept, label)
         return scores
 
     def _reference(self, version: int, window: Window) -> tuple[ReferenceProfile, int]:
@@ -180,7 +201,7 @@ class PastReader:
         """The scores of the reference's sample by place, where its labels are known."""
         ids = [] if sample.ids is None else sample.ids.tolist()
         labels = self._ledger.feedback_labels(self._model, ids)
-        return {i: self._score(sample.predictions[i], labels[n]) for i, n in enumerate(ids) if n in labels}
+        return {i: self._score(sample.whole_answers[i], labels[n]) for i, n in enumerate(ids) if n in labels}
 
     def _score(self, answer: Any, label: str) -> float:
         return score_kept(self._task, str(answer), label)
@@ -207,27 +228,18 @@ class PastReader:
         return max(0.0, median(took)) if took else 0.0
 
 
-def _replaced(logged: Window, places: Any, answers: Predictions, version: int) -> dict[str, Any]:
-    """The columns of a window in which some rows were answered by another version."""
-    chances = np.sort(softmax(answers.logits).astype(np.float64), axis=1)
-    entropy = -(chances * np.log(chances + 1e-12)).sum(axis=1)
-    second = chances[:, -2] if chances.shape[1] > 1 else np.zeros(len(chances))
-    labels = logged.predictions.astype(object)
-    labels[places] = answers.labels
-    columns: dict[str, Any] = {"predictions": labels.astype(str)}
-    for name, values in (
-        ("confidences", answers.confidences),
-        ("margins", chances[:, -1] - second),
-        ("entropies", entropy),
-        ("versions", np.full(len(places), version)),
-    ):
-        column = getattr(logged, name).copy()
-        column[places] = values
-        columns[name] = column
-    if logged.embeddings is not None and logged.embeddings.shape[1] == answers.embeddings.shape[1]:
-        embeddings = logged.embeddings.copy()
-        embeddings[places] = answers.embeddings
-        columns["embeddings"] = embeddings
-    else:
-        columns["embeddings"] = None
-    return columns
+def _replaced(table: pa.Table, name: str, places: Sequence[int], values: Sequence[Any]) -> pa.Table:
+    """The table with other values in some rows of a column."""
+    column, field = table[name].to_pylist(), table.field(name)
+    for place, value in zip(places, values, strict=True):
+        column[place] = value
+    return table.set_column(table.column_names.index(name), field, pa.array(column, type=field.type))
+
+
+def _embedded(logged: Any, places: Sequence[int], embeddings: Sequence[Any]) -> Any:
+    """The logged embeddings with others in some rows; None where one is missing or has another dimension."""
+    if logged is None or any(row is None or len(row) != logged.shape[1] for row in embeddings):
+        return None
+    together = logged.copy()
+    together[places] = np.stack(embeddings)
+    return together

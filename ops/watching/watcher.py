@@ -187,7 +187,12 @@ class Watcher:
     def _follow(
         self, progress: WatchState, reference: ReferenceProfile, window: Window
     ) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Take each answer's doubt and abstention into account: the detectors' states, and what they tell a person."""
+        """Take each answer's doubt and abstention into account: the detectors' states, and what they tell a person.
+
+        Of answers without a confidence there is nothing to follow.
+        """
+        if reference.sample.confidences is None or window.confidences is None:
+            return {}, {}
         settings = self._workspace.model(self._model).drift
         states: dict[str, Any] = {}
         evidence: dict[str, Any] = {}

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.continual.drift.compare import DriftComparison
@@ -11,14 +12,16 @@ from perennial.continual.drift.explain import Explanation, explain
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError, NotFound
+from perennial.continual.tasks import task_named
 from perennial.ops.ledger import DriftReportRow
 from perennial.ops.ledger.ports import DriftReports
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 
-__all__ = ["ReportedWindow", "chosen_report", "explained", "reported_window", "window_after"]
+__all__ = ["ReportedWindow", "chosen_report", "explained", "reported_window", "window_after", "window_of"]
 
 _LOOKED_AT = 200  # newest windows among which one may have drifted
+_OF_EVERY_TASK = ("at", "prediction_id", "version", "embedding")  # of the log's columns, those that a window has
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +32,13 @@ class ReportedWindow:
     reference: ReferenceProfile
     window: Window
     comparison: DriftComparison
+
+
+def window_of(table: pa.Table, task: str) -> Window:
+    """Whole rows of a task's log as drift looks at them: the task says what in them was asked and answered."""
+    kind = task_named(task)
+    told = kind.watched({name: table[name].to_pylist() for name in kind.log_columns})
+    return Window.from_columns({**{name: table[name] for name in _OF_EVERY_TASK}, **told})
 
 
 def window_after(
@@ -51,7 +61,7 @@ def window_after(
     if table.num_rows < rows:
         return None
     table = table.slice(0, rows)
-    return Window.from_columns({name: table[name] for name in table.column_names})
+    return window_of(table, traffic.task)
 
 
 def reported_window(workspace: Workspace, traffic: TrafficLog, report: DriftReportRow) -> ReportedWindow:
@@ -104,7 +114,7 @@ def explained(workspace: Workspace, traffic: TrafficLog, report: DriftReportRow,
     """
     seen = reported_window(workspace, traffic, report)
     ids = [] if seen.reference.sample.ids is None else seen.reference.sample.ids.tolist()
-    rows = traffic.lookup(ids, columns=["prediction_id", "text"])
-    texts = dict(zip(rows["prediction_id"].to_pylist(), rows["text"].to_pylist(), strict=True))
+    rows = traffic.lookup(ids)
+    texts = dict(zip(rows["prediction_id"].to_pylist(), window_of(rows, traffic.task).texts.tolist(), strict=True))
     rng = np.random.default_rng([workspace.settings.seed, report.id or 0])
     return explain(seen.reference.with_texts(texts), seen.window, seen.comparison, rng, most=most)

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import pytest
 
-from perennial.ops.commands.doctor import State, examine, examine_binary
+from perennial.ops.commands.doctor import State, engine_question, examine, examine_binary
 from perennial.ops.serving.control import TritonControl
 from perennial.ops.serving.processes import end_group, free_port
 from perennial.ops.serving.server.installation import assemble
 from perennial.ops.serving.server.server import ServerSpec, TritonServer
+from perennial.ops.serving.tasks.text_classification import SIDE
 from tests.component.triton_fixtures import ENGINE, MODEL, Place
 
 pytestmark = pytest.mark.component
+QUESTIONS = {MODEL: engine_question(SIDE, None)}
 _RISKS = {
     "load and unload models",
     "model configuration",
@@ -81,22 +83,31 @@ def opened(place: Place) -> Iterator[tuple[str, str]]:
 
 
 def test_the_embedded_triton_is_closed(closed):
-    found = examine((MODEL,), closed.url, http=f"http://127.0.0.1:{closed.http_port}")
+    found = examine(QUESTIONS, closed.url, http=f"http://127.0.0.1:{closed.http_port}")
     assert {finding.what for finding in found} == {*_RISKS, "reachable from other machines"}
     assert [finding for finding in found if finding.state is not State.CLOSED] == []
 
 
 def test_an_open_triton_is_told_with_what_to_do(opened):
     url, http = opened
-    found = examine((MODEL,), url, http=http)
+    found = examine(QUESTIONS, url, http=http)
     wrong = [finding for finding in found if finding.wrong]
     assert {finding.what for finding in wrong} == _RISKS
     assert len(wrong) == 2 * len(_RISKS)
     assert all("perennial-secret=SECRET" in finding.todo or "PERENNIAL_SECRET" in finding.todo for finding in wrong)
 
 
+def test_an_open_engine_is_asked_what_its_task_asks_of_a_version(place, opened):
+    """Where the version lies at hand, the question is its task's probe and no row that a graph may refuse."""
+    url, http = opened
+    question = engine_question(SIDE, place.repository.root / ENGINE / "1")
+    assert question["input_ids"].size > QUESTIONS[MODEL]["input_ids"].size == 1
+    engines = [finding for finding in examine({MODEL: question}, url, http=http) if finding.what == f"engine {ENGINE}"]
+    assert [finding.state for finding in engines] == [State.OPEN] * 2
+
+
 def test_nothing_is_claimed_of_a_triton_that_does_not_answer():
-    found = examine((MODEL,), f"127.0.0.1:{free_port()}")
+    found = examine(QUESTIONS, f"127.0.0.1:{free_port()}")
     assert {finding.state for finding in found if finding.what in _RISKS} == {State.UNKNOWN}
 
 

@@ -161,7 +161,7 @@ _ODD = "a\0\x1b\u0301\u200c\u200d\u202e\u3164\ufe0f\ufeff\ufffe\U0001f468\U000e0
 _texts = st.text(st.one_of(st.characters(codec=None), st.sampled_from(_ODD)), max_size=30)
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.tuples(_texts, _texts, _texts), max_size=10))
 def test_whatever_passes_is_stored_and_read_back_as_it_was(ledger: Ledger, rows: list[tuple[str, str, str]]) -> None:
     examples = list(_admitted(rows))

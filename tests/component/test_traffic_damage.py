@@ -212,7 +212,7 @@ def test_a_reader_without_descriptors_sets_nothing_aside(tmp_path: Path) -> None
 
 
 @given(places=st.lists(st.tuples(st.floats(0, 1), st.integers(1, 255)), min_size=1, max_size=4), cut=st.floats(0, 1))
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @pytest.mark.parametrize("kind", ["parquet", "sealed"])
 def test_any_damage_leaves_the_other_files_rows(
     tmp_path_factory: pytest.TempPathFactory, kind: str, places: list[tuple[float, int]], cut: float

@@ -340,7 +340,7 @@ Steps = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture], derandomize=True)
 @given(steps=Steps, since=st.integers(0, 30), last=st.integers(0, 6))
 def test_log_equals_a_list_after_any_steps(
     tmp_path_factory: pytest.TempPathFactory, steps: list[Any], since: int, last: int

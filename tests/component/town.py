@@ -44,6 +44,7 @@ class Town:
     cycle: dict[str, Any] = field(default_factory=dict)
     now: datetime = datetime(2026, 3, 1, tzinfo=UTC)
     requests: list[AnsweredRequest] = field(default_factory=list)
+    version: int = 1  # that answers from now on
 
     def __post_init__(self) -> None:
         defaults = {"window_rows": 100, "reference_rows": 200, "cooldown_requests": 100, "report_every_windows": 1000}
@@ -110,7 +111,7 @@ class Town:
                 "confidence": confidence,
                 "margin": confidence / 2,
                 "entropy": -np.log(confidence),
-                "version": [1] * size,
+                "version": [self.version] * size,
                 "arm": ["champion"] * size,
                 "tokens": [7] * size,
                 "latency_ms": [1.0] * size,

@@ -152,7 +152,7 @@ def _check_step(before: cy.Cycle, event: cy.Event) -> cy.Cycle:
     return cycle
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     plan=PLANS,
     begun=st.integers(0, 14),
@@ -216,7 +216,7 @@ def test_a_challenger_that_an_operator_made_champion_goes_through_probation() ->
     assert cy.expected_champions(cycle) == {1}
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(plan=PLANS)
 def test_every_plan_ends_in_a_promotion_when_all_goes_well(plan: cy.CyclePlan) -> None:
     cycle, states = run(plan)

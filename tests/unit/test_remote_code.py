@@ -14,29 +14,46 @@ _LOADERS = {"from_pretrained", "from_config", "pipeline"}
 _OTHERS = "ScriptDirectory"  # alembic's
 
 
-def _calls() -> list[tuple[str, ast.Call]]:
-    found = []
-    for room in ("continual", "exporters", "ops", "benchmarks"):
-        for path in (ROOT / room).rglob("*.py"):
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-                name = getattr(node.func, "attr", "") if isinstance(node, ast.Call) else ""
-                if isinstance(node, ast.Call) and name in _LOADERS and not ast.unparse(node.func).startswith(_OTHERS):
-                    found.append((f"{path.relative_to(ROOT)}:{node.lineno}", node))
-    return found
-
-
-def test_every_loader_forbids_remote_code() -> None:
-    calls = _calls()
-    assert len(calls) >= 4
-    allowed = [
-        where
-        for where, call in calls
-        if not any(
-            given.arg == "trust_remote_code" and isinstance(given.value, ast.Constant) and given.value.value is False
-            for given in call.keywords
-        )
+def _calls(code: str) -> list[ast.Call]:
+    return [
+        node
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Call)
+        and getattr(node.func, "attr", getattr(node.func, "id", "")) in _LOADERS
+        and not ast.unparse(node.func).startswith(_OTHERS)
     ]
-    assert allowed == []
+
+
+def _forbids(call: ast.Call) -> bool:
+    return any(
+        given.arg == "trust_remote_code" and isinstance(given.value, ast.Constant) and given.value.value is False
+        for given in call.keywords
+    )
+
+
+@pytest.mark.parametrize(
+    ("code", "forbids"),
+    [
+        ("AutoModel.from_pretrained(folder, trust_remote_code=False)", [True]),
+        ("AutoModel.from_pretrained(folder)", [False]),
+        ("AutoModel.from_config(config, trust_remote_code=wanted)", [False]),
+        ("pipeline('fill-mask', trust_remote_code=True)", [False]),
+        ("ScriptDirectory.from_config(config)", []),
+    ],
+)
+def test_a_loader_is_seen_and_whether_it_forbids_remote_code(code: str, forbids: list[bool]) -> None:
+    assert [_forbids(call) for call in _calls(code)] == forbids
+
+
+def test_one_file_loads_models_and_every_loader_in_it_forbids_remote_code() -> None:
+    found = {
+        str(path.relative_to(ROOT)): calls
+        for room in ("continual", "exporters", "ops", "benchmarks")
+        for path in (ROOT / room).rglob("*.py")
+        if (calls := _calls(path.read_text(encoding="utf-8")))
+    }
+    assert set(found) == {"continual/learning/encoder_model.py"}
+    assert [ast.unparse(call) for calls in found.values() for call in calls if not _forbids(call)] == []
 
 
 def test_an_encoder_that_brings_code_is_refused_and_its_code_not_run(tmp_path: Path) -> None:

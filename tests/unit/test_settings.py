@@ -83,12 +83,25 @@ def test_an_unknown_model_is_told_the_known_ones() -> None:
         Workspace(Settings(models={"intent": {}})).model("sentiment")
 
 
+@pytest.mark.parametrize(
+    ("task", "served_by"),
+    [('"ranking"', "ranking"), ('"text_classification"', "text_classification"), ('"rank"', "text_classification")],
+)
+def test_a_model_whose_section_is_refused_is_served_by_the_task_that_it_names(
+    tmp_path: Path, task: str, served_by: str
+) -> None:
+    bad = f"[models.bad]\ntask = {task}\n[models.bad.learning]\nholdout_share = 0.9\n"
+    settings = load_settings(write(tmp_path, f"[models.good]\n{bad}"))
+    assert settings.refused["bad"].task == settings.task_of("bad") == served_by
+    assert settings.with_models(settings.models, settings.refused).task_of("bad") == served_by
+
+
 def test_a_bad_section_is_put_aside_and_keeps_no_other_model_from_being_used(tmp_path: Path) -> None:
     bad = "[models.bad.learning]\nholdout_share = 0.9\n[models.bad_engine]\n[models.Good]\n"
     settings = load_settings(write(tmp_path, f"[models.good.learning]\nthreads = 1\n{bad}"))
     assert {name: model.learning.threads for name, model in settings.models.items()} == {"good": 1}
-    assert "models.bad.learning.holdout_share: " in settings.refused["bad"]
-    assert "differs from 'good' by its case alone" in settings.refused["Good"]
+    assert "models.bad.learning.holdout_share: " in settings.refused["bad"].problem
+    assert "differs from 'good' by its case alone" in settings.refused["Good"].problem
     assert set(settings.refused) == {"bad", "bad_engine", "Good"}
     with pytest.raises(ConfigurationError, match=r"settings of model bad cannot be used: models\.bad\.learning"):
         Workspace(settings).model("bad")

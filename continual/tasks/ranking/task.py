@@ -36,6 +36,14 @@ class Ranking:
         dict.fromkeys(("user", "asked_at", "segment", "context", "ask", PREDICTION, "propensities"), ColumnKind.TEXT)
     )
 
+    def watched(self, logged: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """The segment and the context, and the first item; who asked is nobody's concern here."""
+        return {
+            "text": [" ".join(told).strip() for told in zip(logged["segment"], logged["context"], strict=True)],
+            PREDICTION: [next(iter(self.read_answer(kept)), "") for kept in logged[PREDICTION]],
+            "answer": logged[PREDICTION],
+        }
+
     def read_row(self, raw: Mapping[str, Any], *, now: datetime) -> Impression:
         """An impression from `user`, `asked_at` and `relevances`, and the other fields of `write_row` where given."""
         for field in ("user", "asked_at", "relevances"):

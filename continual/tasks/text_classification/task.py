@@ -37,6 +37,10 @@ class TextClassification:
         }
     )
 
+    def watched(self, logged: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
+        """All of it, as it is logged."""
+        return {name: logged[name] for name in self.log_columns}
+
     def read_row(self, raw: Mapping[str, Any], *, now: datetime, known: KnownLabels | None = None) -> Example:
         """An example from `text` and `label`, and `at`, `origin`, `key`, `prediction_id` and `redacted` where given."""
         for field in ("text", "label"):

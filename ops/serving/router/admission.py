@@ -3,7 +3,7 @@
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -55,7 +55,7 @@ class QueuedRequest(Generic[T]):
     answered: bool = False  # its caller has been sent something
 
     @staticmethod
-    def cost_of(lengths: list[int]) -> int:
+    def cost_of(lengths: Sequence[int]) -> int:
         """What rows of so many bytes cost, in a unit of this queue's own."""
         return sum(_ROW_COST + min(length, _COUNTED_BYTES) for length in lengths)
 

@@ -245,4 +245,4 @@ def answer_columns(side: ServingSide, rows: Sequence[Any], *, at_us: int, latenc
 def _stacked(embeddings: Sequence[Array | None]) -> Array | None:
     """One array where all rows have one of the same dimension, else none: a file has one dimension."""
     held = [row for row in embeddings if row is not None]
-    return np.stack(held) if len(held) == len(embeddings) and len({row.shape for row in held}) == 1 else None
+    return np.array(held) if len(held) == len(embeddings) and len({row.shape for row in held}) == 1 else None

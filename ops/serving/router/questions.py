@@ -2,8 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import admit_key
@@ -15,8 +14,7 @@ from perennial.ops.serving.tensors import decoded
 __all__ = ["Question", "prediction_id", "read_questions"]
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(NamedTuple):
     """One input to be answered; an empty key is none. What is not `logged` is a probe.
 
     An answer after the `deadline`, on the monotonic clock, is worth nothing.

@@ -3,9 +3,9 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -113,8 +113,7 @@ class RouterSettings:
         }
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Placed:
+class Placed(NamedTuple):
     """One question, numbered and on its side of the route."""
 
     input: Any
@@ -138,8 +137,7 @@ class Batch:
         return Batch(route=self.route, at_us=self.at_us, rows=tuple(self.rows[index] for index in rows))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answered:
+class Answered(NamedTuple):
     """One answered question."""
 
     placed: Placed
@@ -349,7 +347,7 @@ def _in_parts(ask: AskEngine, version: int, inputs: Inputs) -> Outputs:
 
 def _in_time(answer: Answered, now: float) -> Answered:
     deadline = answer.placed.deadline
-    return answer if deadline is None or now < deadline else replace(answer, late=True)
+    return answer if deadline is None or now < deadline else answer._replace(late=True)
 
 
 def _answering_arm(route: Route, row: Placed, version: int) -> Arm:

@@ -106,12 +106,13 @@ class TextVersion:
         """The likeliest label of each row and its calibrated probability."""
         logits = outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(task_inputs)
         scores = softmax(logits)
+        confidences, margins = _highest(scores)
         if within is None:
-            best, confidences = scores.argmax(axis=1), scores.max(axis=1)
+            best = scores.argmax(axis=1)
         else:
             best = self._best(logits, within)
             confidences = scores[np.arange(len(best)), best]
-        columns = (confidences, _margins(scores), _entropies(scores), inputs[ATTENTION_MASK].sum(axis=1))
+        columns = (confidences, margins, _entropies(scores), np.add.reduce(inputs[ATTENTION_MASK], axis=1))
         rows = zip(best.tolist(), scores, outputs[EMBEDDING], *(column.tolist() for column in columns), strict=True)
         return [
             Classified(self.labels[label], confidence, row, self.labels, embedding, margin, entropy, tokens)
@@ -157,12 +158,12 @@ class _TextClassification:
         texts = tensors[TEXT]
         if not len(texts):
             raise DataError(f"the input {TEXT} has no rows; send at least one")
-        return [len(text) for text in texts.reshape(-1)]
+        return [len(text) for text in texts.reshape(-1).tolist()]
 
     def questions(self, tensors: Mapping[str, Array], *, max_characters: int) -> list[str]:
         """Texts as they came, cut: the bytes first, so that a megabyte costs no more than a text that fits."""
         texts = []
-        for row, raw in enumerate(tensors[TEXT].reshape(-1)):
+        for row, raw in enumerate(tensors[TEXT].reshape(-1).tolist()):
             cut = raw[: _LONGEST_CHARACTER * max_characters]
             texts.append(decoded(TEXT, row, cut, whole=len(cut) == len(raw))[:max_characters])
         return texts
@@ -228,17 +229,18 @@ def _labels(answers: Sequence[Classified]) -> Array:
     return labels
 
 
-def _margins(scores: Floats) -> Floats:
+def _highest(scores: Floats) -> tuple[Floats, Floats]:
+    """Each row's highest score, and how far the next one is below it."""
     if scores.shape[1] < 2:
-        return np.ones(len(scores), dtype=np.float32)
-    highest = scores.copy()
-    highest.partition(-2, axis=1)
-    margins: Floats = highest[:, -1] - highest[:, -2]
-    return margins
+        return scores[:, 0], np.ones(len(scores), dtype=np.float32)
+    ordered = scores.copy()
+    ordered.partition(-2, axis=1)
+    highest = ordered[:, -1]
+    return highest, highest - ordered[:, -2]
 
 
 def _entropies(scores: Floats) -> Floats:
-    entropies: Floats = -(scores * np.log(np.maximum(scores, 1e-12))).sum(axis=1)
+    entropies: Floats = -np.add.reduce(scores * np.log(np.maximum(scores, 1e-12)), axis=1)
     return entropies
 
 

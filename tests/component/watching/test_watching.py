@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pytest
 
 from perennial.continual.errors import DataError, NotFound
@@ -21,6 +22,7 @@ from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
 from perennial.ops.watching.windows import chosen_report, explained, window_after
 from tests.component.town import KNOWN, AnsweredRequest, Town
+from tests.component.triton_fixtures import write_bundle
 
 pytestmark = pytest.mark.component
 
@@ -391,3 +393,25 @@ def test_a_watch_that_a_wrong_clock_set_ahead_goes_on(town: Town) -> None:
     assert healed is not None
     assert healed.cursor is not None
     assert datetime.fromisoformat(healed.cursor) < datetime.now(UTC) + timedelta(minutes=10)
+
+
+def test_what_another_version_answered_is_answered_anew_by_the_first_one(make_town: MakeTown) -> None:
+    town = make_town()
+    write_bundle(town.workspace.bundle("intent", 1), 1, labels=KNOWN)
+    write_bundle(town.workspace.bundle("intent", 2), 2, labels=KNOWN, shift=1)
+    town.label(town.ask(400))
+    town.version = 2
+    asked = town.ask(400)
+    town.label(asked)
+    learn(town)
+    town.ledger.add_version(
+        VersionRow(model="intent", version=2, state=VersionState.CHAMPION, card=version_card(labels=KNOWN))
+    )
+    later = Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2))
+    town.ledger.set_route(later, expected_epoch=1, actor="operator", reason="better")
+    past = PastReader(*_parts(town)).read()
+    assert (past.kept, past.fresh, past.answered_anew) == (1, 2, 400)
+    last = past.history.points[-1]
+    about_cards = np.mean([each.truth == "lost_card" for each in asked[-100:]])
+    assert last.accuracy_kept == pytest.approx(about_cards), "the first version calls everything a lost card"
+    assert last.accuracy_fresh != last.accuracy_kept, "the later one nothing"

@@ -12,6 +12,7 @@ from perennial.continual.errors import NotFound
 from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.serving.processes import free_port
+from perennial.ops.settings import load_settings
 from perennial.ops.store.state import REMOVED, Removal
 from perennial.ops.traffic import TrafficLog, TrafficWriter
 from tests.component.traffic_rows import columns
@@ -41,6 +42,15 @@ def test_the_rows_of_every_model_that_the_ledger_knows_are_kept_for_so_long_and_
     assert _jobs(service, "card") > _KEEP | {"watch", "retrain"}
     service._follower._let_go("loan")
     assert _jobs(service, "loan") == _KEEP
+
+
+def test_a_model_whose_section_breaks_later_keeps_its_task(service: Service, tmp_path: Path) -> None:
+    config = tmp_path / "perennial.toml"
+    broken = '[models.shelf]\ntask = "ranking"\n[models.shelf.learning]\nholdout_share = 0.9\n'
+    config.write_text(config.read_text() + broken)
+    service.roster.follow(load_settings(config))
+    assert "models.shelf.learning.holdout_share" in service.roster.broken["shelf"]
+    assert service.roster.parts.settings.task_of("shelf") == "ranking"
 
 
 def test_old_rows_and_reports_of_a_removed_model_go_and_new_ones_stay(service: Service) -> None:

@@ -1,7 +1,9 @@
 from pathlib import Path
 
 from perennial.ops.app.wiring import open_parts, router_spec
+from perennial.ops.ledger import Ledger
 from perennial.ops.serving.router.router import RouterSettings
+from perennial.ops.settings import load_settings
 
 _TOML = """
 [triton]
@@ -24,3 +26,19 @@ def test_the_router_works_by_the_workspaces_settings(tmp_path: Path) -> None:
     read = RouterSettings.from_parameters("intent", spec.parameters)
     assert (read.challenger_limit_s, read.champion_limit_s, read.rotate_rows) == (0.5, 4.0, 77)
     assert read.route_path == parts.workspace.route_file("intent").resolve()
+
+
+def test_models_that_the_ledger_alone_knows_keep_their_tasks(tmp_path: Path) -> None:
+    config = tmp_path / "perennial.toml"
+    config.write_text("")
+    with Ledger.open(load_settings(config).ledger_address) as ledger:
+        for name, told in {"shelf": "ranking", "intent": "text_classification", "later": "of a later release"}.items():
+            ledger.register_model(name, {"task": told})
+        ledger.register_model("old", {})
+    parts = open_parts(config)
+    try:
+        tasks = {name: parts.settings.task_of(name) for name in parts.settings.models}
+    finally:
+        parts.close()
+    others = dict.fromkeys(("intent", "later", "old"), "text_classification")
+    assert tasks == {"shelf": "ranking", **others}

@@ -211,7 +211,7 @@ def test_window_with_a_missing_embedding_goes_without_them() -> None:
 
 
 def test_window_names_what_is_missing_or_uneven() -> None:
-    with pytest.raises(DataError, match="confidence"):
+    with pytest.raises(DataError, match="version"):
         Window.from_columns({"text": ["a"], "prediction": ["x"]})
     with pytest.raises(DataError, match="one length"):
         Window.from_columns(

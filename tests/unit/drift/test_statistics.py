@@ -142,7 +142,7 @@ def test_chi_square_of_few_rows_falls_back_to_a_monte_carlo_g_test() -> None:
     st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=80),
     st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=80),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pooling_keeps_the_rows_and_leaves_no_sparse_category(a: list[str], b: list[str]) -> None:
     table = contingency(a, b)
     pooled = pool_sparse(table)

@@ -48,7 +48,7 @@ def test_head_answers_well_on_new_rows() -> None:
     assert right.mean() > 0.85
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.randoms(use_true_random=False), st.integers(1, 7))
 def test_logits_do_not_depend_on_order_or_batches(random: object, size: int) -> None:
     X, labels = rows(60, 5)

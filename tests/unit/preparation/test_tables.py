@@ -421,7 +421,7 @@ def test_wrong_rows_of_every_kind_are_named_and_leave_their_neighbours(tmp_path:
             read_labelled_file(path)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     rows=st.lists(
         st.tuples(

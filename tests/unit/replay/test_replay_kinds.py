@@ -31,7 +31,7 @@ def water_level(sizes: list[int], capacity: int) -> list[int]:
 @given(
     sizes=st.lists(st.integers(1, 30), min_size=1, max_size=6), capacity=st.integers(1, 40), seed=st.integers(0, 1000)
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_class_balanced_gives_unused_quota_to_the_others(sizes: list[int], capacity: int, seed: int) -> None:
     rows = [(c, n) for c, size in enumerate(sizes) for n in range(size)]
     buffer = ClassBalancedBuffer(capacity=capacity, seed=seed)

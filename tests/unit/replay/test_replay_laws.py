@@ -84,7 +84,7 @@ def through_json(state: BufferState) -> BufferState:
     offers=st.lists(st.tuples(st.integers(0, 30), st.sampled_from("abc")), max_size=60),
     seed=st.integers(0, 2**64 - 1),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_offer_never_exceeds_the_budgets_and_accounts_for_every_row(
     kind: BufferKind, capacity: int, budget: int | None, offers: list[tuple[int, str]], seed: int
 ) -> None:

@@ -80,6 +80,7 @@ class TritonPythonModel:
         )
         self._side = serving_side(self._settings.task)
         self._inputs = [tensor.name for tensor in all_inputs(self._side.signature)]
+        self._engine_outputs = list(self._side.engine.output_names)
         self._wanted = Wanted(self._side.signature)
         count = _count(self._settings, args["model_instance_name"])
         self._router = Router(self._settings, self._side, self._log, self._ask_engine, count=count)
@@ -149,7 +150,7 @@ class TritonPythonModel:
             self._send(request, partial(self._progress, ""))  # the traffic's answers, or their lack, are the proof
             return None
         tensors = _values(request, self._inputs)
-        lengths = list(self._side.sizes(tensors))
+        lengths = self._side.sizes(tensors)
         size, cost = sum(lengths), QueuedRequest.cost_of(lengths)
         if not probe:  # before anything is decoded
             self._queue.check(rows=len(lengths), size=size, cost=cost, deadline=deadline)
@@ -316,7 +317,7 @@ class TritonPythonModel:
         request = pb_utils.InferenceRequest(
             model_name=self._settings.engine_model,
             model_version=version,
-            requested_output_names=list(self._side.engine.output_names),
+            requested_output_names=self._engine_outputs,
             inputs=[pb_utils.Tensor(name, array) for name, array in inputs.items()],
             parameters={PARAMETER: own_secret()},  # an engine answers nobody else
         )
@@ -330,7 +331,7 @@ class TritonPythonModel:
             lane.progress()
         return {
             name: np.asarray(pb_utils.get_output_tensor_by_name(response, name).as_numpy())
-            for name in self._side.engine.output_names
+            for name in self._engine_outputs
         }
 
     def _publish_figures(self) -> None:

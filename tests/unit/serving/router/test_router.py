@@ -63,7 +63,7 @@ class _Engines:
         if version in self.failing_late:
             raise DependencyUnreachable(f"engine version {version} is away")
         if version in self.hanging:
-            assert self.go_on.wait(30)
+            assert self.go_on.wait(120)
         classes = version + 1
         logits = np.zeros((len(ids), classes), dtype=np.float32)
         logits[np.arange(len(ids)), ids[:, 0] % classes] = 3.0
@@ -335,11 +335,11 @@ def test_a_hanging_champions_rows_are_answered_by_the_one_before_it_until_its_ca
     later = [_answer(router, [Question("no")])[0] for _ in range(20)]
     assert [(a.version, a.arm) for a in (*first, *later)] == [(1, Arm.FALLBACK)] * 21
     assert waited - started >= 0.2
-    assert time.monotonic() - waited < 0.2, "it is not asked again while it hangs"
+    assert [version for version, _ in engines.calls].count(2) == 1, "it is not asked again while it hangs"
     engines.hanging = set()
     engines.go_on.set()
     while (again := _answer(router, [Question("yes")])[0]).version == 1:
-        assert time.monotonic() < waited + 20
+        assert time.monotonic() < waited + 120
     assert again.arm is Arm.CHAMPION
 
 

@@ -1,0 +1,136 @@
+"""Traffic of a model that ranks: watched, explained, reported, measured and queued, without texts and probabilities."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from perennial.continual.drift.evidently_report import build_report, check_agreement
+from perennial.continual.records import Route
+from perennial.ops.commands.label_queue import LabelQueue
+from perennial.ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState, version_card
+from perennial.ops.settings import Settings
+from perennial.ops.store.event_feed import EventFeed
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic import TrafficLog, TrafficWriter, columns_of
+from perennial.ops.watching.accuracy import AccuracyWatch
+from perennial.ops.watching.error_watch import ErrorWatch
+from perennial.ops.watching.watcher import Watcher
+from perennial.ops.watching.windows import chosen_report, explained, reported_window
+from tests.component.databases import fresh_url
+
+pytestmark = pytest.mark.component
+_MODEL = "shelf"
+_ITEMS = tuple(f"item {number}" for number in range(30))
+
+
+@dataclass(kw_only=True)
+class Shelf:
+    """Version 1 is champion; most people want its first items, until they want its last ones."""
+
+    ledger: Ledger
+    workspace: Workspace
+    traffic: TrafficLog
+    writer: TrafficWriter
+    now: datetime = datetime(2026, 3, 1, tzinfo=UTC)
+
+    def ask(self, rows: int, *, last: bool = False, context: str = "home page") -> list[str]:
+        rng = np.random.default_rng([rows, last])
+        self.now += timedelta(seconds=rows)
+        stamp = int(self.now.timestamp() * 1000)
+        ids = [f"{stamp:012x}{number:020x}" for number in range(rows)]
+        orders = [rng.permutation(_ITEMS[20:] if last else _ITEMS[:10]).tolist() for _ in range(rows)]
+        columns: dict[str, Any] = {
+            "prediction_id": ids,
+            "at": [self.now] * rows,
+            "key": [f"u{number}" for number in range(rows)],
+            "user": [f"u{number}" for number in range(rows)],
+            "asked_at": [self.now.isoformat()] * rows,
+            "segment": ["everybody"] * rows,
+            "context": [context] * rows,
+            "prediction": [json.dumps(order) for order in orders],
+            "version": [1] * rows,
+            "arm": ["champion"] * rows,
+            "latency_ms": [1.0] * rows,
+            "redacted": [False] * rows,
+        }
+        self.writer.append(columns | {name: ["{}"] * rows for name in set(columns_of("ranking")) - set(columns)})
+        return ids
+
+
+@pytest.fixture
+def shelf(tmp_path: Path) -> Iterator[Shelf]:
+    drift = {"window_rows": 100, "reference_rows": 200, "random_label_share": 1.0}
+    model = {"task": "ranking", "drift": drift}
+    workspace = Workspace(Settings(state=tmp_path / "state", repository=tmp_path / "repo", models={_MODEL: model}))
+    ledger = Ledger.open(fresh_url("sqlite", tmp_path))
+    ledger.register_model(_MODEL, model)
+    ledger.add_version(VersionRow(model=_MODEL, version=1, state=VersionState.CHAMPION, card=version_card(labels=())))
+    route = Route(model=_MODEL, epoch=1, champion=1, resident=(1,))
+    ledger.set_route(route, expected_epoch=0, actor="operator", reason="first version")
+    folder = workspace.traffic(_MODEL)
+    writer = TrafficWriter(folder, "shelf", task="ranking")
+    yield Shelf(ledger=ledger, workspace=workspace, traffic=TrafficLog(folder), writer=writer)
+    writer.close()
+    ledger.close()
+
+
+def _watch(shelf: Shelf) -> list[bool]:
+    Watcher(shelf.ledger, shelf.workspace, _MODEL, shelf.traffic, EventFeed()).watch()
+    reports = reversed(shelf.ledger.drift_reports(_MODEL, limit=20))
+    return [report.payload["comparison"]["drifted"] for report in reports]
+
+
+def test_other_items_or_other_questions_are_drift_and_the_same_ones_are_none(shelf: Shelf, tmp_path: Path) -> None:
+    shelf.ask(200)
+    shelf.ask(101)
+    assert _watch(shelf) == [False]
+    shelf.ask(102, last=True)
+    assert _watch(shelf) == [False, True]
+    newest = chosen_report(shelf.ledger, _MODEL, None)
+    told = explained(shelf.workspace, shelf.traffic, newest)
+    assert "prediction" in [signal.value for signal, _, _ in told.signals]
+    assert {told.slices[0].label[:5]} == {"item "}
+    assert not any("u1" in text.split() for text in told.texts), "who asked is nobody's concern here"
+    seen = reported_window(shelf.workspace, shelf.traffic, newest)
+    paths = build_report(seen.reference, seen.window, seen.comparison, tmp_path / "report.html", timeout_s=900)
+    assert check_agreement(json.loads(paths.json.read_text()), seen.comparison) == []
+    shelf.ask(103, context="checkout basket payment")
+    assert _watch(shelf) == [False, True, True]
+
+
+def test_its_quality_is_measured_by_what_was_relevant_and_estimated_by_nothing(shelf: Shelf) -> None:
+    ids = shelf.ask(200)
+    _watch(shelf)
+    answers = shelf.traffic.lookup(ids, columns=["prediction_id", "prediction"]).to_pylist()
+    rows = [
+        FeedbackRow(
+            prediction_id=row["prediction_id"],
+            label=json.dumps({json.loads(row["prediction"])[1]: 1.0}),
+            at=shelf.now + timedelta(seconds=1),
+        )
+        for row in answers
+    ]
+    shelf.ledger.add_feedback(_MODEL, rows)
+    watch = AccuracyWatch(shelf.ledger, shelf.workspace, _MODEL, shelf.traffic)
+    told = watch.look(1)
+    assert told.estimated is None
+    assert told.measured is not None
+    assert told.reference is not None
+    assert told.measured.value == told.reference.value == pytest.approx(1 / np.log2(3), abs=1e-6)
+    assert ErrorWatch(shelf.ledger, _MODEL, shelf.traffic, watch, 100_000).look(1).bound is not None
+
+
+def test_its_queue_is_filled_by_chance_alone(shelf: Shelf) -> None:
+    shelf.ask(200)
+    queue = LabelQueue(shelf.ledger, shelf.workspace, _MODEL)
+    items = queue.refill(budget=20)
+    assert len(items) == 20
+    assert {(item.reason, item.confidence, item.text) for item in items} == {("uniform", None, "everybody home page")}
+    assert queue.doubts() == []
+    assert queue.accuracy() is None
