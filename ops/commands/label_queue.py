@@ -28,8 +28,8 @@ from perennial.continual.task import PREDICTION, score_kept
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger.ports import Labels, Routes, State
 from perennial.ops.store.state import LABEL_QUEUE, QueueChoice
+from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
-from perennial.ops.traffic import TrafficLog
 
 __all__ = ["DoubtedLabel", "LabelQueue", "OpenQueue", "QueueItem"]
 
@@ -80,7 +80,7 @@ class LabelQueue:
     def __init__(self, ledger: QueueLedger, workspace: Workspace, model: str) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._task = task_named(workspace.model(model).task)
-        self._traffic = TrafficLog(workspace.traffic(model), task=self._task.name)
+        self._traffic = traffic_of(workspace, model)
 
     def open_items(self, limit: int = 50) -> tuple[QueueItem, ...]:
         """What still waits for a label, in an order that is random: stopping early skews nothing."""
