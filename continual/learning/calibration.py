@@ -1,16 +1,83 @@
 """How sure a head should be: log loss, and the temperature that makes it smallest."""
 
 from collections.abc import Sequence
+from dataclasses import astuple, dataclass
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
 
-__all__ = ["fit_temperature", "log_loss", "log_losses", "places_of"]
+__all__ = ["Link", "fit_link", "fit_temperature", "log_loss", "log_losses", "places_of"]
 
 _LOWEST, _HIGHEST = 1e-3, 1e3
 _STEPS = 60
+_FLOORS = (0.01, 0.02, 0.05, 0.1, 0.2)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """Makes logits of a least-squares head into log probabilities, each for itself; their order stays.
+
+    Least squares to 1 and 0 estimates a probability, `slope` times a logit plus `shift`, which may come out below 0.
+    What it is worth is power * log(max(0, it) + floor): a class far behind then counts for next to nothing, where a
+    softmax of the logits themselves would give many such classes a share together.
+
+    >>> link = Link(slope=0.1, shift=0.5, floor=0.05, power=2.0)
+    >>> link(np.array([[5.0, -5.0]])).round(2).tolist()
+    [[0.1, -5.99]]
+    """
+
+    slope: float
+    shift: float
+    floor: float
+    power: float
+
+    def __post_init__(self) -> None:
+        if not min(self.slope, self.floor, self.power) > 0:
+            raise DataError(f"slope, floor and power must be positive, and are {astuple(self)}; train the head again")
+
+    def __call__(self, logits: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        """Log probabilities but for a constant of each row, in the type of the logits."""
+        estimate = np.maximum(logits * logits.dtype.type(self.slope) + logits.dtype.type(self.shift), 0)
+        worth: NDArray[np.floating[Any]] = np.log(estimate + logits.dtype.type(self.floor))
+        worth *= logits.dtype.type(self.power)
+        return worth
+
+    def as_tensor(self) -> NDArray[np.float64]:
+        """What a file holds."""
+        return np.array(astuple(self))
+
+    @classmethod
+    def of_tensor(cls, tensor: NDArray[Any]) -> Self:
+        """What `as_tensor` made."""
+        slope, shift, floor, power = (float(value) for value in tensor)
+        return cls(slope=slope, shift=shift, floor=floor, power=power)
+
+
+def fit_link(logits: NDArray[np.float64], truth: NDArray[np.intp], temperature: float) -> Link | None:
+    """The link by which a least-squares head loses least; None unless that is clearly less than without one.
+
+    Args:
+        logits: targets of 1 and -1, about their mean over the classes, divided by `temperature` (rows, C).
+        truth: the place of each row's class.
+        temperature: the one that suits them best without a link.
+    """
+    if not len(logits):
+        return None
+    slope, shift = temperature / 2.0, 1.0 / logits.shape[1]
+    plain = log_losses(logits, truth)
+    found = []
+    for floor in _FLOORS:
+        worth = np.log(np.maximum(logits * slope + shift, 0.0) + floor)
+        cooled = fit_temperature(worth, truth)
+        found.append((log_losses(worth, truth, cooled), floor, cooled))
+    losses, floor, cooled = min(found, key=lambda each: float(each[0].mean()))
+    gain = plain - losses
+    if not gain.mean() > gain.std() / np.sqrt(len(gain)):
+        return None
+    return Link(slope=slope, shift=shift, floor=floor, power=1.0 / cooled)
 
 
 def places_of(labels: Sequence[str], order: Sequence[str]) -> NDArray[np.intp]:

@@ -30,8 +30,8 @@ __all__ = ["CLOSED_FORMS", "ClassesLearner", "ClosedForm", "FastSettings"]
 class FastSettings:
     """The `params` of a closed form's job; None means chosen by held-out rows.
 
-    >>> FastSettings().features
-    3000
+    >>> FastSettings().lexical
+    3072
     """
 
     features: int = 3000
@@ -40,7 +40,7 @@ class FastSettings:
     priors: Priors | None = None  # those of a kernel LDA are uniform then
     anchor_rows: int = 5
     descriptions: dict[str, str] | None = None  # class -> what it means; None keeps those of the previous model
-    lexical: int = 2048  # columns of words and letters; a kernel LDA has none
+    lexical: int = 3072  # columns of words and letters; a kernel LDA has none
     words: float | None = None  # what they count beside the embedding
 
     @property
@@ -97,6 +97,11 @@ class ClosedForm(Protocol):
         ...
 
     @property
+    def least_squares(self) -> bool:
+        """Whether its scores estimate probabilities themselves, not their logarithms; see `Link`."""
+        ...
+
+    @property
     def usual_temperature(self) -> float:
         """What the solved scores are divided by where no row tells."""
         ...
@@ -121,17 +126,17 @@ class ClosedForm(Protocol):
 @dataclass(frozen=True, slots=True)
 class _KernelLda:
     head: str = "kernel_lda"
+    least_squares: bool = False
     usual_temperature: float = 1.0
 
     def make(
         self, settings: FastSettings, learnt: ClassRows, held_out: HeldOut, *, dimension: int, seed: int
     ) -> KernelLda:
-        gamma = settings.gamma
+        gamma, size = settings.gamma, settings.features
         if gamma is None and held_out.labels:
-            gamma = choose_gamma(
-                learnt, held_out, features=settings.features, seed=seed, priors=settings.priors or Priors.UNIFORM
-            )
-        return KernelLda(_fourier(settings, gamma, dimension, seed))
+            priors = settings.priors or Priors.UNIFORM
+            gamma = choose_gamma(learnt, held_out, features=size, seed=seed, priors=priors)
+        return KernelLda(FourierFeatures.make(dimension=dimension, features=size, gamma=gamma or GAMMAS[0], seed=seed))
 
     def load(self, path: Path) -> KernelLda:
         return KernelLda.load(path)
@@ -152,12 +157,15 @@ class _KernelLda:
 @dataclass(frozen=True, slots=True)
 class _Ridge:
     head: str = "ridge"
+    least_squares: bool = True
     usual_temperature: float = USUAL_TEMPERATURE
 
     def make(self, settings: FastSettings, learnt: ClassRows, held_out: HeldOut, *, dimension: int, seed: int) -> Ridge:
         del learnt, held_out  # the bandwidth matters less than the penalty
-        fourier = _fourier(settings, settings.gamma, dimension, seed)
-        return Ridge(fourier, LexicalFeatures(size=settings.lexical))
+        fourier = FourierFeatures.make(
+            dimension=dimension, features=settings.features, gamma=settings.gamma or GAMMAS[0], seed=seed
+        )
+        return Ridge(fourier, LexicalFeatures.of_size(settings.lexical))
 
     def load(self, path: Path) -> Ridge:
         return Ridge.load(path)
@@ -178,10 +186,6 @@ class _Ridge:
         )
         free = [name for name in ("shrinkage", "words", "priors") if getattr(settings, name) is None]
         return choose_penalty(sums, held_out, start, free=free)
-
-
-def _fourier(settings: FastSettings, gamma: float | None, dimension: int, seed: int) -> FourierFeatures:
-    return FourierFeatures.make(dimension=dimension, features=settings.features, gamma=gamma or GAMMAS[0], seed=seed)
 
 
 CLOSED_FORMS: Mapping[str, ClosedForm] = {form.head: form for form in (_KernelLda(), _Ridge())}

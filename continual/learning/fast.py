@@ -2,14 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from perennial.continual.errors import TrainingFailed
-from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
+from perennial.continual.learning.calibration import fit_link, fit_temperature, log_loss, places_of
 from perennial.continual.learning.card import ModelCard, drop_card, read_card
 from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.closed_form import CLOSED_FORMS, ClassesLearner, ClosedForm, FastSettings
@@ -222,12 +222,15 @@ def _solve(
     if not enough and rows.replay:
         judge, unseen = _left_out(sums, rows.replay, unseen, texts, how)
     known = unseen.within(judge.labels)
-    temperature = form.usual_temperature
+    temperature, link = form.usual_temperature, None
     if known.labels:
-        temperature = fit_temperature(judge.logits(known.X, known.texts), places_of(known.labels, judge.labels))
+        logits, truth = judge.logits(known.X, known.texts), places_of(known.labels, judge.labels)
+        temperature = fit_temperature(logits, truth)
+        if form.least_squares and enough:
+            link = fit_link(logits / temperature, truth, temperature)
     chosen = {name: value for name, value in asdict(how).items() if name != "temperature"}
     chosen |= {"features": sums.features.size, "calibrated_on": len(known.labels), "chosen_at": chosen_at}
-    return solved.cooled(temperature), chosen
+    return replace(solved.cooled(temperature), link=link), chosen
 
 
 def _settings_before(spec: JobSpec, form: ClosedForm, encoder: str) -> dict[str, Any]:

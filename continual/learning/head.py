@@ -1,7 +1,7 @@
 """A solved head: what an exporter bakes into the graph."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.calibration import Link
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.lexical import LexicalFeatures
 
@@ -42,6 +43,19 @@ class HeadWeights:
     bias: NDArray[np.float32]  # (C,)
     temperature: float
     lexical: NDArray[np.float32] | None = None  # (C, L), of the words and letters where they are features too
+    lexical_of_words: int = 0  # columns that words have for themselves, see `LexicalFeatures`
+    link: Link | None = None  # what makes the sum of both parts log probabilities
+
+    @property
+    def words(self) -> LexicalFeatures:
+        """How words and letters are read.
+
+        Raises:
+            DataError: this head reads embeddings alone.
+        """
+        if self.lexical is None:
+            raise DataError("this head reads no words; train it by `ridge` for one that does")
+        return LexicalFeatures(size=self.lexical.shape[1], of_words=self.lexical_of_words)
 
     def logits(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Calibrated scores (rows, C) for embeddings X (rows, d); softmax of them are the probabilities.
@@ -54,11 +68,11 @@ class HeadWeights:
             return scores
         if texts is None:
             raise DataError("this head reads the words and letters of a text too; give the texts with the embeddings")
-        words = LexicalFeatures(size=self.lexical.shape[1])
+        words = self.words
         weight = self.lexical.astype(np.float64).T
         for start in range(0, len(X), _BLOCK):
             scores[start : start + _BLOCK] += words(texts[start : start + _BLOCK]) @ weight
-        return scores
+        return scores if self.link is None else self.link(scores).astype(np.float64)
 
     def _of_embeddings(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
         features = FourierFeatures(omega=self.omega, phase=self.phase)
@@ -68,15 +82,14 @@ class HeadWeights:
         return np.concatenate(blocks) if blocks else np.empty((0, len(self.labels)))
 
     def cooled(self, temperature: float) -> "HeadWeights":
-        """The same head with its logits divided by `temperature` once more."""
+        """The same head with its logits divided by `temperature` once more; where it has a link, those before it."""
         if not temperature > 0:
             raise ConfigurationError(f"temperature is {temperature}; it must be positive")
-        return HeadWeights(
-            labels=self.labels,
-            omega=self.omega,
-            phase=self.phase,
+        return replace(
+            self,
             weight=(self.weight / temperature).astype(np.float32),
             bias=(self.bias / temperature).astype(np.float32),
             temperature=self.temperature * temperature,
             lexical=None if self.lexical is None else (self.lexical / temperature).astype(np.float32),
+            link=None if self.link is None else replace(self.link, slope=self.link.slope * temperature),
         )

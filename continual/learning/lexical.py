@@ -12,17 +12,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.calibration import Link
 from perennial.continual.preparation import clean
 
-__all__ = ["KNOWN_WORDS", "LexicalFeatures", "WordScores"]
+__all__ = ["KNOWN", "LINK", "OF_WORDS", "LexicalFeatures", "WordScores"]
 
+_UNSPACED = (  # scripts that put no spaces between words, of which every sign stands for a word
+    r"\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+)
 _WORD = re.compile(r"\w+")
+_WORD_OR_SIGN = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 _LETTERS = (2, 3, 4, 5)  # lengths of the runs of letters
 _PRIME = np.uint64(0x100000001B3)
 _SPACE, _END = np.uint64(ord(" ")), np.uint64(ord("\n"))
 _PER_TEXT = np.uint64(0x9E3779B97F4A7C15)
 _BLOCK = 512  # texts at a time
-KNOWN_WORDS = "lexical_known"  # a head's tensor: what its words give for `_PROBES`
+Grams = tuple[NDArray[np.intp], NDArray[np.uint64]]  # the text and the hash of each
+WEIGHT, OF_WORDS, KNOWN, LINK = "lexical", "lexical_of_words", "lexical_known", "link"  # tensors of a head's file
 _PROBES = (
     "My card's fee was 2.50 EUR, twice?!",
     "Straße, ÉCOLE, ﬁn, İstanbul, ΟΔΥΣΣΕΥΣ, Ёлка",
@@ -37,23 +43,36 @@ _STRAY = 1e-4  # of the largest known score: so far float32 may differ from floa
 class LexicalFeatures:
     """Single words, pairs of words and runs of two to five letters, each added to one of `size` columns by its hash.
 
-    A run stays within a word and its edges; a script without spaces is one word, so its runs are of neighbouring
-    characters. A text is cleaned as a row is, and case-folded first. n occurrences count 1 + log n, and a hash decides
-    column and sign. The vector has the length 1 (0 for a text without letters), so that long texts weigh as short ones.
+    Words and pairs have the first `of_words` columns, and letters the others; each part has half of a text's weight,
+    however many runs there are for a word. A script that puts no spaces between words has its signs for words. With no
+    columns of their own, as in earlier releases, words share all columns with the letters.
+
+    A run stays within a word and its edges. A text is cleaned as a row is, and case-folded first. n occurrences count
+    1 + log n, and a hash decides column and sign. The vector has the length 1 (0 for a text without letters), so that
+    long texts weigh as short ones.
 
     Source: Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning".
 
-    >>> features = LexicalFeatures(size=512)
+    >>> features = LexicalFeatures.of_size(512)
     >>> X = features(["my card", "My  CARD", "a loan"])
     >>> X.shape, bool(np.allclose(X[0], X[1])), bool(X[0] @ X[2] < 0.3)
     ((3, 512), True, True)
     """
 
-    size: int = 2048
+    size: int
+    of_words: int = 0
 
     def __post_init__(self) -> None:
-        if self.size < 1:
-            raise ConfigurationError(f"the number of lexical columns is {self.size}; it must be positive, e.g. 2048")
+        if not 0 <= self.of_words < self.size:
+            raise ConfigurationError(
+                f"of {self.size} lexical columns {self.of_words} are for words; there must be some for letters too, "
+                "e.g. 2048 of 3072"
+            )
+
+    @classmethod
+    def of_size(cls, size: int) -> "LexicalFeatures":
+        """Two columns for words to one for letters, which share more among themselves."""
+        return cls(size=size, of_words=2 * size // 3)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """Features of texts, (texts, size)."""
@@ -63,32 +82,26 @@ class LexicalFeatures:
         return X
 
     def _block(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        grams = [_letters(texts), *_words(texts)]
-        rows = np.concatenate([place for place, _ in grams])
-        hashes = _mixed(np.concatenate([hashed for _, hashed in grams]))
-        _, first, counts = np.unique(  # an occurrence is a text and a hash: 63 bits of both together
-            _mixed(hashes ^ (rows.astype(np.uint64) + np.uint64(1)) * _PER_TEXT), return_index=True, return_counts=True
-        )
-        rows, hashes = rows[first], hashes[first]
-        values = (1.0 + np.log(counts)) * np.where(hashes >> np.uint64(63), 1.0, -1.0)
-        columns = (hashes % np.uint64(self.size)).astype(np.intp)
-        cells = np.bincount(rows * self.size + columns, weights=values, minlength=len(texts) * self.size)
-        X: NDArray[np.float64] = cells.astype(np.float64).reshape(len(texts), self.size)  # of no weights it makes ints
-        lengths = np.linalg.norm(X, axis=1, keepdims=True)
-        X /= np.where(lengths > 0, lengths, 1.0)
+        if not self.of_words:
+            return _hashed([_letters(texts), *_words(texts, _WORD)], len(texts), self.size)
+        words = _hashed(_words(texts, _WORD_OR_SIGN), len(texts), self.of_words)
+        letters = _hashed([_letters(texts)], len(texts), self.size - self.of_words)
+        X = np.concatenate([words, letters], axis=1)
+        parts = words.any(axis=1).astype(np.float64) + letters.any(axis=1)  # a text of signs alone has no words
+        X /= np.sqrt(np.maximum(parts, 1.0))[:, None]
         return X
 
 
 class WordScores:
-    """What the words and letters of a text add to its logits: the part of a head that no engine computes.
+    """What a text's words and letters add to its logits, and the link after it: the part of a head beside the engine.
 
-    >>> scores = WordScores(np.ones((3, 16), dtype=np.float32))
+    >>> scores = WordScores(np.ones((3, 16), dtype=np.float32), LexicalFeatures.of_size(16))
     >>> scores(["my card", ""]).shape
     (2, 3)
     """
 
-    def __init__(self, weight: NDArray[np.float32]) -> None:
-        self._features = LexicalFeatures(size=weight.shape[1])
+    def __init__(self, weight: NDArray[np.float32], features: LexicalFeatures, link: Link | None = None) -> None:
+        self._features, self._link = features, link
         self._weight = np.ascontiguousarray(weight.T)  # (L, C)
 
     @classmethod
@@ -108,21 +121,32 @@ class WordScores:
         try:
             with safe_open(head, framework="np") as file:
                 names = frozenset(file.keys())
-                if "lexical" not in names:
+                if WEIGHT not in names:
                     return None
-                scores = cls(file.get_tensor("lexical"))
-                known = file.get_tensor(KNOWN_WORDS) if KNOWN_WORDS in names else None
+                weight = file.get_tensor(WEIGHT)
+                of_words = int(file.get_tensor(OF_WORDS)[0]) if OF_WORDS in names else 0
+                known = file.get_tensor(KNOWN) if KNOWN in names else None
+                link = Link.of_tensor(file.get_tensor(LINK)) if LINK in names else None
         except (OSError, SafetensorError) as error:
             raise DataError(f"{head} cannot be read ({error}); export the version again") from error
+        scores = cls(weight, LexicalFeatures(size=weight.shape[1], of_words=of_words), link)
         if known is not None:
             scores._check(known, head)
         return scores
 
     @staticmethod
-    def known(weight: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
-        """What words of a weight (C, L) give for a few texts of many scripts, to be kept beside it."""
-        features = LexicalFeatures(size=weight.shape[1])(_PROBES)
-        return (features @ weight.astype(np.float64).T).astype(np.float32)
+    def tensors(
+        weight: NDArray[np.float32], features: LexicalFeatures, link: Link | None = None
+    ) -> dict[str, NDArray[Any]]:
+        """What a head's file holds of a weight (C, L): `KNOWN` is what it gives for a few texts of many scripts."""
+        known = (features(_PROBES) @ weight.astype(np.float64).T).astype(np.float32)
+        linked = {} if link is None else {LINK: link.as_tensor()}
+        return {WEIGHT: weight, OF_WORDS: np.array([features.of_words]), KNOWN: known, **linked}
+
+    def whole(self, logits: NDArray[np.float32], texts: Sequence[str]) -> NDArray[np.float32]:
+        """The head's logits (texts, C) out of those that its engine gives for the texts."""
+        both: NDArray[np.float32] = logits + self(texts)
+        return both if self._link is None else self._link(both).astype(np.float32)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits to add, (texts, C)."""
@@ -140,6 +164,23 @@ class WordScores:
                 f"{head}: words give other scores than when it was trained (by {stray:.3g}, limit {limit:.3g}); this "
                 "release of Perennial or of Python reads them otherwise. Train it again, or serve it with the old one"
             )
+
+
+def _hashed(grams: Sequence[Grams], texts: int, size: int) -> NDArray[np.float64]:
+    """Features (texts, size) of length 1, or 0 where a text has none."""
+    rows = np.concatenate([place for place, _ in grams])
+    hashes = _mixed(np.concatenate([hashed for _, hashed in grams]))
+    _, first, counts = np.unique(  # an occurrence is a text and a hash: 63 bits of both together
+        _mixed(hashes ^ (rows.astype(np.uint64) + np.uint64(1)) * _PER_TEXT), return_index=True, return_counts=True
+    )
+    rows, hashes = rows[first], hashes[first]
+    values = (1.0 + np.log(counts)) * np.where(hashes >> np.uint64(63), 1.0, -1.0)
+    columns = (hashes % np.uint64(size)).astype(np.intp)
+    cells = np.bincount(rows * size + columns, weights=values, minlength=texts * size)
+    X: NDArray[np.float64] = cells.astype(np.float64).reshape(texts, size)  # of no weights it makes ints
+    lengths = np.linalg.norm(X, axis=1, keepdims=True)
+    X /= np.where(lengths > 0, lengths, 1.0)
+    return X
 
 
 def _folded(text: str) -> str:
@@ -172,10 +213,10 @@ def _letters(texts: Sequence[str]) -> tuple[NDArray[np.intp], NDArray[np.uint64]
     return np.concatenate(rows), np.concatenate(hashes)
 
 
-def _words(texts: Sequence[str]) -> list[tuple[NDArray[np.intp], NDArray[np.uint64]]]:
+def _words(texts: Sequence[str], word: re.Pattern[str]) -> list[tuple[NDArray[np.intp], NDArray[np.uint64]]]:
     """The text and the hash of every word, and of every pair of neighbours."""
     words_of_texts = [
-        [zlib.crc32(word.encode("utf-8", "surrogatepass")) for word in _WORD.findall(text)] for text in texts
+        [zlib.crc32(each.encode("utf-8", "surrogatepass")) for each in word.findall(text)] for text in texts
     ]
     owner = np.repeat(np.arange(len(texts)), [len(words) for words in words_of_texts])
     words = np.array([word for words in words_of_texts for word in words], dtype=np.uint64)

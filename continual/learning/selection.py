@@ -37,7 +37,7 @@ _LOSS_WEIGHT = 0.1
 _MANY_ROWS = 2000
 _PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _WORDS = (0.0, 0.1, 0.3, 1.0)
-_LARGE_CLASS = 500  # rows
+_MANY_CLASSES = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,9 +93,9 @@ def choose_shrinkage(head: KernelLda, held_out: HeldOut, *, priors: Priors = Pri
 
 
 def default_penalty(sums: Ridge) -> Penalty:
-    """What to use when there is nothing to choose with: many small classes bear less shrinkage than few noisy ones."""
-    rows_per_class = sums.rows / max(1, len(sums.labels))
-    return Penalty(shrinkage=_PENALTIES[1] if rows_per_class < _LARGE_CLASS else _PENALTIES[2])
+    """What to use when there is nothing to choose with: many narrow classes bear less shrinkage than few broad ones."""
+    many = len(sums.labels) >= _MANY_CLASSES
+    return Penalty(shrinkage=_PENALTIES[1] if many else _PENALTIES[3])
 
 
 def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequence[str]) -> Penalty:
@@ -103,7 +103,7 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
 
     Shrinkage, then the weight of words, walk along their grids as long as a step lowers the mean score of the rows by
     more than one standard error of the paired difference; see `choose_shrinkage` for the score. At rest that is four
-    regressions, some 4 seconds for D = 5048; one more tells whether priors are better uniform.
+    regressions; one more tells whether priors are better uniform.
     """
     known = held_out.within(sums.labels)
     if not known.labels:

@@ -6,9 +6,10 @@ import numpy as np
 
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError
+from perennial.continual.learning.calibration import Link
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.head import HeadWeights
-from perennial.continual.learning.lexical import KNOWN_WORDS, WordScores
+from perennial.continual.learning.lexical import KNOWN, LINK, OF_WORDS, WordScores
 
 __all__ = ["HEAD_FILE", "KERNEL_HEADS", "STATISTICS_FILE", "read_head", "write_head"]
 
@@ -22,7 +23,7 @@ def write_head(folder: Path, head: HeadWeights) -> None:
 
     tensors = {"omega": head.omega, "phase": head.phase, "weight": head.weight, "bias": head.bias}
     if head.lexical is not None:
-        tensors |= {"lexical": head.lexical, KNOWN_WORDS: WordScores.known(head.lexical)}
+        tensors |= WordScores.tensors(head.lexical, head.words, head.link)
     with written_whole(folder / HEAD_FILE) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
 
@@ -43,5 +44,12 @@ def read_head(folder: Path) -> HeadWeights:
         tensors = load_file(folder / HEAD_FILE)
     except (OSError, SafetensorError) as error:
         raise DataError(f"{folder / HEAD_FILE} cannot be read ({error}); run the job again") from error
-    tensors.pop(KNOWN_WORDS, None)
-    return HeadWeights(labels=card.labels, temperature=card.temperature, **tensors)
+    tensors.pop(KNOWN, None)
+    of_words, link = int(tensors.pop(OF_WORDS, np.zeros(1))[0]), tensors.pop(LINK, None)
+    return HeadWeights(
+        labels=card.labels,
+        temperature=card.temperature,
+        lexical_of_words=of_words,
+        link=None if link is None else Link.of_tensor(link),
+        **tensors,
+    )

@@ -74,7 +74,7 @@ class BundleClassifier(TextAnswerer):
             logits, embeddings = nothing.reshape(0, part.classes), nothing.reshape(0, part.dimension)
             return Predictions(labels=[], confidences=nothing.ravel(), logits=logits, embeddings=embeddings)
         outputs = run_sorted(self.engine, self.signature, self.encode(texts), batch)
-        logits = outputs[LOGITS] if self.words is None else outputs[LOGITS] + self.words(texts)
+        logits = outputs[LOGITS] if self.words is None else self.words.whole(outputs[LOGITS], texts)
         best = logits.argmax(axis=1)
         return Predictions(
             labels=[self.labels[index] for index in best],

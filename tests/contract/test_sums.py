@@ -73,7 +73,7 @@ def first_items(sums: Any) -> np.ndarray:
 
 
 def ridge(size: int = 50) -> Ridge:
-    return Ridge(FourierFeatures.make(dimension=6, features=40, gamma=0.5, seed=0), LexicalFeatures(size=size))
+    return Ridge(FourierFeatures.make(dimension=6, features=40, gamma=0.5, seed=0), LexicalFeatures.of_size(size))
 
 
 def logits(sums: Sums[Any, Any, Any], settings: Any) -> np.ndarray:

@@ -104,7 +104,7 @@ class TextVersion:
         within: frozenset[str] | None = None,
     ) -> list[Classified]:
         """The likeliest label of each row and its calibrated probability."""
-        logits = outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(task_inputs)
+        logits = outputs[LOGITS] if self._words is None else self._words.whole(outputs[LOGITS], task_inputs)
         scores = softmax(logits)
         confidences, margins = _highest(scores)
         if within is None:

@@ -1,5 +1,6 @@
 """Words and letters of a text as numbers: the same in every process, for every script."""
 
+import hashlib
 import itertools
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.lexical import LexicalFeatures, WordScores
 from perennial.continual.learning.trained import HEAD_FILE, write_head
 
-FEATURES = LexicalFeatures(size=4096)
+FEATURES = LexicalFeatures.of_size(4096)
 
 
 def likeness(one: str, other: str) -> float:
@@ -42,8 +43,25 @@ def test_as_many_features_as_there_are_runs_words_and_pairs(text: str) -> None:
 
 def test_a_text_has_length_one_and_an_empty_one_none() -> None:
     lengths = np.linalg.norm(FEATURES(["my card", "!", "", "   ", "a" * 5000]), axis=1)
-    assert lengths[[0, 1, 4]].tolist() == pytest.approx([1.0, 1.0, 1.0])
+    assert lengths[[0, 1, 4]].tolist() == pytest.approx([1.0, 1.0, 1.0])  # signs alone have no word
     assert lengths[[2, 3]].tolist() == [0.0, 0.0]
+
+
+def test_words_and_letters_have_half_of_a_texts_weight_each() -> None:
+    """However many runs there are for a word; signs of an unspaced script are words, two neighbours a pair."""
+    features = LexicalFeatures(size=2**16 + 2**16, of_words=2**16)
+    X = features(["the card was lost", "股市大涨", "good 股市 news"])
+    words, letters = X[:, : 2**16], X[:, 2**16 :]
+    np.testing.assert_allclose((words**2).sum(axis=1), 0.5)
+    np.testing.assert_allclose((letters**2).sum(axis=1), 0.5)
+    assert (words != 0).sum(axis=1).tolist() == [4 + 3, 4 + 3, 4 + 3]
+
+
+def test_an_earlier_releases_features_are_still_computed() -> None:
+    """Its sums and heads go on: words share all columns with letters, and what is between spaces is a word."""
+    X = LexicalFeatures(size=64)(["my card was lost", "股市"])
+    digest = hashlib.sha256(np.round(X, 6).tobytes()).hexdigest()
+    assert digest == "6b485faedea6215572ef2136d1919a2a2b21e9053eeaf2f1747a460a88a19432"
 
 
 @pytest.mark.parametrize(
@@ -102,8 +120,9 @@ def test_features_need_neither_torch_nor_scipy() -> None:
 
 
 def test_no_column_is_no_setting() -> None:
-    with pytest.raises(ConfigurationError, match="must be positive"):
-        LexicalFeatures(size=0)
+    for wrong in ({"size": 0}, {"size": 8, "of_words": 8}, {"size": 8, "of_words": -1}):
+        with pytest.raises(ConfigurationError, match="some for letters too"):
+            LexicalFeatures(**wrong)
 
 
 def written(folder: Path) -> Path:
@@ -117,6 +136,7 @@ def written(folder: Path) -> Path:
         bias=np.zeros(2, dtype=np.float32),
         temperature=1.0,
         lexical=rng.normal(scale=30.0, size=(2, 2048)).astype(np.float32),
+        lexical_of_words=1024,
     )
     write_head(folder, head)
     return folder / HEAD_FILE
@@ -138,7 +158,8 @@ def test_words_that_do_not_repeat_their_known_answers_are_refused(tmp_path: Path
 def test_a_head_of_an_earlier_release_has_no_known_answers_and_is_read(tmp_path: Path) -> None:
     path = written(tmp_path)
     tensors = load_file(path)
-    save_file({name: value for name, value in tensors.items() if name != "lexical_known"}, path)
+    save_file({name: tensors[name] for name in ("omega", "phase", "weight", "bias", "lexical")}, path)
     words = WordScores.read(path)
     assert words is not None
-    np.testing.assert_allclose(words(["my card"]), LexicalFeatures()(["my card"]) @ tensors["lexical"].T, atol=1e-4)
+    features = LexicalFeatures(size=2048)
+    np.testing.assert_allclose(words(["my card"]), features(["my card"]) @ tensors["lexical"].T, atol=1e-4)

@@ -39,7 +39,7 @@ def rows(count: int, seed: int = 0, noise: float = 0.6) -> ClassRows:
 
 
 def learnt(given: ClassRows) -> Ridge:
-    head = Ridge(FourierFeatures.make(dimension=6, features=100, gamma=0.5, seed=0), LexicalFeatures(size=128))
+    head = Ridge(FourierFeatures.make(dimension=6, features=100, gamma=0.5, seed=0), LexicalFeatures.of_size(128))
     head.add(given)
     return head
 
@@ -193,4 +193,4 @@ def test_settings_of_another_closed_form_are_not_taken_over(make_spec: Callable[
     first = JobSpec.read(make_spec("first", learner="kernel_lda", examples=rows, params={"features": 120}))
     train_fast(first, Context())
     later = make_spec("later", learner="ridge", examples=rows, previous=first.out, params=PARAMS)
-    assert train_fast(JobSpec.read(later), Context()).settings["shrinkage"] == 0.1
+    assert train_fast(JobSpec.read(later), Context()).settings["shrinkage"] == 1.0
