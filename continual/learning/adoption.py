@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.atomic_file import folder_written_whole
-from perennial.continual.errors import ConfigurationError
+from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.card import CLASSIFIER, ENCODER_INSIDE, FOREIGN, FOREIGN_INSIDE, ModelCard, drop_card
 from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.learning.encoder_folder import (
@@ -19,9 +19,10 @@ from perennial.continual.learning.encoder_folder import (
     tokenizer_length,
     usable_length,
 )
+from perennial.continual.learning.graph_parts import copy_graph, graph_parts
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.pooling import read_pooling, write_pooling
-from perennial.continual.preparation import clean
+from perennial.continual.preparation import admit_label, clean
 
 __all__ = ["FOREIGN_FILE", "Adoptable"]
 
@@ -30,6 +31,7 @@ _KEPT = ("*.json", "*.txt", "*.safetensors", "*.model")  # no code, no pickle, n
 _BESIDE_GRAPH = ("*.json", "*.txt")
 _ONNX, FOREIGN_FILE = ".onnx", "model.onnx"
 _PROBES, _LONGEST = 128, 48
+_MOST_LABELS = 100_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,12 +54,14 @@ class Adoptable:
         Raises:
             ConfigurationError: it holds no such classifier, or one for several labels or for numbers.
         """
-        place = place.expanduser().resolve()
+        place = place.expanduser()
+        place = place.parent.resolve() / place.name if place.suffix == _ONNX else place.resolve()
         folder, graph = (place.parent, place) if place.suffix == _ONNX else (place, _only_graph(place))
         if graph is not None:
             return cls._foreign(folder, graph, max_length)
         configuration = _configuration(folder)
-        kinds = [str(kind) for kind in configuration.get("architectures") or ()]
+        named = configuration.get("architectures")
+        kinds = [str(kind) for kind in named] if isinstance(named, list) else []
         if not any(kind.endswith(_KIND) for kind in kinds):
             raise ConfigurationError(
                 f"{folder} holds {kinds or 'no architecture'}; --model takes a fine-tuned ...{_KIND}. "
@@ -66,6 +70,7 @@ class Adoptable:
         _one_label(folder, configuration)
         labels = _labels(folder, configuration)
         fingerprint(folder)  # says what is missing of weights
+        _check_weights(folder)
         length = usable_length(folder, max_length)
         load_tokenizer(folder, length)
         return cls(folder=folder, labels=labels, max_length=length)
@@ -76,6 +81,7 @@ class Adoptable:
             raise ConfigurationError(
                 f"{graph} does not exist; --model takes an ONNX file with tokenizer.json beside it"
             )
+        graph_parts(graph)  # says what is missing of weights
         configuration = _configuration(folder)
         _one_label(folder, configuration)
         known = bool(configuration.get("model_type")) and "vocab_size" in configuration
@@ -89,16 +95,17 @@ class Adoptable:
         drop_card(out)
         inside = ENCODER_INSIDE if self.graph is None else FOREIGN_INSIDE
         with folder_written_whole(out / inside) as staging:
-            patterns = _KEPT if self.graph is None else _BESIDE_GRAPH
-            for path in (path for pattern in patterns for path in sorted(self.folder.glob(pattern))):
+            for path in self._beside():
                 shutil.copyfile(path, staging / path.name)
             if self.graph is not None:
-                shutil.copyfile(self.graph, staging / FOREIGN_FILE)
+                copy_graph(self.graph, staging / FOREIGN_FILE)
             write_pooling(staging, read_pooling(self.folder))
         card = ModelCard(
             learner=LearnerName.FINETUNE.value,  # the encoder was tuned, on rows that nobody here has seen
             encoder=inside,
-            encoder_fingerprint=fingerprint(out / inside) if self.graph is None else _digest(self.graph),
+            encoder_fingerprint=fingerprint(out / inside)
+            if self.graph is None
+            else _digest(out / inside / FOREIGN_FILE),
             labels=self.labels,
             head=CLASSIFIER if self.graph is None else FOREIGN,
             temperature=1.0,
@@ -108,6 +115,18 @@ class Adoptable:
         )
         card.write(out)
         return card
+
+    @property
+    def identity(self) -> str:
+        """A digest of all that the taken-over classifier will be made of, the limit of its texts included."""
+        files = [*self._beside(), *([] if self.graph is None else [self.graph, *graph_parts(self.graph)])]
+        parts = [self.max_length, self.labels, *((path.name, _digest(path)) for path in files)]
+        return f"sha256:{hashlib.sha256(json.dumps(parts).encode()).hexdigest()}"
+
+    def _beside(self) -> list[Path]:
+        """The files that are copied beside a graph, or in place of one."""
+        patterns = _KEPT if self.graph is None else _BESIDE_GRAPH
+        return [path for pattern in patterns for path in sorted(self.folder.glob(pattern)) if path.is_file()]
 
     def probe_texts(self, *, seed: int = 0) -> list[str]:
         """Texts that are nobody's, to prove an engine with where there are no rows: labels, and tokens drawn by chance.
@@ -147,7 +166,7 @@ def _configuration(folder: Path) -> dict[str, Any]:
         )
     try:
         configuration = json.loads(path.read_bytes())
-    except ValueError as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not JSON ({error}); save the model with save_pretrained") from error
     if not isinstance(configuration, dict):
         raise ConfigurationError(f"{path} is {type(configuration).__name__}; save the model with save_pretrained")
@@ -160,8 +179,9 @@ def _configuration(folder: Path) -> dict[str, Any]:
 
 def _one_label(folder: Path, configuration: dict[str, Any]) -> None:
     kind = configuration.get("problem_type")
-    if kind not in {None, "single_label_classification"}:
-        what = {"regression": "a number", "multi_label_classification": "several labels at once"}.get(kind, repr(kind))
+    if kind is not None and kind != "single_label_classification":
+        answers = {"regression": "a number", "multi_label_classification": "several labels at once"}
+        what = answers.get(str(kind), repr(kind))
         raise ConfigurationError(
             f"{folder} was trained for {kind}: its answer is {what}. Served is one label for one text "
             "(problem_type single_label_classification)"
@@ -177,12 +197,14 @@ def _labels(folder: Path, configuration: dict[str, Any]) -> tuple[str, ...]:
     """The names of `id2label` in the order of their numbers."""
     names = configuration.get("id2label")
     count = len(names) if isinstance(names, dict) else configuration.get("num_labels", 2)  # transformers' own default
+    if not isinstance(count, int) or count > _MOST_LABELS:
+        raise ConfigurationError(f"{folder} has {str(count)[:40]} labels; it must be a number up to {_MOST_LABELS:,}")
     if count == 1:
         raise ConfigurationError(f"{folder} has one output: a number (regression). Served is one label of at least two")
     if names is None:
         names = {str(place): f"LABEL_{place}" for place in range(count)}
     try:
-        placed = {int(place): str(name) for place, name in names.items()}
+        placed = {int(place): _label(folder, name) for place, name in names.items()}
     except (AttributeError, TypeError, ValueError):
         placed = {}
     if sorted(placed) != list(range(len(placed))) or len(placed) < 2 or len(set(placed.values())) < len(placed):
@@ -190,3 +212,25 @@ def _labels(folder: Path, configuration: dict[str, Any]) -> tuple[str, ...]:
             f"id2label of {folder / 'config.json'} is {str(names)[:120]}; it must give each output a name of its own"
         )
     return tuple(placed[place] for place in range(len(placed)))
+
+
+def _label(folder: Path, name: object) -> str:
+    """A label as every entrance lets it in, so that people can answer with it; numbers stand for their digits."""
+    try:
+        return admit_label(str(name) if isinstance(name, int | float) else name)
+    except DataError as error:
+        raise ConfigurationError(
+            f"id2label of {folder / 'config.json'} has a name that no label may have: {error}"
+        ) from error
+
+
+def _check_weights(folder: Path) -> None:
+    """Look into the heads of the weights' files: one that was cut off is seen before anything is made of it."""
+    from safetensors import SafetensorError, safe_open
+
+    for path in sorted(folder.glob("*.safetensors")):
+        try:
+            with safe_open(path, framework="np"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise ConfigurationError(f"{path} holds no weights ({error}); copy or save the model again") from error

@@ -107,6 +107,8 @@ def fingerprint(folder: Path) -> str:
     shards = sorted(folder.glob(_SHARDS)) if (folder / _SHARD_LIST).is_file() else []
     weights = {_WEIGHTS} & {path.name for path in files} or shards
     missing = sorted({"config.json"} - {path.name for path in files}) + ([] if weights else [_WEIGHTS])
+    if shards:
+        missing += sorted(_listed(folder / _SHARD_LIST) - {path.name for path in shards})
     if missing:
         raise ConfigurationError(
             f"encoder folder {folder} lacks {missing}; save the model with save_pretrained, as safetensors"
@@ -120,6 +122,14 @@ def fingerprint(folder: Path) -> str:
         stat = path.stat()
         total.update(f"{path.name} {_file_digest(str(path), stat.st_size, stat.st_mtime_ns)}\n".encode())
     return f"sha256:{total.hexdigest()}"
+
+
+def _listed(path: Path) -> set[str]:
+    """The shards that a list of shards names."""
+    try:
+        return set(map(str, json.loads(path.read_bytes())["weight_map"].values()))
+    except (OSError, ValueError, RecursionError, LookupError, TypeError, AttributeError) as error:
+        raise ConfigurationError(f"{path} lists no shards ({error}); save the model with save_pretrained") from error
 
 
 @lru_cache(maxsize=64)

@@ -20,6 +20,7 @@ __all__ = [
     "usable_length",
 ]
 
+_ENDLESS = 1e9  # what tokenizers without a limit say lies beyond, up to infinity
 _SHORTEST = 3  # tokens: one, and the tokenizer's frame around it
 _WIDTHS = ("hidden_size", "dim", "d_model", "n_embd")  # what configurations call d
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt")
@@ -97,7 +98,7 @@ def tokenizer_length(folder: Path, wanted: int) -> int:
 def _least(folder: Path, lengths: dict[str, int | None]) -> int:
     bounds = {name: bound for name, bound in lengths.items() if bound is not None}
     own = _object(folder / "tokenizer_config.json").get("model_max_length")
-    if isinstance(own, int | float) and own > 0:
+    if isinstance(own, int | float) and 0 < own < _ENDLESS:
         bounds["the tokenizer's model_max_length"] = int(own)
     name, length = min(bounds.items(), key=lambda bound: bound[1])
     if length < _SHORTEST:
@@ -172,7 +173,7 @@ def _object(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path} is not JSON ({error}); save the model with save_pretrained") from error
     if not isinstance(document, dict):
         raise ConfigurationError(

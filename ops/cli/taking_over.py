@@ -38,7 +38,7 @@ def take_over(
             f"--data {data} beside --model {folder}: a classifier is served as it is, without rows. "
             "Give one of them; labelled rows are taken by `perennial feedback import` afterwards"
         )
-    chosen = admit_name(name or name_from(folder.expanduser().resolve()))
+    chosen = admit_name(name or name_from(folder if folder.suffix == ".onnx" else folder.expanduser().resolve()))
     adoptable = Adoptable.read(folder, max_length=_longest(path, chosen))
     plan: dict[str, Any] = {"model": chosen, "labels": list(adoptable.labels), "max_length": adoptable.max_length}
     if dry_run:

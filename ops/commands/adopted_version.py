@@ -20,6 +20,7 @@ __all__ = ["AdoptedVersion", "adopted_version", "read_adoptable"]
 
 logger = logging.getLogger(__name__)
 _LEARNER = "finetune"
+_REASON = "taken over"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +61,7 @@ def adopted_version(
         raise Refused(f"model {model} serves version {route.champion} already; give the classifier a name of its own")
     adoptable = read_adoptable(workspace, model, folder)
     register(ledger, workspace)
-    version = training_number(ledger, model, _LEARNER)
+    version = training_number(ledger, model, _LEARNER, {"reason": _REASON, "source": adoptable.identity})
     maker = VersionMaker(ledger, workspace, model)
     trained = maker.trained(version)
     if not is_finished(trained):
@@ -82,7 +83,7 @@ def adopted_version(
     )
     maker.compile(version, order, errors, on_progress)
     manifest = maker.publish(version)
-    lineage = {"reason": "taken over", "rows": 0, "replay_rows": 0, "adopted_from": str(adoptable.folder)}
+    lineage = {"reason": _REASON, "rows": 0, "replay_rows": 0, "adopted_from": str(adoptable.folder)}
     begin_route(ledger, workspace, model, version, manifest, adoptable.labels, lineage)
     logger.info(
         "adopted_version.published", extra={"model": model, "version": version, "folder": str(adoptable.folder)}

@@ -1,7 +1,7 @@
 """The first version: labelled rows in, a verified bundle and a route out. Needs no server."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +26,7 @@ from perennial.ops.store.workspace import Workspace
 __all__ = ["FirstVersion", "begin_route", "check_unserved", "first_version", "register", "training_number"]
 
 logger = logging.getLogger(__name__)
+_FIRST: Mapping[str, Any] = {"reason": "first version"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +135,13 @@ def check_unserved(ledger: Ledger, workspace: Workspace, model: str) -> None:
         )
 
 
-def training_number(ledger: Ledger, model: str, learner: str) -> int:
-    """The number of the version that a killed try began, or a new one."""
+def training_number(ledger: Ledger, model: str, learner: str, lineage: Mapping[str, Any] = _FIRST) -> int:
+    """The number of the version that a killed try of the same began, or a new one; tries of another end here."""
     for row in ledger.versions(model):
         if row.state is VersionState.TRAINING:
-            return row.version
+            if row.lineage == lineage:
+                return row.version
+            ledger.set_version_state(model, row.version, VersionState.FAILED)
     version = ledger.next_version(model)
-    ledger.add_version(VersionRow(model=model, version=version, learner=learner, lineage={"reason": "first version"}))
+    ledger.add_version(VersionRow(model=model, version=version, learner=learner, lineage=dict(lineage)))
     return version

@@ -1,6 +1,8 @@
 """A classifier that was fine-tuned elsewhere answers as it did, whatever kind of head it has."""
 
 import json
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +102,21 @@ def changed(source: Path, target: Path, **settings: Any) -> Path:
         ({"is_encoder_decoder": True}, "an encoder with a decoder"),
         ({"auto_map": {"AutoModel": "mine.Model"}}, "never run"),
         ({"vocab_size": 40}, "resize_token_embeddings"),
+        ({"architectures": "BertForSequenceClassification"}, "no architecture"),
+        ({"problem_type": ["regression"]}, r"trained for \['regression'\]"),
+        ({"id2label": None, "num_labels": "3"}, "must be a number"),
+        ({"id2label": None, "num_labels": 10**9}, "must be a number"),
+        *(
+            ({"id2label": {"0": name, "1": "b"}}, f"a name that no label may have: {why}")
+            for name, why in {
+                "a\0b": "label 'a.x00b' holds the control",
+                "q" * 10_240: "label has 10240 bytes",
+                "\ud800": "label: character 0 is U.D800",
+                "\u200b ": "label .* is empty",
+                None: "label is NoneType",
+            }.items()
+        ),
+        ({"id2label": {"0": "a\u202e", "1": "a"}}, "a name of its own"),
     ],
 )
 def test_what_cannot_be_served_is_refused_with_the_reason(
@@ -108,6 +125,65 @@ def test_what_cannot_be_served_is_refused_with_the_reason(
     folder = changed(classifier, tmp_path / "changed", **settings)
     with pytest.raises(ConfigurationError, match=reason):
         Adoptable.read(folder, max_length=128)
+
+
+def test_labels_have_the_form_that_people_can_answer_with(classifier: Path, tmp_path: Path) -> None:
+    names = {"0": " fee\u202e ", "1": "Cafe\u0301", "2": "two\nlines", "3": 4}
+    folder = changed(classifier, tmp_path / "changed", id2label=names)
+    assert Adoptable.read(folder, max_length=128).labels == ("fee", "Café", "two lines", "4")
+
+
+def lost_shard(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "model-00001-of-00002.safetensors")
+    shards = {"a": "model-00001-of-00002.safetensors", "b": "model-00002-of-00002.safetensors"}
+    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": shards}))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lost_shard, r"lacks \['model-00002-of-00002.safetensors'\]"),
+        (lambda folder: (folder / "model.safetensors").write_bytes(b""), "holds no weights"),
+        (lambda folder: (folder / "config.json").write_text("[" * 100_000), "is not JSON"),
+        (lambda folder: (folder / "tokenizer.json").unlink(), "no tokenizer.json"),
+    ],
+    ids=["a shard lost", "weights cut off", "nested without end", "no tokenizer"],
+)
+def test_a_damaged_folder_is_refused_before_anything_is_made_of_it(
+    classifier: Path, tmp_path: Path, spoil: Callable[[Path], object], reason: str
+) -> None:
+    folder = changed(classifier, tmp_path / "changed")
+    spoil(folder)
+    with pytest.raises(ConfigurationError, match=reason):
+        Adoptable.read(folder, max_length=128)
+
+
+def test_what_else_lies_in_the_folder_is_no_hindrance(classifier: Path, tmp_path: Path) -> None:
+    folder = changed(classifier, tmp_path / "changed")
+    (folder / "runs.json").mkdir()
+    (folder / "gone.txt").symlink_to(tmp_path / "nowhere")
+    (folder / "tokenizer_config.json").write_text('{"model_max_length": Infinity}')
+    adoptable = Adoptable.read(folder, max_length=128)
+    adoptable.adopt(tmp_path / "trained")
+    assert TrainedModel.load(tmp_path / "trained").labels == tuple(LABELS)
+
+
+def test_a_classifier_is_told_apart_by_all_that_it_is_made_of(classifier: Path, tmp_path: Path) -> None:
+    other = changed(classifier, tmp_path / "weights")
+    weights = {name: value + 1 for name, value in load_file(other / "model.safetensors").items()}
+    save_file(weights, other / "model.safetensors", metadata={"format": "pt"})
+    read = [
+        Adoptable.read(folder, max_length=length).identity
+        for folder, length in (
+            (classifier, 24),
+            (shutil.copytree(classifier, tmp_path / "same"), 24),
+            (classifier, 20),
+            (changed(classifier, tmp_path / "labels", id2label={"0": "a", "1": "b", "2": "c", "3": "d"}), 24),
+            (other, 24),
+        )
+    ]
+    assert read[0] == read[1]
+    assert len(set(read)) == 4
 
 
 def test_a_head_whose_weights_are_not_there_is_not_served_at_random(classifier: Path, tmp_path: Path) -> None:
@@ -187,6 +263,34 @@ def write_foreign(folder: Path, *, narrow: bool) -> Path:
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(proto, folder / "mine.onnx")
     return folder
+
+
+def test_an_onnx_file_with_its_weights_beside_it_is_taken_whole(tmp_path: Path) -> None:
+    import onnx
+
+    folder = write_foreign(tmp_path / "mine", narrow=False)
+    proto = onnx.load(folder / "mine.onnx")
+    wanted = {tensor.name: tensor.raw_data for tensor in proto.graph.initializer}
+    (folder / "mine.onnx").unlink()
+    onnx.save(proto, folder / "mine.onnx", save_as_external_data=True, location="mine.onnx.data", size_threshold=0)
+    cache = tmp_path / "cache"  # as a cache of downloads has it: links to files of other names
+    cache.mkdir()
+    for place, path in enumerate(sorted(folder.iterdir())):
+        path.rename(tmp_path / f"blob{place}")
+        (cache / path.name).symlink_to(tmp_path / f"blob{place}")
+    adoptable = Adoptable.read(cache / "mine.onnx", max_length=128)
+    adoptable.adopt(tmp_path / "trained")
+    inside = TrainedModel.load(tmp_path / "trained").encoder
+    assert sorted(path.name for path in inside.glob("*.onnx*")) == ["model.onnx"]
+    taken = onnx.load(inside / "model.onnx").graph.initializer
+    assert {tensor.name: tensor.raw_data for tensor in taken} == wanted
+    (cache / "mine.onnx.data").unlink()
+    with pytest.raises(ConfigurationError, match=r"weights in 'mine.onnx.data', which must be a file beside it"):
+        Adoptable.read(cache / "mine.onnx", max_length=128)
+    (cache / "mine.onnx").unlink()
+    (cache / "mine.onnx").write_bytes(b"\xff" * 99)
+    with pytest.raises(ConfigurationError, match="is no ONNX file"):
+        Adoptable.read(cache / "mine.onnx", max_length=128)
 
 
 def test_an_onnx_file_with_other_inputs_or_labels_is_refused(tmp_path: Path) -> None:
