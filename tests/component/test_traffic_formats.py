@@ -162,9 +162,16 @@ def test_a_file_of_a_later_release_is_refused_and_stays_where_it_is(tmp_path: Pa
 
 def test_a_log_of_another_task_keeps_that_tasks_columns(tmp_path: Path) -> None:
     cells = columns([0, 1], key="me")
-    queries = {"user": ["u1", "u2"], "asked_at": [""] * 2, "segment": ["all"] * 2, "context": ["", "on a train"]}
+    queries = {
+        "user": ["u1", "u2"],
+        "asked_at": [""] * 2,
+        "segment": ["all"] * 2,
+        "context": ["", "on a train"],
+        "ask": ["{}"] * 2,
+    }
     names = ("prediction_id", "at", "key", "version", "arm", "latency_ms", "redacted")
-    rows = {name: cells[name] for name in names} | queries | {"prediction": ['["item 1"]'] * 2}
+    answers = {"prediction": ['["item 1"]'] * 2, "propensities": ["[1.0]"] * 2}
+    rows = {name: cells[name] for name in names} | queries | answers
     writer, log = TrafficWriter(tmp_path, "w", task="ranking"), TrafficLog(tmp_path)
     assert (
         TrafficLog(tmp_path, task="ranking").read(columns=["user"]).num_rows == log.read(columns=["text"]).num_rows == 0
@@ -176,7 +183,7 @@ def test_a_log_of_another_task_keeps_that_tasks_columns(tmp_path: Path) -> None:
     assert before == live == TrafficLog(tmp_path, task="ranking").read()
     assert log.compact() == 2
     assert log.read() == before
-    assert before.column_names == [*names, *queries, "prediction", "embedding"]
+    assert before.column_names == [*names, *queries, *answers, "embedding"]
     assert TrafficLog(tmp_path).read() == before
     assert log.rows_of("me")["context"].to_pylist() == ["", "on a train"]
     assert (log.prune(at(1)), log.read(columns=["user"])["user"].to_pylist()) == (1, ["u2"])
