@@ -105,13 +105,27 @@ class Golden:
                     ATTENTION_MASK: {"datatype": INT64, "rows": [[1] * len(row) for row in rows]},
                 }
                 raw["outputs"] = {LOGITS: {"datatype": FP32, "rows": raw["logits"]}}
-            return cls(
+            golden = cls(
                 inputs={name: _known(record) for name, record in raw["inputs"].items()},
                 outputs={name: _known(record) for name, record in raw["outputs"].items()},
                 tolerance=float(raw["tolerance"]),
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as exc:
+            golden._check()
+            return golden
+        except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError) as exc:
             raise BundleRejected(f"{path} holds no known answers ({exc}); export the version again") from exc
+
+    def _check(self) -> None:
+        """Refuse what proves nothing.
+
+        Raises:
+            ValueError: it has no rows, not as many of each tensor, or no limit.
+        """
+        rows = {len(known.arrays()) for known in (*self.inputs.values(), *self.outputs.values())}
+        if not (self.inputs and self.outputs and len(rows) == 1 and rows != {0}):
+            raise ValueError(f"its tensors have {sorted(rows)} rows; each must have as many, and some")
+        if not 0 <= self.tolerance < float("inf"):
+            raise ValueError(f"its tolerance is {self.tolerance}")
 
     def request(self) -> Inputs:
         """One request that asks about every row."""

@@ -136,8 +136,7 @@ def _name(path: Path, model: str, task: str = "") -> None:
     from perennial.ops.app.wiring import configured_models
     from perennial.ops.store.settings_file import add_model, begin_settings, named_models
 
-    if not path.exists():
-        begin_settings(path)
+    if not path.exists() and begin_settings(path):
         say(f"wrote {path}")
     known = configured_models(path)
     if model in known and named_models(path) == ():

@@ -1,5 +1,6 @@
 """`perennial.toml` as a text: begun, and given another model's section, with everything else left as it is written."""
 
+import errno
 import fcntl
 import os
 import re
@@ -49,19 +50,24 @@ _TASK = """
 task = "{task}"
 """
 _PACKED = {".gz", ".zst", ".zip"}
-_TABLE = re.compile(r"^[ \t]*\[+[^\]\n]*\]+[ \t]*(#.*)?$", re.MULTILINE)
+_TABLE = re.compile(r"^[ \t]*\[+[^\]\n]*\]+[ \t]*(#.*)?\r?$", re.MULTILINE)
 
 
-def begin_settings(path: Path) -> None:
-    """Write a commented file that names no model yet."""
-    write_atomically(path, _HEAD)
+def begin_settings(path: Path) -> bool:
+    """Write a commented file that names no model yet, and tell whether there was none: two may begin at once."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _alone(path):
+        if path.exists():
+            return False
+        write_atomically(path, _HEAD)
+        return True
 
 
 def named_models(path: Path) -> tuple[str, ...]:
     """Return the models that the file itself names; none where there is no file.
 
     Raises:
-        ConfigurationError: it is no TOML.
+        ConfigurationError: it is no TOML in UTF-8.
     """
     return tuple(_models(path, _read(path)))
 
@@ -86,8 +92,7 @@ def add_model(path: Path, name: str, *, task: str = DEFAULT_TASK) -> bool:
                 f"{path} cannot be given [models.{name}] at its end, because it names its models in one line; add the "
                 f"section by hand"
             ) from exc
-        with path.open("a", encoding="utf-8") as file:
-            file.write(section)
+        _append(path, section.encode())
         return True
 
 
@@ -156,12 +161,27 @@ def _alone(path: Path) -> Iterator[None]:
         os.close(folder)
 
 
+def _append(path: Path, section: bytes) -> None:
+    """Add the bytes at the end, all or none of them: half a section would be no TOML, and nothing would start."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    before, written = os.fstat(descriptor).st_size, 0
+    try:
+        written = os.write(descriptor, section)
+        os.fsync(descriptor)
+    finally:
+        if written < len(section):
+            os.ftruncate(descriptor, before)
+        os.close(descriptor)
+    if written < len(section):
+        raise OSError(errno.ENOSPC, "no space for all of the section", str(path))
+
+
 def _rewrite(path: Path, content: str) -> None:
     """Replace what the path leads to, through links, by a file of the same owner and rights."""
     target = path.resolve()
     old = target.stat()
     with written_whole(target, mode=stat.S_IMODE(old.st_mode)) as temporary:
-        temporary.write_text(content, encoding="utf-8")
+        temporary.write_bytes(content.encode())
         new = temporary.stat()
         if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
             try:
@@ -174,7 +194,11 @@ def _rewrite(path: Path, content: str) -> None:
 
 
 def _read(path: Path) -> str:
-    return path.read_text(encoding="utf-8") if path.is_file() else ""
+    """The text with its own ends of lines; none where there is no file."""
+    try:
+        return path.read_bytes().decode() if path.is_file() else ""
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(f"{path} is not UTF-8 ({exc}); save it as UTF-8 and try again") from exc
 
 
 def _models(path: Path, text: str) -> dict[str, object]:

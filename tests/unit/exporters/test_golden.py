@@ -156,7 +156,23 @@ def test_known_answers_of_an_earlier_release_are_read_as_the_same(tmp_path: Path
     assert Golden.read(tmp_path) == golden
 
 
-@pytest.mark.parametrize("content", ["{}", "[]", "{", '{"format": "perennial.golden/9"}', '{"tolerance": 1}'])
+def known(tolerance: object = 0.1, **outputs: object) -> str:
+    rows = {"input_ids": {"datatype": "INT64", "rows": [[1, 2], [3]]}}
+    return json.dumps({"format": "perennial.golden/2", "tolerance": tolerance, "inputs": rows, "outputs": outputs})
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("{}", "[]", "{", "[" * 100_000, '{"format": "perennial.golden/9"}', '{"tolerance": 1}'),
+        known(),
+        known(logits={"datatype": "FP32", "rows": []}),
+        known(logits={"datatype": "FP32", "rows": [[1.0]]}),
+        known(logits={"datatype": "INT64", "rows": [[10**30], [1]]}),
+        known(float("nan"), logits={"datatype": "FP32", "rows": [[1.0], [2.0]]}),
+        known(float("inf"), logits={"datatype": "FP32", "rows": [[1.0], [2.0]]}),
+    ],
+)
 def test_a_file_that_holds_no_known_answers_is_refused(tmp_path: Path, content: str) -> None:
     (tmp_path / "golden.json").write_text(content, "utf-8")
     with pytest.raises(BundleRejected, match=r"golden\.json"):

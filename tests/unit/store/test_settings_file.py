@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import resource
 import stat
 import threading
 import tomllib
@@ -9,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from perennial.continual.errors import Refused
-from perennial.ops.store.settings_file import add_model, named_models, remove_model
+from perennial.continual.errors import ConfigurationError, Refused
+from perennial.ops.store.settings_file import add_model, begin_settings, named_models, remove_model
 
 _TWO = "# mine\n[models.sales]\n[models.help]\n"
 
@@ -58,3 +59,41 @@ def test_of_two_removals_the_second_does_not_take_the_last_model(tmp_path: Path)
     with pytest.raises(Refused, match="help is the only model"):
         remove_model(path, "help")
     assert named_models(path) == ("help",)
+
+
+@pytest.mark.parametrize("room", [0, 1, 250])
+def test_a_full_disk_leaves_the_file_as_it_was(tmp_path: Path, room: int) -> None:
+    path = tmp_path / "perennial.toml"
+    path.write_text(_TWO)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(_TWO) + room, hard))
+    try:
+        with pytest.raises(OSError, match=r"File too large|no space"):
+            add_model(path, "more")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert path.read_text() == _TWO
+    assert add_model(path, "more")
+
+
+def test_who_begins_second_keeps_what_the_first_one_wrote(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "perennial.toml"
+    assert begin_settings(path)
+    assert add_model(path, "mine")
+    assert not begin_settings(path)
+    assert named_models(path) == ("mine",)
+
+
+def test_ends_of_lines_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "perennial.toml"
+    path.write_bytes(b"# mine\r\n[models.sales]\r\n[models.help]\r\nx = 1\r\n")
+    assert remove_model(path, "sales")
+    assert path.read_bytes() == b"# mine\r\n[models.help]\r\nx = 1\r\n"
+
+
+@pytest.mark.parametrize("change", [add_model, remove_model, lambda path, _: named_models(path)])
+def test_a_file_in_another_encoding_is_refused(tmp_path: Path, change) -> None:  # type: ignore[no-untyped-def]
+    path = tmp_path / "perennial.toml"
+    path.write_bytes("# Gebühr\n[models.sales]\n".encode("latin-1"))
+    with pytest.raises(ConfigurationError, match="is not UTF-8"):
+        change(path, "sales")

@@ -60,7 +60,7 @@ def downgrade() -> None:
 
 
 def _card(row: Any) -> dict[str, Any]:
-    card = {"labels": row.labels}
+    card = {"labels": row.labels or []}
     return card if row.encoder_fingerprint is None else card | {"encoder_fingerprint": row.encoder_fingerprint}
 
 
