@@ -2,7 +2,6 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -106,27 +105,27 @@ class Catalogue:
             hidden[self._places(asked.candidates)] = False
         hidden[self._places((*asked.known.hidden, *asked.withheld))] = True
         if asked.language:
-            hidden |= ~np.isin(self._languages, ("", asked.language))
-        if asked.at is not None:
-            hidden |= self._unoffered(asked.at)
+            hidden |= self._foreign_to.get(asked.language, self._foreign_to[""])
+        if asked.at is not None and self._times is not None:
+            begins, ends = self._times
+            hidden |= (begins > asked.at.timestamp()) | (ends <= asked.at.timestamp())
         return hidden
 
     def _places(self, names: Collection[str]) -> list[int]:
         return [self.place[name] for name in names if name in self.place]
 
     @cached_property
-    def _languages(self) -> NDArray[np.str_]:
-        return np.array([item.language for item in self.items], dtype=np.str_)
-
-    def _unoffered(self, at: datetime) -> NDArray[np.bool_]:
-        begins, ends = self._times
-        moment = at.timestamp()
-        found: NDArray[np.bool_] = (begins > moment) | (ends <= moment)
-        return found
+    def _foreign_to(self) -> Mapping[str, NDArray[np.bool_]]:
+        """Which items are of another language, by language; by none, for a language that no item has (items,)."""
+        languages = np.array([item.language for item in self.items], dtype=object)
+        known = {"", *languages.tolist()}
+        return {language: (languages != "") & (languages != language) for language in known}
 
     @cached_property
-    def _times(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """From when and until when each item is offered, in seconds."""
+    def _times(self) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
+        """From when and until when each item is offered, in seconds; None where all always are."""
+        if all(item.offered_from is None and item.offered_until is None for item in self.items):
+            return None
         begins = [-np.inf if item.offered_from is None else item.offered_from.timestamp() for item in self.items]
         ends = [np.inf if item.offered_until is None else item.offered_until.timestamp() for item in self.items]
         return np.array(begins), np.array(ends)

@@ -189,7 +189,7 @@ def test_what_was_asked_and_how_likely_each_place_was_are_logged(shop: Shop) -> 
     assert json.loads(row["ask"]) == {"count": 4, "candidates": None, "withheld": ["i01"], "language": ""}
     assert tuple(json.loads(row["prediction"])) == received.items
     assert json.loads(row["propensities"]) == [1.0] * 4
-    again = SIDE.asked(row)
+    again = SIDE.logged_input(row)
     assert again is not None
     assert (again.user, again.segment, again.withheld, again.count) == ("u06", "north", ("i01",), 4)
     assert again.at == datetime.fromisoformat(row["asked_at"])

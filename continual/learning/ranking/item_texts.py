@@ -1,6 +1,7 @@
 """What items say in words, so that one that nobody has liked yet is near those that it resembles."""
 
 import re
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -44,7 +45,7 @@ class ItemTexts:
     """
 
     names: tuple[str, ...]
-    vocabulary: tuple[str, ...]
+    vocabulary: tuple[str, ...]  # sorted
     rows: sparse.csr_matrix  # (items, words) float32
 
     @classmethod
@@ -88,5 +89,9 @@ class ItemTexts:
 
     def about(self, wanted: Mapping[str, float]) -> NDArray[np.float32]:
         """How much of words with these weights each item has (items,); unknown words say nothing."""
-        weights = np.array([wanted.get(word, 0.0) for word in self.vocabulary], dtype=np.float32)
+        weights = np.zeros(len(self.vocabulary), dtype=np.float32)
+        for word, weight in wanted.items():
+            column = bisect_left(self.vocabulary, word)
+            if self.vocabulary[column : column + 1] == (word,):
+                weights[column] = weight
         return np.asarray(self.rows @ weights, dtype=np.float32)

@@ -14,7 +14,8 @@ import numpy as np
 
 from perennial.continual.errors import DataError, NotFound, PerennialError
 from perennial.continual.learning.ranking import Placed
-from perennial.continual.preparation import admit_key
+from perennial.continual.preparation import admit_key, clean
+from perennial.continual.preparation.characters import SURROGATE, has_visible
 from perennial.continual.tasks.ranking import Query, Ranking
 from perennial.continual.tasks.ranking.rows import EVERYBODY
 from perennial.exporters.contract import PREDICTION_ID, VERSION
@@ -44,7 +45,8 @@ __all__ = ["SIDE", "Listed", "RankingVersion", "ReceivedList"]
 
 logger = logging.getLogger(__name__)
 _USUAL_COUNT = 10
-_MOST_NAMED = 10_000  # candidates, or withheld items
+_MOST_NAMED, _MOST_BYTES = 10_000, 500_000  # candidates, or withheld items; as JSON
+_LONGEST_CHARACTER = 4  # bytes in UTF-8
 _WAIT_S = 0.05  # for a locked file of users, at most
 _LOTTERY_BITS = 63
 _ASK = ("count", "candidates", "withheld", "language")  # what the log keeps of a question as one text
@@ -220,7 +222,7 @@ class _Ranking:
                 Asked(
                     user=named,
                     segment=_key(SEGMENT, row, segment) or EVERYBODY,
-                    context=decoded(CONTEXT, row, context)[:max_characters],
+                    context=_cut(row, context, max_characters),
                     count=counts[row],
                     candidates=_names(CANDIDATES, row, candidates),
                     withheld=_names(WITHHELD, row, withheld) or (),
@@ -303,15 +305,24 @@ def _key(name: str, row: int, raw: bytes) -> str:
     return admit_key(decoded(name, row, raw), field=f"{name} of row {row}") or ""
 
 
+def _cut(row: int, raw: bytes, most: int) -> str:
+    """A context, cleaned and cut, the bytes first, as a megabyte may come; none where it shows nothing."""
+    first = raw[: _LONGEST_CHARACTER * most]
+    kept = clean(decoded(CONTEXT, row, first, whole=len(first) == len(raw))[:most])
+    return kept if has_visible(kept) else ""
+
+
 def _names(name: str, row: int, raw: bytes) -> tuple[str, ...] | None:
     """Items out of a JSON list; None where nothing is said."""
     if not raw.strip():
         return None
+    if len(raw) > _MOST_BYTES:
+        raise DataError(f"{name} of row {row} has {len(raw)} bytes (limit {_MOST_BYTES}); name fewer items")
     try:
         named = json.loads(decoded(name, row, raw))
-    except ValueError as exc:
+    except (ValueError, RecursionError) as exc:
         raise DataError(f"{name} of row {row} is not JSON ({exc}); send a list of items") from exc
-    if not isinstance(named, list) or not all(isinstance(item, str) for item in named):
+    if not isinstance(named, list) or not all(isinstance(item, str) and not SURROGATE.search(item) for item in named):
         raise DataError(f"{name} of row {row} is no JSON list of texts; send the names of items")
     if len(named) > _MOST_NAMED:
         raise DataError(f"{name} of row {row} names {len(named)} items; name at most {_MOST_NAMED}")

@@ -175,3 +175,11 @@ def test_exposure_tells_few_from_many() -> None:
     assert narrow.gini > 0.98
     with pytest.raises(DataError, match="not in the catalogue"):
         measure_exposure([("strange",)], liked)
+
+
+def test_words_weigh_what_is_wanted_and_unknown_ones_say_nothing() -> None:
+    texts = ItemTexts.of(catalogue())
+    wanted = {"roses": 2.0, "pumps": -1.0, "unheard of": 5.0, "": 1.0, "\uffff": 1.0}
+    weights = np.array([wanted.get(word, 0.0) for word in texts.vocabulary], dtype=np.float32)
+    assert np.array_equal(texts.about(wanted), texts.rows @ weights)
+    assert texts.about(wanted).any()
