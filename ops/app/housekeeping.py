@@ -46,7 +46,7 @@ class Housekeeping:
         retained = self.retain()
         oldest = self._deletes_by() - timedelta(days=self._parts.settings.traffic.retention_days)
         folder = self._parts.workspace.reports(self.model) / "evidently"
-        old = [path for path in folder.glob("*") if path.stat().st_mtime < oldest.timestamp()]
+        old = [path for path in folder.glob("*") if path.lstat().st_mtime < oldest.timestamp()]
         for path in old:
-            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink(missing_ok=True)
         return f"{retained}, {len(old)} files of reports"

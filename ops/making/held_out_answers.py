@@ -45,12 +45,13 @@ def kept_answers(workspace: Workspace, model: str, version: int) -> KeptAnswers 
     """The answers of a version; None where none were kept or the file is damaged."""
     try:
         document = json.loads(_path(workspace, model, version).read_text(encoding="utf-8"))
+        rows = list(zip(document["ids"], document["given"], document["confidence"], strict=True))
         return KeptAnswers(
-            ids=tuple(map(int, document["ids"])),
-            given=tuple(map(str, document["given"])),
-            confidence=tuple(map(float, document["confidence"])),
+            ids=tuple(int(number) for number, _, _ in rows),
+            given=tuple(str(label) for _, label, _ in rows),
+            confidence=tuple(float(share) for _, _, share in rows),
         )
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError):
         return None
 
 

@@ -44,6 +44,8 @@ class FileFormat:
         """
         fields = metadata or {}
         number = int(fields.get(_FORMAT, b"1"))
+        if number < 1:
+            raise ValueError(f"it states the format {number}; the first is 1")
         if number > FORMAT:
             raise ConfigurationError(
                 f"a file of the traffic log has format {number}; this release reads up to {FORMAT}: upgrade perennial, "

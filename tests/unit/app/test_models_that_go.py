@@ -64,12 +64,17 @@ def test_old_rows_and_reports_of_a_removed_model_go_and_new_ones_stay(service: S
     for name in ("old.html", "new.html"):
         (reports / name).write_text("what somebody wrote")
     long_ago = now.timestamp() - (days + 1) * 86_400
-    os.utime(reports / "old.html", (long_ago, long_ago))
+    (reports / "last").symlink_to("gone.html")  # what it leads to went before
+    (reports / "folder").symlink_to(workspace.reports("card"), target_is_directory=True)
+    workspace.reports("card").mkdir(parents=True)
+    for name in ("old.html", "last", "folder"):
+        os.utime(reports / name, (long_ago, long_ago), follow_symlinks=False)
     kept = service.roster.rows_of("gone")
     summary = kept.retain_unserved()
     assert summary.startswith("1 traffic rows, 0 rows of history")
     assert TrafficLog(workspace.traffic("gone")).count() == 1
     assert [path.name for path in reports.iterdir()] == ["new.html"]
+    assert workspace.reports("card").is_dir(), "only the link to it goes"
     kept.compact()
     assert TrafficLog(workspace.traffic("gone")).count() == 1
 

@@ -91,7 +91,10 @@ def test_what_is_kept_holds_no_text_and_an_erased_row_is_in_no_report(config: Pa
     assert "Mary" not in output
 
 
-@pytest.mark.parametrize("damage", [None, "", "{}", '{"ids": [1], "given": "b"}'])
+@pytest.mark.parametrize(
+    "damage",
+    [None, "", "{}", "[]", '{"ids": [1], "given": "b"}', '{"ids": [41, 42], "given": ["b"], "confidence": [0.5]}'],
+)
 def test_a_version_without_kept_answers_says_so(config: Path, damage: str | None) -> None:
     kept = Workspace(load_settings(config)).reports("intent") / "held-out-answers-1.json"
     kept.unlink()

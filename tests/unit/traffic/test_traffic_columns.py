@@ -11,6 +11,7 @@ from perennial.continual.errors import DataError
 from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.traffic import columns_of, schema
 from perennial.ops.traffic.columns import conform, in_order, span_us, to_batch
+from perennial.ops.traffic.formats import FileFormat
 from tests.component.traffic_rows import START, at, columns, row_id
 
 
@@ -122,3 +123,9 @@ def test_conform_of_nothing_is_an_empty_table_of_the_asked_columns() -> None:
 def test_order_is_by_time_and_then_id() -> None:
     table = pa.table({"at": [at(1), at(0), at(0)], "prediction_id": ["a", "c", "b"]})
     assert in_order(table)["prediction_id"].to_pylist() == ["b", "c", "a"]
+
+
+@pytest.mark.parametrize("number", [b"0", b"-1", b"", b"two", b"9" * 5_000])
+def test_a_file_that_states_no_format_at_all_makes_no_sense(number: bytes) -> None:
+    with pytest.raises(ValueError, match=r"format|invalid literal|digits"):
+        FileFormat.of({b"perennial.format": number})
