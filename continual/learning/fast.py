@@ -150,21 +150,24 @@ def fit_fast(
 def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> FastModel:
     """The closed form that the previous model has on this encoder; without, the one that held-out rows like better.
 
-    A kernel LDA, which is smaller, stays unless the ridge is better by more than one standard error.
+    The ridge stays unless a kernel LDA is better by more than one standard error. A shrinkage that is told is a kernel
+    LDA's, which is what it was before there were two forms.
     """
     texts = Texts(spec, context, embedder)
     if spec.previous is not None:
         card = read_card(spec.previous)
         if card.head in CLOSED_FORMS and card.encoder_fingerprint == texts.fingerprint:
             return fit_fast(spec, context, embedder, head=card.head)
-    small = fit_fast(spec, context, embedder)
-    unseen = _unseen(small.statistics, _Rows.read(spec).holdout, texts).within(small.head.labels)
+    if FastSettings.of(spec.params).shrinkage is not None:
+        return fit_fast(spec, context, embedder)
+    ridge = fit_fast(spec, context, embedder, head="ridge")
+    unseen = _unseen(ridge.statistics, _Rows.read(spec).holdout, texts).within(ridge.head.labels)
     if len(unseen.labels) < _ENOUGH_HELD_OUT:
-        return small
-    large = fit_fast(spec, context, embedder, head="ridge")
-    truth = places_of(unseen.labels, small.head.labels)  # both have learnt the same rows
-    one, other = (row_scores(model.head.logits(unseen.X, unseen.texts), truth) for model in (small, large))
-    return large if clearly_lower(other, one) else small
+        return ridge
+    other = fit_fast(spec, context, embedder)
+    truth = places_of(unseen.labels, ridge.head.labels)  # both have learnt the same rows
+    usual, rival = (row_scores(model.head.logits(unseen.X, unseen.texts), truth) for model in (ridge, other))
+    return other if clearly_lower(rival, usual) else ridge
 
 
 def _carried(spec: JobSpec, encoder: str, head: str) -> tuple[ClosedForm, ClassesLearner | None]:

@@ -13,16 +13,16 @@ class LearnerName(StrEnum):
 
     KERNEL_LDA = "kernel_lda"
     RIDGE = "ridge"
-    AUTO = "auto"  # the better of the two, by held-out rows
+    AUTO = "auto"  # of the two the one that sums are there of, else the better one by held-out rows
     FINETUNE = "finetune"
     ITEM_GRAM = "item_gram"
 
 
 LEARNERS_OF: Mapping[str, tuple[LearnerName, ...]] = {
-    "text_classification": (LearnerName.KERNEL_LDA, LearnerName.RIDGE, LearnerName.AUTO, LearnerName.FINETUNE),
+    "text_classification": (LearnerName.AUTO, LearnerName.RIDGE, LearnerName.KERNEL_LDA, LearnerName.FINETUNE),
     "ranking": (LearnerName.ITEM_GRAM,),
 }  # by task, the default first
-DEFAULT_LEARNER = LearnerName.KERNEL_LDA
+DEFAULT_LEARNER = LearnerName.AUTO
 
 
 def default_learner(task: str) -> LearnerName:

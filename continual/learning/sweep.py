@@ -154,6 +154,16 @@ def _suggest(base: JobSpec, optuna_trial: Any) -> dict[str, Any]:
             "gamma": lambda: optuna_trial.suggest_float("gamma", 0.1, 2.0, log=True),
             "shrinkage": lambda: optuna_trial.suggest_float("shrinkage", 1e-7, 1e-3, log=True),
         }
+    elif base.learner is LearnerName.RIDGE:
+        ranges = {
+            "gamma": lambda: optuna_trial.suggest_float("gamma", 0.1, 2.0, log=True),
+            "shrinkage": lambda: optuna_trial.suggest_float("shrinkage", 1e-2, 10.0, log=True),
+            "words": lambda: optuna_trial.suggest_float("words", 0.03, 3.0, log=True),
+        }
+    elif base.learner is not LearnerName.FINETUNE:
+        raise ConfigurationError(
+            f"a sweep searches one learner's settings; give ridge or kernel_lda, not {base.learner}"
+        )
     else:
         ranges = {
             "learning_rate": lambda: optuna_trial.suggest_float("learning_rate", 2e-5, 5e-4, log=True),

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
+from perennial.continual.learning.names import LearnerName
 from perennial.ops.cli.console import print_table, say
 from perennial.ops.safety.printable import printable
 
@@ -31,7 +31,7 @@ def demo(
     waves: Annotated[int, typer.Option(help="waves in which the others arrive; 1 makes it short")] = 3,
     label_share: Annotated[float, typer.Option(help="share of the answers that get a label")] = 0.8,
     replay_rows: Annotated[int, typer.Option(help="size of the replay buffer")] = 770,
-    learner: Annotated[str, typer.Option(help=f"one of {', '.join(LearnerName)}")] = DEFAULT_LEARNER.value,
+    learner: Annotated[str, typer.Option(help=f"one of {', '.join(LearnerName)}")] = LearnerName.KERNEL_LDA.value,
     kill_triton_at: Annotated[int | None, typer.Option(help="kill the inference server at this request")] = None,
 ) -> None:
     """Serve, let the world change, and watch the loop keep the model good, unattended."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perennial.continual.learning.names import DEFAULT_LEARNER
+from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
 from perennial.ops.cli import describe
 from perennial.ops.cli.console import JsonOption, print_json, print_records, print_table, say
 from perennial.ops.cli.file_options import (
@@ -26,7 +26,7 @@ _app = typer.Typer(
     help="Train, compare and tune learners offline; begin a class with a description.", no_args_is_help=True
 )
 
-_CHOICES = f"{DEFAULT_LEARNER.value} or a strategy of fine-tuning"
+_CHOICES = "auto, ridge, kernel_lda or a strategy of fine-tuning"
 _Data = Annotated[Path, typer.Option(help=f"rows to learn, with text and label; {KINDS}")]
 _Encoder = Annotated[str, typer.Option(help="a Hugging Face name or folder")]
 _Out = Annotated[Path, typer.Option(help="where models and their work files go")]
@@ -92,7 +92,7 @@ def run(
 @_app.command()
 def sweep(
     data: _Data,
-    learner: _Learner = DEFAULT_LEARNER.value,
+    learner: _Learner = LearnerName.RIDGE.value,
     trials: Annotated[
         int, typer.Option(min=1, max=10_000, help="finished trials in the end, earlier ones included")
     ] = 20,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
-from perennial.continual.learning.names import DEFAULT_LEARNER
+from perennial.continual.learning.names import LearnerName
 
 __all__ = ["DemoOptions", "write_settings"]
 
@@ -87,7 +87,7 @@ class DemoOptions:
     most_requests: int = 30_000
     wave_timeout_s: float = 420.0
     replay_rows: int = 770
-    learner: str = DEFAULT_LEARNER.value
+    learner: str = LearnerName.KERNEL_LDA.value
     window_rows: int = 120
     reference_rows: int = 240
     min_labels: int = 200

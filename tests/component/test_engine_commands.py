@@ -26,6 +26,7 @@ max_length = 16
 threads = 2
 [models.intent.learning.params]
 features = 64
+lexical = 64
 [models.intent.engine]
 engine = "openvino"
 precision = "fp32"

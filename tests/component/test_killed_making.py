@@ -39,6 +39,7 @@ encoder = "{encoder}"
 max_length = 16
 [models.intent.learning.params]
 features = 64
+lexical = 64
 [models.intent.engine]
 engine = "openvino"
 precision = "fp32"

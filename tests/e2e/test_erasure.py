@@ -14,7 +14,7 @@ from perennial.continual.errors import ConfigurationError, Refused
 from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.encoder import fingerprint, hidden_size
-from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.ridge import Ridge
 from perennial.continual.preparation import row_hash
 from perennial.continual.records import Origin, Split
 from perennial.ops.app.wiring import open_parts
@@ -80,6 +80,11 @@ def cached(parts: Parts, encoder: Path, texts: list[str]) -> Any:
     return cache.embed(texts, refuse)
 
 
+def sums_of(bundle: Path) -> Ridge:
+    """Those that the default learner left there."""
+    return Ridge.load(bundle / "statistics.safetensors")
+
+
 def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     initialised: E2eWorkspace, tiny_encoder: Path
 ) -> None:
@@ -91,9 +96,7 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     writer.append({**columns([0, 1, 2, 3], dimension=None), "key": [ME, "someone", ME, None]})
     writer.close()
     old = parts.workspace.bundle("intent", 1)
-    assert {row_hash(r.example.text) for r in mine if r.split is Split.TRAIN} < set(
-        KernelLda.load(old / "statistics.safetensors").known_keys
-    )
+    assert {row_hash(r.example.text) for r in mine if r.split is Split.TRAIN} < set(sums_of(old).known_keys)
 
     plan = erased(initialised, "--key", ME, "--dry-run")
     assert (plan["examples"], plan["traffic_rows"], plan["learnt_by"]) == (20, 2, [1])
@@ -109,15 +112,16 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     assert route is not None
     assert (route.champion, route.previous, route.resident) == (2, None, (2,))
     assert not old.exists()
-    never = KernelLda(KernelLda.load(parts.workspace.bundle("intent", 2) / "statistics.safetensors").features)
+    kept = sums_of(parts.workspace.bundle("intent", 2))
+    never = Ridge(kept.features, kept.lexical)
     never.add(
         ClassRows(
             X=cached(parts, tiny_encoder, [e.text for e in others]),
             labels=[e.label for e in others],
             keys=[row_hash(e.text) for e in others],
+            texts=[e.text for e in others],
         )
     )
-    kept = KernelLda.load(parts.workspace.bundle("intent", 2) / "statistics.safetensors")
     assert set(kept.known_keys) == set(never.known_keys)
     assert kept.counts == never.counts
     np.testing.assert_allclose(kept.named.arrays["outer"], never.named.arrays["outer"], rtol=0, atol=1e-9)

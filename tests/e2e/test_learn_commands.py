@@ -43,12 +43,12 @@ def test_learners_are_trained_and_compared_on_rows_that_none_has_seen(files: lis
 
 
 def test_sweep_is_kept_and_goes_on(files: list[str], tmp_path: Path) -> None:
-    options = ["learn", "sweep", *files, "--params", '{"features": 100}']
+    options = ["learn", "sweep", *files, "--params", '{"features": 100, "lexical": 100}']
     first = cli(*options, "--trials", "2")
     more = cli(*options, "--trials", "3")
     assert more["trials"][:2] == first["trials"]
     assert len(more["trials"]) == 3
-    assert more["best"]["params"].keys() == {"features", "gamma", "shrinkage"}
+    assert more["best"]["params"].keys() == {"features", "gamma", "lexical", "shrinkage", "words"}
     assert (tmp_path / "out" / "sweep.db").is_file()
 
 

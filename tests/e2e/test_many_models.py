@@ -53,6 +53,7 @@ max_length = 32
 replay_rows = 60
 [models.{model}.learning.params]
 features = 256
+lexical = 256
 [models.{model}.drift]
 window_rows = 100
 reference_rows = 200

@@ -41,6 +41,7 @@ max_length = 32
 replay_rows = 60
 [models.intent.learning.params]
 features = 256
+lexical = 256
 [models.intent.drift]
 window_rows = 100
 reference_rows = 200

@@ -37,7 +37,7 @@ def test_a_model_is_learnt_by_a_learner_of_its_task(tmp_path: Path) -> None:
     settings = load_settings(write(tmp_path, content))
     assert settings.models["films"].learning.learner == "item_gram"
     assert settings.models["films"].learning.replay_rows == 5
-    assert settings.models["intent"].learning.learner == "kernel_lda"
+    assert settings.models["intent"].learning.learner == "auto"
     with pytest.raises(ConfigurationError, match=r"'ridge' makes no models of task 'ranking'; use one of item_gram"):
         load_settings(write(tmp_path, '[models.films]\ntask = "ranking"\nlearning.learner = "ridge"\n'))
     with pytest.raises(ConfigurationError, match=r"'item_gram' makes no models of task 'text_classification'"):
