@@ -61,9 +61,10 @@ def export(
 ) -> None:
     """Write its rows as JSON lines, as training jobs read them."""
     from perennial.continual.learning.rows import write_rows
+    from perennial.continual.tasks import task_named
 
-    with _opened(config, model) as (_, _name, buffer):
-        write_rows(out, buffer.rows())
+    with _opened(config, model) as (parts, model, buffer):
+        write_rows(out, buffer.rows(), task_named(parts.workspace.model(model).task))
     say(f"texts in {out} are as they were stored; keep the file as you keep the ledger")
     print_json({"rows": len(buffer), "file": str(out)})
 
