@@ -104,6 +104,11 @@ class Task(Protocol[Input, Answer, Target]):
         """
         ...
 
+    @property
+    def text_columns(self) -> Sequence[str]:
+        """Those of them that hold free text, which an erasure searches for."""
+        ...
+
     def watched(self, logged: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """What drift is looked for in, of the log's columns: `text` and `prediction`, one a row.
 

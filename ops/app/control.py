@@ -1,7 +1,7 @@
 """What the control API, and whoever else asks, may have of a running service."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 
 from perennial.continual.errors import Refused
@@ -14,6 +14,7 @@ from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan, era
 from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.scheduling.scheduler import LoopScheduler
+from perennial.ops.store.feedback import AdmittedSignal, add_signals
 from perennial.ops.views.health import (
     ControlView,
     HealthView,
@@ -59,6 +60,11 @@ class ServiceControl:
         """See `Eraser`."""
         parts = self._roster.parts
         return plan_person(parts, key, model) if dry_run else erase_person(parts, key, model=model, actor=actor)
+
+    def keep_signals(self, model: str, signals: Sequence[AdmittedSignal]) -> dict[str, int]:
+        """See `SignalKeeper`."""
+        parts = self._roster.parts
+        return add_signals(parts.ledger, parts.workspace, model, signals)
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
         """See `LoopControl`."""

@@ -1,7 +1,9 @@
 """`feedback import`."""
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,6 +18,10 @@ from perennial.ops.cli.file_options import (
 )
 from perennial.ops.cli.new_labels import say_new_labels
 from perennial.ops.cli.session import model_session
+
+if TYPE_CHECKING:
+    from perennial.continual.preparation import FileReading
+    from perennial.ops.parts import Parts
 
 __all__ = ["register"]
 
@@ -36,7 +42,12 @@ def _group() -> None:
 
 @_app.command("import")
 def import_file(
-    file: Annotated[Path, typer.Argument(help=f"labels: prediction_id,label or text,label; {KINDS}")],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help=f"prediction_id,label or text,label; of a ranking prediction_id,item or user,item; {KINDS}"
+        ),
+    ],
     model: ModelOption = "",
     skip_refused: Annotated[
         bool, typer.Option("--skip-refused", help="leave wrong rows out, named on stderr, and store the others")
@@ -48,32 +59,77 @@ def import_file(
     dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Store labels; with a prediction id they are joined to the request that was answered. All rows or none,
-    unless --skip-refused is given; wrong rows are named by their line."""
-    from perennial.ops.commands.label_file import read_label_file
-    from perennial.ops.ledger import FeedbackRow
-    from perennial.ops.store.feedback import add_labels
-
+    """Store labels, or what users did with items; with a prediction id they are joined to the request that was
+    answered. All rows or none, unless --skip-refused is given; wrong rows are named by their line."""
     reading = file_reading(column, encoding, delimiter, sheet)
     with model_session(config, model) as (parts, model):
-        read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused, reading=reading)
+        read = _READERS[parts.settings.task_of(model)](parts, model, file, skip_refused, reading)
         for bad in read.refused[:_LISTED]:
             say(f"{read.unit} {bad['row']} is left out: {bad['cause']}")
-        say_new_labels(parts, model, [row.label for row in read.rows])
-        ids = [row.prediction_id for row in read.rows if isinstance(row, FeedbackRow)]
-        unknown = _say_unknown(parts, model, ids) if ids else 0
+        unknown = _say_unknown(parts, model, read.ids) if read.ids else 0
         if dry_run:
-            kind = "labels of requests" if ids else "texts with labels"
             outcome: dict[str, object] = {
                 "dry_run": True,
-                "would_store": len(read.rows),
-                "kind": kind,
+                "would_store": read.rows,
+                "kind": read.kind,
                 "not_in_traffic": unknown,
             }
         else:
             _register(parts)
-            outcome = dict(add_labels(parts.ledger, model, read.rows))
+            outcome = dict(read.store())
         print_json(outcome | ({"refused": len(read.refused)} if skip_refused else {}))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What a file holds, whatever the task."""
+
+    rows: int
+    ids: list[str]  # predictions that it names
+    kind: str
+    refused: Sequence[Mapping[str, object]]
+    unit: str
+    store: Callable[[], Mapping[str, int]]
+
+
+def _labels(parts: "Parts", model: str, file: Path, skip_refused: bool, reading: "FileReading") -> _Read:
+    from perennial.ops.commands.label_file import read_label_file
+    from perennial.ops.ledger import FeedbackRow
+    from perennial.ops.store.feedback import add_labels
+
+    read = read_label_file(file, parts.ledger, model, skip_refused=skip_refused, reading=reading)
+    say_new_labels(parts, model, [row.label for row in read.rows])
+    ids = [row.prediction_id for row in read.rows if isinstance(row, FeedbackRow)]
+    return _Read(
+        rows=len(read.rows),
+        ids=ids,
+        kind="labels of requests" if ids else "texts with labels",
+        refused=read.refused,
+        unit=read.unit,
+        store=lambda: add_labels(parts.ledger, model, read.rows),
+    )
+
+
+def _signals(parts: "Parts", model: str, file: Path, skip_refused: bool, reading: "FileReading") -> _Read:
+    from perennial.ops.commands.signal_file import read_signal_file
+    from perennial.ops.store.feedback import add_signals
+
+    read = read_signal_file(file, skip_refused=skip_refused, reading=reading)
+    ids = [one.prediction_id for one in read.signals if one.prediction_id is not None]
+    return _Read(
+        rows=len(read.signals),
+        ids=ids,
+        kind="signals of requests" if ids else "signals of users",
+        refused=read.refused,
+        unit=read.unit,
+        store=lambda: add_signals(parts.ledger, parts.workspace, model, read.signals),
+    )
+
+
+_READERS: Mapping[str, Callable[["Parts", str, Path, bool, "FileReading"], _Read]] = {
+    "ranking": _signals,
+    "text_classification": _labels,
+}
 
 
 def _say_unknown(parts: Any, model: str, ids: list[str]) -> int:

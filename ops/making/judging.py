@@ -54,6 +54,7 @@ class JudgingSpec:
     cache: str | None = None
     old_among_all: bool = False
     task: str = DEFAULT_TASK
+    memory: str | None = None  # the file of what is remembered of those who ask
 
 
 def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
@@ -69,9 +70,10 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     challenger, loaded = _test_loaded(Path(spec.challenger_bundle), spec.threads, cache)
     rows = _read(task, spec.fresh + spec.old)
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
-    answers = _Answers(champion, rows, task), _Answers(challenger, rows, task)
-    task_inputs = [row.input for row in rows[:_TIMED]] or [serving_side(task.name).probe]
-    champion_ms, challenger_ms = _latencies(champion, challenger, task_inputs)
+    side = serving_side(task.name)
+    task_inputs = side.memory(None if spec.memory is None else Path(spec.memory)).recalled([row.input for row in rows])
+    answers = _Answers(champion, rows, task_inputs, task), _Answers(challenger, rows, task_inputs, task)
+    champion_ms, challenger_ms = _latencies(champion, challenger, task_inputs[:_TIMED] or [side.probe])
     known = champion.side.vocabulary
     evidence = GateEvidence(
         champion=spec.champion,
@@ -104,9 +106,11 @@ def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[Bundle
 class _Answers:
     """One version's answers to all rows."""
 
-    def __init__(self, version: BundledVersion, rows: Sequence[AnyRow], task: AnyTask) -> None:
+    def __init__(
+        self, version: BundledVersion, rows: Sequence[AnyRow], task_inputs: Sequence[Any], task: AnyTask
+    ) -> None:
         self.task, self.rows = task, rows
-        self._replies = version.ask([row.input for row in rows])
+        self._replies = version.ask(task_inputs)
 
     def scores(self, part: slice, within: frozenset[str] | None = None) -> NDArray[np.float64]:
         """How good the answer to each of the rows is, the answers restricted to those `within` when given."""

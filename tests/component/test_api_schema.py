@@ -60,6 +60,7 @@ _NEEDED = {
     "get /v1/models/{model}/labels/queue": "labeller",
     "post /v1/models/{model}/labels/queue": "labeller",
     "post /v1/feedback": "labeller",
+    "post /v1/signals": "labeller",
     "put /v1/models/{model}/descriptions/{label}": "operator",
     "delete /v1/models/{model}/descriptions/{label}": "operator",
     "post /v1/models/{model}/promote": "operator",

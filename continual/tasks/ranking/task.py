@@ -32,6 +32,7 @@ class Ranking:
     name: ClassVar[str] = "ranking"
     stratum_noun: ClassVar[str] = "segment"
     adds_up: ClassVar[bool] = True
+    text_columns: ClassVar[Sequence[str]] = ("context",)
     log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
         dict.fromkeys(("user", "asked_at", "segment", "context", "ask", PREDICTION, "propensities"), ColumnKind.TEXT)
     )

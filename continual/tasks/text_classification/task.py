@@ -26,6 +26,7 @@ class TextClassification:
     name: ClassVar[str] = "text_classification"
     stratum_noun: ClassVar[str] = "label"
     adds_up: ClassVar[bool] = False
+    text_columns: ClassVar[Sequence[str]] = ("text",)
     log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
         {
             "text": ColumnKind.TEXT,

@@ -19,14 +19,16 @@ from pydantic import (
 from perennial.continual.errors import DataError, RowsRefused
 from perennial.continual.preparation import shown
 from perennial.continual.records import Example
+from perennial.continual.tasks import DEFAULT_TASK
 from perennial.ops.api.models import known_or_only
 from perennial.ops.ledger import FeedbackRow, Ledger
-from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, known_labels
+from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, check_takes, known_labels
 
-__all__ = ["Feedback", "Kept", "Label", "add_feedback"]
+__all__ = ["Feedback", "Kept", "Label", "Misshapen", "add_feedback", "apart", "kept_or_refused", "optional"]
 
 
-def _optional(**schema: Any) -> WithJsonSchema:
+def optional(**schema: Any) -> WithJsonSchema:
+    """What the document says of a text that may be left out."""
     return WithJsonSchema({"anyOf": [{"type": "string", **schema}, {"type": "null"}]})
 
 
@@ -36,24 +38,26 @@ class Label(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     label: Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 200})]
-    prediction_id: Annotated[Any, _optional(pattern="^[0-9a-f]{32}$")] = None
-    text: Annotated[Any, _optional(minLength=1, maxLength=100_000)] = None
-    key: Annotated[Any, _optional(maxLength=256)] = None
-    at: Annotated[Any, _optional(format="date-time")] = None
+    prediction_id: Annotated[Any, optional(pattern="^[0-9a-f]{32}$")] = None
+    text: Annotated[Any, optional(minLength=1, maxLength=100_000)] = None
+    key: Annotated[Any, optional(maxLength=256)] = None
+    at: Annotated[Any, optional(format="date-time")] = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Misshapen:
+class Misshapen:
+    """A row that is no object of the right shape."""
+
     cause: str
 
 
-def _apart(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+def apart(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
     """Let a row of the wrong shape be told with the others, and not end the reading of the body."""
     try:
         return handler(value)
     except ValidationError as error:
-        return _Misshapen(
-            "; ".join(f"{shown('.'.join(map(str, e['loc'])) or 'label')}: {e['msg']}" for e in error.errors()[:5])
+        return Misshapen(
+            "; ".join(f"{shown('.'.join(map(str, e['loc'])) or 'row')}: {e['msg']}" for e in error.errors()[:5])
         )
 
 
@@ -63,7 +67,7 @@ class Feedback(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     model: str | None = Field(None, description="needed where there are several models")
-    labels: list[Annotated[Label, WrapValidator(_apart)]] = Field(min_length=1, max_length=10_000)
+    labels: list[Annotated[Label, WrapValidator(apart)]] = Field(min_length=1, max_length=10_000)
 
 
 class Kept(BaseModel):
@@ -85,15 +89,24 @@ def add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> 
         """Keep labels. Good rows are kept also where others are refused (422); sending all of them again is safe."""
         del actor
         model = known_or_only(ledger, body.model)
+        check_takes(ledger, model, DEFAULT_TASK)
         rows, refused = _admitted(ledger, model, body)
-        kept = add_labels(ledger, model, rows)
-        if refused:
-            raise RowsRefused(
-                f"{len(refused)} of {len(body.labels)} labels are refused and {len(rows)} are kept {kept}; correct the "
-                f"rows named, and send them alone or all again",
-                refused,
-            )
-        return Kept(**kept)
+        return kept_or_refused(add_labels(ledger, model, rows), refused, of=len(body.labels), what="labels")
+
+
+def kept_or_refused(kept: dict[str, int], refused: list[dict[str, object]], *, of: int, what: str) -> Kept:
+    """What became of the rows that are kept.
+
+    Raises:
+        RowsRefused: others are refused.
+    """
+    if refused:
+        raise RowsRefused(
+            f"{len(refused)} of {of} {what} are refused and {of - len(refused)} are kept {kept}; correct the rows "
+            f"named, and send them alone or all again",
+            refused,
+        )
+    return Kept(**kept)
 
 
 def _admitted(
@@ -103,7 +116,7 @@ def _admitted(
     rows: list[FeedbackRow | Example] = []
     refused: list[dict[str, object]] = []
     for number, label in enumerate(body.labels):
-        if isinstance(label, _Misshapen):
+        if isinstance(label, Misshapen):
             refused.append({"row": number, "cause": label.cause})
             continue
         try:

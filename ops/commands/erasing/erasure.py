@@ -14,7 +14,8 @@ from typing import Any
 
 from perennial.continual.errors import DataError, PerennialError
 from perennial.continual.jobs.process import Progress
-from perennial.continual.preparation import row_hash
+from perennial.continual.task import AnyTask
+from perennial.continual.tasks import task_named
 from perennial.ops.commands.correction import Correction
 from perennial.ops.commands.erasing.copies import forget_copies, forget_texts
 from perennial.ops.commands.erasing.damaged import damaged_files_of
@@ -50,11 +51,13 @@ class Plan:
     in_sums: tuple[int, ...]
     tuned: tuple[int, ...]
     damaged_files: tuple[str, ...]  # in quarantine; they hold the rows, or nobody can tell
+    remembered: int = 0  # events, blocked items and wanted words of a user of whom answers depend
 
     @property
     def nothing(self) -> bool:
         """Whether nothing carries the key."""
-        return not (self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.tuned)
+        rows = self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.remembered
+        return not (rows or self.tuned)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,22 +75,25 @@ class Erasure:
     retraining: int | None  # the id of the command that asks for it; None when the champion's encoder is clean
     damaged_files: tuple[str, ...] = ()  # deleted from quarantine: they held the rows, or nobody could tell
     held: tuple[int, ...] = ()  # versions of a model that no settings name, whose sums hold the rows still
+    remembered: int = 0  # events, blocked items and wanted words of a user of whom answers depend
 
     @property
     def nothing(self) -> bool:
         """Whether nothing carried the key."""
-        return not (self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.tuned)
+        rows = self.traffic_rows or self.feedback or self.examples or self.buffer_rows or self.remembered
+        return not (rows or self.tuned)
 
 
 def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     """What `erase` would find and do; changes nothing."""
     ids = traffic_of(parts.workspace, model).rows_of(key)["prediction_id"].to_pylist()
     rows, receipt = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
-    note = ErasureNote.of(parts.workspace, model, key)
-    hashes = {row_hash(row.text) for row in (*rows, *note.rows)}
-    holders = _holders(parts, model, hashes, receipt.versions)
-    texts = frozenset({row.text for row in rows} | note.every_text)
+    note = ErasureNote.of(parts.workspace, model, key, _task_of(parts, model))
+    note = note.joined(rows, versions=(), prediction_ids=(), texts=())
+    holders = _holders(parts, model, _keys(note), receipt.versions)
+    texts = note.every_text
     return Plan(
+        remembered=_remembered(parts, model, key),
         traffic_rows=len(ids),
         feedback=receipt.feedback,
         examples=receipt.examples,
@@ -125,15 +131,17 @@ def erase(
         on_progress({"stage": "looking for rows"})
         log = traffic_of(parts.workspace, model)
         logged = log.bar(key, at)
-        ids, texts = (logged[name].to_pylist() for name in ("prediction_id", "text"))
+        task, ids = _task_of(parts, model), logged["prediction_id"].to_pylist()
+        texts = [text for name in task.text_columns for text in logged[name].to_pylist() if text]
         rows, foretold = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
         known = {*ids, *parts.ledger.predictions_of_key(model, key)}
         known |= {row.prediction_id for row in rows if row.prediction_id is not None}
-        before = ErasureNote.of(parts.workspace, model, key)
+        before = ErasureNote.of(parts.workspace, model, key, task)
         note = before.joined(rows, versions=foretold.versions, prediction_ids=known, texts=texts)
         note.write()
         on_progress({"stage": "deleting rows"})
         log.erase(key)
+        remembered = _forget_user(parts, model, key)
         mine = Sought(keys=frozenset({key}), prediction_ids=note.prediction_ids, texts=note.every_text)
         dropped = log.drop_quarantined(damaged_files_of(parts.workspace.traffic(model), mine))
         held = _erase_buffer(parts, model, key)
@@ -143,8 +151,9 @@ def erase(
         done = _correct(parts, model, note, receipt, actor, on_progress)
         parts.ledger.renew_erasure(model, token)
         on_progress({"stage": "cleaning up"})
-        forget_texts(parts, model, note.every_text)
-    erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped)
+        forget_texts(parts, model, note.every_text, rows=len(note.rows))
+        remembered += _forget_user(parts, model, key)  # what a late writer brought until the ledger refused the key
+    erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped, remembered=remembered)
     detail: dict[str, Any] = {
         "corrected": erasure.corrected,
         "removed": list(erasure.removed),
@@ -174,9 +183,9 @@ def _correct(
         retraining=None,
     )
     if model not in parts.settings.models:  # it is served by nobody, and nothing can be trained for it
-        held = _in_sums(parts, model, {row_hash(row.text) for row in note.rows})
+        held = _in_sums(parts, model, _keys(note))
         return replace(done, held=held)
-    holders = _holders(parts, model, {row_hash(row.text) for row in note.rows}, note.versions)
+    holders = _holders(parts, model, _keys(note), note.versions)
     taint(parts.ledger, model, holders.encoders)
     route = parts.ledger.route(model)
     corrected = taken = None
@@ -222,6 +231,42 @@ class _Holders:
     encoders: frozenset[str]  # fingerprints of the tuned ones
 
 
+def _task_of(parts: Parts, model: str) -> AnyTask:
+    """A model's task, as the ledger has it; the settings name no model that was removed."""
+    kept = {row.name: row.settings for row in parts.ledger.models()}
+    return task_named(kept.get(model, {}).get("task") or parts.settings.task_of(model))
+
+
+def _keys(note: ErasureNote) -> frozenset[int]:
+    """The numbers by which sums know what the rows brought."""
+    from perennial.continual.learning.learners import learner_of_task
+
+    return learner_of_task(note.task.name).keys(note.rows)
+
+
+def _remembered(parts: Parts, model: str, key: str) -> int:
+    """How much is remembered of a user for the next answer: events, blocked items and wanted words."""
+    from perennial.ops.store.user_events import UserEvents
+
+    path = parts.workspace.user_events(model)
+    if not path.is_file():
+        return 0
+    with UserEvents(path) as users:
+        profile = users.profile(key)
+    return len(profile.events) + len(profile.blocked) + len(profile.wanted)
+
+
+def _forget_user(parts: Parts, model: str, key: str) -> int:
+    """Forget it, and return how much it was."""
+    from perennial.ops.store.user_events import UserEvents
+
+    if not (held := _remembered(parts, model, key)):
+        return 0
+    with UserEvents(parts.workspace.user_events(model)) as users:
+        users.erase(key)
+    return held
+
+
 def _erase_buffer(parts: Parts, model: str, key: str) -> int:
     """The buffer first, so that its counters forget the rows too."""
     if model not in parts.settings.models or parts.ledger.load_buffer(model) is None:
@@ -232,7 +277,7 @@ def _erase_buffer(parts: Parts, model: str, key: str) -> int:
     return held
 
 
-def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, ...]) -> _Holders:
+def _holders(parts: Parts, model: str, hashes: frozenset[int], learnt_by: tuple[int, ...]) -> _Holders:
     """Versions on disk that hold the rows: in their sums, or in an encoder that a version was tuned to.
 
     A head that was learnt later on a tuned encoder is named with it: the encoder is the same.
@@ -242,12 +287,13 @@ def _holders(parts: Parts, model: str, hashes: set[int], learnt_by: tuple[int, .
         return _Holders(in_sums=in_sums, tuned=(), encoders=frozenset())
     rows = parts.ledger.versions(model)
     encoders = {row.encoder_fingerprint for row in rows if row.version in learnt_by and _was_tuned(parts, row)}
-    known = frozenset(name for name in encoders if name is not None) - {_base_encoder(parts, model)}
+    known = frozenset(name for name in encoders if name)
+    known = known - {_base_encoder(parts, model)} if known else known
     tuned = tuple(row.version for row in rows if row.version in on_disk and row.encoder_fingerprint in known)
     return _Holders(in_sums=in_sums, tuned=tuned, encoders=known)
 
 
-def _in_sums(parts: Parts, model: str, hashes: set[int]) -> tuple[int, ...]:
+def _in_sums(parts: Parts, model: str, hashes: frozenset[int]) -> tuple[int, ...]:
     """Versions on disk whose sums hold the rows, or cannot be read, so that nobody can tell."""
     from perennial.continual.learning.learners import sums_hold
 

@@ -3,13 +3,14 @@
 import hashlib
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.records import Example, Origin
+from perennial.continual.task import AnyRow, AnyTask, KeptRow
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["ErasureNote"]
@@ -20,23 +21,24 @@ class ErasureNote:
     """Rows that must leave a model's head, the versions that learnt them, and what the search looks for in the end."""
 
     path: Path
-    rows: tuple[Example, ...] = ()
+    task: AnyTask
+    rows: tuple[AnyRow, ...] = ()
     versions: tuple[int, ...] = ()
     prediction_ids: frozenset[str] = frozenset()
     texts: frozenset[str] = frozenset()  # of requests that nobody labelled
 
     @classmethod
-    def of(cls, workspace: Workspace, model: str, key: str) -> Self:
-        """What an unfinished erasure of the key wrote down; an empty note where there is none."""
+    def of(cls, workspace: Workspace, model: str, key: str, task: AnyTask) -> Self:
+        """What an unfinished erasure of the key wrote down; an empty note where there is none.
+
+        The rows are those of the model's task.
+        """
         path = workspace.state / "erasure" / model / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
         fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        rows = (
-            Example(text=text, label=label, at=datetime.fromisoformat(at), origin=Origin.SEED)
-            for text, label, at in fields.get("rows", ())
-        )
         return cls(
             path=path,
-            rows=tuple(rows),
+            task=task,
+            rows=tuple(_row(written, task) for written in fields.get("rows", ())),
             versions=tuple(fields.get("versions", ())),
             prediction_ids=frozenset(fields.get("prediction_ids", ())),
             texts=frozenset(fields.get("texts", ())),
@@ -44,14 +46,14 @@ class ErasureNote:
 
     def joined(
         self,
-        rows: Iterable[Example],
+        rows: Iterable[AnyRow],
         *,
         versions: Iterable[int],
         prediction_ids: Iterable[str],
         texts: Iterable[str],
     ) -> Self:
-        """The note with what was found now; each text once."""
-        together = {row.text: row for row in (*self.rows, *rows)}
+        """The note with what was found now; each input once, and each way in which its texts were written."""
+        together = {(self.task.identity(row.input), *self.task.texts(row.input)): row for row in (*self.rows, *rows)}
         return replace(
             self,
             rows=tuple(together.values()),
@@ -63,7 +65,7 @@ class ErasureNote:
     def write(self) -> None:
         """Keep it, for its owner alone."""
         fields = {
-            "rows": [[row.text, row.label, row.at.isoformat()] for row in self.rows],
+            "rows": [asdict(self.task.keep(row)) | {"at": row.at.isoformat()} for row in self.rows],
             "versions": list(self.versions),
             "prediction_ids": sorted(self.prediction_ids),
             "texts": sorted(self.texts),
@@ -73,4 +75,13 @@ class ErasureNote:
     @property
     def every_text(self) -> frozenset[str]:
         """Texts of labelled rows and of requests."""
-        return self.texts | {row.text for row in self.rows}
+        return self.texts | {text for row in self.rows for text in self.task.texts(row.input)}
+
+
+def _row(written: Any, task: AnyTask) -> AnyRow:
+    """A row of a note; earlier releases wrote text, label and time as a list."""
+    if isinstance(written, list):
+        text, label, at = written
+        return Example(text=text, label=label, at=datetime.fromisoformat(at), origin=Origin.SEED)
+    fields = written | {"at": datetime.fromisoformat(written["at"]), "origin": Origin(written["origin"])}
+    return task.read_kept(KeptRow(**fields))

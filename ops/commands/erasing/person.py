@@ -133,6 +133,7 @@ def _together(one: Erasure, other: Erasure) -> Erasure:
         retraining=other.retraining if other.retraining is not None else one.retraining,
         damaged_files=tuple(sorted({*one.damaged_files, *other.damaged_files})),
         held=tuple(sorted({*one.held, *other.held})),
+        remembered=one.remembered + other.remembered,
     )
 
 
@@ -147,4 +148,5 @@ def _joined_plans(plans: Sequence[Plan]) -> Plan:
         in_sums=tuple(sorted({version for plan in plans for version in plan.in_sums})),
         tuned=tuple(sorted({version for plan in plans for version in plan.tuned})),
         damaged_files=tuple(sorted({name for plan in plans for name in plan.damaged_files})),
+        remembered=sum(plan.remembered for plan in plans),
     )

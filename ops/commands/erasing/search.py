@@ -4,7 +4,7 @@ import gzip
 import logging
 import os
 import stat
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -12,8 +12,10 @@ from typing import IO, Any
 import numpy as np
 
 from perennial.continual.errors import PerennialError
+from perennial.continual.tasks import task_named
 from perennial.ops.commands.erasing.needles import Needles
 from perennial.ops.parts import Parts
+from perennial.ops.traffic.formats import FileFormat
 from perennial.ops.traffic.parquet import ParquetRows
 from perennial.ops.traffic.quarantine import QUARANTINE
 from perennial.ops.traffic.segment import Stream
@@ -41,7 +43,7 @@ _SHORTEST_TEXT = 12  # characters; a shorter text may be anybody's
 _SHORTEST_KEY = 6
 _MOST_BYTES = 4 * 2**30  # of one file; a larger one is named as not searched
 _ROWS = 65_536
-_WHOSE = ["text", "key", "prediction_id"]
+_WHOSE = ("key", "prediction_id")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,22 +254,27 @@ def _others(parts: Parts, sought: Sought, texts: set[str]) -> set[str]:
         shared |= needles.found_in_texts(parts.ledger.texts_of_others(row.name, sought.keys, sought.prediction_ids))
         for path in parts.workspace.traffic(row.name).glob("*/*"):
             try:
-                for table in _traffic_rows(path):
-                    theirs = zip(*(table[name].to_pylist() for name in _WHOSE), strict=True)
-                    mine = sought.keys, sought.prediction_ids
-                    shared |= needles.found_in_texts(t for t, k, i in theirs if k not in mine[0] and i not in mine[1])
+                for table, asked in _traffic_rows(path):
+                    for name in asked:
+                        theirs = zip(*(table[column].to_pylist() for column in (name, *_WHOSE)), strict=True)
+                        mine = sought.keys, sought.prediction_ids
+                        shared |= needles.found_in_texts(
+                            text for text, key, row in theirs if key not in mine[0] and row not in mine[1]
+                        )
             except (OSError, ValueError, PerennialError):
                 continue  # the pass over all files names it
     return shared
 
 
-def _traffic_rows(path: Path) -> Iterator[Any]:
+def _traffic_rows(path: Path) -> Iterator[tuple[Any, Sequence[str]]]:
+    """The rows of one file, some at a time, with the columns that hold free text."""
     if path.suffix == ".parquet":
         file = ParquetRows.of(path)
+        asked = task_named(file.format.task).text_columns
         for group in range(file.footer.num_row_groups):
-            yield file.read([group], _WHOSE)
+            yield file.read([group], [*asked, *_WHOSE]), asked
     elif path.suffix == ".arrows" and (rows := Stream().read(path)) is not None:
-        yield rows
+        yield rows, task_named(FileFormat.of(rows.schema.metadata).task).text_columns
 
 
 def _in_ledger(parts: Parts, kinds: dict[str, str], needles: Needles) -> list[Trace]:

@@ -3,6 +3,7 @@
 from perennial.ops.store.feedback.joining import Joiner, LabelJoiner, joiner_of
 from perennial.ops.store.feedback.labels import GivenLabel, add_labelled, add_labels, admit_given, known_labels
 from perennial.ops.store.feedback.signals import AdmittedSignal, GivenSignal, add_signals, admit_signal
+from perennial.ops.store.feedback.ways import check_takes
 
 __all__ = [
     "AdmittedSignal",
@@ -15,6 +16,7 @@ __all__ = [
     "add_signals",
     "admit_given",
     "admit_signal",
+    "check_takes",
     "joiner_of",
     "known_labels",
 ]

@@ -1,0 +1,75 @@
+"""What users did with items, over HTTP."""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Any, Protocol
+
+from fastapi import Depends, FastAPI
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, WrapValidator
+
+from perennial.continual.errors import DataError
+from perennial.ops.api.models import known_or_only
+from perennial.ops.api.routes.feedback import Kept, Misshapen, apart, kept_or_refused, optional
+from perennial.ops.ledger import Ledger
+from perennial.ops.store.feedback import AdmittedSignal, GivenSignal, admit_signal, check_takes
+
+__all__ = ["Signal", "SignalKeeper", "Signals", "add_signals_route"]
+
+
+class SignalKeeper(Protocol):
+    """What the route needs of the running service."""
+
+    def keep_signals(self, model: str, signals: Sequence[AdmittedSignal]) -> dict[str, int]:
+        """Keep signals for the next answer and the next training, and count what became of them."""
+        ...
+
+
+class Signal(BaseModel):
+    """One signal: of an answered prediction, or of a user. The rule of the entrance checks its values."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    item: Annotated[Any, WithJsonSchema({"type": "string", "minLength": 1, "maxLength": 256})]
+    signal: Annotated[Any, WithJsonSchema({"type": "string", "enum": ["click", "rating", "skip", "dwell"]})] = "click"
+    value: Annotated[Any, WithJsonSchema({"anyOf": [{"type": "number", "minimum": 0}, {"type": "null"}]})] = None
+    prediction_id: Annotated[Any, optional(pattern="^[0-9a-f]{32}$")] = None
+    user: Annotated[Any, optional(maxLength=256)] = None
+    at: Annotated[Any, optional(format="date-time")] = None
+
+
+class Signals(BaseModel):
+    """Signals for one model."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: str | None = Field(None, description="needed where there are several models")
+    signals: list[Annotated[Signal, WrapValidator(apart)]] = Field(min_length=1, max_length=10_000)
+
+
+def add_signals_route(api: FastAPI, ledger: Ledger, keeper: SignalKeeper, labeller: Callable[..., str]) -> None:
+    """Add the route: a labeller may write."""
+
+    @api.post("/v1/signals")
+    def signals(body: Signals, actor: Annotated[str, Depends(labeller)]) -> Kept:
+        """Keep signals; the next answer knows of them. Good rows are kept also where others are refused (422)."""
+        del actor
+        model = known_or_only(ledger, body.model)
+        check_takes(ledger, model, "ranking")
+        rows, refused = _admitted(body)
+        return kept_or_refused(keeper.keep_signals(model, rows), refused, of=len(body.signals), what="signals")
+
+
+def _admitted(body: Signals) -> tuple[list[AdmittedSignal], list[dict[str, object]]]:
+    now = datetime.now(UTC)
+    rows: list[AdmittedSignal] = []
+    refused: list[dict[str, object]] = []
+    for number, signal in enumerate(body.signals):
+        if isinstance(signal, Misshapen):
+            refused.append({"row": number, "cause": signal.cause})
+            continue
+        try:
+            given = GivenSignal(**{name: getattr(signal, name) for name in Signal.model_fields})
+            rows.append(admit_signal(given, now=now))
+        except DataError as error:
+            refused.append({"row": number, "cause": str(error)})
+    return rows, refused

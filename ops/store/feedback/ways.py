@@ -1,0 +1,25 @@
+"""By which way the feedback of each task comes in."""
+
+from collections.abc import Mapping
+
+from perennial.continual.errors import DataError
+from perennial.continual.tasks import DEFAULT_TASK
+from perennial.ops.ledger.ports import ExampleSink
+
+__all__ = ["check_takes"]
+
+_WAYS: Mapping[str, str] = {
+    "ranking": "signals (POST /v1/signals)",
+    "text_classification": "labels (POST /v1/feedback)",
+}
+
+
+def check_takes(ledger: ExampleSink, model: str, task: str) -> None:
+    """Return where the model is of this task, so that such feedback is meant for it.
+
+    Raises:
+        DataError: it takes another kind.
+    """
+    own = next((row.settings.get("task", DEFAULT_TASK) for row in ledger.models() if row.name == model), task)
+    if own != task:
+        raise DataError(f"model {model} is of task {own!r}: it takes {_WAYS[own]}, not {_WAYS[task]}")
