@@ -1,10 +1,10 @@
 """A lost ledger made anew, as far as the disk tells: versions from their bundles, routes from the routers' files."""
 
-import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from perennial.continual.errors import BundleRejected, InputError
+from perennial.continual.learning.card import read_card
 from perennial.continual.records import Route
 from perennial.exporters.bundle import Manifest, verify_bundle
 from perennial.ops.commands.first_version import register
@@ -94,7 +94,7 @@ def _write(ledger: Ledger, workspace: Workspace, rebuilt: Rebuilt, actor: str) -
 def _row(workspace: Workspace, model: str, version: int) -> VersionRow:
     bundle = workspace.bundle(model, version)
     manifest = verify_bundle(bundle)
-    labels = tuple(json.loads((bundle / "labels.json").read_text(encoding="utf-8")))
+    labels = read_card(bundle).labels
     created_at = datetime.fromtimestamp((bundle / "manifest.json").stat().st_mtime, UTC)
     return VersionRow(
         model=model,
