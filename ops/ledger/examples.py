@@ -126,6 +126,12 @@ class ExampleStore(TombstoneStore):
             rows = connection.execute(statement.group_by(_TABLE.c.target).order_by(_TABLE.c.target)).all()
         return {label: count for label, count in rows}  # noqa: C416  Row is not a tuple to the type checker
 
+    def example_count(self, model: str, split: Split) -> int:
+        """Return how many current examples there are."""
+        statement = _current(select(func.count()).select_from(_TABLE), model, split)
+        with self._read() as connection:
+            return connection.scalar(statement) or 0
+
     def labels(self, model: str) -> tuple[str, ...]:
         """Return every label that the model has an example of, superseded ones included; one look-up a label."""
         first = select(func.min(_TABLE.c.target).label("target")).where(_TABLE.c.model == model)

@@ -150,8 +150,8 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
         training=None if cycle is None else reading.of(lambda: LANE.read(ledger, model)),
         drift=DriftVerdict(state=reports[0].state, at=reports[0].at, rows=reports[0].rows) if reports else None,
         labels=LabelCounts(
-            training=sum(ledger.label_counts(model, Split.TRAIN).values()),
-            holdout=sum(ledger.label_counts(model, Split.HOLDOUT).values()),
+            training=ledger.example_count(model, Split.TRAIN),
+            holdout=ledger.example_count(model, Split.HOLDOUT),
             unlearnt=ledger.unlearnt_count(model, by=None if route is None else route.champion),
             feedback=ledger.feedback_count(model),
         ),

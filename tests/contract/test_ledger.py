@@ -779,6 +779,7 @@ def test_rows_of_another_task_come_back_as_they_were(ledger: Ledger) -> None:
     rows = [impression("u1", {"tea": 1.0, "milk": 0.5}, 0), impression("u2", {}, 0)]
     assert ledger.add_examples("shop", rows, all_train).added == 2
     assert [stored.example for stored in ledger.examples("shop")] == rows
+    assert (ledger.example_count("shop", Split.TRAIN), ledger.example_count("shop", Split.HOLDOUT)) == (2, 0)
     again = [impression("u1", {"milk": 0.5, "tea": 1.0}, 1), impression("u2", {"tea": 2.0}, 1)]
     receipt = ledger.add_examples("shop", again, all_train)
     assert (receipt.confirmed, receipt.relabelled, receipt.contradictions) == (1, 1, 0)

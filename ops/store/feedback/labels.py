@@ -15,8 +15,10 @@ from perennial.continual.preparation import (
     split_of,
 )
 from perennial.continual.records import Example, Origin
+from perennial.continual.tasks import DEFAULT_TASK
 from perennial.ops.ledger import FeedbackRow
 from perennial.ops.ledger.ports import ExampleSink, PendingLabels, Transactions, Vocabulary
+from perennial.ops.store.feedback.ways import check_takes
 
 __all__ = ["COUNTED", "GivenLabel", "add_labelled", "add_labels", "admit_given", "as_feedback", "known_labels"]
 
@@ -74,7 +76,9 @@ def add_labels(ledger: LabelLedger, model: str, rows: Sequence[FeedbackRow | Exa
 
     Raises:
         NotFound: the ledger does not know the model.
+        DataError: it is of a task that takes no labels.
     """
+    check_takes(ledger, model, DEFAULT_TASK)
     feedback = [row for row in rows if isinstance(row, FeedbackRow)]
     with ledger.transaction():
         kept = asdict(ledger.add_feedback(model, feedback))
