@@ -133,7 +133,7 @@ def test_what_comes_of_an_erased_user_from_before_is_not_remembered(ledger: Ledg
         ({}, "prediction_id or user is needed"),
         ({"user": "ann", "item": " "}, "item is empty"),
         ({"user": "ann", "signal": "bought"}, "use one of click, rating, skip, dwell"),
-        ({"user": "ann", "signal": 5}, "signal is 5"),
+        ({"user": "ann", "signal": 5}, "signal is int"),
         ({"user": "ann", "value": True}, "give a number"),
         ({"user": "ann", "signal": "rating", "value": 9}, "it must lie in 0 to 5"),
         ({"user": "ann", "signal": "dwell"}, "a dwell has the value None"),
