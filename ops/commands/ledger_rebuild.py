@@ -1,10 +1,11 @@
 """A lost ledger made anew, as far as the disk tells: versions from their bundles, routes from the routers' files."""
 
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 
 from perennial.continual.errors import BundleRejected, InputError
-from perennial.continual.learning.card import read_card
 from perennial.continual.records import Route
 from perennial.exporters.bundle import Manifest, verify_bundle
 from perennial.ops.commands.first_version import register
@@ -91,10 +92,16 @@ def _write(ledger: Ledger, workspace: Workspace, rebuilt: Rebuilt, actor: str) -
         restore_route_file(ledger, workspace, rebuilt.model)
 
 
+def _labels(bundle: Path) -> tuple[str, ...]:
+    """The classes of a bundle; none where its task has no classes."""
+    path = bundle / "labels.json"
+    return tuple(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else ()
+
+
 def _row(workspace: Workspace, model: str, version: int) -> VersionRow:
     bundle = workspace.bundle(model, version)
     manifest = verify_bundle(bundle)
-    labels = read_card(bundle).labels
+    labels = _labels(bundle)
     created_at = datetime.fromtimestamp((bundle / "manifest.json").stat().st_mtime, UTC)
     return VersionRow(
         model=model,
