@@ -116,6 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--sets", nargs="+", default=list(SETS), choices=list(SETS))
     parser.add_argument("--rows", type=int, default=0, help="training rows at most; 0 is all")
+    parser.add_argument("--encoder", default="", help="in place of what a user of each set's language would name")
     parser.add_argument("--out", type=Path, default=record.OUT)
     options = parser.parse_args(arguments)
     found = []
@@ -130,7 +131,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _measured(name: str, options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     columns = SETS[name]
     steps = steps_of(options.data / name, columns, options.rows)
-    bench = Bench(columns.encoder, options.out / "cache")
+    bench = Bench(options.encoder or columns.encoder, options.out / "cache")
     with TemporaryDirectory() as work:
         arms: dict[str, Callable[[Sequence[Example], Sequence[str], Any], tuple[Scores, Any]]] = {
             learner.value: lambda rows, asked, before, learner=learner: bench.closed_form(  # type: ignore[misc]
