@@ -1,6 +1,7 @@
 """Processes by id: alive or not, since when, and their whole group ended without leaving orphans."""
 
 import os
+import secrets
 import signal
 import socket
 import time
@@ -24,6 +25,8 @@ __all__ = [
 ]
 
 _PROC = Path("/proc")
+_LOWEST_PORT = 10_000
+_TRIES_FOR_A_PORT = 100
 
 
 def _fields(pid: int) -> list[str] | None:
@@ -117,10 +120,22 @@ def _wait_empty(group: int, wait_s: float) -> None:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind((host, 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody listens on now, and that the system gives to no outgoing connection before it is used."""
+    first = _first_ephemeral_port()
+    for _ in range(_TRIES_FOR_A_PORT):
+        port = _LOWEST_PORT + secrets.randbelow(first - _LOWEST_PORT) if first > _LOWEST_PORT else 0
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((host, port))
+            return int(probe.getsockname()[1])
+    raise DependencyUnreachable(f"no port of {host} from {_LOWEST_PORT} to {first - 1} is free; end what holds them")
+
+
+def _first_ephemeral_port() -> int:
+    """Where the range begins that outgoing connections have their ports from."""
+    try:
+        return int((_PROC / "sys/net/ipv4/ip_local_port_range").read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        return 0
 
 
 def is_listening(address: str, timeout_s: float = 1.0) -> bool:
