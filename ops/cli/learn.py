@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from perennial.continual.learning.names import DEFAULT_LEARNER, LearnerName
+from perennial.continual.learning.names import DEFAULT_LEARNER, LEARNERS_OF, LearnerName
+from perennial.continual.tasks import DEFAULT_TASK
 from perennial.ops.cli import describe
 from perennial.ops.cli.console import JsonOption, print_json, print_records, print_table, say
 from perennial.ops.cli.file_options import (
@@ -26,7 +27,8 @@ _app = typer.Typer(
     help="Train, compare and tune learners offline; begin a class with a description.", no_args_is_help=True
 )
 
-_CHOICES = "auto, ridge, kernel_lda or a strategy of fine-tuning"
+_CLOSED_FORMS = [name.value for name in LEARNERS_OF[DEFAULT_TASK] if name is not LearnerName.FINETUNE]
+_CHOICES = f"{', '.join(_CLOSED_FORMS)} or a strategy of fine-tuning"
 _Data = Annotated[Path, typer.Option(help=f"rows to learn, with text and label; {KINDS}")]
 _Encoder = Annotated[str, typer.Option(help="a Hugging Face name or folder")]
 _Out = Annotated[Path, typer.Option(help="where models and their work files go")]
