@@ -43,7 +43,7 @@ def _first_sharing(candidates: tuple[str, ...]) -> str:
         if _links_the_shared_library(path):
             return path
     if not compilers:
-        raise DependencyUnreachable("AOTInductor needs a C++ compiler and none was compilers; install g++")
+        raise DependencyUnreachable("AOTInductor needs a C++ compiler and none was found; install g++")
     raise DependencyUnreachable(
         f"AOTInductor needs a C++ compiler that links libstdc++.so, and {', '.join(compilers)} do not: "
         "a package with a C++ library of its own crashes beside torch's; set CXX to another compiler, or install g++"

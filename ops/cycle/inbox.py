@@ -96,7 +96,7 @@ class CommandInbox:
         return self._commanded.apply(row, cycle, event)
 
     def _retrain(self, command: CommandRow) -> None:
-        why, request = command.args.get("reason"), f"request by {command.actor}"
+        why, request = command.args.get("reason"), f"asked by {command.actor}"
         if self._commanded.fire(f"{why}, {request}" if why else request, actor=command.actor) is None:
             raise Refused(
                 "retrain opens no cycle: one is under way, or no version serves; see `perennial rollout show`"

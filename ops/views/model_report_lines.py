@@ -14,7 +14,7 @@ _ROUGH = 100  # held-out rows, below which a point of accuracy is one row
 
 
 def finding_lines(findings: RowFindings) -> Iterator[str]:
-    """What was findings in the rows, a sentence each; nothing where there is nothing to see to."""
+    """What was found in the rows, a sentence each; nothing where there is nothing to see to."""
     if findings.scripts:
         shares = ", ".join(f"{100 * share:.0f}% {script}" for script, share in findings.scripts.items())
         counts = f"{findings.rows:,} rows, {findings.different:,} of them different, {findings.labels:,} labels"

@@ -26,7 +26,7 @@ def canary(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, Tr
     """Version 2 counts for many seconds when it meets a "transfer"."""
     place = Place(tmp_path_factory.mktemp("canary"))
     place.install((1,), router_instances=1, challenger_limit_s=3.0)
-    place.publish(2, hang=trips_for(6.0))
+    place.publish(2, hang=trips_for(10.0))
     place.repository.set_versions(ENGINE, (1, 2))
     place.route(champion=1, challenger=2, share=0.5, resident=(1, 2), epoch=2)
     server = TritonServer(place.spec())
