@@ -56,6 +56,7 @@ def test_one_file_loads_models_and_every_loader_in_it_forbids_remote_code() -> N
     assert [ast.unparse(call) for calls in found.values() for call in calls if not _forbids(call)] == []
 
 
+@pytest.mark.slow
 def test_an_encoder_that_brings_code_is_refused_and_its_code_not_run(tmp_path: Path) -> None:
     folder = tmp_path / "encoder"
     folder.mkdir()

@@ -90,3 +90,11 @@ def make_spec(tmp_path: Path, tiny_encoder: Path) -> Callable[..., Path]:
         return path
 
     return write
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs an encoder loads torch, so that it is slow."""
+    for item in items:
+        if "tiny_encoder" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
