@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import numpy as np
 
+from benchmarks.settings_file import write_settings
 from perennial.continual.errors import PerennialError
 from perennial.ops.serving.client import PerennialClient
-from perennial.ops.serving.processes import free_port
 
 __all__ = ["MODEL", "Customers", "make_workspace", "requests_about", "tiny_encoder"]
 
@@ -68,11 +68,7 @@ at_least = 1000000
 
 def make_workspace(folder: Path) -> Path:
     """Write the settings on free ports, with an encoder beside them. Returns the settings' path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    ports = {name: free_port() for name in ("grpc", "http", "metrics", "api")}
-    config = folder / "perennial.toml"
-    config.write_text(_TOML.format(**ports, encoder=tiny_encoder(folder / "encoder")), encoding="utf-8")
-    return config
+    return write_settings(folder, _TOML, encoder=tiny_encoder(folder / "encoder"))
 
 
 def tiny_encoder(folder: Path) -> Path:

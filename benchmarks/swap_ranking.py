@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.settings_file import write_settings
 from benchmarks.swap_load import JOINT
 from benchmarks.swap_world import Table, World
 from perennial.continual.errors import ExportFailed, ParityFailed
@@ -21,7 +22,6 @@ from perennial.ops.commands.first_version import begin_route, register
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.version_maker import EngineOrder, VersionMaker
 from perennial.ops.serving.bundled import BundledVersion
-from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.tasks.ranking import SIDE
 from perennial.ops.settings import load_settings
 from perennial.ops.store.user_events import UserEvents
@@ -56,10 +56,7 @@ at_least = 1000000
 
 def _make(folder: Path, rows: int) -> Path:
     """Write the settings on free ports; make both versions, unless an earlier run left them. Returns the settings."""
-    config = folder / "perennial.toml"
-    folder.mkdir(parents=True, exist_ok=True)
-    ports = {name: free_port() for name in ("grpc", "http", "metrics", "api")}
-    config.write_text(_TOML.format(**ports), encoding="utf-8")
+    config = write_settings(folder, _TOML)
     workspace = Workspace(load_settings(config))
     with Ledger.open(workspace.settings.ledger_address) as ledger:
         register(ledger, workspace)

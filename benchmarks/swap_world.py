@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.settings_file import write_settings
 from perennial.continual.arrays import softmax
 from perennial.continual.preparation import split_of
 from perennial.continual.records import Example
@@ -19,7 +20,6 @@ from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, RequestGrammar
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.version_maker import VersionMaker
-from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
@@ -75,10 +75,7 @@ class World:
 
 def make_workspace(folder: Path, rows: int) -> Path:
     """Write the settings on free ports; train both versions, unless an earlier run left them. Returns the settings."""
-    config = folder / "perennial.toml"
-    folder.mkdir(parents=True, exist_ok=True)
-    ports = {name: free_port() for name in ("grpc", "http", "metrics", "api")}
-    config.write_text(_TOML.format(**ports), encoding="utf-8")
+    config = write_settings(folder, _TOML)
     workspace = Workspace(load_settings(config))
     with Ledger.open(workspace.settings.ledger_address) as ledger:
         if ledger.route(MODEL) is None:

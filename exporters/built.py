@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Self
 
-from perennial.exporters.bundle import EngineKind, Precision
+from perennial.exporters.bundle import EngineKind, Manifest, Precision
 
 __all__ = ["PRECISIONS", "BuiltEngine"]
 
@@ -25,3 +26,15 @@ class BuiltEngine:
     seconds: float
     options: Mapping[str, str] = field(default_factory=dict)
     toolchain: tuple[str, ...] = ()  # packages whose versions belong into the manifest
+
+    @classmethod
+    def again(cls, manifest: Manifest, *, seconds: float) -> Self:
+        """The engine of an earlier bundle, which has other weights now."""
+        return cls(
+            engine=manifest.engine,
+            precision=manifest.precision,
+            file=manifest.engine_file,
+            seconds=seconds,
+            options=manifest.options,
+            toolchain=tuple(manifest.toolchain),
+        )

@@ -1,19 +1,22 @@
 """The tasks whose models can be bundles: each is a room of its own, found by the name that manifests carry."""
 
 import importlib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, TypeVar, cast
 
-from perennial.continual.errors import ConfigurationError
+from perennial.continual.errors import BundleRejected, ConfigurationError
 from perennial.exporters.signature import EngineSignature
 
-__all__ = ["ROOMS", "Room", "room_of"]
+__all__ = ["ROOMS", "Room", "read_part", "room_of"]
 
 ROOMS: Mapping[str, str] = {
     "ranking": "perennial.exporters.ranking",
     "text_classification": "perennial.exporters.text_classification",
 }
+
+
+T = TypeVar("T")
 
 
 class Room(Protocol):
@@ -38,6 +41,18 @@ class Room(Protocol):
     def exportable(self, folder: Path) -> object:
         """The trained model in `folder`; see `perennial.exporters.port.exportable`."""
         ...
+
+
+def read_part(kind: Callable[..., T], part: Mapping[str, Any]) -> T:
+    """The task's own part of a manifest as a record.
+
+    Raises:
+        BundleRejected: a field is missing, surplus or of the wrong kind.
+    """
+    try:
+        return kind(**part)
+    except TypeError as exc:
+        raise BundleRejected(f"the manifest has a wrong or missing field ({exc}); export the version again") from exc
 
 
 def room_of(task: str) -> Room:

@@ -48,14 +48,7 @@ def swap_weights(previous: Path, manifest: Manifest, model: TrainedModel, folder
             _swap_openvino(previous / manifest.engine_file, model, folder / manifest.engine_file, same_encoder)
         case _:
             raise ExportFailed(f"a {manifest.engine.value} engine is not swapped here; export in full")
-    return BuiltEngine(
-        engine=manifest.engine,
-        precision=manifest.precision,
-        file=manifest.engine_file,
-        seconds=time.perf_counter() - started,
-        options=manifest.options,
-        toolchain=tuple(manifest.toolchain),
-    )
+    return BuiltEngine.again(manifest, seconds=time.perf_counter() - started)
 
 
 def _swap_onnx(source: Path, model: TrainedModel, target: Path, same_encoder: bool) -> None:

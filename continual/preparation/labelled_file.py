@@ -56,13 +56,7 @@ def labelled_rows(
     """
     table.require(("text", "label"))
     moment, labels = now or datetime.now(UTC), known or KnownLabels()
-    examples: list[Example] = []
-    bad: list[dict[str, object]] = []
-    for row in table.rows:
-        try:
-            examples.append(_example(row, table, origin=origin, now=moment, known=labels))
-        except DataError as error:
-            bad.append({"row": row.line, "cause": str(error)})
+    examples, bad = table.admitted(lambda row: _example(row, table, origin=origin, now=moment, known=labels))
     if refused is None:
         refuse_rows(table, bad)
     else:
@@ -71,8 +65,6 @@ def labelled_rows(
 
 
 def _example(row: TableRow, table: Table, *, origin: Origin, now: datetime, known: KnownLabels) -> Example:
-    if row.problem is not None:
-        raise DataError(row.problem)
     _check_filled(row, table, ("text", "label"))
     at = row.fields.get("at")
     return admit_example(

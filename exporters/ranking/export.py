@@ -101,14 +101,7 @@ class RankingExportable:
             known_from=self._known_from,
             strangers=self._strangers,
         )
-        return BuiltEngine(
-            engine=manifest.engine,
-            precision=manifest.precision,
-            file=manifest.engine_file,
-            seconds=time.perf_counter() - started,
-            options=manifest.options,
-            toolchain=tuple(manifest.toolchain),
-        )
+        return BuiltEngine.again(manifest, seconds=time.perf_counter() - started)
 
     def answerer(self, engine: Engine, folder: Path) -> RankingAnswerer:
         """With the catalogue in `folder`."""

@@ -13,6 +13,7 @@ from perennial.continual.learning.ranking.trained import BLEND_FILE, ITEMS_FILE,
 from perennial.exporters.ranking.signature import ASK_ENGINE
 from perennial.exporters.ranking.ties import TIES_FILE, ItemTies
 from perennial.exporters.signature import EngineSignature
+from perennial.exporters.tasks import read_part
 
 __all__ = ["RankingPart", "check_catalogue", "digest_names"]
 
@@ -40,12 +41,7 @@ class RankingPart:
         Raises:
             BundleRejected: a field is missing, surplus or of the wrong kind.
         """
-        try:
-            return cls(**part)
-        except TypeError as exc:
-            raise BundleRejected(
-                f"the manifest has a wrong or missing field ({exc}); export the version again"
-            ) from exc
+        return read_part(cls, part)
 
     @property
     def signature(self) -> EngineSignature:

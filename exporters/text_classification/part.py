@@ -9,6 +9,7 @@ from typing import Any
 
 from perennial.continual.errors import BundleRejected
 from perennial.exporters.signature import EngineSignature
+from perennial.exporters.tasks import read_part
 from perennial.exporters.text_classification.signature import TEXT_ENGINE
 
 __all__ = ["LABELS_FILE", "TOKENIZER_FILE", "TextPart", "check_labels", "digest_labels", "read_labels"]
@@ -40,12 +41,7 @@ class TextPart:
         Raises:
             BundleRejected: a field is missing, surplus or of the wrong kind.
         """
-        try:
-            return cls(**part)
-        except TypeError as exc:
-            raise BundleRejected(
-                f"the manifest has a wrong or missing field ({exc}); export the version again"
-            ) from exc
+        return read_part(cls, part)
 
     @property
     def signature(self) -> EngineSignature:

@@ -1,10 +1,10 @@
 """A file of labels: of answered predictions, or with texts of their own."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from perennial.continual.errors import DataError
 from perennial.continual.preparation import (
     LABEL,
     FileReading,
@@ -50,24 +50,22 @@ def read_label_file(
     table = read_table(path, _ROLES, reading)
     table.require(("prediction_id", "label"), ("text", "label"))
     known, now = known_labels(ledger, model), datetime.now(UTC)
-    bad: list[dict[str, object]] = []
     if "prediction_id" not in table.named:
+        bad: list[dict[str, object]] = []
         examples = labelled_rows(table, now=now, known=known, refused=bad if skip_refused else None)
         return LabelFile(rows=tuple(examples), refused=tuple(bad), unit=table.unit)
-    rows: list[FeedbackRow | Example] = []
-    for row in table.rows:
-        try:
-            if row.problem is not None:
-                raise DataError(row.problem)  # noqa: TRY301  told like the others
-            given = GivenLabel(
-                prediction_id=row.fields.get("prediction_id", ""),
-                label=row.fields.get("label", ""),
-                key=row.fields.get("key"),
-                at=row.fields.get("at") or None,
-            )
-            rows.append(admit_given(given, known=known, now=now, without_zone_is_utc=True))
-        except DataError as error:
-            bad.append({"row": row.line, "cause": str(error)})
+    rows, bad = table.admitted(
+        lambda row: admit_given(_given(row.fields), known=known, now=now, without_zone_is_utc=True)
+    )
     if not skip_refused:
         refuse_rows(table, bad)
     return LabelFile(rows=tuple(rows), refused=tuple(bad), unit=table.unit)
+
+
+def _given(fields: Mapping[str, str]) -> GivenLabel:
+    return GivenLabel(
+        prediction_id=fields.get("prediction_id", ""),
+        label=fields.get("label", ""),
+        key=fields.get("key"),
+        at=fields.get("at") or None,
+    )

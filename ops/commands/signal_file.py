@@ -42,15 +42,9 @@ def read_signal_file(path: Path, *, skip_refused: bool = False, reading: FileRea
     table = read_table(path, _ROLES, reading)
     table.require(("prediction_id", "item"), ("user", "item"))
     now = datetime.now(UTC)
-    signals: list[AdmittedSignal] = []
-    bad: list[dict[str, object]] = []
-    for row in table.rows:
-        try:
-            if row.problem is not None:
-                raise DataError(row.problem)  # noqa: TRY301  told like the others
-            signals.append(admit_signal(_given(row.fields), now=now, origin=Origin.IMPORT, without_zone_is_utc=True))
-        except DataError as error:
-            bad.append({"row": row.line, "cause": str(error)})
+    signals, bad = table.admitted(
+        lambda row: admit_signal(_given(row.fields), now=now, origin=Origin.IMPORT, without_zone_is_utc=True)
+    )
     if not skip_refused:
         refuse_rows(table, bad)
     return SignalFile(signals=tuple(signals), refused=tuple(bad), unit=table.unit)

@@ -115,15 +115,7 @@ def admit_item(raw: object) -> str:
 
 
 def _all(table: Table, made: Callable[[Mapping[str, str]], T]) -> tuple[T, ...]:
-    found: list[T] = []
-    bad: list[dict[str, object]] = []
-    for row in table.rows:
-        try:
-            if row.problem is not None:
-                raise DataError(row.problem)  # noqa: TRY301  told like the others
-            found.append(made(row.fields))
-        except DataError as error:
-            bad.append({"row": row.line, "cause": str(error)})
+    found, bad = table.admitted(lambda row: made(row.fields))
     refuse_rows(table, bad)
     return tuple(found)
 

@@ -199,7 +199,8 @@ class ItemGram:
             raise DataError("the sums have no rows: no user has done anything; import events first")
         texts = settings.texts
         names = self.items if texts is None else texts.names
-        support = dict(zip(names, np.diag(self.pairs(names)).tolist(), strict=True))
+        users = self._together.settled(len(self._place)).diagonal() / UNIT
+        support = {name: float(users[self._place[name]]) if name in self._place else 0.0 for name in names}
         chosen = sorted(sorted(support, key=lambda name: (-support[name], name))[: settings.most_items])
         if not chosen:
             raise DataError("there are no items to recommend; give a catalogue with at least one")

@@ -1,7 +1,8 @@
 """What a file's rows look like once they are read, and how its user may help to read it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 from perennial.continual.errors import DataError, RowsRefused
 
@@ -11,6 +12,7 @@ MOST_ROWS = 5_000_000  # of one file; they are held in memory
 _LISTED = 5
 _SHOWN_CHARACTERS = 40
 _SHOWN_NAMES = 12
+T = TypeVar("T")
 _LIKELY = {
     "text": ("sentence", "message", "utterance", "query", "question", "content", "body", "title", "review", "comment"),
     "label": ("class", "topic", "target", "tag", "sentiment", "label_text", "label_name"),
@@ -51,6 +53,19 @@ class Table:
     named: Mapping[str, str]
     rows: tuple[TableRow, ...]
     unit: str = "line"  # what `TableRow.line` counts: lines of text, or rows of a sheet
+
+    def admitted(self, admit: Callable[[TableRow], T]) -> tuple[list[T], list[dict[str, object]]]:
+        """What `admit` makes of the rows, and those that it or the reader refuses, each with its line and cause."""
+        made: list[T] = []
+        refused: list[dict[str, object]] = []
+        for row in self.rows:
+            try:
+                if row.problem is not None:
+                    raise DataError(row.problem)  # noqa: TRY301  told like the others
+                made.append(admit(row))
+            except DataError as error:
+                refused.append({"row": row.line, "cause": str(error)})
+        return made, refused
 
     def require(self, *ways: Sequence[str]) -> None:
         """See to it that the file has all roles of one of these ways.

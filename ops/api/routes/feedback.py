@@ -1,9 +1,9 @@
 """Labels over HTTP."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI
 from pydantic import (
@@ -24,7 +24,11 @@ from perennial.ops.api.models import known_or_only
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, check_takes, known_labels
 
-__all__ = ["Feedback", "Kept", "Label", "Misshapen", "add_feedback", "apart", "kept_or_refused", "optional"]
+__all__ = ["Feedback", "Kept", "Label", "Misshapen", "add_feedback", "admitted", "apart", "kept_or_refused", "optional"]
+
+
+Model = TypeVar("Model", bound=BaseModel)
+T = TypeVar("T")
 
 
 def optional(**schema: Any) -> WithJsonSchema:
@@ -94,6 +98,21 @@ def add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> 
         return kept_or_refused(add_labels(ledger, model, rows), refused, of=len(body.labels), what="labels")
 
 
+def admitted(rows: Sequence[Model | Misshapen], admit: Callable[[Model], T]) -> tuple[list[T], list[dict[str, object]]]:
+    """What `admit` makes of the rows of a body, and those that are refused, each with its number and cause."""
+    made: list[T] = []
+    refused: list[dict[str, object]] = []
+    for number, row in enumerate(rows):
+        if isinstance(row, Misshapen):
+            refused.append({"row": number, "cause": row.cause})
+            continue
+        try:
+            made.append(admit(row))
+        except DataError as error:
+            refused.append({"row": number, "cause": str(error)})
+    return made, refused
+
+
 def kept_or_refused(kept: dict[str, int], refused: list[dict[str, object]], *, of: int, what: str) -> Kept:
     """What became of the rows that are kept.
 
@@ -113,15 +132,4 @@ def _admitted(
     ledger: Ledger, model: str, body: Feedback
 ) -> tuple[list[FeedbackRow | Example], list[dict[str, object]]]:
     now, known = datetime.now(UTC), known_labels(ledger, model)
-    rows: list[FeedbackRow | Example] = []
-    refused: list[dict[str, object]] = []
-    for number, label in enumerate(body.labels):
-        if isinstance(label, Misshapen):
-            refused.append({"row": number, "cause": label.cause})
-            continue
-        try:
-            given = GivenLabel(**{name: getattr(label, name) for name in Label.model_fields})
-            rows.append(admit_given(given, known=known, now=now))
-        except DataError as error:
-            refused.append({"row": number, "cause": str(error)})
-    return rows, refused
+    return admitted(body.labels, lambda label: admit_given(GivenLabel(**dict(label)), known=known, now=now))

@@ -7,9 +7,8 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, WrapValidator
 
-from perennial.continual.errors import DataError
 from perennial.ops.api.models import known_or_only
-from perennial.ops.api.routes.feedback import Kept, Misshapen, apart, kept_or_refused, optional
+from perennial.ops.api.routes.feedback import Kept, admitted, apart, kept_or_refused, optional
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.feedback import AdmittedSignal, GivenSignal, admit_signal, check_takes
 
@@ -61,15 +60,4 @@ def add_signals_route(api: FastAPI, ledger: Ledger, keeper: SignalKeeper, labell
 
 def _admitted(body: Signals) -> tuple[list[AdmittedSignal], list[dict[str, object]]]:
     now = datetime.now(UTC)
-    rows: list[AdmittedSignal] = []
-    refused: list[dict[str, object]] = []
-    for number, signal in enumerate(body.signals):
-        if isinstance(signal, Misshapen):
-            refused.append({"row": number, "cause": signal.cause})
-            continue
-        try:
-            given = GivenSignal(**{name: getattr(signal, name) for name in Signal.model_fields})
-            rows.append(admit_signal(given, now=now))
-        except DataError as error:
-            refused.append({"row": number, "cause": str(error)})
-    return rows, refused
+    return admitted(body.signals, lambda signal: admit_signal(GivenSignal(**dict(signal)), now=now))

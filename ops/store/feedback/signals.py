@@ -14,8 +14,8 @@ from perennial.continual.tasks.ranking import Ranking
 from perennial.ops.ledger import FeedbackRow
 from perennial.ops.ledger.ports import ErasedRows, ExampleSink, PendingLabels, Transactions
 from perennial.ops.store.feedback.labels import COUNTED, as_feedback
+from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
-from perennial.ops.traffic import TrafficLog
 
 if TYPE_CHECKING:
     from perennial.continual.learning.ranking import Event
@@ -161,7 +161,7 @@ def _known(workspace: Workspace, model: str, signals: Sequence[AdmittedSignal]) 
     ids = [one.prediction_id for one in signals if one.prediction_id is not None and one.user is None]
     users: dict[str, str] = {}
     if ids:
-        log = TrafficLog(workspace.traffic(model), task=Ranking.name)
-        rows: list[dict[str, Any]] = log.lookup(ids, columns=["prediction_id", "user"]).to_pylist()
+        found = traffic_of(workspace, model).lookup(ids, columns=["prediction_id", "user"])
+        rows: list[dict[str, Any]] = found.to_pylist()
         users = {row["prediction_id"]: row["user"] for row in rows}
     return [_Known(one, one.user or users.get(one.prediction_id or "")) for one in signals]
