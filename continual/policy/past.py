@@ -144,9 +144,11 @@ class _Episode:
 
 def _estimated(rows: PastRows, last: int, rules: PastRules, calibration: ConfidenceCalibration | None) -> float | None:
     """What the confidence of the newest answers promises; None of answers that have none."""
-    told = rows.window.confidences
+    confidences = rows.window.confidences
     return (
-        None if told is None else estimate_accuracy(told[max(0, last - rules.quality_rows) : last], calibration).value
+        None
+        if confidences is None
+        else estimate_accuracy(confidences[max(0, last - rules.quality_rows) : last], calibration).value
     )
 
 

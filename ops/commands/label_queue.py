@@ -205,14 +205,14 @@ class LabelQueue:
     def _shown(self, table: pa.Table) -> dict[str, Mapping[str, Any]]:
         """What a labeller is shown of logged requests, by their ids."""
         own = {name: table[name].to_pylist() for name in self._task.log_columns}
-        told = {
+        columns = {
             "prediction_id": table["prediction_id"].to_pylist(),
             "version": table["version"].to_pylist(),
             "prediction": own[PREDICTION],
             "confidence": own.get("confidence", [None] * table.num_rows),
             "text": self._task.watched(own)["text"],
         }
-        rows = (dict(zip(told, row, strict=True)) for row in zip(*told.values(), strict=True))
+        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
         return {row["prediction_id"]: row for row in rows}
 
     def _chosen(self) -> tuple[QueueChoice, ...]:

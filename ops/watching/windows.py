@@ -37,8 +37,8 @@ class ReportedWindow:
 def window_of(table: pa.Table, task: str) -> Window:
     """Whole rows of a task's log as drift looks at them: the task says what in them was asked and answered."""
     kind = task_named(task)
-    told = kind.watched({name: table[name].to_pylist() for name in kind.log_columns})
-    return Window.from_columns({**{name: table[name] for name in _OF_EVERY_TASK}, **told})
+    watched = kind.watched({name: table[name].to_pylist() for name in kind.log_columns})
+    return Window.from_columns({**{name: table[name] for name in _OF_EVERY_TASK}, **watched})
 
 
 def window_after(

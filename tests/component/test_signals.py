@@ -67,8 +67,8 @@ def answered(shop: Workspace, users: list[str]) -> list[str]:
     return [row_id(second, second) for second in seconds]
 
 
-def signal(item: str, **told: Any) -> AdmittedSignal:
-    return admit_signal(GivenSignal(item=item, **told), now=LATER)
+def signal(item: str, **fields: Any) -> AdmittedSignal:
+    return admit_signal(GivenSignal(item=item, **fields), now=LATER)
 
 
 def liked(shop: Workspace, user: str) -> dict[str, float]:
@@ -128,7 +128,7 @@ def test_what_comes_of_an_erased_user_from_before_is_not_remembered(ledger: Ledg
 
 
 @pytest.mark.parametrize(
-    ("told", "message"),
+    ("fields", "message"),
     [
         ({}, "prediction_id or user is needed"),
         ({"user": "ann", "item": " "}, "item is empty"),
@@ -141,8 +141,8 @@ def test_what_comes_of_an_erased_user_from_before_is_not_remembered(ledger: Ledg
         ({"prediction_id": "x"}, "is not of the form of an id"),
     ],
 )
-def test_a_signal_that_breaks_its_rule_says_why(told: dict[str, Any], message: str) -> None:
-    given = replace(GivenSignal(item="tea"), **told)
+def test_a_signal_that_breaks_its_rule_says_why(fields: dict[str, Any], message: str) -> None:
+    given = replace(GivenSignal(item="tea"), **fields)
     with pytest.raises(DataError, match=message):
         admit_signal(given, now=LATER)
 

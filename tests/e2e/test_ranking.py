@@ -86,9 +86,9 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> E2eWorkspace:
     plan = made.cli("init", "films", *files, "--dry-run")
     assert (plan["events"], plan["users"], plan["items"], plan["items_not_in_catalogue"]) == (480, 60, 36, 0)
     assert plan["then"] == "train and publish version 1"
-    told = made.cli("init", "films", *files)
-    assert (told["version"], told["events"]) == (1, 480)
-    assert told["held_out"]["holdout_ndcg_10"] > told["held_out"]["holdout_popular_ndcg_10"]
+    report = made.cli("init", "films", *files)
+    assert (report["version"], report["events"]) == (1, 480)
+    assert report["held_out"]["holdout_ndcg_10"] > report["held_out"]["holdout_popular_ndcg_10"]
     return made
 
 
@@ -122,8 +122,8 @@ def test_a_click_counts_in_the_very_next_list(shop: E2eWorkspace, served: Perenn
     assert before.items[0].startswith("garden"), "what is left of the taste comes first"
     (stranger,) = served.predict([Asked(user="nobody-yet", count=5)])
     assert len(stranger.items) == 5
-    told = {"item": before.items[0], "user": "reader-000", "prediction_id": before.prediction_id}
-    assert signalled(shop, [told])["new"] == 1
+    click = {"item": before.items[0], "user": "reader-000", "prediction_id": before.prediction_id}
+    assert signalled(shop, [click])["new"] == 1
     (after,) = served.predict([Asked(user="reader-000", count=5)])
     assert before.items[0] not in after.items
     liked = {"item": "harbour book 1", "user": "nobody-yet", "signal": "rating", "value": 5}
@@ -143,8 +143,8 @@ def test_a_signal_that_cannot_be_kept_is_named_and_the_others_are_kept(
     assert "1 are kept" in refused["detail"]
     url = f"http://127.0.0.1:{shop.api}/v1/feedback"
     labels = {"model": "films", "labels": [{"prediction_id": "0" * 32, "label": "x"}]}
-    told = httpx.post(url, json=labels, timeout=20)
-    assert (told.status_code, "it takes signals (POST /v1/signals)" in told.text) == (422, True)
+    refused = httpx.post(url, json=labels, timeout=20)
+    assert (refused.status_code, "it takes signals (POST /v1/signals)" in refused.text) == (422, True)
     assert served.predict([Asked(user="reader-900")])[0].items
 
 
@@ -157,9 +157,9 @@ def test_the_loop_learns_a_new_taste_swaps_and_rolls_back(shop: E2eWorkspace, se
             (answer,) = served.predict([Asked(user=f"reader-{user:03}")])
             failed += len(answer.items) == 0
             clicked = f"harbour book {(user + turn * 5) % 12}"
-            told = {"item": clicked, "user": f"reader-{user:03}", "prediction_id": answer.prediction_id}
-            skipped = {**told, "item": str(rng.choice(answer.items)), "signal": "skip"}
-            signalled(shop, [told, skipped])
+            click = {"item": clicked, "user": f"reader-{user:03}", "prediction_id": answer.prediction_id}
+            skipped = {**click, "item": str(rng.choice(answer.items)), "signal": "skip"}
+            signalled(shop, [click, skipped])
     wait_for(lambda: champion(shop) == 2, 150, "version 2 to answer")
     assert failed == 0
     trained = TrainedRanking.load(shop.folder / "model_repository" / "films_engine" / "2")

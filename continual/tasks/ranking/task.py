@@ -40,7 +40,7 @@ class Ranking:
     def watched(self, logged: Mapping[str, Sequence[Any]]) -> Mapping[str, Sequence[Any]]:
         """The segment and the context, and the first item; who asked is nobody's concern here."""
         return {
-            "text": [" ".join(told).strip() for told in zip(logged["segment"], logged["context"], strict=True)],
+            "text": [" ".join(parts).strip() for parts in zip(logged["segment"], logged["context"], strict=True)],
             PREDICTION: [next(iter(self.read_answer(kept)), "") for kept in logged[PREDICTION]],
             "answer": logged[PREDICTION],
         }

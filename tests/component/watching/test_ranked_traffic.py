@@ -93,10 +93,10 @@ def test_other_items_or_other_questions_are_drift_and_the_same_ones_are_none(she
     shelf.ask(102, last=True)
     assert _watch(shelf) == [False, True]
     newest = chosen_report(shelf.ledger, _MODEL, None)
-    told = explained(shelf.workspace, shelf.traffic, newest)
-    assert "prediction" in [signal.value for signal, _, _ in told.signals]
-    assert {told.slices[0].label[:5]} == {"item "}
-    assert not any("u1" in text.split() for text in told.texts), "who asked is nobody's concern here"
+    explanation = explained(shelf.workspace, shelf.traffic, newest)
+    assert "prediction" in [signal.value for signal, _, _ in explanation.signals]
+    assert {explanation.slices[0].label[:5]} == {"item "}
+    assert not any("u1" in text.split() for text in explanation.texts), "who asked is nobody's concern here"
     seen = reported_window(shelf.workspace, shelf.traffic, newest)
     paths = build_report(seen.reference, seen.window, seen.comparison, tmp_path / "report.html", timeout_s=900)
     assert check_agreement(json.loads(paths.json.read_text()), seen.comparison) == []
@@ -118,11 +118,11 @@ def test_its_quality_is_measured_by_what_was_relevant_and_estimated_by_nothing(s
     ]
     shelf.ledger.add_feedback(_MODEL, rows)
     watch = AccuracyWatch(shelf.ledger, shelf.workspace, _MODEL, shelf.traffic)
-    told = watch.look(1)
-    assert told.estimated is None
-    assert told.measured is not None
-    assert told.reference is not None
-    assert told.measured.value == told.reference.value == pytest.approx(1 / np.log2(3), abs=1e-6)
+    look = watch.look(1)
+    assert look.estimated is None
+    assert look.measured is not None
+    assert look.reference is not None
+    assert look.measured.value == look.reference.value == pytest.approx(1 / np.log2(3), abs=1e-6)
     assert ErrorWatch(shelf.ledger, _MODEL, shelf.traffic, watch, 100_000).look(1).bound is not None
 
 

@@ -32,8 +32,8 @@ def test_models_that_the_ledger_alone_knows_keep_their_tasks(tmp_path: Path) -> 
     config = tmp_path / "perennial.toml"
     config.write_text("")
     with Ledger.open(load_settings(config).ledger_address) as ledger:
-        for name, told in {"shelf": "ranking", "intent": "text_classification", "later": "of a later release"}.items():
-            ledger.register_model(name, {"task": told})
+        for name, task in {"shelf": "ranking", "intent": "text_classification", "later": "of a later release"}.items():
+            ledger.register_model(name, {"task": task})
         ledger.register_model("old", {})
     parts = open_parts(config)
     try:

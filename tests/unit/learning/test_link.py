@@ -34,11 +34,11 @@ def test_rows_that_were_held_out_choose_a_link_and_new_rows_lose_less_by_it() ->
     link = fit_link(scores / temperature, truth, temperature)
     assert link is not None
     later, wanted = estimates(3000, seed=2)
-    told = {}
+    judged = {}
     for name, logits in (("plain", later / temperature), ("linked", link(later / temperature))):
-        told[name] = (log_loss(logits, wanted), logits.argmax(axis=1))
-    assert told["linked"][0] < told["plain"][0] - 0.02
-    np.testing.assert_array_equal(told["linked"][1], told["plain"][1])
+        judged[name] = (log_loss(logits, wanted), logits.argmax(axis=1))
+    assert judged["linked"][0] < judged["plain"][0] - 0.02
+    np.testing.assert_array_equal(judged["linked"][1], judged["plain"][1])
 
 
 def test_a_handful_of_rows_and_log_odds_choose_none() -> None:
