@@ -39,6 +39,9 @@ def init(
         str,
         typer.Option("--model", "-m", help="a fine-tuned classifier's folder to serve as version 1; or as NAME"),
     ] = "",
+    recipe: Annotated[
+        str, typer.Option(help="named settings and files: recommendation; --data is then a folder", metavar="NAME")
+    ] = "",
     task: Annotated[
         str, typer.Option(help="what the model does: text_classification, or ranking, which puts items in order")
     ] = "",
@@ -55,7 +58,8 @@ def init(
     """Name a model in perennial.toml, which is written where there is none; with --data, train its first version.
 
     It says what is wrong with the rows, how good the version is on rows that it has not learnt, and whether a simple
-    baseline does better. With --task ranking the rows are what users did with items. With --model FOLDER
+    baseline does better. With --task ranking the rows are what users did with items. With --recipe all of it comes from
+    one folder, and a workspace may hold the models of several recipes. With --model FOLDER
     the first version is a classifier that transformers saved, or an ONNX file: its own head, labels and tokenizer. A
     `perennial serve` that runs there takes the new model up by itself.
     """
@@ -63,6 +67,9 @@ def init(
     from perennial.ops.cli.beginning import Files, beginning_of
 
     path = config or Path("perennial.toml")
+    if recipe:
+        _by_recipe(path, recipe, name or model, data, dry_run=dry_run, others=bool(task or items or column))
+        return
     if is_classifier(model):
         take_over(path, name, Path(model), data=data, dry_run=dry_run, name_model=_name)
         return
@@ -81,6 +88,22 @@ def init(
         say(f"next: perennial init {chosen} --data FILE")
         return
     print_json(beginning.make(path, chosen, rows))
+
+
+def _by_recipe(path: Path, recipe: str, name: str, data: Path | None, *, dry_run: bool, others: bool) -> None:
+    """All of a recipe, or what it would do."""
+    from perennial.continual.preparation import admit_name
+    from perennial.ops.cli.beginning.recipes import begin_recipe, plan_recipe, steps_of
+    from perennial.ops.recipes import recipe_named
+
+    if others:
+        raise typer.BadParameter("a recipe knows task, items and columns; leave them out", param_hint="--recipe")
+    chosen = recipe_named(recipe)
+    steps = steps_of(path, chosen, admit_name(name) if name else "", data)
+    if dry_run:
+        print_json(plan_recipe(path, chosen, steps))
+        return
+    print_json(begin_recipe(path, chosen, steps, lambda path, model, section: _name(path, model, section=section)))
 
 
 def _planned(path: Path, model: str, task: str, rows: Any, beginning: "Beginning | None") -> dict[str, Any]:
@@ -130,7 +153,7 @@ def _only_or_from(path: Path, data: Path | None) -> str:
     return name
 
 
-def _name(path: Path, model: str, task: str = "") -> None:
+def _name(path: Path, model: str, task: str = "", *, section: str = "") -> None:
     """Have the settings name the model, beside those that a file without names stands for."""
     from perennial.continual.tasks import DEFAULT_TASK
     from perennial.ops.app.wiring import configured_models
@@ -142,5 +165,6 @@ def _name(path: Path, model: str, task: str = "") -> None:
     if model in known and named_models(path) == ():
         return  # by the environment, or by the ledger
     for name in (*(known if named_models(path) == () else ()), model):
-        if add_model(path, name, task=task if name == model and task else DEFAULT_TASK):
+        named = {"task": task or DEFAULT_TASK, "section": section} if name == model else {}
+        if add_model(path, name, **named):
             say(f"{path} names {name}")

@@ -72,10 +72,11 @@ def named_models(path: Path) -> tuple[str, ...]:
     return tuple(_models(path, _read(path)))
 
 
-def add_model(path: Path, name: str, *, task: str = DEFAULT_TASK) -> bool:
+def add_model(path: Path, name: str, *, task: str = DEFAULT_TASK, section: str = "") -> bool:
     """Add a model's section at the end, and tell whether there was none yet; the usual task is not named.
 
-    It is appended in one piece: a running `perennial serve` sees the file as it was, or with all of the section.
+    `section` is used in place of the usual one. It is appended in one piece: a running `perennial serve` sees the file
+    as it was, or with all of the section.
 
     Raises:
         ConfigurationError: the file cannot be read, or names its models in a way that nothing can be added to.
@@ -84,7 +85,7 @@ def add_model(path: Path, name: str, *, task: str = DEFAULT_TASK) -> bool:
         text = _read(path)
         if name in _models(path, text):
             return False
-        section = ("" if text.endswith("\n") or not text else "\n") + _section(name, task)
+        section = ("" if text.endswith("\n") or not text else "\n") + (section or _section(name, task))
         try:
             tomllib.loads(text + section)
         except tomllib.TOMLDecodeError as exc:

@@ -86,7 +86,8 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> E2eWorkspace:
     plan = made.cli("init", "films", *files, "--dry-run")
     assert (plan["events"], plan["users"], plan["items"], plan["items_not_in_catalogue"]) == (480, 60, 36, 0)
     assert plan["then"] == "train and publish version 1"
-    report = made.cli("init", "films", *files)
+    (report,) = made.cli("init", "films", "--recipe", "recommendation", "--data", str(folder))["models"]
+    assert report["files"] == {"data": str(events), "items": str(items)}
     assert (report["version"], report["events"]) == (1, 480)
     assert report["held_out"]["holdout_ndcg_10"] > report["held_out"]["holdout_popular_ndcg_10"]
     return made

@@ -17,7 +17,7 @@ NO_BUSINESS_OF_THE_CORE = {
 }  # fmt: skip
 FLOORS = (  # the rooms of ops, from the ground up: each may import itself and rooms of lower floors, none beside it
     {"safety", "prediction_ids"},
-    {"settings"},
+    {"settings", "recipes"},
     {"ledger", "traffic"},
     {"store", "scheduling"},
     {"serving"},

@@ -2,7 +2,7 @@
 
 import importlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -22,11 +22,15 @@ BEGINNINGS: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """What the user gives a first version to learn from: rows, the catalogue of a ranking, and how both are read."""
+    """What the user gives a first version to learn from: rows, the catalogue of a ranking, and how both are read.
+
+    `others` are further files of a recipe, by the names of their roles.
+    """
 
     data: Path
     items: Path | None
     reading: "FileReading"
+    others: Mapping[str, Path] = field(default_factory=dict)
 
 
 class Beginning(Protocol):
@@ -54,12 +58,14 @@ class Beginning(Protocol):
         ...
 
 
-def beginning_of(task: str) -> Beginning:
-    """The module of a task.
+def beginning_of(task: str, module: str = "") -> Beginning:
+    """The module of a task, or the one that a recipe names in its place.
 
     Raises:
         ConfigurationError: this version makes no first version for the task.
     """
+    if module:
+        return cast("Beginning", importlib.import_module(module))
     if task not in BEGINNINGS:
         raise ConfigurationError(f"task {task!r} is unknown; use one of {', '.join(sorted(BEGINNINGS))}")
     return cast("Beginning", importlib.import_module(BEGINNINGS[task]))
