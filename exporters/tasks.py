@@ -11,6 +11,7 @@ from perennial.exporters.signature import EngineSignature
 __all__ = ["ROOMS", "Room", "read_part", "room_of"]
 
 ROOMS: Mapping[str, str] = {
+    "opinion": "perennial.exporters.text_classification",  # its models are classifiers
     "ranking": "perennial.exporters.ranking",
     "text_classification": "perennial.exporters.text_classification",
 }

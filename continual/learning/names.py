@@ -18,9 +18,11 @@ class LearnerName(StrEnum):
     ITEM_GRAM = "item_gram"
 
 
+_OF_LABELLED_TEXTS = (LearnerName.AUTO, LearnerName.RIDGE, LearnerName.KERNEL_LDA, LearnerName.FINETUNE)
 LEARNERS_OF: Mapping[str, tuple[LearnerName, ...]] = {
-    "text_classification": (LearnerName.AUTO, LearnerName.RIDGE, LearnerName.KERNEL_LDA, LearnerName.FINETUNE),
+    "opinion": _OF_LABELLED_TEXTS,
     "ranking": (LearnerName.ITEM_GRAM,),
+    "text_classification": _OF_LABELLED_TEXTS,
 }  # by task, the default first
 DEFAULT_LEARNER = LearnerName.AUTO
 

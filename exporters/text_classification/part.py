@@ -48,9 +48,9 @@ class TextPart:
         """The engine's, with these sizes."""
         return TEXT_ENGINE.bound(classes=self.classes, dimension=self.dimension)
 
-    def fields(self) -> Mapping[str, Any]:
-        """The fields of a manifest that follow from it."""
-        return {"task": "text_classification", "signature": self.signature, "part": asdict(self)}
+    def fields(self, task: str = "text_classification") -> Mapping[str, Any]:
+        """The fields of a manifest that follow from it, for a task whose models are classifiers."""
+        return {"task": task, "signature": self.signature, "part": asdict(self)}
 
 
 def digest_labels(labels: Sequence[str]) -> str:

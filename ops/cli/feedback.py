@@ -127,6 +127,7 @@ def _signals(parts: "Parts", model: str, file: Path, skip_refused: bool, reading
 
 
 _READERS: Mapping[str, Callable[["Parts", str, Path, bool, "FileReading"], _Read]] = {
+    "opinion": _labels,
     "ranking": _signals,
     "text_classification": _labels,
 }

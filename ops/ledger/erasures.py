@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, update
 
 from perennial.continual.errors import LeaseLost, Refused
-from perennial.continual.tasks import DEFAULT_TASK
+from perennial.continual.tasks import DEFAULT_TASK, learns_labels
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import AuditStore
 from perennial.ops.ledger.rows import ErasureReceipt, kept_row
@@ -198,7 +198,9 @@ class ErasureStore(AuditStore, TombstoneStore):
     def _structured_models(self) -> list[str]:
         """The models whose rows are no plain texts."""
         statement = select(schema.model.c.name, schema.model.c.settings)
-        return [name for name, settings in self._rows(statement) if settings.get("task", DEFAULT_TASK) != DEFAULT_TASK]
+        return [
+            name for name, settings in self._rows(statement) if not learns_labels(settings.get("task", DEFAULT_TASK))
+        ]
 
     def _rows(self, statement: Select[Any]) -> Iterator[Any]:
         with self._read() as connection:

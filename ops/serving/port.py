@@ -46,7 +46,7 @@ class VersionSide(Protocol):
         ...
 
     def encode(self, inputs: Sequence[Any]) -> Mapping[str, Array]:
-        """The engine's inputs, one row each."""
+        """The engine's inputs, one row each; behind them further rows, where an input asks more than one thing."""
         ...
 
     def answers(

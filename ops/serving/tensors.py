@@ -1,7 +1,7 @@
 """Strings and columns as Triton's tensors, and back."""
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import numpy as np
 from perennial.continual.errors import DataError, InputError
 from perennial.exporters.signature import Array
 
-__all__ = ["column", "decoded", "grpc_input", "strings"]
+__all__ = ["column", "decoded", "grpc_input", "one_a_row", "strings"]
 
 
 def column(values: Sequence[Any], kind: Any) -> Array:
@@ -24,6 +24,20 @@ def strings(name: str, values: Sequence[str]) -> Array:
         InputError: one is none that UTF-8 can hold; the message names the row of the tensor `name`.
     """
     return np.array([[_encoded(name, row, value)] for row, value in enumerate(values)], dtype=object)
+
+
+def one_a_row(tensors: Mapping[str, Array], name: str, rows: int) -> Sequence[bytes]:
+    """An optional input's values; nothing a row where the request has no such tensor.
+
+    Raises:
+        DataError: it has another number of rows.
+    """
+    if name not in tensors:
+        return [b""] * rows
+    values = tensors[name].reshape(-1)
+    if len(values) != rows:
+        raise DataError(f"the input {name} has {len(values)} rows of {rows}; send one a row, or none")
+    return list(values)
 
 
 def grpc_input(name: str, array: Array) -> Any:

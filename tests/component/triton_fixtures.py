@@ -56,6 +56,7 @@ def write_bundle(
     golden_error: float = 0.0,
     hang: int = 0,
     fails: bool = False,
+    task: str = "text_classification",
 ) -> Path:
     """A verified bundle; `shift` rotates its answers, so that versions can be told apart by what they say.
 
@@ -90,7 +91,7 @@ def write_bundle(
                 max_length=32,
                 labels_sha256=digest_labels(labels),
                 tokenizer_sha256=digest(folder / "tokenizer.json"),
-            ).fields(),
+            ).fields(task),
             encoder_fingerprint="tiny",
             graph_fingerprint="tiny",
             created_at="2026-01-01T00:00:00+00:00",

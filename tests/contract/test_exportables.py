@@ -45,13 +45,15 @@ def train_text(folder: Path, seed: int) -> Path:
     return write_trained(folder / f"trained-{seed}", folder / "encoder", seed=seed)
 
 
+OF_TEXTS = Case(
+    train=train_text,
+    hold_out=lambda folder: write_texts(folder / "held.json"),
+    inputs=TEXTS,
+    targets=lambda labels: labels,
+)
 CASES: dict[str, Case] = {
-    "text_classification": Case(
-        train=train_text,
-        hold_out=lambda folder: write_texts(folder / "held.json"),
-        inputs=TEXTS,
-        targets=lambda labels: labels,
-    ),
+    "opinion": OF_TEXTS,
+    "text_classification": OF_TEXTS,
     "ranking": Case(
         train=lambda folder, seed: train_ranking(folder / f"trained-{seed}", seed=seed),
         hold_out=lambda folder: write_impressions(folder / "held.json"),

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from perennial.continual.errors import ConfigurationError, DataError, NotFound
 from perennial.continual.learning.ranking import Item
 from perennial.continual.records import Arm
 from perennial.continual.tasks import TASKS, task_named
+from perennial.continual.tasks.opinion import Headline, Symbol
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.contract import KEY, all_inputs, all_outputs, usual_outputs
 from perennial.exporters.engine import Engine
@@ -50,8 +52,8 @@ def strings(*values: bytes) -> Array:
     return np.array(values, dtype=object).reshape(-1, 1)
 
 
-def write_text(folder: Path, version: int) -> None:
-    write_bundle(folder, version, labels=LABELS if version == 1 else (*LABELS, "other", "none"))
+def write_text(folder: Path, version: int, task: str = "text_classification") -> None:
+    write_bundle(folder, version, labels=LABELS if version == 1 else (*LABELS, "other", "none"), task=task)
 
 
 def write_ranking(folder: Path, version: int) -> None:
@@ -67,6 +69,35 @@ CASES: dict[str, Case] = {
         personal="my card lost, mail jo.doe@example.org",
         secret="jo.doe@example.org",
         wrong=[{}, {"TEXT": strings()}, {"TEXT": strings(b"fine", b"\xff")}],
+        names_caller=False,
+    ),
+    "opinion": Case(
+        write=partial(write_text, task="opinion"),
+        inputs=[
+            Headline(text="card lost"),
+            Headline(text="money", source="wire", published_at=datetime(2026, 1, 1, 8, tzinfo=UTC)),
+            Headline(text="hello hello hello money", symbols=(Symbol(name="AAPL", names=("hello",)),)),
+            Headline(text="something else"),
+        ],
+        personal=Headline(text="my card lost, mail jo.doe@example.org", source="jo.doe@example.org"),
+        secret="jo.doe@example.org",
+        wrong=[
+            {},
+            {"TEXT": strings()},
+            {"TEXT": strings(b"fine"), "SOURCE": strings(b"\xff")},
+            {"TEXT": strings(b"fine"), "PUBLISHED_AT": strings(b"yesterday")},
+            {"TEXT": strings(b"fine", b"good"), "SOURCE": strings(b"wire")},
+            *(
+                {"TEXT": strings(b"fine"), "SYMBOLS": strings(raw)}
+                for raw in (
+                    b"AAPL",
+                    b"[1]",
+                    b'{"AAPL": "Apple"}',
+                    b'["A","B","C","D","E","F","G","H","I"]',
+                    b'["' + b"A" * 5_000 + b'"]',
+                )
+            ),
+        ],
         names_caller=False,
     ),
     "ranking": Case(

@@ -68,9 +68,9 @@ def an_order(target: dict[str, float], right: float, rng: np.random.Generator) -
     return (*first, *(item for item in others if item not in first))
 
 
-CASES = [
-    Case(
-        task=task_named("text_classification"),
+def of_labelled_texts(name: str) -> Case:
+    return Case(
+        task=task_named(name),
         raws=[
             {"text": "My card was lost", "label": "lost card", "at": (NOON - timedelta(days=2)).isoformat()},
             {"text": "my  CARD was lost ", "label": "fee", "key": "caller-7"},
@@ -90,7 +90,12 @@ CASES = [
         answers=LABELS,
         target=lambda rng: str(rng.choice(LABELS)),
         answer=one_label,
-    ),
+    )
+
+
+CASES = [
+    of_labelled_texts("opinion"),
+    of_labelled_texts("text_classification"),
     Case(
         task=task_named("ranking"),
         raws=[
@@ -126,7 +131,7 @@ every_task = pytest.mark.parametrize("case", CASES, ids=[case.task.name for case
 
 def test_every_task_is_tried() -> None:
     assert {case.task.name for case in CASES} == set(TASKS)
-    with pytest.raises(ConfigurationError, match="task 'image' is unknown; use one of ranking, "):
+    with pytest.raises(ConfigurationError, match="task 'image' is unknown; use one of opinion, ranking, "):
         task_named("image")
 
 

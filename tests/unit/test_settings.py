@@ -63,7 +63,10 @@ def test_environment_wins_over_the_file(tmp_path: Path, monkeypatch: pytest.Monk
         ("[models.intent.learning]\nholdout_share = 0.9\n", "holdout_share"),
         ('[models."bad name"]\n', "must be 1 to 100 letters, digits"),
         (f"[models.{'a' * 5_000}]\n", "is not allowed; it must be 1 to 100 letters"),
-        ('[models.intent]\ntask = "image"\n', "task 'image' is unknown; use one of ranking, text_classification"),
+        (
+            '[models.intent]\ntask = "image"\n',
+            "task 'image' is unknown; use one of opinion, ranking, text_classification",
+        ),
         ("[models.intent_engine]\n", "must not end in '_engine'"),
         ("this is not toml", "not valid TOML"),
     ],

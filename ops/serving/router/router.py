@@ -313,8 +313,8 @@ class Router:
         side = self._versions.get(version)
         task_inputs = [batch.rows[index].input for index in rows]
         inputs = side.encode(task_inputs)
-        outputs = _in_parts(ask, version, inputs)
-        if misfit := side.signature.misfit(outputs, len(rows)):
+        outputs = _in_parts(ask, version, inputs, self._settings.max_batch_size)
+        if misfit := side.signature.misfit(outputs, row_count(inputs)):
             raise DependencyUnreachable(  # no caller's mistake
                 f"engine {self._settings.engine_model} version {version} gave {misfit}; roll back to another version"
             )
@@ -332,12 +332,12 @@ class Router:
         }
 
 
-def _in_parts(ask: AskEngine, version: int, inputs: Inputs) -> Outputs:
+def _in_parts(ask: AskEngine, version: int, inputs: Inputs, most_rows: int) -> Outputs:
     """One call where the rows are few or short; more of them otherwise, so that something comes out now and then."""
     count, cells = row_count(inputs), max([array.size for array in inputs.values()])
-    if cells <= _PART_CELLS or count == 1:
+    if (cells <= _PART_CELLS and count <= most_rows) or count == 1:
         return ask(version, inputs)
-    rows = max(1, _PART_CELLS * count // cells)
+    rows = min(most_rows, max(1, _PART_CELLS * count // max(1, cells)))
     parts = [
         ask(version, {name: array[start : start + rows] for name, array in inputs.items()})
         for start in range(0, count, rows)

@@ -38,7 +38,7 @@ from perennial.exporters.ranking.signature import (
     WITHHELD,
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
-from perennial.ops.serving.tensors import decoded, strings
+from perennial.ops.serving.tensors import decoded, one_a_row, strings
 from perennial.ops.store.user_events import UserEvents
 
 __all__ = ["SIDE", "Listed", "RankingVersion", "ReceivedList"]
@@ -200,14 +200,14 @@ class _Ranking:
             raise DataError(f"the input {USER} has no rows; send at least one")
         sizes = [0] * len(users)
         for name in (USER, CONTEXT, CANDIDATES, WITHHELD, LANGUAGE, SEGMENT):
-            for row, raw in enumerate(_column(tensors, name, len(users))):
+            for row, raw in enumerate(one_a_row(tensors, name, len(users))):
                 sizes[row] += len(raw)
         return sizes
 
     def questions(self, tensors: Mapping[str, Array], *, max_characters: int) -> list[Asked]:
         """Lists as they are asked for; names of users, segments and languages are kept by the rule of keys."""
         rows = len(tensors[USER].reshape(-1))
-        columns = [_column(tensors, name, rows) for name in (USER, CONTEXT, CANDIDATES, WITHHELD, LANGUAGE, SEGMENT)]
+        columns = [one_a_row(tensors, name, rows) for name in (USER, CONTEXT, CANDIDATES, WITHHELD, LANGUAGE, SEGMENT)]
         counts = tensors[COUNT].reshape(-1).tolist() if COUNT in tensors else [_USUAL_COUNT] * rows
         if len(counts) != rows:
             raise DataError(f"the input {COUNT} has {len(counts)} rows of {rows}; send one number a row, or none")
@@ -289,16 +289,6 @@ class _Ranking:
 
 def _written(names: Sequence[str] | None) -> str:
     return "" if names is None else json.dumps(list(names), ensure_ascii=False)
-
-
-def _column(tensors: Mapping[str, Array], name: str, rows: int) -> Sequence[bytes]:
-    """One value a row; nothing where the request has no such tensor."""
-    if name not in tensors:
-        return [b""] * rows
-    values = tensors[name].reshape(-1)
-    if len(values) != rows:
-        raise DataError(f"the input {name} has {len(values)} rows of {rows}; send one a row, or none")
-    return list(values)
 
 
 def _key(name: str, row: int, raw: bytes) -> str:

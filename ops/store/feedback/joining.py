@@ -117,9 +117,14 @@ class _SignalJoiner:
         remember_events(self.ledger, self.workspace, self.model, events)
 
 
+def _labels(ledger: JoinerLedger, _: Workspace, model: str) -> LabelJoiner:
+    return LabelJoiner(ledger, model)
+
+
 _JOINERS: Mapping[str, Callable[[JoinerLedger, Workspace, str], Joiner]] = {
+    "opinion": _labels,
     "ranking": _SignalJoiner,
-    "text_classification": lambda ledger, _, model: LabelJoiner(ledger, model),
+    "text_classification": _labels,
 }
 
 

@@ -8,18 +8,20 @@ from perennial.ops.ledger.ports import ExampleSink
 
 __all__ = ["check_takes"]
 
+_LABELS = "labels (POST /v1/feedback)"
 _WAYS: Mapping[str, str] = {
+    "opinion": _LABELS,
     "ranking": "signals (POST /v1/signals)",
-    "text_classification": "labels (POST /v1/feedback)",
+    "text_classification": _LABELS,
 }
 
 
 def check_takes(ledger: ExampleSink, model: str, task: str) -> None:
-    """Return where the model is of this task, so that such feedback is meant for it.
+    """Return where the model takes the feedback of this task, so that such feedback is meant for it.
 
     Raises:
         DataError: it takes another kind.
     """
     own = next((row.settings.get("task", DEFAULT_TASK) for row in ledger.models() if row.name == model), task)
-    if own != task:
+    if _WAYS[own] != _WAYS[task]:
         raise DataError(f"model {model} is of task {own!r}: it takes {_WAYS[own]}, not {_WAYS[task]}")

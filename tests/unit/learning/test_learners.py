@@ -19,7 +19,7 @@ from perennial.continual.learning.learners import (
 from perennial.continual.learning.names import DEFAULT_LEARNER, LEARNERS_OF, LearnerName, default_learner
 from perennial.continual.learning.port import Learner
 from perennial.continual.learning.spec import JobSpec
-from perennial.continual.tasks import TASKS
+from perennial.continual.tasks import TASKS, learns_labels
 from tests.unit.learning.conftest import make_rows
 
 Write = Callable[..., Path]
@@ -53,7 +53,11 @@ def test_every_name_has_a_learner_and_one_is_the_default() -> None:
 @pytest.mark.parametrize("task", TASKS)
 def test_every_task_has_learners_that_say_so_and_correct_each_other(task: str) -> None:
     names = LEARNERS_OF[task]
-    assert set(names) == {name for name, learner in LEARNERS.items() if learner.task == task}
+    assert set(names) == {
+        name
+        for name, learner in LEARNERS.items()
+        if learner.task == task or (learns_labels(learner.task) and learns_labels(task))
+    }
     assert names[0] == default_learner(task) == learner_of_task(task).name
     assert {LEARNERS[name].corrector for name in names} <= set(names)
     with pytest.raises(ConfigurationError, match=r"task 'image' has no learner"):

@@ -516,7 +516,15 @@ def test_an_answer_at_its_deadline_is_late_and_one_without_a_deadline_never(plac
 
 @pytest.mark.parametrize(
     ("rows", "length", "parts"),
-    [(64, 256, [64]), (65, 256, [64, 1]), (5, 16_384, [1] * 5), (3, 20_000, [1] * 3), (1, 1, [1]), (4, 8_000, [2, 2])],
+    [
+        (64, 256, [64]),
+        (65, 256, [64, 1]),
+        (5, 16_384, [1] * 5),
+        (3, 20_000, [1] * 3),
+        (1, 1, [1]),
+        (4, 8_000, [2, 2]),
+        (150, 2, [70, 70, 10]),
+    ],
 )
 def test_a_call_of_an_engine_holds_so_many_tokens_and_at_least_one_row(rows, length, parts):
     calls: list[tuple[int, int, int]] = []
@@ -527,7 +535,7 @@ def test_a_call_of_an_engine_holds_so_many_tokens_and_at_least_one_row(rows, len
         return {"logits": ids[:, :2].astype(np.float32), "embedding": ids[:, :1].astype(np.float32)}
 
     ids = np.arange(rows, dtype=np.int64)[:, None].repeat(length, axis=1)
-    logits, embeddings = _in_parts(ask, 3, token_inputs(ids, np.ones_like(ids))).values()
+    logits, embeddings = _in_parts(ask, 3, token_inputs(ids, np.ones_like(ids)), 70).values()
     assert calls == [(3, part, part) for part in parts]
     assert logits[:, 0].tolist() == embeddings[:, 0].tolist() == list(range(rows))
 

@@ -1,0 +1,1 @@
+"""Opinion as clients see it; its bundles are a text classifier's."""

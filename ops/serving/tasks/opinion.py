@@ -1,0 +1,304 @@
+"""Opinion at the router: headlines in; sentiments, the event that each belongs to, and whether it alarms, out."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import numpy as np
+
+from perennial.continual.errors import DataError
+from perennial.continual.preparation import admit_key, admit_time, deidentify
+from perennial.continual.preparation.characters import SURROGATE
+from perennial.continual.tasks.opinion.headline import MOST_SYMBOLS, Headline, Symbol, headline_of, window_of
+from perennial.exporters.contract import PREDICTION_ID, VERSION
+from perennial.exporters.opinion.signature import (
+    ALERT,
+    EVENT,
+    OPINION_ROUTER,
+    OPINIONS,
+    PHASE,
+    PUBLISHED_AT,
+    SOURCE,
+    SYMBOLS,
+)
+from perennial.exporters.signature import Array, EngineSignature, RouterSignature
+from perennial.exporters.text_classification.signature import CONFIDENCE, LABEL, TEXT, TEXT_ENGINE
+from perennial.ops.serving.port import Mindless
+from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
+from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
+from perennial.ops.serving.tensors import column, decoded, one_a_row, strings
+
+__all__ = ["SIDE", "Opined", "OpinionVersion", "ReceivedOpinion", "SymbolOpinion"]
+
+_MOST_BYTES = 4_000  # of symbols as JSON
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SymbolOpinion:
+    """What the clauses about one symbol say of it."""
+
+    symbol: str
+    label: str
+    confidence: float
+
+
+class Opined(NamedTuple):
+    """One headline's answer: what it says as a whole, what of each symbol, and the event it belongs to."""
+
+    said: Classified
+    opinions: tuple[SymbolOpinion, ...] = ()
+    event: str = ""
+    phase: str = ""
+    alert: str = ""
+
+    @property
+    def kept(self) -> str:
+        """The sentiment of the whole."""
+        return self.said.label
+
+    @property
+    def confidence(self) -> float:
+        """The sentiment's."""
+        return self.said.confidence
+
+    @property
+    def embedding(self) -> Floats:
+        """The text's."""
+        return self.said.embedding
+
+    @property
+    def opinions_kept(self) -> str:
+        """The symbols' opinions as JSON."""
+        opinions = [
+            {"symbol": one.symbol, "sentiment": one.label, "confidence": round(one.confidence, 6)}
+            for one in self.opinions
+        ]
+        return json.dumps(opinions, ensure_ascii=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReceivedOpinion:
+    """What a caller got for one headline; `scores` and `opinions` where they were asked for."""
+
+    label: str
+    confidence: float
+    event: str
+    phase: str
+    alert: str
+    version: int
+    prediction_id: str
+    scores: dict[str, float] | None = None
+    opinions: tuple[SymbolOpinion, ...] | None = None
+
+
+class OpinionVersion:
+    """A text classifier's version, asked of the whole headline and of what it says of each symbol."""
+
+    def __init__(self, texts: TextVersion) -> None:
+        self._texts = texts
+
+    @property
+    def signature(self) -> EngineSignature:
+        """The classifier's."""
+        return self._texts.signature
+
+    @property
+    def vocabulary(self) -> frozenset[str]:
+        """The sentiments."""
+        return self._texts.vocabulary
+
+    def encode(self, inputs: Sequence[str | Headline]) -> Mapping[str, Array]:
+        """The headlines, then the windows of their symbols that differ from them."""
+        return self._texts.encode(_Asked(inputs).texts)
+
+    def answers(
+        self,
+        task_inputs: Sequence[str | Headline],
+        inputs: Mapping[str, Array],
+        outputs: Mapping[str, Array],
+        *,
+        within: frozenset[str] | None = None,
+    ) -> list[Opined]:
+        """The headlines' sentiments with their symbols'."""
+        asked = _Asked(task_inputs)
+        said = self._texts.answers(asked.texts, inputs, outputs, within=within)
+        return [
+            Opined(
+                said[row],
+                tuple(
+                    SymbolOpinion(symbol=symbol, label=said[place].label, confidence=said[place].confidence)
+                    for symbol, place in asked.places[row]
+                ),
+            )
+            for row in range(len(task_inputs))
+        ]
+
+
+class _Asked:
+    """The texts that some headlines need answered, theirs first, and where each symbol's stands."""
+
+    def __init__(self, inputs: Sequence[str | Headline]) -> None:
+        headlines = [headline_of(asked) for asked in inputs]
+        self.texts = [headline.text for headline in headlines]
+        self.places: list[list[tuple[str, int]]] = []
+        for row, headline in enumerate(headlines):
+            symbols = () if isinstance(inputs[row], str) else headline.asked_symbols
+            self.places.append([(symbol.name, self._place(row, headline.text, symbol, symbols)) for symbol in symbols])
+
+    def _place(self, row: int, text: str, symbol: Symbol, symbols: Sequence[Symbol]) -> int:
+        window = window_of(text, symbol, [other for other in symbols if other != symbol])
+        if window == text:
+            return row
+        self.texts.append(window)
+        return len(self.texts) - 1
+
+
+class _Opinion:
+    """See `perennial.ops.serving.port.ServingSide`."""
+
+    name: ClassVar[str] = "opinion"
+    signature: ClassVar[RouterSignature] = OPINION_ROUTER
+    engine: ClassVar[EngineSignature] = TEXT_ENGINE
+    probe: ClassVar[Headline] = Headline(text="are you there")
+    remembers: ClassVar[bool] = False
+    input_columns: ClassVar[tuple[str, ...]] = ("text",)
+
+    def request(self, inputs: Sequence[str | Headline]) -> Mapping[str, Array]:
+        headlines = [headline_of(asked) for asked in inputs]
+        further = {
+            SOURCE: [headline.source for headline in headlines],
+            PUBLISHED_AT: ["" if (at := headline.published_at) is None else at.isoformat() for headline in headlines],
+            SYMBOLS: [_written(headline.symbols) for headline in headlines],
+        }
+        return {
+            TEXT: strings(TEXT, [headline.text for headline in headlines]),
+            **{name: strings(name, values) for name, values in further.items() if any(values)},
+        }
+
+    def received(self, outputs: Mapping[str, Array]) -> list[ReceivedOpinion]:
+        columns = {name: array[:, 0].tolist() for name, array in outputs.items()}
+        rows = range(len(columns[LABEL]))
+        scores = [of.scores for of in OF_TEXTS.received(outputs)]
+        return [
+            ReceivedOpinion(
+                label=columns[LABEL][row].decode(),
+                confidence=columns[CONFIDENCE][row],
+                event=columns[EVENT][row].decode(),
+                phase=columns[PHASE][row].decode(),
+                alert=columns[ALERT][row].decode(),
+                version=columns[VERSION][row],
+                prediction_id=columns[PREDICTION_ID][row].decode(),
+                scores=scores[row],
+                opinions=_read_opinions(columns[OPINIONS][row]) if OPINIONS in columns else None,
+            )
+            for row in rows
+        ]
+
+    def sizes(self, tensors: Mapping[str, Array]) -> list[int]:
+        """A text is read once more for each symbol."""
+        sizes = OF_TEXTS.sizes(tensors)
+        symbols = one_a_row(tensors, SYMBOLS, len(sizes))
+        return [size * (1 + min(raw.count(b'"') // 2, MOST_SYMBOLS)) for size, raw in zip(sizes, symbols, strict=True)]
+
+    def questions(self, tensors: Mapping[str, Array], *, max_characters: int) -> list[Headline]:
+        texts = OF_TEXTS.questions(tensors, max_characters=max_characters)
+        columns = [one_a_row(tensors, name, len(texts)) for name in (SOURCE, PUBLISHED_AT, SYMBOLS)]
+        return [
+            Headline(
+                text=text,
+                source=admit_key(decoded(SOURCE, row, source), field=f"{SOURCE} of row {row}") or "",
+                published_at=_time(row, published),
+                symbols=_symbols(row, symbols),
+            )
+            for row, (text, source, published, symbols) in enumerate(zip(texts, *columns, strict=True))
+        ]
+
+    def caller(self, task_input: Headline) -> str:
+        return ""
+
+    def memory(self, path: Path | None) -> Mindless:
+        return Mindless()
+
+    def open(self, bundle: Path) -> OpinionVersion:
+        return OpinionVersion(OF_TEXTS.open(bundle))
+
+    def tensors(self, answers: Sequence[Opined], wanted: frozenset[str]) -> Mapping[str, Array]:
+        """The classifier's tensors with the event's and the symbols'."""
+        made = dict(OF_TEXTS.tensors([answer.said for answer in answers], wanted))
+        ours = {
+            EVENT: [answer.event for answer in answers],
+            PHASE: [answer.phase for answer in answers],
+            ALERT: [answer.alert for answer in answers],
+            OPINIONS: [answer.opinions_kept for answer in answers] if OPINIONS in wanted else [],
+        }
+        for name in wanted & set(ours):
+            made[name] = column([value.encode() for value in ours[name]], np.object_)
+        return made
+
+    def logged_input(self, logged: Mapping[str, Any]) -> str | None:
+        """The text alone: nobody asks again what it says of a symbol."""
+        return OF_TEXTS.logged_input(logged)
+
+    def columns(self, inputs: Sequence[str | Headline], answers: Sequence[Opined]) -> Mapping[str, Sequence[Any]]:
+        headlines = [headline_of(asked) for asked in inputs]
+        texts = [headline.text for headline in headlines]
+        return {
+            **OF_TEXTS.columns(texts, [answer.said for answer in answers]),
+            "source": [deidentify(headline.source) for headline in headlines],
+            "published_at": ["" if (at := headline.published_at) is None else at.isoformat() for headline in headlines],
+            "symbols": [deidentify(_written(headline.symbols)) for headline in headlines],
+            "opinions": [deidentify(answer.opinions_kept) for answer in answers],
+            "event": [answer.event for answer in answers],
+            "phase": [answer.phase for answer in answers],
+            "alert": [answer.alert for answer in answers],
+        }
+
+
+def _time(row: int, raw: bytes) -> datetime | None:
+    written = decoded(PUBLISHED_AT, row, raw).strip()
+    return admit_time(written, now=datetime.now(UTC), field=f"{PUBLISHED_AT} of row {row}") if written else None
+
+
+def _written(symbols: Sequence[Symbol]) -> str:
+    """Symbols as a request has them: JSON, each with its other names."""
+    return json.dumps({one.name: list(one.names) for one in symbols}, ensure_ascii=False) if symbols else ""
+
+
+def _symbols(row: int, raw: bytes) -> tuple[Symbol, ...]:
+    """Symbols out of a JSON list of names, or an object of names with the other names of each."""
+    what = f"{SYMBOLS} of row {row}"
+    if not raw.strip():
+        return ()
+    if len(raw) > _MOST_BYTES:
+        raise DataError(f"{what} has {len(raw)} bytes (limit {_MOST_BYTES}); name fewer symbols")
+    try:
+        named = json.loads(decoded(SYMBOLS, row, raw))
+    except (ValueError, RecursionError) as exc:
+        raise DataError(f"{what} is not JSON ({exc}); send a list of symbols") from exc
+    if isinstance(named, list):
+        named = (
+            {name: [] for name in named if isinstance(name, str)} if all(isinstance(n, str) for n in named) else None
+        )
+    if not isinstance(named, dict) or not all(_are_names(names) for names in named.values()):
+        raise DataError(f'{what} is neither a JSON list of symbols nor an object such as {{"AAPL": ["Apple"]}}')
+    if len(named) > MOST_SYMBOLS:
+        raise DataError(f"{what} names {len(named)} symbols; name at most {MOST_SYMBOLS}")
+    admitted = [(admit_key(name, field=what), tuple(names)) for name, names in named.items()]
+    return tuple(Symbol(name=name, names=names) for name, names in admitted if name)
+
+
+def _are_names(names: object) -> bool:
+    return isinstance(names, list) and all(isinstance(name, str) and not SURROGATE.search(name) for name in names)
+
+
+def _read_opinions(written: bytes) -> tuple[SymbolOpinion, ...]:
+    return tuple(
+        SymbolOpinion(symbol=one["symbol"], label=one["sentiment"], confidence=one["confidence"])
+        for one in json.loads(written)
+    )
+
+
+SIDE = _Opinion()
