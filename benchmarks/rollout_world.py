@@ -94,7 +94,7 @@ class LiveWorld:
             "arm": ["challenger" if new else "champion" for new in challenged],
         }
         same = {"key": None, "confidence": 0.9, "margin": 0.5, "entropy": 0.1, "tokens": 1, "latency_ms": 2.0}
-        same["redacted"] = False
+        same |= {"redacted": False, "known": None}
         writer = TrafficWriter(workspace.traffic(model), "router")
         writer.append(columns | {name: [value] * count for name, value in same.items()} | {"embedding": None})
         writer.close()

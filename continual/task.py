@@ -29,6 +29,7 @@ class ColumnKind(StrEnum):
     TEXT = "text"
     REAL = "real"  # with the precision of 32 bits
     WHOLE = "whole"  # of 32 bits
+    FLAG = "flag"  # true, false, or nothing where it cannot be told
 
 
 class Row(Protocol[Input_co, Target_co]):

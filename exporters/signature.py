@@ -9,11 +9,22 @@ import numpy.typing as npt
 
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["BYTES", "FP32", "INT32", "INT64", "Array", "EngineSignature", "Padding", "RouterSignature", "Tensor"]
+__all__ = [
+    "BOOL",
+    "BYTES",
+    "FP32",
+    "INT32",
+    "INT64",
+    "Array",
+    "EngineSignature",
+    "Padding",
+    "RouterSignature",
+    "Tensor",
+]
 
 Array = npt.NDArray[Any]
-BYTES, FP32, INT32, INT64 = "BYTES", "FP32", "INT32", "INT64"  # KServe's words
-_NUMPY: Mapping[str, Any] = {BYTES: np.object_, FP32: np.float32, INT32: np.int32, INT64: np.int64}
+BOOL, BYTES, FP32, INT32, INT64 = "BOOL", "BYTES", "FP32", "INT32", "INT64"  # KServe's words
+_NUMPY: Mapping[str, Any] = {BOOL: np.bool_, BYTES: np.object_, FP32: np.float32, INT32: np.int32, INT64: np.int64}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

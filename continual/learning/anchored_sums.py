@@ -7,11 +7,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.learning.class_sums import ClassRows, ClassSums
+from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS, ClassRows, ClassSums, PlainSums
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile, packed, unpacked
 
 __all__ = ["AnchoredSums"]
+
+_PLAIN_PACKED = f"{PLAIN_OUTER}_lower"
 
 
 class AnchoredSums(ABC):
@@ -22,8 +24,9 @@ class AnchoredSums(ABC):
 
     def __init__(self, features: FourierFeatures, size: int) -> None:
         self.features = features
-        self._sums = ClassSums(size)
+        self._sums = ClassSums(size, plain=features.dimension)
         self._anchors: dict[str, NDArray[np.float64]] = {}
+        self._anchor_means: dict[str, NDArray[np.float64]] = {}
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -49,6 +52,16 @@ class AnchoredSums(ABC):
     def named(self) -> NamedSums:
         """The sums themselves."""
         return self._sums.named
+
+    @property
+    def plain(self) -> PlainSums | None:
+        """What the embeddings themselves sum to; None of sums that an earlier release began."""
+        return self._sums.plain
+
+    @property
+    def anchor_means(self) -> Mapping[str, NDArray[np.float64]]:
+        """The mean embedding of each class's stand-in rows, (d,), where it is known."""
+        return self._anchor_means
 
     @abstractmethod
     def mapped(self, rows: ClassRows) -> NDArray[np.float64]:
@@ -76,7 +89,7 @@ class AnchoredSums(ABC):
 
     def drop_anchors(self) -> None:
         """Takes every class's stand-in rows away; a class without real rows is gone."""
-        self._anchors = {}
+        self._anchors, self._anchor_means = {}, {}
 
     def _check(self, rows: ClassRows) -> None:
         self.features.check(rows.X)
@@ -85,9 +98,12 @@ class AnchoredSums(ABC):
         """Add the sums and anchors of one with the same features."""
         self._sums.merge(other._sums)
         self._anchors = {**other._anchors, **self._anchors}
+        self._anchor_means = {**other._anchor_means, **self._anchor_means}
 
     def _to_file(self, kind: str, **about: Any) -> SumsFile:
         order, arrays = self._sums.labels, self._sums.named.arrays
+        plain = self.plain
+        of_plain = {} if plain is None else {PLAIN_SUMS: plain.sums, _PLAIN_PACKED: packed(plain.outer)}
         return SumsFile(
             format=kind,
             tensors={
@@ -96,8 +112,14 @@ class AnchoredSums(ABC):
                 "counts": arrays["counts"],
                 "sums": arrays["sums"],
                 "outer_lower": packed(arrays["outer"]),
+                **of_plain,
                 **self._sums.known.tensors(order),
                 **{f"anchor.{row}": self._anchors[label] for row, label in enumerate(self._anchors)},
+                **{
+                    f"anchor_mean.{row}": self._anchor_means[label]
+                    for row, label in enumerate(self._anchors)
+                    if label in self._anchor_means
+                },
             },
             about={"labels": order, "anchors": list(self._anchors), **about},
         )
@@ -105,6 +127,14 @@ class AnchoredSums(ABC):
     def _restore(self, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
         order = about["labels"]
         outer = unpacked(tensors["outer_lower"], self._sums.size)
-        self.named.restore({"class": order}, {"counts": tensors["counts"], "sums": tensors["sums"], "outer": outer})
+        arrays = {"counts": tensors["counts"], "sums": tensors["sums"], "outer": outer}
+        if _PLAIN_PACKED in tensors:
+            plain = unpacked(tensors[_PLAIN_PACKED], self.features.dimension)
+            arrays |= {PLAIN_SUMS: tensors[PLAIN_SUMS], PLAIN_OUTER: plain}
+        else:
+            self._sums.drop_plain()
+        self.named.restore({"class": order}, arrays)
         self._sums.known = KnownRows.of_tensors(tensors, order)
         self._anchors = {label: tensors[f"anchor.{row}"] for row, label in enumerate(about["anchors"])}
+        means = {label: tensors.get(f"anchor_mean.{row}") for row, label in enumerate(about["anchors"])}
+        self._anchor_means = {label: mean for label, mean in means.items() if mean is not None}

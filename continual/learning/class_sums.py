@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from perennial.continual.errors import DataError
 from perennial.continual.learning.sums import KnownRows, NamedSums
 
-__all__ = ["ClassRows", "ClassSums"]
+__all__ = ["PLAIN_OUTER", "PLAIN_SUMS", "ClassRows", "ClassSums", "PlainSums"]
 
 _BLOCK = 2048  # rows mapped at a time: 2048 x 3000 x 8 bytes = 49 MB
 _CLASS = "class"
+PLAIN_SUMS, PLAIN_OUTER = "plain_sums", "plain_outer"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +59,23 @@ class ClassRows:
 Features = Callable[[ClassRows], NDArray[np.float64]]  # (rows, D)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlainSums:
+    """What rows sum to before any mapping: rows and embedding sum of each class, and all rows' outer products.
+
+    >>> PlainSums(counts=np.ones(1), sums=np.ones((1, 2)), outer=np.ones((2, 2))).sums.shape
+    (1, 2)
+    """
+
+    counts: NDArray[np.float64]  # (C,)
+    sums: NDArray[np.float64]  # (C, d)
+    outer: NDArray[np.float64]  # (d, d)
+
+
 class ClassSums:
     """Rows and feature sum of each class, and the sum of all rows' outer products.
+
+    With `plain` dimensions the same is kept of the embeddings themselves.
 
     A class whose last row leaves is gone; when the last of all leaves, the sums are exactly 0.
 
@@ -70,9 +86,16 @@ class ClassSums:
     ({'no': 1, 'yes': 1}, [[1.0, 0.0], [0.0, 1.0]])
     """
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, plain: int = 0) -> None:
         self.size = size
-        self.named = NamedSums({"counts": (_CLASS,), "sums": (_CLASS, size), "outer": (size, size)})
+        layout: dict[str, tuple[str | int, ...]] = {
+            "counts": (_CLASS,),
+            "sums": (_CLASS, size),
+            "outer": (size, size),
+        }
+        if plain:
+            layout |= {PLAIN_SUMS: (_CLASS, plain), PLAIN_OUTER: (plain, plain)}
+        self.named = NamedSums(layout)
         self.known = KnownRows()
 
     @property
@@ -95,6 +118,20 @@ class ClassSums:
     def outer(self) -> NDArray[np.float64]:
         """X'X, (D, D)."""
         return self.named.arrays["outer"]
+
+    @property
+    def plain(self) -> PlainSums | None:
+        """What the embeddings themselves sum to, where that is kept."""
+        arrays = self.named.arrays
+        if PLAIN_OUTER not in arrays:
+            return None
+        return PlainSums(counts=arrays["counts"], sums=arrays[PLAIN_SUMS], outer=arrays[PLAIN_OUTER])
+
+    def drop_plain(self) -> None:
+        """Keep no more what the embeddings themselves sum to."""
+        arrays = {name: array for name, array in self.named.arrays.items() if name not in (PLAIN_SUMS, PLAIN_OUTER)}
+        entries, self.named = {_CLASS: self.labels}, ClassSums(self.size).named
+        self.named.restore(entries, arrays)
 
     def of(self, label: str) -> tuple[float, NDArray[np.float64]]:
         """Rows and feature sum of a class, (D,); zeros for one that has no rows."""
@@ -137,12 +174,16 @@ class ClassSums:
         return len(taken)
 
     def merge(self, other: "ClassSums") -> None:
-        """Adds all that `other` has learnt.
+        """Adds all that `other` has learnt; what one of both does not keep is dropped.
 
         Raises:
             DataError: a keyed row is in both, or the features are of another number.
         """
         self.known.check_apart(other.known)
+        if self.size == other.size and (self.plain is None) is not (other.plain is None):
+            self.drop_plain()
+            other = other.narrowed(slice(None))
+            other.drop_plain()
         self.named.merge(other.named)
         self.known.labels.update(other.known.labels)
 
@@ -172,8 +213,8 @@ class ClassSums:
         """A copy on some of the features, each times `scale`."""
         arrays = self.named.arrays
         outer = arrays["outer"][columns, columns] * scale**2
-        copy = ClassSums(len(outer))
-        sums = {"counts": arrays["counts"], "sums": arrays["sums"][:, columns] * scale, "outer": outer}
+        copy = ClassSums(len(outer), plain=0 if self.plain is None else len(self.plain.outer))
+        sums = {**arrays, "sums": arrays["sums"][:, columns] * scale, "outer": outer}
         copy.named.restore({_CLASS: self.labels}, sums)
         copy.known = KnownRows(self.known.labels)
         return copy
@@ -191,9 +232,15 @@ class ClassSums:
             product = mapped.T @ mapped  # numpy hands this to dsyrk: half the work, and exactly symmetric
             product *= sign
             arrays["outer"] += product
+            if PLAIN_OUTER in arrays:
+                X = np.asarray(block.X, dtype=np.float64)
+                arrays[PLAIN_SUMS] += members @ X
+                arrays[PLAIN_OUTER] += sign * (X.T @ X)
 
     def _drop_empty(self) -> None:
         counts = self.named.arrays["counts"]
         self.named.keep(_CLASS, [label for label, count in zip(self.labels, counts, strict=True) if count > 0.5])
         if not self.labels:
             self.outer[:] = 0.0
+            if self.plain is not None:
+                self.plain.outer[:] = 0.0

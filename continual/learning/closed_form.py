@@ -5,12 +5,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.class_sums import ClassRows
+from perennial.continual.learning.class_sums import ClassRows, PlainSums
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.open_set import FALSE_REFUSALS, check_false_refusals
 from perennial.continual.learning.ridge import USUAL_TEMPERATURE, Penalty, Ridge
 from perennial.continual.learning.selection import (
     GAMMAS,
@@ -42,6 +46,7 @@ class FastSettings:
     descriptions: dict[str, str] | None = None  # class -> what it means; None keeps those of the previous model
     lexical: int = 3072  # columns of words and letters; a kernel LDA has none
     words: float | None = None  # what they count beside the embedding
+    false_refusals: float = FALSE_REFUSALS  # share of known texts that may count as of no class; 0: none ever does
 
     @property
     def fixed(self) -> bool:
@@ -58,6 +63,7 @@ class FastSettings:
         unknown = sorted(params.keys() - cls.__dataclass_fields__.keys())
         if unknown:
             raise ConfigurationError(f"params {unknown} are not known; known: {sorted(cls.__dataclass_fields__)}")
+        check_false_refusals(params.get("false_refusals", FALSE_REFUSALS))
         try:
             priors = params.get("priors")
             return cls(**{**params, "priors": None if priors is None else Priors(priors)})
@@ -73,6 +79,16 @@ class ClassesLearner(Sums[ClassRows, Any, HeadWeights], Protocol):
     @property
     def labels(self) -> tuple[str, ...]:
         """The classes that have rows or anchors, in the order of the logits."""
+        ...
+
+    @property
+    def plain(self) -> PlainSums | None:
+        """What the embeddings themselves sum to, where that is kept."""
+        ...
+
+    @property
+    def anchor_means(self) -> Mapping[str, NDArray[np.float64]]:
+        """The mean embedding of each class's stand-in rows, (d,), where it is known."""
         ...
 
     def anchor(self, label: str, rows: ClassRows) -> None:

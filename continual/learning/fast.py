@@ -18,6 +18,7 @@ from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.names import LearnerName
+from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.selection import HeldOut, clearly_lower, row_scores
 from perennial.continual.learning.spec import JobSpec
@@ -49,15 +50,16 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FastModel:
-    """What the fast learner makes: the solved head, the sums behind it, and the card.
+    """What the fast learner makes: the solved head, the sums behind it, the card, and what is of no class.
 
     >>> sorted(FastModel.__dataclass_fields__)
-    ['card', 'head', 'statistics']
+    ['card', 'head', 'open_set', 'statistics']
     """
 
     head: HeadWeights
     statistics: ClassesLearner
     card: ModelCard
+    open_set: OpenSet | None
 
 
 def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> ModelCard:
@@ -79,6 +81,10 @@ def write_fast(out: Path, model: FastModel) -> None:
     drop_card(out)  # an older result here must not vouch for half of a new one
     model.statistics.save(out / STATISTICS_FILE)
     write_head(out, model.head)
+    if model.open_set is None:
+        (out / OPEN_SET_FILE).unlink(missing_ok=True)
+    else:
+        model.open_set.write(out)
 
 
 def fit_fast(
@@ -123,7 +129,7 @@ def fit_fast(
     context.checkpoint()
     if not sums.labels:
         raise TrainingFailed("no rows are left to answer with after the erasure; add labelled rows")
-    solved, chosen = _solve(form, spec, settings, sums, rows, texts)
+    solved, chosen, open_set = _solve(form, spec, settings, sums, rows, texts)
     context.report("solve", 1, 1)
     card = ModelCard(
         learner=spec.learner.value if spec.learner is LearnerName.FINETUNE else form.head,
@@ -144,7 +150,7 @@ def fit_fast(
         },
         settings=chosen,
     )
-    return FastModel(head=solved, statistics=sums, card=card)
+    return FastModel(head=solved, statistics=sums, card=card, open_set=open_set)
 
 
 def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> FastModel:
@@ -211,8 +217,11 @@ def _made(
 
 def _solve(
     form: ClosedForm, spec: JobSpec, settings: FastSettings, sums: ClassesLearner, rows: _Rows, texts: Texts
-) -> tuple[HeadWeights, dict[str, Any]]:
-    """The head with the settings and the temperature that held-out rows like best, and what was chosen."""
+) -> tuple[HeadWeights, dict[str, Any], OpenSet | None]:
+    """The head with the settings and the temperature that held-out rows like best, what was chosen, and the open set.
+
+    Where no rows tell what is of no class, the limit of the previous head goes on.
+    """
     unseen = _unseen(sums, rows.holdout, texts)
     enough = len(unseen.labels) >= _ENOUGH_HELD_OUT
     before = _settings_before(spec, form, texts.fingerprint)
@@ -221,19 +230,42 @@ def _solve(
     chosen_at = 0 if settings.fixed else sums.rows if choose else last  # what is told is no choice
     how = form.choose(sums, settings, unseen if choose else _held_out((), texts), before)
     solved = sums.solve(how)
-    judge = solved
+    judge, judged_by = solved, sums
     if not enough and rows.replay:
-        judge, unseen = _left_out(sums, rows.replay, unseen, texts, how)
+        judge, judged_by, unseen = _left_out(sums, rows.replay, unseen, texts, how)
     known = unseen.within(judge.labels)
-    temperature, link = form.usual_temperature, None
+    temperature, link, open_set = form.usual_temperature, None, None
+    near = _nearest(sums)
     if known.labels:
         logits, truth = judge.logits(known.X, known.texts), places_of(known.labels, judge.labels)
         temperature = fit_temperature(logits, truth)
+        fitted = fit_open_set(logits / temperature, known.X, _nearest(judged_by), settings.false_refusals)
+        open_set = None if fitted is None else fitted.carried(1.0, near)
         if form.least_squares and enough:
             link = fit_link(logits / temperature, truth, temperature)
     chosen = {name: value for name, value in asdict(how).items() if name != "temperature"}
     chosen |= {"features": sums.features.size, "calibrated_on": len(known.labels), "chosen_at": chosen_at}
-    return replace(solved.cooled(temperature), link=link), chosen
+    cooled = replace(solved.cooled(temperature), link=link)
+    if open_set is None and settings.false_refusals:
+        open_set = _open_set_before(spec, form, texts.fingerprint, cooled, near)
+    return cooled, chosen, open_set
+
+
+def _nearest(sums: ClassesLearner) -> NearestMeans | None:
+    return NearestMeans.of(sums.plain, sums.anchor_means)
+
+
+def _open_set_before(
+    spec: JobSpec, form: ClosedForm, encoder: str, head: HeadWeights, near: NearestMeans | None
+) -> OpenSet | None:
+    """The limit of the previous model where it has the same kind of head on the same encoder."""
+    if spec.previous is None:
+        return None
+    card = read_card(spec.previous)
+    if (card.head, card.encoder_fingerprint) != (form.head, encoder):
+        return None
+    before = OpenSet.read(spec.previous)
+    return None if before is None else before.carried(card.temperature / head.temperature, near)
 
 
 def _settings_before(spec: JobSpec, form: ClosedForm, encoder: str) -> dict[str, Any]:
@@ -246,19 +278,19 @@ def _settings_before(spec: JobSpec, form: ClosedForm, encoder: str) -> dict[str,
 
 def _left_out(
     sums: ClassesLearner, replay: Sequence[Example], unseen: HeldOut, texts: Texts, how: Any
-) -> tuple[HeadWeights, HeldOut]:
-    """The head without the replay rows, which thereby become rows that it has not seen."""
+) -> tuple[HeadWeights, ClassesLearner, HeldOut]:
+    """The head and the sums without the replay rows, which thereby become rows that they have not seen."""
     stored = _class_rows(replay, texts)
     without = sums.copy()
     without.remove(stored)
     if not without.labels:
-        return sums.solve(how), unseen
+        return sums.solve(how), sums, unseen
     joined = HeldOut(
         X=np.concatenate([unseen.X, stored.X]),
         labels=(*unseen.labels, *stored.labels),
         texts=(*(unseen.texts or ()), *(stored.texts or ())),
     )
-    return without.solve(how), joined
+    return without.solve(how), without, joined
 
 
 def _figures(spec: JobSpec, solved: HeadWeights, sums: ClassesLearner, rows: _Rows, texts: Texts) -> dict[str, float]:

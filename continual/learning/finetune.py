@@ -21,6 +21,7 @@ from perennial.continual.learning.encoder import fingerprint, load_tokenizer, re
 from perennial.continual.learning.encoder_folder import copy_beside_weights
 from perennial.continual.learning.fast import fit_fast, write_fast
 from perennial.continual.learning.network import SCALE, Tuned, make_network
+from perennial.continual.learning.open_set import OPEN_SET_FILE, fit_open_set
 from perennial.continual.learning.pretraining import Pretraining, pretrain
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.spec import JobSpec
@@ -221,12 +222,16 @@ def _linear(spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corp
     weight = SCALE * network.head.weight.detach().numpy()
     bias = network.head.bias.detach().numpy()
     texts = Texts(spec, Context())
-    logits = (texts(held_out.texts) @ weight.T + bias).astype(np.float64)
+    X = texts(held_out.texts)
+    logits = (X @ weight.T + bias).astype(np.float64)
     truth = held_out.truth.astype(np.intp)
     temperature = fit_temperature(logits, truth)
     with written_whole(spec.out / HEAD_FILE) as temporary:
         save_file({"weight": weight / np.float32(temperature), "bias": bias / np.float32(temperature)}, temporary)
-    (spec.out / STATISTICS_FILE).unlink(missing_ok=True)
+    for stale in (STATISTICS_FILE, OPEN_SET_FILE):
+        (spec.out / stale).unlink(missing_ok=True)
+    if (open_set := fit_open_set(logits / temperature, X, None)) is not None:
+        open_set.write(spec.out)
     metrics = {}
     if len(truth):
         accuracy = float((logits.argmax(axis=1) == truth).mean())

@@ -87,6 +87,7 @@ class KernelLda(AnchoredSums):
         """Gives a class stand-in rows, which `solve` uses until enough real ones have come."""
         self.features.check(rows.X)
         self._anchors[label] = rows.X.astype(np.float64)
+        self._anchor_means[label] = self._anchors[label].mean(axis=0)
 
     def solve(self, settings: Discriminant = Discriminant()) -> HeadWeights:
         """The head for what is in now; about a second for D = 3000, half of one more while a class has under 30 rows.
@@ -139,7 +140,7 @@ class KernelLda(AnchoredSums):
         """A copy on the first Fourier features only, or all if there are fewer: cheap to solve when choosing."""
         copy = KernelLda(self.features.narrowed(features))
         copy._sums = self._sums.narrowed(slice(0, copy.features.size), np.sqrt(self.features.size / copy.features.size))
-        copy._anchors = dict(self._anchors)
+        copy._anchors, copy._anchor_means = dict(self._anchors), dict(self._anchor_means)
         return copy
 
     def save(self, path: Path) -> None:

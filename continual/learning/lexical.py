@@ -145,8 +145,11 @@ class WordScores:
 
     def whole(self, logits: NDArray[np.float32], texts: Sequence[str]) -> NDArray[np.float32]:
         """The head's logits (texts, C) out of those that its engine gives for the texts."""
-        both: NDArray[np.float32] = logits + self(texts)
-        return both if self._link is None else self._link(both).astype(np.float32)
+        return self.linked(logits + self(texts))
+
+    def linked(self, sums: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The head's logits out of the sums of both parts."""
+        return sums if self._link is None else self._link(sums).astype(np.float32)
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Logits to add, (texts, C)."""

@@ -160,6 +160,7 @@ class Ridge(AnchoredSums):
         """Gives a class stand-in rows, which `solve` uses until enough real ones have come."""
         self._check(rows)
         self._anchors[label] = self.mapped(rows)  # their features: no text stays
+        self._anchor_means[label] = rows.X.mean(axis=0, dtype=np.float64)
 
     def equations(self, anchor_rows: int = Penalty().anchor_rows, *, precise: bool = True) -> "NormalEquations":
         """What a penalty is put on; with half the memory and time where they are not `precise`, for choosing one.
@@ -218,7 +219,7 @@ class Ridge(AnchoredSums):
         """Sums of their own with the same values."""
         twin = Ridge(self.features, self.lexical)
         twin._sums = self._sums.narrowed(slice(None))
-        twin._anchors = dict(self._anchors)
+        twin._anchors, twin._anchor_means = dict(self._anchors), dict(self._anchor_means)
         return twin
 
     def save(self, path: Path) -> None:

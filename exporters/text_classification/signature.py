@@ -1,6 +1,6 @@
 """The tensors of text classification: what clients send and get, and what its engines take and give."""
 
-from perennial.exporters.signature import BYTES, FP32, INT64, EngineSignature, Padding, RouterSignature, Tensor
+from perennial.exporters.signature import BOOL, BYTES, FP32, INT64, EngineSignature, Padding, RouterSignature, Tensor
 
 __all__ = [
     "ATTENTION_MASK",
@@ -9,6 +9,7 @@ __all__ = [
     "ENGINE_INPUTS",
     "ENGINE_OUTPUTS",
     "INPUT_IDS",
+    "KNOWN",
     "LABEL",
     "LABELS",
     "LOGITS",
@@ -19,6 +20,7 @@ __all__ = [
 ]
 
 TEXT, LABEL, CONFIDENCE, SCORES, LABELS = "TEXT", "LABEL", "CONFIDENCE", "SCORES", "LABELS"
+KNOWN = "KNOWN"  # whether the text is of any of the classes
 INPUT_IDS, ATTENTION_MASK = "input_ids", "attention_mask"
 LOGITS, EMBEDDING = "logits", "embedding"
 
@@ -28,6 +30,7 @@ TEXT_ROUTER = RouterSignature(
     further=(
         Tensor(name=SCORES, datatype=FP32, dims=("classes",)),
         Tensor(name=LABELS, datatype=BYTES, dims=("classes",)),
+        Tensor(name=KNOWN, datatype=BOOL),
     ),
 )
 TEXT_ENGINE = EngineSignature(

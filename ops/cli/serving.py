@@ -216,6 +216,7 @@ def predict(
     model: ModelOption = "",
     key: Annotated[str | None, typer.Option(help="caller's id: keeps the caller on its arm")] = None,
     scores: Annotated[bool, typer.Option("--scores", help="every label's probability")] = False,
+    known: Annotated[bool, typer.Option("--known", help="whether each text is of any of the classes")] = False,
     config: ConfigOption = None,
 ) -> None:
     """Ask the served model."""
@@ -225,7 +226,7 @@ def predict(
 
     with PerennialClient(grpc_url(load_settings(config)), model) as client:
         keys = None if key is None else [key] * len(texts)
-        print_json(client.predict(texts, keys, scores=scores))
+        print_json(client.predict(texts, keys, scores=scores, known=known))
 
 
 def retrain(model: ModelOption = "", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 from perennial.continual.errors import InputError
 from perennial.continual.tasks import DEFAULT_TASK
 from perennial.exporters.contract import KEY, usual_outputs
+from perennial.exporters.text_classification.signature import KNOWN
 from perennial.ops.serving.control import triton_errors
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.serving.tensors import grpc_input, strings
@@ -36,10 +37,13 @@ class PerennialClient:
         """Close the channel."""
         self._client.close()
 
-    def predict(self, inputs: Sequence[Any], keys: Sequence[str] | None = None, scores: bool = False) -> list[Any]:
+    def predict(
+        self, inputs: Sequence[Any], keys: Sequence[str] | None = None, scores: bool = False, known: bool = False
+    ) -> list[Any]:
         """One answer an input, in order, from one request; `scores` asks for the task's further outputs too.
 
-        `keys` are stable caller ids, one an input: the same key stays on its side of a canary and can be erased.
+        `known` asks whether a text is of any of the classes, where the task has classes. `keys` are stable caller ids,
+        one an input: the same key stays on its side of a canary and can be erased.
 
         Raises:
             InputError: keys and inputs differ in number, or one of them cannot be sent.
@@ -55,7 +59,7 @@ class PerennialClient:
 
         signature = self._side.signature
         tensors = {**self._side.request(inputs), **({} if keys is None else {KEY: strings(KEY, keys)})}
-        further = [tensor.name for tensor in signature.further] if scores else []
+        further = [each.name for each in signature.further if (known if each.name == KNOWN else scores)]
         names = [*usual_outputs(signature), *further]
         with triton_errors(self._url, f"asking {self._model}"):
             result = self._client.infer(

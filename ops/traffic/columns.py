@@ -30,8 +30,13 @@ FIXED_COLUMNS: Mapping[str, pa.DataType] = {
     "latency_ms": pa.float32(),
     "redacted": pa.bool_(),
 }
-_TYPES = {ColumnKind.TEXT: pa.string(), ColumnKind.REAL: pa.float32(), ColumnKind.WHOLE: pa.int32()}
-_MAY_BE_NULL = frozenset({"key", "embedding"})
+_TYPES = {
+    ColumnKind.TEXT: pa.string(),
+    ColumnKind.REAL: pa.float32(),
+    ColumnKind.WHOLE: pa.int32(),
+    ColumnKind.FLAG: pa.bool_(),
+}
+_MAY_BE_NULL = frozenset({"key", "known", "embedding"})
 
 
 @lru_cache(maxsize=64)
@@ -87,7 +92,9 @@ def _column(name: str, values: Sequence[Any], kind: pa.DataType, rows: int) -> p
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         raise DataError(f"traffic column {name!r} doesn't hold {kind}: {exc}") from exc
     if array.null_count and name not in _MAY_BE_NULL:
-        raise DataError(f"traffic column {name!r} has {array.null_count} nulls of {rows} rows; only keys may be null")
+        raise DataError(
+            f"traffic column {name!r} has {array.null_count} nulls of {rows} rows; give a value for each"
+        )
     return array
 
 

@@ -1,6 +1,7 @@
 """What a file of the log says of its format, and how rows of an older format become rows of this one.
 
-Format 1 said nothing. It called the model's answer `label`, and its first files had no `redacted`.
+Format 1 said nothing. It called the model's answer `label`, and its first files had no `redacted`. Format 3 has what
+`_LATER` lists, which is nothing in the rows of earlier files.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,13 +15,14 @@ import pyarrow.compute as pc
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.preparation.personal import PLACEHOLDERS
 from perennial.continual.task import PREDICTION
-from perennial.continual.tasks import DEFAULT_TASK, TASKS
+from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
 
 __all__ = ["FORMAT", "FileFormat"]
 
-FORMAT = 2
+FORMAT = 3
 _FORMAT, _TASK = b"perennial.format", b"perennial.task"
 _FIRST_NAMES = {PREDICTION: "label"}  # what format 1 called a column
+_LATER: Mapping[str, tuple[int, pa.DataType]] = {"known": (3, pa.bool_())}  # in which format a column came
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,10 +69,13 @@ class FileFormat:
 
     def lacks(self, name: str, stored: Sequence[str]) -> bool:
         """Whether the file, which has these columns, may be without this one and is."""
-        return self.number == 1 and name == "redacted" and name not in stored
+        came = _LATER[name][0] if name in _LATER else 2 if name == "redacted" else 1
+        return self.number < came and name not in stored
 
     def updated(self, table: pa.Table) -> pa.Table:
         """The table as this release would have written it; where `redacted` is missing, the texts tell it.
+
+        What came later is added as nothing where the task has it, behind all that is there.
 
         Whether such an old text was changed can only be told by its placeholders. A caller who wrote one himself
         counts as redacted, which costs evidence and never shows data.
@@ -81,4 +86,7 @@ class FileFormat:
             if "redacted" not in table.column_names and "text" in table.column_names:
                 redacted = reduce(pc.or_, (pc.match_substring(table["text"], each) for each in PLACEHOLDERS))
                 table = table.append_column(pa.field("redacted", pa.bool_(), nullable=False), redacted)
+        for name, (came, kind) in _LATER.items():
+            if self.number < came and name in task_named(self.task).log_columns and name not in table.column_names:
+                table = table.append_column(pa.field(name, kind), pa.nulls(table.num_rows, kind))
         return table.replace_schema_metadata(self.metadata)

@@ -88,9 +88,10 @@ class ParquetRows:
         """
         with examined(self.path), self._opened() as file:
             wanted = list(dict.fromkeys(names))
-            stored = [self.format.stored_name(name) for name in wanted]
-            if any(self.format.lacks(name, file.schema_arrow.names) for name in wanted):
-                stored = [*(name for name in stored if name != "redacted"), "text"]
+            lacking = {name for name in wanted if self.format.lacks(name, file.schema_arrow.names)}
+            stored = [self.format.stored_name(name) for name in wanted if name not in lacking]
+            if lacking:
+                stored.append("text")  # which tells what is redacted, and how many rows there are
             rows = file.read_row_groups(list(groups), columns=list(dict.fromkeys(stored)))
             rows.validate(full=True)
             fixed = _fixed(self.format.updated(rows).select(wanted), self.dimension)

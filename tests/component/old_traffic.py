@@ -1,4 +1,4 @@
-"""Files of the traffic log in its first format, as releases before the second one wrote them."""
+"""Files of the traffic log in its first and second format, as earlier releases wrote them."""
 
 import os
 from collections.abc import Mapping
@@ -43,7 +43,16 @@ def first_table(columns: Mapping[str, Any], *, with_redaction: bool = True) -> p
     return pa.Table.from_arrays(arrays, schema=pa.schema([*fields, pa.field("embedding", arrays[-1].type)]))
 
 
-def write_first_stream(folder: Path, table: pa.Table) -> Path:
+def second_table(columns: Mapping[str, Any]) -> pa.Table:
+    """Rows of today's columns in the second format, which told format and task, and not what is known."""
+    first = first_table(columns)
+    names = ["prediction" if name == "label" else name for name in first.column_names]
+    return first.rename_columns(names).replace_schema_metadata(
+        {"perennial.format": "2", "perennial.task": "text_classification"}
+    )
+
+
+def write_stream(folder: Path, table: pa.Table) -> Path:
     """A stream of this process in `folder`, named as a live one, or with its times where the folder is `sealed`."""
     first = table["prediction_id"][0].as_py()
     stem = f"old-{os.getpid()}-{process_start(os.getpid())}-1-{first[-6:]}"
@@ -56,11 +65,11 @@ def write_first_stream(folder: Path, table: pa.Table) -> Path:
     return folder / name
 
 
-def write_first_parquet(folder: Path, table: pa.Table) -> Path:
+def write_parquet(folder: Path, table: pa.Table) -> Path:
     """A compacted file; embeddings are lists, and their length is told in the metadata."""
-    column, metadata = table["embedding"].combine_chunks(), None
+    column, metadata = table["embedding"].combine_chunks(), table.schema.metadata
     if not pa.types.is_null(column.type):
-        metadata = {b"perennial.dimension": str(column.type.list_size).encode()}
+        metadata = {**(metadata or {}), b"perennial.dimension": str(column.type.list_size).encode()}
         offsets = pa.array(np.arange(len(column) + 1) * column.type.list_size, type=pa.int32())
         lists = pa.ListArray.from_arrays(offsets, column.flatten())
         table = table.set_column(table.column_names.index("embedding"), "embedding", lists)
@@ -71,7 +80,7 @@ def write_first_parquet(folder: Path, table: pa.Table) -> Path:
         path,
         row_group_size=5_000,
         compression="zstd",
-        use_dictionary=["key", "label", "version", "arm", "tokens"],
+        use_dictionary=["key", *({"label", "prediction"} & {*table.column_names}), "version", "arm", "tokens"],
         write_page_checksum=True,
     )
     return path

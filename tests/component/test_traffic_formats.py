@@ -1,4 +1,4 @@
-"""Files of the first format stay part of the log beside those of the second; later formats are left alone."""
+"""Files of earlier formats stay part of the log beside those of this one; later formats are left alone."""
 
 from pathlib import Path
 from typing import Any
@@ -9,14 +9,14 @@ import pytest
 
 from perennial.continual.errors import ConfigurationError
 from perennial.ops.traffic import TrafficLog, TrafficWriter, columns_of, schema
-from tests.component.old_traffic import first_table, write_first_parquet, write_first_stream
+from tests.component.old_traffic import first_table, second_table, write_parquet, write_stream
 from tests.component.traffic_rows import at, columns, numbers, row_id
 
 NAMES = [*columns_of(), "embedding"]
 
 
 class Mixed:
-    """A log with rows of the first format in each folder, and one row of the second; row n was logged at second n."""
+    """A log with rows of the first format in each folder, and one row of this one; row n was logged at second n."""
 
     def __init__(self, root: Path, *, dimension: int | None, with_redaction: bool) -> None:
         self.root, self.log = root, TrafficLog(root)
@@ -26,13 +26,13 @@ class Mixed:
             rows = cells | {"text": list(texts), "redacted": ["[" in text for text in texts]}
             return first_table(rows, with_redaction=with_redaction)
 
-        self.parquet = write_first_parquet(root / "parquet", old(0, "to [email]", "[EXTERNAL] mail", key="me"))
+        self.parquet = write_parquet(root / "parquet", old(0, "to [email]", "[EXTERNAL] mail", key="me"))
         if with_redaction:
             self.redacted = [True, True, True, False, False]
         else:  # which only a placeholder shows
             self.redacted = [True, False, True, False, False]
-        self.sealed = write_first_stream(root / "sealed", old(2, "call [phone]"))
-        self.live = write_first_stream(root / "live", old(3, "nothing", key="me"))
+        self.sealed = write_stream(root / "sealed", old(2, "call [phone]"))
+        self.live = write_stream(root / "live", old(3, "nothing", key="me"))
         self.writer = TrafficWriter(root, "today")
         self.writer.append(columns([4], first=4, dimension=dimension) | {"text": ["literally [card]"]})
 
@@ -73,13 +73,13 @@ def test_rows_of_both_formats_are_read_as_one_table(mixed: Mixed) -> None:
     assert (mixed.log.count(), mixed.log.quarantined()) == (5, ())
 
 
-def test_compaction_writes_the_second_format_and_changes_no_row(mixed: Mixed) -> None:
+def test_compaction_writes_this_format_and_changes_no_row(mixed: Mixed) -> None:
     everything = mixed.log.read()
     mixed.live.rename(mixed.live.with_name("old-1-2-3-4.arrows"))  # its writer is gone
     mixed.writer.close()
     assert mixed.log.compact() == 3
     assert mixed.log.read() == TrafficLog(mixed.root).read() == everything
-    assert formats(mixed.root) == [("parquet", None), ("parquet", b"2")]
+    assert formats(mixed.root) == [("parquet", None), ("parquet", b"3")]
     [new] = [path for path in (mixed.root / "parquet").glob("*") if path != mixed.parquet]
     stored = pq.read_schema(new)
     assert stored.names == NAMES
@@ -94,7 +94,7 @@ def test_small_files_of_both_formats_are_joined(mixed: Mixed) -> None:
     everything = mixed.log.read()
     mixed.log.compact()
     assert mixed.log.read() == everything
-    assert {stated for folder, stated in formats(mixed.root) if folder == "parquet"} <= {None, b"2"}
+    assert {stated for folder, stated in formats(mixed.root) if folder == "parquet"} <= {None, b"3"}
     assert not mixed.parquet.exists() or len(list((mixed.root / "parquet").glob("*"))) < 8
 
 
@@ -109,25 +109,50 @@ def test_an_erasure_reaches_rows_of_the_first_format_in_every_folder(mixed: Mixe
 
 
 @pytest.mark.parametrize("folder", ["parquet", "sealed"])
-def test_a_file_that_loses_some_rows_is_rewritten_in_the_second_format(tmp_path: Path, folder: str) -> None:
+def test_a_file_that_loses_some_rows_is_rewritten_in_this_format(tmp_path: Path, folder: str) -> None:
     rows = columns([0, 1], first=0) | {"key": ["me", "somebody"]}
-    write = {"parquet": write_first_parquet, "sealed": write_first_stream}[folder]
+    write = {"parquet": write_parquet, "sealed": write_stream}[folder]
     path = write(tmp_path / folder, first_table(rows))
     log = TrafficLog(tmp_path)
-    assert (log.erase("me"), formats(tmp_path), path.exists()) == (1, [(folder, b"2")], True)
+    assert (log.erase("me"), formats(tmp_path), path.exists()) == (1, [(folder, b"3")], True)
     kept = log.read()
     assert (numbers(kept), kept["prediction"].to_pylist()) == ([1], ["transfer"])
     assert (log.prune(at(9)), log.count()) == (1, 0)
+
+
+@pytest.mark.parametrize("folder", ["parquet", "sealed", "live"])
+@pytest.mark.parametrize("dimension", [3, None])
+def test_a_file_of_the_second_format_tells_nothing_of_what_is_known(
+    tmp_path: Path, folder: str, dimension: int | None
+) -> None:
+    write = write_parquet if folder == "parquet" else write_stream
+    write(tmp_path / folder, second_table(columns([0, 1], dimension=dimension)))
+    writer = TrafficWriter(tmp_path, "today")
+    writer.append(columns([5], first=5, dimension=dimension))
+    writer.close()
+    log = TrafficLog(tmp_path)
+    everything = log.read()
+    assert everything.column_names == NAMES
+    assert everything["known"].to_pylist() == [None, None, True]
+    for names in (["known"], ["known", "at"], ["redacted", "known"]):
+        assert log.read(columns=names) == everything.select(names)
+    assert log.lookup([row_id(1, 1)], ["known", "text"]).to_pylist() == [{"known": None, "text": "text 1"}]
+    assert (log.erase("nobody"), log.quarantined()) == (0, ())
+    if folder == "live":
+        [old] = (tmp_path / folder).glob("old-*")
+        old.rename(old.with_name("old-1-2-3-4.arrows"))  # its writer is gone
+    log.compact()
+    assert TrafficLog(tmp_path).read() == everything
 
 
 def later(path: Path) -> None:
     """Have a file say that a later release wrote it."""
     if path.suffix == ".parquet":
         table = pq.read_table(path)
-        pq.write_table(table.replace_schema_metadata({b"perennial.format": b"3"}), path)
+        pq.write_table(table.replace_schema_metadata({b"perennial.format": b"4"}), path)
     else:
         table = pa.ipc.open_stream(path).read_all()
-        newer = schema(3).with_metadata({b"perennial.format": b"3"})
+        newer = schema(3).with_metadata({b"perennial.format": b"4"})
         data = newer.serialize().to_pybytes() + table.to_batches()[0].serialize().to_pybytes()
         path.write_bytes(data)
 
@@ -154,7 +179,7 @@ def test_a_file_of_a_later_release_is_refused_and_stays_where_it_is(tmp_path: Pa
             writer.append(columns([second], first=second))
             writer.close()
             TrafficWriter(tmp_path, "x").close()
-    with pytest.raises(ConfigurationError, match=r"format 3; this release reads up to 2: upgrade"):
+    with pytest.raises(ConfigurationError, match=r"format 4; this release reads up to 3: upgrade"):
         act(TrafficLog(tmp_path))
     assert path.exists()
     assert not (tmp_path / "quarantine").exists()

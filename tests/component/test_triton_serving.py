@@ -49,7 +49,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     place = Place(tmp_path_factory.mktemp("triton"))
-    place.install((1, 2))
+    place.install((1, 2), limit=1.0)
     served = Served(place)
     served.server.start()
     try:
@@ -107,6 +107,29 @@ def test_scores_come_when_they_are_asked_for(client):
     assert set(answer.scores) == set(LABELS)
     assert sum(answer.scores.values()) == pytest.approx(1, abs=1e-5)
     assert answer.scores[answer.label] == pytest.approx(answer.confidence)
+
+
+def test_whether_a_text_is_of_any_class_is_told_when_it_is_asked_for_and_logged(client, served):
+    texts = ["card lost", "something else", "hello"]
+    answers = client.predict(texts, known=True)
+    assert [answer.known for answer in answers] == [True, False, True]
+    assert all(answer.scores is None for answer in answers)
+    assert [answer.known for answer in client.predict(texts)] == [None] * 3
+    response = _post(served, _text(*texts, outputs=[{"name": "KNOWN"}])).json()
+    assert [(one["name"], one["datatype"], one["data"]) for one in response["outputs"]] == [
+        ("KNOWN", "BOOL", [True, False, True])
+    ]
+    ids = [answer.prediction_id for answer in answers]
+    logged = TrafficLog(served.place.traffic).lookup(ids, columns=["prediction_id", "known"]).to_pylist()
+    assert {row["prediction_id"]: row["known"] for row in logged} == dict(zip(ids, [True, False, True], strict=True))
+
+
+def test_of_a_version_that_cannot_tell_every_text_is_of_a_class(client, served):
+    served.flip(champion=2, resident=(1, 2))
+    (answer,) = client.predict(["something else"], known=True)
+    assert (answer.version, answer.known) == (2, True)
+    logged = TrafficLog(served.place.traffic).lookup([answer.prediction_id], columns=["known"])
+    assert logged["known"].to_pylist() == [None]
 
 
 def test_http_without_outputs_gives_the_usual_four(served):

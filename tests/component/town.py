@@ -114,6 +114,7 @@ class Town:
                 "version": [self.version] * size,
                 "arm": ["champion"] * size,
                 "tokens": [7] * size,
+                "known": [None] * size,
                 "latency_ms": [1.0] * size,
                 "redacted": [False] * size,
                 "embedding": embedding / np.linalg.norm(embedding, axis=1, keepdims=True),

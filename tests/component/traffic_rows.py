@@ -41,6 +41,7 @@ def columns(
         "version": [version] * rows,
         "arm": ["champion"] * rows,
         "tokens": [4] * rows,
+        "known": [True] * rows,
         "latency_ms": [1.5] * rows,
         "redacted": [False] * rows,
         "embedding": None

@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from perennial.continual.atomic_file import write_atomically
+from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.records import Route
 from perennial.exporters.bundle import (
     EngineKind,
@@ -57,11 +58,12 @@ def write_bundle(
     hang: int = 0,
     fails: bool = False,
     task: str = "text_classification",
+    limit: float | None = None,
 ) -> Path:
     """A verified bundle; `shift` rotates its answers, so that versions can be told apart by what they say.
 
     With `hang` the engine counts to that number for each "transfer" in a batch before it answers; with `fails` it
-    raises an error at each "hello".
+    raises an error at each "hello". With `limit` a text whose highest logit is below it is of no class.
     """
     folder.mkdir(parents=True)
     onnx.save(_graph(len(labels), shift, hang, fails), str(folder / "model.onnx"))
@@ -70,6 +72,8 @@ def write_bundle(
     tokenizer.enable_truncation(32)
     tokenizer.save(str(folder / "tokenizer.json"))
     (folder / "labels.json").write_text(json.dumps(list(labels)))
+    if limit is not None:
+        OpenSet(limit=limit, per_logit=1.0, per_distance=0.0, false_refusals=0.05, rows=100).write(folder)
     texts = ("card lost", "money", "money lost" if fails else "hello hello hello")
     ids = tuple(tuple(tokenizer.encode(text).ids) for text in texts)
     engine = OnnxEngine(folder / "model.onnx", threads=1)
@@ -216,6 +220,7 @@ class Place:
         challenger_limit_s: float = 1.0,
         queue_limit_s: float = 10.0,
         hang: int = 0,
+        limit: float | None = None,
     ) -> None:
         settings = replace(
             router_settings(self),
@@ -230,14 +235,21 @@ class Place:
         )
         self.repository.install_engine(EngineSpec(signature=TEXT_ENGINE, model=ENGINE, threads=1))
         for version in versions:
-            self.publish(version, hang=hang)
+            self.publish(version, hang=hang, limit=limit if version == 1 else None)
         self.repository.set_versions(ENGINE, versions)
         self.route(champion=versions[0], resident=tuple(versions))
 
-    def publish(self, version: int, *, shift: int | None = None, golden_error: float = 0.0, hang: int = 0) -> None:
-        staged = self.stage(
-            version, shift=version - 1 if shift is None else shift, golden_error=golden_error, hang=hang
-        )
+    def publish(
+        self,
+        version: int,
+        *,
+        shift: int | None = None,
+        golden_error: float = 0.0,
+        hang: int = 0,
+        limit: float | None = None,
+    ) -> None:
+        shift = version - 1 if shift is None else shift
+        staged = self.stage(version, shift=shift, golden_error=golden_error, hang=hang, limit=limit)
         self.repository.publish(staged, ENGINE, version)
 
     def stage(self, version: int, **bundle: Any) -> Path:

@@ -23,6 +23,7 @@ from perennial.exporters.engine import Engine
 from perennial.exporters.ranking.asked import Asked
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.signature import Array
+from perennial.exporters.text_classification.signature import KNOWN
 from perennial.ops.serving.port import Answer, ServingSide, VersionSide
 from perennial.ops.serving.router.answer_log import answer_columns
 from perennial.ops.serving.router.answers import columns
@@ -53,7 +54,8 @@ def strings(*values: bytes) -> Array:
 
 
 def write_text(folder: Path, version: int, task: str = "text_classification") -> None:
-    write_bundle(folder, version, labels=LABELS if version == 1 else (*LABELS, "other", "none"), task=task)
+    labels, limit = (LABELS, 1.0) if version == 1 else ((*LABELS, "other", "none"), None)
+    write_bundle(folder, version, labels=labels, task=task, limit=limit)
 
 
 def write_ranking(folder: Path, version: int) -> None:
@@ -303,6 +305,18 @@ def test_a_caller_reads_one_record_a_row_with_and_without_the_further_outputs(wo
     for names in (usual_outputs(world.side.signature), [tensor.name for tensor in all_outputs(world.side.signature)]):
         received = world.side.received(columns(world.side, served, frozenset(names)))
         assert [(row.prediction_id, row.version) for row in received] == [(ID, 1)] * len(served)
+
+
+def test_what_is_of_no_class_is_told_whatever_else_is_in_the_batch(world: World) -> None:
+    if KNOWN not in {tensor.name for tensor in world.side.signature.further}:
+        assert "known" not in task_named(world.side.name).log_columns
+        return
+    inputs = ["card lost", "something else"]
+    assert [answer.known for answer in world.answers(inputs)] == [True, False]  # type: ignore[attr-defined]
+    assert [world.answers([text])[0].known for text in inputs] == [True, False]  # type: ignore[attr-defined]
+    assert [answer.known for answer in world.answers(inputs, 2)] == [None, None]  # type: ignore[attr-defined]
+    served = [*world.answered(inputs), *world.answered(inputs, 2)]
+    assert columns(world.side, served, frozenset({KNOWN}))[KNOWN].tolist() == [[True], [False], [True], [True]]
 
 
 def test_answers_are_logged_whole_and_without_personal_data(world: World, tmp_path: Path) -> None:

@@ -35,6 +35,7 @@ class TextClassification:
             "margin": ColumnKind.REAL,
             "entropy": ColumnKind.REAL,
             "tokens": ColumnKind.WHOLE,
+            "known": ColumnKind.FLAG,
         }
     )
 

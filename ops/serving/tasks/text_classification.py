@@ -11,6 +11,7 @@ import numpy.typing as npt
 from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.learning.lexical import WordScores
+from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.trained import HEAD_FILE
 from perennial.continual.preparation import deidentify
 from perennial.exporters.contract import PREDICTION_ID, VERSION
@@ -20,6 +21,7 @@ from perennial.exporters.text_classification.signature import (
     ATTENTION_MASK,
     CONFIDENCE,
     EMBEDDING,
+    KNOWN,
     LABEL,
     LABELS,
     LOGITS,
@@ -39,7 +41,10 @@ _LONGEST_CHARACTER = 4  # bytes in UTF-8
 
 
 class Classified(NamedTuple):
-    """One text's answer. `scores` (C,) belong to `labels` in order; `margin` and `entropy` (in nats) are theirs."""
+    """One text's answer. `scores` (C,) belong to `labels` in order; `margin` and `entropy` (in nats) are theirs.
+
+    `known` says whether the text is of any class; None where the version cannot tell.
+    """
 
     label: str
     confidence: float
@@ -49,6 +54,7 @@ class Classified(NamedTuple):
     margin: float
     entropy: float
     tokens: int
+    known: bool | None = None
 
     @property
     def kept(self) -> str:
@@ -58,13 +64,14 @@ class Classified(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Received:
-    """What a caller got for one text. `scores` maps label to probability, where it was asked for."""
+    """What a caller got for one text. `scores` maps label to probability; both it and `known` where asked for."""
 
     label: str
     confidence: float
     version: int
     prediction_id: str
     scores: dict[str, float] | None = None
+    known: bool | None = None
 
 
 class TextVersion:
@@ -75,6 +82,7 @@ class TextVersion:
             self.labels = read_labels(folder)
             self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE)
             self._words = WordScores.read(folder / HEAD_FILE)  # what they add to the engine's logits, where it has any
+            self._open_set = OpenSet.read(folder)
         except Exception as exc:  # tokenizers raises bare Exception
             raise NotFound(f"version folder {folder} cannot be read ({exc}); restore it or route elsewhere") from exc
         self._signature = TEXT_ENGINE.bound(classes=len(self.labels))
@@ -104,7 +112,8 @@ class TextVersion:
         within: frozenset[str] | None = None,
     ) -> list[Classified]:
         """The likeliest label of each row and its calibrated probability."""
-        logits = outputs[LOGITS] if self._words is None else self._words.whole(outputs[LOGITS], task_inputs)
+        sums = outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(task_inputs)
+        logits = sums if self._words is None else self._words.linked(sums)
         scores = softmax(logits)
         confidences, margins = _highest(scores)
         if within is None:
@@ -113,10 +122,15 @@ class TextVersion:
             best = self._best(logits, within)
             confidences = scores[np.arange(len(best)), best]
         columns = (confidences, margins, _entropies(scores), np.add.reduce(inputs[ATTENTION_MASK], axis=1))
-        rows = zip(best.tolist(), scores, outputs[EMBEDDING], *(column.tolist() for column in columns), strict=True)
+        known = (
+            [None] * len(best) if self._open_set is None else self._open_set.known(sums, outputs[EMBEDDING]).tolist()
+        )
+        rows = zip(
+            best.tolist(), scores, outputs[EMBEDDING], *(column.tolist() for column in columns), known, strict=True
+        )
         return [
-            Classified(self.labels[label], confidence, row, self.labels, embedding, margin, entropy, tokens)
-            for label, row, embedding, confidence, margin, entropy, tokens in rows
+            Classified(self.labels[label], confidence, row, self.labels, embedding, margin, entropy, tokens, is_known)
+            for label, row, embedding, confidence, margin, entropy, tokens, is_known in rows
         ]
 
     def _best(self, logits: Floats, within: frozenset[str]) -> npt.NDArray[np.intp]:
@@ -148,6 +162,7 @@ class _TextClassification:
                 version=columns[VERSION][row],
                 prediction_id=columns[PREDICTION_ID][row].decode(),
                 scores=None if scores is None else scores[row],
+                known=columns[KNOWN][row] if KNOWN in columns else None,
             )
             for row in range(len(columns[LABEL]))
         ]
@@ -188,6 +203,8 @@ class _TextClassification:
             arrays[SCORES] = _scores(answers)
         if LABELS in wanted:
             arrays[LABELS] = _labels(answers)
+        if KNOWN in wanted:  # what a version cannot tell from its classes counts as of them
+            arrays[KNOWN] = column([answer.known is not False for answer in answers], np.bool_)
         return arrays
 
     def logged_input(self, logged: Mapping[str, Any]) -> str | None:
@@ -204,6 +221,7 @@ class _TextClassification:
             "margin": [answer.margin for answer in answers],
             "entropy": [answer.entropy for answer in answers],
             "tokens": [answer.tokens for answer in answers],
+            "known": [answer.known for answer in answers],
         }
 
 

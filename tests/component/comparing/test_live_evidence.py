@@ -83,7 +83,7 @@ class Canary:
         usual = Arm.CHAMPION if version == CHAMPION else Arm.CHALLENGER
         same = {"text": text, "key": key, "prediction": answer, "confidence": 0.9, "margin": 0.5, "entropy": 0.1}
         same |= {"version": version, "arm": (arm or usual).value, "tokens": 1, "latency_ms": latency_ms}
-        same["redacted"] = redacted
+        same |= {"redacted": redacted, "known": None}
         rows = {name: [value] * len(at) for name, value in same.items()}
         self.writer.append({"prediction_id": ids, "at": at, **rows, "embedding": None})
         return ids

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,11 @@ from perennial.continual.learning.embedding_cache import EmbeddingCache, cache_f
 from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.job import main
 from perennial.continual.learning.kernel_lda import KernelLda
+from perennial.continual.learning.names import LearnerName
+from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.spec import JobSpec
+from perennial.continual.learning.sums import SumsFile
+from perennial.continual.learning.texts import Texts
 from perennial.continual.learning.trained import read_head
 from tests.unit.learning.conftest import make_rows
 
@@ -106,6 +111,55 @@ def test_described_class_is_answered_before_it_has_rows(make_spec: Write) -> Non
     params = {"features": 200, "descriptions": {"trip": "flight hotel visa trip"}}
     out = train(make_spec("one", examples=make_rows("card loan", 40, 1), params=params))
     assert read_card(out).labels == ("card", "loan", "trip")
+
+
+@pytest.mark.parametrize("learner", ["ridge", "kernel_lda"])
+def test_what_is_of_no_class_is_learnt_from_held_out_rows_and_carried_where_there_are_none(
+    make_spec: Write, learner: str, tmp_path: Path
+) -> None:
+    common = {"learner": learner, "params": {"features": 200}}
+    first, held = make_rows("card loan", 60, 1), make_rows("card loan", 60, 9)
+    own = train(make_spec("one", examples=first, holdout=held, **common))
+    texts = [row.text for row in make_rows("trip fees", 60, 3)]
+    refused = {}
+    for name, asked in (("own", [row.text for row in make_rows("card loan", 60, 4)]), ("others", texts)):
+        refused[name] = 1.0 - known_of(own, asked, tmp_path).mean()
+    assert refused["own"] <= 0.15
+    assert refused["others"] >= 0.3
+    second = train(make_spec("two", previous=own, examples=make_rows("trip", 30, 2), **common))
+    assert known_of(second, texts[:60], tmp_path).mean() > 0.6, "the new class is known by the old limit"
+    assert open_set_of(second).limit == open_set_of(own).limit
+    off = train(make_spec("off", examples=first, holdout=held, learner=learner, params={"false_refusals": 0}))
+    assert OpenSet.read(off) is None
+
+
+@pytest.mark.parametrize("learner", ["ridge", "kernel_lda"])
+def test_sums_of_an_earlier_release_go_on_by_the_logits_alone(make_spec: Write, learner: str) -> None:
+    common = {"learner": learner, "params": {"features": 200}, "holdout": make_rows("card loan", 60, 9)}
+    first = train(make_spec("one", examples=make_rows("card loan", 60, 1), **common))
+    assert open_set_of(first).near is not None
+    path = first / "statistics.safetensors"
+    file = SumsFile.read(path)
+    kept = {name: array for name, array in file.tensors.items() if not name.startswith("plain_")}
+    SumsFile(format=file.format, tensors=kept, about=file.about).write(path)
+    (first / "open-set.safetensors").unlink()
+    second = train(make_spec("two", previous=first, examples=make_rows("trip", 30, 2), **common))
+    assert read_card(second).data["rows"] == 150
+    assert open_set_of(second).near is None
+
+
+def open_set_of(folder: Path) -> OpenSet:
+    found = OpenSet.read(folder)
+    assert found is not None
+    return found
+
+
+def known_of(folder: Path, texts: list[str], tmp_path: Path) -> np.ndarray:
+    """What a trained folder knows of texts."""
+    card = read_card(folder)
+    spec = JobSpec(learner=LearnerName.RIDGE, examples=None, out=folder, encoder=card.encoder, cache=tmp_path / "cache")
+    X = Texts(spec, Context())(texts)
+    return open_set_of(folder).known(replace(read_head(folder), link=None).logits(X, texts), X)
 
 
 def test_held_out_rows_that_were_learnt_do_not_count(make_spec: Write) -> None:

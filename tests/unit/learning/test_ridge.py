@@ -17,6 +17,7 @@ from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import Priors
 from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.ridge import Penalty, Ridge
 from perennial.continual.learning.selection import HeldOut, choose_penalty, default_penalty
 from perennial.continual.learning.spec import JobSpec
@@ -145,6 +146,12 @@ def test_a_job_learns_on_and_takes_rows_back(make_spec: Callable[..., Path], tmp
     assert one[0] == two[0] == ("card", "loan", "trip")
     np.testing.assert_allclose(one[1], two[1], rtol=0, atol=1e-4)
     assert read_head(folders["less"]).lexical is not None
+    less, fresh = OpenSet.read(folders["less"]), OpenSet.read(folders["never"])
+    assert less is not None
+    assert fresh is not None
+    assert less.limit == pytest.approx(fresh.limit, abs=1e-3)
+    X = np.eye(32, dtype=np.float32)
+    np.testing.assert_allclose(less.near.distances(X), fresh.near.distances(X), rtol=1e-3)  # type: ignore[union-attr]
 
 
 def at_random(texts: Sequence[str]) -> np.ndarray:

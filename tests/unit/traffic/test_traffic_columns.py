@@ -30,6 +30,7 @@ def test_schema_is_the_one_that_architecture_promises() -> None:
         "margin float",
         "entropy float",
         "tokens int32",
+        "known bool",
         "embedding fixed_size_list<item: halffloat>[384]",
     ]
     assert schema().field("embedding").type == pa.null()

@@ -304,7 +304,7 @@ def test_no_listed_outputs_means_the_usual_four():
     usual = {"LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID"}
     wanted = Wanted(SIDE.signature).of
     assert wanted([]) == usual
-    assert wanted([*usual, "SCORES", "LABELS", "ARM"]) == usual
+    assert wanted([*usual, "SCORES", "LABELS", "KNOWN", "ARM"]) == usual
     assert wanted([*usual, "SCORES", "LABELS"]) == {*usual, "SCORES", "LABELS"}
     assert wanted(["LABEL"]) == {"LABEL"}
 
