@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,9 +14,10 @@ from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import Signal
 from perennial.continual.drift.window import Window, words_of
 
-__all__ = ["Explanation", "LabelShift", "TextGroup", "WordShift", "explain", "word_shifts"]
+__all__ = ["Explanation", "LabelShift", "TextGroup", "WordShift", "explain", "group_texts", "word_shifts"]
 
 _ROWS = 2_000
+_GROUPED = 800  # whose distances from each other are all measured
 _SHORTEST_WORD = 3
 _STOP_WORDS = (
     "the and for you your are was has have had not but with this that what why how can does did will would could "
@@ -163,25 +164,40 @@ def _groups(
     unknown = np.flatnonzero((strangeness > limit) | (_confidences(current) < 0.5))
     if len(unknown) < 5:
         return []
+    return [group for group, _ in group_texts(current, unknown, sample.texts, rng)]
+
+
+def group_texts(
+    window: Window, chosen: NDArray[np.integer[Any]], background: Sequence[Any], rng: np.random.Generator
+) -> list[tuple[TextGroup, NDArray[np.int64]]]:
+    """The groups of texts alike among some rows of a window, largest first, with their rows, the most central first.
+
+    A group has at least 3 rows and 2% of the chosen ones, of which 800 are looked at. `background` are texts that are
+    known: words that are common there do not name a group. Rows without embeddings are in no group.
+    """
+    if window.embeddings is None or len(chosen) < 2:
+        return []
     from sklearn.cluster import AgglomerativeClustering
 
-    rows = unknown if len(unknown) <= 800 else np.sort(rng.choice(unknown, 800, replace=False))
-    points = _unit(current.embeddings[rows])
+    rows = np.asarray(chosen, dtype=np.int64)
+    rows = rows if len(rows) <= _GROUPED else np.sort(rng.choice(rows, _GROUPED, replace=False))
+    points = _unit(window.embeddings[rows])
     clusters = AgglomerativeClustering(
         n_clusters=None, distance_threshold=0.55, metric="cosine", linkage="average"
     ).fit_predict(points.astype(np.float64))
-    background = Counter(word for text in sample.texts for word in set(words_of(str(text))))
+    known = Counter(word for text in background for word in set(words_of(str(text))))
     groups = []
     for cluster in np.unique(clusters):
-        members = rows[clusters == cluster]
-        if len(members) >= max(3, len(rows) // 50):
-            groups.append(_group(current, members, background, len(sample), points[clusters == cluster]))
-    return sorted(groups, key=lambda group: -group.rows)
+        inside = clusters == cluster
+        if inside.sum() >= max(3, len(rows) // 50):
+            mine = points[inside]
+            members = rows[inside][np.argsort(-(mine @ mine.mean(axis=0)), kind="stable")]
+            groups.append((_group(window, members, known, len(background)), members))
+    return sorted(groups, key=lambda group: -group[0].rows)
 
 
-def _group(
-    current: Window, members: NDArray[np.int64], background: Counter[str], texts: int, points: NDArray[np.float32]
-) -> TextGroup:
+def _group(current: Window, members: NDArray[np.int64], background: Counter[str], texts: int) -> TextGroup:
+    """What is told of a group; its members come with the most central first."""
     rows = current.rows(members)
     inside = Counter(word for text in rows.texts for word in set(words_of(str(text))))
     salient = sorted(
@@ -191,7 +207,6 @@ def _group(
             word,
         ),
     )[:5]
-    central = np.argsort(-(points @ points.mean(axis=0)), kind="stable")
     return TextGroup(
         name="_".join(salient[:3]) or "unnamed",
         words=tuple(salient),
@@ -199,7 +214,7 @@ def _group(
         share=len(rows) / len(current),
         mean_confidence=None if rows.confidences is None else float(rows.confidences.mean()),
         answered_as=tuple(label for label, _ in Counter(rows.predictions.tolist()).most_common(3)),
-        texts=_distinct((str(rows.texts[i]) for i in central), 5),
+        texts=_distinct((str(text) for text in rows.texts), 5),
     )
 
 

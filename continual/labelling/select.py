@@ -18,6 +18,7 @@ class Reason(StrEnum):
     UNIFORM = "uniform"
     UNCERTAIN = "uncertain"
     DRIFTED = "drifted"
+    UNKNOWN = "unknown"  # of none of the classes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,12 +77,14 @@ def select(
     rng: np.random.Generator,
     shares: Shares | None = None,
     drift: ArrayLike | None = None,
+    unknown: ArrayLike | None = None,
 ) -> tuple[Selected, ...]:
     """Return the rows to label, at most `budget`, each once, in random order: stopping early then skews nothing.
 
     `margins` is the gap between the two highest probabilities of each row: the smallest are the uncertain ones.
     `drift` scores each row by how much it belongs to what changed (higher means more; NaN means unknown, never chosen
-    for drift); without it that share goes to the uniform part. The uniform part is drawn from all rows left over.
+    for drift); without it that share goes to the uniform part. Rows that are `unknown`, of none of the classes, come
+    first in that share, the most drifted of them first. The uniform part is drawn from all rows left over.
     Source: breaking ties, Luo et al., JMLR 6, 2005; the random share, Horvitz and Thompson, JASA 47, 1952.
 
     >>> chosen = select([0.9, 0.1, 0.8, 0.7], budget=2, rng=np.random.default_rng(0), shares=Shares(uniform=0.5,
@@ -92,7 +95,7 @@ def select(
     Raises:
         DataError: a margin is not in [0, 1], or the lists differ in length.
     """
-    gap, change = _checked(margins, drift)
+    gap, change, strange = _checked(margins, drift, unknown)
     if budget < 0:
         raise DataError(f"labelling budget is {budget} rows; it must be at least 0")
     rows = len(gap)
@@ -100,29 +103,36 @@ def select(
         everything = [Selected(index=i, reason=Reason.UNIFORM, probability=1.0) for i in range(rows)]
         return _shuffled(everything, rng)
     uncertain, drifted = (shares or Shares()).of(budget)
-    by_change = [int(i) for i in np.argsort(-change, kind="stable") if np.isfinite(change[i])][:drifted]
+    order = np.lexsort((-np.nan_to_num(change, nan=-np.inf), ~strange))
+    by_change = [int(i) for i in order if strange[i] or np.isfinite(change[i])][:drifted]
     taken = set(by_change)
     by_gap = [int(i) for i in np.argsort(gap, kind="stable") if int(i) not in taken][:uncertain]
     taken.update(by_gap)
     left = np.array([i for i in range(rows) if i not in taken], dtype=np.int64)
     count = budget - len(taken)
     by_chance = rng.choice(left, size=count, replace=False)
-    chosen = [Selected(index=i, reason=Reason.DRIFTED, probability=1.0) for i in by_change]
+    chosen = [
+        Selected(index=i, reason=Reason.UNKNOWN if strange[i] else Reason.DRIFTED, probability=1.0) for i in by_change
+    ]
     chosen += [Selected(index=i, reason=Reason.UNCERTAIN, probability=1.0) for i in by_gap]
     chosen += [Selected(index=int(i), reason=Reason.UNIFORM, probability=count / len(left)) for i in by_chance]
     return _shuffled(chosen, rng)
 
 
-def _checked(margins: ArrayLike, drift: ArrayLike | None) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _checked(
+    margins: ArrayLike, drift: ArrayLike | None, unknown: ArrayLike | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.bool_]]:
     gap = np.asarray(margins, float)
     change = np.full(gap.shape, np.nan) if drift is None else np.asarray(drift, float)
-    if gap.ndim != 1 or change.shape != gap.shape:
+    strange = np.zeros(gap.shape, bool) if unknown is None else np.asarray(unknown, bool)
+    if gap.ndim != 1 or change.shape != gap.shape or strange.shape != gap.shape:
         raise DataError(
-            f"margins have shape {gap.shape} and drift scores {change.shape}; give two lists, one entry a row"
+            f"margins have shape {gap.shape}, drift scores {change.shape} and what is unknown {strange.shape}; give "
+            "lists with one entry a row"
         )
     if len(gap) and not np.all((gap >= 0) & (gap <= 1)):
         raise DataError(f"margins range from {gap.min()} to {gap.max()}; a gap of probabilities lies in [0, 1]")
-    return gap, change
+    return gap, change, strange
 
 
 def _shuffled(chosen: Sequence[Selected], rng: np.random.Generator) -> tuple[Selected, ...]:

@@ -1,6 +1,6 @@
-"""`label queue|submit|doubts`."""
+"""`label queue|submit|doubts|proposals|accept`."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from perennial.ops.cli.console import (
 )
 from perennial.ops.cli.new_labels import say_new_labels
 from perennial.ops.cli.session import model_session
+
+if TYPE_CHECKING:
+    from perennial.ops.commands.class_proposals import Proposed
 
 __all__ = ["register"]
 
@@ -38,7 +41,7 @@ def queue(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Requests to label next: unsure ones, unusual ones, and some drawn at random.
+    """Requests to label next: unsure ones, ones of no class, unusual ones, and some drawn at random.
 
     With --dry-run the queue is shown as it is and not filled.
     """
@@ -116,3 +119,68 @@ def doubts(
         ("prediction", "text", "given", "suggested", "excess"),
         ((row.prediction_id, row.text, row.given, row.suggested, row.excess) for row in doubts),
     )
+
+
+@_app.command()
+def proposals(
+    model: ModelOption = "",
+    rows: Annotated[int, typer.Option(min=10, max=100_000, help="newest requests to look at")] = 5_000,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Classes that the traffic asks for: requests of none of the classes, in groups of texts alike."""
+    from perennial.ops.commands.class_proposals import ClassProposals
+
+    with model_session(config, model) as (parts, model):
+        found = ClassProposals(parts.ledger, parts.workspace, model).look(rows=rows)
+    if as_json:
+        print_json(found)
+        return
+    say(_told(found, model))
+    if not found.proposals:
+        return
+    print_table(
+        f"Classes that the traffic of {model} asks for",
+        ("proposal", "rows", "words", "answered as", "texts"),
+        ((p.number, p.rows, p.name, ", ".join(p.answered_as), "\n".join(p.texts[:3])) for p in found.proposals),
+    )
+    say(f"begin a class with one: perennial label accept PROPOSAL NAME --model {model}")
+
+
+@_app.command()
+def accept(
+    proposal: Annotated[int, typer.Argument(min=1, help="its number, as `label proposals` shows it")],
+    label: Annotated[str, typer.Argument(help="the class of its requests; a new one starts a new class")],
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Give all requests of a proposal one label, with which the next version begins a class."""
+    from dataclasses import asdict
+    from datetime import UTC, datetime
+
+    from perennial.ops.commands.class_proposals import ClassProposals
+    from perennial.ops.commands.first_version import register as register_models
+
+    with model_session(config, model) as (parts, model):
+        register_models(parts.ledger, parts.workspace)
+        say_new_labels(parts, model, [label])
+        classes = ClassProposals(parts.ledger, parts.workspace, model)
+        done = classes.accept(proposal, label, now=datetime.now(UTC), dry_run=dry_run)
+    if done.labelled < done.least_rows:
+        say(f"{done.labelled} rows are fewer than the {done.least_rows} that a class needs; label some more")
+    print_json({"dry_run": True, **asdict(done)} if dry_run else done)
+
+
+def _told(found: "Proposed", model: str) -> str:
+    """What the requests were found to be, in a sentence."""
+    if not found.requests:
+        return f"{model} has no traffic yet"
+    if found.untold == found.requests:
+        return (
+            f"the versions that answered the newest {found.requests:,} requests of {model} cannot tell what is of no "
+            "class: they had too few held-out rows, were taken over, or are of an earlier release"
+        )
+    share = found.of_no_class / (found.requests - found.untold)
+    groups = "no group of texts alike" if not found.proposals else f"groups of texts alike: {len(found.proposals)}"
+    return f"{found.of_no_class:,} of the newest {found.requests:,} requests ({share:.1%}) are of no class; {groups}"

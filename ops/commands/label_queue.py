@@ -94,12 +94,13 @@ class LabelQueue:
     def refill(self, *, budget: int = 50, rows: int = 5_000, shares: Shares | None = None) -> tuple[QueueItem, ...]:
         """Choose up to `budget` of the newest `rows` requests that have no label, beside what waits already.
 
-        The drift score of a request is its distance from the traffic that the champion's reference was made of (from
-        the bulk of the newest requests before there is one), where requests were logged with their embedding. Where
-        answers have no margin, chance takes the share of the uncertain ones.
+        Requests of none of the classes come first in the share of the drifted ones. The drift score of a request is its
+        distance from the traffic that the champion's reference was made of (from the bulk of the newest requests before
+        there is one), where requests were logged with their embedding. Where answers have no margin, chance takes the
+        share of the uncertain ones.
         """
-        sure = ["margin"] if "margin" in self._task.log_columns else []
-        table = self._traffic.read(last=rows, columns=["prediction_id", "embedding", *sure])
+        told = [name for name in ("margin", "known") if name in self._task.log_columns]
+        table = self._traffic.read(last=rows, columns=["prediction_id", "embedding", *told])
         ids = table["prediction_id"].to_pylist()
         known = self._chosen()
         taken = {row.prediction_id for row in known} | self._ledger.feedback_labels(self._model, ids).keys()
@@ -107,13 +108,15 @@ class LabelQueue:
         batch = 1 + max((row.batch for row in known), default=0)
         shares = shares or Shares()
         margins = np.zeros(len(free))
-        if sure:
+        if "margin" in told:
             margins = table["margin"].to_numpy()[free].astype(float).clip(0.0, 1.0)
         else:
             shares = replace(shares, uncertain=0.0, uniform=shares.uniform + shares.uncertain)
         rng = np.random.default_rng([self._workspace.settings.seed, batch])
         drift = _drift_scores(table["embedding"], free, self._reference())
-        choices = select(margins, budget=budget, rng=rng, shares=shares, drift=drift)
+        known_or_not = table["known"].to_pylist() if "known" in told else [None] * len(ids)
+        unknown = [known_or_not[place] is False for place in free]
+        choices = select(margins, budget=budget, rng=rng, shares=shares, drift=drift, unknown=unknown)
         fresh = [
             QueueChoice(prediction_id=ids[free[s.index]], reason=s.reason.value, probability=s.probability, batch=batch)
             for s in choices

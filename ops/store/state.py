@@ -19,6 +19,7 @@ from perennial.ops.ledger.ports import State
 __all__ = [
     "ACCURACY",
     "CANARY_BEGAN",
+    "CLASS_PROPOSALS",
     "ERRORS",
     "LABEL_QUEUE",
     "LANE",
@@ -303,10 +304,15 @@ def _written_queue(record: tuple[QueueChoice, ...]) -> list[dict[str, Any]]:
     ]
 
 
+def _read_proposals(kept: Any) -> dict[str, list[str]]:
+    return {str(number): [str(name) for name in ids] for number, ids in kept.items()}
+
+
 WATCH = StateKey("watch", _record(WatchState), _fields)
 ERRORS = StateKey("errors", _record(ErrorState), _fields)
 ACCURACY = StateKey("accuracy", _read_accuracy, _written_accuracy)
 LABEL_QUEUE = StateKey("label_queue", _read_queue, _written_queue)
+CLASS_PROPOSALS = StateKey("class_proposals", _read_proposals, dict[str, list[str]])  # ids of requests by number
 NOTIFIER = StateKey("herald", _record(NotifierState), _fields)
 ROLLOUT = StateKey("rollout", _record(LiveFigures), _known_fields)
 CANARY_BEGAN = StateKey("canary_began", _record(CanaryBegan), _fields)

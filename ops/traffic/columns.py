@@ -92,9 +92,7 @@ def _column(name: str, values: Sequence[Any], kind: pa.DataType, rows: int) -> p
     except (pa.ArrowException, TypeError, ValueError, OverflowError) as exc:
         raise DataError(f"traffic column {name!r} doesn't hold {kind}: {exc}") from exc
     if array.null_count and name not in _MAY_BE_NULL:
-        raise DataError(
-            f"traffic column {name!r} has {array.null_count} nulls of {rows} rows; give a value for each"
-        )
+        raise DataError(f"traffic column {name!r} has {array.null_count} nulls of {rows} rows; give a value for each")
     return array
 
 

@@ -102,7 +102,7 @@ def test_wrong_input_is_refused_with_what_was_seen() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(DataError, match=r"range from 0.5 to 1.5"):
         select([0.5, 1.5], budget=1, rng=rng)
-    with pytest.raises(DataError, match=r"\(2,\) and drift scores \(1,\)"):
+    with pytest.raises(DataError, match=r"\(2,\), drift scores \(1,\)"):
         select([0.5, 0.5], budget=1, rng=rng, drift=[1.0])
     with pytest.raises(DataError, match="budget is -1"):
         select([0.5], budget=-1, rng=rng)
