@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -164,11 +164,11 @@ def _groups(
     unknown = np.flatnonzero((strangeness > limit) | (_confidences(current) < 0.5))
     if len(unknown) < 5:
         return []
-    return [group for group, _ in group_texts(current, unknown, sample.texts, rng)]
+    return [group for group, _ in group_texts(current, unknown, sample.texts.tolist(), rng)]
 
 
 def group_texts(
-    window: Window, chosen: NDArray[np.integer[Any]], background: Sequence[Any], rng: np.random.Generator
+    window: Window, chosen: NDArray[np.integer[Any]], background: Collection[Any], rng: np.random.Generator
 ) -> list[tuple[TextGroup, NDArray[np.int64]]]:
     """The groups of texts alike among some rows of a window, largest first, with their rows, the most central first.
 

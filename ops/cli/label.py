@@ -163,7 +163,8 @@ def accept(
     from perennial.ops.commands.first_version import register as register_models
 
     with model_session(config, model) as (parts, model):
-        register_models(parts.ledger, parts.workspace)
+        if not dry_run:
+            register_models(parts.ledger, parts.workspace)
         say_new_labels(parts, model, [label])
         classes = ClassProposals(parts.ledger, parts.workspace, model)
         done = classes.accept(proposal, label, now=datetime.now(UTC), dry_run=dry_run)

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perennial.continual.drift.explain import TextGroup, group_texts
 from perennial.continual.drift.window import Window
@@ -80,7 +81,7 @@ class ClassProposals:
         labelled = self._ledger.feedback_labels(self._model, ids)
         strange = [place for place, is_known in enumerate(known) if is_known is False]
         free = [place for place in strange if ids[place] not in labelled]
-        groups: Sequence[tuple[TextGroup, np.ndarray]] = ()
+        groups: Sequence[tuple[TextGroup, NDArray[np.int64]]] = ()
         if free:
             window = Window.from_columns({name: table[name] for name in _COLUMNS if name != "known"})
             familiar = [text for text, is_known in zip(window.texts, known, strict=True) if is_known is not False]

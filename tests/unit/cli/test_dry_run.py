@@ -37,7 +37,8 @@ _WITHOUT = {
         *("doctor", "rollout show", "schedule list", "status"),
     },
     "writes only what the caller names, or a report": {
-        *("demo", "drift report", "learn run", "model report", "learn sweep", "replay export", "shadow report"),
+        *("demo", "drift report", "label proposals", "learn run", "model report", "learn sweep", "replay export"),
+        "shadow report",
     },
     "is the service itself, or a request to it": {"predict", "serve"},
     "prints and changes nothing": {"token hash", "token new"},
@@ -177,6 +178,7 @@ def test_a_dry_run_of_a_rollout_command_tells_the_next_state(waiting: Path, kind
         ("rollout approve --dry-run", Refused, "no cycle under way; start one with `perennial retrain`"),
         ("label submit nothing card --dry-run", InputError, "not of the form of an id"),
         (f"label submit {'0' * 32} card --dry-run", NotFound, "not in the traffic of intent"),
+        ("label accept 1 loan --dry-run", NotFound, "proposals are none: look again with `perennial label proposals"),
         ("audit verify --anchor seven", InputError, "is not SEQ:HASH; give what `perennial audit verify` printed"),
     ],
 )

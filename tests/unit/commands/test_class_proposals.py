@@ -1,14 +1,18 @@
 """Requests of no class become proposals, and an accepted one becomes labels."""
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
 from perennial.continual.labelling import Shares
+from perennial.ops.cli.main import app
 from perennial.ops.commands.class_proposals import ClassProposals
 from perennial.ops.commands.label_queue import LabelQueue
 from perennial.ops.ledger import FeedbackRow, Ledger
@@ -95,6 +99,24 @@ def test_a_label_that_is_none_and_a_number_that_is_none_are_refused(proposals: C
     proposals.look()
     with pytest.raises(DataError, match="label"):
         proposals.accept(1, "  ", now=NOW)
+
+
+def test_the_command_shows_proposals_and_accepts_one(world: tuple[Ledger, Workspace], tmp_path: Path) -> None:
+    config = tmp_path / "perennial.toml"
+    config.write_text(f'state = "{tmp_path}/state"\nrepository = "{tmp_path}/repository"\n[models.intent]\n')
+
+    def cli(*words: str) -> Any:
+        done = CliRunner().invoke(app, ["label", *words, "--config", str(config)])
+        assert done.exit_code == 0, done.output
+        return done
+
+    shown = cli("proposals")
+    assert "21 of the newest 51 requests (41.2%) are of no class; groups of texts alike: 2" in shown.stderr
+    assert "mortgage" in shown.stdout
+    assert "perennial label accept PROPOSAL NAME --model intent" in shown.stderr
+    assert [p["rows"] for p in json.loads(cli("proposals", "--json").stdout)["proposals"]] == [12, 8]
+    assert json.loads(cli("accept", "2", "trip").stdout) == {"label": "trip", "labelled": 8, "least_rows": 5}
+    assert set(world[0].feedback_labels("intent", ids_of(world)).values()) == {"trip"}
 
 
 def test_a_recommender_has_no_classes(world: tuple[Ledger, Workspace]) -> None:
