@@ -312,11 +312,13 @@ def test_what_is_of_no_class_is_told_whatever_else_is_in_the_batch(world: World)
         assert "known" not in task_named(world.side.name).log_columns
         return
     inputs = ["card lost", "something else"]
-    assert [answer.known for answer in world.answers(inputs)] == [True, False]  # type: ignore[attr-defined]
-    assert [world.answers([text])[0].known for text in inputs] == [True, False]  # type: ignore[attr-defined]
-    assert [answer.known for answer in world.answers(inputs, 2)] == [None, None]  # type: ignore[attr-defined]
-    served = [*world.answered(inputs), *world.answered(inputs, 2)]
-    assert columns(world.side, served, frozenset({KNOWN}))[KNOWN].tolist() == [[True], [False], [True], [True]]
+    served = [*world.answered(inputs), *world.answered(inputs, 2), *world.answered(inputs[1:])]
+    asked = columns(world.side, served, frozenset({*usual_outputs(world.side.signature), KNOWN}))
+    assert asked[KNOWN].tolist() == [[True], [False], [True], [True], [False]], "version 2 cannot tell"
+    assert [row.known for row in world.side.received(asked)] == [True, False, True, True, False]
+    inputs_of = [row.placed.input for row in served]
+    kept = world.side.columns(inputs_of, [row.answer for row in served])["known"]
+    assert list(kept) == [True, False, None, None, False]
 
 
 def test_answers_are_logged_whole_and_without_personal_data(world: World, tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class Opined(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedOpinion:
-    """What a caller got for one headline; `scores` and `opinions` where they were asked for."""
+    """What a caller got for one headline; `scores`, `known` and `opinions` where they were asked for."""
 
     label: str
     confidence: float
@@ -91,6 +91,7 @@ class ReceivedOpinion:
     version: int
     prediction_id: str
     scores: dict[str, float] | None = None
+    known: bool | None = None
     opinions: tuple[SymbolOpinion, ...] | None = None
 
 
@@ -181,7 +182,7 @@ class _Opinion:
     def received(self, outputs: Mapping[str, Array]) -> list[ReceivedOpinion]:
         columns = {name: array[:, 0].tolist() for name, array in outputs.items()}
         rows = range(len(columns[LABEL]))
-        scores = [of.scores for of in OF_TEXTS.received(outputs)]
+        of_text = OF_TEXTS.received(outputs)
         return [
             ReceivedOpinion(
                 label=columns[LABEL][row].decode(),
@@ -191,7 +192,8 @@ class _Opinion:
                 alert=columns[ALERT][row].decode(),
                 version=columns[VERSION][row],
                 prediction_id=columns[PREDICTION_ID][row].decode(),
-                scores=scores[row],
+                scores=of_text[row].scores,
+                known=of_text[row].known,
                 opinions=_read_opinions(columns[OPINIONS][row]) if OPINIONS in columns else None,
             )
             for row in rows
