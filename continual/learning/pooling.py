@@ -8,7 +8,7 @@ from typing import Any
 
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["Pooling", "pool", "read_pooling", "write_pooling"]
+__all__ = ["Pooling", "pool", "pools_prompt", "read_pooling", "write_pooling"]
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +68,13 @@ def read_pooling(folder: Path) -> Pooling:
             f"{place} asks for pooling by {' and '.join(wanted)}; known is one of {known}. "
             "Give an encoder that is pooled by one of them"
         ) from None
+
+
+def pools_prompt(folder: Path) -> bool:
+    """Whether the tokens of a prompt count in the embedding; they do unless the folder says otherwise."""
+    place = _pooling_folder(folder) / "config.json"
+    document = _read(place) if place.is_file() else {}
+    return not isinstance(document, dict) or document.get("include_prompt") is not False
 
 
 def write_pooling(folder: Path, pooling: Pooling) -> None:
