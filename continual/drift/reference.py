@@ -5,8 +5,9 @@ import json
 import secrets
 import shutil
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import folder_written_whole
-from perennial.continual.drift.window import Window, words_of
+from perennial.continual.drift.window import Window, letter_runs, words_of
 from perennial.continual.errors import DataError
 
 __all__ = ["ReferenceProfile", "forget_rows"]
@@ -23,6 +24,17 @@ _FORMAT = 2
 _WITH_TEXTS = 1  # the format of earlier releases, which held the sample's texts and the words themselves
 _LEAST_ROWS = 20
 _QUANTILES = np.linspace(0.0, 1.0, 101)
+
+
+class WordsBy(StrEnum):
+    """How a text is cut into words. References of earlier releases hold runs of letters, whatever the script."""
+
+    WORDS = "words"
+    RUNS = "runs"
+
+    def __call__(self, text: str) -> list[str]:
+        """The text's words."""
+        return words_of(text) if self is WordsBy.WORDS else letter_runs(text)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -49,6 +61,7 @@ class ReferenceProfile:
     salt: str
     unknown_shares: NDArray[np.float64]
     sample: Window
+    cut: WordsBy = WordsBy.WORDS  # how its texts were cut into words; a window's are cut alike
 
     @classmethod
     def build(cls, window: Window, *, version: int, rng: np.random.Generator, rows: int = 2_000) -> Self:
@@ -70,7 +83,7 @@ class ReferenceProfile:
         order = rng.permutation(len(sample))
         salt = rng.bytes(8).hex()
         vocabulary = _vocabulary((word for i in order[::2] for word in words_of(str(sample.texts[i]))), salt)
-        unknown = np.array([_unknown_share(str(sample.texts[i]), vocabulary, salt) for i in order[1::2]])
+        unknown = np.array([_unknown_share(words_of(str(sample.texts[i])), vocabulary, salt) for i in order[1::2]])
         numbers: dict[str, NDArray[Any] | None] = {
             "confidence": window.confidences,
             "entropy": window.entropies,
@@ -95,7 +108,7 @@ class ReferenceProfile:
 
     def unknown_shares_of(self, window: Window) -> NDArray[np.float64]:
         """Return each row's share of words, in [0, 1], that the vocabulary lacks; 0 for a row without words."""
-        return np.array([_unknown_share(str(text), self.vocabulary, self.salt) for text in window.texts])
+        return np.array([_unknown_share(self.cut(str(text)), self.vocabulary, self.salt) for text in window.texts])
 
     def with_texts(self, texts: Mapping[str, str]) -> Self:
         """Return the profile with the sample's texts by their prediction ids; what is missing stays empty."""
@@ -122,6 +135,7 @@ class ReferenceProfile:
             "quantiles": {name: values.tolist() for name, values in self.quantiles.items()},
             "vocabulary": sorted(self.vocabulary),
             "salt": self.salt,
+            "words_by": self.cut.value,
             "unknown_shares": self.unknown_shares.tolist(),
         }
         with folder_written_whole(folder) as partial:
@@ -152,6 +166,7 @@ class ReferenceProfile:
             salt=salt,
             unknown_shares=np.asarray(facts["unknown_shares"], dtype=np.float64),
             sample=Window.load(folder / "sample.npz"),
+            cut=WordsBy(facts.get("words_by", WordsBy.RUNS)),
         )
 
 
@@ -183,6 +198,5 @@ def _digest(word: str, salt: str) -> str:
     return hashlib.blake2b(word.encode(), digest_size=8, salt=bytes.fromhex(salt)).hexdigest()
 
 
-def _unknown_share(text: str, vocabulary: frozenset[str], salt: str) -> float:
-    words = words_of(text)
+def _unknown_share(words: Sequence[str], vocabulary: frozenset[str], salt: str) -> float:
     return sum(_digest(word, salt) not in vocabulary for word in words) / len(words) if words else 0.0

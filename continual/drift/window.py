@@ -1,8 +1,11 @@
 """Answered requests as arrays: the current window, and the reference that a version is compared with."""
 
 import re
-from collections.abc import Mapping, Sequence
+import unicodedata
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from enum import Enum, auto
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Self
 from zipfile import BadZipFile
@@ -12,10 +15,14 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
 
-__all__ = ["Window", "non_letter_share", "text_shape", "words_of"]
+__all__ = ["Window", "letter_runs", "non_letter_share", "text_shape", "words_of"]
 
 _WORD = re.compile(r"[^\W\d_]+")
-_SENTENCE_END = re.compile(r"[.!?]+")
+_WITHOUT_SPACES = re.compile(  # Thai, Lao, Burmese, Khmer, kana, bopomofo and Han
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3005-\u3007\u3041-\u312f\u31a0-\u31ff\u3400-\u4dbf\u4e00-\u9fff"
+    "\uf900-\ufaff\uff66-\uff9d\U00020000-\U0003ffff]"
+)
+_SENTENCE_END = re.compile(r"[.!?。！？।؟]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -150,12 +157,53 @@ class Window:
 
 
 def words_of(text: str) -> list[str]:
-    """Return the lower-case words of letters, in order.
+    """Return the lower-case words of letters, in order; in scripts that set no spaces each character is one.
 
-    >>> words_of("Card N26 hasn't come!")
-    ['card', 'n', 'hasn', 't', 'come']
+    A mark belongs to the letter before it.
+
+    >>> words_of("Card N26 hasn't come!"), words_of("我的card"), words_of("हिन्दी में")
+    (['card', 'n', 'hasn', 't', 'come'], ['我', '的', 'card'], ['हिन्दी', 'में'])
+    """
+    lowered = text.lower()
+    return _WORD.findall(lowered) if lowered.isascii() else [word for word in _pieces(lowered) if word]
+
+
+def letter_runs(text: str) -> list[str]:
+    """Return what an earlier release took for words: runs of letters, without marks and whatever the script.
+
+    >>> letter_runs("我的 Card")
+    ['我的', 'card']
     """
     return _WORD.findall(text.lower())
+
+
+def _pieces(text: str) -> Iterator[str]:
+    word = ""
+    for character in text:
+        kind = _kind(character)
+        if kind is _Kind.MARK:
+            word += character if word else ""
+            continue
+        if kind is not _Kind.LETTER or (word and _kind(word[0]) is not _Kind.LETTER):
+            yield word
+            word = ""
+        if kind is not _Kind.OTHER:
+            word += character
+    yield word
+
+
+class _Kind(Enum):
+    LETTER = auto()
+    ALONE = auto()  # a letter of a script that sets no spaces between words
+    MARK = auto()
+    OTHER = auto()
+
+
+@lru_cache(maxsize=1 << 16)
+def _kind(character: str) -> _Kind:
+    if character.isalpha():
+        return _Kind.ALONE if _WITHOUT_SPACES.match(character) else _Kind.LETTER
+    return _Kind.MARK if unicodedata.category(character) in {"Mn", "Mc"} else _Kind.OTHER
 
 
 def text_shape(text: str) -> tuple[int, int, int, float]:

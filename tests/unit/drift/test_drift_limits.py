@@ -1,5 +1,6 @@
 """What happens exactly at the drift rule's limits, and what each number is a number of."""
 
+import json
 import math
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -35,6 +36,7 @@ from perennial.continual.drift.accuracy import (
     resolve_labels,
 )
 from perennial.continual.drift.compare import holm, measure, signals_of
+from perennial.continual.drift.reference import WordsBy
 from perennial.continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
 from perennial.continual.drift.statistics import StatisticResult
 from perennial.continual.drift.window import non_letter_share, text_shape, words_of
@@ -175,6 +177,41 @@ def test_unknown_words_are_measured_on_the_half_that_the_vocabulary_does_not_com
     assert profile.unknown_shares_of(columns(2, text=["", "12 !"])).tolist() == [0.0, 0.0]
     half = profile.unknown_shares_of(columns(40, text=[f"{text} {text} never" for text in window.texts]))
     assert sorted(set(half.tolist())) == [pytest.approx(1 / 3), 1.0]
+
+
+ZH = "银行 卡 转账 密码 手续费 余额 贷款 利息 提现 失败 丢失 还款 账单 扣款 汇率".replace(" ", "")
+
+
+def chinese(rows: int, rng: np.random.Generator, *, new: str = "") -> Window:
+    """Texts without spaces out of the letters of banking, or of others."""
+    letters = list(new or ZH)
+    texts = ["".join(rng.choice(letters, 12)) + "。" for _ in range(rows)]
+    return columns(rows, text=texts)
+
+
+@pytest.mark.parametrize("new", ["天气很好今天下雨明出太阳", "Пожалуйста ", "บัตรของฉันหาย", "कृपया मेरा "])
+def test_unknown_words_are_seen_where_none_are_set_apart_by_spaces(new: str) -> None:
+    rng = np.random.default_rng(5)
+    reference = ReferenceProfile.build(chinese(400, rng), version=1, rng=rng)
+    measured = [
+        measure(Signal.UNKNOWN_WORDS, reference, window, seed=1, permutations=99, floor=0.05)
+        for window in (chinese(300, rng), chinese(300, rng, new=new))
+    ]
+    assert [result.relevant and result.p_value < 0.001 for result in measured] == [False, True]
+
+
+def test_a_reference_of_an_earlier_release_goes_on_with_its_own_words(tmp_path: Path) -> None:
+    texts = [f"我的卡{letter} lost" for letter in ZH]
+    new = ReferenceProfile.build(columns(len(texts), text=texts), version=1, rng=np.random.default_rng(1))
+    old = replace(new, cut=WordsBy.RUNS, vocabulary=frozenset({"e5705c6fb7fee11e"}), salt="0011223344556677")
+    old.save(tmp_path / "reference")
+    facts = json.loads((tmp_path / "reference" / "profile.json").read_text())
+    assert facts.pop("words_by") == "runs"
+    (tmp_path / "reference" / "profile.json").write_text(json.dumps(facts))
+    read = ReferenceProfile.load(tmp_path / "reference")
+    assert read.unknown_shares_of(columns(2, text=["我的卡 card", "我的卡"])).tolist() == [0.5, 1.0]
+    new.save(tmp_path / "reference")
+    assert ReferenceProfile.load(tmp_path / "reference").cut is WordsBy.WORDS
 
 
 def test_digests_of_words_are_the_same_in_every_release() -> None:
