@@ -1,0 +1,78 @@
+"""From how surprising headlines are one after another when nothing happens: the same ones, in an order by chance."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from perennial.continual.errors import DataError
+from perennial.continual.events.item import Item
+from perennial.continual.events.watch import EventSettings, EventWatch
+
+__all__ = ["Calibrated", "calibrate", "false_alarms", "limit_for", "surprises"]
+
+_NEVER = 1e9
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Calibrated:
+    """A limit, the false alarms that it allows in so many headlines, and how many of them it was found by."""
+
+    limit: float
+    false_alarms_per_headline: float
+    headlines: int
+
+
+def calibrate(
+    items: Sequence[Item], settings: EventSettings, *, per_headline: float, shuffles: int, rng: np.random.Generator
+) -> Calibrated:
+    """The limit that so many headlines in one go beyond where only chance brings them together.
+
+    Raises:
+        DataError: they are too few to tell: at least ten false alarms would have to be expected in the base's place.
+    """
+    scores = surprises(items, settings, shuffles=shuffles, rng=rng)
+    return Calibrated(
+        limit=limit_for(scores, per_headline=per_headline),
+        false_alarms_per_headline=per_headline,
+        headlines=len(scores),
+    )
+
+
+def limit_for(scores: Sequence[float], *, per_headline: float) -> float:
+    """The surprise that this share of the scores goes beyond; between the two that it lies between.
+
+    Raises:
+        DataError: fewer than one of them would.
+    """
+    ordered = np.sort(np.asarray(scores, dtype=np.float64))[::-1]
+    allowed = per_headline * len(ordered)
+    if allowed < 1.0:
+        raise DataError(
+            f"{len(ordered)} surprises are too few for a false alarm in {1 / per_headline:.0f} headlines; wait for "
+            "more headlines, or allow more false alarms"
+        )
+    place = int(allowed)
+    return float((ordered[place - 1] + ordered[min(place, len(ordered) - 1)]) / 2)
+
+
+def surprises(
+    items: Sequence[Item], settings: EventSettings, *, shuffles: int, rng: np.random.Generator
+) -> list[float]:
+    """The scores of the headlines in orders by chance, copies left out, from where the base is half full on."""
+    quiet = replace(settings, limit=_NEVER)
+    least = max(settings.burst.first_headlines, min(settings.burst.base, len(items)) // 2) + settings.burst.recent
+    scores: list[float] = []
+    for _ in range(shuffles):
+        watch = EventWatch(quiet)
+        for place, index in enumerate(rng.permutation(len(items)).tolist()):
+            seen = watch.see(replace(items[index], number=place, copy_of=None))
+            if place >= least and seen.item.copy_of is None:
+                scores.append(seen.surprise.score)
+    return scores
+
+
+def false_alarms(items: Sequence[Item], settings: EventSettings, *, shuffles: int, rng: np.random.Generator) -> float:
+    """How often a headline goes beyond the limit in orders by chance, which are others than those calibrated on."""
+    scores = surprises(items, settings, shuffles=shuffles, rng=rng)
+    return float(np.mean(np.asarray(scores) >= settings.limit)) if scores else 0.0
