@@ -45,7 +45,7 @@ class Answerer(Protocol):
 
     @property
     def task(self) -> str:
-        """The task's name."""
+        """The task by which its answers are scored."""
         ...
 
     @property

@@ -4,16 +4,13 @@ One SQLite file a model. Routers read it at every request and never wait for a w
 writes it. Nothing here is learnt: a training reads the ledger.
 """
 
-import os
 import sqlite3
-import threading
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from perennial.continual.errors import DependencyUnreachable
 from perennial.continual.learning.ranking import Event, Profile
+from perennial.ops.store.private_file import PrivateFile
 
 __all__ = ["MOST_EVENTS", "UserEvents"]
 
@@ -50,9 +47,8 @@ class UserEvents:
     """
 
     def __init__(self, path: Path, *, most_events: int = MOST_EVENTS, wait_s: float = 10.0) -> None:
-        self._path, self._most, self._wait_s, self._lock = path, most_events, wait_s, threading.Lock()
-        self._connection: sqlite3.Connection | None = None
-        self._opened: tuple[int, int] | None = None  # device and inode: the file may be taken away and come back
+        self._file = PrivateFile(path, tables=_TABLES, holds="the users' events", wait_s=wait_s)
+        self._most = most_events
 
     def __enter__(self) -> "UserEvents":
         return self
@@ -62,8 +58,7 @@ class UserEvents:
 
     def close(self) -> None:
         """Close the file, where it is open."""
-        with self._lock:
-            self._drop()
+        self._file.close()
 
     def add(self, events: Iterable[Event]) -> int:
         """Remember events; one older than what is known of its user and item changes nothing. Returns the changes.
@@ -72,7 +67,7 @@ class UserEvents:
             DependencyUnreachable: the file cannot be written.
         """
         rows = [(event.user, event.item, (event.at - _EPOCH) // _MICROSECOND, event.liked) for event in events]
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             before = connection.total_changes
             connection.executemany(_ADD, rows)
             changes = connection.total_changes - before
@@ -82,14 +77,14 @@ class UserEvents:
 
     def block(self, user: str, item: str, *, blocked: bool = True) -> None:
         """Never show an item to a user, or show it again."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute("DELETE FROM blocked WHERE user = ? AND item = ?", (user, item))
             if blocked:
                 connection.execute("INSERT INTO blocked VALUES (?, ?)", (user, item))
 
     def want(self, user: str, text: str, weight: float) -> None:
         """Show a user more (above 0) or less (below 0) of the words of a text; 0 forgets them."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             wanted = _profile(connection, user, None).want(text, weight).wanted
             connection.execute("DELETE FROM wanted WHERE user = ?", (user,))
             connection.executemany("INSERT INTO wanted VALUES (?, ?, ?)", [(user, *pair) for pair in wanted.items()])
@@ -100,12 +95,12 @@ class UserEvents:
         Raises:
             DependencyUnreachable: the file is missing or cannot be read.
         """
-        with self._open() as connection:
+        with self._file.reading() as connection:
             return _profile(connection, user, before)
 
     def users(self) -> tuple[str, ...]:
         """Everybody of whom something is known, sorted."""
-        with self._open() as connection:
+        with self._file.reading() as connection:
             found = connection.execute(
                 "SELECT user FROM event UNION SELECT user FROM blocked UNION SELECT user FROM wanted"
             )
@@ -113,65 +108,12 @@ class UserEvents:
 
     def erase(self, user: str) -> int:
         """Forget a user, also in what the file leaves free; returns how many events they had."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             erased = connection.execute("DELETE FROM event WHERE user = ?", (user,)).rowcount
             for table in ("blocked", "wanted"):
                 connection.execute(f"DELETE FROM {table} WHERE user = ?", (user,))
-        with self._open(create=True) as connection:
-            (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            if busy:
-                raise sqlite3.OperationalError("a reader holds the log that the erased rows are in; erase again")
+        self._file.wipe()
         return erased
-
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        with self._open(create=True) as connection, connection:
-            connection.execute("BEGIN IMMEDIATE")
-            yield connection
-
-    @contextmanager
-    def _open(self, *, create: bool = False) -> Iterator[sqlite3.Connection]:
-        with self._lock:
-            try:
-                if self._connection is None or _identity(self._path) != self._opened:
-                    self._drop()
-                    self._connection = self._connected(create=create)
-                    self._opened = _identity(self._path)
-                yield self._connection
-            except (sqlite3.Error, OSError) as exc:
-                raise DependencyUnreachable(
-                    f"the users' events in {self._path} cannot be used ({exc}); see that the file is there and yours"
-                ) from exc
-
-    def _drop(self) -> None:
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
-
-    def _connected(self, *, create: bool) -> sqlite3.Connection:
-        if create:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600))
-        connection = sqlite3.connect(
-            f"{self._path.resolve().as_uri()}?mode=rw",
-            uri=True,
-            timeout=self._wait_s,
-            isolation_level=None,
-            check_same_thread=False,
-        )
-        connection.execute("PRAGMA secure_delete = ON")
-        if create:
-            connection.execute("PRAGMA journal_mode = WAL")
-            connection.executescript(_TABLES)
-        return connection
-
-
-def _identity(path: Path) -> tuple[int, int] | None:
-    try:
-        found = path.stat()
-    except FileNotFoundError:
-        return None
-    return found.st_dev, found.st_ino
 
 
 def _profile(connection: sqlite3.Connection, user: str, before: datetime | None) -> Profile:

@@ -150,7 +150,8 @@ def answerers(world: World) -> tuple[Answerer, Answerer]:
 def test_the_engine_answers_like_the_module_and_another_model_does_not(world: World) -> None:
     reference, candidate = answerers(world)
     limits = default_limits(Precision.FP32)
-    assert reference.task == candidate.task == world.task
+    assert reference.task == candidate.task
+    assert ROOMS[reference.task] == ROOMS[world.task], "a task that is made of another has its answers"
     assert check_parity(reference, candidate, world.case.inputs, None, limits).reasons == ()
     answered = candidate.answers(candidate.engine.infer(candidate.encode(world.case.inputs)))
     verdict = check_parity(reference, candidate, world.case.inputs, world.case.targets(answered), limits)
