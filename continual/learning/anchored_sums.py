@@ -2,13 +2,16 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import KeysView, Mapping
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.errors import DataError
 from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS, ClassRows, ClassSums, PlainSums
 from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile, packed, unpacked
 
 __all__ = ["AnchoredSums"]
@@ -86,6 +89,34 @@ class AnchoredSums(ABC):
         """
         self._check(rows)
         return self._sums.remove(rows, self.mapped)
+
+    @abstractmethod
+    def copy(self) -> Self:
+        """Sums of their own with the same values."""
+
+    @abstractmethod
+    def solve(self, settings: Any) -> HeadWeights:
+        """The head for what is in now.
+
+        Raises:
+            DataError: nothing has been learnt.
+        """
+
+    def solve_with(self, more: ClassRows, settings: Any) -> tuple[HeadWeights, HeadWeights]:
+        """The head for what is in now, and the one that has learnt `more` too, which do not come in.
+
+        Raises:
+            DataError: nothing has been learnt, or a row is of a class that is not in.
+        """
+        self._check(more)
+        if strange := sorted(set(more.labels) - set(self.labels)):
+            raise DataError(f"rows of {strange[:5]} are no rows of the classes that are in; leave them out")
+        head = self.solve(settings)
+        if not len(more):
+            return head, head
+        whole = self.copy()
+        whole.add(replace(more, keys=None))
+        return head, whole.solve(settings)
 
     def drop_anchors(self) -> None:
         """Takes every class's stand-in rows away; a class without real rows is gone."""

@@ -10,15 +10,17 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
-from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, read_head
+from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, read_head, read_proved_head
 
 __all__ = ["answer"]
 
 
 def answer(
-    folder: Path, texts: Sequence[str], *, cache: Path, threads: int = 0
+    folder: Path, texts: Sequence[str], *, cache: Path, threads: int = 0, proved: bool = False
 ) -> tuple[tuple[str, ...], NDArray[np.float64]]:
     """The labels of a trained folder in logit order, and its calibrated logits for the texts, (texts, C).
+
+    With `proved` it answers as it did before it learnt the rows that prove it: for answers to those.
 
     Raises:
         DataError: the folder is no finished training.
@@ -42,7 +44,8 @@ def answer(
 
     X = store.embed(texts, embed)
     if card.head in KERNEL_HEADS:
-        return card.labels, read_head(folder).logits(X, texts)
+        head = read_proved_head(folder) if proved else read_head(folder)
+        return card.labels, head.logits(X, texts)
     if card.head != "linear":
         raise DataError(
             f"{folder} has a {card.head!r} head; this version answers with {sorted(KERNEL_HEADS)} or 'linear'"

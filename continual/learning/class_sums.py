@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from perennial.continual.errors import DataError
 from perennial.continual.learning.sums import KnownRows, NamedSums
 
-__all__ = ["PLAIN_OUTER", "PLAIN_SUMS", "ClassRows", "ClassSums", "PlainSums"]
+__all__ = ["PLAIN_OUTER", "PLAIN_SUMS", "ClassRows", "ClassSums", "PlainSums", "StoodIn"]
 
 _BLOCK = 2048  # rows mapped at a time: 2048 x 3000 x 8 bytes = 49 MB
 _CLASS = "class"
@@ -70,6 +70,20 @@ class PlainSums:
     counts: NDArray[np.float64]  # (C,)
     sums: NDArray[np.float64]  # (C, d)
     outer: NDArray[np.float64]  # (d, d)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoodIn:
+    """Sums with stand-in rows beside: `beside` are their features by their weight, which no outer product has yet.
+
+    >>> StoodIn(labels=(), counts=np.zeros(0), sums=np.zeros((0, 1)), beside=np.ones((1, 1))).labels
+    ()
+    """
+
+    labels: tuple[str, ...]
+    counts: NDArray[np.float64]  # (C,)
+    sums: NDArray[np.float64]  # (C, D)
+    beside: NDArray[np.float64]  # (rows, D)
 
 
 class ClassSums:
@@ -187,15 +201,14 @@ class ClassSums:
         self.named.merge(other.named)
         self.known.labels.update(other.known.labels)
 
-    def with_stand_ins(
-        self, stand_ins: Mapping[str, NDArray[np.float64]], most: int
-    ) -> tuple[tuple[str, ...], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-        """Classes in alphabetical order, and copies of their counts, sums and the outer products.
+    def with_stand_ins(self, stand_ins: Mapping[str, NDArray[np.float64]], most: int) -> "StoodIn":
+        """Classes in alphabetical order with their counts and sums, and what of the outer products is not in yet.
 
         A class with n rows, fewer than `most`, gets most - n rows' worth of its stand-ins, which are features (k, D).
         """
         labels = tuple(sorted({*self.labels, *stand_ins}))
-        counts, sums, outer = np.zeros(len(labels)), np.zeros((len(labels), self.size)), self.outer.copy()
+        counts, sums = np.zeros(len(labels)), np.zeros((len(labels), self.size))
+        beside = [np.zeros((0, self.size))]
         for row, label in enumerate(labels):
             counts[row], sums[row] = self.of(label)
         for row, label in enumerate(labels):
@@ -204,10 +217,15 @@ class ClassSums:
                 continue
             features = stand_ins[label] * np.sqrt(weight / len(stand_ins[label]))
             sums[row] += features.sum(axis=0) * np.sqrt(weight / len(stand_ins[label]))
-            outer += features.T @ features
+            beside.append(features)
             counts[row] += weight
         used = np.flatnonzero(counts > 0)
-        return tuple(labels[row] for row in used), counts[used], sums[used], outer
+        return StoodIn(
+            labels=tuple(labels[row] for row in used),
+            counts=counts[used],
+            sums=sums[used],
+            beside=np.concatenate(beside),
+        )
 
     def narrowed(self, columns: slice, scale: float = 1.0) -> "ClassSums":
         """A copy on some of the features, each times `scale`."""

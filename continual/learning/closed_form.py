@@ -14,8 +14,9 @@ from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.normal_equations import USUAL_TEMPERATURE, Penalty
 from perennial.continual.learning.open_set import FALSE_REFUSALS, check_false_refusals
-from perennial.continual.learning.ridge import USUAL_TEMPERATURE, Penalty, Ridge
+from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.selection import (
     GAMMAS,
     HeldOut,
@@ -97,6 +98,14 @@ class ClassesLearner(Sums[ClassRows, Any, HeadWeights], Protocol):
 
     def drop_anchors(self) -> None:
         """Take every class's stand-in rows away."""
+        ...
+
+    def solve_with(self, more: ClassRows, settings: Any) -> tuple[HeadWeights, HeadWeights]:
+        """The head for what is in now, and the one that has learnt `more` too, which do not come in.
+
+        Raises:
+            DataError: nothing has been learnt, or a row is of a class that is not in.
+        """
         ...
 
     def copy(self) -> Self:

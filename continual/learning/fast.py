@@ -23,7 +23,14 @@ from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.selection import HeldOut, clearly_lower, row_scores
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import STATISTICS_FILE, read_head, write_head
+from perennial.continual.learning.trained import (
+    PROOF_FILE,
+    STATISTICS_FILE,
+    proof_keys,
+    read_head,
+    write_head,
+    write_proof,
+)
 from perennial.continual.preparation import deduplicate, row_hash, split_of
 from perennial.continual.records import Example, Split
 
@@ -50,13 +57,17 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FastModel:
-    """What the fast learner makes: the solved head, the sums behind it, the card, and what is of no class.
+    """What the fast learner makes: the solved head, the one that was proved, the sums, the card, what is of no class.
+
+    The head that answers has learnt the rows that prove it, named by `learnt_after`; `proved` and the sums have not.
 
     >>> sorted(FastModel.__dataclass_fields__)
-    ['card', 'head', 'open_set', 'statistics']
+    ['card', 'head', 'learnt_after', 'open_set', 'proved', 'statistics']
     """
 
     head: HeadWeights
+    proved: HeadWeights
+    learnt_after: tuple[int, ...]
     statistics: ClassesLearner
     card: ModelCard
     open_set: OpenSet | None
@@ -85,6 +96,9 @@ def write_fast(out: Path, model: FastModel) -> None:
         (out / OPEN_SET_FILE).unlink(missing_ok=True)
     else:
         model.open_set.write(out)
+    (out / PROOF_FILE).unlink(missing_ok=True)
+    if model.learnt_after:
+        write_proof(out, model.proved, model.learnt_after)
 
 
 def fit_fast(
@@ -95,6 +109,9 @@ def fit_fast(
     With `previous` on the same encoder and with the same kind of head its sums are carried on and only the fresh rows
     are added; rows that are in already change nothing, relabelled ones move. Without, the head is built from the replay
     rows and the fresh ones. A job that only takes rows back keeps the kind of head that is there.
+
+    Held-out rows choose the settings and prove the head that is made without them. With the same settings they are
+    then learnt too, by the head that answers; the sums stay without them, so that the next version is proved alike.
 
     Args:
         spec: the job.
@@ -129,28 +146,38 @@ def fit_fast(
     context.checkpoint()
     if not sums.labels:
         raise TrainingFailed("no rows are left to answer with after the erasure; add labelled rows")
-    solved, chosen, open_set = _solve(form, spec, settings, sums, rows, texts)
+    solved = _solve(form, spec, settings, sums, rows, texts)
     context.report("solve", 1, 1)
+    removed += _forgotten(spec, rows, solved.learnt_after)
+    answering = solved.head
     card = ModelCard(
         learner=spec.learner.value if spec.learner is LearnerName.FINETUNE else form.head,
         encoder=spec.encoder,
         encoder_fingerprint=texts.fingerprint,
-        labels=solved.labels,
+        labels=answering.labels,
         head=form.head,
-        temperature=solved.temperature,
+        temperature=answering.temperature,
         max_length=spec.max_length,
         metrics=_figures(spec, solved, sums, rows, texts),
         parent_version=spec.parent_version,
         data={
             "rows": sums.rows,
             "replay_rows": len(rows.replay),
-            "classes": len(solved.labels),
+            "classes": len(answering.labels),
             "rows_added": added,
             "rows_removed": removed,
+            "rows_after_proof": len(solved.learnt_after),
         },
-        settings=chosen,
+        settings=solved.settings,
     )
-    return FastModel(head=solved, statistics=sums, card=card, open_set=open_set)
+    return FastModel(
+        head=answering,
+        proved=solved.proved,
+        learnt_after=solved.learnt_after,
+        statistics=sums,
+        card=card,
+        open_set=solved.open_set,
+    )
 
 
 def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> FastModel:
@@ -172,7 +199,7 @@ def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> F
         return ridge
     other = fit_fast(spec, context, embedder)
     truth = places_of(unseen.labels, ridge.head.labels)  # both have learnt the same rows
-    usual, rival = (row_scores(model.head.logits(unseen.X, unseen.texts), truth) for model in (ridge, other))
+    usual, rival = (row_scores(model.proved.logits(unseen.X, unseen.texts), truth) for model in (ridge, other))
     return other if clearly_lower(rival, usual) else ridge
 
 
@@ -215,10 +242,21 @@ def _made(
     return sums
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Solved:
+    """The heads after and before the proof's rows were learnt, the keys of these, what was chosen, and the open set."""
+
+    head: HeadWeights
+    proved: HeadWeights
+    learnt_after: tuple[int, ...]
+    settings: dict[str, Any]
+    open_set: OpenSet | None
+
+
 def _solve(
     form: ClosedForm, spec: JobSpec, settings: FastSettings, sums: ClassesLearner, rows: _Rows, texts: Texts
-) -> tuple[HeadWeights, dict[str, Any], OpenSet | None]:
-    """The head with the settings and the temperature that held-out rows like best, what was chosen, and the open set.
+) -> _Solved:
+    """The heads with the settings and the temperature that held-out rows like best, and what was chosen.
 
     Where no rows tell what is of no class, the limit of the previous head goes on.
     """
@@ -229,8 +267,9 @@ def _solve(
     choose = enough and sums.rows >= _GROWN * last
     chosen_at = 0 if settings.fixed else sums.rows if choose else last  # what is told is no choice
     how = form.choose(sums, settings, unseen if choose else _held_out((), texts), before)
-    solved = sums.solve(how)
-    judge, judged_by = solved, sums
+    proof = unseen.within(sums.labels)
+    proved, whole = sums.solve_with(ClassRows(X=proof.X, labels=proof.labels, texts=proof.texts), how)
+    judge, judged_by = proved, sums
     if not enough and rows.replay:
         judge, judged_by, unseen = _left_out(sums, rows.replay, unseen, texts, how)
     known = unseen.within(judge.labels)
@@ -245,10 +284,23 @@ def _solve(
             link = fit_link(logits / temperature, truth, temperature)
     chosen = {name: value for name, value in asdict(how).items() if name != "temperature"}
     chosen |= {"features": sums.features.size, "calibrated_on": len(known.labels), "chosen_at": chosen_at}
-    cooled = replace(solved.cooled(temperature), link=link)
+    head, proved = (replace(each.cooled(temperature), link=link) for each in (whole, proved))
     if open_set is None and settings.false_refusals:
-        open_set = _open_set_before(spec, form, texts.fingerprint, cooled, near)
-    return cooled, chosen, open_set
+        open_set = _open_set_before(spec, form, texts.fingerprint, head, near)
+    return _Solved(
+        head=head,
+        proved=proved,
+        learnt_after=tuple(row_hash(text) for text in proof.texts or ()),
+        settings=chosen,
+        open_set=open_set,
+    )
+
+
+def _forgotten(spec: JobSpec, rows: _Rows, learnt_after: Sequence[int]) -> int:
+    """How many of the rows to erase the previous head had learnt after its proof, and the new one has not."""
+    if spec.previous is None or not rows.erase:
+        return 0
+    return len(proof_keys(spec.previous) & {row_hash(row.text) for row in rows.erase} - set(learnt_after))
 
 
 def _nearest(sums: ClassesLearner) -> NearestMeans | None:
@@ -293,23 +345,24 @@ def _left_out(
     return without.solve(how), without, joined
 
 
-def _figures(spec: JobSpec, solved: HeadWeights, sums: ClassesLearner, rows: _Rows, texts: Texts) -> dict[str, float]:
-    """Accuracy and log loss on held-out rows; on replay rows of the old classes, before and after."""
+def _figures(spec: JobSpec, solved: _Solved, sums: ClassesLearner, rows: _Rows, texts: Texts) -> dict[str, float]:
+    """Accuracy and log loss on held-out rows before they were learnt; on replay rows, of the last head and this one."""
     figures: dict[str, float] = {}
-    unseen = _unseen(sums, rows.holdout, texts).within(solved.labels)
+    labels = solved.head.labels
+    unseen = _unseen(sums, rows.holdout, texts).within(labels)
     if unseen.labels:
-        logits, truth = solved.logits(unseen.X, unseen.texts), places_of(unseen.labels, solved.labels)
+        logits, truth = solved.proved.logits(unseen.X, unseen.texts), places_of(unseen.labels, labels)
         figures["holdout_rows"] = float(len(truth))
         figures["holdout_accuracy"] = float((logits.argmax(axis=1) == truth).mean())
         figures["holdout_log_loss"] = log_loss(logits, truth)
     if spec.previous is None or not rows.replay or read_card(spec.previous).head not in CLOSED_FORMS:
         return figures
     old = read_head(spec.previous)
-    both = [label for label in old.labels if label in set(solved.labels)]
+    both = [label for label in old.labels if label in set(labels)]
     replay = _held_out(rows.replay, texts).within(both)
     if replay.labels and read_card(spec.previous).encoder_fingerprint == texts.fingerprint:
         figures["replay_accuracy_before"] = _accuracy(old, replay, both)
-        figures["replay_accuracy"] = _accuracy(solved, replay, both)
+        figures["replay_accuracy"] = _accuracy(solved.head, replay, both)
     return figures
 
 

@@ -28,7 +28,7 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.strategies import make_strategy
 from perennial.continual.learning.teacher import Teacher
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, STATISTICS_FILE
+from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, PROOF_FILE, STATISTICS_FILE
 from perennial.continual.learning.trainer import Corpus, Schedule, Trainer
 from perennial.continual.preparation import clean, deduplicate, row_hash
 from perennial.continual.records import Example
@@ -228,7 +228,7 @@ def _linear(spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corp
     temperature = fit_temperature(logits, truth)
     with written_whole(spec.out / HEAD_FILE) as temporary:
         save_file({"weight": weight / np.float32(temperature), "bias": bias / np.float32(temperature)}, temporary)
-    for stale in (STATISTICS_FILE, OPEN_SET_FILE):
+    for stale in (STATISTICS_FILE, PROOF_FILE, OPEN_SET_FILE):
         (spec.out / stale).unlink(missing_ok=True)
     if (open_set := fit_open_set(logits / temperature, X, None)) is not None:
         open_set.write(spec.out)

@@ -103,14 +103,16 @@ class KernelLda(AnchoredSums):
         from scipy.linalg import cho_factor, cho_solve
 
         shrinkage, temperature = settings.shrinkage, settings.temperature
-        labels, counts, sums, scatter = self._sums.with_stand_ins(
+        stood_in = self._sums.with_stand_ins(
             {label: self.features(X) for label, X in self._anchors.items()}, settings.anchor_rows
         )
+        labels, counts, sums = stood_in.labels, stood_in.counts, stood_in.sums
         real = np.array([self._sums.of(label)[0] for label in labels])
         rows = real + (counts > real)  # stand-ins of a class vary less than its rows do: together they count as one
         if not labels:
             raise DataError("the head has no rows; add labelled rows before solving it")
         means = sums / counts[:, None]  # (C, D)
+        scatter = self._sums.outer + stood_in.beside.T @ stood_in.beside
         scatter -= (means * counts[:, None]).T @ means
         scatter /= counts.sum()
         scatter.flat[:: len(scatter) + 1] += shrinkage

@@ -187,15 +187,17 @@ def train_model(spec: "JobSpec", context: "Context", embedder: "Embedder | None"
 
 
 def sums_hold(bundle: Path, rows: Collection[int]) -> bool:
-    """Whether the sums that a bundle holds were made with any of these rows, named by their hashes.
+    """Whether a bundle has learnt any of these rows, named by their hashes: in its sums, or its head after the proof.
 
     Raises:
-        DataError: the sums cannot be read.
+        DataError: the sums, or the proof, cannot be read.
     """
     from perennial.continual.learning.sums import load_keys
+    from perennial.continual.learning.trained import proof_keys
 
     statistics = bundle / STATISTICS_FILE
-    return statistics.is_file() and not load_keys(statistics).isdisjoint(rows)
+    held = load_keys(statistics) if statistics.is_file() else frozenset()
+    return not (held | proof_keys(bundle)).isdisjoint(rows)
 
 
 def _within_encoder(spec: "JobSpec") -> "JobSpec":

@@ -35,11 +35,12 @@ class ProofAnswers:
 
 
 def answer_holdout(spec: JobSpec) -> None:
-    """Let a finished training answer its held-out rows, and keep the answers beside the model."""
+    """Let a finished training answer its held-out rows, as it was before it learnt them; keep the answers beside it."""
     rows = read_rows(spec.holdout)
     if not rows:
         return
-    labels, logits = answer(spec.out, [row.text for row in rows], cache=spec.cache_folder, threads=spec.threads)
+    texts = [row.text for row in rows]
+    labels, logits = answer(spec.out, texts, cache=spec.cache_folder, threads=spec.threads, proved=True)
     sure = softmax(logits)
     document = {
         "given": [labels[place] for place in logits.argmax(axis=1)],

@@ -12,7 +12,8 @@ from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
-from perennial.continual.learning.ridge import Penalty, Ridge
+from perennial.continual.learning.normal_equations import Penalty
+from perennial.continual.learning.ridge import Ridge
 
 __all__ = [
     "GAMMAS",
@@ -109,12 +110,12 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
     if not known.labels:
         return start
     features = sums.mapped(ClassRows(X=known.X, labels=known.labels, texts=known.texts))
-    equations = sums.equations(start.anchor_rows, precise=False)
+    equations = sums.equations(start.anchor_rows)
     tried: dict[Penalty, NDArray[np.float64]] = {}
 
     def scores_of(penalty: Penalty) -> NDArray[np.float64]:
         if penalty not in tried:
-            solved = equations.solved(penalty)
+            solved = equations.solved(penalty, precise=False)
             tried[penalty] = row_scores(solved.scores(features), places_of(known.labels, solved.labels))
         return tried[penalty]
 

@@ -1,8 +1,12 @@
 """The heads in the folder that a learner leaves and an exporter reads; docs/architecture.md fixes its format."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError
@@ -11,10 +15,23 @@ from perennial.continual.learning.card import read_card
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.lexical import KNOWN, LINK, OF_WORDS, WordScores
 
-__all__ = ["HEAD_FILE", "KERNEL_HEADS", "STATISTICS_FILE", "read_head", "write_head"]
+__all__ = [
+    "HEAD_FILE",
+    "KERNEL_HEADS",
+    "PROOF_FILE",
+    "STATISTICS_FILE",
+    "proof_keys",
+    "read_head",
+    "read_proved_head",
+    "write_head",
+    "write_proof",
+]
 
 KERNEL_HEADS = frozenset({"kernel_lda", "ridge"})
 HEAD_FILE, STATISTICS_FILE = "head.safetensors", "statistics.safetensors"
+PROOF_FILE = "proof.safetensors"  # the head as it was proved, where the one that answers has learnt the proof's rows
+_PROVED = ("weight", "bias", "lexical")  # in which the two differ
+_KEYS = "keys"  # of the rows that the head has learnt after its proof
 
 
 def write_head(folder: Path, head: HeadWeights) -> None:
@@ -28,22 +45,51 @@ def write_head(folder: Path, head: HeadWeights) -> None:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
 
 
+def write_proof(folder: Path, proved: HeadWeights, keys: Sequence[int]) -> None:
+    """Writes `proof.safetensors`: the head without the rows of these keys, on which it was judged."""
+    from safetensors.numpy import save_file
+
+    tensors: dict[str, NDArray[Any]] = {
+        name: np.ascontiguousarray(value) for name in _PROVED if (value := getattr(proved, name)) is not None
+    }
+    with written_whole(folder / PROOF_FILE) as temporary:
+        save_file({**tensors, _KEYS: np.array(keys, dtype=np.uint64)}, temporary)
+
+
+def read_proved_head(folder: Path) -> HeadWeights:
+    """The head in closed form as it was proved: the one that answers where none of the proof's rows was learnt after.
+
+    Raises:
+        DataError: the folder's head is of another kind, or cannot be read.
+    """
+    head = read_head(folder)
+    if not (folder / PROOF_FILE).is_file():
+        return head
+    tensors = _tensors(folder / PROOF_FILE)
+    return replace(head, **{name: tensors[name] for name in _PROVED if name in tensors})
+
+
+def proof_keys(folder: Path) -> frozenset[int]:
+    """The keys of the rows that a folder's head has learnt after its proof.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if not (folder / PROOF_FILE).is_file():
+        return frozenset()
+    return frozenset(_tensors(folder / PROOF_FILE)[_KEYS].tolist())
+
+
 def read_head(folder: Path) -> HeadWeights:
     """The head in closed form of a trained folder or a bundle.
 
     Raises:
         DataError: the folder's head is of another kind, or cannot be read.
     """
-    from safetensors import SafetensorError
-    from safetensors.numpy import load_file
-
     card = read_card(folder)
     if card.head not in KERNEL_HEADS:
         raise DataError(f"{folder} has a {card.head!r} head; one of {sorted(KERNEL_HEADS)} was asked for")
-    try:
-        tensors = load_file(folder / HEAD_FILE)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{folder / HEAD_FILE} cannot be read ({error}); run the job again") from error
+    tensors = _tensors(folder / HEAD_FILE)
     tensors.pop(KNOWN, None)
     of_words, link = int(tensors.pop(OF_WORDS, np.zeros(1))[0]), tensors.pop(LINK, None)
     return HeadWeights(
@@ -53,3 +99,14 @@ def read_head(folder: Path) -> HeadWeights:
         link=None if link is None else Link.of_tensor(link),
         **tensors,
     )
+
+
+def _tensors(path: Path) -> dict[str, NDArray[Any]]:
+    from safetensors import SafetensorError
+    from safetensors.numpy import load_file
+
+    try:
+        tensors: dict[str, NDArray[Any]] = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path} cannot be read ({error}); run the job again") from error
+    return tensors

@@ -139,7 +139,7 @@ class Offline:
         if result.exit_code != 0:
             raise JobErrors(what=f"learning with {learner}", failed=TrainingFailed, log=log).of(result)
         seconds = time.monotonic() - start
-        labels, logits = answer(spec.out, [row.text for row in self.judged], cache=spec.cache_folder)
+        labels, logits = answer(spec.out, [row.text for row in self.judged], cache=spec.cache_folder, proved=True)
         truth = tuple(row.label for row in self.judged)
         return Judged(learner=learner, seconds=seconds, labels=labels, logits=logits, truth=truth)
 

@@ -1,5 +1,8 @@
 """`python -m perennial.ops.making.judging SPEC.json`: both versions answer the same held-out rows; the gate decides.
 
+A version is judged as it was before it learnt the rows that prove it, by the head that its bundle keeps of then. The
+one that will answer must then answer those rows as well at least.
+
 The work is done in a process of its own, on the bundles themselves, so that a judgement neither slows live requests
 nor trusts anything but the files that would be served. It is also the challenger's test load, before any Triton sees
 it: an engine that crashes, hangs, takes too much memory or does not repeat its golden answers costs this process and
@@ -10,6 +13,7 @@ import json
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.errors import PerennialError
+from perennial.continual.errors import BundleRejected, PerennialError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.jobs.memory import resident_mb
 from perennial.continual.learning.metrics import expected_calibration_error
@@ -27,12 +31,13 @@ from perennial.continual.task import AnyRow, AnyTask
 from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.ops.serving.bundled import BundledVersion
-from perennial.ops.serving.port import Answer
+from perennial.ops.serving.port import Answer, VersionSide
 from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["JudgingSpec", "main", "measure"]
 
 _TIMED = 40  # rows
+_BEYOND_CHANCE = 3.0  # standard errors
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,16 +68,18 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     The second is what the challenger's load cost: seconds, megabytes, and its difference from its golden answers.
 
     Raises:
-        BundleRejected: a bundle is not what its manifest says, or the challenger does not repeat its golden answers.
+        BundleRejected: a bundle is not what its manifest says, or the challenger does not repeat its golden answers, or
+            answers worse than it was proved.
     """
     cache, task = None if spec.cache is None else Path(spec.cache), task_named(spec.task)
-    champion = BundledVersion.load(Path(spec.champion_bundle), threads=spec.threads, cache_dir=cache)
+    champion = BundledVersion.load(Path(spec.champion_bundle), threads=spec.threads, cache_dir=cache, proved=True)
     challenger, loaded = _test_loaded(Path(spec.challenger_bundle), spec.threads, cache)
     rows = _read(task, spec.fresh + spec.old)
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
     side = serving_side(task.name)
     task_inputs = side.memory(None if spec.memory is None else Path(spec.memory)).recalled([row.input for row in rows])
     answers = _Answers(champion, rows, task_inputs, task), _Answers(challenger, rows, task_inputs, task)
+    _check_served(answers[1], side.open(Path(spec.challenger_bundle)))
     champion_ms, challenger_ms = _latencies(champion, challenger, task_inputs[:_TIMED] or [side.probe])
     known = champion.side.vocabulary
     evidence = GateEvidence(
@@ -96,11 +103,27 @@ def _read(task: AnyTask, written: Sequence[Any]) -> list[AnyRow]:
 
 def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[BundledVersion, dict[str, float]]:
     started, before = time.perf_counter(), resident_mb()
-    version = BundledVersion.load(bundle, threads=threads, cache_dir=cache)
+    version = BundledVersion.load(bundle, threads=threads, cache_dir=cache, proved=True)
     figures = {"challenger_load_s": time.perf_counter() - started}
     if (bundle / GOLDEN).is_file():
         figures["challenger_golden_difference"] = Golden.read(bundle).check(version.engine)
     return version, figures | {"challenger_load_mb": max(0.0, resident_mb() - before)}
+
+
+def _check_served(proved: "_Answers", served: VersionSide) -> None:
+    """What will answer has learnt these rows too: beyond chance it must not be worse on them than what was proved.
+
+    Raises:
+        BundleRejected: it is.
+    """
+    everything = slice(None)
+    before, after = proved.scores(everything), proved.read_by(served).scores(everything)
+    lost = before - after
+    if len(lost) and lost.sum() > 1.0 and lost.mean() > _BEYOND_CHANCE * lost.std() / np.sqrt(len(lost)):
+        raise BundleRejected(
+            f"the challenger scores {after.mean():.4f} on {len(lost)} held-out rows that it has learnt, and "
+            f"{before.mean():.4f} before; it is not what was proved: train it again"
+        )
 
 
 class _Answers:
@@ -111,6 +134,12 @@ class _Answers:
     ) -> None:
         self.task, self.rows = task, rows
         self._replies = version.ask(task_inputs)
+
+    def read_by(self, side: VersionSide) -> "_Answers":
+        """The same engine's outputs as another side of the same bundle reads them."""
+        other = copy(self)
+        other._replies = self._replies.read_by(side)
+        return other
 
     def scores(self, part: slice, within: frozenset[str] | None = None) -> NDArray[np.float64]:
         """How good the answer to each of the rows is, the answers restricted to those `within` when given."""

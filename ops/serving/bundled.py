@@ -23,15 +23,17 @@ class BundledVersion:
         self.engine, self.side = engine, side
 
     @classmethod
-    def load(cls, bundle: Path, *, threads: int = 0, cache_dir: Path | None = None) -> "BundledVersion":
-        """Verify the bundle and load it.
+    def load(
+        cls, bundle: Path, *, threads: int = 0, cache_dir: Path | None = None, proved: bool = False
+    ) -> "BundledVersion":
+        """Verify the bundle and load it; with `proved` it answers as before it learnt the rows that prove it.
 
         Raises:
             BundleRejected: the files do not match the manifest.
             ConfigurationError: its task cannot be served here.
         """
         engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
-        return cls(engine, serving_side(read_manifest(bundle).task).open(bundle))
+        return cls(engine, serving_side(read_manifest(bundle).task).open(bundle, proved=proved))
 
     def ask(self, inputs: Sequence[Any]) -> "EngineReply":
         """What the engine gives for every input, run in batches of similar length."""
@@ -48,6 +50,10 @@ class EngineReply:
 
     def __init__(self, side: VersionSide, task_inputs: Sequence[Any], inputs: Inputs, outputs: Outputs) -> None:
         self._side, self._task_inputs, self._inputs, self.outputs = side, task_inputs, inputs, outputs
+
+    def read_by(self, side: VersionSide) -> "EngineReply":
+        """The same outputs as another side of the same bundle reads them."""
+        return EngineReply(side, self._task_inputs, self._inputs, self.outputs)
 
     def answers(self, rows: slice = slice(None), *, within: frozenset[str] | None = None) -> Sequence[Answer]:
         """The answers to some of the rows; `within` leaves the version only some of its vocabulary."""

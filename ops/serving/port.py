@@ -155,8 +155,8 @@ class ServingSide(Protocol):
         """What is remembered of those who ask, in the workspace's file for it; nothing without one."""
         ...
 
-    def open(self, bundle: Path) -> VersionSide:
-        """One version's side.
+    def open(self, bundle: Path, *, proved: bool = False) -> VersionSide:
+        """One version's side; `proved` is how it answered before it learnt the rows that prove it, where it did.
 
         Raises:
             NotFound: the bundle is not there or not readable.

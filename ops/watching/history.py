@@ -135,19 +135,19 @@ class PastReader:
         embeddings = _embedded(window.embeddings, others, [answer.embedding for answer in answers])
         return replace(window, embeddings=embeddings), inputs, len(others)
 
-    def _answers(self, version: int, inputs: Sequence[Any]) -> Sequence[Answer]:
-        """What a version says, by what was remembered of those who ask."""
+    def _answers(self, version: int, inputs: Sequence[Any], *, proved: bool = False) -> Sequence[Answer]:
+        """What a version says, by what was remembered of those who ask; `proved`: before it learnt held-out rows."""
         memory = self._side.memory(self._workspace.user_events(self._model))
-        return self._version(version).answers(memory.recalled(inputs))
+        return self._version(version, proved=proved).answers(memory.recalled(inputs))
 
-    def _version(self, version: int) -> BundledVersion:
+    def _version(self, version: int, *, proved: bool) -> BundledVersion:
         bundle = self._workspace.bundle(self._model, version)
         if not bundle.is_dir():
             raise DataError(
                 f"version {version} of {self._model} answered first and its bundle {bundle} is gone, so its later "
                 "answers cannot be told; give a later --since, or raise cycle.disk_versions"
             )
-        return BundledVersion.load(bundle, cache_dir=self._workspace.cache / "engines")
+        return BundledVersion.load(bundle, cache_dir=self._workspace.cache / "engines", proved=proved)
 
     def _with_labels(self, window: Window, inputs: Sequence[Any], fresh: int | None) -> PastRows:
         ids = [] if window.ids is None else window.ids.tolist()
@@ -176,7 +176,7 @@ class PastReader:
             and task_input is not None
             and split_by(self._task.identity(task_input), holdout_share=share) is Split.HOLDOUT
         }
-        answers = self._answers(fresh, [inputs[place] for place in chosen])
+        answers = self._answers(fresh, [inputs[place] for place in chosen], proved=True)
         scores: list[float | None] = [None] * len(labels)
         for (place, label), answer in zip(chosen.items(), answers, strict=True):
             scores[place] = self._score(answer.kept, label)

@@ -14,8 +14,9 @@ from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.normal_equations import Penalty
 from perennial.continual.learning.ranking import Event, GramSettings, ItemGram
-from perennial.continual.learning.ridge import Penalty, Ridge
+from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.sums import NamedSums, Sums, load_keys, packed, unpacked
 
 ROWS = 60

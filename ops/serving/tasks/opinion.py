@@ -224,8 +224,8 @@ class _Opinion:
     def memory(self, path: Path | None) -> Mindless:
         return Mindless()
 
-    def open(self, bundle: Path) -> OpinionVersion:
-        return OpinionVersion(OF_TEXTS.open(bundle))
+    def open(self, bundle: Path, *, proved: bool = False) -> OpinionVersion:
+        return OpinionVersion(OF_TEXTS.open(bundle, proved=proved))
 
     def tensors(self, answers: Sequence[Opined], wanted: frozenset[str]) -> Mapping[str, Array]:
         """The classifier's tensors with the event's and the symbols'."""

@@ -237,7 +237,7 @@ class _Ranking:
     def memory(self, path: Path | None) -> _Users:
         return _Users(path)
 
-    def open(self, bundle: Path) -> RankingVersion:
+    def open(self, bundle: Path, *, proved: bool = False) -> RankingVersion:
         return RankingVersion(bundle)
 
     def tensors(self, answers: Sequence[Listed], wanted: frozenset[str]) -> Mapping[str, Array]:

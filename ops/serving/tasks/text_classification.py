@@ -1,7 +1,7 @@
 """Text classification at the router: texts in, labels with their probabilities out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError, NotFound
+from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.lexical import WordScores
 from perennial.continual.learning.open_set import OpenSet
-from perennial.continual.learning.trained import HEAD_FILE
+from perennial.continual.learning.trained import HEAD_FILE, PROOF_FILE, read_proved_head
 from perennial.continual.preparation import deidentify
 from perennial.exporters.contract import PREDICTION_ID, VERSION
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
@@ -75,14 +76,18 @@ class Received:
 
 
 class TextVersion:
-    """A version's tokenizer and labels."""
+    """A version's tokenizer and labels.
 
-    def __init__(self, folder: Path) -> None:
+    With `proved` the engine gives its embeddings alone, and the head that was proved on them gives the answers.
+    """
+
+    def __init__(self, folder: Path, *, proved: bool = False) -> None:
         try:
             self.labels = read_labels(folder)
             self._tokenizer = TextTokenizer(folder / TOKENIZER_FILE)
             self._words = WordScores.read(folder / HEAD_FILE)  # what they add to the engine's logits, where it has any
             self._open_set = OpenSet.read(folder)
+            self._proved = _proved_head(folder) if proved else None
         except Exception as exc:  # tokenizers raises bare Exception
             raise NotFound(f"version folder {folder} cannot be read ({exc}); restore it or route elsewhere") from exc
         self._signature = TEXT_ENGINE.bound(classes=len(self.labels))
@@ -112,7 +117,7 @@ class TextVersion:
         within: frozenset[str] | None = None,
     ) -> list[Classified]:
         """The likeliest label of each row and its calibrated probability."""
-        sums = outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(task_inputs)
+        sums = self._sums(task_inputs, outputs)
         logits = sums if self._words is None else self._words.linked(sums)
         scores = softmax(logits)
         confidences, margins = _highest(scores)
@@ -133,10 +138,21 @@ class TextVersion:
             for label, row, embedding, confidence, margin, entropy, tokens, is_known in rows
         ]
 
+    def _sums(self, task_inputs: Sequence[str], outputs: Mapping[str, Array]) -> Floats:
+        """The engine's part and that of the words, before any link."""
+        if self._proved is not None:
+            return self._proved.logits(outputs[EMBEDDING], task_inputs).astype(np.float32)
+        return outputs[LOGITS] if self._words is None else outputs[LOGITS] + self._words(task_inputs)
+
     def _best(self, logits: Floats, within: frozenset[str]) -> npt.NDArray[np.intp]:
         allowed = np.array([label in within for label in self.labels])
         best: npt.NDArray[np.intp] = np.where(allowed[None, :], logits, -np.inf).argmax(axis=1)
         return best
+
+
+def _proved_head(folder: Path) -> HeadWeights | None:
+    """The head as it was proved, without its link; None where it is the one that answers."""
+    return replace(read_proved_head(folder), link=None) if (folder / PROOF_FILE).is_file() else None
 
 
 class _TextClassification:
@@ -189,8 +205,8 @@ class _TextClassification:
     def memory(self, path: Path | None) -> Mindless:
         return Mindless()
 
-    def open(self, bundle: Path) -> TextVersion:
-        return TextVersion(bundle)
+    def open(self, bundle: Path, *, proved: bool = False) -> TextVersion:
+        return TextVersion(bundle, proved=proved)
 
     def tensors(self, answers: Sequence[Classified], wanted: frozenset[str]) -> Mapping[str, Array]:
         """Rows of versions with different classes share one width; the missing places hold 0 and an empty label."""

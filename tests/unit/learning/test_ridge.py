@@ -17,8 +17,9 @@ from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import Priors
 from perennial.continual.learning.lexical import LexicalFeatures
+from perennial.continual.learning.normal_equations import Penalty
 from perennial.continual.learning.open_set import OpenSet
-from perennial.continual.learning.ridge import Penalty, Ridge
+from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.selection import HeldOut, choose_penalty, default_penalty
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.trained import read_head
@@ -56,10 +57,35 @@ def test_the_solution_is_the_textbooks(words: float, precise: bool) -> None:
     centred = X - X.mean(axis=0)
     weight = np.linalg.solve(centred.T @ centred + 0.2 * np.eye(X.shape[1]), centred.T @ (Y - Y.mean(axis=0)))
     expected = centred @ weight + Y.mean(axis=0)
-    equations = head.equations(precise=precise)
-    for keep in (True, True, False):  # what is kept can be solved again
-        found = equations.solved(penalty, keep=keep).scores(head.mapped(given))
+    equations = head.equations()
+    for _ in range(2):  # it can be solved again
+        found = equations.solved(penalty, precise=precise).scores(head.mapped(given))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 if precise else 1e-3)
+
+
+@pytest.mark.parametrize("shrinkage", [1e-9, 1e-3, 0.3])
+@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize("more", [1, 40, 200])  # more than half as many as there are features are learnt another way
+def test_rows_beside_the_sums_are_learnt_as_if_they_were_in(more: int, anchored: bool, shrinkage: float) -> None:
+    """By the first head's factor, whatever the shrinkage is to float32; the sums stay without them."""
+    given, beside, asked = rows(150), rows(more, seed=3), rows(50, seed=4)
+    head, joint = learnt(given), learnt(given)
+    if anchored:
+        for each in (head, joint):
+            each.anchor("c9", rows(4, seed=5))
+    before, penalty = head.solve(Penalty(shrinkage=shrinkage)), Penalty(shrinkage=shrinkage)
+    proved, whole = head.solve_with(beside, penalty)
+    joint.add(beside)
+    wanted = joint.solve(penalty)
+    for found, expected in ((proved, before), (whole, wanted)):
+        assert found.labels == expected.labels
+        np.testing.assert_allclose(
+            found.logits(asked.X, asked.texts), expected.logits(asked.X, asked.texts), rtol=0, atol=1e-4
+        )
+    assert head.rows == 150
+    stranger = rows(1, seed=6)
+    with pytest.raises(DataError, match="c7"):
+        head.solve_with(ClassRows(X=stranger.X, labels=["c7"], texts=stranger.texts), penalty)
 
 
 def test_words_tell_apart_what_embeddings_cannot() -> None:

@@ -1,0 +1,286 @@
+"""The normal equations of a ridge regression: factored in float32, solved to float64 by refinement."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.head import Priors
+
+__all__ = ["USUAL_TEMPERATURE", "NormalEquations", "Penalty", "Regression", "Solver"]
+
+USUAL_TEMPERATURE = 0.15  # what scores of 1 and -1 are divided by where no row tells
+_SOLVED = 1e-11  # of the right side: a residual as small as this is none
+_STEPS = 40  # of refinement
+Floats = NDArray[np.float64]
+_Matrix = NDArray[np.floating[Any]]
+_Inverse = Callable[[Floats], Floats]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Penalty:
+    """How the sums of a ridge regression become a head.
+
+    Args:
+        shrinkage: what every weight's square costs; the squares of a row's features sum to about 1.
+        words: what lexical features count beside those of the encoder; at 0 words are not read.
+        priors: as frequent as the rows, or uniform, which lifts the scores of classes with few rows.
+        anchor_rows: a class with n real rows keeps max(0, anchor_rows - n) rows' worth of its anchors.
+
+    Raises:
+        ConfigurationError: shrinkage is not positive, or words are negative.
+
+    >>> Penalty(words=0.1).shrinkage
+    0.1
+    """
+
+    shrinkage: float = 0.1
+    words: float = 0.3
+    priors: Priors = Priors.EMPIRICAL
+    anchor_rows: int = 5
+
+    def __post_init__(self) -> None:
+        if not (self.shrinkage > 0 and self.words >= 0):
+            raise ConfigurationError(
+                f"shrinkage {self.shrinkage} must be positive and the weight of words {self.words} at least 0"
+            )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Regression:
+    """A solved ridge regression: scores near 1 for the class of a row and near -1 for the others, not calibrated.
+
+    >>> solved = Regression(labels=("a",), weight=np.zeros((1, 2)), bias=np.ones(1))
+    >>> solved.scores(np.zeros((1, 2))).tolist()
+    [[1.0]]
+    """
+
+    labels: tuple[str, ...]
+    weight: _Matrix  # (C, D)
+    bias: _Matrix  # (C,)
+
+    def scores(self, features: Floats) -> Floats:
+        """Scores (rows, C) of features (rows, D)."""
+        scores: Floats = features @ self.weight.T + self.bias
+        return scores
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NormalEquations:
+    """The sums of a ridge regression about their mean, before any penalty: solved as often as a penalty is tried.
+
+    Targets of 1 and -1 make X'y of a class twice its centred feature sum. The matrix is not copied: what is beside
+    the sums, and the mean, are small and stay apart.
+
+    >>> learnt = NormalEquations(labels=("a",), counts=np.ones(1), sums=np.zeros((1, 1)), outer=np.zeros((1, 1)),
+    ...                          of_encoder=1)
+    >>> learnt.solved(Penalty()).bias.tolist()
+    [1.0]
+    """
+
+    labels: tuple[str, ...]
+    counts: Floats  # (C,)
+    sums: Floats  # (C, D)
+    outer: Floats  # (D, D), of the rows that are in
+    of_encoder: int  # features, which come first; the others are of words
+    beside: Floats | None = None  # (rows, D): of rows that counts and sums have and `outer` has not, by their weight
+    _narrow: list[NDArray[np.float32]] = field(default_factory=list, repr=False, compare=False)
+
+    @property
+    def mean(self) -> Floats:
+        """Of all rows' features, (D,)."""
+        mean: Floats = self.sums.sum(axis=0) / self.counts.sum()
+        return mean
+
+    @property
+    def towards(self) -> Floats:
+        """X'y about the mean, (C, D)."""
+        towards: Floats = 2.0 * (self.sums - self.counts[:, None] * self.mean)
+        return towards
+
+    def scale(self, penalty: Penalty) -> Floats:
+        """What each feature is multiplied by, (D,)."""
+        scale = np.ones(self.sums.shape[1])
+        scale[self.of_encoder :] = np.sqrt(penalty.words)
+        return scale
+
+    def matrix(self, kind: type[np.floating[Any]], penalty: Penalty) -> _Matrix:
+        """The penalised matrix (D, D), a copy that may be used up.
+
+        In float32 the sums about their mean are kept for the next penalty.
+        """
+        if kind is np.float32:
+            if not self._narrow:
+                self._narrow.append(self._scatter(np.float32))
+            matrix = self._narrow[0].copy()
+        else:
+            matrix = self._scatter(kind)
+        scale = self.scale(penalty).astype(kind)
+        for block in _blocks(len(matrix)):
+            matrix[block] *= scale[block, None] * scale
+        matrix.flat[:: len(matrix) + 1] += kind(penalty.shrinkage)
+        return matrix
+
+    def times(self, X: Floats, penalty: Penalty) -> Floats:
+        """The penalised matrix times X (D, C), in float64 and without the matrix."""
+        scale = self.scale(penalty)[:, None]
+        scaled = scale * X
+        product = self.outer @ scaled
+        if self.beside is not None:
+            product += self.beside.T @ (self.beside @ scaled)
+        mean = self.mean
+        product -= np.outer(self.counts.sum() * mean, mean @ scaled)
+        product *= scale
+        product += penalty.shrinkage * X
+        return product
+
+    def regression(self, weight: Floats, penalty: Penalty) -> Regression:
+        """With the intercept, which is not shrunk, to a solution (D, C)."""
+        rows, scaled = self.counts.sum(), weight.T * self.scale(penalty)
+        bias = 2.0 * self.counts / rows - 1.0 - scaled @ self.mean
+        if penalty.priors is Priors.UNIFORM:
+            bias -= USUAL_TEMPERATURE * np.log(self.counts / rows)
+        return Regression(labels=self.labels, weight=scaled, bias=bias)
+
+    def solved(self, penalty: Penalty, *, precise: bool = True) -> Regression:
+        """The regression with a penalty; where it is not `precise`, for choosing one, in float32 alone."""
+        return Solver(self, penalty).solution(precise=precise)
+
+    def _scatter(self, kind: type[np.floating[Any]]) -> Any:
+        scatter, mean = self.outer.astype(kind), self.mean
+        if self.beside is not None:
+            narrow = self.beside.astype(kind)
+            scatter += narrow.T @ narrow
+        rows = self.counts.sum()
+        for block in _blocks(len(scatter)):
+            scatter[block] -= np.outer(rows * mean[block], mean).astype(kind)
+        return scatter
+
+
+class Solver:
+    """One penalty's factored equations.
+
+    The factor is of float32: half the time and memory of float64. Refinement against the sums themselves, which are
+    of float64, brings the solution to where float64 would have it. Where float32 loses the shrinkage, because there
+    are so many rows or so little of it, the factor is of float64 too.
+
+    >>> learnt = NormalEquations(labels=("a",), counts=np.ones(1), sums=np.zeros((1, 1)), outer=np.zeros((1, 1)),
+    ...                          of_encoder=1)
+    >>> Solver(learnt, Penalty()).solution().weight.tolist()
+    [[0.0]]
+    """
+
+    def __init__(self, equations: NormalEquations, penalty: Penalty) -> None:
+        from scipy.linalg import LinAlgError
+
+        self._equations, self._penalty = equations, penalty
+        try:
+            self._factor: tuple[_Matrix, bool] = _factored(equations.matrix(np.float32, penalty))
+        except LinAlgError:
+            self._factor = _factored(equations.matrix(np.float64, penalty))
+
+    def solution(self, *, precise: bool = True) -> Regression:
+        """The regression of the rows in the equations."""
+        equations, penalty = self._equations, self._penalty
+        towards = _right_side(equations, penalty)
+        weight = self._inverse(towards)
+        if precise:
+            weight = self._refined(equations, towards, weight, self._inverse)
+        return equations.regression(weight, penalty)
+
+    def with_rows(self, features: Floats, counts: Floats, sums: Floats) -> Regression:
+        """The regression of these rows beside those in the equations: exact, by the factor that is there.
+
+        Args:
+            features: of the rows, (rows, D), fewer than there are features.
+            counts: rows of each class among them, (C,).
+            sums: their feature sum a class, (C, D).
+
+        Source: the matrix inversion lemma, Woodbury 1950.
+        """
+        equations, penalty = self._equations, self._penalty
+        whole = NormalEquations(
+            labels=equations.labels,
+            counts=equations.counts + counts,
+            sums=equations.sums + sums,
+            outer=equations.outer,
+            of_encoder=equations.of_encoder,
+            beside=features if equations.beside is None else np.concatenate([equations.beside, features]),
+        )
+        inverse = self._inverse_with(_about_both_means(equations, features) * equations.scale(penalty))
+        towards = _right_side(whole, penalty)
+        return whole.regression(self._refined(whole, towards, inverse(towards), inverse), penalty)
+
+    def _inverse(self, towards: Floats) -> Floats:
+        from scipy.linalg import cho_solve
+
+        solved: Floats = cho_solve(self._factor, towards.astype(self._factor[0].dtype), check_finite=False)
+        return solved.astype(np.float64)
+
+    def _inverse_with(self, rows: Floats) -> _Inverse:
+        """The inverse with the outer products of some rows (rows, D) in the matrix."""
+        from scipy.linalg import cho_solve, solve_triangular
+
+        lower, kind = self._factor[0], self._factor[0].dtype
+        half = solve_triangular(lower, rows.T.astype(kind), lower=True, check_finite=False)  # (D, rows)
+        small = half.T @ half
+        small.flat[:: len(small) + 1] += kind.type(1)
+        inner = _factored(small)
+
+        def inverse(towards: Floats) -> Floats:
+            first = solve_triangular(lower, towards.astype(kind), lower=True, check_finite=False)
+            first -= half @ cho_solve(inner, half.T @ first, check_finite=False)
+            solved: Floats = solve_triangular(lower, first, lower=True, trans=1, check_finite=False)
+            return solved.astype(np.float64)
+
+        return inverse
+
+    def _refined(self, equations: NormalEquations, towards: Floats, weight: Floats, inverse: _Inverse) -> Floats:
+        """A solution made better until its residual is next to none; by a factor of float64 where that does not come.
+
+        Source: iterative refinement, Higham 2002, chapter 12.
+        """
+        size, last = np.abs(towards).max(initial=0.0), np.inf
+        for _ in range(_STEPS):
+            residual = towards - equations.times(weight, self._penalty)
+            left = np.abs(residual).max(initial=0.0)
+            if left <= _SOLVED * size:
+                return weight
+            if not left < 0.5 * last:
+                break
+            weight, last = weight + inverse(residual), left
+        from scipy.linalg import cho_solve
+
+        factor = _factored(equations.matrix(np.float64, self._penalty))
+        solved: Floats = cho_solve(factor, towards, check_finite=False)
+        return solved
+
+
+def _right_side(equations: NormalEquations, penalty: Penalty) -> Floats:
+    return np.asfortranarray((equations.towards * equations.scale(penalty)).T)  # (D, C)
+
+
+def _about_both_means(equations: NormalEquations, features: Floats) -> Floats:
+    """Rows (rows + 1, D) whose outer products are what `features` add to the scatter about the mean of all rows."""
+    many, rows, mean = equations.counts.sum(), len(features), features.mean(axis=0)
+    apart = np.sqrt(many * rows / (many + rows)) * (equations.mean - mean)
+    return np.concatenate([features - mean, apart[None]])
+
+
+def _factored(matrix: _Matrix) -> tuple[_Matrix, bool]:
+    """The lower Cholesky factor of a symmetric matrix, which is used up.
+
+    Raises:
+        scipy.linalg.LinAlgError: it is not positive definite in its precision.
+    """
+    from scipy.linalg import cho_factor
+
+    factor: tuple[_Matrix, bool] = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
+    return factor
+
+
+def _blocks(size: int) -> Iterator[slice]:
+    return (slice(start, start + 512) for start in range(0, size, 512))
