@@ -44,8 +44,8 @@ def answer(
 
     X = store.embed(texts, embed)
     if card.head in KERNEL_HEADS:
-        head = read_proved_head(folder) if proved else read_head(folder)
-        return card.labels, head.logits(X, texts)
+        read = read_proved_head if proved else read_head
+        return card.labels, read(folder).logits(X, texts)
     if card.head != "linear":
         raise DataError(
             f"{folder} has a {card.head!r} head; this version answers with {sorted(KERNEL_HEADS)} or 'linear'"

@@ -30,7 +30,6 @@ __all__ = [
 KERNEL_HEADS = frozenset({"kernel_lda", "ridge"})
 HEAD_FILE, STATISTICS_FILE = "head.safetensors", "statistics.safetensors"
 PROOF_FILE = "proof.safetensors"  # the head as it was proved, where the one that answers has learnt the proof's rows
-_PROVED = ("weight", "bias", "lexical")  # in which the two differ
 _KEYS = "keys"  # of the rows that the head has learnt after its proof
 
 
@@ -49,9 +48,10 @@ def write_proof(folder: Path, proved: HeadWeights, keys: Sequence[int]) -> None:
     """Writes `proof.safetensors`: the head without the rows of these keys, on which it was judged."""
     from safetensors.numpy import save_file
 
-    tensors: dict[str, NDArray[Any]] = {
-        name: np.ascontiguousarray(value) for name in _PROVED if (value := getattr(proved, name)) is not None
-    }
+    tensors: dict[str, NDArray[Any]] = {"weight": proved.weight, "bias": proved.bias}
+    if proved.lexical is not None:
+        tensors["lexical"] = proved.lexical
+    tensors = {name: np.ascontiguousarray(value) for name, value in tensors.items()}
     with written_whole(folder / PROOF_FILE) as temporary:
         save_file({**tensors, _KEYS: np.array(keys, dtype=np.uint64)}, temporary)
 
@@ -66,7 +66,7 @@ def read_proved_head(folder: Path) -> HeadWeights:
     if not (folder / PROOF_FILE).is_file():
         return head
     tensors = _tensors(folder / PROOF_FILE)
-    return replace(head, **{name: tensors[name] for name in _PROVED if name in tensors})
+    return replace(head, weight=tensors["weight"], bias=tensors["bias"], lexical=tensors.get("lexical"))
 
 
 def proof_keys(folder: Path) -> frozenset[int]:
