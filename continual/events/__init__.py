@@ -5,10 +5,13 @@ from perennial.continual.events.calibration import Calibrated, calibrate, false_
 from perennial.continual.events.event import Event, Phase
 from perennial.continual.events.item import Item
 from perennial.continual.events.masking import tokens_of, words_of
+from perennial.continual.events.plan import WatchPlan
 from perennial.continual.events.risk import RiskFacts, RiskModel, facts_of
+from perennial.continual.events.rules import AlertRule, Opinionated, RuleHit
 from perennial.continual.events.watch import EventSettings, EventWatch, Sighting
 
 __all__ = [
+    "AlertRule",
     "BurstSettings",
     "BurstWatch",
     "Calibrated",
@@ -16,11 +19,14 @@ __all__ = [
     "EventSettings",
     "EventWatch",
     "Item",
+    "Opinionated",
     "Phase",
     "RiskFacts",
     "RiskModel",
+    "RuleHit",
     "Sighting",
     "Surprise",
+    "WatchPlan",
     "calibrate",
     "facts_of",
     "false_alarms",

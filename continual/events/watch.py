@@ -1,7 +1,7 @@
 """The watch over headlines: copies, surprise, events. Its state is the latest headlines and the open events."""
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 
@@ -78,16 +78,15 @@ class EventWatch:
         """Those that are not known to be over, the oldest first."""
         return tuple(self._events.values())
 
-    def recall(self, item: Item, event: str = "") -> None:
-        """Count a headline that was seen before, with the event that it was found to belong to."""
+    def recall(self, item: Item) -> None:
+        """Count a headline that was seen before."""
         if item.copy_of is None:
             self._count(item)
-        if event:
-            self._event_of[item.number] = event
 
-    def reopen(self, events: Iterable[Event]) -> None:
-        """Take up events where they were left."""
+    def reopen(self, events: Iterable[Event], members: Mapping[int, str]) -> None:
+        """Take up events where they were left, with the headlines that belong to them."""
         self._events = {event.name: event for event in events}
+        self._event_of = dict(members)
 
     def see(self, item: Item) -> Sighting:
         """What to make of the next headline; `item.copy_of` is found here."""
@@ -108,14 +107,13 @@ class EventWatch:
         self._burst.add(item)
         self._originals.add(item)
         self._tones.append(item.tone)
-        oldest = item.number - 2 * self.kept_items
-        if len(self._event_of) > 2 * self.kept_items:
-            self._event_of = {number: name for number, name in self._event_of.items() if number > oldest}
 
     def _close(self, item: Item) -> None:
         over = [e.name for e in self._events.values() if e.phase(item.at, quiet=self.settings.quiet) is Phase.OVER]
         for name in over:
             del self._events[name]
+        if over:
+            self._event_of = {number: name for number, name in self._event_of.items() if name in self._events}
 
     def _nearest(self, item: Item) -> Event | None:
         best = max(((event.likeness(item), event.name) for event in self._events.values()), default=(0.0, ""))

@@ -5,11 +5,15 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from perennial.continual.errors import DependencyUnreachable
 
-__all__ = ["PrivateFile"]
+__all__ = ["PrivateFile", "moment", "stamp"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 
 
 class PrivateFile:
@@ -95,6 +99,16 @@ class PrivateFile:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(self._tables)
         return connection
+
+
+def stamp(at: datetime) -> int:
+    """A time as the file keeps it: microseconds since 1970."""
+    return (at - _EPOCH) // _MICROSECOND
+
+
+def moment(kept: int) -> datetime:
+    """The time that `stamp` gave."""
+    return _EPOCH + kept * _MICROSECOND
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -6,17 +6,15 @@ writes it. Nothing here is learnt: a training reads the ledger.
 
 import sqlite3
 from collections.abc import Iterable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from perennial.continual.learning.ranking import Event, Profile
-from perennial.ops.store.private_file import PrivateFile
+from perennial.ops.store.private_file import PrivateFile, moment, stamp
 
 __all__ = ["MOST_EVENTS", "UserEvents"]
 
 MOST_EVENTS = 1_000  # of a user; older ones give way
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _TABLES = """
 CREATE TABLE IF NOT EXISTS event (
     user TEXT NOT NULL, item TEXT NOT NULL, at INTEGER NOT NULL, liked REAL NOT NULL, PRIMARY KEY (user, item)
@@ -66,7 +64,7 @@ class UserEvents:
         Raises:
             DependencyUnreachable: the file cannot be written.
         """
-        rows = [(event.user, event.item, (event.at - _EPOCH) // _MICROSECOND, event.liked) for event in events]
+        rows = [(event.user, event.item, stamp(event.at), event.liked) for event in events]
         with self._file.writing() as connection:
             before = connection.total_changes
             connection.executemany(_ADD, rows)
@@ -117,7 +115,7 @@ class UserEvents:
 
 
 def _profile(connection: sqlite3.Connection, user: str, before: datetime | None) -> Profile:
-    limit = (1 << 62) if before is None else (before - _EPOCH) // _MICROSECOND
+    limit = (1 << 62) if before is None else stamp(before)
     events = connection.execute(
         "SELECT item, at, liked FROM event WHERE user = ? AND at < ? ORDER BY at, item", (user, limit)
     ).fetchall()
@@ -125,9 +123,7 @@ def _profile(connection: sqlite3.Connection, user: str, before: datetime | None)
     wanted = connection.execute("SELECT word, weight FROM wanted WHERE user = ?", (user,)).fetchall()
     return Profile(
         user=user,
-        events=tuple(
-            Event(user=user, item=item, at=_EPOCH + at * _MICROSECOND, liked=liked) for item, at, liked in events
-        ),
+        events=tuple(Event(user=user, item=item, at=moment(at), liked=liked) for item, at, liked in events),
         blocked=frozenset(item for (item,) in blocked),
         wanted=dict(wanted),
     )
