@@ -155,7 +155,7 @@ def router_spec(parts: Parts, model: str) -> RouterSpec:
         repository=workspace.repository,
         traffic_dir=workspace.traffic(model),
         task=side.name,
-        memory_path=workspace.user_events(model) if side.remembers else None,
+        memory_path=workspace.memory(model) if side.remembers else None,
         rotate_rows=settings.traffic.rotate_rows,
         rotate_s=settings.traffic.rotate_s,
         challenger_limit_s=settings.triton.challenger_limit_s,

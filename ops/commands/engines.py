@@ -67,7 +67,7 @@ def held_out(parts: Parts, model: str) -> HeldOut:
         DataError: there are none.
     """
     rows, side = _held_out_rows(parts, model), serving_side(parts.workspace.model(model).task)
-    asked = side.memory(parts.workspace.user_events(model)).recalled([row.input for row in rows])
+    asked = side.memory(parts.workspace.memory(model)).recalled([row.input for row in rows])
     held = HeldOut(inputs=asked, targets=[row.target for row in rows])
     return held.spread(parts.workspace.model(model).engine.parity_rows)
 

@@ -63,7 +63,7 @@ def replay_shadow(
         seed=workspace.settings.seed,
         rows_per_s=settings.cycle.shadow_rows_per_s,
         task=settings.task,
-        memory=str(workspace.user_events(model)),
+        memory=str(workspace.memory(model)),
     )
     path = folder / "shadow.report.json"
     path.unlink(missing_ok=True)

@@ -51,7 +51,7 @@ class LiveEvidenceReader:
         self._ledger, self._model, self._traffic, self._ask = ledger, model, traffic, ask
         self._task = task_named(workspace.model(model).task)
         self._side = serving_side(self._task.name)
-        self._memory = self._side.memory(workspace.user_events(model))
+        self._memory = self._side.memory(workspace.memory(model))
         self._sides = VersionSides(self._side, workspace.repository / workspace.engine_model(model))
         self._challenger_limit_s, self._clock = workspace.settings.triton.challenger_limit_s, clock
         self._rng = np.random.default_rng(workspace.settings.seed)

@@ -43,7 +43,7 @@ class ChallengerMaker(VersionMaker):
             threads=learning.threads,
             cache=str(self._workspace.cache),
             task=task.name,
-            memory=str(self._workspace.user_events(self._model)),
+            memory=str(self._workspace.memory(self._model)),
         )
         write_atomically(folder / "judge.json", json.dumps(asdict(spec)))
         path = folder / "decision.json"

@@ -5,12 +5,13 @@ keys, the ids and the log's other columns are the router's own.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 
-__all__ = ["Answer", "Memory", "Mindless", "ServingSide", "VersionSide"]
+__all__ = ["Answer", "Given", "Memory", "Mindless", "ServingSide", "VersionSide"]
 
 
 class Answer(Protocol):
@@ -64,8 +65,18 @@ class VersionSide(Protocol):
         ...
 
 
+class Given(NamedTuple):
+    """An answer that is about to be logged and sent, and whose question it is."""
+
+    input: Any
+    key: str
+    prediction_id: str
+    at: datetime
+    answer: Any
+
+
 class Memory(Protocol):
-    """What is remembered of those who ask, beside all versions. Safe to share between threads; no method raises."""
+    """What is remembered beside all versions. Safe to share between threads; no method raises."""
 
     @property
     def unread(self) -> int:
@@ -74,6 +85,10 @@ class Memory(Protocol):
 
     def recalled(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """The inputs with what was known when they were asked: now, where they do not say when."""
+        ...
+
+    def noted(self, given: Sequence[Given]) -> Sequence[Answer]:
+        """The answers, in order, with what they mean beside those before; they are remembered for those to come."""
         ...
 
 
@@ -89,6 +104,10 @@ class Mindless:
     def recalled(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """The inputs as they are."""
         return inputs
+
+    def noted(self, given: Sequence[Given]) -> Sequence[Answer]:
+        """The answers as they are."""
+        return [one.answer for one in given]
 
 
 class ServingSide(Protocol):
@@ -144,7 +163,7 @@ class ServingSide(Protocol):
 
     @property
     def remembers(self) -> bool:
-        """Whether an answer depends on what is remembered of who asks."""
+        """Whether an answer depends on what is remembered: of who asks, or of what was asked before."""
         ...
 
     def caller(self, task_input: Any) -> str:
@@ -152,7 +171,7 @@ class ServingSide(Protocol):
         ...
 
     def memory(self, path: Path | None) -> Memory:
-        """What is remembered of those who ask, in the workspace's file for it; nothing without one."""
+        """What is remembered, in the workspace's file for it; nothing without one."""
         ...
 
     def open(self, bundle: Path, *, proved: bool = False) -> VersionSide:

@@ -85,6 +85,14 @@ class Workspace:
         """What is known of each user of the model now, where its task has users."""
         return self.state / "users" / f"{admit_name(name)}.db"
 
+    def headlines(self, name: str) -> Path:
+        """The headlines that the model answered lately, with their events and alerts, where its task has such."""
+        return self.state / "headlines" / f"{admit_name(name)}.db"
+
+    def memory(self, name: str) -> Path:
+        """What the model's routers remember beside its versions, by its task."""
+        return self.headlines(name) if self.settings.task_of(name) == "opinion" else self.user_events(name)
+
     def route_file(self, name: str) -> Path:
         """What the router reads."""
         return self.state / "route" / f"{admit_name(name)}.json"

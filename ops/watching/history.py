@@ -137,7 +137,7 @@ class PastReader:
 
     def _answers(self, version: int, inputs: Sequence[Any], *, proved: bool = False) -> Sequence[Answer]:
         """What a version says, by what was remembered of those who ask; `proved`: before it learnt held-out rows."""
-        memory = self._side.memory(self._workspace.user_events(self._model))
+        memory = self._side.memory(self._workspace.memory(self._model))
         return self._version(version, proved=proved).answers(memory.recalled(inputs))
 
     def _version(self, version: int, *, proved: bool) -> BundledVersion:

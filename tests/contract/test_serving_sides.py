@@ -24,7 +24,7 @@ from perennial.exporters.ranking.asked import Asked
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.signature import Array
 from perennial.exporters.text_classification.signature import KNOWN
-from perennial.ops.serving.port import Answer, ServingSide, VersionSide
+from perennial.ops.serving.port import Answer, Given, ServingSide, VersionSide
 from perennial.ops.serving.router.answer_log import answer_columns
 from perennial.ops.serving.router.answers import columns
 from perennial.ops.serving.router.questions import read_questions
@@ -230,7 +230,20 @@ def test_a_memory_that_is_not_there_costs_no_answer(world: World, tmp_path: Path
         memory = world.side.memory(path)
         recalled = memory.recalled(world.case.inputs)
         assert len(world.answers(recalled)) == len(world.case.inputs)
-        assert memory.unread == (len(world.case.inputs) if world.side.remembers and path else 0)
+        reads = path is not None and recalled is not world.case.inputs
+        assert memory.unread == (len(world.case.inputs) if reads else 0)
+
+
+def test_what_is_remembered_of_answers_leaves_them_as_they_are_kept(world: World, tmp_path: Path) -> None:
+    memory, answers = world.side.memory(tmp_path / "new" / "file.db"), world.answers(world.case.inputs)
+    at = datetime(2026, 1, 1, tzinfo=UTC)
+    given = [
+        Given(asked, "", f"{place:032x}", at, answer)
+        for place, (asked, answer) in enumerate(zip(world.case.inputs, answers, strict=True))
+    ]
+    assert [answer.kept for answer in memory.noted(given)] == [answer.kept for answer in answers]
+    assert memory.unread == 0
+    assert list(memory.noted([])) == []
 
 
 def _taken(side: ServingSide, tensors: Mapping[str, Array]) -> Sequence[Any]:

@@ -24,6 +24,7 @@ from perennial.ops.commands.erasing.search import Sought
 from perennial.ops.ledger import ErasureReceipt, VersionRow
 from perennial.ops.making.retention import VersionRemoval
 from perennial.ops.parts import Parts
+from perennial.ops.store.remembered import forget, remembered
 from perennial.ops.store.replay_buffer import open_buffer
 from perennial.ops.store.tainted import taint, tainted_encoders
 from perennial.ops.store.traffic_of import traffic_of
@@ -51,7 +52,7 @@ class Plan:
     in_sums: tuple[int, ...]
     tuned: tuple[int, ...]
     damaged_files: tuple[str, ...]  # in quarantine; they hold the rows, or nobody can tell
-    remembered: int = 0  # events, blocked items and wanted words of a user of whom answers depend
+    remembered: int = 0  # beside versions and logs: what is known of a user, or headlines that came with the key
 
     @property
     def nothing(self) -> bool:
@@ -75,7 +76,7 @@ class Erasure:
     retraining: int | None  # the id of the command that asks for it; None when the champion's encoder is clean
     damaged_files: tuple[str, ...] = ()  # deleted from quarantine: they held the rows, or nobody could tell
     held: tuple[int, ...] = ()  # versions of a model that no settings name, whose sums hold the rows still
-    remembered: int = 0  # events, blocked items and wanted words of a user of whom answers depend
+    remembered: int = 0  # beside versions and logs: what is known of a user, or headlines that came with the key
 
     @property
     def nothing(self) -> bool:
@@ -93,7 +94,7 @@ def plan_erasure(parts: Parts, model: str, key: str) -> Plan:
     holders = _holders(parts, model, _keys(note), receipt.versions)
     texts = note.every_text
     return Plan(
-        remembered=_remembered(parts, model, key),
+        remembered=remembered(parts.workspace, model, _task_of(parts, model).name, key),
         traffic_rows=len(ids),
         feedback=receipt.feedback,
         examples=receipt.examples,
@@ -141,7 +142,8 @@ def erase(
         note.write()
         on_progress({"stage": "deleting rows"})
         log.erase(key)
-        remembered = _forget_user(parts, model, key)
+        of_task = _task_of(parts, model).name
+        told = forget(parts.workspace, model, of_task, key)
         mine = Sought(keys=frozenset({key}), prediction_ids=note.prediction_ids, texts=note.every_text)
         dropped = log.drop_quarantined(damaged_files_of(parts.workspace.traffic(model), mine))
         held = _erase_buffer(parts, model, key)
@@ -152,8 +154,10 @@ def erase(
         parts.ledger.renew_erasure(model, token)
         on_progress({"stage": "cleaning up"})
         forget_texts(parts, model, note.every_text, rows=len(note.rows))
-        remembered += _forget_user(parts, model, key)  # what a late writer brought until the ledger refused the key
-    erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped, remembered=remembered)
+        told += forget(
+            parts.workspace, model, of_task, key
+        )  # a late writer brought it until the ledger refused the key
+    erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped, remembered=told)
     detail: dict[str, Any] = {
         "corrected": erasure.corrected,
         "removed": list(erasure.removed),
@@ -242,29 +246,6 @@ def _keys(note: ErasureNote) -> frozenset[int]:
     from perennial.continual.learning.learners import learner_of_task
 
     return learner_of_task(note.task.name).keys(note.rows)
-
-
-def _remembered(parts: Parts, model: str, key: str) -> int:
-    """How much is remembered of a user for the next answer: events, blocked items and wanted words."""
-    from perennial.ops.store.user_events import UserEvents
-
-    path = parts.workspace.user_events(model)
-    if not path.is_file():
-        return 0
-    with UserEvents(path) as users:
-        profile = users.profile(key)
-    return len(profile.events) + len(profile.blocked) + len(profile.wanted)
-
-
-def _forget_user(parts: Parts, model: str, key: str) -> int:
-    """Forget it, and return how much it was."""
-    from perennial.ops.store.user_events import UserEvents
-
-    if not (held := _remembered(parts, model, key)):
-        return 0
-    with UserEvents(parts.workspace.user_events(model)) as users:
-        users.erase(key)
-    return held
 
 
 def _erase_buffer(parts: Parts, model: str, key: str) -> int:

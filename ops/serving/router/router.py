@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -14,7 +15,7 @@ from perennial.continual.records import Arm, Route
 from perennial.continual.tasks import DEFAULT_TASK
 from perennial.exporters.batches import row_count
 from perennial.exporters.engine import Inputs, Outputs
-from perennial.ops.serving.port import Answer, ServingSide
+from perennial.ops.serving.port import Answer, Given, ServingSide
 from perennial.ops.serving.router.answer_log import AnswerLog, LogFigures, answer_columns
 from perennial.ops.serving.router.questions import Question, prediction_id
 from perennial.ops.serving.router.route import RouteFile, pick_arm
@@ -250,10 +251,22 @@ class Router:
         if left:
             found.update(self._ask_champion(batch, left, alone=alone))
         now = time.monotonic()
-        answers = [_in_time(found[index], now) for index in range(len(batch.rows))]
+        answers = self._noted(batch, [_in_time(found[index], now) for index in range(len(batch.rows))])
         latency_ms = (time.perf_counter() - started) * 1000.0
         logged = [answer for answer in answers if answer.placed.logged and not answer.late]
         self._write(batch, logged, latency_ms)
+        return answers
+
+    def _noted(self, batch: Batch, answers: list[Answered]) -> list[Answered]:
+        """The answers with what they mean beside earlier ones; those that nobody gets are not remembered."""
+        kept = [place for place, answer in enumerate(answers) if answer.placed.logged and not answer.late]
+        at = datetime.fromtimestamp(batch.at_us / 1e6, UTC)
+        given = [
+            Given(row.placed.input, row.placed.key, row.placed.prediction_id, at, row.answer)
+            for row in (answers[place] for place in kept)
+        ]
+        for place, answer in zip(kept, self._memory.noted(given), strict=True):
+            answers[place] = answers[place]._replace(answer=answer)
         return answers
 
     def _write(self, batch: Batch, answers: Sequence[Answered], latency_ms: float) -> None:

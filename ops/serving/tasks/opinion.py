@@ -1,6 +1,9 @@
 """Opinion at the router: headlines in; sentiments, the event that each belongs to, and whether it alarms, out."""
 
 import json
+import logging
+import threading
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -9,10 +12,11 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from perennial.continual.errors import DataError
+from perennial.continual.errors import DataError, NotFound, PerennialError
 from perennial.continual.preparation import admit_key, admit_time, deidentify
 from perennial.continual.preparation.characters import SURROGATE
 from perennial.continual.tasks.opinion.headline import MOST_SYMBOLS, Headline, Symbol, headline_of, window_of
+from perennial.exporters.bundle import read_manifest
 from perennial.exporters.contract import PREDICTION_ID, VERSION
 from perennial.exporters.opinion.signature import (
     ALERT,
@@ -26,14 +30,18 @@ from perennial.exporters.opinion.signature import (
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 from perennial.exporters.text_classification.signature import CONFIDENCE, LABEL, TEXT, TEXT_ENGINE
-from perennial.ops.serving.port import Mindless
+from perennial.ops.serving.port import Given, Mindless
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
 from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
 from perennial.ops.serving.tensors import column, decoded, one_a_row, strings
+from perennial.ops.store.headlines import Headlines, Observed
 
 __all__ = ["SIDE", "Opined", "OpinionVersion", "ReceivedOpinion", "SymbolOpinion"]
 
+logger = logging.getLogger(__name__)
 _MOST_BYTES = 4_000  # of symbols as JSON
+_WAIT_S = 0.2  # for a locked file of headlines, at most
+_MOST_WAITING = 2_000  # headlines that could not be written yet
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +61,7 @@ class Opined(NamedTuple):
     event: str = ""
     phase: str = ""
     alert: str = ""
+    encoder: str = ""
 
     @property
     def kept(self) -> str:
@@ -98,8 +107,8 @@ class ReceivedOpinion:
 class OpinionVersion:
     """A text classifier's version, asked of the whole headline and of what it says of each symbol."""
 
-    def __init__(self, texts: TextVersion) -> None:
-        self._texts = texts
+    def __init__(self, texts: TextVersion, encoder: str) -> None:
+        self._texts, self._encoder = texts, encoder
 
     @property
     def signature(self) -> EngineSignature:
@@ -133,6 +142,7 @@ class OpinionVersion:
                     SymbolOpinion(symbol=symbol, label=said[place].label, confidence=said[place].confidence)
                     for symbol, place in asked.places[row]
                 ),
+                encoder=self._encoder,
             )
             for row in range(len(task_inputs))
         ]
@@ -157,6 +167,63 @@ class _Asked:
         return len(self.texts) - 1
 
 
+class _Watched(Mindless):
+    """Headlines as they were answered, and the events that they make. See `perennial.ops.serving.port.Memory`.
+
+    What cannot be written now is written with the next headlines; its answers go out without an event.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._kept = Headlines(path, wait_s=_WAIT_S)
+        self._waiting: deque[Observed] = deque(maxlen=_MOST_WAITING)
+        self._lock, self._failing = threading.Lock(), False
+
+    def noted(self, given: Sequence[Given]) -> list[Opined]:
+        answers: list[Opined] = [one.answer for one in given]
+        if not given:
+            return answers
+        with self._lock:
+            observed = [_observed(one) for one in given]
+            try:
+                noted = self._kept.note([*self._waiting, *observed])[-len(observed) :]
+            except Exception as exc:
+                self.unread += len(given)
+                if not self._failing:
+                    logger.warning("headlines.not_noted", extra={"reason": str(exc)})
+                self._failing = True
+                self._waiting.extend(observed)
+                return answers
+            self._waiting.clear()
+            self._failing = False
+        return [
+            answer._replace(event=one.event, phase=one.phase, alert=one.alert)
+            for answer, one in zip(answers, noted, strict=True)
+        ]
+
+
+def _observed(given: Given) -> Observed:
+    headline, answer = headline_of(given.input), given.answer
+    return Observed(
+        prediction_id=given.prediction_id,
+        at=headline.published_at or given.at,
+        source=deidentify(headline.source),
+        key=given.key,
+        text=deidentify(headline.text),
+        label=answer.said.label,
+        scores=dict(zip(answer.said.labels, map(float, answer.said.scores), strict=True)),
+        opinions={one.symbol: one.label for one in answer.opinions},
+        encoder=answer.encoder,
+        place=answer.said.embedding,
+    )
+
+
+def _encoder_of(bundle: Path) -> str:
+    try:
+        return read_manifest(bundle).encoder_fingerprint
+    except PerennialError as exc:
+        raise NotFound(f"version folder {bundle} cannot be read ({exc}); restore it or route elsewhere") from exc
+
+
 class _Opinion:
     """See `perennial.ops.serving.port.ServingSide`."""
 
@@ -164,7 +231,7 @@ class _Opinion:
     signature: ClassVar[RouterSignature] = OPINION_ROUTER
     engine: ClassVar[EngineSignature] = TEXT_ENGINE
     probe: ClassVar[Headline] = Headline(text="are you there")
-    remembers: ClassVar[bool] = False
+    remembers: ClassVar[bool] = True
     input_columns: ClassVar[tuple[str, ...]] = ("text",)
 
     def request(self, inputs: Sequence[str | Headline]) -> Mapping[str, Array]:
@@ -222,10 +289,10 @@ class _Opinion:
         return ""
 
     def memory(self, path: Path | None) -> Mindless:
-        return Mindless()
+        return Mindless() if path is None else _Watched(path)
 
     def open(self, bundle: Path, *, proved: bool = False) -> OpinionVersion:
-        return OpinionVersion(OF_TEXTS.open(bundle, proved=proved))
+        return OpinionVersion(OF_TEXTS.open(bundle, proved=proved), _encoder_of(bundle))
 
     def tensors(self, answers: Sequence[Opined], wanted: frozenset[str]) -> Mapping[str, Array]:
         """The classifier's tensors with the event's and the symbols'."""

@@ -38,6 +38,7 @@ from perennial.exporters.ranking.signature import (
     WITHHELD,
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
+from perennial.ops.serving.port import Mindless
 from perennial.ops.serving.tensors import decoded, one_a_row, strings
 from perennial.ops.store.user_events import UserEvents
 
@@ -117,16 +118,12 @@ class RankingVersion:
         return [Listed(places) for places in self._catalogue.lists(asked_of(task_inputs), outputs)]
 
 
-class _Users:
+class _Users(Mindless):
     """What is known of users, for questions of now. See `perennial.ops.serving.port.Memory`."""
 
     def __init__(self, path: Path | None) -> None:
         self._kept = None if path is None else UserEvents(path, wait_s=_WAIT_S)
-        self._unread, self._lock, self._failing = 0, threading.Lock(), False
-
-    @property
-    def unread(self) -> int:
-        return self._unread
+        self._lock, self._failing = threading.Lock(), False
 
     def recalled(self, inputs: Sequence[Asked | Query]) -> list[Asked]:
         """Each with its user's events before it; one that has no time is asked now, of all events, and may explore."""
@@ -143,7 +140,7 @@ class _Users:
             profile = self._kept.profile(asked.user, before=before)
         except PerennialError as exc:
             with self._lock:
-                self._unread += 1
+                self.unread += 1
                 first, self._failing = not self._failing, True
             if first:
                 logger.warning("users.unread", extra={"reason": str(exc)})
