@@ -28,6 +28,7 @@ from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.names import DEFAULT_LEARNER, LEARNERS_OF, LearnerName, default_learner
 from perennial.continual.preparation import admit_name
 from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
+from perennial.continual.text_file import SavedText
 from perennial.ops.safety.secrecy import shown_problems, shown_toml_error
 from perennial.ops.safety.tokens import is_hashed
 
@@ -410,7 +411,16 @@ class Settings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Environment over arguments over the TOML file."""
         del dotenv_settings, file_secret_settings
-        return env_settings, init_settings, TomlConfigSettingsSource(settings_cls)
+        return env_settings, init_settings, _SavedToml(settings_cls)
+
+
+class _SavedToml(TomlConfigSettingsSource):
+    """The TOML file in the encoding that its editor chose."""
+
+    def _read_file(self, file_path: Any) -> dict[str, Any]:
+        import tomllib
+
+        return tomllib.loads(SavedText.of(file_path.read_bytes()).text)
 
 
 def load_settings(config: Path | None = None) -> Settings:
@@ -451,7 +461,12 @@ def load_settings(config: Path | None = None) -> Settings:
             f"a PERENNIAL_* variable cannot be read ({type(exc.__cause__).__name__}): give nested values as JSON, e.g. "
             f"PERENNIAL_API__HOSTS='[\"models.example\"]'"
         ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as exc:
+    except UnicodeDecodeError as exc:
+        raise ConfigurationError(
+            f"{path} is not UTF-8 (byte {exc.object[exc.start]:#04x} at position {exc.start}); save it as UTF-8 and "
+            "try again"
+        ) from None
+    except tomllib.TOMLDecodeError as exc:
         raise ConfigurationError(
             f"{path} is not valid TOML: {shown_toml_error(exc)}; correct the line and try again"
         ) from None

@@ -19,7 +19,7 @@ from perennial.continual.learning.encoder_folder import (
     tokenizer_length,
     usable_length,
 )
-from perennial.continual.learning.graph_parts import copy_graph, graph_parts
+from perennial.continual.learning.graph_parts import check_outputs, copy_graph, graph_parts
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.pooling import read_pooling, write_pooling
 from perennial.continual.preparation import admit_label, clean
@@ -28,6 +28,10 @@ __all__ = ["FOREIGN_FILE", "Adoptable"]
 
 _KIND = "ForSequenceClassification"
 _KEPT = ("*.json", "*.txt", "*.safetensors", "*.model")  # no code, no pickle, no training state
+_LAST_LAYERS = frozenset(  # what transformers calls them, with a row for each label
+    f"{layer}.weight"
+    for layer in ("classifier", "classifier.out_proj", "classification_head.out_proj", "logits_proj", "score")
+)
 _BESIDE_GRAPH = ("*.json", "*.txt")
 _ONNX, FOREIGN_FILE = ".onnx", "model.onnx"
 _PROBES, _LONGEST = 128, 48
@@ -70,7 +74,7 @@ class Adoptable:
         _one_label(folder, configuration)
         labels = _labels(folder, configuration)
         fingerprint(folder)  # says what is missing of weights
-        _check_weights(folder)
+        _check_weights(folder, len(labels))
         length = usable_length(folder, max_length)
         load_tokenizer(folder, length)
         return cls(folder=folder, labels=labels, max_length=length)
@@ -84,10 +88,12 @@ class Adoptable:
         graph_parts(graph)  # says what is missing of weights
         configuration = _configuration(folder)
         _one_label(folder, configuration)
+        labels = _labels(folder, configuration)
+        check_outputs(graph, len(labels))
         known = bool(configuration.get("model_type")) and "vocab_size" in configuration
         length = usable_length(folder, max_length) if known else tokenizer_length(folder, max_length)
         read_tokenizer(folder, length)
-        return cls(folder=folder, labels=_labels(folder, configuration), max_length=length, graph=graph)
+        return cls(folder=folder, labels=labels, max_length=length, graph=graph)
 
     def adopt(self, out: Path) -> ModelCard:
         """Copy the classifier into `out` as a trained model, its card last."""
@@ -224,13 +230,20 @@ def _label(folder: Path, name: object) -> str:
         ) from error
 
 
-def _check_weights(folder: Path) -> None:
-    """Look into the heads of the weights' files: one that was cut off is seen before anything is made of it."""
+def _check_weights(folder: Path, labels: int) -> None:
+    """Look into the heads of the weights' files: cut off, or of other outputs than the labels, they are of no use."""
     from safetensors import SafetensorError, safe_open
 
     for path in sorted(folder.glob("*.safetensors")):
         try:
-            with safe_open(path, framework="np"):
-                pass
+            with safe_open(path, framework="np") as file:
+                last = [name for name in file.keys() if name in _LAST_LAYERS]  # noqa: SIM118 - not a mapping
+                outputs = {name: file.get_slice(name).get_shape()[0] for name in last}
         except (OSError, SafetensorError) as error:
             raise ConfigurationError(f"{path} holds no weights ({error}); copy or save the model again") from error
+        for name, count in outputs.items():
+            if count != labels:
+                raise ConfigurationError(
+                    f"{path} gives {count} outputs ({name}), and config.json names {labels} labels; make id2label name "
+                    f"each output once"
+                )

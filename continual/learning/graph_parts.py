@@ -5,7 +5,7 @@ from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["copy_graph", "graph_parts"]
+__all__ = ["check_outputs", "copy_graph", "graph_parts"]
 
 
 def graph_parts(graph: Path) -> tuple[Path, ...]:
@@ -31,6 +31,25 @@ def graph_parts(graph: Path) -> tuple[Path, ...]:
                 "with its weights inside"
             )
     return tuple(graph.parent / name for name in names)
+
+
+def check_outputs(graph: Path, labels: int) -> None:
+    """Return where the graph's answer may be a logit for each label; how wide it is need not be said in the file.
+
+    Raises:
+        ConfigurationError: it says otherwise.
+    """
+    import onnx
+
+    outputs = onnx.load(graph, load_external_data=False).graph.output
+    for output in outputs:
+        dims = output.type.tensor_type.shape.dim
+        alone = len(outputs) == 1 or output.name == "logits"
+        if alone and len(dims) == 2 and dims[1].dim_value not in {0, labels}:
+            raise ConfigurationError(
+                f"{graph} gives {dims[1].dim_value} outputs ({output.name}), and config.json names {labels} labels; "
+                "make id2label name each output once"
+            )
 
 
 def copy_graph(graph: Path, target: Path) -> None:

@@ -33,6 +33,7 @@ def file_reading(
         typer.BadParameter: a column is not of the form ROLE=NAME, or a role is stated twice.
     """
     from perennial.continual.preparation import FileReading
+    from perennial.ops.cli.progress import rows_said
 
     columns: dict[str, str] = {}
     for option in column or ():
@@ -43,4 +44,4 @@ def file_reading(
         if role in columns:
             raise typer.BadParameter(f"{role} is stated twice; state one column for it", param_hint="--column")
         columns[role] = name
-    return FileReading(columns=columns, encoding=encoding, delimiter=delimiter, sheet=sheet)
+    return FileReading(columns=columns, encoding=encoding, delimiter=delimiter, sheet=sheet, on_rows=rows_said())

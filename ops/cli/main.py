@@ -4,6 +4,7 @@ Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed,
 3 a dependency is unreachable, 4 refused by a gate, 130 interrupted.
 """
 
+import logging
 import os
 import sys
 import traceback
@@ -33,10 +34,14 @@ from perennial.ops.cli import (
     token,
 )
 from perennial.ops.cli.console import say, say_error
+from perennial.ops.cli.system_errors import told
 from perennial.ops.safety.permissions import PRIVATE
 
 __all__ = ["app", "main"]
 
+logger = logging.getLogger(__name__)
+
+_PIPE_CLOSED = 128 + 13  # as a process that SIGPIPE ends
 app = typer.Typer(
     name="perennial",
     help="Keeps a deployed text model good by itself: serve, watch, retrain, prove, swap.",
@@ -91,6 +96,13 @@ def main() -> int:
         return 130
     except typer.Exit as end:
         return int(end.exit_code)
+    except BrokenPipeError:  # whoever read the result, e.g. `head`, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _PIPE_CLOSED
+    except OSError as error:
+        logger.debug("cli.system_error", exc_info=error)
+        say_error(type(error).__name__, told(error))
+        return 1
     except Exception as error:  # typer 0.29 raises usage errors of its own, older ones click's: both show themselves
         show, exit_code = getattr(error, "show", None), getattr(error, "exit_code", None)
         if not callable(show) or not isinstance(exit_code, int):

@@ -6,10 +6,30 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-__all__ = ["stages"]
+__all__ = ["rows_said", "stages"]
 
 _EVERY_S = 5.0
 _OnProgress = Callable[[dict[str, Any]], None]
+
+
+def rows_said() -> Callable[[int, int], None]:
+    """Says every few seconds how many rows of a file are through; nothing of a file that takes less."""
+    began = said = time.monotonic()
+
+    def on_rows(done: int, total: int) -> None:
+        nonlocal began, said
+        now = time.monotonic()
+        if not done:  # another file begins
+            began = said = now
+        if now - said < _EVERY_S:
+            return
+        from perennial.ops.cli.console import say
+
+        said = now
+        left = (now - began) * (total - done) / done
+        say(f"read the rows: {done:,} of {total:,}, about {left:.0f} s left")
+
+    return on_rows
 
 
 @contextmanager

@@ -51,10 +51,16 @@ def adopted_version(
     version number.
 
     Raises:
-        Refused: the model serves already; LedgerBehind: the routers say so and the ledger does not know.
+        Refused: the model serves already, or another process makes its first version; LedgerBehind: the routers say so
+            and the ledger does not know.
         ConfigurationError: the folder holds no classifier that can be served.
         ExportFailed, ParityFailed: see `VersionMaker`.
     """
+    with workspace.claim_beginning(model):
+        return _adopted(ledger, workspace, model, folder, on_progress)
+
+
+def _adopted(ledger: Ledger, workspace: Workspace, model: str, folder: Path, on_progress: Progress) -> AdoptedVersion:
     route = ledger.route(model)
     check_not_behind(route, workspace, model)
     if route is not None:

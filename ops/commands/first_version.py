@@ -23,7 +23,15 @@ from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.route_changes import restore_route_file
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["FirstVersion", "begin_route", "check_unserved", "first_version", "register", "training_number"]
+__all__ = [
+    "FirstVersion",
+    "begin_route",
+    "check_unserved",
+    "first_claimed_version",
+    "first_version",
+    "register",
+    "training_number",
+]
 
 logger = logging.getLogger(__name__)
 _FIRST: Mapping[str, Any] = {"reason": "first version"}
@@ -60,10 +68,19 @@ def first_version(
     Started again after it was killed, it goes on with the same version number.
 
     Raises:
-        Refused: the model serves already; LedgerBehind: the routers say so and the ledger does not know.
+        Refused: the model serves already, or another process makes its first version; LedgerBehind: the routers say so
+            and the ledger does not know.
         DataError: there are too few rows, by the rule of the learner.
         TrainingFailed, ExportFailed, ParityFailed: see `VersionMaker`.
     """
+    with workspace.claim_beginning(model):
+        return first_claimed_version(ledger, workspace, model, examples, on_progress)
+
+
+def first_claimed_version(
+    ledger: Ledger, workspace: Workspace, model: str, examples: Sequence[AnyRow], on_progress: Progress
+) -> FirstVersion:
+    """`first_version`, for whoever holds the claim."""
     check_unserved(ledger, workspace, model)
     register(ledger, workspace)
     learning, task = workspace.model(model).learning, task_named(workspace.model(model).task)

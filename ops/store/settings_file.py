@@ -14,6 +14,7 @@ from pathlib import Path
 from perennial.continual.atomic_file import write_atomically, written_whole
 from perennial.continual.errors import ConfigurationError, Refused
 from perennial.continual.tasks import DEFAULT_TASK
+from perennial.continual.text_file import SavedText
 
 __all__ = ["add_model", "begin_settings", "name_from", "named_models", "remove_model"]
 
@@ -67,9 +68,9 @@ def named_models(path: Path) -> tuple[str, ...]:
     """Return the models that the file itself names; none where there is no file.
 
     Raises:
-        ConfigurationError: it is no TOML in UTF-8.
+        ConfigurationError: it is no TOML, or in no encoding of Unicode.
     """
-    return tuple(_models(path, _read(path)))
+    return tuple(_models(path, _read(path).text))
 
 
 def add_model(path: Path, name: str, *, task: str = DEFAULT_TASK, section: str = "") -> bool:
@@ -82,7 +83,8 @@ def add_model(path: Path, name: str, *, task: str = DEFAULT_TASK, section: str =
         ConfigurationError: the file cannot be read, or names its models in a way that nothing can be added to.
     """
     with _alone(path):
-        text = _read(path)
+        saved = _read(path)
+        text = saved.text
         if name in _models(path, text):
             return False
         section = ("" if text.endswith("\n") or not text else "\n") + (section or _section(name, task))
@@ -93,7 +95,7 @@ def add_model(path: Path, name: str, *, task: str = DEFAULT_TASK, section: str =
                 f"{path} cannot be given [models.{name}] at its end, because it names its models in one line; add the "
                 f"section by hand"
             ) from exc
-        _append(path, section.encode())
+        _append(path, saved.more(section))
         return True
 
 
@@ -106,7 +108,8 @@ def remove_model(path: Path, name: str) -> bool:
         Refused: it is the last one.
     """
     with _alone(path):
-        text = _read(path)
+        saved = _read(path)
+        text = saved.text
         before = tomllib.loads(text) if _models(path, text) else {}
         if name not in before.get("models", {}):
             return False
@@ -122,7 +125,7 @@ def remove_model(path: Path, name: str) -> bool:
             raise ConfigurationError(
                 f"[models.{name}] cannot be taken out of {path} without other lines; remove it by hand"
             )
-        _rewrite(path, kept)
+        _rewrite(path, saved.whole(kept))
         return True
 
 
@@ -177,12 +180,12 @@ def _append(path: Path, section: bytes) -> None:
         raise OSError(errno.ENOSPC, "no space for all of the section", str(path))
 
 
-def _rewrite(path: Path, content: str) -> None:
+def _rewrite(path: Path, content: bytes) -> None:
     """Replace what the path leads to, through links, by a file of the same owner and rights."""
     target = path.resolve()
     old = target.stat()
     with written_whole(target, mode=stat.S_IMODE(old.st_mode)) as temporary:
-        temporary.write_bytes(content.encode())
+        temporary.write_bytes(content)
         new = temporary.stat()
         if (new.st_uid, new.st_gid) != (old.st_uid, old.st_gid):
             try:
@@ -194,10 +197,10 @@ def _rewrite(path: Path, content: str) -> None:
                 ) from exc
 
 
-def _read(path: Path) -> str:
+def _read(path: Path) -> SavedText:
     """The text with its own ends of lines; none where there is no file."""
     try:
-        return path.read_bytes().decode() if path.is_file() else ""
+        return SavedText.of(path.read_bytes() if path.is_file() else b"")
     except UnicodeDecodeError as exc:
         raise ConfigurationError(f"{path} is not UTF-8 ({exc}); save it as UTF-8 and try again") from exc
 

@@ -144,18 +144,34 @@ class Workspace:
         Raises:
             Refused: another process serves from this folder.
         """
+        return self._claimed(
+            "serve.lock",
+            f"another `perennial serve` (pid {{holder}}) uses {self.state}; stop it, or give this one its own state "
+            "folder",
+        )
+
+    def claim_beginning(self, name: str) -> IO[str]:
+        """Claim a model's first version for one process; as `claim`.
+
+        Raises:
+            Refused: another process makes it.
+        """
+        return self._claimed(
+            f"first-version-{name}.lock",
+            f"another `perennial init` (pid {{holder}}) makes the first version of {name} in {self.state}; wait for "
+            "it, or stop it and run this one again",
+        )
+
+    def _claimed(self, lock: str, taken: str) -> IO[str]:
         self.state.mkdir(parents=True, exist_ok=True)
-        file = (self.state / "serve.lock").open("a+")
+        file = (self.state / lock).open("a+")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
             holder = file.read().strip() or "unknown"
             file.close()
-            raise Refused(
-                f"another `perennial serve` (pid {holder}) uses {self.state}; stop it, or give this one its own "
-                f"state folder"
-            ) from None
+            raise Refused(taken.replace("{holder}", holder)) from None
         file.truncate(0)
         file.write(str(os.getpid()))
         file.flush()

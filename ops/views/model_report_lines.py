@@ -26,14 +26,14 @@ def finding_lines(findings: RowFindings) -> Iterator[str]:
         )
     for twins in findings.twins[:_LISTED]:
         yield (
-            f"labels {quoted(twins.label)} ({twins.rows} rows) and {quoted(twins.like)} ({twins.like_rows} rows) look "
-            f"alike; if they are one class, give them one name"
+            f"labels {quoted(twins.label)} ({_of_rows(twins.rows)}) and {quoted(twins.like)} "
+            f"({_of_rows(twins.like_rows)}) look alike; if they are one class, give them one name"
         )
     if findings.contradiction_count:
         first = findings.contradictions[0]
         labels = " and ".join(quoted(label) for label in (first.kept, *first.dropped))
         yield (
-            f"{findings.contradiction_count:,} texts come with more than one label, and the last one counts: "
+            f"{_texts(findings.contradiction_count)} with more than one label, and the last one counts: "
             f"{quoted(first.text, most=_TEXT)} as {labels}"
         )
     if findings.leak_count:
@@ -82,7 +82,15 @@ def _counted(classes: Sequence[SmallClass]) -> str:
 
 def _each(classes: Iterable[SmallClass]) -> Iterator[str]:
     for each in classes:
-        yield f"{quoted(each.label)} ({each.rows} {'row' if each.rows == 1 else 'rows'})"
+        yield f"{quoted(each.label)} ({_of_rows(each.rows)})"
+
+
+def _of_rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def _texts(count: int) -> str:
+    return "1 text comes" if count == 1 else f"{count:,} texts come"
 
 
 def _more(count: int) -> str:

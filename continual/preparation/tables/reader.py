@@ -1,6 +1,7 @@
 """One way in for files of rows: what kind a file is, is told by what is in it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from perennial.continual.preparation.tables.columns import Role
@@ -26,7 +27,11 @@ def read_table(path: Path | str, roles: Sequence[Role], reading: FileReading = _
         DataError: the file cannot be read, is no such file, or a column is ambiguous; the message says what to do.
         DependencyUnreachable: a library for this kind of file is not installed.
     """
-    content = read_content(Path(path))
+    return replace(_read(Path(path), roles, reading), on_rows=reading.on_rows)
+
+
+def _read(path: Path, roles: Sequence[Role], reading: FileReading) -> Table:
+    content = read_content(path)
     stated, source = reading.columns, content.source
     if content.data.startswith(PARQUET):
         return read_parquet(content.data, source, roles, stated=stated)

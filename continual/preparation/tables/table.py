@@ -6,13 +6,15 @@ from typing import TypeVar
 
 from perennial.continual.errors import DataError, RowsRefused
 
-__all__ = ["MOST_ROWS", "FileReading", "Table", "TableRow", "quoted", "refuse_rows"]
+__all__ = ["MOST_ROWS", "FileReading", "OnRows", "Table", "TableRow", "quoted", "refuse_rows"]
 
 MOST_ROWS = 5_000_000  # of one file; they are held in memory
 _LISTED = 5
 _SHOWN_CHARACTERS = 40
 _SHOWN_NAMES = 12
+_ROWS_AT_ONCE = 1_000
 T = TypeVar("T")
+OnRows = Callable[[int, int], None]
 _LIKELY = {
     "text": ("sentence", "message", "utterance", "query", "question", "content", "body", "title", "review", "comment"),
     "label": ("class", "topic", "target", "tag", "sentiment", "label_text", "label_name"),
@@ -25,13 +27,15 @@ _LIKELY = {
 class FileReading:
     """What the user states of a file; what is not stated is found out from the file itself.
 
-    `columns` says which column of the file plays a role: `{"text": "Body"}`.
+    `columns` says which column of the file plays a role: `{"text": "Body"}`. `on_rows` is told now and then how many of
+    its rows are through, and how many there are.
     """
 
     columns: Mapping[str, str] = field(default_factory=dict)
     encoding: str | None = None
     delimiter: str | None = None
     sheet: str | None = None
+    on_rows: OnRows | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,12 +57,15 @@ class Table:
     named: Mapping[str, str]
     rows: tuple[TableRow, ...]
     unit: str = "line"  # what `TableRow.line` counts: lines of text, or rows of a sheet
+    on_rows: OnRows | None = field(default=None, compare=False)  # see `FileReading`
 
     def admitted(self, admit: Callable[[TableRow], T]) -> tuple[list[T], list[dict[str, object]]]:
         """What `admit` makes of the rows, and those that it or the reader refuses, each with its line and cause."""
         made: list[T] = []
         refused: list[dict[str, object]] = []
-        for row in self.rows:
+        for number, row in enumerate(self.rows):
+            if self.on_rows is not None and number % _ROWS_AT_ONCE == 0:
+                self.on_rows(number, len(self.rows))
             try:
                 if row.problem is not None:
                     raise DataError(row.problem)  # noqa: TRY301  told like the others

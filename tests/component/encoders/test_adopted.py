@@ -99,6 +99,9 @@ def changed(source: Path, target: Path, **settings: Any) -> Path:
         ({"architectures": None}, "no architecture"),
         ({"id2label": {"0": "same", "1": "same"}}, "a name of its own"),
         ({"id2label": {"0": "a", "2": "b"}}, "a name of its own"),
+        ({"id2label": {"0": "a", "1": "b"}}, r"gives 4 outputs \(classifier.weight\), and config.json names 2 labels"),
+        ({"id2label": {str(n): f"l{n}" for n in range(5)}}, "4 outputs .* names 5 labels; make id2label name each"),
+        ({"id2label": None, "label2id": None}, "4 outputs .* names 2 labels"),
         ({"is_encoder_decoder": True}, "an encoder with a decoder"),
         ({"auto_map": {"AutoModel": "mine.Model"}}, "never run"),
         ({"vocab_size": 40}, "resize_token_embeddings"),
@@ -196,8 +199,8 @@ def test_a_head_whose_weights_are_not_there_is_not_served_at_random(classifier: 
 
 
 def test_labels_without_names_are_those_of_transformers(classifier: Path, tmp_path: Path) -> None:
-    folder = changed(classifier, tmp_path / "changed", id2label=None, label2id=None)
-    assert Adoptable.read(folder, max_length=128).labels == ("LABEL_0", "LABEL_1")
+    folder = changed(classifier, tmp_path / "changed", id2label=None, label2id=None, num_labels=4)
+    assert Adoptable.read(folder, max_length=128).labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3")
 
 
 def test_texts_that_prove_it_are_nobodys_and_always_the_same(classifier: Path) -> None:
@@ -299,9 +302,8 @@ def test_an_onnx_file_with_other_inputs_or_labels_is_refused(tmp_path: Path) -> 
     folder = write_foreign(tmp_path / "mine", narrow=False)
     configuration = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps({"id2label": {"0": "no", "1": "yes"}}))
-    Adoptable.read(folder, max_length=128).adopt(tmp_path / "few")
-    with pytest.raises(ConfigurationError, match=r"there are 2 labels, so it must be \[B, 2\]"):
-        export_onnx(TrainedModel.load(tmp_path / "few"), tmp_path / "few.onnx")
+    with pytest.raises(ConfigurationError, match=r"gives \d outputs \(.*\), and config.json names 2 labels"):
+        Adoptable.read(folder, max_length=128)
     (folder / "config.json").write_text(json.dumps(configuration))
     proto = onnx.load(folder / "mine.onnx")
     for node in proto.graph.node:

@@ -1,4 +1,4 @@
-"""A newcomer's first hour: twelve kinds of files and mistakes, each with the answer of `perennial init --dry-run`."""
+"""A newcomer's first hour: kinds of files and mistakes, each with the answer of `perennial init --dry-run`."""
 
 import gzip
 import io
@@ -125,3 +125,74 @@ def test_a_mistake_is_answered_with_the_place_and_the_fix(
     error = _init(path).exception
     assert str(error).removeprefix(f"{tmp_path}/").startswith(message)
     assert getattr(error, "exit_code", None) == 2
+
+
+def _rows(*rows: tuple[str, str]) -> bytes:
+    return "".join(f"{text},{label}\n" for text, label in [("text", "label"), *ROWS, *rows]).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (_rows(("is it on its way", "arival")), "labels 'arival' (1 row) and 'arrival' (10 rows) look alike"),
+        (
+            _rows(("it was stolen", "theft"), ("somebody took it", "theft")),
+            "1 class has too few rows to be learnt: 'theft' (2 rows); add rows, or begin with `perennial learn",
+        ),
+        (
+            _rows((ROWS[0][0], "loss")),
+            f"1 text comes with more than one label, and the last one counts: '{ROWS[0][0]}' as 'loss' and 'arrival'",
+        ),
+        (
+            _rows(*((f"{text}!", label) for text, label in ROWS)),
+            "held-out rows repeat a training row but for signs and digits, so that the figures flatter: ",
+        ),
+        (_rows(), "20 rows, 20 of them different, 2 labels; letters: 100% Latin"),
+        (_rows(), "rows are held out for proof; figures on so few are rough"),
+        (
+            "".join(["text,label\n", *(f"银行卡丢了怎么办{n},卡\n" for n in range(12))]).encode("gb18030")
+            + "".join(f"我想问一下房贷利率{n},贷款\n" for n in range(12)).encode("gb18030"),
+            "24 rows, 24 of them different, 2 labels; letters: 100% Han",
+        ),
+        (
+            "".join(
+                ["text,label\n", *(f"question {n} of class {n % 800},class {n % 800}\n" for n in range(1_600))]
+            ).encode(),
+            "800 classes have too few rows to be learnt: 'class 0' (2 rows), ",
+        ),
+    ],
+    ids=["slip", "small", "contradiction", "leak", "language", "few", "gb18030", "800 classes"],
+)
+def test_what_is_wrong_with_rows_is_said_before_anything_is_learnt(tmp_path: Path, content: bytes, line: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    done = _init(path)
+    assert done.exception is None, done.exception
+    assert line in done.stderr
+    assert json.loads(done.stdout)["then"] == "train and publish version 1"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"text,label\nhello,greeting\nbye,greeting\n",
+            "2 different rows with 1 labels are too few for a first version",
+        ),
+        (b"", "is empty"),
+        (
+            b"text,label\n,greeting\nhello,\n",
+            "2 of 2 rows are wrong: line 2: column 'text' is empty; fill it or drop the row; line 3: column 'label'",
+        ),
+        (b"%PDF-1.7\n\x00\x01\xff\xfe", "is a PDF; export its table as CSV"),
+    ],
+    ids=["too few", "empty", "empty fields", "no table"],
+)
+def test_what_cannot_begin_a_model_is_refused_in_a_sentence(tmp_path: Path, content: bytes, message: str) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(content)
+    done = _init(path)
+    said = done.stdout + str(done.exception)
+    assert message in said
+    assert "Traceback" not in said + done.stderr
+    assert done.exception is None or getattr(done.exception, "exit_code", None) == 2

@@ -1,5 +1,6 @@
 """The settings file keeps its owner, its rights, its place and everybody's changes when a model comes or goes."""
 
+import codecs
 import fcntl
 import os
 import resource
@@ -11,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from perennial.continual.errors import ConfigurationError, Refused
+from perennial.ops.settings import load_settings
 from perennial.ops.store.settings_file import add_model, begin_settings, named_models, remove_model
 
 _TWO = "# mine\n[models.sales]\n[models.help]\n"
@@ -32,6 +34,25 @@ def test_a_removal_keeps_owner_and_rights_and_edits_what_a_link_leads_to(tmp_pat
     assert link.is_symlink()
     assert set(tomllib.loads(kept.read_text())["models"]) == {"help", "more"}
     assert (after.st_uid, after.st_gid, stat.S_IMODE(after.st_mode)) == (before.st_uid, before.st_gid, 0o640)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-be"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_file_that_an_editor_marked_keeps_its_mark_and_encoding(tmp_path: Path, encoding: str, end: str) -> None:
+    path = tmp_path / "perennial.toml"
+    text = end.join(["# Gebühr", "[models.sales]", "[models.help]", 'task = "text_classification"', ""])
+    mark = codecs.BOM_UTF16_BE if encoding == "utf-16-be" else b""
+    path.write_bytes(mark + text.encode(encoding))
+    assert named_models(path) == ("sales", "help")
+    assert load_settings(path).models.keys() == {"sales", "help"}
+    assert add_model(path, "more")
+    assert remove_model(path, "sales")
+    assert named_models(path) == tuple(load_settings(path).models) == ("help", "more")
+    data = path.read_bytes()
+    assert data.startswith(mark or text[:1].encode(encoding)[:2])
+    decoded = data.removeprefix(mark).decode(encoding)
+    assert decoded.startswith(f"# Gebühr{end}[models.help]{end}")
+    assert "\ufeff" not in decoded
 
 
 @pytest.mark.parametrize("change", [add_model, remove_model])
@@ -97,3 +118,5 @@ def test_a_file_in_another_encoding_is_refused(tmp_path: Path, change) -> None: 
     path.write_bytes("# Gebühr\n[models.sales]\n".encode("latin-1"))
     with pytest.raises(ConfigurationError, match="is not UTF-8"):
         change(path, "sales")
+    with pytest.raises(ConfigurationError, match=r"is not UTF-8 \(byte 0xfc at position 5\); save it as UTF-8"):
+        load_settings(path)
