@@ -13,7 +13,15 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
-__all__ = ["drop_leftovers", "folder_written_whole", "put_in_place", "sync", "write_atomically", "written_whole"]
+__all__ = [
+    "drop_leftovers",
+    "folder_written_whole",
+    "put_in_place",
+    "share_file",
+    "sync",
+    "write_atomically",
+    "written_whole",
+]
 
 _ABANDONED_S = 86_400.0  # since it was written last
 
@@ -78,6 +86,17 @@ def put_in_place(temporary: Path, path: Path, *, durable: bool = True) -> None:
     temporary.replace(path)
     if durable:
         sync(path.parent)
+
+
+def share_file(source: Path, target: Path) -> None:
+    """Give a finished file a second name, or a copy where the file system has no such names.
+
+    Finished files are replaced and never written to, so that neither name's content changes with the other's.
+    """
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
 
 
 def sync(path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import stat
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
@@ -40,6 +41,9 @@ _PART_BEFORE = ("classes", "dimension", "max_length", "labels_sha256", "tokenize
 _NAME = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9._-]{0,99}/)?[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MANIFEST_LIMIT_BYTES = 16 * 2**20
 _CHUNK_BYTES = 1 << 20
+_SETTLED_NS = 100_000_000  # file systems tell times this coarsely at worst: an earlier change has another time
+_MOST_KNOWN = 4_096  # files, of which a process meets a few dozen
+_known_digests: dict[tuple[int, ...], str] = {}
 
 
 class EngineKind(StrEnum):
@@ -159,12 +163,30 @@ class Manifest:
 
 
 def digest(path: Path) -> str:
-    """The file's SHA-256 as hex, read in pieces of 1 MiB."""
+    """The file's SHA-256 as hex, read in pieces of 1 MiB.
+
+    A file that this process has read is read again only when it was touched since: whatever writes to a file gives it
+    another change time, which nobody can set.
+    """
     state = hashlib.sha256()
     with path.open("rb") as stream:
+        identity = _identity(stream.fileno())
+        if (known := _known_digests.get(identity)) is not None:
+            return known
+        settled = time.time_ns() - identity[-1] > _SETTLED_NS
         while chunk := stream.read(_CHUNK_BYTES):
             state.update(chunk)
+        if settled and _identity(stream.fileno()) == identity:
+            if len(_known_digests) >= _MOST_KNOWN:
+                _known_digests.clear()
+            _known_digests[identity] = state.hexdigest()
     return state.hexdigest()
+
+
+def _identity(descriptor: int) -> tuple[int, ...]:
+    """Device, file, length, and when its content and anything about it were changed last."""
+    seen = os.fstat(descriptor)
+    return seen.st_dev, seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns
 
 
 def toolchain_versions(*packages: str) -> dict[str, str]:

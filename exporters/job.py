@@ -28,6 +28,7 @@ from perennial.exporters.golden import Golden
 from perennial.exporters.module import fingerprint_module
 from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity
 from perennial.exporters.port import exportable
+from perennial.exporters.proved_encoder import Remembered, moved_outputs
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.tasks import room_of
@@ -135,7 +136,7 @@ class _Export:
         try:
             built, graph = self._reuse(previous)
             self.stages.done("weight_swap")
-            verdict = self._prove(built, graph, limits)
+            verdict = self._prove(built, graph, limits, swapped=previous)
             if verdict.accepted:
                 return self._finish(built, graph, verdict, ExportPath.WEIGHT_SWAP, None)
             reasons.append("; ".join(verdict.reasons))
@@ -200,21 +201,58 @@ class _Export:
         self.stages.done("build")
         return built, self.graph.fingerprint
 
-    def _prove(self, built: BuiltEngine, graph: str, limits: ParityLimits) -> ParityVerdict:
-        """Open the engine as Triton will, from a sealed bundle, and compare it with the torch model."""
+    def _prove(
+        self, built: BuiltEngine, graph: str, limits: ParityLimits, swapped: Manifest | None = None
+    ) -> ParityVerdict:
+        """Open the engine as Triton will, from a sealed bundle, and compare it with the model.
+
+        The model is the torch module, or its own arithmetic where a bundle with the same encoder was `swapped`.
+        """
         write_manifest(self.work, self._manifest(built, graph, {}))
         engine = load_engine(self.work, threads=self.spec.threads)
         self.stages.done("load_engine")
-        reference, candidate = (
-            self.model.answerer(one, self.work)
-            for one in (TorchEngine(self._reference_module(), self.model.signature), engine)
-        )
-        verdict = check_parity(reference, candidate, self.held_out.inputs, self.held_out.targets, limits)
+        verdict = None if swapped is None else self._proved_head(swapped, engine, limits)
+        if verdict is None:
+            reference, candidate = (
+                self.model.answerer(one, self.work)
+                for one in (TorchEngine(self._reference_module(), self.model.signature), engine)
+            )
+            verdict = check_parity(reference, candidate, self.held_out.inputs, self.held_out.targets, limits)
         self.stages.done("parity", accepted=verdict.accepted, agreement=verdict.agreement)
         if verdict.accepted:
             self._write_golden(engine, limits.invariance * verdict.unit)
         (self.work / "manifest.json").unlink()
         return verdict
+
+    def _proved_head(self, swapped: Manifest, engine: Engine, limits: ParityLimits) -> ParityVerdict | None:
+        """The verdict on a new head alone; None where the encoder is another one too, or must be looked at again.
+
+        The encoder was proved with the bundle before, and must answer as it does there.
+        """
+        bundle, known = self.spec.previous_bundle, Remembered(engine)
+        own = self.model.own_arithmetic(known)
+        same = swapped.encoder_fingerprint == self.model.encoder_fingerprint and swapped.engine in _SWAPPED_HERE
+        if bundle is None or own is None or not same or not swapped.parity.get("accepted"):
+            return None
+        reference, candidate = (self.model.answerer(one, self.work) for one in (own, known))
+        others = [name for name in self.model.signature.output_names if name not in self.model.signature.proved]
+        before = load_engine(bundle, threads=1)
+        self.stages.done("load_engine")
+        rows = reference.encode(self.held_out.inputs)
+        moved = moved_outputs(before, engine, self.model.signature, rows, others)
+        if moved > limits.invariance:
+            raise ExportFailed(
+                f"the encoder in the swapped engine gives other values than in version {swapped.version}, by "
+                f"{moved:.3g} (limit {limits.invariance:.3g})"
+            )
+        return check_parity(
+            reference,
+            candidate,
+            self.held_out.inputs,
+            self.held_out.targets,
+            limits,
+            reference_name=f"head in numpy on the encoder proved with version {swapped.version}",
+        )
 
     def _write_golden(self, engine: Engine, tolerance: float) -> None:
         rows = self.model.golden(self.work, seed=self.spec.version)

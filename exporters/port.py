@@ -121,6 +121,13 @@ class Exportable(Protocol):
         """
         ...
 
+    def own_arithmetic(self, engine: Engine) -> Engine | None:
+        """What this model works out itself, without torch, on what `engine` gives of the encoder; None where it cannot.
+
+        It proves an engine whose encoder another bundle was proved with.
+        """
+        ...
+
     def answerer(self, engine: Engine, folder: Path) -> Answerer:
         """This model with that engine; `folder` has the sidecars."""
         ...

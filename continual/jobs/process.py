@@ -9,9 +9,10 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from perennial.continual.jobs.module import module_command
+from perennial.continual.jobs.warm import ForkedJob, WarmJobs
 
 __all__ = ["KILLED_RETRIES", "JobResult", "Progress", "run_job"]
 
@@ -44,74 +45,118 @@ def run_job(
     on_progress: Progress = lambda _: None,
     killed_retries: int = 0,
     environment: Mapping[str, str] | None = None,
+    warm: WarmJobs | None = None,
 ) -> JobResult:
     """Run a module as a program to its end; each JSON line on its stdout goes to `on_progress`.
 
     The job dies with this process. When `cancel` is set or the time is up it gets SIGTERM, and SIGKILL ten seconds
     later. One that something else killed, as the out-of-memory killer often does, is begun again `killed_retries`
-    times; each has `timeout_s` for itself. `environment` is added to this process's own.
+    times; each has `timeout_s` for itself. `environment` is added to this process's own. A `warm` process begins it
+    sooner; while there is none it starts cold.
     """
-    argv = module_command("perennial.continual.jobs.child", str(niceness), module, *arguments)
+    order = _Order(
+        module=module, arguments=tuple(arguments), niceness=niceness, environment=environment or {}, warm=warm
+    )
     never = threading.Event()
     for left in range(killed_retries, -1, -1):
-        result = _run_once(argv, log, timeout_s, cancel or never, on_progress, environment or {})
+        result = _run_once(order, log, timeout_s, cancel or never, on_progress)
         if result.exit_code >= 0 or result.cancelled or result.timed_out:
             break
         logger.warning("job.killed", extra={"job": module, "signal": -result.exit_code, "tries_left": left})
     return replace(result, tries=1 + killed_retries - left)
 
 
-def _run_once(
-    argv: list[str],
-    log: Path,
-    timeout_s: float,
-    cancel: threading.Event,
-    on_progress: Progress,
-    environment: Mapping[str, str],
-) -> JobResult:
-    log.parent.mkdir(parents=True, exist_ok=True)
-    whole = {
-        **os.environ,
-        "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
-        **environment,
-    }
-    with log.open("ab") as errors:
-        process = subprocess.Popen(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Order:
+    """What to run, and how."""
+
+    module: str
+    arguments: tuple[str, ...]
+    niceness: int
+    environment: Mapping[str, str]
+    warm: WarmJobs | None
+
+    def begin(self, errors: IO[bytes]) -> "ForkedJob | _ColdJob":
+        """Start it, warm where that is possible."""
+        whole = {
+            **os.environ,
+            "TOKENIZERS_PARALLELISM": "false",
+            "HF_HUB_OFFLINE": os.environ.get("HF_HUB_OFFLINE", "1"),
+            **self.environment,
+        }
+        if self.warm is not None:
+            begun = self.warm.begin(
+                self.module, self.arguments, niceness=self.niceness, environment=whole, errors=errors
+            )
+            if begun is not None:
+                return begun
+        argv = module_command("perennial.continual.jobs.child", str(self.niceness), self.module, *self.arguments)
+        return _ColdJob(argv, errors, whole)
+
+
+class _ColdJob:
+    """A job as a new program."""
+
+    def __init__(self, argv: Sequence[str], errors: IO[bytes], environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
             argv,
             stdout=subprocess.PIPE,
             stderr=errors,
             stdin=subprocess.DEVNULL,
-            env=whole,
+            env=environment,
             start_new_session=True,
         )
+        self.pid, self.poll = self._process.pid, self._process.poll
+
+    @property
+    def stdout(self) -> IO[bytes]:
+        """What it says."""
+        if self._process.stdout is None:
+            raise ValueError("the process was started without a pipe")
+        return self._process.stdout
+
+    def wait(self) -> int:
+        """Wait for the end."""
+        return self._process.wait()
+
+    def kill(self, number: signal.Signals) -> None:
+        """Send a signal to the job and whatever it has started."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            logger.debug("job.already_gone", extra={"pid": self.pid})
+
+
+def _run_once(order: _Order, log: Path, timeout_s: float, cancel: threading.Event, on_progress: Progress) -> JobResult:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("ab") as errors:
+        job = order.begin(errors)
         ended = threading.Event()
-        watch = _Watch(process, cancel, ended, timeout_s)
+        watch = _Watch(job, cancel, ended, timeout_s)
         thread = threading.Thread(target=watch.run, name="watch-job", daemon=True)
         thread.start()
         try:
-            _follow(process, on_progress)
-            code = process.wait()
+            _follow(job.stdout, on_progress)
+            code = job.wait()
         finally:
             ended.set()
             thread.join()
-            if process.poll() is None:
-                _signal_group(process, signal.SIGKILL)
-                process.wait()
-            if process.stdout is not None:
-                process.stdout.close()
+            if job.poll() is None:
+                job.kill(signal.SIGKILL)
+                job.wait()
+            job.stdout.close()
     return JobResult(
         exit_code=code, cancelled=watch.cancelled, timed_out=watch.timed_out, tail=_tail(log), limit_s=timeout_s
     )
 
 
 class _Watch:
-    """Ends the process when it is cancelled or late."""
+    """Ends the job when it is cancelled or late."""
 
     def __init__(
-        self, process: subprocess.Popen[bytes], cancel: threading.Event, ended: threading.Event, timeout_s: float
+        self, job: ForkedJob | _ColdJob, cancel: threading.Event, ended: threading.Event, timeout_s: float
     ) -> None:
-        self._process, self._cancel, self._ended, self._left_s = process, cancel, ended, timeout_s
+        self._job, self._cancel, self._ended, self._left_s = job, cancel, ended, timeout_s
         self.cancelled = self.timed_out = False
 
     def run(self) -> None:
@@ -123,16 +168,14 @@ class _Watch:
                 self.timed_out = True
             else:
                 continue
-            _signal_group(self._process, signal.SIGTERM)
+            self._job.kill(signal.SIGTERM)
             if not self._ended.wait(_GRACE_S):
-                _signal_group(self._process, signal.SIGKILL)
+                self._job.kill(signal.SIGKILL)
             return
 
 
-def _follow(process: subprocess.Popen[bytes], on_progress: Progress) -> None:
-    if process.stdout is None:
-        return
-    for line in process.stdout:
+def _follow(said: IO[bytes], on_progress: Progress) -> None:
+    for line in said:
         try:
             report = json.loads(line)
         except (json.JSONDecodeError, UnicodeDecodeError):
@@ -140,13 +183,6 @@ def _follow(process: subprocess.Popen[bytes], on_progress: Progress) -> None:
             continue
         if isinstance(report, dict):
             on_progress(report)
-
-
-def _signal_group(process: subprocess.Popen[bytes], number: signal.Signals) -> None:
-    try:
-        os.killpg(process.pid, number)
-    except ProcessLookupError:
-        logger.debug("job.already_gone", extra={"pid": process.pid})
 
 
 def _tail(log: Path, size: int = 2_000) -> str:

@@ -103,6 +103,11 @@ class RankingExportable:
         )
         return BuiltEngine.again(manifest, seconds=time.perf_counter() - started)
 
+    def own_arithmetic(self, engine: Engine) -> Engine | None:
+        """None: every part of the graph is this model's own."""
+        del engine
+        return None
+
     def answerer(self, engine: Engine, folder: Path) -> RankingAnswerer:
         """With the catalogue in `folder`."""
         return RankingAnswerer(engine=engine, catalogue=self._catalogue, signature=self.signature)

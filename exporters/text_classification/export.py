@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perennial.continual.atomic_file import share_file
 from perennial.continual.learning.card import MODEL_FILE
 from perennial.continual.learning.open_set import OPEN_SET_FILE
 from perennial.continual.learning.trained import HEAD_FILE, PROOF_FILE, STATISTICS_FILE
@@ -18,6 +19,7 @@ from perennial.exporters.port import HeldOut
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.text_classification.answering import TextAnswerer
 from perennial.exporters.text_classification.golden_rows import golden_rows
+from perennial.exporters.text_classification.head_arithmetic import HeadOnEngine
 from perennial.exporters.text_classification.part import LABELS_FILE, TOKENIZER_FILE, TextPart, digest_labels
 from perennial.exporters.text_classification.signature import TEXT_ENGINE
 from perennial.exporters.text_classification.texts import read_texts
@@ -67,9 +69,11 @@ class TextExportable:
         trained.write_tokenizer(folder / TOKENIZER_FILE)
         labels = json.dumps(list(trained.labels), ensure_ascii=False)
         (folder / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
-        for name in (MODEL_FILE, HEAD_FILE, PROOF_FILE, STATISTICS_FILE, OPEN_SET_FILE):
+        for name in (MODEL_FILE, HEAD_FILE, PROOF_FILE, OPEN_SET_FILE):
             if (trained.folder / name).is_file():
                 shutil.copyfile(trained.folder / name, folder / name)
+        if (trained.folder / STATISTICS_FILE).is_file():
+            share_file(trained.folder / STATISTICS_FILE, folder / STATISTICS_FILE)
         if trained.encoder.is_relative_to(trained.folder):
             inside = folder / trained.encoder.relative_to(trained.folder)
             shutil.copytree(trained.encoder, inside, copy_function=shutil.copyfile)
@@ -96,6 +100,10 @@ class TextExportable:
     def swap(self, bundle: Path, manifest: Manifest, folder: Path) -> BuiltEngine:
         """Seconds instead of minutes while the encoder is the same."""
         return swap_weights(bundle, manifest, self.trained, folder)
+
+    def own_arithmetic(self, engine: Engine) -> Engine | None:
+        """That of a solved head, on embeddings."""
+        return HeadOnEngine(engine, self.trained.head) if self.trained.head else None
 
     def answerer(self, engine: Engine, folder: Path) -> TextAnswerer:
         """With the tokenizer and labels in `folder`."""

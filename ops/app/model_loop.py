@@ -10,6 +10,7 @@ from typing import Any
 from perennial.continual.cycle.events import CycleState
 from perennial.continual.drift.evidently_report import build_report, prune_reports
 from perennial.continual.errors import PerennialError
+from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.policy import TriggerDecision
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.app.housekeeping import Housekeeping
@@ -56,6 +57,7 @@ class ModelLoop:
         lead: Callable[[], Fence],
         lane: TrainingLane | None = None,
         deletes_by: Callable[[], datetime] = utc_now,
+        warm: WarmJobs | None = None,
     ) -> None:
         ledger, workspace = parts.ledger, parts.workspace
         self._ledger, self._workspace, self.model, self._feed = ledger, workspace, model, feed
@@ -71,7 +73,7 @@ class ModelLoop:
         self._errors = ErrorWatch(
             ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
         )
-        maker = ChallengerMaker(ledger, workspace, model)
+        maker = ChallengerMaker(ledger, workspace, model, warm=warm)
         engine = workspace.engine_model(model)
         evidence = LiveEvidenceReader(
             ledger, workspace, model, self.traffic, lambda version, inputs: ask(engine, version, inputs)

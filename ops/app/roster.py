@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
+from perennial.continual.jobs.warm import WarmJobs
 from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.app.model_loop import AskEngine, ModelLoop
 from perennial.ops.cycle.lane import TrainingLane
@@ -37,8 +38,10 @@ class ModelRoster:
         ask: AskEngine,
         lead: Callable[[], Fence],
         deletes_by: Callable[[], datetime] = utc_now,
+        warm: WarmJobs | None = None,
     ) -> None:
         self._feed, self._ask, self._lead, self._deletes_by = feed, ask, lead, deletes_by
+        self._warm = warm
         self._lane = TrainingLane(parts.settings.schedule.trainings_at_once)
         self.parts = parts
         self._loops: dict[str, ModelLoop] = {}
@@ -110,7 +113,9 @@ class ModelRoster:
 
     def _add(self, name: str) -> None:
         try:
-            loop = ModelLoop(self.parts, name, self._feed, self._ask, self._lead, self._lane, self._deletes_by)
+            loop = ModelLoop(
+                self.parts, name, self._feed, self._ask, self._lead, self._lane, self._deletes_by, self._warm
+            )
         except Exception as exc:  # whatever is wrong with one model, the others are to be served
             logger.exception("model.broken", extra={"model": name})
             self._broken = {**self._broken, name: f"{type(exc).__name__}: {exc}"}

@@ -6,6 +6,7 @@ import threading
 import time
 
 from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.jobs.warm import WarmJobs
 from perennial.ops.app.api_thread import ApiThread, load_api
 from perennial.ops.app.control import ServiceControl
 from perennial.ops.app.following import ModelFollower
@@ -18,6 +19,7 @@ from perennial.ops.app.servers import Servers
 from perennial.ops.app.service_health import ServiceHealth
 from perennial.ops.app.wiring import notifier
 from perennial.ops.commands.first_version import register
+from perennial.ops.making.challenger import JOB_MODULES
 from perennial.ops.parts import Parts
 from perennial.ops.scheduling.leader import Leader
 from perennial.ops.scheduling.scheduler import LoopScheduler
@@ -43,7 +45,8 @@ class Service:
         ask = ServersInTurn(parts.controls).infer_engine
         kept_s = parts.settings.traffic.retention_days * _DAY_S
         clock = SteadyClock(parts.settings.state / "clock.json", stands_s=kept_s)
-        self.roster = ModelRoster(parts, self.feed, ask=ask, lead=leader.fence, deletes_by=clock.now)
+        self._warm = WarmJobs(JOB_MODULES) if parts.settings.schedule.warm_jobs else None
+        self.roster = ModelRoster(parts, self.feed, ask=ask, lead=leader.fence, deletes_by=clock.now, warm=self._warm)
         self.servers = Servers(self.roster, self.feed)
         notices = Notices(parts, notifier(parts.settings, parts.ledger), lambda: self.servers.restarts)
         jobs = ModelJobs(every=parts.settings.schedule, reconcile=self.servers.reconcile, notify=notices.notify)
@@ -88,6 +91,8 @@ class Service:
         register(self._parts.ledger, self._parts.workspace)
         threading.Thread(target=load_api, name="load-api", daemon=True).start()  # while Triton starts
         self.servers.start()
+        if self._warm is not None:
+            self._warm.start()
         for loop in self.roster.loops.values():
             loop.start()
         self._scheduler.start()
@@ -116,6 +121,8 @@ class Service:
             hung += [] if loop.stop(within_s=left_s()) else [f"the cycle of {loop.model}"]
         hung += [f"job {name}" for name in self._scheduler.stop(within_s=left_s())]
         self.hung += tuple(hung)
+        if self._warm is not None:
+            self._warm.close()
         if self._api is not None:
             self._api.stop(within_s=left_s())
         self.servers.stop(start_failed=start_failed, within_s=left_s())

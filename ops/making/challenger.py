@@ -13,7 +13,23 @@ from perennial.ops.making.judging import JudgingSpec
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.making.written_rows import nameless
 
-__all__ = ["ChallengerMaker"]
+__all__ = ["JOB_MODULES", "ChallengerMaker"]
+
+JOB_MODULES = (  # what a closed form's training, its export and the judgement load, and no torch
+    "perennial.continual.learning.fast",
+    "perennial.continual.learning.job",
+    "perennial.exporters.job",
+    "perennial.exporters.text_classification.export",
+    "perennial.exporters.text_classification.golden_rows",
+    "perennial.ops.making.judging",
+    "perennial.ops.serving.tasks.text_classification",
+    "scipy.linalg",
+    "safetensors.numpy",
+    "threadpoolctl",
+    "tokenizers",
+    "onnxruntime",
+    "openvino",
+)
 
 
 class ChallengerMaker(VersionMaker):

@@ -11,6 +11,7 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError, ExportFailed, ParityFailed, TrainingFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
+from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.learning.card import is_finished
 from perennial.continual.learning.learners import learner_named
 from perennial.continual.learning.rows import write_rows
@@ -53,12 +54,21 @@ class VersionMaker:
     leave the ledger alone: their callers note what a version has become.
     """
 
-    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, *, niceness: int | None = None) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        workspace: Workspace,
+        model: str,
+        *,
+        niceness: int | None = None,
+        warm: WarmJobs | None = None,
+    ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._settings = workspace.model(model)
         self._task = task_named(self._settings.task)
         self._repository = ModelRepository(workspace.repository)
         self._niceness = self._settings.learning.niceness if niceness is None else niceness
+        self._warm = warm
         self.rows = ModelRows(ledger, workspace, model)
         self.cancel = threading.Event()
 
@@ -264,6 +274,7 @@ class VersionMaker:
             cancel=self.cancel,
             on_progress=on_progress,
             killed_retries=KILLED_RETRIES,
+            warm=self._warm,
         )
 
 

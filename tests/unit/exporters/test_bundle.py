@@ -1,6 +1,9 @@
 """A bundle that is not exactly what its manifest says is refused, with the reason."""
 
+import hashlib
 import json
+import os
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -378,3 +381,16 @@ def test_a_file_is_digested_whole(tmp_path: Path) -> None:
     content = bytes(range(256)) * 9000
     (tmp_path / "big").write_bytes(content)
     assert digest(tmp_path / "big") == hashlib.sha256(content).hexdigest()
+
+
+def test_digest_reads_a_file_again_once_it_was_touched(tmp_path: Path) -> None:
+    """In place, with its length and its modification time put back: the change time tells."""
+    path = tmp_path / "file"
+    path.write_bytes(b"before")
+    time.sleep(0.15)
+    first, seen = digest(path), path.stat()
+    assert digest(path) == first
+    with path.open("r+b") as stream:
+        stream.write(b"after!")
+    os.utime(path, ns=(seen.st_atime_ns, seen.st_mtime_ns))
+    assert digest(path) == hashlib.sha256(b"after!").hexdigest() != first

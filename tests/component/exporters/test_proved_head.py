@@ -1,0 +1,113 @@
+"""A new head on a proved encoder is proved without torch, as strictly, and the bundle is the same."""
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from perennial.exporters import job
+from perennial.exporters.built import BuiltEngine
+from perennial.exporters.bundle import Manifest, verify_bundle
+from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
+from perennial.exporters.text_classification.export import TextExportable
+from perennial.exporters.trained import TrainedModel
+from perennial.exporters.weight_swap import swap_weights
+from tests.component.exporters.conftest import export, write_encoder, write_texts, write_trained
+
+pytestmark = pytest.mark.component
+
+_WITHOUT_TORCH = """
+import sys
+from perennial.exporters.job import main
+code = main(sys.argv[1:])
+assert "torch" not in sys.modules, "torch was imported"
+sys.exit(code)
+"""
+
+
+@pytest.fixture
+def grown(encoder: Path, tmp_path: Path) -> Path:
+    """Another head with more classes on the same encoder."""
+    return write_trained(tmp_path / "grown", encoder, classes=11, seed=8)
+
+
+def files(bundle: Path) -> dict[str, str]:
+    return {name: record.sha256 for name, record in verify_bundle(bundle).files.items()}
+
+
+def test_the_bundle_is_byte_for_byte_that_of_the_torch_proof(
+    built: ExportResult, grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = export(tmp_path / "quick", grown, built.engine, version=2, previous=built.bundle)
+    monkeypatch.setattr(job._Export, "_proved_head", lambda *_: None)
+    slow = export(tmp_path / "slow", grown, built.engine, version=2, previous=built.bundle)
+    assert (quick.path, slow.path) == (ExportPath.WEIGHT_SWAP, ExportPath.WEIGHT_SWAP)
+    assert (quick.verdict.reference, slow.verdict.reference) == (
+        "head in numpy on the encoder proved with version 1",
+        "FP32 torch model",
+    )
+    assert files(quick.bundle) == files(slow.bundle)
+    assert quick.verdict.limits == slow.verdict.limits
+    assert quick.verdict.agreement == slow.verdict.agreement == 1.0
+    assert abs(quick.verdict.max_abs_logit - slow.verdict.max_abs_logit) < 1e-4
+
+
+def test_it_needs_no_torch(built: ExportResult, grown: Path, tmp_path: Path) -> None:
+    held_out = write_texts(tmp_path / "heldout.json")
+    spec = ExportSpec(
+        trained_dir=grown, out_dir=tmp_path / "2", engine=built.engine.value, precision="fp32", held_out=held_out,
+        previous_bundle=built.bundle, model="intent", version=2, parity_rows=20, threads=1,
+    )  # fmt: skip
+    spec.write(tmp_path / "export.json", result=tmp_path / "result.json")
+    subprocess.run([sys.executable, "-c", _WITHOUT_TORCH, str(tmp_path / "export.json")], check=True, timeout=120)
+    assert json.loads((tmp_path / "result.json").read_text("utf-8"))["path"] == "weight_swap"
+
+
+@pytest.mark.parametrize("broken", ["encoder", "head"])
+def test_an_engine_that_a_swap_has_broken_is_found_and_built_anew(
+    built: ExportResult, grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """A swap that puts in other weights than the model's, by far more than any limit."""
+    if broken == "encoder":
+        write_encoder(tmp_path / "another", seed=7)
+
+    def swap(self: TextExportable, bundle: Path, manifest: Manifest, folder: Path) -> BuiltEngine:
+        head = dict(self.trained.head)
+        wrong = replace(self.trained, head=head | {"bias": head["bias"][::-1]})
+        if broken == "encoder":
+            wrong = replace(self.trained, encoder=tmp_path / "another", encoder_fingerprint="another")
+        return swap_weights(bundle, manifest, wrong, folder)
+
+    monkeypatch.setattr(TextExportable, "swap", swap)
+    made = export(tmp_path / "made", grown, built.engine, version=2, previous=built.bundle)
+    assert made.path is ExportPath.FULL
+    said = "the encoder in the swapped engine gives other values" if broken == "encoder" else "max_abs_logit"
+    assert said in str(made.fallback_reason)
+
+
+def test_a_bundle_that_was_never_proved_proves_nothing(
+    built: ExportResult, grown: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Manifest.from_json
+    monkeypatch.setattr(
+        Manifest,
+        "from_json",
+        classmethod(lambda cls, text: honest(text.replace('"accepted": true', '"accepted": false'))),
+    )
+    made = export(tmp_path / "made", grown, built.engine, version=2, previous=built.bundle)
+    assert made.verdict.reference == "FP32 torch model"
+
+
+def test_every_solved_head_has_its_own_arithmetic(encoder: Path, tmp_path: Path) -> None:
+    for kind in ("kernel_lda", "ridge", "linear"):
+        model = TextExportable(TrainedModel.load(write_trained(tmp_path / kind, encoder, kind=kind)))
+        assert model.own_arithmetic(_Nothing()) is not None
+
+
+class _Nothing:
+    def infer(self, inputs: Any) -> Any:
+        return inputs
