@@ -26,11 +26,14 @@ from perennial.continual.errors import BundleRejected, PerennialError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.jobs.memory import resident_mb
 from perennial.continual.learning.metrics import expected_calibration_error
+from perennial.continual.learning.trained import PROOF_FILE
 from perennial.continual.records import PromotionDecision
 from perennial.continual.task import AnyRow, AnyTask
 from perennial.continual.tasks import DEFAULT_TASK, task_named
+from perennial.exporters.bundle import read_manifest
 from perennial.exporters.golden import GOLDEN, Golden
-from perennial.ops.serving.bundled import BundledVersion
+from perennial.exporters.text_classification.part import TOKENIZER_FILE
+from perennial.ops.serving.bundled import BundledVersion, EngineReply
 from perennial.ops.serving.port import Answer, VersionSide
 from perennial.ops.serving.tasks import serving_side
 
@@ -78,7 +81,10 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
     side = serving_side(task.name)
     task_inputs = side.memory(None if spec.memory is None else Path(spec.memory)).recalled([row.input for row in rows])
-    answers = _Answers(champion, rows, task_inputs, task), _Answers(challenger, rows, task_inputs, task)
+    asked = challenger.ask(task_inputs)
+    same = _same_embeddings(Path(spec.champion_bundle), Path(spec.challenger_bundle))
+    replies = asked.read_by(champion.side) if same else champion.ask(task_inputs)
+    answers = _Answers(replies, rows, task), _Answers(asked, rows, task)
     _check_served(answers[1], side.open(Path(spec.challenger_bundle)))
     champion_ms, challenger_ms = _latencies(champion, challenger, task_inputs[:_TIMED] or [side.probe])
     known = champion.side.vocabulary
@@ -110,6 +116,28 @@ def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[Bundle
     return version, figures | {"challenger_load_mb": max(0.0, resident_mb() - before)}
 
 
+def _same_embeddings(champion: Path, challenger: Path) -> bool:
+    """Whether the champion's proved head reads from its engine what the challenger's gives too: they need run but once.
+
+    Both are then heads in numpy on one encoder, in one runtime at one precision, behind one tokenizer.
+    """
+    if not all((bundle / PROOF_FILE).is_file() for bundle in (champion, challenger)):
+        return False
+    one, other = (
+        (
+            manifest.task,
+            manifest.engine,
+            manifest.precision,
+            manifest.encoder_fingerprint,
+            manifest.graph_fingerprint,
+            manifest.options,
+            manifest.files.get(TOKENIZER_FILE),
+        )
+        for manifest in (read_manifest(champion), read_manifest(challenger))
+    )
+    return one == other
+
+
 def _check_served(proved: "_Answers", served: VersionSide) -> None:
     """What will answer has learnt these rows too: beyond chance it must not be worse on them than what was proved.
 
@@ -129,11 +157,9 @@ def _check_served(proved: "_Answers", served: VersionSide) -> None:
 class _Answers:
     """One version's answers to all rows."""
 
-    def __init__(
-        self, version: BundledVersion, rows: Sequence[AnyRow], task_inputs: Sequence[Any], task: AnyTask
-    ) -> None:
+    def __init__(self, replies: EngineReply, rows: Sequence[AnyRow], task: AnyTask) -> None:
         self.task, self.rows = task, rows
-        self._replies = version.ask(task_inputs)
+        self._replies = replies
 
     def read_by(self, side: VersionSide) -> "_Answers":
         """The same engine's outputs as another side of the same bundle reads them."""

@@ -4,8 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from perennial.continual.learning.card import ModelCard
+from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.trained import write_head, write_proof
+from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.ops.making import judging
 from tests.component.triton_fixtures import LABELS, write_bundle
 
@@ -69,3 +74,43 @@ def test_a_spec_with_a_task_that_nobody_knows_is_refused(bundles, tmp_path, monk
     (tmp_path / "judge.json").write_text(json.dumps(spec))
     assert judging.main() != 0
     assert "task 'image' is unknown" in capsys.readouterr().err
+
+
+def _give_heads(bundle: Path, seed: int) -> None:
+    """Solved heads on the engine's embeddings, a proved one beside the one that answers, all of them wild guesses."""
+    classes, drawn = len(LABELS), np.random.default_rng(seed)
+    head = HeadWeights(
+        labels=tuple(LABELS),
+        omega=drawn.normal(size=(classes, 16)).astype(np.float32),
+        phase=drawn.uniform(0, 6, size=16).astype(np.float32),
+        weight=drawn.normal(size=(classes, 16)).astype(np.float32),
+        bias=np.zeros(classes, dtype=np.float32),
+        temperature=1.0,
+    )
+    ModelCard(
+        learner="kernel_lda",
+        encoder="tiny",
+        encoder_fingerprint="tiny",
+        labels=tuple(LABELS),
+        head="kernel_lda",
+        temperature=1.0,
+        max_length=32,
+    ).write(bundle)
+    write_head(bundle, head)
+    write_proof(bundle, head, (1, 2))
+    write_manifest(bundle, read_manifest(bundle))
+
+
+def test_heads_on_one_encoder_are_judged_by_one_run_of_it_and_alike(bundles, tmp_path, monkeypatch):
+    pair = [write_bundle(tmp_path / name, number) for number, name in ((1, "one"), (2, "two"))]
+    assert not judging._same_embeddings(*pair)
+    for seed, bundle in enumerate(pair):
+        _give_heads(bundle, seed)
+    assert judging._same_embeddings(*pair)
+    once = decided(tmp_path, monkeypatch, *map(str, pair), rules={"max_calibration_error": 1.0})
+    monkeypatch.setattr(judging, "_same_embeddings", lambda *_: False)
+    twice = decided(tmp_path, monkeypatch, *map(str, pair), rules={"max_calibration_error": 1.0})
+    measured = {"latency_ratio", "challenger_load_s", "challenger_load_mb"}
+    assert once["figures"].keys() == twice["figures"].keys()
+    assert all(once["figures"][name] == twice["figures"][name] for name in once["figures"].keys() - measured)
+    assert once["figures"]["fresh_champion_accuracy"] != once["figures"]["fresh_challenger_accuracy"]
