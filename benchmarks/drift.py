@@ -21,6 +21,7 @@ import numpy as np
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks import record
+from benchmarks.drift_dependent import dependent, found
 from benchmarks.drift_false_alarm import rates
 from benchmarks.drift_streams import REFERENCE_ROWS, changed, changes, clean, concept, split
 from benchmarks.drift_traffic import Traffic, load
@@ -84,10 +85,20 @@ def _cost(traffic: Traffic, _: argparse.Namespace) -> Rows:
     return [_shown(_cost_of(traffic, rows)) for rows in (300, 1_000, 10_000, 100_000)]
 
 
+def _dependent(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
+    return [_shown(row) for row in dependent(traffic, 6_000 if chosen.quick else 50_000)]
+
+
+def _found(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
+    return [_shown(row) for row in found(traffic, 2 if chosen.quick else 20)]
+
+
 _PARTS: dict[str, Callable[[Traffic, argparse.Namespace], Rows]] = {
     "streams": _streams,
     "false_alarm": _false_alarm,
     "cost": _cost,
+    "dependent": _dependent,
+    "dependent_found": _found,
 }
 
 

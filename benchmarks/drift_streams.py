@@ -11,7 +11,7 @@ from benchmarks.drift_traffic import KINDS, Traffic
 from perennial.continual.drift import DriftMonitor, DriftSettings, ReferenceProfile, Window, compare
 from perennial.continual.drift.sequential import EDetector, errors, upper_bound
 
-__all__ = ["REFERENCE_ROWS", "changed", "changes", "clean", "concept", "split"]
+__all__ = ["REFERENCE_ROWS", "changed", "changes", "clean", "concept", "joined", "split"]
 
 REFERENCE_ROWS = 600
 _RUN_LENGTH = 1_000_000  # labels, as the loop watches errors at one false retraining in 100,000 requests
@@ -50,7 +50,7 @@ def _drawer(traffic: Traffic, kind: str, pool: Any, rng: np.random.Generator) ->
     return lambda rows: traffic.clean.rows(rng.choice(kept, rows))
 
 
-def _join(first: Window, second: Window) -> Window:
+def joined(first: Window, second: Window) -> Window:
     columns: dict[str, Any] = {}
     for name in first.__slots__:
         sides = [getattr(side, name) for side in (first, second)]
@@ -59,7 +59,7 @@ def _join(first: Window, second: Window) -> Window:
 
 
 def _mixed(clean: Window, other: Window, swapped: Any) -> Window:
-    return _join(clean, other).rows(np.where(swapped, np.arange(len(clean)) + len(clean), np.arange(len(clean))))
+    return joined(clean, other).rows(np.where(swapped, np.arange(len(clean)) + len(clean), np.arange(len(clean))))
 
 
 def clean(traffic: Traffic, window: int, requests: int, parts: int) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def changed(traffic: Traffic, kind: str, window: int, repeats: int) -> dict[str,
         for number in range(1, (change + _LATEST) // window + 1):
             start = (number - 1) * window
             clean = int(np.clip(change - start, 0, window))
-            current = _join(traffic.clean.rows(rng.choice(pool, clean)), draw(window - clean))
+            current = joined(traffic.clean.rows(rng.choice(pool, clean)), draw(window - clean))
             state, signal = monitor.update(state, compare(reference, current, monitor.settings, rng), number * window)
             alarms = {
                 "ours": signal.alert,

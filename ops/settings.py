@@ -195,6 +195,20 @@ class DriftWatchSettings(_Section):
 
     window_rows: int = Field(300, ge=50, description="answered requests in one comparison; windows never overlap")
     reference_rows: int = Field(600, ge=100, description="first requests of a new champion that become its reference")
+    copies_within: int = Field(
+        1_000,
+        ge=0,
+        description="a request that a caller repeats within so many requests counts once; 0 counts every request",
+    )
+    caller_share: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="most that one caller has of the requests that count, where there are many callers",
+    )
+    answer_mix: Literal["told", "drift"] = Field(
+        "told", description="what another mix of the same answers is: told, or drift that may open a retraining"
+    )
     votes: Literal["2 of 3", "3 of 5"] = "2 of 3"
     cooldown_requests: int = Field(1_000, ge=0, description="requests between two alerts at the least")
     requests_per_false_retraining: int = Field(

@@ -1,20 +1,32 @@
 """One comparison of a window with its version's reference: is there a difference, does it matter, and in what."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.drift.matching import match_mix
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import DriftSettings, Signal
 from perennial.continual.drift.statistics import StatisticResult, chi_square, classifier_auc, ks, rff_mmd, wasserstein
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
 
-__all__ = ["DriftComparison", "SignalResult", "compare", "holm", "measure", "signals_of"]
+__all__ = [
+    "DriftComparison",
+    "SignalResult",
+    "adjusted_of",
+    "compare",
+    "holm",
+    "labels_of",
+    "measure",
+    "measure_all",
+    "signals_of",
+]
 
+_LEAST_MATCHED = 50  # rows of the current side: with fewer, two mixes are too different to look past the difference
 TEXT_ROWS = 2_000
 """Rows of a window whose texts are read; numbers and labels are taken from every row."""
 
@@ -52,6 +64,9 @@ class SignalResult:
 class DriftComparison:
     """One measured comparison; `signals` come strongest first. `seed` repeats it exactly.
 
+    With `matched` all signals but the prediction were measured on rows drawn so that both sides mix the same answers
+    alike; `matched_share` is the part of the window that this left. Then a moved mix alone is no drift.
+
     >>> r = StatisticResult(statistic=0.3, p_value=0.001, effect=0.3, floor=0.1, n_reference=600, n_current=300)
     >>> s = SignalResult(signal=Signal.CONFIDENCE, method="ks", result=r, adjusted_p=0.002, drifted=True)
     >>> c = DriftComparison(version=3, n_reference=600, n_current=300, alpha=0.02, permutations=999, seed=7,
@@ -67,11 +82,23 @@ class DriftComparison:
     permutations: int
     seed: int
     signals: tuple[SignalResult, ...]
+    matched: bool = False
+    matched_share: float = 1.0
 
     @property
     def drifted(self) -> bool:
-        """Whether any signal drifted."""
-        return any(signal.drifted for signal in self.signals)
+        """Whether any signal drifted that speaks of more than the mix of answers."""
+        return any(signal.drifted for signal in self._telling)
+
+    @property
+    def mix_moved(self) -> bool:
+        """Whether the answers are mixed in another way than in the reference."""
+        return any(signal.drifted for signal in self.signals if signal.signal is Signal.PREDICTION)
+
+    @property
+    def _telling(self) -> Sequence[SignalResult]:
+        """The signals that may be drift."""
+        return [signal for signal in self.signals if not (self.matched and signal.signal is Signal.PREDICTION)]
 
     @property
     def drifted_signals(self) -> tuple[Signal, ...]:
@@ -82,7 +109,7 @@ class DriftComparison:
         """Whether every signal is clean by the stricter release level, so that a warning may end."""
         level = min(0.5, self.alpha * settings.release)
         return not any(
-            s.adjusted_p < level and s.result.effect >= settings.release_floor * s.result.floor for s in self.signals
+            s.adjusted_p < level and s.result.effect >= settings.release_floor * s.result.floor for s in self._telling
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -103,7 +130,8 @@ class DriftComparison:
             for item in facts["signals"]
         )
         rest = {name: facts[name] for name in ("version", "n_reference", "n_current", "alpha", "permutations", "seed")}
-        return cls(signals=signals, **rest)
+        later = {name: facts[name] for name in ("matched", "matched_share") if name in facts}
+        return cls(signals=signals, **rest, **later)
 
 
 def compare(
@@ -127,11 +155,16 @@ def compare(
     signals = signals_of(reference, current)
     permutations = int(np.clip(np.ceil(2 * len(signals) / alpha), 499, 9_999))
     seed = int(rng.integers(2**31))
-    results = {
-        signal: measure(signal, reference, current, seed=seed, permutations=permutations, floor=settings.floors[signal])
-        for signal in signals
-    }
-    adjusted = holm({signal: result.p_value for signal, result in results.items()})
+    alike = None if settings.mix_votes else _alike(reference, current, seed)
+    results = measure_all(
+        {signal: settings.floors[signal] for signal in signals},
+        reference,
+        current,
+        seed=seed,
+        permutations=permutations,
+        matched=alike is not None,
+    )
+    adjusted = adjusted_of(results, matched=alike is not None)
     answers = [
         SignalResult(
             signal=signal,
@@ -150,7 +183,35 @@ def compare(
         permutations=permutations,
         seed=seed,
         signals=tuple(sorted(answers, key=_strength)),
+        matched=alike is not None,
+        matched_share=1.0 if alike is None else len(alike[1]) / len(current),
     )
+
+
+def measure_all(
+    floors: Mapping[Signal, float],
+    reference: ReferenceProfile,
+    current: Window,
+    *,
+    seed: int,
+    permutations: int,
+    matched: bool,
+) -> dict[Signal, StatisticResult]:
+    """Return each signal's statistic; with `matched` all but the prediction's are of rows with one mix of answers."""
+    alike = _alike(reference, current, seed) if matched else None
+    results = {}
+    for signal, floor in floors.items():
+        sides = (reference, current) if alike is None or signal is Signal.PREDICTION else alike
+        results[signal] = measure(signal, *sides, seed=seed, permutations=permutations, floor=floor)
+    return results
+
+
+def _alike(reference: ReferenceProfile, current: Window, seed: int) -> tuple[ReferenceProfile, Window] | None:
+    """Both sides with one mix of answers; None where too few rows have it. The same seed draws the same rows."""
+    matched = match_mix(reference.sample.predictions, current.predictions, np.random.default_rng([seed, len(Signal)]))
+    if len(matched.current) < min(_LEAST_MATCHED, len(current)) or len(matched.reference) < _LEAST_MATCHED:
+        return None
+    return reference.of_rows(matched.reference), current.rows(matched.current)
 
 
 def signals_of(reference: ReferenceProfile, current: Window) -> tuple[Signal, ...]:
@@ -176,7 +237,7 @@ def measure(
             return wasserstein(*_both(signal, sample, current), rng=rng, permutations=permutations, floor=floor)
         case Signal.PREDICTION:
             return chi_square(
-                reference_labels(reference), current.predictions, rng=rng, permutations=permutations, floor=floor
+                labels_of(reference.label_counts), current.predictions, rng=rng, permutations=permutations, floor=floor
             )
         case Signal.LENGTH:
             return ks(sample.lengths, current.lengths, floor=floor)
@@ -199,6 +260,14 @@ def _both(signal: Signal, sample: Window, current: Window) -> tuple[NDArray[Any]
     return sides
 
 
+def adjusted_of(results: Mapping[Signal, StatisticResult], *, matched: bool) -> dict[Signal, float]:
+    """Return each signal's p-value, adjusted among those that together may say drift: a matched mix stands alone."""
+    alone = {Signal.PREDICTION} if matched else set()
+    p_values = {signal: result.p_value for signal, result in results.items()}
+    family = holm({signal: p for signal, p in p_values.items() if signal not in alone})
+    return {**{signal: p_values[signal] for signal in p_values if signal in alone}, **family}
+
+
 def holm(p_values: Mapping[Signal, float]) -> dict[Signal, float]:
     """Return p-values adjusted so that the chance of any false alarm among them is at most the level.
 
@@ -216,9 +285,9 @@ def holm(p_values: Mapping[Signal, float]) -> dict[Signal, float]:
     return adjusted
 
 
-def reference_labels(reference: ReferenceProfile) -> list[str]:
-    """Return the reference's predicted labels, every row seen and not only the sample's, in label order."""
-    return [label for label, count in reference.label_counts.items() for _ in range(count)]
+def labels_of(counts: Mapping[str, int]) -> list[str]:
+    """Return each label as often as it was counted, e.g. for every row that a reference saw."""
+    return [label for label, count in counts.items() for _ in range(count)]
 
 
 def _some(current: Window, seed: int) -> Window:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import written_whole
-from perennial.continual.drift.compare import DriftComparison, holm, measure
+from perennial.continual.drift.compare import DriftComparison, adjusted_of, measure_all
 from perennial.continual.drift.page_text import page_text
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import Signal
@@ -190,13 +190,15 @@ def _register(reference: ReferenceProfile, current: Window, comparison: DriftCom
     from evidently.legacy.core import ColumnType
 
     floors = {signal.signal: signal.result.floor for signal in comparison.signals}
-    results = {
-        signal: measure(
-            signal, reference, current, seed=comparison.seed, permutations=comparison.permutations, floor=floor
-        )
-        for signal, floor in floors.items()
-    }
-    adjusted = holm({signal: result.p_value for signal, result in results.items()})
+    results = measure_all(
+        floors,
+        reference,
+        current,
+        seed=comparison.seed,
+        permutations=comparison.permutations,
+        matched=comparison.matched,
+    )
+    adjusted = adjusted_of(results, matched=comparison.matched)
     for answer in comparison.signals:
         verdict = (
             adjusted[answer.signal],

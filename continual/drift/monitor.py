@@ -28,7 +28,8 @@ class Level(StrEnum):
 class MonitorState:
     """What the monitor remembers of one version's windows.
 
-    `recent` are the last windows' votes, oldest first. `episode` counts the alerts that a release lies between:
+    `recent` are the last windows' votes, oldest first, and `recent_mix` those for another mix of answers; `mix_told` is
+    true while such a mix lasts that was told. `episode` counts the alerts that a release lies between:
     repeated alerts of one lasting drift share a number.
 
     >>> MonitorState.from_json(MonitorState(version=3).to_json()) == MonitorState(version=3)
@@ -43,20 +44,26 @@ class MonitorState:
     windows: int = 0
     last_request: int = 0
     cooldown_until: int = 0
+    recent_mix: tuple[bool, ...] = ()
+    mix_told: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "recent": list(self.recent)}
+        return {**asdict(self), "recent": list(self.recent), "recent_mix": list(self.recent_mix)}
 
     @classmethod
     def from_json(cls, facts: Mapping[str, Any]) -> Self:
         """Return the state that `to_json` wrote."""
-        return cls(**{**facts, "level": Level(facts["level"]), "recent": tuple(facts["recent"])})
+        votes = {name: tuple(facts.get(name, ())) for name in ("recent", "recent_mix")}
+        return cls(**{**facts, "level": Level(facts["level"]), **votes})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftSignal:
-    """What one window changed. `alert` is true once an alert, at the window that completes the votes."""
+    """What one window changed. `alert` is true once an alert, at the window that completes the votes.
+
+    `mix` is true likewise for another mix of the same answers, where that is told and no drift.
+    """
 
     level: Level
     previous: Level
@@ -66,6 +73,7 @@ class DriftSignal:
     votes: int
     signals: tuple[Signal, ...]
     reason: str
+    mix: bool = False
 
     @property
     def changed(self) -> bool:
@@ -110,7 +118,9 @@ class DriftMonitor:
         votes = self.settings.votes
         recent = (*state.recent, comparison.drifted)[-votes.among :]
         released = comparison.released(self.settings)
-        seen = replace(state, recent=recent, windows=state.windows + 1, last_request=now_request)
+        seen = replace(
+            self._mixed(state, comparison), recent=recent, windows=state.windows + 1, last_request=now_request
+        )
         if state.level in (Level.ALERT, Level.COOLDOWN):
             after = self._cooling(seen, comparison.drifted, released)
         elif sum(recent) >= votes.needed:
@@ -120,6 +130,13 @@ class DriftMonitor:
         else:
             after = replace(seen, level=Level.OK, in_episode=False)
         return after, self._signal(state, after, comparison, sum(recent))
+
+    def _mixed(self, state: MonitorState, comparison: DriftComparison) -> MonitorState:
+        """What is told of the mix of answers; where it is drift the other votes have it."""
+        votes = self.settings.votes
+        recent = (*state.recent_mix, comparison.mix_moved and comparison.matched)[-votes.among :]
+        told = sum(recent) >= votes.needed or (state.mix_told and any(recent))
+        return replace(state, recent_mix=recent, mix_told=told)
 
     def _check(self, state: MonitorState, comparison: DriftComparison, now_request: int) -> None:
         if comparison.version != state.version:
@@ -167,4 +184,5 @@ class DriftMonitor:
             votes=votes,
             signals=comparison.drifted_signals,
             reason=f"{votes} of the last {among} windows drifted; this one in {names} (level {comparison.alpha:.4f})",
+            mix=after.mix_told and not before.mix_told,
         )

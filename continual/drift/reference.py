@@ -44,7 +44,8 @@ class ReferenceProfile:
     `sample` holds at most the rows asked for at `build`, embeddings included. Stored, it is without texts: whoever
     wants to show some reads them by their prediction ids (`with_texts`). `vocabulary` holds salted digests of words; it
     comes from one half of the sample and `unknown_shares` are measured on the other half, so that a clean window and
-    the reference are treated alike. `quantiles` has 101 values for each number that a row has.
+    the reference are treated alike; `unknown_places` are those rows' places in the sample, -1 for one that an erasure
+    took, and None in a reference of an earlier release. `quantiles` has 101 values for each number that a row has.
 
     >>> w = Window.from_columns({"text": ["card lost"] * 40, "prediction": ["a"] * 40, "confidence": [0.9] * 40,
     ...                          "margin": [0.8] * 40, "entropy": [0.2] * 40, "version": [3] * 40})
@@ -62,6 +63,7 @@ class ReferenceProfile:
     unknown_shares: NDArray[np.float64]
     sample: Window
     cut: WordsBy = WordsBy.WORDS  # how its texts were cut into words; a window's are cut alike
+    unknown_places: NDArray[np.int64] | None = None
 
     @classmethod
     def build(cls, window: Window, *, version: int, rng: np.random.Generator, rows: int = 2_000) -> Self:
@@ -104,6 +106,7 @@ class ReferenceProfile:
             salt=salt,
             unknown_shares=unknown,
             sample=sample,
+            unknown_places=order[1::2],
         )
 
     def unknown_shares_of(self, window: Window) -> NDArray[np.float64]:
@@ -123,7 +126,22 @@ class ReferenceProfile:
             return self
         gone = set(prediction_ids)
         kept = [place for place, name in enumerate(self.sample.ids.tolist()) if name not in gone]
-        return self if len(kept) == len(self.sample) else replace(self, sample=self.sample.rows(kept))
+        if len(kept) == len(self.sample):
+            return self
+        moved = None if self.unknown_places is None else _moved(self.unknown_places, kept, len(self.sample))
+        return replace(self, sample=self.sample.rows(kept), unknown_places=moved)
+
+    def of_rows(self, places: NDArray[np.int64]) -> Self:
+        """Return the profile with these rows of the sample alone, and what was measured of them; sums stay."""
+        if self.unknown_places is None:
+            return replace(self, sample=self.sample.rows(places))
+        moved = _moved(self.unknown_places, places, len(self.sample))
+        return replace(
+            self,
+            sample=self.sample.rows(places),
+            unknown_shares=self.unknown_shares[moved >= 0],
+            unknown_places=moved[moved >= 0],
+        )
 
     def save(self, folder: Path) -> None:
         """Write `profile.json` and `sample.npz`, without texts and words, into the folder, which appears whole."""
@@ -137,6 +155,7 @@ class ReferenceProfile:
             "salt": self.salt,
             "words_by": self.cut.value,
             "unknown_shares": self.unknown_shares.tolist(),
+            "unknown_places": None if self.unknown_places is None else self.unknown_places.tolist(),
         }
         with folder_written_whole(folder) as partial:
             self.sample.without_texts().save(partial / "sample.npz")
@@ -167,6 +186,7 @@ class ReferenceProfile:
             unknown_shares=np.asarray(facts["unknown_shares"], dtype=np.float64),
             sample=Window.load(folder / "sample.npz"),
             cut=WordsBy(facts.get("words_by", WordsBy.RUNS)),
+            unknown_places=None if (places := facts.get("unknown_places")) is None else np.asarray(places, np.int64),
         )
 
 
@@ -188,6 +208,14 @@ def forget_rows(folder: Path, prediction_ids: Collection[str]) -> bool:
     else:
         left.save(folder)
     return True
+
+
+def _moved(places: NDArray[np.int64], kept: Sequence[int] | NDArray[np.int64], rows: int) -> NDArray[np.int64]:
+    """Where the rows at these places lie once only `kept` of `rows` rows are left; -1 for those that are not."""
+    new = np.full(rows + 1, -1, dtype=np.int64)  # the last place is that of a row that was gone before
+    new[np.asarray(kept, dtype=np.int64)] = np.arange(len(kept))
+    moved: NDArray[np.int64] = new[places]
+    return moved
 
 
 def _vocabulary(words: Iterable[str], salt: str) -> frozenset[str]:

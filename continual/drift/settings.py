@@ -65,7 +65,8 @@ class DriftSettings:
 
     `min_rows` is the smallest window that is compared. `release` multiplies the level, and `release_floor` the effect
     floors, that a window must stay under before a warning or a cooldown ends. `cooldown_requests` pass between two
-    alerts at the least.
+    alerts at the least. With `mix_votes` another mix of answers is drift; without, it is told, and what moved beside it
+    is drift.
 
     >>> DriftSettings().alpha(n_reference=600, n_current=300) > DriftSettings(
     ...     requests_per_false_retraining=1_000_000).alpha(n_reference=600, n_current=300)
@@ -79,6 +80,7 @@ class DriftSettings:
     release: float = 4.0
     release_floor: float = 0.8
     floors: Mapping[Signal, float] = field(default_factory=lambda: _FLOORS)
+    mix_votes: bool = False
 
     def __post_init__(self) -> None:
         if self.requests_per_false_retraining < 1_000:

@@ -7,6 +7,7 @@ from datetime import datetime
 from itertools import pairwise
 
 import numpy as np
+from numpy.typing import NDArray
 
 from perennial.continual import labelling
 from perennial.continual.drift import DriftComparison, DriftMonitor, DriftSettings, Level, ReferenceProfile, Window
@@ -26,6 +27,7 @@ class PastRows:
     """The logged requests as the kept version answers them, and what became known of each; all of one length.
 
     `scores` are the kept version's, `fresh_scores` those of the present one on held-out rows; None where not known.
+    `counted` says which rows a window counts.
     """
 
     window: Window
@@ -34,6 +36,7 @@ class PastRows:
     target_at: Sequence[datetime | None]
     scores: Sequence[float | None]
     fresh_scores: Sequence[float | None]
+    counted: NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,18 +99,21 @@ def _points(rows: PastRows, known: PastKnowledge, rules: PastRules) -> Iterator[
     episode = _Episode(rules, known.start)
     gains = _gains(rows, known.changes)
     before = _before(rows, known.start)
-    for number, first in enumerate(range(known.start, len(rows.at) - size + 1, size)):
-        last = first + size
+    counted = known.start + np.flatnonzero(rows.counted[known.start :])
+    first = known.start
+    for number, begin in enumerate(range(0, len(counted) - size + 1, size)):
+        places = counted[begin : begin + size]
+        last = int(places[-1]) + 1
         at = rows.at[last - 1]
         rng = np.random.default_rng([rules.seed, rules.version, number])
-        comparison = compare_windows(known.reference, rows.window.rows(slice(first, last)), rules.drift, rng)
+        comparison = compare_windows(known.reference, rows.window.rows(places), rules.drift, rng)
         state, since, signals = episode.goes_on(comparison, last, before)
         kept = [score for score in rows.scores[first:last] if score is not None]
         quality = float(np.mean(kept)) if kept else None
         gain = gains[sum(change <= at for change in known.changes)]
         yield HistoryPoint(
             at=at,
-            requests=size,
+            requests=last - first,
             feedback=bisect_left(known.learnt_at, at) - bisect_left(known.learnt_at, before),
             drift=state,
             drift_since=since,
@@ -117,7 +123,7 @@ def _points(rows: PastRows, known: PastKnowledge, rules: PastRules) -> Iterator[
             accuracy_kept=quality,
             accuracy_fresh=None if quality is None or gain is None else min(1.0, max(0.0, quality + gain)),
         )
-        before = at
+        before, first = at, last
 
 
 class _Episode:

@@ -67,18 +67,20 @@ def explain(
 ) -> None:
     """What drifted: signals by strength, strange texts, possible new classes, words that rose and fell, slices."""
     from perennial.ops.store.traffic_of import traffic_of
+    from perennial.ops.watching.mixes import mix_history
     from perennial.ops.watching.windows import chosen_report, explained
 
     with model_session(config, model) as (parts, model):
         row = chosen_report(parts.ledger, model, report)
         explanation = explained(parts.workspace, traffic_of(parts.workspace, model), row, most=most)
+        mix = mix_history(parts.ledger, row)
     facts = {"report": row.id, "version": row.version, "at": row.at, "rows": row.rows, "state": row.state}
     if as_json:
-        print_json({**facts, **explanation.to_json()})
+        print_json({**facts, **explanation.to_json(), "mix": mix.to_json()})
         return
     say(
         f"report {row.id} of {row.at:%Y-%m-%d %H:%M:%S} UTC, version {row.version}, state {row.state}: "
-        f"{explanation.summary}"
+        f"{explanation.summary}; {mix.sentence}"
     )
     _print_explanation(explanation)
 

@@ -13,7 +13,9 @@ from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
+from perennial.continual.drift.dependence import Counting
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
@@ -29,7 +31,7 @@ from perennial.ops.serving.port import Answer
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
-from perennial.ops.watching.watcher import drift_settings
+from perennial.ops.watching.watcher import counting_rule, drift_settings
 from perennial.ops.watching.windows import window_of
 
 __all__ = ["Past", "PastReader"]
@@ -89,8 +91,8 @@ class PastReader:
         route = self._ledger.route(self._model)
         fresh = None if route is None or route.champion == kept else route.champion
         window, inputs, anew = self._answered_by(kept, table)
-        rows = self._with_labels(window, inputs, fresh)
-        reference, start = self._reference(kept, window)
+        rows = self._with_labels(window, inputs, fresh, self._counted(window, table))
+        reference, start = self._reference(kept, window, rows.counted)
         known = set(self._ledger.version(self._model, kept).labels)
         least = self._settings.learning.min_class_rows
         changes_found = changes_in(rows, known, least=least, near=drift.window_rows) if known else []
@@ -149,7 +151,18 @@ class PastReader:
             )
         return BundledVersion.load(bundle, cache_dir=self._workspace.cache / "engines", proved=proved)
 
-    def _with_labels(self, window: Window, inputs: Sequence[Any], fresh: int | None) -> PastRows:
+    def _counted(self, window: Window, table: pa.Table) -> NDArray[np.bool_]:
+        """Which rows the watch would count."""
+        callers = dict(zip(table["prediction_id"].to_pylist(), table["key"].to_pylist(), strict=True))
+        ids = [] if window.ids is None else window.ids.tolist()
+        rule = counting_rule(self._workspace, self._model)
+        return Counting(rule).counted(
+            [callers[name] for name in ids], window.texts.tolist(), window.whole_answers.tolist()
+        )
+
+    def _with_labels(
+        self, window: Window, inputs: Sequence[Any], fresh: int | None, counted: NDArray[np.bool_]
+    ) -> PastRows:
         ids = [] if window.ids is None else window.ids.tolist()
         at = [] if window.times is None else [moment.replace(tzinfo=UTC) for moment in window.times.tolist()]
         labelled = {p.prediction_id: p for p in self._ledger.first_feedback(self._model, _LABELS)}
@@ -164,6 +177,7 @@ class PastReader:
                 for answer, label in zip(window.whole_answers, labels, strict=True)
             ],
             fresh_scores=[None] * len(ids) if fresh is None else self._fresh_scores(fresh, inputs, labels),
+            counted=counted,
         )
 
     def _fresh_scores(self, fresh: int, inputs: Sequence[Any], labels: Sequence[str | None]) -> list[float | None]:
@@ -182,7 +196,7 @@ class PastReader:
             scores[place] = self._score(answer.kept, label)
         return scores
 
-    def _reference(self, version: int, window: Window) -> tuple[ReferenceProfile, int]:
+    def _reference(self, version: int, window: Window, counted: NDArray[np.bool_]) -> tuple[ReferenceProfile, int]:
         """The version's own reference with the place of the first row behind it, or one of the first rows."""
         folder = self._workspace.reference(self._model, version)
         if folder.is_dir():
@@ -192,8 +206,13 @@ class PastReader:
             return reference, start
         rows = self._settings.drift.reference_rows
         rng = np.random.default_rng([self._workspace.settings.seed, version])
-        first = window.rows(slice(0, rows))
-        return ReferenceProfile.build(first, version=version, rng=rng), rows
+        places = np.flatnonzero(counted)[:rows]
+        if len(places) < rows:
+            raise DataError(
+                f"only {len(places)} of {len(window)} answers count, the others repeat one another; a reference needs "
+                f"{rows}: give an earlier --since, or wait"
+            )
+        return ReferenceProfile.build(window.rows(places), version=version, rng=rng), int(places[-1]) + 1
 
     # ---- what is known besides ----
 

@@ -1,6 +1,8 @@
 """Turns the traffic log into windows, compares each with the champion's reference, and keeps the verdict."""
 
 import logging
+from collections import Counter
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -8,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from perennial.continual.drift.compare import DriftComparison, compare
+from perennial.continual.drift.dependence import CountingRule
 from perennial.continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
 from perennial.continual.drift.reference import ReferenceProfile, forget_rows
 from perennial.continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
@@ -20,9 +23,9 @@ from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, WatchState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
-from perennial.ops.watching.windows import window_after
+from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead
 
-__all__ = ["Watcher", "drift_settings"]
+__all__ = ["Watcher", "counting_rule", "drift_settings"]
 
 logger = logging.getLogger(__name__)
 _CLOCK_STEP = timedelta(minutes=10)  # further ahead than now lies nothing that an honest clock told
@@ -37,7 +40,14 @@ def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
         votes=Votes(drift.votes),
         min_rows=min(drift.window_rows, 100),
         cooldown_requests=drift.cooldown_requests,
+        mix_votes=drift.answer_mix == "drift",
     )
+
+
+def counting_rule(workspace: Workspace, model: str) -> CountingRule:
+    """Which requests count, by the model's settings."""
+    drift = workspace.model(model).drift
+    return CountingRule(copies_within=drift.copies_within, caller_share=drift.caller_share)
 
 
 class WatcherLedger(DriftReports, Routes, State, Protocol):
@@ -68,16 +78,16 @@ class Watcher:
         progress = self._progress(route.champion)
         settings = self._workspace.model(self._model).drift
         signals = []
+        ahead = self._ahead(progress)
         for _ in range(_MOST_WINDOWS):
-            rows = settings.window_rows if progress.reference_ready else settings.reference_rows
-            window = self._next_window(progress, rows)
-            if window is None:
+            cut = ahead.next(settings.window_rows if progress.reference_ready else settings.reference_rows)
+            if cut is None:
                 break
             if progress.reference_ready:
-                progress, signal = self._compare(progress, window)
+                progress, signal = self._compare(progress, cut)
                 signals.append(signal)
             else:
-                progress = self._take_reference(progress, window)
+                progress = self._take_reference(progress, cut)
         return signals
 
     def _strip_references(self) -> None:
@@ -110,7 +120,7 @@ class Watcher:
     def _healed(self, state: WatchState) -> WatchState:
         """The state with times that a wrong clock put ahead of now brought back: they would stop the watch for ever."""
         now = datetime.now(UTC)
-        future = {
+        future: dict[str, Any] = {
             name: now.isoformat()
             for name in ("cursor", "drift_since")
             if (at := getattr(state, name)) is not None and datetime.fromisoformat(at) > now + _CLOCK_STEP
@@ -118,25 +128,36 @@ class Watcher:
         if not future:
             return state
         logger.warning("watch.clock_healed", extra={"model": self._model, "cursor": state.cursor})
-        healed = state.changed(**future, **({"cursor_id": ""} if "cursor" in future else {}))
+        healed = state.changed(**future, **({"cursor_id": "", "memory": None} if "cursor" in future else {}))
         WATCH.keep(self._ledger, self._model, healed)
         return healed
 
-    def _next_window(self, progress: WatchState, rows: int) -> Window | None:
-        since = None if progress.cursor is None else datetime.fromisoformat(progress.cursor)
-        ahead = datetime.now(UTC) + _CLOCK_STEP  # rows from further ahead were logged under a wrong clock
-        return window_after(self._traffic, progress.version, since, progress.cursor_id, rows, until=ahead)
+    def _ahead(self, progress: WatchState) -> TrafficAhead:
+        return TrafficAhead(
+            self._traffic,
+            progress.version,
+            after=None
+            if progress.cursor is None
+            else Place(datetime.fromisoformat(progress.cursor), progress.cursor_id),
+            memory=Place.from_json(progress.memory),
+            until=datetime.now(UTC) + _CLOCK_STEP,  # rows from further ahead were logged under a wrong clock
+            rule=self._rule(),
+        )
 
-    def _take_reference(self, progress: WatchState, window: Window) -> WatchState:
+    def _rule(self) -> CountingRule:
+        return counting_rule(self._workspace, self._model)
+
+    def _take_reference(self, progress: WatchState, cut: CutWindow) -> WatchState:
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version])
-        profile = ReferenceProfile.build(window, version=progress.version, rng=rng)
+        profile = ReferenceProfile.build(cut.window, version=progress.version, rng=rng)
         profile.save(self._reference(progress.version))
-        self._feed.record(self._model, "drift.reference", version=progress.version, rows=len(window))
-        moved = progress.changed(**_end(window), reference_ready=True, requests=progress.requests + len(window))
+        self._feed.record(self._model, "drift.reference", version=progress.version, rows=len(cut.window))
+        moved = progress.changed(**_end(cut), reference_ready=True, requests=progress.requests + len(cut.window))
         WATCH.keep(self._ledger, self._model, moved)
         return moved
 
-    def _compare(self, progress: WatchState, window: Window) -> tuple[WatchState, DriftSignal]:
+    def _compare(self, progress: WatchState, cut: CutWindow) -> tuple[WatchState, DriftSignal]:
+        window = cut.window
         reference = ReferenceProfile.load(self._reference(progress.version))
         settings = drift_settings(self._workspace, self._model)
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version, progress.windows])
@@ -149,7 +170,7 @@ class Watcher:
             began = progress.cursor
         elif after.level is Level.OK:
             began = None
-        end = _end(window)
+        end = _end(cut)
         every = self._workspace.model(self._model).drift.report_every_windows
         wanted = (signal.alert and after.episode != before.episode) or progress.windows % every == 0
         followed, evidence = self._follow(progress, reference, window)
@@ -171,17 +192,21 @@ class Watcher:
                 "signal": signal.to_json(),
                 "comparison": comparison.to_json(),
                 "after_id": progress.cursor_id,
+                "memory": progress.memory,
+                "counting": asdict(self._rule()),
+                "requests": cut.requests,
+                "answers": dict(sorted(Counter(window.predictions.tolist()).items())),
                 "drift_since": began,
                 "report_wanted": wanted,
                 "sequential": evidence,
             },
             window_from=None if progress.cursor is None else datetime.fromisoformat(progress.cursor),
-            window_to=datetime.fromisoformat(end["cursor"]),
+            window_to=cut.end.at,
         )
         with self._ledger.transaction():  # a killed pass leaves both or none: no window is reported twice
             report_id = self._ledger.add_drift_report(row)
             WATCH.keep(self._ledger, self._model, moved)
-        self._record(progress.version, comparison, signal, report_id, end["cursor"])
+        self._record(progress.version, comparison, signal, report_id, cut)
         return moved, signal
 
     def _follow(
@@ -210,7 +235,7 @@ class Watcher:
         return states, evidence
 
     def _record(
-        self, version: int, comparison: DriftComparison, signal: DriftSignal, report_id: int, window_to: str
+        self, version: int, comparison: DriftComparison, signal: DriftSignal, report_id: int, cut: CutWindow
     ) -> None:
         top = comparison.signals[0]
         facts = {
@@ -222,9 +247,13 @@ class Watcher:
             "top_signal": top.signal.value,
             "score": max(_score(s.result.effect, s.result.floor) for s in comparison.signals),
             "signals": [s.value for s in comparison.drifted_signals],
-            "window_to": window_to,
+            "window_to": cut.end.at.isoformat(),
+            "requests": cut.requests,
+            "mix_moved": comparison.mix_moved,
         }
         self._feed.record(self._model, "drift.window", **facts)
+        if signal.mix:
+            self._feed.record(self._model, "drift.mix", version=version, report=report_id, window_to=facts["window_to"])
         logger.info("drift.window", extra={"model": self._model, **facts})
 
     def _reference(self, version: int) -> Path:
@@ -236,9 +265,6 @@ def _score(effect: float, floor: float) -> float:
     return effect / floor if floor > 0 else effect
 
 
-def _end(window: Window) -> dict[str, str]:
-    """The cursor behind a window's last row."""
-    if window.times is None or window.ids is None:
-        raise DataError("a window of the traffic log has no times or ids; it cannot be watched: see the log's columns")
-    last = window.times[-1].astype("datetime64[us]").item().replace(tzinfo=UTC)
-    return {"cursor": last.isoformat(), "cursor_id": str(window.ids[-1])}
+def _end(cut: CutWindow) -> dict[str, Any]:
+    """The cursor behind a window's last row, and what of the rows before it decides about the next ones."""
+    return {"cursor": cut.end.at.isoformat(), "cursor_id": cut.end.prediction_id, "memory": cut.memory.to_json()}

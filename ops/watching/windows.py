@@ -1,13 +1,15 @@
 """Windows cut out of the traffic log, and cut again later for whoever wants to know more."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.continual.drift.compare import DriftComparison
+from perennial.continual.drift.dependence import Counting, CountingRule
 from perennial.continual.drift.explain import Explanation, explain
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
@@ -18,7 +20,16 @@ from perennial.ops.ledger.ports import DriftReports
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 
-__all__ = ["ReportedWindow", "chosen_report", "explained", "reported_window", "window_after", "window_of"]
+__all__ = [
+    "CutWindow",
+    "Place",
+    "ReportedWindow",
+    "TrafficAhead",
+    "chosen_report",
+    "explained",
+    "reported_window",
+    "window_of",
+]
 
 _LOOKED_AT = 200  # newest windows among which one may have drifted
 _OF_EVERY_TASK = ("at", "prediction_id", "version", "embedding")  # of the log's columns, those that a window has
@@ -41,27 +52,83 @@ def window_of(table: pa.Table, task: str) -> Window:
     return Window.from_columns({**{name: table[name] for name in _OF_EVERY_TASK}, **watched})
 
 
-def window_after(
-    traffic: TrafficLog,
-    version: int,
-    since: datetime | None,
-    after_id: str,
-    rows: int,
-    *,
-    until: datetime | None = None,
-) -> Window | None:
-    """Return the next `rows` answers of a version after a row, named by its time and id; None when there are fewer.
+class Place(NamedTuple):
+    """Behind which row of the log something begins. Rows logged in one microsecond are told apart by their ids."""
 
-    Rows logged in one microsecond are told apart by their ids, so that none is lost or seen twice.
+    at: datetime
+    prediction_id: str
+
+    def to_json(self) -> list[str]:
+        """Return plain values."""
+        return [self.at.isoformat(), self.prediction_id]
+
+    @classmethod
+    def from_json(cls, facts: Any) -> Self | None:
+        """Return the place that `to_json` wrote; None for nothing."""
+        return None if facts is None else cls(datetime.fromisoformat(facts[0]), str(facts[1]))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CutWindow:
+    """A window of the requests that count, the place of its last row, and how many requests it was cut from.
+
+    `memory` is where the rows begin that decide which of the following ones count.
     """
-    table = traffic.read(since=since, until=until, version=version)
-    if since is not None:
-        later = pc.and_(pc.equal(table["at"], since), pc.greater(table["prediction_id"], after_id))
-        table = table.filter(pc.or_(pc.greater(table["at"], since), later))
-    if table.num_rows < rows:
-        return None
-    table = table.slice(0, rows)
-    return window_of(table, traffic.task)
+
+    window: Window
+    end: Place
+    requests: int
+    memory: Place
+
+
+class TrafficAhead:
+    """A version's answers behind a place, read once and cut into windows of those that count."""
+
+    def __init__(
+        self,
+        traffic: TrafficLog,
+        version: int,
+        *,
+        after: Place | None,
+        memory: Place | None = None,
+        until: datetime | None = None,
+        rule: CountingRule | None = None,
+    ) -> None:
+        """`memory` is what the window before left. Without a rule every row counts."""
+        self._task = traffic.task
+        begin = memory or after
+        table = traffic.read(since=None if begin is None else begin.at, until=until, version=version)
+        self._table = table if begin is None else _behind(table, begin)
+        self._next = 0 if after is None else self._table.num_rows - _behind(self._table, after).num_rows
+        self._reach = 0 if rule is None else rule.memory
+        self._counted = np.ones(self._table.num_rows, dtype=bool)
+        if rule is not None and self._table.num_rows:
+            whole = window_of(self._table, self._task)
+            callers = self._table["key"].to_pylist()
+            self._counted = Counting(rule).counted(callers, whole.texts.tolist(), whole.whole_answers.tolist())
+
+    def next(self, rows: int) -> CutWindow | None:
+        """The next `rows` answers that count; None when there are fewer."""
+        places = self._next + np.flatnonzero(self._counted[self._next :])[:rows]
+        if len(places) < rows:
+            return None
+        end, first = int(places[-1]) + 1, self._next
+        self._next = end
+        return CutWindow(
+            window=window_of(self._table.take(places), self._task),
+            end=self._place(end - 1),
+            requests=end - first,
+            memory=self._place(max(0, end - 1 - self._reach)),
+        )
+
+    def _place(self, row: int) -> Place:
+        at: datetime = self._table["at"][row].as_py()
+        return Place(at.astimezone(UTC), self._table["prediction_id"][row].as_py())
+
+
+def _behind(table: pa.Table, place: Place) -> pa.Table:
+    later = pc.and_(pc.equal(table["at"], place.at), pc.greater(table["prediction_id"], place.prediction_id))
+    return table.filter(pc.or_(pc.greater(table["at"], place.at), later))
 
 
 def reported_window(workspace: Workspace, traffic: TrafficLog, report: DriftReportRow) -> ReportedWindow:
@@ -74,15 +141,17 @@ def reported_window(workspace: Workspace, traffic: TrafficLog, report: DriftRepo
     if not folder.is_dir():
         raise DataError(f"report {report.id} is of version {report.version}, whose reference in {folder} is gone")
     reference = ReferenceProfile.load(folder)
-    after_id = str(report.payload.get("after_id", ""))
-    window = window_after(traffic, report.version, report.window_from, after_id, report.rows)
-    if window is None or (window.times is not None and _later(window, report.window_to)):
+    after = None if report.window_from is None else Place(report.window_from, str(report.payload.get("after_id", "")))
+    rule = None if (rule_facts := report.payload.get("counting")) is None else CountingRule(**rule_facts)
+    memory = Place.from_json(report.payload.get("memory"))
+    cut = TrafficAhead(traffic, report.version, after=after, memory=memory, rule=rule).next(report.rows)
+    if cut is None or _later(cut.window, report.window_to):
         raise DataError(
             f"the {report.rows} requests of report {report.id} are not all in the traffic log any more; "
             "raise traffic.retention_days to keep them longer, or take a newer report"
         )
     comparison = DriftComparison.from_json(report.payload["comparison"])
-    return ReportedWindow(report=report, reference=reference, window=window, comparison=comparison)
+    return ReportedWindow(report=report, reference=reference, window=cut.window, comparison=comparison)
 
 
 def _later(window: Window, end: datetime | None) -> bool:

@@ -20,7 +20,7 @@ from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.history import PastReader
 from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
-from perennial.ops.watching.windows import chosen_report, explained, window_after
+from perennial.ops.watching.windows import TrafficAhead, chosen_report, explained
 from tests.component.town import KNOWN, AnsweredRequest, Town
 from tests.component.triton_fixtures import write_bundle
 
@@ -78,12 +78,11 @@ def test_every_row_is_watched_once_although_batches_share_a_microsecond(town: To
     assert state is not None
     assert (state.requests, state.windows) == (600, 4)
     seen: list[str] = []
-    since, after_id = None, ""
-    while (window := window_after(town.traffic, 1, since, after_id, 50)) is not None:
-        assert window.ids is not None
-        assert window.times is not None
-        seen += window.ids.tolist()
-        since, after_id = window.times[-1].item().replace(tzinfo=UTC), str(window.ids[-1])
+    after = None
+    while (cut := TrafficAhead(town.traffic, 1, after=after).next(50)) is not None:
+        assert cut.window.ids is not None
+        seen += cut.window.ids.tolist()
+        after = cut.end
     assert len(seen) == len(set(seen)) == 650
 
 

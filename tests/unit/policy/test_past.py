@@ -51,6 +51,7 @@ def rows() -> PastRows:
         target_at=[None if target is None else at(n + 10) for n, target in enumerate(targets)],
         scores=scores,
         fresh_scores=[None if n % 10 or score is None else 1.0 for n, score in enumerate(scores)],
+        counted=np.ones(count, dtype=bool),
     )
 
 
