@@ -31,6 +31,8 @@ class GateRules:
     max_calibration_error: float = 0.2
     max_latency_ratio: float = 3.0
     confidence: float = 0.95
+    old_rows_bind: bool = True  # False: old rows are told of alone, and no stratum's fresh rows may get much worse
+    min_variety_ratio: float = 0.7  # of how many different things the answers show, beside the champion's
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
@@ -78,6 +80,8 @@ class GateEvidence:
     challenger_calibration_error: float
     champion_latency_ms: float
     challenger_latency_ms: float
+    champion_variety: int = 0  # different things that the answers to all rows show; 0 in tasks that show none
+    challenger_variety: int = 0
 
 
 def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) -> PromotionDecision:
@@ -106,11 +110,16 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
         reasons.append(
             f"not better: {gain:+.2f} points on {len(fresh)} fresh rows (at least {rules.min_gain_points:+.2f})"
         )
-    if lost > rules.max_forgetting_points and surely_below(old, 0.0, rules.confidence, rng):
+    if rules.old_rows_bind and lost > rules.max_forgetting_points and surely_below(old, 0.0, rules.confidence, rng):
         reasons.append(
             f"forgets: {lost:.2f} points lost on {len(old)} old rows (limit {rules.max_forgetting_points:.2f})"
         )
-    reasons += _slice_reasons(evidence.old, rules, rng)
+    reasons += _slice_reasons(evidence.old if rules.old_rows_bind else evidence.fresh, rules, rng)
+    if evidence.challenger_variety < rules.min_variety_ratio * evidence.champion_variety:
+        reasons.append(
+            f"shows less: {evidence.challenger_variety} different items in its answers, the champion's show "
+            f"{evidence.champion_variety} (at least {rules.min_variety_ratio:.0%} of them)"
+        )
     if evidence.challenger_calibration_error > rules.max_calibration_error:
         reasons.append(
             f"badly calibrated: expected calibration error {evidence.challenger_calibration_error:.3f} "
@@ -131,6 +140,11 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
         "challenger_calibration_error": evidence.challenger_calibration_error,
         "latency_ratio": ratio,
     }
+    if evidence.champion_variety:
+        figures |= {
+            "champion_variety": float(evidence.champion_variety),
+            "challenger_variety": float(evidence.challenger_variety),
+        }
     return PromotionDecision(
         champion=evidence.champion,
         challenger=evidence.challenger,

@@ -166,6 +166,14 @@ class Task(Protocol[Input, Answer, Target]):
         """Whether what is told of one input later joins what was known, and does not take its place."""
         ...
 
+    @property
+    def stays_right(self) -> bool:
+        """Whether what was right stays right: then a new version may not lose old rows, else fresh ones alone decide.
+
+        Tastes change; what a text means hardly does.
+        """
+        ...
+
     def joined(self, known: str, later: str) -> str:
         """The target, as the ledger keeps it, once both are known; where targets add up, their order is the same.
 
@@ -208,6 +216,10 @@ class Task(Protocol[Input, Answer, Target]):
 
     def score(self, answer: Answer, target: Target) -> float:
         """How good an answer is, in [0, 1]; 1 is the best there is. Quality is the mean of it everywhere."""
+        ...
+
+    def shown(self, answer: Answer) -> Sequence[str]:
+        """What an answer shows of many things that could be shown, whose variety is bounded; nothing in other tasks."""
         ...
 
     def same(self, one: Answer, other: Answer) -> bool:

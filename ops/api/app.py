@@ -17,6 +17,7 @@ from perennial.ops.api.routes.erasure import Eraser, add_erasures
 from perennial.ops.api.routes.feedback import add_feedback
 from perennial.ops.api.routes.health import HealthControl, add_health
 from perennial.ops.api.routes.signals import SignalKeeper, add_signals_route
+from perennial.ops.api.routes.users import UserKeeper, add_users
 from perennial.ops.commands.label_queue import OpenQueue
 from perennial.ops.ledger import AuditEntry, Ledger
 from perennial.ops.settings import ApiSettings
@@ -30,7 +31,7 @@ from perennial.ops.views.versions import VersionView, version_view
 __all__ = ["LoopControl", "create_api"]
 
 
-class LoopControl(CommandControl, Eraser, HealthControl, SignalKeeper, Protocol):
+class LoopControl(CommandControl, Eraser, HealthControl, SignalKeeper, UserKeeper, Protocol):
     """What the API needs of the running loop."""
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
@@ -64,6 +65,7 @@ def create_api(ledger: Ledger, control: LoopControl, feed: EventFeed, settings: 
     _add_reading(api, ledger, control, feed)
     add_feedback(api, ledger, labeller)
     add_signals_route(api, ledger, control, labeller)
+    add_users(api, ledger, control)
     _add_label_queue(api, ledger, control)
     add_descriptions(api, ledger)
     add_erasures(api, control)

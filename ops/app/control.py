@@ -13,6 +13,7 @@ from perennial.ops.app.service_health import ServiceHealth
 from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan, erase_person, plan_person
 from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
+from perennial.ops.commands.users import UserProfile, UserWishes, change_wishes, user_profile
 from perennial.ops.scheduling.scheduler import LoopScheduler
 from perennial.ops.store.feedback import AdmittedSignal, add_signals
 from perennial.ops.views.health import (
@@ -65,6 +66,14 @@ class ServiceControl:
         """See `SignalKeeper`."""
         parts = self._roster.parts
         return add_signals(parts.ledger, parts.workspace, model, signals)
+
+    def user(self, model: str, user: str) -> UserProfile:
+        """See `UserKeeper`."""
+        return user_profile(self._roster.parts.workspace, model, user)
+
+    def change_wishes(self, model: str, user: str, wishes: UserWishes) -> UserProfile:
+        """See `UserKeeper`."""
+        return change_wishes(self._roster.parts.workspace, model, user, wishes)
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
         """See `LoopControl`."""

@@ -1,7 +1,7 @@
 """`demo`."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,12 +21,17 @@ def register(app: typer.Typer) -> None:
 
 
 def demo(
+    recipe: Annotated[
+        str, typer.Option(help="the demonstration of a recipe: recommendation; default a text classifier's")
+    ] = "",
     data: Annotated[
         Path | None, typer.Option(help="folder with train.csv and test.csv (text,category); default generated requests")
     ] = None,
     out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("var/demo"),
     seed: Annotated[int, typer.Option(help="of data, stream and labels")] = 0,
-    rate: Annotated[float, typer.Option(help="requests a second")] = 30.0,
+    rate: Annotated[
+        float | None, typer.Option(help="requests a second; default 30, of a recipe its own", show_default=False)
+    ] = None,
     first: Annotated[int, typer.Option(help="intents known at the start (with --data)")] = 40,
     waves: Annotated[int, typer.Option(help="waves in which the others arrive; 1 makes it short")] = 3,
     label_share: Annotated[float, typer.Option(help="share of the answers that get a label")] = 0.8,
@@ -35,6 +40,11 @@ def demo(
     kill_triton_at: Annotated[int | None, typer.Option(help="kill the inference server at this request")] = None,
 ) -> None:
     """Serve, let the world change, and watch the loop keep the model good, unattended."""
+    if recipe:
+        if data is not None:
+            raise typer.BadParameter("a recipe's demonstration makes its own data; leave it out", param_hint="--data")
+        _by_recipe(recipe, out, seed, rate)
+        return
     from perennial.ops.demo.options import DemoOptions
     from perennial.ops.demo.run import run_demo
 
@@ -42,7 +52,7 @@ def demo(
         out=out,
         data=data,
         seed=seed,
-        rate=rate,
+        rate=rate or 30.0,
         first_intents=first,
         waves=waves,
         label_share=label_share,
@@ -54,8 +64,19 @@ def demo(
     )
     with _screen() as progress:
         summary = run_demo(options, progress)
-    shown = {k: v for k, v in summary.items() if k != "versions"}
-    print_table("What happened", ("figure", "value"), shown.items())
+    _show(out, {k: v for k, v in summary.items() if k != "versions"})
+
+
+def _by_recipe(recipe: str, out: Path, seed: int, rate: float | None) -> None:
+    from perennial.ops.demo.recipes import RecipeDemoOptions, recipe_demo
+
+    with _screen() as progress:
+        summary = recipe_demo(recipe).run(RecipeDemoOptions(out=out, seed=seed, rate=rate), progress)
+    _show(out, summary)
+
+
+def _show(out: Path, summary: Mapping[str, Any]) -> None:
+    print_table("What happened", ("figure", "value"), summary.items())
     say(f"figures: {out / 'summary.json'}   plots: {out / 'report.html'}   log: {out / 'serve.log'}")
 
 
@@ -79,6 +100,8 @@ def sentence_of(kind: str, facts: dict[str, Any]) -> str | None:
         return _sentence_of_event(facts["name"], facts["facts"])
     sentences = {
         "training": "training version 1 on {rows} rows of {intents} intents",
+        "learning": "training version 1 on {rows} {what}",
+        "change": "the world changes: {what}",
         "starting": "starting Triton and the loop (grpc {grpc})",
         "wave": "the world changes: wave {wave} with {intents} new intents",
         "killed": "killed Triton (pid {pid}) at request {request}",
@@ -130,10 +153,14 @@ class _Lines:
 
 
 def _counters(facts: dict[str, Any]) -> str:
-    accuracy = "-" if facts["accuracy"] is None else f"{facts['accuracy']:.1%}"
+    labels = f"{facts['labels']} labels" if "labels" in facts else f"{facts['feedback']} signals"
+    if "accuracy" in facts:
+        quality = "accuracy - " if facts["accuracy"] is None else f"accuracy {facts['accuracy']:.1%}"
+    else:
+        quality = facts["quality"]
     return (
-        f"{facts['phase']}: {facts['requests']} requests, {facts['failed']} failed, {facts['labels']} labels, "
-        f"accuracy of the last 200 {accuracy}, version {facts['version']}"
+        f"{facts['phase']}: {facts['requests']} requests, {facts['failed']} failed, {labels}, "
+        f"of the last 200 {quality.strip()}, version {facts['version']}"
     )
 
 

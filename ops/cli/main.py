@@ -22,6 +22,7 @@ from perennial.ops.cli import (
     erase,
     feedback,
     init,
+    items,
     label,
     learn,
     ledger,
@@ -32,6 +33,7 @@ from perennial.ops.cli import (
     schedule,
     serving,
     token,
+    users,
 )
 from perennial.ops.cli.console import say, say_error
 from perennial.ops.cli.system_errors import told
@@ -81,6 +83,8 @@ rollout.register(app)
 demo.register(app)
 doctor.register(app)
 token.register(app)
+users.register(app)
+items.register(app)
 
 
 def main() -> int:

@@ -1,7 +1,9 @@
 """`model report`: how good a version is, beside simple baselines."""
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -9,6 +11,7 @@ from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, pri
 from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
+    from perennial.ops.parts import Parts
     from perennial.ops.views.model_report import ModelReport
 
 __all__ = ["report"]
@@ -21,11 +24,12 @@ def report(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """How good a version is on rows that it has not learnt, beside the commonest class and word counts (TF-IDF)."""
+    """How good a version is on rows that it has not learnt, beside the commonest class and word counts (TF-IDF).
+
+    Of a ranking: beside the most liked items, with what its lists show and what the log says of other choices.
+    """
     from perennial.continual.atomic_file import write_atomically
     from perennial.continual.errors import NotFound
-    from perennial.ops.views.model_report import model_report
-    from perennial.ops.views.model_report_page import model_report_page
 
     with model_session(config, model) as (parts, model):
         if version is None:
@@ -35,14 +39,47 @@ def report(
                     f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
                 )
             version = route.champion
-        report = model_report(parts.ledger, parts.workspace, model, version)
+        told = _TOLD.get(parts.settings.task_of(model), _of_labels)(parts, model, version)
     if html is not None:
-        write_atomically(html, model_report_page(report))
+        write_atomically(html, told.page())
         say(f"wrote {html}; it quotes texts of requests, and an erasure does not reach it")
     if as_json:
-        print_json(report)
+        print_json(told.report)
     elif html is None:
-        _show(report)
+        told.show()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Told:
+    """A report, its page, and how it is shown on a terminal."""
+
+    report: Any
+    page: Callable[[], str]
+    show: Callable[[], None]
+
+
+def _of_labels(parts: "Parts", model: str, version: int) -> _Told:
+    from perennial.ops.views.model_report import model_report
+    from perennial.ops.views.model_report_page import model_report_page
+
+    report = model_report(parts.ledger, parts.workspace, model, version)
+    return _Told(report=report, page=lambda: model_report_page(report), show=lambda: _show(report))
+
+
+def _of_lists(parts: "Parts", model: str, version: int) -> _Told:
+    from perennial.ops.views.ranking_report import ranking_report
+    from perennial.ops.views.ranking_report_lines import ranking_report_lines, ranking_report_page
+
+    report = ranking_report(parts.ledger, parts.workspace, model, version)
+
+    def show() -> None:
+        for line in ranking_report_lines(report):
+            say(line)
+
+    return _Told(report=report, page=lambda: ranking_report_page(report), show=show)
+
+
+_TOLD: Mapping[str, Callable[["Parts", str, int], _Told]] = {"ranking": _of_lists}  # all others are told by labels
 
 
 def _show(report: "ModelReport") -> None:

@@ -140,7 +140,7 @@ def status(config: ConfigOption = None, as_json: JsonOption = False) -> None:
             "measured accuracy",
             "cycle",
             "training",
-            "unlearnt labels",
+            "unlearnt rows",
             "replay rows",
         ),
         (
@@ -212,21 +212,44 @@ def _accuracies(seen: "AccuracyView | None") -> list[str | None]:
 
 
 def predict(
-    texts: Annotated[list[str], typer.Argument(help="one or more texts")],
+    texts: Annotated[list[str] | None, typer.Argument(help="one or more texts; none for a ranking")] = None,
+    user: Annotated[str, typer.Option(help="of a ranking: whom the list is for")] = "",
+    count: Annotated[int, typer.Option(min=1, max=100, help="of a ranking: items in the list")] = 10,
+    context: Annotated[str, typer.Option(help="of a ranking: the situation, in words")] = "",
     model: ModelOption = "",
     key: Annotated[str | None, typer.Option(help="caller's id: keeps the caller on its arm")] = None,
     scores: Annotated[bool, typer.Option("--scores", help="every label's probability")] = False,
     known: Annotated[bool, typer.Option("--known", help="whether each text is of any of the classes")] = False,
     config: ConfigOption = None,
 ) -> None:
-    """Ask the served model."""
+    """Ask the served model: about texts, or with --user a ranking for a list."""
     from perennial.ops.app.wiring import grpc_url
     from perennial.ops.serving.client import PerennialClient
     from perennial.ops.settings import load_settings
 
-    with PerennialClient(grpc_url(load_settings(config)), model) as client:
-        keys = None if key is None else [key] * len(texts)
-        print_json(client.predict(texts, keys, scores=scores, known=known))
+    settings = load_settings(config)
+    task = settings.task_of(model)
+    inputs = _asked(task, texts or [], user, count, context)
+    with PerennialClient(grpc_url(settings), model, task=task) as client:
+        keys = None if key is None else [key] * len(inputs)
+        print_json(client.predict(inputs, keys, scores=scores, known=known))
+
+
+def _asked(task: str, texts: list[str], user: str, count: int, context: str) -> "list[Any]":
+    """What the task is asked.
+
+    Raises:
+        typer.BadParameter: a ranking is asked about texts, or another task for a user's list.
+    """
+    if task != "ranking":
+        if user or context or not texts:
+            raise typer.BadParameter(f"a model of task {task!r} is asked about texts; give one or more, and no --user")
+        return list(texts)
+    if texts or not user:
+        raise typer.BadParameter("a ranking is asked for a user's list; give --user, and no texts", param_hint="--user")
+    from perennial.exporters.ranking.asked import Asked
+
+    return [Asked(user=user, count=count, context=context)]
 
 
 def retrain(model: ModelOption = "", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 
 from perennial.ops.demo.data import DemoData, Row
+from perennial.ops.demo.served import at_of
 from perennial.ops.demo.world import Answered
 from perennial.ops.serving.bundled import BundledVersion, EngineReply
 from perennial.ops.serving.client import PerennialClient
 
-__all__ = ["Exam", "Moments", "Recorded", "accuracy", "ask_triton", "at_of", "examine", "percentile_ms", "summarise"]
+__all__ = ["Exam", "Moments", "Recorded", "accuracy", "ask_triton", "examine", "percentile_ms", "summarise"]
 
 _SWAP_S = 3.0  # around a promotion
 
@@ -186,11 +187,6 @@ def _under_way(answered: Answered, swap: datetime) -> bool:
     """Whether the request was under way in the window of a swap."""
     since_sent_s = (swap - answered.sent_at).total_seconds()
     return -_SWAP_S <= since_sent_s <= _SWAP_S + answered.latency_ms / 1e3
-
-
-def at_of(event: Mapping[str, Any]) -> datetime:
-    """When an event of the loop happened."""
-    return datetime.fromisoformat(str(event["at"]).replace("Z", "+00:00"))
 
 
 def _number_at(answered: Sequence[Answered], moment: datetime) -> int:

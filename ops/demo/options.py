@@ -9,7 +9,7 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
 from perennial.continual.learning.names import LearnerName
 
-__all__ = ["DemoOptions", "write_settings"]
+__all__ = ["DemoOptions", "free_ports", "write_settings"]
 
 _TOML = """# Written by `perennial demo`; the loop runs under these settings.
 state = "state"
@@ -111,13 +111,19 @@ class DemoOptions:
             )
 
 
-def write_settings(options: DemoOptions) -> Path:
-    """Write `perennial.toml` into the demo's folder, on free ports, and return its path."""
+def free_ports() -> tuple[int, int, int, int]:
+    """Ports of this machine that nobody listens on, for gRPC, HTTP, metrics and the control API."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
         for each in sockets:
             each.bind(("127.0.0.1", 0))
-        grpc, http, metrics, api = (each.getsockname()[1] for each in sockets)
+        first, second, third, fourth = (each.getsockname()[1] for each in sockets)
+    return first, second, third, fourth
+
+
+def write_settings(options: DemoOptions) -> Path:
+    """Write `perennial.toml` into the demo's folder, on free ports, and return its path."""
+    grpc, http, metrics, api = free_ports()
     path = options.out / "perennial.toml"
     content = _TOML.format(
         seed=options.seed,

@@ -10,7 +10,9 @@ from perennial.continual.errors import ConfigurationError, DataError
 
 __all__ = ["DEMOS", "Progress", "RecipeDemo", "RecipeDemoOptions", "recipe_demo"]
 
-DEMOS: Mapping[str, str] = {}
+DEMOS: Mapping[str, str] = {
+    "recommendation": "perennial.ops.demo.recommendation",
+}
 Progress = Callable[[str, dict[str, Any]], None]
 
 

@@ -3,27 +3,22 @@
 import json
 import logging
 import os
-import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import httpx
-
 from perennial.continual.atomic_file import write_atomically
-from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError
-from perennial.continual.jobs.module import module_command
+from perennial.continual.errors import PerennialError
 from perennial.continual.records import Example
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.data import DemoData, folder_data, generated_data
-from perennial.ops.demo.measure import Recorded, ask_triton, at_of, examine, moments, summarise
+from perennial.ops.demo.measure import Recorded, ask_triton, examine, moments, summarise
 from perennial.ops.demo.options import DemoOptions, write_settings
 from perennial.ops.demo.report import write_report
+from perennial.ops.demo.served import ServedLoop, emptied
 from perennial.ops.demo.world import Answered, Labeller, Source, Stream
 from perennial.ops.ledger import Ledger
 from perennial.ops.serving.bundled import BundledVersion
@@ -34,7 +29,6 @@ __all__ = ["Demo", "Progress", "run_demo"]
 
 logger = logging.getLogger(__name__)
 _MODEL = "intent"
-_MARK = "perennial.toml"
 
 Progress = Callable[[str, dict[str, Any]], None]
 
@@ -59,7 +53,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
             share=options.wave_share,
         )
     )
-    _empty(options.out)
+    emptied(options.out)
     settings = load_settings(write_settings(options))
     workspace = Workspace(settings)
     progress("training", {"rows": len(data.seed), "intents": len(data.first_intents)})
@@ -81,15 +75,6 @@ def _interrupt(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-def _empty(out: Path) -> None:
-    """Make room for a new run; a folder that is not a demo's is left alone."""
-    if out.exists() and any(out.iterdir()):
-        if not (out / _MARK).is_file():
-            raise DataError(f"{out} is not empty and holds no earlier demo; name another folder with --out")
-        shutil.rmtree(out)
-    out.mkdir(parents=True, exist_ok=True)
-
-
 def _twin(first: BundledVersion, answered: Sequence[Answered]) -> list[str]:
     """What the first version says to every request; where it answered itself, its answer is known."""
     known = {a.text: a.answer for a in answered if a.version == 1}
@@ -104,55 +89,25 @@ class Demo:
     def __init__(self, options: DemoOptions, data: DemoData, settings: Settings, progress: Progress) -> None:
         self._options, self._data, self._settings, self._progress = options, data, settings, progress
         self._workspace = Workspace(settings)
-        self._api = f"http://{settings.api.host}:{settings.api.port}"
-        self._grpc = f"{settings.triton.host}:{settings.triton.grpc_port}"
-        self._http = httpx.Client(base_url=self._api, timeout=10)
-        self._serve: subprocess.Popen[bytes] | None = None
+        self._loop = ServedLoop(options.out, settings, _MODEL, progress)
         self._source = Source(data, options.seed + 1)
         self._labeller = Labeller(
-            self._api, _MODEL, share=options.label_share, delay_s=options.label_delay_s, seed=options.seed + 2
+            self._loop.api, _MODEL, share=options.label_share, delay_s=options.label_delay_s, seed=options.seed + 2
         )
         self._stream = Stream(
-            url=self._grpc,
+            url=self._loop.grpc,
             model=_MODEL,
             source=self._source,
             rate=options.rate,
             clients=options.clients,
             on_answer=self._labeller.offer,
         )
-        self._events: list[dict[str, Any]] = []
         self._began: list[tuple[int, datetime, int]] = []  # request, time, champion
         self._killed = False
 
     def start(self) -> None:
         """Start the loop and wait until it answers."""
-        log = (self._options.out / "serve.log").open("ab")
-        self._serve = subprocess.Popen(
-            # the wrapper ends it with this process, however this one ends
-            module_command(
-                "perennial.continual.jobs.child",
-                "0",
-                "perennial.ops.cli",
-                "serve",
-                "--config",
-                str(self._options.out / _MARK),
-            ),
-            stdout=log,
-            stderr=log,
-            stdin=subprocess.DEVNULL,
-        )
-        log.close()
-        self._progress("starting", {"api": self._api, "grpc": self._grpc})
-        deadline = time.monotonic() + 90
-        while time.monotonic() < deadline:
-            if self._serve.poll() is not None:
-                raise DependencyUnreachable(
-                    f"the loop ended with exit code {self._serve.returncode}; see {self._options.out / 'serve.log'}"
-                )
-            if self._healthy():
-                return
-            time.sleep(0.3)
-        raise DependencyUnreachable(f"the loop did not come up in 90 s; see {self._options.out / 'serve.log'}")
+        self._loop.start()
 
     def live(self) -> None:
         """Let the world happen: a steady time, the waves, and a last while in which everything is known."""
@@ -160,32 +115,32 @@ class Demo:
         self._labeller.start()
         self._until("steady", lambda: self._stream.sent >= self._options.steady_requests)
         for wave in range(1, len(self._data.waves) + 1):
-            self._began.append((self._stream.sent, datetime.now(UTC), self._champion()))
+            self._began.append((self._stream.sent, datetime.now(UTC), self._loop.champion()))
             self._source.wave = wave
             self._progress("wave", {"wave": wave, "intents": len(self._data.waves[wave - 1].intents)})
             began = self._began[-1][1]
-            self._until(f"wave {wave}: noticing and learning", partial(self._has_answer_to, began))
-            version = self._champion()
+            self._until(f"wave {wave}: noticing and learning", partial(self._loop.has_answer_to, began))
+            version = self._loop.champion()
             self._until(f"wave {wave}: version {version} serves", partial(self._has_settled, version))
         self._source.settled = True
         self._until("settling", partial(self._is_sent, self._stream.sent))
         if self._options.finish_requests is None:
-            self._until("last retraining", partial(self._has_learnt_since, datetime.now(UTC)))
-        self._until("last cycle", self._is_idle)
+            self._until("last retraining", partial(self._loop.has_learnt_since, datetime.now(UTC)))
+        self._until("last cycle", self._loop.is_idle)
 
     def finish(self, started: float) -> dict[str, Any]:
         """Stop the stream, examine, and write the pages."""
         self._progress("examining", {})
         self._stream.stop()
         self._labeller.stop()
-        self._follow()
-        answers = ask_triton(self._grpc, _MODEL, self._data.test)
-        health = self._http.get("/healthz").json()
+        self._loop.follow()
+        answers = ask_triton(self._loop.grpc, _MODEL, self._data.test)
+        health = self._loop.health()
         self.stop()
         answered = tuple(sorted(self._stream.since(0), key=lambda a: a.number))
         recorded = Recorded(
             answered=answered,
-            events=tuple(self._events),
+            events=tuple(self._loop.events),
             wave_began=tuple(number for number, _, _ in self._began),
             wave_began_at=tuple(at for _, at, _ in self._began),
             triton_restarts=int(health.get("triton", {}).get("restarts", 0)),
@@ -221,65 +176,34 @@ class Demo:
         """End everything that was started; calling it again does nothing."""
         self._stream.stop()
         self._labeller_stop()
-        if self._serve is not None and self._serve.poll() is None:
-            self._serve.terminate()
-            try:
-                self._serve.wait(timeout=45)
-            except subprocess.TimeoutExpired:
-                self._serve.kill()
-                self._serve.wait()
+        self._loop.stop()
 
     def _labeller_stop(self) -> None:
         if self._labeller.running:
             self._labeller.stop()
 
     def _until(self, what: str, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + self._options.wave_timeout_s
-        while not done():
-            self._follow()
-            self._maybe_kill()
-            recent = self._stream.since(max(0, len(self._stream.answered) - 200))
-            right = [a.answer == a.label for a in recent]
-            self._progress(
-                "tick",
-                {
-                    "phase": what,
-                    "requests": self._stream.sent,
-                    "failed": self._stream.failed,
-                    "labels": self._labeller.delivered,
-                    "accuracy": sum(right) / len(right) if right else None,
-                    "version": recent[-1].version if recent else 0,
-                },
+        self._loop.until(what, done, self._tick, timeout_s=self._options.wave_timeout_s)
+
+    def _tick(self, what: str) -> None:
+        self._maybe_kill()
+        recent = self._stream.since(max(0, len(self._stream.answered) - 200))
+        right = [a.answer == a.label for a in recent]
+        self._progress(
+            "tick",
+            {
+                "phase": what,
+                "requests": self._stream.sent,
+                "failed": self._stream.failed,
+                "labels": self._labeller.delivered,
+                "accuracy": sum(right) / len(right) if right else None,
+                "version": recent[-1].version if recent else 0,
+            },
+        )
+        if self._stream.sent > self._options.most_requests:
+            raise PerennialError(
+                f"{what!r} was not over after {self._stream.sent} requests; the loop's log is {self._loop.log}"
             )
-            if time.monotonic() > deadline or self._stream.sent > self._options.most_requests:
-                raise PerennialError(
-                    f"{what!r} was not over after {self._options.wave_timeout_s:.0f} s and "
-                    f"{self._stream.sent} requests; the loop's log is {self._options.out / 'serve.log'}"
-                )
-            if self._serve is not None and self._serve.poll() is not None:
-                raise DependencyUnreachable(
-                    f"the loop ended with exit code {self._serve.returncode}; see {self._options.out / 'serve.log'}"
-                )
-            time.sleep(0.25)
-
-    def _follow(self) -> None:
-        since = self._events[-1]["number"] if self._events else 0
-        try:
-            new = self._http.get("/v1/events", params={"since": since}).json()
-        except (httpx.HTTPError, json.JSONDecodeError):
-            return  # asked again at the next tick
-        for event in new:
-            self._events.append(event)
-            self._progress("event", event)
-
-    def _champion(self) -> int:
-        route = self._workspace.read_route(_MODEL)
-        return 0 if route is None else route.champion
-
-    def _has_answer_to(self, began: datetime) -> bool:
-        """A version whose cycle began with or after the wave is champion."""
-        answers = {e["facts"]["version"] for e in self._events if e["name"] == "cycle.opened" and at_of(e) >= began}
-        return self._champion() in answers
 
     def _has_settled(self, version: int) -> bool:
         served = sum(1 for a in self._stream.since(0) if a.version == version)
@@ -292,16 +216,6 @@ class Demo:
         enough = self._options.finish_requests
         return self._source.left() == 0 if enough is None else self._stream.sent >= settled_at + enough
 
-    def _is_idle(self) -> bool:
-        opened = sum(e["name"] == "cycle.opened" for e in self._events)
-        return bool(opened == sum(e["name"] == "cycle.closed" for e in self._events))
-
-    def _has_learnt_since(self, moment: datetime) -> bool:
-        """A cycle that began after `moment` has ended, and none is under way."""
-        opened = {e["facts"]["cycle"] for e in self._events if e["name"] == "cycle.opened" and at_of(e) >= moment}
-        closed = {e["facts"]["cycle"] for e in self._events if e["name"] == "cycle.closed"}
-        return bool(opened) and opened <= closed
-
     def _maybe_kill(self) -> None:
         at = self._options.kill_triton_at
         if at is None or self._killed or self._stream.sent < at:
@@ -310,9 +224,3 @@ class Demo:
         os.kill(int(pid), signal.SIGKILL)
         self._killed = True
         self._progress("killed", {"pid": pid, "request": self._stream.sent})
-
-    def _healthy(self) -> bool:
-        try:
-            return self._http.get("/healthz").status_code == 200
-        except httpx.HTTPError:
-            return False

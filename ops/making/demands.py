@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from perennial.continual.records import Split
+from perennial.continual.tasks import task_named
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.starting_point import StartingPoint
 from perennial.ops.store.workspace import Workspace
@@ -31,6 +32,7 @@ class Demands:
             "min_gain_points": cycle.min_gain_points,
             "max_forgetting_points": cycle.max_forgetting_points,
             "min_fresh_rows": cycle.min_fresh_rows,
+            "old_rows_bind": task_named(workspace.model(model).task).stays_right,
         }
         if StartingPoint.of(ledger, workspace, model, champion).afresh:
             most = max(cycle.max_forgetting_points, cycle.margin_points)

@@ -96,6 +96,8 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
         challenger_calibration_error=answers[1].calibration_error(),
         champion_latency_ms=champion_ms,
         challenger_latency_ms=challenger_ms,
+        champion_variety=answers[0].variety(),
+        challenger_variety=answers[1].variety(),
     )
     return evidence, loaded
 
@@ -170,6 +172,11 @@ class _Answers:
     def scores(self, part: slice, within: frozenset[str] | None = None) -> NDArray[np.float64]:
         """How good the answer to each of the rows is, the answers restricted to those `within` when given."""
         return self._scores(self._replies.answers(part, within=within), self.rows[part])
+
+    def variety(self) -> int:
+        """How many different things its answers show."""
+        answers = self._replies.answers()
+        return len({thing for answer in answers for thing in self.task.shown(self.task.read_answer(answer.kept))})
 
     def calibration_error(self) -> float:
         """Expected calibration error over all rows; 0 where there are none, or the task has no probabilities."""

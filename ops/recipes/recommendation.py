@@ -12,9 +12,6 @@ task = "ranking"
 exploration = { share = 0.05, most = 1 }   # places lent to items that few users know; 0 lends none
 # bounds = { most_popular = 5, most_alike = 3 }   # at most so many of a list
 
-[models.{model}.cycle]
-max_forgetting_points = 5.0   # of NDCG@10; a list of ten moves more than a label
-
 [models.{model}.policy]
 kind = "any"
 policies = [{ kind = "drift" }, { kind = "feedback_count", at_least = 1000 }]

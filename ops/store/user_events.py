@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS wanted (
     user TEXT NOT NULL, word TEXT NOT NULL, weight REAL NOT NULL, PRIMARY KEY (user, word)
 ) WITHOUT ROWID;
 """
+_WITHDRAWN = "CREATE TABLE IF NOT EXISTS withdrawn (item TEXT PRIMARY KEY) WITHOUT ROWID"  # since the first item was
 _ADD = """
 INSERT INTO event VALUES (?, ?, ?, ?) ON CONFLICT (user, item) DO UPDATE SET at = excluded.at, liked = excluded.liked
 WHERE (excluded.at, excluded.liked) > (event.at, event.liked)
@@ -87,6 +88,24 @@ class UserEvents:
             connection.execute("DELETE FROM wanted WHERE user = ?", (user,))
             connection.executemany("INSERT INTO wanted VALUES (?, ?, ?)", [(user, *pair) for pair in wanted.items()])
 
+    def withdraw(self, items: Iterable[str], *, withdrawn: bool = True) -> None:
+        """Show items to nobody from now on, or show them again."""
+        rows = [(item,) for item in items]
+        with self._file.writing() as connection:
+            connection.execute(_WITHDRAWN)
+            connection.executemany("DELETE FROM withdrawn WHERE item = ?", rows)
+            if withdrawn:
+                connection.executemany("INSERT OR IGNORE INTO withdrawn VALUES (?)", rows)
+
+    def withdrawn(self) -> frozenset[str]:
+        """Items that nobody is shown.
+
+        Raises:
+            DependencyUnreachable: the file is missing or cannot be read.
+        """
+        with self._file.reading() as connection:
+            return _withdrawn(connection)
+
     def profile(self, user: str, *, before: datetime | None = None) -> Profile:
         """What is known of a user, at a time or now; nothing of somebody unknown.
 
@@ -126,4 +145,15 @@ def _profile(connection: sqlite3.Connection, user: str, before: datetime | None)
         events=tuple(Event(user=user, item=item, at=moment(at), liked=liked) for item, at, liked in events),
         blocked=frozenset(item for (item,) in blocked),
         wanted=dict(wanted),
+        withdrawn=_withdrawn(connection),
     )
+
+
+def _withdrawn(connection: sqlite3.Connection) -> frozenset[str]:
+    """Items that nobody is shown; there is no table before the first."""
+    try:
+        return frozenset(item for (item,) in connection.execute("SELECT item FROM withdrawn"))
+    except sqlite3.OperationalError as exc:
+        if "no such table" in str(exc):
+            return frozenset()
+        raise

@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 _FIGURES = (
     ("champion_version", "Version that answers"),
     ("route_epoch", "Changes of the route so far"),
-    ("labels_unlearnt", "Training labels that the champion has not learnt"),
-    ("feedback_labels", "Labels received for predictions"),
+    ("labels_unlearnt", "Training rows that the champion has not learnt"),
+    ("feedback_labels", "Labels and signals received for predictions"),
     ("replay_rows", "Rows in the replay buffer"),
     ("cycle_active", "1 while a cycle is under way"),
     ("drift_alert", "1 while the newest window stands in an alert"),
     ("accuracy_estimated", "Accuracy that calibrated confidence promises; blind to a change of concept"),
-    ("accuracy_measured", "Accuracy on labelled answers"),
+    ("accuracy_measured", "Accuracy on labelled answers; of a ranking the mean NDCG@10 of lists with signals"),
 )
 
 

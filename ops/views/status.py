@@ -93,7 +93,7 @@ class AccuracyView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelCounts:
-    """How many labelled texts there are of each use, and how many labels of answers came."""
+    """How many rows there are of each use (of a ranking lists with signals), and how many labels or signals came."""
 
     training: int
     holdout: int
@@ -103,7 +103,7 @@ class LabelCounts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelStatus:
-    """One model's route, its cycle under way, its newest drift verdict and its labels; `champion` answers."""
+    """One model's route, its cycle under way, its newest drift verdict and its feedback; `champion` answers."""
 
     model: str
     unreadable: tuple[str, ...] = ()  # what of it could not be read, and stands as if it were not there

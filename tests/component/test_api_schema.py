@@ -61,6 +61,8 @@ _NEEDED = {
     "post /v1/models/{model}/labels/queue": "labeller",
     "post /v1/feedback": "labeller",
     "post /v1/signals": "labeller",
+    "get /v1/models/{model}/users/{user}": "labeller",
+    "post /v1/models/{model}/users/{user}/wishes": "labeller",
     "put /v1/models/{model}/descriptions/{label}": "operator",
     "delete /v1/models/{model}/descriptions/{label}": "operator",
     "post /v1/models/{model}/promote": "operator",
@@ -88,7 +90,7 @@ def test_each_role_may_do_exactly_what_it_needs(guarded: RunningApi, role: str |
     header = {} if role is None else {"Authorization": f"Bearer {TOKENS.get(role, 'a-token-of-nobody')}"}
     for operation, needed in _NEEDED.items():
         method, path = operation.split(" ")
-        url = path.format(model="intent", kind="pause", label="card")
+        url = path.format(model="intent", kind="pause", label="card", user="nobody")
         body = {"key": "nobody", "dry_run": True} if "erasures" in path else {}
         status = guarded.ask(method, url, headers=header, json=None if method == "get" else body).status_code
         if needed is None or _ROLES[role] >= _ROLES[needed]:

@@ -46,7 +46,6 @@ ridge = 5.0
 [models.films.cycle]
 probation_s = 1.0
 min_fresh_rows = 5
-max_forgetting_points = 30.0
 [models.films.policy]
 kind = "label_count"
 at_least = 200
@@ -121,6 +120,8 @@ def champion(shop: E2eWorkspace) -> int:
 def test_a_click_counts_in_the_very_next_list(shop: E2eWorkspace, served: PerennialClient) -> None:
     (before,) = served.predict([Asked(user="reader-000", count=5)])
     assert before.items[0].startswith("garden"), "what is left of the taste comes first"
+    (printed,) = shop.cli("predict", "--user", "reader-000", "--count", "5", "--model", "films")
+    assert (tuple(printed["items"]), printed["version"]) == (before.items, before.version)
     (stranger,) = served.predict([Asked(user="nobody-yet", count=5)])
     assert len(stranger.items) == 5
     click = {"item": before.items[0], "user": "reader-000", "prediction_id": before.prediction_id}
@@ -177,6 +178,24 @@ def test_the_loop_learns_a_new_taste_swaps_and_rolls_back(shop: E2eWorkspace, se
     assert shop.cli("model", "promote", "2", "--model", "films")["champion"] == 2
 
 
+def test_a_report_tells_of_lists_and_of_what_the_log_says(shop: E2eWorkspace, served: PerennialClient) -> None:
+    del served
+    page = shop.folder / "report.html"
+    report = shop.cli("model", "report", "--model", "films", "--json", "--html", str(page))
+    assert (report["model"], report["version"], report["items"]) == ("films", champion(shop), 36)
+    proof, log = report["proof"], report["log"]
+    assert proof["rows"] > 40
+    assert 0.0 < proof["ndcg_10"]["low"] < proof["ndcg_10"]["mean"] < proof["ndcg_10"]["high"] <= 1.0
+    assert 0.5 < report["exposure"]["coverage"] <= 1.0
+    assert log["rows"] >= 320
+    assert (log["lent"], log["off_policy"]) == (0, None), "no place was lent: the log tells nothing of other choices"
+    assert 0.0 < log["agreed"] < 1.0
+    assert "on {:,} held-out rows".format(proof["rows"]) in page.read_text()
+    older = shop.cli("model", "report", "1", "--model", "films", "--json")
+    assert older["cold_items"] == 12
+    assert older["proof"]["cold_rows"] > 0
+
+
 def test_an_import_of_signals_is_an_entrance_too(shop: E2eWorkspace, served: PerennialClient) -> None:
     file = rows_of(
         shop.folder / "signals.csv", ("user", "item", "signal", "value"), [("reader-901", ITEMS[0], "dwell", "90")]
@@ -185,6 +204,49 @@ def test_an_import_of_signals_is_an_entrance_too(shop: E2eWorkspace, served: Per
     assert shop.cli("feedback", "import", str(file), "--model", "films")["new"] == 1
     (answer,) = served.predict([Asked(user="reader-901", count=30)])
     assert ITEMS[0] not in answer.items
+
+
+def test_a_reader_sees_what_is_known_of_them_and_asks_for_more_or_less(
+    shop: E2eWorkspace, served: PerennialClient
+) -> None:
+    me, films = "reader-004", ("--model", "films")
+    url = f"http://127.0.0.1:{shop.api}/v1/models/films/users/{me}"
+    (before,) = served.predict([Asked(user=me, count=10)])
+    unwanted = before.items[0]
+    assert shop.cli("users", "block", me, unwanted, *films, "--dry-run")["blocked"] == []
+    assert shop.cli("users", "block", me, unwanted, *films)["blocked"] == [unwanted]
+    profile = httpx.get(url, timeout=20).json()
+    assert profile == shop.cli("users", "show", me, *films, "--json") == shop.cli("users", "export", me, *films)
+    assert profile["blocked"] == [unwanted]
+    assert {"garden", "harbour"} & {one["word"] for one in profile["words"]}
+    assert profile["events"][0]["text"].startswith("garden")
+    (after,) = served.predict([Asked(user=me, count=10)])
+    assert unwanted not in after.items
+    body = {"unblock": [unwanted], "want": [{"text": "engine", "weight": 5.0}]}
+    wished = httpx.post(f"{url}/wishes", json=body, timeout=20).json()
+    assert (wished["blocked"], wished["wanted"]) == ([], [{"word": "engine", "weight": 5.0}])
+    (engines,) = served.predict([Asked(user=me, count=5)])
+    assert all(item.startswith("engine") for item in engines.items)
+    assert shop.cli("users", "want", me, "engine", "--weight", "0", *films)["wanted"] == []
+    refused = httpx.post(f"{url}/wishes", json={"block": ["no such book"]}, timeout=20)
+    assert (refused.status_code, "the catalogue of films has no item" in refused.text) == (422, True)
+
+
+def test_a_withdrawn_book_is_in_nobodys_list_and_a_new_one_waits_for_the_next_version(
+    shop: E2eWorkspace, served: PerennialClient
+) -> None:
+    films = ("--model", "films")
+    (before,) = served.predict([Asked(user="reader-005", count=30)])
+    gone = before.items[3]
+    assert shop.cli("items", "withdraw", gone, *films, "--dry-run")["changed"] == 1
+    assert shop.cli("items", "withdraw", gone, *films)["changed"] == 1
+    (after,) = served.predict([Asked(user="reader-005", count=30)])
+    assert after.items == tuple(item for item in before.items if item != gone)
+    assert shop.cli("items", "withdraw", gone, "--undo", *films)["changed"] == 1
+    assert served.predict([Asked(user="reader-005", count=30)])[0].items == before.items
+    more = rows_of(shop.folder / "more.csv", ("item", "text"), [("comet book 1", "comet"), (ITEMS[0], ITEMS[0])])
+    plan = shop.cli("items", "add", str(more), *films, "--dry-run")
+    assert plan == {"new": 1, "changed": 1, "same": 0, "items": 37}
 
 
 def test_an_erased_reader_is_nobody(shop: E2eWorkspace, served: PerennialClient) -> None:

@@ -225,3 +225,28 @@ def test_without_a_fresh_row_there_is_no_gain_to_be_sure_of() -> None:
     nothing = rows(0, 0.5, 0.5)
     assert decide(evidence(nothing, rows(300, 0.9, 0.9)), min_fresh_rows=0, min_gain_points=1.0)[0]
     assert not decide(evidence(nothing, rows(300, 0.9, 0.2)), min_fresh_rows=0, min_gain_points=1.0)[0]
+
+
+def test_where_nothing_stays_right_old_rows_are_told_and_fresh_strata_bind() -> None:
+    old, fresh = rows(300, 0.9, 0.3), rows(400, 0.4, 0.8)
+    assert not decide(evidence(fresh, old))[0]
+    decision = judge(evidence(fresh, old), GateRules(old_rows_bind=False), np.random.default_rng(0))
+    assert decision.accepted
+    assert decision.figures["forgetting_points"] > 50
+    hurt = PairedRows(
+        strata=np.array(["students"] * 100 + ["others"] * 300),
+        champion_scores=np.array([1.0] * 100 + [0.0] * 300),
+        challenger_scores=np.array([0.0] * 100 + [1.0] * 300),
+        stratum_noun="segment",
+    )
+    accepted, why = decide(evidence(hurt, old), old_rows_bind=False)
+    assert not accepted
+    assert "worse on segment students: 100.0 points lost on 100 rows" in why
+
+
+@pytest.mark.parametrize(("shown", "accepted"), [(70, True), (69, False), (200, True)])
+def test_a_challenger_that_shows_much_less_is_refused(shown: int, accepted: bool) -> None:
+    given = evidence(rows(200, 0.5, 0.9), rows(300, 0.95, 0.95), champion_variety=100, challenger_variety=shown)
+    taken, why = decide(given)
+    assert taken is accepted
+    assert ("shows less: 69 different items in its answers, the champion's show 100 (at least 70%" in why) is not taken

@@ -30,6 +30,7 @@ class Profile:
     events: tuple[Event, ...] = ()
     blocked: frozenset[str] = frozenset()
     wanted: Mapping[str, float] = field(default_factory=dict)  # word -> above 0 more of it, below 0 less
+    withdrawn: frozenset[str] = frozenset()  # items that nobody is shown now; no part of what is known of the user
 
     @property
     def liked(self) -> tuple[Event, ...]:
@@ -38,8 +39,8 @@ class Profile:
 
     @property
     def hidden(self) -> frozenset[str]:
-        """Items that are not shown again: those seen and those blocked."""
-        return self.blocked | {event.item for event in self.events}
+        """Items that are not shown (again): those seen, those blocked, and those that nobody is shown."""
+        return self.blocked | self.withdrawn | {event.item for event in self.events}
 
     def after(self, event: Event) -> "Profile":
         """The profile once the event has happened; an older event of the same item gives way.

@@ -32,6 +32,7 @@ class Ranking:
     name: ClassVar[str] = "ranking"
     stratum_noun: ClassVar[str] = "segment"
     adds_up: ClassVar[bool] = True
+    stays_right: ClassVar[bool] = False
     text_columns: ClassVar[Sequence[str]] = ("context",)
     log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
         dict.fromkeys(("user", "asked_at", "segment", "context", "ask", PREDICTION, "propensities"), ColumnKind.TEXT)
@@ -172,6 +173,10 @@ class Ranking:
         first = {item: place for place, item in reversed(list(enumerate(answer)))}
         gains = [target.get(item, 0.0) if first[item] == place else 0.0 for place, item in enumerate(answer)]
         return min(1.0, _discounted(gains) / best)
+
+    def shown(self, answer: Sequence[str]) -> Sequence[str]:
+        """The first ten items."""
+        return answer[:_PLACES]
 
     def same(self, one: Sequence[str], other: Sequence[str]) -> bool:
         """Whether the first ten items are the same in the same order."""

@@ -26,6 +26,7 @@ class TextClassification:
     name: ClassVar[str] = "text_classification"
     stratum_noun: ClassVar[str] = "label"
     adds_up: ClassVar[bool] = False
+    stays_right: ClassVar[bool] = True
     text_columns: ClassVar[Sequence[str]] = ("text",)
     log_columns: ClassVar[Mapping[str, ColumnKind]] = MappingProxyType(
         {
@@ -139,6 +140,11 @@ class TextClassification:
     def score(self, answer: str, target: str) -> float:
         """1 for the right label, 0 for any other."""
         return float(answer == target)
+
+    def shown(self, answer: str) -> Sequence[str]:
+        """Nothing: all answers are of the same few labels."""
+        del answer
+        return ()
 
     def same(self, one: str, other: str) -> bool:
         """Whether the labels are equal."""

@@ -114,3 +114,22 @@ def test_threads_share_one_store(tmp_path: Path) -> None:
         for thread in work:
             thread.join()
         assert len(kept.profile("u7").events) == 80
+
+
+def test_a_withdrawn_item_is_hidden_from_everybody_and_is_no_part_of_what_is_known_of_them(tmp_path: Path) -> None:
+    path = tmp_path / "shop.db"
+    with UserEvents(path) as kept:
+        kept.add([event("tea")])
+        kept.withdraw(["cup", "pot"])
+        kept.withdraw(["pot"], withdrawn=False)
+        kept.withdraw(["cup"])
+        assert kept.withdrawn() == {"cup"}
+        found, stranger = kept.profile("u7"), kept.profile("u8")
+    assert (found.hidden, stranger.hidden) == ({"tea", "cup"}, {"cup"})
+    assert "cup" not in str(found.document())
+    with UserEvents(tmp_path / "other.db") as kept:
+        kept.add([event("tea")])
+        assert kept.profile("u7").hidden == {"tea"}
+        assert kept.withdrawn() == frozenset()
+        kept.withdraw(["pot"])
+        assert kept.profile("u7").hidden == {"tea", "pot"}

@@ -1,0 +1,166 @@
+"""Questions at a steady pace, and what becomes known of the answers a little later; for a model of any task."""
+
+import queue
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx
+
+from perennial.ops.serving.client import PerennialClient
+
+__all__ = ["Asking", "FeedbackPost", "PacedStream", "Sent"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asking:
+    """One question of the world: what the client sends, what would be right, and how far the world had changed."""
+
+    asked: Any
+    truth: Any
+    wave: int
+    key: str
+
+
+@dataclass(slots=True, kw_only=True)
+class Sent:
+    """One question and what became of it; `version` is 0 when it failed."""
+
+    number: int
+    asking: Asking
+    sent_at: datetime
+    answer: Any = None
+    latency_ms: float = 0.0
+    version: int = 0
+    prediction_id: str = ""
+    error: str = ""
+
+
+@dataclass(kw_only=True)
+class PacedStream:
+    """Asks at a steady pace through several clients, whatever the server does.
+
+    `draw` gives the next question; one is drawn at a time. `on_answer` is told of each answer, by several threads.
+    """
+
+    url: str
+    model: str
+    task: str
+    draw: Callable[[], Asking]
+    on_answer: Callable[[Sent], None]
+    rate: float
+    clients: int = 2
+    _sent: list[Sent] = field(default_factory=list)
+    _stop: threading.Event = field(default_factory=threading.Event)
+    _threads: list[threading.Thread] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _drawn: int = 0
+    _started: float = 0.0
+
+    def start(self) -> None:
+        """Begin to ask."""
+        self._started = time.perf_counter()
+        for index in range(self.clients):
+            thread = threading.Thread(target=self._work, name=f"client-{index}", daemon=True)
+            thread.start()
+            self._threads.append(thread)
+
+    def stop(self) -> None:
+        """End after the questions under way; calling it again does nothing."""
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(timeout=60)
+
+    @property
+    def asked(self) -> int:
+        """Questions so far."""
+        return self._drawn
+
+    def sent(self, since: int = 0) -> list[Sent]:
+        """What was answered, or failed, from this place on, in the order of the answers."""
+        with self._lock:
+            return self._sent[since:]
+
+    def _work(self) -> None:
+        with PerennialClient(self.url, self.model, task=self.task) as client:
+            while not self._stop.is_set():
+                with self._lock:
+                    number, self._drawn = self._drawn, self._drawn + 1
+                    sent = Sent(number=number, asking=self.draw(), sent_at=datetime.now(UTC))
+                wait = self._started + number / self.rate - time.perf_counter()
+                if wait > 0 and self._stop.wait(wait):
+                    return
+                self._ask(client, sent)
+                with self._lock:
+                    self._sent.append(sent)
+                self.on_answer(sent)
+
+    def _ask(self, client: PerennialClient, sent: Sent) -> None:
+        sent.sent_at = datetime.now(UTC)
+        started = time.perf_counter()
+        try:
+            (answer,) = client.predict([sent.asking.asked], keys=[sent.asking.key])
+        except Exception as exc:  # whatever the client raises, the request has failed and is counted
+            sent.error = f"{type(exc).__name__}: {exc}"
+            self._stop.wait(0.05)
+        else:
+            sent.answer, sent.version, sent.prediction_id = answer, answer.version, answer.prediction_id
+        sent.latency_ms = 1e3 * (time.perf_counter() - started)
+
+
+class FeedbackPost:
+    """Posts what became known to a route of the control API, late, in batches; what could not be posted waits.
+
+    Args:
+        url: of the control API.
+        path: of the route, e.g. `/v1/signals`.
+        model: whose feedback it is.
+        many: the field of the body that holds the rows.
+        delay_s: how long each row waits.
+    """
+
+    def __init__(self, url: str, path: str, model: str, *, many: str, delay_s: float) -> None:
+        self._url, self._path, self._model, self._many, self._delay_s = url, path, model, many, delay_s
+        self._waiting: queue.SimpleQueue[tuple[float, Mapping[str, Any]]] = queue.SimpleQueue()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="feedback", daemon=True)
+        self.delivered = 0
+
+    def start(self) -> None:
+        """Begin to post."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; calling it again does nothing."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=30)
+
+    def offer(self, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Post these rows once their time has come."""
+        for row in rows:
+            self._waiting.put((time.monotonic() + self._delay_s, row))
+
+    def _work(self) -> None:
+        due: list[tuple[float, Mapping[str, Any]]] = []
+        with httpx.Client(base_url=self._url, timeout=10) as http:
+            while not self._stop.is_set():
+                while not self._waiting.empty():
+                    due.append(self._waiting.get())
+                now = time.monotonic()
+                ripe = [row for at, row in due if at <= now][:500]
+                if ripe and self._posted(http, ripe):
+                    gone = {id(row) for row in ripe}
+                    due = [pair for pair in due if id(pair[1]) not in gone]
+                self._stop.wait(0.25)
+
+    def _posted(self, http: httpx.Client, rows: Sequence[Mapping[str, Any]]) -> bool:
+        try:
+            http.post(self._path, json={"model": self._model, self._many: list(rows)}).raise_for_status()
+        except httpx.HTTPError:
+            return False  # the rows stay on the list
+        self.delivered += len(rows)
+        return True

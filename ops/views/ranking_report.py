@@ -1,0 +1,175 @@
+"""How good a version of a ranking is: its lists for held-out rows, what they show, and what the log says of them."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.learning.ranking.exposure import Exposure, measure_exposure
+from perennial.continual.learning.ranking.off_policy import Logged, OffPolicy, estimate
+from perennial.continual.learning.ranking.proof import ListProof, ProvedList, prove_lists
+from perennial.continual.records import Split
+from perennial.continual.task import AnyRow
+from perennial.continual.tasks.ranking import Ranking
+from perennial.exporters.ranking.catalogue import Catalogue
+from perennial.ops.ledger import Ledger
+from perennial.ops.serving.bundled import BundledVersion
+from perennial.ops.serving.tasks import serving_side
+from perennial.ops.store.traffic_of import traffic_of
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["LogPanel", "RankingReport", "ranking_report"]
+
+Floats = NDArray[np.float64]
+
+_MOST_ROWS, _MOST_LOGGED = 1_000, 5_000  # each costs a list
+_PLACES = 10
+_BATCH = 200
+_LENT_BELOW = 0.5  # a chance that only a drawn item has
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogPanel:
+    """What the log says of the version's first place: what it would have earned there, had it answered.
+
+    A first place earns 1 when its item was liked. `rows` are logged lists, `earned` is what those that were shown
+    earned, `agreed` the share of rows in which the version would have put the same item first. `off_policy` is None
+    where no place was lent, since such a log tells nothing of other choices.
+    """
+
+    rows: int
+    earned: float
+    agreed: float
+    lent: int  # first places that were drawn
+    off_policy: OffPolicy | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankingReport:
+    """What is known of a version's lists. `verdict` is the sentence that matters most."""
+
+    model: str
+    version: int
+    verdict: str
+    items: int
+    cold_items: int  # that nobody had liked when it was made
+    proof: ListProof | None
+    exposure: Exposure | None
+    log: LogPanel | None
+
+
+def ranking_report(ledger: Ledger, workspace: Workspace, model: str, version: int) -> RankingReport:
+    """The report on a version, whose bundle answers the held-out rows with what each user had done before.
+
+    Raises:
+        NotFound: there is no such version.
+        BundleRejected: its files are gone, or not what its manifest says.
+    """
+    ledger.version(model, version)
+    asking = _Asking(workspace, model, version)
+    seed = workspace.settings.seed
+    rows = _held_out(ledger, model)
+    proved = asking.proved(rows)
+    proof = prove_lists(proved, asking.known, np.random.default_rng(seed))
+    return RankingReport(
+        model=model,
+        version=version,
+        verdict=_verdict(proof),
+        items=len(asking.known),
+        cold_items=sum(not users for users in asking.known.values()),
+        proof=proof,
+        exposure=measure_exposure([row.items[:_PLACES] for row in proved], asking.known) if proof else None,
+        log=_log_panel(ledger, workspace, asking, np.random.default_rng(seed)),
+    )
+
+
+class _Asking:
+    """A version's bundle, its catalogue, and what is known of users."""
+
+    def __init__(self, workspace: Workspace, model: str, version: int) -> None:
+        self.model = model
+        bundle = workspace.bundle(model, version)
+        self._version = BundledVersion.load(bundle, cache_dir=workspace.cache)
+        catalogue = Catalogue.read(bundle)
+        users = zip(catalogue.items, catalogue.ties.known.tolist(), strict=True)
+        self.known = {item.name: known for item, known in users}
+        self._everybody = sorted(self.known, key=lambda name: (-self.known[name], name))
+        self._memory = serving_side(Ranking.name).memory(workspace.user_events(model))
+
+    def proved(self, rows: Sequence[AnyRow]) -> list[ProvedList]:
+        """The version's list for each row, and everybody's, both without what its user had seen."""
+        asked = self._memory.recalled([row.input for row in rows])
+        lists = self.lists(asked)
+        return [
+            ProvedList(
+                user=row.input.user,
+                segment=row.input.segment,
+                items=own,
+                popular=tuple(islice((name for name in self._everybody if name not in one.known.hidden), _PLACES)),
+                relevances=row.target,
+            )
+            for row, one, own in zip(rows, asked, lists, strict=True)
+        ]
+
+    def lists(self, asked: Sequence[Any]) -> list[tuple[str, ...]]:
+        """Its lists, made of what was known of each user before the question."""
+        recalled, found = self._memory.recalled(asked), list[tuple[str, ...]]()
+        for start in range(0, len(recalled), _BATCH):
+            answers = self._version.answers(recalled[start : start + _BATCH])
+            found += [Ranking().read_answer(answer.kept) for answer in answers]
+        return found
+
+
+def _held_out(ledger: Ledger, model: str) -> list[AnyRow]:
+    """The newest held-out rows in which something was liked."""
+    stored = ledger.examples(model, split=Split.HOLDOUT)
+    liked = [row.example for row in stored if any(worth > 0 for worth in row.example.target.values())]
+    return sorted(liked, key=lambda row: row.input.at)[-_MOST_ROWS:]
+
+
+def _log_panel(ledger: Ledger, workspace: Workspace, asking: _Asking, rng: np.random.Generator) -> LogPanel | None:
+    """What the newest logged lists say; None where nothing was logged."""
+    log, side, task = traffic_of(workspace, asking.model), serving_side(Ranking.name), Ranking()
+    columns = ["prediction_id", "user", "asked_at", "segment", "context", "ask", "prediction", "propensities"]
+    logged = [row for row in log.read(columns=columns, last=_MOST_LOGGED).to_pylist() if row["prediction"] != "[]"]
+    if not logged:
+        return None
+    liked = ledger.feedback_labels(asking.model, [row["prediction_id"] for row in logged])
+    firsts = [task.read_answer(row["prediction"])[0] for row in logged]
+    targets = [task.read_target(liked.get(row["prediction_id"], "{}")) for row in logged]
+    reward = np.array([min(1.0, target.get(first, 0.0)) for first, target in zip(firsts, targets, strict=True)])
+    propensity = np.array([json.loads(row["propensities"])[0] for row in logged], dtype=np.float64)
+    own = [one[:1] for one in asking.lists([side.logged_input(row) for row in logged])]
+    agrees = np.array([one == (first,) for one, first in zip(own, firsts, strict=True)], dtype=np.float64)
+    tells = len(logged) > 1 and bool((propensity < 1.0).any())
+    return LogPanel(
+        rows=len(logged),
+        earned=float(reward.mean()),
+        agreed=float(agrees.mean()),
+        lent=int((propensity < _LENT_BELOW).sum()),
+        off_policy=_estimated(reward, propensity, agrees, rng) if tells else None,
+    )
+
+
+def _estimated(reward: Floats, propensity: Floats, agrees: Floats, rng: np.random.Generator) -> OffPolicy:
+    """The estimates; the doubly robust one expects of a row what the other half of the log earned."""
+    half = np.arange(len(reward)) % 2
+    expected = np.where(half == 0, reward[half == 1].mean(), reward[half == 0].mean())
+    logged = Logged(reward=reward, propensity=propensity, chance=agrees, predicted=expected, expected=expected)
+    return estimate(logged, rng)
+
+
+def _verdict(proof: ListProof | None) -> str:
+    if proof is None:
+        return "No held-out row tells what anybody liked, so nothing is known of its lists. The next signals will tell."
+    own, popular, ahead = proof.ndcg_10.mean, proof.popular_ndcg_10, proof.ahead
+    figures = f"NDCG@10 {own:.3f} beside {popular:.3f} on {proof.rows:,} held-out rows of {proof.users:,} users"
+    if ahead.decided > 0:
+        return f"Its lists are better than that of the most liked items: {figures}."
+    if ahead.decided < 0:
+        return f"Everybody is better served by the most liked items: {figures}. Give it more events."
+    return f"Its lists cannot be told from that of the most liked items: {figures}. Give it more events."
