@@ -25,7 +25,7 @@ from pydantic_settings import (
 )
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.names import DEFAULT_LEARNER, LEARNERS_OF, LearnerName, default_learner
+from perennial.continual.learning.names import AUTO_ENCODER, DEFAULT_LEARNER, LEARNERS_OF, LearnerName, default_learner
 from perennial.continual.preparation import admit_name
 from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
 from perennial.continual.text_file import SavedText
@@ -157,7 +157,14 @@ class TrafficSettings(_Section):
 class LearningSettings(_Section):
     """How a challenger is learnt."""
 
-    encoder: str = Field("packaged:minilm", description="a Hugging Face name or folder; the default needs no download")
+    encoder: str = Field(
+        AUTO_ENCODER,
+        description="a Hugging Face name or folder; packaged:minilm and packaged:e5 need no download, and auto takes "
+        "the one of them that reads the rows; docs/encoders.md",
+    )
+    insist_on_encoder: bool = Field(
+        False, description="keep a named encoder although its tokenizer does not know what the rows are written in"
+    )
     learner: LearnerName = Field(DEFAULT_LEARNER, description="of the model's task, whose first one is the default")
     max_length: int = Field(128, ge=8, le=512, description="tokens kept of a text")
     replay_kind: Literal["class_balanced", "reservoir", "herding", "uncertainty"] = "class_balanced"

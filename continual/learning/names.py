@@ -5,7 +5,9 @@ from enum import StrEnum
 
 from perennial.continual.errors import ConfigurationError
 
-__all__ = ["DEFAULT_LEARNER", "LEARNERS_OF", "LearnerName", "default_learner"]
+__all__ = ["AUTO_ENCODER", "DEFAULT_LEARNER", "LEARNERS_OF", "LearnerName", "default_learner"]
+
+AUTO_ENCODER = "auto"  # leaves the choice of an encoder to the rows; see `encoder_choice`
 
 
 class LearnerName(StrEnum):

@@ -11,12 +11,14 @@ from perennial.continual.errors import Refused
 from perennial.continual.identity import split_by
 from perennial.continual.jobs.process import Progress
 from perennial.continual.learning.card import read_card
+from perennial.continual.learning.encoder_choice import EncoderChoice
 from perennial.continual.learning.learners import learner_named
 from perennial.continual.records import Route
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
 from perennial.exporters.bundle import Manifest
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
+from perennial.ops.making.encoder_for import encoder_for, texts_of
 from perennial.ops.making.version_maker import VersionMaker, engine_metrics
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.ledger_guard import check_not_behind
@@ -46,6 +48,7 @@ class FirstVersion:
     labels: tuple[str, ...]
     rows: int
     replay_rows: int
+    encoder: EncoderChoice | None  # None where the learner reads no texts
 
 
 def register(ledger: Ledger, workspace: Workspace) -> None:
@@ -71,6 +74,7 @@ def first_version(
         Refused: the model serves already, or another process makes its first version; LedgerBehind: the routers say so
             and the ledger does not know.
         DataError: there are too few rows, by the rule of the learner.
+        ConfigurationError: the settings name an encoder that cannot read the rows.
         TrainingFailed, ExportFailed, ParityFailed: see `VersionMaker`.
     """
     with workspace.claim_beginning(model):
@@ -84,14 +88,18 @@ def first_claimed_version(
     check_unserved(ledger, workspace, model)
     register(ledger, workspace)
     learning, task = workspace.model(model).learning, task_named(workspace.model(model).task)
-    rows = learner_named(learning.learner).first_rows(examples)
+    learner = learner_named(learning.learner)
+    rows = learner.first_rows(examples)
+    on_progress({"stage": "see what the rows are written in"})
+    encoder = encoder_for(learning, texts_of(task, rows)) if learner.embeds else None
     on_progress({"stage": "keep the rows"})
     share = learning.holdout_share
     ledger.add_examples(model, rows, lambda asked: split_by(task.identity(asked), holdout_share=share))
     version = training_number(ledger, model, learning.learner)
     maker = VersionMaker(ledger, workspace, model)
     on_progress({"stage": "start the training"})
-    maker.train(version, None, maker.rows.training_rows(None), on_progress)
+    name = None if encoder is None else encoder.encoder
+    maker.train(version, None, maker.rows.training_rows(None), on_progress, encoder=name)
     training = maker.rows.taught_rows(version, None)
     maker.export(version, None, training, None, on_progress)
     manifest = maker.publish(version)
@@ -108,7 +116,12 @@ def first_claimed_version(
     begin_route(ledger, workspace, model, version, manifest, labels, lineage)
     logger.info("first_version.published", extra={"model": model, "version": version, "rows": len(training.fresh)})
     return FirstVersion(
-        version=version, bundle=target, labels=labels, rows=len(training.fresh), replay_rows=replay_rows
+        version=version,
+        bundle=target,
+        labels=labels,
+        rows=len(training.fresh),
+        replay_rows=replay_rows,
+        encoder=encoder,
     )
 
 

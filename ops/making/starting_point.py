@@ -9,6 +9,7 @@ from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.learning.card import CLASSIFIER, ENCODER_INSIDE, FOREIGN, is_finished, read_card
 from perennial.continual.learning.learners import learner_named
 from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.making.encoder_for import named_encoder
 from perennial.ops.store.tainted import tainted_encoders
 from perennial.ops.store.workspace import Workspace
 
@@ -27,9 +28,11 @@ class StartingPoint:
     def of(cls, ledger: Ledger, workspace: Workspace, model: str, champion: VersionRow | None) -> "StartingPoint":
         """The champion's own encoder where it was tuned, so that its sums are carried on; else that of the settings.
 
+        Where those leave the choice, it is the champion's, and `auto` where there is none: the rows decide then.
+
         A champion whose encoder was tuned on rows erased since is left behind whole.
         """
-        base = workspace.model(model).learning.encoder
+        base = named_encoder(workspace, model, champion)
         if champion is None or champion.encoder_fingerprint in tainted_encoders(ledger, model):
             return cls(encoder=base, previous=None, afresh=True)
         bundle = workspace.bundle(model, champion.version)

@@ -13,13 +13,16 @@ from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
 from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.learning.card import is_finished
+from perennial.continual.learning.encoder_choice import choose_encoder
 from perennial.continual.learning.learners import learner_named
+from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.tasks import task_named
 from perennial.exporters.bundle import Lineage, Manifest, verify_bundle
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.making.encoder_for import texts_of
 from perennial.ops.making.held_out_answers import keep_answers, note_held_out
 from perennial.ops.making.logged_embeddings import reuse_logged_embeddings
 from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
@@ -93,8 +96,16 @@ class VersionMaker:
         """What the version's export did, or the error that ended it."""
         return self.folder(version) / "export.result.json"
 
-    def train(self, version: int, champion: VersionRow | None, rows: TrainingRows, on_progress: Progress) -> Path:
-        """Train on the rows and return the trained model's folder.
+    def train(
+        self,
+        version: int,
+        champion: VersionRow | None,
+        rows: TrainingRows,
+        on_progress: Progress,
+        *,
+        encoder: str | None = None,
+    ) -> Path:
+        """Train on the rows and return the trained model's folder; with this encoder, if one was chosen before.
 
         Raises:
             DataError: there is nothing to learn from.
@@ -111,9 +122,12 @@ class VersionMaker:
                 f"model {self._model} has no labelled training rows; import some with `perennial feedback import`"
             )
         learning, holdout = self._settings.learning, self.rows.holdout_rows(champion)
+        encoder = encoder or start.encoder
+        if encoder == AUTO_ENCODER and learner_named(learning.learner).embeds:
+            encoder = choose_encoder(texts_of(self._task, (*rows.examples, *rows.replay))).encoder
         if learning.reuse_logged_embeddings and learner_named(learning.learner).embeds:
             answered = [*rows.examples, *holdout.fresh]
-            reuse_logged_embeddings(self._ledger, self._workspace, self._model, start.encoder, answered)
+            reuse_logged_embeddings(self._ledger, self._workspace, self._model, encoder, answered)
         write_rows(folder / "examples.jsonl", rows.examples, self._task)
         write_rows(folder / "replay.jsonl", rows.replay, self._task)
         spec = self.job(
@@ -121,7 +135,7 @@ class VersionMaker:
             champion,
             holdout,
             learner=learning.learner,
-            encoder=start.encoder,
+            encoder=encoder,
             previous=start.previous,
             examples=folder / "examples.jsonl",
             replay=folder / "replay.jsonl",

@@ -38,7 +38,7 @@ port = 8080
 """
 _MODEL = """{task}
 [models.{model}.learning]
-# encoder = "packaged:minilm"   # or any Hugging Face name or folder
+encoder = "auto"   # packaged:minilm or packaged:e5, as the rows want it; or any Hugging Face name or folder
 replay_rows = 770
 
 [models.{model}.policy]
@@ -143,7 +143,7 @@ def _section(name: str, task: str) -> str:
     if task == DEFAULT_TASK:
         return _MODEL.format(model=name, task="")
     lines = _MODEL.format(model=name, task=_TASK.format(model=name, task=task)).splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith("# encoder"))
+    return "".join(line for line in lines if not line.startswith("encoder"))
 
 
 def _without(text: str, name: str) -> str:

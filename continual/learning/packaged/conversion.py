@@ -8,8 +8,9 @@ import base64
 import importlib.util
 import json
 from collections.abc import Collection
+from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -22,7 +23,10 @@ from perennial.continual.learning.packaged.scripts import scripts_of
 from perennial.continual.learning.packaged.vocabulary import LATIN_MARGIN, kept_pieces, unigram_tokenizer
 from perennial.continual.learning.prompt import write_prompt
 
-__all__ = ["CONVERSION", "convert_e5", "installed_e5"]
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["CONVERSION", "convert_e5", "e5_tokenizer", "installed_e5"]
 
 CONVERSION = "1"
 """Names what this module makes of the same package; a change to it makes every cached folder anew."""
@@ -57,6 +61,17 @@ def installed_e5() -> Path:
     if (seen := file_digest(path)) != _SHA256:
         raise DataError(f"{path} has sha256 {seen}; that of {_PACKAGE} {_RELEASE} is {_SHA256}; {again}")
     return path
+
+
+@cache
+def e5_tokenizer() -> "Tokenizer":
+    """The tokenizer with all of its words and without the prompt, made of the installed package.
+
+    Raises:
+        DataError: see `installed_e5`.
+    """
+    file = E5File(installed_e5())
+    return unigram_tokenizer(file.pieces, file.scores)
 
 
 def convert_e5(source: Path, scripts: Collection[str], out: Path) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Scripts of letters: what a text is written in, by the names that Unicode gives to its characters."""
 
 import unicodedata
-from collections.abc import Iterable
 from functools import lru_cache
 
 __all__ = ["SCRIPTS", "script_of", "scripts_of"]
@@ -48,8 +47,3 @@ def scripts_of(text: str) -> frozenset[str]:
 def _other(named: str, character: str) -> str:
     """A script that the encoder has no words of, or nothing for marks and letters that no script owns."""
     return "" if unicodedata.category(character)[0] == "M" or named in {"modifier", "feminine", "masculine"} else named
-
-
-def known(scripts: Iterable[str]) -> tuple[str, ...]:
-    """Those of `SCRIPTS`, sorted."""
-    return tuple(sorted(set(scripts) & set(SCRIPTS)))

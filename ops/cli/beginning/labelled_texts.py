@@ -28,14 +28,15 @@ def read(files: Files) -> "list[Example]":
 
 def plan(examples: "Sequence[Example]", learning: "LearningSettings") -> dict[str, Any]:
     """How many rows and labels there are, and what was found."""
-    from perennial.continual.errors import DataError
+    from perennial.continual.errors import InputError
     from perennial.continual.learning.learners import learner_named
 
     findings = _examined(examples, learning)
-    plan = {"rows": len(examples), "labels": findings.labels, "findings": findings}
+    plan: dict[str, Any] = {"rows": len(examples), "labels": findings.labels, "findings": findings}
     try:
         learner_named(learning.learner).first_rows(examples)
-    except DataError as refusal:
+        plan["encoder"] = _encoder(examples, learning)
+    except InputError as refusal:
         return plan | {"then": f"refused: {refusal}"}
     return plan | {"then": "train and publish version 1"}
 
@@ -48,7 +49,9 @@ def make(config: Path, model: str, examples: "Sequence[Example]") -> dict[str, A
     from perennial.ops.views.model_report_lines import report_lines
 
     with session(config) as parts:
-        findings = _examined(examples, parts.workspace.model(model).learning)
+        learning = parts.workspace.model(model).learning
+        findings = _examined(examples, learning)
+        _encoder(examples, learning)
         with stages(f"first version of {model}") as on_progress:
             made = first_version(parts.ledger, parts.workspace, model, examples, on_progress)
             on_progress({"stage": "compare with baselines"})
@@ -61,9 +64,25 @@ def make(config: Path, model: str, examples: "Sequence[Example]") -> dict[str, A
         "rows": made.rows,
         "labels": len(made.labels),
         "replay_rows": made.replay_rows,
+        "encoder": None if made.encoder is None else made.encoder.encoder,
         "bundle": str(made.bundle),
         "report": report,
     }
+
+
+def _encoder(examples: "Sequence[Example]", learning: "LearningSettings") -> str:
+    """The encoder that reads the rows, said on stderr where it was chosen.
+
+    Raises:
+        ConfigurationError: the settings name another, which cannot.
+    """
+    from perennial.continual.learning.names import AUTO_ENCODER
+    from perennial.ops.making.encoder_for import encoder_for
+
+    choice = encoder_for(learning, [row.text for row in examples])
+    if learning.encoder == AUTO_ENCODER:
+        say(choice.told)
+    return choice.encoder
 
 
 def _examined(examples: "Sequence[Example]", learning: "LearningSettings") -> "RowFindings":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from perennial.continual.drift.reference import forget_rows
 from perennial.continual.errors import PerennialError
+from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.exporters import golden
 from perennial.exporters.bundle import read_manifest
 from perennial.ops.parts import Parts
@@ -73,14 +74,20 @@ def _not_read(where: Path, exc: PerennialError) -> None:
 
 def _caches(parts: Parts, models: Collection[str]) -> set[tuple[str, int, int]]:
     """Encoder, longest text and embedding size of every cache that these models' versions may have filled."""
-    from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder, usable_length
+    from perennial.continual.learning.encoder import (
+        PACKAGED_MINILM,
+        fingerprint,
+        hidden_size,
+        resolve_encoder,
+        usable_length,
+    )
 
     encoders = set()
     for model in models:
         if model in parts.settings.models:
             learning = parts.workspace.model(model).learning
             try:
-                folder = resolve_encoder(learning.encoder)
+                folder = resolve_encoder(PACKAGED_MINILM if learning.encoder == AUTO_ENCODER else learning.encoder)
                 encoders.add((fingerprint(folder), usable_length(folder, learning.max_length), hidden_size(folder)))
             except PerennialError as exc:
                 _not_read(Path(learning.encoder), exc)

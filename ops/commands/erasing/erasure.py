@@ -7,13 +7,14 @@ key, then a note of what must go is written, then rows are deleted, then the hea
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from perennial.continual.errors import DataError, PerennialError
 from perennial.continual.jobs.process import Progress
+from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.task import AnyTask
 from perennial.continual.tasks import task_named
 from perennial.ops.commands.correction import Correction
@@ -22,6 +23,7 @@ from perennial.ops.commands.erasing.damaged import damaged_files_of
 from perennial.ops.commands.erasing.note import ErasureNote
 from perennial.ops.commands.erasing.search import Sought
 from perennial.ops.ledger import ErasureReceipt, VersionRow
+from perennial.ops.making.encoder_for import named_encoder
 from perennial.ops.making.retention import VersionRemoval
 from perennial.ops.parts import Parts
 from perennial.ops.store.remembered import forget, remembered
@@ -269,7 +271,7 @@ def _holders(parts: Parts, model: str, hashes: frozenset[int], learnt_by: tuple[
     rows = parts.ledger.versions(model)
     encoders = {row.encoder_fingerprint for row in rows if row.version in learnt_by and _was_tuned(parts, row)}
     known = frozenset(name for name in encoders if name)
-    known = known - {_base_encoder(parts, model)} if known else known
+    known = known - _base_encoders(parts, model, rows) if known else known
     tuned = tuple(row.version for row in rows if row.version in on_disk and row.encoder_fingerprint in known)
     return _Holders(in_sums=in_sums, tuned=tuned, encoders=known)
 
@@ -303,10 +305,12 @@ def _was_tuned(parts: Parts, row: VersionRow) -> bool:
     return not any(learner.name == name and not learner.tunes_encoder for learner in LEARNERS.values())
 
 
-def _base_encoder(parts: Parts, model: str) -> str:
+def _base_encoders(parts: Parts, model: str, rows: Sequence[VersionRow]) -> set[str]:
+    """The fingerprints of encoders before any tuning: the settings', or those that were chosen for the versions."""
     from perennial.continual.learning.encoder import fingerprint, resolve_encoder
 
-    return fingerprint(resolve_encoder(parts.workspace.model(model).learning.encoder))
+    named = {named_encoder(parts.workspace, model, row) for row in rows} - {AUTO_ENCODER}
+    return {fingerprint(resolve_encoder(name)) for name in named}
 
 
 def _remove(parts: Parts, model: str, versions: tuple[int, ...], actor: str) -> tuple[int, ...]:
