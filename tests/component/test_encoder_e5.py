@@ -1,16 +1,23 @@
 """The packaged e5, made of the installed package: it knows which sentences mean the same, in many languages."""
 
+import csv
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from perennial.continual.learning.encoder import Encoder, fingerprint, resolve_encoder
+from perennial.continual.learning.encoder import Encoder, fingerprint, load_tokenizer, resolve_encoder
 from perennial.continual.learning.packaged.conversion import installed_e5
 from perennial.continual.learning.packaged.e5_file import E5File
+from perennial.exporters.text_classification.tokens import TextTokenizer
 
-pytestmark = [pytest.mark.component, pytest.mark.slow]
+pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(600)]
 
+ROOT = Path(__file__).resolve().parents[2]
 SAME = "我的银行卡丢了"
 
 
@@ -62,3 +69,65 @@ def test_it_is_found_again_and_made_anew_when_damaged(encoder: Encoder, monkeypa
     (encoder.folder / "model.safetensors").write_bytes(content)
     assert resolve_encoder("packaged:e5:cyrillic+han") == encoder.folder
     assert fingerprint(encoder.folder) == before
+
+
+WORDS = {"ru": ["карту", "счёт", "перевод", "пароль", "деньги"], "zh": ["银行卡", "账户", "转账", "密码", "余额"]}
+ASKED = {
+    "lost": [
+        "Я потерял {ru} вчера",
+        "{zh}丢了怎么办",
+        "Не могу найти {ru}",
+        "昨天{zh}被偷了",
+        "У меня украли {ru}",
+        "找不到{zh}",
+    ],
+    "fee": [
+        "Сколько стоит {ru}?",
+        "{zh}手续费是多少",
+        "Почему {ru} так дорого?",
+        "{zh}为什么收费",
+        "Цена за {ru}",
+        "{zh}多少钱",
+    ],
+}
+ROWS = [
+    (template.format(ru=ru, zh=zh), label)
+    for label, templates in ASKED.items()
+    for template in templates
+    for ru, zh in zip(WORDS["ru"], WORDS["zh"], strict=True)
+]
+
+
+def init(folder: Path, cache: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "perennial.ops.cli", "init", "intent", "--data", "rows.csv", *arguments]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(cache), "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280, check=False
+    )
+
+
+def test_init_chooses_it_for_rows_that_the_small_encoder_cannot_read(encoder: Encoder, tmp_path: Path) -> None:
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *ROWS])
+    (tmp_path / "perennial.toml").write_text('[models.intent.learning]\nencoder = "packaged:minilm"\n')
+    cache = encoder.folder.parents[3]
+    refused = init(tmp_path, cache)
+    assert refused.returncode == 2
+    assert "fits these rows badly" in refused.stderr
+    assert "Set encoder = 'packaged:e5:cyrillic+han'" in refused.stderr
+    planned = json.loads(init(tmp_path, cache, "--dry-run").stdout)
+    assert planned["then"].startswith("refused: encoder 'packaged:minilm' fits these rows badly")
+    (tmp_path / "perennial.toml").unlink()
+    chosen = init(tmp_path, cache, "--dry-run")
+    assert json.loads(chosen.stdout)["encoder"] == "packaged:e5:cyrillic+han"
+    assert "encoder packaged:e5:cyrillic+han: " in chosen.stderr
+    insisting = '[models.intent.learning]\nencoder = "packaged:minilm"\ninsist_on_encoder = true\n'
+    (tmp_path / "perennial.toml").write_text(insisting)
+    kept = json.loads(init(tmp_path, cache, "--dry-run").stdout)
+    assert (kept["encoder"], kept["then"]) == ("packaged:minilm", "train and publish version 1")
+
+
+def test_its_words_and_prompt_are_in_the_tokenizer_that_is_served(encoder: Encoder, tmp_path: Path) -> None:
+    load_tokenizer(encoder.folder, 64).save(str(tmp_path / "tokenizer.json"))
+    served = TextTokenizer(tmp_path / "tokenizer.json").encode([SAME, "", "ไทย"])
+    assert served == [encoder.tokenizer.encode(text).ids for text in (SAME, "", "ไทย")]

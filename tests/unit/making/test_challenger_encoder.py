@@ -30,6 +30,50 @@ CARD = ModelCard(
 )
 
 
+ZH = ("packaged:e5:han", "我的银行卡丢了怎么办")
+
+
+@pytest.mark.parametrize(
+    ("named", "of_champion", "text", "taken"),
+    [
+        ("base", "packaged:e5:han", "text", "base"),
+        ("auto", "packaged:e5:han", "text", "packaged:e5:han"),
+        ("auto", "classifier", *reversed(ZH)),
+        ("auto", None, *reversed(ZH)),
+        ("auto", None, "my card was lost", "packaged:minilm"),
+    ],
+)
+def test_without_a_name_the_champions_encoder_is_taken_or_the_rows_choose(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str, of_champion: str | None, text: str, taken: str
+) -> None:
+    learning = LearningSettings(encoder=named, reuse_logged_embeddings=False)
+    settings = Settings(
+        state=tmp_path / "state",
+        repository=tmp_path / "repository",
+        models={"intent": ModelSettings(learning=learning)},
+    )
+    workspace = Workspace(settings)
+    spec: dict[str, Any] = {}
+
+    def job(module: str, arguments: list[str], **_: Any) -> JobResult:
+        spec.update(json.loads(Path(arguments[0]).read_text()))
+        CARD.write(Path(spec["out"]))
+        return JobResult(exit_code=0, cancelled=False, timed_out=False, tail="")
+
+    monkeypatch.setattr(version_maker, "run_job", job)
+    champion = None
+    if of_champion is not None:
+        workspace.bundle("intent", 1).mkdir(parents=True)
+        replace(CARD, encoder=of_champion).write(workspace.bundle("intent", 1))
+        champion = VersionRow(model="intent", version=1, state=VersionState.CHAMPION, card=version_card(labels=("a",)))
+    with Ledger.open(settings.ledger_address) as ledger:
+        ledger.register_model("intent", {})
+        row = Example(text=text, label="a", at=datetime(2026, 1, 1, tzinfo=UTC))
+        rows = TrainingRows(fresh=(StoredExample(id=1, example=row, split=Split.TRAIN),), replay=(), learnt=(1,))
+        VersionMaker(ledger, workspace, "intent").train(2, champion, rows, lambda _: None)
+    assert spec["encoder"] == taken
+
+
 @pytest.mark.parametrize("tuned", [True, False])
 def test_challenger_goes_on_from_the_champions_tuned_encoder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tuned: bool
