@@ -1,0 +1,208 @@
+"""Weights learnt of pairs of question and reply, each pair answered as if its own question were not approved."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import expit, logsumexp
+
+from perennial.continual.learning.replies.features import FEATURES, Floats, Searched, Surface
+from perennial.continual.learning.replies.library import Library, key_of
+from perennial.continual.learning.replies.matcher import Matcher, scored, to_answers
+
+__all__ = ["FitSettings", "fit_matcher"]
+
+Doubles = NDArray[np.float64]
+Places = NDArray[np.intp]
+_LEARNT = tuple(name for name in FEATURES if name not in {"intent", "follows", "habit", "refused"})
+_COLUMNS = [FEATURES.index(name) for name in _LEARNT]
+_SHARPNESS = 20.0  # of cosines, where the way to answers is learnt
+_CELLS = 4_000_000  # pairs times replies that are looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FitSettings:
+    """How weights are learnt. `penalty` draws them to the usual ones, `shrinkage` the way to answers to nothing.
+
+    >>> FitSettings().folds
+    4
+    """
+
+    folds: int = 4
+    shrinkage: float = 0.01
+    penalty: float = 1e-3
+    least: int = 40  # pairs, below which the usual weights stay
+    most: int = 2000
+    rivals: int = 60  # replies beside the right one, the best by the usual weights
+    steps: int = 60
+
+
+def fit_matcher(
+    library: Library, vectors: Floats, rng: np.random.Generator, settings: FitSettings | None = None
+) -> Matcher:
+    """The matcher of a library whose `texts` have these embeddings (texts, d), with its figures on pairs left out.
+
+    Pairs of a fold are answered by what the other folds taught; no reply is in two folds. Every pair counts twice: as
+    if nothing were approved, so that a new reply is matched by its text, and as if all but its own question were.
+    """
+    how = settings or FitSettings()
+    surface = Surface.of(library)
+    kept = dict(zip(map(key_of, library.texts), vectors, strict=True))
+    if len(surface.asked) < how.least or len(set(surface.owners.tolist())) < how.folds:
+        return Matcher(vectors=kept)
+    most = min(how.most, max(how.least, _CELLS // len(library.replies)))
+    pairs = _Pairs.of(surface, vectors, rng.permutation(len(surface.asked))[:most])
+    fold = rng.integers(how.folds, size=len(library.replies))[pairs.truth]
+    mapped = np.zeros_like(pairs.found.meaning)
+    for each in range(how.folds):
+        out = fold == each
+        mapped[out] = to_answers(pairs.questions[out], pairs.way(~out, how)) @ vectors.T
+    sets = pairs.situations(mapped)
+    rivals = {name: _rivals(features, pairs.truth, how.rivals) for name, features in sets.items()}
+    tried = _Tried()
+    for each in range(how.folds):
+        out = np.flatnonzero(fold == each)
+        weights = _weights([kept[fold != each] for kept in rivals.values()], how)
+        for name, features in sets.items():
+            tried.add(name, features[out], weights, pairs.truth[out])
+    slope, shift = tried.link()
+    return Matcher(
+        weights=_weights(list(rivals.values()), how),
+        way=pairs.way(np.ones(len(pairs.truth), dtype=np.bool_), how),
+        slope=slope,
+        shift=shift,
+        vectors=kept,
+        metrics={"pairs": float(len(pairs.truth)), **tried.recalls()},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Pairs:
+    """Approved questions, by their places among all of them, with their replies."""
+
+    surface: Surface
+    vectors: Floats
+    asked: Places  # (pairs,) of the questions' texts
+    truth: Places  # (pairs,) of the replies
+    found: Searched
+
+    @classmethod
+    def of(cls, surface: Surface, vectors: Floats, chosen: Places) -> "_Pairs":
+        asked, texts = surface.asked[chosen], surface.library.texts
+        words, letters = surface.found([texts[place] for place in asked])
+        meaning = vectors[asked] @ vectors.T
+        found = Searched(meaning=meaning, mapped=meaning, words=words, letters=letters)
+        return cls(surface=surface, vectors=vectors, asked=asked, truth=surface.owners[chosen], found=found)
+
+    @property
+    def questions(self) -> Floats:
+        """Their embeddings (pairs, d)."""
+        return self.vectors[self.asked]
+
+    def situations(self, mapped: Floats) -> dict[str, Floats]:
+        """Features of the pairs with no question approved, and with every other one."""
+        found = replace(self.found, mapped=mapped)
+        same = self.asked[:, None] == self.surface.asked[None, :]  # the same text for another reply tells it too
+        return {
+            "cold": found.features(self.surface, without=np.ones_like(same)),
+            "warm": found.features(self.surface, without=same),
+        }
+
+    def way(self, rows: NDArray[np.bool_], how: FitSettings) -> Floats:
+        """A matrix (d, d) by which questions come nearer to their own answers than to those of the other rows."""
+        replies, right = np.unique(self.truth[rows], return_inverse=True)
+        X = self.questions[rows].astype(np.float64)
+        A = self.vectors[self.surface.answers[replies]].astype(np.float64)
+        plain, each = _SHARPNESS * X @ A.T, np.arange(len(X))
+
+        def loss(flat: Doubles) -> tuple[float, Doubles]:
+            way = flat.reshape(X.shape[1], -1)
+            scores = plain + (X @ way) @ A.T
+            shares = np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
+            value = -np.log(np.maximum(shares[each, right], 1e-30)).mean() + how.shrinkage * float((way**2).sum())
+            shares[each, right] -= 1.0
+            slope = X.T @ (shares @ A) / len(X) + 2 * how.shrinkage * way
+            return float(value), slope.ravel()
+
+        start = np.zeros(X.shape[1] ** 2)
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": how.steps})
+        way: Floats = (found.x.reshape(X.shape[1], -1)).astype(np.float32)
+        return way
+
+
+class _Tried:
+    """What became of pairs that the weights had not seen."""
+
+    def __init__(self) -> None:
+        self._places: dict[str, list[Places]] = {}
+        self._shares: list[Doubles] = []
+        self._hits: list[NDArray[np.bool_]] = []
+
+    def add(self, name: str, features: Floats, weights: Floats, truth: Places) -> None:
+        """Rank some pairs of a situation."""
+        scores, rows = scored(features, weights), np.arange(len(truth))
+        self._places.setdefault(name, []).append((scores > scores[rows, truth][:, None]).sum(axis=1))
+        best = scores.argmax(axis=1)
+        self._shares.append(_shares(scores)[rows, best])
+        self._hits.append(best == truth)
+
+    def recalls(self) -> dict[str, float]:
+        """The share of pairs whose reply was among the first, by situation."""
+        whole = {name: np.concatenate(places) for name, places in self._places.items()}
+        return {f"{name}_recall_{k}": float((at < k).mean()) for name, at in whole.items() for k in (1, 3, 10)}
+
+    def link(self) -> tuple[float, float]:
+        """Slope and shift by which the log odds of the best share become those of being right.
+
+        Source: Platt, "Probabilistic outputs for support vector machines", 1999.
+        """
+        shares, hits = np.clip(np.concatenate(self._shares), 1e-6, 1 - 1e-6), np.concatenate(self._hits)
+        X = np.stack([np.log(shares / (1 - shares)), np.ones(len(shares))], axis=1)
+        start = np.array([0.5, 0.0])
+
+        def loss(w: Doubles) -> tuple[float, Doubles]:
+            odds = X @ w
+            value = np.logaddexp(0.0, odds).sum() - odds[hits].sum() + ((w - start) ** 2).sum() / 2
+            return float(value), X.T @ (expit(odds) - hits) + (w - start)
+
+        slope, shift = minimize(loss, start, jac=True, method="L-BFGS-B").x
+        return float(max(slope, 1e-3)), float(shift)
+
+
+def _weights(rivals: list[Floats], how: FitSettings) -> Floats:
+    """Weights under which the right reply, the first of its rivals, is the likeliest of them: a conditional logit."""
+    X = np.concatenate([features[:, :, _COLUMNS] for features in rivals]).astype(np.float64)
+    learnt = Matcher().weights.copy()
+    start = learnt[_COLUMNS].astype(np.float64)
+
+    def loss(w: Doubles) -> tuple[float, Doubles]:
+        shares = _shares(X @ w)
+        slope = (np.matmul(shares[:, None, :], X)[:, 0] - X[:, 0]).mean(axis=0) + how.penalty * (w - start)
+        value = -np.log(np.maximum(shares[:, 0], 1e-300)).mean() + how.penalty / 2 * ((w - start) ** 2).sum()
+        return float(value), slope
+
+    learnt[_COLUMNS] = minimize(loss, start, jac=True, method="L-BFGS-B").x
+    return learnt
+
+
+def _rivals(features: Floats, truth: Places, most: int) -> Floats:
+    """The features of the right reply, and of the best others by the usual weights (rows, 1 + most, features)."""
+    rows, replies, _ = features.shape
+    usual: Mapping[str, float] = dict(zip(FEATURES, Matcher().weights.tolist(), strict=True))
+    weights = np.array([usual[name] or 10.0 * (name == "answer_mapped") for name in FEATURES], dtype=np.float32)
+    scores = scored(features, weights)
+    each = np.arange(rows)
+    scores[each, truth] = np.inf
+    most = min(most, replies - 1)
+    places = np.argpartition(-scores, most, axis=1)[:, : most + 1]
+    order = np.argsort(-np.take_along_axis(scores, places, axis=1), axis=1)
+    chosen: Floats = features[each[:, None], np.take_along_axis(places, order, axis=1)]
+    return chosen
+
+
+def _shares(scores: NDArray[np.floating]) -> Doubles:
+    shares: Doubles = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    shares /= shares.sum(axis=1, keepdims=True)
+    return shares

@@ -1,0 +1,129 @@
+"""The weights by which a reply is chosen: learnt of approved questions, and part of a version."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.errors import DataError
+from perennial.continual.learning.replies.features import FEATURES, Floats, Searched, Surface
+
+__all__ = ["MATCHER_FILE", "Matcher", "scored", "to_answers"]
+
+MATCHER_FILE = "matcher.safetensors"
+_FORMAT = "perennial-matcher-1"
+_USUAL = {  # before anything is learnt
+    "asked": -8.0,
+    "question": 14.0,
+    "question_words": 6.0,
+    "question_letters": 4.0,
+    "refused": -4.0,
+    "answer": 12.0,
+    "answer_words": 6.0,
+    "answer_letters": 2.0,
+    "asked_answer": 6.0,
+    "asked_answer_words": 3.0,
+    "asked_answer_letters": 1.0,
+    "intent": 0.3,
+    "follows": 0.5,
+    "habit": 0.5,
+}
+
+
+def _usual() -> Floats:
+    return np.array([_USUAL.get(name, 0.0) for name in FEATURES], dtype=np.float32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Matcher:
+    """Weights of `FEATURES`, the way from questions to their answers, and how sure the best score is.
+
+    >>> Matcher().probability(np.array([[9.0, 1.0], [1.0, 1.0]])).round(1).tolist()
+    [[0.9, 0.0], [0.5, 0.5]]
+    """
+
+    weights: Floats = field(default_factory=_usual)
+    way: Floats | None = None  # (d, d): what an answer's embedding has that its question's has not
+    slope: float = 0.5  # of the log odds of being right in those of the scores
+    shift: float = 0.0
+    vectors: Mapping[str, Floats] = field(default_factory=dict)  # embeddings of texts of the library
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    def searched(self, surface: Surface, embeddings: Floats, texts: list[str], library: Floats) -> Searched:
+        """Questions with their embeddings (questions, d) beside the library's (texts, d), of length 1 or 0."""
+        words, letters = surface.found(texts)
+        meaning = embeddings @ library.T
+        mapped = meaning if self.way is None else to_answers(embeddings, self.way) @ library.T
+        return Searched(meaning=meaning, mapped=mapped, words=words, letters=letters)
+
+    def scores(self, features: Floats) -> Floats:
+        """Of each reply (questions, replies); higher is better."""
+        return scored(features, self.weights)
+
+    def probability(self, scores: NDArray[Any]) -> Floats:
+        """How probably each reply is right (questions, replies)."""
+        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
+        shares /= shares.sum(axis=1, keepdims=True)
+        shares = np.clip(shares, 1e-6, 1 - 1e-6)
+        odds = self.slope * np.log(shares / (1 - shares)) + self.shift
+        sure: Floats = (1.0 / (1.0 + np.exp(-odds))).astype(np.float32)
+        return sure
+
+    def write(self, folder: Path) -> None:
+        """Write the file of a version."""
+        from safetensors.numpy import save_file
+
+        tensors: dict[str, NDArray[Any]] = {"weights": self.weights, "link": np.array([self.slope, self.shift])}
+        if self.way is not None:
+            tensors["way"] = np.ascontiguousarray(self.way, dtype=np.float32)
+        if self.vectors:
+            tensors["vectors"] = np.stack(list(self.vectors.values())).astype(np.float32)
+        about = {"format": _FORMAT, "features": FEATURES, "metrics": dict(self.metrics), "keys": list(self.vectors)}
+        folder.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, str(folder / MATCHER_FILE), metadata={"about": json.dumps(about)})
+
+    @classmethod
+    def read(cls, folder: Path) -> "Matcher":
+        """A version's; the usual weights where it has none. A feature that its release did not know has weight 0.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        path = folder / MATCHER_FILE
+        if not path.is_file():
+            return cls()
+        try:
+            with safe_open(path, framework="np") as file:
+                about = json.loads(file.metadata()["about"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+            known = dict(zip(about["features"], tensors["weights"].tolist(), strict=True))
+            slope, shift = map(float, tensors["link"])
+            return cls(
+                weights=np.array([known.get(name, 0.0) for name in FEATURES], dtype=np.float32),
+                way=tensors.get("way"),
+                slope=slope,
+                shift=shift,
+                vectors=dict(zip(about["keys"], tensors.get("vectors", ()), strict=True)),
+                metrics=about["metrics"],
+            )
+        except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:
+            raise DataError(f"{path} is no matcher of this release ({error}); export the version again") from error
+
+
+def scored(features: Floats, weights: Floats) -> Floats:
+    """The weighted sum of features (questions, replies, features), as one product."""
+    rows, replies, columns = features.shape
+    scores: Floats = (features.reshape(-1, columns) @ weights).reshape(rows, replies)
+    return scores
+
+
+def to_answers(embeddings: Floats, way: Floats) -> Floats:
+    """Where answers to the questions usually lie (questions, d)."""
+    made: Floats = embeddings + embeddings @ way
+    return made
