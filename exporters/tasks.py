@@ -13,6 +13,7 @@ __all__ = ["ROOMS", "Room", "read_part", "room_of"]
 ROOMS: Mapping[str, str] = {
     "opinion": "perennial.exporters.text_classification",  # its models are classifiers
     "ranking": "perennial.exporters.ranking",
+    "replies": "perennial.exporters.text_classification",
     "text_classification": "perennial.exporters.text_classification",
 }
 

@@ -24,6 +24,7 @@ _OF_LABELLED_TEXTS = (LearnerName.AUTO, LearnerName.RIDGE, LearnerName.KERNEL_LD
 LEARNERS_OF: Mapping[str, tuple[LearnerName, ...]] = {
     "opinion": _OF_LABELLED_TEXTS,
     "ranking": (LearnerName.ITEM_GRAM,),
+    "replies": _OF_LABELLED_TEXTS,
     "text_classification": _OF_LABELLED_TEXTS,
 }  # by task, the default first
 DEFAULT_LEARNER = LearnerName.AUTO

@@ -4,11 +4,12 @@ from perennial.continual.errors import ConfigurationError
 from perennial.continual.task import AnyTask
 from perennial.continual.tasks.opinion import Opinion
 from perennial.continual.tasks.ranking import Ranking
+from perennial.continual.tasks.replies import Replies
 from perennial.continual.tasks.text_classification import TextClassification
 
 __all__ = ["DEFAULT_TASK", "TASKS", "learns_labels", "task_named"]
 
-_KNOWN: tuple[AnyTask, ...] = (Opinion(), Ranking(), TextClassification())
+_KNOWN: tuple[AnyTask, ...] = (Opinion(), Ranking(), Replies(), TextClassification())
 TASKS: dict[str, AnyTask] = {task.name: task for task in _KNOWN}
 DEFAULT_TASK = "text_classification"
 

@@ -17,6 +17,7 @@ from perennial.continual.learning.ranking import Item
 from perennial.continual.records import Arm
 from perennial.continual.tasks import TASKS, task_named
 from perennial.continual.tasks.opinion import Headline, Symbol
+from perennial.continual.tasks.replies import Message, Turn
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.contract import KEY, all_inputs, all_outputs, usual_outputs
 from perennial.exporters.engine import Engine
@@ -101,6 +102,29 @@ CASES: dict[str, Case] = {
             ),
         ],
         names_caller=False,
+    ),
+    "replies": Case(
+        write=partial(write_text, task="replies"),
+        inputs=[
+            Message(text="card lost", customer="c1"),
+            Message(text="money", customer="c2", language="en", turns=(Turn(text="hello", intent="card"),)),
+            Message(text="hello hello hello money", customer="c1", values={"name": "Jo"}),
+            Message(text="something else", customer="c3", turns=(Turn(reply="r1"), Turn(text="Grüße"))),
+        ],
+        personal=Message(text="my card lost, mail jo.doe@example.org", customer="c4"),
+        secret="jo.doe@example.org",
+        wrong=[
+            {},
+            {"TEXT": strings()},
+            {"TEXT": strings(b"fine"), "CUSTOMER": strings(b"\xff")},
+            {"TEXT": strings(b"fine", b"good"), "LANGUAGE": strings(b"en")},
+            *(
+                {"TEXT": strings(b"fine"), "TURNS": strings(raw)}
+                for raw in (b"hello", b'{"text": "hello"}', b"[1]", b'[{"text": 1}]', b'[{"said": "x"}]', b"[" * 60_000)
+            ),
+            *({"TEXT": strings(b"fine"), "VALUES": strings(raw)} for raw in (b"Jo", b'["Jo"]', b'{"name": 1}')),
+        ],
+        names_caller=True,
     ),
     "ranking": Case(
         write=write_ranking,

@@ -95,6 +95,7 @@ def of_labelled_texts(name: str) -> Case:
 
 CASES = [
     of_labelled_texts("opinion"),
+    of_labelled_texts("replies"),
     of_labelled_texts("text_classification"),
     Case(
         task=task_named("ranking"),

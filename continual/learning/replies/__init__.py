@@ -16,20 +16,25 @@ from perennial.continual.learning.replies.library import (
     write_library,
 )
 from perennial.continual.learning.replies.matcher import MATCHER_FILE, Matcher
+from perennial.continual.learning.replies.sending import Action, Sending, SendingRule, lowest_precision
 
 __all__ = [
     "FEATURES",
     "MATCHER_FILE",
+    "Action",
     "FitSettings",
     "Library",
     "Matcher",
     "Question",
     "Reply",
     "Searched",
+    "Sending",
+    "SendingRule",
     "Surface",
     "fill",
     "fit_matcher",
     "key_of",
+    "lowest_precision",
     "read_library",
     "variables_of",
     "write_library",

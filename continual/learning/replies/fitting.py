@@ -127,7 +127,9 @@ class _Pairs:
             return float(value), slope.ravel()
 
         start = np.zeros(X.shape[1] ** 2)
-        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": how.steps})
+        found = minimize(
+            loss, start, jac=True, method="L-BFGS-B", options={"maxiter": how.steps, "gtol": 1e-9, "ftol": 1e-9}
+        )
         way: Floats = (found.x.reshape(X.shape[1], -1)).astype(np.float32)
         return way
 

@@ -129,9 +129,7 @@ def read_library(path: Path) -> Library:
     try:
         first, *rest = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         questions = [
-            Question(reply=row["id"], text=text, weight=weight)
-            for row in rest
-            for text, weight in row.pop("questions")
+            Question(reply=row["id"], text=text, weight=weight) for row in rest for text, weight in row.pop("questions")
         ]
         return Library(replies=tuple(map(_reply, rest)), questions=tuple(questions), revision=first["revision"])
     except (OSError, ValueError, LookupError, TypeError) as error:
@@ -145,5 +143,3 @@ def _line(document: Mapping[str, Any]) -> str:
 def _reply(row: Mapping[str, Any]) -> Reply:
     times = {name: row[name] and datetime.fromisoformat(row[name]) for name in ("valid_from", "valid_until")}
     return Reply(**{**row, **times})
-
-

@@ -12,6 +12,7 @@ __all__ = ["SIDES", "serving_side"]
 SIDES: Mapping[str, str] = {  # by the task's name: the module whose SIDE it is
     "opinion": "perennial.ops.serving.tasks.opinion",
     "ranking": "perennial.ops.serving.tasks.ranking",
+    "replies": "perennial.ops.serving.tasks.replies",
     "text_classification": "perennial.ops.serving.tasks.text_classification",
 }
 

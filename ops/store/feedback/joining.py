@@ -124,6 +124,7 @@ def _labels(ledger: JoinerLedger, _: Workspace, model: str) -> LabelJoiner:
 _JOINERS: Mapping[str, Callable[[JoinerLedger, Workspace, str], Joiner]] = {
     "opinion": _labels,
     "ranking": _SignalJoiner,
+    "replies": _labels,
     "text_classification": _labels,
 }
 

@@ -12,6 +12,7 @@ _LABELS = "labels (POST /v1/feedback)"
 _WAYS: Mapping[str, str] = {
     "opinion": _LABELS,
     "ranking": "signals (POST /v1/signals)",
+    "replies": _LABELS,
     "text_classification": _LABELS,
 }
 
