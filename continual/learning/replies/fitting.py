@@ -119,11 +119,11 @@ class _Pairs:
 
         def loss(flat: Doubles) -> tuple[float, Doubles]:
             way = flat.reshape(X.shape[1], -1)
-            scores = plain + (X @ way) @ A.T
+            scores = plain + _SHARPNESS * (X @ way) @ A.T
             shares = np.exp(scores - logsumexp(scores, axis=1, keepdims=True))
             value = -np.log(np.maximum(shares[each, right], 1e-30)).mean() + how.shrinkage * float((way**2).sum())
             shares[each, right] -= 1.0
-            slope = X.T @ (shares @ A) / len(X) + 2 * how.shrinkage * way
+            slope = _SHARPNESS * X.T @ (shares @ A) / len(X) + 2 * how.shrinkage * way
             return float(value), slope.ravel()
 
         start = np.zeros(X.shape[1] ** 2)
