@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.card import ENCODER_INSIDE
 from perennial.continual.learning.names import LearnerName, default_learner
 from perennial.continual.learning.port import Learner, Params
 from perennial.continual.learning.trained import STATISTICS_FILE
@@ -72,8 +73,11 @@ class _ClosedForm(_OfTexts):
 
     def train(self, spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
         from perennial.continual.learning.fast import train_fast
+        from perennial.continual.learning.replies.training import train_matcher
 
-        return train_fast(_within_encoder(spec), context, embedder)
+        within = _within_encoder(spec)
+        train_matcher(within, context, embedder)  # first: the card, which is written last, vouches for it too
+        return train_fast(within, context, embedder)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +98,12 @@ class _FineTuning(_OfTexts):
 
     def train(self, spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
         from perennial.continual.learning.finetune import train_slow
+        from perennial.continual.learning.replies.training import train_matcher
 
-        return train_slow(_within_encoder(spec), context)
+        within = _within_encoder(spec)
+        card = train_slow(within, context)
+        train_matcher(replace(within, encoder=str(spec.out / ENCODER_INSIDE)), context)
+        return card
 
 
 @dataclass(frozen=True, slots=True)

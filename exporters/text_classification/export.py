@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from perennial.continual.atomic_file import share_file
 from perennial.continual.learning.card import MODEL_FILE
 from perennial.continual.learning.open_set import OPEN_SET_FILE
+from perennial.continual.learning.replies.matcher import MATCHER_FILE
 from perennial.continual.learning.trained import HEAD_FILE, PROOF_FILE, STATISTICS_FILE
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import Manifest, digest
@@ -69,7 +70,7 @@ class TextExportable:
         trained.write_tokenizer(folder / TOKENIZER_FILE)
         labels = json.dumps(list(trained.labels), ensure_ascii=False)
         (folder / LABELS_FILE).write_text(labels + "\n", encoding="utf-8")
-        for name in (MODEL_FILE, HEAD_FILE, PROOF_FILE, OPEN_SET_FILE):
+        for name in (MODEL_FILE, HEAD_FILE, PROOF_FILE, OPEN_SET_FILE, MATCHER_FILE):
             if (trained.folder / name).is_file():
                 shutil.copyfile(trained.folder / name, folder / name)
         if (trained.folder / STATISTICS_FILE).is_file():

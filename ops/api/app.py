@@ -16,8 +16,10 @@ from perennial.ops.api.routes.descriptions import add_descriptions
 from perennial.ops.api.routes.erasure import Eraser, add_erasures
 from perennial.ops.api.routes.feedback import add_feedback
 from perennial.ops.api.routes.health import HealthControl, add_health
+from perennial.ops.api.routes.replies import Librarian, add_replies
 from perennial.ops.api.routes.signals import SignalKeeper, add_signals_route
 from perennial.ops.api.routes.users import UserKeeper, add_users
+from perennial.ops.api.routes.verdicts import VerdictKeeper, add_verdicts_route
 from perennial.ops.commands.label_queue import OpenQueue
 from perennial.ops.ledger import AuditEntry, Ledger
 from perennial.ops.settings import ApiSettings
@@ -31,7 +33,7 @@ from perennial.ops.views.versions import VersionView, version_view
 __all__ = ["LoopControl", "create_api"]
 
 
-class LoopControl(CommandControl, Eraser, HealthControl, SignalKeeper, UserKeeper, Protocol):
+class LoopControl(CommandControl, Eraser, HealthControl, Librarian, SignalKeeper, UserKeeper, VerdictKeeper, Protocol):
     """What the API needs of the running loop."""
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
@@ -66,6 +68,8 @@ def create_api(ledger: Ledger, control: LoopControl, feed: EventFeed, settings: 
     add_feedback(api, ledger, labeller)
     add_signals_route(api, ledger, control, labeller)
     add_users(api, ledger, control)
+    add_verdicts_route(api, ledger, control, labeller)
+    add_replies(api, control)
     _add_label_queue(api, ledger, control)
     add_descriptions(api, ledger)
     add_erasures(api, control)

@@ -13,9 +13,10 @@ from perennial.ops.app.service_health import ServiceHealth
 from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan, erase_person, plan_person
 from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
+from perennial.ops.commands.reply_library import ReplyLibrary
 from perennial.ops.commands.users import UserProfile, UserWishes, change_wishes, user_profile
 from perennial.ops.scheduling.scheduler import LoopScheduler
-from perennial.ops.store.feedback import AdmittedSignal, add_signals
+from perennial.ops.store.feedback import AdmittedSignal, AdmittedVerdict, add_signals, add_verdicts
 from perennial.ops.views.health import (
     ControlView,
     HealthView,
@@ -74,6 +75,17 @@ class ServiceControl:
     def change_wishes(self, model: str, user: str, wishes: UserWishes) -> UserProfile:
         """See `UserKeeper`."""
         return change_wishes(self._roster.parts.workspace, model, user, wishes)
+
+    def keep_verdicts(self, model: str, verdicts: Sequence[AdmittedVerdict]) -> dict[str, int]:
+        """See `VerdictKeeper`."""
+        parts = self._roster.parts
+        return add_verdicts(parts.ledger, parts.workspace, model, verdicts)
+
+    def reply_library(self, model: str) -> ReplyLibrary:
+        """See `Librarian`."""
+        parts = self._roster.parts
+        parts.workspace.model(model)
+        return ReplyLibrary(parts.ledger, parts.workspace, model)
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
         """See `LoopControl`."""

@@ -126,9 +126,29 @@ def _signals(parts: "Parts", model: str, file: Path, skip_refused: bool, reading
     )
 
 
+def _verdicts(parts: "Parts", model: str, file: Path, skip_refused: bool, reading: "FileReading") -> _Read:
+    """A file with verdicts, or with labels alone."""
+    from perennial.ops.commands.verdict_file import read_verdict_file
+    from perennial.ops.store.feedback import add_verdicts, known_labels
+
+    known = known_labels(parts.ledger, model)
+    read = read_verdict_file(file, known=known, skip_refused=skip_refused, reading=reading)
+    if read is None:
+        return _labels(parts, model, file, skip_refused, reading)
+    return _Read(
+        rows=len(read.verdicts),
+        ids=[one.prediction_id for one in read.verdicts],
+        kind="verdicts on answers",
+        refused=read.refused,
+        unit=read.unit,
+        store=lambda: add_verdicts(parts.ledger, parts.workspace, model, read.verdicts),
+    )
+
+
 _READERS: Mapping[str, Callable[["Parts", str, Path, bool, "FileReading"], _Read]] = {
     "opinion": _labels,
     "ranking": _signals,
+    "replies": _verdicts,
     "text_classification": _labels,
 }
 

@@ -29,6 +29,7 @@ from perennial.ops.cli import (
     models,
     policy,
     replay,
+    reply,
     rollout,
     schedule,
     serving,
@@ -76,6 +77,7 @@ label.register(app)
 learn.register(app)
 ledger.register(app)
 replay.register(app)
+reply.register(app)
 policy.register(app)
 schedule.register(app)
 audit.register(app)

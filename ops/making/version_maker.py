@@ -29,6 +29,7 @@ from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
 from perennial.ops.making.starting_point import StartingPoint, keep_encoder, learner_params
 from perennial.ops.making.written_rows import nameless
 from perennial.ops.serving.repository import ModelRepository
+from perennial.ops.store.kept_items import kept_items
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["EngineOrder", "VersionMaker", "engine_metrics"]
@@ -147,7 +148,7 @@ class VersionMaker:
 
     def job(self, version: int, champion: VersionRow | None, holdout: HoldoutRows, **own: Any) -> JobSpec:
         """The training job of a version with fields of its `own`; the rows that prove it are written."""
-        folder, items = self.folder(version), self._workspace.items(self._model)
+        folder = self.folder(version)
         write_rows(folder / "holdout.jsonl", holdout.all, self._task)
         note_held_out(folder, holdout.ids)
         return JobSpec(
@@ -157,7 +158,7 @@ class VersionMaker:
             threads=self._settings.learning.threads,
             nice=0,  # the process is niced as a whole
             cache=self._workspace.embeddings,
-            items=items if items.is_file() else None,
+            items=kept_items(self._workspace, self._model),
             parent_version=None if champion is None else champion.version,
             **own,
         )

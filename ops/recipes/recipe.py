@@ -11,6 +11,7 @@ __all__ = ["DATA", "ITEMS", "RECIPES", "FileRole", "FolderFile", "Recipe", "Reci
 
 RECIPES: Mapping[str, str] = {
     "recommendation": "perennial.ops.recipes.recommendation",
+    "service": "perennial.ops.recipes.service",
 }
 DATA, ITEMS = "data", "items"  # the roles that `init` has options for; a recipe may name more
 _PACKED = {".gz", ".zst", ".zip"}

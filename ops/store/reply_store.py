@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.learning.replies import Library, Question, Reply
-from perennial.ops.store.sqlite_file import SqliteFile
+from perennial.ops.store.private_file import PrivateFile
 
 __all__ = ["Habits", "ReplyState", "ReplyStore", "StoredReply", "Verdict"]
 
@@ -81,11 +82,17 @@ class Habits:
     of: Mapping[str, Mapping[str, int]]
 
 
-class ReplyStore(SqliteFile):
-    """See `SqliteFile`."""
+class ReplyStore:
+    """See `PrivateFile`, which a read does not make."""
 
-    what: ClassVar[str] = "the library of replies"
-    tables: ClassVar[str] = _TABLES
+    def __init__(self, path: Path, *, wait_s: float = 10.0) -> None:
+        self._file = PrivateFile(path, tables=_TABLES, holds="the library of replies", wait_s=wait_s)
+
+    def __enter__(self) -> "ReplyStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
 
     @property
     def revision(self) -> int:
@@ -94,12 +101,12 @@ class ReplyStore(SqliteFile):
         Raises:
             DependencyUnreachable: the file is missing or cannot be read.
         """
-        with self._open() as connection:
+        with self._file.reading() as connection:
             return _revision(connection)
 
     def library(self) -> Library:
         """Every approved reply with its questions, also one whose time has not come or is over."""
-        with self._open() as connection:
+        with self._file.reading() as connection:
             connection.execute("BEGIN")
             try:
                 rows = _replies(connection, "state = ?", ReplyState.APPROVED)
@@ -116,7 +123,7 @@ class ReplyStore(SqliteFile):
 
     def replies(self, state: ReplyState | None = None) -> tuple[StoredReply, ...]:
         """The versions of replies in a state; of all of them the newest that is not replaced."""
-        with self._open() as connection:
+        with self._file.reading() as connection:
             if state is not None:
                 return _replies(connection, "state = ?", state)
             return _replies(connection, "state <> ?", ReplyState.REPLACED)
@@ -126,7 +133,7 @@ class ReplyStore(SqliteFile):
     ) -> int:
         """Add replies, or new versions of those that are there; an equal one changes nothing. Returns the changes."""
         changed = 0
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             for reply in replies:
                 changed += _put(connection, reply, state, customer)
             if changed and state is ReplyState.APPROVED:
@@ -139,7 +146,7 @@ class ReplyStore(SqliteFile):
         Raises:
             NotFound: there is no reply of this id.
         """
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             rows = _replies(connection, "id = ?", reply)
             if not rows:
                 raise NotFound(f"reply {reply!r} is not in the library; `perennial reply list` shows them")
@@ -160,7 +167,7 @@ class ReplyStore(SqliteFile):
         Raises:
             DataError: a reply is not in the library.
         """
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             known = {row[0] for row in connection.execute("SELECT DISTINCT id FROM reply")}
             before = connection.total_changes
             for question in questions:
@@ -179,7 +186,7 @@ class ReplyStore(SqliteFile):
 
     def note(self, verdicts: Iterable[Verdict]) -> None:
         """Keep what became of answers; a later verdict of the same answer takes the place of an earlier one."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             for one in verdicts:
                 good = None if one.good is None else int(one.good)
                 row = (one.prediction_id, _text(one.at), one.customer, one.reply, one.sure, one.intent, one.previous)
@@ -189,7 +196,7 @@ class ReplyStore(SqliteFile):
 
     def would_have_sent(self, sure: float, *, last: int) -> tuple[int, int]:
         """How many of the last answers were right that were at least so sure and judged, and how many those are."""
-        with self._open() as connection:
+        with self._file.reading() as connection:
             found = connection.execute(
                 "SELECT good FROM verdict WHERE good IS NOT NULL AND sure >= ? ORDER BY at DESC, prediction_id LIMIT ?",
                 (sure, last),
@@ -198,7 +205,7 @@ class ReplyStore(SqliteFile):
 
     def habits(self, customers: Iterable[str]) -> Habits:
         """What was settled so far, of everybody and of these customers."""
-        with self._open() as connection:
+        with self._file.reading() as connection:
             after: dict[str, dict[str, int]] = {}
             overall: dict[str, int] = {}
             for before, intent, count in connection.execute(
@@ -218,18 +225,18 @@ class ReplyStore(SqliteFile):
 
     def setting(self, name: str) -> str | None:
         """One of the operator's settings of this library."""
-        with self._open() as connection:
+        with self._file.reading() as connection:
             row = connection.execute("SELECT value FROM setting WHERE name = ?", (name,)).fetchone()
         return None if row is None else str(row[0])
 
     def set(self, name: str, value: str) -> None:
         """Change one of them."""
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             connection.execute("INSERT OR REPLACE INTO setting VALUES (?, ?)", (name, value))
 
     def carried_by(self, customer: str) -> int:
         """How many questions, proposals and verdicts came from a customer."""
-        with self._open() as connection:
+        with self._file.reading() as connection:
             return sum(
                 int(connection.execute(f"SELECT COUNT(*) FROM {table} WHERE customer = ?", (customer,)).fetchone()[0])
                 for table in ("question", "reply", "verdict")
@@ -240,7 +247,7 @@ class ReplyStore(SqliteFile):
 
         Returns how much it was.
         """
-        with self._writing() as connection:
+        with self._file.writing() as connection:
             erased = 0
             for table in ("question", "verdict"):
                 erased += connection.execute(f"DELETE FROM {table} WHERE customer = ?", (customer,)).rowcount
@@ -249,7 +256,7 @@ class ReplyStore(SqliteFile):
             erased += connection.execute("UPDATE reply SET customer = NULL WHERE customer = ?", (customer,)).rowcount
             if erased:
                 _move(connection)
-        self._flush_deletions()
+        self._file.wipe()
         return erased
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,7 +37,7 @@ class FitSettings:
     least: int = 40  # pairs, below which the usual weights stay
     most: int = 2000
     rivals: int = 60  # replies beside the right one, the best by the usual weights
-    steps: int = 60
+    steps: int = 30
 
 
 def fit_matcher(
@@ -204,7 +205,7 @@ def _rivals(features: Floats, truth: Places, most: int) -> Floats:
     return chosen
 
 
-def _shares(scores: NDArray[np.floating]) -> Doubles:
+def _shares(scores: NDArray[np.floating[Any]]) -> Doubles:
     shares: Doubles = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
     return shares

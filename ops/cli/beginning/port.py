@@ -17,6 +17,7 @@ __all__ = ["BEGINNINGS", "Beginning", "Files", "beginning_of"]
 BEGINNINGS: Mapping[str, str] = {
     "opinion": "perennial.ops.cli.beginning.labelled_texts",
     "ranking": "perennial.ops.cli.beginning.events",
+    "replies": "perennial.ops.cli.beginning.replies",
     "text_classification": "perennial.ops.cli.beginning.labelled_texts",
 }
 

@@ -226,13 +226,14 @@ class _Library:
         if self._store is None:
             return inputs
         messages = [message_of(asked) for asked in inputs]
+        shelf = self._shelf
         try:
-            shelf = self._current(self._store)
-            personal = shelf.sending.rule.personal
+            shelf = current = self._current(self._store)
+            personal = current.sending.rule.personal
             habits = self._store.habits(message.customer for message in messages if message.customer and personal)
         except PerennialError as exc:
             self._tell(len(messages), exc)
-            shelf, habits = self._shelf, Habits(overall={}, after={}, of={})
+            habits = Habits(overall={}, after={}, of={})
         else:
             self._failing = False
         return [_recalled(message, shelf, habits) for message in messages]
@@ -435,11 +436,12 @@ def _turns(row: int, raw: bytes) -> tuple[Turn, ...]:
         return ()
     named = _json(TURNS, row, raw)
     turns = [{"text": one} if isinstance(one, str) else one for one in named] if isinstance(named, list) else [None]
-    if not all(_are_texts(one) and set(one) <= {"text", "intent", "reply"} for one in turns):
+    if not all(_are_texts(one) and one.keys() <= {"text", "intent", "reply"} for one in turns):
         raise DataError(
             f'{TURNS} of row {row} is no JSON list of turns; send e.g. [{{"text": "my card", "intent": "lost_card"}}]'
         )
-    return tuple(Turn(**one) for one in turns[-_MOST_TURNS:])
+    said: list[dict[str, str]] = turns
+    return tuple(Turn(**one) for one in said[-_MOST_TURNS:])
 
 
 def _values(row: int, raw: bytes) -> dict[str, str]:
@@ -452,7 +454,7 @@ def _values(row: int, raw: bytes) -> dict[str, str]:
     return dict(named)
 
 
-def _are_texts(named: object) -> bool:
+def _are_texts(named: Any) -> bool:
     return isinstance(named, dict) and all(isinstance(v, str) and not SURROGATE.search(v) for v in named.values())
 
 

@@ -3,19 +3,24 @@
 from perennial.ops.store.feedback.joining import Joiner, LabelJoiner, joiner_of
 from perennial.ops.store.feedback.labels import GivenLabel, add_labelled, add_labels, admit_given, known_labels
 from perennial.ops.store.feedback.signals import AdmittedSignal, GivenSignal, add_signals, admit_signal
+from perennial.ops.store.feedback.verdicts import AdmittedVerdict, GivenVerdict, add_verdicts, admit_verdict
 from perennial.ops.store.feedback.ways import check_takes
 
 __all__ = [
     "AdmittedSignal",
+    "AdmittedVerdict",
     "GivenLabel",
     "GivenSignal",
+    "GivenVerdict",
     "Joiner",
     "LabelJoiner",
     "add_labelled",
     "add_labels",
     "add_signals",
+    "add_verdicts",
     "admit_given",
     "admit_signal",
+    "admit_verdict",
     "check_takes",
     "joiner_of",
     "known_labels",

@@ -1,0 +1,213 @@
+"""What became of answers to customers: kept in the library for the next answer, and as labels for the next training."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+
+from perennial.continual.errors import DataError
+from perennial.continual.learning.replies import Question, Reply
+from perennial.continual.learning.replies.files import id_of
+from perennial.continual.preparation import (
+    KnownLabels,
+    admit_key,
+    admit_prediction_id,
+    admit_text,
+    admit_time,
+    clean,
+    shown,
+)
+from perennial.continual.records import Origin
+from perennial.ops.ledger import FeedbackRow
+from perennial.ops.ledger.ports import ErasedRows
+from perennial.ops.store.feedback.labels import LabelLedger, add_labels
+from perennial.ops.store.reply_store import ReplyState, ReplyStore, Verdict
+from perennial.ops.store.traffic_of import traffic_of
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["AdmittedVerdict", "GivenVerdict", "VerdictKind", "add_verdicts", "admit_verdict"]
+
+_LOGGED = ["prediction_id", "text", "prediction", "key", "previous", "replies"]
+
+
+class VerdictKind(StrEnum):
+    """What became of an answer."""
+
+    ACCEPTED = "accepted"  # sent as it was
+    EDITED = "edited"  # sent with changes, which propose a new version of the reply
+    REJECTED = "rejected"
+    OWN = "own"  # somebody wrote an answer, which is proposed as a reply
+    HANDED_OVER = "handed_over"
+    SOLVED = "solved"  # the customer is content with what was sent
+    UNSOLVED = "unsolved"
+
+
+class VerdictLedger(LabelLedger, ErasedRows, Protocol):
+    """Where the labels that follow from verdicts are kept, and who was erased."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenVerdict:
+    """One verdict as it came from outside, unchecked. Without `reply` it is about the first one that was suggested."""
+
+    prediction_id: object
+    verdict: object
+    reply: object = None
+    text: object = None  # what was sent instead, of `edited` and `own`
+    intent: object = None
+    at: object = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdmittedVerdict:
+    """One verdict by the rule of the entrance."""
+
+    prediction_id: str
+    verdict: VerdictKind
+    at: datetime
+    reply: str | None = None
+    text: str | None = None
+    intent: str | None = None
+    origin: Origin = Origin.FEEDBACK
+
+
+def admit_verdict(
+    given: GivenVerdict,
+    *,
+    known: KnownLabels,
+    now: datetime,
+    origin: Origin = Origin.FEEDBACK,
+    without_zone_is_utc: bool = False,
+) -> AdmittedVerdict:
+    """A verdict as it may be kept.
+
+    Raises:
+        DataError: a field breaks its rule, or an answer that was written is missing.
+    """
+    try:
+        verdict = VerdictKind(str(given.verdict))
+    except ValueError:
+        raise DataError(f"verdict is {shown(given.verdict)}; use one of {', '.join(VerdictKind)}") from None
+    written = verdict in {VerdictKind.EDITED, VerdictKind.OWN}
+    if written != (given.text is not None):
+        raise DataError(f"verdict {verdict} {'needs text, what was sent' if written else 'takes no text'}")
+    return AdmittedVerdict(
+        prediction_id=admit_prediction_id(given.prediction_id),
+        verdict=verdict,
+        at=admit_time(given.at, now=now, without_zone_is_utc=without_zone_is_utc),
+        reply=admit_key(given.reply, field="reply"),
+        text=None if given.text is None else admit_text(given.text).text,
+        intent=None if given.intent is None else known.admit(given.intent),
+        origin=origin,
+    )
+
+
+def add_verdicts(
+    ledger: VerdictLedger, workspace: Workspace, model: str, verdicts: Sequence[AdmittedVerdict]
+) -> dict[str, int]:
+    """Keep verdicts, and count what became of the labels that follow from them.
+
+    An accepted reply is approved for the question from now on; an answer that somebody wrote is proposed.
+
+    Raises:
+        DataError: an answer is not in the traffic log, or a reply was not suggested and is not in the library.
+    """
+    answered = _answered(workspace, model, verdicts)
+    labels: list[FeedbackRow] = []
+    with ReplyStore(workspace.user_events(model)) as store:
+        marks = [(answered[one.prediction_id].customer, one.prediction_id, one.at) for one in verdicts]
+        gone = ledger.erased_among(model, marks)
+        intents = {row.reply.id: row.reply.intent for row in store.replies()}
+        for one, erased in zip(verdicts, gone, strict=True):
+            if erased:
+                continue
+            if (intent := _keep(store, one, answered[one.prediction_id], intents)) is not None:
+                labels.append(
+                    FeedbackRow(
+                        prediction_id=one.prediction_id,
+                        label=intent,
+                        at=one.at,
+                        origin=one.origin,
+                        key=answered[one.prediction_id].customer,
+                    )
+                )
+    return add_labels(ledger, model, labels)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _LoggedAnswer:
+    """What the traffic log says of an answer."""
+
+    text: str
+    intent: str
+    customer: str | None
+    previous: str
+    replies: tuple[tuple[str, int, float], ...]  # id, version, how sure
+
+    @classmethod
+    def of(cls, row: Mapping[str, Any]) -> "_LoggedAnswer":
+        return cls(
+            text=row["text"],
+            intent=row["prediction"],
+            customer=row["key"],
+            previous=row["previous"],
+            replies=tuple((str(i), int(v), float(s)) for i, v, s in json.loads(row["replies"])),
+        )
+
+
+def _answered(workspace: Workspace, model: str, verdicts: Sequence[AdmittedVerdict]) -> dict[str, _LoggedAnswer]:
+    ids = sorted({one.prediction_id for one in verdicts})
+    rows: list[dict[str, Any]] = traffic_of(workspace, model).lookup(ids, columns=_LOGGED).to_pylist()
+    found = {row["prediction_id"]: _LoggedAnswer.of(row) for row in rows}
+    if missing := [number for number in ids if number not in found]:
+        raise DataError(
+            f"{len(missing)} of {len(ids)} answers are not in the traffic log of {model} (e.g. {missing[0]!r}); "
+            "send the PREDICTION_ID that came with the answer"
+        )
+    return found
+
+
+def _keep(store: ReplyStore, one: AdmittedVerdict, answer: _LoggedAnswer, intents: Mapping[str, str]) -> str | None:
+    """Keep one verdict, and return the intent that it tells, where it does."""
+    first = answer.replies[0] if answer.replies else ("", 0, 0.0)
+    reply = one.reply or first[0]
+    if reply and reply not in intents:
+        raise DataError(f"reply {reply!r} is not in the library; name one that was suggested")
+    intent = one.intent or (intents.get(reply) if one.verdict in _SETTLED else None)
+    if one.verdict is VerdictKind.ACCEPTED:
+        store.approve_questions([Question(reply=reply, text=answer.text)], customer=answer.customer)
+    elif one.verdict is VerdictKind.REJECTED and reply:
+        store.approve_questions([Question(reply=reply, text=answer.text, weight=-1.0)], customer=answer.customer)
+    elif one.text is not None:
+        changed = reply if one.verdict is VerdictKind.EDITED and reply else id_of(one.text)
+        proposed = Reply(id=changed, text=clean(one.text), intent=intent or answer.intent)
+        store.put([proposed], state=ReplyState.PROPOSED, customer=answer.customer)
+        store.approve_questions([Question(reply=changed, text=answer.text)], customer=answer.customer)
+    store.note(
+        [
+            Verdict(
+                prediction_id=one.prediction_id,
+                at=one.at,
+                customer=answer.customer,
+                reply=reply,
+                sure=first[2],
+                intent=intent or "",
+                previous=answer.previous,
+                verdict=one.verdict.value,
+                good=_good(one, reply, first[0]),
+            )
+        ]
+    )
+    return intent
+
+
+_SETTLED = {VerdictKind.ACCEPTED, VerdictKind.EDITED, VerdictKind.SOLVED}
+
+
+def _good(one: AdmittedVerdict, reply: str, first: str) -> bool | None:
+    """Whether sending the first reply would have been right; None where there was none, or nobody can tell."""
+    if not first or one.verdict is VerdictKind.HANDED_OVER:
+        return None
+    return reply == first and one.verdict in {VerdictKind.ACCEPTED, VerdictKind.SOLVED}
