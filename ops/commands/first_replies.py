@@ -40,7 +40,7 @@ def first_replies(
         TrainingFailed, ParityFailed, ExportFailed: see `first_version`.
     """
     check_unserved(ledger, workspace, model)
-    with ReplyStore(workspace.user_events(model)) as store:
+    with ReplyStore(workspace.replies(model)) as store:
         store.put(read.replies)
         store.approve_questions(read.questions)
     return first_version(ledger, workspace, model, (*examples_of(read), *further), on_progress)

@@ -66,7 +66,7 @@ class ReplyLibrary:
     def __init__(self, ledger: Ledger, workspace: Workspace, model: str) -> None:
         if (task := workspace.settings.task_of(model)) != Replies.name:
             raise DataError(f"model {model} is of task {task!r} and has no replies; name one of task {Replies.name!r}")
-        self._ledger, self._model, self._path = ledger, model, workspace.user_events(model)
+        self._ledger, self._model, self._path = ledger, model, workspace.replies(model)
 
     def listed(self, *, state: str = "", intent: str = "") -> list[ReplyView]:
         """The newest versions, or those of a state; of an intent alone where one is named."""

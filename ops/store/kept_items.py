@@ -17,7 +17,7 @@ def kept_items(workspace: Workspace, model: str) -> Path | None:
         DependencyUnreachable: the library of replies cannot be read.
     """
     path = workspace.items(model)
-    library = workspace.user_events(model)
+    library = workspace.replies(model)
     if workspace.settings.task_of(model) == Replies.name and library.is_file():
         with ReplyStore(library) as store:
             write_library(path, store.library())

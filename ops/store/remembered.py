@@ -8,7 +8,7 @@ __all__ = ["forget", "remembered"]
 
 
 def remembered(workspace: Workspace, model: str, task: str, key: str) -> int:
-    """How much of it there is: events, blocked items and wanted words of a user, or headlines that came with a key."""
+    """How much of it there is: events, blocked items and wanted words of a user, headlines that came with a key, or what came from a customer."""
     return _ASKED[task](workspace, model, key, False) if task in _ASKED else 0
 
 
@@ -44,4 +44,19 @@ def _of_headlines(workspace: Workspace, model: str, key: str, gone: bool) -> int
         headlines.close()
 
 
-_ASKED: Mapping[str, Callable[[Workspace, str, str, bool], int]] = {"opinion": _of_headlines, "ranking": _of_user}
+def _of_customer(workspace: Workspace, model: str, key: str, gone: bool) -> int:
+    from perennial.ops.store.reply_store import ReplyStore
+
+    path = workspace.replies(model)
+    if not path.is_file():
+        return 0
+    with ReplyStore(path) as library:
+        held = library.carried_by(key)
+        return library.erase(key) if gone and held else held
+
+
+_ASKED: Mapping[str, Callable[[Workspace, str, str, bool], int]] = {
+    "opinion": _of_headlines,
+    "ranking": _of_user,
+    "replies": _of_customer,
+}

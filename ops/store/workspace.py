@@ -81,6 +81,10 @@ class Workspace:
         """The catalogue of a model that puts items in order."""
         return self.state / "items" / f"{admit_name(name)}.jsonl"
 
+    def replies(self, name: str) -> Path:
+        """The library of replies of a model that answers customers, and what became of answers."""
+        return self.state / "replies" / f"{admit_name(name)}.db"
+
     def user_events(self, name: str) -> Path:
         """What is known of each user of the model now, where its task has users."""
         return self.state / "users" / f"{admit_name(name)}.db"
@@ -91,7 +95,8 @@ class Workspace:
 
     def memory(self, name: str) -> Path:
         """What the model's routers remember beside its versions, by its task."""
-        return self.headlines(name) if self.settings.task_of(name) == "opinion" else self.user_events(name)
+        own = {"opinion": self.headlines, "replies": self.replies}
+        return own.get(self.settings.task_of(name), self.user_events)(name)
 
     def route_file(self, name: str) -> Path:
         """What the router reads."""

@@ -17,7 +17,7 @@ __all__ = ["MATCHER_FILE", "Matcher", "scored", "to_answers"]
 MATCHER_FILE = "matcher.safetensors"
 _FORMAT = "perennial-matcher-1"
 _USUAL = {  # before anything is learnt
-    "asked": -8.0,
+    "asked": -4.0,
     "question": 14.0,
     "question_words": 6.0,
     "question_letters": 4.0,

@@ -40,6 +40,7 @@ from perennial.exporters.text_classification.signature import (
     TEXT,
     TEXT_ENGINE,
 )
+from perennial.ops.serving.port import Given
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
 from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
 from perennial.ops.serving.tensors import column, decoded, one_a_row, strings
@@ -238,6 +239,10 @@ class _Library:
             self._failing = False
         return [_recalled(message, shelf, habits) for message in messages]
 
+    def noted(self, given: Sequence[Given]) -> Sequence[Answered]:
+        """The answers as they are: what became of them is told by verdicts."""
+        return [one.answer for one in given]
+
     def _current(self, store: ReplyStore) -> _Shelf:
         rule = read_rule(store)
         right, judged = store.would_have_sent(rule.sure, last=rule.last) if rule.precision else (0, 0)
@@ -343,12 +348,12 @@ class _Replies:
     def memory(self, path: Path | None) -> _Library:
         return _Library(path)
 
-    def open(self, bundle: Path) -> RepliesVersion:
+    def open(self, bundle: Path, *, proved: bool = False) -> RepliesVersion:
         try:
             matcher = Matcher.read(bundle)
         except DataError as exc:
             raise NotFound(f"version folder {bundle} cannot be read ({exc}); restore it or route elsewhere") from exc
-        return RepliesVersion(OF_TEXTS.open(bundle), matcher)
+        return RepliesVersion(OF_TEXTS.open(bundle, proved=proved), matcher)
 
     def tensors(self, answers: Sequence[Answered], wanted: frozenset[str]) -> Mapping[str, Array]:
         """The classifier's tensors with the replies; a missing place has an empty id, and 0."""

@@ -116,7 +116,7 @@ def add_verdicts(
     """
     answered = _answered(workspace, model, verdicts)
     labels: list[FeedbackRow] = []
-    with ReplyStore(workspace.user_events(model)) as store:
+    with ReplyStore(workspace.replies(model)) as store:
         marks = [(answered[one.prediction_id].customer, one.prediction_id, one.at) for one in verdicts]
         gone = ledger.erased_among(model, marks)
         intents = {row.reply.id: row.reply.intent for row in store.replies()}

@@ -162,7 +162,7 @@ def test_replies_are_read_from_a_file_of_questions_and_answers(tmp_path: Path) -
     assert [(reply.text, reply.intent) for reply in read.replies] == [("It is free.", "fee"), ("Bye.", "end")]
     assert [question.text for question in read.questions] == ["is it free", "what does it cost"]
     path.write_text("id,answer,class\n1,Yes.,fee\n1,No.,fee\n")
-    with pytest.raises(DataError, match="two answers of id '1'"):
+    with pytest.raises(DataError, match=r"two answers of id"):
         read_reply_file(path)
 
 

@@ -1,6 +1,5 @@
 """A library changes, and the next answer of every version knows of it, without any training."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,7 +36,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
+def world(tmp_path: Path) -> World:
     made = World(tmp_path)
     made.store.put(
         [
@@ -45,7 +44,7 @@ def world(tmp_path: Path) -> Iterator[World]:
             Reply(id="fee", text="Dear {name}, a transfer is free.", intent="money_issue"),
         ]
     )
-    yield made
+    return made
 
 
 def test_new_changed_and_withdrawn_replies_are_in_the_next_answer(world: World) -> None:
