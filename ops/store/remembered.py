@@ -8,7 +8,10 @@ __all__ = ["forget", "remembered"]
 
 
 def remembered(workspace: Workspace, model: str, task: str, key: str) -> int:
-    """How much of it there is: events, blocked items and wanted words of a user, headlines that came with a key, or what came from a customer."""
+    """How much of it there is.
+
+    Of a user events, blocked items and wanted words; of a key headlines; of a customer questions and verdicts.
+    """
     return _ASKED[task](workspace, model, key, False) if task in _ASKED else 0
 
 

@@ -86,9 +86,12 @@ class Sending:
         return f"{share}: precision is at least {self.lowest:.3f}, and {self.rule.precision} is asked for"
 
     def action(self, sure: float, *, known: bool, whole: bool) -> Action:
-        """What to do with an answer whose best reply is so sure; `whole`: no variable of it is missing."""
-        if sure < self.rule.suggest or not known:
+        """What to do with an answer whose best reply is so sure; `whole`: no variable of it is missing.
+
+        A message of no known intent is never answered by itself, and gets a suggestion only where that is sure.
+        """
+        if sure < (self.rule.suggest if known else self.rule.sure):
             return Action.HAND_OVER
-        if self.on and whole and sure >= self.rule.sure:
+        if self.on and known and whole and sure >= self.rule.sure:
             return Action.SEND
         return Action.SUGGEST

@@ -97,7 +97,7 @@ class Answered(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReceivedReplies:
-    """What a caller got for one message; `reasons` and `scores` (of intents) where they were asked for."""
+    """What a caller got for one message; `reasons`, `scores` (of intents) and `known` where they were asked for."""
 
     label: str
     confidence: float
@@ -109,6 +109,7 @@ class ReceivedReplies:
     prediction_id: str
     reasons: tuple[str, ...] | None = None
     scores: dict[str, float] | None = None
+    known: bool | None = None
 
 
 class RepliesVersion:
@@ -204,9 +205,7 @@ def _answered(message: Message, said: Classified, suggested: Sequence[Suggested]
     filled = [fill(one.reply.text, message.values) for one in suggested]
     if not suggested or not isinstance(message, _Recalled) or message.shelf is None:
         return Answered(said)
-    action = message.shelf.sending.action(
-        suggested[0].sure, known=getattr(said, "known", None) is not False, whole=not filled[0][1]
-    )
+    action = message.shelf.sending.action(suggested[0].sure, known=said.known is not False, whole=not filled[0][1])
     return Answered(said, tuple(suggested), tuple(text for text, _ in filled), action)
 
 
@@ -305,7 +304,7 @@ class _Replies:
 
     def received(self, outputs: Mapping[str, Array]) -> list[ReceivedReplies]:
         columns = {name: array[:, 0].tolist() for name, array in outputs.items()}
-        scores = [of.scores for of in OF_TEXTS.received(outputs)]
+        of_text = OF_TEXTS.received(outputs)
         made = []
         for row in range(len(columns[LABEL])):
             count = sum(bool(name) for name in outputs[REPLY_IDS][row])
@@ -320,7 +319,8 @@ class _Replies:
                     version=columns[VERSION][row],
                     prediction_id=columns[PREDICTION_ID][row].decode(),
                     reasons=_texts(outputs, REASON, row, count) if REASON in outputs else None,
-                    scores=scores[row],
+                    scores=of_text[row].scores,
+                    known=of_text[row].known,
                 )
             )
         return made
@@ -440,13 +440,13 @@ def _turns(row: int, raw: bytes) -> tuple[Turn, ...]:
     if not raw.strip():
         return ()
     named = _json(TURNS, row, raw)
-    turns = [{"text": one} if isinstance(one, str) else one for one in named] if isinstance(named, list) else [None]
+    turns: list[Any] = named if isinstance(named, list) else [None]
+    turns = [{"text": one} if isinstance(one, str) else one for one in turns]
     if not all(_are_texts(one) and one.keys() <= {"text", "intent", "reply"} for one in turns):
         raise DataError(
             f'{TURNS} of row {row} is no JSON list of turns; send e.g. [{{"text": "my card", "intent": "lost_card"}}]'
         )
-    said: list[dict[str, str]] = turns
-    return tuple(Turn(**one) for one in said[-_MOST_TURNS:])
+    return tuple(Turn(**one) for one in turns[-_MOST_TURNS:])
 
 
 def _values(row: int, raw: bytes) -> dict[str, str]:

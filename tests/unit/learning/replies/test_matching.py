@@ -172,8 +172,9 @@ def test_sending_begins_and_ends_with_the_measured_bound() -> None:
     assert (on.on, off.on, Sending.of(SendingRule(), right=500, judged=500).on) == (True, False, False)
     assert on.action(0.95, known=True, whole=True) is Action.SEND
     assert on.action(0.95, known=True, whole=False) is Action.SUGGEST
-    assert on.action(0.95, known=False, whole=True) is Action.HAND_OVER
+    assert on.action(0.95, known=False, whole=True) is Action.SUGGEST
+    assert on.action(0.8, known=False, whole=True) is Action.HAND_OVER
     assert on.action(0.8, known=True, whole=True) is off.action(0.95, known=True, whole=True) is Action.SUGGEST
     assert on.action(0.01, known=True, whole=True) is Action.HAND_OVER
-    with pytest.raises(ConfigurationError, match="precision is 1.5"):
+    with pytest.raises(ConfigurationError, match=r"precision is 1\.5"):
         SendingRule(precision=1.5)
