@@ -3,10 +3,10 @@
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Protocol
 
-from perennial.ops.demo.measure import at_of
+from perennial.ops.demo.timeline import cycle_times
 from perennial.ops.demo.world import Answered
 
 __all__ = ["Update", "timed_steps"]
@@ -36,36 +36,23 @@ class Update:
         cls, labelled: datetime, events: Sequence[Mapping[str, Any]], answered: Sequence[Answered], world: Stages
     ) -> "Update | None":
         """The update as far as it has come; None until its cycle is opened and has ended or answers."""
-        opened = next((event for event in events if event["name"] == "cycle.opened"), None)
-        if opened is None:
+        cycles = cycle_times(events, answered)
+        if not cycles:
             return None
-        version = int(opened["facts"]["version"])
+        cycle, closed = cycles[-1], any(event["name"] == "cycle.closed" for event in events)
+        if not closed and cycle.answered_at is None:
+            return None
+        steps = {"noticed": (cycle.opened_at - labelled).total_seconds(), **dict(cycle.steps)}
+        if cycle.answered_at is not None:
+            steps["total"] = (cycle.answered_at - labelled).total_seconds()
         states = [event for event in events if event["name"] == "cycle.state"]
-        closed = any(event["name"] == "cycle.closed" for event in events)
-        first = min((_seen_at(a) for a in answered if a.version == version), default=None)
-        if not closed and first is None:
-            return None
-        marks = [("noticed", at_of(opened))]
-        under_way = "training"
-        for event in states:  # each tells the end of what was under way
-            marks.append((under_way, at_of(event)))
-            under_way = event["facts"]["state"]
-        if first is not None:
-            marks = [mark for mark in marks if mark[1] <= first] + [("first_answer", first)]
-        steps: dict[str, float] = {}
-        before = labelled
-        for name, moment in marks:
-            steps[name] = steps.get(name, 0.0) + (moment - before).total_seconds()
-            before = moment
-        if first is not None:
-            steps["total"] = (first - labelled).total_seconds()
         return cls(
-            version=version,
-            promoted=first is not None,
+            version=cycle.version,
+            promoted=cycle.answered_at is not None,
             in_probation=not closed,
             note=" ".join(str(event["facts"].get("note") or "") for event in states).strip(),
             steps=steps,
-            export_stages=world.stages(version),
+            export_stages=world.stages(cycle.version),
         )
 
     def record(self) -> dict[str, Any]:
@@ -88,7 +75,3 @@ def timed_steps(updates: Sequence[Update]) -> dict[str, dict[str, float]]:
 
 def _p90(seen: Sequence[float]) -> float:
     return statistics.quantiles(seen, n=10)[-1] if len(seen) > 1 else seen[0]
-
-
-def _seen_at(answered: Answered) -> datetime:
-    return answered.sent_at + timedelta(milliseconds=answered.latency_ms)

@@ -1,7 +1,7 @@
 """`demo`."""
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -25,7 +25,11 @@ def demo(
         str, typer.Option(help="the demonstration of a recipe: recommendation; default a text classifier's")
     ] = "",
     data: Annotated[
-        Path | None, typer.Option(help="folder with train.csv and test.csv (text,category); default generated requests")
+        Path | None,
+        typer.Option(
+            help="folder with train.csv and test.csv (text,category), or with one table (date,text,label) whose rows "
+            "come in the order of their dates; default generated requests"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="folder for everything the demo makes")] = Path("var/demo"),
     seed: Annotated[int, typer.Option(help="of data, stream and labels")] = 0,
@@ -36,7 +40,10 @@ def demo(
     waves: Annotated[int, typer.Option(help="waves in which the others arrive; 1 makes it short")] = 3,
     label_share: Annotated[float, typer.Option(help="share of the answers that get a label")] = 0.8,
     replay_rows: Annotated[int, typer.Option(help="size of the replay buffer")] = 770,
-    learner: Annotated[str, typer.Option(help=f"one of {', '.join(LearnerName)}")] = LearnerName.KERNEL_LDA.value,
+    learner: Annotated[
+        str | None,
+        typer.Option(help=f"one of {', '.join(LearnerName)}; default kernel_lda, and auto for dated rows"),
+    ] = None,
     kill_triton_at: Annotated[int | None, typer.Option(help="kill the inference server at this request")] = None,
 ) -> None:
     """Serve, let the world change, and watch the loop keep the model good, unattended."""
@@ -45,9 +52,12 @@ def demo(
             raise typer.BadParameter("a recipe's demonstration makes its own data; leave it out", param_hint="--data")
         _by_recipe(recipe, out, seed, rate)
         return
+    from perennial.ops.demo.data import dated_file
     from perennial.ops.demo.options import DemoOptions
     from perennial.ops.demo.run import run_demo
+    from perennial.ops.demo.story import Learners, headline, table
 
+    dated = data is not None and dated_file(data) is not None
     options = DemoOptions(
         out=out,
         data=data,
@@ -57,14 +67,19 @@ def demo(
         waves=waves,
         label_share=label_share,
         replay_rows=replay_rows,
-        learner=learner,
+        learner=learner or (LearnerName.AUTO if dated else LearnerName.KERNEL_LDA).value,
         kill_triton_at=kill_triton_at,
         finish_requests=200 if data is None else None,
         retrain_every_s=600.0 if data is None else 180.0,  # drift is to ask first; the schedule learns what is left
+        retrain_on_labels=500 if dated else None,
     )
     with _screen() as progress:
         summary = run_demo(options, progress)
-    _show(out, {k: v for k, v in summary.items() if k != "versions"})
+    title, told = headline(Learners(**summary["stream"]["since_change"]), natural=dated)
+    for heading, rows in table(summary):
+        print_table(heading, ("figure", "value"), rows)
+    say(f"{title}. {told}")
+    _tell_places(out)
 
 
 def _by_recipe(recipe: str, out: Path, seed: int, rate: float | None) -> None:
@@ -72,11 +87,11 @@ def _by_recipe(recipe: str, out: Path, seed: int, rate: float | None) -> None:
 
     with _screen() as progress:
         summary = recipe_demo(recipe).run(RecipeDemoOptions(out=out, seed=seed, rate=rate), progress)
-    _show(out, summary)
-
-
-def _show(out: Path, summary: Mapping[str, Any]) -> None:
     print_table("What happened", ("figure", "value"), summary.items())
+    _tell_places(out)
+
+
+def _tell_places(out: Path) -> None:
     say(f"figures: {out / 'summary.json'}   plots: {out / 'report.html'}   log: {out / 'serve.log'}")
 
 

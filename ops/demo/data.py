@@ -1,9 +1,10 @@
-"""What the demonstration runs on: generated requests, or a folder with `train.csv` and `test.csv`."""
+"""What the demonstration runs on: generated requests, `train.csv` and `test.csv`, or one file of dated rows."""
 
 import csv
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,11 @@ from perennial.continual.errors import DataError
 from perennial.continual.preparation import normalise, read_labelled_file
 from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, Era, GeneratedRequest, Phrasing, RequestGrammar
 
-__all__ = ["DemoData", "Row", "Wave", "folder_data", "generated_data"]
+__all__ = ["FIRST_DATED", "DemoData", "Row", "Wave", "dated_data", "dated_file", "folder_data", "generated_data"]
 
 Row = tuple[str, str]  # text, label
+FIRST_DATED = 585  # rows that the first version learns of those that have dates
+_DATED = ("date", "text", "label")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,7 +33,8 @@ class Wave:
 class DemoData:
     """Everything the world knows and the loop has to find out.
 
-    `seed` trains version 1; `steady` is traffic with the first intents; `test` is never shown to the loop.
+    `seed` trains version 1; `steady` is traffic with the first intents; `test` is never shown to the loop. Rows that
+    are `in_time_order` come once, as they came in the world: it changes by itself, and nothing is left for a test.
     """
 
     name: str
@@ -39,6 +43,7 @@ class DemoData:
     steady: tuple[Row, ...]
     waves: tuple[Wave, ...]
     test: tuple[Row, ...]
+    in_time_order: bool = False
 
     def known_after(self, waves: int) -> tuple[str, ...]:
         """The intents that have arrived once `waves` waves have begun."""
@@ -148,6 +153,49 @@ def folder_data(
         ),
         test=tuple(test),
     )
+
+
+def dated_file(folder: Path) -> Path | None:
+    """The file of dated rows in a folder: the only table, with the columns `date`, `text` and `label`."""
+    tables = sorted(folder.glob("*.csv"))
+    if len(tables) != 1:
+        return None
+    with tables[0].open(encoding="utf-8-sig", newline="") as file:
+        header = next(csv.reader(file), [])
+    return tables[0] if set(_DATED) <= set(header) else None
+
+
+def dated_data(path: Path, *, first: int = FIRST_DATED) -> DemoData:
+    """Rows in the order of their dates: version 1 learns the first ones, and the others come as they once came.
+
+    Raises:
+        DataError: a row has no date, or there are too few rows.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [(row["date"], row["text"], row["label"]) for row in csv.DictReader(file)]
+    if wrong := [number for number, (day, _, _) in enumerate(rows, start=2) if not _is_date(day)]:
+        raise DataError(f"{path}, line {wrong[0]}: the date {rows[wrong[0] - 2][0]!r} is none; write it as 2019-02-28")
+    rows.sort(key=lambda row: row[0])
+    kept = [(text, label) for _, text, label in rows if text.strip() and label.strip()]
+    if len(kept) <= 2 * first:
+        raise DataError(f"{path} has {len(kept)} rows; {first} for the first version leave too few for a stream")
+    return DemoData(
+        name=f"{path.stem}, {rows[0][0]} to {rows[-1][0]}",
+        first_intents=tuple(sorted({label for _, label in kept[:first]})),
+        seed=tuple(kept[:first]),
+        steady=tuple(kept[first:]),
+        waves=(),
+        test=(),
+        in_time_order=True,
+    )
+
+
+def _is_date(text: str) -> bool:
+    try:
+        date.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _intent_order(folder: Path, train: Sequence[Row]) -> list[str]:

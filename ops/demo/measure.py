@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +10,13 @@ import numpy as np
 
 from perennial.ops.demo.data import DemoData, Row
 from perennial.ops.demo.served import at_of
+from perennial.ops.demo.story import LAST, learners_of
+from perennial.ops.demo.timeline import cycle_times
 from perennial.ops.demo.world import Answered
 from perennial.ops.serving.bundled import BundledVersion, EngineReply
 from perennial.ops.serving.client import PerennialClient
 
-__all__ = ["Exam", "Moments", "Recorded", "accuracy", "ask_triton", "examine", "percentile_ms", "summarise"]
+__all__ = ["Exam", "Learnt", "Moments", "Recorded", "accuracy", "ask_triton", "examine", "percentile_ms", "summarise"]
 
 _SWAP_S = 3.0  # around a promotion
 
@@ -28,6 +30,24 @@ class Recorded:
     wave_began: tuple[int, ...]
     wave_began_at: tuple[datetime, ...]
     triton_restarts: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Learnt:
+    """Whether each learner's answer to each request was right, in the order of `Recorded.answered`."""
+
+    perennial: tuple[bool, ...]
+    never_retrained: tuple[bool, ...]
+    tfidf_nightly: tuple[bool, ...]
+    nights: tuple[int, ...] = ()  # the requests before which the last one was refitted
+
+    def of_all(self) -> dict[str, tuple[bool, ...]]:
+        """By the learner's name."""
+        return {
+            "perennial": self.perennial,
+            "never_retrained": self.never_retrained,
+            "tfidf_nightly": self.tfidf_nightly,
+        }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,13 +102,13 @@ def moments(recorded: Recorded) -> Moments:
             first[a.version] = a.number
     detected: list[int | None] = []
     serving: list[int | None] = []
-    ends = [*recorded.wave_began_at[1:], datetime.max.replace(tzinfo=recorded.wave_began_at[0].tzinfo)]
-    for began, end in zip(recorded.wave_began_at, ends, strict=True):
+    ends = [*recorded.wave_began_at[1:], datetime.max.replace(tzinfo=UTC)]
+    for began, end in zip(recorded.wave_began_at, ends, strict=False):
         alert = next((at for at in alerts if began <= at < end), None)
         detected.append(None if alert is None else _number_at(recorded.answered, alert))
         versions = [version for at, version in opened if began <= at < end and version in first]
         serving.append(first[versions[0]] if versions else None)
-    early = sum(1 for at, _ in opened if at < recorded.wave_began_at[0])
+    early = sum(1 for at, _ in opened if recorded.wave_began_at and at < recorded.wave_began_at[0])
     return Moments(drift=recorded.wave_began, detected=tuple(detected), serving=tuple(serving), early_cycles=early)
 
 
@@ -146,9 +166,12 @@ def promotions(recorded: Recorded) -> list[datetime]:
 
 
 def summarise(
-    recorded: Recorded, exam: Exam, when: Moments, *, replay_rows: int, wall_seconds: float
+    recorded: Recorded, exam: Exam | None, learnt: Learnt, when: Moments, *, replay_rows: int, wall_seconds: float
 ) -> dict[str, Any]:
-    """The content of `summary.json`."""
+    """The content of `summary.json`. What was examined on a test set is None where the data has none."""
+    places = {a.number: place for place, a in enumerate(recorded.answered)}
+    changed = places.get(recorded.wave_began[0], 0) if recorded.wave_began else 0
+    cycles = cycle_times(recorded.events, recorded.answered)
     swaps = promotions(recorded)
     ok = [a for a in recorded.answered if not a.error]
     near = [a for a in ok if any(_under_way(a, at) for at in swaps)]
@@ -167,6 +190,25 @@ def summarise(
         "detected_at_request": list(when.detected),
         "new_version_serving_at_request": list(when.serving),
         "retrainings_before_first_wave": when.early_cycles,
+        "stream": {
+            "since_change": learners_of(learnt.of_all(), changed).record(),
+            "last": learners_of(learnt.of_all(), max(0, len(recorded.answered) - LAST)).record(),
+        },
+        **_examined(exam),
+        "replay_rows": replay_rows,
+        "p99_ms_steady": percentile_ms([a.latency_ms for a in ok if a.number not in near_numbers]),
+        "p99_ms_swap": percentile_ms([a.latency_ms for a in near]),
+        "triton_restarts": recorded.triton_restarts,
+        "answered_anew_s": [seconds for cycle in cycles if (seconds := cycle.answered_anew_s) is not None],
+        "cycles": [cycle.record() for cycle in cycles],
+        "wall_seconds": wall_seconds,
+    }
+
+
+def _examined(exam: Exam | None) -> dict[str, Any]:
+    if exam is None:
+        return {"accuracy_after": None}
+    return {
         "accuracy_before": exam.before,
         "accuracy_drifted": exam.drifted[-1] if exam.drifted else None,
         "accuracy_drifted_by_wave": list(exam.drifted),
@@ -175,11 +217,6 @@ def summarise(
         "forgetting_points": 100.0 * (exam.old_restricted_first - exam.old_restricted_last),
         "old_accuracy_first": exam.old_first,
         "old_accuracy_last": exam.old_last,
-        "replay_rows": replay_rows,
-        "p99_ms_steady": percentile_ms([a.latency_ms for a in ok if a.number not in near_numbers]),
-        "p99_ms_swap": percentile_ms([a.latency_ms for a in near]),
-        "triton_restarts": recorded.triton_restarts,
-        "wall_seconds": wall_seconds,
     }
 
 

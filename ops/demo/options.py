@@ -56,7 +56,7 @@ resident_versions = 2
 
 [models.intent.policy]
 kind = "any"
-policies = [{{ kind = "drift" }}, {{ kind = "schedule", interval_s = {retrain_every_s} }}]
+policies = [{{ kind = "drift" }}, {{ kind = "schedule", interval_s = {retrain_every_s} }}{on_labels}]
 limits = {{ cooldown_s = 5.0, min_feedback = {min_labels}, budget_per_day = 100 }}
 """
 
@@ -68,8 +68,8 @@ class DemoOptions:
     `rate` is requests a second. `label_share` of the answered requests get their label `label_delay_s` later.
     `steady_requests` pass before the first wave, `settle_requests` by the new version before the next one. After the
     last wave `finish_requests` more are sent; None: until every row has been, and then until the scheduled retraining
-    has learnt what is left. `kill_triton_at` is the request at which the inference server is killed, to see it come
-    back.
+    has learnt what is left. So many `retrain_on_labels` begin a cycle by themselves, where it is set.
+    `kill_triton_at` is the request at which the inference server is killed, to see it come back.
     """
 
     out: Path
@@ -92,6 +92,7 @@ class DemoOptions:
     reference_rows: int = 240
     min_labels: int = 200
     retrain_every_s: float = 180.0
+    retrain_on_labels: int | None = None
     finish_requests: int | None = 200
     kill_triton_at: int | None = None
 
@@ -139,6 +140,9 @@ def write_settings(options: DemoOptions) -> Path:
         probation_s=5.0,
         retrain_every_s=options.retrain_every_s,
         min_labels=options.min_labels,
+        on_labels=""
+        if options.retrain_on_labels is None
+        else f', {{ kind = "feedback_count", at_least = {options.retrain_on_labels} }}',
     )
     write_atomically(path, content)
     return path

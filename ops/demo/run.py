@@ -14,8 +14,9 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import PerennialError
 from perennial.continual.records import Example
 from perennial.ops.commands.first_version import first_version
-from perennial.ops.demo.data import DemoData, folder_data, generated_data
-from perennial.ops.demo.measure import Recorded, ask_triton, examine, moments, summarise
+from perennial.ops.demo.data import FIRST_DATED, DemoData, dated_data, dated_file, folder_data, generated_data
+from perennial.ops.demo.measure import Learnt, Recorded, ask_triton, examine, moments, summarise
+from perennial.ops.demo.nightly import nightly_refits
 from perennial.ops.demo.options import DemoOptions, write_settings
 from perennial.ops.demo.report import write_report
 from perennial.ops.demo.served import ServedLoop, emptied
@@ -42,17 +43,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
         PerennialError: a wave was never answered by a new version in its time.
     """
     started = time.perf_counter()
-    data = (
-        generated_data(options.seed, waves=options.waves, share=options.wave_share)
-        if options.data is None
-        else folder_data(
-            options.data,
-            options.seed,
-            first=options.first_intents,
-            waves=options.waves,
-            share=options.wave_share,
-        )
-    )
+    data = _data_of(options)
     emptied(options.out)
     settings = load_settings(write_settings(options))
     workspace = Workspace(settings)
@@ -69,6 +60,20 @@ def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
         return demo.finish(started)
     finally:
         demo.stop()
+
+
+def _data_of(options: DemoOptions) -> DemoData:
+    if options.data is None:
+        return generated_data(options.seed, waves=options.waves, share=options.wave_share)
+    if (dated := dated_file(options.data)) is not None:
+        return dated_data(dated, first=FIRST_DATED)
+    return folder_data(
+        options.data,
+        options.seed,
+        first=options.first_intents,
+        waves=options.waves,
+        share=options.wave_share,
+    )
 
 
 def _interrupt(*_: object) -> None:
@@ -124,7 +129,7 @@ class Demo:
             self._until(f"wave {wave}: version {version} serves", partial(self._has_settled, version))
         self._source.settled = True
         self._until("settling", partial(self._is_sent, self._stream.sent))
-        if self._options.finish_requests is None:
+        if self._options.finish_requests is None and not self._data.in_time_order:
             self._until("last retraining", partial(self._loop.has_learnt_since, datetime.now(UTC)))
         self._until("last cycle", self._loop.is_idle)
 
@@ -155,18 +160,24 @@ class Demo:
         last = 1 if route is None else route.champion
         champions = [champion for _, _, champion in self._began]
         bundles = {v: self._workspace.bundle(_MODEL, v) for v in {1, last, *champions}}
-        exam = examine(self._data, bundles, answers, champions, self._workspace.cache)
+        exam = examine(self._data, bundles, answers, champions, self._workspace.cache) if self._data.test else None
+        twin = _twin(BundledVersion.load(bundles[1], cache_dir=self._workspace.cache), answered)
+        nightly = nightly_refits(self._data.seed, answered)
+        learnt = Learnt(
+            perennial=tuple(a.answer == a.label for a in answered),
+            never_retrained=tuple(answer == a.label for answer, a in zip(twin, answered, strict=True)),
+            tfidf_nightly=nightly.right,
+            nights=nightly.nights,
+        )
         summary = summarise(
             recorded,
             exam,
+            learnt,
             moments(recorded),
             replay_rows=0 if buffer is None else len(buffer.rows),
-            wall_seconds=0.0,
+            wall_seconds=time.perf_counter() - started,
         )
-        twin = _twin(BundledVersion.load(bundles[1], cache_dir=self._workspace.cache), answered)
-        title = f"Demonstration on {self._data.name}"
-        summary["wall_seconds"] = time.perf_counter() - started
-        write_report(self._options.out / "report.html", recorded, twin, summary, title)
+        write_report(self._options.out / "report.html", recorded, learnt, summary, f"On {self._data.name}")
         summary["wall_seconds"] = time.perf_counter() - started
         summary["versions"] = versions
         write_atomically(self._options.out / "summary.json", json.dumps(summary, indent=1, default=str))

@@ -19,7 +19,10 @@ __all__ = ["Answered", "Labeller", "Source", "Stream"]
 
 @dataclass(slots=True, kw_only=True)
 class Answered:
-    """One request and what became of it. `at_s` counts from the stream's start; `version` is 0 when it failed."""
+    """One request and what became of it. `at_s` counts from the stream's start; `version` is 0 when it failed.
+
+    `labelled_at` is when its true label was delivered.
+    """
 
     number: int
     wave: int
@@ -33,6 +36,7 @@ class Answered:
     version: int = 0
     prediction_id: str = ""
     error: str = ""
+    labelled_at: datetime | None = None
 
 
 class Source:
@@ -214,5 +218,8 @@ class Labeller:
             response.raise_for_status()
         except httpx.HTTPError:
             return False  # the labels stay on the list
+        now = datetime.now(UTC)
+        for answered in answers:
+            answered.labelled_at = now
         self.delivered += len(labels)
         return True
