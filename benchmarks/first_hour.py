@@ -3,10 +3,9 @@
     python -m benchmarks.first_hour --data FOLDER [--sets banking77 gold_news ...] [--rows 4000]
 
 Each set is a folder of FOLDER. `perennial init` is given the training rows in a new workspace, with the default
-settings but for the encoder, and its bundle answers the test rows. Chinese sets are measured with the default encoder
-too, since `init` accepts it. The baselines learn all training rows, the held-out tenth among them: tf-idf of words and
-letters with the better of logistic regression and a linear machine, as the test rows tell; and logistic regression on
-the embeddings.
+settings, which choose the encoder by the rows, and its bundle answers the test rows. The baselines learn all training
+rows, the held-out tenth among them: tf-idf of words and letters with the better of logistic regression and a linear
+machine, as the test rows tell; and logistic regression on the embeddings of the same encoder.
 gold_news is a stream in time order: 585 rows first, then labels after each 500; each model answers the next 500. Its
 later versions are the default learner's jobs, one from the other, without engines.
 """
@@ -29,8 +28,6 @@ from benchmarks import record
 from benchmarks.closed_forms import Bench, Scores, tfidf
 from benchmarks.labelled_sets import SETS, Columns, Split, steps_of
 from perennial.continual.arrays import softmax
-from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.encoder import resolve_encoder
 from perennial.continual.learning.metrics import accuracy, expected_calibration_error, macro_f1
 from perennial.continual.learning.names import DEFAULT_LEARNER
 from perennial.continual.records import Example
@@ -39,7 +36,6 @@ from perennial.exporters.text_classification.classifier import BundleClassifier
 __all__ = ["main"]
 
 _MODEL = "first"
-_USUAL = "packaged:minilm"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -51,31 +47,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=record.OUT)
     options = parser.parse_args(arguments)
     sets: list[dict[str, Any]] = []
-    missing: set[str] = set()
     for name in options.sets:
         steps = steps_of(options.data / name, SETS[name], 0 if name == "banking77" else options.rows)
-        for encoder in dict.fromkeys((_USUAL, SETS[name].encoder)):
-            try:
-                resolve_encoder(encoder)
-            except ConfigurationError as refused:
-                missing.add(encoder)
-                print(f"{name} is left out with {encoder}: {refused}", file=sys.stderr)
-                continue
-            sets.append(_measured(name, SETS[name], steps, encoder, options.out / "cache"))
-            print(json.dumps(sets[-1]), flush=True)
-    record.write(
-        "first_hour",
-        {"learner": DEFAULT_LEARNER.value, "sets": sets, "encoders_not_here": sorted(missing)},
-        options.out,
-    )
+        sets.append(_measured(name, SETS[name], steps, options.out / "cache"))
+        print(json.dumps(sets[-1]), flush=True)
+    record.write("first_hour", {"learner": DEFAULT_LEARNER.value, "sets": sets}, options.out)
     return 0
 
 
-def _measured(name: str, columns: Columns, steps: Sequence[Split], encoder: str, cache: Path) -> dict[str, Any]:
-    bench = Bench(encoder, cache)
+def _measured(name: str, columns: Columns, steps: Sequence[Split], cache: Path) -> dict[str, Any]:
     truth = [row.label for _, asked in steps for row in asked]
     with TemporaryDirectory() as work:
-        bundle, init_s = _begun(Path(work), steps[0][0], encoder)
+        told, init_s = _begun(Path(work), steps[0][0])
+        bundle, bench = Path(work) / told["bundle"], Bench(told["encoder"], cache)
         ours = list(_answered(bench, bundle, steps, Path(work)))
     frozen = [bench.frozen(rows, _texts(asked)) for rows, asked in steps]
     baselines = [
@@ -89,7 +73,7 @@ def _measured(name: str, columns: Columns, steps: Sequence[Split], encoder: str,
         "asked": len(truth),
         "classes": len({row.label for row in steps[-1][0]}),
         "language": columns.language,
-        "encoder": encoder,
+        "encoder": bench.encoder,
         **_figures(ours, truth),
         "tfidf_accuracy": max(baseline["accuracy"] for baseline in baselines),
         "frozen_lr_accuracy": _figures(frozen, truth)["accuracy"],
@@ -97,13 +81,11 @@ def _measured(name: str, columns: Columns, steps: Sequence[Split], encoder: str,
     }
 
 
-def _begun(folder: Path, rows: Sequence[Example], encoder: str) -> tuple[Path, float]:
-    """The bundle of the first version, and the seconds that `init` took."""
+def _begun(folder: Path, rows: Sequence[Example]) -> tuple[dict[str, Any], float]:
+    """What `init` told of the first version, and the seconds that it took."""
     with (folder / "rows.csv").open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerows([("text", "label"), *((row.text, row.label) for row in rows)])
-    settings = f'[models.{_MODEL}.learning]\nencoder = "{encoder}"\n' if encoder != _USUAL else ""
-    (folder / "perennial.toml").write_text(settings, encoding="utf-8")
     command = [sys.executable, "-m", "perennial.ops.cli.main", "init", _MODEL, "--data", "rows.csv"]
     path = os.pathsep.join([str(Path.cwd()), os.environ.get("PYTHONPATH", "")])
     started = time.perf_counter()
@@ -112,7 +94,7 @@ def _begun(folder: Path, rows: Sequence[Example], encoder: str) -> tuple[Path, f
     )
     if ran.returncode != 0:
         raise RuntimeError(f"`perennial init` ended with {ran.returncode}: {ran.stderr[-2000:]}")
-    return folder / json.loads(ran.stdout)["bundle"], time.perf_counter() - started
+    return json.loads(ran.stdout), time.perf_counter() - started
 
 
 def _answered(bench: Bench, bundle: Path, steps: Sequence[Split], work: Path) -> Iterator[Scores]:

@@ -137,7 +137,8 @@ def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never
     theirs = "what caches keep of somebody else"
     fill(parts, "intent", key=key, text=text, first=next(_FRESH))
     learning = parts.workspace.model("intent").learning
-    base = resolve_encoder(learning.encoder)
+    assert learning.encoder == "auto"
+    base = resolve_encoder("packaged:minilm")
     known = EmbeddingCache(
         parts.workspace.embeddings,
         encoder=fingerprint(base),
