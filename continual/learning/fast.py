@@ -18,7 +18,7 @@ from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.names import LearnerName
-from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set
+from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set, new_class_recall
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.selection import HeldOut, clearly_lower, row_scores
 from perennial.continual.learning.spec import JobSpec
@@ -355,6 +355,11 @@ def _figures(spec: JobSpec, solved: _Solved, sums: ClassesLearner, rows: _Rows, 
         figures["holdout_rows"] = float(len(truth))
         figures["holdout_accuracy"] = float((logits.argmax(axis=1) == truth).mean())
         figures["holdout_log_loss"] = log_loss(logits, truth)
+    near, classes = _nearest(sums), sums.named.entries("class")
+    if near is not None and solved.open_set is not None:
+        placed = unseen.within(classes)
+        found = new_class_recall(near, placed.X, places_of(placed.labels, classes), solved.open_set.false_refusals)
+        figures |= {} if found is None else {"holdout_new_class_recall": found}
     if spec.previous is None or not rows.replay or read_card(spec.previous).head not in CLOSED_FORMS:
         return figures
     old = read_head(spec.previous)

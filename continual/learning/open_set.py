@@ -12,7 +12,15 @@ from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.class_sums import PlainSums
 
-__all__ = ["FALSE_REFUSALS", "OPEN_SET_FILE", "NearestMeans", "OpenSet", "check_false_refusals", "fit_open_set"]
+__all__ = [
+    "FALSE_REFUSALS",
+    "OPEN_SET_FILE",
+    "NearestMeans",
+    "OpenSet",
+    "check_false_refusals",
+    "fit_open_set",
+    "new_class_recall",
+]
 
 FALSE_REFUSALS = 0.05
 OPEN_SET_FILE = "open-set.safetensors"
@@ -179,6 +187,32 @@ def fit_open_set(
         near=near,
     )
     return replace(fitted, limit=float(np.sort(fitted.scores(logits, embeddings))[below - 1]))
+
+
+def new_class_recall(
+    near: NearestMeans,
+    embeddings: NDArray[np.floating[Any]],
+    places: NDArray[np.intp],
+    false_refusals: float = FALSE_REFUSALS,
+) -> float | None:
+    """The share of held-out rows that would be taken for none of the classes, had their own class been missing.
+
+    It is told by the distance alone, at the given share of false refusals; None of fewer than 50 rows.
+
+    Args:
+        near: the classes, made without these rows.
+        embeddings: of held-out rows, (rows, d).
+        places: where each row's class stands among the means.
+        false_refusals: the share of known texts that may be refused.
+    """
+    if len(embeddings) < _ENOUGH or len(near.means) < 2:
+        return None
+    limit = float(np.quantile(near.distances(embeddings), 1.0 - false_refusals))
+    found = 0
+    for place in np.unique(places):
+        others = replace(near, means=np.delete(near.means, place, axis=0))
+        found += int((others.distances(embeddings[places == place]) > limit).sum())
+    return found / len(embeddings)
 
 
 def check_false_refusals(share: Any) -> None:

@@ -83,7 +83,7 @@ _TOLD: Mapping[str, Callable[["Parts", str, int], _Told]] = {"ranking": _of_list
 
 
 def _show(report: "ModelReport") -> None:
-    from perennial.ops.views.model_report_lines import finding_lines
+    from perennial.ops.views.model_report_lines import finding_lines, of_no_class
 
     say(report.verdict)
     if report.answers is not None:
@@ -104,5 +104,5 @@ def _show(report: "ModelReport") -> None:
     if report.unserved:
         missing = [(each.label, each.rows) for each in report.unserved]
         print_table("Classes that it does not answer with", ("class", "rows"), missing)
-    for line in finding_lines(report.findings):
+    for line in (of_no_class(report.open_set), *finding_lines(report.findings)):
         say(line)

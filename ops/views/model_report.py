@@ -1,8 +1,11 @@
 """How good a version is: its answers to held-out rows beside simple baselines, and what its rows tell."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.card import is_finished, read_card
+from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.preparation import deidentify
 from perennial.continual.quality import (
     AnswerFigures,
@@ -22,7 +25,7 @@ from perennial.ops.making.held_out_answers import kept_answers
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["BaselineView", "ModelReport", "model_report"]
+__all__ = ["BaselineView", "ModelReport", "OpenSetView", "model_report"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,11 +39,24 @@ class BaselineView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OpenSetView:
+    """What `KNOWN` promises: the share of texts of its classes that may be refused, and the rows that it was fitted on.
+
+    `new_class_recall` is the share of held-out rows that would be refused had their own class been missing; None where
+    that cannot be told.
+    """
+
+    false_refusals: float
+    rows: int
+    new_class_recall: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelReport:
     """What is known of a version's quality. `verdict` is the sentence that matters most.
 
     `answers` is None, and the verdict says why, where the version's answers were not kept. `unserved` are classes of
-    the rows that it cannot answer with.
+    the rows that it cannot answer with. `open_set` is None where the version takes every text for one of its classes.
     """
 
     model: str
@@ -51,6 +67,7 @@ class ModelReport:
     baselines: tuple[BaselineView, ...]
     unserved: tuple[SmallClass, ...]
     findings: RowFindings
+    open_set: OpenSetView | None = None
 
 
 def model_report(
@@ -100,6 +117,7 @@ def model_report(
         ),
         unserved=_unserved(ledger, row),
         findings=findings,
+        open_set=_open_set(workspace.bundle(model, version)),
     )
 
 
@@ -120,6 +138,14 @@ def _proof(
         given=tuple(kept.given[place] for place in left),
         confidence=tuple(kept.confidence[place] for place in left),
     )
+
+
+def _open_set(bundle: Path) -> OpenSetView | None:
+    found = OpenSet.read(bundle)
+    if found is None or not is_finished(bundle):
+        return None
+    recall = read_card(bundle).metrics.get("holdout_new_class_recall")
+    return OpenSetView(false_refusals=found.false_refusals, rows=found.rows, new_class_recall=recall)
 
 
 def _baselines(train: list[Example], proof: list[Example], seed: int) -> tuple[BaselineFigures, ...]:

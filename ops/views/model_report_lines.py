@@ -4,9 +4,9 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from perennial.continual.preparation import quoted
 from perennial.continual.quality import RowFindings, SmallClass
-from perennial.ops.views.model_report import ModelReport
+from perennial.ops.views.model_report import ModelReport, OpenSetView
 
-__all__ = ["finding_lines", "report_lines"]
+__all__ = ["finding_lines", "of_no_class", "report_lines"]
 
 _LISTED = 5
 _TEXT = 100  # characters of a text that is quoted
@@ -65,11 +65,25 @@ def report_lines(report: ModelReport) -> Iterator[str]:
             texts = "; ".join(quoted(text, most=_TEXT) for text in pair.examples)
             often = "once" if pair.rows == 1 else f"{pair.rows} times"
             yield f"{quoted(pair.label)} answered as {quoted(pair.answered)} {often}, e.g. {texts}"
+    yield of_no_class(report.open_set)
     if report.unserved:
         yield (
             f"{_classes(len(report.unserved))} rows but no answer in this version: {_counted(report.unserved)}"
             f"{_more(len(report.unserved))}"
         )
+
+
+def of_no_class(told: OpenSetView | None) -> str:
+    """What `KNOWN` promises of the version, in a sentence."""
+    if told is None:
+        return "KNOWN is true for every text: nothing tells what is of none of the classes (docs/learning.md says why)"
+    sentence = (
+        f"KNOWN is false for at most {100 * told.false_refusals:.0f}% of the texts of its classes, by {told.rows:,} "
+        "held-out rows"
+    )
+    if told.new_class_recall is None:
+        return sentence
+    return f"{sentence}; had their class been missing, it would be false for {100 * told.new_class_recall:.0f}% of them"
 
 
 def _classes(count: int) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from perennial.ops.safety.printable import printable
 from perennial.ops.views.model_report import ModelReport
-from perennial.ops.views.model_report_lines import finding_lines
+from perennial.ops.views.model_report_lines import finding_lines, of_no_class
 
 __all__ = ["model_report_page"]
 
@@ -23,6 +23,7 @@ def model_report_page(report: ModelReport) -> str:
     parts = [f"<h1>{_safe(title)}</h1>", f'<p class="verdict">{_safe(report.verdict)}</p>', *_figures(report)]
     items = "".join(f"<li>{_safe(line)}</li>" for line in finding_lines(report.findings))
     parts.append(f"<h2>What the rows tell</h2><ul>{items}</ul>" if items else "")
+    parts.append(f"<h2>What is of none of its classes</h2><p>{_safe(of_no_class(report.open_set))}</p>")
     if report.unserved:
         rows = ((each.label, each.rows) for each in report.unserved)
         parts.append(f"<h2>Classes that it does not answer with</h2>{_table(('class', 'rows'), rows)}")

@@ -29,9 +29,12 @@ from perennial.exporters.job import export_bundle
 from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
 from perennial.exporters.spec import ExportPath, ExportSpec
+from perennial.exporters.tensorrt import BuildOptions, Profile, Refit, machine_without_gpu, write_typed
+from perennial.exporters.tensorrt.builder import build_serialised
 from perennial.exporters.text_classification.tokens import FromTokens, padded
 from perennial.exporters.trained import TrainedModel
 from tests.component.encoders.tiny import ENCODERS, TEXTS, write_encoder
+from tests.component.real_rtx import spoken_rtx
 
 pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(900)]
 
@@ -148,6 +151,18 @@ def test_an_engine_answers_like_it(made: Made, engine: EngineKind, precision: Pr
 def test_a_compiled_package_answers_like_it(made: Made, tmp_path: Path) -> None:
     build_package(made.module, tmp_path / "model.pt2", device="cpu", max_sequence=made.trained.max_length)
     check(FromTokens(load_package(tmp_path / "model.pt2")), made, Precision.FP32)
+
+
+def test_tensorrt_for_rtx_builds_a_plan_of_it(made: Made, tmp_path: Path) -> None:
+    """By the real builder, which needs no GPU; what a plan answers is seen on one alone."""
+    write_typed(made.graph.path, tmp_path / "typed.onnx", Precision.FP16)
+    profile = Profile(best_batch=2, best_sequence=8, max_batch=4, max_sequence=made.trained.max_length)
+    options = BuildOptions(
+        precision=Precision.FP16, profiles=(profile,), refit=Refit.NONE, targets=("8.9",), optimisation_level=1
+    )
+    with spoken_rtx():
+        plan = build_serialised(tmp_path / "typed.onnx", options, machine_without_gpu(), None)
+    assert len(plan) > 10_000
 
 
 def test_a_later_version_takes_its_engine_over(made: Made, tmp_path: Path) -> None:

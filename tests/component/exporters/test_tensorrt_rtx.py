@@ -1,6 +1,5 @@
 """The real TensorRT for RTX, which builds without a GPU: our graphs parse and build, broken ones are refused."""
 
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,7 +23,7 @@ from perennial.exporters.tensorrt import (
     write_typed,
 )
 from perennial.exporters.tensorrt.builder import parse_network
-from perennial.exporters.tensorrt.flavour import speak
+from tests.component.real_rtx import spoken_rtx
 from tests.doubles.tensorrt_listing import RTX, listing
 from tests.doubles.tensorrt_reading import read_module
 
@@ -35,12 +34,9 @@ PROFILES = (Profile(best_batch=4, best_sequence=8, max_batch=8, max_sequence=16)
 
 @pytest.fixture
 def rtx() -> Iterator[Any]:
-    """The real library, as what `import tensorrt` means for as long as a test runs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.delitem(sys.modules, "tensorrt", raising=False)
-        speak(Flavour.RTX)
-        yield sys.modules["tensorrt"]
-        del sys.modules["tensorrt"]
+    """The real library."""
+    with spoken_rtx() as library:
+        yield library
 
 
 @pytest.fixture

@@ -9,6 +9,8 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import NotFound
+from perennial.continual.learning.card import ModelCard
+from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.proof_answers import ProofAnswers, read_proof_answers
 from perennial.continual.records import Example, Route, Split
 from perennial.ops.cli.main import app
@@ -65,6 +67,7 @@ def test_figures_baselines_and_missing_classes_are_told(config: Path) -> None:
     assert report["answers"]["missing_class_rows"] == 1
     assert [(each["name"], each["learnt"]) for each in report["baselines"]] == [("majority", 40), ("tf-idf", 40)]
     assert report["unserved"] == [{"label": "c", "rows": 1}]
+    assert report["open_set"] is None
     assert "of 10 held-out rows" in report["verdict"]
     shown = _report(config).stdout
     assert "this version" in shown
@@ -108,3 +111,27 @@ def test_a_version_without_kept_answers_says_so(config: Path, damage: str | None
 def test_a_version_that_is_not_there_is_named(config: Path) -> None:
     with pytest.raises(NotFound, match="version 9"):
         _report(config, "9")
+
+
+def test_what_a_version_takes_for_none_of_its_classes_is_told(config: Path, tmp_path: Path) -> None:
+    assert "KNOWN is true for every text" in _html(config, tmp_path)
+    bundle = Workspace(load_settings(config)).bundle("intent", 1)
+    bundle.mkdir(parents=True)
+    OpenSet(limit=0.0, per_logit=1.0, per_distance=0.0, false_refusals=0.05, rows=477).write(bundle)
+    card = ModelCard(
+        learner="ridge", encoder="packaged:minilm", encoder_fingerprint="sha256:0", labels=("a", "b"), head="ridge",
+        temperature=1.0, max_length=128, metrics={"holdout_new_class_recall": 0.41},
+    )  # fmt: skip
+    card.write(bundle)
+    told = json.loads(_report(config, "1", "--json").stdout)["open_set"]
+    assert told == {"false_refusals": 0.05, "rows": 477, "new_class_recall": 0.41}
+    assert (
+        "KNOWN is false for at most 5% of the texts of its classes, by 477 held-out rows; had their class been "
+        "missing, it would be false for 41% of them"
+    ) in _html(config, tmp_path)
+
+
+def _html(config: Path, tmp_path: Path) -> str:
+    page = tmp_path / "page.html"
+    _report(config, "1", "--html", str(page))
+    return page.read_text(encoding="utf-8")

@@ -9,7 +9,7 @@ import pytest
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.class_sums import ClassRows, ClassSums, PlainSums
 from perennial.continual.learning.closed_form import FastSettings
-from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set
+from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set, new_class_recall
 
 CLASSES, WIDTH = 6, 24
 
@@ -134,3 +134,19 @@ def test_a_limit_goes_on_with_a_head_whose_logits_have_another_scale(near: Neare
         carried.scores(3.0 * logits_of(held), held), fitted.scores(logits_of(held), held), rtol=1e-5
     )
     assert fitted.carried(1.0, None) is None
+
+
+def test_what_a_missing_class_would_be_taken_for_is_told_by_the_rows_of_each_class() -> None:
+    X, classes = texts(600, seed=3)
+    order = np.argsort(classes, kind="stable")  # so that the first mean is the first class's
+    near = NearestMeans.of(sums_of(X[order], classes[order]), {})
+    assert near is not None
+    held, places = texts(300, seed=11)
+    apart = new_class_recall(near, held, places)
+    assert apart is not None
+    assert apart > 0.9, "classes lie in directions of their own"
+    twins = replace(near, means=np.concatenate([near.means, near.means]))
+    both = new_class_recall(twins, held, places)
+    assert both == pytest.approx(0.05, abs=0.01), "a class with a twin is missed by nobody"
+    assert new_class_recall(near, held[:49], places[:49]) is None
+    assert new_class_recall(replace(near, means=near.means[:1]), held, np.zeros(300, dtype=np.intp)) is None
