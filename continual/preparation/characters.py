@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-__all__ = ["SURROGATE", "has_visible", "without_hidden"]
+__all__ = ["SURROGATE", "has_visible", "shapes", "without_hidden"]
 
 SURROGATE = re.compile("[\ud800-\udfff]")  # half of a pair: no UTF-8, and no database, can hold it
 
@@ -64,7 +64,7 @@ def without_hidden(text: str, *, joiners: bool = True) -> str:
         before = kept[-1] if kept else ""
         if character in _HIDDEN:
             continue
-        if character in _JOINERS and not _shapes(before, text[place + 1 : place + 2]):
+        if character in _JOINERS and not shapes(before, text[place + 1 : place + 2]):
             continue
         if "\U000e0020" <= character <= "\U000e007f" and before != _FLAG and not "\U000e0020" <= before <= "\U000e007f":
             continue
@@ -72,8 +72,8 @@ def without_hidden(text: str, *, joiners: bool = True) -> str:
     return "".join(kept)
 
 
-def _shapes(before: str, after: str) -> bool:
-    """Whether a joiner between these two changes how they look."""
+def shapes(before: str, after: str) -> bool:
+    """Whether a joiner between these two characters changes how they look."""
     if not before or before in _JOINERS:
         return False
     if unicodedata.combining(before) == _VIRAMA:

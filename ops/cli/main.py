@@ -4,6 +4,7 @@ Results go to stdout, logs and progress to stderr. Exit codes: 0 done, 1 failed,
 3 a dependency is unreachable, 4 refused by a gate, 130 interrupted.
 """
 
+import io
 import logging
 import os
 import sys
@@ -92,6 +93,9 @@ items.register(app)
 def main() -> int:
     """Run the command line and return its exit code."""
     os.umask(PRIVATE)  # what this process and its children write is its user's alone
+    for stream in (sys.stdout, sys.stderr):  # a terminal of another encoding shows what it lacks as \u..., and goes on
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = app(standalone_mode=False)
     except PerennialError as error:

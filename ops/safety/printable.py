@@ -20,17 +20,20 @@ _ACTING = re.compile(
     "\U000e0000-\U000e0fff"  # tags
     "]"
 )
+_JOINERS = frozenset("\u200c\u200d")
 
 
 def printable(text: str, *, one_line: bool = False) -> str:
     r"""The text with everything visible that would act on a terminal.
+
+    Joiners stay where they shape letters or an emoji, as in Persian and Hindi.
 
     >>> print(printable("\x1b]52;c;ZXZpbA==\x07 card\u202e"))
     \x1b]52;c;ZXZpbA==\x07 card\u202e
     >>> print(printable("one\ntwo", one_line=True))
     one\ntwo
     """
-    shown = _ACTING.sub(lambda match: _escaped(match[0]), text)
+    shown = _ACTING.sub(lambda match: match[0] if _shapes(match) else _escaped(match[0]), text)
     return shown.replace("\n", "\\n").replace("\t", "\\t") if one_line else shown
 
 
@@ -45,6 +48,16 @@ def json_text(value: Any, *, indent: int | None = None) -> str:
     text = json.dumps(value, default=_plain, ensure_ascii=False, indent=indent)
     # what acts can only stand inside a string; the layout's line feeds are none of it
     return _ACTING.sub(lambda match: _json_escaped(match[0]), text)
+
+
+def _shapes(match: re.Match[str]) -> bool:
+    """Whether it is a joiner, or its opposite, that stands where it is needed."""
+    if match[0] not in _JOINERS:
+        return False
+    from perennial.continual.preparation.characters import shapes  # few texts have one, and few commands need the room
+
+    before, after = match.string[match.start() - 1 : match.start()], match.string[match.end() : match.end() + 1]
+    return match.start() > 0 and shapes(before, after)
 
 
 def _plain(value: Any) -> Any:
