@@ -13,7 +13,7 @@ from perennial.continual.learning.replies.features import FEATURES, Floats, Sear
 from perennial.continual.learning.replies.library import Library, key_of
 from perennial.continual.learning.replies.matcher import Matcher, scored, to_answers
 
-__all__ = ["FitSettings", "fit_matcher"]
+__all__ = ["FitSettings", "Tried", "cross_fitted", "fit_matcher"]
 
 Doubles = NDArray[np.float64]
 Places = NDArray[np.intp]
@@ -43,16 +43,24 @@ class FitSettings:
 def fit_matcher(
     library: Library, vectors: Floats, rng: np.random.Generator, settings: FitSettings | None = None
 ) -> Matcher:
-    """The matcher of a library whose `texts` have these embeddings (texts, d), with its figures on pairs left out.
+    """The matcher of a library whose `texts` have these embeddings (texts, d), with its figures on pairs left out."""
+    kept = dict(zip(map(key_of, library.texts), vectors, strict=True))
+    found = cross_fitted(library, vectors, rng, settings)
+    return Matcher(vectors=kept) if found is None else replace(found[0], vectors=kept)
+
+
+def cross_fitted(
+    library: Library, vectors: Floats, rng: np.random.Generator, settings: FitSettings | None = None
+) -> tuple[Matcher, "Tried"] | None:
+    """A matcher without embeddings, and what became of each pair left out; None where there are too few pairs.
 
     Pairs of a fold are answered by what the other folds taught; no reply is in two folds. Every pair counts twice: as
     if nothing were approved, so that a new reply is matched by its text, and as if all but its own question were.
     """
     how = settings or FitSettings()
     surface = Surface.of(library)
-    kept = dict(zip(map(key_of, library.texts), vectors, strict=True))
     if len(surface.asked) < how.least or len(set(surface.owners.tolist())) < how.folds:
-        return Matcher(vectors=kept)
+        return None
     most = min(how.most, max(how.least, _CELLS // len(library.replies)))
     pairs = _Pairs.of(surface, vectors, rng.permutation(len(surface.asked))[:most])
     fold = rng.integers(how.folds, size=len(library.replies))[pairs.truth]
@@ -62,21 +70,21 @@ def fit_matcher(
         mapped[out] = to_answers(pairs.questions[out], pairs.way(~out, how)) @ vectors.T
     sets = pairs.situations(mapped)
     rivals = {name: _rivals(features, pairs.truth, how.rivals) for name, features in sets.items()}
-    tried = _Tried()
+    tried = Tried()
     for each in range(how.folds):
         out = np.flatnonzero(fold == each)
         weights = _weights([kept[fold != each] for kept in rivals.values()], how)
         for name, features in sets.items():
             tried.add(name, features[out], weights, pairs.truth[out])
     slope, shift = tried.link()
-    return Matcher(
+    matcher = Matcher(
         weights=_weights(list(rivals.values()), how),
         way=pairs.way(np.ones(len(pairs.truth), dtype=np.bool_), how),
         slope=slope,
         shift=shift,
-        vectors=kept,
         metrics={"pairs": float(len(pairs.truth)), **tried.recalls()},
     )
+    return matcher, tried
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -135,8 +143,11 @@ class _Pairs:
         return way
 
 
-class _Tried:
-    """What became of pairs that the weights had not seen."""
+class Tried:
+    """What became of pairs that the weights had not seen, by situation: `cold`, `warm`.
+
+    `again` are the warm pairs whose reply has another approved question.
+    """
 
     def __init__(self) -> None:
         self._places: dict[str, list[Places]] = {}
@@ -146,22 +157,35 @@ class _Tried:
     def add(self, name: str, features: Floats, weights: Floats, truth: Places) -> None:
         """Rank some pairs of a situation."""
         scores, rows = scored(features, weights), np.arange(len(truth))
-        self._places.setdefault(name, []).append((scores > scores[rows, truth][:, None]).sum(axis=1))
+        places = (scores > scores[rows, truth][:, None]).sum(axis=1)
+        self._places.setdefault(name, []).append(places)
+        if len(again := places[features[rows, truth, 0] > 0]):
+            self._places.setdefault("again", []).append(again)
         best = scores.argmax(axis=1)
         self._shares.append(_shares(scores)[rows, best])
         self._hits.append(best == truth)
 
+    def places(self, name: str) -> Places:
+        """How many replies came before the right one, a pair each."""
+        return np.concatenate(self._places.get(name, [np.zeros(0, dtype=np.intp)]))
+
+    @property
+    def sure(self) -> tuple[Doubles, NDArray[np.bool_]]:
+        """The share of the best reply among all, and whether it was right, a pair and situation each."""
+        return np.concatenate(self._shares), np.concatenate(self._hits)
+
     def recalls(self) -> dict[str, float]:
         """The share of pairs whose reply was among the first, by situation."""
-        whole = {name: np.concatenate(places) for name, places in self._places.items()}
-        return {f"{name}_recall_{k}": float((at < k).mean()) for name, at in whole.items() for k in (1, 3, 10)}
+        names = list(self._places)
+        return {f"{name}_recall_{k}": float((self.places(name) < k).mean()) for name in names for k in (1, 3, 10)}
 
     def link(self) -> tuple[float, float]:
         """Slope and shift by which the log odds of the best share become those of being right.
 
         Source: Platt, "Probabilistic outputs for support vector machines", 1999.
         """
-        shares, hits = np.clip(np.concatenate(self._shares), 1e-6, 1 - 1e-6), np.concatenate(self._hits)
+        shares, hits = self.sure
+        shares = np.clip(shares, 1e-6, 1 - 1e-6)
         X = np.stack([np.log(shares / (1 - shares)), np.ones(len(shares))], axis=1)
         start = np.array([0.5, 0.0])
 

@@ -1,0 +1,174 @@
+"""Approved replies: found by their texts, by one approved question, sent by themselves, and over time.
+
+    python -m benchmarks.service --data FOLDER [--data FOLDER] [--quick]
+
+Folders hold `bankfaq.csv` (question, answer, class) or `sgd_test_pairs.csv` (dialogue, user, system). Weights that
+judge a pair were learnt of other replies.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import record
+from benchmarks.service_data import Vectors, read_faq, read_turns
+from benchmarks.service_stream import live_stream
+from perennial.continual.intervals import Interval, wilson
+from perennial.continual.learning.replies import (
+    FEATURES,
+    FitSettings,
+    Library,
+    Matcher,
+    Question,
+    Reply,
+    lowest_precision,
+)
+from perennial.continual.learning.replies.features import Surface
+from perennial.continual.learning.replies.fitting import cross_fitted
+
+__all__ = ["main"]
+
+_PRECISION = 0.95
+_RIVALS = 99
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the benchmark, print its table and write `service.json`."""
+    parser = argparse.ArgumentParser(prog="benchmarks.service", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, action="append", required=True, help="a folder; may be given twice")
+    parser.add_argument("--out", type=Path, default=record.OUT, help="where the result goes")
+    parser.add_argument("--cache", type=Path, default=record.OUT / "service-vectors", help="where embeddings are kept")
+    parser.add_argument("--encoder", default="packaged:minilm")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the data, to see that it runs")
+    options = parser.parse_args(arguments)
+    share = 5 if options.quick else 1
+    vectors = Vectors(options.encoder, options.cache)
+    recipes: list[dict[str, Any]] = []
+    for folder in options.data:
+        if (folder / "bankfaq.csv").is_file():
+            recipes += _replies(read_faq(folder / "bankfaq.csv", every=share), vectors)
+        if (folder / "sgd_test_pairs.csv").is_file():
+            recipes.append(_next_turn(read_turns(folder / "sgd_test_pairs.csv", every=share), vectors))
+    for row in recipes:
+        print(f"{row['name']:34s} {row['metric']:28s} {row['value']:.3f}  {row['interval']}  {row['baseline']}")
+    print(record.write("service", {"encoder": options.encoder, "recipes": recipes}, options.out), file=sys.stderr)
+    return 0
+
+
+def _replies(library: Library, vectors: Vectors) -> list[dict[str, Any]]:
+    """Cold, after one approved question, sent by themselves, and over time."""
+    embedded = vectors(library.texts)
+    found = cross_fitted(library, embedded, np.random.default_rng(0), FitSettings(folds=5))
+    if found is None:
+        return []
+    matcher, tried = found
+    baseline = _baseline(library, embedded)
+    rows = [
+        _row("cold reply", f"R@{k}", wilson(int((tried.places("cold") < k).sum()), len(tried.places("cold"))), base)
+        for k, base in ((1, baseline(1)), (3, baseline(3)))
+    ]
+    again = tried.places("again")
+    rows.append(_row("one similar question approved", "R@1", wilson(int((again < 1).sum()), len(again)), {}))
+    rows.append(_sent(matcher, tried.sure))
+    rows.append(live_stream(library, vectors, np.random.default_rng(1)))
+    return rows
+
+
+def _baseline(library: Library, embedded: NDArray[np.float32]) -> Any:
+    """Recall of BM25 and of the encoder alone, from questions to the texts of replies."""
+    surface = Surface.of(library)
+    texts = [library.texts[place] for place in surface.asked]
+    words = surface.words(texts)[:, surface.answers]
+    meaning = embedded[surface.asked] @ embedded[surface.answers].T
+    truth = surface.owners
+
+    def recall(k: int) -> dict[str, float]:
+        return {
+            name: float(((scores > scores[np.arange(len(truth)), truth][:, None]).sum(axis=1) < k).mean())
+            for name, scores in (("bm25", words), ("encoder", meaning))
+        }
+
+    return recall
+
+
+def _sent(matcher: Matcher, sure: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> dict[str, Any]:
+    """Precision and coverage on one half of the warm pairs, the limit chosen on the other so that its bound holds."""
+    shares, hits = sure
+    order = np.random.default_rng(2).permutation(len(shares))
+    chosen, judged = order[::2], order[1::2]
+    limit = 1.0
+    for candidate in np.unique(shares[chosen])[::-1]:
+        sent = shares[chosen] >= candidate
+        if sent.sum() >= 60 and lowest_precision(int(hits[chosen][sent].sum()), int(sent.sum())) >= _PRECISION:
+            limit = float(candidate)
+    sent = shares[judged] >= limit
+    right, count = int(hits[judged][sent].sum()), int(sent.sum())
+    cover = wilson(count, len(judged))
+    return _row("sent by itself", "precision", wilson(right, max(count, 1)), {}) | {
+        "coverage": cover.mean,
+        "coverage_interval": [cover.low, cover.high],
+        "sent": count,
+        "of": len(judged),
+        "asked_for": _PRECISION,
+        "link": [matcher.slope, matcher.shift],
+    }
+
+
+def _next_turn(turns: list[tuple[str, str, str]], vectors: Vectors) -> dict[str, Any]:
+    """The next turn among 100: learnt on one half of the dialogues, tried on the other."""
+    rng = np.random.default_rng(3)
+    dialogues = sorted({dialogue for dialogue, _, _ in turns})
+    half = set(rng.permutation(dialogues)[: len(dialogues) // 2].tolist())
+    matcher = _learnt([turn for turn in turns if turn[0] in half], vectors)
+    library, asked, truth = _library([turn for turn in turns if turn[0] not in half])
+    bare = Library(replies=library.replies)
+    surface, embedded = Surface.of(bare), vectors(bare.texts)
+    found = matcher.searched(surface, vectors(asked), asked, embedded).features(surface)
+    scores = matcher.scores(found)
+    words = found[:, :, FEATURES.index("answer_words")]
+    meaning = found[:, :, FEATURES.index("answer")]
+    hits: dict[str, list[bool]] = {"ours": [], "bm25": [], "encoder": []}
+    for row, right in enumerate(truth):
+        others = rng.choice(
+            np.delete(np.arange(len(library.replies)), right), min(_RIVALS, len(library.replies) - 1), False
+        )
+        for name, each in (("ours", scores), ("bm25", words), ("encoder", meaning)):
+            hits[name].append(bool((each[row, others] < each[row, right]).all()))
+    value = wilson(sum(hits["ours"]), len(truth))
+    return _row("next turn", "R@1 of 100", value, {name: float(np.mean(hits[name])) for name in ("bm25", "encoder")})
+
+
+def _learnt(turns: list[tuple[str, str, str]], vectors: Vectors) -> Matcher:
+    library, _, _ = _library(turns)
+    found = cross_fitted(library, vectors(library.texts), np.random.default_rng(4))
+    return Matcher() if found is None else found[0]
+
+
+def _library(turns: list[tuple[str, str, str]]) -> tuple[Library, list[str], list[int]]:
+    """The system's turns as replies, the user's as their questions."""
+    place: dict[str, int] = {}
+    for _, _, said in turns:
+        place.setdefault(said, len(place))
+    replies = tuple(Reply(id=f"r{number}", text=text, intent="turn") for text, number in place.items())
+    asked, truth = [user for _, user, _ in turns], [place[said] for _, _, said in turns]
+    pairs = dict.fromkeys((f"r{number}", text) for text, number in zip(asked, truth, strict=True))
+    return Library(replies=replies, questions=tuple(Question(reply=r, text=t) for r, t in pairs)), asked, truth
+
+
+def _row(name: str, metric: str, value: Interval, baseline: dict[str, float]) -> dict[str, Any]:
+    return {
+        "name": name,
+        "metric": metric,
+        "value": value.mean,
+        "interval": [round(value.low, 4), round(value.high, 4)],
+        "baseline": baseline,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())
