@@ -27,7 +27,8 @@ def live_stream(library: Library, vectors: Vectors, rng: np.random.Generator) ->
     known = [q for q in (library.questions[at] for at in begun) if q.reply not in comes]
     start = Library(replies=tuple(r for r in replies if r.id not in comes), questions=tuple(known))
     matcher = fit_matcher(start, vectors(start.texts), np.random.default_rng(5))
-    live, hits = list(known), ([], [])
+    live = list(known)
+    hits: tuple[list[float], list[float]] = ([], [])
     waves: list[float] = []
     for part, batch in enumerate(np.array_split(asked, _PARTS)):
         renamed = part >= _PARTS // 2
