@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
@@ -25,6 +26,8 @@ from pydantic_settings import (
 )
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.events import AlertRule, EventSettings, WatchPlan
+from perennial.continual.events.plan import BAD, GOOD
 from perennial.continual.learning.names import AUTO_ENCODER, DEFAULT_LEARNER, LEARNERS_OF, LearnerName, default_learner
 from perennial.continual.preparation import admit_name
 from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
@@ -33,10 +36,13 @@ from perennial.ops.safety.secrecy import shown_problems, shown_toml_error
 from perennial.ops.safety.tokens import is_hashed
 
 __all__ = [
+    "AlertRuleSettings",
     "ApiSettings",
     "CycleSettings",
     "DriftWatchSettings",
     "EngineSettings",
+    "EventWatchSettings",
+    "FeedSettings",
     "LearningSettings",
     "MailSettings",
     "ModelSettings",
@@ -270,6 +276,69 @@ class CycleSettings(_Section):
     min_fresh_rows: int = Field(20, ge=0, description="fresh held-out rows that a judgement needs")
 
 
+class AlertRuleSettings(_Section):
+    """An alert that is asked for by rule: so many headlines of one sentiment about a symbol within a time."""
+
+    name: str = Field(min_length=1, max_length=100)
+    sentiment: str = Field(min_length=1)
+    at_least: int = Field(3, ge=1)
+    within_minutes: float = Field(60.0, gt=0)
+    sources: int = Field(2, ge=1, description="different ones; copies of one headline are one")
+    symbols: tuple[str, ...] = Field((), description="empty: every symbol")
+
+
+class EventWatchSettings(_Section):
+    """What is an event among headlines, and what of it alarms; for the task opinion."""
+
+    false_alerts_per_day: float = Field(1.0, gt=0, description="events by mere chance; the limit is calibrated to it")
+    sources: int = Field(2, ge=1, description="so many different ones make an event; copies of one headline are one")
+    quiet_hours: float = Field(24.0, gt=0, description="an event that nobody tells of for so long is over")
+    joins: float = Field(0.75, gt=0, le=1, description="cosine from which a headline belongs to an open event")
+    risk_limit: float = Field(0.5, ge=0, le=1, description="risk from which an event alarms")
+    good: tuple[str, ...] = Field(GOOD, description="sentiments of good news")
+    bad: tuple[str, ...] = Field(BAD, description="sentiments of bad news")
+    rules: tuple[AlertRuleSettings, ...] = ()
+
+    def plan(self) -> WatchPlan:
+        """The same for the routers, which have no settings."""
+        return WatchPlan(
+            events=EventSettings(sources=self.sources, quiet=timedelta(hours=self.quiet_hours), joins=self.joins),
+            risk_limit=self.risk_limit,
+            good=tuple(label.casefold() for label in self.good),
+            bad=tuple(label.casefold() for label in self.bad),
+            rules=tuple(
+                AlertRule(
+                    name=rule.name,
+                    sentiment=rule.sentiment,
+                    at_least=rule.at_least,
+                    within=timedelta(minutes=rule.within_minutes),
+                    sources=rule.sources,
+                    symbols=rule.symbols,
+                )
+                for rule in self.rules
+            ),
+        )
+
+
+class FeedSettings(_Section):
+    """Where headlines come from: an address of RSS or Atom, or a growing file of rows."""
+
+    url: str = Field("", description="of an RSS or Atom document")
+    file: str = Field("", description="JSON lines or CSV with text and where known source, published_at and symbols")
+    source: str = Field("", description="who publishes it; empty: as the feed calls itself")
+    every_s: float = Field(60.0, ge=1, description="how often it is asked")
+    timeout_s: float = Field(10.0, gt=0)
+    most_bytes: int = Field(4_000_000, ge=1_000, description="of one document, unpacked")
+    items_at_once: int = Field(64, ge=1, description="asked of the model in one go")
+    private_addresses: bool = Field(False, description="whether it may lie on this machine or in a private network")
+
+    @model_validator(mode="after")
+    def _is_one_of_both(self) -> Self:
+        if bool(self.url) == bool(self.file):
+            raise ValueError("a feed has a url or a file, one of them")
+        return self
+
+
 class ScheduleSettings(_Section):
     """How often the loop looks, in seconds, and how much of its work is done at once."""
 
@@ -287,6 +356,7 @@ class ScheduleSettings(_Section):
     compact_s: float = Field(300.0, gt=0)
     retention_s: float = Field(86_400.0, gt=0)
     report_s: float = Field(5.0, gt=0, description="how soon a wanted Evidently report is begun")
+    events_s: float = Field(60.0, gt=0, description="how often the watch of events is looked after")
     notify_s: float = Field(2.0, gt=0, description="how soon people are told")
 
 
@@ -330,6 +400,8 @@ class ModelSettings(_Section):
     engine: EngineSettings = Field(default_factory=EngineSettings)
     drift: DriftWatchSettings = Field(default_factory=DriftWatchSettings)
     cycle: CycleSettings = Field(default_factory=CycleSettings)
+    events: EventWatchSettings = Field(default_factory=EventWatchSettings)
+    feeds: dict[str, FeedSettings] = Field(default_factory=dict, description="by a name of your own; of task opinion")
     policy: dict[str, Any] = Field(
         default_factory=lambda: {
             "kind": "any",

@@ -11,6 +11,7 @@ from perennial.ops.api.guard import Guard
 from perennial.ops.api.models import check_known
 from perennial.ops.api.openapi import document
 from perennial.ops.api.origin import is_loopback
+from perennial.ops.api.routes.alerts import AlertDesk, add_alerts
 from perennial.ops.api.routes.commands import CommandControl, add_commands
 from perennial.ops.api.routes.descriptions import add_descriptions
 from perennial.ops.api.routes.erasure import Eraser, add_erasures
@@ -33,7 +34,9 @@ from perennial.ops.views.versions import VersionView, version_view
 __all__ = ["LoopControl", "create_api"]
 
 
-class LoopControl(CommandControl, Eraser, HealthControl, Librarian, SignalKeeper, UserKeeper, VerdictKeeper, Protocol):
+class LoopControl(
+    AlertDesk, CommandControl, Eraser, HealthControl, Librarian, SignalKeeper, UserKeeper, VerdictKeeper, Protocol
+):
     """What the API needs of the running loop."""
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
@@ -72,6 +75,7 @@ def create_api(ledger: Ledger, control: LoopControl, feed: EventFeed, settings: 
     add_replies(api, control)
     _add_label_queue(api, ledger, control)
     add_descriptions(api, ledger)
+    add_alerts(api, ledger, control, labeller)
     add_erasures(api, control)
     add_commands(api, ledger, control)
     document(api, asks_tokens=bool(settings.tokens))

@@ -11,12 +11,15 @@ from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.servers import Servers
 from perennial.ops.app.service_health import ServiceHealth
 from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan, erase_person, plan_person
+from perennial.ops.commands.event_watch import judge_alert, latest_alerts, latest_events, one_alert
 from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
 from perennial.ops.commands.promotion import promote_version, roll_back_version
 from perennial.ops.commands.reply_library import ReplyLibrary
 from perennial.ops.commands.users import UserProfile, UserWishes, change_wishes, user_profile
 from perennial.ops.scheduling.scheduler import LoopScheduler
+from perennial.ops.store.alerts import AlertState
 from perennial.ops.store.feedback import AdmittedSignal, AdmittedVerdict, add_signals, add_verdicts
+from perennial.ops.views.alerts import AlertView, EventView, alert_view, event_view
 from perennial.ops.views.health import (
     ControlView,
     HealthView,
@@ -86,6 +89,24 @@ class ServiceControl:
         parts = self._roster.parts
         parts.workspace.model(model)
         return ReplyLibrary(parts.ledger, parts.workspace, model)
+
+    def alerts(self, model: str, *, state: AlertState | None, last: int) -> list[AlertView]:
+        """See `AlertDesk`."""
+        found = latest_alerts(self._roster.parts.workspace, model, state=state, last=last)
+        return [alert_view(one) for one in found]
+
+    def alert(self, model: str, number: int) -> AlertView:
+        """See `AlertDesk`."""
+        return alert_view(one_alert(self._roster.parts.workspace, model, number))
+
+    def judge(self, model: str, number: int, state: AlertState, *, actor: str, note: str) -> AlertView:
+        """See `AlertDesk`."""
+        parts = self._roster.parts
+        return alert_view(judge_alert(parts.ledger, parts.workspace, model, number, state, actor=actor, note=note))
+
+    def news_events(self, model: str, *, last: int) -> list[EventView]:
+        """See `AlertDesk`."""
+        return [event_view(row) for row in latest_events(self._roster.parts.workspace, model, last=last)]
 
     def label_queue(self, model: str, *, limit: int, fill: int) -> OpenQueue:
         """See `LoopControl`."""

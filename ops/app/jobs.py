@@ -28,7 +28,8 @@ class ModelJobs:
             ("report", loop.report, every.report_s, "reports"),  # seconds of work: it waits for nobody's turn
         )
         kept = self._of_rows(loop.model, loop.compact, loop.retain)
-        return [*(_spec(loop.model, *row) for row in table), *kept, *self._of_served(loop.model)]
+        news = () if loop.news is None else (("events", loop.news.look_after, every.events_s, "reports"),)
+        return [*(_spec(loop.model, *row) for row in (*table, *news)), *kept, *self._of_served(loop.model)]
 
     def of_broken(self, rows: Housekeeping) -> list[JobSpec]:
         """Return the jobs of a model without a loop: it goes on being served."""

@@ -13,6 +13,7 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.policy import TriggerDecision
 from perennial.exporters.engine import Inputs, Outputs
+from perennial.ops.app.event_upkeep import EventUpkeep
 from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
@@ -64,6 +65,7 @@ class ModelLoop:
         self._repository, self._reconciler = parts.repository, parts.reconciler
         self._settings = workspace.model(model)
         self._trigger = Trigger(ledger, workspace, model)
+        self.news = EventUpkeep(parts, model) if self._settings.task == "opinion" else None
         self.traffic = traffic_of(workspace, model)
         self.kept = Housekeeping(parts, model, self.traffic, deletes_by)
         self.watcher = Watcher(ledger, workspace, model, self.traffic, feed)
@@ -100,7 +102,9 @@ class ModelLoop:
         self.runner = CycleRunner(ledger, workspace, model, steps, feed, lead, lane)
 
     def start(self) -> None:
-        """Begin to carry cycles."""
+        """Begin to carry cycles, and to watch for events."""
+        if self.news is not None:
+            self.news.configure()
         self.runner.start()
 
     def leave(self) -> None:

@@ -15,6 +15,7 @@ import typer
 
 from perennial.continual.errors import PerennialError
 from perennial.ops.cli import (
+    alerts,
     audit,
     demo,
     doctor,
@@ -67,6 +68,7 @@ def _options(
     configure_logging(log_level)
 
 
+alerts.register(app)
 init.register(app)
 serving.register(app)
 models.register(app)

@@ -1,0 +1,228 @@
+"""Old events told again among shuffled headlines: how many are found, how soon, and with how many false alarms."""
+
+import csv
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from perennial.continual.events import EventSettings, EventWatch, Item, calibrate, false_alarms, tokens_of, words_of
+from perennial.continual.intervals import wilson
+
+__all__ = ["NewsItems", "known_dates", "measure_events", "symbol_days"]
+
+FALSE_ALARM = 1 / 2_000
+WITHIN = 20  # places among which an event's headlines are put
+FOUND_WITHIN = 4  # of its own headlines
+_DAYS, _LEAST_LIFT, _MOST_SHARE = 3, 8.0, 0.02  # of a story's word: where it stands together, against its usual share
+_KNOWN = {
+    "2016-06-22": "the Brexit referendum",
+    "2016-11-09": "the election in the United States",
+    "2017-08-11": "North Korea",
+}
+_NEAR = timedelta(days=3)
+Embed = Callable[[Sequence[str]], NDArray[np.float32]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewsItems:
+    """Dated headlines as items, in the order of time; those before `split` are old."""
+
+    texts: tuple[str, ...]
+    items: tuple[Item, ...]
+    split: int
+
+    @classmethod
+    def read(cls, path: Path, embed: Embed, *, since: date) -> "NewsItems":
+        """The headlines of a file with `date` and `text`; sources are not told there."""
+        with path.open(encoding="utf-8", newline="") as file:
+            rows = sorted(csv.DictReader(file), key=lambda row: row["date"])
+        texts = tuple(row["text"] for row in rows)
+        places = embed(texts)
+        items = tuple(
+            Item(
+                number=number,
+                at=datetime.fromisoformat(row["date"]).replace(tzinfo=UTC),
+                source="",
+                words=words_of(row["text"]),
+                tokens=tokens_of(row["text"]),
+                encoder="minilm",
+                place=places[number],
+            )
+            for number, row in enumerate(rows)
+        )
+        return cls(texts=texts, items=items, split=sum(item.at.date() < since for item in items))
+
+
+def measure_events(news: NewsItems, *, shuffles: int, trials: int, seed: int = 0) -> dict[str, Any]:
+    """The limit from some shuffles, its false alarms on others, and the share of events found, by their size."""
+    stream = news.items[news.split :]
+    settings = EventSettings(sources=1)
+    found = calibrate(
+        stream, settings, per_headline=FALSE_ALARM, shuffles=shuffles, rng=np.random.default_rng((seed, 1))
+    )
+    settings = replace(settings, limit=found.limit)
+    alarms = false_alarms(stream, settings, shuffles=shuffles, rng=np.random.default_rng((seed, 2)))
+    stories = list(_stories(news))
+    return {
+        "limit": found.limit,
+        "calibrated_on_headlines": found.headlines,
+        "false_alarms_in_2000": 2_000 * alarms,
+        "stories": [{"word": word, "headlines": len(told)} for word, told in stories],
+        "found": [_found(news, stories, size, settings, trials, seed) for size in (4, 6)],
+    }
+
+
+def known_dates(news: NewsItems, limit: float, *, evidence: int = 4) -> dict[str, Any]:
+    """The real stream in its own order: events opened, and those near known dates with what speaks for them."""
+    watch = EventWatch(EventSettings(limit=limit, sources=1, quiet=timedelta(days=2)))
+    opened: list[dict[str, Any]] = []
+    for item in news.items[max(0, news.split - watch.kept_items) :]:
+        seen = watch.see(item)
+        if seen.opened and item.number >= news.split and seen.event is not None:
+            opened.append(
+                {
+                    "date": item.at.date().isoformat(),
+                    "score": seen.surprise.score,
+                    "words": list(seen.event.words[:3]),
+                    "headlines": [news.texts[number] for number in seen.opened[-evidence:]],
+                }
+            )
+    near = {
+        day: {
+            "what": what,
+            "events": [
+                event for event in opened if abs(date.fromisoformat(event["date"]) - date.fromisoformat(day)) <= _NEAR
+            ],
+        }
+        for day, what in _KNOWN.items()
+    }
+    headlines = len(news.items) - news.split
+    return {"headlines": headlines, "expected_by_chance": headlines * FALSE_ALARM, "events": len(opened), "known": near}
+
+
+def symbol_days(folder: Path, embed: Embed, *, strongest: int = 10) -> dict[str, Any]:
+    """Tweets about three symbols, each symbol's own stream: the strongest events, and how the price moved that day."""
+    with (folder / "tweets_2015.csv").open(encoding="utf-8", newline="") as file:
+        rows = sorted(csv.DictReader(file), key=lambda row: row["date"])
+    with (folder / "movement_2015.csv").open(encoding="utf-8", newline="") as file:
+        moved = {(row["symbol"], row["date"]): float(row["movement"]) for row in csv.DictReader(file)}
+    opened: list[dict[str, Any]] = []
+    for symbol in sorted({row["symbol"] for row in rows}):
+        own = [row for row in rows if row["symbol"] == symbol]
+        places = embed([row["text"] for row in own])
+        watch = EventWatch(EventSettings(sources=1, quiet=timedelta(days=2)))
+        for number, row in enumerate(own):
+            seen = watch.see(
+                Item(
+                    number=number,
+                    at=datetime.fromisoformat(row["date"]).replace(tzinfo=UTC),
+                    source="",
+                    words=words_of(row["text"]),
+                    tokens=tokens_of(row["text"]),
+                    encoder="minilm",
+                    place=places[number],
+                )
+            )
+            if seen.opened and seen.event is not None:
+                opened.append(
+                    {
+                        "symbol": symbol,
+                        "date": row["date"],
+                        "score": seen.surprise.score,
+                        "words": list(seen.event.words[:3]),
+                        "headline": row["text"],
+                        "moved": moved.get((symbol, row["date"])),
+                    }
+                )
+    opened.sort(key=lambda event: -event["score"])
+    return {"tweets": len(rows), "events": len(opened), "strongest": opened[:strongest]}
+
+
+def _stories(news: NewsItems) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Old headlines of three days that have a word in common that is rare otherwise; no two overlap by half."""
+    old = news.items[: news.split]
+    usual = Counter(word for item in old for word in item.words)
+    with_word: defaultdict[str, list[Item]] = defaultdict(list)
+    per_day = Counter(item.at.date() for item in old)
+    for item in old:
+        for word in item.words:
+            with_word[word].append(item)
+    found: list[tuple[str, tuple[int, ...]]] = []
+    for word, items in with_word.items():
+        if usual[word] > _MOST_SHARE * len(old):
+            continue
+        start = 0
+        while start < len(items):
+            first = items[start].at
+            told = [item for item in items[start:] if item.at - first <= timedelta(days=_DAYS)]
+            among = sum(per_day[(first + timedelta(days=day)).date()] for day in range(_DAYS + 1))
+            different = {item.tokens for item in told}
+            if len(different) >= FOUND_WITHIN and len(told) / among >= _LEAST_LIFT * usual[word] / len(old):
+                found.append((word, tuple(item.number for item in told)))
+                start += len(told)
+            else:
+                start += 1
+    found.sort(key=lambda story: (-len(story[1]), story[0]))
+    kept: list[set[int]] = []
+    for word, numbers in found:
+        if all(len(set(numbers) & other) <= len(numbers) / 2 for other in kept):
+            kept.append(set(numbers))
+            yield word, numbers
+
+
+def _found(
+    news: NewsItems,
+    stories: Sequence[tuple[str, tuple[int, ...]]],
+    size: int,
+    settings: EventSettings,
+    trials: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Each story of so many headlines, put among shuffled ones again and again."""
+    rng = np.random.default_rng((seed, 3, size))
+    told = [numbers for _, numbers in stories if len(numbers) >= size]
+    soon = ever = 0
+    base = settings.burst.base + settings.burst.recent
+    for numbers in told:
+        for _ in range(trials):
+            own = np.sort(rng.choice(numbers, size, replace=False))
+            others = rng.choice(np.arange(news.split, len(news.items)), base + WITHIN - size, replace=False)
+            places = base + np.sort(rng.choice(WITHIN, size, replace=False))
+            order = np.insert(others, places - np.arange(size), own)
+            hits = _hits(news, order.tolist(), set(places.tolist()), settings)
+            soon += bool(hits & set(range(FOUND_WITHIN)))
+            ever += bool(hits)
+    runs = len(told) * trials
+    soon_share, ever_share = wilson(soon, runs), wilson(ever, runs)
+    return {
+        "headlines": size,
+        "stories": len(told),
+        "trials": runs,
+        "found_within_four": soon_share.mean,
+        "found_within_four_interval": [soon_share.low, soon_share.high],
+        "found": ever_share.mean,
+        "found_interval": [ever_share.low, ever_share.high],
+    }
+
+
+def _hits(news: NewsItems, order: Sequence[int], places: set[int], settings: EventSettings) -> set[int]:
+    """At which of the event's headlines, counted from 0, the watch says that there is an event."""
+    watch = EventWatch(settings)
+    hits, number = set(), 0
+    for place, index in enumerate(order):
+        item = replace(news.items[index], number=place, at=news.items[-1].at + timedelta(minutes=place))
+        if place < min(places):
+            watch.recall(item)
+            continue
+        seen = watch.see(item)
+        if place in places:
+            if seen.surprise.score >= settings.limit:
+                hits.add(number)
+            number += 1
+    return hits
