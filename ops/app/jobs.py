@@ -29,7 +29,8 @@ class ModelJobs:
         )
         kept = self._of_rows(loop.model, loop.compact, loop.retain)
         news = () if loop.news is None else (("events", loop.news.look_after, every.events_s, "reports"),)
-        return [*(_spec(loop.model, *row) for row in (*table, *news)), *kept, *self._of_served(loop.model)]
+        feeds = tuple((f"feed-{name}", take, every_s, "feeds") for name, (take, every_s) in loop.feeds.items())
+        return [*(_spec(loop.model, *row) for row in (*table, *news, *feeds)), *kept, *self._of_served(loop.model)]
 
     def of_broken(self, rows: Housekeeping) -> list[JobSpec]:
         """Return the jobs of a model without a loop: it goes on being served."""

@@ -14,6 +14,7 @@ from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.policy import TriggerDecision
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.ops.app.event_upkeep import EventUpkeep
+from perennial.ops.app.feed_jobs import FeedJobs
 from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
@@ -65,7 +66,9 @@ class ModelLoop:
         self._repository, self._reconciler = parts.repository, parts.reconciler
         self._settings = workspace.model(model)
         self._trigger = Trigger(ledger, workspace, model)
-        self.news = EventUpkeep(parts, model) if self._settings.task == "opinion" else None
+        watches = self._settings.task == "opinion"
+        self.news = EventUpkeep(parts, model) if watches else None
+        self.feeds = FeedJobs(parts, model).passes if watches else {}
         self.traffic = traffic_of(workspace, model)
         self.kept = Housekeeping(parts, model, self.traffic, deletes_by)
         self.watcher = Watcher(ledger, workspace, model, self.traffic, feed)

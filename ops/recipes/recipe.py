@@ -10,6 +10,7 @@ from perennial.continual.errors import ConfigurationError, DataError
 __all__ = ["DATA", "ITEMS", "RECIPES", "FileRole", "FolderFile", "Recipe", "RecipeModel", "recipe_named"]
 
 RECIPES: Mapping[str, str] = {
+    "opinion": "perennial.ops.recipes.opinion",
     "recommendation": "perennial.ops.recipes.recommendation",
     "service": "perennial.ops.recipes.service",
 }

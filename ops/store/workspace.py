@@ -93,6 +93,10 @@ class Workspace:
         """The headlines that the model answered lately, with their events and alerts, where its task has such."""
         return self.state / "headlines" / f"{admit_name(name)}.db"
 
+    def feeds(self, name: str) -> Path:
+        """Where each feed of the model was left."""
+        return self.state / "feeds" / f"{admit_name(name)}.db"
+
     def memory(self, name: str) -> Path:
         """What the model's routers remember beside its versions, by its task."""
         own = {"opinion": self.headlines, "replies": self.replies}

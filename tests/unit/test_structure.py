@@ -26,7 +26,7 @@ FLOORS = (  # the rooms of ops, from the ground up: each may import itself and r
     {"store", "scheduling"},
     {"serving"},
     {"parts"},
-    {"making", "watching", "comparing"},
+    {"making", "watching", "comparing", "feeds"},
     {"cycle"},
     {"views", "commands"},
     {"api", "notify"},

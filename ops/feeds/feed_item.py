@@ -1,0 +1,55 @@
+"""One item of a feed: what is asked of the model, and by what it is known again."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from datetime import datetime
+
+from perennial.continual.tasks.opinion import Headline, Symbol
+
+__all__ = ["FeedItem", "FeedPart"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedItem:
+    """`identity` is the same when the feed gives the item again; where it has none of its own, its text is it."""
+
+    text: str
+    identity: str = ""
+    source: str = ""
+    published_at: str = ""
+    symbols: tuple[str, ...] = ()
+
+    @property
+    def key(self) -> str:
+        """A short name of the identity."""
+        return hashlib.sha256((self.identity or self.text).encode()).hexdigest()[:32]
+
+    def headline(self, *, source: str = "") -> Headline:
+        """What is asked; `source` stands in where the item tells none."""
+        return Headline(
+            text=self.text,
+            source=self.source or source,
+            published_at=datetime.fromisoformat(self.published_at) if self.published_at else None,
+            symbols=tuple(Symbol(name=name) for name in self.symbols),
+        )
+
+    def written(self) -> str:
+        """As JSON."""
+        return json.dumps(asdict(self), ensure_ascii=False)
+
+    @classmethod
+    def read(cls, written: str) -> "FeedItem":
+        """What `written` gave."""
+        fields = json.loads(written)
+        return cls(**{**fields, "symbols": tuple(fields["symbols"])})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedPart:
+    """Items that a feed gave, and where to go on: a mark that the feed itself reads again."""
+
+    items: tuple[FeedItem, ...]
+    mark: str
+    refused: int = 0
+    title: str = ""
