@@ -65,7 +65,7 @@ class WarmJobs:
         self._guard = threading.Lock()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
-        self._closed = threading.Event()
+        self._closed, self._loaded = threading.Event(), threading.Event()
         # the process gets SIGTERM when the thread that started it ends: this one lives as long as its owner
         self._keeper = threading.Thread(target=self._keep, name="warm-jobs", daemon=True)
 
@@ -78,6 +78,10 @@ class WarmJobs:
         """The process, while there is one."""
         with self._guard:
             return None if self._process is None else self._process.pid
+
+    def wait_loaded(self, within_s: float) -> bool:
+        """Wait until jobs begin warm; False where they do not yet."""
+        return self._loaded.wait(within_s)
 
     def begin(
         self, module: str, arguments: Sequence[str], *, niceness: int, environment: Mapping[str, str], errors: IO[bytes]
@@ -140,10 +144,12 @@ class WarmJobs:
             if orders.recv(1):  # it has loaded everything
                 with self._guard:
                     self._socket = orders
+                self._loaded.set()
             code = process.wait()
             orders.close()
             with self._guard:
                 self._socket = self._process = None
+            self._loaded.clear()
             if not self._closed.is_set():
                 logger.warning("jobs.warm_process_ended", extra={"exit_code": code})
                 self._closed.wait(_REST_S)

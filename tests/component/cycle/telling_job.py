@@ -9,6 +9,7 @@ _OWN = 4  # descriptors: the three usual ones, and that of the folder which is r
 
 if __name__ == "__main__":
     facts = {
+        "parent": os.getppid(),
         "module": __name__,
         "arguments": sys.argv[1:],
         "told": os.environ.get("TOLD"),
