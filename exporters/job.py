@@ -29,7 +29,7 @@ from perennial.exporters.module import fingerprint_module
 from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity
 from perennial.exporters.port import exportable
 from perennial.exporters.proved_encoder import Remembered, moved_outputs
-from perennial.exporters.runtime import load_engine
+from perennial.exporters.runtime import load_engine, load_exact
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.tasks import room_of
 from perennial.exporters.torch_engine import TorchEngine
@@ -230,9 +230,13 @@ class _Export:
         The encoder was proved with the bundle before, and must answer as it does there.
         """
         bundle, known = self.spec.previous_bundle, Remembered(engine)
-        own = self.model.own_arithmetic(known)
         same = swapped.encoder_fingerprint == self.model.encoder_fingerprint and swapped.engine in _SWAPPED_HERE
-        if bundle is None or own is None or not same or not swapped.parity.get("accepted"):
+        if bundle is None or not same or not swapped.parity.get("accepted"):
+            return None
+        # a steeper head may make too much of what a low precision has lost: the head is asked about exact embeddings
+        exact = known if swapped.precision is Precision.FP32 else load_exact(bundle, threads=self.spec.threads)
+        own = None if exact is None else self.model.own_arithmetic(exact)
+        if own is None:
             return None
         reference, candidate = (self.model.answerer(one, self.work) for one in (own, known))
         others = [name for name in self.model.signature.output_names if name not in self.model.signature.proved]

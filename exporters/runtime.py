@@ -10,14 +10,14 @@ from typing import Any
 import numpy as np
 
 from perennial.continual.errors import BundleRejected, DependencyUnreachable
-from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, digest, verify_bundle
+from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, Precision, digest, verify_bundle
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.streams import StreamedEngine
 from perennial.exporters.text_classification.tokens import FromTokens
 
-__all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "open_onnx", "open_openvino"]
+__all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_onnx", "open_openvino"]
 
 _CACHED_VERSIONS = 4  # as many as are ever resident at once, with one to spare
 _SLOWER = ["SkipLayerNormFusion"]  # its CPU kernel takes four times as long as Add and LayerNormalization (1.32)
@@ -137,6 +137,21 @@ def load_engine(bundle: Path, *, threads: int = 0, cache_dir: Path | None = None
         ) from exc
     except RuntimeError as exc:
         raise BundleRejected(f"{bundle}: {manifest.engine.value} refuses {manifest.engine_file}: {exc}") from exc
+
+
+def load_exact(bundle: Path, *, threads: int = 0) -> Engine | None:
+    """The bundle's engine in FP32, whichever precision it is served in; None where its file has lost the FP32 weights.
+
+    Raises:
+        BundleRejected, DependencyUnreachable: see `load_engine`.
+    """
+    manifest = verify_bundle(bundle)
+    if manifest.precision is Precision.FP32:
+        return load_engine(bundle, threads=threads)
+    if manifest.engine is not EngineKind.OPENVINO or manifest.precision is not Precision.BF16:
+        return None
+    count = threads or len(os.sched_getaffinity(0))
+    return open_openvino(bundle / manifest.engine_file, manifest.signature, threads=count)  # BF16 is but a setting
 
 
 def _open(bundle: Path, manifest: Manifest, threads: int, cache_dir: Path | None) -> Engine:

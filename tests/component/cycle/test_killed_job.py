@@ -95,7 +95,13 @@ def test_a_job_is_the_same_program_cold_and_warm(tmp_path: Path, warm: WarmJobs 
         warm=warm,
     )
     parent = os.getpid() if warm is None else warm.pid
-    own = {"parent": parent, "module": "__main__", "arguments": ["one", "two"], "told": "yes", "leads_its_session": True}
+    own = {
+        "parent": parent,
+        "module": "__main__",
+        "arguments": ["one", "two"],
+        "told": "yes",
+        "leads_its_session": True,
+    }
     assert said[0] == own | {"niceness": min(19, max(3, os.nice(0))), "nobody_else_holds_its_output": True}
     assert (result.exit_code, result.tail) == (7, "its last words")
 

@@ -51,6 +51,7 @@ def write_trained(
     kind: str = "kernel_lda",
     seed: int = 0,
     fingerprint: str = "enc-0",
+    steepness: float = 3.0,
 ) -> Path:
     """A trained model with a random head over the encoder, which is copied in as a tuned one."""
     folder.mkdir(parents=True)
@@ -62,7 +63,7 @@ def write_trained(
     if kernel:
         fixed = np.random.default_rng(99)  # the features are drawn once per model and kept by every update
         head |= {"omega": fixed.normal(size=(32, width)), "phase": fixed.uniform(0, 6.28, size=width)}
-        head["weight"] = head["weight"] * 3.0
+        head["weight"] = head["weight"] * steepness
         if kind == "ridge":
             head["lexical"] = 3.0 * generator.normal(size=(classes, 64))
         save_file({"counts": np.arange(classes, dtype=np.float64)}, folder / "statistics.safetensors")

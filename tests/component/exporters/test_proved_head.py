@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
+from perennial.continual.errors import ParityFailed
 from perennial.exporters import job
 from perennial.exporters.built import BuiltEngine
-from perennial.exporters.bundle import Manifest, verify_bundle
+from perennial.exporters.bundle import EngineKind, Manifest, verify_bundle
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.text_classification.export import TextExportable
 from perennial.exporters.trained import TrainedModel
@@ -87,6 +88,25 @@ def test_an_engine_that_a_swap_has_broken_is_found_and_built_anew(
     assert made.path is ExportPath.FULL
     said = "the encoder in the swapped engine gives other values" if broken == "encoder" else "max_abs_logit"
     assert said in str(made.fallback_reason)
+
+
+@pytest.mark.parametrize("steepness", [1.0, 300.0])
+def test_what_a_low_precision_has_lost_counts_against_a_steeper_head_too(
+    trained: TrainedModel, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steepness: float
+) -> None:
+    """BF16 where the processor has it: the proof without torch accepts what the one by torch accepts, and no more."""
+    engine = EngineKind.OPENVINO
+    first = export(tmp_path / "first", trained.folder, engine, precision="bf16")
+    steep = write_trained(tmp_path / "steep", encoder, classes=6, seed=8, steepness=steepness)
+    verdicts = []
+    for name in ("quick", "slow"):
+        try:
+            export(tmp_path / name, steep, engine, precision="bf16", version=2, previous=first.bundle)
+            verdicts.append("accepted")
+        except ParityFailed:
+            verdicts.append("refused")
+        monkeypatch.setattr(job._Export, "_proved_head", lambda *_: None)
+    assert verdicts[0] == verdicts[1]
 
 
 def test_a_bundle_that_was_never_proved_proves_nothing(
