@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from perennial.continual.learning.names import DEFAULT_LEARNER, LEARNERS_OF, LearnerName
+from perennial.continual.learning.names import AUTO_ENCODER, DEFAULT_LEARNER, LEARNERS_OF, LearnerName
 from perennial.continual.tasks import DEFAULT_TASK
 from perennial.ops.cli import describe
 from perennial.ops.cli.console import JsonOption, print_json, print_records, print_table, say
@@ -30,7 +30,9 @@ _app = typer.Typer(
 _CLOSED_FORMS = [name.value for name in LEARNERS_OF[DEFAULT_TASK] if name is not LearnerName.FINETUNE]
 _CHOICES = f"{', '.join(_CLOSED_FORMS)} or a strategy of fine-tuning"
 _Data = Annotated[Path, typer.Option(help=f"rows to learn, with text and label; {KINDS}")]
-_Encoder = Annotated[str, typer.Option(help="a Hugging Face name or folder")]
+_Encoder = Annotated[
+    str, typer.Option(help="a name or folder; auto: that of --previous, or the packaged one that reads the rows")
+]
 _Out = Annotated[Path, typer.Option(help="where models and their work files go")]
 _Params = Annotated[str, typer.Option(help="settings of the learner as JSON, e.g. '{\"epochs\": 2}'")]
 _Share = Annotated[float, typer.Option(min=0.02, max=0.5, help="share of the rows held out, by a hash of the text")]
@@ -51,7 +53,7 @@ def run(
     data: _Data,
     learner: Annotated[list[str] | None, typer.Option(help=f"{_CHOICES}; repeatable")] = None,
     test: Annotated[Path | None, typer.Option(help="file to compare on; default the held-out rows")] = None,
-    encoder: _Encoder = "packaged:minilm",
+    encoder: _Encoder = AUTO_ENCODER,
     previous: _Previous = None,
     replay: _Replay = None,
     params: _Params = "{}",
@@ -99,7 +101,7 @@ def sweep(
         int, typer.Option(min=1, max=10_000, help="finished trials in the end, earlier ones included")
     ] = 20,
     study: Annotated[str, typer.Option(help="name of the search; the same name goes on with it")] = "sweep",
-    encoder: _Encoder = "packaged:minilm",
+    encoder: _Encoder = AUTO_ENCODER,
     previous: _Previous = None,
     replay: _Replay = None,
     params: _Params = "{}",

@@ -13,7 +13,10 @@ from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError, TrainingFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress, run_job
+from perennial.continual.learning.card import FOREIGN, read_card
+from perennial.continual.learning.encoder_choice import choose_encoder
 from perennial.continual.learning.learners import chosen_learner
+from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.preparation import FileReading, deduplicate, read_labelled_file, split_of
 from perennial.continual.records import Example, Split
@@ -59,6 +62,7 @@ class Offline:
     seed: int
     replay: bool
     judged: tuple[Example, ...]
+    texts: tuple[str, ...]  # of the rows to learn
 
     @classmethod
     def prepare(
@@ -89,7 +93,9 @@ class Offline:
         write_rows(out / "holdout.jsonl", held)
         if replay is not None:
             write_rows(out / "replay.jsonl", deduplicate(read_labelled_file(replay, reading=reading)).examples)
-        return cls(out=out, seed=seed, replay=replay is not None, judged=tuple(judged))
+        return cls(
+            out=out, seed=seed, replay=replay is not None, judged=tuple(judged), texts=tuple(row.text for row in rows)
+        )
 
     @property
     def judged_on(self) -> int:
@@ -101,7 +107,7 @@ class Offline:
         chosen, params = chosen_learner(learner, params)
         return JobSpec(
             learner=chosen.name,
-            encoder=encoder,
+            encoder=self._read_by(encoder, previous),
             previous=previous,
             examples=self.out / "examples.jsonl",
             holdout=self.out / "holdout.jsonl",
@@ -112,6 +118,15 @@ class Offline:
             nice=0,
             params=params,
         )
+
+    def _read_by(self, encoder: str, previous: Path | None) -> str:
+        """The encoder that is named, or that of the model before, or the one that the rows want."""
+        if encoder != AUTO_ENCODER:
+            return encoder
+        before = None if previous is None else read_card(previous)
+        if before is not None and previous is not None and before.encoder and before.head != FOREIGN:
+            return before.encoder_source(previous)
+        return choose_encoder(self.texts).encoder
 
     def train(
         self,

@@ -1,0 +1,38 @@
+"""Learners compared offline read with the encoder that is named, that of the model before, or the rows' own."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from perennial.continual.learning.card import ModelCard
+from perennial.ops.commands.offline import Offline
+
+CARD = ModelCard(
+    learner="ridge", encoder="packaged:e5:thai", encoder_fingerprint="sha256:0", labels=("a",), head="ridge",
+    temperature=1.0, max_length=32,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("named", "before", "text", "taken"),
+    [
+        ("some/name", None, "银行卡", "some/name"),
+        ("auto", None, "我的银行卡丢了", "packaged:e5:han"),
+        ("auto", None, "my card was lost", "packaged:minilm"),
+        ("auto", CARD, "my card was lost", "packaged:e5:thai"),
+        ("packaged:minilm", CARD, "บัตรหาย", "packaged:minilm"),
+    ],
+)
+def test_the_encoder_of_a_comparison(
+    tmp_path: Path, named: str, before: ModelCard | None, text: str, taken: str
+) -> None:
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *((f"{text} {row}", "ab"[row % 2]) for row in range(60))])
+    previous = None
+    if before is not None:
+        previous = tmp_path / "before"
+        previous.mkdir()
+        before.write(previous)
+    task = Offline.prepare(tmp_path / "rows.csv", tmp_path / "out", test=None, replay=None, holdout_share=0.2, seed=0)
+    assert task.spec("ridge", {}, encoder=named, previous=previous).encoder == taken
