@@ -43,7 +43,8 @@ class ChallengerMaker(VersionMaker):
             ExportFailed: the process ended without a decision; something killed it, or the engine crashed in it.
         """
         folder = self._workspace.run(self._model, version)
-        holdout = self.rows.holdout_rows(champion)
+        taught = self.rows.taught_rows(version, champion)
+        holdout = self.rows.holdout_rows(champion, [stored.id for stored in taught.fresh])
         learning, task = self._settings.learning, self._task
         demands = Demands.on(self._ledger, self._workspace, self._model, version, champion)
         spec = JudgingSpec(

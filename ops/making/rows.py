@@ -2,8 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
 
@@ -66,11 +67,14 @@ class ModelRows:
         """Rows that the champion has not learnt yet, and the replay buffer's.
 
         A class that is new to the champion counts once it has `min_class_rows` rows, or a description: a slip of a
-        labeller's pen makes no class. Without a champion to go on from, all rows are fresh.
+        labeller's pen makes no class. Without a champion to go on from, all rows are fresh. Where what was right does
+        not stay right, the newest rows are left to the next training: they prove this one, which must not know them.
         """
         last = self._ledger.last_example_id(self._model)  # before the rows: one that comes between is proof, not old
         parent, candidates = self._candidates(champion)
         fresh = self._of_classes(candidates, champion)
+        if not self._task.stays_right:
+            fresh = self._before_the_newest(fresh)
         return TrainingRows(
             fresh=fresh,
             replay=self.replay_rows(),
@@ -105,10 +109,12 @@ class ModelRows:
         """The replay buffer's rows."""
         return tuple(open_buffer(self._ledger, self._workspace, self._model).rows())
 
-    def holdout_rows(self, champion: VersionRow | None) -> HoldoutRows:
+    def holdout_rows(self, champion: VersionRow | None, taught: Collection[int] = ()) -> HoldoutRows:
         """Held-out rows, told apart by whether they came before or after the champion's training.
 
-        At most `holdout_rows` old ones are taken, drawn by the workspace's seed, so that proof stays affordable.
+        At most `holdout_rows` old ones are taken, drawn by the workspace's seed, so that proof stays affordable. Where
+        what was right does not stay right, fresh ones are those later than all that was `taught` (ids of rows that the
+        training in question was given): else it would be asked about a time whose future it knows.
         """
         last = 0 if champion is None else int(champion.lineage.get("last_example_id", 0))
         rows = self._ledger.examples(self._model, split=Split.HOLDOUT)
@@ -117,7 +123,10 @@ class ModelRows:
         if len(old) > most:
             chosen = np.random.default_rng(self._workspace.settings.seed).permutation(len(old))[:most]
             old = [old[i] for i in sorted(chosen)]
-        fresh = [s for s in rows if s.id > last][-most:]
+        fresh = [s for s in rows if s.id > last]
+        if taught and not self._task.stays_right:
+            fresh = self._later_than(set(taught), fresh, None if champion is None else champion.version)
+        fresh = fresh[-most:]
         return HoldoutRows(
             fresh=tuple(s.example for s in fresh),
             old=tuple(s.example for s in old),
@@ -157,6 +166,21 @@ class ModelRows:
         pairs = zip(candidates, classes, strict=True)
         return tuple(s for s, name in pairs if name is None or name in known or counts[name] >= enough)
 
+    def _before_the_newest(self, fresh: tuple[StoredExample, ...]) -> tuple[StoredExample, ...]:
+        """The rows without the newest share of them, in the order of the ledger."""
+        left = sorted(fresh, key=_age)[: len(fresh) - int(len(fresh) * self._learning.holdout_share)]
+        kept = {stored.id for stored in left}
+        return tuple(stored for stored in fresh if stored.id in kept)
+
+    def _later_than(
+        self, taught: set[int], held_out: Sequence[StoredExample], champion: int | None
+    ) -> list[StoredExample]:
+        """The rows of both uses, oldest first, that neither knows and that are later than all that was taught."""
+        train = self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=champion)
+        last = max((_age(stored) for stored in train if stored.id in taught), default=None)
+        rows = [*held_out, *(stored for stored in train if stored.id not in taught)]
+        return sorted((stored for stored in rows if last is None or _age(stored) > last), key=_age)
+
     def _confidences(self, prediction_ids: Sequence[str]) -> dict[str, float]:
         """How sure the answers were, where the task's log keeps that."""
         if "confidence" not in self._task.log_columns:
@@ -180,3 +204,8 @@ class ModelRows:
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)
+
+
+def _age(stored: StoredExample) -> tuple[datetime, int]:
+    """When a row became known; rows of one moment are as old as the ledger has them."""
+    return stored.example.at, stored.id

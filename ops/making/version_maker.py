@@ -122,7 +122,7 @@ class VersionMaker:
             raise DataError(
                 f"model {self._model} has no labelled training rows; import some with `perennial feedback import`"
             )
-        learning, holdout = self._settings.learning, self.rows.holdout_rows(champion)
+        learning, holdout = self._settings.learning, self.rows.holdout_rows(champion, [s.id for s in rows.fresh])
         encoder = encoder or start.encoder
         if encoder == AUTO_ENCODER and learner_named(learning.learner).embeds:
             encoder = choose_encoder(texts_of(self._task, (*rows.examples, *rows.replay))).encoder
@@ -205,7 +205,8 @@ class VersionMaker:
             BundleRejected, ConfigurationError, DataError, DependencyUnreachable: what the export says is wrong.
             ExportFailed: the process ended without a bundle.
         """
-        proof, task = self.rows.holdout_rows(champion).all or rows.examples, self._task
+        taught = [stored.id for stored in rows.fresh]
+        proof, task = self.rows.holdout_rows(champion, taught).all or rows.examples, self._task
         parent = None if champion is None else champion.version
         order = EngineOrder(
             trained=self.trained(version),

@@ -17,6 +17,7 @@ from perennial.continual.task import AnyRow
 from perennial.continual.tasks.ranking import Ranking
 from perennial.exporters.ranking.catalogue import Catalogue
 from perennial.ops.ledger import Ledger
+from perennial.ops.making.rows import ModelRows
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.traffic_of import traffic_of
@@ -72,7 +73,7 @@ def ranking_report(ledger: Ledger, workspace: Workspace, model: str, version: in
     ledger.version(model, version)
     asking = _Asking(workspace, model, version)
     seed = workspace.settings.seed
-    rows = _held_out(ledger, model)
+    rows = _unknown(ledger, workspace, model, version)
     proved = asking.proved(rows)
     proof = prove_lists(proved, asking.known, np.random.default_rng(seed))
     return RankingReport(
@@ -124,11 +125,23 @@ class _Asking:
         return found
 
 
-def _held_out(ledger: Ledger, model: str) -> list[AnyRow]:
-    """The newest held-out rows in which something was liked."""
-    stored = ledger.examples(model, split=Split.HOLDOUT)
-    liked = [row.example for row in stored if any(worth > 0 for worth in row.example.target.values())]
-    return sorted(liked, key=lambda row: row.input.at)[-_MOST_ROWS:]
+def _unknown(ledger: Ledger, workspace: Workspace, model: str, version: int) -> list[AnyRow]:
+    """The newest rows in which something was liked and that are later than all that the version learnt.
+
+    Where there is none yet, those that were held out of its own time.
+    """
+    learnt = set(ModelRows(ledger, workspace, model).learnt_by(version))
+    train = ledger.examples(model, split=Split.TRAIN)
+    last = max((stored.example.at for stored in train if stored.id in learnt), default=None)
+    held_out = ledger.examples(model, split=Split.HOLDOUT)
+    liked = [
+        stored.example
+        for stored in (*held_out, *(stored for stored in train if stored.id not in learnt))
+        if any(worth > 0 for worth in stored.example.target.values())
+    ]
+    later = [row for row in liked if last is None or row.at > last]
+    own = {id(stored.example) for stored in held_out}
+    return sorted(later or [row for row in liked if id(row) in own], key=lambda row: row.input.at)[-_MOST_ROWS:]
 
 
 def _log_panel(ledger: Ledger, workspace: Workspace, asking: _Asking, rng: np.random.Generator) -> LogPanel | None:
