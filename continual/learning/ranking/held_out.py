@@ -5,7 +5,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from perennial.continual.learning.ranking.events import Event
 from perennial.continual.learning.ranking.gram import ItemGram
+from perennial.continual.learning.ranking.impressions import events_of
 from perennial.continual.learning.ranking.profile import Profile
 from perennial.continual.learning.ranking.recommender import Ask, Recommender
 from perennial.continual.tasks.ranking import Impression, Ranking
@@ -41,18 +43,24 @@ def measure_held_out(
     *,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> HeldOutFigures | None:
-    """The figures; None where nothing was liked. Each list is made of what the sums know from before its question."""
+    """The figures; None where nothing was liked.
+
+    Each list is made of what its user had done before its question: by the sums, and by the rows before it, since a
+    click counts in the next list whether or not it is learnt.
+    """
     liked = [row for row in rows if any(relevance > 0 for relevance in row.target.values())]
     if not liked:
         return None
     chosen = [liked[place] for place in np.linspace(0, len(liked) - 1, min(len(liked), _MOST_ROWS)).astype(int)]
     names = [item.name for item in recommender.items]
     everybody = [names[place] for place in np.argsort(-recommender.popular, kind="stable")]
+    told: dict[str, list[Event]] = {}
+    for row in rows:
+        told.setdefault(row.input.user, []).extend(events_of(row))
     scores, popular, shown = [], [], set[str]()
     for done, row in enumerate(chosen):
         on_progress(done, len(chosen))
-        events = tuple(event for event in sums.history(row.input.user) if event.at < row.input.at)
-        profile = Profile(user=row.input.user, events=events)
+        profile = Profile(user=row.input.user, events=_before(row, sums, told[row.input.user]))
         ask = Ask(count=_PLACES, at=row.input.at, context=row.input.context)
         answer = recommender.rank(ask, profile).items
         shown |= set(answer)
@@ -70,6 +78,13 @@ def measure_held_out(
         popular_hit_rate_10=float(popular_hits),
         coverage=len(shown) / len(names),
     )
+
+
+def _before(row: Impression, sums: ItemGram, told: Sequence[Event]) -> tuple[Event, ...]:
+    """What the user had done before the question, the last event of each item."""
+    events = (event for event in (*sums.history(row.input.user), *told) if event.at < row.input.at)
+    last = {event.item: event for event in sorted(events, key=lambda event: event.at)}
+    return tuple(sorted(last.values(), key=lambda event: (event.at, event.item)))
 
 
 def _scored(answer: Sequence[str], row: Impression) -> tuple[float, float]:
