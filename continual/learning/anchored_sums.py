@@ -25,9 +25,9 @@ class AnchoredSums(ABC):
     A form of its own says how a row is mapped, what an anchor keeps, and how the sums are solved.
     """
 
-    def __init__(self, features: FourierFeatures, size: int) -> None:
+    def __init__(self, features: FourierFeatures, size: int, *, parts: int = 1) -> None:
         self.features = features
-        self._sums = ClassSums(size, plain=features.dimension)
+        self._sums = ClassSums(size, plain=features.dimension, parts=parts)
         self._anchors: dict[str, NDArray[np.float64]] = {}
         self._anchor_means: dict[str, NDArray[np.float64]] = {}
 
@@ -142,7 +142,7 @@ class AnchoredSums(ABC):
                 "phase": self.features.phase,
                 "counts": arrays["counts"],
                 "sums": arrays["sums"],
-                "outer_lower": packed(arrays["outer"]),
+                "outer_lower": _lower(arrays["outer"]),
                 **of_plain,
                 **self._sums.known.tensors(order),
                 **{f"anchor.{row}": self._anchors[label] for row, label in enumerate(self._anchors)},
@@ -157,7 +157,8 @@ class AnchoredSums(ABC):
 
     def _restore(self, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
         order = about["labels"]
-        outer = unpacked(tensors["outer_lower"], self._sums.size)
+        lower, size = tensors["outer_lower"], self._sums.size // self._sums.parts
+        outer = np.stack([unpacked(part, size) for part in lower]) if lower.ndim > 1 else unpacked(lower, size)
         arrays = {"counts": tensors["counts"], "sums": tensors["sums"], "outer": outer}
         if _PLAIN_PACKED in tensors:
             plain = unpacked(tensors[_PLAIN_PACKED], self.features.dimension)
@@ -169,3 +170,8 @@ class AnchoredSums(ABC):
         self._anchors = {label: tensors[f"anchor.{row}"] for row, label in enumerate(about["anchors"])}
         means = {label: tensors.get(f"anchor_mean.{row}") for row, label in enumerate(about["anchors"])}
         self._anchor_means = {label: mean for label, mean in means.items() if mean is not None}
+
+
+def _lower(outer: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The lower triangle, or those of several parts, (parts, n (n + 1) / 2)."""
+    return np.stack([packed(part) for part in outer]) if outer.ndim > 2 else packed(outer)

@@ -89,7 +89,8 @@ class StoodIn:
 class ClassSums:
     """Rows and feature sum of each class, and the sum of all rows' outer products.
 
-    With `plain` dimensions the same is kept of the embeddings themselves.
+    With `plain` dimensions the same is kept of the embeddings themselves. Features in several `parts` of equal length
+    have outer products within each part alone.
 
     A class whose last row leaves is gone; when the last of all leaves, the sums are exactly 0.
 
@@ -100,12 +101,12 @@ class ClassSums:
     ({'no': 1, 'yes': 1}, [[1.0, 0.0], [0.0, 1.0]])
     """
 
-    def __init__(self, size: int, plain: int = 0) -> None:
-        self.size = size
+    def __init__(self, size: int, plain: int = 0, *, parts: int = 1) -> None:
+        self.size, self.parts = size, parts
         layout: dict[str, tuple[str | int, ...]] = {
             "counts": (_CLASS,),
             "sums": (_CLASS, size),
-            "outer": (size, size),
+            "outer": (size, size) if parts == 1 else (parts, size // parts, size // parts),
         }
         if plain:
             layout |= {PLAIN_SUMS: (_CLASS, plain), PLAIN_OUTER: (plain, plain)}
@@ -130,8 +131,20 @@ class ClassSums:
 
     @property
     def outer(self) -> NDArray[np.float64]:
-        """X'X, (D, D)."""
+        """X'X, (D, D); of several parts one each, (parts, D / parts, D / parts)."""
         return self.named.arrays["outer"]
+
+    @property
+    def columns(self) -> list[slice]:
+        """Where the features of each part lie."""
+        each = self.size // self.parts
+        return [slice(part * each, (part + 1) * each) for part in range(self.parts)]
+
+    def copy(self) -> "ClassSums":
+        """Sums of their own with the same values."""
+        twin = ClassSums(self.size, plain=0 if self.plain is None else len(self.plain.outer), parts=self.parts)
+        twin.named, twin.known = self.named.copy(), KnownRows(self.known.labels)
+        return twin
 
     @property
     def plain(self) -> PlainSums | None:
@@ -144,7 +157,7 @@ class ClassSums:
     def drop_plain(self) -> None:
         """Keep no more what the embeddings themselves sum to."""
         arrays = {name: array for name, array in self.named.arrays.items() if name not in (PLAIN_SUMS, PLAIN_OUTER)}
-        entries, self.named = {_CLASS: self.labels}, ClassSums(self.size).named
+        entries, self.named = {_CLASS: self.labels}, ClassSums(self.size, parts=self.parts).named
         self.named.restore(entries, arrays)
 
     def of(self, label: str) -> tuple[float, NDArray[np.float64]]:
@@ -196,7 +209,7 @@ class ClassSums:
         self.known.check_apart(other.known)
         if self.size == other.size and (self.plain is None) is not (other.plain is None):
             self.drop_plain()
-            other = other.narrowed(slice(None))
+            other = other.copy()
             other.drop_plain()
         self.named.merge(other.named)
         self.known.labels.update(other.known.labels)
@@ -228,7 +241,7 @@ class ClassSums:
         )
 
     def narrowed(self, columns: slice, scale: float = 1.0) -> "ClassSums":
-        """A copy on some of the features, each times `scale`."""
+        """A copy on some of the features of a single part, each times `scale`."""
         arrays = self.named.arrays
         outer = arrays["outer"][columns, columns] * scale**2
         copy = ClassSums(len(outer), plain=0 if self.plain is None else len(self.plain.outer))
@@ -247,9 +260,12 @@ class ClassSums:
             members[places, np.arange(len(mapped))] = sign
             arrays["counts"] += members.sum(axis=1)
             arrays["sums"] += members @ mapped
-            product = mapped.T @ mapped  # numpy hands this to dsyrk: half the work, and exactly symmetric
-            product *= sign
-            arrays["outer"] += product
+            outer = arrays["outer"].reshape(self.parts, *arrays["outer"].shape[-2:])
+            for part, columns in enumerate(self.columns):
+                own = np.ascontiguousarray(mapped[:, columns])
+                product = own.T @ own  # numpy hands this to dsyrk: half the work, and exactly symmetric
+                product *= sign
+                outer[part] += product
             if PLAIN_OUTER in arrays:
                 X = np.asarray(block.X, dtype=np.float64)
                 arrays[PLAIN_SUMS] += members @ X

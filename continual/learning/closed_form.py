@@ -31,23 +31,31 @@ from perennial.continual.learning.sums import Sums
 __all__ = ["CLOSED_FORMS", "ClassesLearner", "ClosedForm", "FastSettings"]
 
 
+_ALONE, _BESIDE_WORDS = 3000, 2500  # features of an encoder
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FastSettings:
     """The `params` of a closed form's job; None means chosen by held-out rows.
 
     >>> FastSettings().lexical
-    3072
+    3600
     """
 
-    features: int = 3000
+    features: int | None = None  # of the encoder; 3000 for a kernel LDA, 2500 beside words
     gamma: float | None = None
     shrinkage: float | None = None
     priors: Priors | None = None  # those of a kernel LDA are uniform then
     anchor_rows: int = 5
     descriptions: dict[str, str] | None = None  # class -> what it means; None keeps those of the previous model
-    lexical: int = 3072  # columns of words and letters; a kernel LDA has none
+    lexical: int = 3600  # columns of words and letters; a kernel LDA has none
     words: float | None = None  # what they count beside the embedding
+    sketches: int = 4  # of a ridge; each has half of `features` and `lexical` then, and the sums stay as large
     false_refusals: float = FALSE_REFUSALS  # share of known texts that may count as of no class; 0: none ever does
+
+    def __post_init__(self) -> None:
+        if self.sketches < 1:
+            raise ConfigurationError(f"sketches is {self.sketches}; it must be at least 1, e.g. 4")
 
     @property
     def fixed(self) -> bool:
@@ -157,7 +165,7 @@ class _KernelLda:
     def make(
         self, settings: FastSettings, learnt: ClassRows, held_out: HeldOut, *, dimension: int, seed: int
     ) -> KernelLda:
-        gamma, size = settings.gamma, settings.features
+        gamma, size = settings.gamma, settings.features or _ALONE
         if gamma is None and held_out.labels:
             priors = settings.priors or Priors.UNIFORM
             gamma = choose_gamma(learnt, held_out, features=size, seed=seed, priors=priors)
@@ -187,10 +195,14 @@ class _Ridge:
 
     def make(self, settings: FastSettings, learnt: ClassRows, held_out: HeldOut, *, dimension: int, seed: int) -> Ridge:
         del learnt, held_out  # the bandwidth matters less than the penalty
+        sketches, share = settings.sketches, 1.0 / np.sqrt(settings.sketches)
         fourier = FourierFeatures.make(
-            dimension=dimension, features=settings.features, gamma=settings.gamma or GAMMAS[0], seed=seed
+            dimension=dimension,
+            features=sketches * max(1, round((settings.features or _BESIDE_WORDS) * share)),
+            gamma=settings.gamma or GAMMAS[0],
+            seed=seed,
         )
-        return Ridge(fourier, LexicalFeatures.of_size(settings.lexical))
+        return Ridge(fourier, LexicalFeatures.of_size(max(2, round(settings.lexical * share)), sketches))
 
     def load(self, path: Path) -> Ridge:
         return Ridge.load(path)

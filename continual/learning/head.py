@@ -43,19 +43,8 @@ class HeadWeights:
     bias: NDArray[np.float32]  # (C,)
     temperature: float
     lexical: NDArray[np.float32] | None = None  # (C, L), of the words and letters where they are features too
-    lexical_of_words: int = 0  # columns that words have for themselves, see `LexicalFeatures`
+    words: LexicalFeatures | None = None  # how these are read
     link: Link | None = None  # what makes the sum of both parts log probabilities
-
-    @property
-    def words(self) -> LexicalFeatures:
-        """How words and letters are read.
-
-        Raises:
-            DataError: this head reads embeddings alone.
-        """
-        if self.lexical is None:
-            raise DataError("this head reads no words; train it by `ridge` for one that does")
-        return LexicalFeatures(size=self.lexical.shape[1], of_words=self.lexical_of_words)
 
     def logits(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None = None) -> NDArray[np.float64]:
         """Calibrated scores (rows, C) for embeddings X (rows, d); softmax of them are the probabilities.
@@ -64,14 +53,13 @@ class HeadWeights:
             DataError: the head reads words and letters too, and no texts are given.
         """
         scores = self._of_embeddings(X) + self.bias
-        if self.lexical is None:
+        if self.lexical is None or self.words is None:
             return scores
         if texts is None:
             raise DataError("this head reads the words and letters of a text too; give the texts with the embeddings")
-        words = self.words
         weight = self.lexical.astype(np.float64).T
         for start in range(0, len(X), _BLOCK):
-            scores[start : start + _BLOCK] += words(texts[start : start + _BLOCK]) @ weight
+            scores[start : start + _BLOCK] += self.words(texts[start : start + _BLOCK]) @ weight
         return scores if self.link is None else self.link(scores).astype(np.float64)
 
     def _of_embeddings(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:

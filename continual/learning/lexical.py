@@ -26,6 +26,7 @@ _LETTERS = (2, 3, 4, 5)  # lengths of the runs of letters
 _PRIME = np.uint64(0x100000001B3)
 _SPACE, _END = np.uint64(ord(" ")), np.uint64(ord("\n"))
 _PER_TEXT = np.uint64(0x9E3779B97F4A7C15)
+_PER_SKETCH = 0xD1B54A32D192ED03
 _BLOCK = 512  # texts at a time
 Grams = tuple[NDArray[np.intp], NDArray[np.uint64]]  # the text and the hash of each
 WEIGHT, OF_WORDS, KNOWN, LINK = "lexical", "lexical_of_words", "lexical_known", "link"  # tensors of a head's file
@@ -51,6 +52,8 @@ class LexicalFeatures:
     1 + log n, and a hash decides column and sign. The vector has the length 1 (0 for a text without letters), so that
     long texts weigh as short ones.
 
+    Several `sketches` share the columns alike: each has all words and letters, by hashes of its own, in its share.
+
     Source: Weinberger et al. 2009, "Feature Hashing for Large Scale Multitask Learning".
 
     >>> features = LexicalFeatures.of_size(512)
@@ -61,6 +64,7 @@ class LexicalFeatures:
 
     size: int
     of_words: int = 0
+    sketches: int = 1
 
     def __post_init__(self) -> None:
         if not 0 <= self.of_words < self.size:
@@ -68,28 +72,49 @@ class LexicalFeatures:
                 f"of {self.size} lexical columns {self.of_words} are for words; there must be some for letters too, "
                 "e.g. 2048 of 3072"
             )
+        if self.sketches < 1 or self.size % self.sketches or self.of_words % self.sketches:
+            raise ConfigurationError(
+                f"{self.sketches} sketches cannot share {self.size} lexical columns, {self.of_words} of them for "
+                "words; both must be multiples, e.g. 4 sketches of 6144 and 4096"
+            )
 
     @classmethod
-    def of_size(cls, size: int) -> "LexicalFeatures":
-        """Two columns for words to one for letters, which share more among themselves."""
-        return cls(size=size, of_words=2 * size // 3)
+    def of_size(cls, size: int, sketches: int = 1) -> "LexicalFeatures":
+        """So many columns a sketch; two for words to one for letters, which share more among themselves."""
+        return cls(size=sketches * size, of_words=sketches * (2 * size // 3), sketches=sketches)
+
+    @classmethod
+    def of_tensor(cls, size: int, tensor: NDArray[Any]) -> "LexicalFeatures":
+        """What `as_tensor` made of features of a size; there was one sketch before it said how many."""
+        of_words, *sketches = (int(value) for value in tensor)
+        return cls(size=size, of_words=of_words, sketches=sketches[0] if sketches else 1)
+
+    def as_tensor(self) -> NDArray[np.int64]:
+        """What a file holds beside the size."""
+        return np.array([self.of_words, self.sketches])
 
     def __call__(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """Features of texts, (texts, size)."""
+        """Features of texts, (texts, size), one sketch after the other."""
         X = np.zeros((len(texts), self.size))
         for start in range(0, len(texts), _BLOCK):
             X[start : start + _BLOCK] = self._block([_folded(text) for text in texts[start : start + _BLOCK]])
         return X
 
     def _block(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        if not self.of_words:
-            return _hashed([_letters(texts), *_words(texts, _WORD)], len(texts), self.size)
-        words = _hashed(_words(texts, _WORD_OR_SIGN), len(texts), self.of_words)
-        letters = _hashed([_letters(texts)], len(texts), self.size - self.of_words)
-        X = np.concatenate([words, letters], axis=1)
-        parts = words.any(axis=1).astype(np.float64) + letters.any(axis=1)  # a text of signs alone has no words
-        X /= np.sqrt(np.maximum(parts, 1.0))[:, None]
-        return X
+        columns, of_words = self.size // self.sketches, self.of_words // self.sketches
+        if not of_words:
+            grams = _Counted.of([_letters(texts), *_words(texts, _WORD)], len(texts))
+            return _side_by_side([grams.hashed(columns, sketch) for sketch in range(self.sketches)], self.sketches)
+        words = _Counted.of(_words(texts, _WORD_OR_SIGN), len(texts))
+        letters = _Counted.of([_letters(texts)], len(texts))
+        kinds = words.present.astype(np.float64) + letters.present  # a text of signs alone has no words
+        shared = np.sqrt(np.maximum(kinds, 1.0))[:, None]
+        both = [
+            part / shared
+            for sketch in range(self.sketches)
+            for part in (words.hashed(of_words, sketch), letters.hashed(columns - of_words, sketch))
+        ]
+        return _side_by_side(both, self.sketches)
 
 
 class WordScores:
@@ -124,12 +149,12 @@ class WordScores:
                 if WEIGHT not in names:
                     return None
                 weight = file.get_tensor(WEIGHT)
-                of_words = int(file.get_tensor(OF_WORDS)[0]) if OF_WORDS in names else 0
+                shape = file.get_tensor(OF_WORDS) if OF_WORDS in names else np.zeros(1)
                 known = file.get_tensor(KNOWN) if KNOWN in names else None
                 link = Link.of_tensor(file.get_tensor(LINK)) if LINK in names else None
         except (OSError, SafetensorError) as error:
             raise DataError(f"{head} cannot be read ({error}); export the version again") from error
-        scores = cls(weight, LexicalFeatures(size=weight.shape[1], of_words=of_words), link)
+        scores = cls(weight, LexicalFeatures.of_tensor(weight.shape[1], shape), link)
         if known is not None:
             scores._check(known, head)
         return scores
@@ -141,7 +166,7 @@ class WordScores:
         """What a head's file holds of a weight (C, L): `KNOWN` is what it gives for a few texts of many scripts."""
         known = (features(_PROBES) @ weight.astype(np.float64).T).astype(np.float32)
         linked = {} if link is None else {LINK: link.as_tensor()}
-        return {WEIGHT: weight, OF_WORDS: np.array([features.of_words]), KNOWN: known, **linked}
+        return {WEIGHT: weight, OF_WORDS: features.as_tensor(), KNOWN: known, **linked}
 
     def whole(self, logits: NDArray[np.float32], texts: Sequence[str]) -> NDArray[np.float32]:
         """The head's logits (texts, C) out of those that its engine gives for the texts."""
@@ -169,21 +194,45 @@ class WordScores:
             )
 
 
-def _hashed(grams: Sequence[Grams], texts: int, size: int) -> NDArray[np.float64]:
-    """Features (texts, size) of length 1, or 0 where a text has none."""
-    rows = np.concatenate([place for place, _ in grams])
-    hashes = _mixed(np.concatenate([hashed for _, hashed in grams]))
-    _, first, counts = np.unique(  # an occurrence is a text and a hash: 63 bits of both together
-        _mixed(hashes ^ (rows.astype(np.uint64) + np.uint64(1)) * _PER_TEXT), return_index=True, return_counts=True
-    )
-    rows, hashes = rows[first], hashes[first]
-    values = (1.0 + np.log(counts)) * np.where(hashes >> np.uint64(63), 1.0, -1.0)
-    columns = (hashes % np.uint64(size)).astype(np.intp)
-    cells = np.bincount(rows * size + columns, weights=values, minlength=texts * size)
-    X: NDArray[np.float64] = cells.astype(np.float64).reshape(texts, size)  # of no weights it makes ints
-    lengths = np.linalg.norm(X, axis=1, keepdims=True)
-    X /= np.where(lengths > 0, lengths, 1.0)
-    return X
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Counted:
+    """The different runs of some texts: the text and the hash of each, and what it counts."""
+
+    texts: int
+    rows: NDArray[np.intp]
+    hashes: NDArray[np.uint64]
+    values: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, grams: Sequence[Grams], texts: int) -> "_Counted":
+        rows = np.concatenate([place for place, _ in grams])
+        hashes = _mixed(np.concatenate([hashed for _, hashed in grams]))
+        _, first, counts = np.unique(  # an occurrence is a text and a hash: 63 bits of both together
+            _mixed(hashes ^ (rows.astype(np.uint64) + np.uint64(1)) * _PER_TEXT), return_index=True, return_counts=True
+        )
+        return cls(texts=texts, rows=rows[first], hashes=hashes[first], values=1.0 + np.log(counts))
+
+    @property
+    def present(self) -> NDArray[np.bool_]:
+        """Whether a text has any."""
+        found: NDArray[np.bool_] = np.bincount(self.rows, minlength=self.texts) > 0
+        return found
+
+    def hashed(self, size: int, sketch: int) -> NDArray[np.float64]:
+        """Features (texts, size) of length 1, or 0 where a text has none, by the hashes of a sketch."""
+        hashes = _mixed(self.hashes + np.uint64(sketch * _PER_SKETCH % 2**64)) if sketch else self.hashes
+        values = self.values * np.where(hashes >> np.uint64(63), 1.0, -1.0)
+        columns = (hashes % np.uint64(size)).astype(np.intp)
+        cells = np.bincount(self.rows * size + columns, weights=values, minlength=self.texts * size)
+        X: NDArray[np.float64] = cells.astype(np.float64).reshape(self.texts, size)  # of no weights it makes ints
+        lengths = np.linalg.norm(X, axis=1, keepdims=True)
+        X /= np.where(lengths > 0, lengths, 1.0)
+        return X
+
+
+def _side_by_side(parts: Sequence[NDArray[np.float64]], sketches: int) -> NDArray[np.float64]:
+    """Parts of sketches of length 1 as one vector of length 1."""
+    return np.concatenate(parts, axis=1) / np.sqrt(sketches)
 
 
 def _folded(text: str) -> str:

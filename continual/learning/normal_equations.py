@@ -1,6 +1,6 @@
 """The normal equations of a ridge regression: factored in float32, solved to float64 by refinement."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.head import Priors
 
-__all__ = ["USUAL_TEMPERATURE", "NormalEquations", "Penalty", "Regression", "Solver"]
+__all__ = ["USUAL_TEMPERATURE", "NormalEquations", "Penalty", "Regression", "Solver", "together"]
 
 USUAL_TEMPERATURE = 0.15  # what scores of 1 and -1 are divided by where no row tells
 _SOLVED = 1e-11  # of the right side: a residual as small as this is none
@@ -158,6 +158,15 @@ class NormalEquations:
         for block in _blocks(len(scatter)):
             scatter[block] -= np.outer(rows * mean[block], mean).astype(kind)
         return scatter
+
+
+def together(regressions: Sequence[Regression]) -> Regression:
+    """The mean of regressions on features of their own, as one on all of them side by side."""
+    return Regression(
+        labels=regressions[0].labels,
+        weight=np.concatenate([each.weight for each in regressions], axis=1) / len(regressions),
+        bias=np.mean([each.bias for each in regressions], axis=0),
+    )
 
 
 class Solver:

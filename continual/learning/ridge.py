@@ -1,23 +1,25 @@
 """The fast learner that reads words too: ridge regression on an encoder's kernel features beside lexical ones."""
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.errors import DataError
+from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.lexical import LexicalFeatures
-from perennial.continual.learning.normal_equations import NormalEquations, Penalty, Regression, Solver
+from perennial.continual.learning.normal_equations import NormalEquations, Penalty, Regression, Solver, together
 from perennial.continual.learning.sums import SumsFile
 
 __all__ = ["Ridge"]
 
-_FORMAT = "perennial-ridge-1"
+_FORMAT, _OF_SKETCHES = "perennial-ridge-1", "perennial-ridge-2"
 _USUAL = Penalty()
 Floats = NDArray[np.float64]
 
@@ -28,8 +30,16 @@ class Ridge(AnchoredSums):
     The features are random Fourier features of the embedding and hashed words and letters of the text. Rows are
     added, taken back and merged exactly as in `KernelLda`; neither a row nor a vocabulary is stored.
 
-    Memory is 8 D^2 + 8 C D bytes for D = 3000 Fourier and 3072 lexical features: 299 MB with 77 classes, half of it
-    on disk. Solving takes as much again.
+    Where words are read in several sketches, each of these, with its share of the Fourier features, is a regression of
+    its own, and the mean of all answers. Features that are drawn by chance err by chance, and the mean errs less: four
+    regressions of half the features each have as many sums as one of all, are solved in half the time, and see twice
+    as many features.
+
+    Memory is 8 D^2 bytes for each sketch's D features and 8 C D for the classes: four with 1500 Fourier and 1536
+    lexical features take 303 MB with 77 classes, half of it on disk. Solving takes a tenth of that again.
+
+    Source: Jacot et al. 2020, "Implicit Regularization of Random Feature Models": that mean is the exact kernel's
+    regression with some more shrinkage.
 
     >>> head = Ridge(FourierFeatures.make(dimension=2, features=64, gamma=0.5, seed=0), LexicalFeatures.of_size(64))
     >>> head.add(ClassRows(X=np.array([[1.0, 0.0], [0.0, 1.0]]), labels=["yes", "no"], texts=["of course", "never"]))
@@ -40,12 +50,19 @@ class Ridge(AnchoredSums):
     """
 
     def __init__(self, features: FourierFeatures, lexical: LexicalFeatures) -> None:
-        super().__init__(features, features.size + lexical.size)
+        if features.size % lexical.sketches:
+            raise ConfigurationError(f"{lexical.sketches} sketches cannot share {features.size} Fourier features alike")
+        super().__init__(features, features.size + lexical.size, parts=lexical.sketches)
         self.lexical = lexical
 
     def mapped(self, rows: ClassRows) -> Floats:
-        """Features of rows, (rows, D): those of the encoder first."""
-        return np.concatenate([self.features(rows.X), self.lexical(rows.texts or [])], axis=1)
+        """Features of rows, (rows, D): one sketch after the other, in each those of the encoder first."""
+        sketches = self.lexical.sketches
+        both = [self.features(rows.X), self.lexical(rows.texts or [])]
+        each = [block.reshape(len(rows), sketches, -1) for block in both]
+        features: Floats = np.concatenate(each, axis=2).reshape(len(rows), -1)
+        features *= np.sqrt(sketches)  # so that a sketch's own have the length that those of all have together
+        return features
 
     def merge(self, other: "Ridge") -> None:
         """Adds all that `other` has learnt.
@@ -63,75 +80,86 @@ class Ridge(AnchoredSums):
         self._anchors[label] = self.mapped(rows)  # their features: no text stays
         self._anchor_means[label] = rows.X.mean(axis=0, dtype=np.float64)
 
-    def equations(self, anchor_rows: int = _USUAL.anchor_rows) -> NormalEquations:
-        """What a penalty is put on. It shares the memory of the sums: solve it before they change.
+    def equations(self, anchor_rows: int = _USUAL.anchor_rows) -> tuple[NormalEquations, ...]:
+        """What a penalty is put on, of each sketch. They share the memory of the sums: solve them before these change.
 
         A class with n real rows has max(0, anchor_rows - n) rows' worth of its anchors in it.
 
         Raises:
             DataError: nothing has been learnt.
         """
-        stood_in = self._sums.with_stand_ins(self._anchors, anchor_rows)
+        stood_in, parts = self._sums.with_stand_ins(self._anchors, anchor_rows), self._sums.parts
         if not stood_in.labels:
             raise DataError("the regression has no rows; add labelled rows before solving it")
-        return NormalEquations(
-            labels=stood_in.labels,
-            counts=stood_in.counts,
-            sums=stood_in.sums,
-            outer=self._sums.outer,
-            of_encoder=self.features.size,
-            beside=stood_in.beside if len(stood_in.beside) else None,
+        each = self._sums.size // parts
+        return tuple(
+            NormalEquations(
+                labels=stood_in.labels,
+                counts=stood_in.counts,
+                sums=np.ascontiguousarray(stood_in.sums[:, columns]),
+                outer=outer,
+                of_encoder=self.features.size // parts,
+                beside=np.ascontiguousarray(stood_in.beside[:, columns]) if len(stood_in.beside) else None,
+            )
+            for columns, outer in zip(self._sums.columns, self._sums.outer.reshape(parts, each, each), strict=True)
         )
 
     def solve(self, penalty: Penalty = _USUAL) -> HeadWeights:
-        """The head for what is in now: some 2 seconds for D = 6072 on two cores; its scores are not calibrated.
+        """The head for what is in now: a second for four times D = 3036 on two cores; its scores are not calibrated.
 
         Raises:
             DataError: nothing has been learnt.
         """
-        return self._head(self.equations(penalty.anchor_rows).solved(penalty))
+        return self._head([part.solved(penalty) for part in self.equations(penalty.anchor_rows)])
 
     def solve_with(self, more: ClassRows, penalty: Penalty = _USUAL) -> tuple[HeadWeights, HeadWeights]:
-        """The same as of all sums; the second head costs little more than the first, by whose factor it goes.
+        """The same as of all sums; the second head costs little more than the first, by whose factors it goes.
 
         Raises:
             DataError: nothing has been learnt, or a row is of a class that is not in.
         """
-        if self._anchors or not 0 < len(more) <= self._sums.size // 2 or not set(more.labels) <= set(self.labels):
+        each = self._sums.size // self._sums.parts
+        if self._anchors or not 0 < len(more) <= each // 2 or not set(more.labels) <= set(self.labels):
             return super().solve_with(more, penalty)
         self._check(more)
-        equations = self.equations(penalty.anchor_rows)
-        members = np.zeros((len(equations.labels), len(more)))
-        members[places_of(more.labels, equations.labels), np.arange(len(more))] = 1.0
-        solver, features = Solver(equations, penalty), self.mapped(more)
-        head = self._head(solver.solution())
-        return head, self._head(solver.with_rows(features, members.sum(axis=1), members @ features))
+        equations, features = self.equations(penalty.anchor_rows), self.mapped(more)
+        members = np.zeros((len(equations[0].labels), len(more)))
+        members[places_of(more.labels, equations[0].labels), np.arange(len(more))] = 1.0
+        without, within = [], []
+        for part, columns in zip(equations, self._sums.columns, strict=True):
+            own, solver = np.ascontiguousarray(features[:, columns]), Solver(part, penalty)
+            without.append(solver.solution())
+            within.append(solver.with_rows(own, members.sum(axis=1), members @ own))
+        return self._head(without), self._head(within)
 
-    def _head(self, solved: Regression) -> HeadWeights:
-        weight = solved.weight - solved.weight.mean(axis=0)
-        bias = solved.bias - solved.bias.mean()
-        size = self.features.size
+    def _head(self, solved: Sequence[Regression]) -> HeadWeights:
+        whole, sketches = together(solved), self.lexical.sketches
+        weight = whole.weight - whole.weight.mean(axis=0)
+        bias = whole.bias - whole.bias.mean()
+        weight = weight.reshape(len(weight), sketches, -1) * np.sqrt(sketches)  # features are scaled so by `mapped`
+        size = self.features.size // sketches
         return HeadWeights(
-            labels=solved.labels,
+            labels=whole.labels,
             omega=self.features.omega,
             phase=self.features.phase,
-            weight=weight[:, :size].astype(np.float32),
+            weight=weight[:, :, :size].reshape(len(weight), -1).astype(np.float32),
             bias=bias.astype(np.float32),
             temperature=1.0,
-            lexical=np.ascontiguousarray(weight[:, size:], dtype=np.float32),
-            lexical_of_words=self.lexical.of_words,
+            lexical=np.ascontiguousarray(weight[:, :, size:].reshape(len(weight), -1), dtype=np.float32),
+            words=self.lexical,
         )
 
     def copy(self) -> "Ridge":
         """Sums of their own with the same values."""
         twin = Ridge(self.features, self.lexical)
-        twin._sums = self._sums.narrowed(slice(None))
+        twin._sums = self._sums.copy()
         twin._anchors, twin._anchor_means = dict(self._anchors), dict(self._anchor_means)
         return twin
 
     def save(self, path: Path) -> None:
         """Writes the sums to a safetensors file; `load` gives back exactly this regression."""
-        self._to_file(_FORMAT, lexical=self.lexical.size, of_words=self.lexical.of_words).write(path)
+        kind, about = _FORMAT if self.lexical.sketches == 1 else _OF_SKETCHES, asdict(self.lexical)
+        self._to_file(kind, lexical=about.pop("size"), **about).write(path)
 
     @classmethod
     def load(cls, path: Path) -> "Ridge":
@@ -141,9 +169,10 @@ class Ridge(AnchoredSums):
             DataError: the file is missing or is not such a file.
         """
         file = SumsFile.read(path)
-        file.check_format(path, _FORMAT)
+        file.check_format(path, _OF_SKETCHES if file.about.get("sketches", 1) > 1 else _FORMAT)
         features = FourierFeatures(omega=file.tensors["omega"], phase=file.tensors["phase"])
-        head = cls(features, LexicalFeatures(size=file.about["lexical"], of_words=file.about.get("of_words", 0)))
+        about = {name: file.about[name] for name in ("of_words", "sketches") if name in file.about}
+        head = cls(features, LexicalFeatures(size=file.about["lexical"], **about))
         head._restore(file.tensors, file.about)
         return head
 

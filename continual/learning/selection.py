@@ -12,7 +12,7 @@ from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
-from perennial.continual.learning.normal_equations import Penalty
+from perennial.continual.learning.normal_equations import Penalty, together
 from perennial.continual.learning.ridge import Ridge
 
 __all__ = [
@@ -36,7 +36,7 @@ _MOST_ROWS = 4000  # rows to choose the bandwidth with
 _CLEARLY = 0.005
 _LOSS_WEIGHT = 0.1
 _MANY_ROWS = 2000
-_PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+_PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _WORDS = (0.0, 0.1, 0.3, 1.0)
 _MANY_CLASSES = 30
 
@@ -96,7 +96,7 @@ def choose_shrinkage(head: KernelLda, held_out: HeldOut, *, priors: Priors = Pri
 def default_penalty(sums: Ridge) -> Penalty:
     """What to use when there is nothing to choose with: many narrow classes bear less shrinkage than few broad ones."""
     many = len(sums.labels) >= _MANY_CLASSES
-    return Penalty(shrinkage=0.1, words=0.3) if many else Penalty(shrinkage=1.0, words=1.0)
+    return Penalty(shrinkage=0.03, words=0.3) if many else Penalty(shrinkage=1.0, words=1.0)
 
 
 def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequence[str]) -> Penalty:
@@ -115,7 +115,7 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
 
     def scores_of(penalty: Penalty) -> NDArray[np.float64]:
         if penalty not in tried:
-            solved = equations.solved(penalty, precise=False)
+            solved = together([part.solved(penalty, precise=False) for part in equations])
             tried[penalty] = row_scores(solved.scores(features), places_of(known.labels, solved.labels))
         return tried[penalty]
 

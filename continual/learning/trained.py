@@ -13,7 +13,7 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.calibration import Link
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.head import HeadWeights
-from perennial.continual.learning.lexical import KNOWN, LINK, OF_WORDS, WordScores
+from perennial.continual.learning.lexical import KNOWN, LINK, OF_WORDS, LexicalFeatures, WordScores
 
 __all__ = [
     "HEAD_FILE",
@@ -38,7 +38,7 @@ def write_head(folder: Path, head: HeadWeights) -> None:
     from safetensors.numpy import save_file
 
     tensors = {"omega": head.omega, "phase": head.phase, "weight": head.weight, "bias": head.bias}
-    if head.lexical is not None:
+    if head.lexical is not None and head.words is not None:
         tensors |= WordScores.tensors(head.lexical, head.words, head.link)
     with written_whole(folder / HEAD_FILE) as temporary:
         save_file({name: np.ascontiguousarray(value) for name, value in tensors.items()}, temporary)
@@ -91,11 +91,12 @@ def read_head(folder: Path) -> HeadWeights:
         raise DataError(f"{folder} has a {card.head!r} head; one of {sorted(KERNEL_HEADS)} was asked for")
     tensors = _tensors(folder / HEAD_FILE)
     tensors.pop(KNOWN, None)
-    of_words, link = int(tensors.pop(OF_WORDS, np.zeros(1))[0]), tensors.pop(LINK, None)
+    shape, link = tensors.pop(OF_WORDS, np.zeros(1)), tensors.pop(LINK, None)
+    lexical = tensors.get("lexical")
     return HeadWeights(
         labels=card.labels,
         temperature=card.temperature,
-        lexical_of_words=of_words,
+        words=None if lexical is None else LexicalFeatures.of_tensor(lexical.shape[1], shape),
         link=None if link is None else Link.of_tensor(link),
         **tensors,
     )

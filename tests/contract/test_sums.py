@@ -73,8 +73,21 @@ def first_items(sums: Any) -> np.ndarray:
     return solved.weights[:, [place for place, name in enumerate(solved.names) if name.startswith("a")]]  # type: ignore[no-any-return]
 
 
-def ridge(size: int = 50) -> Ridge:
-    return Ridge(FourierFeatures.make(dimension=6, features=40, gamma=0.5, seed=0), LexicalFeatures.of_size(size))
+def ridge(size: int = 50, sketches: int = 1) -> Ridge:
+    fourier = FourierFeatures.make(dimension=6, features=40, gamma=0.5, seed=0)
+    return Ridge(fourier, LexicalFeatures.of_size(size, sketches))
+
+
+def ridge_learner(sketches: int) -> "Learner":
+    return Learner(
+        make=lambda: ridge(sketches=sketches),
+        other=lambda: ridge(size=51, sketches=sketches),
+        load=Ridge.load,
+        rows=class_rows,
+        relabelled=lambda rows: class_rows(rows, turned=1),
+        stray=lambda: ClassRows(X=np.zeros((1, 6)), labels=["class 0"]),
+        answers=lambda sums: logits(sums, Penalty()),
+    )
 
 
 def logits(sums: Sums[Any, Any, Any], settings: Any) -> np.ndarray:
@@ -93,15 +106,8 @@ LEARNERS = {
         stray=lambda: ClassRows(X=np.full((1, 6), np.nan), labels=["class 0"]),
         answers=lambda sums: logits(sums, Discriminant(shrinkage=1e-3)),
     ),
-    "ridge": Learner(
-        make=ridge,
-        other=lambda: ridge(size=51),
-        load=Ridge.load,
-        rows=class_rows,
-        relabelled=lambda rows: class_rows(rows, turned=1),
-        stray=lambda: ClassRows(X=np.zeros((1, 6)), labels=["class 0"]),
-        answers=lambda sums: logits(sums, Penalty()),
-    ),
+    "ridge": ridge_learner(sketches=1),
+    "sketched_ridge": ridge_learner(sketches=4),
     "item_gram": Learner(
         make=lambda: ItemGram(nearness=0.5),
         other=lambda: ItemGram(nearness=0.25),

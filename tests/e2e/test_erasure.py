@@ -15,6 +15,7 @@ from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.encoder import fingerprint, hidden_size
 from perennial.continual.learning.ridge import Ridge
+from perennial.continual.learning.trained import proof_keys
 from perennial.continual.preparation import row_hash
 from perennial.continual.records import Origin, Split
 from perennial.ops.app.wiring import open_parts
@@ -97,6 +98,7 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
     writer.close()
     old = parts.workspace.bundle("intent", 1)
     assert {row_hash(r.example.text) for r in mine if r.split is Split.TRAIN} < set(sums_of(old).known_keys)
+    assert {row_hash(r.example.text) for r in mine if r.split is Split.HOLDOUT} < proof_keys(old)
 
     plan = erased(initialised, "--key", ME, "--dry-run")
     assert (plan["examples"], plan["traffic_rows"], plan["learnt_by"]) == (20, 2, [1])
@@ -105,13 +107,15 @@ def test_erased_rows_are_gone_and_the_head_is_one_that_never_saw_them(
 
     receipt = erased(initialised, "--key", ME)
     assert (receipt["examples"], receipt["traffic_rows"], receipt["buffer_rows"]) == (20, 2, plan["buffer_rows"])
-    assert receipt["rows_taken_back"] == sum(r.split is Split.TRAIN for r in mine)
+    assert receipt["rows_taken_back"] == len(mine)  # those too that were learnt after they had proved the version
     assert (receipt["corrected"], receipt["removed"], receipt["retraining"]) == (2, [1], None)
 
     route = parts.ledger.route("intent")
     assert route is not None
     assert (route.champion, route.previous, route.resident) == (2, None, (2,))
     assert not old.exists()
+    held = [r.example.text for r in parts.ledger.examples("intent", split=Split.HOLDOUT)]
+    assert proof_keys(parts.workspace.bundle("intent", 2)) == {row_hash(text) for text in held}
     kept = sums_of(parts.workspace.bundle("intent", 2))
     never = Ridge(kept.features, kept.lexical)
     never.add(

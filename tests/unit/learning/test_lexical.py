@@ -136,7 +136,7 @@ def written(folder: Path) -> Path:
         bias=np.zeros(2, dtype=np.float32),
         temperature=1.0,
         lexical=rng.normal(scale=30.0, size=(2, 2048)).astype(np.float32),
-        lexical_of_words=1024,
+        words=LexicalFeatures(size=2048, of_words=1024),
     )
     write_head(folder, head)
     return folder / HEAD_FILE

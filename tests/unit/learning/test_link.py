@@ -11,7 +11,7 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.calibration import Link, fit_link, fit_temperature, log_loss
 from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.head import HeadWeights
-from perennial.continual.learning.lexical import WordScores
+from perennial.continual.learning.lexical import LexicalFeatures, WordScores
 from perennial.continual.learning.trained import HEAD_FILE, read_head, write_head
 
 CLASSES = 60
@@ -61,7 +61,7 @@ def test_what_was_written_and_cooled_answers_as_before(tmp_path: Path) -> None:
         bias=np.zeros(3, dtype=np.float32),
         temperature=1.0,
         lexical=rng.standard_normal((3, 64)).astype(np.float32),
-        lexical_of_words=40,
+        words=LexicalFeatures(size=64, of_words=40),
         link=Link(slope=0.1, shift=1 / 3, floor=0.05, power=4.0),
     )
     X, texts = rng.standard_normal((5, 4)), ["my card", "a loan", "", "卡", "trip"]

@@ -24,7 +24,15 @@ pytestmark = pytest.mark.slow
 
 FORMS = {
     "kernel_lda": {"features": 120, "gamma": 0.5, "shrinkage": 1e-3, "priors": "uniform"},
-    "ridge": {"features": 120, "lexical": 60, "gamma": 0.5, "shrinkage": 0.3, "words": 0.5, "priors": "empirical"},
+    "ridge": {
+        "features": 120,
+        "lexical": 60,
+        "sketches": 2,
+        "gamma": 0.5,
+        "shrinkage": 0.3,
+        "words": 0.5,
+        "priors": "empirical",
+    },
 }
 LEARNT, HELD = make_rows("card loan trip", 30, 1), make_rows("card loan trip", 15, 9)
 

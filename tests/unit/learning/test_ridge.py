@@ -17,7 +17,7 @@ from perennial.continual.learning.fast import train_fast
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import Priors
 from perennial.continual.learning.lexical import LexicalFeatures
-from perennial.continual.learning.normal_equations import Penalty
+from perennial.continual.learning.normal_equations import Penalty, together
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.selection import HeldOut, choose_penalty, default_penalty
@@ -40,36 +40,46 @@ def rows(count: int, seed: int = 0, noise: float = 0.6) -> ClassRows:
     return ClassRows(X=X / np.linalg.norm(X, axis=1, keepdims=True), labels=labels, texts=texts)
 
 
-def learnt(given: ClassRows) -> Ridge:
-    head = Ridge(FourierFeatures.make(dimension=6, features=100, gamma=0.5, seed=0), LexicalFeatures.of_size(128))
+def learnt(given: ClassRows, sketches: int = 1) -> Ridge:
+    fourier = FourierFeatures.make(dimension=6, features=100 * sketches, gamma=0.5, seed=0)
+    head = Ridge(fourier, LexicalFeatures.of_size(128, sketches))
     head.add(given)
     return head
 
 
+@pytest.mark.parametrize("sketches", [1, 3])
 @pytest.mark.parametrize("precise", [True, False])
 @pytest.mark.parametrize("words", [0.0, 0.3])
-def test_the_solution_is_the_textbooks(words: float, precise: bool) -> None:
+def test_the_solution_is_the_textbooks(words: float, precise: bool, sketches: int) -> None:
+    """Of several sketches it is the mean of the textbook's solutions, each on features of its own."""
     given = rows(150)
-    head, penalty = learnt(given), Penalty(shrinkage=0.2, words=words)
-    X = head.mapped(given)
-    X[:, 100:] *= np.sqrt(words)
+    head, penalty = learnt(given, sketches), Penalty(shrinkage=0.2, words=words)
     Y = np.where(np.array(given.labels)[:, None] == np.array(head.labels)[None, :], 1.0, -1.0)
-    centred = X - X.mean(axis=0)
-    weight = np.linalg.solve(centred.T @ centred + 0.2 * np.eye(X.shape[1]), centred.T @ (Y - Y.mean(axis=0)))
-    expected = centred @ weight + Y.mean(axis=0)
+    expected = np.zeros_like(Y)
+    for X in np.split(head.mapped(given), sketches, axis=1):
+        assert np.linalg.norm(X[:, 100:], axis=1) == pytest.approx(1.0)
+        assert np.linalg.norm(X[:, :100], axis=1) == pytest.approx(1.0, abs=0.3)
+        X[:, 100:] *= np.sqrt(words)
+        centred = X - X.mean(axis=0)
+        weight = np.linalg.solve(centred.T @ centred + 0.2 * np.eye(X.shape[1]), centred.T @ (Y - Y.mean(axis=0)))
+        expected += (centred @ weight + Y.mean(axis=0)) / sketches
     equations = head.equations()
-    for _ in range(2):  # it can be solved again
-        found = equations.solved(penalty, precise=precise).scores(head.mapped(given))
+    for _ in range(2):  # they can be solved again
+        found = together([part.solved(penalty, precise=precise) for part in equations]).scores(head.mapped(given))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-8 if precise else 1e-3)
+    served = head.solve(penalty).logits(given.X, given.texts)
+    np.testing.assert_allclose(served, expected - expected.mean(axis=1, keepdims=True), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("shrinkage", [1e-9, 1e-3, 0.3])
-@pytest.mark.parametrize("anchored", [False, True])
+@pytest.mark.parametrize(("anchored", "sketches"), [(False, 1), (True, 1), (False, 3)])
 @pytest.mark.parametrize("more", [1, 40, 200])  # more than half as many as there are features are learnt another way
-def test_rows_beside_the_sums_are_learnt_as_if_they_were_in(more: int, anchored: bool, shrinkage: float) -> None:
+def test_rows_beside_the_sums_are_learnt_as_if_they_were_in(
+    more: int, anchored: bool, sketches: int, shrinkage: float
+) -> None:
     """By the first head's factor, whatever the shrinkage is to float32; the sums stay without them."""
     given, beside, asked = rows(150), rows(more, seed=3), rows(50, seed=4)
-    head, joint = learnt(given), learnt(given)
+    head, joint = learnt(given, sketches), learnt(given, sketches)
     if anchored:
         for each in (head, joint):
             each.anchor("c9", rows(4, seed=5))
@@ -166,7 +176,7 @@ def test_a_job_learns_on_and_takes_rows_back(make_spec: Callable[..., Path], tmp
     np.testing.assert_allclose(kept.named.arrays["outer"], never.named.arrays["outer"], rtol=0, atol=1e-9)
     assert kept.known_keys == never.known_keys
     settings = read_card(folders["less"]).settings
-    assert (settings["features"], settings["calibrated_on"]) == (120, 90)
+    assert (settings["features"], settings["calibrated_on"]) == (240, 90)  # four sketches of half of the features each
     texts = [row.text for row in held]
     one, two = (answer(folders[name], texts, cache=tmp_path / "cache") for name in ("less", "never"))
     assert one[0] == two[0] == ("card", "loan", "trip")
