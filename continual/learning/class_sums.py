@@ -262,8 +262,8 @@ class ClassSums:
             arrays["sums"] += members @ mapped
             outer = arrays["outer"].reshape(self.parts, *arrays["outer"].shape[-2:])
             for part, columns in enumerate(self.columns):
-                own = np.ascontiguousarray(mapped[:, columns])
-                product = own.T @ own  # numpy hands this to dsyrk: half the work, and exactly symmetric
+                own: NDArray[np.float64] = np.ascontiguousarray(mapped[:, columns])
+                product = own.T @ own  # numpy's dsyrk: half the work, and exactly symmetric
                 product *= sign
                 outer[part] += product
             if PLAIN_OUTER in arrays:

@@ -183,7 +183,7 @@ def fit_fast(
 def _fit_better(spec: JobSpec, context: Context, embedder: Embedder | None) -> FastModel:
     """The closed form that the previous model has on this encoder; without, the one that held-out rows like better.
 
-    The ridge stays unless a kernel LDA is better by more than one standard error. A shrinkage that is told is a kernel
+    The ridge stays unless a kernel LDA is better by more than two standard errors. A shrinkage that is told is a kernel
     LDA's, which is what it was before there were two forms.
     """
     texts = Texts(spec, context, embedder)

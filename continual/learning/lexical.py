@@ -232,7 +232,9 @@ class _Counted:
 
 def _side_by_side(parts: Sequence[NDArray[np.float64]], sketches: int) -> NDArray[np.float64]:
     """Parts of sketches of length 1 as one vector of length 1."""
-    return np.concatenate(parts, axis=1) / np.sqrt(sketches)
+    joined: NDArray[np.float64] = np.concatenate(parts, axis=1)
+    joined /= np.sqrt(sketches)
+    return joined
 
 
 def _folded(text: str) -> str:

@@ -39,6 +39,7 @@ _MANY_ROWS = 2000
 _PENALTIES = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
 _WORDS = (0.0, 0.1, 0.3, 1.0)
 _MANY_CLASSES = 30
+_ERRORS = 2.0  # standard errors by which a setting must be better than the usual one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +104,9 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
     """The penalty to solve with: `start`, unless held-out rows clearly like a neighbour better.
 
     Shrinkage, then the weight of words, walk along their grids as long as a step lowers the mean score of the rows by
-    more than one standard error of the paired difference; see `choose_shrinkage` for the score. At rest that is four
-    regressions; one more tells whether priors are better uniform.
+    more than two standard errors of the paired difference: of so many steps that could be taken, one by one standard
+    error is taken by chance too often. See `choose_shrinkage` for the score. At rest that is four regressions; one more
+    tells whether priors are better uniform.
     """
     known = held_out.within(sums.labels)
     if not known.labels:
@@ -134,9 +136,9 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
 
 
 def clearly_lower(scores: NDArray[np.float64], than: NDArray[np.float64]) -> bool:
-    """By more than one standard error of the paired difference, so that a handful of rows doesn't decide."""
+    """By more than two standard errors of the paired difference, so that a handful of rows doesn't decide."""
     gain = than - scores
-    return bool(gain.mean() > gain.std() / np.sqrt(len(gain)))
+    return bool(gain.mean() > _ERRORS * gain.std() / np.sqrt(len(gain)))
 
 
 def _neighbour(grid: Sequence[float], value: float, step: int) -> float | None:
