@@ -4,7 +4,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_records, say
+from perennial.ops.cli.console import (
+    ConfigOption,
+    DryRunOption,
+    JsonOption,
+    ModelOption,
+    print_json,
+    print_records,
+    say,
+)
 from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
@@ -61,21 +69,39 @@ def show(number: _Number, model: ModelOption = "", config: ConfigOption = None, 
 
 
 @_app.command()
-def confirm(number: _Number, note: _Note = "", model: ModelOption = "", config: ConfigOption = None) -> None:
+def confirm(
+    number: _Number,
+    note: _Note = "",
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
     """It was worth an alert; later risks are scored by that."""
-    _judge(number, "confirmed", note, model, config)
+    _judge(number, "confirmed", note, model, config, dry_run=dry_run)
 
 
 @_app.command()
-def dismiss(number: _Number, note: _Note = "", model: ModelOption = "", config: ConfigOption = None) -> None:
+def dismiss(
+    number: _Number,
+    note: _Note = "",
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
     """It was not; later risks are scored by that, and its event alarms no more."""
-    _judge(number, "dismissed", note, model, config)
+    _judge(number, "dismissed", note, model, config, dry_run=dry_run)
 
 
 @_app.command()
-def reopen(number: _Number, note: _Note = "", model: ModelOption = "", config: ConfigOption = None) -> None:
+def reopen(
+    number: _Number,
+    note: _Note = "",
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
     """Take a verdict back, as if it had never been given."""
-    _judge(number, "open", note, model, config)
+    _judge(number, "open", note, model, config, dry_run=dry_run)
 
 
 @_app.command()
@@ -98,22 +124,24 @@ def events(
 
 
 @_app.command()
-def calibrate(model: ModelOption = "", config: ConfigOption = None) -> None:
+def calibrate(model: ModelOption = "", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
     """Find the limit of an event anew by shuffles of the latest headlines; a running service does so each day."""
     from perennial.ops.commands.event_watch import calibrate_limit
 
     with model_session(config, model) as (parts, model):
         budget = parts.workspace.model(model).events.false_alerts_per_day
-        print_json(calibrate_limit(parts.workspace, model, false_alerts_per_day=budget))
+        print_json(calibrate_limit(parts.workspace, model, false_alerts_per_day=budget, dry_run=dry_run))
 
 
-def _judge(number: int, state: str, note: str, model: str, config: ConfigOption) -> None:
+def _judge(number: int, state: str, note: str, model: str, config: ConfigOption, *, dry_run: bool) -> None:
     from perennial.ops.cli.actor import actor
     from perennial.ops.commands.event_watch import judge_alert
     from perennial.ops.views.alerts import alert_view
 
     with model_session(config, model) as (parts, model):
-        judged = judge_alert(parts.ledger, parts.workspace, model, number, _state(state), actor=actor(), note=note)
+        judged = judge_alert(
+            parts.ledger, parts.workspace, model, number, _state(state), actor=actor(), note=note, dry_run=dry_run
+        )
     print_json(alert_view(judged))
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from perennial.ops.cli.console import ConfigOption, JsonOption, ModelOption, print_json, print_records
+from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_records
 from perennial.ops.cli.file_options import KINDS
 from perennial.ops.cli.session import model_session
 
@@ -45,7 +45,7 @@ def listed(
 ) -> None:
     """The replies with their state and how many questions each is approved for."""
     with _library(config, model) as library:
-        rows = library.listed(state=state, intent=intent)
+        model, rows = library.model, library.listed(state=state, intent=intent)
     if as_json:
         print_json(rows)
         return
@@ -65,6 +65,7 @@ def add(
     valid_until: _Until = "",
     file: Annotated[Path | None, typer.Option(help=f"reply,intent and where known question, id ...; {KINDS}")] = None,
     model: ModelOption = "",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Add an approved reply, or those of a file; the next answer may be one of them."""
@@ -76,7 +77,7 @@ def add(
         raise ConfigurationError("give a text with --intent, or --file FILE, and not both")
     fields = {"reply": text, "intent": intent, "question": question, "id": name, "language": language, "owner": owner}
     read = read_replies(file, fields | {"valid_from": valid_from, "valid_until": valid_until})
-    with _library(config, model) as library:
+    with _library(config, model, dry_run=dry_run) as library:
         print_json(library.add_file(read, actor=actor()))
 
 
@@ -90,6 +91,7 @@ def change(
     valid_from: _From = "",
     valid_until: _Until = "",
     model: ModelOption = "",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Give a reply a new version; its questions stay approved, and the next answer has the new text."""
@@ -97,7 +99,7 @@ def change(
 
     fields = {"reply": text, "intent": intent, "language": language, "owner": owner}
     fields |= {"valid_from": valid_from, "valid_until": valid_until}
-    with _library(config, model) as library:
+    with _library(config, model, dry_run=dry_run) as library:
         print_json(library.change(reply, {name: value for name, value in fields.items() if value}, actor=actor()))
 
 
@@ -106,21 +108,22 @@ def approve(
     reply: _Id,
     question: Annotated[str, typer.Option(help="approve the reply for this question; without one, approve it")] = "",
     model: ModelOption = "",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Approve a proposed reply, or a question for a reply."""
     from perennial.ops.cli.actor import actor
 
-    with _library(config, model) as library:
+    with _library(config, model, dry_run=dry_run) as library:
         print_json(library.approve(reply, question=question, actor=actor()))
 
 
 @_app.command()
-def withdraw(reply: _Id, model: ModelOption = "", config: ConfigOption = None) -> None:
+def withdraw(reply: _Id, model: ModelOption = "", dry_run: DryRunOption = False, config: ConfigOption = None) -> None:
     """Never give a reply again, until it is approved again."""
     from perennial.ops.cli.actor import actor
 
-    with _library(config, model) as library:
+    with _library(config, model, dry_run=dry_run) as library:
         print_json(library.withdraw(reply, actor=actor()))
 
 
@@ -134,6 +137,7 @@ def sending(
         bool | None, typer.Option("--personal/--impersonal", help="whether a customer's history counts")
     ] = None,
     model: ModelOption = "",
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
 ) -> None:
     """Whether replies are sent by themselves now, and why; with options, by which rule."""
@@ -141,13 +145,18 @@ def sending(
 
     stated = {"precision": precision, "sure": sure, "last": last, "suggest": suggest, "personal": personal}
     changes = {name: value for name, value in stated.items() if value is not None}
-    with _library(config, model) as library:
+    with _library(config, model, dry_run=dry_run) as library:
         print_json(library.state_rule(changes, actor=actor()) if changes else library.sending())
 
 
 @contextmanager
-def _library(config: Path | None, model: str) -> "Iterator[ReplyLibrary]":
+def _library(config: Path | None, model: str, *, dry_run: bool = False) -> "Iterator[ReplyLibrary]":
     from perennial.ops.commands.reply_library import ReplyLibrary
+    from perennial.ops.store.private_file import rehearsed
 
     with model_session(config, model) as (parts, name):
-        yield ReplyLibrary(parts.ledger, parts.workspace, name)
+        if not dry_run:
+            yield ReplyLibrary(parts.ledger, parts.workspace, name)
+            return
+        with rehearsed(parts.workspace.replies(name)) as copy:
+            yield ReplyLibrary(parts.ledger, parts.workspace, name, rehearsal=copy)

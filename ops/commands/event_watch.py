@@ -1,7 +1,7 @@
 """What may be asked of a model's watch of events: its events, its alerts, a verdict on one, and its limit anew."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ from perennial.continual.events import Calibrated, calibrate
 from perennial.ops.ledger.ports import Audit
 from perennial.ops.store.alerts import Alert, Alerts, AlertState
 from perennial.ops.store.headlines import EventRow, Headlines
+from perennial.ops.store.private_file import rehearsed
 from perennial.ops.store.workspace import Workspace
 
 __all__ = [
@@ -40,8 +41,8 @@ class LimitFound:
 
 
 @contextmanager
-def open_headlines(workspace: Workspace, model: str) -> Iterator[Headlines]:
-    """The model's headlines.
+def open_headlines(workspace: Workspace, model: str, *, dry_run: bool = False) -> Iterator[Headlines]:
+    """The model's headlines; in a dry run a copy of them.
 
     Raises:
         ConfigurationError: its task watches none.
@@ -49,36 +50,44 @@ def open_headlines(workspace: Workspace, model: str) -> Iterator[Headlines]:
     task = workspace.settings.task_of(model)
     if task != "opinion":
         raise ConfigurationError(f"model {model} is of task {task!r}; events and alerts are of task 'opinion'")
-    headlines = Headlines(workspace.headlines(model))
-    try:
+    path = workspace.headlines(model)
+    with rehearsed(path) if dry_run else nullcontext(path) as file, closing(Headlines(file)) as headlines:
         yield headlines
-    finally:
-        headlines.close()
 
 
 def judge_alert(
-    ledger: Audit, workspace: Workspace, model: str, number: int, state: AlertState, *, actor: str, note: str = ""
+    ledger: Audit,
+    workspace: Workspace,
+    model: str,
+    number: int,
+    state: AlertState,
+    *,
+    actor: str,
+    note: str = "",
+    dry_run: bool = False,
 ) -> Alert:
     """Confirm or dismiss an alert, or open it again; the weights of the risk are learnt anew from all verdicts.
 
     Raises:
         NotFound: there is no such alert.
     """
-    with open_headlines(workspace, model) as headlines:
+    with open_headlines(workspace, model, dry_run=dry_run) as headlines:
         judged = Alerts(headlines.file).judge(number, state, by=actor, at=datetime.now(UTC), note=note)
-    ledger.audit(
-        actor, f"alert.{state.value}", model, {"alert": number, "rule": judged.rule, "subject": judged.subject}
-    )
+    if not dry_run:
+        facts = {"alert": number, "rule": judged.rule, "subject": judged.subject}
+        ledger.audit(actor, f"alert.{state.value}", model, facts)
     return judged
 
 
-def calibrate_limit(workspace: Workspace, model: str, *, false_alerts_per_day: float) -> LimitFound:
+def calibrate_limit(
+    workspace: Workspace, model: str, *, false_alerts_per_day: float, dry_run: bool = False
+) -> LimitFound:
     """Find the surprise that chance goes beyond so often a day, by shuffles of the latest headlines, and watch by it.
 
     Raises:
         DataError: there are too few headlines to tell.
     """
-    with open_headlines(workspace, model) as headlines:
+    with open_headlines(workspace, model, dry_run=dry_run) as headlines:
         plan = headlines.plan()
         burst = plan.events.burst
         items = headlines.items(last=2 * (burst.base + burst.recent))

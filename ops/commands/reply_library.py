@@ -57,16 +57,17 @@ class SendingView:
 
 
 class ReplyLibrary:
-    """One model's library; every change is audited.
+    """One model's library; every change is audited. On a `rehearsal`, a copy of its file, none is.
 
     Raises:
         DataError: the model is of another task.
     """
 
-    def __init__(self, ledger: Ledger, workspace: Workspace, model: str) -> None:
+    def __init__(self, ledger: Ledger, workspace: Workspace, model: str, *, rehearsal: Path | None = None) -> None:
         if (task := workspace.settings.task_of(model)) != Replies.name:
             raise DataError(f"model {model} is of task {task!r} and has no replies; name one of task {Replies.name!r}")
-        self._ledger, self._model, self._path = ledger, model, workspace.replies(model)
+        self._ledger, self.model, self._rehearses = ledger, model, rehearsal is not None
+        self._path = workspace.replies(model) if rehearsal is None else rehearsal
 
     def listed(self, *, state: str = "", intent: str = "") -> list[ReplyView]:
         """The newest versions, or those of a state; of an intent alone where one is named."""
@@ -157,7 +158,8 @@ class ReplyLibrary:
         return max(rows, key=lambda row: row.reply.version)
 
     def _audit(self, actor: str, what: str, detail: dict[str, Any]) -> None:
-        self._ledger.audit(actor, what, self._model, detail)
+        if not self._rehearses:
+            self._ledger.audit(actor, what, self.model, detail)
 
 
 def _sending(store: ReplyStore) -> Sending:

@@ -4,13 +4,14 @@ import os
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from perennial.continual.errors import DependencyUnreachable
 
-__all__ = ["PrivateFile", "moment", "stamp"]
+__all__ = ["PrivateFile", "moment", "rehearsed", "stamp"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -99,6 +100,18 @@ class PrivateFile:
             connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(self._tables)
         return connection
+
+
+@contextmanager
+def rehearsed(path: Path) -> Iterator[Path]:
+    """A copy of the file as it is now, none where there is none: what a dry run does to it happens nowhere else."""
+    with TemporaryDirectory(prefix="perennial-dry-run-") as folder:
+        copy = Path(folder) / path.name
+        if path.is_file():
+            uri = f"{path.resolve().as_uri()}?mode=ro"
+            with closing(sqlite3.connect(uri, uri=True)) as kept, closing(sqlite3.connect(copy)) as target:
+                kept.backup(target)
+        yield copy
 
 
 def stamp(at: datetime) -> int:

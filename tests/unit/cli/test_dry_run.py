@@ -35,7 +35,7 @@ _WITHOUT = {
             "replay show",
         ),
         *("doctor", "rollout show", "schedule list", "status"),
-        *("items list", "users export", "users show"),
+        *("alerts events", "alerts list", "alerts show", "items list", "reply list", "users export", "users show"),
     },
     "writes only what the caller names, or a report": {
         *("demo", "drift report", "label proposals", "learn run", "model report", "learn sweep", "replay export"),
