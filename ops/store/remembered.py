@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["forget", "remembered"]
+__all__ = ["forget", "remembered", "remembered_texts"]
 
 
 def remembered(workspace: Workspace, model: str, task: str, key: str) -> int:
@@ -18,6 +18,17 @@ def remembered(workspace: Workspace, model: str, task: str, key: str) -> int:
 def forget(workspace: Workspace, model: str, task: str, key: str) -> int:
     """Forget it, and return how much it was."""
     return _ASKED[task](workspace, model, key, True) if task in _ASKED else 0
+
+
+def remembered_texts(workspace: Workspace, model: str, task: str, key: str) -> frozenset[str]:
+    """Texts of it that stand in no log as they are kept here; a search for what is left has to know them."""
+    from perennial.ops.store.reply_store import ReplyStore
+
+    path = workspace.replies(model)
+    if task != "replies" or not path.is_file():
+        return frozenset()
+    with ReplyStore(path) as library:
+        return library.texts_of(key)
 
 
 def _of_user(workspace: Workspace, model: str, key: str, gone: bool) -> int:
@@ -55,7 +66,10 @@ def _of_customer(workspace: Workspace, model: str, key: str, gone: bool) -> int:
         return 0
     with ReplyStore(path) as library:
         held = library.carried_by(key)
-        return library.erase(key) if gone and held else held
+        told = library.erase(key) if gone and held else held
+    if gone:  # the library as the last training read it; the next one writes it anew
+        workspace.items(model).unlink(missing_ok=True)
+    return told
 
 
 _ASKED: Mapping[str, Callable[[Workspace, str, str, bool], int]] = {

@@ -242,6 +242,19 @@ class ReplyStore:
                 for table in ("question", "reply", "verdict")
             )
 
+    def texts_of(self, customer: str) -> frozenset[str]:
+        """The questions and proposed replies that came from a customer, less what stays in the library without them."""
+        with self._file.reading() as connection:
+            values = {"customer": customer, "proposed": ReplyState.PROPOSED.value}
+            found = connection.execute(
+                "SELECT text FROM question WHERE customer = :customer UNION "
+                "SELECT text FROM reply WHERE customer = :customer AND state = :proposed EXCEPT "
+                "SELECT text FROM question WHERE customer IS NOT :customer EXCEPT "
+                "SELECT text FROM reply WHERE customer IS NOT :customer OR state <> :proposed",
+                values,
+            ).fetchall()
+        return frozenset(text for (text,) in found)
+
     def erase(self, customer: str) -> int:
         """Forget what came from a customer, also in what the file leaves free; an approved reply stays, without whose.
 

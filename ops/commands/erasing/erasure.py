@@ -26,7 +26,7 @@ from perennial.ops.ledger import ErasureReceipt, VersionRow
 from perennial.ops.making.encoder_for import named_encoder
 from perennial.ops.making.retention import VersionRemoval
 from perennial.ops.parts import Parts
-from perennial.ops.store.remembered import forget, remembered
+from perennial.ops.store.remembered import forget, remembered, remembered_texts
 from perennial.ops.store.replay_buffer import open_buffer
 from perennial.ops.store.tainted import taint, tainted_encoders
 from perennial.ops.store.traffic_of import traffic_of
@@ -139,13 +139,13 @@ def erase(
         rows, foretold = parts.ledger.rows_of_key(model, key, prediction_ids=ids)
         known = {*ids, *parts.ledger.predictions_of_key(model, key)}
         known |= {row.prediction_id for row in rows if row.prediction_id is not None}
+        texts += sorted(remembered_texts(parts.workspace, model, task.name, key))
         before = ErasureNote.of(parts.workspace, model, key, task)
         note = before.joined(rows, versions=foretold.versions, prediction_ids=known, texts=texts)
         note.write()
         on_progress({"stage": "deleting rows"})
         log.erase(key)
-        of_task = _task_of(parts, model).name
-        told = forget(parts.workspace, model, of_task, key)
+        told = forget(parts.workspace, model, task.name, key)
         mine = Sought(keys=frozenset({key}), prediction_ids=note.prediction_ids, texts=note.every_text)
         dropped = log.drop_quarantined(damaged_files_of(parts.workspace.traffic(model), mine))
         held = _erase_buffer(parts, model, key)
@@ -156,9 +156,8 @@ def erase(
         parts.ledger.renew_erasure(model, token)
         on_progress({"stage": "cleaning up"})
         forget_texts(parts, model, note.every_text, rows=len(note.rows))
-        told += forget(
-            parts.workspace, model, of_task, key
-        )  # a late writer brought it until the ledger refused the key
+        # a late writer brought it until the ledger refused the key
+        told += forget(parts.workspace, model, task.name, key)
     erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped, remembered=told)
     detail: dict[str, Any] = {
         "corrected": erasure.corrected,

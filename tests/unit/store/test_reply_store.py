@@ -7,8 +7,12 @@ import pytest
 
 from perennial.continual.errors import DataError, DependencyUnreachable, NotFound
 from perennial.continual.learning.replies import Question, Reply, SendingRule
+from perennial.ops.settings import ModelSettings, Settings
+from perennial.ops.store.kept_items import kept_items
+from perennial.ops.store.remembered import forget, remembered_texts
 from perennial.ops.store.reply_store import ReplyState, ReplyStore, Verdict
 from perennial.ops.store.sending_rule import read_rule, write_rule
+from perennial.ops.store.workspace import Workspace
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 FEE = Reply(id="fee", text="It costs {fee}.", intent="fee")
@@ -104,3 +108,29 @@ def test_an_erased_customer_leaves_nothing_but_approved_replies(store: ReplyStor
     assert b"very private" not in written
     assert b"private words" not in written
     assert b"approved words" in written
+
+
+def test_an_erased_customer_is_not_in_the_library_that_a_training_read_either(tmp_path: Path) -> None:
+    desk = Workspace(Settings(state=tmp_path, models={"desk": ModelSettings(task="replies")}))
+    with ReplyStore(desk.replies("desk")) as store:
+        store.put([FEE, LOST])
+        store.approve_questions([Question(reply="fee", text="what anybody asks")])
+        store.approve_questions(
+            [Question(reply="fee", text="a very private question"), Question(reply="lost", text="what anybody asks")],
+            customer="ann",
+        )
+        store.put([Reply(id="own", text="private words", intent="fee")], state=ReplyState.PROPOSED, customer="ann")
+    read = kept_items(desk, "desk")
+    assert read is not None
+    assert "a very private question" in read.read_text()
+    assert remembered_texts(desk, "desk", "replies", "ann") == {"a very private question", "private words"}
+    assert forget(desk, "desk", "replies", "ann") == 3
+    assert remembered_texts(desk, "desk", "replies", "ann") == frozenset()
+    left = [path for path in tmp_path.rglob("*") if path.is_file() and b"very private" in path.read_bytes()]
+    assert not left
+    read.write_text("a very private question\n")  # what a kill between the two leaves
+    assert forget(desk, "desk", "replies", "ann") == 0
+    assert not read.exists()
+    again = kept_items(desk, "desk")
+    assert again is not None
+    assert "what anybody asks" in again.read_text()
