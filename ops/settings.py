@@ -211,6 +211,7 @@ class DriftWatchSettings(_Section):
     copies_within: int = Field(
         1_000,
         ge=0,
+        le=10_000,
         description="a request that a caller repeats within so many requests counts once; 0 counts every request",
     )
     caller_share: float = Field(

@@ -214,9 +214,11 @@ class ErasureStore(AuditStore, TombstoneStore):
             if (without := _without_ids(value, ids)) != value:
                 place = (state.c.model == model) & (state.c.name == name)
                 connection.execute(update(state).where(place).values(value=without))
-        after = report.c.payload["after_id"].as_string()
+        places = report.c.payload["after_id"].as_string(), report.c.payload["counting_from", "id"].as_string()
         for part in chunks(sorted(ids)):
-            named = select(report.c.id, report.c.payload).where(report.c.model == model, after.in_(part))
+            named = select(report.c.id, report.c.payload).where(
+                report.c.model == model, or_(*(place.in_(part) for place in places))
+            )
             for number, payload in connection.execute(named).all():
                 values = {"payload": _without_ids(payload, ids)}
                 connection.execute(update(report).where(report.c.id == number).values(values))

@@ -4,7 +4,7 @@ A record that an older release wrote lacks what came later: its fields have defa
 have more: that is left out.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar
@@ -82,7 +82,7 @@ class StateKey(Generic[T]):
 class WatchState:
     """How far the traffic of one version was watched. `cursor` and `cursor_id` are the last row's time and id.
 
-    `memory`, a time and an id, is where the rows before it begin that decide which of the next ones count.
+    Which of the next rows count is decided from `counting_from` on: the time and id of a row before them.
     """
 
     version: int
@@ -94,7 +94,7 @@ class WatchState:
     monitor: Mapping[str, Any] | None = None
     drift_since: str | None = None  # when the first window of the present episode began
     sequential: Mapping[str, Any] | None = None  # bound and state of each e-detector
-    memory: Sequence[str] | None = None
+    counting_from: Mapping[str, str] | None = None
 
     def changed(self, **facts: Any) -> Self:
         """Return the state with some facts replaced."""

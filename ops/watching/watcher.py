@@ -128,7 +128,7 @@ class Watcher:
         if not future:
             return state
         logger.warning("watch.clock_healed", extra={"model": self._model, "cursor": state.cursor})
-        healed = state.changed(**future, **({"cursor_id": "", "memory": None} if "cursor" in future else {}))
+        healed = state.changed(**future, **({"cursor_id": "", "counting_from": None} if "cursor" in future else {}))
         WATCH.keep(self._ledger, self._model, healed)
         return healed
 
@@ -139,7 +139,7 @@ class Watcher:
             after=None
             if progress.cursor is None
             else Place(datetime.fromisoformat(progress.cursor), progress.cursor_id),
-            memory=Place.from_json(progress.memory),
+            counting_from=Place.from_json(progress.counting_from),
             until=datetime.now(UTC) + _CLOCK_STEP,  # rows from further ahead were logged under a wrong clock
             rule=self._rule(),
         )
@@ -192,7 +192,7 @@ class Watcher:
                 "signal": signal.to_json(),
                 "comparison": comparison.to_json(),
                 "after_id": progress.cursor_id,
-                "memory": progress.memory,
+                "counting_from": progress.counting_from,
                 "counting": asdict(self._rule()),
                 "requests": cut.requests,
                 "answers": dict(sorted(Counter(window.predictions.tolist()).items())),
@@ -266,5 +266,9 @@ def _score(effect: float, floor: float) -> float:
 
 
 def _end(cut: CutWindow) -> dict[str, Any]:
-    """The cursor behind a window's last row, and what of the rows before it decides about the next ones."""
-    return {"cursor": cut.end.at.isoformat(), "cursor_id": cut.end.prediction_id, "memory": cut.memory.to_json()}
+    """The cursor behind a window's last row, and from where on it is decided what counts behind it."""
+    return {
+        "cursor": cut.end.at.isoformat(),
+        "cursor_id": cut.end.prediction_id,
+        "counting_from": cut.counting_from.to_json(),
+    }

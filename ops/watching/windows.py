@@ -1,12 +1,14 @@
 """Windows cut out of the traffic log, and cut again later for whoever wants to know more."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from perennial.continual.drift.compare import DriftComparison
 from perennial.continual.drift.dependence import Counting, CountingRule
@@ -32,6 +34,9 @@ __all__ = [
 ]
 
 _LOOKED_AT = 200  # newest windows among which one may have drifted
+_MOST_ROWS = 60_000  # rows of a backlog that one pass looks at
+_LONGEST = 20  # times the rows of a window: so many requests it may be cut from, and more before it decide what counts
+_MICROSECOND = timedelta(microseconds=1)
 _OF_EVERY_TASK = ("at", "prediction_id", "version", "embedding")  # of the log's columns, those that a window has
 
 
@@ -49,7 +54,9 @@ def window_of(table: pa.Table, task: str) -> Window:
     """Whole rows of a task's log as drift looks at them: the task says what in them was asked and answered."""
     kind = task_named(task)
     watched = kind.watched({name: table[name].to_pylist() for name in kind.log_columns})
-    return Window.from_columns({**{name: table[name] for name in _OF_EVERY_TASK}, **watched})
+    return Window.from_columns(
+        {**{name: table[name] for name in _OF_EVERY_TASK if name in table.column_names}, **watched}
+    )
 
 
 class Place(NamedTuple):
@@ -58,31 +65,34 @@ class Place(NamedTuple):
     at: datetime
     prediction_id: str
 
-    def to_json(self) -> list[str]:
-        """Return plain values."""
-        return [self.at.isoformat(), self.prediction_id]
+    def to_json(self) -> dict[str, str]:
+        """Return plain values; an erasure leaves of the id what tells no row."""
+        return {"at": self.at.isoformat(), "id": self.prediction_id}
 
     @classmethod
-    def from_json(cls, facts: Any) -> Self | None:
+    def from_json(cls, facts: Mapping[str, str] | None) -> Self | None:
         """Return the place that `to_json` wrote; None for nothing."""
-        return None if facts is None else cls(datetime.fromisoformat(facts[0]), str(facts[1]))
+        return None if facts is None else cls(datetime.fromisoformat(facts["at"]), facts["id"])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CutWindow:
     """A window of the requests that count, the place of its last row, and how many requests it was cut from.
 
-    `memory` is where the rows begin that decide which of the following ones count.
+    What counts in the next window is decided from `counting_from` on.
     """
 
     window: Window
     end: Place
     requests: int
-    memory: Place
+    counting_from: Place
 
 
 class TrafficAhead:
-    """A version's answers behind a place, read once and cut into windows of those that count."""
+    """A version's answers behind a place, cut into windows of those that count.
+
+    Each window is counted anew from the place that the one before left, so that it can be cut again from the log alone.
+    """
 
     def __init__(
         self,
@@ -90,36 +100,52 @@ class TrafficAhead:
         version: int,
         *,
         after: Place | None,
-        memory: Place | None = None,
+        counting_from: Place | None = None,
         until: datetime | None = None,
         rule: CountingRule | None = None,
+        rows: int = _MOST_ROWS,
     ) -> None:
-        """`memory` is what the window before left. Without a rule every row counts."""
-        self._task = traffic.task
-        begin = memory or after
-        table = traffic.read(since=None if begin is None else begin.at, until=until, version=version)
+        """At most about `rows` rows are read. Without a rule every row counts."""
+        self._task, self._rule = traffic.task, rule
+        begin = counting_from or after
+        since = None if begin is None else begin.at
+        places = traffic.read(since=since, until=until, columns=["at", "prediction_id"], version=version)
+        if places.num_rows > rows:
+            until = places["at"][rows].as_py() + _MICROSECOND  # all rows of that moment, so that none is left behind
+        table = traffic.read(since=since, until=until, version=version)
         self._table = table if begin is None else _behind(table, begin)
         self._next = 0 if after is None else self._table.num_rows - _behind(self._table, after).num_rows
-        self._reach = 0 if rule is None else rule.memory
-        self._counted = np.ones(self._table.num_rows, dtype=bool)
-        if rule is not None and self._table.num_rows:
-            whole = window_of(self._table, self._task)
-            callers = self._table["key"].to_pylist()
-            self._counted = Counting(rule).counted(callers, whole.texts.tolist(), whole.whole_answers.tolist())
+        self._counting_from = 0
 
     def next(self, rows: int) -> CutWindow | None:
         """The next `rows` answers that count; None when there are fewer."""
-        places = self._next + np.flatnonzero(self._counted[self._next :])[:rows]
+        places = self._counted(rows)
         if len(places) < rows:
             return None
         end, first = int(places[-1]) + 1, self._next
-        self._next = end
+        before = max(0, end - 1 - (0 if self._rule is None else self._rule.memory))
+        self._next, self._counting_from = end, before + 1
         return CutWindow(
             window=window_of(self._table.take(places), self._task),
             end=self._place(end - 1),
             requests=end - first,
-            memory=self._place(max(0, end - 1 - self._reach)),
+            counting_from=self._place(before),
         )
+
+    def _counted(self, rows: int) -> NDArray[np.int64]:
+        """The places of the next rows that count, at most so many."""
+        if self._rule is None:
+            return np.arange(self._next, min(self._table.num_rows, self._next + rows))
+        counting, found, start = Counting(self._rule), [np.zeros(0, dtype=np.int64)], self._counting_from
+        while start < self._table.num_rows and sum(map(len, found)) < rows:
+            part = self._table.slice(start, max(rows, self._next - start))
+            asked = window_of(part.drop_columns(["embedding"]), self._task)
+            callers = part["key"].to_pylist()
+            counted = counting.counted(callers, asked.texts.tolist(), asked.whole_answers.tolist())
+            places = start + np.flatnonzero(counted)
+            found.append(places[places >= self._next])
+            start += part.num_rows
+        return np.concatenate(found)[:rows]
 
     def _place(self, row: int) -> Place:
         at: datetime = self._table["at"][row].as_py()
@@ -143,12 +169,19 @@ def reported_window(workspace: Workspace, traffic: TrafficLog, report: DriftRepo
     reference = ReferenceProfile.load(folder)
     after = None if report.window_from is None else Place(report.window_from, str(report.payload.get("after_id", "")))
     rule = None if (rule_facts := report.payload.get("counting")) is None else CountingRule(**rule_facts)
-    memory = Place.from_json(report.payload.get("memory"))
-    cut = TrafficAhead(traffic, report.version, after=after, memory=memory, rule=rule).next(report.rows)
+    cut = TrafficAhead(
+        traffic,
+        report.version,
+        after=after,
+        counting_from=Place.from_json(report.payload.get("counting_from")),
+        until=None if report.window_to is None else report.window_to + _MICROSECOND,
+        rule=rule,
+        rows=max(_MOST_ROWS, _LONGEST * report.rows),
+    ).next(report.rows)
     if cut is None or _later(cut.window, report.window_to):
         raise DataError(
-            f"the {report.rows} requests of report {report.id} are not all in the traffic log any more; "
-            "raise traffic.retention_days to keep them longer, or take a newer report"
+            f"the {report.rows} requests of report {report.id}, or some right before them, are gone from the traffic "
+            "log: erased, or older than traffic.retention_days; take a newer report"
         )
     comparison = DriftComparison.from_json(report.payload["comparison"])
     return ReportedWindow(report=report, reference=reference, window=cut.window, comparison=comparison)

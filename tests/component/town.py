@@ -62,9 +62,24 @@ class Town:
         self.traffic = TrafficLog(self.workspace.traffic("intent"))
         self._writer = TrafficWriter(self.workspace.traffic("intent"), "town", dimension=8)
         self._rng = np.random.default_rng(1)
+        self._callers: Sequence[str] = ()
+        self._retried = 0.0
 
-    def ask(self, rows: int, *, new: float = 0.0, errors: float = 0.05, batch: int = 7) -> list[AnsweredRequest]:
-        """Answer so many requests, a share `new` of them about what nobody knows; a batch shares one microsecond."""
+    def ask(
+        self,
+        rows: int,
+        *,
+        new: float = 0.0,
+        errors: float = 0.05,
+        batch: int = 7,
+        callers: Sequence[str] = (),
+        retried: float = 0.0,
+    ) -> list[AnsweredRequest]:
+        """Answer so many requests, a share `new` of them about what nobody knows; a batch shares one microsecond.
+
+        `callers` are drawn from, nobody is named without; a share `retried` repeats the request before, caller and all.
+        """
+        self._callers, self._retried = callers, retried
         requests: list[AnsweredRequest] = []
         for start in range(0, rows, batch):
             size = min(batch, rows - start)
@@ -99,6 +114,16 @@ class Town:
         answers = [t if t in KNOWN and rng.random() >= errors else str(rng.choice(KNOWN)) for t in truths]
         confidence = np.where(np.isin(truths, KNOWN), rng.beta(30, 2, size), rng.beta(6, 6, size))
         embedding = np.stack([np.eye(8)[list(TOPICS).index(t)] for t in truths]) + 0.15 * rng.normal(size=(size, 8))
+        keys = [str(self._rng.choice(self._callers)) if self._callers else None for _ in range(size)]
+        for row in range(1, size):
+            if rng.random() < self._retried:
+                keys[row], truths[row], texts[row], answers[row] = (
+                    keys[row - 1],
+                    truths[row - 1],
+                    texts[row - 1],
+                    answers[row - 1],
+                )
+                confidence[row], embedding[row] = confidence[row - 1], embedding[row - 1]
         stamp = int(self.now.timestamp() * 1000)
         ids = [f"{stamp:012x}{len(self.requests) + i:08x}{rng.integers(2**40):012x}" for i in range(size)]
         self._writer.append(
@@ -106,7 +131,7 @@ class Town:
                 "prediction_id": ids,
                 "at": [self.now] * size,
                 "text": texts,
-                "key": [None] * size,
+                "key": keys,
                 "prediction": answers,
                 "confidence": confidence,
                 "margin": confidence / 2,

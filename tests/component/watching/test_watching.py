@@ -1,26 +1,30 @@
 """Traffic and labels in, drift verdicts, accuracies and the policy's word out."""
 
+import json
 import shutil
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
 
+from perennial.continual.drift.compare import measure_all
+from perennial.continual.drift.settings import Signal
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.policy import DriftState
 from perennial.continual.records import Origin, Route
 from perennial.ops.ledger import VersionRow, VersionState, version_card
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy
+from perennial.ops.watching import windows
 from perennial.ops.watching.accuracy import AccuracyWatch
 from perennial.ops.watching.collector import Collected, collect
 from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.history import PastReader
 from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
-from perennial.ops.watching.windows import TrafficAhead, chosen_report, explained
+from perennial.ops.watching.windows import TrafficAhead, chosen_report, explained, reported_window
 from tests.component.town import KNOWN, AnsweredRequest, Town
 from tests.component.triton_fixtures import write_bundle
 
@@ -86,6 +90,62 @@ def test_every_row_is_watched_once_although_batches_share_a_microsecond(town: To
     assert len(seen) == len(set(seen)) == 650
 
 
+LOUD = ("partner", "partner", "partner", *(f"person {number}" for number in range(60)))
+
+
+def test_a_window_of_requests_that_repeat_one_another_is_the_same_when_it_is_cut_again(town: Town) -> None:
+    for rows in (900, 350, 2_500):  # passes that see one window, none, and several
+        town.ask(rows, callers=LOUD, retried=0.3, batch=50)
+        watch(town)
+    reports = town.ledger.drift_reports("intent")
+    assert len(reports) >= 10
+    assert sum(report.payload["requests"] for report in reports) > 1.2 * sum(report.rows for report in reports)
+    for report in reports:
+        seen = reported_window(town.workspace, town.traffic, report)
+        floors = {signal.signal: signal.result.floor for signal in seen.comparison.signals}
+        again = measure_all(
+            floors,
+            seen.reference,
+            seen.window,
+            seed=seen.comparison.seed,
+            permutations=seen.comparison.permutations,
+            matched=seen.comparison.matched,
+        )
+        measured = {signal.signal: signal.result for signal in seen.comparison.signals}
+        texts_are_known = {name for name in again if name is not Signal.UNKNOWN_WORDS}
+        assert {name: again[name] for name in texts_are_known} == {name: measured[name] for name in texts_are_known}
+
+
+def test_a_backlog_is_watched_in_parts(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(windows, "_MOST_ROWS", 450)
+    town.ask(1_400, callers=LOUD[3:], batch=50)
+    ahead = TrafficAhead(town.traffic, 1, after=None, rows=450)
+    cut = 0
+    while ahead.next(100) is not None:
+        cut += 1
+    assert cut == 5  # a part ends with all rows of its last moment
+    passes = [len(watch(town)) for _ in range(4)]
+    assert passes[0] > 0
+    assert sum(passes) == 12
+
+
+def test_the_watch_goes_on_after_the_rows_that_it_counts_from_were_erased(town: Town) -> None:
+    town.ask(900, callers=LOUD, batch=50)
+    before = len(watch(town))
+    state = WATCH.read(town.ledger, "intent")
+    assert state is not None
+    assert state.counting_from is not None
+    gone = [state.counting_from["id"], state.cursor_id]
+    gone += [report.payload["counting_from"]["id"] for report in town.ledger.drift_reports("intent")[:-1]]
+    town.ledger.erase_key("intent", "partner", prediction_ids=gone)
+    left = json.dumps([report.payload for report in town.ledger.drift_reports("intent")])
+    left += json.dumps(asdict(WATCH.read(town.ledger, "intent") or state))
+    assert not [name for name in gone if name in left]
+    town.ask(400, callers=LOUD, batch=50)
+    assert len(watch(town)) >= 3
+    assert before >= 4
+
+
 def test_a_drift_is_reported_explained_and_kept_apart_from_calm_windows(town: Town) -> None:
     town.ask(400)
     assert watch(town) == ["ok", "ok"]
@@ -104,7 +164,9 @@ def test_a_drift_is_reported_explained_and_kept_apart_from_calm_windows(town: To
     assert explanation.to_json() == explained(town.workspace, town.traffic, newest).to_json()
     assert explained(town.workspace, town.traffic, calm[0]).summary == "nothing drifted in 100 rows"
     town.traffic.prune(town.now - timedelta(seconds=20))
-    with pytest.raises(DataError, match=r"are not all in the traffic log any more; raise traffic\.retention_days"):
+    with pytest.raises(
+        DataError, match=r"are gone from the traffic log: erased, or older than traffic\.retention_days"
+    ):
         explained(town.workspace, town.traffic, newest)
     with pytest.raises(NotFound, match="intent has no drift report 99"):
         chosen_report(town.ledger, "intent", 99)
