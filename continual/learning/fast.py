@@ -52,6 +52,8 @@ class _Rows:
     @classmethod
     def read(cls, spec: JobSpec) -> "_Rows":
         read = {name: deduplicate(read_rows(getattr(spec, name))).examples for name in cls.__dataclass_fields__}
+        gone = {row_hash(row.text) for row in read["erase"]}  # what proves a head is learnt after: never an erased row
+        read["holdout"] = tuple(row for row in read["holdout"] if row_hash(row.text) not in gone)
         return cls(**read)
 
 

@@ -43,7 +43,7 @@ class Matcher:
     """Weights of `FEATURES`, the way from questions to their answers, and how sure the best score is.
 
     >>> Matcher().probability(np.array([[9.0, 1.0], [1.0, 1.0]])).round(1).tolist()
-    [[0.9, 0.0], [0.5, 0.5]]
+    [[1.0, 0.0], [0.5, 0.5]]
     """
 
     weights: Floats = field(default_factory=_usual)
