@@ -125,14 +125,18 @@ def doubts(
 def proposals(
     model: ModelOption = "",
     rows: Annotated[int, typer.Option(min=10, max=100_000, help="newest requests to look at")] = 5_000,
+    dry_run: DryRunOption = False,
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Classes that the traffic asks for: requests of none of the classes, in groups of texts alike."""
+    """Classes that the traffic asks for: requests of none of the classes, in groups of texts alike.
+
+    A proposal's number means the same requests for good. With --dry-run new groups are shown and get no number.
+    """
     from perennial.ops.commands.class_proposals import ClassProposals
 
     with model_session(config, model) as (parts, model):
-        found = ClassProposals(parts.ledger, parts.workspace, model).look(rows=rows)
+        found = ClassProposals(parts.ledger, parts.workspace, model).look(rows=rows, dry_run=dry_run)
     if as_json:
         print_json(found)
         return
@@ -142,7 +146,7 @@ def proposals(
     print_table(
         f"Classes that the traffic of {model} asks for",
         ("proposal", "rows", "words", "answered as", "texts"),
-        ((p.number, p.rows, p.name, ", ".join(p.answered_as), "\n".join(p.texts[:3])) for p in found.proposals),
+        ((p.number or "-", p.rows, p.name, ", ".join(p.answered_as), "\n".join(p.texts[:3])) for p in found.proposals),
     )
     say(f"begin a class with one: perennial label accept PROPOSAL NAME --model {model}")
 
@@ -177,11 +181,14 @@ def _told(found: "Proposed", model: str) -> str:
     """What the requests were found to be, in a sentence."""
     if not found.requests:
         return f"{model} has no traffic yet"
-    if found.untold == found.requests:
+    if found.undecided == found.requests:
         return (
             f"the versions that answered the newest {found.requests:,} requests of {model} cannot tell what is of no "
             "class: they had too few held-out rows, were taken over, or are of an earlier release"
         )
-    share = found.of_no_class / (found.requests - found.untold)
+    share = found.of_no_class / (found.requests - found.undecided)
     groups = "no group of texts alike" if not found.proposals else f"groups of texts alike: {len(found.proposals)}"
-    return f"{found.of_no_class:,} of the newest {found.requests:,} requests ({share:.1%}) are of no class; {groups}"
+    told = f"{found.of_no_class:,} of the newest {found.requests:,} requests ({share:.1%}) are of no class; {groups}"
+    if not found.ungrouped:
+        return told
+    return f"{told}; {found.ungrouped:,} are in none, for they have no embedding by the champion's encoder"

@@ -34,6 +34,7 @@ __all__ = [
     "WATCH",
     "CanaryBegan",
     "ErrorState",
+    "KeptProposals",
     "LaneState",
     "LiveFigures",
     "ModelAccuracy",
@@ -184,6 +185,33 @@ class QueueChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KeptProposals:
+    """Proposed classes by number, as ids of requests. `last` is the highest number that was given; none is reused."""
+
+    last: int = 0
+    groups: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+
+    def number_of(self, ids: Sequence[str]) -> int | None:
+        """The number of the proposal that has these requests and no others; None where there is none."""
+        return next((number for number, kept in self.groups.items() if set(kept) == set(ids)), None)
+
+    def joined(self, shown: Sequence[Sequence[str]], *, most: int) -> Self:
+        """With what is shown now, each under a number, and at most so many of those that were shown before."""
+        last, now = self.last, dict[int, tuple[str, ...]]()
+        for ids in shown:
+            number = self.number_of(ids)
+            if number is None:
+                last = number = last + 1
+            now[number] = tuple(ids)
+        before = sorted(self.groups.keys() - now.keys())[-most:]
+        return replace(self, last=last, groups={number: self.groups[number] for number in before} | now)
+
+    def without(self, number: int) -> Self:
+        """Without a proposal, whose number stays taken."""
+        return replace(self, groups={other: ids for other, ids in self.groups.items() if other != number})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NotifierState:
     """Up to where the audit log and the drift reports have been told to people."""
 
@@ -308,15 +336,22 @@ def _written_queue(record: tuple[QueueChoice, ...]) -> list[dict[str, Any]]:
     ]
 
 
-def _read_proposals(kept: Any) -> dict[str, list[str]]:
-    return {str(number): [str(name) for name in ids] for number, ids in kept.items()}
+def _read_proposals(kept: Any) -> KeptProposals:
+    """An earlier release kept the groups alone and numbered them anew at every look."""
+    written = kept.get("groups", kept)
+    groups = {int(number): tuple(str(name) for name in ids) for number, ids in written.items()}
+    return KeptProposals(last=int(kept.get("last", max(groups, default=0))), groups=groups)
+
+
+def _written_proposals(record: KeptProposals) -> dict[str, Any]:
+    return {"last": record.last, "groups": {str(number): [*ids] for number, ids in record.groups.items()}}
 
 
 WATCH = StateKey("watch", _record(WatchState), _fields)
 ERRORS = StateKey("errors", _record(ErrorState), _fields)
 ACCURACY = StateKey("accuracy", _read_accuracy, _written_accuracy)
 LABEL_QUEUE = StateKey("label_queue", _read_queue, _written_queue)
-CLASS_PROPOSALS = StateKey("class_proposals", _read_proposals, dict[str, list[str]])  # ids of requests by number
+CLASS_PROPOSALS = StateKey("class_proposals", _read_proposals, _written_proposals)
 NOTIFIER = StateKey("herald", _record(NotifierState), _fields)
 ROLLOUT = StateKey("rollout", _record(LiveFigures), _known_fields)
 CANARY_BEGAN = StateKey("canary_began", _record(CanaryBegan), _fields)

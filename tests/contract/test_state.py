@@ -14,6 +14,7 @@ from perennial.ops.ledger import Ledger
 from perennial.ops.store import state
 from perennial.ops.store.state import (
     ErrorState,
+    KeptProposals,
     LiveFigures,
     ModelAccuracy,
     QueueChoice,
@@ -54,6 +55,7 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
             {"id": "b2", "reason": "uncertain", "p": 1.0, "batch": 2, "seen": []},
         ],
     ),
+    (state.CLASS_PROPOSALS, {"last": 3, "groups": {"2": ["a1", "b2"], "3": ["c3"]}}),
     (state.NOTIFIER, {"audit": 12, "report": 4}),
     (state.ROLLOUT, {**LIVE, "reasons": ["nothing was proven"], **COUNTS, "waiting": 3, **PROVEN}),
     (state.ROLLOUT, {**LIVE, "reasons": [], **COUNTS, "waiting": 0, "gained": 0.5, "lost": 1.25, **PROVEN}),
@@ -119,6 +121,11 @@ def test_every_state_has_its_case_here() -> None:
             state.LABEL_QUEUE,
             [{"id": "a1", "reason": "uniform", "p": 1}],  # before batches
             (QueueChoice(prediction_id="a1", reason="uniform", probability=1.0, batch=0, seen=()),),
+        ),
+        (
+            state.CLASS_PROPOSALS,
+            {"1": ["a1"], "2": ["b2"]},  # before numbers stayed
+            KeptProposals(last=2, groups={1: ("a1",), 2: ("b2",)}),
         ),
         (
             state.ROLLOUT,

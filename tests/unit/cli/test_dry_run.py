@@ -38,7 +38,7 @@ _WITHOUT = {
         *("alerts events", "alerts list", "alerts show", "items list", "reply list", "users export", "users show"),
     },
     "writes only what the caller names, or a report": {
-        *("demo", "drift report", "label proposals", "learn run", "model report", "learn sweep", "replay export"),
+        *("demo", "drift report", "learn run", "model report", "learn sweep", "replay export"),
         "shadow report",
     },
     "is the service itself, or a request to it": {"predict", "serve"},
@@ -150,6 +150,7 @@ def cli(config: Path, *arguments: str) -> Any:
         ("feedback import {folder}/feedback.csv", {"would_store": 1, "kind": "labels of requests"}),
         ("label submit {request} card", {"label": "card"}),
         ("label queue --json --fill 5", {"items": []}),
+        ("label proposals --json", {"requests": 1, "proposals": []}),
         ("replay erase --key mary", {"rows": 0}),
         ("init --data {folder}/labels.csv", {"rows": 2, "labels": 2, "writes": None}),
     ],

@@ -12,10 +12,11 @@ from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
 from perennial.continual.labelling import Shares
+from perennial.continual.records import Route
 from perennial.ops.cli.main import app
 from perennial.ops.commands.class_proposals import ClassProposals
 from perennial.ops.commands.label_queue import LabelQueue
-from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState, version_card
 from perennial.ops.settings import Settings
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog, TrafficWriter
@@ -33,6 +34,11 @@ def world(tmp_path: Path) -> Iterator[tuple[Ledger, Workspace]]:
     workspace = Workspace(Settings(state=tmp_path / "state", repository=tmp_path / "repository", models=models))
     ledger = Ledger.open(workspace.settings.ledger_address)
     ledger.register_model("intent", {})
+    for version, encoder in ((1, "sha256:a"), (2, "sha256:b"), (3, "sha256:a")):
+        card = version_card(labels=("transfer",), encoder_fingerprint=encoder)
+        ledger.add_version(VersionRow(model="intent", version=version, state=VersionState.PUBLISHED, card=card))
+    route = Route(model="intent", epoch=1, champion=3, previous=1, resident=(1, 3))
+    ledger.set_route(route, expected_epoch=0, actor="test", reason="first")
     rows = columns([float(n) for n in range(51)], dimension=16)
     eye, rng = np.eye(16), np.random.default_rng(0)
     centres = [eye[1] if n in LOANS else eye[2] if n in TRIPS else eye[15] if n == 50 else eye[0] for n in range(51)]
@@ -47,6 +53,26 @@ def world(tmp_path: Path) -> Iterator[tuple[Ledger, Workspace]]:
     ledger.close()
 
 
+def log(
+    world: tuple[Ledger, Workspace],
+    seconds: list[float],
+    *,
+    text: str,
+    axis: int,
+    dimension: int = 16,
+    version: int = 3,
+) -> None:
+    """More requests of no class, alike in text and embedding."""
+    rows = columns(seconds, first=int(seconds[0]), dimension=dimension, version=version)
+    points = np.eye(dimension)[axis] + 0.05 * np.random.default_rng(axis).standard_normal((len(seconds), dimension))
+    rows["embedding"] = (points / np.linalg.norm(points, axis=1, keepdims=True)).astype(np.float32)
+    rows["text"] = [f"{text} {int(second)}" for second in seconds]
+    rows["known"] = [False] * len(seconds)
+    writer = TrafficWriter(world[1].traffic("intent"), f"test-{int(seconds[0])}", dimension=dimension)
+    writer.append(rows)
+    writer.close()
+
+
 @pytest.fixture
 def proposals(world: tuple[Ledger, Workspace]) -> ClassProposals:
     return ClassProposals(*world, "intent")
@@ -59,7 +85,7 @@ def ids_of(world: tuple[Ledger, Workspace]) -> list[str]:
 
 def test_texts_alike_of_no_class_are_a_proposal_each(proposals: ClassProposals) -> None:
     found = proposals.look()
-    assert (found.requests, found.of_no_class, found.untold) == (51, 21, 0)
+    assert (found.requests, found.of_no_class, found.undecided, found.ungrouped) == (51, 21, 0, 0)
     assert [(p.number, p.rows, p.answered_as) for p in found.proposals] == [
         (1, 12, ("transfer",)),
         (2, 8, ("transfer",)),
@@ -83,6 +109,41 @@ def test_an_accepted_proposal_labels_its_requests_and_no_others(
     with pytest.raises(NotFound, match=r"proposal 1 of intent has no request without a label; proposals are 2"):
         proposals.accept(1, "loan", now=NOW)
     assert [p.rows for p in proposals.look().proposals] == [8], "what has a label is proposed no more"
+
+
+def test_a_number_means_the_same_requests_for_good(proposals: ClassProposals, world: tuple[Ledger, Workspace]) -> None:
+    """Two operators look, the first gives its number only then."""
+    ids = ids_of(world)
+    assert [p.number for p in proposals.look().proposals] == [1, 2]
+    assert [p.number for p in proposals.look().proposals] == [1, 2], "the same requests"
+    log(world, [60.0, 61.0, 62.0], text="flights to town", axis=2)
+    seen = proposals.look(dry_run=True).proposals
+    assert [(p.number, p.rows) for p in seen] == [(1, 12), (None, 11)]
+    assert [(p.number, p.rows) for p in proposals.look().proposals] == [(1, 12), (3, 11)]
+    log(world, [70.0 + n for n in range(12)], text="gold bars", axis=3)
+    assert {p.number for p in proposals.look().proposals} == {1, 3, 4}
+    assert proposals.accept(2, "trip", now=NOW).labelled == 8
+    assert world[0].feedback_labels("intent", ids_of(world)) == {ids[n]: "trip" for n in TRIPS}
+    assert proposals.accept(3, "trip", now=NOW).labelled == 3
+    with pytest.raises(NotFound, match="proposal 2 of intent"):
+        proposals.accept(2, "gold", now=NOW)
+    log(world, [90.0 + n for n in range(5)], text="flights to town", axis=2)
+    assert {p.number for p in proposals.look().proposals} == {1, 4, 5}, "2 and 3 are given to no others"
+
+
+def test_requests_of_other_encoders_are_in_no_group_and_keep_nobody_from_one(
+    proposals: ClassProposals, world: tuple[Ledger, Workspace]
+) -> None:
+    log(world, [60.0 + n for n in range(12)], text="gold bars", axis=3, version=2)  # of the same size
+    log(world, [80.0 + n for n in range(4)], text="silver bars", axis=3, dimension=8, version=2)
+    log(world, [90.0], text="a mortgage for house", axis=1)
+    found = proposals.look()
+    assert (found.requests, found.of_no_class, found.ungrouped) == (68, 38, 16)
+    assert [(p.rows, set(p.name.split("_")) <= {"mortgage", "house"}) for p in found.proposals] == [
+        (13, True),
+        (8, False),
+    ]
+    assert not any("bars" in text for p in found.proposals for text in p.texts)
 
 
 def test_erased_requests_are_of_no_proposal(proposals: ClassProposals, world: tuple[Ledger, Workspace]) -> None:
