@@ -9,6 +9,7 @@ import numpy as np
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.events import Calibrated, calibrate
+from perennial.continual.preparation import admit_note
 from perennial.ops.ledger.ports import Audit
 from perennial.ops.store.alerts import Alert, Alerts, AlertState
 from perennial.ops.store.headlines import EventRow, Headlines
@@ -70,7 +71,9 @@ def judge_alert(
 
     Raises:
         NotFound: there is no such alert.
+        DataError: the note breaks its rule.
     """
+    note = admit_note(note, field="note") if note else ""
     with open_headlines(workspace, model, dry_run=dry_run) as headlines:
         judged = Alerts(headlines.file).judge(number, state, by=actor, at=datetime.now(UTC), note=note)
     if not dry_run:

@@ -9,6 +9,8 @@ from perennial.continual.tasks.opinion import Headline, Symbol
 
 __all__ = ["FeedItem", "FeedPart"]
 
+_SOURCE_BYTES = 200
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedItem:
@@ -29,7 +31,7 @@ class FeedItem:
         """What is asked; `source` stands in where the item tells none."""
         return Headline(
             text=self.text,
-            source=self.source or source,
+            source=_short(self.source or source),
             published_at=datetime.fromisoformat(self.published_at) if self.published_at else None,
             symbols=tuple(Symbol(name=name) for name in self.symbols),
         )
@@ -43,6 +45,12 @@ class FeedItem:
         """What `written` gave."""
         fields = json.loads(written)
         return cls(**{**fields, "symbols": tuple(fields["symbols"])})
+
+
+def _short(name: str) -> str:
+    """A publisher's name as requests may have it; a feed may call itself anything, at any length."""
+    kept = "".join(character for character in name if character.isprintable())
+    return kept.encode(errors="ignore")[:_SOURCE_BYTES].decode(errors="ignore").strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
