@@ -5,6 +5,7 @@ import json
 from dataclasses import asdict, dataclass
 from datetime import datetime
 
+from perennial.continual.preparation import clean
 from perennial.continual.tasks.opinion import Headline, Symbol
 
 __all__ = ["FeedItem", "FeedPart"]
@@ -49,8 +50,7 @@ class FeedItem:
 
 def _short(name: str) -> str:
     """A publisher's name as requests may have it; a feed may call itself anything, at any length."""
-    kept = "".join(character for character in name if character.isprintable())
-    return kept.encode(errors="ignore")[:_SOURCE_BYTES].decode(errors="ignore").strip()
+    return clean(name).encode()[:_SOURCE_BYTES].decode(errors="ignore").strip()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

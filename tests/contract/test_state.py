@@ -41,7 +41,13 @@ ERRED = {"version": 2, "cursor": 40, "bound": 0.1, "run_length": 1e6, "detector"
 AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before they were records
     (
         state.WATCH,
-        {**WATCHED, "cursor_id": "a1", "drift_since": NOON, "sequential": {"doubt": {"bound": 0.2, "state": {}}}, "memory": None},
+        {
+            **WATCHED,
+            "cursor_id": "a1",
+            "drift_since": NOON,
+            "sequential": {"doubt": {"bound": 0.2, "state": {}}},
+            "memory": None,
+        },
     ),
     (state.ERRORS, {**ERRED, "calm_at": NOON, "alarm_since": None}),
     (

@@ -11,8 +11,10 @@ from typing import Any
 import pytest
 
 from perennial.continual.errors import DataError, DependencyUnreachable, PublishFailed
+from perennial.continual.preparation import admit_key
 from perennial.continual.tasks.opinion import Headline
 from perennial.ops.feeds.documents import read_document
+from perennial.ops.feeds.feed_item import FeedItem
 from perennial.ops.feeds.feed_state import FeedState
 from perennial.ops.feeds.fetching import fetch
 from perennial.ops.feeds.growing_file import read_new_rows
@@ -49,6 +51,27 @@ def test_rss_and_atom_are_read_oldest_first_and_without_markup() -> None:
 def test_a_document_that_is_none_or_does_more_than_say_is_refused(body: bytes) -> None:
     with pytest.raises(DataError, match="the feed"):
         read_document(body, now=NOW)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "x" * 300,
+        "新聞" * 90,
+        "The\x00 wire\nof\ttoday",
+        "\ud800wire",
+        "\u202eeriw",
+        "\u115fwire\u200b",
+        "wi\u00a0re",
+        "\ufeff",
+    ],
+)
+def test_a_publisher_may_call_itself_anything_and_its_items_are_asked_all_the_same(name: str) -> None:
+    for item, source in ((FeedItem(text="gold up", source=name), ""), (FeedItem(text="gold up"), name)):
+        asked = item.headline(source=source).source
+        assert (admit_key(asked) or "") == asked
+        assert item.headline(source="wire").text == "gold up"
+    assert FeedItem(text="gold up").headline(source="The\nwire").source == "The wire"
 
 
 class Served(http.server.BaseHTTPRequestHandler):

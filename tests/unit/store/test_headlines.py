@@ -7,10 +7,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from perennial.continual.errors import NotFound
+from perennial.continual.errors import DataError, NotFound
 from perennial.continual.events import AlertRule, EventSettings, WatchPlan
+from perennial.ops.commands.event_watch import judge_alert
+from perennial.ops.ledger import Ledger
+from perennial.ops.settings import ModelSettings, Settings
 from perennial.ops.store.alerts import RISK, Alerts, AlertState
 from perennial.ops.store.headlines import Headlines, Noted, Observed
+from perennial.ops.store.workspace import Workspace
 
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 TOPICS = ("harvest", "football", "weather", "museum", "railway", "election", "theatre", "airport", "hospital", "school")
@@ -163,6 +167,22 @@ def test_analysts_teach_what_is_worth_an_alert(path: Path) -> None:
     assert (opened.judged_by, headlines.plan().risk) == (None, before)
     with pytest.raises(NotFound, match="alert 7 is not there"):
         alerts.one(7)
+
+
+def test_a_note_that_breaks_its_rule_is_refused_before_anything_is_judged(tmp_path: Path) -> None:
+    settings = Settings(state=tmp_path, models={"news": ModelSettings(task="opinion")})
+    workspace = Workspace(settings)
+    headlines = Headlines(workspace.headlines("news"))
+    headlines.configure(PLAN)
+    headlines.note(with_story())
+    with Ledger.open(settings.ledger_address) as ledger:
+        ledger.register_model("news", {"task": "opinion"})
+        for note in ("half a pair \ud800", "x" * 501):
+            with pytest.raises(DataError, match="note"):
+                judge_alert(ledger, workspace, "news", 1, AlertState.DISMISSED, actor="jo", note=note)
+        assert Alerts(headlines.file).one(1).state is AlertState.OPEN
+        told = judge_alert(ledger, workspace, "news", 1, AlertState.DISMISSED, actor="jo", note="an\x00 exercise\n")
+        assert told.note == "an exercise"
 
 
 def test_a_calibrated_limit_and_learnt_weights_outlive_a_new_plan(path: Path) -> None:
