@@ -4,7 +4,7 @@ A record that an older release wrote lacks what came later: its fields have defa
 have more: that is left out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Generic, Self, TypeVar

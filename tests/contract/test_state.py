@@ -46,7 +46,7 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
             "cursor_id": "a1",
             "drift_since": NOON,
             "sequential": {"doubt": {"bound": 0.2, "state": {}}},
-            "memory": None,
+            "counting_from": None,
         },
     ),
     (state.ERRORS, {**ERRED, "calm_at": NOON, "alarm_since": None}),
