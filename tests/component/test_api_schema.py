@@ -57,10 +57,17 @@ _NEEDED = {
     "get /v1/events": "viewer",
     "get /v1/audit": "viewer",
     "get /v1/models/{model}/descriptions": "viewer",
+    "get /v1/models/{model}/replies": "viewer",
+    "get /v1/models/{model}/sending": "viewer",
+    "get /v1/models/{model}/alerts": "viewer",
+    "get /v1/models/{model}/alerts/{number}": "viewer",
+    "get /v1/models/{model}/events": "viewer",
     "get /v1/models/{model}/labels/queue": "labeller",
     "post /v1/models/{model}/labels/queue": "labeller",
     "post /v1/feedback": "labeller",
     "post /v1/signals": "labeller",
+    "post /v1/verdicts": "labeller",
+    "post /v1/models/{model}/alerts/{number}": "labeller",
     "get /v1/models/{model}/users/{user}": "labeller",
     "post /v1/models/{model}/users/{user}/wishes": "labeller",
     "put /v1/models/{model}/descriptions/{label}": "operator",
@@ -70,6 +77,10 @@ _NEEDED = {
     "post /v1/models/{model}/retrain": "operator",
     "post /v1/models/{model}/commands/{kind}": "operator",
     "post /v1/erasures": "operator",
+    "post /v1/models/{model}/replies": "operator",
+    "patch /v1/models/{model}/replies/{reply}": "operator",
+    "delete /v1/models/{model}/replies/{reply}": "operator",
+    "post /v1/models/{model}/replies/{reply}/approve": "operator",
 }
 
 
@@ -90,7 +101,7 @@ def test_each_role_may_do_exactly_what_it_needs(guarded: RunningApi, role: str |
     header = {} if role is None else {"Authorization": f"Bearer {TOKENS.get(role, 'a-token-of-nobody')}"}
     for operation, needed in _NEEDED.items():
         method, path = operation.split(" ")
-        url = path.format(model="intent", kind="pause", label="card", user="nobody")
+        url = path.format(model="intent", kind="pause", label="card", user="nobody", reply="none", number=1)
         body = {"key": "nobody", "dry_run": True} if "erasures" in path else {}
         status = guarded.ask(method, url, headers=header, json=None if method == "get" else body).status_code
         if needed is None or _ROLES[role] >= _ROLES[needed]:

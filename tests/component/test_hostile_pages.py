@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 
 from perennial.continual.drift import DriftSettings, ReferenceProfile, Window, compare
 from perennial.continual.drift.evidently_report import build_report, check_agreement
-from perennial.ops.demo.measure import Recorded
+from perennial.ops.demo.measure import Learnt, Recorded, moments, summarise
 from perennial.ops.demo.report import write_report
 from perennial.ops.demo.world import Answered
 from tests.unit.drift.generated import traffic
@@ -93,16 +93,27 @@ def recorded(texts: list[str]) -> Recorded:
         for n, t in enumerate(texts)
     ]
     facts = {"window_from": at.isoformat(), "window_to": at.isoformat(), "score": 2.0, "signals": texts, "alert": True}
-    event = {"name": "drift.window", "at": at.isoformat(), "model": texts[0], "number": 1, "facts": facts}
-    return Recorded(answered=tuple(answered), events=(event,), wave_began=(1,), wave_began_at=(at,), triton_restarts=0)
+    told: list[tuple[str, dict[str, Any]]] = [("drift.window", facts)]
+    for number, text in enumerate(texts):
+        told.append(("cycle.opened", {"cycle": number, "version": number, "reason": text}))
+        told += [("cycle.state", {"cycle": number, "state": state, "note": text}) for state in (text, "refused")]
+    events = [
+        {"name": name, "at": (at + timedelta(seconds=n)).isoformat(), "model": texts[0], "number": n, "facts": facts}
+        for n, (name, facts) in enumerate(told)
+    ]
+    return Recorded(
+        answered=tuple(answered), events=tuple(events), wave_began=(1,), wave_began_at=(at,), triton_restarts=0
+    )
 
 
 def test_texts_that_are_markup_add_nothing_to_the_demos_page(tmp_path: Path) -> None:
     pages = []
     for name, texts in (("plain", ["a"] * len(HOSTILE)), ("hostile", list(HOSTILE))):
         path = tmp_path / f"{name}.html"
-        summary = {f"{text} {number}": text for number, text in enumerate(texts)}
-        write_report(path, recorded(texts), texts, summary, texts[0])
+        stream, right = recorded(texts), (True,) * len(texts)
+        learnt = Learnt(perennial=right, never_retrained=right, tfidf_nightly=right)
+        summary = summarise(stream, None, learnt, moments(stream), replay_rows=1, wall_seconds=1.0)
+        write_report(path, stream, learnt, summary | {"failures": dict.fromkeys(texts, 1)}, texts[0])
         pages.append(Page(path.read_text()))
     assert pages[1].elements == pages[0].elements
     assert injected(pages[1]) == []
