@@ -305,11 +305,23 @@ def _was_tuned(parts: Parts, row: VersionRow) -> bool:
 
 
 def _base_encoders(parts: Parts, model: str, rows: Sequence[VersionRow]) -> set[str]:
-    """The fingerprints of encoders before any tuning: the settings', or those that were chosen for the versions."""
+    """The fingerprints of encoders before any tuning: the settings', or those that were chosen for the versions.
+
+    One that is there no more is left out: a version that was tuned from it is named with those that may hold the rows.
+    """
     from perennial.continual.learning.encoder import fingerprint, resolve_encoder
 
-    named = {named_encoder(parts.workspace, model, row) for row in rows} - {AUTO_ENCODER}
-    return {fingerprint(resolve_encoder(name)) for name in named}
+    found, seen = set[str](), {AUTO_ENCODER}
+    for row in rows:
+        try:
+            name = named_encoder(parts.workspace, model, row)
+            if name not in seen:
+                seen.add(name)
+                found.add(fingerprint(resolve_encoder(name)))
+        except PerennialError as exc:
+            facts = {"model": model, "version": row.version, "reason": str(exc)}
+            logger.warning("erasure.encoder_not_read", extra=facts)
+    return found
 
 
 def _remove(parts: Parts, model: str, versions: tuple[int, ...], actor: str) -> tuple[int, ...]:
