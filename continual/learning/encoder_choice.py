@@ -2,15 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.encoder import PACKAGED_E5, PACKAGED_MINILM, resolve_encoder
 from perennial.continual.learning.encoder_folder import load_tokenizer
 from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.packaged import SCRIPTS, e5_named, e5_tokenizer, script_of, scripts_of
+from perennial.continual.learning.rows import read_rows
+from perennial.continual.learning.spec import JobSpec
 
-__all__ = ["EncoderChoice", "EncoderFit", "check_encoder", "choose_encoder", "fit_of", "scripts_in"]
+__all__ = ["EncoderChoice", "EncoderFit", "check_encoder", "choose_encoder", "fit_of", "named_by_rows", "scripts_in"]
 
 _SAMPLE = 2_000  # texts that tokenizers are tried on
 _LENGTH = 512  # tokens
@@ -68,6 +70,18 @@ def choose_encoder(texts: Sequence[str]) -> EncoderChoice:
     if more >= _CUT_UP:
         return _other(texts, f"{PACKAGED_MINILM} cuts these words into {more:.1f} times as many pieces")
     return EncoderChoice(encoder=PACKAGED_MINILM, because=f"it knows these words as well as {PACKAGED_E5} does")
+
+
+def named_by_rows(spec: JobSpec) -> JobSpec:
+    """The job with an encoder: where nobody named one, the one for the texts that it learns from.
+
+    Raises:
+        DataError: a file of rows is missing, or a row is wrong.
+    """
+    if spec.encoder != AUTO_ENCODER:
+        return spec
+    rows = [*read_rows(spec.examples), *read_rows(spec.replay)]
+    return replace(spec, encoder=choose_encoder([row.text for row in rows]).encoder)
 
 
 def check_encoder(name: str, texts: Sequence[str]) -> None:

@@ -36,6 +36,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         spec = JobSpec.read(Path(arguments[0]))
         _be_modest(spec)
+        spec = _with_encoder(spec)
         card = train_model(spec, context)
         LEARNERS[spec.learner].prove(spec)
     except Cancelled:
@@ -49,6 +50,15 @@ def main(arguments: Sequence[str]) -> int:
         restore()
     sys.stdout.write(json.dumps({"stage": "done", "done": 1, "total": 1, "metrics": card.metrics}) + "\n")
     return 0
+
+
+def _with_encoder(spec: JobSpec) -> JobSpec:
+    """The choice is made here, not in the control process: it reads large tokenizers and may convert an encoder."""
+    if not LEARNERS[spec.learner].embeds:
+        return spec
+    from perennial.continual.learning.encoder_choice import named_by_rows
+
+    return named_by_rows(spec)
 
 
 def _be_modest(spec: JobSpec) -> None:

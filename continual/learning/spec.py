@@ -24,7 +24,7 @@ class JobSpec:
     learner: LearnerName
     examples: Path | None  # fresh rows, train split only
     out: Path  # folder for the trained model
-    encoder: str = PACKAGED_MINILM
+    encoder: str = PACKAGED_MINILM  # `auto` leaves the choice to the rows
     previous: Path | None = None  # bundle or trained folder that is learnt on
     replay: Path | None = None  # rows of the replay buffer
     holdout: Path | None = None  # rows no model was trained on, fresh and old

@@ -13,7 +13,6 @@ from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, JobResult, Progress, run_job
 from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.learning.card import is_finished
-from perennial.continual.learning.encoder_choice import choose_encoder
 from perennial.continual.learning.learners import learner_named
 from perennial.continual.learning.names import AUTO_ENCODER
 from perennial.continual.learning.rows import write_rows
@@ -22,7 +21,6 @@ from perennial.continual.tasks import task_named
 from perennial.exporters.bundle import Lineage, Manifest, verify_bundle
 from perennial.exporters.spec import ExportSpec
 from perennial.ops.ledger import Ledger, VersionRow
-from perennial.ops.making.encoder_for import texts_of
 from perennial.ops.making.held_out_answers import keep_answers, note_held_out
 from perennial.ops.making.logged_embeddings import reuse_logged_embeddings
 from perennial.ops.making.rows import HoldoutRows, ModelRows, TrainingRows
@@ -124,9 +122,8 @@ class VersionMaker:
             )
         learning, holdout = self._settings.learning, self.rows.holdout_rows(champion, [s.id for s in rows.fresh])
         encoder = encoder or start.encoder
-        if encoder == AUTO_ENCODER and learner_named(learning.learner).embeds:
-            encoder = choose_encoder(texts_of(self._task, (*rows.examples, *rows.replay))).encoder
-        if learning.reuse_logged_embeddings and learner_named(learning.learner).embeds:
+        embeds = learner_named(learning.learner).embeds
+        if learning.reuse_logged_embeddings and embeds and encoder != AUTO_ENCODER:  # else the job chooses one
             answered = [*rows.examples, *holdout.fresh]
             reuse_logged_embeddings(self._ledger, self._workspace, self._model, encoder, answered)
         write_rows(folder / "examples.jsonl", rows.examples, self._task)

@@ -28,7 +28,7 @@ CARD = ModelCard(
 
 
 def test_an_encoder_that_is_there_no_more_keeps_nobody_from_being_erased(tmp_path: Path) -> None:
-    """Its folder was moved away after version 1; version 2 has one that is still there, and no row is in its weights."""
+    """It was moved away after version 1. That of version 2 is still there, and no row is in its weights."""
     config = tmp_path / "perennial.toml"
     config.write_text(f"[models.intent]\n[triton]\ngrpc_port = {free_port()}\n")
     here = tmp_path / "encoder"

@@ -1,11 +1,20 @@
 """The encoder is chosen by what the rows are written in, and one that cannot read them is refused."""
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.encoder_choice import check_encoder, choose_encoder, fit_of, scripts_in
+from perennial.continual.learning.card import read_card
+from perennial.continual.learning.encoder_choice import check_encoder, choose_encoder, fit_of, named_by_rows, scripts_in
+from perennial.continual.learning.job import main
+from perennial.continual.learning.spec import JobSpec
+from perennial.continual.records import Example
+from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow  # tokenizers with a quarter of a million words
 
@@ -59,6 +68,29 @@ def test_some_rows_of_another_script_are_kept_and_a_single_name_is_not() -> None
     assert scripts_in([*texts, "Жа"]) == ("han",)
     assert scripts_in([f"{text} iPhone" for text in texts[:20]] + texts) == ("han",)
     assert scripts_in(["ᚠᚢᚦ"] * 10) == ()
+
+
+def test_a_job_without_an_encoder_gets_the_one_for_all_its_rows(make_spec: Callable[..., Path]) -> None:
+    english, chinese = ([_row(text) for text in ROWS[name]] for name in ("english", "chinese"))
+    path = make_spec("one", examples=english, replay=chinese * 20)
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": "auto"}))
+    assert (
+        named_by_rows(JobSpec.read(path)).encoder == choose_encoder([*ROWS["english"], *ROWS["chinese"] * 20]).encoder
+    )
+    only_english = replace(JobSpec.read(path), replay=None)
+    assert named_by_rows(only_english).encoder == "packaged:minilm"
+    assert named_by_rows(replace(only_english, encoder="own")).encoder == "own"
+
+
+def test_the_card_of_a_job_without_an_encoder_has_the_one_that_was_chosen(make_spec: Callable[..., Path]) -> None:
+    path = make_spec("one", examples=make_rows("card loan", 6, 1), holdout=make_rows("card loan", 6, 9))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"encoder": "auto"}))
+    assert main([str(path)]) == 0
+    assert read_card(JobSpec.read(path).out).encoder == "packaged:minilm"
+
+
+def _row(text: str) -> Example:
+    return Example(text=text, label="a", at=datetime(2026, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("rows", ["german", "chinese", "russian", "thai"])
