@@ -162,16 +162,17 @@ class Manifest:
             raise BundleRejected(f"{MANIFEST} has a wrong or missing field ({exc}); export the version again") from exc
 
 
-def digest(path: Path) -> str:
+def digest(path: Path, *, reread: bool = False) -> str:
     """The file's SHA-256 as hex, read in pieces of 1 MiB.
 
-    A file that this process has read is read again only when it was touched since: whatever writes to a file gives it
-    another change time, which nobody can set.
+    A file that this process has read is read again only when it was touched since, or where that is asked for. The
+    change time tells a write, but not every one: none by a mapping that was written to before, by a machine that shares
+    the disk, or under a clock that was set back, and no decay.
     """
     state = hashlib.sha256()
     with path.open("rb") as stream:
         identity = _identity(stream.fileno())
-        if (known := _known_digests.get(identity)) is not None:
+        if not reread and (known := _known_digests.get(identity)) is not None:
             return known
         settled = time.time_ns() - identity[-1] > _SETTLED_NS
         while chunk := stream.read(_CHUNK_BYTES):
@@ -243,8 +244,11 @@ def read_manifest(folder: Path) -> Manifest:
         raise BundleRejected(f"{path} is not UTF-8 ({exc}); it is altered, export again") from exc
 
 
-def verify_bundle(folder: Path, *, tensorrt_version: str | None = None) -> Manifest:
+def verify_bundle(folder: Path, *, tensorrt_version: str | None = None, reread: bool = True) -> Manifest:
     """The manifest, after every file has been found as it promises; nothing of the engine is executed.
+
+    Every file is read, unless `reread` is False: then one that this process has read may count as unchanged (`digest`).
+    That is for the steps of one job, not for what is to be served.
 
     `tensorrt_version` is the version of the runtime that will load the plan; by default the one installed here, and
     where there is none the plan's version is not compared.
@@ -264,7 +268,7 @@ def verify_bundle(folder: Path, *, tensorrt_version: str | None = None) -> Manif
     if manifest.engine_file not in manifest.files:
         raise BundleRejected(f"{folder}: engine file {manifest.engine_file!r} is not among the hashed files")
     for name, record in manifest.files.items():
-        _check_file(folder, name, files[name], record, manifest.replacements.get(name))
+        _check_file(folder, name, files[name], (record, manifest.replacements.get(name)), reread)
     _room(manifest).check_bundle(folder, manifest.part, manifest.files)
     _check_tensorrt(folder, manifest, tensorrt_version)
     return manifest
@@ -305,14 +309,16 @@ def _room(manifest: Manifest) -> Room:
         raise BundleRejected(f"{MANIFEST}: {exc}") from exc
 
 
-def _check_file(folder: Path, name: str, path: Path, record: FileRecord, other: FileRecord | None) -> None:
-    size = path.stat().st_size
-    if other is not None and other == FileRecord(sha256=digest(path), size_bytes=size):
+def _check_file(
+    folder: Path, name: str, path: Path, allowed: tuple[FileRecord, FileRecord | None], reread: bool
+) -> None:
+    size, (record, other) = path.stat().st_size, allowed
+    if other is not None and other == FileRecord(sha256=digest(path, reread=reread), size_bytes=size):
         return
     if size != record.size_bytes:
         word = "truncated" if size < record.size_bytes else "altered"
         raise BundleRejected(f"{folder}: {name} is {word}: {size} bytes, {MANIFEST} says {record.size_bytes}")
-    if (seen := digest(path)) != record.sha256:
+    if (seen := digest(path, reread=reread)) != record.sha256:
         raise BundleRejected(f"{folder}: {name} is altered: sha256 {seen[:12]}…, {MANIFEST} says {record.sha256[:12]}…")
 
 

@@ -98,7 +98,7 @@ class _Export:
         self.sidecars: frozenset[str] = frozenset()  # the names of files that are the model's own
         self.module: Module | None = None
         self.graph: OnnxGraph | None = None
-        self.previous = None if spec.previous_bundle is None else verify_bundle(spec.previous_bundle)
+        self.previous = None if spec.previous_bundle is None else verify_bundle(spec.previous_bundle, reread=False)
 
     def run(self) -> ExportResult:
         """Try the engines in turn: where the choice was free, one that alters the answers gives way to an exact one."""
@@ -209,7 +209,7 @@ class _Export:
         The model is the torch module, or its own arithmetic where a bundle with the same encoder was `swapped`.
         """
         write_manifest(self.work, self._manifest(built, graph, {}))
-        engine = load_engine(self.work, threads=self.spec.threads)
+        engine = load_engine(self.work, threads=self.spec.threads, reread=False)
         self.stages.done("load_engine")
         verdict = None if swapped is None else self._proved_head(swapped, engine, limits)
         if verdict is None:
@@ -234,13 +234,17 @@ class _Export:
         if bundle is None or not same or not swapped.parity.get("accepted"):
             return None
         # a steeper head may make too much of what a low precision has lost: the head is asked about exact embeddings
-        exact = known if swapped.precision is Precision.FP32 else load_exact(bundle, threads=self.spec.threads)
+        exact = (
+            known
+            if swapped.precision is Precision.FP32
+            else load_exact(bundle, threads=self.spec.threads, reread=False)
+        )
         own = None if exact is None else self.model.own_arithmetic(exact)
         if own is None:
             return None
         reference, candidate = (self.model.answerer(one, self.work) for one in (own, known))
         others = [name for name in self.model.signature.output_names if name not in self.model.signature.proved]
-        before = load_engine(bundle, threads=1)
+        before = load_engine(bundle, threads=1, reread=False)
         self.stages.done("load_engine")
         rows = reference.encode(self.held_out.inputs)
         moved = moved_outputs(before, engine, self.model.signature, rows, others)

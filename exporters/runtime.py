@@ -117,18 +117,18 @@ def open_openvino(
     return StreamedEngine(alone, single, threads, signature, signature.padding)
 
 
-def load_engine(bundle: Path, *, threads: int = 0, cache_dir: Path | None = None) -> Engine:
+def load_engine(bundle: Path, *, threads: int = 0, cache_dir: Path | None = None, reread: bool = True) -> Engine:
     """The bundle's engine, ready to answer; the bundle is verified first, so nothing altered is ever executed.
 
     `threads` 0 lets the runtime choose. `cache_dir` is where OpenVINO keeps its compiled form between loads, one
     folder a bundle; those of the versions loaded last are kept. What lies there is executed, so only the server may
-    write to it.
+    write to it. `reread` is that of `verify_bundle`.
 
     Raises:
         BundleRejected: the files do not match the manifest, or the runtime refuses the engine file.
         DependencyUnreachable: the runtime's package is not installed here.
     """
-    manifest = verify_bundle(bundle)
+    manifest = verify_bundle(bundle, reread=reread)
     try:
         return _open(bundle, manifest, threads, cache_dir)
     except ImportError as exc:
@@ -139,15 +139,15 @@ def load_engine(bundle: Path, *, threads: int = 0, cache_dir: Path | None = None
         raise BundleRejected(f"{bundle}: {manifest.engine.value} refuses {manifest.engine_file}: {exc}") from exc
 
 
-def load_exact(bundle: Path, *, threads: int = 0) -> Engine | None:
+def load_exact(bundle: Path, *, threads: int = 0, reread: bool = True) -> Engine | None:
     """The bundle's engine in FP32, whichever precision it is served in; None where its file has lost the FP32 weights.
 
     Raises:
         BundleRejected, DependencyUnreachable: see `load_engine`.
     """
-    manifest = verify_bundle(bundle)
+    manifest = verify_bundle(bundle, reread=reread)
     if manifest.precision is Precision.FP32:
-        return load_engine(bundle, threads=threads)
+        return load_engine(bundle, threads=threads, reread=reread)
     if manifest.engine is not EngineKind.OPENVINO or manifest.precision is not Precision.BF16:
         return None
     count = threads or len(os.sched_getaffinity(0))

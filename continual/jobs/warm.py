@@ -3,13 +3,17 @@
 import json
 import logging
 import os
-import select
 import signal
 import socket
 import subprocess
+import sysconfig
 import threading
+import time
+from array import array
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO
 
 from perennial.continual.jobs.module import module_command
@@ -17,9 +21,13 @@ from perennial.continual.jobs.module import module_command
 __all__ = ["ForkedJob", "WarmJobs"]
 
 logger = logging.getLogger(__name__)
-_REST_S = 5.0  # before one that died is replaced
+_RESTS_S = (1.0, 5.0, 10.0, 20.0, 40.0, 80.0, 3_600.0)  # before the next, after so many failures in a row
+_SOUND_S = 600.0  # one that lived so long has not failed
 _END_S = 5.0
 _ANSWERS_S = 5.0  # for a fork
+_LOOKS_S = 0.5
+_MESSAGE_BYTES = 64
+_INSTALLED = (Path(__file__), Path(sysconfig.get_path("purelib")))  # an installer touches one of them or both
 
 
 @dataclass(slots=True)
@@ -28,22 +36,34 @@ class ForkedJob:
 
     pid: int
     stdout: IO[bytes]
-    _status: IO[bytes]
+    _status: socket.socket
     _code: int | None = None
+    _killed_at: float | None = None
 
     def poll(self) -> int | None:
         """The exit code where `wait` has seen it."""
         return self._code
 
     def wait(self) -> int:
-        """Wait for the end; where the warm process died, the job is dead too."""
+        """Wait for the end; where the warm process died, or tells nothing after a SIGKILL, the job is dead too."""
         if self._code is None:
             with self._status:
-                said = self._status.readline()
-            self._code = int(said) if said else -signal.SIGKILL
-            if not said:
+                word, _, code = self._said().partition(b" ")
+            if word != b"end":
                 self.kill(signal.SIGKILL)
+            self._code = int(code) if word == b"end" else -signal.SIGKILL
         return self._code
+
+    def _said(self) -> bytes:
+        self._status.settimeout(_LOOKS_S)
+        while True:
+            try:
+                return self._status.recv(_MESSAGE_BYTES)
+            except TimeoutError:
+                if self._killed_at is not None and time.monotonic() > self._killed_at + _END_S:
+                    return b""
+            except OSError:
+                return b""
 
     def kill(self, number: signal.Signals) -> None:
         """Send a signal to the job and whatever it has started."""
@@ -51,20 +71,25 @@ class ForkedJob:
             os.killpg(self.pid, number)
         except ProcessLookupError:
             logger.debug("job.already_gone", extra={"pid": self.pid})
+        if number == signal.SIGKILL and self._killed_at is None:
+            self._killed_at = time.monotonic()
 
 
 class WarmJobs:
     """Keeps one warm process, which does no work itself, so that it neither grows nor fails with a job.
 
-    It is started at once, loads the modules at low priority, and is replaced when it dies. A job is a fork of it:
-    with its own priority, memory, log and end, exactly as one that was started cold.
+    It is started at once, loads the modules at low priority, and is replaced when it dies, ever later where it dies
+    again and again, and when another release was `installed`. A job is a fork of it: with its own priority, memory,
+    log and end, exactly as one that was started cold.
     """
 
-    def __init__(self, modules: Sequence[str]) -> None:
-        self._modules = tuple(modules)
+    def __init__(self, modules: Sequence[str], *, installed: Sequence[Path] = _INSTALLED) -> None:
+        self._modules, self._installed = tuple(modules), tuple(installed)
         self._guard = threading.Lock()
         self._socket: socket.socket | None = None
         self._process: subprocess.Popen[bytes] | None = None
+        self._release = self._identity()
+        self._jobs: list[ForkedJob] = []
         self._closed, self._loaded = threading.Event(), threading.Event()
         # the process gets SIGTERM when the thread that started it ends: this one lives as long as its owner
         self._keeper = threading.Thread(target=self._keep, name="warm-jobs", daemon=True)
@@ -86,47 +111,79 @@ class WarmJobs:
     def begin(
         self, module: str, arguments: Sequence[str], *, niceness: int, environment: Mapping[str, str], errors: IO[bytes]
     ) -> ForkedJob | None:
-        """Begin a job whose stderr goes to `errors`; None where there is no warm process now."""
-        with self._guard:
-            ours = None if self._socket is None else self._socket.dup()
-        if ours is None:
-            return None
-        said_read, said_write = os.pipe()
-        status_read, status_write = os.pipe()
+        """Begin a job whose stderr goes to `errors`; None where it has not begun, and never will."""
         order = {
             "module": module,
             "arguments": list(arguments),
             "niceness": niceness,
             "environment": dict(environment),
         }
-        stdout, status = os.fdopen(said_read, "rb"), os.fdopen(status_read, "rb", buffering=0)
         try:
-            with ours:
-                socket.send_fds(ours, [json.dumps(order).encode()], [said_write, errors.fileno(), status_write])
+            job = self._begun(json.dumps(order).encode(), errors.fileno())
+        except (TimeoutError, BlockingIOError):  # the latter where many orders wait
+            self._hangs()
+            return None
         except OSError as exc:
             logger.info("jobs.not_warm", extra={"error": str(exc)})
-            stdout.close()
-            status.close()
             return None
-        finally:
-            os.close(said_write)
-            os.close(status_write)
-        begun = status.readline() if select.select([status], [], [], _ANSWERS_S)[0] else self._given_up()
-        if not begun:
-            stdout.close()
-            status.close()
-            return None
-        return ForkedJob(int(begun), stdout, status)
+        if job is not None:
+            with self._guard:
+                self._jobs = [*self._running(), job]
+        return job
 
-    def _given_up(self) -> bytes:
-        """End a process that hangs, so that it does not begin later what is begun cold now."""
+    def _begun(self, order: bytes, errors: int) -> ForkedJob | None:
+        with ExitStack() as kept, ExitStack() as lent:
+            with self._guard:
+                if self._socket is None or self._retired():
+                    return None
+                ours = lent.enter_context(self._socket.dup())
+            said, out = os.pipe()
+            stdout = kept.enter_context(os.fdopen(said, "rb"))
+            lent.callback(os.close, out)
+            status, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            kept.enter_context(status)
+            lent.enter_context(theirs)
+            handed = array("i", [out, errors, theirs.fileno()])
+            ours.sendmsg([order], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, handed)], socket.MSG_DONTWAIT)
+            lent.close()  # else its end would not be seen
+            status.settimeout(_ANSWERS_S)
+            word, _, pid = status.recv(_MESSAGE_BYTES).partition(b" ")
+            if word != b"pid":
+                return None
+            status.send(b"go")
+            kept.pop_all()
+            return ForkedJob(int(pid), stdout, status)
+
+    def _running(self) -> list[ForkedJob]:
+        return [job for job in self._jobs if job.poll() is None]
+
+    def _identity(self) -> tuple[tuple[int, int] | None, ...]:
+        seen: list[tuple[int, int] | None] = []
+        for path in self._installed:
+            try:
+                found = path.stat()
+                seen.append((found.st_ino, found.st_mtime_ns))
+            except OSError:  # replaced just now
+                seen.append(None)
+        return tuple(seen)
+
+    def _retired(self) -> bool:
+        """Whether another release was installed; then the process ends after the jobs that it has begun."""
+        if self._identity() == self._release or self._socket is None:
+            return False
+        logger.info("jobs.warm_process_outdated")
+        self._socket.close()
+        self._socket = None
+        self._loaded.clear()
+        return True
+
+    def _hangs(self) -> None:
+        """End a process that does not answer, unless that would end the work of others."""
         with self._guard:
-            process = self._process
-        if process is not None:
-            logger.warning("jobs.warm_process_hangs", extra={"pid": process.pid, "limit_s": _ANSWERS_S})
+            process, running = self._process, len(self._running())
+        logger.warning("jobs.warm_process_hangs", extra={"limit_s": _ANSWERS_S, "running": running})
+        if process is not None and not running:
             process.kill()
-            process.wait()
-        return b""
 
     def close(self) -> None:
         """End the process and what it began."""
@@ -137,41 +194,62 @@ class WarmJobs:
             process.terminate()
         if self._keeper.is_alive():
             self._keeper.join(_END_S)
+        if process is not None and process.poll() is None:  # stopped, perhaps
+            process.kill()
 
     def _keep(self) -> None:
+        failures = 0
         while not self._closed.is_set():
-            process, orders = self._started()
-            if orders.recv(1):  # it has loaded everything
-                with self._guard:
-                    self._socket = orders
-                self._loaded.set()
-            code = process.wait()
-            orders.close()
-            with self._guard:
-                self._socket = self._process = None
-            self._loaded.clear()
-            if not self._closed.is_set():
-                logger.warning("jobs.warm_process_ended", extra={"exit_code": code})
-                self._closed.wait(_REST_S)
+            began = time.monotonic()
+            code = self._serve()
+            if self._closed.is_set():
+                return
+            sound = code == 0 or time.monotonic() - began > _SOUND_S
+            failures = 0 if sound else min(failures + 1, len(_RESTS_S) - 1)
+            logger.warning("jobs.warm_process_ended", extra={"exit_code": code, "next_in_s": _RESTS_S[failures]})
+            self._closed.wait(_RESTS_S[failures])
 
-    def _started(self) -> tuple[subprocess.Popen[bytes], socket.socket]:
-        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with theirs:
-            process = subprocess.Popen(
-                module_command(
-                    "perennial.continual.jobs.child",
-                    "0",
-                    "perennial.continual.jobs.warm_process",
-                    str(theirs.fileno()),
-                    *self._modules,
-                ),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                start_new_session=True,
-            )
+    def _serve(self) -> int | None:
+        """Start a process and wait for its exit code; None where it could not be started."""
+        with ExitStack() as opened:
+            try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                opened.enter_context(ours)
+                with theirs:
+                    process = opened.enter_context(self._started(theirs.fileno()))
+            except OSError as exc:
+                logger.warning("jobs.warm_process_not_started", extra={"error": str(exc)})
+                return None
+            opened.callback(self._forget)
+            with suppress(OSError):
+                if ours.recv(1):  # it has loaded everything
+                    with self._guard:
+                        self._socket = ours
+                    self._loaded.set()
+            return process.wait()
+
+    def _started(self, orders: int) -> subprocess.Popen[bytes]:
+        release = self._identity()  # before it loads anything
+        process = subprocess.Popen(
+            module_command(
+                "perennial.continual.jobs.child",
+                "0",
+                "perennial.continual.jobs.warm_process",
+                str(orders),
+                *self._modules,
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[orders],
+            start_new_session=True,
+        )
         with self._guard:
-            self._process = process
+            self._process, self._release = process, release
         if self._closed.is_set():  # closed meanwhile
             process.terminate()
-        return process, ours
+        return process
+
+    def _forget(self) -> None:
+        with self._guard:
+            self._socket = self._process = None
+        self._loaded.clear()

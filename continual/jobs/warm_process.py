@@ -1,7 +1,8 @@
 """`... perennial.continual.jobs.warm_process SOCKET MODULES...`: loads the modules, then forks a job for each order.
 
-It says when all is loaded. An order is one message with three descriptors: the job's stdout, its stderr, and where its
-process id and then its exit code are written, a line each.
+It says when all is loaded. An order is one message with three descriptors: the job's stdout, its stderr, and a socket
+for its status. There the job says `pid N`, and begins when it is told `go`: whoever has given it up and closed the
+other end has it never begin. Then this process says `end N`, with the exit code.
 """
 
 import ctypes
@@ -28,30 +29,37 @@ _LOADING_NICENESS = 19
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve orders until the other end of the socket is closed."""
+    """Serve orders until the other end of the socket is closed and all that was begun has ended."""
     orders = socket.socket(fileno=int(arguments[0]))
     os.set_inheritable(orders.fileno(), False)
     loading = threading.Thread(target=_load, args=(arguments[1:],), daemon=True)
     loading.start()  # a thread has a priority of its own, and it cannot be raised again
     loading.join()
     gc.freeze()  # what is loaded stays shared with the jobs
+    woken, wake = socket.socketpair()
+    woken.setblocking(False)
+    wake.setblocking(False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)  # the end of a job interrupts the wait below
+    signal.set_wakeup_fd(wake.fileno(), warn_on_full_buffer=False)
     orders.send(b"+")
     waiting = select.poll()
     waiting.register(orders, select.POLLIN)
-    jobs: dict[int, tuple[int, int]] = {}  # handle -> process, status
-    while True:
+    waiting.register(woken, select.POLLIN)
+    ordered = True
+    jobs: dict[int, socket.socket] = {}  # process -> status
+    while ordered or jobs:
         for ready, _ in waiting.poll():
-            if ready in jobs:
-                waiting.unregister(ready)
-                _tell_end(ready, *jobs.pop(ready))
+            if ready == woken.fileno():
+                woken.recv(_ORDER_BYTES)
+                _tell_ends(jobs)
                 continue
             message, descriptors, _, _ = socket.recv_fds(orders, _ORDER_BYTES, 3)
-            if not message:
-                return 0
-            pid, status = _fork(orders, json.loads(message), descriptors, [held for _, held in jobs.values()])
-            handle = os.pidfd_open(pid)
-            jobs[handle] = pid, status
-            waiting.register(handle, select.POLLIN)
+            if message:
+                _begin(message, descriptors, jobs, (orders, woken, wake))
+            else:
+                waiting.unregister(orders)
+                ordered = False
+    return 0
 
 
 def _load(modules: Sequence[str]) -> None:
@@ -61,25 +69,33 @@ def _load(modules: Sequence[str]) -> None:
             importlib.import_module(name)
 
 
-def _fork(
-    orders: socket.socket, order: Mapping[str, Any], descriptors: Sequence[int], others: Sequence[int]
-) -> tuple[int, int]:
-    out, errors, status = descriptors
-    parent = os.getpid()
-    pid = os.fork()
-    if not pid:
+def _begin(
+    message: bytes, descriptors: Sequence[int], jobs: dict[int, socket.socket], own: Sequence[socket.socket]
+) -> None:
+    """Fork a job; where that fails its status is closed, which has it begun cold, and the others go on."""
+    parent, pid = os.getpid(), None
+    try:
+        out, errors, status = descriptors  # fewer came where no more may be open
+        pid = os.fork()
+    except (OSError, ValueError) as exc:
+        sys.stderr.write(f"a job begins cold, as no process could be forked for it: {exc}\n")
+    if pid == 0:
         code = 1
         try:
-            for held in (orders.detach(), *others):
-                os.close(held)
-            code = _job(parent, order, out, errors, status)
+            signal.set_wakeup_fd(-1)
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for held in (*own, *jobs.values()):
+                held.close()
+            code = _job(parent, json.loads(message), out, errors, status)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(code)  # nothing that was loaded for others is ended here
-    os.close(out)
-    os.close(errors)
-    return pid, status
+    if pid is not None:
+        jobs[pid] = socket.socket(fileno=status)
+        descriptors = (out, errors)
+    for held_here in descriptors:
+        os.close(held_here)
 
 
 def _job(parent: int, order: Mapping[str, Any], out: int, errors: int, status: int) -> int:
@@ -88,11 +104,16 @@ def _job(parent: int, order: Mapping[str, Any], out: int, errors: int, status: i
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != parent:
         return 143
+    told = b""
+    with socket.socket(fileno=status) as owner, suppress(OSError):
+        owner.send(f"pid {os.getpid()}".encode())
+        told = owner.recv(8)
+    if told != b"go":  # it was given up
+        return 1
     os.dup2(out, sys.stdout.fileno())
     os.dup2(errors, sys.stderr.fileno())
-    os.write(status, f"{os.getpid()}\n".encode())
-    for held in (out, errors, status):
-        os.close(held)
+    os.close(out)
+    os.close(errors)
     os.environ.clear()
     os.environ.update(order["environment"])
     os.nice(max(0, int(order["niceness"]) - os.nice(0)))
@@ -114,12 +135,12 @@ def _job(parent: int, order: Mapping[str, Any], out: int, errors: int, status: i
     return 1
 
 
-def _tell_end(handle: int, pid: int, status: int) -> None:
-    os.close(handle)
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    with suppress(BrokenPipeError):  # nobody waits for it any more
-        os.write(status, f"{code}\n".encode())
-    os.close(status)
+def _tell_ends(jobs: dict[int, socket.socket]) -> None:
+    for pid in list(jobs):
+        ended, how = os.waitpid(pid, os.WNOHANG)
+        if ended:
+            with jobs.pop(pid) as status, suppress(OSError):  # nobody waits for it any more
+                status.send(f"end {os.waitstatus_to_exitcode(how)}".encode())
 
 
 if __name__ == "__main__":

@@ -145,7 +145,7 @@ class LoopSteps:
         champion = self._champion(context)
         rows = self.maker.rows.taught_rows(version, champion)
         staged = self.maker.export(version, champion, rows, context.cycle_id, self._progress("export", version))
-        manifest = verify_bundle(staged)
+        manifest = verify_bundle(staged, reread=False)  # and read when it is published
         self.ledger.set_version_state(
             self.model,
             version,

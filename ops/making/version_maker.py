@@ -273,7 +273,7 @@ class VersionMaker:
         """
         target = self._workspace.bundle(self._model, version)
         if not target.is_dir():
-            verify_bundle(self.staged(version))
+            verify_bundle(self.staged(version), reread=False)
             self._repository.publish(self.staged(version), self._workspace.engine_model(self._model), version)
         return verify_bundle(target)
 

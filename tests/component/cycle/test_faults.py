@@ -355,7 +355,7 @@ def test_a_challenger_that_an_operator_promotes_during_its_step_stays_champion(
     town: Town, monkeypatch: pytest.MonkeyPatch, share: float
 ) -> None:
     steps, context = _rollout(town, cy.CycleState.CANARY if share else cy.CycleState.PUBLISHING)
-    monkeypatch.setattr("perennial.ops.making.version_maker.verify_bundle", lambda _: None)
+    monkeypatch.setattr("perennial.ops.making.version_maker.verify_bundle", lambda _, **__: None)
     town.workspace.bundle("intent", 2).mkdir(parents=True)
     _operator(town, promoted(2, resident=2))
     command = cy.SetShare(challenger=2, share=share) if share else cy.PublishChallenger(challenger=2)
