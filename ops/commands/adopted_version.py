@@ -4,16 +4,15 @@ import logging
 from dataclasses import dataclass
 from pathlib import Path
 
-from perennial.continual.errors import ExportFailed, ParityFailed, Refused
+from perennial.continual.errors import ExportFailed, ParityFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress
 from perennial.continual.learning.adoption import Adoptable
 from perennial.continual.learning.card import is_finished
 from perennial.exporters.bundle import Lineage
-from perennial.ops.commands.first_version import begin_route, register, training_number
+from perennial.ops.commands.first_version import begin_route, check_unserved, register, training_number
 from perennial.ops.ledger import Ledger
 from perennial.ops.making.version_maker import EngineOrder, VersionMaker
-from perennial.ops.store.ledger_guard import check_not_behind
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["AdoptedVersion", "adopted_version", "read_adoptable"]
@@ -61,10 +60,7 @@ def adopted_version(
 
 
 def _adopted(ledger: Ledger, workspace: Workspace, model: str, folder: Path, on_progress: Progress) -> AdoptedVersion:
-    route = ledger.route(model)
-    check_not_behind(route, workspace, model)
-    if route is not None:
-        raise Refused(f"model {model} serves version {route.champion} already; give the classifier a name of its own")
+    check_unserved(ledger, workspace, model, instead="give the classifier a name of its own")
     adoptable = read_adoptable(workspace, model, folder)
     register(ledger, workspace)
     version = training_number(ledger, model, _LEARNER, {"reason": _REASON, "source": adoptable.identity})

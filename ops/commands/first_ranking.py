@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from perennial.continual.jobs.process import Progress
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.ranking import Event, Item, impressions_of, write_items
-from perennial.ops.commands.first_version import FirstVersion, check_unserved, first_claimed_version
+from perennial.ops.commands.first_version import FirstVersion, check_unserved, first_version_under_claim
 from perennial.ops.ledger import Ledger
 from perennial.ops.store.user_events import UserEvents
 from perennial.ops.store.workspace import Workspace
@@ -43,5 +43,5 @@ def first_ranking(
         on_progress({"stage": "keep the users' events"})
         UserEvents(workspace.user_events(model)).add(events)
         rows = impressions_of(events, segments=segments)
-        made = first_claimed_version(ledger, workspace, model, rows, on_progress)
+        made = first_version_under_claim(ledger, workspace, model, rows, on_progress)
     return FirstRanking(first=made, metrics=dict(read_card(made.bundle).metrics))

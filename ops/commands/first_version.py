@@ -29,13 +29,14 @@ __all__ = [
     "FirstVersion",
     "begin_route",
     "check_unserved",
-    "first_claimed_version",
     "first_version",
+    "first_version_under_claim",
     "register",
     "training_number",
 ]
 
 logger = logging.getLogger(__name__)
+_LABEL_INSTEAD = "add labels with `perennial feedback import` and start a cycle with `perennial retrain`"
 _FIRST: Mapping[str, Any] = {"reason": "first version"}
 
 
@@ -78,10 +79,10 @@ def first_version(
         TrainingFailed, ExportFailed, ParityFailed: see `VersionMaker`.
     """
     with workspace.claim_beginning(model):
-        return first_claimed_version(ledger, workspace, model, examples, on_progress)
+        return first_version_under_claim(ledger, workspace, model, examples, on_progress)
 
 
-def first_claimed_version(
+def first_version_under_claim(
     ledger: Ledger, workspace: Workspace, model: str, examples: Sequence[AnyRow], on_progress: Progress
 ) -> FirstVersion:
     """`first_version`, for whoever holds the claim."""
@@ -150,8 +151,8 @@ def begin_route(
     restore_route_file(ledger, workspace, model)
 
 
-def check_unserved(ledger: Ledger, workspace: Workspace, model: str) -> None:
-    """Return where the model may be given a first version.
+def check_unserved(ledger: Ledger, workspace: Workspace, model: str, *, instead: str = _LABEL_INSTEAD) -> None:
+    """Return where the model may be given a first version; a refusal says what to do `instead`.
 
     Raises:
         Refused: it serves already; LedgerBehind: the routers say so and the ledger does not know.
@@ -159,10 +160,7 @@ def check_unserved(ledger: Ledger, workspace: Workspace, model: str) -> None:
     route = ledger.route(model)
     check_not_behind(route, workspace, model)
     if route is not None:
-        raise Refused(
-            f"model {model} serves version {route.champion} already; add labels with `perennial feedback import` "
-            f"and start a cycle with `perennial retrain`"
-        )
+        raise Refused(f"model {model} serves version {route.champion} already; {instead}")
 
 
 def training_number(ledger: Ledger, model: str, learner: str, lineage: Mapping[str, Any] = _FIRST) -> int:

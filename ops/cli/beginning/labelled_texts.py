@@ -9,6 +9,7 @@ from perennial.ops.cli.console import say
 from perennial.ops.cli.session import session
 
 if TYPE_CHECKING:
+    from perennial.continual.learning.encoder_choice import EncoderChoice
     from perennial.continual.quality import RowFindings
     from perennial.continual.records import Example
     from perennial.ops.settings import LearningSettings
@@ -30,14 +31,17 @@ def plan(examples: "Sequence[Example]", learning: "LearningSettings") -> dict[st
     """How many rows and labels there are, and what was found."""
     from perennial.continual.errors import InputError
     from perennial.continual.learning.learners import learner_named
+    from perennial.ops.making.encoder_for import encoder_for
 
     findings = _examined(examples, learning)
     plan: dict[str, Any] = {"rows": len(examples), "labels": findings.labels, "findings": findings}
     try:
         learner_named(learning.learner).first_rows(examples)
-        plan["encoder"] = _encoder(examples, learning)
+        choice = encoder_for(learning, [row.text for row in examples])
     except InputError as refusal:
         return plan | {"then": f"refused: {refusal}"}
+    _say(choice, learning)
+    plan["encoder"] = choice.encoder
     return plan | {"then": "train and publish version 1"}
 
 
@@ -51,11 +55,12 @@ def make(config: Path, model: str, examples: "Sequence[Example]") -> dict[str, A
     with session(config) as parts:
         learning = parts.workspace.model(model).learning
         findings = _examined(examples, learning)
-        _encoder(examples, learning)
         with stages(f"first version of {model}") as on_progress:
             made = first_version(parts.ledger, parts.workspace, model, examples, on_progress)
             on_progress({"stage": "compare with baselines"})
             report = model_report(parts.ledger, parts.workspace, model, made.version, findings)
+    if made.encoder is not None:
+        _say(made.encoder, learning)
     for line in report_lines(report):
         say(line)
     return {
@@ -70,19 +75,12 @@ def make(config: Path, model: str, examples: "Sequence[Example]") -> dict[str, A
     }
 
 
-def _encoder(examples: "Sequence[Example]", learning: "LearningSettings") -> str:
-    """The encoder that reads the rows, said on stderr where it was chosen.
-
-    Raises:
-        ConfigurationError: the settings name another, which cannot.
-    """
+def _say(choice: "EncoderChoice", learning: "LearningSettings") -> None:
+    """Tell of an encoder that the settings do not name, and why it is the one."""
     from perennial.continual.learning.names import AUTO_ENCODER
-    from perennial.ops.making.encoder_for import encoder_for
 
-    choice = encoder_for(learning, [row.text for row in examples])
     if learning.encoder == AUTO_ENCODER:
         say(choice.told)
-    return choice.encoder
 
 
 def _examined(examples: "Sequence[Example]", learning: "LearningSettings") -> "RowFindings":
