@@ -31,9 +31,12 @@ from perennial.continual.learning.replies import (
 from perennial.continual.learning.replies.features import Surface
 from perennial.continual.learning.replies.fitting import cross_fitted
 
-__all__ = ["main"]
+__all__ = ["chosen_limit", "main"]
 
-_PRECISION = 0.95
+_PRECISION, _CONFIDENCE = 0.95, 0.95
+_LIMITS = 20  # that are tried, each at another share of the pairs
+_LEAST = 240  # pairs of a situation
+_NOTHING = 2.0  # a limit that no share reaches
 _RIVALS = 99
 
 
@@ -66,15 +69,16 @@ def _replies(library: Library, vectors: Vectors) -> list[dict[str, Any]]:
     found = cross_fitted(library, embedded, np.random.default_rng(0), FitSettings(folds=5))
     if found is None:
         return []
-    matcher, tried = found
+    _, tried = found
     baseline = _baseline(library, embedded)
     rows = [
         _row("cold reply", f"R@{k}", wilson(int((tried.places("cold") < k).sum()), len(tried.places("cold"))), base)
         for k, base in ((1, baseline(1)), (3, baseline(3)))
     ]
-    again = tried.places("again")
-    rows.append(_row("one similar question approved", "R@1", wilson(int((again < 1).sum()), len(again)), {}))
-    rows.append(_sent(matcher, tried.sure))
+    if len(warm := tried.places("warm")):
+        rows.append(_row("one similar question approved", "R@1", wilson(int((warm < 1).sum()), len(warm)), {}))
+    for situation in ("cold", "warm"):
+        rows += _sent(situation, *tried.sure(situation))
     rows.append(live_stream(library, vectors, np.random.default_rng(1)))
     return rows
 
@@ -96,27 +100,36 @@ def _baseline(library: Library, embedded: NDArray[np.float32]) -> Any:
     return recall
 
 
-def _sent(matcher: Matcher, sure: tuple[NDArray[np.float64], NDArray[np.bool_]]) -> dict[str, Any]:
-    """Precision and coverage on one half of the warm pairs, the limit chosen on the other so that its bound holds."""
-    shares, hits = sure
+def _sent(situation: str, shares: NDArray[np.float64], hits: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Coverage and precision on one half of the pairs of a situation, the limit chosen on the other.
+
+    No pair is in both. Too few pairs, of which no choice could reach the precision, tell nothing.
+    """
+    if len(shares) < _LEAST:
+        return []
     order = np.random.default_rng(2).permutation(len(shares))
     chosen, judged = order[::2], order[1::2]
-    limit = 1.0
-    for candidate in np.unique(shares[chosen])[::-1]:
-        sent = shares[chosen] >= candidate
-        if sent.sum() >= 60 and lowest_precision(int(hits[chosen][sent].sum()), int(sent.sum())) >= _PRECISION:
-            limit = float(candidate)
+    limit = chosen_limit(shares[chosen], hits[chosen])
     sent = shares[judged] >= limit
     right, count = int(hits[judged][sent].sum()), int(sent.sum())
-    cover = wilson(count, len(judged))
-    return _row("sent by itself", "precision", wilson(right, max(count, 1)), {}) | {
-        "coverage": cover.mean,
-        "coverage_interval": [cover.low, cover.high],
-        "sent": count,
-        "of": len(judged),
-        "asked_for": _PRECISION,
-        "link": [matcher.slope, matcher.shift],
-    }
+    about = {"sent": count, "of": len(judged), "limit": limit, "asked_for": _PRECISION}
+    name = f"sent by itself, {situation}"
+    rows = [_row(name, "coverage", wilson(count, len(judged)), {}) | about]
+    return rows if not count else [*rows, _row(name, "precision", wilson(right, count), {}) | about]
+
+
+def chosen_limit(shares: NDArray[np.float64], hits: NDArray[np.bool_]) -> float:
+    """The lowest of a few limits above which right answers surely reach the precision; above 1 where none does.
+
+    The bounds of all limits hold together (Bonferroni), for the best of many is chosen by what was also by luck.
+    """
+    limits = np.unique(np.quantile(shares, np.linspace(0.0, 1.0, _LIMITS, endpoint=False)))
+    confidence = 1 - (1 - _CONFIDENCE) / len(limits)
+    for limit in limits:
+        sent = shares >= limit
+        if lowest_precision(int(hits[sent].sum()), int(sent.sum()), confidence=confidence) >= _PRECISION:
+            return float(limit)
+    return _NOTHING
 
 
 def _next_turn(turns: list[tuple[str, str, str]], vectors: Vectors) -> dict[str, Any]:

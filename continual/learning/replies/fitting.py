@@ -54,8 +54,9 @@ def cross_fitted(
 ) -> tuple[Matcher, "Tried"] | None:
     """A matcher without embeddings, and what became of each pair left out; None where there are too few pairs.
 
-    Pairs of a fold are answered by what the other folds taught; no reply is in two folds. Every pair counts twice: as
-    if nothing were approved, so that a new reply is matched by its text, and as if all but its own question were.
+    Pairs of a fold are answered by what the other folds taught; no reply is in two folds. Every pair counts as if
+    nothing were approved, so that a new reply is matched by its text. A pair whose reply has another question counts
+    again, as if all but its own question were approved; of the others, the right reply would be known by having none.
     """
     how = settings or FitSettings()
     surface = Surface.of(library)
@@ -69,20 +70,21 @@ def cross_fitted(
         out = fold == each
         mapped[out] = to_answers(pairs.questions[out], pairs.way(~out, how)) @ vectors.T
     sets = pairs.situations(mapped)
-    rivals = {name: _rivals(features, pairs.truth, how.rivals) for name, features in sets.items()}
+    rows = {"cold": np.arange(len(pairs.truth)), "warm": np.flatnonzero(pairs.asked_again(sets["warm"]))}
+    rivals = {name: _rivals(sets[name][at], pairs.truth[at], how.rivals) for name, at in rows.items()}
     tried = Tried()
     for each in range(how.folds):
-        out = np.flatnonzero(fold == each)
-        weights = _weights([kept[fold != each] for kept in rivals.values()], how)
-        for name, features in sets.items():
-            tried.add(name, features[out], weights, pairs.truth[out])
+        weights = _weights([kept[fold[rows[name]] != each] for name, kept in rivals.items()], how)
+        for name, at in rows.items():
+            out = at[fold[at] == each]
+            tried.add(name, sets[name][out], weights, pairs.truth[out])
     slope, shift = tried.link()
     matcher = Matcher(
         weights=_weights(list(rivals.values()), how),
         way=pairs.way(np.ones(len(pairs.truth), dtype=np.bool_), how),
         slope=slope,
         shift=shift,
-        metrics={"pairs": float(len(pairs.truth)), **tried.recalls()},
+        metrics={"pairs": float(len(pairs.truth)), "warm_pairs": float(len(rows["warm"])), **tried.recalls()},
     )
     return matcher, tried
 
@@ -119,6 +121,11 @@ class _Pairs:
             "warm": found.features(self.surface, without=same),
         }
 
+    def asked_again(self, warm: Floats) -> NDArray[np.bool_]:
+        """Whether a pair's reply has another approved question than the pair's own, by its features."""
+        told: NDArray[np.bool_] = warm[np.arange(len(self.truth)), self.truth, FEATURES.index("asked")] > 0
+        return told
+
     def way(self, rows: NDArray[np.bool_], how: FitSettings) -> Floats:
         """A matrix (d, d) by which questions come nearer to their own answers than to those of the other rows."""
         replies, right = np.unique(self.truth[rows], return_inverse=True)
@@ -144,35 +151,31 @@ class _Pairs:
 
 
 class Tried:
-    """What became of pairs that the weights had not seen, by situation: `cold`, `warm`.
-
-    `again` are the warm pairs whose reply has another approved question.
-    """
+    """What became of pairs that the weights had not seen, by situation: `cold`, and `warm` where there are any."""
 
     def __init__(self) -> None:
         self._places: dict[str, list[Places]] = {}
-        self._shares: list[Doubles] = []
-        self._hits: list[NDArray[np.bool_]] = []
+        self._sure: dict[str, list[tuple[Doubles, NDArray[np.bool_]]]] = {}
 
     def add(self, name: str, features: Floats, weights: Floats, truth: Places) -> None:
         """Rank some pairs of a situation."""
+        if not len(truth):
+            return
         scores, rows = scored(features, weights), np.arange(len(truth))
         places = (scores > scores[rows, truth][:, None]).sum(axis=1)
         self._places.setdefault(name, []).append(places)
-        if len(again := places[features[rows, truth, 0] > 0]):
-            self._places.setdefault("again", []).append(again)
         best = scores.argmax(axis=1)
-        self._shares.append(_shares(scores)[rows, best])
-        self._hits.append(best == truth)
+        self._sure.setdefault(name, []).append((_shares(scores)[rows, best], best == truth))
 
     def places(self, name: str) -> Places:
         """How many replies came before the right one, a pair each."""
         return np.concatenate(self._places.get(name, [np.zeros(0, dtype=np.intp)]))
 
-    @property
-    def sure(self) -> tuple[Doubles, NDArray[np.bool_]]:
-        """The share of the best reply among all, and whether it was right, a pair and situation each."""
-        return np.concatenate(self._shares), np.concatenate(self._hits)
+    def sure(self, name: str) -> tuple[Doubles, NDArray[np.bool_]]:
+        """The share of the best reply among all, and whether it was right, each pair of a situation once."""
+        nothing = (np.zeros(0), np.zeros(0, dtype=np.bool_))
+        shares, hits = zip(*self._sure.get(name, [nothing]), strict=True)
+        return np.concatenate(shares), np.concatenate(hits)
 
     def recalls(self) -> dict[str, float]:
         """The share of pairs whose reply was among the first, by situation."""
@@ -184,7 +187,7 @@ class Tried:
 
         Source: Platt, "Probabilistic outputs for support vector machines", 1999.
         """
-        shares, hits = self.sure
+        shares, hits = map(np.concatenate, zip(*map(self.sure, self._sure), strict=True))
         shares = np.clip(shares, 1e-6, 1 - 1e-6)
         X = np.stack([np.log(shares / (1 - shares)), np.ones(len(shares))], axis=1)
         start = np.array([0.5, 0.0])

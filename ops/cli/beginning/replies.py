@@ -90,11 +90,14 @@ def _counted(replies_read: RepliesRead) -> dict[str, Any]:
 def _lines(figures: dict[str, float]) -> list[str]:
     if not figures:
         return ["too few approved questions to learn weights of: replies are matched by usual weights"]
+    cold = f"on {figures['pairs']:.0f} questions left out, the right reply is among the first three for "
+    lines = [f"{cold}{figures['cold_recall_3']:.1%} where no question is approved"]
+    if "warm_recall_1" in figures:  # absent where no reply has two questions
+        lines.append(
+            f"where others are approved for the same reply, it is first for {figures['warm_recall_1']:.1%} and among "
+            f"three for {figures['warm_recall_3']:.1%}"
+        )
     return [
-        (
-            f"on {figures['pairs']:.0f} questions left out: the right reply is among the first three for "
-            f"{figures['cold_recall_3']:.1%} where no question is approved, and first for "
-            f"{figures['warm_recall_1']:.1%} (among three for {figures['warm_recall_3']:.1%}) where the others are"
-        ),
+        *lines,
         "nothing is sent by itself until `perennial reply sending --precision 0.95` says how precise it must be",
     ]

@@ -23,6 +23,7 @@ from perennial.continual.learning.replies import (
     write_library,
 )
 from perennial.continual.learning.replies.files import read_reply_file
+from perennial.continual.learning.replies.fitting import cross_fitted
 from perennial.continual.learning.replies.index import LibraryIndex, Past, Wanted
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
@@ -129,6 +130,24 @@ def test_the_way_from_questions_to_answers_is_learnt_and_kept_in_a_file(tmp_path
     assert matcher.way is not None
     assert np.array_equal(again.way, matcher.way)
     assert set(again.vectors) == {key_of(text) for text in library.texts}
+
+
+def test_a_reply_whose_only_question_is_left_out_is_not_known_by_having_none() -> None:
+    """Nothing tells the replies apart, so a recall above chance would come of what was left out."""
+    count, rng = 120, np.random.default_rng(0)
+    library = Library(
+        replies=tuple(Reply(id=f"r{n:03}", text=f"answer {n:03}", intent="one") for n in range(count)),
+        questions=tuple(Question(reply=f"r{n:03}", text=f"ask {1000 - n}") for n in rng.permutation(count)),
+    )
+    vectors = rng.normal(size=(2 * count, 16))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    found = cross_fitted(library, vectors, np.random.default_rng(1))
+    assert found is not None
+    matcher, tried = found
+    assert (matcher.metrics["warm_pairs"], len(tried.places("warm"))) == (0, 0)
+    assert matcher.metrics["cold_recall_1"] < 0.1
+    at = FEATURES.index("asked")
+    assert matcher.weights[at] == Matcher().weights[at], "no pair tells what an approved question is worth"
 
 
 def test_too_few_pairs_leave_the_usual_weights(tmp_path: Path) -> None:
