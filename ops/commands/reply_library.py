@@ -97,13 +97,13 @@ class ReplyLibrary:
             DataError: a field breaks its rule.
         """
         with ReplyStore(self._path) as store:
-            before = self._newest(store, reply).reply
+            before = self._given(store, reply)
             old = {"reply": before.text, "intent": before.intent, "language": before.language, "owner": before.owner}
             times = {
                 name: "" if (at := getattr(before, name)) is None else at.isoformat()
                 for name in ("valid_from", "valid_until")
             }
-            store.put([replace(admit_reply({**old, **times, **fields, "id": reply}), version=before.version + 1)])
+            store.put([admit_reply({**old, **times, **fields, "id": reply})])
             after = self._newest(store, reply)
         self._audit(actor, "reply.changed", {"reply": reply, "version": after.reply.version})
         return _view(after)
@@ -156,6 +156,11 @@ class ReplyLibrary:
         if not rows:
             raise NotFound(f"reply {reply!r} is not in the library; `perennial reply list` shows them")
         return max(rows, key=lambda row: row.reply.version)
+
+    def _given(self, store: ReplyStore, reply: str) -> Reply:
+        """The approved version; the newest one where none is."""
+        newest = self._newest(store, reply).reply
+        return next((row.reply for row in store.replies(ReplyState.APPROVED) if row.reply.id == reply), newest)
 
     def _audit(self, actor: str, what: str, detail: dict[str, Any]) -> None:
         if not self._rehearses:

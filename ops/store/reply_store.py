@@ -141,7 +141,7 @@ class ReplyStore:
         return changed
 
     def decide(self, reply: str, state: ReplyState) -> StoredReply:
-        """Approve the newest version of a reply, or withdraw the reply.
+        """Approve the newest proposed version of a reply, or where none is, the newest; or withdraw the reply.
 
         Raises:
             NotFound: there is no reply of this id.
@@ -150,7 +150,7 @@ class ReplyStore:
             rows = _replies(connection, "id = ?", reply)
             if not rows:
                 raise NotFound(f"reply {reply!r} is not in the library; `perennial reply list` shows them")
-            newest = max(rows, key=lambda row: row.reply.version)
+            newest = max(rows, key=lambda row: (row.state is ReplyState.PROPOSED, row.reply.version))
             if state is ReplyState.APPROVED:
                 _set(connection, reply, ReplyState.APPROVED, ReplyState.REPLACED)
                 values = (state.value, _now(), reply, newest.reply.version)

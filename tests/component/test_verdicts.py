@@ -111,6 +111,37 @@ def test_an_accepted_reply_is_approved_for_the_question_at_once_and_becomes_a_la
         assert "is it free" not in {question.text for question in store.library().questions}
 
 
+def test_an_edited_reply_keeps_what_was_not_edited(ledger: Ledger, desk: Workspace) -> None:
+    (number,) = answered(desk, ["is it free"])
+    library = ReplyLibrary(ledger, desk, "desk")
+    library.change("fee", {"language": "en", "owner": "jo", "valid_until": "2036-01-01T00:00:00+00:00"}, actor="me")
+    add_verdicts(ledger, desk, "desk", [verdict(number, "edited", text="It is free today.")])
+    (before,) = library.listed(state="approved", intent="fee")
+    approved = library.approve("fee", actor="me")
+    assert (approved.text, approved.version) == ("It is free today.", before.version + 1)
+    for name in ("intent", "language", "owner", "valid_until"):
+        assert getattr(approved, name) == getattr(before, name)
+
+
+def test_a_change_of_a_reply_does_not_approve_what_is_proposed_for_it(ledger: Ledger, desk: Workspace) -> None:
+    (number,) = answered(desk, ["is it free"])
+    add_verdicts(ledger, desk, "desk", [verdict(number, "edited", text="It is free, I think.")])
+    library = ReplyLibrary(ledger, desk, "desk")
+    changed = library.change("fee", {"owner": "jo"}, actor="me")
+    assert (changed.state, changed.owner, changed.text) == ("approved", "jo", "It is free.")
+    assert library.approve("fee", actor="me").text == "It is free, I think."
+
+
+def test_verdicts_of_which_one_names_a_strange_reply_are_all_refused(ledger: Ledger, desk: Workspace) -> None:
+    first, second = answered(desk, ["is it free", "price?"])
+    with pytest.raises(DataError, match="'strange' is not in the library"):
+        add_verdicts(
+            ledger, desk, "desk", [verdict(first, "accepted"), verdict(second, "accepted", reply="strange")]
+        )
+    with ReplyStore(desk.replies("desk")) as store:
+        assert store.library().questions == ()
+
+
 def test_a_verdict_that_breaks_a_rule_is_refused(ledger: Ledger, desk: Workspace, tmp_path: Path) -> None:
     (number,) = answered(desk, ["is it free"])
     for kind, fields, message in (

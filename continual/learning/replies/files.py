@@ -87,7 +87,7 @@ def admit_reply(fields: Mapping[str, str]) -> Reply:
     return Reply(
         id=admit_key(fields.get("id"), field="id") or id_of(text),
         text=text,
-        intent=admit_label(fields.get("intent", "")),
+        intent=admit_label(fields.get("intent", ""), field="intent"),
         language=admit_key(fields.get("language"), field="language") or "",
         owner=admit_key(fields.get("owner"), field="owner") or "",
         valid_from=_moment(fields.get("valid_from", ""), "valid_from"),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ from perennial.continual.records import Origin
 from perennial.ops.ledger import FeedbackRow
 from perennial.ops.ledger.ports import ErasedRows
 from perennial.ops.store.feedback.labels import LabelLedger, add_labels
-from perennial.ops.store.reply_store import ReplyState, ReplyStore, Verdict
+from perennial.ops.store.reply_store import ReplyState, ReplyStore, StoredReply, Verdict
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
 
@@ -119,11 +119,14 @@ def add_verdicts(
     with ReplyStore(workspace.replies(model)) as store:
         marks = [(answered[one.prediction_id].customer, one.prediction_id, one.at) for one in verdicts]
         gone = ledger.erased_among(model, marks)
-        intents = {row.reply.id: row.reply.intent for row in store.replies()}
+        replies = _of_now(store.replies())
+        for one in verdicts:
+            if (named := one.reply or answered[one.prediction_id].first) and named not in replies:
+                raise DataError(f"reply {named!r} is not in the library; name one that was suggested")
         for one, erased in zip(verdicts, gone, strict=True):
             if erased:
                 continue
-            if (intent := _keep(store, one, answered[one.prediction_id], intents)) is not None:
+            if (intent := _keep(store, one, answered[one.prediction_id], replies)) is not None:
                 labels.append(
                     FeedbackRow(
                         prediction_id=one.prediction_id,
@@ -145,6 +148,11 @@ class _LoggedAnswer:
     customer: str | None
     previous: str
     replies: tuple[tuple[str, int, float], ...]  # id, version, how sure
+
+    @property
+    def first(self) -> str:
+        """The id of the first reply that was suggested, if any was."""
+        return self.replies[0][0] if self.replies else ""
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> "_LoggedAnswer":
@@ -169,22 +177,29 @@ def _answered(workspace: Workspace, model: str, verdicts: Sequence[AdmittedVerdi
     return found
 
 
-def _keep(store: ReplyStore, one: AdmittedVerdict, answer: _LoggedAnswer, intents: Mapping[str, str]) -> str | None:
+def _of_now(rows: Sequence[StoredReply]) -> dict[str, Reply]:
+    """The approved version of each reply, or the newest one where none is."""
+    order = sorted(rows, key=lambda row: (row.state is ReplyState.APPROVED, row.reply.version))
+    return {row.reply.id: row.reply for row in order}
+
+
+def _keep(store: ReplyStore, one: AdmittedVerdict, answer: _LoggedAnswer, replies: Mapping[str, Reply]) -> str | None:
     """Keep one verdict, and return the intent that it tells, where it does."""
-    first = answer.replies[0] if answer.replies else ("", 0, 0.0)
-    reply = one.reply or first[0]
-    if reply and reply not in intents:
-        raise DataError(f"reply {reply!r} is not in the library; name one that was suggested")
-    intent = one.intent or (intents.get(reply) if one.verdict in _SETTLED else None)
+    reply = one.reply or answer.first
+    about = replies.get(reply)
+    intent = one.intent or (about.intent if about is not None and one.verdict in _SETTLED else None)
     if one.verdict is VerdictKind.ACCEPTED:
         store.approve_questions([Question(reply=reply, text=answer.text)], customer=answer.customer)
     elif one.verdict is VerdictKind.REJECTED and reply:
         store.approve_questions([Question(reply=reply, text=answer.text, weight=-1.0)], customer=answer.customer)
     elif one.text is not None:
-        changed = reply if one.verdict is VerdictKind.EDITED and reply else id_of(one.text)
-        proposed = Reply(id=changed, text=clean(one.text), intent=intent or answer.intent)
+        text = clean(one.text)
+        if one.verdict is VerdictKind.EDITED and about is not None:
+            proposed = replace(about, text=text, intent=intent or about.intent)
+        else:
+            proposed = Reply(id=id_of(text), text=text, intent=intent or answer.intent)
         store.put([proposed], state=ReplyState.PROPOSED, customer=answer.customer)
-        store.approve_questions([Question(reply=changed, text=answer.text)], customer=answer.customer)
+        store.approve_questions([Question(reply=proposed.id, text=answer.text)], customer=answer.customer)
     store.note(
         [
             Verdict(
@@ -192,11 +207,11 @@ def _keep(store: ReplyStore, one: AdmittedVerdict, answer: _LoggedAnswer, intent
                 at=one.at,
                 customer=answer.customer,
                 reply=reply,
-                sure=first[2],
+                sure=answer.replies[0][2] if answer.replies else 0.0,
                 intent=intent or "",
                 previous=answer.previous,
                 verdict=one.verdict.value,
-                good=_good(one, reply, first[0]),
+                good=_good(one, reply, answer.first),
             )
         ]
     )
