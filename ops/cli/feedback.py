@@ -45,7 +45,8 @@ def import_file(
     file: Annotated[
         Path,
         typer.Argument(
-            help=f"prediction_id,label or text,label; of a ranking prediction_id,item or user,item; {KINDS}"
+            help=f"prediction_id,label or text,label; of a ranking prediction_id,item or user,item; "
+            f"of replies prediction_id,verdict; {KINDS}"
         ),
     ],
     model: ModelOption = "",

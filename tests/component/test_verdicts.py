@@ -135,9 +135,7 @@ def test_a_change_of_a_reply_does_not_approve_what_is_proposed_for_it(ledger: Le
 def test_verdicts_of_which_one_names_a_strange_reply_are_all_refused(ledger: Ledger, desk: Workspace) -> None:
     first, second = answered(desk, ["is it free", "price?"])
     with pytest.raises(DataError, match="'strange' is not in the library"):
-        add_verdicts(
-            ledger, desk, "desk", [verdict(first, "accepted"), verdict(second, "accepted", reply="strange")]
-        )
+        add_verdicts(ledger, desk, "desk", [verdict(first, "accepted"), verdict(second, "accepted", reply="strange")])
     with ReplyStore(desk.replies("desk")) as store:
         assert store.library().questions == ()
 

@@ -60,11 +60,14 @@ def cross_fitted(
     """
     how = settings or FitSettings()
     surface = Surface.of(library)
-    if len(surface.asked) < how.least or len(set(surface.owners.tolist())) < how.folds:
+    if len(surface.asked) < how.least:
         return None
     most = min(how.most, max(how.least, _CELLS // len(library.replies)))
     pairs = _Pairs.of(surface, vectors, rng.permutation(len(surface.asked))[:most])
-    fold = rng.integers(how.folds, size=len(library.replies))[pairs.truth]
+    replies, reply = np.unique(pairs.truth, return_inverse=True)
+    if len(replies) < how.folds:
+        return None
+    fold = (rng.permutation(len(replies)) % how.folds)[reply]  # none is empty
     mapped = np.zeros_like(pairs.found.meaning)
     for each in range(how.folds):
         out = fold == each

@@ -150,6 +150,18 @@ def test_a_reply_whose_only_question_is_left_out_is_not_known_by_having_none() -
     assert matcher.weights[at] == Matcher().weights[at], "no pair tells what an approved question is worth"
 
 
+@pytest.mark.parametrize("seed", range(30))
+def test_as_many_replies_as_folds_are_enough(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    library = Library(
+        replies=tuple(Reply(id=f"r{n}", text=f"answer {n}", intent="one") for n in range(4)),
+        questions=tuple(Question(reply=f"r{n % 4}", text=f"ask {n}") for n in range(44)),
+    )
+    matcher = fit_matcher(library, rng.normal(size=(48, 3)).astype(np.float32), rng, FitSettings(steps=2))
+    assert matcher.metrics["warm_pairs"] == 44
+    assert np.isfinite(matcher.weights).all()
+
+
 def test_too_few_pairs_leave_the_usual_weights(tmp_path: Path) -> None:
     library, vectors = pairs(5, np.random.default_rng(0))
     matcher = fit_matcher(library, vectors, np.random.default_rng(0))
