@@ -16,7 +16,7 @@ __all__ = ["BurstSettings", "BurstWatch", "Surprise", "tail"]
 
 Flags = npt.NDArray[np.bool_]
 _NOTHING = 1e-300
-_TELLING = 3.0  # a word that comes so often by chance once in twenty headlines tells of nothing
+_TELLING = 3.0  # a word, or a nearness, that comes so often by chance once in twenty headlines tells of nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +61,7 @@ class Surprise:
     """How surprising a headline's company is: minus the logarithm of the chance of so much of it, or of more.
 
     `words` are those that came so often, the most surprising first; `neighbours` the latest headlines that have the
-    first of them, or are near in meaning.
+    first of them, or are near in meaning where that is surprising too.
     """
 
     score: float
@@ -105,7 +105,8 @@ class BurstWatch:
         near = self._near(item)
         meant = self._of_meaning(near)
         score = max(said + self.settings.meaning_weight * meant, self.settings.meaning_alone * meant)
-        latest = near[-len(self._recent) :] if near is not None else [False] * len(self._recent)
+        told = near is not None and meant >= _TELLING  # where an encoder finds all alike, being near tells of nothing
+        latest = near[-len(self._recent) :] if near is not None and told else [False] * len(self._recent)
         neighbours = [
             other.number
             for other, alike in zip(self._recent, latest, strict=True)

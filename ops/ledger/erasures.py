@@ -1,9 +1,11 @@
 """A person's rows leave the ledger, and do not come back."""
 
+import logging
 import secrets
 import time
 from collections.abc import Collection, Iterator
 from datetime import datetime
+from sqlite3 import Error as SqliteError
 from typing import Any
 
 from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, update
@@ -19,6 +21,7 @@ from perennial.ops.prediction_ids import ID_DIGITS
 
 __all__ = ["ErasureStore"]
 
+logger = logging.getLogger(__name__)
 _MARK = schema.erasure
 _FREE_TEXT = frozenset({"detail", "note", "outcome", "error"})
 _OF_TASK = frozenset({"input", "target"})
@@ -241,6 +244,23 @@ class ErasureStore(AuditStore, TombstoneStore):
                 time.sleep(0.05)
         finally:
             connection.close()
+
+    def rewrite(self) -> bool:
+        """Have SQLite write its file anew, then flush; False where somebody held on to it.
+
+        Rows that SQLite moves to another page leave a copy behind, which deleting them later does not overwrite.
+        """
+        if self._engine.dialect.name != "sqlite":
+            return True
+        connection = self._engine.raw_connection()  # a file cannot be rewritten inside a transaction
+        try:
+            connection.cursor().execute("VACUUM")
+        except SqliteError as error:
+            logger.warning("erasure.not_rewritten", extra={"reason": str(error)})
+            return False
+        finally:
+            connection.close()
+        return self.flush_deletions()
 
     def _predictions_of(self, connection: Connection, model: str, key: str) -> set[str]:
         table = schema.feedback

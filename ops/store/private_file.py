@@ -69,12 +69,13 @@ class PrivateFile:
                 ) from exc
 
     def wipe(self) -> None:
-        """Leave nothing of deleted rows in the write-ahead log.
+        """Leave nothing of deleted rows in the file and its write-ahead log: moved rows leave copies of themselves.
 
         Raises:
             DependencyUnreachable: a reader holds it.
         """
         with self.reading(create=True) as connection:
+            connection.execute("VACUUM")
             (busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
             if busy:
                 raise sqlite3.OperationalError("a reader holds the log that the erased rows are in; erase again")

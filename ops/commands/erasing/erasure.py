@@ -167,7 +167,7 @@ def erase(
     detail["damaged_files"] = list(erasure.damaged_files)
     detail["key_digest"] = parts.ledger.key_digest(key)
     parts.ledger.audit(actor, "erase.finished", model, detail)
-    parts.ledger.flush_deletions()  # watch cursors and reports held ids as well
+    parts.ledger.rewrite()  # watch cursors and reports held ids as well
     logger.info("erasure.finished", extra={"model": model, **asdict(erasure)})
     return erasure, note
 
