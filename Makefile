@@ -26,13 +26,15 @@ $(STAMP): pyproject.toml constraints.txt
 demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data DIR ...")
 	$(BIN)/perennial demo $(ARGS)
 
-# Units go by two. Of what starts servers the longest files come first, by three: much of it waits. Those that measure time or load come last, one by one, and have the machine
-# nearly to themselves: what computes and waits for nothing runs beside them at the lowest priority, and is shown last.
+# Units go by two. Of what starts servers the longest files come first, by three: much of it waits. Those that measure
+# time or load come last, one by one, and have the machine nearly to themselves: what computes and waits for nothing
+# runs beside them at the lowest priority, and is shown last.
 COMPUTING := tests/contract tests/component/encoders tests/component/exporters $(wildcard \
 	tests/component/test_aotinductor.py tests/component/test_tensorrt_*.py)
 test: setup ## all tests that need no GPU, on two processors where they measure nothing
 ifeq ($(strip $(ARGS)),)
-	export PATH="$(abspath $(BIN)):$$PATH"; run="$(BIN)/python -m pytest"; two="-n 2 --dist loadfile"; three="-n 3 --dist loadfile"; status=0; \
+	export PATH="$(abspath $(BIN)):$$PATH"; run="$(BIN)/python -m pytest"; status=0; \
+	two="-n 2 --dist loadfile"; three="-n 3 --dist loadfile"; \
 	$$run -q $$two tests/unit perennial/continual || status=1; \
 	$$run --durations 15 $$three --no-loadscope-reorder -m "not (alone or gpu)" $(COMPUTING:%=--ignore %) \
 		tests/e2e tests/component/test_wheel.py tests/component || status=1; \
