@@ -13,7 +13,7 @@ import pytest
 
 from perennial.ops.api.origin import REQUEST_HEADER
 from perennial.ops.store.route_changes import restore_route_file
-from tests.component.api_server import TOKENS, RunningApi, answering
+from tests.component.api_server import TOKENS, RunningApi, answering, concrete_path
 
 pytestmark = [pytest.mark.component, pytest.mark.alone]
 _LIMIT = 100_000
@@ -41,7 +41,7 @@ def operations(api: RunningApi, *methods: str) -> list[tuple[str, str]]:
     """Every operation that the API documents, for the model that is there."""
     found = []
     for path, item in api.app.openapi()["paths"].items():
-        concrete = path.format(model="intent", kind="pause", label="card")
+        concrete = concrete_path(path)
         found += [(method.upper(), concrete) for method in item if not methods or method.upper() in methods]
     return found
 

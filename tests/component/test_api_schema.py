@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.component.api_server import TOKENS, RunningApi, answering
+from tests.component.api_server import TOKENS, RunningApi, answering, concrete_path
 from tests.component.busy_model import make_busy
 from tests.component.databases import BACKENDS, fresh_url
 
@@ -101,7 +101,7 @@ def test_each_role_may_do_exactly_what_it_needs(guarded: RunningApi, role: str |
     header = {} if role is None else {"Authorization": f"Bearer {TOKENS.get(role, 'a-token-of-nobody')}"}
     for operation, needed in _NEEDED.items():
         method, path = operation.split(" ")
-        url = path.format(model="intent", kind="pause", label="card", user="nobody", reply="none", number=1)
+        url = concrete_path(path)
         body = {"key": "nobody", "dry_run": True} if "erasures" in path else {}
         status = guarded.ask(method, url, headers=header, json=None if method == "get" else body).status_code
         if needed is None or _ROLES[role] >= _ROLES[needed]:
