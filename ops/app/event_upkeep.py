@@ -33,6 +33,13 @@ class EventUpkeep:
         now = datetime.now(UTC)
         if self._due is not None and now < self._due:
             return ""
+        told = self._calibrated(now)
+        with open_headlines(self._workspace, self.model) as headlines:
+            burst = headlines.plan().events.burst
+            pruned = headlines.prune(before=now - self._keep, keep=2 * (burst.base + burst.recent))
+        return ", ".join(part for part in (told, f"{pruned} old ones forgotten" if pruned else "") if part)
+
+    def _calibrated(self, now: datetime) -> str:
         try:
             found = calibrate_limit(
                 self._workspace, self.model, false_alerts_per_day=self._settings.false_alerts_per_day
@@ -42,7 +49,4 @@ class EventUpkeep:
             logger.info("events.not_calibrated", extra={"model": self.model, "reason": str(exc)})
             return ""
         self._due = now + _CALIBRATE_EVERY
-        with open_headlines(self._workspace, self.model) as headlines:
-            burst = headlines.plan().events.burst
-            pruned = headlines.prune(before=now - self._keep, keep=2 * (burst.base + burst.recent))
-        return f"limit {found.limit:.2f} of {found.headlines} headlines, {pruned} old ones forgotten"
+        return f"limit {found.limit:.2f} of {found.headlines} headlines"
