@@ -12,6 +12,8 @@ from perennial.continual import intervals
 from perennial.continual.errors import DataError
 from perennial.continual.intervals import bonett_price, mean_interval, paired_bootstrap, surely_below, wilson
 
+pytestmark = pytest.mark.slow
+
 
 @given(gains=st.integers(0, 40), losses=st.integers(0, 40), ties=st.integers(0, 400))
 def test_the_interval_of_paired_accuracies_is_sound(gains: int, losses: int, ties: int) -> None:

@@ -9,6 +9,8 @@ from tests.doubles.tensorrt_double import Misuse, make_module
 from tests.doubles.tensorrt_graph import write_graph
 from tests.doubles.tensorrt_listing import EVERY, RTX, listing, parse
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(params=EVERY)
 def trt(request: pytest.FixtureRequest) -> ModuleType:

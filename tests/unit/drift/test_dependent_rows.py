@@ -11,6 +11,8 @@ from perennial.continual.drift.matching import match_mix
 from perennial.continual.drift.settings import Signal
 from perennial.continual.errors import ConfigurationError
 
+pytestmark = pytest.mark.slow
+
 
 def counted(
     callers: list[str | None], texts: list[str], answers: list[str] | None = None, rule: CountingRule | None = None

@@ -22,6 +22,8 @@ from perennial.continual.drift.window import words_of
 from perennial.continual.errors import ConfigurationError, DataError
 from tests.unit.drift.generated import traffic
 
+pytestmark = pytest.mark.slow
+
 
 def _reference(rows: int = 500) -> ReferenceProfile:
     rng = np.random.default_rng(1)

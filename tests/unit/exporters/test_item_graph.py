@@ -33,6 +33,8 @@ from perennial.exporters.ranking.signature import ASK_ENGINE, RANKED, UNKNOWN, U
 from perennial.exporters.ranking.ties import ItemTies
 from tests.unit.learning.ranking.town import NOON, catalogue, events
 
+pytestmark = pytest.mark.slow
+
 Outputs = Mapping[str, NDArray[Any]]
 NOTHING = np.zeros(0, np.int64)
 

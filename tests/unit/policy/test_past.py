@@ -12,6 +12,8 @@ from perennial.continual.policy import DriftState, History
 from perennial.continual.policy.past import PastKnowledge, PastRows, PastRules, changes_in, history_of
 from tests.unit.drift.generated import traffic
 
+pytestmark = pytest.mark.slow
+
 T0 = datetime(2026, 1, 1, tzinfo=UTC)
 REFERENCE, SIZE, WINDOWS = 200, 100, 8
 NEW_FROM = REFERENCE + 4 * SIZE  # the row at which the unseen topic begins

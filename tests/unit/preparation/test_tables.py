@@ -21,6 +21,8 @@ from perennial.continual.preparation import FileReading, Role, read_labelled_fil
 from perennial.continual.preparation.tables import content
 from perennial.continual.preparation.tables import parquet as tables_parquet
 
+pytestmark = pytest.mark.slow
+
 ENGLISH = [("one, two; three | four", "a"), ('he said "no"\nand left', "b"), ("Über café — naïve", "a")]
 CHINESE = [("我的银行卡丢了，怎么办？", "挂失"), ("为什么我的余额不对", "查询"), ("请帮我冻结这张卡", "挂失")] * 5
 ROLES = (Role("text"), Role("label"))

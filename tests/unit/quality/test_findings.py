@@ -10,6 +10,8 @@ from perennial.continual.preparation import split_of
 from perennial.continual.quality import RowFindings, examine_rows
 from perennial.continual.records import Example, Split
 
+pytestmark = pytest.mark.slow
+
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 
 

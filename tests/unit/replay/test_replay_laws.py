@@ -28,6 +28,8 @@ from perennial.continual.replay import (
 from perennial.continual.replay.lottery import Ticket
 from perennial.continual.tasks import task_named
 
+pytestmark = pytest.mark.slow
+
 
 def draw(text: str, *, seed: int) -> Ticket:
     return lottery.draw(task_named("text_classification").identity(text), seed=seed)

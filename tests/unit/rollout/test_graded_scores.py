@@ -19,6 +19,8 @@ from perennial.continual.rollout import (
     mean_score_above,
 )
 
+pytestmark = pytest.mark.slow
+
 ROLLOUTS = 100
 ROWS = 1_500
 EVERY = 100

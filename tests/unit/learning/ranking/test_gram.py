@@ -11,6 +11,8 @@ from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.ranking import Event, GramSettings, ItemGram, ItemTexts
 from tests.unit.learning.ranking.town import NOON, catalogue, events
 
+pytestmark = pytest.mark.slow
+
 NAMES = [item.name for item in catalogue()]
 SETTINGS = GramSettings(ridge=5.0, text=2.0, texts=ItemTexts.of(catalogue()))
 every_nearness = pytest.mark.parametrize("nearness", [1.0, 0.97, 0.5])
