@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="a folder with train.csv: a text and a label a row")
     parser.add_argument("--first", type=int, default=4_000, help="rows of the first version")
     parser.add_argument("--updates", type=int, default=20)
-    parser.add_argument("--labels", type=int, default=260, help="labels of an update; a tenth of them is held out")
+    parser.add_argument("--labels", type=int, default=340, help="labels of an update; a tenth of them is held out")
     parser.add_argument("--rate", type=float, default=30.0, help="requests a second")
     parser.add_argument("--clients", type=int, default=4)
     parser.add_argument("--learner", default="auto")
