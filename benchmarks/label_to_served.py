@@ -18,8 +18,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import httpx
-
 from benchmarks import record
 from benchmarks.label_to_served_steps import Update, timed_steps
 from benchmarks.label_to_served_world import ServedWorkspace
@@ -77,11 +75,10 @@ def _measured(options: argparse.Namespace, root: Path) -> dict[str, Any]:
     try:
         world.start()
         stream.start()
-        with httpx.Client(base_url=world.api, timeout=30) as http:
-            for number in range(1, options.updates + 1):
-                update = _updated(http, world, stream, answered, options.labels)
-                updates.append(update)
-                print(f"update {number}: {json.dumps(update.record())}", flush=True)
+        for number in range(1, options.updates + 1):
+            update = _updated(world, answered, options.labels)
+            updates.append(update)
+            print(f"update {number}: {json.dumps(update.record())}", flush=True)
     finally:
         stream.stop()
         world.stop()
@@ -113,9 +110,7 @@ def _rows(path: Path, seed: int) -> tuple[Row, ...]:
     return tuple(read[place] for place in order)
 
 
-def _updated(
-    http: httpx.Client, world: ServedWorkspace, stream: Stream, answered: list[Answered], labels: int
-) -> Update:
+def _updated(world: ServedWorkspace, answered: list[Answered], labels: int) -> Update:
     """Wait for so many new answers, label them at once, and follow the cycle to the first answer of its version."""
     begin = len(answered)
     while len(answered) < begin + labels:
@@ -123,12 +118,12 @@ def _updated(
     given = [
         {"prediction_id": a.prediction_id, "label": a.label} for a in answered[begin : begin + labels] if not a.error
     ]
-    since = world.last_event(http)
-    http.post("/v1/feedback", json={"model": _MODEL, "labels": given}).raise_for_status()
+    since = world.last_event()
+    world.http.post("/v1/feedback", json={"model": _MODEL, "labels": given}).raise_for_status()
     labelled = datetime.now(UTC)
     deadline = time.monotonic() + _ENOUGH_S
     while time.monotonic() < deadline:
-        update = Update.of(labelled, world.events(http, since), answered[begin:], world)
+        update = Update.of(labelled, world.events_since(since), answered[begin:], world)
         if update is not None and not update.in_probation:
             return update
         time.sleep(0.1)

@@ -2,7 +2,7 @@
 
 import csv
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -44,18 +44,7 @@ class NewsItems:
             rows = sorted(csv.DictReader(file), key=lambda row: row["date"])
         texts = tuple(row["text"] for row in rows)
         places = embed(texts)
-        items = tuple(
-            Item(
-                number=number,
-                at=datetime.fromisoformat(row["date"]).replace(tzinfo=UTC),
-                source="",
-                words=words_of(row["text"]),
-                tokens=tokens_of(row["text"]),
-                encoder="minilm",
-                place=places[number],
-            )
-            for number, row in enumerate(rows)
-        )
+        items = tuple(_item(number, row, places[number]) for number, row in enumerate(rows))
         return cls(texts=texts, items=items, split=sum(item.at.date() < since for item in items))
 
 
@@ -118,17 +107,7 @@ def symbol_days(folder: Path, embed: Embed, *, strongest: int = 10) -> dict[str,
         places = embed([row["text"] for row in own])
         watch = EventWatch(EventSettings(sources=1, quiet=timedelta(days=2)))
         for number, row in enumerate(own):
-            seen = watch.see(
-                Item(
-                    number=number,
-                    at=datetime.fromisoformat(row["date"]).replace(tzinfo=UTC),
-                    source="",
-                    words=words_of(row["text"]),
-                    tokens=tokens_of(row["text"]),
-                    encoder="minilm",
-                    place=places[number],
-                )
-            )
+            seen = watch.see(_item(number, row, places[number]))
             if seen.opened and seen.event is not None:
                 opened.append(
                     {
@@ -142,6 +121,19 @@ def symbol_days(folder: Path, embed: Embed, *, strongest: int = 10) -> dict[str,
                 )
     opened.sort(key=lambda event: -event["score"])
     return {"tweets": len(rows), "events": len(opened), "strongest": opened[:strongest]}
+
+
+def _item(number: int, row: Mapping[str, str], place: NDArray[np.float32]) -> Item:
+    """A dated text without a source."""
+    return Item(
+        number=number,
+        at=datetime.fromisoformat(row["date"]).replace(tzinfo=UTC),
+        source="",
+        words=words_of(row["text"]),
+        tokens=tokens_of(row["text"]),
+        encoder="minilm",
+        place=place,
+    )
 
 
 def _stories(news: NewsItems) -> Iterator[tuple[str, tuple[int, ...]]]:

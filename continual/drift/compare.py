@@ -23,6 +23,7 @@ __all__ = [
     "labels_of",
     "measure",
     "measure_all",
+    "same_mix",
     "signals_of",
 ]
 
@@ -155,14 +156,14 @@ def compare(
     signals = signals_of(reference, current)
     permutations = int(np.clip(np.ceil(2 * len(signals) / alpha), 499, 9_999))
     seed = int(rng.integers(2**31))
-    alike = None if settings.mix_votes else _alike(reference, current, seed)
+    alike = None if settings.mix_votes else same_mix(reference, current, seed)
     results = measure_all(
         {signal: settings.floors[signal] for signal in signals},
         reference,
         current,
         seed=seed,
         permutations=permutations,
-        matched=alike is not None,
+        alike=alike,
     )
     adjusted = adjusted_of(results, matched=alike is not None)
     answers = [
@@ -195,10 +196,9 @@ def measure_all(
     *,
     seed: int,
     permutations: int,
-    matched: bool,
+    alike: tuple[ReferenceProfile, Window] | None,
 ) -> dict[Signal, StatisticResult]:
-    """Return each signal's statistic; with `matched` all but the prediction's are of rows with one mix of answers."""
-    alike = _alike(reference, current, seed) if matched else None
+    """Return each signal's statistic; all but the prediction's of the sides with one mix of answers, where given."""
     results = {}
     for signal, floor in floors.items():
         sides = (reference, current) if alike is None or signal is Signal.PREDICTION else alike
@@ -206,7 +206,7 @@ def measure_all(
     return results
 
 
-def _alike(reference: ReferenceProfile, current: Window, seed: int) -> tuple[ReferenceProfile, Window] | None:
+def same_mix(reference: ReferenceProfile, current: Window, seed: int) -> tuple[ReferenceProfile, Window] | None:
     """Both sides with one mix of answers; None where too few rows have it. The same seed draws the same rows."""
     matched = match_mix(reference.sample.predictions, current.predictions, np.random.default_rng([seed, len(Signal)]))
     if len(matched.current) < min(_LEAST_MATCHED, len(current)) or len(matched.reference) < _LEAST_MATCHED:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import written_whole
-from perennial.continual.drift.compare import DriftComparison, adjusted_of, measure_all
+from perennial.continual.drift.compare import DriftComparison, adjusted_of, measure_all, same_mix
 from perennial.continual.drift.page_text import page_text
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import Signal
@@ -196,7 +196,7 @@ def _register(reference: ReferenceProfile, current: Window, comparison: DriftCom
         current,
         seed=comparison.seed,
         permutations=comparison.permutations,
-        matched=comparison.matched,
+        alike=same_mix(reference, current, comparison.seed) if comparison.matched else None,
     )
     adjusted = adjusted_of(results, matched=comparison.matched)
     for answer in comparison.signals:

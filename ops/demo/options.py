@@ -1,13 +1,12 @@
 """What the demonstration may be told, and the workspace settings it runs under."""
 
-import socket
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import DataError
 from perennial.continual.learning.names import LearnerName
+from perennial.ops.serving.processes import free_port
 
 __all__ = ["DemoOptions", "free_ports", "write_settings"]
 
@@ -114,11 +113,10 @@ class DemoOptions:
 
 def free_ports() -> tuple[int, int, int, int]:
     """Ports of this machine that nobody listens on, for gRPC, HTTP, metrics and the control API."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(4)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        first, second, third, fourth = (each.getsockname()[1] for each in sockets)
+    ports: set[int] = set()
+    while len(ports) < 4:
+        ports.add(free_port())
+    first, second, third, fourth = ports
     return first, second, third, fourth
 
 

@@ -6,13 +6,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import httpx
 
+from perennial.continual.tasks import DEFAULT_TASK
 from perennial.ops.serving.client import PerennialClient
 
-__all__ = ["Asking", "FeedbackPost", "PacedStream", "Sent"]
+__all__ = ["Asking", "FeedbackPost", "Paced", "PacedStream", "Sent"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,21 +40,23 @@ class Sent:
     error: str = ""
 
 
+T = TypeVar("T")  # one question and what became of it
+
+
 @dataclass(kw_only=True)
-class PacedStream:
+class Paced(Generic[T]):
     """Asks at a steady pace through several clients, whatever the server does.
 
-    `draw` gives the next question; one is drawn at a time. `on_answer` is told of each answer, by several threads.
+    One question is drawn at a time. `on_answer` is told of each, answered or failed, by several threads.
     """
 
     url: str
     model: str
-    task: str
-    draw: Callable[[], Asking]
-    on_answer: Callable[[Sent], None]
     rate: float
+    on_answer: Callable[[T], None]
+    task: str = DEFAULT_TASK
     clients: int = 2
-    _sent: list[Sent] = field(default_factory=list)
+    answered: list[T] = field(default_factory=list)  # or failed, in the order of the answers
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -79,36 +82,59 @@ class PacedStream:
         """Questions so far."""
         return self._drawn
 
-    def sent(self, since: int = 0) -> list[Sent]:
+    def since(self, place: int) -> list[T]:
         """What was answered, or failed, from this place on, in the order of the answers."""
         with self._lock:
-            return self._sent[since:]
+            return self.answered[place:]
+
+    def drawn(self, number: int) -> T:
+        """The next question."""
+        raise NotImplementedError
+
+    def ask(self, client: PerennialClient, question: T, at_s: float) -> None:
+        """Ask it, `at_s` after the start, and note what became of it; no error is raised for one that failed."""
+        raise NotImplementedError
+
+    def failed_with(self, exc: Exception) -> str:
+        """What a request is said to have failed with; the next one waits a moment."""
+        self._stop.wait(0.05)
+        return f"{type(exc).__name__}: {exc}"
 
     def _work(self) -> None:
         with PerennialClient(self.url, self.model, task=self.task) as client:
             while not self._stop.is_set():
                 with self._lock:
                     number, self._drawn = self._drawn, self._drawn + 1
-                    sent = Sent(number=number, asking=self.draw(), sent_at=datetime.now(UTC))
+                    question = self.drawn(number)
                 wait = self._started + number / self.rate - time.perf_counter()
                 if wait > 0 and self._stop.wait(wait):
                     return
-                self._ask(client, sent)
+                self.ask(client, question, time.perf_counter() - self._started)
                 with self._lock:
-                    self._sent.append(sent)
-                self.on_answer(sent)
+                    self.answered.append(question)
+                self.on_answer(question)
 
-    def _ask(self, client: PerennialClient, sent: Sent) -> None:
-        sent.sent_at = datetime.now(UTC)
-        started = time.perf_counter()
+
+@dataclass(kw_only=True)
+class PacedStream(Paced[Sent]):
+    """Asks what `draw` gives, of a model of any task."""
+
+    draw: Callable[[], Asking]
+
+    def drawn(self, number: int) -> Sent:
+        """What the world asks next."""
+        return Sent(number=number, asking=self.draw(), sent_at=datetime.now(UTC))
+
+    def ask(self, client: PerennialClient, question: Sent, at_s: float) -> None:
+        """Ask it and keep the whole answer."""
+        question.sent_at, started = datetime.now(UTC), time.perf_counter()
         try:
-            (answer,) = client.predict([sent.asking.asked], keys=[sent.asking.key])
+            (answer,) = client.predict([question.asking.asked], keys=[question.asking.key])
         except Exception as exc:  # whatever the client raises, the request has failed and is counted
-            sent.error = f"{type(exc).__name__}: {exc}"
-            self._stop.wait(0.05)
+            question.error = self.failed_with(exc)
         else:
-            sent.answer, sent.version, sent.prediction_id = answer, answer.version, answer.prediction_id
-        sent.latency_ms = 1e3 * (time.perf_counter() - started)
+            question.answer, question.version, question.prediction_id = answer, answer.version, answer.prediction_id
+        question.latency_ms = 1e3 * (time.perf_counter() - started)
 
 
 class FeedbackPost:
@@ -120,10 +146,21 @@ class FeedbackPost:
         model: whose feedback it is.
         many: the field of the body that holds the rows.
         delay_s: how long each row waits.
+        posted: told of the rows that were taken.
     """
 
-    def __init__(self, url: str, path: str, model: str, *, many: str, delay_s: float) -> None:
+    def __init__(
+        self,
+        url: str,
+        path: str,
+        model: str,
+        *,
+        many: str,
+        delay_s: float,
+        posted: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
+    ) -> None:
         self._url, self._path, self._model, self._many, self._delay_s = url, path, model, many, delay_s
+        self._told = posted
         self._waiting: queue.SimpleQueue[tuple[float, Mapping[str, Any]]] = queue.SimpleQueue()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, name="feedback", daemon=True)
@@ -163,4 +200,6 @@ class FeedbackPost:
         except httpx.HTTPError:
             return False  # the rows stay on the list
         self.delivered += len(rows)
+        if self._told is not None:
+            self._told(rows)
         return True

@@ -107,7 +107,7 @@ class _Demo:
 
     def quality(self) -> Quality:
         """Every list, and that of the first version to the same reader with the same clicks, by what they liked."""
-        sent = sorted(self.stream.sent(), key=lambda each: each.number)
+        sent = sorted(self.stream.since(0), key=lambda each: each.number)
         task, frozen = Ranking(), self._frozen(sent)
         return Quality(
             measure="NDCG@10",
@@ -153,7 +153,7 @@ class _Demo:
         self._loop.until(what, done, self._tick, timeout_s=_PATIENCE_S)
 
     def _tick(self, what: str) -> None:
-        recent = self.stream.sent()[-200:]
+        recent = self.stream.since(0)[-200:]
         task = Ranking()
         scores = [task.score(each.answer.items, each.asking.truth) for each in recent if not each.error]
         self._progress(
@@ -161,7 +161,7 @@ class _Demo:
             {
                 "phase": what,
                 "requests": self.stream.asked,
-                "failed": sum(bool(each.error) for each in self.stream.sent()),
+                "failed": sum(bool(each.error) for each in self.stream.since(0)),
                 "feedback": self._post.delivered,
                 "quality": f"NDCG@10 {sum(scores) / len(scores):.3f}" if scores else "-",
                 "version": recent[-1].version if recent else 0,
@@ -171,7 +171,7 @@ class _Demo:
 
 def _click_figures(demo: _Demo) -> dict[str, Any]:
     """How often a list held what its reader wanted, at the end, and how much of the library was shown."""
-    later = [each for each in demo.stream.sent() if each.number >= demo.answered_at and not each.error]
+    later = [each for each in demo.stream.since(0) if each.number >= demo.answered_at and not each.error]
     hits = [float(bool(set(each.answer.items) & each.asking.truth.keys())) for each in later]
     shown = {item for each in later for item in each.answer.items}
     return {"hit_rate_after": sum(hits) / len(hits) if hits else None, "items_shown_after": len(shown)}

@@ -105,7 +105,7 @@ class Demo:
             source=self._source,
             rate=options.rate,
             clients=options.clients,
-            on_answer=self._labeller.offer,
+            on_answer=self._labeller.consider,
         )
         self._began: list[tuple[int, datetime, int]] = []  # request, time, champion
         self._killed = False
@@ -118,9 +118,9 @@ class Demo:
         """Let the world happen: a steady time, the waves, and a last while in which everything is known."""
         self._stream.start()
         self._labeller.start()
-        self._until("steady", lambda: self._stream.sent >= self._options.steady_requests)
+        self._until("steady", lambda: self._stream.asked >= self._options.steady_requests)
         for wave in range(1, len(self._data.waves) + 1):
-            self._began.append((self._stream.sent, datetime.now(UTC), self._loop.champion()))
+            self._began.append((self._stream.asked, datetime.now(UTC), self._loop.champion()))
             self._source.wave = wave
             self._progress("wave", {"wave": wave, "intents": len(self._data.waves[wave - 1].intents)})
             began = self._began[-1][1]
@@ -128,7 +128,7 @@ class Demo:
             version = self._loop.champion()
             self._until(f"wave {wave}: version {version} serves", partial(self._has_settled, version))
         self._source.settled = True
-        self._until("settling", partial(self._is_sent, self._stream.sent))
+        self._until("settling", partial(self._is_sent, self._stream.asked))
         if self._options.finish_requests is None and not self._data.in_time_order:
             self._until("last retraining", partial(self._loop.has_learnt_since, datetime.now(UTC)))
         self._until("last cycle", self._loop.is_idle)
@@ -186,12 +186,8 @@ class Demo:
     def stop(self) -> None:
         """End everything that was started; calling it again does nothing."""
         self._stream.stop()
-        self._labeller_stop()
+        self._labeller.stop()
         self._loop.stop()
-
-    def _labeller_stop(self) -> None:
-        if self._labeller.running:
-            self._labeller.stop()
 
     def _until(self, what: str, done: Callable[[], bool]) -> None:
         self._loop.until(what, done, self._tick, timeout_s=self._options.wave_timeout_s)
@@ -204,16 +200,16 @@ class Demo:
             "tick",
             {
                 "phase": what,
-                "requests": self._stream.sent,
+                "requests": self._stream.asked,
                 "failed": self._stream.failed,
                 "labels": self._labeller.delivered,
                 "accuracy": sum(right) / len(right) if right else None,
                 "version": recent[-1].version if recent else 0,
             },
         )
-        if self._stream.sent > self._options.most_requests:
+        if self._stream.asked > self._options.most_requests:
             raise PerennialError(
-                f"{what!r} was not over after {self._stream.sent} requests; the loop's log is {self._loop.log}"
+                f"{what!r} was not over after {self._stream.asked} requests; the loop's log is {self._loop.log}"
             )
 
     def _has_settled(self, version: int) -> bool:
@@ -222,16 +218,16 @@ class Demo:
 
     def _is_sent(self, settled_at: int) -> bool:
         """Enough of the settled world has been seen."""
-        if self._stream.sent >= self._options.most_requests * 0.9:
+        if self._stream.asked >= self._options.most_requests * 0.9:
             return True
         enough = self._options.finish_requests
-        return self._source.left() == 0 if enough is None else self._stream.sent >= settled_at + enough
+        return self._source.left() == 0 if enough is None else self._stream.asked >= settled_at + enough
 
     def _maybe_kill(self) -> None:
         at = self._options.kill_triton_at
-        if at is None or self._killed or self._stream.sent < at:
+        if at is None or self._killed or self._stream.asked < at:
             return
         pid = json.loads((self._workspace.state / "triton" / "server.json").read_text(encoding="utf-8"))["pid"]
         os.kill(int(pid), signal.SIGKILL)
         self._killed = True
-        self._progress("killed", {"pid": pid, "request": self._stream.sent})
+        self._progress("killed", {"pid": pid, "request": self._stream.asked})

@@ -1,17 +1,15 @@
 """The customers: a stream of requests that changes, answered over gRPC, some of it labelled later."""
 
-import queue
-import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import httpx
 import numpy as np
 
 from perennial.ops.demo.data import DemoData, Row
+from perennial.ops.demo.paced import FeedbackPost, Paced
 from perennial.ops.serving.client import PerennialClient
 
 __all__ = ["Answered", "Labeller", "Source", "Stream"]
@@ -83,143 +81,56 @@ class Source:
 
 
 @dataclass(kw_only=True)
-class Stream:
-    """Sends requests at a steady pace through several clients, whatever the server does."""
+class Stream(Paced[Answered]):
+    """Sends the source's requests to a classifier."""
 
-    url: str
-    model: str
     source: Source
-    rate: float
-    clients: int
-    on_answer: Callable[[Answered], None]
-    answered: list[Answered] = field(default_factory=list)
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _threads: list[threading.Thread] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-    _sent: int = 0
-    _started: float = 0.0
-
-    def start(self) -> None:
-        """Begin to send."""
-        self._started = time.perf_counter()
-        for index in range(self.clients):
-            thread = threading.Thread(target=self._work, name=f"client-{index}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-
-    def stop(self) -> None:
-        """End after the requests under way."""
-        self._stop.set()
-        for thread in self._threads:
-            thread.join(timeout=60)
-
-    @property
-    def sent(self) -> int:
-        """Requests sent so far."""
-        return self._sent
 
     @property
     def failed(self) -> int:
         """Requests without an answer so far."""
-        with self._lock:
-            return sum(1 for a in self.answered if a.error)
+        return sum(1 for a in self.since(0) if a.error)
 
-    def since(self, number: int) -> list[Answered]:
-        """Answers from place `number` of the list on."""
-        with self._lock:
-            return self.answered[number:]
+    def drawn(self, number: int) -> Answered:
+        """The source's next request."""
+        text, label = self.source.draw()
+        return Answered(
+            number=number,
+            wave=self.source.wave,
+            text=text,
+            label=label,
+            sent_at=datetime.now(UTC),
+            at_s=number / self.rate,
+        )
 
-    def _work(self) -> None:
-        client = PerennialClient(self.url, self.model)
+    def ask(self, client: PerennialClient, question: Answered, at_s: float) -> None:
+        """Ask it and keep the label."""
+        question.sent_at, question.at_s, started = datetime.now(UTC), at_s, time.perf_counter()
         try:
-            while not self._stop.is_set():
-                request = self._next()
-                wait = self._started + request.number / self.rate - time.perf_counter()
-                if wait > 0 and self._stop.wait(wait):
-                    return
-                self._ask(client, request)
-                with self._lock:
-                    self.answered.append(request)
-                self.on_answer(request)
-        finally:
-            client.close()
-
-    def _next(self) -> Answered:
-        with self._lock:
-            number = self._sent
-            self._sent += 1
-            text, label = self.source.draw()
-            at_s = number / self.rate
-            return Answered(
-                number=number, wave=self.source.wave, text=text, label=label, sent_at=datetime.now(UTC), at_s=at_s
-            )
-
-    def _ask(self, client: PerennialClient, request: Answered) -> None:
-        request.sent_at = datetime.now(UTC)
-        started = time.perf_counter()
-        request.at_s = started - self._started
-        try:
-            answer = client.predict([request.text], keys=[f"customer-{request.number % 997}"])[0]
+            answer = client.predict([question.text], keys=[f"customer-{question.number % 997}"])[0]
         except Exception as exc:  # whatever the client raises, the request has failed and is counted
-            request.error = f"{type(exc).__name__}: {exc}"
-            self._stop.wait(0.05)
+            question.error = self.failed_with(exc)
         else:
-            request.answer, request.confidence = answer.label, answer.confidence
-            request.version, request.prediction_id = answer.version, answer.prediction_id
-        request.latency_ms = 1e3 * (time.perf_counter() - started)
+            question.answer, question.confidence = answer.label, answer.confidence
+            question.version, question.prediction_id = answer.version, answer.prediction_id
+        question.latency_ms = 1e3 * (time.perf_counter() - started)
 
 
-class Labeller:
+class Labeller(FeedbackPost):
     """Delivers the true label of a share of the answers, late, in batches; what could not be delivered waits."""
 
     def __init__(self, url: str, model: str, *, share: float, delay_s: float, seed: int) -> None:
-        self._url, self._model, self._share, self._delay_s = url, model, share, delay_s
-        self._rng = np.random.default_rng(seed)
-        self._waiting: queue.SimpleQueue[tuple[float, Answered]] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="labeller", daemon=True)
-        self.delivered = 0
+        super().__init__(url, "/v1/feedback", model, many="labels", delay_s=delay_s, posted=self._labelled)
+        self._share, self._rng = share, np.random.default_rng(seed)
+        self._answers: dict[str, Answered] = {}  # that wait, by their prediction ids
 
-    def start(self) -> None:
-        """Begin to deliver."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Deliver what is due and end."""
-        self._stop.set()
-        self._thread.join(timeout=30)
-
-    @property
-    def running(self) -> bool:
-        """Whether it was started and not stopped."""
-        return self._thread.is_alive()
-
-    def offer(self, answered: Answered) -> None:
+    def consider(self, answered: Answered) -> None:
         """Perhaps label this answer later."""
         if answered.prediction_id and self._rng.random() < self._share:
-            self._waiting.put((time.monotonic() + self._delay_s, answered))
+            self._answers[answered.prediction_id] = answered
+            self.offer([{"prediction_id": answered.prediction_id, "label": answered.label}])
 
-    def _work(self) -> None:
-        due: list[tuple[float, Answered]] = []
-        with httpx.Client(base_url=self._url, timeout=10) as http:
-            while not self._stop.is_set():
-                while not self._waiting.empty():
-                    due.append(self._waiting.get())
-                ripe = [pair for pair in due if pair[0] <= time.monotonic()][:500]
-                if ripe and self._deliver(http, [answered for _, answered in ripe]):
-                    gone = {id(pair) for pair in ripe}
-                    due = [pair for pair in due if id(pair) not in gone]
-                self._stop.wait(0.5)
-
-    def _deliver(self, http: httpx.Client, answers: Sequence[Answered]) -> bool:
-        labels: list[dict[str, Any]] = [{"prediction_id": a.prediction_id, "label": a.label} for a in answers]
-        try:
-            response = http.post("/v1/feedback", json={"model": self._model, "labels": labels})
-            response.raise_for_status()
-        except httpx.HTTPError:
-            return False  # the labels stay on the list
+    def _labelled(self, rows: Sequence[Mapping[str, Any]]) -> None:
         now = datetime.now(UTC)
-        for answered in answers:
-            answered.labelled_at = now
-        self.delivered += len(labels)
-        return True
+        for row in rows:
+            self._answers.pop(row["prediction_id"]).labelled_at = now

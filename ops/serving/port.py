@@ -99,7 +99,10 @@ class Mindless:
     ['card lost']
     """
 
-    unread = 0
+    @property
+    def unread(self) -> int:
+        """None."""
+        return 0
 
     def recalled(self, inputs: Sequence[Any]) -> Sequence[Any]:
         """The inputs as they are."""

@@ -1,6 +1,7 @@
 """Strings and columns as Triton's tensors, and back."""
 
 import codecs
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from perennial.continual.errors import DataError, InputError
 from perennial.exporters.signature import Array
 
-__all__ = ["column", "decoded", "grpc_input", "one_a_row", "strings"]
+__all__ = ["column", "decoded", "grpc_input", "one_a_row", "read_json", "strings", "wide"]
 
 
 def column(values: Sequence[Any], kind: Any) -> Array:
@@ -40,6 +41,14 @@ def one_a_row(tensors: Mapping[str, Array], name: str, rows: int) -> Sequence[by
     return list(values)
 
 
+def wide(rows: Sequence[Sequence[Any]], nothing: Any, kind: Any, *, width: int | None = None) -> Array:
+    """Rows of different lengths (rows, width), by default as wide as the longest; missing places hold `nothing`."""
+    made = np.full((len(rows), width or max(1, *map(len, rows))), nothing, dtype=kind)
+    for number, row in enumerate(rows):
+        made[number, : len(row)] = row
+    return made
+
+
 def grpc_input(name: str, array: Array) -> Any:
     """The array as an input of a gRPC request."""
     from tritonclient.grpc import InferInput
@@ -62,6 +71,28 @@ def decoded(name: str, row: int, raw: bytes, *, whole: bool = True) -> str:
         raise DataError(
             f"{name} of row {row} is not UTF-8: byte 0x{raw[exc.start]:02x} at offset {exc.start}; encode it as UTF-8"
         ) from exc
+
+
+def read_json(name: str, row: int, raw: bytes, *, most: int, fewer: str, send: str) -> Any:
+    """What a row's JSON says.
+
+    Args:
+        name: of the tensor.
+        row: of the request.
+        raw: the value.
+        most: bytes.
+        fewer: what a caller of too many bytes should do.
+        send: what a caller of no JSON should send.
+
+    Raises:
+        DataError: it is too long, not UTF-8 or not JSON; the message names the row.
+    """
+    if len(raw) > most:
+        raise DataError(f"{name} of row {row} has {len(raw)} bytes (limit {most}); {fewer}")
+    try:
+        return json.loads(decoded(name, row, raw))
+    except (ValueError, RecursionError) as exc:
+        raise DataError(f"{name} of row {row} is not JSON ({exc}); send {send}") from exc
 
 
 def _encoded(name: str, row: int, value: str) -> bytes:

@@ -18,7 +18,7 @@ from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
 from perennial.ops.store.headlines import Headlines
 from tests.e2e.receiver import SECRET, Receiver
-from tests.e2e.workspace import E2eWorkspace, wait_for, write_csv
+from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for, write_csv
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 TOLD = {
@@ -36,21 +36,9 @@ STORY = (
 )
 BACKGROUND = 260
 ZENTOR = (Symbol(name="ZNT", names=("Zentor",)),)
-_TOML = """
-state = "state"
-repository = "model_repository"
-[triton]
-grpc_port = {grpc}
-http_port = {http}
-metrics_port = {metrics}
-router_instances = 1
-keep_after_control_dies = false
-[api]
-port = {api}
-[schedule]
-watch_s = 0.5
-retrain_check_s = 0.5
-events_s = 0.5
+_TOML = (
+    SERVED_TOML
+    + """events_s = 0.5
 notify_s = 0.3
 report_s = 600.0
 [models.news]
@@ -80,6 +68,7 @@ at_least = 100000
 url = "{receiver}"
 secret = "{secret}"
 """
+)
 
 
 def told(count: int, seed: int) -> list[tuple[str, str]]:

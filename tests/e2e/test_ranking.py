@@ -18,26 +18,14 @@ from perennial.ops.app.wiring import open_parts
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
 from perennial.ops.store.user_events import UserEvents
-from tests.e2e.workspace import E2eWorkspace, wait_for
+from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 TASTES = ("garden", "engine", "harbour")
 ITEMS = [f"{taste} book {number}" for taste in TASTES for number in range(12)]
-_TOML = """
-state = "state"
-repository = "model_repository"
-[triton]
-grpc_port = {grpc}
-http_port = {http}
-metrics_port = {metrics}
-router_instances = 1
-keep_after_control_dies = false
-[api]
-port = {api}
-[schedule]
-watch_s = 0.5
-retrain_check_s = 0.5
-[traffic]
+_TOML = (
+    SERVED_TOML
+    + """[traffic]
 rotate_s = 1.0
 [models.films]
 task = "ranking"
@@ -51,6 +39,7 @@ kind = "label_count"
 at_least = 200
 limits = {{ cooldown_s = 1.0, min_labels = 40 }}
 """
+)
 
 
 def rows_of(path: Path, header: Sequence[str], rows: Sequence[Sequence[str]]) -> Path:

@@ -19,26 +19,14 @@ from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.tasks.replies import ReceivedReplies
 from perennial.ops.store.reply_store import ReplyStore
 from tests.e2e.conftest import requests_about
-from tests.e2e.workspace import E2eWorkspace, wait_for
+from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
 INTENTS = ("card", "loan", "trip", "fees")
 DESK = ("--model", "desk")
-_TOML = """
-state = "state"
-repository = "model_repository"
-[triton]
-grpc_port = {grpc}
-http_port = {http}
-metrics_port = {metrics}
-router_instances = 1
-keep_after_control_dies = false
-[api]
-port = {api}
-[schedule]
-watch_s = 0.5
-retrain_check_s = 0.5
-[traffic]
+_TOML = (
+    SERVED_TOML
+    + """[traffic]
 rotate_s = 0.5
 [models.desk]
 task = "replies"
@@ -58,6 +46,7 @@ kind = "feedback_count"
 at_least = 5000
 limits = {{ cooldown_s = 1.0, min_feedback = 5 }}
 """
+)
 
 
 @pytest.fixture(scope="module")

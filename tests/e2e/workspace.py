@@ -19,7 +19,8 @@ from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.tasks.text_classification import Received
 
-_TOML = """
+# How a workspace begins that is served; the sections of its models follow.
+SERVED_TOML = """
 state = "state"
 repository = "model_repository"
 [triton]
@@ -27,13 +28,16 @@ grpc_port = {grpc}
 http_port = {http}
 metrics_port = {metrics}
 router_instances = 1
-keep_after_control_dies = {keep}
+keep_after_control_dies = false
 [api]
 port = {api}
 [schedule]
 watch_s = 0.5
 retrain_check_s = 0.5
-reconcile_s = 2.0
+"""
+_TOML = (
+    SERVED_TOML.replace("dies = false", "dies = {keep}")
+    + """reconcile_s = 2.0
 compact_s = 3.0
 [models.intent.learning]
 encoder = "{encoder}"
@@ -55,6 +59,7 @@ kind = "any"
 policies = [{{ kind = "drift" }}, {{ kind = "label_count", at_least = 5000 }}]
 limits = {{ cooldown_s = 1.0, min_labels = 40 }}
 """
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,6 @@
 """Opinion at the router: headlines in; sentiments, the event that each belongs to, and whether it alarms, out."""
 
 import json
-import logging
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
@@ -30,15 +29,15 @@ from perennial.exporters.opinion.signature import (
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 from perennial.exporters.text_classification.signature import CONFIDENCE, LABEL, TEXT, TEXT_ENGINE
+from perennial.ops.serving.file_memory import FileMemory
 from perennial.ops.serving.port import Given, Mindless
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
 from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
-from perennial.ops.serving.tensors import column, decoded, one_a_row, strings
+from perennial.ops.serving.tensors import column, decoded, one_a_row, read_json, strings
 from perennial.ops.store.headlines import Headlines, Observed
 
 __all__ = ["SIDE", "Opined", "OpinionVersion", "ReceivedOpinion", "SymbolOpinion"]
 
-logger = logging.getLogger(__name__)
 _MOST_BYTES = 4_000  # of symbols as JSON
 _WAIT_S = 0.2  # for a locked file of headlines, at most
 _MOST_WAITING = 2_000  # headlines that could not be written yet
@@ -167,16 +166,17 @@ class _Asked:
         return len(self.texts) - 1
 
 
-class _Watched(Mindless):
+class _Watched(FileMemory):
     """Headlines as they were answered, and the events that they make. See `perennial.ops.serving.port.Memory`.
 
     What cannot be written now is written with the next headlines; its answers go out without an event.
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__("headlines.not_noted")
         self._kept = Headlines(path, wait_s=_WAIT_S)
         self._waiting: deque[Observed] = deque(maxlen=_MOST_WAITING)
-        self._lock, self._failing = threading.Lock(), False
+        self._lock = threading.Lock()
 
     def noted(self, given: Sequence[Given]) -> list[Opined]:
         answers: list[Opined] = [one.answer for one in given]
@@ -187,14 +187,11 @@ class _Watched(Mindless):
             try:
                 noted = self._kept.note([*self._waiting, *observed])[-len(observed) :]
             except Exception as exc:
-                self.unread += len(given)
-                if not self._failing:
-                    logger.warning("headlines.not_noted", extra={"reason": str(exc)})
-                self._failing = True
+                self.failed(len(given), exc)
                 self._waiting.extend(observed)
                 return answers
             self._waiting.clear()
-            self._failing = False
+            self.worked()
         return [
             answer._replace(event=one.event, phase=one.phase, alert=one.alert)
             for answer, one in zip(answers, noted, strict=True)
@@ -341,12 +338,7 @@ def _symbols(row: int, raw: bytes) -> tuple[Symbol, ...]:
     what = f"{SYMBOLS} of row {row}"
     if not raw.strip():
         return ()
-    if len(raw) > _MOST_BYTES:
-        raise DataError(f"{what} has {len(raw)} bytes (limit {_MOST_BYTES}); name fewer symbols")
-    try:
-        named = json.loads(decoded(SYMBOLS, row, raw))
-    except (ValueError, RecursionError) as exc:
-        raise DataError(f"{what} is not JSON ({exc}); send a list of symbols") from exc
+    named = read_json(SYMBOLS, row, raw, most=_MOST_BYTES, fewer="name fewer symbols", send="a list of symbols")
     if isinstance(named, list):
         named = (
             {name: [] for name in named if isinstance(name, str)} if all(isinstance(n, str) for n in named) else None

@@ -1,9 +1,7 @@
 """Ranking at the router: a user in, items in order out, with the reason and the chance of each place."""
 
 import json
-import logging
 import secrets
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -38,13 +36,12 @@ from perennial.exporters.ranking.signature import (
     WITHHELD,
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
-from perennial.ops.serving.port import Mindless
-from perennial.ops.serving.tensors import decoded, one_a_row, strings
+from perennial.ops.serving.file_memory import FileMemory
+from perennial.ops.serving.tensors import decoded, one_a_row, read_json, strings, wide
 from perennial.ops.store.user_events import UserEvents
 
 __all__ = ["SIDE", "Listed", "RankingVersion", "ReceivedList"]
 
-logger = logging.getLogger(__name__)
 _USUAL_COUNT = 10
 _MOST_NAMED, _MOST_BYTES = 10_000, 500_000  # candidates, or withheld items; as JSON
 _LONGEST_CHARACTER = 4  # bytes in UTF-8
@@ -118,12 +115,12 @@ class RankingVersion:
         return [Listed(places) for places in self._catalogue.lists(asked_of(task_inputs), outputs)]
 
 
-class _Users(Mindless):
+class _Users(FileMemory):
     """What is known of users, for questions of now. See `perennial.ops.serving.port.Memory`."""
 
     def __init__(self, path: Path | None) -> None:
+        super().__init__("users.unread")
         self._kept = None if path is None else UserEvents(path, wait_s=_WAIT_S)
-        self._lock, self._failing = threading.Lock(), False
 
     def recalled(self, inputs: Sequence[Asked | Query]) -> list[Asked]:
         """Each with its user's events before it; one that has no time is asked now, of all events, and may explore."""
@@ -139,13 +136,9 @@ class _Users(Mindless):
         try:
             profile = self._kept.profile(asked.user, before=before)
         except PerennialError as exc:
-            with self._lock:
-                self.unread += 1
-                first, self._failing = not self._failing, True
-            if first:
-                logger.warning("users.unread", extra={"reason": str(exc)})
+            self.failed(1, exc)
             return asked
-        self._failing = False
+        self.worked()
         return replace(asked, profile=profile)
 
 
@@ -242,13 +235,13 @@ class _Ranking:
         rows = [answer.places for answer in answers]
         made: dict[str, Array] = {}
         if ITEMS in wanted:
-            made[ITEMS] = _wide([[place.item.encode() for place in row] for row in rows], b"", np.object_)
+            made[ITEMS] = wide([[place.item.encode() for place in row] for row in rows], b"", np.object_)
         if SCORES in wanted:
-            made[SCORES] = _wide([[place.score for place in row] for row in rows], 0.0, np.float32)
+            made[SCORES] = wide([[place.score for place in row] for row in rows], 0.0, np.float32)
         if REASON in wanted:
-            made[REASON] = _wide([[place.reason.encode() for place in row] for row in rows], b"", np.object_)
+            made[REASON] = wide([[place.reason.encode() for place in row] for row in rows], b"", np.object_)
         if PROPENSITY in wanted:
-            made[PROPENSITY] = _wide([[place.propensity for place in row] for row in rows], 0.0, np.float32)
+            made[PROPENSITY] = wide([[place.propensity for place in row] for row in rows], 0.0, np.float32)
         return made
 
     def logged_input(self, logged: Mapping[str, Any]) -> Asked | None:
@@ -303,24 +296,12 @@ def _names(name: str, row: int, raw: bytes) -> tuple[str, ...] | None:
     """Items out of a JSON list; None where nothing is said."""
     if not raw.strip():
         return None
-    if len(raw) > _MOST_BYTES:
-        raise DataError(f"{name} of row {row} has {len(raw)} bytes (limit {_MOST_BYTES}); name fewer items")
-    try:
-        named = json.loads(decoded(name, row, raw))
-    except (ValueError, RecursionError) as exc:
-        raise DataError(f"{name} of row {row} is not JSON ({exc}); send a list of items") from exc
+    named = read_json(name, row, raw, most=_MOST_BYTES, fewer="name fewer items", send="a list of items")
     if not isinstance(named, list) or not all(isinstance(item, str) and not SURROGATE.search(item) for item in named):
         raise DataError(f"{name} of row {row} is no JSON list of texts; send the names of items")
     if len(named) > _MOST_NAMED:
         raise DataError(f"{name} of row {row} names {len(named)} items; name at most {_MOST_NAMED}")
     return tuple(named)
-
-
-def _wide(rows: Sequence[Sequence[Any]], nothing: Any, kind: Any) -> Array:
-    made = np.full((len(rows), max(1, *map(len, rows))), nothing, dtype=kind)
-    for number, row in enumerate(rows):
-        made[number, : len(row)] = row
-    return made
 
 
 SIDE = _Ranking()

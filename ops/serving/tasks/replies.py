@@ -1,7 +1,6 @@
 """Replies at the router: messages in; their intent, approved replies and what to do with them out."""
 
 import json
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,16 +39,15 @@ from perennial.exporters.text_classification.signature import (
     TEXT,
     TEXT_ENGINE,
 )
-from perennial.ops.serving.port import Given
+from perennial.ops.serving.file_memory import FileMemory
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
 from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
-from perennial.ops.serving.tensors import column, decoded, one_a_row, strings
+from perennial.ops.serving.tensors import column, decoded, one_a_row, read_json, strings, wide
 from perennial.ops.store.reply_store import Habits, ReplyStore
 from perennial.ops.store.sending_rule import read_rule
 
 __all__ = ["SIDE", "Answered", "ReceivedReplies", "RepliesVersion"]
 
-logger = logging.getLogger(__name__)
 _WAIT_S = 0.05  # for a locked library, at most
 _AT_ONCE = 24  # texts of the library whose embeddings an engine is asked for beside a request
 _MOST_TURNS, _MOST_BYTES = 20, 50_000  # as JSON
@@ -209,17 +207,14 @@ def _answered(message: Message, said: Classified, suggested: Sequence[Suggested]
     return Answered(said, tuple(suggested), tuple(text for text, _ in filled), action)
 
 
-class _Library:
+class _Library(FileMemory):
     """The library and what was settled, for messages of now. See `perennial.ops.serving.port.Memory`."""
 
     def __init__(self, path: Path | None) -> None:
+        super().__init__("library.unread")
         self._store = None if path is None else ReplyStore(path, wait_s=_WAIT_S)
         self._shelf: _Shelf | None = None
-        self._unread, self._lock, self._failing = 0, threading.Lock(), False
-
-    @property
-    def unread(self) -> int:
-        return self._unread
+        self._lock = threading.Lock()
 
     def recalled(self, inputs: Sequence[str | Message]) -> Sequence[str | Message]:
         """Each with the library of now; where it cannot be read, the one that was read last."""
@@ -232,15 +227,11 @@ class _Library:
             personal = current.sending.rule.personal
             habits = self._store.habits(message.customer for message in messages if message.customer and personal)
         except PerennialError as exc:
-            self._tell(len(messages), exc)
+            self.failed(len(messages), exc)
             habits = Habits(overall={}, after={}, of={})
         else:
-            self._failing = False
+            self.worked()
         return [_recalled(message, shelf, habits) for message in messages]
-
-    def noted(self, given: Sequence[Given]) -> Sequence[Answered]:
-        """The answers as they are: what became of them is told by verdicts."""
-        return [one.answer for one in given]
 
     def _current(self, store: ReplyStore) -> _Shelf:
         rule = read_rule(store)
@@ -251,13 +242,6 @@ class _Library:
                 library = store.library()
             self._shelf = _Shelf(library=library, sending=Sending.of(rule, right=right, judged=judged))
             return self._shelf
-
-    def _tell(self, rows: int, exc: PerennialError) -> None:
-        with self._lock:
-            self._unread += rows
-            first, self._failing = not self._failing, True
-        if first:
-            logger.warning("library.unread", extra={"reason": str(exc)})
 
 
 def _recalled(message: Message, shelf: _Shelf | None, habits: Habits) -> Message:
@@ -361,15 +345,14 @@ class _Replies:
         if ACTION in wanted:
             made[ACTION] = column([answer.action.value.encode() for answer in answers], np.object_)
         if REPLY_IDS in wanted:
-            made[REPLY_IDS] = _wide([[one.reply.id for one in answer.suggested] for answer in answers])
+            made[REPLY_IDS] = _of_replies([[one.reply.id for one in answer.suggested] for answer in answers])
         if REPLIES in wanted:
-            made[REPLIES] = _wide([answer.texts for answer in answers])
+            made[REPLIES] = _of_replies([answer.texts for answer in answers])
         if REASON in wanted:
-            made[REASON] = _wide([[one.reason for one in answer.suggested] for answer in answers])
+            made[REASON] = _of_replies([[one.reason for one in answer.suggested] for answer in answers])
         if REPLY_SCORES in wanted:
-            made[REPLY_SCORES] = np.zeros((len(answers), MOST_REPLIES), dtype=np.float32)
-            for row, answer in enumerate(answers):
-                made[REPLY_SCORES][row, : len(answer.suggested)] = [one.sure for one in answer.suggested]
+            sure = [[one.sure for one in answer.suggested] for answer in answers]
+            made[REPLY_SCORES] = wide(sure, 0.0, np.float32, width=MOST_REPLIES)
         return made
 
     def logged_input(self, logged: Mapping[str, Any]) -> Message | None:
@@ -408,11 +391,8 @@ def _unit(embedding: Floats) -> Floats:
     return made
 
 
-def _wide(rows: Sequence[Sequence[str]]) -> Array:
-    made = np.full((len(rows), MOST_REPLIES), b"", dtype=np.object_)
-    for number, row in enumerate(rows):
-        made[number, : len(row)] = [value.encode() for value in row]
-    return made
+def _of_replies(rows: Sequence[Sequence[str]]) -> Array:
+    return wide([[value.encode() for value in row] for row in rows], b"", np.object_, width=MOST_REPLIES)
 
 
 def _texts(outputs: Mapping[str, Array], name: str, row: int, count: int) -> tuple[str, ...]:
@@ -425,21 +405,11 @@ def _written_turns(turns: Sequence[Turn]) -> str:
     return json.dumps(written, ensure_ascii=False) if turns else ""
 
 
-def _json(name: str, row: int, raw: bytes) -> Any:
-    what = f"{name} of row {row}"
-    if len(raw) > _MOST_BYTES:
-        raise DataError(f"{what} has {len(raw)} bytes (limit {_MOST_BYTES}); send less")
-    try:
-        return json.loads(decoded(name, row, raw))
-    except (ValueError, RecursionError) as exc:
-        raise DataError(f"{what} is not JSON ({exc})") from exc
-
-
 def _turns(row: int, raw: bytes) -> tuple[Turn, ...]:
     """Turns out of a JSON list of texts, or of objects with `text`, `intent` and `reply`."""
     if not raw.strip():
         return ()
-    named = _json(TURNS, row, raw)
+    named = read_json(TURNS, row, raw, most=_MOST_BYTES, fewer="send less", send="a list of turns")
     turns: list[Any] = named if isinstance(named, list) else [None]
     turns = [{"text": one} if isinstance(one, str) else one for one in turns]
     if not all(_are_texts(one) and one.keys() <= {"text", "intent", "reply"} for one in turns):
@@ -453,7 +423,7 @@ def _values(row: int, raw: bytes) -> dict[str, str]:
     """Values out of a JSON object of texts."""
     if not raw.strip():
         return {}
-    named = _json(VALUES, row, raw)
+    named = read_json(VALUES, row, raw, most=_MOST_BYTES, fewer="send less", send="an object of texts")
     if not _are_texts(named):
         raise DataError(f'{VALUES} of row {row} is no JSON object of texts; send e.g. {{"name": "Jo"}}')
     return dict(named)

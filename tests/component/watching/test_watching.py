@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 import pytest
 
-from perennial.continual.drift.compare import measure_all
+from perennial.continual.drift.compare import measure_all, same_mix
 from perennial.continual.drift.settings import Signal
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.policy import DriftState
@@ -109,7 +109,7 @@ def test_a_window_of_requests_that_repeat_one_another_is_the_same_when_it_is_cut
             seen.window,
             seed=seen.comparison.seed,
             permutations=seen.comparison.permutations,
-            matched=seen.comparison.matched,
+            alike=same_mix(seen.reference, seen.window, seen.comparison.seed) if seen.comparison.matched else None,
         )
         measured = {signal.signal: signal.result for signal in seen.comparison.signals}
         texts_are_known = {name for name in again if name is not Signal.UNKNOWN_WORDS}
