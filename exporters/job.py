@@ -245,7 +245,7 @@ class _Export:
         reference, candidate = (self.model.answerer(one, self.work) for one in (own, known))
         others = [name for name in self.model.signature.output_names if name not in self.model.signature.proved]
         before = load_engine(bundle, threads=1, reread=False)
-        self.stages.done("load_engine")
+        self.stages.done("load_previous_engine")
         rows = reference.encode(self.held_out.inputs)
         moved = moved_outputs(before, engine, self.model.signature, rows, others)
         if moved > limits.invariance:
