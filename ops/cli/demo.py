@@ -48,9 +48,7 @@ def demo(
 ) -> None:
     """Serve, let the world change, and watch the loop keep the model good, unattended."""
     if recipe:
-        if data is not None:
-            raise typer.BadParameter("a recipe's demonstration makes its own data; leave it out", param_hint="--data")
-        _by_recipe(recipe, out, seed, rate)
+        _by_recipe(recipe, out, data, seed, rate)
         return
     from perennial.ops.demo.data import dated_file
     from perennial.ops.demo.options import DemoOptions
@@ -82,11 +80,11 @@ def demo(
     _tell_places(out)
 
 
-def _by_recipe(recipe: str, out: Path, seed: int, rate: float | None) -> None:
+def _by_recipe(recipe: str, out: Path, data: Path | None, seed: int, rate: float | None) -> None:
     from perennial.ops.demo.recipes import RecipeDemoOptions, recipe_demo
 
     with _screen() as progress:
-        summary = recipe_demo(recipe).run(RecipeDemoOptions(out=out, seed=seed, rate=rate), progress)
+        summary = recipe_demo(recipe).run(RecipeDemoOptions(out=out, data=data, seed=seed, rate=rate), progress)
     print_table("What happened", ("figure", "value"), summary.items())
     _tell_places(out)
 

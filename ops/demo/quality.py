@@ -13,13 +13,16 @@ import numpy as np
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.intervals import mean_interval
 from perennial.ops.demo.paced import Sent
+from perennial.ops.demo.panels import LINE, TWIN, Panel, over_requests, panel_html, rolling
 
 __all__ = ["Quality", "quality_summary", "write_quality_page"]
 
 _SWAP_S = 3.0  # around a promotion
 _LAST = 200  # answers in a point of the plot
 _STYLE = """body{font:15px/1.5 system-ui,sans-serif;max-width:1060px;margin:32px auto;padding:0 16px;color:#222}
-table{border-collapse:collapse}td{padding:4px 14px 4px 0;border-bottom:1px solid #e4e4e4}"""
+h1{font-size:26px;margin:0 0 4px}h2{font-size:18px;margin:28px 0 0}p{margin:6px 0 14px;color:#555}
+table{border-collapse:collapse;margin:8px 0 24px}td,th{padding:4px 14px 4px 0;border-bottom:1px solid #e4e4e4;
+text-align:left;vertical-align:top}"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,41 +75,45 @@ def quality_summary(quality: Quality, *, after: int, seed: int = 0) -> dict[str,
     }
 
 
-def write_quality_page(out: Path, quality: Quality, summary: Mapping[str, Any], title: str) -> None:
-    """Write `report.html`, a plot and the figures, and `summary.json`."""
-    import plotly.graph_objects as go
-
-    figure = go.Figure()
-    figure.update_layout(
-        template="plotly_white",
-        height=380,
-        margin={"l": 60, "r": 20, "t": 40, "b": 40},
-        xaxis={"title": "request"},
-        yaxis={"title": f"{quality.measure}, last {_LAST} answers", "rangemode": "tozero"},
-        legend={"orientation": "h", "y": 1.02, "x": 0, "yanchor": "bottom"},
-    )
-    for wave, number in enumerate(quality.waves, start=1):
-        figure.add_vline(x=number, line_color="#8a8a8a", line_dash="dot", annotation_text=f"change {wave}")
-    for moment in quality.swaps:
-        number = max((sent.number for sent in quality.sent if sent.sent_at <= moment), default=0)
-        figure.add_vline(x=number, line_color="#2f5fa8", line_width=1)
-    numbers = [sent.number for sent in quality.sent]
-    step = slice(20, None, 5)
-    figure.add_scatter(x=numbers[step], y=_rolling(quality.frozen)[step], name="never retrained", line_color="#b0563c")
-    figure.add_scatter(x=numbers[step], y=_rolling(quality.scores)[step], name="Perennial", line_color="#1f6f54")
-    rows = "".join(
-        f"<tr><td>{html.escape(name)}</td><td>{html.escape(json.dumps(value, default=str))}</td></tr>"
-        for name, value in summary.items()
+def write_quality_page(
+    out: Path, quality: Quality, summary: Mapping[str, Any], title: str, panels: Sequence[Panel] = ()
+) -> None:
+    """Write `report.html`, the plot of quality, the panels and the figures, and `summary.json`."""
+    parts = [panel_html(panel, first=place == 0) for place, panel in enumerate([_of_quality(quality), *panels])]
+    figures = Panel(
+        heading="Figures",
+        heads=("figure", "value"),
+        rows=tuple((name.replace("_", " "), _written(value)) for name, value in summary.items()),
     )
     page = (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>Perennial: {html.escape(title)}</title>"
         f"<style>{_STYLE}</style><h1>{html.escape(title)}</h1>"
         f"<p>Grey lines: the world changes. Blue lines: a new version takes over, unattended.</p>"
-        f"{figure.to_html(full_html=False, include_plotlyjs=True, config={'displayModeBar': False})}"
-        f"<h2>Figures</h2><table>{rows}</table></html>"
+        f"{''.join(parts)}{panel_html(figures, first=False)}</html>"
     )
     write_atomically(out / "report.html", page)
     write_atomically(out / "summary.json", json.dumps(dict(summary), indent=1, default=str))
+
+
+def _of_quality(quality: Quality) -> Panel:
+    """The loop's answers beside the twin's."""
+    figure = over_requests(
+        f"{quality.measure}, last {_LAST} answers", sent=quality.sent, waves=quality.waves, swaps=quality.swaps
+    )
+    numbers = [sent.number for sent in quality.sent]
+    step = slice(20, None, 5)
+    for name, values, colour in (("never retrained", quality.frozen, TWIN), ("Perennial", quality.scores, LINE)):
+        figure.add_scatter(x=numbers[step], y=rolling(values, _LAST)[step], name=name, line_color=colour)
+    caption = "The same questions for both; the twin is the first version, which never learns again."
+    return Panel(heading=f"{quality.measure} over time", caption=caption, figure=figure)
+
+
+def _written(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}" if abs(value) < 1000 else f"{value:,.0f}"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(_written, value)) or "-"
+    return value if isinstance(value, str) else json.dumps(value, default=str)
 
 
 def _by_caller(quality: Quality, places: Sequence[int]) -> list[float]:
@@ -121,14 +128,6 @@ def _under_way(sent: Sent, swap: datetime) -> bool:
     """Whether the request was under way in the window of a swap."""
     window = timedelta(seconds=_SWAP_S)
     return sent.sent_at - window <= swap <= sent.sent_at + timedelta(milliseconds=sent.latency_ms) + window
-
-
-def _rolling(values: Sequence[float]) -> list[float]:
-    sums = np.concatenate([[0.0], np.cumsum(np.asarray(values, dtype=np.float64))])
-    ends = np.arange(1, len(sums))
-    starts = np.maximum(0, ends - _LAST)
-    means: list[float] = ((sums[ends] - sums[starts]) / (ends - starts)).tolist()
-    return means
 
 
 def _mean(values: Sequence[float]) -> float | None:

@@ -18,9 +18,10 @@ Progress = Callable[[str, dict[str, Any]], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeDemoOptions:
-    """`rate` is requests a second; None leaves it to the recipe."""
+    """`rate` is requests a second; None leaves it to the recipe. Without a folder of `data`, data are generated."""
 
     out: Path
+    data: Path | None = None
     seed: int = 0
     rate: float | None = None
 
@@ -33,10 +34,10 @@ class RecipeDemo(Protocol):
     """What the module of a recipe's demonstration offers."""
 
     def run(self, options: RecipeDemoOptions, progress: Progress) -> Mapping[str, Any]:
-        """Run it on data made for it, and return the figures, which lie in `summary.json` of `options.out` too.
+        """Run it, and return the figures, which lie in `summary.json` of `options.out` too.
 
         Raises:
-            DataError: the output folder cannot be used.
+            DataError: the data or the output folder cannot be used.
             DependencyUnreachable: the server did not come up.
             PerennialError: a change of the world was never answered by a new version in its time.
         """

@@ -88,7 +88,7 @@ def test_figures_set_the_loop_beside_its_frozen_twin_once_the_last_change_was_an
     write_quality_page(tmp_path, quality, summary, "A <title>")
     page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "A &lt;title&gt;" in page
-    assert "quality_ahead_interval" in page
+    assert "quality ahead interval" in page
 
 
 def test_a_failed_question_is_counted_and_named() -> None:
