@@ -17,6 +17,7 @@ from perennial.ops.api.routes.descriptions import add_descriptions
 from perennial.ops.api.routes.erasure import Eraser, add_erasures
 from perennial.ops.api.routes.feedback import add_feedback
 from perennial.ops.api.routes.health import HealthControl, add_health
+from perennial.ops.api.routes.proposals import Proposer, add_proposals
 from perennial.ops.api.routes.replies import Librarian, add_replies
 from perennial.ops.api.routes.signals import SignalKeeper, add_signals_route
 from perennial.ops.api.routes.users import UserKeeper, add_users
@@ -35,7 +36,16 @@ __all__ = ["LoopControl", "create_api"]
 
 
 class LoopControl(
-    AlertDesk, CommandControl, Eraser, HealthControl, Librarian, SignalKeeper, UserKeeper, VerdictKeeper, Protocol
+    AlertDesk,
+    CommandControl,
+    Eraser,
+    HealthControl,
+    Librarian,
+    Proposer,
+    SignalKeeper,
+    UserKeeper,
+    VerdictKeeper,
+    Protocol,
 ):
     """What the API needs of the running loop."""
 
@@ -74,6 +84,7 @@ def create_api(ledger: Ledger, control: LoopControl, feed: EventFeed, settings: 
     add_verdicts_route(api, ledger, control, labeller)
     add_replies(api, control)
     _add_label_queue(api, ledger, control)
+    add_proposals(api, ledger, control, labeller)
     add_descriptions(api, ledger)
     add_alerts(api, ledger, control, labeller)
     add_erasures(api, control)

@@ -10,6 +10,7 @@ from perennial.ops.app.readiness import Readiness
 from perennial.ops.app.roster import ModelRoster
 from perennial.ops.app.servers import Servers
 from perennial.ops.app.service_health import ServiceHealth
+from perennial.ops.commands.class_proposals import ClassProposals
 from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan, erase_person, plan_person
 from perennial.ops.commands.event_watch import judge_alert, latest_alerts, latest_events, one_alert
 from perennial.ops.commands.label_queue import LabelQueue, OpenQueue
@@ -112,6 +113,11 @@ class ServiceControl:
         """See `LoopControl`."""
         parts = self._roster.parts
         return LabelQueue(parts.ledger, parts.workspace, model).waiting(limit=limit, fill=fill)
+
+    def class_proposals(self, model: str) -> ClassProposals:
+        """See `Proposer`."""
+        parts = self._roster.parts
+        return ClassProposals(parts.ledger, parts.workspace, model)
 
     def metrics(self) -> str:
         """See `LoopControl`."""

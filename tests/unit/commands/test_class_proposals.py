@@ -2,22 +2,28 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from fastapi.testclient import TestClient
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, DataError, NotFound
 from perennial.continual.labelling import Shares
 from perennial.continual.records import Route
+from perennial.ops.api.app import create_api
+from perennial.ops.api.origin import REQUEST_HEADER
 from perennial.ops.cli.main import app
 from perennial.ops.commands.class_proposals import ClassProposals
 from perennial.ops.commands.label_queue import LabelQueue
 from perennial.ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState, version_card
-from perennial.ops.settings import Settings
+from perennial.ops.safety.tokens import hashed
+from perennial.ops.settings import ApiSettings, Settings
+from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog, TrafficWriter
 from tests.component.traffic_rows import columns
@@ -192,3 +198,29 @@ def test_the_labelling_queue_asks_for_requests_of_no_class_first(world: tuple[Le
     assert len(chosen) == 6
     assert chosen <= set(range(30, 51))
     assert not [item for item in items if item.reason == "drifted"]
+
+
+def test_the_same_over_http_needs_a_labeller(world: tuple[Ledger, Workspace], proposals: ClassProposals) -> None:
+    ledger, workspace = world
+
+    class Control:
+        def class_proposals(self, model: str) -> ClassProposals:
+            return ClassProposals(ledger, workspace, model)
+
+    settings = ApiSettings(tokens={hashed("look"): "viewer", hashed("work"): "labeller"})
+    api = create_api(ledger, Control(), EventFeed(), settings)  # type: ignore[arg-type]
+    url, work = "/v1/models/intent/proposals", {"Authorization": "Bearer work", REQUEST_HEADER: "1"}
+    client = TestClient(api, base_url="http://localhost", headers=work)
+    refused = client.get(url, headers={"Authorization": "Bearer look"})
+    assert refused.status_code == 403
+    assert [group["number"] for group in client.get(url).json()["proposals"]] == [None, None]
+    found = client.post(url).json()
+    assert found == json.loads(json.dumps(asdict(proposals.look()))), "two looks give the same numbers"
+    assert [group["number"] for group in found["proposals"]] == [1, 2]
+    tried = client.post(f"{url}/1", json={"label": "mortgage", "dry_run": True}).json()
+    assert client.post(f"{url}/1", json={"label": "mortgage"}).json() == tried | {"label": "mortgage", "labelled": 12}
+    again = client.post(f"{url}/1", json={"label": "mortgage"})
+    assert again.status_code == 404
+    assert "proposals are 2" in again.text
+    assert client.post(f"{url}/2", json={"label": "\x00"}).status_code == 422
+    assert client.get("/v1/models/other/proposals").status_code == 404
