@@ -27,6 +27,7 @@ class HeadKind(StrEnum):
     KERNEL_LDA = "kernel_lda"
     RIDGE = "ridge"
     LINEAR = "linear"
+    FUSED = "fused"  # linear, with words beside it
     CLASSIFIER = "classifier"  # lies in the encoder's folder, with the encoder, as it was fine-tuned elsewhere
     FOREIGN = "onnx"  # likewise, as an ONNX file that another exporter made
 
@@ -36,6 +37,7 @@ _TENSORS: Mapping[HeadKind, tuple[str, ...]] = {
     HeadKind.KERNEL_LDA: ("omega", "phase", "weight", "bias"),
     HeadKind.RIDGE: ("omega", "phase", "weight", "bias"),  # its words are no engine's: see `WordScores`
     HeadKind.LINEAR: ("weight", "bias"),
+    HeadKind.FUSED: ("weight", "bias"),  # likewise
     HeadKind.CLASSIFIER: (),
     HeadKind.FOREIGN: (),
 }
@@ -46,7 +48,7 @@ class TrainedModel:
     """What a learner wrote: an encoder, a head and the labels in logit order.
 
     `head` holds float32 arrays by name: kernel_lda and ridge omega (d, D), phase (D,), weight (C, D), bias (C,);
-    linear weight (C, d), bias (C,). The temperature is already in weight and bias.
+    linear and fused weight (C, d), bias (C,). The temperature is already in weight and bias.
     """
 
     folder: Path

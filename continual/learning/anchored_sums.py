@@ -52,6 +52,11 @@ class AnchoredSums(ABC):
         return self._sums.known.labels.keys()
 
     @property
+    def known_rows(self) -> KnownRows:
+        """A copy of what is known of those rows: key and class."""
+        return KnownRows(self._sums.known.labels)
+
+    @property
     def named(self) -> NamedSums:
         """The sums themselves."""
         return self._sums.named

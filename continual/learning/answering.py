@@ -10,7 +10,8 @@ from perennial.continual.errors import DataError
 from perennial.continual.learning.card import read_card
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.encoder import Encoder, fingerprint, hidden_size, resolve_encoder
-from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, read_head, read_proved_head
+from perennial.continual.learning.network_head import NETWORK_HEADS, NetworkHead
+from perennial.continual.learning.trained import KERNEL_HEADS, read_head, read_proved_head
 
 __all__ = ["answer"]
 
@@ -46,11 +47,7 @@ def answer(
     if card.head in KERNEL_HEADS:
         read = read_proved_head if proved else read_head
         return card.labels, read(folder).logits(X, texts)
-    if card.head != "linear":
-        raise DataError(
-            f"{folder} has a {card.head!r} head; this version answers with {sorted(KERNEL_HEADS)} or 'linear'"
-        )
-    from safetensors.numpy import load_file
-
-    head = load_file(folder / HEAD_FILE)
-    return card.labels, X.astype(np.float64) @ head["weight"].T + head["bias"]
+    if card.head not in NETWORK_HEADS:
+        known = sorted(KERNEL_HEADS | NETWORK_HEADS)
+        raise DataError(f"{folder} has a {card.head!r} head; this version answers with one of {known}")
+    return card.labels, NetworkHead.read(folder, card.labels).logits(X, texts)

@@ -50,7 +50,9 @@ class ModelCard:
     encoder: str = ""  # a name, a folder, or "encoder" for the folder inside; empty where there is none
     encoder_fingerprint: str = ""
     labels: tuple[str, ...] = ()  # in logit order
-    head: str = ""  # "kernel_lda", "ridge", "linear", or one that was fine-tuned elsewhere: "classifier", "onnx"
+    head: str = (
+        ""  # "kernel_lda", "ridge", "linear", "fused", or one that was fine-tuned elsewhere: "classifier", "onnx"
+    )
     temperature: float = 1.0
     max_length: int = 0
     metrics: dict[str, float] = field(default_factory=dict)

@@ -62,6 +62,11 @@ class FastSettings:
         """Whether a setting is told that held-out rows would otherwise choose in every update."""
         return any(value is not None for value in (self.shrinkage, self.priors, self.words))
 
+    @property
+    def words_and_letters(self) -> LexicalFeatures:
+        """How a ridge reads them."""
+        return LexicalFeatures.of_size(max(2, round(self.lexical / np.sqrt(self.sketches))), self.sketches)
+
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "FastSettings":
         """Settings out of a spec.
@@ -202,7 +207,7 @@ class _Ridge:
             gamma=settings.gamma or GAMMAS[0],
             seed=seed,
         )
-        return Ridge(fourier, LexicalFeatures.of_size(max(2, round(settings.lexical * share)), sketches))
+        return Ridge(fourier, settings.words_and_letters)
 
     def load(self, path: Path) -> Ridge:
         return Ridge.load(path)

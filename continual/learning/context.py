@@ -1,6 +1,7 @@
 """What a learner may do to the world while it works: tell how far it is, and stop when told to."""
 
 import json
+import math
 import signal
 import sys
 import time
@@ -22,7 +23,7 @@ class Cancelled(BaseException):
 
 @dataclass(slots=True, kw_only=True)
 class Context:
-    """Progress as JSON lines, and a flag that SIGTERM raises.
+    """Progress as JSON lines, a flag that SIGTERM raises, and a time of `time.monotonic()` when work is given up.
 
     >>> import io
     >>> out = io.StringIO()
@@ -33,6 +34,7 @@ class Context:
 
     stream: TextIO | None = None
     cancelled: bool = False
+    until: float = math.inf
     _last: float = 0.0
 
     def report(self, stage: str, done: int, total: int) -> None:
@@ -52,9 +54,9 @@ class Context:
         """Call where everything so far is on disk.
 
         Raises:
-            Cancelled: the job was told to stop.
+            Cancelled: the job was told to stop, or its time is over.
         """
-        if self.cancelled:
+        if self.cancelled or time.monotonic() >= self.until:
             raise Cancelled
 
     def listen(self) -> Callable[[], None]:

@@ -12,15 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.atomic_file import folder_written_whole, write_atomically, written_whole
+from perennial.continual.atomic_file import folder_written_whole, write_atomically
 from perennial.continual.errors import ConfigurationError, DataError, TrainingFailed
 from perennial.continual.learning.calibration import fit_temperature, log_loss, places_of
 from perennial.continual.learning.card import ENCODER_INSIDE, ModelCard, drop_card
+from perennial.continual.learning.closed_form import FastSettings
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import fingerprint, load_tokenizer, resolve_encoder
 from perennial.continual.learning.encoder_folder import copy_beside_weights
 from perennial.continual.learning.fast import fit_fast, write_fast
 from perennial.continual.learning.network import SCALE, Tuned, make_network
+from perennial.continual.learning.network_head import FUSED, NETWORK_HEADS, NetworkHead
 from perennial.continual.learning.open_set import OPEN_SET_FILE, fit_open_set
 from perennial.continual.learning.pretraining import Pretraining, pretrain
 from perennial.continual.learning.rows import read_rows
@@ -28,8 +30,9 @@ from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.strategies import make_strategy
 from perennial.continual.learning.teacher import Teacher
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, PROOF_FILE, STATISTICS_FILE
+from perennial.continual.learning.trained import KERNEL_HEADS, PROOF_FILE, STATISTICS_FILE
 from perennial.continual.learning.trainer import Corpus, Schedule, Trainer
+from perennial.continual.learning.word_sums import WordSums, fused
 from perennial.continual.preparation import clean, deduplicate, row_hash
 from perennial.continual.records import Example
 
@@ -52,7 +55,7 @@ class SlowSettings:
 
     strategy: str = "replay"
     strategy_settings: dict[str, Any] = field(default_factory=dict)
-    head: str = "kernel_lda"  # what answers afterwards: a closed form or "linear", the network's own
+    head: str = "kernel_lda"  # what answers afterwards: a closed form, or the network's own: see NETWORK_HEADS
     head_settings: dict[str, Any] = field(default_factory=dict)
     balanced: bool = False  # weigh classes by 1 / sqrt(rows)
     pretraining: dict[str, Any] = field(default_factory=dict)  # of `Pretraining`, when the job has unlabelled texts
@@ -72,8 +75,8 @@ class SlowSettings:
         if unknown:
             allowed = sorted(own | known[Schedule] | known[Tuned])
             raise ConfigurationError(f"params {unknown} are not known; known: {allowed}")
-        if params.get("head", "kernel_lda") not in {*KERNEL_HEADS, "linear"}:
-            raise ConfigurationError(f"head {params['head']!r} must be one of {sorted(KERNEL_HEADS)} or 'linear'")
+        if params.get("head", "kernel_lda") not in (heads := {*KERNEL_HEADS, *NETWORK_HEADS}):
+            raise ConfigurationError(f"head {params['head']!r} must be one of {sorted(heads)}")
         picked = {part: {name: params[name] for name in names if name in params} for part, names in known.items()}
         schedule = Schedule(**{"seed": seed} | picked[Schedule])
         if schedule.epochs < 1 or schedule.batch < 1 or schedule.checkpoint_steps < 1:
@@ -113,8 +116,9 @@ def train_slow(spec: JobSpec, context: Context) -> ModelCard:
     tuned = replace(
         spec, encoder=str(spec.out / ENCODER_INSIDE), previous=None, params=settings.head_settings, erase=None
     )
-    if settings.head == "linear":
-        card = _linear(tuned, network, labels, corpora[2])
+    if settings.head in NETWORK_HEADS:
+        words = _words(spec, settings, [*replay, *fresh]) if settings.head == FUSED else None
+        card = _own_head(tuned, network, labels, corpora[2], words)
     else:
         model = fit_fast(tuned, context, head=settings.head)
         write_fast(spec.out, model)
@@ -200,6 +204,14 @@ def _trainer(
     return network, trainer
 
 
+def _words(spec: JobSpec, settings: SlowSettings, rows: Sequence[Example]) -> WordSums:
+    """Sums of the words of these rows, and of all that the previous model's have where they are a ridge's."""
+    words = WordSums.carried(spec.previous) or WordSums(FastSettings.of(settings.head_settings).words_and_letters)
+    words.add(rows)
+    words.remove(deduplicate(read_rows(spec.erase)).examples)
+    return words
+
+
 def _class_means(X: NDArray[np.float32], truth: NDArray[np.intp], labels: Sequence[str]) -> NDArray[np.float32]:
     """Unit mean embedding of each class, (C, d); zeros for a class without rows."""
     means = np.zeros((len(labels), X.shape[1]), dtype=np.float32)
@@ -215,19 +227,23 @@ def _save_encoder(network: Any, source: Path, folder: Path) -> None:
         copy_beside_weights(source, staging)
 
 
-def _linear(spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corpus) -> ModelCard:
-    """Writes the network's own head, calibrated on the held-out rows, and returns its card."""
-    from safetensors.numpy import save_file
+def _own_head(
+    spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corpus, words: WordSums | None
+) -> ModelCard:
+    """Writes the network's own head, beside the words where they are asked for, and returns its card.
 
-    weight = SCALE * network.head.weight.detach().numpy()
-    bias = network.head.bias.detach().numpy()
+    What the words count for, and the temperature, are chosen on the held-out rows.
+    """
+    head = NetworkHead(
+        labels=labels, weight=SCALE * network.head.weight.detach().numpy(), bias=network.head.bias.detach().numpy()
+    )
     texts = Texts(spec, Context())
-    X = texts(held_out.texts)
-    logits = (X @ weight.T + bias).astype(np.float64)
-    truth = held_out.truth.astype(np.intp)
+    X, truth = texts(held_out.texts), held_out.truth.astype(np.intp)
+    if words is not None:
+        head = fused(head, words, X, held_out.texts, truth)
+    logits = head.logits(X, held_out.texts)
     temperature = fit_temperature(logits, truth)
-    with written_whole(spec.out / HEAD_FILE) as temporary:
-        save_file({"weight": weight / np.float32(temperature), "bias": bias / np.float32(temperature)}, temporary)
+    head.cooled(temperature).write(spec.out)
     for stale in (STATISTICS_FILE, PROOF_FILE, OPEN_SET_FILE):
         (spec.out / stale).unlink(missing_ok=True)
     if (open_set := fit_open_set(logits / temperature, X, None)) is not None:
@@ -241,7 +257,7 @@ def _linear(spec: JobSpec, network: Any, labels: tuple[str, ...], held_out: Corp
         encoder=ENCODER_INSIDE,
         encoder_fingerprint=texts.fingerprint,
         labels=labels,
-        head="linear",
+        head=head.name,
         temperature=temperature,
         max_length=spec.max_length,
         metrics=metrics | {"holdout_rows": float(len(truth))},

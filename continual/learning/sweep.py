@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
+import math
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +13,7 @@ from typing import Any
 
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable, TrainingFailed
 from perennial.continual.learning.card import ModelCard
-from perennial.continual.learning.context import Context
+from perennial.continual.learning.context import Cancelled, Context
 from perennial.continual.learning.learners import train_model
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.rows import read_rows
@@ -57,16 +59,20 @@ def sweep(
     *,
     trials: int,
     storage: Path,
+    seconds: float = math.inf,
     study: str = "sweep",
     on_trial: Callable[[Trial], None] = lambda _: None,
     train: Train = train_model,
 ) -> SweepResult:
     """Train with different params until `trials` are finished, those of earlier calls with this study included.
 
+    Sooner where the time is over: the training in progress is given up then, and what has finished decides.
+
     Args:
         base: the job; it needs `holdout` rows. Its own params stay as they are, only the others are searched.
         trials: how many finished trials there shall be in the end.
         storage: SQLite file in which every trial is kept as soon as it ends.
+        seconds: for this call.
         study: names the search inside the file; another learner or other rows want another name.
         on_trial: told each trial that ends.
         train: what trains one job.
@@ -74,11 +80,13 @@ def sweep(
     Raises:
         ConfigurationError: there is nothing to judge by, nothing to search, or the study was of another job.
         DependencyUnreachable: Optuna is not installed.
-        TrainingFailed: no trial succeeded.
-        Cancelled: the context of a training was told to stop; finished trials are kept.
+        TrainingFailed: no trial succeeded, or none within the time.
     """
-    if base.holdout is None or trials < 1:
-        raise ConfigurationError(f"a sweep of {trials} trials with holdout {base.holdout}; it needs rows and a trial")
+    if base.holdout is None or trials < 1 or not seconds > 0:
+        raise ConfigurationError(
+            f"a sweep of {trials} trials in {seconds} seconds with holdout {base.holdout}; it needs rows, a trial and "
+            "time"
+        )
     optuna = _optuna()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     storage.parent.mkdir(parents=True, exist_ok=True)
@@ -90,17 +98,20 @@ def sweep(
     complete = (optuna.trial.TrialState.COMPLETE,)
     tried = len(optuna_study.trials)
     optuna_study.sampler = optuna.samplers.TPESampler(seed=base.seed + tried)  # a resumed search does not repeat itself
-    while len(optuna_study.get_trials(deepcopy=False, states=complete)) < trials:
+    until = time.monotonic() + seconds
+    while len(optuna_study.get_trials(deepcopy=False, states=complete)) < trials and time.monotonic() < until:
         if len(optuna_study.trials) - tried >= 2 * trials:
             raise TrainingFailed(f"{len(optuna_study.trials)} trials were tried and too few succeeded; see the log")
         optuna_trial = optuna_study.ask()
-        trial = _run(base, optuna_trial, train)
+        trial = _run(base, optuna_trial, train, until)
         if trial is None:
             optuna_study.tell(optuna_trial, state=optuna.trial.TrialState.FAIL)
             continue
         optuna_study.tell(optuna_trial, trial.score)
         on_trial(trial)
     ended = tuple(_trial(row, base) for row in optuna_study.get_trials(deepcopy=False, states=complete))
+    if not ended:
+        raise TrainingFailed(f"no training ended within {seconds:.0f} seconds; allow more time, or give it fewer rows")
     return SweepResult(best=min(ended, key=lambda trial: (trial.score, trial.number)), trials=ended)
 
 
@@ -126,13 +137,17 @@ def _same_search(optuna_study: Any, base: JobSpec, study: str) -> None:
         )
 
 
-def _run(base: JobSpec, optuna_trial: Any, train: Train) -> Trial | None:
+def _run(base: JobSpec, optuna_trial: Any, train: Train, until: float) -> Trial | None:
+    """One training; None where it failed or its time was over."""
     params = base.params | _suggest(base, optuna_trial)
     out = base.out / f"trial-{optuna_trial.number}"
     try:
-        card = train(replace(base, params=params, out=out, cache=base.cache_folder), Context())
+        card = train(replace(base, params=params, out=out, cache=base.cache_folder), Context(until=until))
     except TrainingFailed as error:
         logger.warning("sweep.trial_failed", extra={"trial": optuna_trial.number, "error": str(error)})
+        return None
+    except Cancelled:
+        logger.info("sweep.time_is_over", extra={"trial": optuna_trial.number})
         return None
     finally:
         shutil.rmtree(out, ignore_errors=True)

@@ -13,9 +13,11 @@ from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError
 from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.card import read_card
+from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.network_head import NETWORK_HEADS, NetworkHead
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.texts import Texts
-from perennial.continual.learning.trained import HEAD_FILE, KERNEL_HEADS, read_head
+from perennial.continual.learning.trained import KERNEL_HEADS, read_head
 from perennial.continual.learning.trainer import Corpus
 from perennial.continual.preparation import row_hash
 from perennial.continual.records import Example
@@ -37,9 +39,7 @@ class Teacher:
 
     labels: tuple[str, ...] = ()  # classes of the previous model
     texts: Texts | None = None
-    weight: NDArray[np.float32] | None = None  # (C, d) of a linear head
-    bias: NDArray[np.float32] | None = None  # (C,)
-    kernel: Any = None  # HeadWeights of a kernel head
+    head: HeadWeights | NetworkHead | None = None
     stored: dict[int, tuple[tuple[str, ...], NDArray[np.float32]]] = field(default_factory=dict)
 
     @classmethod
@@ -51,13 +51,11 @@ class Teacher:
         if card.encoder_fingerprint != texts.fingerprint:
             return cls(stored=stored)
         if card.head in KERNEL_HEADS:
-            return cls(labels=card.labels, texts=texts, kernel=read_head(spec.previous), stored=stored)
-        if card.head != "linear":
+            return cls(labels=card.labels, texts=texts, head=read_head(spec.previous), stored=stored)
+        if card.head not in NETWORK_HEADS:
             return cls(stored=stored)  # a classifier taken over from elsewhere: no rows were learnt from it here
-        from safetensors.numpy import load_file
-
-        head = load_file(spec.previous / HEAD_FILE)
-        return cls(labels=card.labels, texts=texts, weight=head["weight"], bias=head["bias"], stored=stored)
+        own = NetworkHead.read(spec.previous, card.labels)
+        return cls(labels=card.labels, texts=texts, head=own, stored=stored)
 
     def corpus(self, rows: Sequence[Example], labels: Sequence[str], *, remembered: bool = False) -> Corpus:
         """Rows as a corpus over `labels`; with `remembered`, logits stored earlier are used where there are some."""
@@ -83,14 +81,9 @@ class Teacher:
             save_file(tensors, temporary, metadata={"labels": json.dumps(list(labels))})
 
     def _logits(self, texts: Sequence[str]) -> NDArray[np.floating[Any]]:
-        if self.texts is None:
+        if self.texts is None or self.head is None:
             return np.zeros((len(texts), 0))
-        X = self.texts(texts)
-        if self.kernel is not None:
-            answers: NDArray[np.floating[Any]] = self.kernel.logits(X, texts)
-            return answers
-        scores: NDArray[np.floating[Any]] = X @ np.asarray(self.weight).T + np.asarray(self.bias)
-        return scores
+        return self.head.logits(self.texts(texts), texts)
 
 
 def _read_stored(path: Path) -> dict[int, tuple[tuple[str, ...], NDArray[np.float32]]]:

@@ -1,6 +1,7 @@
 """`learn run|sweep`: training and comparing models from a file, beside any workspace; `learn describe` is beside it."""
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -100,6 +101,9 @@ def sweep(
     trials: Annotated[
         int, typer.Option(min=1, max=10_000, help="finished trials in the end, earlier ones included")
     ] = 20,
+    minutes: Annotated[
+        float | None, typer.Option(min=0.01, help="of time at most; what has finished by then decides")
+    ] = None,
     study: Annotated[str, typer.Option(help="name of the search; the same name goes on with it")] = "sweep",
     encoder: _Encoder = AUTO_ENCODER,
     previous: _Previous = None,
@@ -125,7 +129,8 @@ def sweep(
     def show_trial(trial: Any) -> None:
         say(f"trial {trial.number}: accuracy {trial.accuracy:.4f}, score {trial.score:.4f}, {json.dumps(trial.params)}")
 
-    result = search(base, trials=trials, storage=out / "sweep.db", study=study, on_trial=show_trial)
+    seconds = math.inf if minutes is None else 60 * minutes
+    result = search(base, trials=trials, seconds=seconds, storage=out / "sweep.db", study=study, on_trial=show_trial)
     if as_json:
         print_json({"best": result.best, "trials": result.trials})
         return

@@ -123,7 +123,7 @@ def test_a_bundle_that_was_never_proved_proves_nothing(
 
 
 def test_every_solved_head_has_its_own_arithmetic(encoder: Path, tmp_path: Path) -> None:
-    for kind in ("kernel_lda", "ridge", "linear"):
+    for kind in ("kernel_lda", "ridge", "linear", "fused"):
         model = TextExportable(TrainedModel.load(write_trained(tmp_path / kind, encoder, kind=kind)))
         assert model.own_arithmetic(_Nothing()) is not None
 

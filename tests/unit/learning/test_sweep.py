@@ -3,6 +3,7 @@
 import signal
 import subprocess
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,35 @@ def test_failed_trials_do_not_count(base: JobSpec, tmp_path: Path) -> None:
         sweep(base, trials=2, storage=tmp_path / "other.db", train=never)
 
 
+def test_a_sweep_ends_in_time_with_what_has_finished(base: JobSpec, tmp_path: Path) -> None:
+    def slower_and_slower(spec: JobSpec, context: Context) -> ModelCard:
+        while spec.out.name != "trial-0":  # works on until its time is over
+            context.checkpoint()
+            time.sleep(0.01)
+        return near_a_half(spec, context)
+
+    storage = tmp_path / "sweep.db"
+    result = sweep(base, trials=5, seconds=3, storage=storage, train=slower_and_slower)
+    assert [trial.number for trial in result.trials] == [0]
+    result = sweep(base, trials=3, seconds=60, storage=storage, train=near_a_half)  # what was given up is no trial
+    assert [trial.number for trial in result.trials] == [0, 2, 3]
+
+
+def test_a_sweep_says_so_where_no_training_ended_in_time(base: JobSpec, tmp_path: Path) -> None:
+    def never(spec: JobSpec, context: Context) -> ModelCard:
+        while True:
+            context.checkpoint()
+            time.sleep(0.01)
+
+    with pytest.raises(TrainingFailed, match="no training ended within 1 seconds; allow more time"):
+        sweep(base, trials=5, seconds=1, storage=tmp_path / "sweep.db", train=never)
+
+
 def test_sweep_needs_rows_and_something_to_search(base: JobSpec, tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="needs rows"):
         sweep(replace(base, holdout=None), trials=1, storage=tmp_path / "sweep.db", train=near_a_half)
+    with pytest.raises(ConfigurationError, match="0 seconds"):
+        sweep(base, trials=1, seconds=0, storage=tmp_path / "sweep.db", train=near_a_half)
     everything = replace(base, params={"gamma": 0.5, "shrinkage": 1e-5})
     with pytest.raises(ConfigurationError, match="nothing to search"):
         sweep(everything, trials=1, storage=tmp_path / "sweep.db", train=near_a_half)
