@@ -28,9 +28,9 @@ from perennial.continual.learning.selection import (
 )
 from perennial.continual.learning.sums import Sums
 
-__all__ = ["CLOSED_FORMS", "ClassesLearner", "ClosedForm", "FastSettings"]
+__all__ = ["CLOSED_FORMS", "GROWN", "ClassesLearner", "ClosedForm", "FastSettings"]
 
-
+GROWN = 2  # settings are chosen anew once so many times the rows are in
 _ALONE, _BESIDE_WORDS = 3000, 2500  # features of an encoder
 
 

@@ -12,7 +12,13 @@ from perennial.continual.errors import TrainingFailed
 from perennial.continual.learning.calibration import fit_link, fit_temperature, log_loss, places_of
 from perennial.continual.learning.card import ModelCard, drop_card, read_card
 from perennial.continual.learning.class_sums import ClassRows
-from perennial.continual.learning.closed_form import CLOSED_FORMS, ClassesLearner, ClosedForm, FastSettings
+from perennial.continual.learning.closed_form import (
+    CLOSED_FORMS,
+    GROWN,
+    ClassesLearner,
+    ClosedForm,
+    FastSettings,
+)
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
@@ -39,7 +45,6 @@ __all__ = ["FastModel", "FastSettings", "fit_fast", "train_fast", "write_fast"]
 logger = logging.getLogger(__name__)
 
 _ENOUGH_HELD_OUT = 50
-_GROWN = 2  # settings are chosen anew once so many times the rows are in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -266,7 +271,7 @@ def _solve(
     enough = len(unseen.labels) >= _ENOUGH_HELD_OUT
     before = _settings_before(spec, form, texts.fingerprint)
     last = int(before.get("chosen_at", 0))  # rows that were in; 0 where there was no choice
-    choose = enough and sums.rows >= _GROWN * last
+    choose = enough and sums.rows >= GROWN * last
     chosen_at = 0 if settings.fixed else sums.rows if choose else last  # what is told is no choice
     how = form.choose(sums, settings, unseen if choose else _held_out((), texts), before)
     proof = unseen.within(sums.labels)

@@ -18,7 +18,15 @@ if TYPE_CHECKING:
     from perennial.continual.learning.encoder import Embedder
     from perennial.continual.learning.spec import JobSpec
 
-__all__ = ["LEARNERS", "chosen_learner", "learner_named", "learner_of_task", "sums_hold", "train_model"]
+__all__ = [
+    "LEARNERS",
+    "chosen_learner",
+    "learner_named",
+    "learner_of_task",
+    "outgrown",
+    "sums_hold",
+    "train_model",
+]
 
 _DESCRIPTIONS = "descriptions"  # classes and their sentences, among a head's params
 _LEAST_ROWS = 20  # of a first version
@@ -192,6 +200,25 @@ def chosen_learner(choice: str, params: Mapping[str, Any]) -> tuple[Learner, Par
 def train_model(spec: "JobSpec", context: "Context", embedder: "Embedder | None" = None) -> "ModelCard":
     """Train by the learner that the spec names; see `Learner.train`."""
     return LEARNERS[spec.learner].train(spec, context, embedder)
+
+
+def outgrown(card: "ModelCard", learner: str, params: Mapping[str, Any], *, rows: int) -> bool:
+    """Whether a closed form's sums should be made anew, from all of the `rows` that are stored.
+
+    They hold what one closed form needs, and not what the other does. That is so where the settings name the other one.
+    Where they leave the choice, a kernel LDA was the better one of few rows: once twice as many are there as when its
+    settings were last chosen, both are tried again. A ridge is not left: what it lacks against the other vanishes with
+    more rows.
+    """
+    if card.head not in {LearnerName.KERNEL_LDA, LearnerName.RIDGE} or card.learner == LearnerName.FINETUNE:
+        return False
+    if learner != LearnerName.AUTO:
+        return learner in {LearnerName.KERNEL_LDA, LearnerName.RIDGE} and learner != card.head
+    from perennial.continual.learning.closed_form import GROWN
+
+    chosen_at = int(card.settings.get("chosen_at", 0))  # 0: it was told, or is of a release that had no other form
+    told = params.get("shrinkage") is not None
+    return card.head == LearnerName.KERNEL_LDA and not told and 0 < GROWN * chosen_at <= rows
 
 
 def sums_hold(bundle: Path, rows: Collection[int]) -> bool:

@@ -15,7 +15,7 @@ class LearnerName(StrEnum):
 
     KERNEL_LDA = "kernel_lda"
     RIDGE = "ridge"
-    AUTO = "auto"  # of the two the one that sums are there of, else the better one by held-out rows
+    AUTO = "auto"  # of the two the better one by held-out rows; it stays until a kernel LDA is outgrown
     FINETUNE = "finetune"
     ITEM_GRAM = "item_gram"
 

@@ -9,6 +9,8 @@ from datetime import datetime
 import numpy as np
 
 from perennial.continual.atomic_file import write_atomically
+from perennial.continual.learning.card import is_finished, read_card
+from perennial.continual.learning.learners import outgrown
 from perennial.continual.records import Split
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
@@ -27,13 +29,15 @@ _TAUGHT = "taught.json"  # in a version's run folder: the rows that its training
 class TrainingRows:
     """What one training learns from. `learnt` are the ids that the new version will have learnt in the end.
 
-    `last_example_id` was the newest in the ledger when the rows were read.
+    `last_example_id` was the newest in the ledger when the rows were read. `afresh`: these are all rows that are
+    stored, and the training begins without the champion's sums.
     """
 
     fresh: tuple[StoredExample, ...]
     replay: tuple[AnyRow, ...]
     learnt: tuple[int, ...]
     last_example_id: int = 0
+    afresh: bool = False
 
     @property
     def examples(self) -> tuple[AnyRow, ...]:
@@ -80,11 +84,13 @@ class ModelRows:
             replay=self.replay_rows(),
             learnt=(*self._inherited(parent, candidates), *(s.id for s in fresh)),
             last_example_id=last,
+            afresh=parent is None,
         )
 
     def note_taught(self, version: int, rows: TrainingRows) -> None:
         """Note what the version's training is about to be given, for `taught_rows`."""
-        noted = {"ids": [stored.id for stored in rows.fresh], "last_example_id": rows.last_example_id}
+        ids = [stored.id for stored in rows.fresh]
+        noted = {"ids": ids, "last_example_id": rows.last_example_id, "afresh": rows.afresh}
         write_atomically(self._workspace.run(self._model, version) / _TAUGHT, json.dumps(noted))
 
     def taught_rows(self, version: int, champion: VersionRow | None) -> TrainingRows:
@@ -97,12 +103,13 @@ class ModelRows:
             return self.training_rows(champion)
         taught = json.loads(noted.read_text(encoding="utf-8"))
         ids = set(taught["ids"])
-        parent, candidates = self._candidates(champion)
+        parent, candidates = self._candidates(champion, afresh=taught.get("afresh"))
         return TrainingRows(
             fresh=tuple(s for s in self._all_train() if s.id in ids),
             replay=self.replay_rows(),
             learnt=(*self._inherited(parent, candidates), *sorted(ids)),
             last_example_id=int(taught["last_example_id"]),
+            afresh=parent is None,
         )
 
     def replay_rows(self) -> tuple[AnyRow, ...]:
@@ -189,11 +196,23 @@ class ModelRows:
         table = log.lookup(prediction_ids, columns=["prediction_id", "confidence"])
         return dict(zip(table["prediction_id"].to_pylist(), table["confidence"].to_pylist(), strict=True))
 
-    def _candidates(self, champion: VersionRow | None) -> tuple[int | None, tuple[StoredExample, ...]]:
+    def _candidates(
+        self, champion: VersionRow | None, *, afresh: bool | None = None
+    ) -> tuple[int | None, tuple[StoredExample, ...]]:
         """The version that a training goes on from, and the rows that it has not learnt."""
-        start = StartingPoint.of(self._ledger, self._workspace, self._model, champion)
-        parent = None if start.afresh or champion is None else champion.version
+        if afresh is None:
+            start = StartingPoint.of(self._ledger, self._workspace, self._model, champion)
+            afresh = start.afresh or champion is None or self._outgrown(champion)
+        parent = None if afresh or champion is None else champion.version
         return parent, self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
+
+    def _outgrown(self, champion: VersionRow) -> bool:
+        """Whether another learner is due than the champion's, which could go on from its sums; see `outgrown`."""
+        bundle = self._workspace.bundle(self._model, champion.version)
+        if not is_finished(bundle):
+            return False
+        stored = sum(self._ledger.label_counts(self._model, Split.TRAIN).values())
+        return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=stored)
 
     def _inherited(self, parent: int | None, candidates: Sequence[StoredExample]) -> tuple[int, ...]:
         """What the parent had learnt."""

@@ -134,7 +134,7 @@ class VersionMaker:
             holdout,
             learner=learning.learner,
             encoder=encoder,
-            previous=start.previous,
+            previous=None if rows.afresh else start.previous,
             examples=folder / "examples.jsonl",
             replay=folder / "replay.jsonl",
             max_length=learning.max_length,

@@ -1,11 +1,13 @@
 """What every learner promises to those who know it by its name alone."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.learning.learners import (
@@ -13,6 +15,7 @@ from perennial.continual.learning.learners import (
     chosen_learner,
     learner_named,
     learner_of_task,
+    outgrown,
     sums_hold,
     train_model,
 )
@@ -125,3 +128,35 @@ def test_a_version_holds_the_rows_that_it_learnt_until_they_are_taken_out(
     assert train_model(corrected, Context()).head == card.head
     assert not sums_hold(corrected.out, learner.keys(erased))
     assert sums_hold(corrected.out, learnt)
+
+
+@pytest.mark.parametrize(
+    ("head", "settings", "learner", "params", "rows", "due"),
+    [
+        ("kernel_lda", {"chosen_at": 100}, "auto", {}, 199, False),
+        ("kernel_lda", {"chosen_at": 100}, "auto", {}, 200, True),
+        ("kernel_lda", {"chosen_at": 100}, "auto", {"shrinkage": 1e-4}, 200, False),  # it was told
+        ("kernel_lda", {}, "auto", {}, 9000, False),  # of a release that had no other form: it keeps what it has
+        ("ridge", {"chosen_at": 100}, "auto", {}, 9000, False),
+        ("kernel_lda", {}, "ridge", {}, 1, True),
+        ("ridge", {}, "kernel_lda", {}, 1, True),
+        ("ridge", {}, "ridge", {}, 9000, False),
+        ("ridge", {}, "finetune", {}, 9000, False),
+        ("linear", {}, "ridge", {}, 9000, False),
+    ],
+)
+def test_sums_are_made_anew_where_another_closed_form_is_due(
+    head: str, settings: dict[str, int], learner: str, params: dict[str, float], rows: int, due: bool
+) -> None:
+    card = ModelCard(
+        learner=head,
+        encoder="packaged:minilm",
+        encoder_fingerprint="sha256:0",
+        labels=("a", "b"),
+        head=head,
+        temperature=1.0,
+        max_length=32,
+        settings=settings,
+    )
+    assert outgrown(card, learner, params, rows=rows) is due
+    assert not outgrown(replace(card, learner="finetune"), learner, params, rows=rows)

@@ -1,0 +1,78 @@
+"""A champion whose sums are another closed form's than is due is followed by one that learns every stored row anew."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from perennial.continual.learning.card import ModelCard
+from perennial.continual.records import Example, Split
+from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
+from perennial.ops.making.rows import ModelRows
+from perennial.ops.settings import LearningSettings, ModelSettings, Settings
+from perennial.ops.store.workspace import Workspace
+from tests.component.databases import fresh_url
+
+NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
+AT_FIRST = 40
+
+
+def rows(first: int, count: int) -> list[Example]:
+    return [
+        Example(text=f"my card {n}", label="ab"[n % 2], at=NOON + timedelta(hours=n))
+        for n in range(first, first + count)
+    ]
+
+
+@pytest.fixture
+def begun(tmp_path: Path) -> Iterator[tuple[Ledger, Workspace, VersionRow]]:
+    """A kernel LDA that was chosen at 40 rows."""
+    learning = LearningSettings(learner="auto")
+    models = {"intent": ModelSettings(learning=learning)}
+    workspace = Workspace(Settings(state=tmp_path, repository=tmp_path / "r", models=models))
+    with Ledger.open(fresh_url("sqlite", tmp_path)) as ledger:
+        ledger.register_model("intent", {})
+        ledger.add_examples("intent", rows(0, AT_FIRST), lambda _: Split.TRAIN)
+        first = ModelRows(ledger, workspace, "intent").training_rows(None)
+        assert first.afresh
+        ledger.add_version(
+            VersionRow(
+                model="intent",
+                version=1,
+                state=VersionState.CHAMPION,
+                card=version_card(labels=("a", "b")),
+                lineage={"last_example_id": first.last_example_id},
+            )
+        )
+        ledger.mark_learnt("intent", first.learnt, 1)
+        bundle = workspace.bundle("intent", 1)
+        bundle.mkdir(parents=True)
+        ModelCard(
+            learner="kernel_lda",
+            encoder="packaged:minilm",
+            encoder_fingerprint="sha256:0",
+            labels=("a", "b"),
+            head="kernel_lda",
+            temperature=1.0,
+            max_length=32,
+            settings={"chosen_at": AT_FIRST},
+        ).write(bundle)
+        yield ledger, workspace, ledger.version("intent", 1)
+
+
+def test_only_once_there_are_twice_the_rows_it_was_chosen_at(begun: tuple[Ledger, Workspace, VersionRow]) -> None:
+    ledger, workspace, champion = begun
+    own = ModelRows(ledger, workspace, "intent")
+    ledger.add_examples("intent", rows(AT_FIRST, 39), lambda _: Split.TRAIN)
+    some = own.training_rows(champion)
+    assert (some.afresh, len(some.fresh), len(some.learnt)) == (False, 39, 79)
+    own.note_taught(2, some)
+    ledger.add_examples("intent", rows(AT_FIRST + 39, 1), lambda _: Split.TRAIN)
+    every = own.training_rows(champion)
+    assert (every.afresh, len(every.fresh), len(every.learnt)) == (True, 80, 80)
+    own.note_taught(3, every)
+    again = own.taught_rows(2, champion)  # a row that came since changes nothing about what was taught
+    assert (again.afresh, [s.id for s in again.fresh]) == (False, [s.id for s in some.fresh])
+    assert sorted(again.learnt) == sorted(some.learnt)
+    assert own.taught_rows(3, champion).afresh
