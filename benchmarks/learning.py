@@ -125,9 +125,9 @@ def _ours(
             last = reference.setdefault(name, updates[-1].scores)
             drift = float(np.abs(updates[-1].scores - last).max())
             scored(name, 0, updates, hyper_parameters=asdict(tuned[name]), largest_logit_difference_to_order_0=drift)
-        if number == 0 and not quick:
+        if not quick:
             with TemporaryDirectory() as folder:
-                for learner in (LearnerName.KERNEL_LDA, LearnerName.RIDGE):
+                for learner in (LearnerName.KERNEL_LDA, LearnerName.RIDGE)[0 if number == 0 else 1 :]:
                     own, name = Path(folder) / learner, f"{learner}_job"
                     make = partial(learning_arms.fast_job, data, order, PER_UPDATE, own, learner)
                     scored(name, 0, cache.runs(name, {"order": number}, make))
