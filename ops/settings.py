@@ -261,7 +261,7 @@ class CycleSettings(_Section):
     canary_limit_s: float = Field(3_600.0, gt=0, description="a canary that labels have not decided is judged then")
     margin_points: float = Field(3.0, gt=0, lt=100, description="points of accuracy that a rollout must tell apart")
     rollout_error_rate: float = Field(
-        0.05, gt=0, lt=0.5, description="most equal challengers turned away, and most worse ones passed, by evidence"
+        0.10, gt=0, lt=0.5, description="most challengers of equal quality that are turned away for it"
     )
     latency_ratio: float = Field(
         1.5, ge=1, description="a challenger's answer is slow beyond this times the champion's 95th percentile"

@@ -12,11 +12,12 @@ from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import special
 
 from perennial.continual.errors import DataError
 
-__all__ = ["ScoreSums", "mean_above", "mean_score_above", "share_above"]
+__all__ = ["ScoreSums", "log_mean_above", "log_share_above", "mean_above", "mean_score_above", "share_above"]
 
 _STAKES = 24
 
@@ -33,12 +34,21 @@ def share_above(hits: int, trials: int, share: float) -> float:
     """
     if not 0 < share < 1 or not 0 <= hits <= trials:
         raise DataError(f"{hits} hits in {trials} trials against a share of {share}; the share must lie in (0, 1)")
+    return _exp(float(log_share_above(np.array(hits), np.array(trials), share)))
+
+
+def log_share_above(hits: NDArray[np.int64], trials: NDArray[np.int64], share: float) -> NDArray[np.float64]:
+    """The logarithms of `share_above` for many counts at once.
+
+    >>> bool(log_share_above(np.array([10]), np.array([100]), 0.01)[0] == np.log(share_above(10, 100, 0.01)))
+    True
+    """
     misses = trials - hits
     above = special.betaincc(hits + 1, misses + 1, share)
-    if above == 0.0:  # the hits lie so far below the share that the number underflows: nothing speaks against it
-        return 0.0
-    bet = special.betaln(hits + 1, misses + 1) + np.log(above) - np.log1p(-share)
-    return _exp(bet - hits * np.log(share) - misses * np.log1p(-share))
+    with np.errstate(divide="ignore"):  # where hits lie so far below the share that it underflows, nothing speaks
+        bet = special.betaln(hits + 1, misses + 1) + np.log(above) - np.log1p(-share)
+    logs: NDArray[np.float64] = bet - hits * np.log(share) - misses * np.log1p(-share)
+    return logs
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +116,25 @@ def mean_above(gains: int, losses: int, ties: int, mean: float) -> float:
     if min(gains, losses, ties) < 0:
         raise DataError(f"{gains} gains, {losses} losses, {ties} ties against a mean of {mean}; none can be negative")
     return mean_score_above(ScoreSums.of({1.0: gains, -1.0: losses, 0.0: ties}), mean)
+
+
+def log_mean_above(
+    gains: NDArray[np.int64], losses: NDArray[np.int64], ties: NDArray[np.int64], mean: float
+) -> NDArray[np.float64]:
+    """The logarithms of `mean_above` for many counts at once.
+
+    >>> one = np.array([5])
+    >>> round(float(np.exp(log_mean_above(one, 12 * one, 180 * one, -0.03))[0]), 6) == round(
+    ...     mean_above(5, 60, 900, -0.03), 6)
+    True
+    """
+    stakes = np.geomspace(0.01, 0.95, _STAKES) / (1 + mean)
+    total = np.full(np.broadcast(gains, losses, ties).shape, -np.inf)
+    for stake in stakes:
+        won, even, lost = np.log1p(stake * (1 - mean)), np.log1p(-stake * mean), np.log1p(stake * (-1 - mean))
+        total = np.logaddexp(total, gains * won + losses * lost + ties * even)
+    logs: NDArray[np.float64] = total - np.log(_STAKES)
+    return logs
 
 
 def mean_score_above(sums: ScoreSums, mean: float) -> float:

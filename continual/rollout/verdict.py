@@ -1,18 +1,19 @@
 """The verdict on a challenger that takes live requests, or on a new champion in probation."""
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from scipy import special
-
 from perennial.continual.errors import DataError
 from perennial.continual.rollout.e_values import ScoreSums, mean_score_above, share_above
+from perennial.continual.rollout.limit_test import critical_losses
+from perennial.continual.rollout.unlabelled import Unlabelled
 
 __all__ = ["LiveDecision", "LiveEvidence", "RolloutRules", "Verdict", "judge_live"]
 
-_TESTS = 3  # quality, failures, latency: each spends a third of the error rate
+_OTHER_TESTS = 6  # that have limits of their own: failures, latency, and at most four without labels
+_FOR_EVER = 20  # one part in so many of the error rate is the test's of quality that may be looked at for ever
 
 
 class Verdict(StrEnum):
@@ -27,13 +28,14 @@ class Verdict(StrEnum):
 class RolloutRules:
     """What counts as worse. Points are hundredths of the task's score, which for right or wrong is accuracy.
 
-    `error_rate` bounds both the chance that an equal challenger is turned away on evidence, however long it is
-    watched, and the chance that one worse by `margin_points` is passed before the time limit. At the limit an equal
-    one runs that risk once more, and one that is worse is passed where the rows are too few to tell.
+    `error_rate` bounds the chance that a challenger of equal quality is turned away for its quality: a twentieth of it
+    goes to the test that may be looked at for ever, the rest to the one at the limit. Half of it bounds the chance that
+    one worse by `margin_points` is passed before the limit; at the limit it is passed where the rows are too few to
+    tell. A sixth of it bounds the chance that one just at another limit, as of failures, is turned away for it.
     """
 
     margin_points: float = 3.0
-    error_rate: float = 0.05
+    error_rate: float = 0.10
     max_failure_share: float = 0.01  # of the requests on its side
     max_slow_share: float = 0.10  # slower than the champion's 95th percentile times `latency_ratio`
 
@@ -44,6 +46,21 @@ class RolloutRules:
                 f"(0, 0.5)"
             )
 
+    @property
+    def e_value_needed(self) -> float:
+        """From which e-value on a challenger is turned away, for anything but its quality."""
+        return _OTHER_TESTS / self.error_rate
+
+    @property
+    def worse_e_value_needed(self) -> float:
+        """From which e-value on a challenger is turned away for its quality."""
+        return _FOR_EVER / self.error_rate
+
+    @property
+    def limit_level(self) -> float:
+        """The share of equal challengers that the test at the limit turns away at most."""
+        return (1 - 1 / _FOR_EVER) * self.error_rate
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LiveEvidence:
@@ -53,6 +70,10 @@ class LiveEvidence:
     others; `scores` holds by how much, and is None where each difference is a whole one: right or wrong. `failed` of
     `asked` requests on the challenger's side were answered in its stead; `slow` of `timed` answers of the challenger
     came too late. `waiting` rows are still to be compared.
+
+    Some of the rows were labelled because the two versions disagree on them: `disputed_gains`, `disputed_losses` and
+    `disputed_ties`, drawn by chance from all on which they do. `unlabelled` is what both answer without
+    labels.
     """
 
     gains: int = 0
@@ -64,10 +85,19 @@ class LiveEvidence:
     slow: int = 0
     waiting: int = 0
     scores: ScoreSums | None = None
+    disputed_gains: int = 0
+    disputed_losses: int = 0
+    disputed_ties: int = 0
+    unlabelled: Unlabelled = field(default_factory=Unlabelled)
 
     def __post_init__(self) -> None:
         if self.scores is not None and self.scores.rows != self.rows:
             raise DataError(f"scores of {self.scores.rows} rows were given with {self.rows} rows; give those of all")
+        disputed = (self.disputed_gains, self.disputed_losses, self.disputed_ties)
+        if any(part > whole for part, whole in zip(disputed, (self.gains, self.losses, self.ties), strict=True)):
+            raise DataError(
+                f"{disputed} disputed gains, losses and ties are more than all rows have; count them in both"
+            )
 
     @property
     def rows(self) -> int:
@@ -80,10 +110,16 @@ class LiveEvidence:
         return self.scores or ScoreSums.of({1.0: self.gains, -1.0: self.losses, 0.0: self.ties})
 
     @property
+    def disputed(self) -> int:
+        """Rows that were labelled because the versions disagree on them."""
+        return self.disputed_gains + self.disputed_losses + self.disputed_ties
+
+    @property
     def difference_points(self) -> float:
-        """Mean score, challenger minus champion, in points; 0 without rows."""
+        """Mean score over all traffic, challenger minus champion, in points; 0 without rows."""
         sums = self.sums
-        return 100.0 * (sums.gained - sums.lost) / self.rows if self.rows else 0.0
+        stands_for = self.rows + self.unlabelled.agreeing_with(self.disputed)
+        return 100.0 * (sums.gained - sums.lost) / stands_for if self.rows else 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,10 +134,12 @@ class LiveDecision:
 def judge_live(evidence: LiveEvidence, rules: RolloutRules, *, at_limit: bool = False) -> LiveDecision:
     """Judge after any number of requests; `at_limit` says that there is no more time, so that a verdict must fall.
 
-    At the limit the challenger is worse where it lost so many more rows than it gained that chance alone does so in at
-    most `error_rate` of all cases (one-sided, on the rows that one version answered better), and the difference is
-    nearer to the margin than to 0. Else nothing speaks against it, which with few rows says little. That test holds
-    for one look: set `at_limit` once.
+    At the limit the challenger is worse where it lost more rows than it gained by more than equal ones do in
+    `RolloutRules.limit_level` of all cases, and the difference is nearer to the margin than to 0. Else nothing speaks
+    against it, which with few rows says little. That test holds for one look: set `at_limit` once.
+
+    Rows without labels may speak against a challenger and never for it: they only tell for how many rows, on which the
+    versions agree, a disputed one stands.
 
     >>> judge_live(LiveEvidence(gains=5, losses=60, ties=900), RolloutRules()).verdict.value
     'worse'
@@ -110,15 +148,18 @@ def judge_live(evidence: LiveEvidence, rules: RolloutRules, *, at_limit: bool = 
     >>> judge_live(LiveEvidence(ties=10), RolloutRules()).verdict.value
     'undecided'
     """
-    margin, needed = rules.margin_points / 100, _TESTS / rules.error_rate
+    margin = rules.margin_points / 100
+    sums, agreeing = evidence.sums, evidence.unlabelled.agreeing_with(evidence.disputed, at_least=True)
     e_values = {
-        "worse": mean_score_above(evidence.sums.mirrored, 0.0),
-        "not_worse_by_margin": mean_score_above(evidence.sums, -margin),
+        "worse": mean_score_above(sums.mirrored, 0.0),
+        "not_worse_by_margin": mean_score_above(replace(sums, rows=sums.rows + agreeing), -margin),
         "failures": share_above(evidence.failed, evidence.asked, rules.max_failure_share),
         "slow": share_above(evidence.slow, evidence.timed, rules.max_slow_share),
+        **evidence.unlabelled.e_values(margin=margin),
     }
-    against = _against(evidence, rules, e_values, needed)
-    proven = e_values["not_worse_by_margin"] >= 1 / rules.error_rate
+    better = mean_score_above(sums, 0.0) >= 1 / rules.error_rate  # labels outweigh what is guessed without them
+    against = _against(evidence, rules, e_values, labels_speak_for_it=better)
+    proven = e_values["not_worse_by_margin"] >= 2 / rules.error_rate
     if at_limit and not against and not proven:
         against = _against_at_limit(evidence, rules)
     if against:
@@ -133,45 +174,68 @@ def judge_live(evidence: LiveEvidence, rules: RolloutRules, *, at_limit: bool = 
         **_counts(evidence),
         "difference_points": round(evidence.difference_points, 3),
         "e_values": e_values,
-        "e_value_needed": needed,
+        "e_value_needed": rules.e_value_needed,
+        "worse_e_value_needed": rules.worse_e_value_needed,
     }
     return LiveDecision(verdict=verdict, reasons=reasons, figures=figures)
 
 
 def _counts(evidence: LiveEvidence) -> dict[str, Any]:
     counts = asdict(evidence)
-    scores = counts.pop("scores")
+    scores, _ = counts.pop("scores"), counts.pop("unlabelled")
+    for name in ("disputed_gains", "disputed_losses", "disputed_ties"):
+        if not evidence.disputed:
+            del counts[name]
+    counts |= evidence.unlabelled.figures()
     return counts if scores is None else counts | {"gained": scores["gained"], "lost": scores["lost"]}
 
 
-def _against(evidence: LiveEvidence, rules: RolloutRules, e_values: dict[str, float], needed: float) -> tuple[str, ...]:
+def _against(
+    evidence: LiveEvidence,
+    rules: RolloutRules,
+    e_values: dict[str, float],
+    *,
+    labels_speak_for_it: bool,
+) -> tuple[str, ...]:
     sentences = {
         "worse": _quality(evidence),
         "failures": f"{evidence.failed} of {evidence.asked} requests failed (limit {rules.max_failure_share:.1%})",
         "slow": f"{evidence.slow} of {evidence.timed} answers were slow (limit {rules.max_slow_share:.0%})",
+        **({} if labels_speak_for_it else evidence.unlabelled.sentences()),
     }
+    needed = dict.fromkeys(sentences, rules.e_value_needed) | {"worse": rules.worse_e_value_needed}
+    found = {what: e_values.get(what, 0.0) for what in sentences}
     return tuple(
-        f"{what}: {sentences[what]} (e-value {e_values[what]:.3g})" for what in sentences if e_values[what] >= needed
+        f"{what}: {sentences[what]} (e-value {found[what]:.3g})" for what in sentences if found[what] >= needed[what]
     )
 
 
 def _against_at_limit(evidence: LiveEvidence, rules: RolloutRules) -> tuple[str, ...]:
-    chance = _sign_test(evidence.sums)
-    if chance > rules.error_rate or evidence.difference_points >= -rules.margin_points / 2:
+    level = rules.limit_level
+    if evidence.difference_points >= -rules.margin_points / 2:
         return ()
-    return (f"worse at the time limit: {_quality(evidence)}; equal versions differ so by chance in {chance:.1%}",)
+    if evidence.sums.whole:
+        disputed = evidence.disputed_gains + evidence.disputed_losses
+        differing = evidence.gains + evidence.losses - disputed
+        limits = critical_losses(evidence.rows - evidence.disputed, disputed, level)
+        told_apart = evidence.losses >= int(limits[differing])
+    else:
+        told_apart = _sign_test(evidence.sums) <= level
+    if not told_apart:
+        return ()
+    return (
+        f"worse at the time limit: {_quality(evidence)}; of equal versions at most {level:.1%} differ so by chance",
+    )
 
 
 def _sign_test(sums: ScoreSums) -> float:
     """How often the sum is as low or lower where a fair coin says, for each row, which version was better by so much.
 
-    Exact for right and wrong. For graded scores it is a bound from above, whatever the sizes of the differences.
+    A bound from above, whatever the sizes of the differences.
     Source: Hoeffding's inequality for independent signs, JASA 58, 1963, theorem 2.
     """
     if not sums.lost:
         return 1.0
-    if sums.whole:
-        return float(special.bdtrc(int(sums.lost) - 1, int(sums.gained + sums.lost), 0.5))
     behind = max(0.0, sums.lost - sums.gained)
     return math.exp(-(behind**2) / (2 * (sums.gained_squares + sums.lost_squares)))
 
@@ -180,4 +244,5 @@ def _quality(evidence: LiveEvidence) -> str:
     return (
         f"{evidence.difference_points:+.2f} points on {evidence.rows} scored rows "
         f"({evidence.gains} gained, {evidence.losses} lost)"
+        + (f", {evidence.disputed} of them asked for where the versions disagree" if evidence.disputed else "")
     )

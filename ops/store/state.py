@@ -224,7 +224,7 @@ class LiveFigures:
     """The newest comparison of a canary or a probation, with every figure behind its verdict.
 
     `gains`, `losses` and `ties` are scored rows, `gained` and `lost` by how much where a score is no whole one; see
-    `perennial.continual.rollout.LiveEvidence` for all counts.
+    `perennial.continual.rollout.LiveEvidence` for all counts. `compared` and what follows it is known without labels.
     """
 
     phase: str
@@ -247,6 +247,15 @@ class LiveFigures:
     difference_points: float = 0.0
     e_values: Mapping[str, float] = field(default_factory=dict)
     e_value_needed: float | None = None
+    worse_e_value_needed: float | None = None
+    disputed_gains: int | None = None
+    disputed_losses: int | None = None
+    disputed_ties: int | None = None
+    compared: int | None = None
+    disagreed: int | None = None
+    newly_unknown: int | None = None
+    newly_known: int | None = None
+    estimated_points: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

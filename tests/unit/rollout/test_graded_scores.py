@@ -149,7 +149,7 @@ def test_the_difference_is_the_mean_of_the_scores_and_the_counts_are_of_rows():
 def test_figures_of_right_and_wrong_are_those_of_before():
     assert set(judge_live(LiveEvidence(gains=1, ties=3), RolloutRules()).figures) == {
         "gains", "losses", "ties", "asked", "failed", "timed", "slow", "waiting",
-        "difference_points", "e_values", "e_value_needed",
+        "difference_points", "e_values", "e_value_needed", "worse_e_value_needed",
     }  # fmt: skip
 
 

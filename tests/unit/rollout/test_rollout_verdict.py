@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import DataError
-from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live, mean_above, share_above
+from perennial.continual.rollout import (
+    LiveEvidence,
+    RolloutRules,
+    ScoreSums,
+    Unlabelled,
+    Verdict,
+    judge_live,
+    mean_above,
+    share_above,
+)
 
 ROLLOUTS = 120
 LABELS = 1_500
@@ -36,7 +45,7 @@ def test_error_rates_over_simulated_rollouts(disagreement, record_property):
     worse, worse_labels = _rollouts((disagreement - 0.03) / 2, (disagreement + 0.03) / 2, seed=2)
     record_property("equal", (equal, equal_labels))
     record_property("worse", (worse, worse_labels))
-    assert equal >= 0.95, f"{equal:.3f} of equal challengers pass after {equal_labels:g} labels"
+    assert equal >= 0.9, f"{equal:.3f} of equal challengers pass after {equal_labels:g} labels"
     assert worse <= 0.05, f"{worse:.3f} of challengers worse by 3 points pass after {worse_labels:g} labels"
 
 
@@ -73,7 +82,7 @@ def test_few_labels_turn_no_equal_challenger_away_at_the_limit(disagreement, lab
         is Verdict.WORSE
     )
     record_property("turned_away", worse / 2_000)
-    assert worse / 2_000 <= 0.05
+    assert worse / 2_000 <= 0.095 + 0.015  # three standard errors
 
 
 def test_at_the_limit_a_verdict_falls():
@@ -83,12 +92,12 @@ def test_at_the_limit_a_verdict_falls():
     decision = judge_live(distinguishable, RolloutRules(), at_limit=True)
     assert decision.verdict is Verdict.WORSE
     assert "at the time limit: -6.00 points on 100 scored rows (1 gained, 7 lost)" in decision.reasons[0]
-    assert "by chance in 3.5%" in decision.reasons[0]
+    assert "of equal versions at most 9.5% differ so by chance" in decision.reasons[0]
 
 
 @pytest.mark.parametrize(
     "by_chance",
-    [LiveEvidence(losses=1, ties=29), LiveEvidence(gains=1, losses=4, ties=95), LiveEvidence(losses=4, ties=26)],
+    [LiveEvidence(losses=1, ties=29), LiveEvidence(gains=2, losses=5, ties=93), LiveEvidence(losses=2, ties=28)],
 )
 def test_at_the_limit_what_may_well_be_chance_speaks_against_nobody(by_chance):
     decision = judge_live(by_chance, RolloutRules(), at_limit=True)
@@ -115,31 +124,44 @@ def test_impossible_counts_are_refused(counts):
 
 
 @pytest.mark.parametrize(
-    ("kind", "just"),
+    ("kind", "just", "needed"),
     [
-        ("worse", lambda n: LiveEvidence(losses=n, ties=200)),
-        ("failures", lambda n: LiveEvidence(asked=300, failed=n)),
-        ("slow", lambda n: LiveEvidence(timed=300, slow=n)),
+        ("worse", lambda n: LiveEvidence(losses=n, ties=400), 200),
+        ("failures", lambda n: LiveEvidence(asked=300, failed=n), 60),
+        ("slow", lambda n: LiveEvidence(timed=300, slow=n), 60),
+        ("unknown", lambda n: LiveEvidence(unlabelled=Unlabelled(compared=300, newly_unknown=n)), 60),
+        (
+            "disagreement",
+            lambda n: LiveEvidence(unlabelled=Unlabelled(compared=300, disagreed=n, disagreement_limit=0.4)),
+            60,
+        ),
+        (
+            "confidence",
+            lambda n: LiveEvidence(
+                unlabelled=Unlabelled(compared=300, confidence=ScoreSums.of({-1.0: n, 0.0: 300 - n}))
+            ),
+            60,
+        ),
     ],
 )
-def test_each_of_the_three_tests_spends_a_third_of_the_error_rate(kind, just):
-    """Three chances to be turned away by luck: each needs an e-value of 3 / error_rate, and together they keep it."""
+def test_each_test_that_may_be_looked_at_for_ever_spends_its_part_of_the_error_rate(kind, just, needed):
+    """Of the rate of quality a twentieth, so that the limit's test keeps the rest; of the others' each a sixth."""
     for hits in range(300):
-        decision = judge_live(just(hits), RolloutRules(error_rate=0.05))
+        decision = judge_live(just(hits), RolloutRules())
         value = decision.figures["e_values"][kind]
-        assert (decision.verdict is Verdict.WORSE) == (value >= 60)
-        assert decision.figures["e_value_needed"] == 60
-        if value >= 60:
+        assert (decision.verdict is Verdict.WORSE) == (value >= needed)
+        if value >= needed:
             break
-    before = judge_live(just(hits - 1), RolloutRules(error_rate=0.05))
-    assert 20 <= before.figures["e_values"][kind] < 60 or before.figures["e_values"][kind] < 20 <= value
+    assert (decision.figures["e_value_needed"], decision.figures["worse_e_value_needed"]) == (60, 200)
+    before = judge_live(just(hits - 1), RolloutRules())
+    assert needed / 3 <= before.figures["e_values"][kind] < needed or before.figures["e_values"][kind] < 20 <= value
     assert before.verdict is Verdict.UNDECIDED
 
 
 def test_a_challenger_passes_as_soon_as_the_evidence_reaches_the_error_rate():
-    """One test lets it pass, so that this one spends the whole rate: an e-value of 1 / error_rate."""
+    """Half of the rate: an e-value of 2 / error_rate."""
     for ties in range(2_000):
-        decision = judge_live(LiveEvidence(ties=ties), RolloutRules(error_rate=0.05))
+        decision = judge_live(LiveEvidence(ties=ties), RolloutRules())
         assert (decision.verdict is Verdict.HOLDS) == (decision.figures["e_values"]["not_worse_by_margin"] >= 20)
         if decision.verdict is Verdict.HOLDS:
             break
@@ -149,7 +171,7 @@ def test_a_challenger_passes_as_soon_as_the_evidence_reaches_the_error_rate():
 
 def test_the_rules_of_a_workspace_that_sets_none_are_those_that_the_pages_state():
     assert RolloutRules() == RolloutRules(
-        margin_points=3.0, error_rate=0.05, max_failure_share=0.01, max_slow_share=0.10
+        margin_points=3.0, error_rate=0.10, max_failure_share=0.01, max_slow_share=0.10
     )
     assert LiveEvidence() == LiveEvidence(gains=0, losses=0, ties=0, asked=0, failed=0, timed=0, slow=0, waiting=0)
 
@@ -168,11 +190,14 @@ def test_rules_that_decide_nothing_are_refused(margin, rate):
     assert RolloutRules(margin_points=99.0, error_rate=0.49).margin_points == 99.0
 
 
-def test_at_the_limit_a_chance_at_the_error_rate_still_speaks_against_it():
-    """Five losses and no gain come about by chance in 1 of 32 cases."""
-    lost = LiveEvidence(losses=5, ties=95)
-    assert judge_live(lost, RolloutRules(error_rate=1 / 32), at_limit=True).verdict is Verdict.WORSE
-    assert judge_live(lost, RolloutRules(error_rate=0.031), at_limit=True).verdict is Verdict.HOLDS
+def test_at_the_limit_losses_that_equal_versions_have_too_often_speak_against_nobody():
+    """Three losses and no gain come about by chance in 1 of 8 cases, given that three rows differ, but not overall."""
+    for losses, verdict in ((2, Verdict.HOLDS), (3, Verdict.WORSE)):
+        lost = LiveEvidence(losses=losses, ties=100 - losses)
+        assert judge_live(lost, RolloutRules(), at_limit=True).verdict is verdict
+    assert judge_live(LiveEvidence(losses=3, ties=97), RolloutRules(error_rate=0.04), at_limit=True).verdict is (
+        Verdict.HOLDS
+    )
 
 
 def test_at_the_limit_a_difference_of_half_the_margin_is_not_yet_nearer_to_it():
