@@ -8,9 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perennial.continual.records import Origin
+
+if TYPE_CHECKING:
+    from perennial.continual.apprentice import Apprentice
 
 __all__ = ["PREDICTION", "AnyRow", "AnyTask", "ColumnKind", "KeptRow", "Row", "Task", "score_kept"]
 
@@ -224,6 +227,10 @@ class Task(Protocol[Input, Answer, Target]):
 
     def same(self, one: Answer, other: Answer) -> bool:
         """Whether two answers are the same to whoever asked."""
+        ...
+
+    def apprentice(self) -> "Apprentice | None":
+        """A new apprentice; None where the log does not hold what one would need to answer from."""
         ...
 
 

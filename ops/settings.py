@@ -228,6 +228,9 @@ class DriftWatchSettings(_Section):
     requests_per_false_retraining: int = Field(
         100_000, ge=1_000, description="at most one false retraining per so many clean requests"
     )
+    worth_points: float = Field(
+        1.0, ge=0, lt=100, description="points of score that learning must buy before it is worth a retraining"
+    )
     report_every_windows: int = Field(
         10, ge=1, description="an Evidently report at least this often, and at the first alert of an episode"
     )
@@ -406,7 +409,7 @@ class ModelSettings(_Section):
     policy: dict[str, Any] = Field(
         default_factory=lambda: {
             "kind": "any",
-            "policies": [{"kind": "drift"}, {"kind": "feedback_count", "at_least": 1_000}],
+            "policies": [{"kind": "drift"}, {"kind": "gain"}, {"kind": "feedback_count", "at_least": 1_000}],
             "limits": {"cooldown_s": 600.0, "min_feedback": 100, "budget_per_day": 24},
         },
         description="trigger policy; see perennial.continual.policy",

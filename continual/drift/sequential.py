@@ -65,8 +65,11 @@ class EDetector:
 
     bound: float
     run_length: float
+    stakes: tuple[float, ...] = _STAKES  # a stake c bets on a mean of about bound + c (1 - bound)
 
     def __post_init__(self) -> None:
+        if not self.stakes or not all(0.0 < stake < 1.0 for stake in self.stakes):
+            raise DataError(f"an e-detector's stakes are {self.stakes}; each must lie strictly between 0 and 1")
         if not 0.0 < self.bound < 1.0:
             raise DataError(f"an e-detector's bound is {self.bound}; it must lie strictly between 0 and 1")
         if self.run_length < 2:
@@ -74,7 +77,7 @@ class EDetector:
 
     def start(self) -> EDetectorState:
         """Return the state before the first value."""
-        return EDetectorState(seen=0, total=0.0, evidence=(0.0,) * len(_STAKES))
+        return EDetectorState(seen=0, total=0.0, evidence=(0.0,) * len(self.stakes))
 
     def update(
         self, state: EDetectorState, values: Sequence[float] | NDArray[np.generic]
@@ -87,7 +90,7 @@ class EDetector:
         bets = np.asarray(values, dtype=np.float64).ravel()
         if len(bets) and not (np.isfinite(bets).all() and bets.min() >= 0.0 and bets.max() <= 1.0):
             raise DataError("an e-detector takes values in [0, 1]; scale them, and drop rows without one")
-        stakes = [stake / self.bound for stake in _STAKES]  # a stake c bets on a mean of about bound + c (1 - bound)
+        stakes = [stake / self.bound for stake in self.stakes]
         evidence = list(state.evidence)
         alarms: list[int] = []
         for position, value in enumerate(bets.tolist(), start=state.seen + 1):

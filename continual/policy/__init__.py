@@ -8,12 +8,13 @@ from perennial.continual.policy.conditions import (
     Drift,
     EstimatedQuality,
     FeedbackCount,
+    Gain,
     MeasuredQuality,
     Schedule,
 )
 from perennial.continual.policy.cron import next_time
 from perennial.continual.policy.decide import Limits, QuietHours, TriggerDecision, TriggerPolicy, decide
-from perennial.continual.policy.facts import DriftState, Facts, MeasuredShare
+from perennial.continual.policy.facts import DriftState, Facts, LearningGain, MeasuredShare, RefusedAttempt
 from perennial.continual.policy.parse import parse_policy, policy_values
 from perennial.continual.policy.replay import ChangeFound, History, HistoryPoint, ReplayResult, Retraining, replay
 
@@ -28,12 +29,15 @@ __all__ = [
     "EstimatedQuality",
     "Facts",
     "FeedbackCount",
+    "Gain",
     "History",
     "HistoryPoint",
+    "LearningGain",
     "Limits",
     "MeasuredQuality",
     "MeasuredShare",
     "QuietHours",
+    "RefusedAttempt",
     "ReplayResult",
     "Retraining",
     "Schedule",

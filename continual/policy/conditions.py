@@ -17,6 +17,7 @@ __all__ = [
     "Drift",
     "EstimatedQuality",
     "FeedbackCount",
+    "Gain",
     "MeasuredQuality",
     "Schedule",
 ]
@@ -95,6 +96,26 @@ class Drift:
             return None
         signals = ", ".join(facts.drift_signals) or "unnamed signals"
         return f"drift: {facts.drift} ({signals})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gain:
+    """Holds once it is found that learning the labels that came would buy something on each answer.
+
+    >>> Gain().kind
+    'gain'
+    """
+
+    kind: ClassVar[Literal["gain"]] = "gain"
+
+    def reason(self, facts: Facts, now: datetime) -> str | None:
+        """Say why it holds, or nothing."""
+        del now
+        gain = facts.gain
+        if gain is None or not gain.found:
+            return None
+        interval = f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+        return f"gain: learning would buy {100 * gain.value:+.1f} points {interval} on {gain.rows} labelled answers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -195,7 +216,7 @@ class AtLeastN:
         return _joined(self.policies, facts, now, self.n)
 
 
-Condition = Schedule | FeedbackCount | Drift | EstimatedQuality | MeasuredQuality | AnyOf | AllOf | AtLeastN
+Condition = Schedule | FeedbackCount | Drift | Gain | EstimatedQuality | MeasuredQuality | AnyOf | AllOf | AtLeastN
 
 
 def _joined(policies: tuple[Condition, ...], facts: Facts, now: datetime, least: int) -> str | None:

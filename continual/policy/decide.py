@@ -1,5 +1,6 @@
 """The policy of one model, and its decision: pure, so that it can be replayed over any history."""
 
+import math
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, time, timedelta
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -55,6 +56,7 @@ class Limits:
     cooldown_s: float = 0.0  # between the beginnings of two retrainings
     quiet_hours: QuietHours | None = None
     min_feedback: int = 0  # rows not learnt yet, without which a retraining could not teach anything
+    refused_growth: float = 0.1  # by which a refused attempt's rows must have grown before it is repeated
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -64,6 +66,9 @@ class Limits:
             raise ConfigurationError(
                 f"cooldown_s {self.cooldown_s} and min_feedback {self.min_feedback} must not be negative"
             )
+
+        if not 0.0 <= self.refused_growth <= 10.0:
+            raise ConfigurationError(f"refused_growth is {self.refused_growth}; it must lie in [0, 10], e.g. 0.1")
 
     def holding(self, facts: Facts, now: datetime) -> tuple[str, ...]:
         """Name every limit that holds now."""
@@ -79,6 +84,13 @@ class Limits:
             held.append(f"quiet_hours: {quiet.start:%H:%M} to {quiet.end:%H:%M} {quiet.zone}")
         if facts.unlearnt_feedback < self.min_feedback:
             held.append(f"min_feedback: {facts.unlearnt_feedback} of {self.min_feedback} rows of feedback")
+        if (refused := facts.refused) is not None:
+            needed = max(1, math.ceil(self.refused_growth * refused.rows))
+            if refused.rows_since < needed:
+                held.append(
+                    f"refused: version {refused.version} was refused on these rows; {refused.rows_since} of {needed} "
+                    "new ones have come"
+                )
         if self.dry_run:
             held.append("dry_run: nothing is started")
         return tuple(held)

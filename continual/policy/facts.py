@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from perennial.continual.errors import DataError
 
-__all__ = ["DriftState", "Facts", "MeasuredShare"]
+__all__ = ["DriftState", "Facts", "LearningGain", "MeasuredShare", "RefusedAttempt"]
 
 
 class DriftState(StrEnum):
@@ -45,6 +45,36 @@ class MeasuredShare:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LearningGain:
+    """What learning the labels that came would buy on each answer, in scores, with its interval and the answers behind.
+
+    `found` says that the evidence reached what the budget of false retrainings asks for.
+
+    >>> LearningGain(value=0.2, low=0.15, high=0.25, rows=300, found=True).found
+    True
+    """
+
+    value: float
+    low: float
+    high: float
+    rows: int
+    found: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedAttempt:
+    """A version that was turned away in the champion's place: how many rows it learnt, and how many came since.
+
+    >>> RefusedAttempt(version=7, rows=400, rows_since=3).rows_since
+    3
+    """
+
+    version: int
+    rows: int
+    rows_since: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Facts:
     """The present of one model. Quality is a mean score in [0, 1]; higher is better. Feedback is rows with a target.
 
@@ -64,6 +94,8 @@ class Facts:
     estimated_quality: float | None = None
     measured_quality: MeasuredShare | None = None
     reference_quality: float | None = None  # the champion's, when it was promoted
+    gain: LearningGain | None = None
+    refused: RefusedAttempt | None = None  # the newest one, while the champion is the same
 
     @property
     def last_cycle_at(self) -> datetime | None:

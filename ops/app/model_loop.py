@@ -36,6 +36,7 @@ from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.trigger import Trigger
 from perennial.ops.watching.watcher import Watcher
 from perennial.ops.watching.windows import reported_window
+from perennial.ops.watching.worth_watch import WorthWatch
 
 __all__ = ["AskEngine", "ModelLoop"]
 
@@ -78,6 +79,7 @@ class ModelLoop:
         self._errors = ErrorWatch(
             ledger, model, self.traffic, self._accuracy, self._settings.drift.requests_per_false_retraining
         )
+        self._worth = WorthWatch(ledger, workspace, model, self.traffic, self._accuracy)
         maker = ChallengerMaker(ledger, workspace, model, warm=warm)
         engine = workspace.engine_model(model)
         evidence = LiveEvidenceReader(
@@ -141,11 +143,14 @@ class ModelLoop:
         if route is not None:
             self._note_accuracy(route.champion)
             self._follow_errors(route.champion)
+            self._worth.look(route.champion)
         decision = self.decide(now)
         if decision is None or not decision.fire:
             return "" if decision is None or not decision.held_by else f"held back: {'; '.join(decision.held_by)}"
         reason = "; ".join(decision.reasons)
-        cycle = self.runner.fire(reason, actor="policy")
+        begins_with = self._trigger.opening()
+        evidence = None if begins_with is None else begins_with.to_json()
+        cycle = self.runner.fire(reason, actor="policy", evidence=evidence)
         return "" if cycle is None else f"cycle {cycle}: {reason}"
 
     def _date_anew(self) -> None:

@@ -68,21 +68,27 @@ def explain(
     """What drifted: signals by strength, strange texts, possible new classes, words that rose and fell, slices."""
     from perennial.ops.store.traffic_of import traffic_of
     from perennial.ops.watching.mixes import mix_history
+    from perennial.ops.watching.trigger import Trigger
     from perennial.ops.watching.windows import chosen_report, explained
 
     with model_session(config, model) as (parts, model):
         row = chosen_report(parts.ledger, model, report)
         explanation = explained(parts.workspace, traffic_of(parts.workspace, model), row, most=most)
         mix = mix_history(parts.ledger, row)
+        learning = Trigger(parts.ledger, parts.workspace, model).opening()
     facts = {"report": row.id, "version": row.version, "at": row.at, "rows": row.rows, "state": row.state}
     if as_json:
-        print_json({**facts, **explanation.to_json(), "mix": mix.to_json()})
+        print_json(
+            {**facts, **explanation.to_json(), "mix": mix.to_json(), "learning": learning and learning.to_json()}
+        )
         return
     say(
         f"report {row.id} of {row.at:%Y-%m-%d %H:%M:%S} UTC, version {row.version}, state {row.state}: "
         f"{explanation.summary}; {mix.sentence}"
     )
     _print_explanation(explanation)
+    if learning is not None:
+        say(f"would a retraining be worth it? {learning.sentence}")
 
 
 def _print_explanation(explanation: Any) -> None:

@@ -3,11 +3,11 @@
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Any, Protocol
 
 from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
@@ -106,8 +106,12 @@ class CycleRunner:
         self._thread.join(within_s)
         return not self._thread.is_alive()
 
-    def fire(self, reason: str, *, actor: str) -> int | None:
-        """Open a cycle and return its id, or None when one is under way already, or an erasure."""
+    def fire(self, reason: str, *, actor: str, evidence: Mapping[str, Any] | None = None) -> int | None:
+        """Open a cycle and return its id, or None when one is under way already, or an erasure.
+
+        The `evidence` for it is kept with the challenger and in the audit log.
+        """
+        told = {} if evidence is None else {"evidence": dict(evidence)}
         route = self._ledger.route(self._model)
         check_not_behind(route, self._workspace, self._model)
         if route is None or self._ledger.active_cycle(self._model) is not None:
@@ -133,13 +137,13 @@ class CycleRunner:
                     parent=route.champion,
                     cycle_id=cycle_id,
                     learner=settings.learning.learner,
-                    lineage={"reason": reason, "actor": actor},
+                    lineage={"reason": reason, "actor": actor, **told},
                 )
             )
             self._ledger.audit(
-                actor, "cycle.opened", self._model, {"cycle": cycle_id, "version": version, "reason": reason}
+                actor, "cycle.opened", self._model, {"cycle": cycle_id, "version": version, "reason": reason, **told}
             )
-        self._feed.record(self._model, "cycle.opened", cycle=cycle_id, version=version, reason=reason)
+        self._feed.record(self._model, "cycle.opened", cycle=cycle_id, version=version, reason=reason, **told)
         logger.info(
             "cycle.opened", extra={"model": self._model, "cycle": cycle_id, "version": version, "reason": reason}
         )

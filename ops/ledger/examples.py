@@ -132,6 +132,12 @@ class ExampleStore(TombstoneStore):
         with self._read() as connection:
             return connection.scalar(statement) or 0
 
+    def example_rows_between(self, model: str, after_id: int, until_id: int) -> int:
+        """Return how many rows have ids in this range, superseded ones included; fewer than before tell an erasure."""
+        statement = select(func.count()).select_from(_TABLE).where(_TABLE.c.model == model)
+        with self._read() as connection:
+            return connection.scalar(statement.where(_TABLE.c.id > after_id, _TABLE.c.id <= until_id)) or 0
+
     def labels(self, model: str) -> tuple[str, ...]:
         """Return every label that the model has an example of, superseded ones included; one look-up a label."""
         first = select(func.min(_TABLE.c.target).label("target")).where(_TABLE.c.model == model)

@@ -37,6 +37,7 @@ __all__ = [
     "Cycles",
     "DriftReports",
     "ErasedRows",
+    "ExampleRows",
     "ExampleSink",
     "Examples",
     "Inbox",
@@ -185,6 +186,14 @@ class Examples(Protocol):
         limit: int | None = None,
     ) -> tuple[StoredExample, ...]:
         """Return current examples by id."""
+        ...
+
+
+class ExampleRows(Examples, Protocol):
+    """Labelled rows, and whether some were erased."""
+
+    def example_rows_between(self, model: str, after_id: int, until_id: int) -> int:
+        """Return how many rows have ids in this range, superseded ones included."""
         ...
 
 

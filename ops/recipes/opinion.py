@@ -21,7 +21,7 @@ risk_limit = 0.5             # risk from which an event alarms
 
 [models.{model}.policy]
 kind = "any"
-policies = [{ kind = "drift" }, { kind = "feedback_count", at_least = 500 }]
+policies = [{ kind = "drift" }, { kind = "gain" }, { kind = "feedback_count", at_least = 500 }]
 limits = { cooldown_s = 600.0, min_feedback = 100, budget_per_day = 24 }
 """
 RECIPE = Recipe(

@@ -10,7 +10,7 @@ task = "replies"
 
 [models.{model}.policy]
 kind = "any"
-policies = [{ kind = "drift" }, { kind = "feedback_count", at_least = 200 }]
+policies = [{ kind = "drift" }, { kind = "gain" }, { kind = "feedback_count", at_least = 200 }]
 limits = { cooldown_s = 600.0, min_feedback = 50, budget_per_day = 24 }
 """
 RECIPE = Recipe(

@@ -43,7 +43,7 @@ replay_rows = 770
 
 [models.{model}.policy]
 kind = "any"
-policies = [{{ kind = "drift" }}, {{ kind = "feedback_count", at_least = 1000 }}]
+policies = [{{ kind = "drift" }}, {{ kind = "gain" }}, {{ kind = "feedback_count", at_least = 1000 }}]
 limits = {{ cooldown_s = 600.0, min_feedback = 100, budget_per_day = 24 }}
 """
 _TASK = """

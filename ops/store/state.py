@@ -12,7 +12,7 @@ from typing import Any, Generic, Self, TypeVar
 from perennial.continual.drift.accuracy import AccuracyEstimate
 from perennial.continual.drift.monitor import Level
 from perennial.continual.errors import DataError
-from perennial.continual.policy import MeasuredShare
+from perennial.continual.policy import LearningGain, MeasuredShare
 from perennial.continual.records import fields_known_to
 from perennial.ops.ledger.ports import State
 
@@ -32,6 +32,7 @@ __all__ = [
     "ROLLOUT",
     "TAINTED",
     "WATCH",
+    "WORTH",
     "CanaryBegan",
     "ErrorState",
     "KeptProposals",
@@ -44,6 +45,7 @@ __all__ = [
     "RetriedStep",
     "StateKey",
     "WatchState",
+    "WorthState",
 ]
 
 T = TypeVar("T")
@@ -293,6 +295,39 @@ class Removal:
     at: str  # ISO form
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WorthState:
+    """What learning the labels that came would buy one version, as it was told last. Scores are from -1 to 1.
+
+    `learnt` labels were learnt beside the version, on `compared` of its answers both were scored; `gain` is of the
+    newest of them. `found` once the `evidence` reached what is `needed`.
+    """
+
+    version: int
+    learnt: int = 0
+    compared: int = 0
+    gain: float | None = None
+    low: float | None = None
+    high: float | None = None
+    rows: int = 0
+    evidence: float = 0.0
+    needed: float = 0.0
+    found: bool = False
+
+    @property
+    def facts(self) -> LearningGain | None:
+        """It as a policy looks at it; None before anything was compared."""
+        if self.gain is None or self.low is None or self.high is None:
+            return None
+        return LearningGain(value=self.gain, low=self.low, high=self.high, rows=self.rows, found=self.found)
+
+    @classmethod
+    def of(cls, ledger: State, model: str, version: int) -> "WorthState | None":
+        """Return what was kept last, if it is about this version."""
+        kept = WORTH.read(ledger, model)
+        return None if kept is None or kept.version != version else kept
+
+
 def _record(kind: type[T]) -> Callable[[Any], T]:
     """A reader of records that are kept as their fields; fields that it does not know are left out."""
 
@@ -357,6 +392,7 @@ def _written_proposals(record: KeptProposals) -> dict[str, Any]:
 
 
 WATCH = StateKey("watch", _record(WatchState), _fields)
+WORTH = StateKey("worth", _record(WorthState), _fields)
 ERRORS = StateKey("errors", _record(ErrorState), _fields)
 ACCURACY = StateKey("accuracy", _read_accuracy, _written_accuracy)
 LABEL_QUEUE = StateKey("label_queue", _read_queue, _written_queue)

@@ -10,9 +10,18 @@ from perennial.continual.drift.sequential import EDetectorState
 from perennial.continual.errors import DataError
 from perennial.continual.records import Split
 from perennial.ops.ledger import CycleRow, Ledger
-from perennial.ops.store.state import LANE, ErrorState, LaneState, ModelAccuracy
+from perennial.ops.store.state import LANE, ErrorState, LaneState, ModelAccuracy, WorthState
 
-__all__ = ["AccuracyView", "CycleView", "DriftVerdict", "ErrorView", "LabelCounts", "ModelStatus", "model_status"]
+__all__ = [
+    "AccuracyView",
+    "CycleView",
+    "DriftVerdict",
+    "ErrorView",
+    "LabelCounts",
+    "ModelStatus",
+    "WorthView",
+    "model_status",
+]
 
 T = TypeVar("T")
 
@@ -92,6 +101,38 @@ class AccuracyView:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WorthView:
+    """What learning the labels that came would buy on each answer, with its 95% interval, once `compared` answers tell.
+
+    A cycle opens for it once it is `found`: the `evidence` reached what is `needed`.
+    """
+
+    learnt: int
+    compared: int
+    gain_points: float | None
+    low_points: float | None
+    high_points: float | None
+    evidence: float
+    needed: float
+    found: bool
+
+    @classmethod
+    def of(cls, state: WorthState) -> "WorthView":
+        """Return what an operator sees of the watch's state."""
+        gain = state.facts
+        return cls(
+            learnt=state.learnt,
+            compared=state.compared,
+            gain_points=None if gain is None else 100 * gain.value,
+            low_points=None if gain is None else 100 * gain.low,
+            high_points=None if gain is None else 100 * gain.high,
+            evidence=state.evidence,
+            needed=state.needed,
+            found=state.found,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LabelCounts:
     """How many rows there are of each use (of a ranking lists with signals), and how many labels or signals came."""
 
@@ -117,6 +158,7 @@ class ModelStatus:
     training: LaneState | None  # its turn among the models that train
     drift: DriftVerdict | None
     accuracy: AccuracyView | None = None
+    worth: WorthView | None = None
     labels: LabelCounts
     replay_rows: int
 
@@ -159,6 +201,7 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
     )
     if route is None:
         return replace(status, unreadable=tuple(reading.wrong))
+    worth = reading.of(lambda: WorthState.of(ledger, model, route.champion))
     accuracy = reading.of(lambda: _accuracy(ledger, model, route.champion))
     return replace(
         status,
@@ -170,6 +213,7 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
         resident=route.resident,
         epoch=route.epoch,
         accuracy=accuracy,
+        worth=None if worth is None else WorthView.of(worth),
     )
 
 

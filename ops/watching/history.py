@@ -7,8 +7,7 @@ that it has not learnt.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from statistics import median
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,6 +30,7 @@ from perennial.ops.serving.port import Answer
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.opening import cycle_cost_s
 from perennial.ops.watching.watcher import counting_rule, drift_settings
 from perennial.ops.watching.windows import window_of
 
@@ -238,13 +238,7 @@ class PastReader:
 
     def _training_s(self) -> float:
         """How long the promoted cycles took, probation left out; 0 before the first one."""
-        probation = timedelta(seconds=self._settings.cycle.probation_s)
-        took = [
-            (row.closed_at - row.opened_at - probation).total_seconds()
-            for row in self._ledger.cycles(self._model, limit=50)
-            if row.outcome == "promoted" and row.closed_at is not None
-        ]
-        return max(0.0, median(took)) if took else 0.0
+        return cycle_cost_s(self._ledger, self._workspace, self._model) or 0.0
 
 
 def _replaced(table: pa.Table, name: str, places: Sequence[int], values: Sequence[Any]) -> pa.Table:

@@ -5,13 +5,23 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Protocol
 
-from perennial.continual.policy import DriftState, Facts, TriggerDecision, TriggerPolicy, decide, parse_policy
+from perennial.continual.policy import (
+    DriftState,
+    Facts,
+    RefusedAttempt,
+    TriggerDecision,
+    TriggerPolicy,
+    decide,
+    parse_policy,
+)
 from perennial.continual.records import Example, Route, Split
 from perennial.ops.ledger import StoredExample
 from perennial.ops.ledger.ports import Cycles, DriftReports, Examples, Routes, State, Versions
 from perennial.ops.prediction_ids import id_time_us
-from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy
+from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy, WorthState
 from perennial.ops.store.workspace import Workspace
+from perennial.ops.watching.opening import Opening, opening
+from perennial.ops.watching.worth_watch import refused_attempts
 
 __all__ = ["Trigger"]
 
@@ -37,7 +47,7 @@ class Trigger:
     def __init__(
         self, ledger: TriggerLedger, workspace: Workspace, model: str, policy: TriggerPolicy | None = None
     ) -> None:
-        self._ledger, self._model = ledger, model
+        self._ledger, self._workspace, self._model = ledger, workspace, model
         self.policy = policy or parse_policy(workspace.model(model).policy)
 
     def decide(self, now: datetime) -> TriggerDecision | None:
@@ -60,6 +70,15 @@ class Trigger:
         """What the policy looks at; None before the first version."""
         route = self._ledger.route(self._model)
         return None if route is None else self._facts(route, self._drift(route), self._unlearnt(route))
+
+    def opening(self) -> Opening | None:
+        """What a cycle would begin with now; None before the first version."""
+        route = self._ledger.route(self._model)
+        if route is None:
+            return None
+        refused = refused_attempts(self._ledger, self._model, route.champion)
+        rows, newest = self._unlearnt(route), refused[-1] if refused else None
+        return opening(self._ledger, self._workspace, self._model, route, rows, newest)
 
     def _unlearnt(self, route: Route) -> tuple[StoredExample, ...]:
         """Training labels that came since the champion learnt."""
@@ -84,6 +103,7 @@ class Trigger:
         accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
         alert = seen.state is DriftState.ALERT and seen.since is not None
+        worth = WorthState.of(self._ledger, self._model, route.champion)
         since = seen.since or datetime.min.replace(tzinfo=UTC)
         return Facts(
             champion_since=champion.state_at or datetime.now(UTC),
@@ -95,6 +115,20 @@ class Trigger:
             estimated_quality=None if accuracy is None or accuracy.estimated is None else accuracy.estimated.value,
             measured_quality=None if accuracy is None else accuracy.share,
             reference_quality=None if accuracy is None or accuracy.reference is None else accuracy.reference.value,
+            gain=None if worth is None else worth.facts,
+            refused=self._refused(route, rows),
+        )
+
+    def _refused(self, route: Route, rows: Sequence[StoredExample]) -> RefusedAttempt | None:
+        attempts = refused_attempts(self._ledger, self._model, route.champion)
+        if not attempts:
+            return None
+        newest = attempts[-1]
+        last = int(newest.lineage["last_example_id"])
+        return RefusedAttempt(
+            version=newest.version,
+            rows=int(newest.lineage.get("rows", 0)),
+            rows_since=sum(row.id > last for row in rows),
         )
 
 

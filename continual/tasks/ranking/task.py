@@ -182,6 +182,10 @@ class Ranking:
         """Whether the first ten items are the same in the same order."""
         return tuple(one[:_PLACES]) == tuple(other[:_PLACES])
 
+    def apprentice(self) -> None:
+        """None: the log keeps which items were shown, and not what they were chosen from."""
+        return
+
 
 def _named(raw: object, field: str) -> str:
     name = admit_key(raw, field=field)

@@ -4,12 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from types import MappingProxyType
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation import KnownLabels, admit_example, admit_text, admit_time, normalise
 from perennial.continual.records import Example, Origin
 from perennial.continual.task import PREDICTION, ColumnKind, KeptRow, Row
+
+if TYPE_CHECKING:
+    from perennial.continual.apprentice import Apprentice
 
 __all__ = ["TextClassification"]
 
@@ -149,3 +152,9 @@ class TextClassification:
     def same(self, one: str, other: str) -> bool:
         """Whether the labels are equal."""
         return one == other
+
+    def apprentice(self) -> "Apprentice | None":
+        """One that corrects labels by the embeddings in the log."""
+        from perennial.continual.drift.apprentice import ClassApprentice
+
+        return ClassApprentice()

@@ -1,6 +1,7 @@
 """When a policy fires, what holds it back, and what a replay of it tells."""
 
 import itertools
+from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
@@ -19,10 +20,12 @@ from perennial.continual.policy import (
     FeedbackCount,
     History,
     HistoryPoint,
+    LearningGain,
     Limits,
     MeasuredQuality,
     MeasuredShare,
     QuietHours,
+    RefusedAttempt,
     Schedule,
     TriggerPolicy,
     decide,
@@ -376,3 +379,25 @@ def test_settings_of_earlier_releases_are_read_under_the_present_names() -> None
     assert parse_policy(policy_values(policy)) == policy
     with pytest.raises(ConfigurationError, match="min_labels"):
         parse_policy({"kind": "drift", "limits": {"min_labels": 5, "min_feedback": 6}})
+
+
+def test_what_learning_would_buy_opens_a_cycle_once_it_is_found() -> None:
+    policy = parse_policy({"kind": "any", "policies": [{"kind": "drift"}, {"kind": "gain"}]})
+    gain = LearningGain(value=0.142, low=0.101, high=0.183, rows=300, found=False)
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    facts = Facts(champion_since=datetime(2026, 1, 1, tzinfo=UTC), gain=gain)
+    assert not decide(policy, facts, now).fire
+    decision = decide(policy, replace(facts, gain=replace(gain, found=True)), now)
+    assert decision.reasons == ("gain: learning would buy +14.2 points [+10.1, +18.3] on 300 labelled answers",)
+
+
+@pytest.mark.parametrize(
+    ("growth", "since", "held"), [(0.1, 39, True), (0.1, 40, False), (0.0, 0, True), (0.0, 1, False)]
+)
+def test_a_refused_attempt_is_not_repeated_on_the_same_rows(growth: float, since: int, held: bool) -> None:
+    policy = TriggerPolicy(when=FeedbackCount(at_least=1), limits=Limits(refused_growth=growth))
+    refused = RefusedAttempt(version=7, rows=400, rows_since=since)
+    start = datetime(2026, 1, 1, tzinfo=UTC)
+    decision = decide(policy, Facts(champion_since=start, unlearnt_feedback=500, refused=refused), start)
+    assert decision.fire is not held
+    assert all("version 7 was refused on these rows" in each for each in decision.held_by)
