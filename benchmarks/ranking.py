@@ -2,6 +2,8 @@
 
     python -m benchmarks.ranking --data FOLDER [--orders 5] [--refit 1000] [--tune] [--no-peers]
 
+Each finished order is kept in `benchmarks/out/ranking-parts`: a run that was cut off goes on where it was.
+
 The first 60% by time are learnt, then every fifth event is scored. Events of equal time are shuffled, in five orders.
 Constants are those of the product, chosen with `--tune` on the window from 40% to 60%; the peers' are chosen there too.
 """
@@ -11,6 +13,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,7 @@ from numpy.typing import NDArray
 
 from benchmarks import record
 from benchmarks.ranking_arms import ARMS, Arm, Ranks, erasure, live_ranks
+from benchmarks.ranking_kept import KeptParts
 from benchmarks.ranking_logged import off_policy
 from benchmarks.ranking_stream import Ratings, Stream, gains, scored_places
 from perennial.continual.learning.ranking import Blend, GramSettings, measure_exposure
@@ -47,8 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.tune:
         _tune(ratings, options.refit)
         return 0
-    runs = [_order(ratings, seed, options.refit) for seed in range(options.orders)]
-    peers = None if options.no_peers else _peers(ratings, options)
+    kept = KeptParts(options.out / "ranking-parts", options.data / "ratings.csv", options.data / "movies.csv")
+    runs = [_order(kept, ratings, seed, options.refit) for seed in range(options.orders)]
+    peers = None if options.no_peers else _peers(kept, ratings, options)
     for seed, run in enumerate(runs):
         run.ranks.update({} if peers is None else peers["ranks"][seed])
     results = _results(ratings, runs) | {
@@ -57,16 +62,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "orders": options.orders,
         "refit_events": options.refit,
         "chosen_for_peers": None if peers is None else peers["chosen"],
-        "erasure": erasure(ratings, ARMS["Perennial"]),
-        "off_policy": off_policy(ratings, ARMS["Perennial"], options.refit),
+        "erasure": kept.part("erasure", {}, lambda: erasure(ratings, ARMS["Perennial"])),
+        "off_policy": kept.part(
+            "off-policy",
+            {"refit": options.refit},
+            lambda: off_policy(ratings, ARMS["Perennial"], options.refit),
+        ),
     }
+    results["recipes"] = [_recipe(results["arms"])]
     print(_table(results))
     print(record.write("ranking", results, options.out), file=sys.stderr)
     return 0
 
 
-def _order(ratings: Ratings, seed: int, refit: int) -> Ranks:
-    found = live_ranks(ratings, Stream.of(ratings, seed, MEASURED), ARMS, refit=refit, seed=seed)
+def _order(kept: KeptParts, ratings: Ratings, seed: int, refit: int) -> Ranks:
+    def made() -> dict[str, Any]:
+        found = live_ranks(ratings, Stream.of(ratings, seed, MEASURED), ARMS, refit=refit, seed=seed)
+        return asdict(replace(found, ranks=dict(found.ranks)))
+
+    found = Ranks(**kept.part("order", {"seed": seed, "refit": refit}, made))
     figures = {name: round(float(gains(np.array(ranks))[0].mean()), 4) for name, ranks in found.ranks.items()}
     print(f"order {seed}: NDCG@10 {figures}", file=sys.stderr, flush=True)
     return found
@@ -90,10 +104,18 @@ def _tune(ratings: Ratings, refit: int) -> None:
             print(f"{ndcg.mean():.4f} {hits.mean():.4f} {name}", flush=True)
 
 
-def _peers(ratings: Ratings, options: argparse.Namespace) -> dict[str, Any]:
+def _peers(kept: KeptParts, ratings: Ratings, options: argparse.Namespace) -> dict[str, Any]:
     """ALS and BPR: the best choice of each on earlier time, and its ranks on every order."""
     python = _environment(options.out / "peers-implicit")
-    tried = _ask(python, ratings, 0, EARLIER, options, {"tune": True, "refit": 4 * options.refit})
+
+    def ask(seed: int, window: tuple[float, float], settings: Mapping[str, Any]) -> list[dict[str, Any]]:
+        asked = {"seed": seed, "window": window, "settings": settings, "requirements": _REQUIREMENTS}
+        found: list[dict[str, Any]] = kept.part(
+            "peers", asked, lambda: _ask(python, ratings, seed, window, options, settings)
+        )
+        return found
+
+    tried = ask(0, EARLIER, {"tune": True, "refit": 4 * options.refit})
     chosen: dict[str, Any] = {}
     for one in tried:
         one["ndcg"] = float(gains(np.array(one["ranks"]))[0].mean())
@@ -102,7 +124,7 @@ def _peers(ratings: Ratings, options: argparse.Namespace) -> dict[str, Any]:
     print(f"peers: {chosen}", file=sys.stderr, flush=True)
     choices = {kind: [best["settings"]] for kind, best in chosen.items()}
     settings = {"tune": False, "choices": choices, "refit": options.refit}
-    runs = [_ask(python, ratings, seed, MEASURED, options, settings) for seed in range(options.orders)]
+    runs = [ask(seed, MEASURED, settings) for seed in range(options.orders)]
     ranks = [{f"{one['kind']} tuned": one["ranks"] for one in run} for run in runs]
     return {"chosen": chosen, "ranks": ranks, "tried": len(tried)}
 
@@ -186,6 +208,19 @@ def _results(ratings: Ratings, runs: Sequence[Ranks]) -> dict[str, Any]:
         "click_to_answer_s": {"median": np.median(clicks), "p95": np.quantile(clicks, 0.95)},
         "click_changes_list": np.mean([one for run in runs for one in run.click_changed]),
         "fit_s_median": np.median([one for run in runs for one in run.fit_s]),
+    }
+
+
+def _recipe(arms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The headline, as every recipe's benchmark gives it: ahead of the best of the others, or behind."""
+    (ours,) = (arm for arm in arms if arm["arm"] == "Perennial")
+    best = max((arm for arm in arms if arm is not ours), key=lambda arm: float(arm["ndcg"]))
+    return {
+        "name": "recommendation",
+        "metric": "NDCG@10",
+        "value": ours["ndcg"],
+        "interval": ours["ndcg_interval"],
+        "baseline": {"name": best["arm"], "value": best["ndcg"], "ahead_interval": best["ours_ahead_interval"]},
     }
 
 

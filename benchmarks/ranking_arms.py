@@ -21,7 +21,7 @@ from perennial.continual.learning.ranking import (
     Recommender,
 )
 
-__all__ = ["ARMS", "Arm", "Ranks", "erasure", "live_ranks", "neighbours", "popularity"]
+__all__ = ["ARMS", "Arm", "Ranks", "erasure", "live_ranks", "neighbours"]
 
 _NEIGHBOURS = 50
 
@@ -69,9 +69,10 @@ def live_ranks(ratings: Ratings, stream: Stream, arms: Mapping[str, Arm], *, ref
     for gram in grams.values():
         gram.add(before)
     profiles: dict[str, Profile] = {}
-    likes: Counter[str] = Counter()
+    likes = np.zeros(len(place))  # how many liked each item of the catalogue so far
     for event in before:
-        _happened(event, profiles, likes)
+        _happened(event, profiles)
+        likes[place[event.item]] += 1
     fitted: dict[str, Recommender] = {}
     for block in stream.blocks(refit):
         for name, arm in arms.items():
@@ -91,31 +92,27 @@ def live_ranks(ratings: Ratings, stream: Stream, arms: Mapping[str, Arm], *, ref
                 found.cold.append(event.item in cold)
                 for name, model in fitted.items():
                     found.ranks[name].append(rank_of(model.scores(profile), target, seen, rng))
-                found.ranks["popularity"].append(rank_of(popularity(likes, ratings), target, seen, rng))
+                found.ranks["popularity"].append(rank_of(likes, target, seen, rng))
                 if near is not None:
                     found.ranks["item-kNN"].append(rank_of(near[seen].sum(axis=0), target, seen, rng))
                 if "Perennial" in fitted and len(found.users) % 5 == 0:
                     _clicked(fitted["Perennial"], profile, event, found)
-            _happened(event, profiles, likes)
+            _happened(event, profiles)
+            likes[place[event.item]] += 1
             for gram in grams.values():
                 gram.add([event])
     return found
 
 
-def popularity(likes: Mapping[str, int], ratings: Ratings) -> NDArray[np.float64]:
-    """How many liked each item of the catalogue so far."""
-    return np.array([likes[item.name] for item in ratings.items], dtype=np.float64)
-
-
-def neighbours(gram: ItemGram, ratings: Ratings) -> NDArray[np.float64]:
+def neighbours(gram: ItemGram, ratings: Ratings) -> NDArray[np.float32]:
     """Cosines of items by who liked them, the 50 nearest of each (items, items): item-kNN."""
-    pairs = gram.pairs([item.name for item in ratings.items])
-    own = np.sqrt(np.maximum(np.diag(pairs), 1e-12))
+    pairs = gram.pairs([item.name for item in ratings.items]).astype(np.float32)
+    own = np.sqrt(np.maximum(np.diag(pairs), np.float32(1e-12)))
     cosine = pairs / own[:, None] / own[None, :]
     np.fill_diagonal(cosine, 0.0)
     nearest = min(_NEIGHBOURS, len(cosine))
     limit = np.partition(cosine, -nearest, axis=0)[-nearest]
-    return np.where(cosine >= limit, cosine, 0.0)
+    return np.where(cosine >= limit, cosine, np.float32(0.0))
 
 
 def erasure(ratings: Ratings, arm: Arm) -> dict[str, Any]:
@@ -138,10 +135,9 @@ def erasure(ratings: Ratings, arm: Arm) -> dict[str, Any]:
     }
 
 
-def _happened(event: Event, profiles: dict[str, Profile], likes: Counter[str]) -> None:
+def _happened(event: Event, profiles: dict[str, Profile]) -> None:
     known = profiles.get(event.user, Profile(user=event.user))
     profiles[event.user] = Profile(user=event.user, events=(*known.events, event))
-    likes[event.item] += 1
 
 
 def _clicked(model: Recommender, profile: Profile, event: Event, found: Ranks) -> None:

@@ -236,6 +236,11 @@ class DriftWatchSettings(_Section):
     )
     reports_kept: int = Field(50, ge=1)
     report_timeout_s: float = Field(120.0, gt=0)
+    feedback_within_s: float = Field(
+        600.0,
+        gt=0,
+        description="of answers that users like or pass over: how long after one it is looked at what became of it",
+    )
     accuracy_rows: int = Field(
         500, ge=50, description="newest answers, and newest labels, from which the champion's accuracy is told"
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,11 +10,20 @@ from numpy.typing import NDArray
 from perennial.continual.drift.matching import match_mix
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import DriftSettings, Signal
-from perennial.continual.drift.statistics import StatisticResult, chi_square, classifier_auc, ks, rff_mmd, wasserstein
+from perennial.continual.drift.statistics import (
+    StatisticResult,
+    chi_square,
+    classifier_auc,
+    ks,
+    rff_mmd,
+    share_shift,
+    wasserstein,
+)
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
 
 __all__ = [
+    "OUTCOMES",
     "DriftComparison",
     "SignalResult",
     "adjusted_of",
@@ -25,8 +34,11 @@ __all__ = [
     "measure_all",
     "same_mix",
     "signals_of",
+    "told_of",
 ]
 
+_LEAST_TOLD = 30  # answers of which it is known what became of them, on each side
+_MATCHING = 8  # the stream of chance that draws rows of one mix: it stays, so that reports of old are repeated
 _LEAST_MATCHED = 50  # rows of the current side: with fewer, two mixes are too different to look past the difference
 TEXT_ROWS = 2_000
 """Rows of a window whose texts are read; numbers and labels are taken from every row."""
@@ -40,6 +52,9 @@ _METHODS: Mapping[Signal, str] = {
     Signal.UNKNOWN_WORDS: "ks",
     Signal.EMBEDDING: "rff_mmd",
     Signal.DOMAIN: "classifier_auc",
+    Signal.HIT_RATE: "share_shift",
+    Signal.POPULARITY: "ks",
+    Signal.NEW_ITEMS: "share_shift",
 }
 
 _COLUMNS: Mapping[Signal, str] = {  # of a window, which may lack them
@@ -47,7 +62,15 @@ _COLUMNS: Mapping[Signal, str] = {  # of a window, which may lack them
     Signal.ENTROPY: "entropies",
     Signal.EMBEDDING: "embeddings",
     Signal.DOMAIN: "embeddings",
+    Signal.HIT_RATE: "hits",
+    Signal.POPULARITY: "popularities",
+    Signal.NEW_ITEMS: "new_items",
 }
+OUTCOMES: Mapping[Signal, str] = {
+    signal: _COLUMNS[signal] for signal in (Signal.HIT_RATE, Signal.POPULARITY, Signal.NEW_ITEMS)
+}
+"""What became of answers, by the window's column; told of all rows, whatever their mix."""
+_OF_ALL_ROWS = frozenset({Signal.PREDICTION, *OUTCOMES})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -198,30 +221,44 @@ def measure_all(
     permutations: int,
     alike: tuple[ReferenceProfile, Window] | None,
 ) -> dict[Signal, StatisticResult]:
-    """Return each signal's statistic; all but the prediction's of the sides with one mix of answers, where given."""
+    """Return each signal's statistic; where sides with one mix of answers are given, of those.
+
+    The mix itself, and what became of the answers, are measured on all rows.
+    """
     results = {}
     for signal, floor in floors.items():
-        sides = (reference, current) if alike is None or signal is Signal.PREDICTION else alike
+        sides = (reference, current) if alike is None or signal in _OF_ALL_ROWS else alike
         results[signal] = measure(signal, *sides, seed=seed, permutations=permutations, floor=floor)
     return results
 
 
 def same_mix(reference: ReferenceProfile, current: Window, seed: int) -> tuple[ReferenceProfile, Window] | None:
     """Both sides with one mix of answers; None where too few rows have it. The same seed draws the same rows."""
-    matched = match_mix(reference.sample.predictions, current.predictions, np.random.default_rng([seed, len(Signal)]))
+    matched = match_mix(reference.sample.predictions, current.predictions, np.random.default_rng([seed, _MATCHING]))
     if len(matched.current) < min(_LEAST_MATCHED, len(current)) or len(matched.reference) < _LEAST_MATCHED:
         return None
     return reference.of_rows(matched.reference), current.rows(matched.current)
 
 
 def signals_of(reference: ReferenceProfile, current: Window) -> tuple[Signal, ...]:
-    """Return the signals that can be compared: those whose column both sides have."""
+    """Return the signals that can be compared: those whose column both sides have, outcomes of enough answers."""
     return tuple(
         signal
         for signal in Signal
         if (column := _COLUMNS.get(signal)) is None
-        or not any(getattr(side, column) is None for side in (reference.sample, current))
+        or all(_has(side, column, told=signal in OUTCOMES) for side in (reference.sample, current))
     )
+
+
+def told_of(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """The values of the rows of which anything is known."""
+    known: NDArray[np.floating[Any]] = values[~np.isnan(values)]
+    return known
+
+
+def _has(side: Window, column: str, *, told: bool) -> bool:
+    values = getattr(side, column)
+    return values is not None and (not told or len(told_of(values)) >= _LEAST_TOLD)
 
 
 def measure(
@@ -249,6 +286,11 @@ def measure(
             sides = _both(signal, sample, _some(current, seed))
             test = rff_mmd if signal is Signal.EMBEDDING else classifier_auc
             return test(*sides, rng=rng, permutations=permutations, floor=floor)
+        case Signal.POPULARITY:
+            return ks(*map(told_of, _both(signal, sample, current)), floor=floor)
+        case Signal.HIT_RATE | Signal.NEW_ITEMS:
+            towards: Literal[-1, 1] = -1 if signal is Signal.HIT_RATE else 1
+            return share_shift(*map(told_of, _both(signal, sample, current)), towards=towards, floor=floor)
 
 
 def _both(signal: Signal, sample: Window, current: Window) -> tuple[NDArray[Any], NDArray[Any]]:

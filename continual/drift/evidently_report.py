@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import written_whole
-from perennial.continual.drift.compare import DriftComparison, adjusted_of, measure_all, same_mix
+from perennial.continual.drift.compare import OUTCOMES, DriftComparison, adjusted_of, measure_all, same_mix
 from perennial.continual.drift.page_text import page_text
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import Signal
@@ -259,6 +259,7 @@ def _frames(reference: ReferenceProfile, current: Window, columns: list[str]) ->
         {
             "prediction": [page_text(label) for label in window.predictions.tolist()],
             **_reals(confidence=window.confidences, entropy=window.entropies),
+            **_reals(**{signal.value: getattr(window, column) for signal, column in OUTCOMES.items()}),
             "length": window.lengths.astype(np.float64),
             "non_letter": window.non_letters,
             **dict(zip(_SHOWN, (window.text_shapes * [1.0, 1.0, 1.0, 100.0]).T, strict=True)),

@@ -9,12 +9,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.drift.compare import DriftComparison
+from perennial.continual.drift.compare import OUTCOMES, DriftComparison, told_of
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import Signal
 from perennial.continual.drift.window import Window, words_of
 
-__all__ = ["Explanation", "LabelShift", "TextGroup", "WordShift", "explain", "group_texts", "word_shifts"]
+__all__ = [
+    "Explanation",
+    "LabelShift",
+    "OutcomeShift",
+    "TextGroup",
+    "WordShift",
+    "explain",
+    "group_texts",
+    "word_shifts",
+]
 
 _ROWS = 2_000
 _GROUPED = 800  # whose distances from each other are all measured
@@ -64,6 +73,31 @@ class LabelShift:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class OutcomeShift:
+    """What became of answers: the mean in the reference and in the window, and the rows of which it is known."""
+
+    signal: Signal
+    reference: float
+    current: float
+    rows: int
+
+    @property
+    def sentence(self) -> str:
+        """Return it in words."""
+        before, now = f"{100 * self.reference:.1f}%", f"{100 * self.current:.1f}%"
+        if self.signal is Signal.HIT_RATE:
+            return f"something shown was liked in {now} of {self.rows:,} answers; {before} in the reference"
+        if self.signal is Signal.NEW_ITEMS:
+            return (
+                f"in {now} of {self.rows:,} answers something liked was new to the version; {before} in the reference"
+            )
+        return (
+            f"what was liked had been more popular than {now} of all items ({self.rows:,} answers); "
+            f"{before} in the reference"
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """What an operator reads beside an alert. Texts are quoted as the window holds them: de-identified before.
 
@@ -79,10 +113,15 @@ class Explanation:
     rose: tuple[WordShift, ...]
     fell: tuple[WordShift, ...]
     slices: tuple[LabelShift, ...]
+    outcomes: tuple[OutcomeShift, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "signals": [[signal.value, p, effect] for signal, p, effect in self.signals]}
+        return {
+            **asdict(self),
+            "signals": [[signal.value, p, effect] for signal, p, effect in self.signals],
+            "outcomes": [asdict(one) | {"sentence": one.sentence} for one in self.outcomes],
+        }
 
 
 def explain(
@@ -112,6 +151,7 @@ def explain(
         rose=tuple(shift for shift in shifts if shift.z > 2)[:most],
         fell=tuple(shift for shift in reversed(shifts) if shift.z < -2)[:most],
         slices=_slices(reference, some)[:most],
+        outcomes=_outcomes(reference.sample, current, comparison),
     )
 
 
@@ -216,6 +256,22 @@ def _group(current: Window, members: NDArray[np.int64], background: Counter[str]
         answered_as=tuple(label for label, _ in Counter(rows.predictions.tolist()).most_common(3)),
         texts=_distinct((str(text) for text in rows.texts), 5),
     )
+
+
+def _outcomes(sample: Window, current: Window, comparison: DriftComparison) -> tuple[OutcomeShift, ...]:
+    """Return what became of the answers, for the signals that were compared and are known still, in their order."""
+    found = []
+    for signal in (one.signal for one in comparison.signals if one.signal in OUTCOMES):
+        sides = [getattr(side, OUTCOMES[signal]) for side in (sample, current)]
+        if any(side is None for side in sides):
+            continue
+        before, now = map(told_of, sides)
+        if len(before) and len(now):
+            shift = OutcomeShift(
+                signal=signal, reference=float(before.mean()), current=float(now.mean()), rows=len(now)
+            )
+            found.append(shift)
+    return tuple(found)
 
 
 def _slices(reference: ReferenceProfile, current: Window) -> tuple[LabelShift, ...]:

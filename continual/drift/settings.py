@@ -43,6 +43,9 @@ class Signal(StrEnum):
     UNKNOWN_WORDS = "unknown_words"
     EMBEDDING = "embedding"
     DOMAIN = "domain"
+    HIT_RATE = "hit_rate"
+    POPULARITY = "popularity"
+    NEW_ITEMS = "new_items"
 
 
 _FLOORS: Mapping[Signal, float] = MappingProxyType(
@@ -55,6 +58,9 @@ _FLOORS: Mapping[Signal, float] = MappingProxyType(
         Signal.UNKNOWN_WORDS: 0.05,
         Signal.EMBEDDING: 0.01,  # share of the kernel variance
         Signal.DOMAIN: 0.06,  # AUC above one half
+        Signal.HIT_RATE: 0.15,  # Cohen's h downwards
+        Signal.POPULARITY: 0.05,
+        Signal.NEW_ITEMS: 0.15,  # Cohen's h upwards
     }
 )
 

@@ -33,6 +33,8 @@ class Window:
     prediction is but a part of them. A task without probabilities has no `confidences`, `margins` and `entropies`.
     `shapes` is (n, 4): characters, words, sentences, and the share that is neither letter
     nor space. A window that was stored without its texts has empty ones, and these. `embeddings` is (n, d) or absent.
+    `hits`, `popularities` and `new_items` (n,) say what became of an answer, where that was looked for: whether
+    something of it was liked, how popular what was liked had been (0 to 1), if it was new; NaN where nobody told.
     `times` is datetime64[us] in UTC or absent. `lengths` are tokens or words, in one unit for reference and window.
 
     >>> w = Window.from_columns({"text": ["card lost", "pin"], "prediction": ["a", "b"], "confidence": [0.9, 0.4],
@@ -53,6 +55,9 @@ class Window:
     times: NDArray[np.datetime64] | None = None
     ids: NDArray[np.str_] | None = None
     shapes: NDArray[np.float64] | None = None
+    hits: NDArray[np.float32] | None = None
+    popularities: NDArray[np.float32] | None = None
+    new_items: NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.texts)

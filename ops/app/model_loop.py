@@ -225,7 +225,7 @@ class ModelLoop:
         html = self._reports_folder / f"drift-{number:06d}.html"
         kept = self._settings.drift.reports_kept
         try:
-            seen = reported_window(self._workspace, self.traffic, row)
+            seen = reported_window(self._ledger, self._workspace, self.traffic, row)
             build_report(
                 seen.reference,
                 seen.window,

@@ -73,7 +73,7 @@ def explain(
 
     with model_session(config, model) as (parts, model):
         row = chosen_report(parts.ledger, model, report)
-        explanation = explained(parts.workspace, traffic_of(parts.workspace, model), row, most=most)
+        explanation = explained(parts.ledger, parts.workspace, traffic_of(parts.workspace, model), row, most=most)
         mix = mix_history(parts.ledger, row)
         learning = Trigger(parts.ledger, parts.workspace, model).opening()
     facts = {"report": row.id, "version": row.version, "at": row.at, "rows": row.rows, "state": row.state}
@@ -97,6 +97,8 @@ def _print_explanation(explanation: Any) -> None:
         ("signal", "adjusted p", "effect / floor"),
         ((name.value, p, effect) for name, p, effect in explanation.signals),
     )
+    for outcome in explanation.outcomes:
+        say(outcome.sentence)
     print_table(
         "Groups of texts that the reference does not know: perhaps new classes",
         ("suggested name", "rows", "share", "confidence", "answered as", "for example"),

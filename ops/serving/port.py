@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 
-__all__ = ["Answer", "Given", "Memory", "Mindless", "ServingSide", "VersionSide"]
+__all__ = ["Answer", "Given", "Memory", "Mindless", "Outcomes", "ServingSide", "VersionSide"]
 
 
 class Answer(Protocol):
@@ -61,6 +61,17 @@ class VersionSide(Protocol):
         """What the engine's outputs say of what was asked, which `encode` made the engine's inputs of.
 
         `within` leaves the version only some of its vocabulary.
+        """
+        ...
+
+
+class Outcomes(Protocol):
+    """What became of one version's answers, where that tells more than their score."""
+
+    def columns(self, answers: Sequence[str], targets: Sequence[str | None]) -> Mapping[str, Sequence[float]]:
+        """Columns of a drift window, one value an answer: answers and targets as they are kept, None where nobody told.
+
+        What is not known of an answer is NaN.
         """
         ...
 
@@ -182,6 +193,14 @@ class ServingSide(Protocol):
 
         Raises:
             NotFound: the bundle is not there or not readable.
+        """
+        ...
+
+    def outcomes(self, bundle: Path) -> Outcomes | None:
+        """What a version's answers came to; None where a task's answers and scores tell all.
+
+        Raises:
+            DataError: the bundle is not there or not readable.
         """
         ...
 

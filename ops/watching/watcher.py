@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -18,11 +18,12 @@ from perennial.continual.drift.settings import DriftSettings, Votes
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
 from perennial.ops.ledger import DriftReportRow
-from perennial.ops.ledger.ports import DriftReports, Routes, State
+from perennial.ops.ledger.ports import DriftReports, Labels, Routes, State
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, WatchState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.outcomes import OutcomeWatch
 from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead
 
 __all__ = ["Watcher", "counting_rule", "drift_settings"]
@@ -50,8 +51,8 @@ def counting_rule(workspace: Workspace, model: str) -> CountingRule:
     return CountingRule(copies_within=drift.copies_within, caller_share=drift.caller_share)
 
 
-class WatcherLedger(DriftReports, Routes, State, Protocol):
-    """Where windows are kept, and how far the traffic was watched."""
+class WatcherLedger(DriftReports, Labels, Routes, State, Protocol):
+    """Where windows are kept, how far the traffic was watched, and what became of its answers."""
 
 
 class Watcher:
@@ -67,6 +68,7 @@ class Watcher:
     ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._traffic, self._feed = traffic, feed
+        self._outcomes = OutcomeWatch(ledger, workspace, model)
         self._stripped = False
 
     def watch(self) -> list[DriftSignal]:
@@ -83,6 +85,7 @@ class Watcher:
             cut = ahead.next(settings.window_rows if progress.reference_ready else settings.reference_rows)
             if cut is None:
                 break
+            cut = replace(cut, window=self._outcomes.told(cut.window, progress.version))
             if progress.reference_ready:
                 progress, signal = self._compare(progress, cut)
                 signals.append(signal)
@@ -140,9 +143,14 @@ class Watcher:
             if progress.cursor is None
             else Place(datetime.fromisoformat(progress.cursor), progress.cursor_id),
             counting_from=Place.from_json(progress.counting_from),
-            until=datetime.now(UTC) + _CLOCK_STEP,  # rows from further ahead were logged under a wrong clock
+            until=datetime.now(UTC) + self._patience(progress.version),
             rule=self._rule(),
         )
+
+    def _patience(self, version: int) -> timedelta:
+        """How far ahead of now rows are read: what lies beyond a clock's step was logged under a wrong one."""
+        waits = self._outcomes.patience(version)
+        return -waits if waits else _CLOCK_STEP
 
     def _rule(self) -> CountingRule:
         return counting_rule(self._workspace, self._model)

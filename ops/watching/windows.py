@@ -18,9 +18,10 @@ from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger import DriftReportRow
-from perennial.ops.ledger.ports import DriftReports
+from perennial.ops.ledger.ports import DriftReports, Labels
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.outcomes import OutcomeWatch
 
 __all__ = [
     "CutWindow",
@@ -157,7 +158,9 @@ def _behind(table: pa.Table, place: Place) -> pa.Table:
     return table.filter(pc.or_(pc.greater(table["at"], place.at), later))
 
 
-def reported_window(workspace: Workspace, traffic: TrafficLog, report: DriftReportRow) -> ReportedWindow:
+def reported_window(
+    ledger: Labels, workspace: Workspace, traffic: TrafficLog, report: DriftReportRow
+) -> ReportedWindow:
     """Cut the window of a drift report again.
 
     Raises:
@@ -184,7 +187,8 @@ def reported_window(workspace: Workspace, traffic: TrafficLog, report: DriftRepo
             "log: erased, or older than traffic.retention_days; take a newer report"
         )
     comparison = DriftComparison.from_json(report.payload["comparison"])
-    return ReportedWindow(report=report, reference=reference, window=cut.window, comparison=comparison)
+    window = OutcomeWatch(ledger, workspace, report.model).told(cut.window, report.version)
+    return ReportedWindow(report=report, reference=reference, window=window, comparison=comparison)
 
 
 def _later(window: Window, end: datetime | None) -> bool:
@@ -208,13 +212,15 @@ def chosen_report(ledger: DriftReports, model: str, report_id: int | None) -> Dr
     return next((report for report in reports if report.payload["comparison"]["drifted"]), reports[0])
 
 
-def explained(workspace: Workspace, traffic: TrafficLog, report: DriftReportRow, *, most: int = 8) -> Explanation:
+def explained(
+    ledger: Labels, workspace: Workspace, traffic: TrafficLog, report: DriftReportRow, *, most: int = 8
+) -> Explanation:
     """Say what drifted in a reported window; the same report always gives the same answer. Takes about a second.
 
     Raises:
         DataError: its requests have been pruned, or its version's reference is gone.
     """
-    seen = reported_window(workspace, traffic, report)
+    seen = reported_window(ledger, workspace, traffic, report)
     ids = [] if seen.reference.sample.ids is None else seen.reference.sample.ids.tolist()
     rows = traffic.lookup(ids)
     texts = dict(zip(rows["prediction_id"].to_pylist(), window_of(rows, traffic.task).texts.tolist(), strict=True))

@@ -1,9 +1,13 @@
 """The stream of the recommendation benchmark: in time order, ties shuffled, nothing learnt before it is scored."""
 
+from dataclasses import asdict, replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from benchmarks.ranking_arms import ARMS, erasure, live_ranks
+from benchmarks.ranking_arms import ARMS, Ranks, erasure, live_ranks
+from benchmarks.ranking_kept import KeptParts
 from benchmarks.ranking_stream import Ratings, Stream, gains, rank_of, scored_places
 from tests.unit.learning.ranking.town import catalogue, events
 
@@ -40,6 +44,18 @@ def test_orders_differ_only_among_events_of_one_time(ratings: Ratings) -> None:
     assert all(
         sum(event.user == one.events[place].user for event in one.events[:place]) >= 5 for place in scored_places(one)
     )
+
+
+def test_a_finished_order_is_made_once_and_read_back_as_it_was(ratings: Ratings, tmp_path: Path) -> None:
+    stream = Stream.of(ratings, 0, (0.6, 0.7))
+    found = live_ranks(ratings, stream, {"Perennial": ARMS["Perennial"]}, refit=80, seed=0)
+    parts = [asdict(replace(found, ranks=dict(found.ranks))), None]
+    kept = KeptParts(tmp_path)
+    again = [kept.part("order", {"seed": 0}, lambda: parts.pop(0)) for _ in range(2)]
+    assert parts == [None]
+    assert again[0] == again[1]
+    assert Ranks(**again[0]).ranks == dict(found.ranks)
+    assert kept.part("order", {"seed": 1}, lambda: "another") == "another"
 
 
 def test_items_of_equal_score_share_their_places() -> None:

@@ -6,6 +6,7 @@ from perennial.continual.drift.statistics.jensen_shannon import jensen_shannon
 from perennial.continual.drift.statistics.ks import ks
 from perennial.continual.drift.statistics.result import StatisticResult
 from perennial.continual.drift.statistics.rff_mmd import rff_mmd
+from perennial.continual.drift.statistics.share_shift import share_shift
 from perennial.continual.drift.statistics.wasserstein import wasserstein
 
 __all__ = [
@@ -15,5 +16,6 @@ __all__ = [
     "jensen_shannon",
     "ks",
     "rff_mmd",
+    "share_shift",
     "wasserstein",
 ]

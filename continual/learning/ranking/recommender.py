@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Protocol
 
 import numpy as np
@@ -146,6 +147,7 @@ class Recommender:
         self._row = {name: number for number, name in enumerate(structure.names)}
         self._columns = np.array([self._place[name] for name in structure.names], dtype=np.int64)
         self._follows = follows
+        self._following_columns: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         self._known = np.zeros(len(self.items))
         self._known[self._columns] = structure.support
         most = float(self._known.max(initial=0.0))
@@ -190,7 +192,7 @@ class Recommender:
         found = np.zeros((len(places), len(self.items)), dtype=np.float32)
         if self._follows is None or not self.blend.sequel:
             return found
-        columns = np.array([self._place.get(name, -1) for name in self._follows.places], dtype=np.int64)
+        columns = self._columns_of(self._follows)
         for number, place in enumerate(places):
             follows = self._follows.following({self.items[place].name: 1.0})
             found[number, columns[columns >= 0]] = self.blend.sequel * follows[columns >= 0]
@@ -248,9 +250,17 @@ class Recommender:
         liked_weights = {event.item: weight for event, weight in recent(liked, self.blend.sequel_recency)}
         if liked_weights and self._follows is not None:
             follows = self._follows.following(liked_weights)
-            columns = np.array([self._place.get(name, -1) for name in self._follows.places], dtype=np.int64)
+            columns = self._columns_of(self._follows)
             found[columns[columns >= 0]] = follows[columns >= 0]
         return found
+
+    def _columns_of(self, follows: Following) -> NDArray[np.int64]:
+        """Where in the catalogue each item of `follows` stands, -1 where it does not; new ones come behind."""
+        known = len(self._following_columns)
+        if len(follows.places) > known:
+            new = [self._place.get(name, -1) for name in islice(follows.places, known, None)]
+            self._following_columns = np.append(self._following_columns, np.array(new, dtype=np.int64))
+        return self._following_columns
 
     def _near(self, liked: Sequence[Event]) -> NDArray[np.float32]:
         """How near every item's text is to those that were liked."""

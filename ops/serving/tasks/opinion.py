@@ -291,6 +291,9 @@ class _Opinion:
     def open(self, bundle: Path, *, proved: bool = False) -> OpinionVersion:
         return OpinionVersion(OF_TEXTS.open(bundle, proved=proved), _encoder_of(bundle))
 
+    def outcomes(self, bundle: Path) -> None:
+        return
+
     def tensors(self, answers: Sequence[Opined], wanted: frozenset[str]) -> Mapping[str, Array]:
         """The classifier's tensors with the event's and the symbols'."""
         made = dict(OF_TEXTS.tensors([answer.said for answer in answers], wanted))

@@ -19,6 +19,7 @@ from perennial.continual.tasks.ranking.rows import EVERYBODY
 from perennial.exporters.contract import PREDICTION_ID, VERSION
 from perennial.exporters.ranking.asked import Asked, asked_of
 from perennial.exporters.ranking.catalogue import Catalogue
+from perennial.exporters.ranking.outcomes import ListOutcomes
 from perennial.exporters.ranking.signature import (
     ASK_ENGINE,
     ASK_ROUTER,
@@ -229,6 +230,9 @@ class _Ranking:
 
     def open(self, bundle: Path, *, proved: bool = False) -> RankingVersion:
         return RankingVersion(bundle)
+
+    def outcomes(self, bundle: Path) -> ListOutcomes:
+        return ListOutcomes.read(bundle)
 
     def tensors(self, answers: Sequence[Listed], wanted: frozenset[str]) -> Mapping[str, Array]:
         """Lists of different lengths share one width; the missing places hold an empty item, and 0."""

@@ -339,6 +339,9 @@ class _Replies:
             raise NotFound(f"version folder {bundle} cannot be read ({exc}); restore it or route elsewhere") from exc
         return RepliesVersion(OF_TEXTS.open(bundle, proved=proved), matcher)
 
+    def outcomes(self, bundle: Path) -> None:
+        return
+
     def tensors(self, answers: Sequence[Answered], wanted: frozenset[str]) -> Mapping[str, Array]:
         """The classifier's tensors with the replies; a missing place has an empty id, and 0."""
         made = dict(OF_TEXTS.tensors([answer.said for answer in answers], wanted))

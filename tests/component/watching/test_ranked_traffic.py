@@ -1,7 +1,7 @@
 """Traffic of a model that ranks: watched, explained, reported, measured and queued, without texts and probabilities."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -11,7 +11,11 @@ import numpy as np
 import pytest
 
 from perennial.continual.drift.evidently_report import build_report, check_agreement
+from perennial.continual.drift.reference import ReferenceProfile
+from perennial.continual.learning.ranking import Item, Neighbours, write_items
+from perennial.continual.learning.ranking.trained import ITEMS_FILE
 from perennial.continual.records import Route
+from perennial.exporters.ranking.ties import ItemTies
 from perennial.ops.commands.label_queue import LabelQueue
 from perennial.ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState, version_card
 from perennial.ops.settings import Settings
@@ -62,6 +66,13 @@ class Shelf:
         self.writer.append(columns | {name: ["{}"] * rows for name in set(columns_of("ranking")) - set(columns)})
         return ids
 
+    def like(self, ids: Sequence[str], item: str, *, after_s: float = 1.0) -> None:
+        """The users of these lists liked an item, so long after they had asked."""
+        at = self.now + timedelta(seconds=after_s)
+        label = json.dumps({item: 1.0})
+        rows = [FeedbackRow(prediction_id=name, label=label, at=at) for name in ids]
+        self.ledger.add_feedback(_MODEL, rows)
+
 
 @pytest.fixture
 def shelf(tmp_path: Path) -> Iterator[Shelf]:
@@ -80,6 +91,15 @@ def shelf(tmp_path: Path) -> Iterator[Shelf]:
     ledger.close()
 
 
+def _keep_catalogue(bundle: Path) -> None:
+    """Of a version's bundle, what tells how popular its items were: the first was liked by most, the last by one."""
+    bundle.mkdir(parents=True)
+    write_items(bundle / ITEMS_FILE, [Item(name=name) for name in _ITEMS])
+    nothing = np.zeros((len(_ITEMS), 1))
+    ties = Neighbours(places=nothing.astype(np.int32), values=nothing.astype(np.float32), popular=nothing[:, 0])
+    ItemTies(neighbours=ties, known=np.arange(len(_ITEMS), 0.0, -1.0)).write(bundle)
+
+
 def _watch(shelf: Shelf) -> list[bool]:
     Watcher(shelf.ledger, shelf.workspace, _MODEL, shelf.traffic, EventFeed()).watch()
     reports = reversed(shelf.ledger.drift_reports(_MODEL, limit=20))
@@ -93,11 +113,11 @@ def test_other_items_or_other_questions_are_drift_and_the_same_ones_are_none(she
     shelf.ask(102, last=True)
     assert _watch(shelf) == [False, True]
     newest = chosen_report(shelf.ledger, _MODEL, None)
-    explanation = explained(shelf.workspace, shelf.traffic, newest)
+    explanation = explained(shelf.ledger, shelf.workspace, shelf.traffic, newest)
     assert "prediction" in [signal.value for signal, _, _ in explanation.signals]
     assert {explanation.slices[0].label[:5]} == {"item "}
     assert not any("u1" in text.split() for text in explanation.texts), "who asked is nobody's concern here"
-    seen = reported_window(shelf.workspace, shelf.traffic, newest)
+    seen = reported_window(shelf.ledger, shelf.workspace, shelf.traffic, newest)
     paths = build_report(seen.reference, seen.window, seen.comparison, tmp_path / "report.html", timeout_s=900)
     assert check_agreement(json.loads(paths.json.read_text()), seen.comparison) == []
     shelf.ask(103, context="checkout basket payment")
@@ -124,6 +144,44 @@ def test_its_quality_is_measured_by_what_was_relevant_and_estimated_by_nothing(s
     assert look.reference is not None
     assert look.measured.value == look.reference.value == pytest.approx(1 / np.log2(3), abs=1e-6)
     assert ErrorWatch(shelf.ledger, _MODEL, shelf.traffic, watch, 100_000).look(1).bound is not None
+
+
+def test_what_became_of_its_lists_is_watched_and_told(shelf: Shelf, tmp_path: Path) -> None:
+    """Fewer hits, likings of items nobody had liked and of unpopular ones, each in a window; none where all is well."""
+    _keep_catalogue(shelf.workspace.bundle(_MODEL, 1))
+    shelf.like(shelf.ask(200)[::2], "item 1")
+    shelf.like(shelf.ask(101)[::2], "item 1")
+    assert _watch(shelf) == [False]
+    shelf.like(shelf.ask(102)[::5], "item 1")
+    shelf.like(shelf.ask(103)[::2], "never heard of")
+    _watch(shelf)
+    compared = [report.payload["comparison"] for report in reversed(shelf.ledger.drift_reports(_MODEL, limit=20))]
+    drifted = [{one["signal"] for one in each["signals"] if one["drifted"]} for each in compared]
+    assert drifted == [set(), {"hit_rate"}, {"hit_rate", "popularity", "new_items"}]
+    newest = chosen_report(shelf.ledger, _MODEL, None)
+    explanation = explained(shelf.ledger, shelf.workspace, shelf.traffic, newest)
+    told = {one.signal.value: (one.reference, one.current, one.rows) for one in explanation.outcomes}
+    assert told["hit_rate"] == (0.5, pytest.approx(0.01), 100), "one answer of the window before is left"
+    assert told["new_items"][:2] == (0.0, 1.0)
+    seen = reported_window(shelf.ledger, shelf.workspace, shelf.traffic, newest)
+    paths = build_report(seen.reference, seen.window, seen.comparison, tmp_path / "report.html", timeout_s=900)
+    assert check_agreement(json.loads(paths.json.read_text()), seen.comparison) == []
+
+
+def test_its_lists_are_looked_at_once_their_users_had_time(shelf: Shelf) -> None:
+    _keep_catalogue(shelf.workspace.bundle(_MODEL, 1))
+    shelf.now = datetime.now(UTC) - timedelta(seconds=700)
+    shelf.ask(200)
+    assert _watch(shelf) == []
+    assert not shelf.workspace.reference(_MODEL, 1).is_dir(), "they are eight minutes old; ten are waited for"
+    shelf.now = datetime.now(UTC) - timedelta(seconds=1_500)
+    ids = shelf.ask(201)
+    shelf.like(ids[::2], "item 1", after_s=599.0)
+    shelf.like(ids[1::2], "item 1", after_s=601.0)
+    _watch(shelf)
+    sample = ReferenceProfile.load(shelf.workspace.reference(_MODEL, 1)).sample
+    assert sample.hits is not None
+    assert float(sample.hits.mean()) == 0.5, "a liking that came too late is none"
 
 
 def test_its_queue_is_filled_by_chance_alone(shelf: Shelf) -> None:

@@ -101,7 +101,7 @@ def test_a_window_of_requests_that_repeat_one_another_is_the_same_when_it_is_cut
     assert len(reports) >= 10
     assert sum(report.payload["requests"] for report in reports) > 1.2 * sum(report.rows for report in reports)
     for report in reports:
-        seen = reported_window(town.workspace, town.traffic, report)
+        seen = reported_window(town.ledger, town.workspace, town.traffic, report)
         floors = {signal.signal: signal.result.floor for signal in seen.comparison.signals}
         again = measure_all(
             floors,
@@ -158,16 +158,16 @@ def test_a_drift_is_reported_explained_and_kept_apart_from_calm_windows(town: To
     assert sum(alarms[:2]) >= 1
     assert alarms[2:] == [0, 0]
 
-    explanation = explained(town.workspace, town.traffic, chosen_report(town.ledger, "intent", None))
+    explanation = explained(town.ledger, town.workspace, town.traffic, chosen_report(town.ledger, "intent", None))
     assert explanation.groups[0].rows >= 30
     assert set(explanation.groups[0].words) <= {"interest", "mortgage", "house", "lender", "deposit"}
-    assert explanation.to_json() == explained(town.workspace, town.traffic, newest).to_json()
-    assert explained(town.workspace, town.traffic, calm[0]).summary == "nothing drifted in 100 rows"
+    assert explanation.to_json() == explained(town.ledger, town.workspace, town.traffic, newest).to_json()
+    assert explained(town.ledger, town.workspace, town.traffic, calm[0]).summary == "nothing drifted in 100 rows"
     town.traffic.prune(town.now - timedelta(seconds=20))
     with pytest.raises(
         DataError, match=r"are gone from the traffic log: erased, or older than traffic\.retention_days"
     ):
-        explained(town.workspace, town.traffic, newest)
+        explained(town.ledger, town.workspace, town.traffic, newest)
     with pytest.raises(NotFound, match="intent has no drift report 99"):
         chosen_report(town.ledger, "intent", 99)
 

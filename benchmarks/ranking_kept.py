@@ -1,0 +1,32 @@
+"""What finished parts of a long run gave, so that one that was cut off goes on where it was."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from perennial.continual.atomic_file import write_atomically
+
+__all__ = ["KeptParts"]
+
+_SOURCES = ("perennial/continual/learning/ranking/*.py", "benchmarks/ranking*.py")
+_ROOT = Path(__file__).parent.parent
+
+
+class KeptParts:
+    """A folder with one JSON file a part, named by all that the part depends on: what was asked, data and code."""
+
+    def __init__(self, folder: Path, *data: Path) -> None:
+        self._folder = folder
+        sources = sorted(path for pattern in _SOURCES for path in _ROOT.glob(pattern))
+        self._about = hashlib.sha256(b"\0".join(path.read_bytes() for path in (*sources, *data))).hexdigest()
+
+    def part(self, name: str, asked: Mapping[str, Any], made: Callable[[], Any]) -> Any:
+        """The part as JSON gives it back; made, where no earlier run has left it."""
+        key = hashlib.sha256(json.dumps([self._about, asked], sort_keys=True).encode()).hexdigest()[:16]
+        path = self._folder / f"{name}-{key}.json"
+        if not path.exists():
+            self._folder.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, json.dumps(made()))
+        return json.loads(path.read_text(encoding="utf-8"))
