@@ -69,9 +69,9 @@ class Outcomes(Protocol):
     """What became of one version's answers, where that tells more than their score."""
 
     def columns(self, answers: Sequence[str], targets: Sequence[str | None]) -> Mapping[str, Sequence[float]]:
-        """Columns of a drift window, one value an answer: answers and targets as they are kept, None where nobody told.
+        """The columns `hits`, `popularities` and `new_items` of a drift window, one value an answer.
 
-        What is not known of an answer is NaN.
+        Answers and targets are as they are kept, None where nobody told; what is not known of an answer is NaN.
         """
         ...
 

@@ -49,7 +49,10 @@ class OutcomeWatch:
         }
         targets = self._targets(asked, self.patience(version))
         columns = outcomes.columns(window.whole_answers.tolist(), [targets.get(name) for name in window.ids.tolist()])
-        return replace(window, **{name: np.asarray(values, dtype=np.float32) for name, values in columns.items()})
+        hits, popularities, new_items = (
+            np.asarray(columns[name], dtype=np.float32) for name in ("hits", "popularities", "new_items")
+        )
+        return replace(window, hits=hits, popularities=popularities, new_items=new_items)
 
     def _targets(self, asked: dict[str, datetime], patience: timedelta) -> dict[str, str]:
         """What was known of each answer when its time was over."""
