@@ -14,11 +14,10 @@ from perennial.continual.learning.ranking import (
     Exploration,
     ItemGram,
     ItemTexts,
-    Logged,
     Profile,
     Recommender,
-    estimate,
 )
+from perennial.continual.off_policy import Logged, estimate
 
 __all__ = ["off_policy"]
 

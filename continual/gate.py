@@ -1,18 +1,21 @@
 """Champion against challenger on held-out rows: a promotion decision with its reasons."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
-from perennial.continual.intervals import surely_below
+from perennial.continual.intervals import mean_interval, surely_below
+from perennial.continual.off_policy import LoggedChoices
 from perennial.continual.records import PromotionDecision
 
 __all__ = ["GateEvidence", "GateRules", "PairedRows", "judge"]
 
 Floats = NDArray[np.float64]
+_LEAST_LOGGED = 50.0  # rows that a log must weigh as much as before it refuses anything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,7 @@ class GateRules:
     min_gain_points: float = 0.0  # on fresh rows, challenger minus champion
     max_forgetting_points: float = 1.0  # on old rows, the answer restricted to what the champion can answer
     max_slice_drop_points: float = 15.0  # on any stratum's old rows
+    max_part_drop_share: float = 0.25  # of the champion's own score on a part that is no stratum, e.g. new users
     min_slice_rows: int = 20
     max_calibration_error: float = 0.2
     max_latency_ratio: float = 3.0
@@ -41,12 +45,16 @@ class GateRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PairedRows:
-    """The same held-out rows answered by both versions: stratum and scores in [0, 1]; each array has shape (n,)."""
+    """The same held-out rows answered by both versions: stratum and scores in [0, 1]; each array has shape (n,).
+
+    `parts` are further parts of the rows that may overlap, each by its name with whether a row belongs to it (n,).
+    """
 
     strata: NDArray[Any]
     champion_scores: Floats
     challenger_scores: Floats
     stratum_noun: str = "stratum"
+    parts: Mapping[str, NDArray[np.bool_]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not len(self.strata) == len(self.champion_scores) == len(self.challenger_scores):
@@ -54,6 +62,9 @@ class PairedRows:
                 f"paired rows differ in length: {len(self.strata)} strata, {len(self.champion_scores)} champion "
                 f"scores, {len(self.challenger_scores)} challenger scores"
             )
+        for name, part in self.parts.items():
+            if len(part) != len(self.strata):
+                raise DataError(f"the part {name!r} has {len(part)} rows of {len(self.strata)}; say it of each row")
         for scores in (self.champion_scores, self.challenger_scores):
             if not bool(((scores >= 0.0) & (scores <= 1.0)).all()):  # which no NaN passes
                 raise DataError(
@@ -80,6 +91,7 @@ class GateEvidence:
     challenger_calibration_error: float
     champion_latency_ms: float
     challenger_latency_ms: float
+    logged: LoggedChoices | None = None  # what live answers chose and earned; None where that says nothing
     champion_variety: int = 0  # different things that the answers to all rows show; 0 in tasks that show none
     challenger_variety: int = 0
 
@@ -115,6 +127,10 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
             f"forgets: {lost:.2f} points lost on {len(old)} old rows (limit {rules.max_forgetting_points:.2f})"
         )
     reasons += _slice_reasons(evidence.old if rules.old_rows_bind else evidence.fresh, rules, rng)
+    reasons += _part_reasons(evidence.fresh, rules, rng)
+    (aside,) = rng.spawn(1)  # of its own, so that what is told of besides changes no verdict
+    logged_figures, logged_reasons = _logged(evidence.logged, aside)
+    reasons += logged_reasons
     if evidence.challenger_variety < rules.min_variety_ratio * evidence.champion_variety:
         reasons.append(
             f"shows less: {evidence.challenger_variety} different items in its answers, the champion's show "
@@ -139,6 +155,9 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
         "old_challenger_accuracy": _mean(evidence.old.challenger_scores),
         "challenger_calibration_error": evidence.challenger_calibration_error,
         "latency_ratio": ratio,
+        **_interval("fresh_gain", fresh, aside),
+        **_part_figures(evidence.fresh),
+        **logged_figures,
     }
     if evidence.champion_variety:
         figures |= {
@@ -174,3 +193,63 @@ def _slice_reasons(old: PairedRows, rules: GateRules, rng: np.random.Generator) 
                 f"(limit {rules.max_slice_drop_points:.1f})"
             )
     return reasons
+
+
+def _part_reasons(rows: PairedRows, rules: GateRules, rng: np.random.Generator) -> list[str]:
+    """One reason for each part that loses more than its share of what the champion has there."""
+    reasons = []
+    differences = rows.difference_points()
+    for name, inside in rows.parts.items():
+        lost, before = differences[inside], 100.0 * _mean(rows.champion_scores[inside])
+        if len(lost) < rules.min_slice_rows:
+            continue
+        drop, limit = -float(lost.mean()), rules.max_part_drop_share * before
+        if drop > limit and surely_below(lost, 0.0, rules.confidence, rng):
+            reasons.append(
+                f"worse on {name}: {drop:.1f} of {before:.1f} points lost on {len(lost)} rows (limit {limit:.1f})"
+            )
+    return reasons
+
+
+def _part_figures(rows: PairedRows) -> dict[str, float]:
+    differences = rows.difference_points()
+    found: dict[str, float] = {}
+    for name, inside in rows.parts.items():
+        key = name.replace(" ", "_")
+        found |= {f"{key}_rows": float(inside.sum()), f"{key}_gain_points": _mean(differences[inside])}
+    return found
+
+
+def _logged(logged: LoggedChoices | None, rng: np.random.Generator) -> tuple[dict[str, float], list[str]]:
+    """What the log of live choices says of both, and a reason where it is sure that the challenger earns less."""
+    if logged is None:
+        return {}, []
+    champion, challenger, gain = logged.of_champion(rng), logged.of_challenger(rng), logged.gain(rng)
+    figures = {
+        "logged_rows": float(logged.rows),
+        "logged_earned": logged.earned,
+        "logged_effective_rows": challenger.effective_rows,
+        "logged_gain_points": 100.0 * gain.mean,
+        "logged_gain_low_points": 100.0 * gain.low,
+        "logged_gain_high_points": 100.0 * gain.high,
+    }
+    for name, found in (("champion", champion), ("challenger", challenger)):
+        for kind, interval in (("ips", found.inverse_propensity), ("dr", found.doubly_robust)):
+            figures |= {
+                f"logged_{name}_{kind}": interval.mean,
+                f"logged_{name}_{kind}_low": interval.low,
+                f"logged_{name}_{kind}_high": interval.high,
+            }
+    if gain.decided >= 0 or challenger.effective_rows < _LEAST_LOGGED:
+        return figures, []
+    points = f"{100 * gain.mean:+.2f} points [{100 * gain.low:+.2f}, {100 * gain.high:+.2f}], doubly robust"
+    weigh = f"{logged.rows} logged choices that weigh as much as {challenger.effective_rows:.0f}"
+    return figures, [f"earns less by the log: {points}, on {weigh}"]
+
+
+def _interval(name: str, differences: Floats, rng: np.random.Generator) -> dict[str, float]:
+    """The bounds of a mean difference; 0 where there is no row."""
+    if not len(differences):
+        return {f"{name}_low_points": 0.0, f"{name}_high_points": 0.0}
+    found = mean_interval(differences, rng)
+    return {f"{name}_low_points": found.low, f"{name}_high_points": found.high}

@@ -1,17 +1,22 @@
 """What became of a version's lists: whether something of them was liked, and how well known that had been."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.learning.ranking.trained import ITEMS_FILE, read_items
+from perennial.continual.off_policy import Choice
 from perennial.continual.tasks.ranking import Ranking
+from perennial.exporters.ranking.asked import Asked
 from perennial.exporters.ranking.ties import ItemTies
 
 __all__ = ["ListOutcomes"]
 
+_FEW, _MANY, _HEAVY = 5, 20.0, 0.9  # events of a new user, of a heavy one at least, and above whose share
 _NOBODY_TOLD = float("nan")
 
 
@@ -57,6 +62,35 @@ class ListOutcomes:
             found["popularities"].append(self._popularity(liked))
             found["new_items"].append(float(any(map(self.is_new, liked))) if liked else _NOBODY_TOLD)
         return found
+
+    def parts(self, inputs: Sequence[Asked], targets: Sequence[Mapping[str, float]]) -> Mapping[str, Sequence[bool]]:
+        """New users, the tenth of all lists whose users had done most, and lists for which something new was right."""
+        done = np.array([len(one.known.events) for one in inputs])
+        many = max(_MANY, float(np.quantile(done, _HEAVY))) if len(done) else _MANY
+        return {
+            "new users": (done < _FEW).tolist(),
+            "heavy users": (done >= many).tolist(),
+            "cold items": [
+                any(relevance > 0 and self.is_new(item) for item, relevance in target.items()) for target in targets
+            ],
+        }
+
+    @property
+    def choice_columns(self) -> Sequence[str]:
+        """List and propensities."""
+        return ("prediction", "propensities")
+
+    def choice(self, logged: Mapping[str, Any], target: str | None) -> Choice | None:
+        """The first place; None of an empty list."""
+        items, propensities = Ranking().read_answer(logged["prediction"]), json.loads(logged["propensities"])
+        if not items or not propensities or not propensities[0] > 0:
+            return None
+        liked = {} if target is None else Ranking().read_target(target)
+        return Choice(items[0], min(1.0, liked.get(items[0], 0.0)), float(propensities[0]))
+
+    def chosen(self, kept: str) -> str:
+        """The first item; nothing of an empty list."""
+        return next(iter(Ranking().read_answer(kept)), "")
 
     def _popularity(self, liked: Sequence[str]) -> float:
         if not liked:

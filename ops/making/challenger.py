@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from typing import Any
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, ExportFailed
@@ -10,8 +11,10 @@ from perennial.continual.records import PromotionDecision
 from perennial.ops.ledger import VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
+from perennial.ops.making.logged_choices import read_logged
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.making.written_rows import nameless
+from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["JOB_MODULES", "ChallengerMaker"]
 
@@ -61,6 +64,7 @@ class ChallengerMaker(VersionMaker):
             cache=str(self._workspace.cache),
             task=task.name,
             memory=str(self._workspace.memory(self._model)),
+            logged=self._logged(champion.version),
         )
         write_atomically(folder / "judge.json", json.dumps(asdict(spec)))
         path = folder / "decision.json"
@@ -75,3 +79,11 @@ class ChallengerMaker(VersionMaker):
             ).of(result)
         document = json.loads(path.read_text(encoding="utf-8"))
         return PromotionDecision(**{**document, "reasons": tuple(document["reasons"])})
+
+    def _logged(self, champion: int) -> list[dict[str, Any]]:
+        """The champion's newest live answers, where a task's log tells of other choices too."""
+        side = serving_side(self._task.name)
+        outcomes = side.outcomes(self._workspace.bundle(self._model, champion))
+        if outcomes is None:
+            return []
+        return read_logged(self._ledger, self._workspace, self._model, outcomes, side, version=champion)

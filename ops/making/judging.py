@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,8 +33,9 @@ from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.text_classification.part import TOKENIZER_FILE
+from perennial.ops.making.logged_choices import logged_choices
 from perennial.ops.serving.bundled import BundledVersion, EngineReply
-from perennial.ops.serving.port import Answer, VersionSide
+from perennial.ops.serving.port import Answer, Outcomes, VersionSide
 from perennial.ops.serving.tasks import serving_side
 
 __all__ = ["JudgingSpec", "main", "measure"]
@@ -63,6 +64,7 @@ class JudgingSpec:
     old_among_all: bool = False
     task: str = DEFAULT_TASK
     memory: str | None = None  # the file of what is remembered of those who ask
+    logged: list[dict[str, Any]] = field(default_factory=list)  # live answers of the champion, see `logged_choices`
 
 
 def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
@@ -80,7 +82,9 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     rows = _read(task, spec.fresh + spec.old)
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
     side = serving_side(task.name)
-    task_inputs = side.memory(None if spec.memory is None else Path(spec.memory)).recalled([row.input for row in rows])
+    memory = side.memory(None if spec.memory is None else Path(spec.memory))
+    task_inputs = memory.recalled([row.input for row in rows])
+    outcomes = side.outcomes(Path(spec.champion_bundle))
     asked = challenger.ask(task_inputs)
     same = _same_embeddings(Path(spec.champion_bundle), Path(spec.challenger_bundle))
     replies = asked.read_by(champion.side) if same else champion.ask(task_inputs)
@@ -91,15 +95,28 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     evidence = GateEvidence(
         champion=spec.champion,
         challenger=spec.challenger,
-        fresh=_paired(answers, fresh),
+        fresh=replace(_paired(answers, fresh), parts=_parts(outcomes, task_inputs[fresh], rows[fresh])),
         old=_paired(answers, old, within=None if spec.old_among_all else known, of=known),
         challenger_calibration_error=answers[1].calibration_error(),
         champion_latency_ms=champion_ms,
         challenger_latency_ms=challenger_ms,
+        logged=None
+        if outcomes is None
+        else logged_choices(spec.logged, outcomes, side, memory, (champion, challenger)),
         champion_variety=answers[0].variety(),
         challenger_variety=answers[1].variety(),
     )
     return evidence, loaded
+
+
+def _parts(
+    outcomes: Outcomes | None, task_inputs: Sequence[Any], rows: Sequence[AnyRow]
+) -> dict[str, NDArray[np.bool_]]:
+    """The parts of these rows that the task names, by what the champion knew."""
+    if outcomes is None:
+        return {}
+    named = outcomes.parts(task_inputs, [row.target for row in rows])
+    return {name: np.array(inside, dtype=np.bool_) for name, inside in named.items()}
 
 
 def _read(task: AnyTask, written: Sequence[Any]) -> list[AnyRow]:

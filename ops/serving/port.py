@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from perennial.continual.off_policy import Choice
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 
 __all__ = ["Answer", "Given", "Memory", "Mindless", "Outcomes", "ServingSide", "VersionSide"]
@@ -73,6 +74,23 @@ class Outcomes(Protocol):
 
         Answers and targets are as they are kept, None where nobody told; what is not known of an answer is NaN.
         """
+        ...
+
+    def parts(self, inputs: Sequence[Any], targets: Sequence[Any]) -> Mapping[str, Sequence[bool]]:
+        """Parts of all rows that no new version may serve much worse: by name, whether each row belongs to it."""
+        ...
+
+    def choice(self, logged: Mapping[str, Any], target: str | None) -> Choice | None:
+        """A logged row as a choice, None where the log says nothing of one; the target as it is kept."""
+        ...
+
+    def chosen(self, kept: str) -> str:
+        """What an answer, as it is kept, puts first."""
+        ...
+
+    @property
+    def choice_columns(self) -> Sequence[str]:
+        """The columns of the log that `choice` reads."""
         ...
 
 

@@ -1,35 +1,31 @@
 """How good a version of a ranking is: its lists for held-out rows, what they show, and what the log says of them."""
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from perennial.continual.learning.ranking.exposure import Exposure, measure_exposure
-from perennial.continual.learning.ranking.off_policy import Logged, OffPolicy, estimate
 from perennial.continual.learning.ranking.proof import ListProof, ProvedList, prove_lists
+from perennial.continual.off_policy import LoggedChoices, OffPolicy
 from perennial.continual.records import Split
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks.ranking import Ranking
 from perennial.exporters.ranking.catalogue import Catalogue
+from perennial.exporters.ranking.outcomes import ListOutcomes
 from perennial.ops.ledger import Ledger
+from perennial.ops.making.logged_choices import choices_of, first_choices, kept_answers, read_logged
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks import serving_side
-from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["LogPanel", "RankingReport", "ranking_report"]
 
-Floats = NDArray[np.float64]
-
 _MOST_ROWS, _MOST_LOGGED = 1_000, 5_000  # each costs a list
 _PLACES = 10
-_BATCH = 200
 _LENT_BELOW = 0.5  # a chance that only a drawn item has
 
 
@@ -99,7 +95,8 @@ class _Asking:
         users = zip(catalogue.items, catalogue.ties.known.tolist(), strict=True)
         self.known = {item.name: known for item, known in users}
         self._everybody = sorted(self.known, key=lambda name: (-self.known[name], name))
-        self._memory = serving_side(Ranking.name).memory(workspace.user_events(model))
+        self.side, self.outcomes = serving_side(Ranking.name), ListOutcomes.read(bundle)
+        self._memory = self.side.memory(workspace.user_events(model))
 
     def proved(self, rows: Sequence[AnyRow]) -> list[ProvedList]:
         """The version's list for each row, and everybody's, both without what its user had seen."""
@@ -118,11 +115,11 @@ class _Asking:
 
     def lists(self, asked: Sequence[Any]) -> list[tuple[str, ...]]:
         """Its lists, made of what was known of each user before the question."""
-        recalled, found = self._memory.recalled(asked), list[tuple[str, ...]]()
-        for start in range(0, len(recalled), _BATCH):
-            answers = self._version.answers(recalled[start : start + _BATCH])
-            found += [Ranking().read_answer(answer.kept) for answer in answers]
-        return found
+        return [Ranking().read_answer(kept) for kept in kept_answers(self._version, self._memory, asked)]
+
+    def firsts(self, asked: Sequence[Any]) -> list[str]:
+        """The first item of each."""
+        return first_choices(self._version, self.outcomes, self._memory, asked)
 
 
 def _unknown(ledger: Ledger, workspace: Workspace, model: str, version: int) -> list[AnyRow]:
@@ -146,34 +143,26 @@ def _unknown(ledger: Ledger, workspace: Workspace, model: str, version: int) -> 
 
 def _log_panel(ledger: Ledger, workspace: Workspace, asking: _Asking, rng: np.random.Generator) -> LogPanel | None:
     """What the newest logged lists say; None where nothing was logged."""
-    log, side, task = traffic_of(workspace, asking.model), serving_side(Ranking.name), Ranking()
-    columns = ["prediction_id", "user", "asked_at", "segment", "context", "ask", "prediction", "propensities"]
-    logged = [row for row in log.read(columns=columns, last=_MOST_LOGGED).to_pylist() if row["prediction"] != "[]"]
-    if not logged:
+    rows = read_logged(ledger, workspace, asking.model, asking.outcomes, asking.side, most=_MOST_LOGGED)
+    choices, asked = choices_of(rows, asking.outcomes, asking.side)
+    if not choices:
         return None
-    liked = ledger.feedback_labels(asking.model, [row["prediction_id"] for row in logged])
-    firsts = [task.read_answer(row["prediction"])[0] for row in logged]
-    targets = [task.read_target(liked.get(row["prediction_id"], "{}")) for row in logged]
-    reward = np.array([min(1.0, target.get(first, 0.0)) for first, target in zip(firsts, targets, strict=True)])
-    propensity = np.array([json.loads(row["propensities"])[0] for row in logged], dtype=np.float64)
-    own = [one[:1] for one in asking.lists([side.logged_input(row) for row in logged])]
-    agrees = np.array([one == (first,) for one, first in zip(own, firsts, strict=True)], dtype=np.float64)
-    tells = len(logged) > 1 and bool((propensity < 1.0).any())
-    return LogPanel(
-        rows=len(logged),
-        earned=float(reward.mean()),
-        agreed=float(agrees.mean()),
-        lent=int((propensity < _LENT_BELOW).sum()),
-        off_policy=_estimated(reward, propensity, agrees, rng) if tells else None,
+    firsts = asking.firsts(asked)
+    agrees = np.array([float(one.chosen == first) for one, first in zip(choices, firsts, strict=True)])
+    seen = LoggedChoices(
+        reward=np.array([one.earned for one in choices]),
+        propensity=np.array([one.propensity for one in choices]),
+        champion=agrees,
+        challenger=agrees,
     )
-
-
-def _estimated(reward: Floats, propensity: Floats, agrees: Floats, rng: np.random.Generator) -> OffPolicy:
-    """The estimates; the doubly robust one expects of a row what the other half of the log earned."""
-    half = np.arange(len(reward)) % 2
-    expected = np.where(half == 0, reward[half == 1].mean(), reward[half == 0].mean())
-    logged = Logged(reward=reward, propensity=propensity, chance=agrees, predicted=expected, expected=expected)
-    return estimate(logged, rng)
+    tells = seen.rows > 1 and bool((seen.propensity < 1.0).any())
+    return LogPanel(
+        rows=seen.rows,
+        earned=seen.earned,
+        agreed=float(agrees.mean()),
+        lent=int((seen.propensity < _LENT_BELOW).sum()),
+        off_policy=seen.of_champion(rng) if tells else None,
+    )
 
 
 def _verdict(proof: ListProof | None) -> str:

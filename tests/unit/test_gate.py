@@ -1,10 +1,14 @@
 """The promotion gate: each rule alone, and none of them by luck."""
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 import pytest
 
 from perennial.continual.errors import DataError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
+from perennial.continual.off_policy import LoggedChoices
 
 
 def rows(n: int, champion: float, challenger: float, label: str = "a", seed: int = 0) -> PairedRows:
@@ -18,7 +22,7 @@ def rows(n: int, champion: float, challenger: float, label: str = "a", seed: int
     )
 
 
-def evidence(fresh: PairedRows, old: PairedRows, **facts: float) -> GateEvidence:
+def evidence(fresh: PairedRows, old: PairedRows, **facts: Any) -> GateEvidence:
     figures = {"challenger_calibration_error": 0.02, "champion_latency_ms": 5.0, "challenger_latency_ms": 5.0} | facts
     return GateEvidence(champion=1, challenger=2, fresh=fresh, old=old, **figures)
 
@@ -205,6 +209,8 @@ def test_the_figures_tell_both_accuracies_and_are_zero_without_rows() -> None:
         "old_challenger_accuracy": 0.9,
         "challenger_calibration_error": 0.02,
         "latency_ratio": 1.0,
+        "fresh_gain_low_points": pytest.approx(2.5, abs=5.0),
+        "fresh_gain_high_points": pytest.approx(27.5, abs=5.0),
     }
     empty = judge(evidence(counted(0, 0), counted(0, 0)), GateRules(), np.random.default_rng(0)).figures
     assert {name: value for name, value in empty.items() if value} == {
@@ -250,3 +256,66 @@ def test_a_challenger_that_shows_much_less_is_refused(shown: int, accepted: bool
     taken, why = decide(given)
     assert taken is accepted
     assert ("shows less: 69 different items in its answers, the champion's show 100 (at least 70%" in why) is not taken
+
+
+def in_parts(rows_of: int, lost_by_new: float) -> PairedRows:
+    """Everybody gains a little, and new users, every fifth row, lose so much of 0.4."""
+    new = np.arange(rows_of) % 5 == 0
+    noise = np.random.default_rng(1).normal(0.0, 0.02, rows_of)
+    champion = np.full(rows_of, 0.4)
+    return PairedRows(
+        strata=np.array(["all"] * rows_of),
+        champion_scores=champion,
+        challenger_scores=np.clip(np.where(new, champion - lost_by_new, champion + 0.1) + noise, 0.0, 1.0),
+        parts={"new users": new, "heavy users": ~new},
+    )
+
+
+@pytest.mark.parametrize(("lost", "rows_of", "accepted"), [(0.05, 400, True), (0.2, 400, False), (0.2, 80, True)])
+def test_no_part_may_lose_much_of_what_the_champion_has_there(lost: float, rows_of: int, accepted: bool) -> None:
+    """A stratum may lose fifteen points; of a part that earns 40 a quarter is ten. Sixteen rows prove nothing."""
+    given = evidence(in_parts(rows_of, lost), rows(300, 0.9, 0.9))
+    decision = judge(given, GateRules(old_rows_bind=False), np.random.default_rng(0))
+    assert decision.accepted is accepted
+    assert accepted or "worse on new users: 20" in decision.reasons[0]
+    assert decision.figures["new_users_rows"] == rows_of / 5
+    assert decision.figures["new_users_gain_points"] == pytest.approx(-100 * lost, abs=1.0)
+    assert decision.figures["heavy_users_gain_points"] == pytest.approx(10.0, abs=1.0)
+
+
+def test_a_part_of_other_rows_is_refused() -> None:
+    with pytest.raises(DataError, match="new users"):
+        replace(in_parts(10, 0.0), parts={"new users": np.ones(9, dtype=bool)})
+
+
+def logged_world(rows_of: int, *, challenger_is: str) -> LoggedChoices:
+    """The champion's choice earns 0.5 and was drawn with 0.7, two others by 0.15 each: one earns 0.9, one nothing."""
+    rng = np.random.default_rng(5)
+    chosen = rng.choice(3, rows_of, p=[0.7, 0.15, 0.15])
+    reward = (rng.random(rows_of) < np.array([0.5, 0.9, 0.0])[chosen]).astype(float)
+    return LoggedChoices(
+        reward=reward,
+        propensity=np.array([0.7, 0.15, 0.15])[chosen],
+        champion=(chosen == 0).astype(float),
+        challenger=(chosen == ["same", "better", "worse"].index(challenger_is)).astype(float),
+    )
+
+
+@pytest.mark.parametrize(("kind", "worth"), [("same", 0.5), ("better", 0.9), ("worse", 0.0)])
+def test_the_log_of_live_choices_is_told_and_refuses_who_surely_earns_less(kind: str, worth: float) -> None:
+    given = evidence(BETTER, rows(300, 0.95, 0.95), logged=logged_world(1_000, challenger_is=kind))
+    decision = judge(given, GateRules(), np.random.default_rng(0))
+    assert decision.accepted is (kind != "worse")
+    figures = decision.figures
+    assert figures["logged_challenger_ips_low"] <= worth <= figures["logged_challenger_ips_high"]
+    assert figures["logged_challenger_dr_low"] <= worth <= figures["logged_challenger_dr_high"]
+    assert figures["logged_gain_low_points"] <= 100 * (worth - 0.5) <= figures["logged_gain_high_points"]
+    assert decision.accepted or decision.reasons[0].startswith("earns less by the log: -5")
+
+
+def test_a_log_of_few_choices_is_told_and_refuses_nobody() -> None:
+    given = evidence(BETTER, rows(300, 0.95, 0.95), logged=logged_world(100, challenger_is="worse"))
+    decision = judge(given, GateRules(), np.random.default_rng(0))
+    assert decision.accepted
+    assert decision.figures["logged_rows"] == 100
+    assert decision.figures["logged_gain_points"] < 0

@@ -9,7 +9,6 @@ from perennial.continual.learning.ranking.gram import GramSettings, ItemGram, St
 from perennial.continual.learning.ranking.impressions import events_of, impressions_of
 from perennial.continual.learning.ranking.item_texts import ItemTexts
 from perennial.continual.learning.ranking.neighbours import Neighbours
-from perennial.continual.learning.ranking.off_policy import Logged, OffPolicy, estimate
 from perennial.continual.learning.ranking.profile import Profile, profile_words
 from perennial.continual.learning.ranking.recommender import Ask, Blend, Following, Placed, Ranked, Recommender
 from perennial.continual.learning.ranking.slots import Bounds, Exploration
@@ -27,9 +26,7 @@ __all__ = [
     "Item",
     "ItemGram",
     "ItemTexts",
-    "Logged",
     "Neighbours",
-    "OffPolicy",
     "Placed",
     "Profile",
     "Ranked",
@@ -37,7 +34,6 @@ __all__ = [
     "Signal",
     "Structure",
     "TrainedRanking",
-    "estimate",
     "event_of",
     "events_of",
     "histories",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import DataError
-from perennial.continual.learning.ranking import Logged, OffPolicy, estimate
+from perennial.continual.off_policy import Logged, LoggedChoices, OffPolicy, estimate
 
 CHANCES = np.array([0.7, 0.2, 0.1])  # of the logging way
 EARNED = np.array([0.2, 0.5, 0.8])  # the truth of each choice
@@ -50,3 +50,14 @@ def test_choices_without_a_chance_are_refused() -> None:
         Logged(reward=one, propensity=none, chance=one, predicted=one, expected=one)
     with pytest.raises(DataError, match="shapes"):
         Logged(reward=np.ones(3), propensity=one, chance=one, predicted=one, expected=one)
+
+
+def test_of_two_versions_that_choose_alike_neither_gains_and_one_row_tells_nothing() -> None:
+    rng = np.random.default_rng(0)
+    reward, propensity, same = rng.random(50), np.full(50, 0.5), np.ones(50)
+    log = LoggedChoices(reward=reward, propensity=propensity, champion=same, challenger=same)
+    assert log.gain(rng) == log.gain(rng)
+    assert (log.gain(rng).low, log.gain(rng).high) == (0.0, 0.0)
+    assert log.of_champion(np.random.default_rng(1)) == log.of_challenger(np.random.default_rng(1))
+    one = LoggedChoices(reward=reward[:1], propensity=propensity[:1], champion=same[:1], challenger=0 * same[:1])
+    assert one.gain(rng).mean == 0.0

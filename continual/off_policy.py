@@ -1,6 +1,7 @@
 """What another way of choosing would have earned, from what one way chose and how likely each choice was."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,9 +9,17 @@ from numpy.typing import NDArray
 from perennial.continual.errors import DataError
 from perennial.continual.intervals import Interval, mean_interval
 
-__all__ = ["Logged", "OffPolicy", "estimate"]
+__all__ = ["Choice", "Logged", "LoggedChoices", "OffPolicy", "estimate"]
 
 Floats = NDArray[np.float64]
+
+
+class Choice(NamedTuple):
+    """What a logged answer put first, what that earned in [0, 1], and its chance when it was drawn."""
+
+    chosen: str
+    earned: float
+    propensity: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,3 +79,61 @@ def estimate(logged: Logged, rng: np.random.Generator, *, most_weight: float = 1
         effective_rows=total**2 / squares if squares else 0.0,
         clipped=float((raw > most_weight).mean()),
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoggedChoices:
+    """Choices of live answers, one a row (n,), and whether two versions would have made them.
+
+    The doubly robust estimates expect of a row what the other half of the log earned.
+
+    >>> rng = np.random.default_rng(0)
+    >>> one, none = np.ones(40), np.zeros(40)
+    >>> same = LoggedChoices(reward=one, propensity=one, champion=one, challenger=one)
+    >>> same.earned, same.of_challenger(rng).doubly_robust.mean, same.gain(rng).mean
+    (1.0, 1.0, 0.0)
+    """
+
+    reward: Floats  # what each earned, in [0, 1]
+    propensity: Floats  # its chance when it was chosen, above 0
+    champion: Floats  # 1 where the champion would choose the same, else 0
+    challenger: Floats
+
+    @property
+    def rows(self) -> int:
+        """Choices."""
+        return len(self.reward)
+
+    @property
+    def earned(self) -> float:
+        """What a choice earned on average, as it was made."""
+        return float(self.reward.mean())
+
+    def of_champion(self, rng: np.random.Generator) -> OffPolicy:
+        """What the champion's choices would have earned."""
+        return estimate(self._logged(self.champion), rng)
+
+    def of_challenger(self, rng: np.random.Generator) -> OffPolicy:
+        """What the challenger's choices would have earned."""
+        return estimate(self._logged(self.challenger), rng)
+
+    def gain(self, rng: np.random.Generator, *, most_weight: float = 100.0) -> Interval:
+        """By how much the challenger's choices would have earned more, doubly robust and paired.
+
+        Where the log could hold neither choice, or both are the same, a row says nothing for either.
+        """
+        weights = [np.minimum(one / self.propensity, most_weight) for one in (self.challenger, self.champion)]
+        return mean_interval((weights[0] - weights[1]) * (self.reward - self._expected), rng)
+
+    @property
+    def _expected(self) -> Floats:
+        half = np.arange(self.rows) % 2
+        if self.rows < 2:
+            return self.reward
+        return np.where(half == 0, self.reward[half == 1].mean(), self.reward[half == 0].mean())
+
+    def _logged(self, chance: Floats) -> Logged:
+        expected = self._expected
+        return Logged(
+            reward=self.reward, propensity=self.propensity, chance=chance, predicted=expected, expected=expected
+        )
