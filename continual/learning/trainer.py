@@ -20,6 +20,8 @@ __all__ = ["Corpus", "Schedule", "Trainer", "has_fast_bf16"]
 
 logger = logging.getLogger(__name__)
 
+_POOL = 16  # batches whose rows are sorted by length
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Corpus:
@@ -179,7 +181,7 @@ class Trainer:
 
     def _fresh_rows(self, step: int, an_epoch: int, corpus: Corpus) -> Batch:
         epoch, place = divmod(step, an_epoch)
-        order = np.random.default_rng([self.schedule.seed, 1, epoch]).permutation(len(corpus.texts))
+        order = _by_length(corpus.texts, self.schedule.batch, np.random.default_rng([self.schedule.seed, 1, epoch]))
         return self._batch(corpus, order[place * self.schedule.batch : (place + 1) * self.schedule.batch], step)
 
     def _replay_rows(self, step: int, replay: Corpus) -> Batch | None:
@@ -190,8 +192,9 @@ class Trainer:
         return self._batch(replay, rng.choice(len(replay.texts), size, replace=False), step)
 
     def _batches(self, corpus: Corpus) -> Iterator[Batch]:
-        for start in range(0, len(corpus.texts), self.schedule.batch):
-            yield self._batch(corpus, range(start, min(start + self.schedule.batch, len(corpus.texts))), None)
+        order = np.argsort([len(text) for text in corpus.texts], kind="stable")
+        for start in range(0, len(order), self.schedule.batch):
+            yield self._batch(corpus, order[start : start + self.schedule.batch], None)
 
     def _batch(self, corpus: Corpus, rows: Sequence[int] | NDArray[np.int64], step: int | None) -> Batch:
         import torch
@@ -240,3 +243,19 @@ class Trainer:
         self._best = state["best"]
         logger.info("training.resumed", extra={"step": state["step"]})
         return int(state["step"])
+
+
+def _by_length(texts: Sequence[str], batch: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """A random order of the rows in which those of a batch are about as long: padding is what batches would cost.
+
+    Rows are shuffled first, then sorted within each 16 batches, whose order is shuffled again; a last batch that is
+    not full stays the last.
+    """
+    order, lengths = rng.permutation(len(texts)), np.array([len(text) for text in texts])
+    parts = []
+    for start in range(0, len(order), _POOL * batch):
+        pool = order[start : start + _POOL * batch]
+        pool = pool[np.argsort(lengths[pool], kind="stable")]
+        full = len(pool) // batch
+        parts += [pool[: full * batch].reshape(full, batch)[rng.permutation(full)].ravel(), pool[full * batch :]]
+    return np.concatenate(parts)

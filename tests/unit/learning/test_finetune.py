@@ -20,6 +20,7 @@ from perennial.continual.learning.finetune import SlowSettings, train_slow
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.strategies import STRATEGIES, make_strategy
 from perennial.continual.learning.strategies.derpp import logit_distance
+from perennial.continual.learning.trainer import _by_length
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow
@@ -178,6 +179,24 @@ def test_one_class_is_not_enough(make_spec: Write) -> None:
     with pytest.raises(TrainingFailed, match="two classes"):
         tune(path)
     path.write_text(json.dumps(json.loads(path.read_text()) | {"params": QUICK | {"frozen_layers": 9}}))
+
+
+@pytest.mark.parametrize("rows", [1, 64, 700, 1037])
+def test_batches_hold_rows_of_like_length_and_an_epoch_every_row_once(rows: int) -> None:
+    rng = np.random.default_rng(0)
+    texts = ["w" * int(size) for size in rng.integers(1, 100, size=rows)]
+    lengths = np.array([len(text) for text in texts])
+
+    def padded(order: np.ndarray) -> int:
+        return sum(int(lengths[order[at : at + 32]].max()) * len(order[at : at + 32]) for at in range(0, rows, 32))
+
+    first, second = (_by_length(texts, 32, np.random.default_rng([seed, 1])) for seed in (0, 1))
+    assert sorted(first) == sorted(second) == list(range(rows))
+    if rows > 500:
+        assert padded(first) < 1.1 * lengths.sum() < 1.5 * lengths.sum() < padded(np.arange(rows))
+        assert not np.array_equal(first, second)
+        batches = [lengths[first[at : at + 32]].mean() for at in range(0, 512, 32)]
+        assert not np.all(np.diff(batches) > 0), "short batches do not always come first"
 
 
 def test_augmented_text_keeps_most_of_its_words() -> None:
