@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
-from benchmarks.closed_forms import Bench, Scores, tfidf
+from benchmarks.labelled_learners import Bench, Scores, tfidf
 from benchmarks.labelled_sets import SETS, Columns, Split, steps_of
 from perennial.continual.arrays import softmax
 from perennial.continual.learning.metrics import accuracy, expected_calibration_error, macro_f1

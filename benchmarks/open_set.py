@@ -18,7 +18,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from benchmarks import record
-from benchmarks.closed_forms import Bench
+from benchmarks.labelled_learners import Bench
 from benchmarks.labelled_sets import SETS, steps_of
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.open_set import OpenSet

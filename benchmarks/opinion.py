@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import record
-from benchmarks.closed_forms import Bench, tfidf
+from benchmarks.labelled_learners import Bench, tfidf
 from benchmarks.labelled_sets import FIRST, SETS, STEP, STREAM, steps_of
 from benchmarks.opinion_events import FALSE_ALARM, NewsItems, known_dates, measure_events, symbol_days
 from perennial.continual.intervals import mean_interval, paired_bootstrap
