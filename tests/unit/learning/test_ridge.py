@@ -227,13 +227,13 @@ def test_settings_are_chosen_anew_once_twice_the_rows_are_in(make_spec: Callable
         params = {"features": 120} | ({"lexical": 200} if learner == "ridge" else {})
         fields = {"learner": learner, "holdout": held, "params": params, "previous": previous}
         if number == 1:  # what a person tells holds, and is no choice
-            fields["params"] = params | {"shrinkage": 0.5}
+            fields["params"] = params | {"shrinkage": 0.7}
         spec = JobSpec.read(make_spec(f"{learner}-{number}", examples=make_rows(words, count, number), **fields))
         chosen.append(train_fast(spec, Context()).settings)
         previous = spec.out
     assert [each["chosen_at"] for each in chosen] == [60, 0, 120, 120]
-    assert chosen[1]["shrinkage"] == 0.5
-    assert chosen[3]["shrinkage"] == chosen[2]["shrinkage"] != 0.5
+    assert chosen[1]["shrinkage"] == 0.7
+    assert chosen[3]["shrinkage"] == chosen[2]["shrinkage"] != 0.7
 
 
 def test_settings_of_another_closed_form_are_not_taken_over(make_spec: Callable[..., Path]) -> None:
@@ -242,4 +242,4 @@ def test_settings_of_another_closed_form_are_not_taken_over(make_spec: Callable[
     first = JobSpec.read(make_spec("first", learner="kernel_lda", examples=rows, params={"features": 120}))
     train_fast(first, Context())
     later = make_spec("later", learner="ridge", examples=rows, previous=first.out, params=PARAMS)
-    assert train_fast(JobSpec.read(later), Context()).settings["shrinkage"] == 1.0
+    assert train_fast(JobSpec.read(later), Context()).settings["shrinkage"] == 0.5
