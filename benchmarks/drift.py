@@ -25,6 +25,7 @@ from benchmarks.drift_dependent import dependent, found
 from benchmarks.drift_false_alarm import rates
 from benchmarks.drift_streams import REFERENCE_ROWS, changed, changes, clean, concept, split
 from benchmarks.drift_traffic import Traffic, load
+from benchmarks.drift_worth import nothing_to_learn, sitting
 from perennial.continual.drift import DriftSettings, compare
 from perennial.continual.drift.evidently_report import build_report, check_agreement
 
@@ -93,12 +94,19 @@ def _found(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
     return [_shown(row) for row in found(traffic, 2 if chosen.quick else 20)]
 
 
+def _worth(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
+    repeats = 2 if chosen.quick else 5
+    rows = [_shown(sitting(traffic, share, labelled, repeats)) for share in (0.1, 0.3, 0.5) for labelled in (1.0, 0.3)]
+    return [*rows, _shown(nothing_to_learn(traffic, 9_000 if chosen.quick else 100_000))]
+
+
 _PARTS: dict[str, Callable[[Traffic, argparse.Namespace], Rows]] = {
     "streams": _streams,
     "false_alarm": _false_alarm,
     "cost": _cost,
     "dependent": _dependent,
     "dependent_found": _found,
+    "worth": _worth,
 }
 
 

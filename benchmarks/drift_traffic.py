@@ -53,12 +53,13 @@ _PARAPHRASE = MappingProxyType(
 class Traffic:
     """Answered rows to draw requests from. `clean` were held out of the fit; each changed kind is a window of its own.
 
-    `truth` are the labels of the clean rows.
+    `truth` are the labels of the clean rows, `new_truth` those of the new intents.
     """
 
     clean: Window
     truth: NDArray[np.str_]
     new_intents: Window
+    new_truth: NDArray[np.str_]
     changed: Mapping[str, Window]
     embeddings: NDArray[np.float32]  # every row of the data set, for false-alarm rates
     held_out_accuracy: float
@@ -89,6 +90,7 @@ def load(folder: Path, cache: Path) -> Traffic:
         clean=answered,
         truth=labels[clean],
         new_intents=_answer(model, texts[new], x[new]),
+        new_truth=labels[new],
         changed=changed,
         embeddings=x,
         held_out_accuracy=float((answered.predictions == labels[clean]).mean()),

@@ -94,6 +94,12 @@ class GateEvidence:
     logged: LoggedChoices | None = None  # what live answers chose and earned; None where that says nothing
     champion_variety: int = 0  # different things that the answers to all rows show; 0 in tasks that show none
     challenger_variety: int = 0
+    simple: Mapping[str, Floats] = field(default_factory=dict)  # by name: scores of answers that cost nothing, on fresh
+
+    def __post_init__(self) -> None:
+        for name, scores in self.simple.items():
+            if len(scores) != len(self.fresh.strata):
+                raise DataError(f"{name} has {len(scores)} scores for {len(self.fresh.strata)} fresh rows")
 
 
 def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) -> PromotionDecision:
@@ -122,6 +128,8 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
         reasons.append(
             f"not better: {gain:+.2f} points on {len(fresh)} fresh rows (at least {rules.min_gain_points:+.2f})"
         )
+    else:
+        reasons += _simple_reasons(evidence, rules, rng)
     if rules.old_rows_bind and lost > rules.max_forgetting_points and surely_below(old, 0.0, rules.confidence, rng):
         reasons.append(
             f"forgets: {lost:.2f} points lost on {len(old)} old rows (limit {rules.max_forgetting_points:.2f})"
@@ -159,6 +167,7 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
         **_part_figures(evidence.fresh),
         **logged_figures,
     }
+    figures |= {f"fresh_{name}_accuracy": _mean(scores) for name, scores in evidence.simple.items()}
     if evidence.champion_variety:
         figures |= {
             "champion_variety": float(evidence.champion_variety),
@@ -175,6 +184,25 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
 
 def _mean(values: Floats) -> float:
     return float(values.mean()) if len(values) else 0.0
+
+
+def _simple_reasons(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) -> list[str]:
+    """Why a challenger that is not surely better than the champion is not the best there is.
+
+    One that surely is better is promoted even if something simple were better still: refusing it would leave worse.
+    """
+    fresh = evidence.fresh
+    if not evidence.simple or surely_below(-fresh.difference_points(), 0.0, rules.confidence, rng):
+        return []
+    name, scores = max(evidence.simple.items(), key=lambda each: _mean(each[1]))
+    behind = 100.0 * (fresh.challenger_scores.astype(np.float64) - scores)
+    if not surely_below(behind, 0.0, rules.confidence, rng):
+        return []
+    reason = (
+        f"no better than a simple answer: {name} scores {_mean(scores):.4f} on {len(scores)} fresh rows, the "
+        f"challenger {_mean(fresh.challenger_scores):.4f}, the champion {_mean(fresh.champion_scores):.4f}"
+    )
+    return [reason]
 
 
 def _slice_reasons(old: PairedRows, rules: GateRules, rng: np.random.Generator) -> list[str]:

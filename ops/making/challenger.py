@@ -8,6 +8,7 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, ExportFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.records import PromotionDecision
+from perennial.continual.tasks import learns_labels
 from perennial.ops.ledger import VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
@@ -63,6 +64,7 @@ class ChallengerMaker(VersionMaker):
             threads=learning.threads,
             cache=str(self._workspace.cache),
             task=task.name,
+            taught=self._taught_files(version),
             memory=str(self._workspace.memory(self._model)),
             logged=self._logged(champion.version),
         )
@@ -87,3 +89,10 @@ class ChallengerMaker(VersionMaker):
         if outcomes is None:
             return []
         return read_logged(self._ledger, self._workspace, self._model, outcomes, side, version=champion)
+
+    def _taught_files(self, version: int) -> tuple[str, ...]:
+        """The rows of the challenger's training, fresh ones first, where they are labelled texts and still there."""
+        if not learns_labels(self._task.name):
+            return ()
+        files = (self.folder(version) / name for name in ("examples.jsonl", "replay.jsonl"))
+        return tuple(str(path) for path in files if path.is_file())

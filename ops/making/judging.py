@@ -24,9 +24,12 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import BundleRejected, PerennialError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
+from perennial.continual.intervals import surely_below
 from perennial.continual.jobs.memory import resident_mb
 from perennial.continual.learning.metrics import expected_calibration_error
+from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.trained import PROOF_FILE
+from perennial.continual.quality.simple_answers import lexical_answers, majority_answers, moved_priors
 from perennial.continual.records import PromotionDecision
 from perennial.continual.task import AnyRow, AnyTask
 from perennial.continual.tasks import DEFAULT_TASK, task_named
@@ -37,6 +40,7 @@ from perennial.ops.making.logged_choices import logged_choices
 from perennial.ops.serving.bundled import BundledVersion, EngineReply
 from perennial.ops.serving.port import Answer, Outcomes, VersionSide
 from perennial.ops.serving.tasks import serving_side
+from perennial.ops.serving.tasks.text_classification import Classified
 
 __all__ = ["JudgingSpec", "main", "measure"]
 
@@ -63,6 +67,7 @@ class JudgingSpec:
     cache: str | None = None
     old_among_all: bool = False
     task: str = DEFAULT_TASK
+    taught: tuple[str, ...] = ()  # files of the rows that the challenger learnt, of tasks whose rows are labelled texts
     memory: str | None = None  # the file of what is remembered of those who ask
     logged: list[dict[str, Any]] = field(default_factory=list)  # live answers of the champion, see `logged_choices`
 
@@ -106,6 +111,10 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
         champion_variety=answers[0].variety(),
         challenger_variety=answers[1].variety(),
     )
+    rules = GateRules(**spec.rules)
+    gain, rng = evidence.fresh.difference_points(), np.random.default_rng(spec.seed)
+    if len(gain) >= rules.min_fresh_rows > 0 and not surely_below(-gain, 0.0, rules.confidence, rng):
+        evidence = replace(evidence, simple=_simple(answers[0], rows, len(spec.fresh), spec))
     return evidence, loaded
 
 
@@ -117,6 +126,28 @@ def _parts(
         return {}
     named = outcomes.parts(task_inputs, [row.target for row in rows])
     return {name: np.array(inside, dtype=np.bool_) for name, inside in named.items()}
+
+
+def _simple(
+    champion: "_Answers", rows: Sequence[AnyRow], fresh: int, spec: JudgingSpec
+) -> dict[str, NDArray[np.float64]]:
+    """Scores on the fresh rows of what costs nothing: a constant, words and letters, the champion with moved priors."""
+    taught = [row for path in spec.taught for row in read_rows(Path(path))]
+    if not taught:
+        return {}
+    asked, before = rows[:fresh], [row.target for row in rows[fresh:]]
+    newest = [row.label for row in read_rows(Path(spec.taught[0]))]
+    given = {
+        "majority": majority_answers(taught, fresh),
+        "lexical": lexical_answers(taught, [row.input for row in asked]),
+    }
+    scores = champion.class_scores(slice(0, fresh))
+    if scores and before and newest:
+        given["champion_with_moved_priors"] = moved_priors(scores, before, newest)
+    return {
+        name: np.array([champion.task.score(answer, row.target) for answer, row in zip(answers, asked, strict=True)])
+        for name, answers in given.items()
+    }
 
 
 def _read(task: AnyTask, written: Sequence[Any]) -> list[AnyRow]:
@@ -189,6 +220,11 @@ class _Answers:
     def scores(self, part: slice, within: frozenset[str] | None = None) -> NDArray[np.float64]:
         """How good the answer to each of the rows is, the answers restricted to those `within` when given."""
         return self._scores(self._replies.answers(part, within=within), self.rows[part])
+
+    def class_scores(self, part: slice) -> list[dict[str, float]]:
+        """The probability of each class for each row; nothing of a version that gives none."""
+        answers = [answer for answer in self._replies.answers(part) if isinstance(answer, Classified)]
+        return [dict(zip(answer.labels, answer.scores.tolist(), strict=True)) for answer in answers]
 
     def variety(self) -> int:
         """How many different things its answers show."""

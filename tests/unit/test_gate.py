@@ -319,3 +319,30 @@ def test_a_log_of_few_choices_is_told_and_refuses_nobody() -> None:
     assert decision.accepted
     assert decision.figures["logged_rows"] == 100
     assert decision.figures["logged_gain_points"] < 0
+
+
+def _beside(given: GateEvidence, **shares: float) -> GateEvidence:
+    """The same evidence with simple answers, right in so many of the fresh rows."""
+    draw = np.random.default_rng(0).random(len(given.fresh.strata))
+    return replace(given, simple={name: (draw < share).astype(float) for name, share in shares.items()})
+
+
+def test_gate_refuses_a_challenger_that_is_level_with_the_champion_where_something_simple_is_better() -> None:
+    given = evidence(rows(300, 0.736, 0.738), rows(300, 0.9, 0.9))
+    assert decide(_beside(given, majority=0.734, lexical=0.7))[0]
+    accepted, why = decide(_beside(given, majority=0.734, lexical=0.85))
+    assert not accepted
+    assert "no better than a simple answer: lexical scores 0.8" in why
+
+
+def test_gate_promotes_what_surely_beats_the_champion_although_something_simple_were_better_still() -> None:
+    given = _beside(evidence(rows(300, 0.5, 0.8), rows(300, 0.9, 0.9)), lexical=0.95)
+    assert decide(given)[0]
+    figures = judge(given, GateRules(), np.random.default_rng(0)).figures
+    assert figures["fresh_lexical_accuracy"] > 0.9
+
+
+def test_gate_wants_a_simple_answer_to_every_fresh_row() -> None:
+    given = evidence(rows(30, 0.5, 0.8), rows(30, 0.9, 0.9))
+    with pytest.raises(DataError, match="lexical has 2 scores for 30 fresh rows"):
+        replace(given, simple={"lexical": np.ones(2)})

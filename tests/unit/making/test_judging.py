@@ -67,6 +67,22 @@ def test_a_spec_of_an_earlier_release_is_judged_by_right_and_wrong(bundles, tmp_
     assert [named["figures"][name] for name in keys] == [worse["figures"][name] for name in keys]
 
 
+def test_a_challenger_that_is_level_and_behind_words_and_letters_is_refused(bundles, tmp_path, monkeypatch):
+    taught = tmp_path / "examples.jsonl"
+    pairs = [(f"{TEXTS[n % 3]} {n}", LABELS[n % 3]) for n in range(30)]
+    taught.write_text(
+        "".join(json.dumps({"text": t, "label": label, "at": "2026-01-01T00:00:00+00:00"}) + "\n" for t, label in pairs)
+    )
+    wrong = decided(tmp_path, monkeypatch, bundles["other"], bundles["other"], taught=[str(taught)])
+    assert wrong["figures"]["fresh_lexical_accuracy"] == 1.0
+    assert len(wrong["reasons"]) == 1
+    assert wrong["reasons"][0].startswith("no better than a simple answer: lexical scores 1.0000 on 30 fresh rows")
+    assert {"fresh_majority_accuracy", "fresh_champion_with_moved_priors_accuracy"} <= set(wrong["figures"])
+    better = decided(tmp_path, monkeypatch, bundles["other"], bundles["good"], taught=[str(taught)])
+    assert better["accepted"]
+    assert "fresh_lexical_accuracy" not in better["figures"], "nothing simple is asked where the challenger surely wins"
+
+
 def test_a_spec_with_a_task_that_nobody_knows_is_refused(bundles, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["judging", str(tmp_path / "judge.json")])
     decided(tmp_path, monkeypatch, bundles["good"], bundles["same"])
