@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -40,12 +40,13 @@ class Golden:
     """A few rows of an engine's inputs and the outputs that the verified engine gave, each row alone.
 
     The rows are nobody's. `tolerance` is the largest absolute difference of an output that a healthy load may show,
-    batching included.
+    batching included. `beside` are the other outputs, which stay while only a head changes.
     """
 
     inputs: Mapping[str, Known]
     outputs: Mapping[str, Known]
     tolerance: float
+    beside: Mapping[str, Known] = field(default_factory=dict)
 
     @classmethod
     def of(cls, engine: Engine, signature: EngineSignature, rows: Sequence[Inputs], *, tolerance: float) -> "Golden":
@@ -62,15 +63,17 @@ class Golden:
         steady = [place for place, difference in enumerate(apart) if difference <= tolerance / 2]
         kept = steady or range(len(rows))
         types = {tensor.name: tensor.datatype for tensor in (*signature.inputs, *signature.outputs)}
+
+        def known(of: Sequence[Mapping[str, Array]], names: Sequence[str]) -> dict[str, Known]:
+            return {
+                name: Known(datatype=types[name], rows=tuple(_tuples(of[place][name][0].tolist()) for place in kept))
+                for name in names
+            }
+
         return cls(
-            inputs={
-                name: Known(datatype=types[name], rows=tuple(_tuples(rows[place][name][0].tolist()) for place in kept))
-                for name in signature.input_names
-            },
-            outputs={
-                name: Known(datatype=types[name], rows=tuple(_tuples(answers[p][name][0].tolist()) for p in kept))
-                for name in signature.proved
-            },
+            inputs=known(rows, signature.input_names),
+            outputs=known(answers, signature.proved),
+            beside=known(answers, [name for name in signature.output_names if name not in signature.proved]),
             tolerance=tolerance if steady else 2 * max(apart),
         )
 
@@ -81,6 +84,7 @@ class Golden:
             "tolerance": self.tolerance,
             "inputs": {name: _record(known) for name, known in self.inputs.items()},
             "outputs": {name: _record(known) for name, known in self.outputs.items()},
+            "beside": {name: _record(known) for name, known in self.beside.items()},
         }
         (folder / GOLDEN).write_text(json.dumps(record, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -108,6 +112,7 @@ class Golden:
             golden = cls(
                 inputs={name: _known(record) for name, record in raw["inputs"].items()},
                 outputs={name: _known(record) for name, record in raw["outputs"].items()},
+                beside={name: _known(record) for name, record in raw.get("beside", {}).items()},
                 tolerance=float(raw["tolerance"]),
             )
             golden._check()
@@ -121,7 +126,8 @@ class Golden:
         Raises:
             ValueError: it has no rows, not as many of each tensor, or no limit.
         """
-        rows = {len(known.arrays()) for known in (*self.inputs.values(), *self.outputs.values())}
+        tensors = (*self.inputs.values(), *self.outputs.values(), *self.beside.values())
+        rows = {len(known.arrays()) for known in tensors}
         if not (self.inputs and self.outputs and len(rows) == 1 and rows != {0}):
             raise ValueError(f"its tensors have {sorted(rows)} rows; each must have as many, and some")
         if not 0 <= self.tolerance < float("inf"):
@@ -138,13 +144,22 @@ class Golden:
 
     def difference(self, outputs: Outputs) -> float:
         """The largest absolute difference of the outputs from the known ones; inf where any is not finite."""
-        differences = []
-        for name, known in self.outputs.items():
-            wanted, seen = joined([{name: row} for row in known.arrays()])[name], outputs.get(name)
-            if seen is None or seen.shape != wanted.shape or not np.isfinite(seen).all():
-                return float("inf")
-            differences.append(_apart(seen, wanted))
-        return max(differences)
+        return _furthest(self.outputs, outputs)
+
+    def moved(self, engine: Engine) -> float | None:
+        """How far the engine's outputs `beside` are from the known ones; None where none are known.
+
+        Each row is asked alone, as it was when they became known.
+        """
+        if not self.beside:
+            return None
+        rows = zip(*(known.arrays() for known in self.inputs.values()), strict=True)
+        alone = [engine.infer(dict(zip(self.inputs, row, strict=True))) for row in rows]
+        return max(
+            _furthest({name: replace(known, rows=known.rows[place : place + 1])}, answer)
+            for name, known in self.beside.items()
+            for place, answer in enumerate(alone)
+        )
 
     def check(self, engine: Engine) -> float:
         """Ask the engine for every row and return the largest difference.
@@ -206,6 +221,16 @@ def _known(record: Mapping[str, Any]) -> Known:
 
 def _tuples(values: Any) -> Any:
     return tuple(_tuples(value) for value in values) if isinstance(values, list | tuple) else values
+
+
+def _furthest(known_outputs: Mapping[str, Known], outputs: Outputs) -> float:
+    differences = []
+    for name, known in known_outputs.items():
+        wanted, seen = joined([{name: row} for row in known.arrays()])[name], outputs.get(name)
+        if seen is None or seen.shape != wanted.shape or not np.isfinite(seen).all():
+            return float("inf")
+        differences.append(_apart(seen, wanted))
+    return max(differences)
 
 
 def _apart(one: Array, other: Array) -> float:

@@ -18,9 +18,9 @@ from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.port import Answerer
 from perennial.exporters.signature import Array, EngineSignature
 
-__all__ = ["ParityLimits", "ParityVerdict", "check_parity", "default_limits"]
+__all__ = ["PARITY_BATCH", "ParityLimits", "ParityVerdict", "check_parity", "default_limits"]
 
-_BATCH = 32
+PARITY_BATCH = 32
 _INVARIANCE_ROWS = 16
 _LOGITS = frozenset({"max_abs_logit", "mean_abs_logit", "invariance"})
 _EXCUSE = 50.0  # times a limit: so far a difference may be none because no probability moves; beyond it something broke
@@ -135,8 +135,8 @@ def check_parity(
     rows = reference.encode(inputs)
     count = len(inputs)
     reasons = [*engine.unlike(reference), *_encoded_otherwise(reference, engine, inputs, rows)]
-    wanted = run_sorted(reference.engine, signature, rows, _BATCH)
-    seen = run_sorted(engine.engine, signature, rows, _BATCH)
+    wanted = run_sorted(reference.engine, signature, rows, PARITY_BATCH)
+    seen = run_sorted(engine.engine, signature, rows, PARITY_BATCH)
     if wrong := _wrong_shapes(reference, engine, wanted, seen) if count else "there is no row":
         reasons.append(f"{wrong}, over {count} texts")
         return _verdict(reasons, limits, reference_name, count)

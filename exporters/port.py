@@ -26,6 +26,17 @@ class HeldOut:
     inputs: Sequence[Any]
     targets: Sequence[Any] | None = None
 
+    def at(self, picks: Sequence[int]) -> "HeldOut":
+        """Some of the rows.
+
+        >>> HeldOut(inputs="abc").at([0, 2])
+        HeldOut(inputs=['a', 'c'], targets=None)
+        """
+        return HeldOut(
+            inputs=[self.inputs[index] for index in picks],
+            targets=None if self.targets is None else [self.targets[index] for index in picks],
+        )
+
     def spread(self, most: int) -> "HeldOut":
         """At most so many rows, evenly over the whole.
 
@@ -33,11 +44,7 @@ class HeldOut:
         HeldOut(inputs=['a', 'c', 'e'], targets=[0, 2, 4])
         """
         step = max(1.0, len(self.inputs) / most)
-        picks = [int(index * step) for index in range(min(most, len(self.inputs)))]
-        return HeldOut(
-            inputs=[self.inputs[index] for index in picks],
-            targets=None if self.targets is None else [self.targets[index] for index in picks],
-        )
+        return self.at([int(index * step) for index in range(min(most, len(self.inputs)))])
 
 
 class Answerer(Protocol):
@@ -72,6 +79,22 @@ class Answerer(Protocol):
 
     def unlike(self, other: "Answerer") -> Sequence[str]:
         """What is different from another one's beside the engine, in words; nothing for the same version."""
+        ...
+
+
+class ExactRows(Protocol):
+    """What an encoder gives for rows in full precision: worked out once, however many heads are put on it."""
+
+    def known(self, inputs: Sequence[Any], /) -> Sequence[int]:
+        """The places of the inputs of which it is known."""
+        ...
+
+    def learn(self, inputs: Sequence[Any], /, by: Answerer) -> None:
+        """Take what an exact engine gives for the inputs."""
+        ...
+
+    def instead_of(self, engine: Engine, by: Answerer, inputs: Sequence[Any], /) -> Engine:
+        """An engine that gives what is known for these inputs, and that engine's own for any other row."""
         ...
 
 
@@ -125,6 +148,13 @@ class Exportable(Protocol):
         """What this model works out itself, without torch, on what `engine` gives of the encoder; None where it cannot.
 
         It proves an engine whose encoder another bundle was proved with.
+        """
+        ...
+
+    def exact(self, folder: Path | None) -> "ExactRows | None":
+        """What is known exactly of rows that proved its encoder before, kept below `folder`; None where nothing can be.
+
+        Without a folder nothing is kept.
         """
         ...
 

@@ -46,6 +46,7 @@ class ExportSpec:
     limits_by_precision: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parity_rows: int = 512
     task: str = DEFAULT_TASK
+    embeddings: Path | None = None  # where embeddings are kept from one export to the next
 
     def write(self, path: Path, *, result: Path) -> None:
         """Write the spec where an export process reads it, which is to write its `result`; whole or not at all."""
@@ -62,7 +63,7 @@ class ExportSpec:
         Raises:
             ConfigurationError: a field is missing, unknown or of the wrong kind.
         """
-        paths = ("trained_dir", "out_dir", "held_out", "previous_bundle", "calibration")
+        paths = ("trained_dir", "out_dir", "held_out", "previous_bundle", "calibration", "embeddings")
         values: dict[str, Any] = {name: value for name, value in record.items() if name != "result"}
         values |= {name: Path(value) for name, value in values.items() if name in paths and value}
         try:

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from perennial.continual.errors import DataError
 from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS, ClassRows, ClassSums, PlainSums
 from perennial.continual.learning.fourier import FourierFeatures
-from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.head import HeadWeights, RowFeatures
+from perennial.continual.learning.lapack import on_each
 from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile, packed, unpacked
 
 __all__ = ["AnchoredSums"]
@@ -74,6 +75,11 @@ class AnchoredSums(ABC):
     @abstractmethod
     def mapped(self, rows: ClassRows) -> NDArray[np.float64]:
         """Features of rows, (rows, D)."""
+
+    def seen(self, rows: ClassRows) -> RowFeatures:
+        """Rows as every head of these sums sees them."""
+        self._check(rows)
+        return RowFeatures(of_embeddings=self.features(rows.X))
 
     def add(self, rows: ClassRows) -> int:
         """Learns rows and returns how many changed the sums; see `Sums.add`.
@@ -162,8 +168,7 @@ class AnchoredSums(ABC):
 
     def _restore(self, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
         order = about["labels"]
-        lower, size = tensors["outer_lower"], self._sums.size // self._sums.parts
-        outer = np.stack([unpacked(part, size) for part in lower]) if lower.ndim > 1 else unpacked(lower, size)
+        outer = _whole(tensors["outer_lower"], self._sums.outer)
         arrays = {"counts": tensors["counts"], "sums": tensors["sums"], "outer": outer}
         if _PLAIN_PACKED in tensors:
             plain = unpacked(tensors[_PLAIN_PACKED], self.features.dimension)
@@ -179,4 +184,22 @@ class AnchoredSums(ABC):
 
 def _lower(outer: NDArray[np.float64]) -> NDArray[np.float64]:
     """The lower triangle, or those of several parts, (parts, n (n + 1) / 2)."""
-    return np.stack([packed(part) for part in outer]) if outer.ndim > 2 else packed(outer)
+    size = outer.shape[-1]
+    lower = np.empty((*outer.shape[:-2], size * (size + 1) // 2))
+    pairs = list(zip(outer.reshape(-1, size, size), lower.reshape(-1, lower.shape[-1]), strict=True))
+    on_each(lambda pair: packed(*pair), pairs)
+    return lower
+
+
+def _whole(lower: NDArray[np.float64], into: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The squares whose triangles `_lower` gave, filled in place.
+
+    Raises:
+        DataError: they are of another size.
+    """
+    size = into.shape[-1]
+    if lower.shape != (wanted := (*into.shape[:-2], size * (size + 1) // 2)):
+        raise DataError(f"outer products have the shape {lower.shape}, not {wanted}; retrain from the stored rows")
+    pairs = list(zip(lower.reshape(-1, lower.shape[-1]), into.reshape(-1, size, size), strict=True))
+    on_each(lambda pair: unpacked(pair[0], size, pair[1]), pairs)
+    return into

@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
+from perennial.continual.learning.head import RowFeatures
+from perennial.continual.learning.lapack import on_each
 from perennial.continual.learning.sums import KnownRows, NamedSums
 
 __all__ = ["PLAIN_OUTER", "PLAIN_SUMS", "ClassRows", "ClassSums", "PlainSums", "StoodIn"]
@@ -32,6 +34,7 @@ class ClassRows:
     labels: Sequence[str]
     keys: Sequence[int] | None = None
     texts: Sequence[str] | None = None  # where the words themselves are features too
+    features: RowFeatures | None = None  # of a solved head, where they are known already
 
     def __post_init__(self) -> None:
         columns = [column for column in (self.X, self.keys, self.texts) if column is not None]
@@ -245,7 +248,8 @@ class ClassSums:
         arrays = self.named.arrays
         outer = arrays["outer"][columns, columns] * scale**2
         copy = ClassSums(len(outer), plain=0 if self.plain is None else len(self.plain.outer))
-        sums = {**arrays, "sums": arrays["sums"][:, columns] * scale, "outer": outer}
+        sums = {name: array.copy() for name, array in arrays.items() if name not in ("sums", "outer")}
+        sums |= {"sums": arrays["sums"][:, columns] * scale, "outer": outer}
         copy.named.restore({_CLASS: self.labels}, sums)
         copy.known = KnownRows(self.known.labels)
         return copy
@@ -260,16 +264,22 @@ class ClassSums:
             members[places, np.arange(len(mapped))] = sign
             arrays["counts"] += members.sum(axis=1)
             arrays["sums"] += members @ mapped
-            outer = arrays["outer"].reshape(self.parts, *arrays["outer"].shape[-2:])
-            for part, columns in enumerate(self.columns):
-                own: NDArray[np.float64] = np.ascontiguousarray(mapped[:, columns])
-                product = own.T @ own  # numpy's dsyrk: half the work, and exactly symmetric
-                product *= sign
-                outer[part] += product
+            self._add_products(mapped, sign)
             if PLAIN_OUTER in arrays:
                 X = np.asarray(block.X, dtype=np.float64)
                 arrays[PLAIN_SUMS] += members @ X
                 arrays[PLAIN_OUTER] += sign * (X.T @ X)
+
+    def _add_products(self, mapped: NDArray[np.float64], sign: float) -> None:
+        outer = self.outer.reshape(self.parts, *self.outer.shape[-2:])
+
+        def add(part: int) -> None:
+            own = np.ascontiguousarray(mapped[:, self.columns[part]])
+            product = own.T @ own  # numpy's dsyrk: half the work, and exactly symmetric
+            product *= sign
+            outer[part] += product
+
+        on_each(add, range(self.parts))
 
     def _drop_empty(self) -> None:
         counts = self.named.arrays["counts"]

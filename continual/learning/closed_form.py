@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.class_sums import ClassRows, PlainSums
 from perennial.continual.learning.fourier import FourierFeatures
-from perennial.continual.learning.head import HeadWeights, Priors
+from perennial.continual.learning.head import HeadWeights, Priors, RowFeatures
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.normal_equations import USUAL_TEMPERATURE, Penalty
@@ -107,6 +107,10 @@ class ClassesLearner(Sums[ClassRows, Any, HeadWeights], Protocol):
 
     def anchor(self, label: str, rows: ClassRows) -> None:
         """Give a class stand-in rows, which `solve` uses until enough real ones have come."""
+        ...
+
+    def seen(self, rows: ClassRows) -> RowFeatures:
+        """Rows as every head of these sums sees them."""
         ...
 
     def drop_anchors(self) -> None:

@@ -67,6 +67,10 @@ class EmbeddingCache:
             return np.empty((0, self.dimension), dtype=np.float32)
         return np.stack([self._rows[_key(text)] for text in texts])
 
+    def holds(self, text: str) -> bool:
+        """Whether a text's embedding is there."""
+        return _key(text) in self._rows
+
     def remember(self, texts: Sequence[str], embeddings: NDArray[np.float16] | NDArray[np.float32]) -> int:
         """Keep embeddings that another run of the same encoder made; texts known already stay as they are.
 

@@ -22,7 +22,7 @@ from perennial.continual.learning.closed_form import (
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
-from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.head import HeadWeights, RowFeatures
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set, new_class_recall
 from perennial.continual.learning.rows import read_rows
@@ -251,13 +251,18 @@ def _made(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Solved:
-    """The heads after and before the proof's rows were learnt, the keys of these, what was chosen, and the open set."""
+    """The heads after and before the proof's rows were learnt, the keys of these, what was chosen, and the open set.
+
+    `proof` are the rows, and `seen` their features.
+    """
 
     head: HeadWeights
     proved: HeadWeights
     learnt_after: tuple[int, ...]
     settings: dict[str, Any]
     open_set: OpenSet | None
+    proof: HeldOut
+    seen: RowFeatures
 
 
 def _solve(
@@ -275,7 +280,8 @@ def _solve(
     chosen_at = 0 if settings.fixed else sums.rows if choose else last  # what is told is no choice
     how = form.choose(sums, settings, unseen if choose else _held_out((), texts), before)
     proof = unseen.within(sums.labels)
-    proved, whole = sums.solve_with(ClassRows(X=proof.X, labels=proof.labels, texts=proof.texts), how)
+    seen = sums.seen(ClassRows(X=proof.X, labels=proof.labels, texts=proof.texts))
+    proved, whole = sums.solve_with(ClassRows(X=proof.X, labels=proof.labels, texts=proof.texts, features=seen), how)
     judge, judged_by = proved, sums
     if not enough and rows.replay:
         judge, judged_by, unseen = _left_out(sums, rows.replay, unseen, texts, how)
@@ -283,7 +289,8 @@ def _solve(
     temperature, link, open_set = form.usual_temperature, None, None
     near = _nearest(sums)
     if known.labels:
-        logits, truth = judge.logits(known.X, known.texts), places_of(known.labels, judge.labels)
+        logits = proved.scores(seen) if judge is proved else judge.logits(known.X, known.texts)
+        truth = places_of(known.labels, judge.labels)
         temperature = fit_temperature(logits, truth)
         fitted = fit_open_set(logits / temperature, known.X, _nearest(judged_by), settings.false_refusals)
         open_set = None if fitted is None else fitted.carried(1.0, near)
@@ -300,6 +307,8 @@ def _solve(
         learnt_after=tuple(row_hash(text) for text in proof.texts or ()),
         settings=chosen,
         open_set=open_set,
+        proof=proof,
+        seen=seen,
     )
 
 
@@ -356,9 +365,9 @@ def _figures(spec: JobSpec, solved: _Solved, sums: ClassesLearner, rows: _Rows, 
     """Accuracy and log loss on held-out rows before they were learnt; on replay rows, of the last head and this one."""
     figures: dict[str, float] = {}
     labels = solved.head.labels
-    unseen = _unseen(sums, rows.holdout, texts).within(labels)
+    unseen = solved.proof
     if unseen.labels:
-        logits, truth = solved.proved.logits(unseen.X, unseen.texts), places_of(unseen.labels, labels)
+        logits, truth = solved.proved.scores(solved.seen), places_of(unseen.labels, labels)
         figures["holdout_rows"] = float(len(truth))
         figures["holdout_accuracy"] = float((logits.argmax(axis=1) == truth).mean())
         figures["holdout_log_loss"] = log_loss(logits, truth)
@@ -373,15 +382,17 @@ def _figures(spec: JobSpec, solved: _Solved, sums: ClassesLearner, rows: _Rows, 
     both = [label for label in old.labels if label in set(labels)]
     replay = _held_out(rows.replay, texts).within(both)
     if replay.labels and read_card(spec.previous).encoder_fingerprint == texts.fingerprint:
-        figures["replay_accuracy_before"] = _accuracy(old, replay, both)
-        figures["replay_accuracy"] = _accuracy(solved.head, replay, both)
+        seen = solved.head.mapped(replay.X, replay.texts)
+        figures["replay_accuracy"] = _accuracy(solved.head, seen, replay.labels, both)
+        seen = seen if old.sees_as(solved.head) else old.mapped(replay.X, replay.texts)
+        figures["replay_accuracy_before"] = _accuracy(old, seen, replay.labels, both)
     return figures
 
 
-def _accuracy(head: HeadWeights, held_out: HeldOut, among: Sequence[str]) -> float:
+def _accuracy(head: HeadWeights, seen: RowFeatures, labels: Sequence[str], among: Sequence[str]) -> float:
     """Share of right answers when only the classes in `among` may be answered."""
-    logits = head.logits(held_out.X, held_out.texts)[:, places_of(among, head.labels)]
-    return float((logits.argmax(axis=1) == places_of(held_out.labels, among)).mean())
+    logits = head.scores(seen)[:, places_of(among, head.labels)]
+    return float((logits.argmax(axis=1) == places_of(labels, among)).mean())
 
 
 def _unseen(sums: ClassesLearner, holdout: Sequence[Example], texts: Texts) -> HeldOut:

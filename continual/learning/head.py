@@ -13,7 +13,7 @@ from perennial.continual.learning.calibration import Link
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.lexical import LexicalFeatures
 
-__all__ = ["HeadWeights", "Priors"]
+__all__ = ["HeadWeights", "Priors", "RowFeatures"]
 
 _BLOCK = 2048  # rows mapped at a time
 
@@ -23,6 +23,18 @@ class Priors(StrEnum):
 
     UNIFORM = "uniform"
     EMPIRICAL = "empirical"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RowFeatures:
+    """Rows as a head sees them, mapped once for all that is asked about them.
+
+    >>> RowFeatures(of_embeddings=np.zeros((2, 4))).of_words is None
+    True
+    """
+
+    of_embeddings: NDArray[np.float64]  # (rows, D)
+    of_words: NDArray[np.float64] | None = None  # (rows, L)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,22 +64,33 @@ class HeadWeights:
         Raises:
             DataError: the head reads words and letters too, and no texts are given.
         """
-        scores = self._of_embeddings(X) + self.bias
+        if self.lexical is not None and self.words is not None and texts is None:
+            raise DataError("this head reads the words and letters of a text too; give the texts with the embeddings")
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(X), _BLOCK)]
+        scores = [self.scores(self.mapped(X[rows], None if texts is None else texts[rows])) for rows in blocks]
+        return np.concatenate(scores) if scores else np.empty((0, len(self.labels)))
+
+    def mapped(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> RowFeatures:
+        """Rows as this head sees them, and every other one whose features are the same."""
+        return RowFeatures(
+            of_embeddings=FourierFeatures(omega=self.omega, phase=self.phase)(X),
+            of_words=None if self.words is None or texts is None else self.words(texts),
+        )
+
+    def sees_as(self, other: "HeadWeights") -> bool:
+        """Whether rows that the other has mapped are mapped for this one too."""
+        same = np.array_equal(self.omega, other.omega) and np.array_equal(self.phase, other.phase)
+        return same and self.words == other.words
+
+    def scores(self, rows: RowFeatures) -> NDArray[np.float64]:
+        """The logits of rows that are mapped already; see `logits`."""
+        scores: NDArray[np.float64] = rows.of_embeddings @ self.weight.astype(np.float64).T + self.bias
         if self.lexical is None or self.words is None:
             return scores
-        if texts is None:
-            raise DataError("this head reads the words and letters of a text too; give the texts with the embeddings")
-        weight = self.lexical.astype(np.float64).T
-        for start in range(0, len(X), _BLOCK):
-            scores[start : start + _BLOCK] += self.words(texts[start : start + _BLOCK]) @ weight
+        if rows.of_words is None:
+            raise DataError("this head reads the words and letters of a text too; map the texts with the embeddings")
+        scores += rows.of_words @ self.lexical.astype(np.float64).T
         return scores if self.link is None else self.link(scores).astype(np.float64)
-
-    def _of_embeddings(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
-        features = FourierFeatures(omega=self.omega, phase=self.phase)
-        blocks = [
-            features(X[start : start + _BLOCK]) @ self.weight.astype(np.float64).T for start in range(0, len(X), _BLOCK)
-        ]
-        return np.concatenate(blocks) if blocks else np.empty((0, len(self.labels)))
 
     def cooled(self, temperature: float) -> "HeadWeights":
         """The same head with its logits divided by `temperature` once more; where it has a link, those before it."""

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.head import Priors
+from perennial.continual.learning.lapack import factored, solved, solved_half
 
 __all__ = ["USUAL_TEMPERATURE", "NormalEquations", "Penalty", "Regression", "Solver", "together"]
 
@@ -183,13 +184,11 @@ class Solver:
     """
 
     def __init__(self, equations: NormalEquations, penalty: Penalty) -> None:
-        from scipy.linalg import LinAlgError
-
         self._equations, self._penalty = equations, penalty
         try:
-            self._factor: tuple[_Matrix, bool] = _factored(equations.matrix(np.float32, penalty))
-        except LinAlgError:
-            self._factor = _factored(equations.matrix(np.float64, penalty))
+            self._factor = factored(equations.matrix(np.float32, penalty).T)
+        except np.linalg.LinAlgError:
+            self._factor = factored(equations.matrix(np.float64, penalty).T)
 
     def solution(self, *, precise: bool = True) -> Regression:
         """The regression of the rows in the equations."""
@@ -224,26 +223,20 @@ class Solver:
         return whole.regression(self._refined(whole, towards, inverse(towards), inverse), penalty)
 
     def _inverse(self, towards: Floats) -> Floats:
-        from scipy.linalg import cho_solve
-
-        solved: Floats = cho_solve(self._factor, towards.astype(self._factor[0].dtype), check_finite=False)
-        return solved.astype(np.float64)
+        return solved(self._factor, np.array(towards, self._factor.dtype, order="F")).astype(np.float64)
 
     def _inverse_with(self, rows: Floats) -> _Inverse:
         """The inverse with the outer products of some rows (rows, D) in the matrix."""
-        from scipy.linalg import cho_solve, solve_triangular
-
-        lower, kind = self._factor[0], self._factor[0].dtype
-        half = solve_triangular(lower, rows.T.astype(kind), lower=True, check_finite=False)  # (D, rows)
+        factor, kind = self._factor, self._factor.dtype
+        half = solved_half(factor, np.array(rows.T, kind, order="F"))  # (D, rows)
         small = half.T @ half
         small.flat[:: len(small) + 1] += kind.type(1)
-        inner = _factored(small)
+        inner = factored(small.T)
 
         def inverse(towards: Floats) -> Floats:
-            first = solve_triangular(lower, towards.astype(kind), lower=True, check_finite=False)
-            first -= half @ cho_solve(inner, half.T @ first, check_finite=False)
-            solved: Floats = solve_triangular(lower, first, lower=True, trans=1, check_finite=False)
-            return solved.astype(np.float64)
+            first = solved_half(factor, np.array(towards, kind, order="F"))
+            first -= half @ solved(inner, np.asfortranarray(half.T @ first))
+            return solved_half(factor, first, turned=True).astype(np.float64)
 
         return inverse
 
@@ -261,11 +254,7 @@ class Solver:
             if not left < 0.5 * last:
                 break
             weight, last = weight + inverse(residual), left
-        from scipy.linalg import cho_solve
-
-        factor = _factored(equations.matrix(np.float64, self._penalty))
-        solved: Floats = cho_solve(factor, towards, check_finite=False)
-        return solved
+        return solved(factored(equations.matrix(np.float64, self._penalty).T), towards.copy(order="F"))
 
 
 def _right_side(equations: NormalEquations, penalty: Penalty) -> Floats:
@@ -277,18 +266,6 @@ def _about_both_means(equations: NormalEquations, features: Floats) -> Floats:
     many, rows, mean = equations.counts.sum(), len(features), features.mean(axis=0)
     apart = np.sqrt(many * rows / (many + rows)) * (equations.mean - mean)
     return np.concatenate([features - mean, apart[None]])
-
-
-def _factored(matrix: _Matrix) -> tuple[_Matrix, bool]:
-    """The lower Cholesky factor of a symmetric matrix, which is used up.
-
-    Raises:
-        scipy.linalg.LinAlgError: it is not positive definite in its precision.
-    """
-    from scipy.linalg import cho_factor
-
-    factor: tuple[_Matrix, bool] = cho_factor(matrix.T, lower=True, overwrite_a=True, check_finite=False)
-    return factor
 
 
 def _blocks(size: int) -> Iterator[slice]:

@@ -12,7 +12,8 @@ from perennial.continual.learning.anchored_sums import AnchoredSums
 from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
-from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.head import HeadWeights, RowFeatures
+from perennial.continual.learning.lapack import on_each
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.normal_equations import NormalEquations, Penalty, Regression, Solver, together
 from perennial.continual.learning.sums import SumsFile
@@ -58,11 +59,20 @@ class Ridge(AnchoredSums):
     def mapped(self, rows: ClassRows) -> Floats:
         """Features of rows, (rows, D): one sketch after the other, in each those of the encoder first."""
         sketches = self.lexical.sketches
-        both = [self.features(rows.X), self.lexical(rows.texts or [])]
+        known = rows.features
+        both = [
+            self.features(rows.X) if known is None else known.of_embeddings,
+            self.lexical(rows.texts or []) if known is None or known.of_words is None else known.of_words,
+        ]
         each = [block.reshape(len(rows), sketches, -1) for block in both]
         features: Floats = np.concatenate(each, axis=2).reshape(len(rows), -1)
         features *= np.sqrt(sketches)  # so that a sketch's own have the length that those of all have together
         return features
+
+    def seen(self, rows: ClassRows) -> RowFeatures:
+        """Rows as every head of these sums sees them."""
+        self._check(rows)
+        return RowFeatures(of_embeddings=self.features(rows.X), of_words=self.lexical(rows.texts or []))
 
     def merge(self, other: "Ridge") -> None:
         """Adds all that `other` has learnt.
@@ -110,7 +120,7 @@ class Ridge(AnchoredSums):
         Raises:
             DataError: nothing has been learnt.
         """
-        return self._head([part.solved(penalty) for part in self.equations(penalty.anchor_rows)])
+        return self._head(on_each(lambda part: part.solved(penalty), self.equations(penalty.anchor_rows)))
 
     def solve_with(self, more: ClassRows, penalty: Penalty = _USUAL) -> tuple[HeadWeights, HeadWeights]:
         """The same as of all sums; the second head costs little more than the first, by whose factors it goes.
@@ -125,12 +135,14 @@ class Ridge(AnchoredSums):
         equations, features = self.equations(penalty.anchor_rows), self.mapped(more)
         members = np.zeros((len(equations[0].labels), len(more)))
         members[places_of(more.labels, equations[0].labels), np.arange(len(more))] = 1.0
-        without, within = [], []
-        for part, columns in zip(equations, self._sums.columns, strict=True):
-            own, solver = np.ascontiguousarray(features[:, columns]), Solver(part, penalty)
-            without.append(solver.solution())
-            within.append(solver.with_rows(own, members.sum(axis=1), members @ own))
-        return self._head(without), self._head(within)
+
+        def both(place: int) -> tuple[Regression, Regression]:
+            own = np.ascontiguousarray(features[:, self._sums.columns[place]])
+            solver = Solver(equations[place], penalty)
+            return solver.solution(), solver.with_rows(own, members.sum(axis=1), members @ own)
+
+        heads = on_each(both, range(len(equations)))
+        return self._head([without for without, _ in heads]), self._head([within for _, within in heads])
 
     def _head(self, solved: Sequence[Regression]) -> HeadWeights:
         whole, sketches = together(solved), self.lexical.sketches

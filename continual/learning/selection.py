@@ -12,6 +12,7 @@ from perennial.continual.learning.class_sums import ClassRows
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, Priors
 from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
+from perennial.continual.learning.lapack import on_each
 from perennial.continual.learning.normal_equations import Penalty, together
 from perennial.continual.learning.ridge import Ridge
 
@@ -117,7 +118,7 @@ def choose_penalty(sums: Ridge, held_out: HeldOut, start: Penalty, *, free: Sequ
 
     def scores_of(penalty: Penalty) -> NDArray[np.float64]:
         if penalty not in tried:
-            solved = together([part.solved(penalty, precise=False) for part in equations])
+            solved = together(on_each(lambda part: part.solved(penalty, precise=False), equations))
             tried[penalty] = row_scores(solved.scores(features), places_of(known.labels, solved.labels))
         return tried[penalty]
 

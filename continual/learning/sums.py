@@ -24,6 +24,7 @@ Settings_contra = TypeVar("Settings_contra", contravariant=True)
 Solved_co = TypeVar("Solved_co", covariant=True)
 
 _KEYS, _LABELS = "known_keys", "known_labels"
+_MIRRORED = 128  # rows of a triangle
 
 
 class Sums(Protocol[Rows_contra, Settings_contra, Solved_co]):
@@ -161,7 +162,7 @@ class NamedSums:
                 self.arrays[name] += other.arrays[name]
 
     def restore(self, entries: Mapping[str, Sequence[str]], arrays: Mapping[str, Floats]) -> None:
-        """Takes over arrays from a file, and the entries of their named axes.
+        """Takes over arrays, which are nobody else's from now on, and the entries of their named axes.
 
         Raises:
             DataError: an array is missing or has another shape than layout and entries say.
@@ -172,7 +173,7 @@ class NamedSums:
             if shape != wanted:
                 raise DataError(f"sums {name!r} have the shape {shape}, not {wanted}; retrain from the stored rows")
         self._place = {axis: {entry: place for place, entry in enumerate(entries[axis])} for axis in self._place}
-        self.arrays = {name: np.array(arrays[name], dtype=np.float64) for name in self.layout}
+        self.arrays = {name: np.require(arrays[name], np.float64, ["C", "W"]) for name in self.layout}
 
     def sorted(self) -> dict[str, Floats]:
         """The arrays with the entries of each named axis in alphabetical order, whatever the order of arrival."""
@@ -303,20 +304,27 @@ def load_keys(path: Path) -> frozenset[int]:
         raise DataError(f"statistics {path} cannot be read ({error}); retrain from the stored rows") from error
 
 
-def packed(symmetric: Floats) -> Floats:
+def packed(symmetric: Floats, into: Floats | None = None) -> Floats:
     """The lower triangle row by row, (n (n + 1) / 2,): half the space of a symmetric matrix."""
     size = len(symmetric)
-    lower = np.empty(size * (size + 1) // 2)
+    lower = np.empty(size * (size + 1) // 2) if into is None else into
     for row in range(size):  # np.tril_indices would take twice the matrix's own memory
         start = row * (row + 1) // 2
         lower[start : start + row + 1] = symmetric[row, : row + 1]
     return lower
 
 
-def unpacked(lower: Floats, size: int) -> Floats:
+def unpacked(lower: Floats, size: int, into: Floats | None = None) -> Floats:
     """The symmetric matrix (size, size) whose lower triangle `packed` gave."""
-    symmetric = np.empty((size, size))
+    symmetric = np.empty((size, size)) if into is None else into
     for row in range(size):
         start = row * (row + 1) // 2
-        symmetric[row, : row + 1] = symmetric[: row + 1, row] = lower[start : start + row + 1]
+        symmetric[row, : row + 1] = lower[start : start + row + 1]
+    for start in range(0, size, _MIRRORED):  # in squares that the processor's cache holds
+        rows = slice(start, start + _MIRRORED)
+        for before in range(0, start, _MIRRORED):
+            columns = slice(before, before + _MIRRORED)
+            symmetric[columns, rows] = symmetric[rows, columns].T
+        square = symmetric[rows, rows]
+        square[:] = np.tril(square) + np.tril(square, -1).T
     return symmetric

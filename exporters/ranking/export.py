@@ -108,6 +108,10 @@ class RankingExportable:
         del engine
         return None
 
+    def exact(self, folder: Path | None) -> None:
+        """None: it has no encoder."""
+        del folder
+
     def answerer(self, engine: Engine, folder: Path) -> RankingAnswerer:
         """With the catalogue in `folder`."""
         return RankingAnswerer(engine=engine, catalogue=self._catalogue, signature=self.signature)

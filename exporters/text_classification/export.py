@@ -19,6 +19,7 @@ from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.port import HeldOut
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.text_classification.answering import TextAnswerer
+from perennial.exporters.text_classification.exact_embeddings import ExactEmbeddings
 from perennial.exporters.text_classification.golden_rows import golden_rows
 from perennial.exporters.text_classification.head_arithmetic import HeadOnEngine
 from perennial.exporters.text_classification.part import LABELS_FILE, TOKENIZER_FILE, TextPart, digest_labels
@@ -105,6 +106,17 @@ class TextExportable:
     def own_arithmetic(self, engine: Engine) -> Engine | None:
         """That of a solved head, on embeddings."""
         return HeadOnEngine(engine, self.trained.head) if self.trained.head else None
+
+    def exact(self, folder: Path | None) -> ExactEmbeddings | None:
+        """The embeddings of rows that proved this encoder before."""
+        if folder is None or not self.trained.head:
+            return None
+        return ExactEmbeddings(
+            folder,
+            encoder=self.encoder_fingerprint,
+            max_length=self.trained.max_length,
+            dimension=self.trained.dimension,
+        )
 
     def answerer(self, engine: Engine, folder: Path) -> TextAnswerer:
         """With the tokenizer and labels in `folder`."""

@@ -44,7 +44,7 @@ from perennial.ops.serving.tasks.text_classification import Classified
 
 __all__ = ["JudgingSpec", "main", "measure"]
 
-_TIMED = 40  # rows
+_TIMED, _TIMED_ALIKE = 40, 16  # rows; fewer where both heads stand on one engine
 _BEYOND_CHANCE = 3.0  # standard errors
 
 
@@ -82,8 +82,12 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
             answers worse than it was proved.
     """
     cache, task = None if spec.cache is None else Path(spec.cache), task_named(spec.task)
-    champion = BundledVersion.load(Path(spec.champion_bundle), threads=spec.threads, cache_dir=cache, proved=True)
-    challenger, loaded = _test_loaded(Path(spec.challenger_bundle), spec.threads, cache)
+    before, bundle = Path(spec.champion_bundle), Path(spec.challenger_bundle)
+    challenger, loaded = _test_loaded(bundle, spec.threads, cache)
+    if same := _same_embeddings(before, bundle):
+        champion = challenger.beside(before, proved=True)
+    else:
+        champion = BundledVersion.load(before, threads=spec.threads, cache_dir=cache, proved=True)
     rows = _read(task, spec.fresh + spec.old)
     fresh, old = slice(0, len(spec.fresh)), slice(len(spec.fresh), len(rows))
     side = serving_side(task.name)
@@ -91,11 +95,11 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     task_inputs = memory.recalled([row.input for row in rows])
     outcomes = side.outcomes(Path(spec.champion_bundle))
     asked = challenger.ask(task_inputs)
-    same = _same_embeddings(Path(spec.champion_bundle), Path(spec.challenger_bundle))
     replies = asked.read_by(champion.side) if same else champion.ask(task_inputs)
     answers = _Answers(replies, rows, task), _Answers(asked, rows, task)
-    _check_served(answers[1], side.open(Path(spec.challenger_bundle)))
-    champion_ms, challenger_ms = _latencies(champion, challenger, task_inputs[:_TIMED] or [side.probe])
+    _check_served(answers[1], side.open(bundle))
+    timed = task_inputs[: _TIMED_ALIKE if same else _TIMED] or [side.probe]
+    champion_ms, challenger_ms = _latencies(champion, challenger, timed)
     known = champion.side.vocabulary
     evidence = GateEvidence(
         champion=spec.champion,

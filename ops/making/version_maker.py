@@ -257,6 +257,7 @@ class VersionMaker:
             parity_rows=engine.parity_rows,
             limits_by_precision=engine.limits,
             task=self._settings.task,
+            embeddings=self._workspace.embeddings,
         )
         spec.write(folder / "export.json", result=report)
         result = self._run("perennial.exporters.job", folder, "export", engine.timeout_s, on_progress)

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from perennial.exporters.batches import run_sorted
-from perennial.exporters.bundle import read_manifest
+from perennial.exporters.batches import row_count, run_sorted
+from perennial.exporters.bundle import read_manifest, verify_bundle
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.runtime import load_engine
 from perennial.ops.serving.port import Answer, VersionSide
@@ -35,6 +35,15 @@ class BundledVersion:
         engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
         return cls(engine, serving_side(read_manifest(bundle).task).open(bundle, proved=proved))
 
+    def beside(self, bundle: Path, *, proved: bool = False) -> "BundledVersion":
+        """Another bundle whose engine gives what this one's does: it is verified, and answers by this engine.
+
+        Raises:
+            BundleRejected: the files do not match the manifest.
+        """
+        task = verify_bundle(bundle).task
+        return BundledVersion(self.engine, serving_side(task).open(bundle, proved=proved))
+
     def ask(self, inputs: Sequence[Any]) -> "EngineReply":
         """What the engine gives for every input, run in batches of similar length."""
         rows = self.side.encode(inputs)
@@ -50,15 +59,29 @@ class EngineReply:
 
     def __init__(self, side: VersionSide, task_inputs: Sequence[Any], inputs: Inputs, outputs: Outputs) -> None:
         self._side, self._task_inputs, self._inputs, self.outputs = side, task_inputs, inputs, outputs
+        self._whole: dict[frozenset[str] | None, Sequence[Answer]] = {}
 
     def read_by(self, side: VersionSide) -> "EngineReply":
         """The same outputs as another side of the same bundle reads them."""
         return EngineReply(side, self._task_inputs, self._inputs, self.outputs)
 
     def answers(self, rows: slice = slice(None), *, within: frozenset[str] | None = None) -> Sequence[Answer]:
-        """The answers to some of the rows; `within` leaves the version only some of its vocabulary."""
+        """The answers to some of the rows; `within` leaves the version only some of its vocabulary.
+
+        All rows are read at once, and only once.
+        """
         if not self.outputs:  # nothing was asked
             return []
+        vocabulary = self._side.vocabulary
+        if within is not None and vocabulary is not None and vocabulary <= within:
+            within = None
+        if row_count(self._inputs) > len(self._task_inputs):  # what is behind belongs to all of them together
+            return self._read(rows, within)
+        if within not in self._whole:
+            self._whole[within] = self._read(slice(None), within)
+        return self._whole[within][rows]
+
+    def _read(self, rows: slice, within: frozenset[str] | None) -> Sequence[Answer]:
         inputs, outputs = (
             {name: array[rows] for name, array in arrays.items()} for arrays in (self._inputs, self.outputs)
         )

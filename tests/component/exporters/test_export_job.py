@@ -257,7 +257,7 @@ def test_process_writes_bundle_result_and_progress(built: ExportResult, trained:
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     stages = [json.loads(line)["stage"] for line in done.stdout.splitlines()]
-    assert stages == ["prepare", "weight_swap", "load_engine", "load_previous_engine", "parity", "seal"]
+    assert stages == ["prepare", "weight_swap", "load_engine", "parity", "seal"]
     result = json.loads((tmp_path / "9.result.json").read_text("utf-8"))
     assert (result["path"], result["verdict"]["accepted"]) == ("weight_swap", True)
     assert result["manifest_sha256"] == digest(tmp_path / "9" / "manifest.json")

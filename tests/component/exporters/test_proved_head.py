@@ -3,7 +3,9 @@
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from perennial.continual.errors import ParityFailed
 from perennial.exporters import job
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import EngineKind, Manifest, verify_bundle
+from perennial.exporters.engine import Engine
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.text_classification.export import TextExportable
 from perennial.exporters.trained import TrainedModel
@@ -107,6 +110,37 @@ def test_what_a_low_precision_has_lost_counts_against_a_steeper_head_too(
             verdicts.append("refused")
         monkeypatch.setattr(job._Export, "_proved_head", lambda *_: None)
     assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize("steepness", [1.0, 300.0])
+def test_exact_embeddings_are_worked_out_once_for_all_heads_on_an_encoder(
+    trained: TrainedModel, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steepness: float
+) -> None:
+    """The proof on those that are known is as strict as the one by torch, and loads no engine but the new one."""
+    engine, kept = EngineKind.OPENVINO, tmp_path / "embeddings"
+    first = export(tmp_path / "first", trained.folder, engine, precision="bf16", embeddings=kept)
+    loads: list[Path] = []
+    for name in ("load_engine", "load_exact"):
+        monkeypatch.setattr(job, name, partial(_noted, loads, getattr(job, name)))
+    steep = write_trained(tmp_path / "steep", encoder, classes=6, seed=8, steepness=steepness)
+    own: dict[str, Any] = {"precision": "bf16", "version": 2, "previous": first.bundle}
+    verdicts = []
+    for name, folder in (("known", kept), ("slow", None)):
+        try:
+            made = export(tmp_path / name, steep, engine, embeddings=folder, **own)
+            verdicts.append("accepted")
+            if name == "known":
+                assert len(loads) == 1
+                assert made.verdict.reference == "head in numpy on the encoder proved with version 1"
+        except ParityFailed:
+            verdicts.append("refused")
+        monkeypatch.setattr(job._Export, "_proved_head", lambda *_: None)
+    assert verdicts[0] == verdicts[1]
+
+
+def _noted(loads: list[Path], load: Callable[..., Engine], bundle: Path, **how: Any) -> Engine:
+    loads.append(bundle)
+    return load(bundle, **how)
 
 
 def test_a_bundle_that_was_never_proved_proves_nothing(

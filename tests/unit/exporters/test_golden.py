@@ -1,6 +1,7 @@
 """Known answers: which rows are kept, and how far a loaded engine may be from them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,15 @@ def test_known_answers_of_an_earlier_release_are_read_as_the_same(tmp_path: Path
     golden = golden_of(Summing())
     before = {"tolerance": 0.5, "input_ids": input_ids(golden), "logits": known_logits(golden)}
     (tmp_path / "golden.json").write_text(json.dumps(before), "utf-8")
-    assert Golden.read(tmp_path) == golden
+    assert Golden.read(tmp_path) == replace(golden, beside={})
+
+
+def test_outputs_that_a_new_head_leaves_alone_are_known_too(tmp_path: Path) -> None:
+    golden_of(Summing({1: 0.25})).write(tmp_path)
+    golden = Golden.read(tmp_path)
+    assert golden.moved(Summing({1: 0.25})) == 0.0
+    assert golden.moved(Summing(shift=0.125)) == 0.125
+    assert replace(golden, beside={}).moved(Summing()) is None
 
 
 def known(tolerance: object = 0.1, **outputs: object) -> str:

@@ -2,12 +2,17 @@
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning import normal_equations
 from perennial.continual.learning.answering import answer
 from perennial.continual.learning.calibration import places_of
 from perennial.continual.learning.card import read_card
@@ -96,6 +101,40 @@ def test_rows_beside_the_sums_are_learnt_as_if_they_were_in(
     stranger = rows(1, seed=6)
     with pytest.raises(DataError, match="c7"):
         head.solve_with(ClassRows(X=stranger.X, labels=["c7"], texts=stranger.texts), penalty)
+
+
+def test_both_heads_come_of_one_factor_a_sketch_and_rows_are_mapped_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beside it there are factors of the size of the rows that are learnt after the proof."""
+    given, beside = rows(150), rows(20, seed=3)
+    head, sizes, mapped = learnt(given, sketches=3), list[int](), list[int]()
+    factored, words = normal_equations.factored, LexicalFeatures.__call__
+
+    def noted(matrix: NDArray[Any]) -> NDArray[Any]:
+        sizes.append(len(matrix))
+        return factored(matrix)
+
+    def counted(self: LexicalFeatures, texts: Sequence[str]) -> NDArray[np.float64]:
+        mapped.append(len(texts))
+        return words(self, texts)
+
+    monkeypatch.setattr(normal_equations, "factored", noted)
+    monkeypatch.setattr(LexicalFeatures, "__call__", counted)
+    seen = head.seen(beside)
+    proved, _ = head.solve_with(replace(beside, features=seen), Penalty())
+    assert sorted(sizes) == [21] * 3 + [228] * 3
+    assert mapped == [20]
+    np.testing.assert_array_equal(proved.scores(seen), proved.logits(beside.X, beside.texts))
+
+
+def test_a_solution_is_the_same_to_the_last_bit_however_many_threads_there_are() -> None:
+    given, beside = rows(150), rows(20, seed=3)
+    found = []
+    for threads in (1, 2):
+        with threadpool_limits(limits=threads):
+            found.append(learnt(given, sketches=3).solve_with(beside, Penalty()))
+    for one, other in zip(*found, strict=True):
+        assert one.weight.tobytes() == other.weight.tobytes()
+        assert one.bias.tobytes() == other.bias.tobytes()
 
 
 def test_words_tell_apart_what_embeddings_cannot() -> None:

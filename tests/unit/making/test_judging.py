@@ -11,7 +11,10 @@ from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.trained import write_head, write_proof
 from perennial.exporters.bundle import read_manifest, write_manifest
+from perennial.exporters.engine import Engine
+from perennial.exporters.runtime import load_engine
 from perennial.ops.making import judging
+from perennial.ops.serving import bundled
 from tests.component.triton_fixtures import LABELS, write_bundle
 
 TEXTS = ("card lost", "money transfer", "hello")
@@ -123,7 +126,15 @@ def test_heads_on_one_encoder_are_judged_by_one_run_of_it_and_alike(bundles, tmp
     for seed, bundle in enumerate(pair):
         _give_heads(bundle, seed)
     assert judging._same_embeddings(*pair)
+    loaded: list[Path] = []
+
+    def load(bundle: Path, **how: Any) -> Engine:
+        loaded.append(bundle)
+        return load_engine(bundle, **how)
+
+    monkeypatch.setattr(bundled, "load_engine", load)
     once = decided(tmp_path, monkeypatch, *map(str, pair), rules={"max_calibration_error": 1.0})
+    assert loaded == [pair[1]]
     monkeypatch.setattr(judging, "_same_embeddings", lambda *_: False)
     twice = decided(tmp_path, monkeypatch, *map(str, pair), rules={"max_calibration_error": 1.0})
     measured = {"latency_ratio", "challenger_load_s", "challenger_load_mb"}

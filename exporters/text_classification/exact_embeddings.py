@@ -1,0 +1,73 @@
+"""Embeddings in FP32 of rows that prove versions: worked out once for an encoder, however many heads are put on it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from perennial.continual.learning.embedding_cache import EmbeddingCache
+from perennial.exporters.batches import run_sorted
+from perennial.exporters.engine import Engine, Inputs, Outputs
+from perennial.exporters.parity import PARITY_BATCH
+from perennial.exporters.port import Answerer
+from perennial.exporters.text_classification.signature import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+
+__all__ = ["ExactEmbeddings"]
+
+Floats = npt.NDArray[np.float32]
+_FOLDER = "exact"  # beside the embeddings of trainings, of which some were made in a low precision
+
+
+class ExactEmbeddings:
+    """Those of one encoder in a cache of their own, where an erasure finds them as it finds all others.
+
+    Args:
+        folder: of all embeddings.
+        encoder: its fingerprint.
+        max_length: tokens after which a text is cut.
+        dimension: of an embedding.
+    """
+
+    def __init__(self, folder: Path, *, encoder: str, max_length: int, dimension: int) -> None:
+        self._cache = EmbeddingCache(folder / _FOLDER, encoder=encoder, max_length=max_length, dimension=dimension)
+
+    def known(self, texts: Sequence[str]) -> list[int]:
+        """The places of the texts whose embeddings are known."""
+        return [place for place, text in enumerate(texts) if self._cache.holds(text)]
+
+    def learn(self, texts: Sequence[str], by: Answerer) -> None:
+        """Take what an exact engine gives for the texts, where one of them is not known."""
+        if len(self.known(texts)) < len(texts):
+            outputs = run_sorted(by.engine, by.signature, by.encode(texts), PARITY_BATCH)
+            self._cache.remember(texts, outputs[EMBEDDING])
+
+    def instead_of(self, engine: Engine, by: Answerer, texts: Sequence[str]) -> Engine:
+        """An engine that gives the known embeddings for these texts' rows, and that engine's own for any other row."""
+        places = self.known(texts)
+        rows = by.encode([texts[place] for place in places])
+        known = self._cache.embed([texts[place] for place in places], _nothing)
+        return _Exact(engine, dict(zip(_keys(rows), known, strict=True)))
+
+
+class _Exact:
+    def __init__(self, engine: Engine, known: dict[bytes, Floats]) -> None:
+        self._engine, self._known = engine, known
+
+    def infer(self, inputs: Inputs) -> Outputs:
+        outputs = dict(self._engine.infer(inputs))
+        embedding = outputs[EMBEDDING].copy()
+        for place, key in enumerate(_keys(inputs)):
+            if (exact := self._known.get(key)) is not None:
+                embedding[place] = exact
+        return outputs | {EMBEDDING: embedding}
+
+
+def _keys(rows: Inputs) -> list[bytes]:
+    """Each row's real tokens, however far it is padded."""
+    pairs = zip(rows[INPUT_IDS], rows[ATTENTION_MASK], strict=True)
+    return [np.ascontiguousarray(ids[mask != 0], dtype=np.int64).tobytes() for ids, mask in pairs]
+
+
+def _nothing(texts: Sequence[str]) -> Floats:
+    raise AssertionError(f"{len(texts)} embeddings that were known are gone")
