@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -192,13 +193,17 @@ def _identity(descriptor: int) -> tuple[int, ...]:
 
 def toolchain_versions(*packages: str) -> dict[str, str]:
     """Package to installed version; absent packages are left out."""
-    versions: dict[str, str] = {}
-    for package in packages:
-        try:
-            versions[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return versions
+    versions = {package: _installed(package) for package in packages}
+    return {package: version for package, version in versions.items() if version is not None}
+
+
+@cache
+def _installed(package: str) -> str | None:
+    """Once for a process: a release's whole description is parsed to tell its number."""
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> Manifest:

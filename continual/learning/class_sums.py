@@ -274,7 +274,7 @@ class ClassSums:
         outer = self.outer.reshape(self.parts, *self.outer.shape[-2:])
 
         def add(part: int) -> None:
-            own = np.ascontiguousarray(mapped[:, self.columns[part]])
+            own: NDArray[np.float64] = np.ascontiguousarray(mapped[:, self.columns[part]])
             product = own.T @ own  # numpy's dsyrk: half the work, and exactly symmetric
             product *= sign
             outer[part] += product
