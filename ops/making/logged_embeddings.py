@@ -19,11 +19,15 @@ def reuse_logged_embeddings(
     """Hand the embeddings that answered these texts to the training, so that it need not make them again.
 
     Taken are those of versions with the learner's own encoder, and only where the logged text is the text that was
-    embedded: nothing was taken out of it.
+    embedded: nothing was taken out of it. An encoder whose converted folder is gone is made again by the training's own
+    process, which then embeds all texts: it takes more memory than a process that serves may.
     """
     from perennial.continual.learning.embedding_cache import EmbeddingCache
     from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder, usable_length
+    from perennial.continual.learning.packaged import at_hand
 
+    if not at_hand(encoder_name):
+        return
     folder = resolve_encoder(encoder_name)
     encoder = fingerprint(folder)
     same = [v.version for v in ledger.versions(model) if v.encoder_fingerprint == encoder]

