@@ -21,6 +21,7 @@ HASTE: Mapping[str, Any] = {  # of one model: what waits for hours elsewhere may
         "reference_rows": 240,
         "cooldown_requests": 240,
         "report_every_windows": 1000,
+        "feedback_within_s": 3.0,
     },
     "cycle": {"probation_s": 5.0, "resident_versions": 2},
 }

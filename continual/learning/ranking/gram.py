@@ -20,6 +20,7 @@ from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile
 __all__ = ["GramSettings", "ItemGram", "Structure", "histories", "user_key"]
 
 _FAR = 60  # likings after one that it may still lead to
+_REACH = 1_000  # likings before one that it pairs with: whoever clicks on everything costs no memory without end
 _BACKWARDS = 0.5  # what an item says of those before it, beside those after it
 _SHY = 20.0  # users that an item needs before few followers count as many
 _FORMAT = "perennial-item-gram-1"
@@ -61,9 +62,10 @@ class ItemGram:
     A row of these sums is a user: `add` and `remove` count users whose history changed.
 
     Two items that were liked one after the other count as a pair of weight `nearness`, with others between them of
-    its powers. In the sums of what came soon after what, they count 1, and the powers of `sequel`. Each pair counts in
-    whole 65,536ths: adding, erasing and merging are exact, and the sums are those of the events that are in, whatever
-    their order, batches or shards. An item counts once a user, at the latest time.
+    its powers; a liking pairs with the thousand before it at most. In the sums of what came soon after what, they count
+    1, and the powers of `sequel`. Each pair counts in whole 65,536ths: adding, erasing and merging are exact, and the
+    sums are those of the events that are in, whatever their order, batches or shards. An item counts once a user, at
+    the latest time.
 
     Source: Steck, "Embarrassingly shallow autoencoders for sparse data", WWW 2019 (the model of the sums).
 
@@ -267,10 +269,12 @@ class ItemGram:
         soon = self.sequel ** np.arange(_FAR - 1, -1, -1)
         for later in range(begin, len(liked)):
             place, weight = places[later], weights[later]
-            units = np.rint(near[len(liked) - later :] * weights[:later] * weight * UNIT).astype(np.int64)
+            begins = max(0, later - _REACH)
+            others = later - begins
+            units = np.rint(near[len(liked) - others :] * weights[begins:later] * weight * UNIT).astype(np.int64)
             own = round(weight * weight * UNIT)
             self._own[place] += sign * own
-            self._join(places[: later + 1], np.full(later + 1, place), sign * np.append(units, own))
+            self._join(places[begins : later + 1], np.full(others + 1, place), sign * np.append(units, own))
             first_near = max(0, later - _FAR)
             before = places[first_near:later]
             steps = np.rint(soon[_FAR - len(before) :] * weights[first_near:later] * weight * UNIT).astype(np.int64)

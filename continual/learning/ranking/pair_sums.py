@@ -7,6 +7,7 @@ from scipy import sparse
 __all__ = ["UNIT", "PairSums", "Whole"]
 
 UNIT = 1 << 16  # a pair at full weight: whole numbers, so that what was added is taken back exactly
+_MOST = 4_000_000  # pairs that wait at all: 96 MB
 _WAIT = 200_000  # pairs that are searched one by one before they are settled
 
 Whole = NDArray[np.int64]
@@ -30,6 +31,9 @@ class PairSums:
         """Add units to pairs; below 0 takes them."""
         self._waiting.append((rows, columns, units))
         self._count += len(rows)
+        if self._count > _MOST:
+            highest = max(int(max(heads.max(initial=0), ends.max(initial=0))) for heads, ends, _ in self._waiting)
+            self.settled(max(self._settled.shape[0], highest + 1))
 
     def settled(self, size: int) -> sparse.csr_matrix:
         """All sums as a matrix (size, size), with no entry that is 0."""

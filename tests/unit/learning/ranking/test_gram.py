@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from perennial.continual.errors import ConfigurationError, DataError
-from perennial.continual.learning.ranking import Event, GramSettings, ItemGram, ItemTexts
+from perennial.continual.learning.ranking import Event, GramSettings, ItemGram, ItemTexts, pair_sums
 from tests.unit.learning.ranking.town import NOON, catalogue, events
 
 pytestmark = pytest.mark.slow
@@ -101,6 +101,23 @@ def test_an_event_that_comes_again_changes_nothing_and_a_later_one_moves_it() ->
     later = replace(rows[0], at=NOON + timedelta(days=3))
     assert gram.add([later]) == 1
     assert same(gram, gram_of([later, *rows[1:]]))
+
+
+def test_whoever_clicks_on_everything_costs_bounded_memory_and_leaves_no_trace(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A liking pairs with the thousand before it; what waits is settled on the way; an erasure takes all of it."""
+    monkeypatch.setattr(pair_sums, "_MOST", 100_000)
+    clicks = [Event(user="robot", item=f"x{n:04}", at=NOON + timedelta(seconds=n)) for n in range(1_600)]
+    with_robot, without = gram_of(events(), 1.0), gram_of(events(), 1.0)
+    with_robot.add(clicks[:700])
+    with_robot.add(clicks[700:])
+    sums = with_robot.pairs([clicks[0].item, clicks[1_000].item, clicks[1_001].item])
+    assert sums[0].tolist() == [1.0, 1.0, 0.0]
+    shuffled = gram_of([*clicks[::-1], *events()], 1.0)
+    assert np.array_equal(shuffled.pairs(shuffled.items), with_robot.pairs(with_robot.items))
+    with_robot.erase("robot")
+    assert with_robot.items == without.items
+    assert np.array_equal(with_robot.pairs(without.items), without.pairs(without.items))
+    assert np.array_equal(with_robot.sequels(without.items), without.sequels(without.items))
 
 
 def test_items_liked_close_together_weigh_more_than_others() -> None:
