@@ -154,3 +154,33 @@ def test_labels_and_signals_go_to_models_of_their_task(ledger: Ledger) -> None:
         check_takes(ledger, "intent", "ranking")
     with pytest.raises(DataError, match=r"of task 'ranking': it takes signals .*, not labels"):
         add_labels(ledger, "shop", [])
+
+
+def test_strange_signals_are_kept_once_whatever_their_order(ledger: Ledger, shop: Workspace) -> None:
+    """Fifty of the same, items in emoji and items that no catalogue has, each before its request is in the log."""
+    given = [
+        *[signal("🎬 film", prediction_id=row_id(0, 0)) for _ in range(50)],
+        signal("no such item", prediction_id=row_id(0, 0), signal="skip"),
+        signal("no such item", prediction_id=row_id(0, 0), signal="dwell", value=15),
+        signal("tea", prediction_id=row_id(1, 1), signal="skip"),
+    ]
+    assert add_signals(ledger, shop, "shop", given)["new"] == 2
+    add_signals(ledger, shop, "shop", given[::-1])
+    assert passed(ledger, shop) == Collected(waiting=2)
+    answered(shop, ["ann", "bob"])
+    assert passed(ledger, shop) == Collected(joined=2)
+    add_signals(ledger, shop, "shop", given[::-1])
+    passed(ledger, shop)
+    rows = {stored.example.key: stored.example.target for stored in ledger.examples("shop")}
+    assert rows == {"ann": {"🎬 film": 1.0, "no such item": 0.25}, "bob": {"tea": 0.0}}
+    assert liked(shop, "ann") == {"🎬 film": 1.0, "no such item": 0.25}
+
+
+def test_a_clock_that_runs_ahead_moves_no_signal_into_the_future(ledger: Ledger, shop: Workspace) -> None:
+    ids = answered(shop, ["ann"])
+    with pytest.raises(DataError, match="in the future"):
+        signal("tea", prediction_id=ids[0], at=(LATER + timedelta(days=400)).isoformat())
+    ahead = signal("tea", prediction_id=ids[0], at=(LATER + timedelta(minutes=4)).isoformat())
+    add_signals(ledger, shop, "shop", [ahead])
+    with UserEvents(shop.user_events("shop")) as users:
+        assert [event.at for event in users.profile("ann").events] == [LATER]

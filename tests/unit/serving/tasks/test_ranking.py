@@ -99,3 +99,17 @@ def test_a_live_question_knows_all_and_explores_and_a_replay_knows_what_came_bef
     assert replay.lottery is None
     assert memory.recalled([live]) == [live], "who is known already is not asked for again"
     assert memory.unread == 0
+
+
+def test_two_routers_know_of_a_click_at_once_and_answer_alike(tmp_path: Path) -> None:
+    """Each has the file open by itself, before it is written and while it is."""
+    path = tmp_path / "users.db"
+    with UserEvents(path) as kept:
+        kept.add([Event(user="u7", item="tea", at=NOON)])
+        routers = [SIDE.memory(path) for _ in range(2)]
+        for number in range(20):
+            kept.add([Event(user="u7", item=f"item {number}", at=NOON.replace(minute=number + 1))])
+            known = [router.recalled([Asked(user="u7")])[0].known for router in routers]
+            assert known[0] == known[1]
+            assert known[0].events[-1].item == f"item {number}"
+    assert [router.unread for router in routers] == [0, 0]
