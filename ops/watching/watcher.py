@@ -23,6 +23,7 @@ from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, WatchState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.catching_up import BACKLOG, Gap, sampled_report
 from perennial.ops.watching.outcomes import OutcomeWatch
 from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead
 
@@ -65,11 +66,15 @@ class Watcher:
         model: str,
         traffic: TrafficLog,
         feed: EventFeed,
+        *,
+        backlog: int = BACKLOG,
     ) -> None:
+        """After so many requests that were not watched, `backlog`, the newest come first."""
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._traffic, self._feed = traffic, feed
         self._outcomes = OutcomeWatch(ledger, workspace, model)
         self._stripped = False
+        self._backlog = backlog
 
     def watch(self) -> list[DriftSignal]:
         """Compare every full window that came since the last pass; empty when none is full."""
@@ -80,18 +85,61 @@ class Watcher:
         progress = self._progress(route.champion)
         settings = self._workspace.model(self._model).drift
         signals = []
+        progress = self._caught_up(progress)
         ahead = self._ahead(progress)
         for _ in range(_MOST_WINDOWS):
             cut = ahead.next(settings.window_rows if progress.reference_ready else settings.reference_rows)
             if cut is None:
                 break
-            cut = replace(cut, window=self._outcomes.told(cut.window, progress.version))
+            cut = self._told(cut, progress.version)
             if progress.reference_ready:
                 progress, signal = self._compare(progress, cut)
                 signals.append(signal)
             else:
                 progress = self._take_reference(progress, cut)
         return signals
+
+    def _caught_up(self, progress: WatchState) -> WatchState:
+        """After an outage, the state from where on the newest requests are watched; the gap is sampled and told."""
+        if progress.cursor is None or not progress.reference_ready:
+            return progress
+        size = self._workspace.model(self._model).drift.window_rows
+        after = Place(datetime.fromisoformat(progress.cursor), progress.cursor_id)
+        before = datetime.now(UTC) + self._patience(progress.version)
+        gap = Gap.behind(
+            self._traffic, progress.version, after, newest=_MOST_WINDOWS * size, before=before, backlog=self._backlog
+        )
+        if gap is None:
+            return progress
+        reference = ReferenceProfile.load(self._reference(progress.version))
+        samples = list(gap.samples(self._traffic, progress.version, size, rule=self._rule()))
+        moved = progress.changed(cursor=gap.until.at.isoformat(), cursor_id=gap.until.prediction_id, counting_from=None)
+        rows = [
+            sampled_report(
+                self._model,
+                progress,
+                reference,
+                replace(sample, cut=self._told(sample.cut, progress.version)),
+                settings=drift_settings(self._workspace, self._model),
+                rule=self._rule(),
+                seed=(self._workspace.settings.seed, progress.version, progress.windows, number),
+            )
+            for number, sample in enumerate(samples)
+        ]
+        with self._ledger.transaction():
+            for row in rows:
+                self._ledger.add_drift_report(row)
+            WATCH.keep(self._ledger, self._model, moved)
+        facts = {
+            "version": progress.version,
+            "gap_from": gap.after.at.isoformat(),
+            "gap_to": gap.until.at.isoformat(),
+            "sampled": len(rows),
+            "drifted": sum(bool(row.payload["comparison"]["drifted"]) for row in rows),
+        }
+        self._feed.record(self._model, "drift.gap", **facts)
+        logger.warning("drift.gap", extra={"model": self._model, **facts})
+        return moved
 
     def _strip_references(self) -> None:
         """Once a process: references of earlier releases, which held texts, are written anew without them."""
@@ -146,6 +194,10 @@ class Watcher:
             until=datetime.now(UTC) + self._patience(progress.version),
             rule=self._rule(),
         )
+
+    def _told(self, cut: CutWindow, version: int) -> CutWindow:
+        """The window with what became of its answers, where a task tells it."""
+        return replace(cut, window=self._outcomes.told(cut.window, version))
 
     def _patience(self, version: int) -> timedelta:
         """How far ahead of now rows are read: what lies beyond a clock's step was logged under a wrong one."""

@@ -118,6 +118,11 @@ class TrafficAhead:
         self._next = 0 if after is None else self._table.num_rows - _behind(self._table, after).num_rows
         self._counting_from = 0
 
+    @property
+    def left(self) -> int:
+        """How many rows were read and are in no window yet, whether they count or not."""
+        return int(self._table.num_rows - self._next)
+
     def next(self, rows: int) -> CutWindow | None:
         """The next `rows` answers that count; None when there are fewer."""
         places = self._counted(rows)
@@ -161,7 +166,7 @@ def _behind(table: pa.Table, place: Place) -> pa.Table:
 def reported_window(
     ledger: Labels, workspace: Workspace, traffic: TrafficLog, report: DriftReportRow
 ) -> ReportedWindow:
-    """Cut the window of a drift report again.
+    """Cut the window of a drift report again. Rows that were written late, with a time within it, belong to it.
 
     Raises:
         DataError: its requests have been pruned, or its version's reference is gone.
@@ -172,7 +177,7 @@ def reported_window(
     reference = ReferenceProfile.load(folder)
     after = None if report.window_from is None else Place(report.window_from, str(report.payload.get("after_id", "")))
     rule = None if (rule_facts := report.payload.get("counting")) is None else CountingRule(**rule_facts)
-    cut = TrafficAhead(
+    ahead = TrafficAhead(
         traffic,
         report.version,
         after=after,
@@ -180,8 +185,10 @@ def reported_window(
         until=None if report.window_to is None else report.window_to + _MICROSECOND,
         rule=rule,
         rows=max(_MOST_ROWS, _LONGEST * report.rows),
-    ).next(report.rows)
-    if cut is None or _later(cut.window, report.window_to):
+    )
+    late = ahead.left - int(report.payload.get("requests", report.rows))
+    cut = ahead.next(report.rows)
+    if cut is None or (late <= 0 and _later(cut.window, report.window_to)):
         raise DataError(
             f"the {report.rows} requests of report {report.id}, or some right before them, are gone from the traffic "
             "log: erased, or older than traffic.retention_days; take a newer report"

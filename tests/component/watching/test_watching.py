@@ -476,3 +476,50 @@ def test_what_another_version_answered_is_answered_anew_by_the_first_one(make_to
     about_cards = np.mean([each.truth == "lost_card" for each in asked[-100:]])
     assert last.accuracy_kept == pytest.approx(about_cards), "the first version calls everything a lost card"
     assert last.accuracy_fresh != last.accuracy_kept, "the later one nothing"
+
+
+# ---- catching up ----
+
+
+def test_after_an_outage_the_newest_come_first_and_the_gap_is_sampled_and_told(town: Town) -> None:
+    town.ask(400, batch=50)
+    watch(town)
+    town.ask(4_000, batch=50)  # nobody watched meanwhile
+    town.ask(500, new=0.8, batch=50)
+    Watcher(town.ledger, town.workspace, "intent", town.traffic, EventFeed(), backlog=2_500).watch()
+    reports = town.ledger.drift_reports("intent")
+    sampled = [report for report in reports if report.payload.get("sampled")]
+    assert len(sampled) == 5
+    assert not any(report.payload["signal"]["alert"] for report in sampled)
+    for report in sampled:
+        assert len(reported_window(town.ledger, town.workspace, town.traffic, report).window) == report.rows == 100
+    watched = [report for report in reports if not report.payload.get("sampled")]
+    assert len(watched) == 2 + 20, "the newest 2,000 requests"
+    assert any(report.payload["signal"]["alert"] for report in watched[:5])
+    assert sampled[0].window_to < watched[-3].window_from
+    state = WATCH.read(town.ledger, "intent")
+    assert state is not None
+    assert state.cursor == watched[0].window_to.isoformat()
+    assert watch(town) == []
+
+
+def test_a_backlog_within_bounds_is_watched_in_its_order(town: Town) -> None:
+    town.ask(400, batch=50)
+    watch(town)
+    town.ask(1_500, batch=50)
+    Watcher(town.ledger, town.workspace, "intent", town.traffic, EventFeed(), backlog=2_500).watch()
+    assert not any(report.payload.get("sampled") for report in town.ledger.drift_reports("intent"))
+
+
+def test_a_row_that_was_written_late_belongs_to_its_window(town: Town) -> None:
+    town.ask(500, batch=50)
+    watch(town)
+    now = town.now
+    town.now -= timedelta(seconds=75)  # within the last window
+    town.ask(1)
+    town.now = now
+    report = town.ledger.drift_reports("intent", limit=1)[0]
+    seen = reported_window(town.ledger, town.workspace, town.traffic, report)
+    assert len(seen.window) == report.rows
+    town.ask(120, batch=50)
+    assert len(watch(town)) == 1
