@@ -77,5 +77,7 @@ class NetworkHead:
             weight, bias, lexical = tensors["weight"], tensors["bias"], tensors.get(WEIGHT)
         except (OSError, SafetensorError, KeyError) as error:
             raise DataError(f"{folder / HEAD_FILE} cannot be read ({error}); run the job again") from error
-        words = None if lexical is None else LexicalFeatures.of_tensor(lexical.shape[1], tensors[OF_WORDS])
+        words = (
+            None if lexical is None else LexicalFeatures.of_tensor(lexical.shape[1], tensors.get(OF_WORDS, np.zeros(1)))
+        )
         return cls(labels=labels, weight=weight, bias=bias, lexical=lexical, words=words)

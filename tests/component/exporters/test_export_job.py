@@ -394,13 +394,17 @@ def test_trained_model_that_does_not_fit_itself_is_refused(
         TrainedModel.load(folder)
 
 
-def test_words_are_added_to_what_an_engine_answers(built: ExportResult, tmp_path: Path, encoder: Path) -> None:
-    """A ridge's engine is that of a kernel LDA; its words are read beside it, and both together are the model."""
-    ridge = write_trained(tmp_path / "ridge", encoder, kind="ridge", seed=3)
-    result = export(tmp_path / "bundles", ridge, built.engine, version=2, previous=built.bundle)
-    assert result.path is ExportPath.WEIGHT_SWAP, result.fallback_reason
+@pytest.mark.parametrize("kind", ["ridge", "fused"])
+def test_words_are_added_to_what_an_engine_answers(
+    built: ExportResult, tmp_path: Path, encoder: Path, kind: str
+) -> None:
+    """A ridge's engine is that of a kernel LDA, and a fused head's that of a linear one: words are read beside it."""
+    trained = write_trained(tmp_path / kind, encoder, kind=kind, seed=3)
+    previous = built.bundle if kind == "ridge" else None
+    result = export(tmp_path / "bundles", trained, built.engine, version=2, previous=previous)
+    assert result.path is (ExportPath.FULL if previous is None else ExportPath.WEIGHT_SWAP), result.fallback_reason
     served = BundleClassifier.load(result.bundle, threads=1).predict(TEXTS)
-    labels, logits = answer(ridge, TEXTS, cache=tmp_path / "cache", threads=1)
+    labels, logits = answer(trained, TEXTS, cache=tmp_path / "cache", threads=1)
     np.testing.assert_allclose(served.logits, logits, rtol=0, atol=5e-3)
     assert served.labels == [labels[place] for place in logits.argmax(axis=1)]
     tokens = TextTokenizer(result.bundle / "tokenizer.json").encode(TEXTS)
