@@ -37,6 +37,7 @@ class GateRules:
     confidence: float = 0.95
     old_rows_bind: bool = True  # False: old rows are told of alone, and no stratum's fresh rows may get much worse
     min_variety_ratio: float = 0.7  # of how many different things the answers show, beside the champion's
+    max_further_loss_points: float = 1.0  # on held-out rows of any further work
 
     def __post_init__(self) -> None:
         if not 0.5 <= self.confidence < 1:
@@ -81,7 +82,8 @@ class GateEvidence:
     """Everything the gate looks at.
 
     `fresh` are held-out rows that came since the champion was trained. `old` are held-out rows from before, with both
-    answers restricted to what the champion can answer: confusion with something new is not forgetting.
+    answers restricted to what the champion can answer: confusion with something new is not forgetting. `further` are
+    held-out rows of what a version does beside its own answer, by what that is called.
     """
 
     champion: int
@@ -92,6 +94,7 @@ class GateEvidence:
     champion_latency_ms: float
     challenger_latency_ms: float
     logged: LoggedChoices | None = None  # what live answers chose and earned; None where that says nothing
+    further: Mapping[str, PairedRows] = field(default_factory=dict)
     champion_variety: int = 0  # different things that the answers to all rows show; 0 in tasks that show none
     challenger_variety: int = 0
     simple: Mapping[str, Floats] = field(default_factory=dict)  # by name: scores of answers that cost nothing, on fresh
@@ -139,6 +142,7 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
     (aside,) = rng.spawn(1)  # of its own, so that what is told of besides changes no verdict
     logged_figures, logged_reasons = _logged(evidence.logged, aside)
     reasons += logged_reasons
+    reasons += _further_reasons(evidence.further, rules, rng)
     if evidence.challenger_variety < rules.min_variety_ratio * evidence.champion_variety:
         reasons.append(
             f"shows less: {evidence.challenger_variety} different items in its answers, the champion's show "
@@ -168,6 +172,12 @@ def judge(evidence: GateEvidence, rules: GateRules, rng: np.random.Generator) ->
         **logged_figures,
     }
     figures |= {f"fresh_{name}_accuracy": _mean(scores) for name, scores in evidence.simple.items()}
+    for name, rows in evidence.further.items():
+        figures |= {
+            f"{name}_rows": float(len(rows.strata)),
+            f"{name}_champion_accuracy": _mean(rows.champion_scores),
+            f"{name}_challenger_accuracy": _mean(rows.challenger_scores),
+        }
     if evidence.champion_variety:
         figures |= {
             "champion_variety": float(evidence.champion_variety),
@@ -203,6 +213,19 @@ def _simple_reasons(evidence: GateEvidence, rules: GateRules, rng: np.random.Gen
         f"challenger {_mean(fresh.challenger_scores):.4f}, the champion {_mean(fresh.champion_scores):.4f}"
     )
     return [reason]
+
+
+def _further_reasons(further: Mapping[str, PairedRows], rules: GateRules, rng: np.random.Generator) -> list[str]:
+    reasons = []
+    for name, rows in further.items():
+        differences = rows.difference_points()
+        lost = -float(differences.mean()) if len(differences) else 0.0
+        if lost > rules.max_further_loss_points and surely_below(differences, 0.0, rules.confidence, rng):
+            reasons.append(
+                f"worse {name}: {lost:.2f} points lost on {len(differences)} held-out rows "
+                f"(limit {rules.max_further_loss_points:.2f})"
+            )
+    return reasons
 
 
 def _slice_reasons(old: PairedRows, rules: GateRules, rng: np.random.Generator) -> list[str]:

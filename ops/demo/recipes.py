@@ -12,6 +12,7 @@ __all__ = ["DEMOS", "Progress", "RecipeDemo", "RecipeDemoOptions", "recipe_demo"
 
 DEMOS: Mapping[str, str] = {
     "recommendation": "perennial.ops.demo.recommendation",
+    "service": "perennial.ops.demo.service",
 }
 Progress = Callable[[str, dict[str, Any]], None]
 

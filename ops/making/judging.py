@@ -38,7 +38,7 @@ from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.text_classification.part import TOKENIZER_FILE
 from perennial.ops.making.logged_choices import logged_choices
 from perennial.ops.serving.bundled import BundledVersion, EngineReply
-from perennial.ops.serving.port import Answer, Outcomes, VersionSide
+from perennial.ops.serving.port import Answer, FurtherProof, Outcomes, VersionSide
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.serving.tasks.text_classification import Classified
 
@@ -101,6 +101,7 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     timed = task_inputs[: _TIMED_ALIKE if same else _TIMED] or [side.probe]
     champion_ms, challenger_ms = _latencies(champion, challenger, timed)
     known = champion.side.vocabulary
+    proofs = side.further_proofs(None if spec.memory is None else Path(spec.memory))
     evidence = GateEvidence(
         champion=spec.champion,
         challenger=spec.challenger,
@@ -112,6 +113,7 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
         logged=None
         if outcomes is None
         else logged_choices(spec.logged, outcomes, side, memory, (champion, challenger)),
+        further={proof.name: _proved(proof, champion, challenger) for proof in proofs},
         champion_variety=answers[0].variety(),
         challenger_variety=answers[1].variety(),
     )
@@ -266,6 +268,18 @@ def _paired(
         champion_scores=champion,
         challenger_scores=challenger,
         stratum_noun=task.stratum_noun,
+    )
+
+
+def _proved(proof: FurtherProof, champion: BundledVersion, challenger: BundledVersion) -> PairedRows:
+    """Both versions at work that neither has learnt of."""
+    scores = []
+    for version in (champion, challenger):
+        for one in proof.before:
+            version.answers([one])
+        scores.append(np.array(proof.scores(version.answers(proof.inputs)), dtype=np.float64))
+    return PairedRows(
+        strata=np.asarray(proof.strata, dtype=str), champion_scores=scores[0], challenger_scores=scores[1]
     )
 
 

@@ -4,7 +4,7 @@ It runs in Triton's processes: an implementation imports numpy, pyarrow and toke
 keys, the ids and the log's other columns are the router's own.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, Protocol
 from perennial.continual.off_policy import Choice
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 
-__all__ = ["Answer", "Given", "Memory", "Mindless", "Outcomes", "ServingSide", "VersionSide"]
+__all__ = ["Answer", "FurtherProof", "Given", "Memory", "Mindless", "Outcomes", "ServingSide", "VersionSide"]
 
 
 class Answer(Protocol):
@@ -92,6 +92,20 @@ class Outcomes(Protocol):
     def choice_columns(self) -> Sequence[str]:
         """The columns of the log that `choice` reads."""
         ...
+
+
+class FurtherProof(NamedTuple):
+    """Held-out rows of what a version does beside its own answer, by which two versions are compared.
+
+    `before` are asked one by one first, so that a version has prepared what it needs. `scores` says how good each of
+    the answers to `inputs` is, in [0, 1].
+    """
+
+    name: str  # what it is, in the plural: `replies`
+    inputs: Sequence[Any]
+    strata: Sequence[str]
+    scores: Callable[[Sequence[Any]], Sequence[float]]
+    before: Sequence[Any] = ()
 
 
 class Given(NamedTuple):
@@ -204,6 +218,13 @@ class ServingSide(Protocol):
 
     def memory(self, path: Path | None) -> Memory:
         """What is remembered, in the workspace's file for it; nothing without one."""
+        ...
+
+    def further_proofs(self, path: Path | None) -> Sequence[FurtherProof]:
+        """What a challenger must do as well as the champion beside its own answer, by the file of what is remembered.
+
+        Their inputs are asked last: a version may answer others differently afterwards.
+        """
         ...
 
     def open(self, bundle: Path, *, proved: bool = False) -> VersionSide:

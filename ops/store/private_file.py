@@ -11,7 +11,7 @@ from tempfile import TemporaryDirectory
 
 from perennial.continual.errors import DependencyUnreachable
 
-__all__ = ["PrivateFile", "moment", "rehearsed", "stamp"]
+__all__ = ["PrivateFile", "copied", "moment", "rehearsed", "stamp"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -109,10 +109,15 @@ def rehearsed(path: Path) -> Iterator[Path]:
     with TemporaryDirectory(prefix="perennial-dry-run-") as folder:
         copy = Path(folder) / path.name
         if path.is_file():
-            uri = f"{path.resolve().as_uri()}?mode=ro"
-            with closing(sqlite3.connect(uri, uri=True)) as kept, closing(sqlite3.connect(copy)) as target:
-                kept.backup(target)
+            copied(path, copy)
         yield copy
+
+
+def copied(path: Path, target: Path) -> None:
+    """Write the file as it is now to another place, whoever has it open."""
+    uri = f"{path.resolve().as_uri()}?mode=ro"
+    with closing(sqlite3.connect(uri, uri=True)) as kept, closing(sqlite3.connect(target)) as made:
+        kept.backup(made)
 
 
 def stamp(at: datetime) -> int:

@@ -161,8 +161,12 @@ class ReplyStore:
             _move(connection)
             return next(r for r in _replies(connection, "id = ?", reply) if r.reply.version == newest.reply.version)
 
-    def approve_questions(self, questions: Iterable[Question], *, customer: str | None = None) -> int:
+    def approve_questions(
+        self, questions: Iterable[Question], *, customer: str | None = None, over: bool = True
+    ) -> int:
         """Say which reply questions are answered by, or, with a weight below 0, are not. Returns the changes.
+
+        Not `over` what was said of the same question and reply before, it is only said of others.
 
         Raises:
             DataError: a reply is not in the library.
@@ -177,8 +181,8 @@ class ReplyStore:
                     )
                 connection.execute(
                     "INSERT INTO question VALUES (?, ?, ?, ?, ?) ON CONFLICT (reply, text) DO UPDATE SET "
-                    "weight = excluded.weight, at = excluded.at WHERE weight <> excluded.weight",
-                    (question.reply, question.text, question.weight, customer, _now()),
+                    "weight = excluded.weight, at = excluded.at WHERE weight <> excluded.weight AND ?",
+                    (question.reply, question.text, question.weight, customer, _now(), over),
                 )
             if changed := connection.total_changes - before:
                 _move(connection)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perennial.continual.errors import DataError
-from perennial.continual.learning.replies import Reply
+from perennial.continual.learning.replies import Question, Reply
 from perennial.continual.preparation import KnownLabels
 from perennial.ops.commands.reply_library import ReplyLibrary
 from perennial.ops.commands.verdict_file import read_verdict_file
@@ -86,7 +86,7 @@ def test_an_accepted_reply_is_approved_for_the_question_at_once_and_becomes_a_la
     with ReplyStore(desk.replies("desk")) as store:
         asked = {(question.text, question.reply, question.weight) for question in store.library().questions}
         assert {("is it free", "fee", 1.0), ("who are you", "fee", -1.0), ("price?", "fee", 1.0)} <= asked
-        assert store.would_have_sent(0.9, last=10) == (1, 4)
+        assert store.would_have_sent(0.9, last=10) == (1, 5), "what was handed over should not have been sent"
     library = ReplyLibrary(ledger, desk, "desk")
     proposed = {row.id: row for row in library.listed(state="proposed")}
     assert proposed["fee"].text == "It is free for you, [email]."
@@ -121,6 +121,34 @@ def test_an_edited_reply_keeps_what_was_not_edited(ledger: Ledger, desk: Workspa
     assert (approved.text, approved.version) == ("It is free today.", before.version + 1)
     for name in ("intent", "language", "owner", "valid_until"):
         assert getattr(approved, name) == getattr(before, name)
+
+
+def test_the_words_of_a_reply_that_is_there_approve_it_and_propose_nothing(ledger: Ledger, desk: Workspace) -> None:
+    same, other, gone = answered(desk, ["is it free", "lost it", "price?"])
+    library = ReplyLibrary(ledger, desk, "desk")
+    given = [verdict(same, "edited", text=" It is free. "), verdict(other, "own", text="No.", intent="lost_card")]
+    assert add_verdicts(ledger, desk, "desk", given)["new"] == 2
+    assert library.listed(state="proposed") == []
+    with ReplyStore(desk.replies("desk")) as store:
+        asked = {(question.text, question.reply, question.weight) for question in store.library().questions}
+        assert asked == {("is it free", "fee", 1.0), ("lost it", "no", 1.0)}
+        assert store.would_have_sent(0.9, last=10) == (1, 2), "an edit that changed nothing was right as it stood"
+    library.withdraw("no", actor="me")
+    add_verdicts(ledger, desk, "desk", [verdict(gone, "own", text="No.", intent="lost_card")])
+    (proposed,) = library.listed(state="proposed")
+    assert (proposed.id != "no", proposed.text) == (True, "No."), "a withdrawn reply does not come back by itself"
+
+
+def test_what_solved_it_is_approved_and_what_did_not_counts_against_the_reply(ledger: Ledger, desk: Workspace) -> None:
+    solved, unsolved, known = answered(desk, ["is it free", "who are you", "price?"])
+    with ReplyStore(desk.replies("desk")) as store:
+        store.approve_questions([Question(reply="fee", text="price?")])
+    given = [verdict(solved, "solved"), verdict(unsolved, "unsolved"), verdict(known, "unsolved")]
+    assert add_verdicts(ledger, desk, "desk", given)["new"] == 1
+    with ReplyStore(desk.replies("desk")) as store:
+        asked = {(question.text, question.weight) for question in store.library().questions}
+        assert asked == {("is it free", 1.0), ("who are you", -0.5), ("price?", 1.0)}, "what is approved stays so"
+        assert store.would_have_sent(0.9, last=10) == (1, 3)
 
 
 def test_a_change_of_a_reply_does_not_approve_what_is_proposed_for_it(ledger: Ledger, desk: Workspace) -> None:

@@ -346,3 +346,20 @@ def test_gate_wants_a_simple_answer_to_every_fresh_row() -> None:
     given = evidence(rows(30, 0.5, 0.8), rows(30, 0.9, 0.9))
     with pytest.raises(DataError, match="lexical has 2 scores for 30 fresh rows"):
         replace(given, simple={"lexical": np.ones(2)})
+
+
+@pytest.mark.parametrize(
+    ("champion", "challenger", "n", "refused"),
+    [(0.9, 0.7, 200, True), (0.7, 0.9, 200, False), (0.9, 0.9, 200, False), (1.0, 0.5, 2, False), (0.0, 0.0, 0, False)],
+)
+def test_further_work_of_a_version_must_be_done_as_well(
+    champion: float, challenger: float, n: int, refused: bool
+) -> None:
+    good = rows(200, 0.9, 0.95)
+    figures = {"challenger_calibration_error": 0.02, "champion_latency_ms": 5.0, "challenger_latency_ms": 5.0}
+    further = {"replies": rows(n, champion, challenger, seed=3)}
+    given = GateEvidence(champion=1, challenger=2, fresh=good, old=good, further=further, **figures)
+    decision = judge(given, GateRules(), np.random.default_rng(0))
+    assert decision.accepted is not refused
+    assert ("worse replies" in "; ".join(decision.reasons)) is refused
+    assert decision.figures["replies_rows"] == n

@@ -18,7 +18,7 @@ FEATURES = (
     "question",  # its nearest approved question, by meaning,
     "question_words",  # by words in common,
     "question_letters",  # and by runs of letters
-    "refused",  # the nearest question that it was refused for
+    "refused",  # the nearest question that it was refused for, less where it only did not help
     "answer",  # the own text of a reply that no question is approved for,
     "answer_mapped",  # the same, where answers to such questions usually lie,
     "answer_words",
@@ -46,6 +46,7 @@ class Surface:
     owners: NDArray[np.intp]  # and of its reply
     refused: NDArray[np.intp]
     refused_owners: NDArray[np.intp]
+    refused_weights: Floats  # above 0
 
     @classmethod
     def of(cls, library: Library) -> "Surface":
@@ -64,6 +65,7 @@ class Surface:
             owners=_places(reply[question.reply] for question in good),
             refused=_places(at[question.text] for question in bad),
             refused_owners=_places(reply[question.reply] for question in bad),
+            refused_weights=np.array([-question.weight for question in bad], dtype=np.float32),
         )
 
     def found(self, texts: Sequence[str]) -> tuple[Floats, Floats]:
@@ -80,10 +82,17 @@ class Searched:
     words: Floats
     letters: Floats
 
-    def features(self, surface: Surface, *, without: NDArray[np.bool_] | None = None) -> Floats:
+    def features(
+        self,
+        surface: Surface,
+        *,
+        without: NDArray[np.bool_] | None = None,
+        without_refused: NDArray[np.bool_] | None = None,
+    ) -> Floats:
         """`FEATURES` of every reply (questions, replies, features), of which the last three are left 0.
 
-        `without` says of each question which approved ones (questions, asked) it must be answered without.
+        `without` says of each question which approved ones (questions, asked) it must be answered without, and
+        `without_refused` which refused ones.
         """
         rows, replies = len(self.meaning), len(surface.library.replies)
         made = np.zeros((rows, replies, len(FEATURES)), dtype=np.float32)
@@ -97,9 +106,10 @@ class Searched:
         if without is not None:
             known[without] = 0.0
         made[:, :, 0] = _highest(known, surface.owners, replies)
-        made[:, :, FEATURES.index("refused")] = _highest(
-            self.meaning[:, surface.refused], surface.refused_owners, replies
-        )
+        bad = self.meaning[:, surface.refused] * surface.refused_weights
+        if without_refused is not None:
+            bad = np.where(without_refused, 0.0, bad)
+        made[:, :, FEATURES.index("refused")] = _highest(bad, surface.refused_owners, replies)
         answers = {"answer": self.meaning, "answer_mapped": self.mapped}
         answers |= {"answer_words": self.words, "answer_letters": self.letters}
         for name, values in answers.items():

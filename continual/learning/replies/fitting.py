@@ -10,14 +10,14 @@ from scipy.optimize import minimize
 from scipy.special import expit, logsumexp
 
 from perennial.continual.learning.replies.features import FEATURES, Floats, Searched, Surface
-from perennial.continual.learning.replies.library import Library, key_of
+from perennial.continual.learning.replies.library import Library, key_of, proves
 from perennial.continual.learning.replies.matcher import Matcher, scored, to_answers
 
 __all__ = ["FitSettings", "Tried", "cross_fitted", "fit_matcher"]
 
 Doubles = NDArray[np.float64]
 Places = NDArray[np.intp]
-_LEARNT = tuple(name for name in FEATURES if name not in {"intent", "follows", "habit", "refused"})
+_LEARNT = tuple(name for name in FEATURES if name not in {"intent", "follows", "habit"})
 _COLUMNS = [FEATURES.index(name) for name in _LEARNT]
 _SHARPNESS = 20.0  # of cosines, where the way to answers is learnt
 _CELLS = 4_000_000  # pairs times replies that are looked at
@@ -82,11 +82,18 @@ def cross_fitted(
             out = at[fold[at] == each]
             tried.add(name, sets[name][out], weights, pairs.truth[out])
     slope, shift = tried.link()
-    matcher = Matcher(
-        weights=_weights(list(rivals.values()), how),
-        way=pairs.way(np.ones(len(pairs.truth), dtype=np.bool_), how),
-        slope=slope,
-        shift=shift,
+    everything = np.ones(len(pairs.truth), dtype=np.bool_)
+    unproving = (
+        pairs.unproving()
+    )  # what proves a version stays in the folds: there it only tells how sure the weights are
+
+    def learnt(which: NDArray[np.bool_]) -> Matcher:
+        weights = _weights([rival[which[rows[name]]] for name, rival in rivals.items()], how)
+        return Matcher(weights=weights, way=pairs.way(which, how), slope=slope, shift=shift)
+
+    matcher = replace(
+        learnt(everything),
+        proved=learnt(unproving) if unproving.sum() >= how.least else None,
         metrics={"pairs": float(len(pairs.truth)), "warm_pairs": float(len(rows["warm"])), **tried.recalls()},
     )
     return matcher, tried
@@ -115,13 +122,19 @@ class _Pairs:
         """Their embeddings (pairs, d)."""
         return self.vectors[self.asked]
 
+    def unproving(self) -> NDArray[np.bool_]:
+        """Whether a pair proves no version."""
+        texts = self.surface.library.texts
+        return np.array([not proves(texts[place]) for place in self.asked], dtype=np.bool_)
+
     def situations(self, mapped: Floats) -> dict[str, Floats]:
         """Features of the pairs with no question approved, and with every other one."""
         found = replace(self.found, mapped=mapped)
         same = self.asked[:, None] == self.surface.asked[None, :]  # the same text for another reply tells it too
+        refused = self.asked[:, None] == self.surface.refused[None, :]
         return {
-            "cold": found.features(self.surface, without=np.ones_like(same)),
-            "warm": found.features(self.surface, without=same),
+            "cold": found.features(self.surface, without=np.ones_like(same), without_refused=refused),
+            "warm": found.features(self.surface, without=same, without_refused=refused),
         }
 
     def asked_again(self, warm: Floats) -> NDArray[np.bool_]:
@@ -135,6 +148,9 @@ class _Pairs:
         X = self.questions[rows].astype(np.float64)
         A = self.vectors[self.surface.answers[replies]].astype(np.float64)
         plain, each = _SHARPNESS * X @ A.T, np.arange(len(X))
+        _, sizes, turned = np.linalg.svd(A, full_matrices=False)
+        basis = turned[sizes > 1e-9 * sizes.max()]  # (k, d): the way leads to no place outside of what answers span
+        A = A @ basis.T
 
         def loss(flat: Doubles) -> tuple[float, Doubles]:
             way = flat.reshape(X.shape[1], -1)
@@ -145,11 +161,11 @@ class _Pairs:
             slope = _SHARPNESS * X.T @ (shares @ A) / len(X) + 2 * how.shrinkage * way
             return float(value), slope.ravel()
 
-        start = np.zeros(X.shape[1] ** 2)
+        start = np.zeros(X.shape[1] * len(basis))
         found = minimize(
             loss, start, jac=True, method="L-BFGS-B", options={"maxiter": how.steps, "gtol": 1e-9, "ftol": 1e-9}
         )
-        way: Floats = (found.x.reshape(X.shape[1], -1)).astype(np.float32)
+        way: Floats = (found.x.reshape(X.shape[1], -1) @ basis).astype(np.float32)
         return way
 
 

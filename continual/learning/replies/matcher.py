@@ -1,6 +1,7 @@
 """The weights by which a reply is chosen: learnt of approved questions, and part of a version."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ from perennial.continual.learning.replies.features import FEATURES, Floats, Sear
 __all__ = ["MATCHER_FILE", "Matcher", "scored", "to_answers"]
 
 MATCHER_FILE = "matcher.safetensors"
+logger = logging.getLogger(__name__)
 _FORMAT = "perennial-matcher-1"
 _USUAL = {  # before anything is learnt
     "asked": -4.0,
@@ -52,6 +54,8 @@ class Matcher:
     shift: float = 0.0
     vectors: Mapping[str, Floats] = field(default_factory=dict)  # embeddings of texts of the library
     metrics: Mapping[str, float] = field(default_factory=dict)
+    proved: "Matcher | None" = None  # the same without what proves it; its own embeddings are not used
+    outdated: bool = False  # its weights are not used: another release learnt them of other features
 
     def searched(self, surface: Surface, embeddings: Floats, texts: list[str], library: Floats) -> Searched:
         """Questions with their embeddings (questions, d) beside the library's (texts, d), of length 1 or 0."""
@@ -77,18 +81,27 @@ class Matcher:
         """Write the file of a version."""
         from safetensors.numpy import save_file
 
-        tensors: dict[str, NDArray[Any]] = {"weights": self.weights, "link": np.array([self.slope, self.shift])}
-        if self.way is not None:
-            tensors["way"] = np.ascontiguousarray(self.way, dtype=np.float32)
+        tensors = self._learnt()
         if self.vectors:
             tensors["vectors"] = np.stack(list(self.vectors.values())).astype(np.float32)
+        if self.proved is not None:
+            tensors |= {f"proved_{name}": tensor for name, tensor in self.proved._learnt().items()}
         about = {"format": _FORMAT, "features": FEATURES, "metrics": dict(self.metrics), "keys": list(self.vectors)}
         folder.mkdir(parents=True, exist_ok=True)
         save_file(tensors, str(folder / MATCHER_FILE), metadata={"about": json.dumps(about)})
 
+    def _learnt(self) -> dict[str, NDArray[Any]]:
+        learnt: dict[str, NDArray[Any]] = {"weights": self.weights, "link": np.array([self.slope, self.shift])}
+        if self.way is not None:
+            learnt["way"] = np.ascontiguousarray(self.way, dtype=np.float32)
+        return learnt
+
     @classmethod
-    def read(cls, folder: Path) -> "Matcher":
-        """A version's; the usual weights where it has none. A feature that its release did not know has weight 0.
+    def read(cls, folder: Path, *, proved: bool = False) -> "Matcher":
+        """A version's, or as it was before it learnt the questions that prove it, where it keeps that.
+
+        Where there is none, and where a release with other features learnt the weights, they are the usual ones:
+        weights of other features would mislead. `outdated` tells so, until the version is trained again.
 
         Raises:
             DataError: the file cannot be read.
@@ -102,14 +115,18 @@ class Matcher:
             with safe_open(path, framework="np") as file:
                 about = json.loads(file.metadata()["about"])
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
-            known = dict(zip(about["features"], tensors["weights"].tolist(), strict=True))
-            slope, shift = map(float, tensors["link"])
+            vectors = dict(zip(about["keys"], tensors.get("vectors", ()), strict=True))
+            if tuple(about["features"]) != FEATURES:
+                logger.warning("matcher.outdated", extra={"file": str(path), "next": "retrain the model"})
+                return cls(vectors=vectors, outdated=True)
+            prefix = "proved_" if proved and "proved_weights" in tensors else ""
+            slope, shift = map(float, tensors[f"{prefix}link"])
             return cls(
-                weights=np.array([known.get(name, 0.0) for name in FEATURES], dtype=np.float32),
-                way=tensors.get("way"),
+                weights=tensors[f"{prefix}weights"],
+                way=tensors.get(f"{prefix}way"),
                 slope=slope,
                 shift=shift,
-                vectors=dict(zip(about["keys"], tensors.get("vectors", ()), strict=True)),
+                vectors=vectors,
                 metrics=about["metrics"],
             )
         except (OSError, SafetensorError, LookupError, ValueError, TypeError) as error:

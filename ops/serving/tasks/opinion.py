@@ -30,7 +30,7 @@ from perennial.exporters.opinion.signature import (
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 from perennial.exporters.text_classification.signature import CONFIDENCE, LABEL, TEXT, TEXT_ENGINE
 from perennial.ops.serving.file_memory import FileMemory
-from perennial.ops.serving.port import Given, Mindless
+from perennial.ops.serving.port import FurtherProof, Given, Mindless
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
 from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
 from perennial.ops.serving.tensors import column, decoded, one_a_row, read_json, strings
@@ -287,6 +287,10 @@ class _Opinion:
 
     def memory(self, path: Path | None) -> Mindless:
         return Mindless() if path is None else _Watched(path)
+
+    def further_proofs(self, path: Path | None) -> Sequence[FurtherProof]:
+        del path
+        return ()
 
     def open(self, bundle: Path, *, proved: bool = False) -> OpinionVersion:
         return OpinionVersion(OF_TEXTS.open(bundle, proved=proved), _encoder_of(bundle))

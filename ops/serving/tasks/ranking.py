@@ -38,6 +38,7 @@ from perennial.exporters.ranking.signature import (
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 from perennial.ops.serving.file_memory import FileMemory
+from perennial.ops.serving.port import FurtherProof
 from perennial.ops.serving.tensors import decoded, one_a_row, read_json, strings, wide
 from perennial.ops.store.user_events import UserEvents
 
@@ -227,6 +228,10 @@ class _Ranking:
 
     def memory(self, path: Path | None) -> _Users:
         return _Users(path)
+
+    def further_proofs(self, path: Path | None) -> Sequence[FurtherProof]:
+        del path
+        return ()
 
     def open(self, bundle: Path, *, proved: bool = False) -> RankingVersion:
         return RankingVersion(bundle)

@@ -1,8 +1,9 @@
 """Replies at the router: messages in; their intent, approved replies and what to do with them out."""
 
 import json
+import math
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from perennial.continual.errors import DataError, NotFound, PerennialError
-from perennial.continual.learning.replies import Action, Library, Matcher, Sending, fill, key_of
+from perennial.continual.learning.replies import Action, Library, Matcher, Sending, SendingRule, fill, key_of, proves
 from perennial.continual.learning.replies.index import LibraryIndex, Past, Suggested, Wanted
 from perennial.continual.preparation import admit_key, deidentify
 from perennial.continual.preparation.characters import SURROGATE
@@ -40,6 +41,7 @@ from perennial.exporters.text_classification.signature import (
     TEXT_ENGINE,
 )
 from perennial.ops.serving.file_memory import FileMemory
+from perennial.ops.serving.port import FurtherProof
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
 from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
 from perennial.ops.serving.tensors import column, decoded, one_a_row, read_json, strings, wide
@@ -49,6 +51,7 @@ from perennial.ops.store.sending_rule import read_rule
 __all__ = ["SIDE", "Answered", "ReceivedReplies", "RepliesVersion"]
 
 _WAIT_S = 0.05  # for a locked library, at most
+_PROOF_WAIT_S, _MOST_PROVING = 10.0, 200  # held-out questions that are asked of both versions
 _AT_ONCE = 24  # texts of the library whose embeddings an engine is asked for beside a request
 _MOST_TURNS, _MOST_BYTES = 20, 50_000  # as JSON
 
@@ -332,9 +335,37 @@ class _Replies:
     def memory(self, path: Path | None) -> _Library:
         return _Library(path)
 
+    def further_proofs(self, path: Path | None) -> Sequence[FurtherProof]:
+        """The right reply is found for held-out questions as if they were not approved: 1 first, 1/2 second, 1/3."""
+        if path is None or not path.is_file():
+            return ()
+        with ReplyStore(path, wait_s=_PROOF_WAIT_S) as store:
+            library = store.library()
+        right: dict[str, set[str]] = {}
+        for question in library.questions:
+            if question.weight > 0 and proves(question.text):
+                right.setdefault(question.text, set()).add(question.reply)
+        asked = sorted(right, key=key_of)[:_MOST_PROVING]
+        bare = Library(
+            replies=library.replies,
+            questions=tuple(question for question in library.questions if question.text not in right),
+            revision=library.revision + 1,  # newer than what anybody else of this process has
+        )
+        shelf = _Shelf(library=bare, sending=Sending.of(SendingRule(), right=0, judged=0))
+        inputs = [_Recalled(text=text, shelf=shelf) for text in asked]
+        return (
+            FurtherProof(
+                name=REPLIES.lower(),
+                inputs=inputs,
+                strata=[REPLIES.lower()] * len(inputs),
+                scores=lambda answers: [_place(one, right[text]) for one, text in zip(answers, asked, strict=True)],
+                before=inputs[:1] * -(-len(bare.texts) // _AT_ONCE),
+            ),
+        )
+
     def open(self, bundle: Path, *, proved: bool = False) -> RepliesVersion:
         try:
-            matcher = Matcher.read(bundle)
+            matcher = Matcher.read(bundle, proved=proved)
         except DataError as exc:
             raise NotFound(f"version folder {bundle} cannot be read ({exc}); restore it or route elsewhere") from exc
         return RepliesVersion(OF_TEXTS.open(bundle, proved=proved), matcher)
@@ -380,6 +411,12 @@ class _Replies:
             ],
             "action": [answer.action.value for answer in answers],
         }
+
+
+def _place(answer: Answered, right: Collection[str]) -> float:
+    """How early the first right reply comes."""
+    places = (place for place, one in enumerate(answer.suggested, start=1) if one.reply.id in right)
+    return 1.0 / next(places, math.inf)
 
 
 def _tokens(rows: Mapping[str, Array], row: int) -> bytes:

@@ -32,7 +32,7 @@ from perennial.exporters.text_classification.signature import (
     TEXT_ROUTER,
 )
 from perennial.exporters.text_classification.tokens import TextTokenizer, padded
-from perennial.ops.serving.port import Mindless
+from perennial.ops.serving.port import FurtherProof, Mindless
 from perennial.ops.serving.tensors import column, decoded, strings
 
 __all__ = ["SIDE", "Classified", "Received", "TextVersion"]
@@ -204,6 +204,10 @@ class _TextClassification:
 
     def memory(self, path: Path | None) -> Mindless:
         return Mindless()
+
+    def further_proofs(self, path: Path | None) -> Sequence[FurtherProof]:
+        del path
+        return ()
 
     def open(self, bundle: Path, *, proved: bool = False) -> TextVersion:
         return TextVersion(bundle, proved=proved)

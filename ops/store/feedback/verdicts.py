@@ -109,7 +109,9 @@ def add_verdicts(
 ) -> dict[str, int]:
     """Keep verdicts, and count what became of the labels that follow from them.
 
-    An accepted reply is approved for the question from now on; an answer that somebody wrote is proposed.
+    A reply that was accepted, or that solved it, is approved for the question from now on, and so is one in the words
+    that somebody wrote; any other answer that somebody wrote is proposed. One that was rejected, or that did not solve
+    it, counts against the reply for such questions.
 
     Raises:
         DataError: an answer is not in the traffic log, or a reply was not suggested and is not in the library.
@@ -119,14 +121,16 @@ def add_verdicts(
     with ReplyStore(workspace.replies(model)) as store:
         marks = [(answered[one.prediction_id].customer, one.prediction_id, one.at) for one in verdicts]
         gone = ledger.erased_among(model, marks)
-        replies = _of_now(store.replies())
+        rows = store.replies()
+        replies = _of_now(rows)
+        alive = _of_now([row for row in rows if row.state is not ReplyState.WITHDRAWN])
         for one in verdicts:
             if (named := one.reply or answered[one.prediction_id].first) and named not in replies:
                 raise DataError(f"reply {named!r} is not in the library; name one that was suggested")
         for one, erased in zip(verdicts, gone, strict=True):
             if erased:
                 continue
-            if (intent := _keep(store, one, answered[one.prediction_id], replies)) is not None:
+            if (intent := _keep(store, one, answered[one.prediction_id], replies, alive)) is not None:
                 labels.append(
                     FeedbackRow(
                         prediction_id=one.prediction_id,
@@ -183,22 +187,32 @@ def _of_now(rows: Sequence[StoredReply]) -> dict[str, Reply]:
     return {row.reply.id: row.reply for row in order}
 
 
-def _keep(store: ReplyStore, one: AdmittedVerdict, answer: _LoggedAnswer, replies: Mapping[str, Reply]) -> str | None:
-    """Keep one verdict, and return the intent that it tells, where it does."""
-    reply = one.reply or answer.first
+def _keep(
+    store: ReplyStore,
+    one: AdmittedVerdict,
+    answer: _LoggedAnswer,
+    replies: Mapping[str, Reply],
+    alive: Mapping[str, Reply],
+) -> str | None:
+    """Keep one verdict, and return the intent that it tells, where it does. `alive` are replies not withdrawn."""
+    written = None if one.text is None else clean(one.text)
+    given = one.reply or answer.first
+    reply = given if written is None else _in_the_words(written, given, alive) or given
     about = replies.get(reply)
     intent = one.intent or (about.intent if about is not None and one.verdict in _SETTLED else None)
-    if one.verdict is VerdictKind.ACCEPTED:
-        store.approve_questions([Question(reply=reply, text=answer.text)], customer=answer.customer)
-    elif one.verdict is VerdictKind.REJECTED and reply:
-        store.approve_questions([Question(reply=reply, text=answer.text, weight=-1.0)], customer=answer.customer)
-    elif one.text is not None:
-        text = clean(one.text)
-        if one.verdict is VerdictKind.EDITED and about is not None:
-            proposed = replace(about, text=text, intent=intent or about.intent)
+    if one.verdict in _WEIGHTS and reply:
+        question = Question(reply=reply, text=answer.text, weight=_WEIGHTS[one.verdict])
+        store.approve_questions([question], customer=answer.customer, over=one.verdict is not VerdictKind.UNSOLVED)
+    elif written is not None:
+        if about is not None and about.text == written:
+            proposed = about
+            intent = intent or about.intent
+        elif one.verdict is VerdictKind.EDITED and about is not None:
+            proposed = replace(about, text=written, intent=intent or about.intent)
         else:
-            proposed = Reply(id=id_of(text), text=text, intent=intent or answer.intent)
-        store.put([proposed], state=ReplyState.PROPOSED, customer=answer.customer)
+            proposed = Reply(id=id_of(written), text=written, intent=intent or answer.intent)
+        if proposed is not about:
+            store.put([proposed], state=ReplyState.PROPOSED, customer=answer.customer)
         store.approve_questions([Question(reply=proposed.id, text=answer.text)], customer=answer.customer)
     store.note(
         [
@@ -211,7 +225,9 @@ def _keep(store: ReplyStore, one: AdmittedVerdict, answer: _LoggedAnswer, replie
                 intent=intent or "",
                 previous=answer.previous,
                 verdict=one.verdict.value,
-                good=_good(one, reply, answer.first),
+                good=_good(
+                    one, reply, answer, as_it_stood=written is None or (about is not None and about.text == written)
+                ),
             )
         ]
     )
@@ -219,10 +235,25 @@ def _keep(store: ReplyStore, one: AdmittedVerdict, answer: _LoggedAnswer, replie
 
 
 _SETTLED = {VerdictKind.ACCEPTED, VerdictKind.EDITED, VerdictKind.SOLVED}
+_WEIGHTS = {  # of the question for the reply; a reply that did not solve it may still have been the right one
+    VerdictKind.ACCEPTED: 1.0,
+    VerdictKind.SOLVED: 1.0,
+    VerdictKind.REJECTED: -1.0,
+    VerdictKind.UNSOLVED: -0.5,
+}
 
 
-def _good(one: AdmittedVerdict, reply: str, first: str) -> bool | None:
-    """Whether sending the first reply would have been right; None where there was none, or nobody can tell."""
-    if not first or one.verdict is VerdictKind.HANDED_OVER:
+def _in_the_words(text: str, named: str, replies: Mapping[str, Reply]) -> str:
+    """The reply that already has the words that somebody wrote, the named one before others; nothing where none has."""
+    found = [reply.id for reply in replies.values() if reply.text == text]
+    return named if named in found else next(iter(found), "")
+
+
+def _good(one: AdmittedVerdict, reply: str, answer: _LoggedAnswer, *, as_it_stood: bool) -> bool | None:
+    """Whether sending the first reply would have been right; None where there was none."""
+    if not answer.first:
         return None
-    return reply == first and one.verdict in {VerdictKind.ACCEPTED, VerdictKind.SOLVED}
+    return reply == answer.first and as_it_stood and one.verdict not in _NOT_RIGHT
+
+
+_NOT_RIGHT = {VerdictKind.REJECTED, VerdictKind.UNSOLVED, VerdictKind.HANDED_OVER}

@@ -1,6 +1,7 @@
 """The judgement of two real bundles: scores by the task, and specs that were written before there was a choice."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,17 @@ import pytest
 
 from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.replies import Matcher, Question, Reply
 from perennial.continual.learning.trained import write_head, write_proof
 from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.exporters.engine import Engine
 from perennial.exporters.runtime import load_engine
 from perennial.ops.making import judging
 from perennial.ops.serving import bundled
+from perennial.ops.store.reply_store import ReplyStore
 from tests.component.triton_fixtures import LABELS, write_bundle
 
+_WORDS = ("cards", "loans", "trips", "fees", "shares", "coins", "rents")
 TEXTS = ("card lost", "money transfer", "hello")
 
 
@@ -141,3 +145,25 @@ def test_heads_on_one_encoder_are_judged_by_one_run_of_it_and_alike(bundles, tmp
     assert once["figures"].keys() == twice["figures"].keys()
     assert all(once["figures"][name] == twice["figures"][name] for name in once["figures"].keys() - measured)
     assert once["figures"]["fresh_champion_accuracy"] != once["figures"]["fresh_challenger_accuracy"]
+
+
+@pytest.mark.parametrize(("turned", "accepted"), [(False, True), (True, False)])
+def test_a_version_that_finds_worse_replies_is_refused(tmp_path, monkeypatch, turned, accepted):
+    pair = [write_bundle(tmp_path / name, number, task="replies") for number, name in ((1, "one"), (2, "two"))]
+    usual = Matcher()
+    wrong = replace(usual, weights=-usual.weights)
+    replace(usual, proved=wrong if turned else usual).write(pair[1])
+    write_manifest(pair[1], read_manifest(pair[1]))
+    with ReplyStore(tmp_path / "library.db") as store:
+        store.put([Reply(id=word, text=f"About {word} we write.", intent="card_issue") for word in _WORDS])
+        store.approve_questions(
+            Question(reply=word, text=" ".join([word] * times)) for word in _WORDS for times in range(1, 21)
+        )
+    memory = str(tmp_path / "library.db")
+    decision = decided(tmp_path, monkeypatch, *map(str, pair), task="replies", memory=memory)
+    figures = decision["figures"]
+    assert decision["accepted"] is accepted
+    assert figures["replies_rows"] > 20
+    assert figures["replies_champion_accuracy"] == 1.0
+    assert (figures["replies_challenger_accuracy"] < 0.5) is turned
+    assert [reason[:13] for reason in decision["reasons"]] == ([] if accepted else ["worse replies"])

@@ -1,10 +1,13 @@
 """How a reply is chosen: by its questions, by its text, by what usually follows; and that what is learnt is kept."""
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.replies import (
@@ -130,6 +133,51 @@ def test_the_way_from_questions_to_answers_is_learnt_and_kept_in_a_file(tmp_path
     assert matcher.way is not None
     assert np.array_equal(again.way, matcher.way)
     assert set(again.vectors) == {key_of(text) for text in library.texts}
+    assert matcher.proved is not None
+    before = Matcher.read(tmp_path, proved=True)
+    assert np.array_equal(before.weights, matcher.proved.weights)
+    assert not np.array_equal(before.weights, again.weights), "what proves a version was not learnt"
+    assert set(before.vectors) == set(again.vectors)
+
+
+def test_weights_that_another_release_learnt_of_other_features_are_not_used(tmp_path: Path) -> None:
+    library, vectors = pairs(120, np.random.default_rng(0))
+    matcher = fit_matcher(library, vectors, np.random.default_rng(1), FitSettings(folds=3))
+    matcher.write(tmp_path)
+    with safe_open(tmp_path / "matcher.safetensors", framework="np") as file:
+        about = json.loads(file.metadata()["about"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  not a mapping
+    about["features"] = about["features"][:-1]
+    tensors["weights"] = tensors["weights"][:-1]
+    save_file(tensors, str(tmp_path / "matcher.safetensors"), metadata={"about": json.dumps(about)})
+    again = Matcher.read(tmp_path)
+    assert again.outdated
+    assert np.array_equal(again.weights, Matcher().weights)
+    assert (again.way, len(again.vectors)) == (None, len(library.texts))
+
+
+def test_how_much_a_refusal_tells_is_learnt_of_refusals(tmp_path: Path) -> None:
+    """Two replies have questions alike; that one was refused for such tells them apart."""
+    rng = np.random.default_rng(0)
+    centres = rng.normal(size=(60, 16))
+    replies = tuple(Reply(id=f"r{n:03}", text=f"answer {n:03}", intent="one") for n in range(120))
+    questions = tuple(Question(reply=f"r{n // 3:03}", text=f"ask {n:03}") for n in range(180))
+    shared = tuple(Question(reply=f"r{60 + n // 3:03}", text=f"wonder {n:03}") for n in range(180))
+    refused = tuple(Question(reply=f"r{60 + n // 3:03}", text=f"ask {n:03}", weight=-1.0) for n in range(180))
+    library = Library(replies=replies, questions=questions + shared + refused)
+    points = {reply.bare: rng.normal(size=16) for reply in replies}
+    side = rng.normal(size=16)
+    points |= {q.text: centres[n // 3] + 0.3 * side + 0.3 * rng.normal(size=16) for n, q in enumerate(questions)}
+    points |= {q.text: centres[n // 3] - 0.3 * side + 0.3 * rng.normal(size=16) for n, q in enumerate(shared)}
+    vectors = np.stack([points[text] for text in library.texts])
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    at, usual = FEATURES.index("refused"), Matcher().weights
+    learnt = fit_matcher(library, vectors, np.random.default_rng(1), FitSettings(folds=3, steps=5)).weights
+    assert learnt[at] < usual[at] - 0.5
+    bare = Library(replies=replies, questions=questions + shared)
+    kept = [library.texts.index(text) for text in bare.texts]
+    unlearnt = fit_matcher(bare, vectors[kept], np.random.default_rng(1), FitSettings(folds=3, steps=5)).weights
+    assert unlearnt[at] == pytest.approx(usual[at], abs=1e-3), "nothing was refused"
 
 
 def test_a_reply_whose_only_question_is_left_out_is_not_known_by_having_none() -> None:
