@@ -133,7 +133,7 @@ class _Pairs:
         same = self.asked[:, None] == self.surface.asked[None, :]  # the same text for another reply tells it too
         refused = self.asked[:, None] == self.surface.refused[None, :]
         return {
-            "cold": found.features(self.surface, without=np.ones_like(same), without_refused=refused),
+            "cold": found.features(self.surface, without=np.ones_like(same), without_refused=np.ones_like(refused)),
             "warm": found.features(self.surface, without=same, without_refused=refused),
         }
 
