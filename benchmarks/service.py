@@ -2,8 +2,8 @@
 
     python -m benchmarks.service --data FOLDER [--data FOLDER] [--quick]
 
-Folders hold `bankfaq.csv` (question, answer, class) or `sgd_test_pairs.csv` (dialogue, user, system). Weights that
-judge a pair were learnt of other replies.
+Folders hold `bankfaq.csv` (question, answer, class), `sgd_test_pairs.csv` (dialogue, user, system), or `train.csv` and
+`test.csv` (text, category). Weights that judge a pair, and the settings of their learning, are of other replies.
 """
 
 import argparse
@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 
 from benchmarks import record
 from benchmarks.service_data import Vectors, read_faq, read_turns
+from benchmarks.service_halves import paraphrases, tested_halves
 from benchmarks.service_stream import live_stream
 from perennial.continual.intervals import Interval, wilson
 from perennial.continual.learning.replies import (
     FEATURES,
-    FitSettings,
     Library,
     Matcher,
     Question,
@@ -53,6 +53,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     vectors = Vectors(options.encoder, options.cache)
     recipes: list[dict[str, Any]] = []
     for folder in options.data:
+        if (folder / "train.csv").is_file():
+            shares, hits = paraphrases(folder, vectors, every=share)
+            value = wilson(int(hits.sum()), len(hits))
+            recipes.append(_row("five questions approved", "R@1", value, {}))
+            recipes += _sent("five questions approved", shares, hits)
         if (folder / "bankfaq.csv").is_file():
             recipes += _replies(read_faq(folder / "bankfaq.csv", every=share), vectors)
         if (folder / "sgd_test_pairs.csv").is_file():
@@ -65,56 +70,37 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _replies(library: Library, vectors: Vectors) -> list[dict[str, Any]]:
     """Cold, after one approved question, sent by themselves, and over time."""
-    embedded = vectors(library.texts)
-    found = cross_fitted(library, embedded, np.random.default_rng(0), FitSettings(folds=5))
-    if found is None:
-        return []
-    _, tried = found
-    baseline = _baseline(library, embedded)
-    rows = [
-        _row("cold reply", f"R@{k}", wilson(int((tried.places("cold") < k).sum()), len(tried.places("cold"))), base)
-        for k, base in ((1, baseline(1)), (3, baseline(3)))
-    ]
-    if len(warm := tried.places("warm")):
-        rows.append(_row("one similar question approved", "R@1", wilson(int((warm < 1).sum()), len(warm)), {}))
-    for situation in ("cold", "warm"):
-        rows += _sent(situation, *tried.sure(situation))
+    found = tested_halves(library, vectors(library.texts), np.random.default_rng(0))
+    rows = []
+    for situation, name, ks in (
+        ("cold", "cold reply", (1, 3)),
+        ("warm", "one similar question approved", (1, 3)),
+    ):
+        places = found.places(situation)
+        for k in ks if len(places) else ():
+            base = {each: float((found.places(f"{situation} {each}") < k).mean()) for each in ("bm25", "encoder")}
+            rows.append(_row(name, f"R@{k}", wilson(int((places < k).sum()), len(places)), base))
+        rows += _sent(situation, *found.sure(situation))
     rows.append(live_stream(library, vectors, np.random.default_rng(1)))
     return rows
 
 
-def _baseline(library: Library, embedded: NDArray[np.float32]) -> Any:
-    """Recall of BM25 and of the encoder alone, from questions to the texts of replies."""
-    surface = Surface.of(library)
-    texts = [library.texts[place] for place in surface.asked]
-    words = surface.words(texts)[:, surface.answers]
-    meaning = embedded[surface.asked] @ embedded[surface.answers].T
-    truth = surface.owners
-
-    def recall(k: int) -> dict[str, float]:
-        return {
-            name: float(((scores > scores[np.arange(len(truth)), truth][:, None]).sum(axis=1) < k).mean())
-            for name, scores in (("bm25", words), ("encoder", meaning))
-        }
-
-    return recall
-
-
 def _sent(situation: str, shares: NDArray[np.float64], hits: NDArray[np.bool_]) -> list[dict[str, Any]]:
-    """Coverage and precision on one half of the pairs of a situation, the limit chosen on the other.
+    """Coverage and precision of what is sent: each half of the pairs by the limit that was chosen on the other one.
 
-    No pair is in both. Too few pairs, of which no choice could reach the precision, tell nothing.
+    Too few pairs, of which no choice could reach the precision, tell nothing.
     """
     if len(shares) < _LEAST:
         return []
     order = np.random.default_rng(2).permutation(len(shares))
-    chosen, judged = order[::2], order[1::2]
-    limit = chosen_limit(shares[chosen], hits[chosen])
-    sent = shares[judged] >= limit
-    right, count = int(hits[judged][sent].sum()), int(sent.sum())
-    about = {"sent": count, "of": len(judged), "limit": limit, "asked_for": _PRECISION}
+    limits, right, count = [], 0, 0
+    for chosen, judged in ((order[::2], order[1::2]), (order[1::2], order[::2])):
+        limits.append(chosen_limit(shares[chosen], hits[chosen]))
+        sent = shares[judged] >= limits[-1]
+        right, count = right + int(hits[judged][sent].sum()), count + int(sent.sum())
+    about = {"sent": count, "of": len(shares), "limits": limits, "asked_for": _PRECISION}
     name = f"sent by itself, {situation}"
-    rows = [_row(name, "coverage", wilson(count, len(judged)), {}) | about]
+    rows = [_row(name, "coverage", wilson(count, len(shares)), {}) | about]
     return rows if not count else [*rows, _row(name, "precision", wilson(right, count), {}) | about]
 
 
@@ -134,6 +120,7 @@ def chosen_limit(shares: NDArray[np.float64], hits: NDArray[np.bool_]) -> float:
 
 def _next_turn(turns: list[tuple[str, str, str]], vectors: Vectors) -> dict[str, Any]:
     """The next turn among 100: learnt on one half of the dialogues, tried on the other."""
+    vectors([text for _, *said in turns for text in said])  # at once, which is quicker
     rng = np.random.default_rng(3)
     dialogues = sorted({dialogue for dialogue, _, _ in turns})
     half = set(rng.permutation(dialogues)[: len(dialogues) // 2].tolist())

@@ -22,7 +22,7 @@ def register(app: typer.Typer) -> None:
 
 def demo(
     recipe: Annotated[
-        str, typer.Option(help="the demonstration of a recipe: recommendation; default a text classifier's")
+        str, typer.Option(help="the demonstration of a recipe: recommendation, service; default a text classifier's")
     ] = "",
     data: Annotated[
         Path | None,

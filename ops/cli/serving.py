@@ -216,6 +216,9 @@ def predict(
     user: Annotated[str, typer.Option(help="of a ranking: whom the list is for")] = "",
     count: Annotated[int, typer.Option(min=1, max=100, help="of a ranking: items in the list")] = 10,
     context: Annotated[str, typer.Option(help="of a ranking: the situation, in words")] = "",
+    customer: Annotated[str, typer.Option(help="of replies: whose message it is; their history counts")] = "",
+    after: Annotated[str, typer.Option(help="of replies: the intent of the turn before")] = "",
+    language: Annotated[str, typer.Option(help="of replies: those of other languages are left out")] = "",
     model: ModelOption = "",
     key: Annotated[str | None, typer.Option(help="caller's id: keeps the caller on its arm")] = None,
     scores: Annotated[bool, typer.Option("--scores", help="every label's probability")] = False,
@@ -230,9 +233,25 @@ def predict(
     settings = load_settings(config)
     task = settings.task_of(model)
     inputs = _asked(task, texts or [], user, count, context)
+    if customer or after or language:
+        inputs = _messages(task, inputs, customer, after, language)
     with PerennialClient(grpc_url(settings), model, task=task) as client:
         keys = None if key is None else [key] * len(inputs)
         print_json(client.predict(inputs, keys, scores=scores, known=known))
+
+
+def _messages(task: str, texts: "list[Any]", customer: str, after: str, language: str) -> "list[Any]":
+    """The messages of a customer.
+
+    Raises:
+        typer.BadParameter: the model gives no replies.
+    """
+    if task != "replies":
+        raise typer.BadParameter(f"a model of task {task!r} gives no replies; leave --customer, --after and --language")
+    from perennial.continual.tasks.replies import Message, Turn
+
+    turns = (Turn(intent=after),) if after else ()
+    return [Message(text=text, customer=customer, language=language, turns=turns) for text in texts]
 
 
 def _asked(task: str, texts: list[str], user: str, count: int, context: str) -> "list[Any]":

@@ -68,6 +68,16 @@ class PrivateFile:
                     f"{self._holds} in {self.path} cannot be used ({exc}); see that the file is there and yours"
                 ) from exc
 
+    def state(self) -> tuple[object, int]:
+        """Another value once somebody else has written the file, or another file has taken its place; cheap.
+
+        Raises:
+            DependencyUnreachable: the file is missing or cannot be read.
+        """
+        with self.reading() as connection:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            return self._opened, int(version)
+
     def wipe(self) -> None:
         """Leave nothing of deleted rows in the file and its write-ahead log: moved rows leave copies of themselves.
 

@@ -104,6 +104,11 @@ class ReplyStore:
         with self._file.reading() as connection:
             return _revision(connection)
 
+    @property
+    def state(self) -> tuple[object, int]:
+        """See `PrivateFile.state`: while it is the same, so is everything that others have written."""
+        return self._file.state()
+
     def library(self) -> Library:
         """Every approved reply with its questions, also one whose time has not come or is over."""
         with self._file.reading() as connection:
@@ -218,14 +223,19 @@ class ReplyStore:
                 overall[intent] = overall.get(intent, 0) + count
                 if before:
                     after.setdefault(before, {})[intent] = count
-            of: dict[str, dict[str, int]] = {}
+        return Habits(overall=overall, after=after, of=self.settled_with(customers))
+
+    def settled_with(self, customers: Iterable[str]) -> dict[str, Mapping[str, int]]:
+        """How often each intent was settled with each of these customers."""
+        of: dict[str, Mapping[str, int]] = {}
+        with self._file.reading() as connection:
             for customer in set(customers):
                 rows = connection.execute(
                     "SELECT intent, COUNT(*) FROM verdict WHERE customer = ? AND intent <> '' GROUP BY intent",
                     (customer,),
                 ).fetchall()
                 of[customer] = dict(rows)
-        return Habits(overall=overall, after=after, of=of)
+        return of
 
     def setting(self, name: str) -> str | None:
         """One of the operator's settings of this library."""

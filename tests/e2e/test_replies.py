@@ -112,7 +112,7 @@ def test_a_message_gets_its_intent_a_reply_and_what_to_do(desk: E2eWorkspace, se
         assert received.action == "suggest", "nothing is sent before a precision is stated"
     plain = one(served, "my lost card pin", turns=(Turn(text="hello", intent="loan"),))
     assert plain.replies[0].startswith("Dear {name}, about your card"), "no value was given"
-    (printed,) = command(desk, "predict", "my lost card pin", *DESK)
+    (printed,) = command(desk, "predict", "my lost card pin", "--customer", "ann", "--after", "loan", *DESK)
     assert (printed["label"], printed["reply_ids"][0], printed["action"]) == ("card", "card", "suggest")
 
 

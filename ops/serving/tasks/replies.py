@@ -4,7 +4,7 @@ import json
 import math
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
@@ -51,6 +51,7 @@ from perennial.ops.store.sending_rule import read_rule
 __all__ = ["SIDE", "Answered", "ReceivedReplies", "RepliesVersion"]
 
 _WAIT_S = 0.05  # for a locked library, at most
+_MOST_CUSTOMERS = 10_000  # whose history is kept in memory
 _PROOF_WAIT_S, _MOST_PROVING = 10.0, 200  # held-out questions that are asked of both versions
 _AT_ONCE = 24  # texts of the library whose embeddings an engine is asked for beside a request
 _MOST_TURNS, _MOST_BYTES = 20, 50_000  # as JSON
@@ -62,6 +63,16 @@ class _Shelf:
 
     library: Library
     sending: Sending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class _Known:
+    """What was read of the file in one state; what was settled with each customer is read when they ask."""
+
+    state: tuple[object, int]
+    shelf: _Shelf
+    habits: Habits
+    customers: dict[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,12 +222,15 @@ def _answered(message: Message, said: Classified, suggested: Sequence[Suggested]
 
 
 class _Library(FileMemory):
-    """The library and what was settled, for messages of now. See `perennial.ops.serving.port.Memory`."""
+    """The library and what was settled, for messages of now. See `perennial.ops.serving.port.Memory`.
+
+    It is read again once any process has written the file, and not before.
+    """
 
     def __init__(self, path: Path | None) -> None:
         super().__init__("library.unread")
         self._store = None if path is None else ReplyStore(path, wait_s=_WAIT_S)
-        self._shelf: _Shelf | None = None
+        self._known: _Known | None = None
         self._lock = threading.Lock()
 
     def recalled(self, inputs: Sequence[str | Message]) -> Sequence[str | Message]:
@@ -224,27 +238,42 @@ class _Library(FileMemory):
         if self._store is None:
             return inputs
         messages = [message_of(asked) for asked in inputs]
-        shelf = self._shelf
+        known = self._known
+        shelf, habits = None if known is None else known.shelf, Habits(overall={}, after={}, of={})
         try:
-            shelf = current = self._current(self._store)
-            personal = current.sending.rule.personal
-            habits = self._store.habits(message.customer for message in messages if message.customer and personal)
+            known = self._current(self._store)
+            shelf, habits = known.shelf, self._habits(self._store, known, messages)
         except PerennialError as exc:
             self.failed(len(messages), exc)
-            habits = Habits(overall={}, after={}, of={})
         else:
             self.worked()
         return [_recalled(message, shelf, habits) for message in messages]
 
-    def _current(self, store: ReplyStore) -> _Shelf:
-        rule = read_rule(store)
-        right, judged = store.would_have_sent(rule.sure, last=rule.last) if rule.precision else (0, 0)
+    def _current(self, store: ReplyStore) -> _Known:
         with self._lock:
-            library = None if self._shelf is None else self._shelf.library
-            if library is None or library.revision != store.revision:
-                library = store.library()
-            self._shelf = _Shelf(library=library, sending=Sending.of(rule, right=right, judged=judged))
-            return self._shelf
+            state = store.state  # before the rest: what is written meanwhile is read with the next message
+            if self._known is None or self._known.state != state:
+                rule = read_rule(store)
+                right, judged = store.would_have_sent(rule.sure, last=rule.last) if rule.precision else (0, 0)
+                library = None if self._known is None else self._known.shelf.library
+                if library is None or library.revision != store.revision:
+                    library = store.library()
+                shelf = _Shelf(library=library, sending=Sending.of(rule, right=right, judged=judged))
+                self._known = _Known(state=state, shelf=shelf, habits=store.habits(()))
+            return self._known
+
+    def _habits(self, store: ReplyStore, known: _Known, messages: Sequence[Message]) -> Habits:
+        """What was settled with everybody, and, where the rule lets it count, with those who ask."""
+        if not known.shelf.sending.rule.personal:
+            return known.habits
+        asking = {message.customer for message in messages if message.customer}
+        found = {customer: known.customers.get(customer) for customer in asking}
+        if new := [customer for customer, settled in found.items() if settled is None]:
+            read = store.settled_with(new)
+            found |= read
+            if len(known.customers) < _MOST_CUSTOMERS:
+                known.customers.update(read)
+        return replace(known.habits, of={customer: settled or {} for customer, settled in found.items()})
 
 
 def _recalled(message: Message, shelf: _Shelf | None, habits: Habits) -> Message:

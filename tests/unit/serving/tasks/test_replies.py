@@ -132,6 +132,28 @@ def test_the_turn_before_and_the_customer_count_unless_switched_off(world: World
     assert sure(Message(text="hello", customer="ann")) == pytest.approx(plain)
 
 
+def test_the_file_is_read_again_only_once_somebody_has_written_it(world: World, tmp_path: Path) -> None:
+    one, other = SIDE.memory(tmp_path / "library.db"), SIDE.memory(tmp_path / "library.db")
+    message = Message(text="hello", customer="ann")
+
+    def shelves(memory: Memory) -> tuple[Any, Any]:
+        (recalled,) = memory.recalled([message])
+        return recalled.shelf, recalled.past
+
+    before = [shelves(memory) for memory in (one, other)]
+    assert [shelves(memory)[0] for memory in (one, other)] == [shelf for shelf, _ in before], "the same, not alike"
+    write_rule(world.store, SendingRule(precision=0.9))
+    after = [shelves(memory)[0] for memory in (one, other)]
+    assert [shelf.sending.rule.precision for shelf in after] == [0.9, 0.9], "each router sees it with the next message"
+    assert [shelf.library for shelf in after] == [shelf.library for shelf, _ in before], "replies did not change"
+    settled = {"reply": "fee", "sure": 0.9, "intent": "money_issue", "previous": "", "verdict": "accepted"}
+    world.store.note([Verdict(prediction_id=f"{1:032x}", at=NOON, customer="ann", good=True, **settled)])
+    assert [dict(shelves(memory)[1].customer) for memory in (one, other)] == [{"money_issue": 1}] * 2
+    assert [shelves(memory)[0].sending.judged for memory in (one, other)] == [1, 1]
+    world.store.erase("ann")
+    assert [dict(shelves(memory)[1].customer) for memory in (one, other)] == [{}, {}]
+
+
 def test_a_library_that_cannot_be_read_leaves_the_last_one(world: World, tmp_path: Path) -> None:
     world.ask("card lost")
     (tmp_path / "library.db").rename(tmp_path / "away.db")
