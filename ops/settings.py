@@ -277,7 +277,12 @@ class CycleSettings(_Section):
     step_patience_s: float = Field(
         300.0, ge=0, description="a step goes on trying for so long while Triton or the ledger cannot be reached"
     )
-    probation_s: float = Field(300.0, ge=0, description="0 switches probation off")
+    probation_s: float = Field(
+        604_800.0, ge=0, description="probation lasts so long where labels prove nothing before; 0 switches it off"
+    )
+    probation_least_s: float = Field(
+        300.0, ge=0, description="failures and times are watched for so long, whatever the labels prove"
+    )
     resident_versions: int = Field(2, ge=1, description="versions that Triton holds: the champion and those before it")
     disk_versions: int = Field(10, ge=2, description="bundles kept on disk")
     min_gain_points: float = 0.0

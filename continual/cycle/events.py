@@ -21,6 +21,7 @@ __all__ = [
     "GateAccepted",
     "GateRefused",
     "JudgeChallenger",
+    "NextCycleBegan",
     "OperatorAborted",
     "OperatorPromoted",
     "OperatorRolledBack",
@@ -190,6 +191,13 @@ class ChampionReplaced:
     champion: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NextCycleBegan:
+    """Another retraining began while this cycle's version was on probation, which goes on beside it."""
+
+    reason: str
+
+
 Event = (
     TriggerFired
     | ChallengerTrained
@@ -211,6 +219,7 @@ Event = (
     | OperatorPromoted
     | OperatorRolledBack
     | ChampionReplaced
+    | NextCycleBegan
 )
 
 

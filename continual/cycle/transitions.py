@@ -29,6 +29,7 @@ from perennial.continual.cycle.events import (
     GateAccepted,
     GateRefused,
     JudgeChallenger,
+    NextCycleBegan,
     OperatorAborted,
     OperatorPromoted,
     OperatorRolledBack,
@@ -245,6 +246,11 @@ def _after_probation(cycle: Cycle, _: Event) -> _Step:
     return _close(cycle, CycleState.PROMOTED, f"version {cycle.challenger} held through probation")
 
 
+def _after_next_began(cycle: Cycle, _: Event) -> _Step:
+    note = f"version {cycle.challenger} is champion; its probation goes on beside the next cycle"
+    return replace(cycle, state=CycleState.PROMOTED, note=note), ()  # nothing is let go of: a rollback stays ready
+
+
 def _after_failed_probation(cycle: Cycle, event: Event) -> _Step:
     reasons = event.reasons if isinstance(event, ProbationFailed) else ("probation failed",)
     return _close(cycle, CycleState.ROLLED_BACK, "; ".join(reasons))
@@ -305,6 +311,7 @@ _TABLE: dict[tuple[CycleState, type], Callable[[Cycle, Event], _Step]] = {
     (CycleState.PROMOTING, Promoted): _after_promotion,
     (CycleState.PROBATION, ProbationPassed): _after_probation,
     (CycleState.PROBATION, ProbationFailed): _after_failed_probation,
+    (CycleState.PROBATION, NextCycleBegan): _after_next_began,
     **{(state, OperatorRolledBack): _after_operator_roll_back for state in _UNDER_WAY},
     **{(state, ChampionReplaced): _after_replacement for state in _UNDER_WAY},
     **{(state, OperatorPromoted): _go(CycleState.PROMOTING) for state in _LOADED - {CycleState.PROMOTING}},

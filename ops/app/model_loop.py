@@ -19,7 +19,7 @@ from perennial.ops.app.housekeeping import Housekeeping
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.cycle.lane import TrainingLane
-from perennial.ops.cycle.runner import STOP_S, CycleRunner
+from perennial.ops.cycle.runner import POLICY, STOP_S, CycleRunner
 from perennial.ops.cycle.steps import LoopSteps
 from perennial.ops.cycle.waiting import utc_now
 from perennial.ops.ledger import DriftReportRow, Fence
@@ -150,7 +150,7 @@ class ModelLoop:
         reason = "; ".join(decision.reasons)
         begins_with = self._trigger.opening()
         evidence = None if begins_with is None else begins_with.to_json()
-        cycle = self.runner.fire(reason, actor="policy", evidence=evidence)
+        cycle = self.runner.fire(reason, actor=POLICY, evidence=evidence)
         return "" if cycle is None else f"cycle {cycle}: {reason}"
 
     def _date_anew(self) -> None:

@@ -34,7 +34,8 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
     with model_session(config, model) as (parts, model):
         trigger = Trigger(parts.ledger, parts.workspace, model)
         facts, decision = trigger.facts(), trigger.decide(datetime.now(UTC))
-        busy = parts.ledger.active_cycle(model) is not None
+        cycle = parts.ledger.active_cycle(model)
+        busy = not (cycle is None or cycle.on_probation)
     shown = None if facts is None else {**asdict(facts), "cycles": len(facts.cycles), "last_cycle": facts.last_cycle_at}
     if as_json:
         now = None if decision is None else asdict(decision)

@@ -65,7 +65,11 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
     )
     if (waits := seen.waits) is not None:
         print_table(f"Tried again since {waits.since}", ("step", "why"), [(waits.step, waits.error)])
-    if (live := seen.live) is not None:
+    if (beside := seen.probation) is not None:
+        say(f"beside it version {beside.champion} is on probation against {beside.previous} until {beside.until}")
+    for live in (seen.live, seen.probation_live):
+        if live is None:
+            continue
         print_table(
             f"{live.phase} of version {live.challenger} against {live.champion}: {live.verdict}",
             ("figure", "value"),

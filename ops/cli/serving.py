@@ -282,7 +282,7 @@ def retrain(model: ModelOption = "", dry_run: DryRunOption = False, config: Conf
             raise NotFound(
                 f"model {model} serves no version yet; train the first with `perennial init {model} --data FILE`"
             )
-        if cycle is not None:
+        if cycle is not None and not cycle.on_probation:
             raise Refused(
                 f"{model} has cycle {cycle.id} under way ({cycle.state}); see `perennial rollout show`, or end it "
                 f"with `perennial rollout abort`"

@@ -195,6 +195,7 @@ def _anchor_rows(ledger: Ledger, model: str) -> int:
 
 def _retraining(ledger: Ledger, model: str, actor: str) -> int | None:
     """The id of the command; None when the loop would refuse it, because nothing serves or a cycle is under way."""
-    if ledger.route(model) is None or ledger.active_cycle(model) is not None:
+    cycle = ledger.active_cycle(model)
+    if ledger.route(model) is None or not (cycle is None or cycle.on_probation):
         return None
     return ledger.request_command(model, "retrain", {"reason": "described classes"}, actor)

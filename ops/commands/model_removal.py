@@ -32,7 +32,7 @@ def remove_model(parts: Parts, model: str, *, actor: str, answers: bool, dry_run
         raise NotFound(f"{path} does not name model {model}; it names {', '.join(named) or 'none'}")
     if len(named) == 1:
         raise Refused(f"{model} is the only model; name another first with `perennial init NAME`")
-    if (cycle := parts.ledger.active_cycle(model)) is not None:
+    if (cycle := parts.ledger.active_cycle(model)) is not None and not cycle.on_probation:
         raise Refused(f"{model} has cycle {cycle.id} under way ({cycle.state}); end it with `perennial rollout abort`")
     route = parts.ledger.route(model)
     if route is not None and not answers:

@@ -18,7 +18,15 @@ from perennial.ops.comparing.shadow import ShadowSpec
 from perennial.ops.ledger.ports import Labels, State
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.event_feed import EventFeed
-from perennial.ops.store.state import CANARY_BEGAN, LIMIT_TESTED, ROLLOUT, CanaryBegan, LiveFigures
+from perennial.ops.store.state import (
+    CANARY_BEGAN,
+    LIMIT_TESTED,
+    PROBATION_FIGURES,
+    ROLLOUT,
+    CanaryBegan,
+    LiveFigures,
+    StateKey,
+)
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 
@@ -128,37 +136,73 @@ class ArmComparison:
         """Judge the challenger on everything since its canary began; `over`: it had its time at this share.
 
         The test at the time limit is made once a cycle, with every label that came by then, because it may not be
-        looked at again and again; after it a paused canary, and one at its next share, is refused only on proof.
+        looked at again and again; after it a paused canary, and one at its next share, is refused only on proof. Where
+        fewer than 30 labels came, it is left to the end of the probation.
         """
         began = self._began(cycle, entered)
         evidence = self._read(champion, challenger, began, promoted=False)
         age_s = (datetime.now(UTC) - began).total_seconds()
-        limit = over and age_s >= self.workspace.model(self.model).cycle.canary_limit_s and not evidence.waiting
+        settings = self.workspace.model(self.model).cycle
+        limit = over and age_s >= settings.canary_limit_s and not evidence.waiting
+        enough = evidence.rows >= self.min_rows or settings.probation_s == 0
         tested = LIMIT_TESTED.read(self.ledger, self.model) == cycle
-        decision = self._judge(evidence, at_limit=limit and not tested)
+        decision = self._judge(evidence, at_limit=limit and enough and not tested)
         note = "nothing spoke against it at the time limit, and nothing was proven since" if tested else ""
+        if limit and not enough:
+            note = f"{evidence.rows} labels are too few for a test; its probation goes on with them"
         self._keep_figures("canary", cycle, (champion, challenger), began, decision, undecided=note)
         if decision.verdict is Verdict.WORSE:
             return cy.CanaryStepFailed(reasons=decision.reasons)
-        if limit and not tested:
+        if limit and enough and not tested:
             LIMIT_TESTED.keep(self.ledger, self.model, cycle)
-        return cy.CanaryStepPassed() if over and (tested or decision.verdict is Verdict.HOLDS) else None
+        passed = decision.verdict is Verdict.HOLDS or tested or (limit and not enough)
+        return cy.CanaryStepPassed() if over and passed else None
 
-    def probation(self, *, cycle: int, champion: int, previous: int, since: datetime, over: bool) -> cy.Event | None:
+    def probation(
+        self,
+        *,
+        cycle: int,
+        champion: int,
+        previous: int,
+        since: datetime,
+        settled: bool,
+        over: bool,
+        beside: bool = False,
+    ) -> cy.Event | None:
         """Judge the new champion against the one before it, which is asked the labelled requests too.
 
-        Its end forces no verdict: one that nothing was proven against has passed.
+        Labels of its canary count, and late ones for as long as it lasts. It ends when something is proven, in its
+        favour not before it is `settled`. Its age makes it `over`: then the test at the limit falls, unless the canary
+        had it. `beside` another cycle its figures are kept apart from that cycle's.
         """
-        decision = self._judge(self._read(previous, champion, since, promoted=True), at_limit=False)
+        evidence = self._read(previous, champion, since, promoted=True, labels_since=self._canary_of(cycle))
+        over = over and not evidence.waiting
+        tested = LIMIT_TESTED.read(self.ledger, self.model) == cycle
+        decision = self._judge(evidence, at_limit=over and not tested and evidence.rows >= self.min_rows)
         note = "nothing was proven against it in its probation" if over else ""
-        self._keep_figures("probation", cycle, (previous, champion), since, decision, undecided=note)
+        key = PROBATION_FIGURES if beside else ROLLOUT
+        self._keep_figures("probation", cycle, (previous, champion), since, decision, undecided=note, key=key)
         if decision.verdict is Verdict.WORSE:
             return cy.ProbationFailed(reasons=decision.reasons)
-        return cy.ProbationPassed() if over else None
+        return cy.ProbationPassed() if over or (settled and decision.verdict is Verdict.HOLDS) else None
 
-    def _read(self, old: int, new: int, since: datetime, *, promoted: bool) -> LiveEvidence:
+    def _read(
+        self, old: int, new: int, since: datetime, *, promoted: bool, labels_since: datetime | None = None
+    ) -> LiveEvidence:
         ratio = self.workspace.model(self.model).cycle.latency_ratio
-        return self.evidence.read(champion=old, challenger=new, since=since, latency_ratio=ratio, promoted=promoted)
+        return self.evidence.read(
+            champion=old,
+            challenger=new,
+            since=since,
+            latency_ratio=ratio,
+            promoted=promoted,
+            labels_since=labels_since or since,
+        )
+
+    def _canary_of(self, cycle: int) -> datetime | None:
+        """When this cycle's canary began, if it had one."""
+        kept = CANARY_BEGAN.read(self.ledger, self.model)
+        return datetime.fromisoformat(kept.at) if kept is not None and kept.cycle == cycle else None
 
     def _judge(self, evidence: LiveEvidence, *, at_limit: bool) -> LiveDecision:
         settings = self.workspace.model(self.model).cycle
@@ -174,6 +218,7 @@ class ArmComparison:
         decision: LiveDecision,
         *,
         undecided: str,
+        key: StateKey[LiveFigures] = ROLLOUT,
     ) -> None:
         """Keep the figures for whoever asks; `undecided` is the reason to tell where no verdict has one."""
         champion, challenger = versions
@@ -187,8 +232,8 @@ class ArmComparison:
             reasons=decision.reasons or (undecided,) * bool(undecided),
             **decision.figures,
         )
-        if ROLLOUT.read(self.ledger, self.model) != figures:
-            ROLLOUT.keep(self.ledger, self.model, figures)
+        if key.read(self.ledger, self.model) != figures:
+            key.keep(self.ledger, self.model, figures)
 
     def _began(self, cycle: int, now: datetime) -> datetime:
         """When this cycle's canary began; kept in the ledger, because it has several steps and may be resumed."""

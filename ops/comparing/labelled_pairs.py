@@ -64,10 +64,11 @@ class LabelledPairs:
         memory: Memory,
         versions: tuple[int, int],
         since: datetime,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger, self._model, self._traffic = ledger, model, traffic
         self._side, self._sides, self._ask, self._task, self._memory = side, sides, ask, task, memory
-        self._versions, self._since = versions, since
+        self._versions, self._since, self._now = versions, since, now
         self._cursor = 0
         self._waiting: dict[str, str] = {}  # labels whose request is to be found and asked, in order
         self._again: dict[str, str] = {}  # those that found no answer at first
@@ -130,7 +131,7 @@ class LabelledPairs:
         names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
         columns = ["prediction_id", "at", *self._side.input_columns, "prediction", "version", "redacted"]
         logged = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
-        settled_us = (datetime.now(UTC) - _SLACK).timestamp() * 1e6
+        settled_us = (self._now() - _SLACK).timestamp() * 1e6
         for name in names:
             row = logged.get(name)
             if row is None:

@@ -2,8 +2,8 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -35,7 +35,8 @@ class LiveEvidenceReader:
     both sides of a canary count. Texts that de-identification changed are left out: what was answered is not known any
     more. At most 32 texts a second are asked, so that the comparison takes nothing from live requests.
 
-    Counts go on from look to look, however long the period; a new process counts from the period's beginning.
+    Counts go on from look to look, however long the period. A new process counts labels from the period's beginning,
+    failures and times from the last hour on.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class LiveEvidenceReader:
         ask: AskVersion,
         *,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger, self._model, self._traffic, self._ask = ledger, model, traffic, ask
         self._task = task_named(workspace.model(model).task)
@@ -54,29 +56,41 @@ class LiveEvidenceReader:
         self._memory = self._side.memory(workspace.memory(model))
         self._sides = VersionSides(self._side, workspace.repository / workspace.engine_model(model))
         self._challenger_limit_s, self._clock = workspace.settings.triton.challenger_limit_s, clock
+        self._now = now
         self._rng = np.random.default_rng(workspace.settings.seed)
-        self._looked = float("-inf")
-        self._last = LiveEvidence()
-        self._counted: _Counted | None = None
+        self._counted: dict[_Of, _Counted] = {}
 
     def read(
-        self, *, champion: int, challenger: int, since: datetime, latency_ratio: float, promoted: bool = False
+        self,
+        *,
+        champion: int,
+        challenger: int,
+        since: datetime,
+        latency_ratio: float,
+        promoted: bool = False,
+        labels_since: datetime | None = None,
     ) -> LiveEvidence:
         """Counts over the requests since then; once a second at most, in between the last counts are given again.
+
+        `labels_since`: labels of earlier requests count too, as those of the canary do in a probation. Two comparisons
+        may go on side by side: a canary, and the probation of its champion.
 
         `promoted`: the challenger answers all requests already. Where it fails the version before it answers; and
         because nothing is served side by side, both are asked two of the newest texts at every look, in turns.
         """
         of = (champion, challenger, since, promoted)
-        if self._counted is None or self._counted.of != of:
-            self._counted = self._begin(of, latency_ratio)
-        elif self._clock() - self._looked < _LOOK_S:
-            return self._last
-        self._last = self._look(self._counted)
-        self._looked = self._clock()
-        return self._last
+        counted = self._counted.get(of)
+        if counted is None:
+            counted = self._begin(of, labels_since or since, latency_ratio)
+            newest = dict(list(self._counted.items())[-1:])
+            self._counted = {**newest, of: counted}
+        elif self._clock() - counted.looked < _LOOK_S:
+            return counted.last
+        counted.last = self._look(counted)
+        counted.looked = self._clock()
+        return counted.last
 
-    def _begin(self, of: "_Of", latency_ratio: float) -> "_Counted":
+    def _begin(self, of: "_Of", labels_since: datetime, latency_ratio: float) -> "_Counted":
         champion, challenger, since, promoted = of
         versions = (champion, challenger)
         # calls that began while the first one hung are given up by so much later
@@ -94,9 +108,10 @@ class LiveEvidenceReader:
                 task=self._task,
                 memory=self._memory,
                 versions=versions,
-                since=since,
+                since=labels_since,
+                now=self._now,
             ),
-            rows=NewRows(self._traffic, versions=versions, since=since),
+            rows=NewRows(self._traffic, versions=versions, since=since, now=self._now),
             failures=LastingFailures() if promoted else Episodes(pause_s=pause_s),
             slow=SlowAnswers(latency_ratio),
             trial=SideBySide(self._ask_one, old=champion, new=challenger, seed=seed) if promoted else None,
@@ -136,6 +151,8 @@ class _Counted:
     slow: SlowAnswers
     trial: SideBySide | None
     answered: int = 0
+    looked: float = float("-inf")
+    last: LiveEvidence = field(default_factory=LiveEvidence)
 
     def take(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Rows that no earlier look had."""

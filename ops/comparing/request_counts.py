@@ -2,7 +2,7 @@
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +17,7 @@ __all__ = ["Episodes", "LastingFailures", "NewRows", "SlowAnswers"]
 
 _LATEST = timedelta(seconds=60)  # that a row may be written after its request: a version that hangs, a full disk
 _STRETCH = timedelta(seconds=60)
+_LOOK_BACK = timedelta(hours=1)
 _COLUMNS = ["prediction_id", "at", "version", "arm", "latency_ms"]
 _COMPARED = 5_000  # of the champion's newest answers
 _BLIP_S = 0.5
@@ -30,14 +31,22 @@ class NewRows:
     that were given already are left out. A row that is written later than that is not seen.
     """
 
-    def __init__(self, traffic: TrafficLog, *, versions: tuple[int, int], since: datetime) -> None:
-        self._traffic, self._from = traffic, since
+    def __init__(
+        self,
+        traffic: TrafficLog,
+        *,
+        versions: tuple[int, int],
+        since: datetime,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._traffic, self._now = traffic, now
+        self._from = max(since, now() - _LOOK_BACK)  # after a restart, days of a probation may lie behind
         self._versions = pa.array(versions, type=pa.int64())
         self._given: set[str] = set()
 
     def read(self) -> list[list[dict[str, Any]]]:
         """The two versions' rows that no earlier reading gave, by time, in stretches of a minute."""
-        settled = datetime.now(UTC) - _LATEST
+        settled = self._now() - _LATEST
         stretches = []
         while settled - self._from > _STRETCH:
             end = self._from + _STRETCH

@@ -86,7 +86,7 @@ class CommandInbox:
         if command.kind in {"pause", "resume"}:
             PAUSED.keep(self._ledger, self._model, command.kind == "pause")
             return cycle
-        if command.kind == "retrain" and row is None:
+        if command.kind == "retrain" and (row is None or row.on_probation):
             self._retrain(command)
             return cycle
         event = _event_of(command)

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
+from perennial.continual.records import Route
 from perennial.ops.cycle.inbox import CommandInbox
 from perennial.ops.cycle.lane import LaneSeat, TrainingLane
 from perennial.ops.cycle.retries import StepRetries
@@ -18,16 +19,17 @@ from perennial.ops.cycle.waiting import StepWait, Waited, utc_now
 from perennial.ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.ledger_guard import check_not_behind
-from perennial.ops.store.state import PAUSED
+from perennial.ops.store.state import PAUSED, PROBATION, Probation
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["STOP_S", "CycleRunner", "StepContext", "Steps"]
+__all__ = ["POLICY", "STOP_S", "CycleRunner", "StepContext", "Steps"]
 
 logger = logging.getLogger(__name__)
 _RETRY_S = 1.0
 _RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
 _LOOK_S = 0.5
 _AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
+POLICY = "policy"  # who asks for a cycle because of what was measured
 STOP_S = 10.0  # for the present step when the runner is stopped
 _HEAVY = frozenset({cy.CycleState.TRAINING, cy.CycleState.EXPORTING, cy.CycleState.JUDGING})  # these take turns
 _LONG = _HEAVY | {cy.CycleState.SHADOW}
@@ -52,6 +54,10 @@ class Steps(Protocol):
 
     def cancel(self) -> None:
         """Make a step that is at work end early."""
+        ...
+
+    def watch_beside(self) -> None:
+        """Go on with the probation that an earlier cycle left to the next ones; harmless where there is none."""
         ...
 
 
@@ -109,12 +115,14 @@ class CycleRunner:
     def fire(self, reason: str, *, actor: str, evidence: Mapping[str, Any] | None = None) -> int | None:
         """Open a cycle and return its id, or None when one is under way already, or an erasure.
 
-        The `evidence` for it is kept with the challenger and in the audit log.
+        The `evidence` for it is kept with the challenger and in the audit log. A probation hinders none: its cycle is
+        closed as promoted, and the watch goes on beside the new one. The policy waits for its least time.
         """
         told = {} if evidence is None else {"evidence": dict(evidence)}
         route = self._ledger.route(self._model)
         check_not_behind(route, self._workspace, self._model)
-        if route is None or self._ledger.active_cycle(self._model) is not None:
+        before = self._ledger.active_cycle(self._model)
+        if route is None or not (before is None or self._may_follow(before, route, actor)):
             return None
         if self._ledger.erasure_under_way(self._model) is not None:
             return None
@@ -129,6 +137,8 @@ class CycleRunner:
         cycle = cy.new_cycle(model=self._model, champion=route.champion, plan=plan)
         cycle, _ = cy.handle(cycle, cy.TriggerFired(reason=reason, challenger=version))
         with self._ledger.transaction():  # a killed process leaves no cycle without its version
+            if before is not None:
+                self._leave_beside(before, reason)
             cycle_id = self._ledger.open_cycle(self._model, reason, cy.encode(cycle), state=cycle.state.value)
             self._ledger.add_version(
                 VersionRow(
@@ -150,8 +160,41 @@ class CycleRunner:
         self._wake.set()
         return cycle_id
 
+    def _may_follow(self, before: CycleRow, route: Route, actor: str) -> bool:
+        settings = self._workspace.model(self._model).cycle
+        least_s = min(settings.probation_least_s, settings.probation_s) if actor == POLICY else 0.0
+        cycle = cy.decode(before.payload)
+        waited_s = (utc_now() - before.saved_at).total_seconds()
+        return before.on_probation and route.champion == cycle.challenger and waited_s >= least_s
+
+    def _leave_beside(self, before: CycleRow, reason: str) -> None:
+        """Close a cycle whose version is on probation, and let the next ones carry the watch."""
+        cycle = cy.decode(before.payload)
+        after, _ = cy.handle(cycle, cy.NextCycleBegan(reason=reason))
+        self._ledger.save_cycle(before.id, after.state.value, cy.encode(after))
+        self._ledger.journal(before.id, self._model, "StartProbation", Phase.OUTCOME, {"event": "NextCycleBegan"})
+        age = timedelta(seconds=self._workspace.model(self._model).cycle.probation_s)
+        kept = Probation(
+            cycle=before.id,
+            champion=after.challenger or 0,
+            previous=after.champion,
+            since=before.saved_at.isoformat(),
+            until=(before.saved_at + age).isoformat(),
+        )
+        PROBATION.keep(self._ledger, self._model, kept)
+        self._close(replace(before, payload=cy.encode(after)), cy.CloseCycle(outcome=after.state, note=after.note))
+
+    def _watch_beside(self) -> None:
+        try:
+            self._steps.watch_beside()
+        except LeaseLost:
+            raise
+        except (PerennialError, OSError) as exc:  # it is looked at again, and must not keep a cycle from its steps
+            logger.warning("probation.not_watched", extra={"model": self._model, "error": str(exc)})
+
     def advance(self) -> bool:
         """Carry out the present state's commands once; False when there is nothing to do now."""
+        self._watch_beside()
         row = self._ledger.active_cycle(self._model)
         if row is None:
             self._seat.leave()

@@ -4,6 +4,7 @@ import logging
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from perennial.continual import cycle as cy
@@ -31,6 +32,7 @@ from perennial.ops.serving.reconciler import Reconciler
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.route_changes import RouteChange, change_route
+from perennial.ops.store.state import PROBATION, Probation
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["LoopSteps"]
@@ -102,6 +104,8 @@ class LoopSteps:
                 )
             case cy.StartProbation(champion=version, previous=previous):
                 over, route = waited_s >= settings.probation_s, self.ledger.route(self.model)
+                if route is not None and route.champion == version and previous not in route.resident:
+                    return cy.ProbationPassed()  # it was erased or unloaded: nobody is left to be compared with
                 if over and route is not None and route.champion == previous:
                     # its command to this cycle is lost: whoever rolled back was killed before sending it
                     return cy.OperatorRolledBack(actor="operator")
@@ -110,10 +114,39 @@ class LoopSteps:
                     champion=version,
                     previous=previous,
                     since=context.entered_at,
+                    settled=waited_s >= min(settings.probation_least_s, settings.probation_s),
                     over=over,
                 )
             case _:
                 raise PublishFailed(f"command {command} has no work behind it")
+
+    def watch_beside(self) -> None:
+        """Go on with the probation that an earlier cycle left to the next ones; harmless where there is none."""
+        kept = PROBATION.read(self.ledger, self.model)
+        if kept is None:
+            return
+        route = self.ledger.route(self.model)
+        if route is None or route.champion != kept.champion or kept.previous not in route.resident:
+            self._end_beside(kept, "another champion took its place, or the one before it is gone")
+            return
+        event = self.comparison.probation(
+            cycle=kept.cycle,
+            champion=kept.champion,
+            previous=kept.previous,
+            since=datetime.fromisoformat(kept.since),
+            settled=True,
+            over=datetime.now(UTC) >= datetime.fromisoformat(kept.until),
+            beside=True,
+        )
+        if isinstance(event, cy.ProbationFailed):
+            self._put_back(kept.previous, kept.champion, "; ".join(event.reasons))
+            self._end_beside(kept, "rolled back")
+        elif event is not None:
+            self._end_beside(kept, "it held")
+
+    def _end_beside(self, kept: Probation, why: str) -> None:
+        PROBATION.keep(self.ledger, self.model, None)
+        self.feed.record(self.model, "probation.ended", version=kept.champion, cycle=kept.cycle, why=why)
 
     def _champion(self, context: StepContext) -> VersionRow:
         return self.ledger.version(self.model, context.cycle.champion)
@@ -212,6 +245,9 @@ class LoopSteps:
         challenger = context.cycle.challenger
         if challenger is None:
             raise ValueError(f"cycle {context.cycle_id} rolls back to {to} and has no challenger")
+        self._put_back(to, challenger, reason)
+
+    def _put_back(self, to: int, challenger: int, reason: str) -> None:
         self._load_for_return(to, challenger)
         route_change = self._change(turned_away(challenger, to=to), f"rolled back: {reason}", keep_waiting=False)
         champion = route_change.after.champion

@@ -248,6 +248,11 @@ class CycleRow:
     outcome: str | None = None
     note: str | None = None
 
+    @property
+    def on_probation(self) -> bool:
+        """Whether its version serves and is only watched, which hinders nothing else: not the next cycle either."""
+        return self.closed_at is None and self.state == "probation"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JournalRow:

@@ -155,7 +155,8 @@ class VersionRemoval:
         When the champion's encoder is clean too, the tainted ones are forgotten.
         """
         encoders, route = tainted_encoders(self.ledger, self.model), self.ledger.route(self.model)
-        if not encoders or route is None or self.ledger.active_cycle(self.model) is not None:
+        cycle = self.ledger.active_cycle(self.model)
+        if not encoders or route is None or not (cycle is None or cycle.on_probation):
             return ()
         on_disk = set(self.repository.versions(self.workspace.engine_model(self.model)))
         rows = self.ledger.versions(self.model)

@@ -261,6 +261,17 @@ class LiveFigures:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Probation:
+    """One that goes on beside the cycles after its own: who is watched against whom, since when and how long."""
+
+    cycle: int
+    champion: int
+    previous: int
+    since: str  # ISO form
+    until: str  # ISO form
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CanaryBegan:
     """When a cycle's canary began; it has several steps and may be resumed."""
 
@@ -399,6 +410,8 @@ LABEL_QUEUE = StateKey("label_queue", _read_queue, _written_queue)
 CLASS_PROPOSALS = StateKey("class_proposals", _read_proposals, _written_proposals)
 NOTIFIER = StateKey("herald", _record(NotifierState), _fields)
 ROLLOUT = StateKey("rollout", _record(LiveFigures), _known_fields)
+PROBATION = StateKey("probation_beside", _record(Probation), _fields)
+PROBATION_FIGURES = StateKey("probation_figures", _record(LiveFigures), _known_fields)  # of the one beside cycles
 CANARY_BEGAN = StateKey("canary_began", _record(CanaryBegan), _fields)
 LIMIT_TESTED = StateKey("canary_limit_tested", int, int)  # the cycle whose canary had its test at the time limit
 LANE = StateKey("training_lane", _record(LaneState), _fields)

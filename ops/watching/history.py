@@ -237,8 +237,8 @@ class PastReader:
         )
 
     def _training_s(self) -> float:
-        """How long the promoted cycles took, probation left out; 0 before the first one."""
-        return cycle_cost_s(self._ledger, self._workspace, self._model) or 0.0
+        """How long the promoted cycles took until their version could be loaded; 0 before the first one."""
+        return cycle_cost_s(self._ledger, self._model) or 0.0
 
 
 def _replaced(table: pa.Table, name: str, places: Sequence[int], values: Sequence[Any]) -> pa.Table:

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from hashlib import sha256
 from statistics import median
 from typing import Any, Protocol
@@ -19,6 +18,10 @@ __all__ = ["Opening", "cycle_cost_s", "opening"]
 
 _CLASSES_TOLD = 20
 _CYCLES = 50  # newest ones that the cost is taken from
+
+
+class CostLedger(Cycles, Versions, Protocol):
+    """Where it is read what a cycle takes."""
 
 
 class OpeningLedger(Cycles, Examples, State, Versions, Protocol):
@@ -93,17 +96,17 @@ def opening(
         low_points=None if gain is None else 100 * gain.low,
         high_points=None if gain is None else 100 * gain.high,
         compared=0 if gain is None else gain.rows,
-        cost_s=cycle_cost_s(ledger, workspace, model),
+        cost_s=cycle_cost_s(ledger, model),
         fingerprint=sha256(",".join(str(row.id) for row in rows).encode()).hexdigest()[:16],
     )
 
 
-def cycle_cost_s(ledger: Cycles, workspace: Workspace, model: str) -> float | None:
-    """How long the promoted cycles took, probation left out; None before the first one."""
-    probation = timedelta(seconds=workspace.model(model).cycle.probation_s)
+def cycle_cost_s(ledger: CostLedger, model: str) -> float | None:
+    """How long the promoted cycles took until their version could be loaded; None before the first one."""
+    published = {row.version: row.published_at for row in ledger.versions(model)}
     took = [
-        (row.closed_at - row.opened_at - probation).total_seconds()
+        (at - row.opened_at).total_seconds()
         for row in ledger.cycles(model, limit=_CYCLES)
-        if row.outcome == "promoted" and row.closed_at is not None
+        if row.outcome == "promoted" and (at := published.get(row.payload.get("challenger")) or row.closed_at)
     ]
     return max(0.0, median(took)) if took else None

@@ -51,13 +51,14 @@ class Trigger:
         self.policy = policy or parse_policy(workspace.model(model).policy)
 
     def decide(self, now: datetime) -> TriggerDecision | None:
-        """What the policy says now; None before the first version and while a cycle is under way.
+        """What the policy says now; None before the first version and while a cycle is under way, probation aside.
 
         While traffic drifts, only labels of requests since the drift began count towards the policy's minimum: a late
         label of an older request cannot teach what is new.
         """
         route = self._ledger.route(self._model)
-        if route is None or self._ledger.active_cycle(self._model) is not None:
+        cycle = self._ledger.active_cycle(self._model)
+        if route is None or not (cycle is None or cycle.on_probation):
             return None
         rows = self._unlearnt(route)
         calm = decide(self.policy, self._facts(route, None, rows), now)

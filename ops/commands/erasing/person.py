@@ -58,7 +58,7 @@ def erase_person(
     """
     names = _models(parts, model)
     for name in names:
-        if (cycle := parts.ledger.active_cycle(name)) is not None:
+        if (cycle := parts.ledger.active_cycle(name)) is not None and not cycle.on_probation:
             raise Refused(_busy(name, cycle.id, cycle.state))
     done: dict[str, Erasure] = {}
     spellings = _spellings(parts, names, key)

@@ -22,6 +22,7 @@ pytestmark = pytest.mark.component
 EQUAL = LiveEvidence(gains=1, losses=2, ties=27)  # -3.3 points, by one net loss
 TOLD_APART = LiveEvidence(gains=1, losses=7, ties=92)  # by a test that may be made once
 PROVEN = LiveEvidence(gains=5, losses=60, ties=900)
+GOOD = LiveEvidence(gains=20, losses=20, ties=960)
 
 
 class Evidence:
@@ -29,8 +30,10 @@ class Evidence:
 
     def __init__(self) -> None:
         self.now = LiveEvidence()
+        self.asked: list[dict[str, Any]] = []
 
-    def read(self, **_: Any) -> LiveEvidence:
+    def read(self, **asked: Any) -> LiveEvidence:
+        self.asked.append(asked)
         return self.now
 
 
@@ -57,9 +60,13 @@ class Judge:
         self.evidence.now = evidence
         return self._comparison.canary(cycle=cycle, champion=1, challenger=2, entered=self.began, over=over)
 
-    def probation(self, evidence: LiveEvidence, *, over: bool) -> cy.Event | None:
+    def probation(
+        self, evidence: LiveEvidence, *, cycle: int = 1, settled: bool = True, over: bool = False
+    ) -> cy.Event | None:
         self.evidence.now = evidence
-        return self._comparison.probation(cycle=1, champion=2, previous=1, since=self.began, over=over)
+        return self._comparison.probation(
+            cycle=cycle, champion=2, previous=1, since=self.began, settled=settled, over=over
+        )
 
     def figures(self) -> LiveFigures:
         figures = ROLLOUT.read(self.ledger, "intent")
@@ -91,12 +98,36 @@ def test_a_replay_turns_a_worse_challenger_away_from_thirty_labels_on(
         assert "on 30 labelled rows" in event.reasons[0]
 
 
-@pytest.mark.parametrize("evidence", [EQUAL, TOLD_APART, LiveEvidence()])
-def test_the_end_of_a_probation_forces_no_verdict(judge: Judge, evidence: LiveEvidence) -> None:
-    assert judge.probation(evidence, over=False) is None
-    assert judge.probation(evidence, over=True) == cy.ProbationPassed()
+def test_a_probation_ends_on_evidence(judge: Judge) -> None:
+    assert judge.probation(EQUAL) is None
+    assert isinstance(judge.probation(PROVEN, settled=False), cy.ProbationFailed)
+    assert judge.probation(GOOD, settled=False) is None, "failures and times are watched for a while in any case"
+    assert judge.probation(GOOD) == cy.ProbationPassed()
+
+
+def test_or_at_its_age_by_the_test_at_the_limit(judge: Judge) -> None:
+    assert judge.probation(TOLD_APART) is None
+    assert judge.probation(replace(TOLD_APART, waiting=3), over=True) is None, "labels came that are to be compared"
+    assert isinstance(judge.probation(TOLD_APART, over=True), cy.ProbationFailed)
+    for evidence in (EQUAL, LiveEvidence(), LiveEvidence(losses=8, ties=21)):
+        assert judge.probation(evidence, over=True) == cy.ProbationPassed(), "29 labels are too few for a test"
+
+
+def test_a_cycle_has_its_test_at_the_limit_once_in_its_canary_or_with_few_labels_in_its_probation(judge: Judge) -> None:
+    assert judge.canary(EQUAL) == cy.CanaryStepPassed()
+    assert judge.probation(TOLD_APART, over=True) == cy.ProbationPassed()
     assert judge.figures().reasons == ("nothing was proven against it in its probation",)
-    assert isinstance(judge.probation(PROVEN, over=False), cy.ProbationFailed)
+    few = LiveEvidence(losses=6, ties=23)
+    assert judge.canary(few, cycle=2) == cy.CanaryStepPassed()
+    assert judge.figures().reasons == ("29 labels are too few for a test; its probation goes on with them",)
+    assert isinstance(judge.probation(TOLD_APART, cycle=2, over=True), cy.ProbationFailed)
+
+
+def test_labels_of_the_canary_count_in_the_probation(judge: Judge) -> None:
+    judge.canary(LiveEvidence(), over=False)
+    judge.probation(LiveEvidence(), cycle=2)
+    judge.probation(LiveEvidence())
+    assert [asked.get("labels_since") == judge.began for asked in judge.evidence.asked] == [True, True, True]
 
 
 def test_the_time_limit_of_a_canary_turns_away_what_is_told_apart_and_no_other(judge: Judge) -> None:

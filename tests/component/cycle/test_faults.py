@@ -61,6 +61,9 @@ class Breaking:
         self.commands.append(type(command).__name__)
         return self._work(command)
 
+    def watch_beside(self) -> None:
+        """Nothing is on probation beside it."""
+
     def cancel(self) -> None:
         """Nothing is at work."""
 

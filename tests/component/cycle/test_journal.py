@@ -53,6 +53,9 @@ class Slow:
         after = replace(route, epoch=route.epoch + 1, champion=version, previous=1, resident=(1, version))
         self.town.ledger.set_route(after, expected_epoch=route.epoch, actor="test", reason="test")
 
+    def watch_beside(self) -> None:
+        """Nothing is on probation beside it."""
+
     def cancel(self) -> None:
         """Nothing is at work."""
 

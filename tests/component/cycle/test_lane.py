@@ -47,6 +47,9 @@ class Work:
             self._at_work.discard(self._model)
         return cy.ChallengerTrained()
 
+    def watch_beside(self) -> None:
+        """Nothing is on probation beside it."""
+
     def cancel(self) -> None:
         self._cancelled.set()
 

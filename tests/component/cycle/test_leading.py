@@ -27,6 +27,9 @@ class Training:
         self.called.set()
         return cy.StepFailed(error="a test") if isinstance(command, cy.TrainChallenger) else None
 
+    def watch_beside(self) -> None:
+        """Nothing is on probation beside it."""
+
     def cancel(self) -> None:
         """Nothing is at work."""
 

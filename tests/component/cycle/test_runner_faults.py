@@ -353,6 +353,9 @@ def test_an_abort_ends_a_step_at_work_although_the_inbox_could_not_be_read_at_fi
             assert cancelled.wait(5), "nobody told the step to end"
             raise PublishFailed("was cancelled")
 
+        def watch_beside(self) -> None:
+            """Nothing is on probation beside it."""
+
         def cancel(self) -> None:
             cancelled.set()
 
