@@ -1,7 +1,8 @@
-"""A canary on a real traffic log and ledger, for `make bench-rollout`: labels come thousands of requests late."""
+"""A rollout on a real traffic log and ledger by a simulated clock, for `make bench-rollout`: labels come hours late."""
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,22 +10,34 @@ from typing import Any
 import numpy as np
 from tokenizers import Tokenizer, models, pre_tokenizers
 
-from perennial.continual.rollout import RolloutRules, Verdict, judge_live
+from benchmarks.rollout_table import Cell
+from perennial.continual.labelling import Reason
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.exporters.text_classification.signature import EMBEDDING, INPUT_IDS, LOGITS
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.settings import Settings
+from perennial.ops.store.state import LABEL_QUEUE, QueueChoice
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog, TrafficWriter
 
-__all__ = ["LiveWorld"]
+__all__ = ["LiveWorld", "Read"]
 
 _TRUTH, _WRONG = "yes", "no"
-_KINDS = {1: "gain", -1: "loss", 0: "tie"}  # a text says which version is wrong about it
-_WORDS = ("[UNK]", *_KINDS.values())
-_LABELS_A_LOOK = 30
+_KINDS = ("gain", "loss", "tie")  # a text says which version is wrong about it
+_WORDS = ("[UNK]", *_KINDS)
 _SHARE = 0.25
+_UNLABELLED = 5  # requests for each one that gets a label
+_BEGAN = timedelta(days=5)  # ago: labels cannot be given in the future
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """How often the reader's counts were looked at, and were those of the labels that had come."""
+
+    looks: int
+    equal: int
+    hours: float
 
 
 class LiveWorld:
@@ -39,12 +52,8 @@ class LiveWorld:
         """Let go of the ledger."""
         self._ledger.close()
 
-    def rollout(self, rows: Sequence[int], unlabelled: int) -> tuple[bool, int, int]:
-        """Log the rows (1 gained, -1 lost, 0 tied), then requests without a label, then label the rows bit by bit.
-
-        Returns:
-            Whether the challenger passed, how many labelled rows were compared, and how many requests were logged.
-        """
+    def rollout(self, cell: Cell, late_h: float, labels_an_hour: float) -> Read:
+        """Log requests for the cell's labels, let each label come so many hours later, and read after every hour."""
         self._rollouts += 1
         model = f"model{self._rollouts}"
         settings = Settings(state=self._root / "var", repository=self._root / "repository", models={model: {}})
@@ -52,36 +61,49 @@ class LiveWorld:
         self._ledger.register_model(model, {})
         for version in (1, 2):
             _write_text_side(workspace.repository / workspace.engine_model(model) / str(version))
-        clock = iter(range(10**6))
+        began = datetime.now(UTC) - _BEGAN
+        clock = _Clock(began)
         reader = LiveEvidenceReader(
             self._ledger,
             workspace,
             model,
             TrafficLog(workspace.traffic(model)),
             _ask,
-            clock=lambda: float(next(clock)),
+            clock=lambda: clock.seconds,
+            now=lambda: clock.now,
         )
-        since = datetime.now(UTC) - timedelta(seconds=50)
-        ids = self._log(workspace, model, [_KINDS[row] for row in rows], unlabelled, since)
-        given, verdict, compared = 0, Verdict.UNDECIDED, 0
-        while verdict is Verdict.UNDECIDED:
-            part = ids[given : given + _LABELS_A_LOOK]
-            given += len(part)
-            now = datetime.now(UTC)
-            self._ledger.add_feedback(model, [FeedbackRow(prediction_id=name, label=_TRUTH, at=now) for name in part])
-            evidence = reader.read(champion=1, challenger=2, since=since, latency_ratio=1.5)
-            at_limit = given == len(ids) and not evidence.waiting
-            verdict, compared = judge_live(evidence, RolloutRules(), at_limit=at_limit).verdict, evidence.rows
-        return verdict is Verdict.HOLDS, compared, len(ids) + unlabelled
+        gain, loss = cell.chances
+        kinds = self._rng.choice(_KINDS, p=[gain, loss, max(0.0, 1 - gain - loss)], size=cell.labels).tolist()
+        asked_at = [began + timedelta(hours=(place + 1) / labels_an_hour) for place in range(cell.labels)]
+        ids = self._log(workspace, model, kinds, asked_at)
+        if cell.asked:
+            chosen = [QueueChoice(prediction_id=name, reason=Reason.DISPUTED, probability=1.0) for name in ids]
+            LABEL_QUEUE.keep(self._ledger, model, tuple(chosen))
+        hours = int(np.ceil(cell.labels / labels_an_hour + late_h)) + 1
+        given = looks = equal = 0
+        for hour in range(1, hours + 1):
+            clock.now = began + timedelta(hours=hour)
+            come = [at + timedelta(hours=late_h) for at in asked_at]
+            known = sum(at <= clock.now for at in come)
+            rows = [FeedbackRow(prediction_id=ids[i], label=_TRUTH, at=come[i]) for i in range(given, known)]
+            self._ledger.add_feedback(model, rows)
+            given = known
+            for _ in range(2 + len(rows) // 32):  # 32 texts a second are asked
+                clock.seconds += 1.0
+                evidence = reader.read(champion=1, challenger=2, since=began, latency_ratio=1.5)
+            expected = tuple(kinds[:known].count(kind) for kind in _KINDS)
+            found = (evidence.gains, evidence.losses, evidence.ties)
+            disputed = (evidence.disputed_gains, evidence.disputed_losses, evidence.disputed_ties)
+            looks += 1
+            equal += found == expected and disputed == (expected if cell.asked else (0, 0, 0))
+        return Read(looks=looks, equal=equal, hours=float(hours))
 
-    def _log(
-        self, workspace: Workspace, model: str, kinds: Sequence[str], unlabelled: int, since: datetime
-    ) -> list[str]:
-        count = len(kinds) + unlabelled
-        at = [since + timedelta(seconds=second) for second in np.linspace(1.0, 49.0, count)]
+    def _log(self, workspace: Workspace, model: str, kinds: Sequence[str], asked_at: Sequence[datetime]) -> list[str]:
+        """The requests that get a label, and others between them that get none; the ids of the former."""
+        texts = [text for kind in kinds for text in (kind, *["tie"] * _UNLABELLED)]
+        at = [when - timedelta(seconds=n) for when in asked_at for n in range(1 + _UNLABELLED)]
         ids = [f"{int(when.timestamp() * 1000):012x}{number:020x}" for number, when in enumerate(at)]
-        texts = [*kinds, *["tie"] * unlabelled]
-        challenged = self._rng.random(count) < _SHARE
+        challenged = self._rng.random(len(at)) < _SHARE
         wrong = {True: "loss", False: "gain"}
         columns: dict[str, Any] = {
             "prediction_id": ids,
@@ -96,9 +118,15 @@ class LiveWorld:
         same = {"key": None, "confidence": 0.9, "margin": 0.5, "entropy": 0.1, "tokens": 1, "latency_ms": 2.0}
         same |= {"redacted": False, "known": None}
         writer = TrafficWriter(workspace.traffic(model), "router")
-        writer.append(columns | {name: [value] * count for name, value in same.items()} | {"embedding": None})
+        writer.append(columns | {name: [value] * len(at) for name, value in same.items()} | {"embedding": None})
         writer.close()
-        return ids[: len(kinds)]
+        return ids[:: 1 + _UNLABELLED]
+
+
+@dataclass(slots=True)
+class _Clock:
+    now: datetime
+    seconds: float = 0.0
 
 
 def _ask(version: int, inputs: Inputs) -> Outputs:

@@ -19,6 +19,7 @@ class Reason(StrEnum):
     UNCERTAIN = "uncertain"
     DRIFTED = "drifted"
     UNKNOWN = "unknown"  # of none of the classes
+    DISPUTED = "disputed"  # two versions under comparison disagree on it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,12 +9,14 @@ from perennial.continual.rollout.e_values import (
     share_above,
 )
 from perennial.continual.rollout.limit_test import critical_losses
+from perennial.continual.rollout.power import Power, visible_points
 from perennial.continual.rollout.unlabelled import Unlabelled
 from perennial.continual.rollout.verdict import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
 
 __all__ = [
     "LiveDecision",
     "LiveEvidence",
+    "Power",
     "RolloutRules",
     "ScoreSums",
     "Unlabelled",
@@ -26,4 +28,5 @@ __all__ = [
     "mean_above",
     "mean_score_above",
     "share_above",
+    "visible_points",
 ]

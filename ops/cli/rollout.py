@@ -65,6 +65,8 @@ def show(model: ModelOption = "", config: ConfigOption = None, as_json: JsonOpti
     )
     if (waits := seen.waits) is not None:
         print_table(f"Tried again since {waits.since}", ("step", "why"), [(waits.step, waits.error)])
+    if seen.power is not None:
+        say(seen.power.sentence)
     if (beside := seen.probation) is not None:
         say(f"beside it version {beside.champion} is on probation against {beside.previous} until {beside.until}")
     for live in (seen.live, seen.probation_live):

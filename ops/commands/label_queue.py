@@ -5,6 +5,7 @@ the traffic log, so that what is erased there is gone here too.
 """
 
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -27,7 +28,7 @@ from perennial.continual.labelling import (
 from perennial.continual.task import PREDICTION, score_kept
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger.ports import Labels, Routes, State
-from perennial.ops.store.state import LABEL_QUEUE, QueueChoice
+from perennial.ops.store.state import DISPUTED, LABEL_QUEUE, QueueChoice
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
 
@@ -94,16 +95,19 @@ class LabelQueue:
     def refill(self, *, budget: int = 50, rows: int = 5_000, shares: Shares | None = None) -> tuple[QueueItem, ...]:
         """Choose up to `budget` of the newest `rows` requests that have no label, beside what waits already.
 
-        Requests of none of the classes come first in the share of the drifted ones. The drift score of a request is its
-        distance from the traffic that the champion's reference was made of (from the bulk of the newest requests before
-        there is one), where requests were logged with their embedding. Where answers have no margin, chance takes the
-        share of the uncertain ones.
+        While two versions are compared, half of them are drawn from the requests on which they disagree: a label there
+        tells as much of their difference as dozens elsewhere. Requests of none of the classes come first in the share
+        of the drifted ones. The drift score of a request is its distance from the traffic that the champion's reference
+        was made of (from the bulk of the newest requests before there is one), where requests were logged with their
+        embedding. Where answers have no margin, chance takes the share of the uncertain ones.
         """
         told = [name for name in ("margin", "known") if name in self._task.log_columns]
         table = self._traffic.read(last=rows, columns=["prediction_id", "embedding", *told])
         ids = table["prediction_id"].to_pylist()
         known = self._chosen()
         taken = {row.prediction_id for row in known} | self._ledger.feedback_labels(self._model, ids).keys()
+        disputed = self._disputed(taken, budget)
+        taken |= set(disputed)
         free = [place for place, name in enumerate(ids) if name not in taken]
         batch = 1 + max((row.batch for row in known), default=0)
         shares = shares or Shares()
@@ -116,13 +120,34 @@ class LabelQueue:
         drift = _drift_scores(table["embedding"], free, self._reference())
         known_or_not = table["known"].to_pylist() if "known" in told else [None] * len(ids)
         unknown = [known_or_not[place] is False for place in free]
-        choices = select(margins, budget=budget, rng=rng, shares=shares, drift=drift, unknown=unknown)
+        left = budget - len(disputed)
+        choices = select(margins, budget=left, rng=rng, shares=shares, drift=drift, unknown=unknown)
         fresh = [
             QueueChoice(prediction_id=ids[free[s.index]], reason=s.reason.value, probability=s.probability, batch=batch)
             for s in choices
         ]
+        if disputed:
+            fresh += [
+                QueueChoice(prediction_id=name, reason=Reason.DISPUTED.value, probability=1.0, batch=batch)
+                for name in disputed
+            ]
+            fresh = [fresh[int(place)] for place in rng.permutation(len(fresh))]
         self._keep(fresh, frozenset(ids))
         return self.open_items(limit=budget + len(known))
+
+    def _disputed(self, taken: AbstractSet[str], budget: int) -> list[str]:
+        """Some of the requests on which two versions under comparison disagree, drawn by chance: half of the budget.
+
+        None where no comparison is under way.
+        """
+        kept, route = DISPUTED.read(self._ledger, self._model), self._ledger.route(self._model)
+        compared = set() if route is None else {route.champion, route.challenger, route.previous}
+        if kept is None or not {kept.champion, kept.challenger} <= compared:
+            return []
+        labelled = self._ledger.feedback_labels(self._model, kept.ids)
+        waiting = [name for name in kept.ids if name not in taken and name not in labelled]
+        rng = np.random.default_rng([self._workspace.settings.seed, len(taken), len(waiting)])
+        return [waiting[int(place)] for place in rng.permutation(len(waiting))[: budget // 2]]
 
     def _keep(self, fresh: list[QueueChoice], population: frozenset[str]) -> None:
         """Add a batch, and note which earlier choices belong to the requests that it was drawn from."""

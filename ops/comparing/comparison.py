@@ -3,7 +3,7 @@
 import json
 import threading
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
@@ -12,18 +12,20 @@ from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, PublishFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, run_job
-from perennial.continual.rollout import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
+from perennial.continual.rollout import LiveDecision, LiveEvidence, RolloutRules, Unlabelled, Verdict, judge_live
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.comparing.shadow import ShadowSpec
-from perennial.ops.ledger.ports import Labels, State
+from perennial.ops.ledger.ports import Labels, State, Versions
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import (
     CANARY_BEGAN,
+    DISPUTED,
     LIMIT_TESTED,
     PROBATION_FIGURES,
     ROLLOUT,
     CanaryBegan,
+    Disputed,
     LiveFigures,
     StateKey,
 )
@@ -32,8 +34,10 @@ from perennial.ops.traffic import TrafficLog
 
 __all__ = ["ArmComparison", "replay_shadow"]
 
+_DISPUTED = 300  # requests that are kept to be labelled
 
-class ComparisonLedger(Labels, State, Protocol):
+
+class ComparisonLedger(Labels, State, Versions, Protocol):
     """Where labels come from, and where the figures of a comparison are kept."""
 
 
@@ -190,13 +194,39 @@ class ArmComparison:
         self, old: int, new: int, since: datetime, *, promoted: bool, labels_since: datetime | None = None
     ) -> LiveEvidence:
         ratio = self.workspace.model(self.model).cycle.latency_ratio
-        return self.evidence.read(
+        evidence = self.evidence.read(
             champion=old,
             challenger=new,
             since=since,
             latency_ratio=ratio,
             promoted=promoted,
             labels_since=labels_since or since,
+        )
+        self._keep_disputed(old, new)
+        return replace(evidence, unlabelled=self._with_limits(evidence.unlabelled, new))
+
+    def _keep_disputed(self, old: int, new: int) -> None:
+        """Let the labelling queue know on which requests the versions disagree; a restart forgets none of them."""
+        kept = DISPUTED.read(self.ledger, self.model)
+        before = kept.ids if kept is not None and (kept.champion, kept.challenger) == (old, new) else ()
+        found = self.evidence.disputed(champion=old, challenger=new)
+        ids = tuple(dict.fromkeys((*before, *found)))[-_DISPUTED:]
+        if ids != before:
+            DISPUTED.keep(self.ledger, self.model, Disputed(champion=old, challenger=new, ids=ids))
+
+    def _with_limits(self, unlabelled: Unlabelled, new: int) -> Unlabelled:
+        """What the judgement on held-out rows says of how sure and how different the versions may be."""
+        row = next((row for row in self.ledger.versions(self.model) if row.version == new), None)
+        gate = {} if row is None else row.metrics.get("gate", {})
+        accuracies = [
+            (float(gate[f"{part}_champion_accuracy"]), float(gate[f"{part}_challenger_accuracy"]))
+            for part in ("fresh", "old")
+            if gate.get(f"{part}_rows")
+        ]
+        return replace(
+            unlabelled,
+            calibration_error=float(gate.get("challenger_calibration_error") or 0.0),
+            disagreement_limit=Unlabelled.limit_of(accuracies),
         )
 
     def _canary_of(self, cycle: int) -> datetime | None:

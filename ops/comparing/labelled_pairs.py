@@ -6,19 +6,21 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import chain, islice
-from typing import Any
+from typing import Any, Protocol
 
 from perennial.continual.errors import PerennialError, PublishFailed
+from perennial.continual.labelling import Reason
 from perennial.continual.rollout import ScoreSums
 from perennial.continual.task import AnyTask, score_kept
 from perennial.exporters.engine import Inputs, Outputs
-from perennial.ops.ledger.ports import Labels
+from perennial.ops.ledger.ports import Labels, State
 from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.serving.port import Memory, ServingSide
 from perennial.ops.serving.router.versions import VersionSides
+from perennial.ops.store.state import LABEL_QUEUE
 from perennial.ops.traffic import TrafficLog
 
-__all__ = ["AskVersion", "LabelledPairs"]
+__all__ = ["AskVersion", "LabelledPairs", "PairsLedger"]
 
 logger = logging.getLogger(__name__)
 AskVersion = Callable[[int, Inputs], Outputs]
@@ -26,13 +28,19 @@ _ASKED_A_LOOK = 32
 _SOUGHT_A_LOOK = 64  # in the log; some of them were answered by neither version, or their text was changed
 _CHECKED_A_LOOK = 500  # pairs whose label may have been corrected
 _PAGE = 1_000
+_FOR_DOUBT = frozenset({Reason.UNCERTAIN.value, Reason.DRIFTED.value, Reason.UNKNOWN.value})
 _WHOLE = (1.0, -1.0, 0.0)
 _ID_US = 1_000  # an id tells the millisecond of its request
 _SLACK = timedelta(seconds=60)  # between the clocks of those who answer and those who take labels, and for a full disk
 
 
+class PairsLedger(Labels, State, Protocol):
+    """Where labels come from, and which of them were asked for."""
+
+
 @dataclass(slots=True)
 class _Pair:
+    disputed: bool
     target: str
     answers: tuple[str, str]  # the older version's, the newer one's; empty where one refused
 
@@ -49,11 +57,15 @@ class LabelledPairs:
     for the next. The newest label of a request counts: a correction moves its row from one count to another, at the
     latest when all pairs have been checked in turns, 500 a look. A row that is erased before it was paired is left out,
     a pair stays. Kept are ids, labels and answers; texts are read when they are asked.
+
+    Labels that the queue asked for because the versions disagree are counted apart too: they are drawn by chance from
+    all on which they do. Those that it asked for out of doubt speak for themselves alone, one of thousands, and are
+    left out.
     """
 
     def __init__(
         self,
-        ledger: Labels,
+        ledger: PairsLedger,
         model: str,
         traffic: TrafficLog,
         side: ServingSide,
@@ -75,14 +87,24 @@ class LabelledPairs:
         self._pairs: dict[str, _Pair] = {}
         self._names: list[str] = []  # of the pairs
         self._checked = 0
-        self._differences: Counter[float] = Counter()  # how many pairs have each
+        self._came: Counter[float] = Counter()  # how many pairs have each difference
+        self._asked: Counter[float] = Counter()  # the same of those asked for because the versions disagree
+        self._reasons: dict[str, str] = {}  # for which a label was asked
 
     @property
     def counts(self) -> tuple[int, int, int]:
         """How many pairs the newer version answered better, how many the older one, and how many neither."""
-        gains = sum(count for difference, count in self._differences.items() if difference > 0)
-        losses = sum(count for difference, count in self._differences.items() if difference < 0)
-        return gains, losses, self._differences[0.0]
+        return _counts(self._differences)
+
+    @property
+    def disputed(self) -> dict[str, int]:
+        """The same of those pairs that were labelled because the versions disagree on them."""
+        names = ("disputed_gains", "disputed_losses", "disputed_ties")
+        return dict(zip(names, _counts(self._asked), strict=True))
+
+    @property
+    def _differences(self) -> Counter[float]:
+        return self._came + self._asked
 
     @property
     def scores(self) -> ScoreSums | None:
@@ -109,10 +131,15 @@ class LabelledPairs:
         begin_us = self._since.timestamp() * 1e6 - _ID_US
         while True:
             page = self._ledger.first_feedback(self._model, _PAGE, after_id=self._cursor, since=self._since - _SLACK)
+            if page:
+                chosen = LABEL_QUEUE.read(self._ledger, self._model) or ()
+                self._reasons = {row.prediction_id: row.reason for row in chosen}
             for row in page:
+                self._cursor = row.id
+                if self._reasons.get(row.prediction_id) in _FOR_DOUBT:
+                    continue
                 if (id_time_us(row.prediction_id) or 0) > begin_us:
                     self._waiting[row.prediction_id] = row.label
-                self._cursor = row.id
             if len(page) < _PAGE:
                 return
 
@@ -122,9 +149,12 @@ class LabelledPairs:
         for name, label in self._ledger.feedback_labels(self._model, names).items():
             pair = self._pairs[name]
             if pair.target != label:
-                self._differences[pair.difference(self._task)] -= 1
+                self._count(pair, -1)
                 pair.target = label
-                self._differences[pair.difference(self._task)] += 1
+                self._count(pair, 1)
+
+    def _count(self, pair: _Pair, rows: int) -> None:
+        (self._asked if pair.disputed else self._came)[pair.difference(self._task)] += rows
 
     def _seek(self) -> Sequence[Mapping[str, Any]]:
         """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
@@ -158,10 +188,14 @@ class LabelledPairs:
             self._again[name] = target
             return
         new = version == self._versions[1]
-        pair = _Pair(target, (row["prediction"], answer) if new else (answer, row["prediction"]))
+        pair = _Pair(
+            self._reasons.get(name) == Reason.DISPUTED,
+            target,
+            (row["prediction"], answer) if new else (answer, row["prediction"]),
+        )
         self._pairs[name] = pair
         self._names.append(name)
-        self._differences[pair.difference(self._task)] += 1
+        self._count(pair, 1)
 
     def _replay(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str | None]:
         """A version's answers to these texts; what it alone of them refuses scores 0.
@@ -192,3 +226,10 @@ class LabelledPairs:
         task_inputs = self._memory.recalled([self._side.logged_input(row) for row in rows])
         inputs = version_side.encode(task_inputs)
         return [answer.kept for answer in version_side.answers(task_inputs, inputs, self._ask(version, inputs))]
+
+
+def _counts(differences: Counter[float]) -> tuple[int, int, int]:
+    """Of gains, losses and ties."""
+    gains = sum(count for difference, count in differences.items() if difference > 0)
+    losses = sum(count for difference, count in differences.items() if difference < 0)
+    return gains, losses, differences[0.0]

@@ -11,10 +11,10 @@ import numpy as np
 from perennial.continual.records import Arm
 from perennial.continual.rollout import LiveEvidence
 from perennial.continual.tasks import task_named
-from perennial.ops.comparing.labelled_pairs import AskVersion, LabelledPairs
+from perennial.ops.comparing.labelled_pairs import AskVersion, LabelledPairs, PairsLedger
 from perennial.ops.comparing.request_counts import Episodes, LastingFailures, NewRows, SlowAnswers
 from perennial.ops.comparing.side_by_side import SideBySide
-from perennial.ops.ledger.ports import Labels
+from perennial.ops.comparing.unlabelled_pairs import UnlabelledPairs
 from perennial.ops.serving.router.router import CHALLENGER_PAUSE_S
 from perennial.ops.serving.router.versions import VersionSides
 from perennial.ops.serving.tasks import serving_side
@@ -41,7 +41,7 @@ class LiveEvidenceReader:
 
     def __init__(
         self,
-        ledger: Labels,
+        ledger: PairsLedger,
         workspace: Workspace,
         model: str,
         traffic: TrafficLog,
@@ -111,6 +111,16 @@ class LiveEvidenceReader:
                 since=labels_since,
                 now=self._now,
             ),
+            unlabelled=UnlabelledPairs(
+                self._traffic,
+                self._side,
+                self._sides,
+                self._ask,
+                task=self._task,
+                memory=self._memory,
+                versions=versions,
+                rng=np.random.default_rng(seed),
+            ),
             rows=NewRows(self._traffic, versions=versions, since=since, now=self._now),
             failures=LastingFailures() if promoted else Episodes(pause_s=pause_s),
             slow=SlowAnswers(latency_ratio),
@@ -124,7 +134,14 @@ class LiveEvidenceReader:
             for at in counted.trial.look(self._newest()):
                 counted.failures.add(at.timestamp())
         counted.pairs.look()
+        counted.unlabelled.look()
         return counted.evidence()
+
+    def disputed(self, *, champion: int, challenger: int) -> tuple[str, ...]:
+        """The newest requests on which two versions under comparison disagree, whose label would tell most."""
+        versions = (champion, challenger)
+        found = [counted.unlabelled.disputed for of, counted in self._counted.items() if of[:2] == versions]
+        return found[-1] if found else ()
 
     def _newest(self) -> Sequence[Any]:
         """Some of the newest inputs, those from before the promotion included."""
@@ -146,6 +163,7 @@ class _Counted:
 
     of: _Of
     pairs: LabelledPairs
+    unlabelled: UnlabelledPairs
     rows: NewRows
     failures: Episodes | LastingFailures
     slow: SlowAnswers
@@ -164,6 +182,7 @@ class _Counted:
             elif row["arm"] == arm and row["version"] == challenger:
                 self.answered += 1
         self.slow.add(rows)
+        self.unlabelled.offer(rows)
 
     def evidence(self) -> LiveEvidence:
         """The counts as they stand."""
@@ -183,4 +202,6 @@ class _Counted:
             slow=slow,
             waiting=self.pairs.waiting,
             scores=self.pairs.scores,
+            **self.pairs.disputed,
+            unlabelled=self.unlabelled.counts,
         )

@@ -187,6 +187,15 @@ class QueueChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Disputed:
+    """Requests on which two versions under comparison disagree, the oldest first."""
+
+    champion: int
+    challenger: int
+    ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class KeptProposals:
     """Proposed classes by number, as ids of requests. `last` is the highest number that was given; none is reused."""
 
@@ -258,6 +267,18 @@ class LiveFigures:
     newly_unknown: int | None = None
     newly_known: int | None = None
     estimated_points: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutPower:
+    """What a cycle's rollout can see with the labels that come, told before it begins; points as in `Power`."""
+
+    cycle: int
+    sentence: str
+    labels_per_hour: float
+    disagreement: float
+    come_points: float | None = None
+    asked_points: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -410,6 +431,8 @@ LABEL_QUEUE = StateKey("label_queue", _read_queue, _written_queue)
 CLASS_PROPOSALS = StateKey("class_proposals", _read_proposals, _written_proposals)
 NOTIFIER = StateKey("herald", _record(NotifierState), _fields)
 ROLLOUT = StateKey("rollout", _record(LiveFigures), _known_fields)
+ROLLOUT_POWER = StateKey("rollout_power", _record(RolloutPower), _fields)
+DISPUTED = StateKey("disputed", _record(Disputed), _fields)
 PROBATION = StateKey("probation_beside", _record(Probation), _fields)
 PROBATION_FIGURES = StateKey("probation_figures", _record(LiveFigures), _known_fields)  # of the one beside cycles
 CANARY_BEGAN = StateKey("canary_began", _record(CanaryBegan), _fields)

@@ -11,9 +11,11 @@ from perennial.ops.store.state import (
     PROBATION_FIGURES,
     RETRIES,
     ROLLOUT,
+    ROLLOUT_POWER,
     LiveFigures,
     Probation,
     RetriedStep,
+    RolloutPower,
 )
 from perennial.ops.views.status import CycleView
 
@@ -33,6 +35,7 @@ class RolloutView:
     paused: bool
     cycle: CycleView | None
     waits: RetriedStep | None
+    power: RolloutPower | None
     live: LiveFigures | None
     probation: Probation | None  # of an earlier cycle's version, beside the cycles since
     probation_live: LiveFigures | None
@@ -42,6 +45,7 @@ def rollout_view(ledger: RolloutSource, model: str) -> RolloutView:
     """How one model's rollout is now."""
     cycle = ledger.active_cycle(model) or next(iter(ledger.cycles(model, limit=1)), None)
     live, waits = ROLLOUT.read(ledger, model), RETRIES.read(ledger, model)
+    power = ROLLOUT_POWER.read(ledger, model)
     beside, seen = PROBATION.read(ledger, model), PROBATION_FIGURES.read(ledger, model)
     waiting = cycle is not None and cycle.closed_at is None and waits is not None and waits.cycle == cycle.id
     return RolloutView(
@@ -50,6 +54,7 @@ def rollout_view(ledger: RolloutSource, model: str) -> RolloutView:
         paused=bool(PAUSED.read(ledger, model)),
         cycle=None if cycle is None else CycleView.of(cycle),
         waits=waits if waiting else None,
+        power=power if cycle is not None and power is not None and power.cycle == cycle.id else None,
         live=live if cycle is not None and live is not None and live.cycle == cycle.id else None,
         probation=beside,
         probation_live=seen if beside is not None and seen is not None and seen.cycle == beside.cycle else None,

@@ -10,7 +10,7 @@ from perennial.continual.drift.sequential import EDetectorState
 from perennial.continual.errors import DataError
 from perennial.continual.records import Split
 from perennial.ops.ledger import CycleRow, Ledger
-from perennial.ops.store.state import LANE, ErrorState, LaneState, ModelAccuracy, WorthState
+from perennial.ops.store.state import LANE, ROLLOUT_POWER, ErrorState, LaneState, ModelAccuracy, WorthState
 
 __all__ = [
     "AccuracyView",
@@ -156,6 +156,7 @@ class ModelStatus:
     epoch: int = 0
     cycle: CycleView | None
     training: LaneState | None  # its turn among the models that train
+    power: str | None = None  # what the rollout of the cycle can see
     drift: DriftVerdict | None
     accuracy: AccuracyView | None = None
     worth: WorthView | None = None
@@ -190,6 +191,7 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
         model=model,
         cycle=None if cycle is None else reading.of(lambda: CycleView.of(cycle)),
         training=None if cycle is None else reading.of(lambda: LANE.read(ledger, model)),
+        power=None if cycle is None else reading.of(lambda: _power(ledger, model, cycle.id)),
         drift=DriftVerdict(state=reports[0].state, at=reports[0].at, rows=reports[0].rows) if reports else None,
         labels=LabelCounts(
             training=ledger.example_count(model, Split.TRAIN),
@@ -215,6 +217,11 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
         accuracy=accuracy,
         worth=None if worth is None else WorthView.of(worth),
     )
+
+
+def _power(ledger: Ledger, model: str, cycle: int) -> str | None:
+    told = ROLLOUT_POWER.read(ledger, model)
+    return told.sentence if told is not None and told.cycle == cycle else None
 
 
 def _accuracy(ledger: Ledger, model: str, champion: int) -> AccuracyView | None:

@@ -36,6 +36,9 @@ class Evidence:
         self.asked.append(asked)
         return self.now
 
+    def disputed(self, **_: Any) -> tuple[str, ...]:
+        return ()
+
 
 class Judge:
     """An `ArmComparison` of one model, in the second hour of a canary or at the end of a probation."""

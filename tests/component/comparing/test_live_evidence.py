@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
@@ -11,6 +12,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from perennial.continual.errors import DependencyUnreachable, PublishFailed
+from perennial.continual.labelling import Reason
 from perennial.continual.records import Arm
 from perennial.continual.rollout import LiveEvidence, RolloutRules, Verdict, judge_live
 from perennial.exporters.engine import Inputs, Outputs
@@ -18,6 +20,7 @@ from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.serving.tasks import SIDES
 from perennial.ops.settings import Settings
+from perennial.ops.store.state import LABEL_QUEUE, QueueChoice
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog, TrafficWriter
 
@@ -133,7 +136,8 @@ def test_labels_beyond_what_one_look_may_ask_wait_for_the_next(canary: Canary) -
     canary.label(canary.log_rows(_spread(100), text="blue"), "is_blue")
     assert [canary.look().losses for _ in range(5)] == [32, 64, 96, 100, 100]
     assert max(rows for _, rows in canary.calls) == 32
-    assert sum(rows for _, rows in canary.calls) == 100, "nothing is asked twice"
+    without_label = canary.look().unlabelled.compared
+    assert sum(rows for _, rows in canary.calls) == 100 + without_label, "nothing is asked twice"
     restarted = canary.restarted()
     assert [canary.look(restarted).waiting for _ in range(4)] == [68, 36, 4, 0]
 
@@ -213,7 +217,9 @@ def test_counts_are_the_same_after_a_restart(canary: Canary) -> None:
         if part >= 3:  # a row is written within a minute of its request
             evidence = canary.look()
     assert (evidence.losses, evidence.asked, evidence.failed, evidence.timed, evidence.slow) == (15, 105, 5, 100, 0)
-    assert canary.look(canary.restarted()) == evidence
+    again = canary.look(canary.restarted())
+    assert again.unlabelled.compared > 0, "drawn anew"
+    assert replace(again, unlabelled=evidence.unlabelled) == evidence
 
 
 def test_rows_that_come_late_and_rows_that_come_twice_count_once(canary: Canary) -> None:
@@ -316,3 +322,43 @@ def test_within_a_second_the_last_counts_are_given_again(canary: Canary) -> None
     canary.now -= 0.5
     assert canary.look().asked == 5
     assert canary.look().asked == 10
+
+
+def test_requests_without_a_label_are_asked_of_the_other_version_and_disputes_are_kept(canary: Canary) -> None:
+    """Versions disagree on what is blue; none of it says which one is right."""
+    blue = canary.log_rows([60, 61], text="blue")
+    canary.log_rows([62, 63, 64])
+    evidence = canary.look()
+    assert (evidence.rows, evidence.unlabelled.compared, evidence.unlabelled.disagreed) == (0, 5, 2)
+    assert set(canary.reader.disputed(champion=CHAMPION, challenger=CHALLENGER)) == set(blue)
+    assert judge_live(evidence, RolloutRules(), at_limit=True).reasons[0].startswith("nothing speaks against it")
+
+
+def test_labels_that_the_queue_asked_for_count_as_what_they_are(canary: Canary) -> None:
+    disputed = canary.log_rows([10, 11], text="blue")
+    doubtful = canary.log_rows([12], text="blue")
+    came = canary.log_rows([13, 14], text="blue")
+    choices = [QueueChoice(prediction_id=name, reason=Reason.DISPUTED, probability=1.0) for name in disputed]
+    choices += [QueueChoice(prediction_id=name, reason=Reason.UNCERTAIN, probability=1.0) for name in doubtful]
+    LABEL_QUEUE.keep(canary.ledger, MODEL, tuple(choices))
+    canary.label([*disputed, *doubtful, *came], LABELS[1])
+    evidence = canary.look()
+    assert (evidence.gains, evidence.losses, evidence.ties) == (0, 4, 0), "the champion is right on what is blue"
+    assert (evidence.disputed_gains, evidence.disputed_losses) == (0, 2)
+    canary.label(disputed[:1], LABELS[0])
+    evidence = canary.look()
+    assert (evidence.disputed_gains, evidence.disputed_losses, evidence.losses) == (1, 1, 3), "a correction moves it"
+
+
+def test_two_comparisons_go_on_side_by_side(canary: Canary) -> None:
+    """A canary, and the probation of its champion."""
+    canary.label(canary.log_rows([10], text="blue"), LABELS[1])
+    assert canary.look().rows == 1
+    for _ in range(3):
+        other = canary.reader.read(
+            champion=7, challenger=CHAMPION, since=canary.since, latency_ratio=1.5, promoted=True
+        )
+        assert other.rows == 0
+        asked = len(canary.calls)
+        assert canary.look().rows == 1
+        assert len(canary.calls) == asked, "what was counted stays counted"

@@ -1,4 +1,4 @@
-"""A probation of days keeps nobody from a retraining, and goes on beside it, whoever is killed, pauses or rolls back."""
+"""A probation of days keeps nobody from a retraining, and goes on beside it: killed, paused or rolled back."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -39,6 +39,9 @@ class Watching:
 
     def read(self, **_: Any) -> LiveEvidence:
         return self.now
+
+    def disputed(self, **_: Any) -> tuple[str, ...]:
+        return ()
 
     def reconcile(self, _: str) -> None:
         """There is no server."""

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from perennial.continual.labelling import Shares
+from perennial.continual.records import Route
 from perennial.ops.commands.label_queue import LabelQueue
 from perennial.ops.ledger import FeedbackRow, Ledger
 from perennial.ops.settings import Settings
+from perennial.ops.store.state import DISPUTED, Disputed
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.traffic.writer import TrafficWriter
@@ -115,3 +117,22 @@ def test_labels_that_the_answering_model_contradicts_are_doubted(queue: LabelQue
     found = queue.doubts()
     assert [(row.prediction_id, row.given, row.suggested) for row in found] == [(ids[25], "refund", "transfer")]
     assert queue.doubts(rows=100) == []
+
+
+def test_half_of_the_budget_goes_to_what_two_versions_under_comparison_disagree_on(queue: LabelQueue) -> None:
+    ids = queue._traffic.read(columns=["prediction_id"])["prediction_id"].to_pylist()
+    DISPUTED.keep(queue._ledger, "intent", Disputed(champion=1, challenger=2, ids=tuple(ids[40:60])))
+    assert {item.reason for item in queue.refill(budget=8)} <= {"uniform", "uncertain", "drifted"}, (
+        "nothing is compared"
+    )
+    route = Route(model="intent", epoch=1, champion=1, challenger=2, share=0.1, resident=(1, 2))
+    queue._ledger.set_route(route, expected_epoch=0, actor="ann", reason="a test")
+    before = {item.prediction_id for item in queue.open_items()}
+    fresh = [item for item in queue.refill(budget=20) if item.prediction_id not in before]
+    disputed = [item.prediction_id for item in fresh if item.reason == "disputed"]
+    assert (len(fresh), len(disputed)) == (20, 10)
+    assert set(disputed) <= set(ids[40:60])
+    label(queue, disputed, "transfer")
+    again = [item for item in queue.refill(budget=20) if item.reason == "disputed"]
+    assert not {item.prediction_id for item in again} & set(disputed)
+    assert queue.accuracy() is None, "labels of disputes alone say nothing of all traffic"
