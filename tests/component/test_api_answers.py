@@ -54,6 +54,8 @@ def test_the_status_of_a_model_is_one_document(busy: RunningApi) -> None:
             "note": None,
         },
         "training": {"works": False, "behind": ["mail"], "since": since},
+        "power": None,
+        "worth": None,
         "drift": {"state": "alert", "rows": 300},
         "accuracy": {
             "version": 2,
