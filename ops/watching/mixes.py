@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,40 @@ __all__ = ["MixHistory", "mix_history"]
 _LOOKED_AT = 1_000  # windows before
 _LEVEL = 0.05
 _PERMUTATIONS = 199
+_PERIODS = (("a day", timedelta(days=1)), ("a week", timedelta(days=7)))
+_SAME_PHASE = timedelta(hours=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MixHistory:
-    """In which of the windows `compared`, all of one version and before this one, the answers were mixed like here."""
+    """In which of the windows `compared`, all of one version and before this one, the answers were mixed like here.
+
+    They reach back to `since`; this one ends at `at`.
+    """
 
     moved: bool
     compared: int
     like: tuple[datetime, ...]
+    since: datetime | None = None
+    at: datetime | None = None
+
+    @property
+    def unseen(self) -> tuple[str, ...]:
+        """The periods that the windows before do not span once, of which nothing can be told yet."""
+        if self.since is None or self.at is None:
+            return tuple(name for name, _ in _PERIODS)
+        return tuple(name for name, period in _PERIODS if self.at - self.since < period)
+
+    @property
+    def same_phase(self) -> tuple[str, ...]:
+        """The periods at whose same phase, within an hour, an earlier window was mixed like here."""
+        return tuple(name for name, period in _PERIODS if any(self._in_phase(at, period) for at in self.like))
+
+    def _in_phase(self, at: datetime, period: timedelta) -> bool:
+        if self.at is None or self.at - at < period - _SAME_PHASE:
+            return False
+        off = (self.at - at) % period
+        return min(off, period - off) <= _SAME_PHASE
 
     @property
     def sentence(self) -> str:
@@ -38,15 +63,25 @@ class MixHistory:
                 "the answers are mixed in another way than in the reference; no earlier window tells whether it returns"
             )
         if not self.like:
-            return f"the answers are mixed in a way that none of the {self.compared} windows before had"
+            return f"the answers are mixed in a way that none of the {self.compared} windows before had{self._doubt}"
+        phase = f", at the same time of {' and of '.join(self.same_phase)}" if self.same_phase else ""
         return (
             f"the answers are mixed in another way than in the reference, and as in {len(self.like)} of the "
-            f"{self.compared} windows before, the newest of {self.like[0]:%Y-%m-%d %H:%M} UTC: a mix that returns"
+            f"{self.compared} windows before, the newest of {self.like[0]:%Y-%m-%d %H:%M} UTC: a mix that "
+            f"returns{phase}"
         )
+
+    @property
+    def _doubt(self) -> str:
+        """What the windows before are too short for."""
+        if not self.unseen:
+            return ""
+        return f"; whether it returns with {' or '.join(self.unseen)} cannot be told yet: they do not span one"
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "sentence": self.sentence}
+        told = {"unseen": self.unseen, "same_phase": self.same_phase, "sentence": self.sentence}
+        return {**asdict(self), **told}
 
 
 def mix_history(ledger: DriftReports, report: DriftReportRow) -> MixHistory:
@@ -64,7 +99,13 @@ def mix_history(ledger: DriftReports, report: DriftReportRow) -> MixHistory:
     if here is None:
         return MixHistory(moved=moved, compared=0, like=())
     like = [row.window_to or row.at for row in before if _alike(here, row.payload["answers"], seed=report.id or 0)]
-    return MixHistory(moved=moved, compared=len(before), like=tuple(sorted(like, reverse=True)))
+    return MixHistory(
+        moved=moved,
+        compared=len(before),
+        like=tuple(sorted(like, reverse=True)),
+        since=min((row.window_from or row.window_to or row.at for row in before), default=None),
+        at=report.window_to or report.at,
+    )
 
 
 def _alike(here: Mapping[str, int], there: Mapping[str, int], *, seed: int) -> bool:
