@@ -15,6 +15,7 @@ from perennial.continual.records import PromotionDecision
 __all__ = ["GateEvidence", "GateRules", "PairedRows", "judge"]
 
 Floats = NDArray[np.float64]
+_LEAST_SUPPORT = 0.8  # of what the challenger would choose, that the log could hold
 _LEAST_LOGGED = 50.0  # rows that a log must weigh as much as before it refuses anything
 
 
@@ -280,6 +281,7 @@ def _logged(logged: LoggedChoices | None, rng: np.random.Generator) -> tuple[dic
         "logged_rows": float(logged.rows),
         "logged_earned": logged.earned,
         "logged_effective_rows": challenger.effective_rows,
+        "logged_support": logged.support,
         "logged_gain_points": 100.0 * gain.mean,
         "logged_gain_low_points": 100.0 * gain.low,
         "logged_gain_high_points": 100.0 * gain.high,
@@ -291,7 +293,8 @@ def _logged(logged: LoggedChoices | None, rng: np.random.Generator) -> tuple[dic
                 f"logged_{name}_{kind}_low": interval.low,
                 f"logged_{name}_{kind}_high": interval.high,
             }
-    if gain.decided >= 0 or challenger.effective_rows < _LEAST_LOGGED:
+    tells = logged.support >= _LEAST_SUPPORT and challenger.effective_rows >= _LEAST_LOGGED
+    if gain.decided >= 0 or not tells:
         return figures, []
     points = f"{100 * gain.mean:+.2f} points [{100 * gain.low:+.2f}, {100 * gain.high:+.2f}], doubly robust"
     weigh = f"{logged.rows} logged choices that weigh as much as {challenger.effective_rows:.0f}"

@@ -109,6 +109,11 @@ class LoggedChoices:
         """What a choice earned on average, as it was made."""
         return float(self.reward.mean())
 
+    @property
+    def support(self) -> float:
+        """How much of what the challenger would choose the log could hold: its mean weight, about 1 where all of it."""
+        return min(1.0, float((self.challenger / self.propensity).mean()))
+
     def of_champion(self, rng: np.random.Generator) -> OffPolicy:
         """What the champion's choices would have earned."""
         return estimate(self._logged(self.champion), rng)
@@ -120,7 +125,8 @@ class LoggedChoices:
     def gain(self, rng: np.random.Generator, *, most_weight: float = 100.0) -> Interval:
         """By how much the challenger's choices would have earned more, doubly robust and paired.
 
-        Where the log could hold neither choice, or both are the same, a row says nothing for either.
+        What the log could not hold is expected to earn what a choice earned on average, so this tells only as much as
+        there is `support`.
         """
         weights = [np.minimum(one / self.propensity, most_weight) for one in (self.challenger, self.champion)]
         return mean_interval((weights[0] - weights[1]) * (self.reward - self._expected), rng)

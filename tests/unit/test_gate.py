@@ -142,6 +142,7 @@ def joined(*parts: PairedRows) -> PairedRows:
 
 
 BETTER = counted(200, 0, gained=50)
+FIFTH = (np.arange(1_000) % 5 == 0).astype(float)
 SAME = counted(400, 0)
 
 
@@ -310,6 +311,7 @@ def test_the_log_of_live_choices_is_told_and_refuses_who_surely_earns_less(kind:
     assert figures["logged_challenger_ips_low"] <= worth <= figures["logged_challenger_ips_high"]
     assert figures["logged_challenger_dr_low"] <= worth <= figures["logged_challenger_dr_high"]
     assert figures["logged_gain_low_points"] <= 100 * (worth - 0.5) <= figures["logged_gain_high_points"]
+    assert figures["logged_support"] > 0.8
     assert decision.accepted or decision.reasons[0].startswith("earns less by the log: -5")
 
 
@@ -363,3 +365,13 @@ def test_further_work_of_a_version_must_be_done_as_well(
     assert decision.accepted is not refused
     assert ("worse replies" in "; ".join(decision.reasons)) is refused
     assert decision.figures["replies_rows"] == n
+
+
+def test_a_log_that_could_not_hold_what_the_challenger_chooses_refuses_nobody() -> None:
+    """Four in five of its choices are never drawn: nothing is known of them."""
+    log = logged_world(1_000, challenger_is="worse")
+    given = evidence(BETTER, rows(300, 0.95, 0.95), logged=replace(log, challenger=log.challenger * FIFTH))
+    decision = judge(given, GateRules(), np.random.default_rng(0))
+    assert decision.figures["logged_support"] < 0.3
+    assert decision.figures["logged_gain_high_points"] < 0
+    assert decision.accepted
