@@ -55,7 +55,8 @@ def read_faq(path: Path, *, every: int = 1) -> Library:
 
 
 def read_turns(path: Path, *, every: int = 1) -> list[tuple[str, str, str]]:
-    """Dialogue, the user's turn, and the system's next one."""
+    """Dialogue, the user's turn, and the system's next one, where both say something."""
     with path.open(encoding="utf-8", newline="") as file:
         rows = [(row["dialogue"], row["user"], row["system"]) for row in csv.DictReader(file)]
+    rows = [row for row in rows if row[1].strip() and row[2].strip()]
     return rows[: len(rows) // every]
