@@ -62,9 +62,9 @@ class WordSums:
         found._sums.named.restore(
             {"class": labels},
             {
-                "counts": arrays["counts"],
-                "sums": of_words.reshape(len(labels), -1),
-                "outer": outer if parts > 1 else outer[0],
+                "counts": arrays["counts"].copy(),  # the ridge keeps its own
+                "sums": of_words.reshape(len(labels), -1).copy(),
+                "outer": (outer if parts > 1 else outer[0]).copy(),
             },
         )
         found._sums.known = ridge.known_rows

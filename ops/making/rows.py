@@ -10,7 +10,7 @@ import numpy as np
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.learning.card import is_finished, read_card
-from perennial.continual.learning.learners import outgrown
+from perennial.continual.learning.learners import learner_of_task, outgrown
 from perennial.continual.records import Split
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
@@ -211,8 +211,9 @@ class ModelRows:
         bundle = self._workspace.bundle(self._model, champion.version)
         if not is_finished(bundle):
             return False
-        stored = sum(self._ledger.label_counts(self._model, Split.TRAIN).values())
-        return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=stored)
+        learnable = self._of_classes(self._all_train(), champion)  # as sums count: of classes with rows enough, once
+        rows = len(learner_of_task(self._task.name).keys(stored.example for stored in learnable))
+        return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=rows)
 
     def _inherited(self, parent: int | None, candidates: Sequence[StoredExample]) -> tuple[int, ...]:
         """What the parent had learnt."""

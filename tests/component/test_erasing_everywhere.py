@@ -132,6 +132,7 @@ def _sums(bundle: Path, *texts: str) -> None:
 def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never_published(api: RunningApi) -> None:
     from perennial.continual.learning.embedding_cache import EmbeddingCache, texts_held
     from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
+    from perennial.exporters.text_classification.exact_embeddings import ExactEmbeddings
 
     parts, key, text = api.parts, "me in caches", "what caches keep of me by its hash"
     theirs = "what caches keep of somebody else"
@@ -139,29 +140,30 @@ def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never
     learning = parts.workspace.model("intent").learning
     assert learning.encoder == "auto"
     base = resolve_encoder("packaged:minilm")
-    known = EmbeddingCache(
-        parts.workspace.embeddings,
-        encoder=fingerprint(base),
-        max_length=learning.max_length,
-        dimension=hidden_size(base),
-    )
+    which: dict[str, Any] = {
+        "encoder": fingerprint(base),
+        "max_length": learning.max_length,
+        "dimension": hidden_size(base),
+    }
+    known = EmbeddingCache(parts.workspace.embeddings, **which)
+    exact = ExactEmbeddings(parts.workspace.embeddings, **which)._cache
     never = EmbeddingCache(parts.workspace.embeddings, encoder="sha256:tuned and killed", max_length=8, dimension=3)
     elsewhere = EmbeddingCache(parts.workspace.state / "kept", encoder="sha256:another", max_length=8, dimension=5)
     untouched = EmbeddingCache(parts.workspace.embeddings, encoder="sha256:of others", max_length=8, dimension=3)
-    for cache in (known, never, elsewhere):
+    for cache in (known, exact, never, elsewhere):
         cache.remember([theirs, text], np.ones((2, cache.dimension), np.float32))
     untouched.remember([theirs], np.ones((1, 3), np.float32))
     half_rewritten = never.path.with_name(f".{never.path.name}.123.tmp")
     half_rewritten.write_bytes(never.path.read_bytes())
     left = search(parts, Sought(keys=frozenset({key}), texts=frozenset({text}))).left
-    caches = {known.path, never.path, elsewhere.path, half_rewritten}
+    caches = {known.path, exact.path, never.path, elsewhere.path, half_rewritten}
     assert {str(path) for path in caches} <= {trace.place for trace in left}
 
     receipt = ask(api, key=key).json()
 
     assert (receipt["complete"], receipt["search"]["left"]) == (True, [])
     held = {path: texts_held(path, [text, theirs]) for path in (*caches, untouched.path) if path.exists()}
-    assert held == {known.path: {theirs}, untouched.path: {theirs}}
+    assert held == {known.path: {theirs}, exact.path: {theirs}, untouched.path: {theirs}}
 
 
 @pytest.mark.parametrize("readable", [True, False], ids=["sums", "damaged sums"])

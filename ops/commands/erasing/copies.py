@@ -3,6 +3,7 @@
 import logging
 import shutil
 from collections.abc import Collection
+from itertools import product
 from pathlib import Path
 
 from perennial.continual.drift.reference import forget_rows
@@ -58,10 +59,10 @@ def _forget_embeddings(parts: Parts, model: str, texts: Collection[str]) -> None
     from perennial.continual.learning.embedding_cache import EmbeddingCache, cache_files, texts_held
 
     holding = {path for path in cache_files(parts.workspace.state) if texts_held(path, texts)}
-    if holding:
-        for encoder, max_length, dimension in _caches(parts, {model, *parts.settings.models}):
-            folder = parts.workspace.embeddings
-            EmbeddingCache(folder, encoder=encoder, max_length=max_length, dimension=dimension).erase(texts)
+    folders = sorted({path.parent for path in holding})  # exact embeddings lie in a folder of their own
+    known = _caches(parts, {model, *parts.settings.models}) if folders else ()
+    for folder, (encoder, max_length, dimension) in product(folders, known):
+        EmbeddingCache(folder, encoder=encoder, max_length=max_length, dimension=dimension).erase(texts)
     for path in holding:
         if path.exists() and texts_held(path, texts):
             path.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """A champion whose sums are another closed form's than is due is followed by one that learns every stored row anew."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -76,3 +77,15 @@ def test_only_once_there_are_twice_the_rows_it_was_chosen_at(begun: tuple[Ledger
     assert (again.afresh, [s.id for s in again.fresh]) == (False, [s.id for s in some.fresh])
     assert sorted(again.learnt) == sorted(some.learnt)
     assert own.taught_rows(3, champion).afresh
+
+
+def test_rows_that_no_training_takes_do_not_count(begun: tuple[Ledger, Workspace, VersionRow]) -> None:
+    """Else a version whose sums can't have twice the rows would be made anew in every cycle."""
+    ledger, workspace, champion = begun
+    own = ModelRows(ledger, workspace, "intent")
+    few = [replace(row, label=f"slip {n}") for n, row in enumerate(rows(1000, 60))]
+    ledger.add_examples("intent", few, lambda _: Split.TRAIN)
+    assert not own.training_rows(champion).afresh
+    ledger.add_examples("intent", rows(AT_FIRST, 40), lambda _: Split.TRAIN)
+    every = own.training_rows(champion)
+    assert (every.afresh, len(every.fresh)) == (True, 80)
