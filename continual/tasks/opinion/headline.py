@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 __all__ = ["MOST_SYMBOLS", "Headline", "Symbol", "headline_of", "symbols_in", "window_of"]
 
@@ -24,7 +25,7 @@ class Symbol:
     names: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)  # without slots: what is said of each symbol is cut out once and kept
 class Headline:
     """What is asked about one headline. Without symbols, those that the text marks with a dollar are asked about."""
 
@@ -37,6 +38,19 @@ class Headline:
     def asked_symbols(self) -> tuple[Symbol, ...]:
         """The symbols that were named, else those found in the text."""
         return self.symbols or symbols_in(self.text)
+
+    @cached_property
+    def windows(self) -> tuple[tuple[str, str], ...]:
+        """The name of each asked symbol with what the text says of it.
+
+        >>> Headline(text="$GE falls while $KO rises").windows
+        (('GE', '$GE falls'), ('KO', 'while $KO rises'))
+        """
+        asked = self.asked_symbols
+        return tuple(
+            (symbol.name, window_of(self.text, symbol, [other for other in asked if other != symbol]))
+            for symbol in asked
+        )
 
 
 def headline_of(asked: "str | Headline") -> Headline:

@@ -14,7 +14,7 @@ import numpy as np
 from perennial.continual.errors import DataError, NotFound, PerennialError
 from perennial.continual.preparation import admit_key, admit_time, deidentify
 from perennial.continual.preparation.characters import SURROGATE
-from perennial.continual.tasks.opinion.headline import MOST_SYMBOLS, Headline, Symbol, headline_of, window_of
+from perennial.continual.tasks.opinion.headline import MOST_SYMBOLS, Headline, Symbol, headline_of
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.contract import PREDICTION_ID, VERSION
 from perennial.exporters.opinion.signature import (
@@ -151,16 +151,14 @@ class _Asked:
     """The texts that some headlines need answered, theirs first, and where each symbol's stands."""
 
     def __init__(self, inputs: Sequence[str | Headline]) -> None:
-        headlines = [headline_of(asked) for asked in inputs]
-        self.texts = [headline.text for headline in headlines]
+        self.texts = [headline_of(asked).text for asked in inputs]
         self.places: list[list[tuple[str, int]]] = []
-        for row, headline in enumerate(headlines):
-            symbols = () if isinstance(inputs[row], str) else headline.asked_symbols
-            self.places.append([(symbol.name, self._place(row, headline.text, symbol, symbols)) for symbol in symbols])
+        for row, asked in enumerate(inputs):
+            windows = () if isinstance(asked, str) else asked.windows
+            self.places.append([(symbol, self._place(row, window)) for symbol, window in windows])
 
-    def _place(self, row: int, text: str, symbol: Symbol, symbols: Sequence[Symbol]) -> int:
-        window = window_of(text, symbol, [other for other in symbols if other != symbol])
-        if window == text:
+    def _place(self, row: int, window: str) -> int:
+        if window == self.texts[row]:
             return row
         self.texts.append(window)
         return len(self.texts) - 1

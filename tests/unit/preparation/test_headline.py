@@ -43,3 +43,10 @@ def test_symbols_that_the_text_marks_are_asked_about_where_none_is_named() -> No
     ]
     assert Headline(text="$GE up", symbols=(APPLE,)).asked_symbols == (APPLE,)
     assert len(symbols_in(" ".join(f"${letter}" for letter in "ABCDEFGHIJKL"))) == MOST_SYMBOLS
+
+
+def test_what_is_said_of_each_symbol_is_cut_out_once() -> None:
+    headline = Headline(text="Apple soars, Tesla plunges", symbols=(APPLE, TESLA, FORD))
+    assert headline.windows == (("AAPL", "Apple soars"), ("TSLA", "Tesla plunges"), ("F", headline.text))
+    assert headline.windows is headline.windows
+    assert headline == Headline(text=headline.text, symbols=headline.symbols), "what was cut out says nothing new of it"
