@@ -20,7 +20,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: set PYTHON=/path/to/python3.11" >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt "torch==2.13.0"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,benchmarks,postgresql,quantisation,lora,sweeps,excel,tensorrt-rtx]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[dev,benchmarks,postgresql,quantisation,lora,sweeps,excel,redis,tensorrt-rtx]"
 	@touch $@
 
 demo: setup ## train, serve, drift, retrain, swap: the whole loop (ARGS="--data DIR ...")

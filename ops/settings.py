@@ -6,6 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import (
     BaseModel,
@@ -307,7 +308,13 @@ class EventWatchSettings(_Section):
     false_alerts_per_day: float = Field(1.0, gt=0, description="events by mere chance; the limit is calibrated to it")
     sources: int = Field(2, ge=1, description="so many different ones make an event; copies of one headline are one")
     quiet_hours: float = Field(24.0, gt=0, description="an event that nobody tells of for so long is over")
-    joins: float = Field(0.75, gt=0, le=1, description="cosine from which a headline belongs to an open event")
+    joins: float = Field(
+        0.0,
+        ge=0,
+        le=1,
+        description="how near in meaning a headline must be to join an open event, beyond what one in a thousand "
+        "others is by the same encoder; 1 is never, and its words must tell",
+    )
     risk_limit: float = Field(0.5, ge=0, le=1, description="risk from which an event alarms")
     good: tuple[str, ...] = Field(GOOD, description="sentiments of good news")
     bad: tuple[str, ...] = Field(BAD, description="sentiments of bad news")
@@ -335,9 +342,11 @@ class EventWatchSettings(_Section):
 
 
 class FeedSettings(_Section):
-    """Where headlines come from: an address of RSS or Atom, or a growing file of rows."""
+    """Where headlines come from: an address of RSS or Atom, a growing file of rows, or a stream of Redis."""
 
-    url: str = Field("", description="of an RSS or Atom document")
+    url: str = Field("", description="of an RSS or Atom document, or of a Redis, as redis://host:6379/0")
+    stream: str = Field("", description="key of a Redis stream, whose entries have the fields of a row")
+    secret: SecretStr | None = Field(None, description="password of that Redis; best given by the environment")
     file: str = Field("", description="JSON lines or CSV with text and where known source, published_at and symbols")
     source: str = Field("", description="who publishes it; empty: as the feed calls itself")
     every_s: float = Field(60.0, ge=1, description="how often it is asked")
@@ -350,7 +359,17 @@ class FeedSettings(_Section):
     def _is_one_of_both(self) -> Self:
         if bool(self.url) == bool(self.file):
             raise ValueError("a feed has a url or a file, one of them")
+        address = urlsplit(self.url)
+        if bool(self.stream) != (address.scheme in {"redis", "rediss"}):
+            raise ValueError("a feed by Redis has a url redis://host:port/database and the key of a stream")
+        if self.stream and address.password:
+            raise ValueError("a feed's url is kept and shown as it is; give the password as its secret")
         return self
+
+    @property
+    def is_document(self) -> bool:
+        """Whether it is read whole each time, and does not grow."""
+        return not self.file and not self.stream
 
 
 class ScheduleSettings(_Section):

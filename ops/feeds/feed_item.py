@@ -2,15 +2,19 @@
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import Any
 
-from perennial.continual.preparation import clean
+from perennial.continual.preparation import admit_time, clean
+from perennial.continual.preparation.characters import has_visible
 from perennial.continual.tasks.opinion import Headline, Symbol
 
-__all__ = ["FeedItem", "FeedPart"]
+__all__ = ["FeedItem", "FeedPart", "item_of_row"]
 
 _SOURCE_BYTES = 200
+_MOST_SYMBOLS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,3 +65,24 @@ class FeedPart:
     mark: str
     refused: int = 0
     title: str = ""
+
+
+def item_of_row(row: Mapping[str, Any], now: datetime) -> FeedItem | None:
+    """The item of a row with `text` and where known `id`, `source`, `published_at` and `symbols`; None without a text.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: the row has another form.
+        DataError: its time cannot be.
+    """
+    text = clean(row["text"])
+    if not has_visible(text):
+        return None
+    at, symbols = row.get("published_at") or None, row.get("symbols") or ()
+    named = symbols.split() if isinstance(symbols, str) else list(symbols)
+    return FeedItem(
+        text=text,
+        identity=str(row.get("id") or ""),
+        source=str(row.get("source") or ""),
+        published_at="" if at is None else admit_time(at, now=now, without_zone_is_utc=True).isoformat(),
+        symbols=tuple(str(name) for name in named)[:_MOST_SYMBOLS],
+    )

@@ -2,19 +2,16 @@
 
 import csv
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.errors import DataError, DependencyUnreachable
-from perennial.continual.preparation import admit_time, clean
-from perennial.continual.preparation.characters import has_visible
-from perennial.ops.feeds.feed_item import FeedItem, FeedPart
+from perennial.ops.feeds.feed_item import FeedItem, FeedPart, item_of_row
 
 __all__ = ["read_new_rows"]
 
-_MOST_SYMBOLS = 8
 _LONGEST_LINE = 1_000_000
 
 
@@ -89,21 +86,6 @@ def _item(line: str, names: list[str], now: datetime) -> FeedItem | None:
     """The row of a line; None where it is none."""
     try:
         row = dict(zip(names, next(csv.reader([line])), strict=True)) if names else json.loads(line)
-        return _of_row(row, now)
+        return item_of_row(row, now)
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration, RecursionError, DataError):
         return None
-
-
-def _of_row(row: Mapping[str, Any], now: datetime) -> FeedItem | None:
-    text = clean(row["text"])
-    if not has_visible(text):
-        return None
-    at, symbols = row.get("published_at") or None, row.get("symbols") or ()
-    named = symbols.split() if isinstance(symbols, str) else list(symbols)
-    return FeedItem(
-        text=text,
-        identity=str(row.get("id") or ""),
-        source=str(row.get("source") or ""),
-        published_at="" if at is None else admit_time(at, now=now, without_zone_is_utc=True).isoformat(),
-        symbols=tuple(str(name) for name in named)[:_MOST_SYMBOLS],
-    )

@@ -14,6 +14,7 @@ from perennial.ops.feeds.feed_item import FeedItem, FeedPart
 from perennial.ops.feeds.feed_state import FeedState
 from perennial.ops.feeds.fetching import fetch
 from perennial.ops.feeds.growing_file import read_new_rows
+from perennial.ops.feeds.redis_stream import read_stream
 from perennial.ops.settings import FeedSettings
 
 __all__ = ["FeedPump"]
@@ -47,8 +48,8 @@ class FeedPump:
                 part = self._read(datetime.now(UTC))
                 refused += part.refused
                 if not self._state.take(self.name, part, at=datetime.now(UTC)):
-                    if part.items and self._settings.file:
-                        continue  # all of them known; the file goes on
+                    if part.items and not self._settings.is_document:
+                        continue  # all of them known; what grows goes on
                     break
                 continue
             refused += self._answer(waiting)
@@ -61,6 +62,16 @@ class FeedPump:
         if settings.file:
             return read_new_rows(
                 Path(settings.file), mark, now=now, most_bytes=settings.most_bytes, most_items=settings.items_at_once
+            )
+        if settings.stream:
+            return read_stream(
+                settings.url,
+                settings.stream,
+                mark,
+                now=now,
+                timeout_s=settings.timeout_s,
+                most_items=settings.items_at_once,
+                secret="" if settings.secret is None else settings.secret.get_secret_value(),
             )
         found = fetch(
             settings.url,
