@@ -1,7 +1,6 @@
-"""How surprising it is that so many of the latest headlines are alike, given how many were before."""
+"""How surprising it is that so many of the latest headlines are alike, given how alike headlines are anyway."""
 
 import math
-from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -10,13 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.errors import ConfigurationError
+from perennial.continual.events.background import Background
 from perennial.continual.events.item import Item, Place
 
-__all__ = ["BurstSettings", "BurstWatch", "Surprise", "tail"]
+__all__ = ["BurstSettings", "BurstWatch", "Surprise", "tail", "tails"]
 
-Flags = npt.NDArray[np.bool_]
+Floats = npt.NDArray[np.float64]
 _NOTHING = 1e-300
-_TELLING = 3.0  # a word, or a nearness, that comes so often by chance once in twenty headlines tells of nothing
+_BY_CHANCE = 1e-3
+_TELLING = 3.0  # likeness that comes so often by chance once in twenty headlines tells of nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,29 +26,28 @@ class BurstSettings:
 
     Args:
         windows: of the latest headlines, each looked at by itself; the longest is `recent`.
-        base: headlines before them, which tell how often a word comes anyway.
+        base: headlines before them, which tell how alike headlines are anyway.
         first_headlines: before the base has so many, nothing is surprising.
-        unseen: how many headlines a word that never came counts as.
-        source_weight: after how many headlines a source's own rate counts as much as everybody's.
-        alike: cosine from which two headlines are neighbours.
-        meaning_weight: how much being near in meaning adds to having words in common.
-        meaning_alone: how much it counts where the words differ, as in two languages.
+        unseen: how many headlines what never came counts as.
+        shrink: after how many headlines a source's or an hour's own rate counts as much as everybody's.
+        handed_on: how much of the largest surprise in its company a headline's own grows by, where that is no larger
+            than its own: a story that was doubtful at its second headline is surer at its fourth.
+        meaning: how much being near in meaning counts beside common words; it is what two languages share.
     """
 
     windows: tuple[int, ...] = (8, 14, 20)
     base: int = 2_000
     first_headlines: int = 200
     unseen: float = 0.5
-    source_weight: float = 50.0
-    alike: float = 0.55
-    meaning_weight: float = 0.3
-    meaning_alone: float = 0.75
+    shrink: float = 50.0
+    handed_on: float = 0.9
+    meaning: float = 0.6
 
     def __post_init__(self) -> None:
-        if not self.windows or min(self.windows) < 2 or self.base < self.first_headlines or not 0 < self.alike < 1:
+        if not self.windows or min(self.windows) < 2 or self.base < self.first_headlines:
             raise ConfigurationError(
-                f"a watch of windows {self.windows}, base {self.base} and cosine {self.alike}: windows hold two "
-                f"headlines or more, the base at least {self.first_headlines}, and a cosine lies between 0 and 1"
+                f"a watch of windows {self.windows} and base {self.base}: windows hold two headlines or more, the base "
+                f"at least {self.first_headlines}"
             )
 
     @property
@@ -60,153 +60,125 @@ class BurstSettings:
 class Surprise:
     """How surprising a headline's company is: minus the logarithm of the chance of so much of it, or of more.
 
-    `words` are those that came so often, the most surprising first; `neighbours` the latest headlines that have the
-    first of them, or are near in meaning where that is surprising too.
+    `own` is without what the company hands on. `words` are those that it shares with this company, the most surprising
+    first; `neighbours` are the company: in words, or in meaning where that is more surprising.
     """
 
     score: float
+    own: float = 0.0
     words: tuple[str, ...] = ()
     neighbours: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Company:
+    """Those of the latest headlines that are so much alike, and the surprise of it; places among the latest."""
+
+    score: float = 0.0
+    places: tuple[int, ...] = ()
+
+
 class BurstWatch:
-    """Counts over the latest headlines. Adding is all that changes it, so that adding the same ones restores it."""
+    """The latest headlines. Adding is all that changes it, so that adding the same ones restores it."""
 
     def __init__(self, settings: BurstSettings | None = None) -> None:
         self.settings = settings or BurstSettings()
-        self._recent: deque[Item] = deque()
-        self._older: deque[Item] = deque()
-        self._counts: Counter[str] = Counter()
-        self._of_source: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        self._from_source: Counter[str] = Counter()
-        self._places = _Places(self.settings.recent + self.settings.base)
+        self._held = Background(
+            self.settings.recent + self.settings.base,
+            self.settings.recent,
+            unseen=self.settings.unseen,
+            shrink=self.settings.shrink,
+        )
 
     @property
     def recent(self) -> Sequence[Item]:
         """The headlines of the longest window, oldest first."""
-        return tuple(self._recent)
+        return self._held.latest
 
     def add(self, item: Item) -> None:
         """Count a headline as the latest. One that is a copy of another is not to be added."""
-        self._recent.append(item)
-        self._places.add(item)
-        if len(self._recent) > self.settings.recent:
-            self._age(self._recent.popleft())
-        if len(self._older) > self.settings.base:
-            self._forget(self._older.popleft())
+        self._held.add(item)
 
     def surprise(self, item: Item) -> Surprise:
         """How surprising its company among the latest headlines is; it is not counted itself."""
-        if len(self._older) < self.settings.first_headlines or not self._recent:
+        held = self._held
+        if held.older < self.settings.first_headlines or not held.latest:
             return Surprise(score=0.0)
-        by_word = sorted(((self._of_word(word), word) for word in item.words), key=lambda found: (-found[0], found[1]))
-        words = tuple(word for score, word in by_word if score >= _TELLING)
-        said = by_word[0][0] if by_word else 0.0
-        near = self._near(item)
-        meant = self._of_meaning(near)
-        score = max(said + self.settings.meaning_weight * meant, self.settings.meaning_alone * meant)
-        told = near is not None and meant >= _TELLING  # where an encoder finds all alike, being near tells of nothing
-        latest = near[-len(self._recent) :] if near is not None and told else [False] * len(self._recent)
-        neighbours = [
-            other.number
-            for other, alike in zip(self._recent, latest, strict=True)
-            if alike or (words and words[0] in other.words)
-        ]
-        return Surprise(score=score, words=words, neighbours=tuple(neighbours))
+        in_meaning = held.in_meaning(item.place, item.encoder)
+        said = self._company(held.in_words(item), item)
+        meant = self._company(in_meaning, item) if in_meaning is not None else _Company()
+        meant_score = self.settings.meaning * meant.score
+        company, own = (said, said.score) if said.score >= meant_score else (meant, meant_score)
+        if company.score < _TELLING:
+            return Surprise(score=own, own=own)
+        neighbours = [held.latest[place] for place in sorted(company.places)]
+        return Surprise(
+            score=own + self.settings.handed_on * min(own, max(other.surprise for other in neighbours)),
+            own=own,
+            words=self._words(item, neighbours) if said.score >= _TELLING else (),
+            neighbours=tuple(other.number for other in neighbours),
+        )
 
     def novelty(self, item: Item) -> float:
         """How unlike the headlines of the base it is in meaning: 1 less the highest cosine; 1 where nobody can tell."""
-        return self._places.novelty(item, latest=len(self._recent))
+        cosines = self._held.in_meaning(item.place, item.encoder)
+        before = cosines[: self._held.older] if cosines is not None else ()
+        return float(1.0 - max(0.0, *before)) if len(before) else 1.0
 
-    def _of_word(self, word: str) -> float:
-        best = 0.0
-        recent = tuple(self._recent)[::-1]
-        usual = self._rate(word)
-        count = 0
-        expected = 0.0
-        for seen, item in enumerate(recent, start=1):
-            count += word in item.words
-            expected += self._rate_of_source(word, item.source, usual)
-            if seen in self.settings.windows and count:
-                best = max(best, tail(count, seen, expected / seen))
+    def nearness(self, centre: Place, encoder: str, *, without: frozenset[int]) -> tuple[float, float]:
+        """The cosine of the usual headline with a place, and that which one in a thousand goes beyond.
+
+        Those of some numbers are left out. Nobody can tell from few headlines: then the second is 1.
+        """
+        cosines = self._held.in_meaning(centre, encoder)
+        if cosines is None or self._held.older < self.settings.first_headlines:
+            return 0.0, 1.0
+        others = cosines[[number not in without for number in self._held.numbers]]
+        usual, near = np.quantile(others, [0.5, 1.0 - _BY_CHANCE])
+        return float(usual), float(near)
+
+    def _company(self, likeness: Floats, item: Item) -> _Company:
+        """The most surprising company in any window: the k that are most alike, were each as alike by chance alone."""
+        chances = self._held.chances(likeness, item.at)[::-1]  # the latest first
+        best = _Company()
+        for size in self.settings.windows:
+            if size > len(chances):
+                break
+            order = np.argsort(chances[:size], kind="stable")
+            surprises = tails(chances[order], size)
+            most = int(surprises.argmax())
+            if surprises[most] > best.score:
+                places = tuple(len(chances) - 1 - int(place) for place in order[: most + 1])
+                best = _Company(score=float(surprises[most]), places=places)
         return best
 
-    def _rate(self, word: str) -> float:
-        unseen = self.settings.unseen
-        return (self._counts[word] + unseen) / (len(self._older) + 2 * unseen)
-
-    def _rate_of_source(self, word: str, source: str, usual: float) -> float:
-        """How often a source has the word; what it wrote itself counts the more, the more it wrote."""
-        wrote = self._from_source[source]
-        if not wrote:
-            return usual
-        own = self._of_source[source][word] / wrote + self.settings.unseen / len(self._older)
-        return (wrote * own + self.settings.source_weight * usual) / (wrote + self.settings.source_weight)
-
-    def _near(self, item: Item) -> Flags | None:
-        return self._places.near(item, self.settings.alike)
-
-    def _of_meaning(self, near: Flags | None) -> float:
-        if near is None:
-            return 0.0
-        before, latest = near[: -len(self._recent)], near[-len(self._recent) :][::-1]
-        unseen = self.settings.unseen
-        usual = (float(before.sum()) + unseen) / (len(before) + 2 * unseen)
-        counts = np.cumsum(latest)
-        sizes = [size for size in self.settings.windows if size <= len(latest)]
-        return max((tail(int(counts[size - 1]), size, usual) for size in sizes if counts[size - 1]), default=0.0)
-
-    def _age(self, item: Item) -> None:
-        self._older.append(item)
-        self._counts.update(item.words)
-        self._of_source[item.source].update(item.words)
-        self._from_source[item.source] += 1
-
-    def _forget(self, item: Item) -> None:
-        for counts in (self._counts, self._of_source[item.source]):
-            counts.subtract(item.words)
-            for word in item.words:
-                if not counts[word]:
-                    del counts[word]
-        self._from_source[item.source] -= 1
-        if not self._from_source[item.source]:
-            del self._from_source[item.source], self._of_source[item.source]
+    def _words(self, item: Item, neighbours: Sequence[Item]) -> tuple[str, ...]:
+        """Its words that come surprisingly often among the latest, and in its company."""
+        recent, size = self._held.latest, self.settings.recent
+        found = [
+            (tail(sum(word in other.words for other in recent), size, self._held.rate(word)), word)
+            for word in item.words
+            if any(word in other.words for other in neighbours)
+        ]
+        return tuple(word for score, word in sorted(found, key=lambda pair: (-pair[0], pair[1])) if score >= _TELLING)
 
 
-class _Places:
-    """Where the counted headlines lie, the latest last; those of another encoder lie nowhere."""
+def tails(chances: Floats, among: int) -> Floats:
+    """Of each chance, in ascending order: minus the logarithm of the chance that so many of `among` go below it.
 
-    def __init__(self, most: int) -> None:
-        self._most, self._size, self._encoder = most, 0, ""
-        self._held: Place = np.zeros((0, 0), dtype=np.float32)
+    The k-th stands for k of them. Source: Berk and Jones (1979), goodness of fit by the binomial tails of order
+    statistics.
 
-    def add(self, item: Item) -> None:
-        dimension = 0 if item.place is None else len(item.place)
-        if dimension and (item.encoder != self._encoder or self._held.shape[1] != dimension):
-            self._encoder = item.encoder
-            self._held = np.zeros((2 * self._most, dimension), dtype=np.float32)
-        if self._size == 2 * self._most:  # the later half moves to the front
-            self._held[: self._most] = self._held[self._most :]
-            self._size = self._most
-        if len(self._held):
-            self._held[self._size] = 0.0 if item.place is None or not dimension else item.place
-        self._size += 1
-
-    def near(self, item: Item, alike: float) -> Flags | None:
-        if item.place is None or item.encoder != self._encoder or not len(self._held):
-            return None
-        near: Flags = self._cosines(item.place) > alike
-        return near
-
-    def novelty(self, item: Item, *, latest: int) -> float:
-        if item.place is None or item.encoder != self._encoder or not len(self._held):
-            return 1.0
-        before = self._cosines(item.place)[:-latest] if latest else self._cosines(item.place)
-        return float(1.0 - max(0.0, before.max())) if len(before) else 1.0
-
-    def _cosines(self, place: Place) -> Place:
-        cosines: Place = self._held[max(0, self._size - self._most) : self._size] @ place
-        return cosines
+    >>> [round(float(value), 3) for value in tails(np.array([0.1, 0.1]), 2)]
+    [1.661, 4.605]
+    """
+    rates = np.clip(chances, 1e-12, 1.0)[:, None]
+    hits = np.arange(among + 1)[None, :]
+    likely = np.array(_ways(among)) * rates**hits * (1.0 - rates) ** (among - hits)
+    needed = np.arange(1, len(chances) + 1)[:, None]
+    chance = np.where(hits >= needed, likely, 0.0).sum(axis=1)
+    surprises: Floats = -np.log(np.clip(chance, _NOTHING, 1.0))
+    return surprises
 
 
 def tail(count: int, among: int, rate: float) -> float:

@@ -14,7 +14,7 @@ __all__ = ["Event", "Phase"]
 
 _MOST_WORDS = 6
 _LEADING = 2
-_WORD = 0.15
+_WITH_WORD = 2 / 3  # of the way from the usual headline to the event that is near enough for one with a leading word
 
 
 class Phase(StrEnum):
@@ -30,7 +30,8 @@ class Event:
     """What is known of one event. `centre` is the sum of its originals' places, by `encoder`.
 
     `items` counts all headlines of it, `originals` those that are no copies; `tone` is the sum of the originals'.
-    `usual_tone` and `usual_spread` tell what the headlines before it were like.
+    `usual_tone` and `usual_spread` tell what the headlines before it were like. `usual_cosine` is how near to its
+    centre the usual headline lies, by this encoder, and `near` from where one belongs to it.
     """
 
     name: str
@@ -47,6 +48,8 @@ class Event:
     novelty: float = 1.0
     encoder: str = ""
     centre: Place | None = None
+    usual_cosine: float = 0.0
+    near: float = 1.0
 
     def with_item(self, item: Item, *, score: float) -> "Event":
         """The event with one more headline."""
@@ -73,19 +76,22 @@ class Event:
             return Phase.OVER
         return Phase.NEW if self.last_at <= self.opened_at else Phase.GROWING
 
-    def likeness(self, item: Item) -> float:
-        """How near a headline is: 1 where it has the event's leading words, else the cosine with its centre.
+    def takes(self, item: Item) -> float:
+        """How surely a headline belongs to it, 0 where it does not.
 
-        One of them brings it nearer by `_WORD`.
+        It does with both of the event's leading words, or near its centre; with one of the words it may be less near.
+        Where nobody knows what is near, one leading word is enough for an event that has no other.
         """
         leading = self.words[:_LEADING]
         shared = sum(word in item.words for word in leading)
-        if leading and shared == len(leading):
+        if leading and shared == len(leading) and (shared == _LEADING or self.centre is None):
             return 1.0
-        if self.centre is None or item.place is None or item.encoder != self.encoder:
+        if self.centre is None or item.place is None or item.encoder != self.encoder or self.near >= 1.0:
             return 0.0
         length = float(np.linalg.norm(self.centre))
-        return float(self.centre @ item.place) / length + _WORD * bool(shared) if length else 0.0
+        cosine = float(self.centre @ item.place) / length if length else 0.0
+        enough = self.usual_cosine + (self.near - self.usual_cosine) * (_WITH_WORD if shared else 1.0)
+        return max(0.0, min(1.0, cosine)) if cosine >= enough else 0.0
 
     def to_record(self) -> dict[str, Any]:
         """JSON values only."""
@@ -103,6 +109,8 @@ class Event:
             "usual_spread": self.usual_spread,
             "novelty": self.novelty,
             "encoder": self.encoder,
+            "usual_cosine": self.usual_cosine,
+            "near": self.near,
             "centre": None if self.centre is None else [float(value) for value in self.centre],
         }
 

@@ -16,6 +16,7 @@ class Item:
     """`number` is its place in the order of arrival; `place` is where its text lies among others, by `encoder`.
 
     `tone` says how good its news are, from -1 to 1. A copy of an earlier item has that one's number in `copy_of`.
+    `surprise` is how surprising its own company was when it came, before that of its company counted.
     """
 
     number: int
@@ -27,6 +28,7 @@ class Item:
     encoder: str = ""
     place: Place | None = field(default=None, compare=False)
     copy_of: int | None = None
+    surprise: float = 0.0
 
     @property
     def origin(self) -> int:

@@ -15,6 +15,8 @@ from perennial.continual.events.item import Item
 
 __all__ = ["EventSettings", "EventWatch", "Sighting"]
 
+_SHORT = 1e-9
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EventSettings:
@@ -24,20 +26,21 @@ class EventSettings:
         limit: the surprise from which headlines are an event; `perennial.continual.events.calibration` sets it.
         sources: from so many different ones at least; copies of one headline are one.
         quiet: an event that nobody tells of for so long is over.
-        joins: cosine from which a headline belongs to an open event.
+        joins: how near in meaning a headline must be to belong to an open event: 0 is as near as one in a thousand of
+            the headlines that do not, by the same encoder; 1 is never, and its words must tell.
     """
 
-    limit: float = 8.5
+    limit: float = 12.0
     sources: int = 2
     quiet: timedelta = timedelta(hours=24)
-    joins: float = 0.75
+    joins: float = 0.0
     burst: BurstSettings = field(default_factory=BurstSettings)
 
     def __post_init__(self) -> None:
-        if self.limit <= 0 or self.sources < 1 or self.quiet <= timedelta(0) or not 0 < self.joins <= 1:
+        if self.limit <= 0 or self.sources < 1 or self.quiet <= timedelta(0) or not 0 <= self.joins <= 1:
             raise ConfigurationError(
                 f"events of limit {self.limit}, {self.sources} sources, quiet {self.quiet} and joins {self.joins}: the "
-                "limit and the time must be above 0, one source is the least, and joins lies in (0, 1]"
+                "limit and the time must be above 0, one source is the least, and joins lies in [0, 1]"
             )
 
 
@@ -95,6 +98,7 @@ class EventWatch:
         if item.copy_of is not None:
             return self._joined(item, Surprise(score=0.0), self._events.get(self._event_of.get(item.copy_of, "")))
         surprise = self._burst.surprise(item)
+        item = replace(item, surprise=surprise.own)
         nearest = self._nearest(item)
         if surprise.score >= self.settings.limit and (nearest is None or not set(surprise.words) & set(nearest.words)):
             sighting = self._opened(item, surprise, else_joins=nearest)
@@ -116,21 +120,26 @@ class EventWatch:
             self._event_of = {number: name for number, name in self._event_of.items() if name in self._events}
 
     def _nearest(self, item: Item) -> Event | None:
-        best = max(((event.likeness(item), event.name) for event in self._events.values()), default=(0.0, ""))
-        return self._events[best[1]] if best[0] >= self.settings.joins else None
+        best = max(((event.takes(item), event.name) for event in self._events.values()), default=(0.0, ""))
+        return self._events[best[1]] if best[0] > 0.0 else None
 
     def _joined(self, item: Item, surprise: Surprise, event: Event | None) -> Sighting:
         if event is None:
             return Sighting(item=item, surprise=surprise)
-        event = event.with_item(item, score=surprise.score)
-        self._events[event.name] = event
         self._event_of[item.number] = event.name
+        event = event.with_item(item, score=surprise.score)
+        event = self._events[event.name] = self._placed(event) if item.copy_of is None else event
         return Sighting(item=item, surprise=surprise, event=event, phase=Phase.GROWING)
 
     def _opened(self, item: Item, surprise: Surprise, *, else_joins: Event | None) -> Sighting:
-        """A new event, where enough sources tell of it; what bursts with words of its own is no part of another."""
+        """A new event, where enough sources tell of it; what bursts with words of its own is no part of another.
+
+        Company that is an event already makes no other one.
+        """
         near = set(surprise.neighbours)
-        members = [other for other in self._burst.recent if other.number in near]
+        if 2 * len(near & self._event_of.keys()) > len(near):
+            return self._joined(item, surprise, else_joins)
+        members = [one for one in self._burst.recent if one.number in near and one.number not in self._event_of]
         sources = {member.source for member in (*members, item)}
         if len(sources) < self.settings.sources:
             return self._joined(item, surprise, else_joins)
@@ -152,7 +161,15 @@ class EventWatch:
         for member in (*members, item):
             event = event.with_item(member, score=surprise.score)
             self._event_of[member.number] = event.name
-        event = replace(event, last_at=item.at)
-        self._events[event.name] = event
+        event = self._events[event.name] = self._placed(replace(event, last_at=item.at))
         numbers = tuple(member.number for member in (*members, item))
         return Sighting(item=item, surprise=surprise, event=event, phase=Phase.NEW, opened=numbers)
+
+    def _placed(self, event: Event) -> Event:
+        """The event with how near to it headlines that are no part of it lie, by its encoder."""
+        if event.centre is None or self.settings.joins >= 1.0:
+            return event
+        length = float(np.linalg.norm(event.centre))
+        own = frozenset(number for number, name in self._event_of.items() if name == event.name)
+        usual, chance = self._burst.nearness(event.centre / max(length, _SHORT), event.encoder, without=own)
+        return replace(event, usual_cosine=usual, near=chance + (1.0 - chance) * self.settings.joins)

@@ -11,7 +11,7 @@ __all__ = ["EventUpkeep"]
 
 logger = logging.getLogger(__name__)
 _CALIBRATE_EVERY = timedelta(days=1)
-_TRY_AGAIN = timedelta(minutes=10)
+_TRY_AGAIN = timedelta(minutes=1)  # while there are too few headlines; they are counted and nothing more
 
 
 class EventUpkeep:

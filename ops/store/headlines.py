@@ -22,7 +22,7 @@ from perennial.ops.store.private_file import PrivateFile, moment, stamp
 
 __all__ = ["EventRow", "Headlines", "Noted", "Observed"]
 
-_KEPT = "number, at, source, words, tokens, tone, encoder, place, copy_of"
+_KEPT = "number, at, source, words, tokens, tone, encoder, place, copy_of, score"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -184,7 +184,7 @@ class Headlines:
         event = sighting.event
         connection.execute(
             "UPDATE item SET copy_of = ?, event = ?, score = ? WHERE number = ?",
-            (sighting.item.copy_of, "" if event is None else event.name, sighting.surprise.score, item.number),
+            (sighting.item.copy_of, "" if event is None else event.name, sighting.surprise.own, item.number),
         )
         if event is not None:
             _save(connection, sighting, event)
@@ -258,7 +258,7 @@ def _items(connection: sqlite3.Connection, *, last: int = 0, after: int = -1) ->
 
 
 def _read(row: Sequence[Any]) -> Item:
-    number, at, source, words, tokens, tone, encoder, place, copy_of = row
+    number, at, source, words, tokens, tone, encoder, place, copy_of, surprise = row
     return Item(
         number=number,
         at=moment(at),
@@ -269,6 +269,7 @@ def _read(row: Sequence[Any]) -> Item:
         encoder=encoder,
         place=None if place is None else np.frombuffer(place, dtype=np.float16).astype(np.float32),
         copy_of=copy_of,
+        surprise=surprise,
     )
 
 

@@ -213,9 +213,10 @@ def test_people_are_told_once_and_a_rule_alarms_too(newsroom: Newsroom, served: 
     assert all(text in notice["body"] for text in STORY[:3])
     assert "perennial alerts confirm|dismiss 1" in notice["body"]
     assert newsroom.receiver.forged == 0
+    bad = [text for text, label in told(9, seed=9) if label == "negative"]  # as alike as any headlines are
     answers = [
         served.predict([Headline(text=text, source=source, symbols=ZENTOR)], ["desk"])[0]
-        for source, text in zip(SOURCES, ("golf fails", "a boat sinks", "opera disappoints"), strict=True)
+        for source, text in zip(SOURCES, bad, strict=True)
     ]
     (by_rule, _) = newsroom.http("models/news/alerts").json()
     assert (by_rule["number"], by_rule["rule"], by_rule["subject"]) == (2, "bad for ZNT", "ZNT")

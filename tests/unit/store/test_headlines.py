@@ -19,7 +19,7 @@ from perennial.ops.store.workspace import Workspace
 NOON = datetime(2026, 1, 30, 12, tzinfo=UTC)
 TOPICS = ("harvest", "football", "weather", "museum", "railway", "election", "theatre", "airport", "hospital", "school")
 STORY = ("ministers resign over leaked treaty", "treaty leaked as ministers resign", "leaked treaty topples ministers")
-PLAN = WatchPlan(events=EventSettings(limit=9.0, sources=2), risk_limit=0.01)
+PLAN = WatchPlan(events=EventSettings(limit=12.0, sources=2), risk_limit=0.01)
 
 
 def stream(seed: int, count: int) -> Iterator[Observed]:
