@@ -13,7 +13,17 @@ from perennial.continual.errors import DataError
 from perennial.continual.preparation import normalise, read_labelled_file
 from perennial.ops.demo.grammar import FIRST_INTENTS, WAVES, Era, GeneratedRequest, Phrasing, RequestGrammar
 
-__all__ = ["FIRST_DATED", "DemoData", "Row", "Wave", "dated_data", "dated_file", "folder_data", "generated_data"]
+__all__ = [
+    "FIRST_DATED",
+    "DemoData",
+    "Row",
+    "Wave",
+    "dated_data",
+    "dated_file",
+    "dated_rows",
+    "folder_data",
+    "generated_data",
+]
 
 Row = tuple[str, str]  # text, label
 FIRST_DATED = 585  # rows that the first version learns of those that have dates
@@ -171,16 +181,12 @@ def dated_data(path: Path, *, first: int = FIRST_DATED) -> DemoData:
     Raises:
         DataError: a row has no date, or there are too few rows.
     """
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        rows = [(row["date"], row["text"], row["label"]) for row in csv.DictReader(file)]
-    if wrong := [number for number, (day, _, _) in enumerate(rows, start=2) if not _is_date(day)]:
-        raise DataError(f"{path}, line {wrong[0]}: the date {rows[wrong[0] - 2][0]!r} is none; write it as 2019-02-28")
-    rows.sort(key=lambda row: row[0])
-    kept = [(text, label) for _, text, label in rows if text.strip() and label.strip()]
+    dated = dated_rows(path)
+    kept = [(text, label) for _, text, label in dated]
     if len(kept) <= 2 * first:
         raise DataError(f"{path} has {len(kept)} rows; {first} for the first version leave too few for a stream")
     return DemoData(
-        name=f"{path.stem}, {rows[0][0]} to {rows[-1][0]}",
+        name=f"{path.stem}, {dated[0][0]} to {dated[-1][0]}",
         first_intents=tuple(sorted({label for _, label in kept[:first]})),
         seed=tuple(kept[:first]),
         steady=tuple(kept[first:]),
@@ -188,6 +194,19 @@ def dated_data(path: Path, *, first: int = FIRST_DATED) -> DemoData:
         test=(),
         in_time_order=True,
     )
+
+
+def dated_rows(path: Path) -> list[tuple[str, str, str]]:
+    """Date, text and label of the rows that have both, in the order of their dates.
+
+    Raises:
+        DataError: a row has no date.
+    """
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = [(row["date"], row["text"], row["label"]) for row in csv.DictReader(file)]
+    if wrong := [number for number, (day, _, _) in enumerate(rows, start=2) if not _is_date(day)]:
+        raise DataError(f"{path}, line {wrong[0]}: the date {rows[wrong[0] - 2][0]!r} is none; write it as 2019-02-28")
+    return [row for row in sorted(rows, key=lambda row: row[0]) if row[1].strip() and row[2].strip()]
 
 
 def _is_date(text: str) -> bool:

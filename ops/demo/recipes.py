@@ -11,6 +11,7 @@ from perennial.continual.errors import ConfigurationError, DataError
 __all__ = ["DEMOS", "Progress", "RecipeDemo", "RecipeDemoOptions", "recipe_demo"]
 
 DEMOS: Mapping[str, str] = {
+    "opinion": "perennial.ops.demo.opinion",
     "recommendation": "perennial.ops.demo.recommendation",
     "service": "perennial.ops.demo.service",
 }
