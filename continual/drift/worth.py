@@ -70,7 +70,7 @@ class Worth:
     >>> worth = Worth(test=WorthTest(), apprentice=ClassApprentice())
     >>> worth.follow(asked, ["a", "b"] * 100, champion=[1.0, 0.0] * 100, score=lambda a, b: float(a == b))
     >>> worth.found_at, worth.gain.value
-    (77, 0.46)
+    (60, 0.46)
     """
 
     test: WorthTest
