@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from benchmarks import record
 from benchmarks.service_data import Vectors, read_faq, read_turns
-from benchmarks.service_halves import paraphrases, tested_halves
+from benchmarks.service_halves import category_library, paraphrases, tested_halves
 from benchmarks.service_stream import live_stream
 from perennial.continual.intervals import Interval, wilson
 from perennial.continual.learning.replies import (
@@ -58,6 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             value = wilson(int(hits.sum()), len(hits))
             recipes.append(_row("five questions approved", "R@1", value, {}))
             recipes += _sent("five questions approved", shares, hits)
+            asked_again = category_library(folder, every=share)
+            recipes.append(live_stream("asked again over time", asked_again, vectors, np.random.default_rng(1)))
         if (folder / "bankfaq.csv").is_file():
             recipes += _replies(read_faq(folder / "bankfaq.csv", every=share), vectors)
         if (folder / "sgd_test_pairs.csv").is_file():
@@ -81,7 +83,7 @@ def _replies(library: Library, vectors: Vectors) -> list[dict[str, Any]]:
             base = {each: float((found.places(f"{situation} {each}") < k).mean()) for each in ("bm25", "encoder")}
             rows.append(_row(name, f"R@{k}", wilson(int((places < k).sum()), len(places)), base))
         rows += _sent(situation, *found.sure(situation))
-    rows.append(live_stream(library, vectors, np.random.default_rng(1)))
+    rows.append(live_stream("replies over time", library, vectors, np.random.default_rng(1)))
     return rows
 
 

@@ -12,7 +12,7 @@ from perennial.continual.learning.replies import FEATURES, FitSettings, Library,
 from perennial.continual.learning.replies.features import Surface
 from perennial.continual.learning.replies.fitting import Tried, cross_fitted
 
-__all__ = ["paraphrases", "tested_halves"]
+__all__ = ["category_library", "paraphrases", "tested_halves"]
 
 Floats = NDArray[np.float32]
 _SHRINKAGES = (0.003, 0.01, 0.03)  # that are tried
@@ -108,6 +108,17 @@ def paraphrases(folder: Path, vectors: Vectors, *, every: int = 1) -> tuple[NDAr
         searched = matcher.searched(surface, vectors(texts[part]), texts[part], embedded)
         tried.add("asked", searched.features(surface), matcher.weights, truth[part])
     return tried.sure("asked")
+
+
+def category_library(folder: Path, *, every: int = 1) -> Library:
+    """A reply a category of `train.csv`, and questions drawn of all: the same thing asked in many words."""
+    rows = _rows(folder / "train.csv")
+    drawn = np.random.default_rng(9).permutation(len(rows))[: 2 * _ASKED // every]
+    names = sorted({category for _, category in rows})
+    return Library(
+        replies=tuple(Reply(id=name, text=name.replace("_", " "), intent=name) for name in names),
+        questions=tuple(dict.fromkeys(Question(reply=rows[at][1], text=rows[at][0]) for at in drawn)),
+    )
 
 
 def _rows(path: Path) -> list[tuple[str, str]]:

@@ -14,11 +14,20 @@ __all__ = ["live_stream"]
 
 _PARTS = 8
 _LATE = 0.3  # of the replies are not there at the beginning
-_RENAMED = (("NetBanking", "HomeDesk"), ("Credit Card", "Zenith Plate"), ("Debit Card", "Nova Plate"))
+_RENAMED = (
+    ("NetBanking", "HomeDesk"),
+    ("Credit Card", "Zenith Plate"),
+    ("Debit Card", "Nova Plate"),
+    ("top up", "Zap load"),
+    ("card", "Nova plate"),
+)
 
 
-def live_stream(library: Library, vectors: Vectors, rng: np.random.Generator) -> dict[str, Any]:
-    """R@1 of a desk whose accepted answers count at once, beside one that stays as it began."""
+def live_stream(name: str, library: Library, vectors: Vectors, rng: np.random.Generator) -> dict[str, Any]:
+    """R@1 of a desk whose accepted answers count at once, beside one that stays as it began.
+
+    A desk gains by approved questions as far as the same thing is asked again, in other words.
+    """
     replies = list(library.replies)
     late = set(rng.permutation(len(replies))[: int(_LATE * len(replies))].tolist())
     comes = {replies[number].id: 1 + int(rng.integers(_PARTS - 2)) for number in late}
@@ -48,7 +57,7 @@ def live_stream(library: Library, vectors: Vectors, rng: np.random.Generator) ->
         live += questions  # accepted answers
     gain = paired_bootstrap(np.array(hits[0]), np.array(hits[1]), np.random.default_rng(6))
     return {
-        "name": "replies over time",
+        "name": name,
         "metric": "R@1 ahead of the frozen twin",
         "value": gain.mean,
         "interval": [round(gain.low, 4), round(gain.high, 4)],
