@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.drift.matching import match_mix
+from perennial.continual.drift.outcomes import OUTCOMES, outcomes_of, silent_share, told_of
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import DriftSettings, Signal
 from perennial.continual.drift.statistics import (
@@ -23,7 +24,6 @@ from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
 
 __all__ = [
-    "OUTCOMES",
     "DriftComparison",
     "SignalResult",
     "adjusted_of",
@@ -34,9 +34,9 @@ __all__ = [
     "measure_all",
     "same_mix",
     "signals_of",
-    "told_of",
 ]
 
+_MISSING = 0.25  # of a window without feedback that usually comes, above which it is told
 _LEAST_TOLD = 30  # answers of which it is known what became of them, on each side
 _MATCHING = 8  # the stream of chance that draws rows of one mix: it stays, so that reports of old are repeated
 _LEAST_MATCHED = 50  # rows of the current side: with fewer, two mixes are too different to look past the difference
@@ -62,14 +62,7 @@ _COLUMNS: Mapping[Signal, str] = {  # of a window, which may lack them
     Signal.ENTROPY: "entropies",
     Signal.EMBEDDING: "embeddings",
     Signal.DOMAIN: "embeddings",
-    Signal.HIT_RATE: "hits",
-    Signal.POPULARITY: "popularities",
-    Signal.NEW_ITEMS: "new_items",
 }
-OUTCOMES: Mapping[Signal, str] = {
-    signal: _COLUMNS[signal] for signal in (Signal.HIT_RATE, Signal.POPULARITY, Signal.NEW_ITEMS)
-}
-"""What became of answers, by the window's column; told of all rows, whatever their mix."""
 _OF_ALL_ROWS = frozenset({Signal.PREDICTION, *OUTCOMES})
 
 
@@ -89,7 +82,8 @@ class DriftComparison:
     """One measured comparison; `signals` come strongest first. `seed` repeats it exactly.
 
     With `matched` all signals but the prediction were measured on rows drawn so that both sides mix the same answers
-    alike; `matched_share` is the part of the window that this left. Then a moved mix alone is no drift.
+    alike; `matched_share` is the part of the window that this left. Then a moved mix alone is no drift. `silent_share`
+    is the part of the window for which feedback is missing, and nobody knows what became of the answers.
 
     >>> r = StatisticResult(statistic=0.3, p_value=0.001, effect=0.3, floor=0.1, n_reference=600, n_current=300)
     >>> s = SignalResult(signal=Signal.CONFIDENCE, method="ks", result=r, adjusted_p=0.002, drifted=True)
@@ -108,6 +102,7 @@ class DriftComparison:
     signals: tuple[SignalResult, ...]
     matched: bool = False
     matched_share: float = 1.0
+    silent_share: float = 0.0
 
     @property
     def drifted(self) -> bool:
@@ -118,6 +113,11 @@ class DriftComparison:
     def mix_moved(self) -> bool:
         """Whether the answers are mixed in another way than in the reference."""
         return any(signal.drifted for signal in self.signals if signal.signal is Signal.PREDICTION)
+
+    @property
+    def feedback_missing(self) -> bool:
+        """Whether so little of the usual feedback came that somebody should look after it; that is no drift."""
+        return self.silent_share >= _MISSING
 
     @property
     def _telling(self) -> Sequence[SignalResult]:
@@ -154,7 +154,7 @@ class DriftComparison:
             for item in facts["signals"]
         )
         rest = {name: facts[name] for name in ("version", "n_reference", "n_current", "alpha", "permutations", "seed")}
-        later = {name: facts[name] for name in ("matched", "matched_share") if name in facts}
+        later = {name: facts[name] for name in ("matched", "matched_share", "silent_share") if name in facts}
         return cls(signals=signals, **rest, **later)
 
 
@@ -209,6 +209,7 @@ def compare(
         signals=tuple(sorted(answers, key=_strength)),
         matched=alike is not None,
         matched_share=1.0 if alike is None else len(alike[1]) / len(current),
+        silent_share=silent_share(reference.sample, current),
     )
 
 
@@ -242,23 +243,15 @@ def same_mix(reference: ReferenceProfile, current: Window, seed: int) -> tuple[R
 
 def signals_of(reference: ReferenceProfile, current: Window) -> tuple[Signal, ...]:
     """Return the signals that can be compared: those whose column both sides have, outcomes of enough answers."""
-    return tuple(
-        signal
-        for signal in Signal
-        if (column := _COLUMNS.get(signal)) is None
-        or all(_has(side, column, told=signal in OUTCOMES) for side in (reference.sample, current))
-    )
+    return tuple(signal for signal in Signal if _comparable(signal, reference.sample, current))
 
 
-def told_of(values: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """The values of the rows of which anything is known."""
-    known: NDArray[np.floating[Any]] = values[~np.isnan(values)]
-    return known
-
-
-def _has(side: Window, column: str, *, told: bool) -> bool:
-    values = getattr(side, column)
-    return values is not None and (not told or len(told_of(values)) >= _LEAST_TOLD)
+def _comparable(signal: Signal, sample: Window, current: Window) -> bool:
+    if signal in OUTCOMES:
+        sides = outcomes_of(signal, sample, current)
+        return sides is not None and all(len(told_of(side)) >= _LEAST_TOLD for side in sides)
+    column = _COLUMNS.get(signal)
+    return column is None or all(getattr(side, column) is not None for side in (sample, current))
 
 
 def measure(
@@ -287,19 +280,20 @@ def measure(
             test = rff_mmd if signal is Signal.EMBEDDING else classifier_auc
             return test(*sides, rng=rng, permutations=permutations, floor=floor)
         case Signal.POPULARITY:
-            return ks(*map(told_of, _both(signal, sample, current)), floor=floor)
+            return ks(*_both(signal, sample, current), floor=floor)
         case Signal.HIT_RATE | Signal.NEW_ITEMS:
             towards: Literal[-1, 1] = -1 if signal is Signal.HIT_RATE else 1
-            return share_shift(*map(told_of, _both(signal, sample, current)), towards=towards, floor=floor)
+            return share_shift(*_both(signal, sample, current), towards=towards, floor=floor)
 
 
 def _both(signal: Signal, sample: Window, current: Window) -> tuple[NDArray[Any], NDArray[Any]]:
     """What a signal compares, on both sides."""
-    column = _COLUMNS[signal]
+    column = OUTCOMES.get(signal) or _COLUMNS[signal]
     sides = getattr(sample, column), getattr(current, column)
     if any(side is None for side in sides):
         raise DataError(f"signal {signal} needs {column} on both sides; log them, or leave the signal out")
-    return sides
+    told = outcomes_of(signal, sample, current) if signal in OUTCOMES else None
+    return sides if told is None else (told_of(told[0]), told_of(told[1]))
 
 
 def adjusted_of(results: Mapping[Signal, StatisticResult], *, matched: bool) -> dict[Signal, float]:

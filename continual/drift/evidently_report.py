@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.atomic_file import written_whole
-from perennial.continual.drift.compare import OUTCOMES, DriftComparison, adjusted_of, measure_all, same_mix
+from perennial.continual.drift.compare import DriftComparison, adjusted_of, measure_all, same_mix
+from perennial.continual.drift.outcomes import OUTCOMES, outcomes_of
 from perennial.continual.drift.page_text import page_text
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import Signal
@@ -255,16 +256,17 @@ def _frames(reference: ReferenceProfile, current: Window, columns: list[str]) ->
     if len(current) > _ROWS:
         current = current.rows(np.sort(rng.choice(len(current), _ROWS, replace=False)))
     sample = reference.sample
+    outcomes = {signal.value: outcomes_of(signal, sample, current) for signal in OUTCOMES}
     frames = [
         {
             "prediction": [page_text(label) for label in window.predictions.tolist()],
             **_reals(confidence=window.confidences, entropy=window.entropies),
-            **_reals(**{signal.value: getattr(window, column) for signal, column in OUTCOMES.items()}),
+            **_reals(**{name: told[side] for name, told in outcomes.items() if told is not None}),
             "length": window.lengths.astype(np.float64),
             "non_letter": window.non_letters,
             **dict(zip(_SHOWN, (window.text_shapes * [1.0, 1.0, 1.0, 100.0]).T, strict=True)),
         }
-        for window in (sample, current)
+        for side, window in enumerate((sample, current))
     ]
     held_out = np.full(len(sample), np.nan)  # measured on one half only; which row has which value is not shown
     held_out[: len(reference.unknown_shares)] = reference.unknown_shares[: len(sample)]

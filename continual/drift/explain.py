@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.drift.compare import OUTCOMES, DriftComparison, told_of
+from perennial.continual.drift.compare import DriftComparison
+from perennial.continual.drift.outcomes import OUTCOMES, outcomes_of, told_of
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import Signal
 from perennial.continual.drift.window import Window, words_of
@@ -262,8 +263,7 @@ def _outcomes(sample: Window, current: Window, comparison: DriftComparison) -> t
     """Return what became of the answers, for the signals that were compared and are known still, in their order."""
     found = []
     for signal in (one.signal for one in comparison.signals if one.signal in OUTCOMES):
-        sides = [getattr(side, OUTCOMES[signal]) for side in (sample, current)]
-        if any(side is None for side in sides):
+        if (sides := outcomes_of(signal, sample, current)) is None:
             continue
         before, now = map(told_of, sides)
         if len(before) and len(now):
@@ -295,14 +295,13 @@ def _slices(reference: ReferenceProfile, current: Window) -> tuple[LabelShift, .
 
 
 def _summary(comparison: DriftComparison, groups: list[TextGroup]) -> str:
-    if not comparison.drifted:
-        return f"nothing drifted in {comparison.n_current} rows"
     signals = ", ".join(signal.value for signal in comparison.drifted_signals)
-    if not groups:
-        return f"{signals} drifted in {comparison.n_current} rows"
-    return (
-        f"{signals} drifted in {comparison.n_current} rows; largest unknown group: {groups[0].name} ({groups[0].rows})"
-    )
+    summary = f"{signals if comparison.drifted else 'nothing'} drifted in {comparison.n_current} rows"
+    if comparison.drifted and groups:
+        summary += f"; largest unknown group: {groups[0].name} ({groups[0].rows})"
+    if comparison.feedback_missing:
+        summary += f"; feedback is missing for {100 * comparison.silent_share:.0f}% of them: look after who sends it"
+    return summary
 
 
 def _distinct(texts: Iterable[str], most: int) -> tuple[str, ...]:

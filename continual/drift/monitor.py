@@ -29,8 +29,8 @@ class MonitorState:
     """What the monitor remembers of one version's windows.
 
     `recent` are the last windows' votes, oldest first, and `recent_mix` those for another mix of answers; `mix_told` is
-    true while such a mix lasts that was told. `episode` counts the alerts that a release lies between:
-    repeated alerts of one lasting drift share a number.
+    true while such a mix lasts that was told; `silence_told` likewise while feedback is missing. `episode` counts the
+    alerts that a release lies between: repeated alerts of one lasting drift share a number.
 
     >>> MonitorState.from_json(MonitorState(version=3).to_json()) == MonitorState(version=3)
     True
@@ -46,6 +46,7 @@ class MonitorState:
     cooldown_until: int = 0
     recent_mix: tuple[bool, ...] = ()
     mix_told: bool = False
+    silence_told: bool = False
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
@@ -62,7 +63,8 @@ class MonitorState:
 class DriftSignal:
     """What one window changed. `alert` is true once an alert, at the window that completes the votes.
 
-    `mix` is true likewise for another mix of the same answers, where that is told and no drift.
+    `mix` is true likewise for another mix of the same answers, where that is told and no drift; `silence` at the first
+    window for which feedback is missing.
     """
 
     level: Level
@@ -74,6 +76,7 @@ class DriftSignal:
     signals: tuple[Signal, ...]
     reason: str
     mix: bool = False
+    silence: bool = False
 
     @property
     def changed(self) -> bool:
@@ -132,11 +135,11 @@ class DriftMonitor:
         return after, self._signal(state, after, comparison, sum(recent))
 
     def _mixed(self, state: MonitorState, comparison: DriftComparison) -> MonitorState:
-        """What is told of the mix of answers; where it is drift the other votes have it."""
+        """What is told of the mix of answers and of missing feedback; a mix that is drift has the other votes."""
         votes = self.settings.votes
         recent = (*state.recent_mix, comparison.mix_moved and comparison.matched)[-votes.among :]
         told = sum(recent) >= votes.needed or (state.mix_told and any(recent))
-        return replace(state, recent_mix=recent, mix_told=told)
+        return replace(state, recent_mix=recent, mix_told=told, silence_told=comparison.feedback_missing)
 
     def _check(self, state: MonitorState, comparison: DriftComparison, now_request: int) -> None:
         if comparison.version != state.version:
@@ -185,4 +188,5 @@ class DriftMonitor:
             signals=comparison.drifted_signals,
             reason=f"{votes} of the last {among} windows drifted; this one in {names} (level {comparison.alpha:.4f})",
             mix=after.mix_told and not before.mix_told,
+            silence=after.silence_told and not before.silence_told,
         )

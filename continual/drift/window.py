@@ -34,7 +34,8 @@ class Window:
     `shapes` is (n, 4): characters, words, sentences, and the share that is neither letter
     nor space. A window that was stored without its texts has empty ones, and these. `embeddings` is (n, d) or absent.
     `hits`, `popularities` and `new_items` (n,) say what became of an answer, where that was looked for: whether
-    something of it was liked, how popular what was liked had been (0 to 1), if it was new; NaN where nobody told.
+    something of it was liked, how popular what was liked had been (0 to 1), if it was new; NaN where nobody told
+    (`perennial.continual.drift.outcomes` says what that means).
     `times` is datetime64[us] in UTC or absent. `lengths` are tokens or words, in one unit for reference and window.
 
     >>> w = Window.from_columns({"text": ["card lost", "pin"], "prediction": ["a", "b"], "confidence": [0.9, 0.4],

@@ -26,7 +26,7 @@ class ListOutcomes:
     >>> outcomes = ListOutcomes({"tea": 3.0, "cup": 1.0, "mug": 0.0})
     >>> told = outcomes.columns(['["tea", "mug"]', '["cup"]'], ['{"mug": 1.0}', None])
     >>> told["hits"], told["new_items"][0]
-    ([1.0, 0.0], 1.0)
+    ([1.0, nan], 1.0)
     """
 
     def __init__(self, liked_by: Mapping[str, float]) -> None:
@@ -50,6 +50,7 @@ class ListOutcomes:
     def columns(self, answers: Sequence[str], targets: Sequence[str | None]) -> Mapping[str, Sequence[float]]:
         """Of each answer: whether something shown was liked; of what was liked, how popular it had been, and if new.
 
+        An answer of which nobody told anything has NaN alone: whether that is no hit, its neighbours tell.
         Popularity is the share of the catalogue that fewer users had liked, on average over what was liked.
         """
         task = Ranking()
@@ -58,7 +59,7 @@ class ListOutcomes:
             relevances = {} if target is None else task.read_target(target)
             liked = [item for item, relevance in relevances.items() if relevance > 0]
             shown = task.shown(task.read_answer(kept))
-            found["hits"].append(float(any(item in shown for item in liked)))
+            found["hits"].append(_NOBODY_TOLD if target is None else float(any(item in shown for item in liked)))
             found["popularities"].append(self._popularity(liked))
             found["new_items"].append(float(any(map(self.is_new, liked))) if liked else _NOBODY_TOLD)
         return found

@@ -310,10 +310,15 @@ class Watcher:
             "window_to": cut.end.at.isoformat(),
             "requests": cut.requests,
             "mix_moved": comparison.mix_moved,
+            "silent_share": comparison.silent_share,
         }
         self._feed.record(self._model, "drift.window", **facts)
         if signal.mix:
             self._feed.record(self._model, "drift.mix", version=version, report=report_id, window_to=facts["window_to"])
+        if signal.silence:
+            missing = {"version": version, "report": report_id, "silent_share": comparison.silent_share}
+            self._feed.record(self._model, "drift.feedback_missing", window_to=facts["window_to"], **missing)
+            logger.warning("drift.feedback_missing", extra={"model": self._model, **missing})
         logger.info("drift.window", extra={"model": self._model, **facts})
 
     def _reference(self, version: int) -> Path:

@@ -181,7 +181,23 @@ def test_its_lists_are_looked_at_once_their_users_had_time(shelf: Shelf) -> None
     _watch(shelf)
     sample = ReferenceProfile.load(shelf.workspace.reference(_MODEL, 1)).sample
     assert sample.hits is not None
-    assert float(sample.hits.mean()) == 0.5, "a liking that came too late is none"
+    known = sample.hits[~np.isnan(sample.hits)]
+    assert (len(sample.hits), known.tolist()) == (200, [1.0] * 100), "of what came too late nobody told"
+
+
+def test_signals_that_stay_away_are_told_and_open_nothing(shelf: Shelf) -> None:
+    _keep_catalogue(shelf.workspace.bundle(_MODEL, 1))
+    for rows in (200, 101):
+        shelf.like(shelf.ask(rows)[::2], "item 1")
+    shelf.ask(102)
+    feed = EventFeed()
+    Watcher(shelf.ledger, shelf.workspace, _MODEL, shelf.traffic, feed).watch()
+    silent, heard = (report.payload for report in shelf.ledger.drift_reports(_MODEL, limit=20))
+    assert (silent["comparison"]["drifted"], silent["signal"]["silence"]) == (False, True)
+    assert silent["comparison"]["silent_share"] >= 0.98
+    assert (heard["comparison"]["silent_share"], heard["signal"]["silence"]) == (0.0, False)
+    told = [event.facts for event in feed.since(0) if event.name == "drift.feedback_missing"]
+    assert [(facts["version"], facts["silent_share"]) for facts in told] == [(1, silent["comparison"]["silent_share"])]
 
 
 def test_its_queue_is_filled_by_chance_alone(shelf: Shelf) -> None:

@@ -10,30 +10,48 @@ from numpy.typing import NDArray
 from perennial.continual.drift.compare import compare, measure, signals_of
 from perennial.continual.drift.explain import explain
 from perennial.continual.drift.monitor import DriftMonitor
+from perennial.continual.drift.outcomes import OUTCOMES as OUTCOME_COLUMNS
+from perennial.continual.drift.outcomes import heard, silent_share
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.settings import DriftSettings, Signal
 from perennial.continual.drift.window import Window
 
 pytestmark = pytest.mark.slow
-OUTCOMES = {Signal.HIT_RATE, Signal.POPULARITY, Signal.NEW_ITEMS}
+OUTCOMES = set(OUTCOME_COLUMNS)
 SETTINGS = DriftSettings()
 
 
-def lists(rows: int, rng: np.random.Generator, *, hits: float = 0.3, new: float = 0.02, head: float = 4.0) -> Window:
-    """Lists that all look alike; what was liked of a third more than the hits is known, most of it popular."""
+def lists(
+    rows: int,
+    rng: np.random.Generator,
+    *,
+    hits: float = 0.3,
+    new: float = 0.02,
+    head: float = 4.0,
+    other: float = 0.1,
+) -> Window:
+    """Lists that all look alike; of the hits and of a tenth more feedback came, most of it on what is popular."""
     hit = rng.random(rows) < hits
-    told = hit | (rng.random(rows) < 0.1)
+    told = hit | (rng.random(rows) < other)
     popularity: NDArray[np.float64] = np.round(rng.beta(head, 1.0, rows), 2)
     return replace(
         Window.from_columns({"text": ["all"] * rows, "prediction": ["film"] * rows, "version": [1] * rows}),
-        hits=hit.astype(np.float32),
+        hits=np.where(told, hit, np.nan).astype(np.float32),
         popularities=np.where(told, popularity, np.nan).astype(np.float32),
         new_items=np.where(told, rng.random(rows) < new, np.nan).astype(np.float32),
     )
 
 
-def reference_of(rng: np.random.Generator) -> ReferenceProfile:
-    return ReferenceProfile.build(lists(600, rng), version=1, rng=rng)
+def reference_of(rng: np.random.Generator, **fields: float) -> ReferenceProfile:
+    return ReferenceProfile.build(lists(600, rng, **fields), version=1, rng=rng)
+
+
+def unheard(window: Window, rows: slice) -> Window:
+    """The window, had the signals of these answers stayed away."""
+    columns = {name: getattr(window, name).copy() for name in OUTCOME_COLUMNS.values()}
+    for values in columns.values():
+        values[rows] = np.nan
+    return replace(window, **columns)
 
 
 def alerts(windows: int, rng: np.random.Generator, made: Callable[[], Window]) -> list[int]:
@@ -100,3 +118,59 @@ def test_a_rare_hit_counts_as_much_as_a_frequent_one() -> None:
         reference = ReferenceProfile.build(lists(2_000, rng, hits=rate), version=1, rng=rng)
         now = lists(1_000, rng, hits=fewer)
         assert measure(Signal.HIT_RATE, reference, now, seed=1, permutations=99, floor=0.15).relevant
+
+
+@pytest.mark.parametrize(
+    ("rows", "share"),
+    [(slice(300), 1.0), (slice(10, 300), 0.97), (slice(120, 300), 0.6), (slice(100), 0.33)],
+    ids=["all of it", "all but its beginning", "its end", "its beginning"],
+)
+def test_signals_that_stay_away_are_no_drift_and_are_told(rows: slice, share: float) -> None:
+    for seed in range(5):
+        rng = np.random.default_rng([8, seed])
+        reference, window = reference_of(rng), unheard(lists(300, rng), rows)
+        comparison = compare(reference, window, SETTINGS, rng)
+        assert not comparison.drifted
+        assert comparison.feedback_missing
+        assert comparison.silent_share == pytest.approx(share, abs=0.06)
+        assert "; feedback is missing for " in explain(reference, window, comparison, rng).summary
+
+
+def test_an_outage_over_several_windows_raises_no_alert_and_is_told_once() -> None:
+    rng = np.random.default_rng(9)
+    reference, monitor = reference_of(rng), DriftMonitor(settings=SETTINGS)
+    state, told = monitor.start(1), []
+    for number, rows in enumerate([slice(0), slice(100, 300), slice(300), slice(300), slice(200), slice(0)]):
+        comparison = compare(reference, unheard(lists(300, rng), rows), SETTINGS, rng)
+        state, signal = monitor.update(state, comparison, 300 * (number + 1))
+        assert not signal.alert
+        told.append(signal.silence)
+    assert told == [False, True, False, False, False, False]
+
+
+def test_fewer_hits_are_found_where_a_click_is_all_that_anybody_tells() -> None:
+    """Then fewer answers have feedback as well; a fall to a sixth still leaves too much of it for an outage."""
+    for seed, fewer in enumerate([0.18, 0.1, 0.05] * 2):
+        rng = np.random.default_rng([10, seed])
+        comparison = compare(reference_of(rng, other=0.0), lists(300, rng, hits=fewer, other=0.0), SETTINGS, rng)
+        assert comparison.drifted_signals == (Signal.HIT_RATE,)
+
+
+def test_a_reference_that_was_taken_in_an_outage_counts_what_was_heard() -> None:
+    rng = np.random.default_rng(11)
+    reference = ReferenceProfile.build(unheard(lists(600, rng), slice(200, 500)), version=1, rng=rng)
+    assert not compare(reference, lists(300, rng), SETTINGS, rng).drifted
+    assert compare(reference, lists(300, rng, hits=0.15), SETTINGS, rng).drifted_signals[0] is Signal.HIT_RATE
+    nothing = ReferenceProfile.build(unheard(lists(600, rng), slice(600)), version=1, rng=rng)
+    comparison = compare(nothing, unheard(lists(300, rng), slice(300)), SETTINGS, rng)
+    assert (comparison.drifted, comparison.feedback_missing) == (False, False), "nobody ever told anything"
+
+
+def test_a_window_in_which_feedback_comes_as_it_usually_does_is_heard_whole() -> None:
+    rng = np.random.default_rng(12)
+    for rate in (0.02, 0.1, 0.4, 0.9):
+        whole = [heard(rng.random(300) < rate, usual=rate).all() for _ in range(200)]
+        assert np.mean(whole) >= 0.99
+    assert not heard(np.zeros(0, dtype=bool)).size
+    assert heard(np.ones(5, dtype=bool)).all()
+    assert silent_share(replace(lists(50, rng), hits=None), lists(50, rng)) == 0.0
