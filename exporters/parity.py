@@ -99,7 +99,10 @@ class ParityVerdict:
             ParityFailed: it does not; the message names every failed rule.
         """
         if not self.accepted:
-            raise ParityFailed(f"{what} differs from its {self.reference}: {'; '.join(self.reasons)}")
+            raise ParityFailed(
+                f"{what} differs from its {self.reference}: {'; '.join(self.reasons)}; set another engine or a higher "
+                "precision, such as fp32, or wider limits, and export it again"
+            )
         return self
 
 

@@ -7,12 +7,14 @@ import numpy.typing as npt
 
 from perennial.exporters.batches import lengths_of, row_count, some_rows
 from perennial.exporters.engine import Engine, Inputs, Outputs
+from perennial.exporters.port import HeldOut
 from perennial.exporters.signature import EngineSignature
 
-__all__ = ["Remembered", "moved_outputs"]
+__all__ = ["Remembered", "moved_outputs", "proving_rows", "stand_for"]
 
 _ROWS = 32
 _BATCH = 16
+_FEW, _STANDING = 64, 0.75  # so few rows must all be known; of more rows this share
 
 
 class Remembered:
@@ -48,3 +50,31 @@ def moved_outputs(
                 return float("inf")
             apart = max(apart, float(np.abs(one[name] - other[name]).max(initial=0.0)))
     return apart
+
+
+def stand_for(rows: HeldOut, places: Sequence[int]) -> bool:
+    """Whether the rows at these places may prove a head in the place of all: enough of them, and of every class.
+
+    At least three of four rows are among them, so at least half of any half, such as the newest.
+
+    >>> rows = HeldOut(inputs="abcd", targets=["yes", "yes", "no", "yes"])
+    >>> stand_for(rows, [0, 1, 2, 3]), stand_for(rows, [0, 1, 3])
+    (True, False)
+    """
+    count = len(rows.inputs)
+    if len(places) < max(min(_FEW, count), _STANDING * count):
+        return False
+    return rows.targets is None or {rows.targets[place] for place in places} >= set(rows.targets)
+
+
+def proving_rows(rows: HeldOut, most: int) -> HeldOut:
+    """At most so many rows, evenly over the whole, and besides the first of every class that none of them has.
+
+    >>> proving_rows(HeldOut(inputs="abcdef", targets=["yes", "yes", "no", "yes", "yes", "yes"]), 2).inputs
+    ['a', 'c', 'd']
+    """
+    count = len(rows.inputs)
+    chosen = set(HeldOut(inputs=range(count)).spread(most).inputs)
+    first = {} if rows.targets is None else {rows.targets[place]: place for place in reversed(range(count))}
+    there = set() if rows.targets is None else {rows.targets[place] for place in chosen}
+    return rows.at(sorted(chosen | {place for target, place in first.items() if target not in there}))

@@ -37,10 +37,10 @@ class ExactEmbeddings:
         return [place for place, text in enumerate(texts) if self._cache.holds(text)]
 
     def learn(self, texts: Sequence[str], by: Answerer) -> None:
-        """Take what an exact engine gives for the texts, where one of them is not known."""
-        if len(self.known(texts)) < len(texts):
-            outputs = run_sorted(by.engine, by.signature, by.encode(texts), PARITY_BATCH)
-            self._cache.remember(texts, outputs[EMBEDDING])
+        """Take what an exact engine gives for those of the texts that are not known."""
+        if unknown := [text for text in dict.fromkeys(texts) if not self._cache.holds(text)]:
+            outputs = run_sorted(by.engine, by.signature, by.encode(unknown), PARITY_BATCH)
+            self._cache.remember(unknown, outputs[EMBEDDING])
 
     def instead_of(self, engine: Engine, by: Answerer, texts: Sequence[str]) -> Engine:
         """An engine that gives the known embeddings for these texts' rows, and that engine's own for any other row."""

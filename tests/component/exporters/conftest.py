@@ -90,12 +90,13 @@ def write_texts(path: Path, labels: Sequence[str] | None = None) -> Path:
 def export(
     folder: Path, trained: Path, engine: EngineKind, *, precision: str = "fp32", version: int = 1,
     previous: Path | None = None, limits: Mapping[str, float] | None = None,
-    embeddings: Path | None = None,
+    embeddings: Path | None = None, held_out: Path | None = None,
 ) -> ExportResult:  # fmt: skip
-    """One export into `folder`/`version` with the tests' held-out texts."""
+    """One export into `folder`/`version` with the tests' held-out texts, or others."""
     folder.mkdir(parents=True, exist_ok=True)
+    held_out = held_out or write_texts(folder / "held.json")
     spec = ExportSpec(
-        trained_dir=trained, out_dir=folder / str(version), held_out=write_texts(folder / "held.json"), model="tiny",
+        trained_dir=trained, out_dir=folder / str(version), held_out=held_out, model="tiny",
         version=version, engine=engine.value, precision=precision, previous_bundle=previous, threads=2,
         limits=limits or {}, embeddings=embeddings,
     )  # fmt: skip

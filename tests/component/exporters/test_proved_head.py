@@ -1,9 +1,10 @@
 """A new head on a proved encoder is proved without torch, as strictly, and the bundle is the same."""
 
 import json
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,13 +15,14 @@ import pytest
 from perennial.continual.errors import ParityFailed
 from perennial.exporters import job
 from perennial.exporters.built import BuiltEngine
-from perennial.exporters.bundle import EngineKind, Manifest, verify_bundle
+from perennial.exporters.bundle import EngineKind, Manifest, read_manifest, verify_bundle, write_manifest
 from perennial.exporters.engine import Engine
+from perennial.exporters.golden import Golden, Known
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.text_classification.export import TextExportable
 from perennial.exporters.trained import TrainedModel
 from perennial.exporters.weight_swap import swap_weights
-from tests.component.exporters.conftest import export, write_encoder, write_texts, write_trained
+from tests.component.exporters.conftest import TEXTS, export, write_encoder, write_texts, write_trained
 
 pytestmark = pytest.mark.component
 
@@ -89,8 +91,56 @@ def test_an_engine_that_a_swap_has_broken_is_found_and_built_anew(
     monkeypatch.setattr(TextExportable, "swap", swap)
     made = export(tmp_path / "made", grown, built.engine, version=2, previous=built.bundle)
     assert made.path is ExportPath.FULL
-    said = "the encoder in the swapped engine gives other values" if broken == "encoder" else "max_abs_logit"
-    assert said in str(made.fallback_reason)
+    said = "the encoder in the swapped engine gives other values than version 1's engine does on this machine"
+    assert (said in str(made.fallback_reason)) == (broken == "encoder")
+    assert "max_abs_logit" in str(made.fallback_reason)
+
+
+@pytest.fixture
+def loads(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """The bundle of every engine that an export loads."""
+    noted: list[Path] = []
+    for name in ("load_engine", "load_exact"):
+        monkeypatch.setattr(job, name, partial(_noted, noted, getattr(job, name)))
+    return noted
+
+
+@pytest.mark.parametrize("known", ["of this machine", "of another processor", "of an earlier release"])
+def test_values_that_another_processor_gave_send_nobody_back_to_the_whole_proof(
+    built: ExportResult, grown: Path, tmp_path: Path, loads: list[Path], known: str
+) -> None:
+    """The engine before is asked on this machine, where the new one is."""
+    bundle, golden = tmp_path / "1", Golden.read(built.bundle)
+    shutil.copytree(built.bundle, bundle)
+    if known != "of this machine":
+        beside = {name: _further(each) for name, each in golden.beside.items() if known == "of another processor"}
+        replace(golden, beside=beside).write(bundle)
+        write_manifest(bundle, read_manifest(bundle))
+    made = export(tmp_path / "made", grown, built.engine, version=2, previous=bundle)
+    assert (made.path, made.fallback_reason) == (ExportPath.WEIGHT_SWAP, None)
+    assert made.verdict.reference == "head in numpy on the encoder proved with version 1"
+    assert len(loads) == (1 if known == "of this machine" else 2)
+    assert Golden.read(made.bundle).beside.keys() == golden.beside.keys()
+
+
+def _further(known: Known) -> Known:
+    """The values, each by more than any processor rounds."""
+    return replace(known, rows=tuple(tuple(value + 0.1 for value in row) for row in known.rows))
+
+
+def test_an_encoder_that_moved_may_still_be_the_trained_one(
+    built: ExportResult, grown: Path, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine before that gives other values than the trained encoder: the torch proof has the last word."""
+    write_encoder(tmp_path / "another", seed=7)
+    before = export(tmp_path / "before", write_trained(tmp_path / "drifted", tmp_path / "another"), built.engine)
+
+    def swap(self: TextExportable, bundle: Path, manifest: Manifest, folder: Path) -> BuiltEngine:
+        return swap_weights(bundle, manifest, replace(self.trained, encoder_fingerprint="all of it"), folder)
+
+    monkeypatch.setattr(TextExportable, "swap", swap)
+    made = export(tmp_path / "made", grown, built.engine, version=2, previous=before.bundle)
+    assert (made.path, made.verdict.reference) == (ExportPath.WEIGHT_SWAP, "FP32 torch model")
 
 
 @pytest.mark.parametrize("steepness", [1.0, 300.0])
@@ -114,14 +164,17 @@ def test_what_a_low_precision_has_lost_counts_against_a_steeper_head_too(
 
 @pytest.mark.parametrize("steepness", [1.0, 300.0])
 def test_exact_embeddings_are_worked_out_once_for_all_heads_on_an_encoder(
-    trained: TrainedModel, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steepness: float
+    trained: TrainedModel,
+    encoder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    loads: list[Path],
+    steepness: float,
 ) -> None:
     """The proof on those that are known is as strict as the one by torch, and loads no engine but the new one."""
     engine, kept = EngineKind.OPENVINO, tmp_path / "embeddings"
     first = export(tmp_path / "first", trained.folder, engine, precision="bf16", embeddings=kept)
-    loads: list[Path] = []
-    for name in ("load_engine", "load_exact"):
-        monkeypatch.setattr(job, name, partial(_noted, loads, getattr(job, name)))
+    loads.clear()
     steep = write_trained(tmp_path / "steep", encoder, classes=6, seed=8, steepness=steepness)
     own: dict[str, Any] = {"precision": "bf16", "version": 2, "previous": first.bundle}
     verdicts = []
@@ -136,6 +189,42 @@ def test_exact_embeddings_are_worked_out_once_for_all_heads_on_an_encoder(
             verdicts.append("refused")
         monkeypatch.setattr(job._Export, "_proved_head", lambda *_: None)
     assert verdicts[0] == verdicts[1]
+
+
+@pytest.mark.parametrize(
+    ("later", "label", "engines", "proved_on"),
+    [(10, "label 1", 1, 64), (30, "label 1", 2, 94), (1, "label 5", 2, 65)],
+    ids=["few more", "many more", "a class more"],
+)
+def test_rows_that_came_later_prove_later_heads_too(
+    trained: TrainedModel,
+    encoder: Path,
+    tmp_path: Path,
+    loads: list[Path],
+    later: int,
+    label: str,
+    engines: int,
+    proved_on: int,
+) -> None:
+    """A few wait for others; a class that none of the known rows has waits for nothing, and is worked out once."""
+    kept, rows = tmp_path / "embeddings", [(text, f"label {place % 2}") for place, text in enumerate(TEXTS)]
+    more = [(f"{text} {text}", label) for text in TEXTS[5 : 5 + later]]
+    how: dict[str, Any] = {"precision": "bf16", "embeddings": kept}
+    held_out = _written(tmp_path / "first.json", rows)
+    made = export(tmp_path / "made", trained.folder, EngineKind.OPENVINO, held_out=held_out, **how)
+    held_out = _written(tmp_path / "later.json", [*rows, *more])
+    for version, engines_loaded in ((2, engines), (3, 1)):
+        head = write_trained(tmp_path / f"head-{version}", encoder, classes=6, seed=version, steepness=1.0)
+        loads.clear()
+        how |= {"version": version, "previous": made.bundle}
+        made = export(tmp_path / "made", head, EngineKind.OPENVINO, held_out=held_out, **how)
+        assert made.verdict.reference.startswith("head in numpy")
+        assert (len(loads), made.verdict.rows) == (engines_loaded, proved_on)
+
+
+def _written(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
+    path.write_text(json.dumps([{"text": text, "label": label} for text, label in rows]), "utf-8")
+    return path
 
 
 def _noted(loads: list[Path], load: Callable[..., Engine], bundle: Path, **how: Any) -> Engine:
