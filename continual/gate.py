@@ -205,10 +205,15 @@ def _simple_reasons(evidence: GateEvidence, rules: GateRules, rng: np.random.Gen
     fresh = evidence.fresh
     if not evidence.simple or surely_below(-fresh.difference_points(), 0.0, rules.confidence, rng):
         return []
-    name, scores = max(evidence.simple.items(), key=lambda each: _mean(each[1]))
-    behind = 100.0 * (fresh.challenger_scores.astype(np.float64) - scores)
-    if not surely_below(behind, 0.0, rules.confidence, rng):
+    alone = 1.0 - (1.0 - rules.confidence) / len(evidence.simple)  # all together err no oftener than one rule
+    better = {
+        name: scores
+        for name, scores in evidence.simple.items()
+        if surely_below(100.0 * (fresh.challenger_scores.astype(np.float64) - scores), 0.0, alone, rng)
+    }
+    if not better:
         return []
+    name, scores = max(better.items(), key=lambda each: _mean(each[1]))
     reason = (
         f"no better than a simple answer: {name} scores {_mean(scores):.4f} on {len(scores)} fresh rows, the "
         f"challenger {_mean(fresh.challenger_scores):.4f}, the champion {_mean(fresh.champion_scores):.4f}"

@@ -337,6 +337,16 @@ def test_gate_refuses_a_challenger_that_is_level_with_the_champion_where_somethi
     assert "no better than a simple answer: lexical scores 0.8" in why
 
 
+def test_gate_looks_at_several_simple_answers_no_less_strictly_than_at_one() -> None:
+    challenger = np.repeat([1.0, 0.0], [200, 100])
+    simple = challenger.copy()
+    simple[:40], simple[200:259] = 0.0, 1.0  # a difference that chance makes about once in 40 times
+    level = PairedRows(strata=np.repeat("a", 300), champion_scores=challenger, challenger_scores=challenger)
+    alone = replace(evidence(level, rows(300, 0.9, 0.9)), simple={"majority": simple})
+    assert not decide(alone)[0]
+    assert decide(replace(alone, simple={"majority": simple, "lexical": 0 * simple, "rebalanced": 0 * simple}))[0]
+
+
 def test_gate_promotes_what_surely_beats_the_champion_although_something_simple_were_better_still() -> None:
     given = _beside(evidence(rows(300, 0.5, 0.8), rows(300, 0.9, 0.9)), lexical=0.95)
     assert decide(given)[0]
