@@ -17,6 +17,7 @@ __all__ = ["ClassApprentice"]
 _RIDGE = 0.05  # of embeddings of length 1
 _TRUST = 0.6  # of the champion's confidence; one that does not know a class is often sure of another
 _BLOCK = 16  # labels between two solutions at the least
+_MOST_CLASSES = 1_000  # told apart; the memory and time of a solution grow with them
 _GROWTH = 1.05  # and this times as many labels, so that a long stream costs few of them
 
 
@@ -25,7 +26,8 @@ class ClassApprentice:
 
     It is asked and taught row by row, and solved anew after each block. The blocks depend on the number of rows alone,
     so that the same rows in the same order give the same answers however they are cut into calls. It keeps sums: its
-    memory is (d, d) and (d, classes), whatever comes.
+    memory is (d, d) and (d, classes), whatever comes. Classes beyond the first 1,000 stay the champion's: it does not
+    learn them.
 
     >>> rows = LoggedAnswers(embeddings=np.tile(np.eye(2, dtype=np.float32), (40, 1)), answers=["a", "a"] * 40)
     >>> answers = ClassApprentice().follow(rows, ["a", "b"] * 40)
@@ -82,14 +84,17 @@ class ClassApprentice:
         targets: Sequence[str],
     ) -> None:
         for name in (*targets, *said):
-            self._classes.setdefault(name, len(self._classes))
+            if len(self._classes) < _MOST_CLASSES:
+                self._classes.setdefault(name, len(self._classes))
         size = features.shape[1]
         if self._outer is None:
             self._outer, self._sums = _RIDGE * np.eye(size), np.zeros((size, 0))
         missed = np.zeros((len(features), len(self._classes)))
-        every = np.arange(len(features))
-        missed[every, [self._classes[name] for name in targets]] = 1.0
-        missed[every, [self._classes[name] for name in said]] -= trust
+        for row, (target, answer) in enumerate(zip(targets, said, strict=True)):
+            if target in self._classes:
+                missed[row, self._classes[target]] = 1.0
+            if answer in self._classes:
+                missed[row, self._classes[answer]] -= trust[row]
         self._outer += features.T @ features
         grown = np.zeros((size, len(self._classes)))
         grown[:, : self._sums.shape[1]] = self._sums

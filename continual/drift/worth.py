@@ -112,7 +112,9 @@ class Worth:
 
     @property
     def evidence(self) -> float:
-        """The evidence that learning is worth it; it is found once this reaches the run length."""
+        """The evidence that learning is worth it; it is found once this reaches the run length, and stays there."""
+        if self.found_at is not None:
+            return self.test.run_length  # the detector itself begins afresh
         return 0.0 if self._evidence is None else self._evidence.value
 
     @property

@@ -5,6 +5,7 @@ import pytest
 from numpy.typing import NDArray
 
 from perennial.continual.apprentice import LoggedAnswers
+from perennial.continual.drift import apprentice
 from perennial.continual.drift.apprentice import ClassApprentice
 from perennial.continual.drift.worth import ExpectedGain, Worth, WorthTest
 from perennial.continual.errors import DataError
@@ -46,6 +47,7 @@ def test_new_classes_are_found_within_a_few_hundred_labels_and_what_learning_wou
     worth = _followed(*_stream(1_500, new=0.3, errors=0.0))
     assert worth.found_at is not None
     assert worth.found_at < 400
+    assert worth.evidence == 1e6, "what is found stays found, though the detector begins afresh"
     assert worth.gain is not None
     assert 0.2 < worth.gain.low < worth.gain.value < worth.gain.high < 0.4
 
@@ -84,6 +86,16 @@ def test_answers_that_must_not_speak_are_learnt_and_not_compared() -> None:
     worth = Worth(test=WorthTest(), apprentice=ClassApprentice())
     worth.follow(LoggedAnswers(embeddings=x, answers=said), truth, champion=[None] * 600, score=_equal)
     assert (worth.compared, worth.gain, worth.found_at) == (0, None, None)
+
+
+def test_classes_beyond_the_most_stay_the_champions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(apprentice, "_MOST_CLASSES", 4)
+    x, said, truth = _stream(600, new=0.3)
+    answers = ClassApprentice().follow(LoggedAnswers(embeddings=x, answers=said), truth)
+    own = [answer for answer, before in zip(answers, said, strict=True) if answer != before]
+    assert own
+    assert set(own) <= {*truth[:16], *said[:16]}
+    assert len(set(own)) <= 4
 
 
 def test_an_interval_of_no_differences_is_no_certainty() -> None:
