@@ -14,7 +14,7 @@ from perennial.continual.policy.conditions import (
 )
 from perennial.continual.policy.cron import next_time
 from perennial.continual.policy.decide import Limits, QuietHours, TriggerDecision, TriggerPolicy, decide
-from perennial.continual.policy.facts import DriftState, Facts, LearningGain, MeasuredShare, RefusedAttempt
+from perennial.continual.policy.facts import DriftState, Facts, LearningGain, MeasuredShare, PastAttempt
 from perennial.continual.policy.parse import parse_policy, policy_values
 from perennial.continual.policy.replay import ChangeFound, History, HistoryPoint, ReplayResult, Retraining, replay
 
@@ -36,8 +36,8 @@ __all__ = [
     "Limits",
     "MeasuredQuality",
     "MeasuredShare",
+    "PastAttempt",
     "QuietHours",
-    "RefusedAttempt",
     "ReplayResult",
     "Retraining",
     "Schedule",

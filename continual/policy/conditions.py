@@ -114,6 +114,8 @@ class Gain:
         gain = facts.gain
         if gain is None or not gain.found:
             return None
+        if gain.value is None or gain.low is None or gain.high is None:
+            return f"gain: labelled answers would be better ({gain.rows} newest ones compared); of all it is not known"
         interval = f"[{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
         return f"gain: learning would buy {100 * gain.value:+.1f} points {interval} on {gain.rows} labelled answers"
 

@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.policy.conditions import Condition
-from perennial.continual.policy.facts import Facts
+from perennial.continual.policy.facts import DriftState, Facts
 
 __all__ = ["Limits", "QuietHours", "TriggerDecision", "TriggerPolicy", "decide"]
 
@@ -56,7 +56,7 @@ class Limits:
     cooldown_s: float = 0.0  # between the beginnings of two retrainings
     quiet_hours: QuietHours | None = None
     min_feedback: int = 0  # rows not learnt yet, without which a retraining could not teach anything
-    refused_growth: float = 0.1  # by which a refused attempt's rows must have grown before it is repeated
+    refused_growth: float = 0.1  # by which the labels of what was turned away must grow before it is repeated
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -84,16 +84,27 @@ class Limits:
             held.append(f"quiet_hours: {quiet.start:%H:%M} to {quiet.end:%H:%M} {quiet.zone}")
         if facts.unlearnt_feedback < self.min_feedback:
             held.append(f"min_feedback: {facts.unlearnt_feedback} of {self.min_feedback} rows of feedback")
-        if (refused := facts.refused) is not None:
-            needed = max(1, math.ceil(self.refused_growth * refused.rows))
-            if refused.rows_since < needed:
-                held.append(
-                    f"refused: version {refused.version} was refused on these rows; {refused.rows_since} of {needed} "
-                    "new ones have come"
-                )
+        if (told := self._turned_away(facts)) is not None:
+            held.append(told)
         if self.dry_run:
             held.append("dry_run: nothing is started")
         return tuple(held)
+
+    def _turned_away(self, facts: Facts) -> str | None:
+        """Why what was turned away is not tried again; a drift that began after it is something new."""
+        past = facts.turned_away
+        if past is None:
+            return None
+        since = facts.drift_since if facts.drift is DriftState.ALERT else None
+        if since is not None and since > past.began:
+            return None
+        needed = max(1, math.ceil(self.refused_growth * past.learnt))
+        if past.since >= needed:
+            return None
+        return (
+            f"refused: version {past.version} was {past.end} on {past.learnt} of these labels; {past.since} of "
+            f"{needed} new ones have come"
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,7 +6,7 @@ from enum import StrEnum
 
 from perennial.continual.errors import DataError
 
-__all__ = ["DriftState", "Facts", "LearningGain", "MeasuredShare", "RefusedAttempt"]
+__all__ = ["DriftState", "Facts", "LearningGain", "MeasuredShare", "PastAttempt"]
 
 
 class DriftState(StrEnum):
@@ -48,30 +48,36 @@ class MeasuredShare:
 class LearningGain:
     """What learning the labels that came would buy on each answer, in scores, with its interval and the answers behind.
 
-    `found` says that the evidence reached what the budget of false retrainings asks for.
+    `found` says that the evidence reached what the budget of false retrainings asks for. The gain speaks for all
+    answers only where labels were asked for at random: else it is None, and `rows` alone tell of the labelled answers.
 
     >>> LearningGain(value=0.2, low=0.15, high=0.25, rows=300, found=True).found
     True
     """
 
-    value: float
-    low: float
-    high: float
+    value: float | None
+    low: float | None
+    high: float | None
     rows: int
     found: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedAttempt:
-    """A version that was turned away in the champion's place: how many rows it learnt, and how many came since.
+class PastAttempt:
+    """The newest version that learnt in the champion's place and was turned away, e.g. "refused by the gate".
 
-    >>> RefusedAttempt(version=7, rows=400, rows_since=3).rows_since
+    `learnt` labels that the champion has not learnt were in it, and `since` came after them.
+
+    >>> began = datetime.fromisoformat("2026-01-01T00:00:00+00:00")
+    >>> PastAttempt(version=7, learnt=400, since=3, began=began, end="refused by the gate").since
     3
     """
 
     version: int
-    rows: int
-    rows_since: int
+    learnt: int
+    since: int
+    began: datetime
+    end: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +101,7 @@ class Facts:
     measured_quality: MeasuredShare | None = None
     reference_quality: float | None = None  # the champion's, when it was promoted
     gain: LearningGain | None = None
-    refused: RefusedAttempt | None = None  # the newest one, while the champion is the same
+    turned_away: PastAttempt | None = None  # on what it had learnt, while the champion is the same
 
     @property
     def last_cycle_at(self) -> datetime | None:

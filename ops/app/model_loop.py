@@ -141,9 +141,7 @@ class ModelLoop:
         )
         route = self._ledger.route(self.model)
         if route is not None:
-            self._note_accuracy(route.champion)
-            self._follow_errors(route.champion)
-            self._worth.look(route.champion)
+            self._look(route.champion)
         decision = self.decide(now)
         if decision is None or not decision.fire:
             return "" if decision is None or not decision.held_by else f"held back: {'; '.join(decision.held_by)}"
@@ -160,6 +158,19 @@ class ModelLoop:
         if versions or cycles:
             facts = {"model": self.model, "versions": list(versions), "cycles": list(cycles)}
             logger.warning("ledger.times_healed", extra=facts)
+
+    def _look(self, champion: int) -> None:
+        """Tell the accuracy, errors and what learning would buy; a watch that fails keeps no policy from deciding."""
+        watches: tuple[tuple[str, Callable[[int], object]], ...] = (
+            ("accuracy", self._note_accuracy),
+            ("errors", self._follow_errors),
+            ("worth", self._worth.look),
+        )
+        for name, look in watches:
+            try:
+                look(champion)
+            except Exception:
+                logger.exception("watch.failed", extra={"model": self.model, "watch": name})
 
     def _note_accuracy(self, champion: int) -> None:
         if (champion, time.monotonic() // _ACCURACY_S) != self._noted_for:  # the policy may be asked every second

@@ -34,8 +34,6 @@ from perennial.ops.store.workspace import Workspace
 
 __all__ = ["DoubtedLabel", "LabelQueue", "OpenQueue", "QueueItem"]
 
-_REMEMBERED = 2_000  # choices kept for the accuracy estimate
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueItem:
@@ -161,7 +159,7 @@ class LabelQueue:
             ]
             names = {row.prediction_id for row in known}
             added = [row for row in fresh if row.prediction_id not in names]
-            LABEL_QUEUE.keep(self._ledger, self._model, (*known, *added)[-_REMEMBERED:])
+            LABEL_QUEUE.keep(self._ledger, self._model, (*known, *added)[-QueueChoice.KEPT :])
 
     def _reference(self) -> Any:
         """Embeddings of the champion's reference traffic, float32 (rows, d), or None before it is made."""

@@ -150,7 +150,12 @@ class CycleRunner:
                     parent=route.champion,
                     cycle_id=cycle_id,
                     learner=settings.learning.learner,
-                    lineage={"reason": reason, "actor": actor, **told},
+                    lineage={
+                        "reason": reason,
+                        "actor": actor,
+                        "labels_until": self._ledger.last_example_id(self._model),
+                        **told,
+                    },
                 )
             )
             self._ledger.audit(

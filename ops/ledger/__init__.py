@@ -3,6 +3,7 @@
 from perennial.ops.ledger.descriptions import ClassDescription
 from perennial.ops.ledger.ledger import Ledger
 from perennial.ops.ledger.rows import (
+    AttemptRow,
     AuditEntry,
     AuditVerdict,
     CommandRow,
@@ -30,6 +31,7 @@ from perennial.ops.ledger.rows import (
 )
 
 __all__ = [
+    "AttemptRow",
     "AuditEntry",
     "AuditVerdict",
     "ClassDescription",

@@ -4,11 +4,11 @@ from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 
 from perennial.continual.errors import NotFound
 from perennial.ops.ledger import schema
-from perennial.ops.ledger.rows import Conflict, CycleRow, DriftReportRow, JournalRow, Phase
+from perennial.ops.ledger.rows import AttemptRow, Conflict, CycleRow, DriftReportRow, JournalRow, Phase
 from perennial.ops.ledger.tombstones import TombstoneStore
 
 __all__ = ["CycleStore"]
@@ -100,6 +100,30 @@ class CycleStore(TombstoneStore):
         statement = select(_CYCLE).where(_CYCLE.c.model == model).order_by(_CYCLE.c.id.desc()).limit(limit)
         with self._read() as connection:
             return tuple(CycleRow(**row) for row in connection.execute(statement).mappings())
+
+    def newest_attempt(self, model: str, champion: int) -> AttemptRow | None:
+        """Return the newest closed cycle whose challenger was to learn in a champion's place; None where there is none.
+
+        However it ended: the champion that still answers, or answers again, did not learn what the challenger learnt.
+        What became of the challenger's bundle since does not matter. One that ended before it had learnt counts with
+        the labels that were there when it was opened.
+        """
+        table = schema.version
+        until = (table.c.lineage[name].as_integer() for name in ("last_example_id", "labels_until"))
+        last, gate = func.coalesce(*until), table.c.metrics[("gate", "accepted")].as_boolean()
+        statement = select(
+            table.c.version,
+            last.label("last_example_id"),
+            _CYCLE.c.opened_at,
+            _CYCLE.c.outcome,
+            gate.label("gate_accepted"),
+        )
+        statement = statement.join_from(table, _CYCLE, _CYCLE.c.id == table.c.cycle_id)
+        statement = statement.where(table.c.model == model, table.c.parent == champion)
+        statement = statement.where(_CYCLE.c.closed_at.is_not(None), last.is_not(None))
+        with self._read() as connection:
+            row = connection.execute(statement.order_by(table.c.version.desc()).limit(1)).mappings().first()
+        return None if row is None else AttemptRow(**row)
 
     def journal(self, cycle_id: int, model: str, step: str, phase: Phase, payload: Any) -> int:
         """Append one side of a step and return its id. Write the intent before the step, the outcome after it.

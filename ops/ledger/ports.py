@@ -13,6 +13,7 @@ from perennial.continual.records import Route, Split
 from perennial.continual.task import AnyRow
 from perennial.ops.ledger.descriptions import ClassDescription
 from perennial.ops.ledger.rows import (
+    AttemptRow,
     AuditEntry,
     CommandRow,
     CycleRow,
@@ -226,6 +227,10 @@ class Cycles(Protocol):
 
     def cycles(self, model: str, limit: int | None = None) -> tuple[CycleRow, ...]:
         """Return a model's cycles, newest first."""
+        ...
+
+    def newest_attempt(self, model: str, champion: int) -> AttemptRow | None:
+        """Return the newest closed cycle whose challenger was to learn in this champion's place."""
         ...
 
 

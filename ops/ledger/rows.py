@@ -14,6 +14,7 @@ from perennial.continual.records import Origin, Split, check_storable
 from perennial.continual.task import KeptRow
 
 __all__ = [
+    "AttemptRow",
     "AuditEntry",
     "AuditVerdict",
     "CommandRow",
@@ -252,6 +253,20 @@ class CycleRow:
     def on_probation(self) -> bool:
         """Whether its version serves and is only watched, which hinders nothing else: not the next cycle either."""
         return self.closed_at is None and self.state == "probation"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptRow:
+    """A closed cycle whose challenger was to learn in a champion's place: labels up to `last_example_id`.
+
+    `gate_accepted` is None where it ended before the gate.
+    """
+
+    version: int
+    last_example_id: int
+    opened_at: datetime
+    outcome: str
+    gate_accepted: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

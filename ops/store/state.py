@@ -7,7 +7,7 @@ have more: that is left out.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
-from typing import Any, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, Self, TypeVar
 
 from perennial.continual.drift.accuracy import AccuracyEstimate
 from perennial.continual.drift.monitor import Level
@@ -177,7 +177,12 @@ class ModelAccuracy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QueueChoice:
-    """A request that was chosen to be labelled: why, how likely that was, in which batch, and which ones it saw."""
+    """A request that was chosen to be labelled: why, how likely that was, in which batch, and which ones it saw.
+
+    The newest `KEPT` choices are remembered.
+    """
+
+    KEPT: ClassVar[int] = 2_000
 
     prediction_id: str
     reason: str
@@ -332,7 +337,9 @@ class WorthState:
     """What learning the labels that came would buy one version, as it was told last. Scores are from -1 to 1.
 
     `learnt` labels were learnt beside the version, on `compared` of its answers both were scored; `gain` is of the
-    newest of them. `found` once the `evidence` reached what is `needed`.
+    newest `rows` of them, and None where labels were not asked for at random: it would not speak for all answers. See
+    the `assumption`. `found` once the `evidence` reached what is `needed`, in labels that the version `answered`, the
+    newest that was turned away in this one's place, had not learnt; 0 where there is none.
     """
 
     version: int
@@ -345,11 +352,13 @@ class WorthState:
     evidence: float = 0.0
     needed: float = 0.0
     found: bool = False
+    assumption: str = ""
+    answered: int = 0
 
     @property
     def facts(self) -> LearningGain | None:
         """It as a policy looks at it; None before anything was compared."""
-        if self.gain is None or self.low is None or self.high is None:
+        if self.rows == 0:
             return None
         return LearningGain(value=self.gain, low=self.low, high=self.high, rows=self.rows, found=self.found)
 

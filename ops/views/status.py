@@ -104,7 +104,8 @@ class AccuracyView:
 class WorthView:
     """What learning the labels that came would buy on each answer, with its 95% interval, once `compared` answers tell.
 
-    A cycle opens for it once it is `found`: the `evidence` reached what is `needed`.
+    A cycle opens for it once it is `found`: the `evidence` reached what is `needed`. The gain is None where labels were
+    not asked for at random; the `assumption` tells for which answers they speak.
     """
 
     learnt: int
@@ -115,20 +116,21 @@ class WorthView:
     evidence: float
     needed: float
     found: bool
+    assumption: str
 
     @classmethod
     def of(cls, state: WorthState) -> "WorthView":
         """Return what an operator sees of the watch's state."""
-        gain = state.facts
         return cls(
             learnt=state.learnt,
             compared=state.compared,
-            gain_points=None if gain is None else 100 * gain.value,
-            low_points=None if gain is None else 100 * gain.low,
-            high_points=None if gain is None else 100 * gain.high,
+            gain_points=None if state.gain is None else 100 * state.gain,
+            low_points=None if state.low is None else 100 * state.low,
+            high_points=None if state.high is None else 100 * state.high,
             evidence=state.evidence,
             needed=state.needed,
             found=state.found,
+            assumption=state.assumption,
         )
 
 

@@ -1,7 +1,7 @@
 """How good the champion's answers are now: estimated from its confidence, measured from the labels that came."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -26,7 +26,8 @@ from perennial.continual.labelling import Reason
 from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger.ports import Labels, State
-from perennial.ops.store.state import ACCURACY, LABEL_QUEUE, ModelAccuracy
+from perennial.ops.prediction_ids import id_time_us
+from perennial.ops.store.state import ACCURACY, LABEL_QUEUE, ModelAccuracy, QueueChoice
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 
@@ -56,11 +57,13 @@ class AccuracyWatch:
         self._task = task_named(workspace.model(model).task)
         self._first: tuple[int, Window] | None = None
         self._chosen: dict[str, tuple[str, float]] = {}  # by the labelling queue: reason and probability
+        self._forgotten_until_us = 0  # requests until then may have been chosen by it too, and be forgotten
 
     def look(self, champion: int) -> ModelAccuracy:
         """Tell the accuracy of the champion now, and note it in the ledger where it changed."""
         queue = LABEL_QUEUE.read(self._ledger, self._model) or ()
         self._chosen = {row.prediction_id: (row.reason, row.probability) for row in queue}
+        self._forgotten_until_us = _forgotten_until_us(queue)
         first = self._first_traffic(champion)
         calibration = None if first is None else self._calibration(first)
         accuracy = ModelAccuracy(
@@ -76,12 +79,17 @@ class AccuracyWatch:
         return accuracy
 
     def counts(self, prediction_id: str) -> bool:
-        """Whether a label for this answer may speak for other answers: it was not asked for because of the answer."""
+        """Whether a label for this answer may speak for other answers: it was not asked for because of the answer.
+
+        Where the queue has forgotten choices, a label of a request as old as they are may have been asked for.
+        """
         share = self._settings.random_label_share
         if share > 0.0:
             return in_random_share(prediction_id, share)
         chosen = self._chosen.get(prediction_id)
-        return chosen is None or chosen[0] == Reason.UNIFORM.value
+        if chosen is None:
+            return self._forgotten_until_us == 0 or (id_time_us(prediction_id) or 0) > self._forgotten_until_us
+        return chosen[0] == Reason.UNIFORM.value
 
     def score(self, answer: str, label: str) -> float:
         """How good an answer is by its label, in [0, 1]."""
@@ -119,7 +127,7 @@ class AccuracyWatch:
                 return estimate
         newest = [p.prediction_id for p in self._ledger.newest_feedback(self._model, 4 * most)]
         chances = dict.fromkeys([name for name in newest if self.counts(name)][:most], self._chance)
-        return self._measure(self._answers(chances, champion), self._assumption)
+        return self._measure(self._answers(chances, champion), self.assumption)
 
     def _answers(self, chances: Mapping[str, float], champion: int) -> list[SampledAnswer]:
         """The champion's answers among these predictions, each with its chance to be labelled."""
@@ -137,7 +145,7 @@ class AccuracyWatch:
         ids = [] if first.ids is None else first.ids.tolist()
         pairs = [(i, p) for i, p in zip(ids, first.whole_answers.tolist(), strict=False) if self.counts(i)]
         answers = [SampledAnswer(prediction_id=i, predicted=p, chance=self._chance) for i, p in pairs]
-        if (measured := self._measure(answers, self._assumption)) is not None or first.confidences is None:
+        if (measured := self._measure(answers, self.assumption)) is not None or first.confidences is None:
             return measured
         return estimate_accuracy(first.confidences, calibration)
 
@@ -179,9 +187,21 @@ class AccuracyWatch:
         return self._first[1]
 
     @property
-    def _assumption(self) -> str:
+    def assumption(self) -> str:
+        """What it takes for granted that the labels which count speak for all answers."""
         return ASSUMES_NOTHING if self._settings.random_label_share > 0.0 else ASSUMES_NO_CHOICE
 
     @property
     def _chance(self) -> float:
         return self._settings.random_label_share or _UNKNOWN_CHANCE
+
+
+def _forgotten_until_us(queue: Sequence[QueueChoice]) -> int:
+    """The newest request of the oldest batch that is remembered, in microseconds of unix time; 0 of a queue not full.
+
+    What is forgotten was chosen before or with that batch, so that its requests are no newer.
+    """
+    if len(queue) < QueueChoice.KEPT:
+        return 0
+    oldest = min(row.batch for row in queue)
+    return max(id_time_us(row.prediction_id) or 0 for row in queue if row.batch == oldest)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from perennial.continual.records import Route
 from perennial.continual.tasks import task_named
-from perennial.ops.ledger import StoredExample, VersionRow
+from perennial.ops.ledger import StoredExample
 from perennial.ops.ledger.ports import Cycles, Examples, State, Versions
 from perennial.ops.store.state import WorthState
 from perennial.ops.store.workspace import Workspace
@@ -30,11 +30,12 @@ class OpeningLedger(Cycles, Examples, State, Versions, Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Opening:
-    """The evidence for a cycle. `labels` train rows wait, `again` of which a refused attempt had learnt already.
+    """The evidence for a cycle. `labels` train rows wait, `again` of which an attempt before had learnt already.
 
     `new_classes` are those that the champion does not know, with their rows, most first. `gain` is in points with its
-    95% interval, on `compared` answers; None where nothing could be compared. `cost_s` is what a promoted cycle took
-    so far; None before the first one. `fingerprint` names the rows: equal ones were the same rows.
+    95% interval, on `compared` answers; None where nothing could be compared, or labels were not asked for at random.
+    `cost_s` is what a promoted cycle took so far; None before the first one. `fingerprint` names the rows: equal ones
+    were the same rows.
     """
 
     labels: int
@@ -56,8 +57,13 @@ class Opening:
             more = "" if len(self.new_classes) <= 3 else " and others"
             parts.append(f"{len(self.new_classes)} classes are new ({named}{more})")
         if self.again:
-            parts.append(f"{self.again} of the labels were in a refused attempt")
-        if self.gain_points is None:
+            parts.append(f"{self.again} of the labels were in an attempt before")
+        if self.gain_points is None and self.compared:
+            parts.append(
+                f"{self.compared} labelled answers were compared; what learning would buy on all is not known, since "
+                "labels were not asked for at random"
+            )
+        elif self.gain_points is None:
             parts.append("what learning them would buy is not known")
         else:
             parts.append(
@@ -78,24 +84,25 @@ def opening(
     model: str,
     route: Route,
     rows: Sequence[StoredExample],
-    refused: VersionRow | None,
+    learnt_until: int,
 ) -> Opening:
-    """Tell what a cycle would begin with; `rows` are those that the champion has not learnt."""
+    """Tell what a cycle would begin with.
+
+    `rows` are those that the champion has not learnt, `learnt_until` is the last one that an attempt before had.
+    """
     task = task_named(workspace.model(model).task)
     champion = ledger.version(model, route.champion)
     known = set(champion.labels)
     classes = Counter(name for row in rows if (name := task.class_of(row.example)) is not None and name not in known)
-    worth = WorthState.of(ledger, model, route.champion)
-    gain = None if worth is None else worth.facts
-    last = 0 if refused is None else int(refused.lineage["last_example_id"])
+    worth = WorthState.of(ledger, model, route.champion) or WorthState(version=route.champion)
     return Opening(
         labels=len(rows),
         new_classes=dict(sorted(classes.items(), key=lambda each: (-each[1], each[0]))[:_CLASSES_TOLD]),
-        again=sum(row.id <= last for row in rows),
-        gain_points=None if gain is None else 100 * gain.value,
-        low_points=None if gain is None else 100 * gain.low,
-        high_points=None if gain is None else 100 * gain.high,
-        compared=0 if gain is None else gain.rows,
+        again=sum(row.id <= learnt_until for row in rows),
+        gain_points=None if worth.gain is None else 100 * worth.gain,
+        low_points=None if worth.low is None else 100 * worth.low,
+        high_points=None if worth.high is None else 100 * worth.high,
+        compared=worth.rows,
         cost_s=cycle_cost_s(ledger, model),
         fingerprint=sha256(",".join(str(row.id) for row in rows).encode()).hexdigest()[:16],
     )

@@ -1,31 +1,37 @@
 """Whether a retraining begins now: facts out of the ledger, put before the model's policy."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
 
+from perennial.continual.cycle.events import CycleState
 from perennial.continual.policy import (
     DriftState,
     Facts,
-    RefusedAttempt,
+    LearningGain,
+    PastAttempt,
     TriggerDecision,
     TriggerPolicy,
     decide,
     parse_policy,
 )
 from perennial.continual.records import Example, Route, Split
-from perennial.ops.ledger import StoredExample
+from perennial.ops.ledger import AttemptRow, StoredExample
 from perennial.ops.ledger.ports import Cycles, DriftReports, Examples, Routes, State, Versions
 from perennial.ops.prediction_ids import id_time_us
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy, WorthState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.watching.opening import Opening, opening
-from perennial.ops.watching.worth_watch import refused_attempts
 
 __all__ = ["Trigger"]
 
 _ERRORS = "labelled_errors"
+_ENDS = {  # in words; what failed for reasons of its own may be tried again on the same labels
+    CycleState.ROLLED_BACK.value: "rolled back",
+    CycleState.ABORTED.value: "aborted",
+    CycleState.PROMOTED.value: "promoted and put back",
+}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,26 +66,31 @@ class Trigger:
         cycle = self._ledger.active_cycle(self._model)
         if route is None or not (cycle is None or cycle.on_probation):
             return None
-        rows = self._unlearnt(route)
-        calm = decide(self.policy, self._facts(route, None, rows), now)
+        rows, attempt = self._unlearnt(route), self._attempt(route)
+        calm = decide(self.policy, self._facts(route, None, rows, attempt), now)
         drift = self._drift(route)
         if calm.fire or drift.state is DriftState.OK:
             return calm
-        return decide(self.policy, self._facts(route, drift, rows), now)
+        return decide(self.policy, self._facts(route, drift, rows, attempt), now)
 
     def facts(self) -> Facts | None:
         """What the policy looks at; None before the first version."""
         route = self._ledger.route(self._model)
-        return None if route is None else self._facts(route, self._drift(route), self._unlearnt(route))
+        if route is None:
+            return None
+        return self._facts(route, self._drift(route), self._unlearnt(route), self._attempt(route))
 
     def opening(self) -> Opening | None:
         """What a cycle would begin with now; None before the first version."""
         route = self._ledger.route(self._model)
         if route is None:
             return None
-        refused = refused_attempts(self._ledger, self._model, route.champion)
-        rows, newest = self._unlearnt(route), refused[-1] if refused else None
-        return opening(self._ledger, self._workspace, self._model, route, rows, newest)
+        attempt = self._attempt(route)
+        learnt_until = 0 if attempt is None else attempt.last_example_id
+        return opening(self._ledger, self._workspace, self._model, route, self._unlearnt(route), learnt_until)
+
+    def _attempt(self, route: Route) -> AttemptRow | None:
+        return self._ledger.newest_attempt(self._model, route.champion)
 
     def _unlearnt(self, route: Route) -> tuple[StoredExample, ...]:
         """Training labels that came since the champion learnt."""
@@ -99,7 +110,9 @@ class Trigger:
             return _Drift(state=DriftState.WARNING, since=watch.since)
         return _Drift()
 
-    def _facts(self, route: Route, drift: _Drift | None, rows: Sequence[StoredExample]) -> Facts:
+    def _facts(
+        self, route: Route, drift: _Drift | None, rows: Sequence[StoredExample], attempt: AttemptRow | None
+    ) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
         accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
@@ -116,21 +129,31 @@ class Trigger:
             estimated_quality=None if accuracy is None or accuracy.estimated is None else accuracy.estimated.value,
             measured_quality=None if accuracy is None else accuracy.share,
             reference_quality=None if accuracy is None or accuracy.reference is None else accuracy.reference.value,
-            gain=None if worth is None else worth.facts,
-            refused=self._refused(route, rows),
+            gain=_gain(worth, attempt),
+            turned_away=_turned_away(attempt, rows),
         )
 
-    def _refused(self, route: Route, rows: Sequence[StoredExample]) -> RefusedAttempt | None:
-        attempts = refused_attempts(self._ledger, self._model, route.champion)
-        if not attempts:
-            return None
-        newest = attempts[-1]
-        last = int(newest.lineage["last_example_id"])
-        return RefusedAttempt(
-            version=newest.version,
-            rows=int(newest.lineage.get("rows", 0)),
-            rows_since=sum(row.id > last for row in rows),
-        )
+
+def _gain(worth: WorthState | None, attempt: AttemptRow | None) -> LearningGain | None:
+    """What the watch of labels tells; what it found before the newest attempt has been answered by that."""
+    gain = None if worth is None else worth.facts
+    if worth is None or gain is None or worth.answered == (0 if attempt is None else attempt.version):
+        return gain
+    return replace(gain, found=False)
+
+
+def _turned_away(attempt: AttemptRow | None, rows: Sequence[StoredExample]) -> PastAttempt | None:
+    """The newest attempt, if its answers were judged: by the gate, by live labels or by an operator."""
+    if attempt is None:
+        return None
+    refused = attempt.outcome == CycleState.REFUSED.value and attempt.gate_accepted is False
+    end = "refused by the gate" if refused else _ENDS.get(attempt.outcome)
+    if end is None:
+        return None
+    learnt = sum(row.id <= attempt.last_example_id for row in rows)
+    return PastAttempt(
+        version=attempt.version, learnt=learnt, since=len(rows) - learnt, began=attempt.opened_at, end=end
+    )
 
 
 def _asked_at(example: Example) -> datetime:

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any, Protocol
 
 import numpy as np
@@ -12,48 +11,72 @@ from numpy.typing import NDArray
 
 from perennial.continual.apprentice import LoggedAnswers
 from perennial.continual.drift.worth import Worth, WorthTest
+from perennial.continual.errors import NotFound
 from perennial.continual.task import AnyTask, score_kept
 from perennial.continual.tasks import task_named
-from perennial.ops.ledger import StoredExample, VersionState
-from perennial.ops.ledger.ports import Cycles, ExampleRows, State, Versions
+from perennial.ops.ledger import AttemptRow, StoredExample
+from perennial.ops.ledger.ports import Cycles, ErasedRows, ExampleRows, State, Versions
 from perennial.ops.store.state import WORTH, WorthState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.accuracy import AccuracyWatch
 
-__all__ = ["WorthWatch", "refused_attempts"]
+__all__ = ["WorthWatch"]
 
 logger = logging.getLogger(__name__)
 _SPARE = 10  # as of labelled errors: a tenth of the operator's budget of false retrainings
 _PAGE = 1_000
 _MOST_PAGES = 10  # a pass; the next one goes on
+_PASS_S = 5.0
 _LOOKED_FOR_ERASED_S = 30.0
+_MOST_NAMES = 200_000  # of followed answers, to know a correction by
 
 
-class WorthLedger(Cycles, ExampleRows, State, Versions, Protocol):
+class WorthLedger(Cycles, ErasedRows, ExampleRows, State, Versions, Protocol):
     """Where labels come from, and where the finding is kept."""
 
 
 @dataclass(slots=True, kw_only=True)
 class _Followed:
-    """One champion's labels as far as they were followed. `restarts` are the ids behind which evidence begins anew."""
+    """One champion's labels as far as they were followed. What its newest attempt had learnt is no evidence."""
 
     version: int
     first: int
     cursor: int
     worth: Worth
-    restarts: tuple[int, ...]
+    attempt: AttemptRow | None
     encoders: dict[int, bool] = field(default_factory=dict)  # by version: whether its embeddings are the champion's
+    names: dict[int, None] = field(default_factory=dict)  # hashes of prediction ids, oldest first
     learnt: int = 0
     rows: int = 0  # in the ledger from first to cursor
     looked_at: float = 0.0
 
+    @property
+    def restart(self) -> int:
+        """The id behind which evidence begins anew."""
+        return 0 if self.attempt is None else self.attempt.last_example_id
+
+    @property
+    def found(self) -> bool:
+        """Whether it is found that learning is worth it, in labels that no attempt had learnt."""
+        return self.cursor >= self.restart and self.worth.found_at is not None
+
+    def notes(self, prediction_id: str) -> bool:
+        """Note an answer, and return whether it is followed for the first time."""
+        name = hash(prediction_id)
+        if name in self.names:
+            return False
+        self.names[name] = None
+        if len(self.names) > _MOST_NAMES:
+            del self.names[next(iter(self.names))]
+        return True
+
 
 class WorthWatch:
-    """Follows the labels that the champion has not learnt, in the order in which they came, each once.
+    """Follows the labels that the champion has not learnt, in the order in which they came, each answer once.
 
-    All but the finding is kept in memory. After a restart, an erasure or a refused attempt the labels are followed anew
-    from the champion's last one, to the same result.
+    All but the finding is kept in memory. After a restart, an erasure or an attempt that was turned away the labels are
+    followed anew from the champion's last one. The same rows, labels and choices of the queue give the same result.
     """
 
     def __init__(
@@ -63,23 +86,29 @@ class WorthWatch:
         settings = workspace.model(model)
         self._task: AnyTask = task_named(settings.task)
         drift = settings.drift
+        self._random = drift.random_label_share > 0.0
         self._test = WorthTest(
             least=drift.worth_points / 100.0, run_length=float(_SPARE * drift.requests_per_false_retraining)
         )
         self._followed: _Followed | None = None
-        self._cycle: tuple[int, str | None] | None = None  # the newest one, and how it ended
 
     def look(self, champion: int) -> WorthState | None:
         """Follow the labels that came since the last pass; None of a task whose log does not hold enough for it."""
         followed = self._goes_on(champion)
+        self._followed = None  # what a failing pass leaves half done is done anew
         if followed is None:
             return None
+        began = time.monotonic()
         for _ in range(_MOST_PAGES):
             page = self._ledger.examples(self._model, since_id=followed.cursor, limit=_PAGE)
             if not page:
+                self._move(followed, followed.restart)  # its last rows may have been relabelled or erased
                 break
-            self._take(followed, page)
-        state = self._state(followed)
+            if not self._take(followed, page):
+                followed = self._begin(champion, followed.attempt) or followed
+            if time.monotonic() - began > _PASS_S:
+                break
+        self._followed, state = followed, self._state(followed)
         before = WORTH.read(self._ledger, self._model)
         if state != before:
             WORTH.keep(self._ledger, self._model, state)
@@ -89,33 +118,23 @@ class WorthWatch:
 
     def _goes_on(self, champion: int) -> _Followed | None:
         """What was followed so far, or a new beginning."""
-        newest = self._ledger.cycles(self._model, limit=1)
-        cycle = (newest[0].id, newest[0].outcome) if newest else None
-        followed = self._followed
-        if followed is not None and followed.version == champion and not self._erased(followed):
-            if cycle == self._cycle:
-                return followed
-            if self._restarts(champion) == followed.restarts:
-                self._cycle = cycle
-                return followed
+        followed, attempt = self._followed, self._ledger.newest_attempt(self._model, champion)
+        if followed is None or (followed.version, followed.attempt) != (champion, attempt) or self._erased(followed):
+            return self._begin(champion, attempt)
+        return followed
+
+    def _begin(self, champion: int, attempt: AttemptRow | None) -> _Followed | None:
         apprentice = self._task.apprentice()
         if apprentice is None:
             return None
         first = int(self._ledger.version(self._model, champion).lineage.get("last_example_id", 0))
-        self._cycle = cycle
-        self._followed = _Followed(
+        return _Followed(
             version=champion,
             first=first,
             cursor=first,
             worth=Worth(test=self._test, apprentice=apprentice),
-            restarts=self._restarts(champion),
+            attempt=attempt,
             looked_at=time.monotonic(),
-        )
-        return self._followed
-
-    def _restarts(self, champion: int) -> tuple[int, ...]:
-        return tuple(
-            sorted(int(row.lineage["last_example_id"]) for row in refused_attempts(self._ledger, self._model, champion))
         )
 
     def _erased(self, followed: _Followed) -> bool:
@@ -124,27 +143,35 @@ class WorthWatch:
         followed.looked_at = time.monotonic()
         return self._ledger.example_rows_between(self._model, followed.first, followed.cursor) != followed.rows
 
-    def _take(self, followed: _Followed, page: Sequence[StoredExample]) -> None:
-        for begin, end in self._stretches(followed, page):
-            rows = [row for row in page if begin < row.id <= end]
-            self._follow(followed, rows)
-            if end in followed.restarts:
-                followed.worth.begin_anew()
-        followed.cursor = page[-1].id
-        followed.rows = self._ledger.example_rows_between(self._model, followed.first, followed.cursor)
+    def _take(self, followed: _Followed, page: Sequence[StoredExample]) -> bool:
+        """Follow a page; False where a row of it was erased meanwhile, so that what was followed holds what is gone."""
+        rows = [row for row, gone in zip(page, self._gone(page), strict=True) if not gone]
+        self._follow(followed, [row for row in rows if row.id <= followed.restart])
+        if page[-1].id >= followed.restart:
+            self._move(followed, followed.restart)
+        self._follow(followed, [row for row in rows if row.id > followed.restart])
+        self._move(followed, page[-1].id)
+        return not any(self._gone(rows))
 
-    def _stretches(self, followed: _Followed, page: Sequence[StoredExample]) -> list[tuple[int, int]]:
-        """The ids of a page cut where evidence begins anew."""
-        last = page[-1].id
-        cuts = [cut for cut in followed.restarts if followed.cursor < cut < last]
-        edges = [followed.cursor, *cuts, last]
-        return list(pairwise(edges))
+    def _move(self, followed: _Followed, to: int) -> None:
+        """Count the rows up to an id as followed; at the newest attempt's last one, evidence begins anew."""
+        if to <= followed.cursor:
+            return
+        followed.rows += self._ledger.example_rows_between(self._model, followed.cursor, to)
+        if followed.cursor < followed.restart <= to:
+            followed.worth.begin_anew()
+        followed.cursor = to
+
+    def _gone(self, rows: Sequence[StoredExample]) -> tuple[bool, ...]:
+        """Of each row whether it belongs to what was erased, though it may still be there."""
+        marks = [(row.example.key, row.example.prediction_id, row.example.at) for row in rows]
+        return self._ledger.erased_among(self._model, marks) if marks else ()
 
     def _follow(self, followed: _Followed, rows: Sequence[StoredExample]) -> None:
         targets = {
             row.example.prediction_id: self._task.keep(row.example).target
             for row in rows
-            if row.example.prediction_id is not None
+            if row.example.prediction_id is not None and followed.notes(row.example.prediction_id)
         }
         if not targets:
             return
@@ -185,35 +212,34 @@ class WorthWatch:
 
     def _same_encoder(self, followed: _Followed, version: int) -> bool:
         if version not in followed.encoders:
-            mine, other = (
-                self._ledger.version(self._model, number).encoder_fingerprint for number in (followed.version, version)
-            )
+            mine, other = self._encoder(followed.version), self._encoder(version)
             followed.encoders[version] = version == followed.version or (mine is not None and mine == other)
         return followed.encoders[version]
 
+    def _encoder(self, version: int) -> str | None:
+        """Its fingerprint; None of a version that tells of none or that the ledger has lost."""
+        try:
+            return self._ledger.version(self._model, version).encoder_fingerprint
+        except NotFound:
+            return None
+
     def _state(self, followed: _Followed) -> WorthState:
         worth, gain = followed.worth, followed.worth.gain
+        told = gain if self._random else None
         return WorthState(
             version=followed.version,
             learnt=followed.learnt,
             compared=worth.compared,
-            gain=None if gain is None else gain.value,
-            low=None if gain is None else gain.low,
-            high=None if gain is None else gain.high,
+            gain=None if told is None else told.value,
+            low=None if told is None else told.low,
+            high=None if told is None else told.high,
             rows=0 if gain is None else gain.rows,
-            evidence=worth.evidence,
+            evidence=worth.evidence if followed.cursor >= followed.restart else 0.0,
             needed=self._test.run_length,
-            found=worth.found_at is not None,
+            found=followed.found,
+            assumption=self._accuracy.assumption,
+            answered=0 if followed.attempt is None else followed.attempt.version,
         )
-
-
-def refused_attempts(ledger: Versions, model: str, champion: int) -> list[Any]:
-    """The versions that were refused in this champion's place after they had learnt, oldest first."""
-    return [
-        row
-        for row in ledger.versions(model)
-        if row.parent == champion and row.state is VersionState.REFUSED and "last_example_id" in row.lineage
-    ]
 
 
 def _reals(values: Sequence[float | None]) -> NDArray[np.float64]:

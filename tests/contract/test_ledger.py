@@ -474,6 +474,40 @@ def test_one_cycle_is_active_at_a_time_and_it_remembers_its_story(ledger: Ledger
         ledger.cycle(999)
 
 
+def test_the_newest_attempt_is_the_last_closed_cycle_in_the_champions_place(
+    ledger: Ledger,
+) -> None:
+    assert ledger.newest_attempt("intent", 1) is None
+    told: list[tuple[int, int, str, bool | None]] = []
+    attempts: list[tuple[int, dict[str, Any], dict[str, Any], str]] = [
+        (1, {"last_example_id": 40}, {"gate": {"accepted": False}}, "refused"),
+        (1, {"last_example_id": 50, "rows": 9}, {"training": {}}, "failed"),
+        (1, {"reason": "of an earlier release, it failed before it learnt"}, {}, "failed"),
+        (1, {"labels_until": 55}, {}, "aborted"),
+        (2, {"last_example_id": 60}, {"gate": {"accepted": True}}, "promoted"),
+    ]
+    for parent, lineage, metrics, outcome in attempts:
+        cycle, number = ledger.open_cycle("intent", "drift", {}), ledger.next_version("intent")
+        row = VersionRow(
+            model="intent", version=number, parent=parent, cycle_id=cycle, lineage=lineage, metrics=metrics
+        )
+        ledger.add_version(row)
+        before = ledger.newest_attempt("intent", parent)
+        assert before is None or before.version < number, "its cycle is under way"
+        ledger.close_cycle(cycle, outcome)
+        found = ledger.newest_attempt("intent", parent)
+        assert found is not None
+        told.append((found.version, found.last_example_id, found.outcome, found.gate_accepted))
+    first = told[0][0]
+    assert told == [
+        (first, 40, "refused", False),
+        (first + 1, 50, "failed", None),
+        (first + 1, 50, "failed", None),
+        (first + 3, 55, "aborted", None),
+        (first + 4, 60, "promoted", True),
+    ]
+
+
 def test_of_two_cycles_opened_at_once_one_wins(ledger: Ledger) -> None:
     results = together(4, lambda _: ledger.open_cycle("intent", "drift", {}))
     assert sum(isinstance(result, int) for result in results) == 1

@@ -38,6 +38,7 @@ MONITOR = {"version": 2, "level": "warning", "recent": [True, False], "episode":
 WATCHED = {"version": 2, "cursor": NOON, "reference_ready": True, "requests": 600, "windows": 2, "monitor": MONITOR}
 ERRED = {"version": 2, "cursor": 40, "bound": 0.1, "run_length": 1e6, "detector": {"seen": 7, "value": 0.5}}
 LEARNT = {"learnt": 400, "compared": 350, "evidence": 12.5, "needed": 1e6}
+ASSUMED = {"assumption": "none", "answered": 3}
 
 AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before they were records
     (
@@ -51,8 +52,14 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
         },
     ),
     (state.ERRORS, {**ERRED, "calm_at": NOON, "alarm_since": None}),
-    (state.WORTH, {"version": 2, **LEARNT, "gain": 0.25, "low": 0.125, "high": 0.5, "rows": 300, "found": True}),
-    (state.WORTH, {"version": 2, **LEARNT, "gain": None, "low": None, "high": None, "rows": 0, "found": False}),
+    (
+        state.WORTH,
+        {"version": 2, **LEARNT, "gain": 0.25, "low": 0.125, "high": 0.5, "rows": 300, "found": True, **ASSUMED},
+    ),
+    (
+        state.WORTH,
+        {"version": 2, **LEARNT, "gain": None, "low": None, "high": None, "rows": 0, "found": False, **ASSUMED},
+    ),
     (
         state.ACCURACY,
         {"version": 2, "at": NOON, "estimated": {**ESTIMATE, "contested": 2}, "measured": None, "reference": None},

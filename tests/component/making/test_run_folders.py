@@ -3,23 +3,17 @@
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from perennial.continual import cycle as cy
 from perennial.continual.cycle import encode
 from perennial.continual.cycle.events import CycleState
-from perennial.ops.app.model_loop import ModelLoop
-from perennial.ops.ledger import Fence, Phase, VersionRow, VersionState
+from perennial.ops.ledger import Phase, VersionRow, VersionState
 from perennial.ops.making.retention import prune_runs
-from perennial.ops.parts import Parts
-from perennial.ops.serving.control import TritonControl
-from perennial.ops.serving.reconciler import Reconciler
-from perennial.ops.serving.repository import ModelRepository
-from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.steady_clock import SteadyClock
 from tests.component.town import Town
+from tests.component.town_loop import town_loop
 
 pytestmark = pytest.mark.component
 
@@ -95,22 +89,6 @@ def test_a_workspace_without_work_folders_is_left_alone(town: Town) -> None:
     assert (town.workspace.run("intent", 1).parent / "notes").is_dir()
 
 
-def _loop(town: Town, **more: Any) -> tuple[ModelLoop, TritonControl]:
-    repository = ModelRepository(town.workspace.repository)
-    control = TritonControl("127.0.0.1:1", timeout_s=0.1)
-    reconciler = Reconciler(town.ledger, town.workspace, repository, (control,))
-    fence = Fence(name="loop", epoch=town.ledger.acquire_lease("loop", "test"))
-    parts = Parts(
-        settings=town.workspace.settings,
-        workspace=town.workspace,
-        ledger=town.ledger,
-        repository=repository,
-        controls=(control,),
-        reconciler=reconciler,
-    )
-    return ModelLoop(parts, "intent", EventFeed(), control.infer_engine, lambda: fence, **more), control
-
-
 def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("perennial.ops.app.housekeeping._HISTORY_KEPT", 1)
     folder = version(town, 2, VersionState.RETIRED, days=2, bundle=False)
@@ -123,11 +101,8 @@ def test_the_retention_job_prunes_work_folders_and_history(town: Town, monkeypat
             cycles.append(town.ledger.open_cycle("intent", "a test", {}))
             town.ledger.journal(cycles[-1], "intent", "Promote", Phase.OUTCOME, {})
             town.ledger.close_cycle(cycles[-1], "promoted")
-    loop, control = _loop(town)
-    try:
+    with town_loop(town) as loop:
         summary = loop.retain()
-    finally:
-        control.close()
     assert summary == "0 traffic rows, 1 rows of history, work folders [2], 0 reports, bundles []"
     assert not folder.exists()
     assert [bool(town.ledger.journal_of(cycle)) for cycle in cycles] == [False, True]
@@ -143,8 +118,7 @@ def test_a_clock_that_jumps_ahead_makes_no_traffic_too_old(town: Town) -> None:
         wall=lambda: wall_s[0],
         steady=lambda: steady_s[0],
     )
-    loop, control = _loop(town, deletes_by=clock.now)
-    try:
+    with town_loop(town, deletes_by=clock.now) as loop:
         clock.now()
         wall_s[0] += 900 * 86_400
         assert loop.retain().startswith("0 traffic rows, ")
@@ -152,5 +126,3 @@ def test_a_clock_that_jumps_ahead_makes_no_traffic_too_old(town: Town) -> None:
         for clocks in (wall_s, steady_s):
             clocks[0] += (days + 1) * 86_400
         assert loop.retain().startswith("140 traffic rows, ")
-    finally:
-        control.close()

@@ -24,8 +24,8 @@ from perennial.continual.policy import (
     Limits,
     MeasuredQuality,
     MeasuredShare,
+    PastAttempt,
     QuietHours,
-    RefusedAttempt,
     Schedule,
     TriggerPolicy,
     decide,
@@ -389,15 +389,25 @@ def test_what_learning_would_buy_opens_a_cycle_once_it_is_found() -> None:
     assert not decide(policy, facts, now).fire
     decision = decide(policy, replace(facts, gain=replace(gain, found=True)), now)
     assert decision.reasons == ("gain: learning would buy +14.2 points [+10.1, +18.3] on 300 labelled answers",)
+    decision = decide(policy, replace(facts, gain=replace(gain, value=None, low=None, high=None, found=True)), now)
+    assert decision.fire
+    assert "points" not in decision.reasons[0]
 
 
 @pytest.mark.parametrize(
     ("growth", "since", "held"), [(0.1, 39, True), (0.1, 40, False), (0.0, 0, True), (0.0, 1, False)]
 )
-def test_a_refused_attempt_is_not_repeated_on_the_same_rows(growth: float, since: int, held: bool) -> None:
+def test_what_was_turned_away_is_not_repeated_on_the_same_labels(growth: float, since: int, held: bool) -> None:
     policy = TriggerPolicy(when=FeedbackCount(at_least=1), limits=Limits(refused_growth=growth))
-    refused = RefusedAttempt(version=7, rows=400, rows_since=since)
-    start = datetime(2026, 1, 1, tzinfo=UTC)
-    decision = decide(policy, Facts(champion_since=start, unlearnt_feedback=500, refused=refused), start)
+    past = PastAttempt(version=7, learnt=400, since=since, began=T0, end="refused by the gate")
+    decision = decide(policy, facts(unlearnt_feedback=500, turned_away=past), at(1))
     assert decision.fire is not held
-    assert all("version 7 was refused on these rows" in each for each in decision.held_by)
+    assert all("version 7 was refused by the gate on 400 of these" in each for each in decision.held_by)
+
+
+@pytest.mark.parametrize(("began", "fire"), [(-1, False), (1, True)])
+def test_a_drift_that_began_after_what_was_turned_away_is_something_new(began: float, fire: bool) -> None:
+    policy = TriggerPolicy(when=FeedbackCount(at_least=1))
+    past = PastAttempt(version=7, learnt=400, since=3, began=T0, end="rolled back")
+    given = facts(unlearnt_feedback=500, turned_away=past, drift=DriftState.ALERT, drift_since=at(began))
+    assert decide(policy, given, at(2)).fire is fire
