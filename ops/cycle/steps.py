@@ -103,6 +103,8 @@ class LoopSteps:
                     over=waited_s >= settings.canary_step_s,
                 )
             case cy.StartProbation(champion=version, previous=previous):
+                if self.ledger.erasure_under_way(self.model) is not None:
+                    return None  # it corrects the champion, which must not change meanwhile
                 over, route = waited_s >= settings.probation_s, self.ledger.route(self.model)
                 if route is not None and route.champion == version and previous not in route.resident:
                     return cy.ProbationPassed()  # it was erased or unloaded: nobody is left to be compared with
@@ -123,7 +125,7 @@ class LoopSteps:
     def watch_beside(self) -> None:
         """Go on with the probation that an earlier cycle left to the next ones; harmless where there is none."""
         kept = PROBATION.read(self.ledger, self.model)
-        if kept is None:
+        if kept is None or self.ledger.erasure_under_way(self.model) is not None:
             return
         route = self.ledger.route(self.model)
         if route is None or route.champion != kept.champion or kept.previous not in route.resident:

@@ -14,7 +14,7 @@ from perennial.continual.errors import LeaseLost, Refused
 from perennial.continual.tasks import DEFAULT_TASK, learns_labels
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import AuditStore
-from perennial.ops.ledger.rows import ErasureReceipt, kept_row
+from perennial.ops.ledger.rows import SERVING_STATES, ErasureReceipt, kept_row
 from perennial.ops.ledger.store import chunks
 from perennial.ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
 from perennial.ops.prediction_ids import ID_DIGITS
@@ -31,6 +31,8 @@ class ErasureStore(AuditStore, TombstoneStore):
     """The part of the ledger that removes a person's rows.
 
     An erasure and a cycle of the same model exclude each other: each begins in a transaction that looks for the other.
+    A cycle whose challenger is the champion by now, on probation or promoted, hinders none. An erasure corrects the
+    champion and removes every other version that holds the rows, and nothing is being learnt.
     """
 
     def begin_erasure(self, model: str, key: str, *, every_model: bool = False) -> tuple[str, datetime]:
@@ -40,13 +42,11 @@ class ErasureStore(AuditStore, TombstoneStore):
         called at least every five minutes, or the erasure counts as killed; another one may then begin.
 
         Raises:
-            Refused: a cycle of the model, or another erasure, is under way.
+            Refused: a cycle of the model, probation aside, or another erasure is under way.
         """
         with self._write() as connection:
             self._lock_model(connection, model)
-            active = select(schema.cycle.c.id, schema.cycle.c.state)
-            active = active.where(schema.cycle.c.model == model, schema.cycle.c.closed_at.is_(None))
-            if (cycle := connection.execute(active).first()) is not None:
+            if (cycle := connection.execute(_learning(model)).first()) is not None:
                 raise Refused(
                     f"model {model} has cycle {cycle.id} under way ({cycle.state}), whose challenger may have learnt "
                     f"this person's rows; wait for its end or abort it (POST /v1/models/{model}/commands/abort), then "
@@ -71,10 +71,9 @@ class ErasureStore(AuditStore, TombstoneStore):
         """
         with self._write() as connection:
             self._lock_model(connection, model)
-            active = select(schema.cycle.c.id).where(schema.cycle.c.model == model, schema.cycle.c.closed_at.is_(None))
             mine = update(_MARK).where(_MARK.c.model == model, _MARK.c.token == token)
             if (
-                connection.scalar(active) is not None
+                connection.execute(_learning(model)).first() is not None
                 or not connection.execute(mine.values(seen_at=self._clock())).rowcount
             ):
                 raise LeaseLost(f"the erasure in {model} was taken for dead; nothing more was removed: erase again")
@@ -301,6 +300,13 @@ class ErasureStore(AuditStore, TombstoneStore):
         for part in chunks(ids):
             connection.execute(delete(schema.example).where(schema.example.c.id.in_(part)))
         return len(ids)
+
+
+def _learning(model: str) -> Select[Any]:
+    """The cycle that may have learnt what is to be erased, in a version that no erasure corrects."""
+    cycle = schema.cycle.c
+    under_way = (cycle.model == model) & cycle.closed_at.is_(None)
+    return select(cycle.id, cycle.state).where(under_way, cycle.state.not_in(SERVING_STATES))
 
 
 def _without_ids(value: Any, ids: Collection[str]) -> Any:

@@ -14,6 +14,7 @@ from perennial.continual.records import Origin, Split, check_storable
 from perennial.continual.task import KeptRow
 
 __all__ = [
+    "SERVING_STATES",
     "AttemptRow",
     "AuditEntry",
     "AuditVerdict",
@@ -43,6 +44,7 @@ __all__ = [
 ]
 
 Json = Any
+SERVING_STATES = ("probation", "promoted")  # of a cycle that is not closed yet: its challenger is the champion
 _NOT_STORABLE = re.compile("[\0\ud800-\udfff]")
 
 
@@ -248,6 +250,11 @@ class CycleRow:
     closed_at: datetime | None = None
     outcome: str | None = None
     note: str | None = None
+
+    @property
+    def hinders_erasure(self) -> bool:
+        """Whether a person's rows cannot be erased now: a challenger may have learnt them that no erasure corrects."""
+        return self.closed_at is None and self.state not in SERVING_STATES
 
     @property
     def on_probation(self) -> bool:

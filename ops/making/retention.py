@@ -150,13 +150,13 @@ class VersionRemoval:
             self.ledger.set_version_state(self.model, version, VersionState.REMOVED)
 
     def drop_tainted(self, *, actor: str) -> tuple[int, ...]:
-        """Remove the versions on tainted encoders that don't answer, and return them; not while a cycle is under way.
+        """Remove the versions on tainted encoders that don't answer, and return them; not while a cycle learns.
 
         When the champion's encoder is clean too, the tainted ones are forgotten.
         """
         encoders, route = tainted_encoders(self.ledger, self.model), self.ledger.route(self.model)
         cycle = self.ledger.active_cycle(self.model)
-        if not encoders or route is None or not (cycle is None or cycle.on_probation):
+        if not encoders or route is None or (cycle is not None and cycle.hinders_erasure):
             return ()
         on_disk = set(self.repository.versions(self.workspace.engine_model(self.model)))
         rows = self.ledger.versions(self.model)

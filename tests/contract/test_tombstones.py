@@ -202,6 +202,22 @@ def test_a_cycle_and_an_erasure_exclude_each_other(ledger: Ledger, clock: Clock)
     ledger.open_cycle("intent", "test", {})
 
 
+@pytest.mark.parametrize("state", ["probation", "promoted"])
+def test_a_cycle_whose_challenger_is_the_champion_hinders_no_erasure(ledger: Ledger, state: str) -> None:
+    cycle = ledger.open_cycle("intent", "test", {})
+    ledger.save_cycle(cycle, state, {})
+    token, _ = ledger.begin_erasure("intent", ME)
+    ledger.renew_erasure("intent", token)
+    with pytest.raises(Conflict, match="an erasure in intent is under way"):
+        ledger.open_cycle("intent", "a retraining", {})
+    ledger.save_cycle(cycle, "rolled_back", {})
+    with pytest.raises(LeaseLost):
+        ledger.renew_erasure("intent", token)
+    ledger.end_erasure("intent", token)
+    with pytest.raises(Refused, match=f"cycle {cycle} under way \\(rolled_back\\)"):
+        ledger.begin_erasure("intent", ME)
+
+
 def test_an_erasure_that_was_killed_keeps_no_cycle_away_and_cannot_go_on(ledger: Ledger, clock: Clock) -> None:
     token, _ = ledger.begin_erasure("intent", ME)
     clock.now += timedelta(minutes=6)

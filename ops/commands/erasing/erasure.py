@@ -124,7 +124,8 @@ def erase(
     engine, proved by parity alone: it must not be refused for being no better.
 
     Raises:
-        Refused: a cycle is under way, whose challenger may have learnt the rows, or another erasure.
+        Refused: a cycle is under way, whose challenger may have learnt the rows and is not the champion yet, or
+            another erasure.
         TrainingFailed, ParityFailed, ExportFailed: the head could not be corrected; the rows are gone all the same, and
             the next call tries again.
         DependencyUnreachable: Triton answers no more, or a traffic stream stays locked; call again.
@@ -158,7 +159,8 @@ def erase(
         forget_texts(parts, model, note.every_text, rows=len(note.rows))
         # a late writer brought it until the ledger refused the key
         told += forget(parts.workspace, model, task.name, key)
-    erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped, remembered=told)
+    retraining = _ask_for_retraining(parts, model, actor)  # not before: while an erasure is under way it is refused
+    erasure = replace(done, traffic_rows=len(ids), damaged_files=dropped, remembered=told, retraining=retraining)
     detail: dict[str, Any] = {
         "corrected": erasure.corrected,
         "removed": list(erasure.removed),
@@ -175,7 +177,7 @@ def erase(
 def _correct(
     parts: Parts, model: str, note: ErasureNote, receipt: ErasureReceipt, actor: str, on_progress: Progress
 ) -> Erasure:
-    """Take the rows out of the champion's sums, remove the other versions that hold them, and ask for a retraining."""
+    """Take the rows out of the champion's sums, and remove the other versions that hold them."""
     done = Erasure(
         traffic_rows=0,
         feedback=receipt.feedback,
@@ -203,7 +205,6 @@ def _correct(
         corrected=corrected,
         removed=removed,
         tuned=holders.tuned,
-        retraining=_ask_for_retraining(parts, model, actor),
     )
 
 
@@ -340,6 +341,8 @@ def _remove(parts: Parts, model: str, versions: tuple[int, ...], actor: str) -> 
 
 def _ask_for_retraining(parts: Parts, model: str, actor: str) -> int | None:
     """While the champion's encoder was tuned on erased rows, put a retraining into the inbox; one is enough."""
+    if model not in parts.settings.models:
+        return None
     route = parts.ledger.route(model)
     if route is None:
         return None

@@ -53,12 +53,12 @@ def erase_person(
 
     Raises:
         ConfigurationError: the key is empty, or a model's settings cannot be used.
-        Refused: a cycle or another erasure is under way in one of the models.
+        Refused: a cycle, probation aside, or another erasure is under way in one of the models.
         And what `erase` raises; models before the one that failed are done, and the next call goes on.
     """
     names = _models(parts, model)
     for name in names:
-        if (cycle := parts.ledger.active_cycle(name)) is not None and not cycle.on_probation:
+        if (cycle := parts.ledger.active_cycle(name)) is not None and cycle.hinders_erasure:
             raise Refused(_busy(name, cycle.id, cycle.state))
     done: dict[str, Erasure] = {}
     spellings = _spellings(parts, names, key)

@@ -148,6 +148,23 @@ def test_evidence_for_it_ends_the_probation_and_leaves_the_cycle_alone(street: S
     assert (street.champion, street.state(second)) == (street.new, "training")
 
 
+@pytest.mark.parametrize("beside", [False, True])
+def test_a_probation_decides_nothing_while_a_person_is_erased(street: Street, beside: bool) -> None:
+    """The champion that is being corrected stays."""
+    if beside:
+        second = street.runner.fire("drift", actor="ann")
+        assert second is not None
+        street.ledger.close_cycle(second, "aborted")
+    token, _ = street.ledger.begin_erasure("intent", "somebody")
+    street.steps.now = WORSE
+    street.runner.advance()
+    assert street.champion == street.new
+    street.ledger.end_erasure("intent", token)
+    street.runner.advance()
+    street.runner.advance()
+    assert street.champion == 1
+
+
 def test_its_age_ends_it_and_an_operators_rollback_too(street: Street) -> None:
     street.runner.fire("drift", actor="ann")
     kept = PROBATION.read(street.ledger, "intent")
