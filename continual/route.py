@@ -7,6 +7,7 @@ from perennial.continual.errors import Refused
 from perennial.continual.records import Route
 
 __all__ = [
+    "corrected",
     "pinned",
     "promoted",
     "rolled_back",
@@ -78,6 +79,24 @@ def promoted(version: int, *, resident: int) -> Callable[[Route], Route]:
             share=0.0 if challenger is None else route.share,
             resident=keep,
         )
+
+    return change
+
+
+def corrected(version: int, *, of: int, resident: int) -> Callable[[Route], Route]:
+    """`version`, a copy of champion `of` with less in it, answers in its place; a rollback leads where it led before.
+
+    Where another champion has come meanwhile it is an ordinary promotion.
+
+    Raises (when applied):
+        Refused: the version is not resident.
+    """
+
+    def change(route: Route) -> Route:
+        after = promoted(version, resident=resident)(route)
+        if route.champion != of:
+            return after
+        return replace(after, previous=route.previous, resident=route.resident)
 
     return change
 

@@ -12,6 +12,7 @@ __all__ = [
     "ChallengerExported",
     "ChallengerLoaded",
     "ChallengerTrained",
+    "ChampionCorrected",
     "ChampionReplaced",
     "CloseCycle",
     "Command",
@@ -143,9 +144,11 @@ class Promoted:
     """The route names the challenger as champion."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ProbationPassed:
-    """The new champion held through probation."""
+    """The new champion held through probation, or it ended for another reason, which `note` tells."""
+
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,6 +195,13 @@ class ChampionReplaced:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChampionCorrected:
+    """An erasure put a copy of the version on probation in its place, which has not learnt the erased rows."""
+
+    champion: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NextCycleBegan:
     """Another retraining began while this cycle's version was on probation, which goes on beside it."""
 
@@ -219,6 +229,7 @@ Event = (
     | OperatorPromoted
     | OperatorRolledBack
     | ChampionReplaced
+    | ChampionCorrected
     | NextCycleBegan
 )
 

@@ -20,6 +20,7 @@ from perennial.continual.cycle.events import (
     ChallengerExported,
     ChallengerLoaded,
     ChallengerTrained,
+    ChampionCorrected,
     ChampionReplaced,
     CloseCycle,
     Command,
@@ -242,8 +243,15 @@ def _after_promotion(cycle: Cycle, _: Event) -> _Step:
     return _close(cycle, CycleState.PROMOTED, f"version {cycle.challenger} is champion")
 
 
-def _after_probation(cycle: Cycle, _: Event) -> _Step:
-    return _close(cycle, CycleState.PROMOTED, f"version {cycle.challenger} held through probation")
+def _after_probation(cycle: Cycle, event: Event) -> _Step:
+    note = event.note if isinstance(event, ProbationPassed) else ""
+    return _close(cycle, CycleState.PROMOTED, note or f"version {cycle.challenger} held through probation")
+
+
+def _after_correction(cycle: Cycle, event: Event) -> _Step:
+    if not isinstance(event, ChampionCorrected):
+        raise IllegalTransition(f"cycle of {cycle.model} takes ChampionCorrected here, not {type(event).__name__}")
+    return _enter(cycle, CycleState.PROBATION, challenger=event.champion)
 
 
 def _after_next_began(cycle: Cycle, _: Event) -> _Step:
@@ -311,6 +319,7 @@ _TABLE: dict[tuple[CycleState, type], Callable[[Cycle, Event], _Step]] = {
     (CycleState.PROMOTING, Promoted): _after_promotion,
     (CycleState.PROBATION, ProbationPassed): _after_probation,
     (CycleState.PROBATION, ProbationFailed): _after_failed_probation,
+    (CycleState.PROBATION, ChampionCorrected): _after_correction,
     (CycleState.PROBATION, NextCycleBegan): _after_next_began,
     **{(state, OperatorRolledBack): _after_operator_roll_back for state in _UNDER_WAY},
     **{(state, ChampionReplaced): _after_replacement for state in _UNDER_WAY},

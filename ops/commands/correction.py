@@ -5,7 +5,7 @@ from perennial.continual.learning.card import ModelCard, read_card
 from perennial.continual.learning.learners import learner_named
 from perennial.continual.learning.rows import write_rows
 from perennial.continual.records import Route
-from perennial.continual.route import pinned, promoted
+from perennial.continual.route import corrected, pinned
 from perennial.continual.task import AnyRow
 from perennial.continual.tasks import task_named
 from perennial.ops.commands.promotion import promote_version
@@ -103,11 +103,12 @@ class Correction:
 
     def _answer(self, version: int, champion: VersionRow) -> None:
         """Put the corrected version in the champion's place; without a running Triton the next start loads it."""
-        parts, model, reason = self._parts, self._model, "a person's rows were erased"
+        parts, model, of = self._parts, self._model, champion.version
+        reason = f"a person's rows were erased: version {version} is version {of} without them"
         if all(control.live() for control in parts.controls):
-            promote_version(parts, model, version, actor="erasure", reason=reason)
+            promote_version(parts, model, version, actor="erasure", reason=reason, corrects=of)
         else:
             resident = parts.workspace.model(model).cycle.resident_versions
-            for change in (pinned(version), promoted(version, resident=resident)):
+            for change in (pinned(version), corrected(version, of=of, resident=resident)):
                 change_route(parts.ledger, parts.workspace, model, change, actor="erasure", reason=reason)
         parts.ledger.set_version_state(model, champion.version, VersionState.RETIRED)

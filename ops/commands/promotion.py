@@ -5,7 +5,7 @@ from contextlib import suppress
 from perennial.continual.errors import NotFound, PerennialError, PublishFailed
 from perennial.continual.preparation import admit_note
 from perennial.continual.records import Route
-from perennial.continual.route import pinned, promoted, rolled_back, without_challenger
+from perennial.continual.route import corrected, pinned, promoted, rolled_back, without_challenger
 from perennial.ops.parts import Parts
 from perennial.ops.settings import ModelSettings, Settings
 from perennial.ops.store.ledger_guard import check_not_behind
@@ -18,10 +18,13 @@ _PATIENCE_S = 20.0  # for a server that is being restarted
 _ASKED_S = 0.5  # a server takes one millisecond to say what it holds
 
 
-def promote_version(parts: Parts, model: str, version: int, *, actor: str, reason: str) -> Route:
+def promote_version(
+    parts: Parts, model: str, version: int, *, actor: str, reason: str, corrects: int | None = None
+) -> Route:
     """Make a version champion; one that is not loaded is loaded and probed first, on every server.
 
-    All servers or none: when one of them does not take the version, it is taken out of the others again.
+    All servers or none: when one of them does not take the version, it is taken out of the others again. `corrects` is
+    the champion of which it is a copy with less in it: a rollback leads to the version before both.
 
     Raises:
         DataError: the reason is empty or longer than 500 characters.
@@ -43,10 +46,8 @@ def promote_version(parts: Parts, model: str, version: int, *, actor: str, reaso
         _have_held(parts, model, version)
     _check_there(parts, model)  # loading takes its time
     keep = resident_versions(parts.settings, model)
-    change = change_route(
-        parts.ledger, parts.workspace, model, promoted(version, resident=keep), actor=actor, reason=reason
-    )
-    return change.after
+    change = promoted(version, resident=keep) if corrects is None else corrected(version, of=corrects, resident=keep)
+    return change_route(parts.ledger, parts.workspace, model, change, actor=actor, reason=reason).after
 
 
 def roll_back_version(parts: Parts, model: str, *, to: int | None, actor: str, reason: str) -> Route:

@@ -30,8 +30,8 @@ class Commanded(Protocol):
         """
         ...
 
-    def replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | None:
-        """What an operator's promotion or rollback beside the cycle is to it."""
+    def replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | cy.ChampionCorrected | None:
+        """What a promotion, a rollback or an erasure beside the cycle is to it."""
         ...
 
 

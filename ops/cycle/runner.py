@@ -13,6 +13,7 @@ from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
 from perennial.continual.records import Route
 from perennial.continual.rollout import Power, RolloutRules
+from perennial.ops.cycle.corrections import is_correction
 from perennial.ops.cycle.inbox import CommandInbox
 from perennial.ops.cycle.lane import LaneSeat, TrainingLane
 from perennial.ops.cycle.retries import StepRetries
@@ -226,6 +227,8 @@ class CycleRunner:
             self._seat.leave()
             return self._inbox.take(None, None)
         cycle = cy.decode(row.payload)
+        if self._follow_correction(row, cycle):
+            return True
         ends = cycle.state in cy.OUTCOMES
         if (not ends or self._retries.tries) and self._inbox.take(row, cycle):
             return True
@@ -293,11 +296,26 @@ class CycleRunner:
         logger.info("cycle.state", extra={"model": self._model, **facts})
         return after
 
-    def replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | None:
-        """What an operator's promotion or rollback beside the cycle is to it."""
+    def _follow_correction(self, row: CycleRow, cycle: cy.Cycle) -> bool:
+        """Let a probation go on with the copy that an erasure put in its version's place, before any command acts."""
+        corrected = self.replaced(cycle) if cycle.state is cy.CycleState.PROBATION else None
+        if not isinstance(corrected, cy.ChampionCorrected):
+            return False
+        facts = {"cycle": row.id, "version": corrected.champion, "instead_of": cycle.challenger}
+        with self._ledger.transaction():
+            self.apply(row, cycle, corrected)
+            self._ledger.journal(row.id, self._model, "StartProbation", Phase.OUTCOME, {"event": "ChampionCorrected"})
+            self._ledger.audit("loop", "probation.corrected", self._model, facts)
+        return True
+
+    def replaced(self, cycle: cy.Cycle) -> cy.ChampionReplaced | cy.ChampionCorrected | None:
+        """What a promotion, a rollback or an erasure beside the cycle is to it."""
         route = self._ledger.route(self._model)
         if route is None or cycle.state in cy.OUTCOMES or route.champion in cy.expected_champions(cycle):
             return None
+        on_probation = cycle.challenger if cycle.state is cy.CycleState.PROBATION else None
+        if on_probation is not None and is_correction(self._ledger, self._model, route.champion, of=on_probation):
+            return cy.ChampionCorrected(champion=route.champion)
         return cy.ChampionReplaced(champion=route.champion)
 
     def _run(self) -> None:

@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,6 +23,7 @@ from perennial.continual.route import (
 )
 from perennial.exporters.bundle import verify_bundle
 from perennial.ops.comparing.comparison import ArmComparison
+from perennial.ops.cycle.corrections import is_correction
 from perennial.ops.cycle.runner import StepContext
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.challenger import ChallengerMaker
@@ -107,7 +108,8 @@ class LoopSteps:
                     return None  # it corrects the champion, which must not change meanwhile
                 over, route = waited_s >= settings.probation_s, self.ledger.route(self.model)
                 if route is not None and route.champion == version and previous not in route.resident:
-                    return cy.ProbationPassed()  # it was erased or unloaded: nobody is left to be compared with
+                    gone = f"version {previous}, with which it was compared, is gone"  # erased or unloaded
+                    return cy.ProbationPassed(note=f"version {version} is champion; {gone}")
                 if over and route is not None and route.champion == previous:
                     # its command to this cycle is lost: whoever rolled back was killed before sending it
                     return cy.OperatorRolledBack(actor="operator")
@@ -128,6 +130,12 @@ class LoopSteps:
         if kept is None or self.ledger.erasure_under_way(self.model) is not None:
             return
         route = self.ledger.route(self.model)
+        if route is not None and is_correction(self.ledger, self.model, route.champion, of=kept.champion):
+            facts = {"cycle": kept.cycle, "version": route.champion, "instead_of": kept.champion}
+            kept = replace(kept, champion=route.champion)
+            with self.ledger.transaction():
+                PROBATION.keep(self.ledger, self.model, kept)
+                self.ledger.audit("loop", "probation.corrected", self.model, facts)
         if route is None or route.champion != kept.champion or kept.previous not in route.resident:
             self._end_beside(kept, "another champion took its place, or the one before it is gone")
             return

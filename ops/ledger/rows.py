@@ -134,6 +134,11 @@ class VersionRow:
         return tuple(self.card.get("labels", ()))
 
     @property
+    def corrects(self) -> int | None:
+        """The version that an erasure made this one from: the same without the erased rows; None where none did."""
+        return self.parent if "erased" in self.lineage else None
+
+    @property
     def encoder_fingerprint(self) -> str | None:
         """Which encoder it has; None where its card tells of none."""
         fingerprint: str | None = self.card.get("encoder_fingerprint")

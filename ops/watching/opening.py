@@ -110,10 +110,10 @@ def opening(
 
 def cycle_cost_s(ledger: CostLedger, model: str) -> float | None:
     """How long the promoted cycles took until their version could be loaded; None before the first one."""
-    published = {row.version: row.published_at for row in ledger.versions(model)}
+    published = {row.cycle_id: row.published_at for row in ledger.versions(model)}
     took = [
         (at - row.opened_at).total_seconds()
         for row in ledger.cycles(model, limit=_CYCLES)
-        if row.outcome == "promoted" and (at := published.get(row.payload.get("challenger")) or row.closed_at)
+        if row.outcome == "promoted" and (at := published.get(row.id) or row.closed_at)
     ]
     return max(0.0, median(took)) if took else None

@@ -17,6 +17,7 @@ from perennial.ops.app.wiring import open_parts
 from perennial.ops.commands.correction import Correction
 from perennial.ops.commands.engines import export_version, plan_export
 from perennial.ops.commands.first_version import first_version
+from perennial.ops.cycle.corrections import is_correction
 from perennial.ops.ledger import Ledger, VersionState
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.making.version_maker import VersionMaker
@@ -168,4 +169,6 @@ def test_a_correction_goes_on_with_its_number_for_the_same_rows_alone(
     assert answers > unfinished
     changed = parts.ledger.route("intent")
     assert changed is not None
-    assert changed.champion == answers
+    assert (changed.champion, changed.previous) == (answers, route.previous), "a rollback leads where it led"
+    assert is_correction(parts.ledger, "intent", answers, of=route.champion)
+    assert not is_correction(parts.ledger, "intent", route.champion, of=answers)

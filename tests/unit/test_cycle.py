@@ -34,6 +34,7 @@ EVENTS = [
     cy.OperatorRolledBack(actor="ada"),
     cy.ChampionReplaced(champion=2),
     cy.ChampionReplaced(champion=7),
+    cy.ChampionCorrected(champion=7),
 ]
 UNDER_WAY = [state for state in HAPPY if state is not cy.CycleState.WATCHING]
 FULL = cy.CyclePlan(shadow=True, approval=True, canary_shares=(0.1, 0.5))
@@ -261,6 +262,20 @@ def test_a_promoted_version_lets_go_of_the_old_ones_and_keeps_itself() -> None:
 def test_an_end_tells_who_or_what_ended_it(state: cy.CycleState, event: cy.Event, note: str) -> None:
     cycle, _ = run(FULL, until=state)
     assert cy.handle(cycle, event)[0].note.startswith(note)
+
+
+def test_a_probation_goes_on_with_the_copy_that_an_erasure_made_of_its_version() -> None:
+    cycle, _ = run(FULL, until=cy.CycleState.PROBATION)
+    after, commands = cy.handle(cycle, cy.ChampionCorrected(champion=7))
+    assert (after.state, commands) == (cy.CycleState.PROBATION, (cy.StartProbation(champion=7, previous=1),))
+    assert cy.expected_champions(after) == {7}
+    assert after.story[-1] == "probation + ChampionCorrected(champion=7) -> probation"
+    gone = cy.ProbationPassed(note="version 1 is gone")
+    assert [cy.handle(after, event)[0].note for event in (cy.ProbationPassed(), gone)] == [
+        "version 7 held through probation",
+        "version 1 is gone",
+    ]
+    assert cy.handle(after, cy.ProbationFailed(reasons=("worse",)))[1][0] == cy.RollBack(to=1, reasons=("worse",))
 
 
 def test_probation_watches_the_new_champion_against_the_one_before() -> None:

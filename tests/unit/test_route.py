@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from perennial.continual.errors import Refused
 from perennial.continual.records import Route
 from perennial.continual.route import (
+    corrected,
     pinned,
     promoted,
     rolled_back,
@@ -36,6 +37,16 @@ def test_promotion_keeps_the_previous_champion_resident() -> None:
 def test_promotion_of_a_version_that_is_not_loaded_is_refused() -> None:
     with pytest.raises(Refused, match=r"version 9 of intent is not loaded \(resident: \[1, 2\]\)"):
         promoted(9, resident=2)(START)
+
+
+def test_a_corrected_copy_takes_its_champions_place_and_a_rollback_leads_where_it_led_before() -> None:
+    after = corrected(3, of=2, resident=2)(pinned(3)(START))
+    assert (after.champion, after.previous, after.resident) == (3, 1, (1, 2, 3))
+    assert corrected(3, of=2, resident=2)(after) == after
+    beside = corrected(3, of=9, resident=2)(pinned(3)(START))
+    assert (beside.champion, beside.previous, beside.resident) == (3, 2, (2, 3))
+    with pytest.raises(Refused, match="version 9 of intent is not loaded"):
+        corrected(9, of=2, resident=2)(START)
 
 
 def test_rollback_swaps_champion_and_previous_and_needs_no_load() -> None:

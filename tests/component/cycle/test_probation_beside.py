@@ -11,10 +11,10 @@ from perennial.continual import cycle as cy
 from perennial.continual.cycle import decode
 from perennial.continual.records import Route
 from perennial.continual.rollout import LiveEvidence
-from perennial.continual.route import pinned, promoted, rolled_back
+from perennial.continual.route import corrected, pinned, promoted, rolled_back
 from perennial.ops.cycle.runner import CycleRunner, StepContext
 from perennial.ops.cycle.steps import LoopSteps
-from perennial.ops.ledger import Fence, VersionState
+from perennial.ops.ledger import Fence, VersionRow, VersionState
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.state import PROBATION
@@ -79,6 +79,22 @@ class Street:
 
     def change(self, change: Callable[[Route], Route]) -> None:
         change_route(self.ledger, self.town.workspace, "intent", change, actor="ann", reason="a test")
+
+    def correct(self, *, keeping: bool = True) -> int:
+        """Put a copy without erased rows in the champion's place, as an erasure does; the version before may go too."""
+        of, copy = self.champion, self.ledger.next_version("intent")
+        lineage = {"reason": f"erasure from version {of}", "erased": "0f"}
+        self.ledger.add_version(VersionRow(model="intent", version=copy, parent=of, lineage=lineage))
+        self.change(pinned(copy))
+        self.change(corrected(copy, of=of, resident=2))
+        gone = {of} if keeping else {of, 1}
+        kept = tuple(version for version in (1, of, copy) if version not in gone)
+        self.change(lambda route: replace(route, previous=1 if keeping else None, resident=kept))
+        self.ledger.set_version_state("intent", of, VersionState.REMOVED)
+        return copy
+
+    def told(self, action: str) -> list[Any]:
+        return [entry.detail for entry in self.ledger.audit_entries() if entry.action == action]
 
     @property
     def champion(self) -> int:
@@ -163,6 +179,58 @@ def test_a_probation_decides_nothing_while_a_person_is_erased(street: Street, be
     street.runner.advance()
     street.runner.advance()
     assert street.champion == 1
+
+
+@pytest.mark.parametrize("times", [1, 2])
+@pytest.mark.parametrize("abort", [False, True])
+def test_a_probation_goes_on_with_the_copy_that_an_erasure_made(street: Street, times: int, abort: bool) -> None:
+    for _ in range(times):
+        copy = street.correct()
+    if abort:
+        street.ledger.request_command("intent", "abort", {}, "ann")
+    street.runner.advance()
+    assert (street.state(street.first), street.champion) == ("probation", copy)
+    facts = {"cycle": street.first, "version": copy, "instead_of": street.new}
+    assert street.told("probation.corrected") == [facts]
+    street.steps.now = LiveEvidence() if abort else WORSE
+    while street.ledger.cycle(street.first).outcome is None:
+        street.runner.advance()
+    assert (street.champion, street.ledger.cycle(street.first).outcome) == (1, "rolled_back")
+    states = {row.version: row.state for row in street.ledger.versions("intent")}
+    assert (states[street.new], states[copy]) == (VersionState.REMOVED, VersionState.RETIRED)
+
+
+@pytest.mark.parametrize("evidence", [LiveEvidence(), GOOD])
+def test_a_good_version_that_an_erasure_corrects_ends_its_probation_as_promoted(
+    make_town: Callable[..., Town], evidence: LiveEvidence
+) -> None:
+    street = Street(make_town(cycle={"probation_least_s": 0.0}))
+    copy = street.correct(keeping=evidence is GOOD)
+    street.steps.now = evidence
+    while street.ledger.cycle(street.first).outcome is None:
+        street.runner.advance()
+    closed = street.ledger.cycle(street.first)
+    note = f"version {copy} is champion; version 1, with which it was compared, is gone"
+    if evidence is GOOD:
+        note = f"version {copy} held through probation"
+    assert (street.champion, closed.outcome, closed.note) == (copy, "promoted", note)
+    states = {row.version: row.state for row in street.ledger.versions("intent")}
+    assert states[street.new] is VersionState.REMOVED
+
+
+def test_a_probation_beside_the_cycles_goes_on_with_the_corrected_copy(street: Street) -> None:
+    second = street.runner.fire("drift", actor="ann")
+    assert second is not None
+    street.ledger.close_cycle(second, "aborted")
+    copy = street.correct()
+    street.runner.advance()
+    kept = PROBATION.read(street.ledger, "intent")
+    assert kept is not None
+    assert (kept.champion, kept.previous) == (copy, 1)
+    assert street.told("probation.corrected") == [{"cycle": street.first, "version": copy, "instead_of": street.new}]
+    street.steps.now = WORSE
+    street.runner.advance()
+    assert (street.champion, PROBATION.read(street.ledger, "intent")) == (1, None)
 
 
 def test_its_age_ends_it_and_an_operators_rollback_too(street: Street) -> None:
