@@ -16,7 +16,7 @@ __all__ = ["GateEvidence", "GateRules", "PairedRows", "judge"]
 
 Floats = NDArray[np.float64]
 _LEAST_SUPPORT = 0.8  # of what the challenger would choose, that the log could hold
-_LEAST_LOGGED = 50.0  # rows that a log must weigh as much as before it refuses anything
+_LEAST_LOGGED = 50.0  # rows that a log must weigh as much as, and users in it, before it refuses anything
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -284,6 +284,7 @@ def _logged(logged: LoggedChoices | None, rng: np.random.Generator) -> tuple[dic
     champion, challenger, gain = logged.of_champion(rng), logged.of_challenger(rng), logged.gain(rng)
     figures = {
         "logged_rows": float(logged.rows),
+        "logged_users": float(logged.users),
         "logged_earned": logged.earned,
         "logged_effective_rows": challenger.effective_rows,
         "logged_support": logged.support,
@@ -298,11 +299,13 @@ def _logged(logged: LoggedChoices | None, rng: np.random.Generator) -> tuple[dic
                 f"logged_{name}_{kind}_low": interval.low,
                 f"logged_{name}_{kind}_high": interval.high,
             }
-    tells = logged.support >= _LEAST_SUPPORT and challenger.effective_rows >= _LEAST_LOGGED
+    tells = logged.support >= _LEAST_SUPPORT and min(challenger.effective_rows, logged.users) >= _LEAST_LOGGED
     if gain.decided >= 0 or not tells:
         return figures, []
     points = f"{100 * gain.mean:+.2f} points [{100 * gain.low:+.2f}, {100 * gain.high:+.2f}], doubly robust"
-    weigh = f"{logged.rows} logged choices that weigh as much as {challenger.effective_rows:.0f}"
+    weigh = (
+        f"{logged.rows} logged choices of {logged.users} users that weigh as much as {challenger.effective_rows:.0f}"
+    )
     return figures, [f"earns less by the log: {points}, on {weigh}"]
 
 

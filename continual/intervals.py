@@ -5,6 +5,7 @@ Everything that decides by a difference, or prints one, takes its interval from 
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +17,7 @@ __all__ = [
     "Z95",
     "Interval",
     "bonett_price",
+    "grouped_interval",
     "mean_interval",
     "paired_bootstrap",
     "surely_below",
@@ -68,6 +70,36 @@ def mean_interval(
         raise DataError(f"a bootstrap level of {level} must lie in (0, 1), e.g. 0.95")
     means = _resampled_means(rows, rng, resamples)
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(mean=float(rows.mean()), low=float(low), high=float(high), level=level)
+
+
+def grouped_interval(
+    values: ArrayLike,
+    groups: NDArray[np.integer[Any]],
+    rng: np.random.Generator,
+    *,
+    level: float = 0.95,
+    resamples: int = RESAMPLES,
+) -> Interval:
+    """The mean of values (n,) that come in groups, such as a user's, with an interval that draws whole groups.
+
+    The groups (n,) are numbered from 0 without gaps.
+
+    Raises:
+        DataError: there is no value, or a value without its group.
+
+    >>> grouped_interval([1, 1, 0, 0], np.array([0, 0, 1, 1]), np.random.default_rng(0)).high
+    1.0
+    """
+    rows = np.asarray(values, np.float64)
+    if rows.ndim != 1 or not len(rows) or rows.shape != groups.shape:
+        raise DataError(f"an interval by groups got shapes {rows.shape} and {groups.shape}; give each value its group")
+    sums, counts = np.bincount(groups, rows), np.bincount(groups).astype(np.float64)
+    means = []
+    for drawn_now in _counts_at_once(len(sums), resamples):
+        drawn = rng.integers(0, len(sums), (drawn_now, len(sums)))
+        means.append(sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(means), [(1 - level) / 2, (1 + level) / 2])
     return Interval(mean=float(rows.mean()), low=float(low), high=float(high), level=level)
 
 
@@ -162,6 +194,11 @@ def _at_least_one(rows: int) -> None:
 def _resampled_means(values: Floats, rng: np.random.Generator, resamples: int) -> Floats:
     """The draws depend on the generator and the values alone, not on how many fit into memory at once."""
     _at_least_one(len(values))
-    at_once = max(1, _DRAWN_AT_ONCE // len(values))
-    counts = [min(at_once, resamples - start) for start in range(0, resamples, at_once)]
+    counts = _counts_at_once(len(values), resamples)
     return np.concatenate([rng.choice(values, size=(count, len(values))).mean(axis=1) for count in counts])
+
+
+def _counts_at_once(values: int, resamples: int) -> list[int]:
+    """How many resamples of so many values are drawn at a time."""
+    at_once = max(1, _DRAWN_AT_ONCE // values)
+    return [min(at_once, resamples - start) for start in range(0, resamples, at_once)]

@@ -7,11 +7,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
-from perennial.continual.intervals import Interval, mean_interval
+from perennial.continual.intervals import Interval, grouped_interval, mean_interval
 
 __all__ = ["Choice", "Logged", "LoggedChoices", "OffPolicy", "estimate"]
 
 Floats = NDArray[np.float64]
+Groups = NDArray[np.int64]
 
 
 class Choice(NamedTuple):
@@ -36,6 +37,7 @@ class Logged:
     chance: Floats  # its chance under the way in question
     predicted: Floats  # what a model expects of the logged choice
     expected: Floats  # what the model expects of the way in question, over all its choices
+    whose: Groups | None = None  # for whom each was made, as numbers from 0; None: for somebody else each time
 
     def __post_init__(self) -> None:
         shapes = {getattr(self, name).shape for name in ("reward", "propensity", "chance", "predicted", "expected")}
@@ -73,9 +75,9 @@ def estimate(logged: Logged, rng: np.random.Generator, *, most_weight: float = 1
     robust = logged.expected + weight * (logged.reward - logged.predicted)
     total, squares = float(weight.sum()), float((weight**2).sum())
     return OffPolicy(
-        inverse_propensity=mean_interval(weighted, rng),
+        inverse_propensity=_interval(weighted, logged.whose, rng),
         self_normalised=float(weighted.sum()) / total if total else 0.0,
-        doubly_robust=mean_interval(robust, rng),
+        doubly_robust=_interval(robust, logged.whose, rng),
         effective_rows=total**2 / squares if squares else 0.0,
         clipped=float((raw > most_weight).mean()),
     )
@@ -85,7 +87,8 @@ def estimate(logged: Logged, rng: np.random.Generator, *, most_weight: float = 1
 class LoggedChoices:
     """Choices of live answers, one a row (n,), and whether two versions would have made them.
 
-    The doubly robust estimates expect of a row what the other half of the log earned.
+    They tell what a version would earn only where it knows nothing of what became of them. The doubly robust estimates
+    expect of a row what the other half of the users earned; intervals draw whole users.
 
     >>> rng = np.random.default_rng(0)
     >>> one, none = np.ones(40), np.zeros(40)
@@ -98,6 +101,12 @@ class LoggedChoices:
     propensity: Floats  # its chance when it was chosen, above 0
     champion: Floats  # 1 where the champion would choose the same, else 0
     challenger: Floats
+    whose: Groups | None = None  # for whom each was made, as numbers from 0 without gaps; None: for another each time
+
+    @property
+    def users(self) -> int:
+        """For how many users."""
+        return self.rows if self.whose is None else len(np.unique(self.whose))
 
     @property
     def rows(self) -> int:
@@ -129,17 +138,27 @@ class LoggedChoices:
         there is `support`.
         """
         weights = [np.minimum(one / self.propensity, most_weight) for one in (self.challenger, self.champion)]
-        return mean_interval((weights[0] - weights[1]) * (self.reward - self._expected), rng)
+        return _interval((weights[0] - weights[1]) * (self.reward - self._expected), self.whose, rng)
 
     @property
     def _expected(self) -> Floats:
-        half = np.arange(self.rows) % 2
-        if self.rows < 2:
+        half = (np.arange(self.rows) if self.whose is None else self.whose) % 2
+        if self.users < 2:
             return self.reward
         return np.where(half == 0, self.reward[half == 1].mean(), self.reward[half == 0].mean())
 
     def _logged(self, chance: Floats) -> Logged:
         expected = self._expected
         return Logged(
-            reward=self.reward, propensity=self.propensity, chance=chance, predicted=expected, expected=expected
+            reward=self.reward,
+            propensity=self.propensity,
+            chance=chance,
+            predicted=expected,
+            expected=expected,
+            whose=self.whose,
         )
+
+
+def _interval(values: Floats, whose: Groups | None, rng: np.random.Generator) -> Interval:
+    """Rows of one user are alike, and tell less than as many of several."""
+    return mean_interval(values, rng) if whose is None else grouped_interval(values, whose, rng)

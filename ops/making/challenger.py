@@ -1,7 +1,7 @@
 """A challenger: a version that is judged against the champion before anybody serves it."""
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from perennial.continual.atomic_file import write_atomically
@@ -12,7 +12,8 @@ from perennial.continual.tasks import learns_labels
 from perennial.ops.ledger import VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
-from perennial.ops.making.logged_choices import read_logged
+from perennial.ops.making.logged_choices import UnknownTime, read_logged
+from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.making.written_rows import nameless
 from perennial.ops.serving.tasks import serving_side
@@ -66,12 +67,14 @@ class ChallengerMaker(VersionMaker):
             task=task.name,
             taught=self._taught_files(version),
             memory=str(self._workspace.memory(self._model)),
-            logged=self._logged(champion.version),
+            logged=self._logged(champion.version, taught),
         )
         write_atomically(folder / "judge.json", json.dumps(asdict(spec)))
         path = folder / "decision.json"
         path.unlink(missing_ok=True)
         result = self._run("perennial.ops.making.judging", folder, "judge", learning.timeout_s, lambda _: None)
+        if spec.logged:  # requests of callers, most of which are in no labelled row: nobody needs the copy any more
+            write_atomically(folder / "judge.json", json.dumps(asdict(replace(spec, logged=[]))))
         if result.exit_code != 0 or not path.is_file():
             raise JobErrors(
                 what=f"judgement of {self._model} version {version}",
@@ -82,13 +85,18 @@ class ChallengerMaker(VersionMaker):
         document = json.loads(path.read_text(encoding="utf-8"))
         return PromotionDecision(**{**document, "reasons": tuple(document["reasons"])})
 
-    def _logged(self, champion: int) -> list[dict[str, Any]]:
-        """The champion's newest live answers, where a task's log tells of other choices too."""
+    def _logged(self, champion: int, taught: TrainingRows) -> list[dict[str, Any]]:
+        """The champion's newest live answers, where a task's log tells of other choices too.
+
+        They are later than all that the challenger was taught: of what it has learnt it would only repeat the outcome.
+        """
         side = serving_side(self._task.name)
         outcomes = side.outcomes(self._workspace.bundle(self._model, champion))
         if outcomes is None:
             return []
-        return read_logged(self._ledger, self._workspace, self._model, outcomes, side, version=champion)
+        last = max((stored.example.at for stored in taught.fresh), default=None)
+        within = UnknownTime.of(self._workspace, self._model, last)
+        return read_logged(self._ledger, self._workspace, self._model, outcomes, side, version=champion, within=within)
 
     def _taught_files(self, version: int) -> tuple[str, ...]:
         """The rows of the challenger's training, fresh ones first, where they are labelled texts and still there."""

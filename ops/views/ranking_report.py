@@ -1,7 +1,8 @@
 """How good a version of a ranking is: its lists for held-out rows, what they show, and what the log says of them."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import islice
 from typing import Any
 
@@ -16,7 +17,14 @@ from perennial.continual.tasks.ranking import Ranking
 from perennial.exporters.ranking.catalogue import Catalogue
 from perennial.exporters.ranking.outcomes import ListOutcomes
 from perennial.ops.ledger import Ledger
-from perennial.ops.making.logged_choices import choices_of, first_choices, kept_answers, read_logged
+from perennial.ops.making.logged_choices import (
+    UnknownTime,
+    choices_of,
+    first_choices,
+    kept_answers,
+    read_logged,
+    whose,
+)
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks import serving_side
@@ -34,14 +42,16 @@ class LogPanel:
     """What the log says of the version's first place: what it would have earned there, had it answered.
 
     A first place earns 1 when its item was liked. `rows` are logged lists, `earned` is what those that were shown
-    earned, `agreed` the share of rows in which the version would have put the same item first. `off_policy` is None
-    where no place was lent, since such a log tells nothing of other choices.
+    earned, `agreed` the share of rows in which the version would have put the same item first. `off_policy` stands on
+    the `judged` ones alone: later than all that the version learnt, and old enough for their feedback. It is None where
+    there are too few, or no place was lent, since such a log tells nothing of other choices.
     """
 
     rows: int
     earned: float
     agreed: float
     lent: int  # first places that were drawn
+    judged: int  # lists that `off_policy` stands on
     off_policy: OffPolicy | None
 
 
@@ -69,7 +79,9 @@ def ranking_report(ledger: Ledger, workspace: Workspace, model: str, version: in
     ledger.version(model, version)
     asking = _Asking(workspace, model, version)
     seed = workspace.settings.seed
-    rows = _unknown(ledger, workspace, model, version)
+    learnt = _learnt(ledger, workspace, model, version)
+    last = max(learnt.values(), default=None)
+    rows, within = _unknown(ledger, model, learnt, last), UnknownTime.of(workspace, model, last)
     proved = asking.proved(rows)
     proof = prove_lists(proved, asking.known, np.random.default_rng(seed))
     return RankingReport(
@@ -80,7 +92,7 @@ def ranking_report(ledger: Ledger, workspace: Workspace, model: str, version: in
         cold_items=sum(not users for users in asking.known.values()),
         proof=proof,
         exposure=measure_exposure([row.items[:_PLACES] for row in proved], asking.known) if proof else None,
-        log=_log_panel(ledger, workspace, asking, np.random.default_rng(seed)),
+        log=_log_panel(ledger, workspace, asking, within, np.random.default_rng(seed)),
     )
 
 
@@ -122,14 +134,12 @@ class _Asking:
         return first_choices(self._version, self.outcomes, self._memory, asked)
 
 
-def _unknown(ledger: Ledger, workspace: Workspace, model: str, version: int) -> list[AnyRow]:
-    """The newest rows in which something was liked and that are later than all that the version learnt.
+def _unknown(ledger: Ledger, model: str, learnt: Collection[int], last: datetime | None) -> list[AnyRow]:
+    """The newest rows in which something was liked and that are later than the `last` of those that were learnt.
 
     Where there is none yet, those that were held out of its own time.
     """
-    learnt = set(ModelRows(ledger, workspace, model).learnt_by(version))
     train = ledger.examples(model, split=Split.TRAIN)
-    last = max((stored.example.at for stored in train if stored.id in learnt), default=None)
     held_out = ledger.examples(model, split=Split.HOLDOUT)
     liked = [
         stored.example
@@ -141,27 +151,41 @@ def _unknown(ledger: Ledger, workspace: Workspace, model: str, version: int) -> 
     return sorted(later or [row for row in liked if id(row) in own], key=lambda row: row.input.at)[-_MOST_ROWS:]
 
 
-def _log_panel(ledger: Ledger, workspace: Workspace, asking: _Asking, rng: np.random.Generator) -> LogPanel | None:
+def _learnt(ledger: Ledger, workspace: Workspace, model: str, version: int) -> dict[int, datetime]:
+    """The rows that the version learnt, by their ids: when each became known."""
+    ids = set(ModelRows(ledger, workspace, model).learnt_by(version))
+    return {row.id: row.example.at for row in ledger.examples(model, split=Split.TRAIN) if row.id in ids}
+
+
+def _log_panel(
+    ledger: Ledger, workspace: Workspace, asking: _Asking, within: UnknownTime, rng: np.random.Generator
+) -> LogPanel | None:
     """What the newest logged lists say; None where nothing was logged."""
     rows = read_logged(ledger, workspace, asking.model, asking.outcomes, asking.side, most=_MOST_LOGGED)
-    choices, asked = choices_of(rows, asking.outcomes, asking.side)
-    if not choices:
+    made = choices_of(rows, asking.outcomes, asking.side)
+    if not made:
         return None
-    firsts = asking.firsts(asked)
-    agrees = np.array([float(one.chosen == first) for one, first in zip(choices, firsts, strict=True)])
-    seen = LoggedChoices(
-        reward=np.array([one.earned for one in choices]),
-        propensity=np.array([one.propensity for one in choices]),
-        champion=agrees,
-        challenger=agrees,
-    )
-    tells = seen.rows > 1 and bool((seen.propensity < 1.0).any())
+    firsts = asking.firsts([one.asked for one in made])
+    agrees = np.array([float(one.choice.chosen == first) for one, first in zip(made, firsts, strict=True)])
+    unknown = np.array([within.holds(one.at) for one in made])
+    judged = [one for one, holds in zip(made, unknown, strict=True) if holds]
+    propensity = np.array([one.choice.propensity for one in judged])
+    tells = len(judged) > 1 and bool((propensity < 1.0).any())
     return LogPanel(
-        rows=seen.rows,
-        earned=seen.earned,
+        rows=len(made),
+        earned=float(np.mean([one.choice.earned for one in made])),
         agreed=float(agrees.mean()),
-        lent=int((seen.propensity < _LENT_BELOW).sum()),
-        off_policy=seen.of_champion(rng) if tells else None,
+        lent=sum(one.choice.propensity < _LENT_BELOW for one in made),
+        judged=len(judged),
+        off_policy=LoggedChoices(
+            reward=np.array([one.choice.earned for one in judged]),
+            propensity=propensity,
+            champion=agrees[unknown],
+            challenger=agrees[unknown],
+            whose=whose(judged, asking.side),
+        ).of_champion(rng)
+        if tells
+        else None,
     )
 
 

@@ -56,12 +56,19 @@ def _log_lines(log: LogPanel) -> Iterator[str]:
         f"in {log.rows:,} logged lists the first item was liked in {100 * log.earned:.1f}%; "
         f"this version would have put the same item first in {100 * log.agreed:.0f}%"
     )
+    if log.off_policy is None and log.lent:
+        yield (
+            f"what it would have earned cannot be told: {log.judged:,} of these lists are later than all that it "
+            f"learnt and old enough for their feedback"
+        )
+        return
     if log.off_policy is None:
         yield "no place was lent, so the log tells nothing of other choices (params: exploration.share above 0)"
         return
     found = log.off_policy
     yield (
-        f"had it answered, the first item would have been liked in (inverse propensity) "
+        f"had it answered the {log.judged:,} lists whose outcome it had not learnt, the first item would have been "
+        f"liked in (inverse propensity) "
         f"{_shown(found.inverse_propensity)}, (self-normalised) {found.self_normalised:.3f}, (doubly robust) "
         f"{_shown(found.doubly_robust)}; the rows weigh as much as {found.effective_rows:.0f}, and {log.lent:,} first "
         f"places were lent. Choices that the log could not hold count as 0 in the first"

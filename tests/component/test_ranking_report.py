@@ -3,15 +3,21 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import replace
-from datetime import timedelta
+from dataclasses import asdict, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import pytest
 
+from perennial.continual.jobs.process import JobResult
 from perennial.continual.learning.ranking import Exploration, ItemGram
-from perennial.continual.records import Split
+from perennial.continual.records import PromotionDecision, Split
 from perennial.continual.tasks.ranking import Impression, Query
 from perennial.ops.ledger import FeedbackRow, Ledger, VersionRow, VersionState, version_card
+from perennial.ops.making import version_maker
+from perennial.ops.making.challenger import ChallengerMaker
+from perennial.ops.making.logged_choices import UnknownTime
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.settings import Settings
@@ -21,7 +27,7 @@ from perennial.ops.traffic import TrafficWriter, columns_of
 from perennial.ops.views.ranking_report import ranking_report
 from perennial.ops.views.ranking_report_lines import ranking_report_lines, ranking_report_page
 from tests.component.databases import fresh_url
-from tests.component.ranking_fixtures import ASKED_AT, asked_in_town, export_ranking, train_ranking
+from tests.component.ranking_fixtures import ASKED_AT, ITEMS, asked_in_town, export_ranking, train_ranking
 from tests.unit.learning.ranking.town import events
 
 pytestmark = pytest.mark.component
@@ -95,7 +101,7 @@ def test_held_out_rows_are_answered_with_what_was_known_before_them(town: tuple[
 def test_a_log_with_lent_places_says_what_the_version_would_have_earned(town: tuple[Ledger, Workspace]) -> None:
     log = ranking_report(*town, _MODEL, 1).log
     assert log is not None
-    assert (log.rows, log.earned) == (_LOGGED, 0.5)
+    assert (log.rows, log.judged, log.earned) == (_LOGGED, _LOGGED, 0.5)
     assert 0.6 < log.agreed < 0.95, "without a lottery it lists what it lists itself, but for the drawn places"
     assert 0 < log.lent < _LOGGED / 2
     found = log.off_policy
@@ -112,3 +118,47 @@ def test_it_is_told_in_sentences_and_as_a_page(town: tuple[Ledger, Workspace]) -
         assert words in text
     page = ranking_report_page(replace(report, model="<b>"))
     assert "<h1>&lt;b&gt;, version 1</h1>" in page
+
+
+def judged(town: tuple[Ledger, Workspace], monkeypatch: pytest.MonkeyPatch) -> tuple[int, int]:
+    """How many logged lists the judgement of a version 2 is given, and how many its file holds afterwards."""
+    ledger, workspace = town
+    given: list[int] = []
+
+    def job(module: str, arguments: list[str], **_: Any) -> JobResult:
+        spec = Path(arguments[0])
+        given.append(len(json.loads(spec.read_text())["logged"]))
+        decision = PromotionDecision(champion=1, challenger=2, accepted=True, reasons=(), figures={})
+        (spec.parent / "decision.json").write_text(json.dumps(asdict(decision)))
+        return JobResult(exit_code=0, cancelled=False, timed_out=False, tail=module)
+
+    monkeypatch.setattr(version_maker, "run_job", job)
+    assert ChallengerMaker(ledger, workspace, _MODEL).judge(2, ledger.version(_MODEL, 1)).accepted
+    kept = json.loads((workspace.run(_MODEL, 2) / "judge.json").read_text())["logged"]
+    return given[0], len(kept)
+
+
+def test_lists_that_were_learnt_tell_nothing_of_what_would_have_been_earned(
+    town: tuple[Ledger, Workspace], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, workspace = town
+    ledger.add_version(VersionRow(model=_MODEL, version=2))
+    assert judged(town, monkeypatch) == (_LOGGED, 0), "callers' requests are kept no longer than they are needed"
+    query = Query(user="u00", at=ASKED_AT + timedelta(hours=2))
+    taught = [Impression(input=query, target={ITEMS[0].name: 1.0}, at=query.at, key="u00")]
+    ledger.add_examples(_MODEL, taught, lambda _: Split.TRAIN)
+    assert judged(town, monkeypatch) == (0, 0), "the challenger was taught what came after them"
+    ledger.mark_learnt(_MODEL, [row.id for row in ledger.examples(_MODEL, split=Split.TRAIN)], 1)
+    report = ranking_report(ledger, workspace, _MODEL, 1)
+    assert report.log is not None
+    assert (report.log.rows, report.log.judged, report.log.off_policy) == (_LOGGED, 0, None)
+    assert "cannot be told: 0 of these lists are later than all that it learnt" in "\n".join(
+        ranking_report_lines(report)
+    )
+
+
+def test_lists_count_once_their_feedback_had_time(town: tuple[Ledger, Workspace]) -> None:
+    now = datetime.now(UTC)
+    within = UnknownTime.of(town[1], _MODEL, now - timedelta(hours=1))
+    held = [within.holds(now - timedelta(seconds=age)) for age in (7_200, 3_600, 1_800, 700, 500, 0)]
+    assert held == [False, False, True, True, False, False]

@@ -323,6 +323,15 @@ def test_a_log_of_few_choices_is_told_and_refuses_nobody() -> None:
     assert decision.figures["logged_gain_points"] < 0
 
 
+def test_a_log_of_few_users_refuses_nobody_however_many_its_choices() -> None:
+    log = logged_world(1_000, challenger_is="worse")
+    for users, accepted in ((20, True), (200, False)):
+        given = evidence(BETTER, rows(300, 0.95, 0.95), logged=replace(log, whose=np.arange(1_000) % users))
+        decision = judge(given, GateRules(), np.random.default_rng(0))
+        assert decision.accepted is accepted
+        assert decision.figures["logged_users"] == users
+
+
 def _beside(given: GateEvidence, **shares: float) -> GateEvidence:
     """The same evidence with simple answers, right in so many of the fresh rows."""
     draw = np.random.default_rng(0).random(len(given.fresh.strata))

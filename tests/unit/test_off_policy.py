@@ -1,9 +1,12 @@
 """Estimates from logged propensities: right on average, whatever the model beside them expects."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from perennial.continual.errors import DataError
+from perennial.continual.intervals import grouped_interval
 from perennial.continual.off_policy import Logged, LoggedChoices, OffPolicy, estimate
 
 CHANCES = np.array([0.7, 0.2, 0.1])  # of the logging way
@@ -50,6 +53,34 @@ def test_choices_without_a_chance_are_refused() -> None:
         Logged(reward=one, propensity=none, chance=one, predicted=one, expected=one)
     with pytest.raises(DataError, match="shapes"):
         Logged(reward=np.ones(3), propensity=one, chance=one, predicted=one, expected=one)
+
+
+def test_rows_of_one_user_tell_no_more_than_that_user() -> None:
+    """Each user's choice is logged ten times: the interval stays that of the users, and does not shrink."""
+    rng = np.random.default_rng(2)
+    chosen = rng.choice(3, 200, p=CHANCES)
+    columns = {
+        "reward": (rng.random(200) < EARNED[chosen]).astype(float),
+        "propensity": CHANCES[chosen],
+        "champion": (chosen == 0).astype(float),
+        "challenger": (chosen == 1).astype(float),
+    }
+    once = LoggedChoices(**columns, whose=np.arange(200))
+    tenfold = LoggedChoices(
+        **{name: np.repeat(column, 10) for name, column in columns.items()}, whose=np.repeat(np.arange(200), 10)
+    )
+    assert (once.users, tenfold.users, tenfold.rows) == (200, 200, 2_000)
+    assert tenfold.gain(np.random.default_rng(0)).low == pytest.approx(once.gain(np.random.default_rng(0)).low)
+    assert tenfold.of_challenger(np.random.default_rng(0)).doubly_robust.high == pytest.approx(
+        once.of_challenger(np.random.default_rng(0)).doubly_robust.high
+    )
+    alone = replace(tenfold, whose=np.zeros(2_000, dtype=int))
+    assert (alone.users, alone.gain(rng).mean) == (1, 0.0), "nobody else says what to expect"
+
+
+def test_values_without_their_groups_have_no_interval() -> None:
+    with pytest.raises(DataError, match=r"shapes \(3,\) and \(2,\)"):
+        grouped_interval([1.0, 0.0, 1.0], np.zeros(2, dtype=int), np.random.default_rng(0))
 
 
 def test_of_two_versions_that_choose_alike_neither_gains_and_one_row_tells_nothing() -> None:

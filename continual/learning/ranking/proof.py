@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from perennial.continual.intervals import RESAMPLES, Interval
+from perennial.continual.intervals import Interval, grouped_interval
 from perennial.continual.tasks.ranking import Ranking
 
 __all__ = ["ListProof", "ProvedList", "SegmentProof", "prove_lists"]
@@ -79,11 +79,11 @@ def prove_lists(lists: Sequence[ProvedList], known: Mapping[str, float], rng: np
     return ListProof(
         rows=len(rows),
         users=int(whose.max()) + 1,
-        ndcg_10=_over_users(own, whose, rng),
-        hit_rate_10=_over_users(hits, whose, rng),
+        ndcg_10=grouped_interval(own, whose, rng),
+        hit_rate_10=grouped_interval(hits, whose, rng),
         popular_ndcg_10=float(popular.mean()),
         popular_hit_rate_10=float(np.mean([_hit(row.popular, row) for row in rows])),
-        ahead=_over_users(own - popular, whose, rng),
+        ahead=grouped_interval(own - popular, whose, rng),
         cold_rows=int(cold.sum()),
         cold_ndcg_10=float(own[cold].mean()) if cold.any() else None,
         cold_hit_rate_10=float(hits[cold].mean()) if cold.any() else None,
@@ -94,15 +94,6 @@ def prove_lists(lists: Sequence[ProvedList], known: Mapping[str, float], rng: np
 def _hit(items: Sequence[str], row: ProvedList) -> float:
     """1 where anything relevant is among the first ten."""
     return float(any(row.relevances.get(item, 0.0) > 0 for item in items[:_PLACES]))
-
-
-def _over_users(values: NDArray[np.float64], whose: NDArray[np.int64], rng: np.random.Generator) -> Interval:
-    """The mean of rows that come in users (rows,), with an interval that draws whole users."""
-    sums, counts = np.bincount(whose, values), np.bincount(whose).astype(np.float64)
-    drawn = rng.integers(0, len(sums), (RESAMPLES, len(sums)))
-    means = sums[drawn].sum(axis=1) / counts[drawn].sum(axis=1)
-    low, high = np.quantile(means, [0.025, 0.975])
-    return Interval(mean=float(values.mean()), low=float(low), high=float(high))
 
 
 def _segments(rows: Sequence[ProvedList], own: NDArray[np.float64]) -> tuple[SegmentProof, ...]:

@@ -36,14 +36,15 @@ def forget_copies(parts: Parts, model: str, *, prediction_ids: Collection[str], 
             _not_read(bundle, exc)
 
 
-def forget_texts(parts: Parts, model: str, texts: Collection[str], *, rows: int) -> None:
+def forget_texts(parts: Parts, model: str, texts: Collection[str], *, rows: int, requests: int) -> None:
     """Work folders of trainings and exports, bundles that were never published, and embeddings by text.
 
-    Nothing of it is touched where the person had neither a text nor one of the labelled `rows`.
+    Nothing of it is touched where the person had neither a text, nor one of the labelled `rows`, nor `requests`: a
+    judgement reads requests without texts as well.
 
     A bundle that a killed command left behind may have the rows in its sums, and would be published by the next one.
     """
-    if not texts and not rows:
+    if not texts and not rows and not requests:
         return
     shutil.rmtree(parts.workspace.runs(model), ignore_errors=True)
     parts.repository.drop_staged(parts.workspace.engine_model(model))

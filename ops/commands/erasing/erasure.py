@@ -156,7 +156,7 @@ def erase(
         done = _correct(parts, model, note, receipt, actor, on_progress)
         parts.ledger.renew_erasure(model, token)
         on_progress({"stage": "cleaning up"})
-        forget_texts(parts, model, note.every_text, rows=len(note.rows))
+        forget_texts(parts, model, note.every_text, rows=len(note.rows), requests=len(note.prediction_ids))
         # a late writer brought it until the ledger refused the key
         told += forget(parts.workspace, model, task.name, key)
     retraining = _ask_for_retraining(parts, model, actor)  # not before: while an erasure is under way it is refused

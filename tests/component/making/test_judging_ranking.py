@@ -66,7 +66,7 @@ def _log(bundle: Path) -> list[dict[str, Any]]:
     rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
     firsts = [json.loads(row["prediction"])[0] for row in rows]
     return [
-        row | {"target": json.dumps({first: 1.0}) if int(first[1:]) % 2 == 0 else None}
+        row | {"at": ASKED_AT.isoformat(), "target": json.dumps({first: 1.0}) if int(first[1:]) % 2 == 0 else None}
         for row, first in zip(rows, firsts, strict=True)
     ]
 
@@ -87,7 +87,7 @@ def test_the_parts_of_users_and_items_are_those_of_what_the_champion_knew(eviden
 def test_what_live_lists_earned_is_told_of_both_with_intervals(evidence: GateEvidence) -> None:
     logged = evidence.logged
     assert logged is not None
-    assert logged.rows == _LOGGED
+    assert (logged.rows, logged.users) == (_LOGGED, len(asked_in_town()))
     assert logged.champion.mean() > 0.6
     decision = judge(evidence, GateRules(old_rows_bind=False, max_latency_ratio=1e6), np.random.default_rng(0))
     figures = decision.figures
@@ -97,10 +97,10 @@ def test_what_live_lists_earned_is_told_of_both_with_intervals(evidence: GateEvi
     assert figures["cold_items_rows"] == len(asked_in_town())
 
 
-def test_a_log_in_which_nothing_was_drawn_says_nothing(spec: JudgingSpec) -> None:
+def test_a_log_of_few_lists_or_in_which_nothing_was_drawn_says_nothing(spec: JudgingSpec) -> None:
     plain = [row | {"propensities": json.dumps([1.0] * 10)} for row in spec.logged]
     empty = [row | {"prediction": "[]", "propensities": "[]"} for row in spec.logged]
-    for rows in (plain, empty, []):
+    for rows in (plain, empty, spec.logged[:49], []):
         assert measure(replace(spec, logged=rows))[0].logged is None
 
 

@@ -135,6 +135,28 @@ def test_a_new_catalogue_brings_items_that_nobody_has_liked(spec_of: Write, tmp_
     assert "pot" in TrainedRanking.load(second.out).structure.names
 
 
+def test_an_item_that_changes_its_text_is_placed_by_the_new_one(spec_of: Write, tmp_path: Path) -> None:
+    """Nobody has liked the pot: the text alone tells where it belongs. What was learnt of likings stays."""
+    rows = impressions_of(made_events(range(20)))
+
+    def nearness(trained: TrainedRanking, kind: str) -> float:
+        names = list(trained.structure.names)
+        pot, others = names.index("pot"), [names.index(item.name) for item in ITEMS if item.name.startswith(kind)]
+        return float(trained.structure.weights[pot, others].mean() + trained.structure.weights[others, pot].mean())
+
+    write_items(tmp_path / "items.jsonl", (*ITEMS, Item(name="pot", text="a tea of kind 1")))
+    first = spec_of("first", examples=rows)
+    train_model(first, Context())
+    write_items(tmp_path / "items.jsonl", (*ITEMS, Item(name="pot", text="a cup of kind 1")))
+    second, whole = spec_of("second", previous=first.out, parent_version=1), spec_of("whole", examples=rows)
+    for spec in (second, whole):
+        train_model(spec, Context())
+    before, after = TrainedRanking.load(first.out), TrainedRanking.load(second.out)
+    assert nearness(before, "tea") > nearness(before, "cup")
+    assert nearness(after, "cup") > nearness(after, "tea")
+    np.testing.assert_array_equal(after.structure.weights, TrainedRanking.load(whole.out).structure.weights)
+
+
 @pytest.mark.parametrize(
     ("fields", "error", "message"),
     [
