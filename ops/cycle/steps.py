@@ -149,8 +149,12 @@ class LoopSteps:
             beside=True,
         )
         if isinstance(event, cy.ProbationFailed):
-            self._put_back(kept.previous, kept.champion, "; ".join(event.reasons))
-            self._end_beside(kept, "rolled back")
+            reason = "; ".join(event.reasons)
+            self._put_back(kept.previous, kept.champion, reason)
+            facts = {"cycle": kept.cycle, "version": kept.champion, "to": kept.previous, "note": reason}
+            with self.ledger.transaction():  # its cycle is closed: nothing else tells it
+                self._end_beside(kept, "rolled back")
+                self.ledger.audit("loop", "probation.rolled_back", self.model, facts)
         elif event is not None:
             self._end_beside(kept, "it held")
 

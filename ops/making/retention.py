@@ -73,13 +73,14 @@ def prune_runs(ledger: Ledger, workspace: Workspace, model: str, *, now: datetim
     """Remove what nobody reads any more of a model's work folders; return the versions whose folder went whole.
 
     A folder's trained state and rows serve its own cycle: a killed training, export or judgement goes on with them, so
-    the cycle under way and versions not yet published keep everything. Afterwards nothing reads them, not even for the
-    champion: the next training, an export for another engine and the correction after an erasure start from the
-    bundle, which holds encoder, head and sums. So a day after its last file was written, a finished version's folder
-    keeps its logs and reports alone; it goes whole with its bundle, or after `keep`: a shadow report quotes traffic.
+    versions not yet published keep everything, and so does a cycle under way until its version is champion. Afterwards
+    nothing reads them, not even for the champion: the next training, an export for another engine and the correction
+    after an erasure start from the bundle, which holds encoder, head and sums. So a day after its last file was
+    written, a finished version's folder keeps its logs and reports alone; it goes whole with its bundle, or after
+    `keep`: a shadow report quotes traffic.
     """
     cycle = ledger.active_cycle(model)
-    at_work = None if cycle is None else decode(cycle.payload).challenger
+    at_work = decode(cycle.payload).challenger if cycle is not None and cycle.hinders_erasure else None
     rows = {row.version: row for row in ledger.versions(model)}
     gone = []
     for folder in _folders(workspace, model):

@@ -1,5 +1,6 @@
 """Tells people what happened to a model: read from the ledger, so that a killed process keeps nothing from them."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -17,13 +18,14 @@ __all__ = ["RESTARTED", "EventNotifier"]
 
 RESTARTED = "triton.restarted"
 _STUCK = timedelta(seconds=60)  # so long may a rollback or an abort be tried in vain before people are told
+_PROMOTION = re.compile(r"cycle (\d+)")  # the reason of a promotion
 _TURNED_AWAY = OUTCOMES - {CycleState.PROMOTED}
 _OUTCOMES: Mapping[str, tuple[str, Severity, str]] = {  # of a cycle: alert, severity, title
     "promoted": ("promoted", Severity.INFO, "version {version} is champion"),
     "refused": ("refused", Severity.WARNING, "version {version} was refused"),
     "failed": ("failed", Severity.ALERT, "version {version} could not be made"),
     "rolled_back": ("rolled_back", Severity.ALERT, "version {version} was rolled back"),
-    "aborted": ("aborted", Severity.INFO, "version {version} was given up by an operator"),
+    "aborted": ("aborted", Severity.INFO, "version {version} was given up"),
 }
 
 
@@ -155,8 +157,10 @@ def _of_entry(entry: AuditEntry) -> Message | None:
         return None
     if entry.action == "cycle.closed":
         return _of_cycle(entry.model, entry.at, entry.detail)
-    if entry.action == "route.set" and entry.actor != "loop":
-        return _of_route(entry)
+    if entry.action == "route.set":
+        return _of_promotion(entry) if entry.actor == "loop" else _of_route(entry)
+    if entry.action == "probation.rolled_back":
+        return _of_cycle(entry.model, entry.at, {**entry.detail, "outcome": "rolled_back"})
     if entry.action == QUARANTINED:
         return _of_damage(entry.model, entry)
     if entry.action == RESTARTED:
@@ -204,6 +208,17 @@ def _of_cycle(model: str, at: datetime, detail: Mapping[str, Any]) -> Message | 
         at=at,
         facts=detail,
     )
+
+
+def _of_promotion(entry: AuditEntry) -> Message | None:
+    """A cycle's version became champion. Its cycle may close a week later, under the same episode, and is not told."""
+    before, after = entry.detail.get("from"), entry.detail["to"]
+    cycle = _PROMOTION.fullmatch(str(entry.detail.get("reason")))
+    if entry.model is None or cycle is None or before is None or before["champion"] == after["champion"]:
+        return None
+    note = f"instead of version {before['champion']}; `perennial rollout show` tells how its probation goes"
+    facts = {"cycle": int(cycle[1]), "version": after["champion"], "outcome": "promoted", "note": note}
+    return _of_cycle(entry.model, entry.at, facts)
 
 
 def _of_route(entry: AuditEntry) -> Message | None:

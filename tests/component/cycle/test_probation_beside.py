@@ -153,6 +153,9 @@ def test_evidence_against_it_rolls_back_and_ends_the_cycle_that_started_from_it(
     states = {row.version: row.state for row in street.ledger.versions("intent")}
     assert states[street.new] is VersionState.RETIRED
     assert PROBATION.read(street.ledger, "intent") is None
+    (told,) = street.told("probation.rolled_back")
+    assert (told["cycle"], told["version"], told["to"]) == (street.first, street.new, 1)
+    assert told["note"].startswith("worse: ")
 
 
 def test_evidence_for_it_ends_the_probation_and_leaves_the_cycle_alone(street: Street) -> None:

@@ -1,6 +1,7 @@
 """Which files of the work folders stay, on a real ledger and the real filesystem."""
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -77,9 +78,12 @@ def test_what_is_being_made_keeps_everything(town: Town) -> None:
     fresh = version(town, 5, VersionState.RETIRED, days=0.5, bundle=True)
     whole = left(fresh)
     cycle = cy.Cycle(model="intent", champion=1, challenger=4, state=CycleState.CANARY, plan=cy.CyclePlan())
-    town.ledger.open_cycle("intent", "a test", encode(cycle))
+    number = town.ledger.open_cycle("intent", "a test", encode(cycle), state="canary")
     assert pruned(town) == ()
     assert left(training) == left(exported) == left(under_way) == left(fresh) == whole
+    town.ledger.save_cycle(number, "probation", encode(replace(cycle, state=CycleState.PROBATION)))
+    assert pruned(town) == (4,), "a probation of days keeps no rows"
+    assert left(training) == left(exported) == left(fresh) == whole
 
 
 def test_a_workspace_without_work_folders_is_left_alone(town: Town) -> None:

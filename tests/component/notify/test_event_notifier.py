@@ -104,6 +104,28 @@ def test_an_operators_change_of_champion_is_told_and_the_loops_own_is_not(town: 
     assert [message.title for message in box.got] == ["ann put back version 1", "ann promoted version 3"]
 
 
+def test_a_promotion_is_told_when_it_happens_and_once_and_a_rollback_beside_the_next_cycle_too(town: Town) -> None:
+    """Its probation may last a week."""
+    box = Box()
+    notifier_of(town, box).notify()
+    number = town.ledger.open_cycle("intent", "a test", {"challenger": 2}, state="promoting")
+    route = Route(model="intent", epoch=2, champion=2, previous=1, resident=(1, 2))
+    town.ledger.set_route(route, expected_epoch=1, actor="loop", reason=f"cycle {number}")
+    notifier_of(town, box).notify()
+    assert box.alerts == [("promoted", f"cycle-{number}")]
+    assert box.got[0].title == f"version 2 is champion (cycle {number})"
+    town.ledger.close_cycle(number, "promoted", "the next cycle began")
+    detail = {"cycle": number, "version": 2, "outcome": "promoted", "note": "the next cycle began"}
+    town.ledger.audit("loop", "cycle.closed", "intent", detail)
+    notifier_of(town, box).notify()
+    assert len(box.got) == 1
+    facts = {"cycle": number, "version": 2, "to": 1, "note": "worse: -5 points"}
+    town.ledger.audit("loop", "probation.rolled_back", "intent", facts)
+    notifier_of(town, box).notify()
+    assert box.alerts[1:] == [("rolled_back", f"cycle-{number}")]
+    assert (box.got[1].title, box.got[1].body) == (f"version 2 was rolled back (cycle {number})", "worse: -5 points")
+
+
 def test_restarts_and_a_wait_for_approval_are_told(town: Town) -> None:
     box = Box()
     notifier_of(town, box).notify()
