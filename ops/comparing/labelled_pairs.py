@@ -129,7 +129,8 @@ class LabelledPairs:
 
     def _take_labels(self) -> None:
         begin_us = self._since.timestamp() * 1e6 - _ID_US
-        while True:
+        newest = self._ledger.last_feedback_id(self._model, after_id=self._cursor)
+        while self._cursor < newest:
             page = self._ledger.first_feedback(self._model, _PAGE, after_id=self._cursor, since=self._since - _SLACK)
             if page:
                 chosen = LABEL_QUEUE.read(self._ledger, self._model) or ()
@@ -140,8 +141,8 @@ class LabelledPairs:
                     continue
                 if (id_time_us(row.prediction_id) or 0) > begin_us:
                     self._waiting[row.prediction_id] = row.label
-            if len(page) < _PAGE:
-                return
+            if len(page) < _PAGE:  # what is older is of requests before this period, also when it is corrected
+                self._cursor = max(self._cursor, newest)
 
     def _check_labels(self) -> None:
         names = self._names[self._checked : self._checked + _CHECKED_A_LOOK]

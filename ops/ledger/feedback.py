@@ -144,6 +144,15 @@ class FeedbackStore(TombstoneStore):
             rows = connection.execute(statement.order_by(_TABLE.c.id).limit(limit)).mappings()
             return tuple(_pending(row, self._clock()) for row in rows)
 
+    def last_feedback_id(self, model: str, *, after_id: int = 0) -> int:
+        """Return the id of the prediction that was first labelled last, or `after_id` where none came after it.
+
+        Whoever has read all up to here by `first_feedback` goes on from here, however few of them it was given.
+        """
+        statement = select(_TABLE.c.id).where(_TABLE.c.model == model, _TABLE.c.id > after_id)
+        with self._read() as connection:
+            return connection.scalar(statement.order_by(_TABLE.c.id.desc()).limit(1)) or after_id
+
     def given_labels(self, model: str, prediction_ids: Sequence[str]) -> tuple[GivenLabel, ...]:
         """Return every label ever given for these predictions, by time; where it came from is its annotator."""
         labels: list[GivenLabel] = []

@@ -138,6 +138,10 @@ class Labels(Protocol):
         """Return labels in the order in which their predictions were first labelled, as they read now."""
         ...
 
+    def last_feedback_id(self, model: str, *, after_id: int = 0) -> int:
+        """Return the id of the prediction that was first labelled last, or `after_id` where none came after it."""
+        ...
+
     def newest_feedback(self, model: str, limit: int) -> tuple[PendingFeedback, ...]:
         """Return the labels that came or changed last, newest first."""
         ...

@@ -319,6 +319,9 @@ def test_first_feedback_is_paged_and_begins_at_a_moment(ledger: Ledger) -> None:
     ledger.add_feedback("intent", [label("p5", "g")])
     after = ledger.first_feedback("intent", 9, since=began, after_id=rest[0].id)
     assert [row.prediction_id for row in after] == ["p5"], "an erased row's number is not given to another"
+    newest = ledger.last_feedback_id("intent")
+    assert newest == after[0].id == ledger.last_feedback_id("intent", after_id=newest)
+    assert ledger.last_feedback_id("nothing", after_id=7) == 7
 
 
 def test_feedback_rejects_rows_that_cannot_be_labels() -> None:

@@ -5,10 +5,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
+from sqlalchemy import event
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from perennial.continual.errors import DependencyUnreachable, PublishFailed
@@ -147,6 +148,27 @@ def test_labels_of_requests_from_before_the_period_hold_nothing_up(canary: Canar
     canary.label(canary.log_rows(_spread(3)), "is_red")
     evidence = canary.look()
     assert (evidence.rows, evidence.waiting) == (3, 0)
+
+
+def test_labels_from_before_the_period_are_read_once_and_no_later_one_is_missed(canary: Canary) -> None:
+    """In a probation of a week there is a look each second."""
+    reads: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if "received_at >=" in statement:
+            reads.append(statement)
+
+    hour_ago = canary.since - timedelta(hours=1)
+    with Ledger.open(canary.workspace.settings.ledger_address, clock=lambda: hour_ago) as earlier:
+        rows = [FeedbackRow(prediction_id=f"p{n}", label="is_red", at=hour_ago) for n in range(3)]
+        earlier.add_feedback(MODEL, rows)
+    event.listen(canary.ledger.engine, "before_cursor_execute", note)
+    assert [canary.look().rows for _ in range(4)] == [0, 0, 0, 0]
+    assert len(reads) == 1
+    canary.label(["p1"], "is_blue")
+    canary.label(canary.log_rows(_spread(3)), "is_red")
+    assert [canary.look().rows for _ in range(3)] == [3, 3, 3]
+    assert len(reads) == 2
 
 
 def test_of_requests_within_one_millisecond_those_from_the_beginning_on_count(canary: Canary) -> None:
