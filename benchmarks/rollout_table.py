@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.intervals import Z95
-from perennial.continual.rollout import RolloutRules, critical_losses, log_mean_above, log_share_above
+from perennial.continual.rollout import RolloutRules, critical_loss, critical_losses, log_mean_above, log_share_above
 
 __all__ = ["Cell", "Simulated", "simulate"]
 
@@ -82,7 +82,9 @@ def _at_limit(
 ) -> NDArray[np.bool_]:
     differing = gains + losses
     if cell.asked:  # each number of disputed rows has a test of its own
-        limits = np.array([critical_losses(0, int(rows), rules.limit_level)[0] for rows in range(cell.labels + 1)])
+        limits = np.array(
+            [critical_loss(0, int(rows), rules.limit_level, differing=0) for rows in range(cell.labels + 1)]
+        )
     else:
         limits = critical_losses(cell.labels, 0, rules.limit_level)
     points = 100.0 * (gains - losses) / (cell.labels + agreeing)

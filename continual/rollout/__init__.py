@@ -8,7 +8,7 @@ from perennial.continual.rollout.e_values import (
     mean_score_above,
     share_above,
 )
-from perennial.continual.rollout.limit_test import critical_losses
+from perennial.continual.rollout.limit_test import critical_loss, critical_losses
 from perennial.continual.rollout.power import Power, visible_points
 from perennial.continual.rollout.unlabelled import Unlabelled
 from perennial.continual.rollout.verdict import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
@@ -21,6 +21,7 @@ __all__ = [
     "ScoreSums",
     "Unlabelled",
     "Verdict",
+    "critical_loss",
     "critical_losses",
     "judge_live",
     "log_mean_above",

@@ -15,14 +15,32 @@ from scipy import special
 
 from perennial.continual.errors import DataError
 
-__all__ = ["critical_losses", "rejects"]
+__all__ = ["critical_loss", "critical_losses"]
 
 _AVERAGED = 120  # rows that came and differ; beyond them each K keeps the level by itself, which costs little there
-_SHARES = np.concatenate([np.geomspace(1e-3, 0.6, 120), 1 - np.geomspace(0.39, 1e-3, 60), [1.0]])
+_LOW, _HIGH = np.geomspace(1e-3, 0.6, 120), np.concatenate([1 - np.geomspace(0.39, 1e-3, 60), [1.0]])
+_FEW = 0.1  # rows that differ in all: below it most rollouts have none, and the level cannot be exceeded
+_NEVER = 1e-12  # of a share that leaves no number of differing rows here a chance
 _SIDES = (0.75, 11 / 12, 1.0)  # shares of losses among the rows that differ, against which the test is made powerful
 
 
-@lru_cache(maxsize=256)
+def critical_loss(came: int, disputed: int, level: float, *, differing: int) -> int:
+    """From how many losses on an equal challenger would be turned away where `differing` of the rows that came differ.
+
+    It is one of `critical_losses`, and costs no more for a million rows than for a hundred.
+
+    >>> critical_loss(1_000_000, 0, 0.095, differing=60_000) - 30_000
+    162
+    """
+    _check(came, disputed, level)
+    if not 0 <= differing <= came:
+        raise DataError(f"a limit test of {came} rows of which {differing} differ; give 0 to {came}")
+    if differing <= _AVERAGED:
+        return int(_averaged(came, disputed, level)[differing])
+    return int(_exact(np.array([disputed + differing]), level)[0])
+
+
+@lru_cache(maxsize=4)
 def critical_losses(came: int, disputed: int, level: float) -> NDArray[np.int64]:
     """From how many losses on an equal challenger would be turned away, (came + 1,): by how many rows that came differ.
 
@@ -32,22 +50,37 @@ def critical_losses(came: int, disputed: int, level: float) -> NDArray[np.int64]
     >>> critical_losses(100, 0, 0.095)[:8].tolist()   # 3 of 3, 4 of 4, 4 of 5: too many
     [1, 2, 3, 3, 4, 4, 5, 6]
     """
+    _check(came, disputed, level)
+    beyond = _exact(disputed + np.arange(_AVERAGED + 1, came + 1), level)
+    limits: NDArray[np.int64] = np.concatenate([_averaged(came, disputed, level), beyond])
+    limits.setflags(write=False)
+    return limits
+
+
+def _check(came: int, disputed: int, level: float) -> None:
     if came < 0 or disputed < 0 or not 0 < level < 0.5:
         raise DataError(f"a limit test of {came} and {disputed} rows at level {level}; the level must lie in (0, 0.5)")
-    differing = disputed + np.arange(came + 1)
-    limits = _exact(differing, level)
+
+
+@lru_cache(maxsize=64)
+def _averaged(came: int, disputed: int, level: float) -> NDArray[np.int64]:
+    """The limits where few rows differ, at most 121 of them, which keep the level together."""
+    differing = disputed + np.arange(min(came, _AVERAGED) + 1)
+    limits = _exact(differing, level if came == 0 else level / 3)
     if came:
         _enlarge(limits, differing, came, level)
     limits.setflags(write=False)
     return limits
 
 
-def rejects(
-    gains: NDArray[np.int64], losses: NDArray[np.int64], *, came: int, disputed: int, level: float
-) -> NDArray[np.bool_]:
-    """Whether each pair of counts, rows that came and disputed ones together, speaks against the challenger."""
-    rejected: NDArray[np.bool_] = losses >= critical_losses(came, disputed, level)[gains + losses - disputed]
-    return rejected
+def _shares(came: int) -> NDArray[np.float64]:
+    """Shares of rows that differ, close enough to each other; among many rows low ones leave many that differ."""
+    least = _FEW / came
+    if least >= _LOW[0]:
+        return np.concatenate([_LOW, _HIGH])
+    steps = int(np.ceil(np.log(_LOW[0] / least) / np.log(_LOW[1] / _LOW[0])))
+    lower: NDArray[np.float64] = np.geomspace(least, _LOW[0], steps, endpoint=False)
+    return np.concatenate([lower, _LOW, _HIGH])
 
 
 def _exact(differing: NDArray[np.int64], level: float) -> NDArray[np.int64]:
@@ -67,12 +100,10 @@ def _beyond(losses: NDArray[np.int64], differing: NDArray[np.int64]) -> NDArray[
     return np.where(losses <= 0, 1.0, np.where(inside, tail, 0.0))
 
 
-def _enlarge(limits: NDArray[np.int64], differing: NDArray[np.int64], came: int, level: float) -> None:
+def _enlarge(region: NDArray[np.int64], k: NDArray[np.int64], came: int, level: float) -> None:
     """Take further counts into the region, the most telling first, while no share of differing rows exceeds `level`."""
-    most = min(came, _AVERAGED) + 1
-    k, region = differing[:most], limits[:most]
-    region[:] = _exact(k, level / 3)
-    chance = np.exp(_log_binomial(came, np.arange(most)[None, :], _SHARES[:, None]))
+    chance = np.exp(_log_binomial(came, np.arange(len(k))[None, :], _shares(came)[:, None]))
+    chance = chance[chance.max(axis=1) > _NEVER]
     size = chance @ _beyond(region, k) + level * np.maximum(0.0, 1.0 - chance.sum(axis=1))
     log_half = np.log(0.5)
     while True:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from perennial.continual.rollout.limit_test import critical_losses
+from perennial.continual.rollout.limit_test import critical_loss, critical_losses
 from perennial.continual.rollout.verdict import RolloutRules
 
 __all__ = ["Power", "visible_points"]
@@ -79,7 +79,7 @@ def _noticed(labels: int, disagreement: float, loss: float, rules: RolloutRules,
         limit = stats.norm.isf(level) * np.sqrt(differing)
         return float(stats.norm.sf((limit - differing * (2 * losing - 1)) / spread)) if labels else 0.0
     if asked:
-        return float(stats.binom.sf(critical_losses(0, labels, level)[0] - 1, labels, losing))
+        return float(stats.binom.sf(critical_loss(0, labels, level, differing=0) - 1, labels, losing))
     rows = np.arange(labels + 1)
     lost = stats.binom.sf(critical_losses(labels, 0, level) - 1, rows, losing)
     return float(stats.binom.pmf(rows, labels, disagreement) @ lost)

@@ -7,7 +7,7 @@ from typing import Any
 
 from perennial.continual.errors import DataError
 from perennial.continual.rollout.e_values import ScoreSums, mean_score_above, share_above
-from perennial.continual.rollout.limit_test import critical_losses
+from perennial.continual.rollout.limit_test import critical_loss
 from perennial.continual.rollout.unlabelled import Unlabelled
 
 __all__ = ["LiveDecision", "LiveEvidence", "RolloutRules", "Verdict", "judge_live"]
@@ -217,8 +217,8 @@ def _against_at_limit(evidence: LiveEvidence, rules: RolloutRules) -> tuple[str,
     if evidence.sums.whole:
         disputed = evidence.disputed_gains + evidence.disputed_losses
         differing = evidence.gains + evidence.losses - disputed
-        limits = critical_losses(evidence.rows - evidence.disputed, disputed, level)
-        told_apart = evidence.losses >= int(limits[differing])
+        came = evidence.rows - evidence.disputed
+        told_apart = evidence.losses >= critical_loss(came, disputed, level, differing=differing)
     else:
         told_apart = _sign_test(evidence.sums) <= level
     if not told_apart:

@@ -1,11 +1,21 @@
 """The test at a rollout's limit: its level for every share of differing rows, and what few labels can tell by it."""
 
+import time
+
 import numpy as np
 import pytest
 from scipy.stats import binom
 
 from perennial.continual.errors import DataError
-from perennial.continual.rollout import LiveEvidence, RolloutRules, Unlabelled, Verdict, critical_losses, judge_live
+from perennial.continual.rollout import (
+    LiveEvidence,
+    RolloutRules,
+    Unlabelled,
+    Verdict,
+    critical_loss,
+    critical_losses,
+    judge_live,
+)
 
 LEVEL = RolloutRules().limit_level
 
@@ -21,6 +31,27 @@ def turned_away(came: int, disputed: int, differing: float, losing: float) -> fl
 def test_equal_versions_are_turned_away_at_the_level_at_most_however_often_they_differ(came, disputed):
     worst = max(turned_away(came, disputed, share, 0.5) for share in np.geomspace(1e-4, 1.0, 700))
     assert worst <= LEVEL * 1.002  # between the shares at which the test was made
+
+
+@pytest.mark.parametrize("came", [5_000, 100_000, 1_000_000])
+def test_many_rows_of_which_few_differ_keep_the_level_and_cost_no_more_than_few_rows(came):
+    rows = np.arange(301)
+    began = time.process_time()
+    limits = np.array([critical_loss(came, 0, LEVEL, differing=int(number)) for number in rows])
+    assert time.process_time() - began < 10, "of one number of differing rows, as a verdict asks: under a second"
+    lost = binom.sf(limits - 1, rows, 0.5)
+    sizes = [float(binom.pmf(rows, came, share) @ lost) for share in np.geomspace(0.01, 150, 400) / came]
+    assert max(sizes) <= LEVEL * 1.002
+    assert max(sizes) > 0.094, "and spend it"
+
+
+def test_the_limit_of_one_number_of_differing_rows_is_that_of_all_of_them():
+    for came, disputed in ((400, 0), (400, 31), (0, 77), (1, 0)):
+        limits = critical_losses(came, disputed, LEVEL)
+        one_by_one = [critical_loss(came, disputed, LEVEL, differing=number) for number in range(came + 1)]
+        assert limits.tolist() == one_by_one
+    with pytest.raises(DataError, match="of 5 rows of which 6 differ"):
+        critical_loss(5, 0, LEVEL, differing=6)
 
 
 @pytest.mark.parametrize(
