@@ -78,7 +78,7 @@ def _shares(came: int) -> NDArray[np.float64]:
     least = _FEW / came
     if least >= _LOW[0]:
         return np.concatenate([_LOW, _HIGH])
-    steps = int(np.ceil(np.log(_LOW[0] / least) / np.log(_LOW[1] / _LOW[0])))
+    steps = int(np.ceil(3 * np.log(_LOW[0] / least) / np.log(_LOW[1] / _LOW[0])))
     lower: NDArray[np.float64] = np.geomspace(least, _LOW[0], steps, endpoint=False)
     return np.concatenate([lower, _LOW, _HIGH])
 

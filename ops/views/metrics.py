@@ -23,7 +23,7 @@ _FIGURES = (
     ("labels_unlearnt", "Training rows that the champion has not learnt"),
     ("feedback_labels", "Labels and signals received for predictions"),
     ("replay_rows", "Rows in the replay buffer"),
-    ("cycle_active", "1 while a cycle is under way"),
+    ("cycle_active", "1 while a cycle is under way, its probation of days included"),
     ("drift_alert", "1 while the newest window stands in an alert"),
     ("accuracy_estimated", "Accuracy that calibrated confidence promises; blind to a change of concept"),
     ("accuracy_measured", "Accuracy on labelled answers; of a ranking the mean NDCG@10 of lists with signals"),
