@@ -1,0 +1,108 @@
+"""One served model, and what may be wrong with its section."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from perennial.continual.errors import ConfigurationError, DataError
+from perennial.continual.learning.names import LEARNERS_OF, default_learner
+from perennial.continual.preparation import admit_name
+from perennial.continual.tasks import DEFAULT_TASK, TASKS, task_named
+from perennial.ops.safety.secrecy import shown_problems
+from perennial.ops.settings.cycle import CycleSettings
+from perennial.ops.settings.drift import DriftWatchSettings
+from perennial.ops.settings.headlines import EventWatchSettings, FeedSettings
+from perennial.ops.settings.learning import EngineSettings, LearningSettings
+from perennial.ops.settings.section import Section
+
+__all__ = ["ModelSettings", "RefusedModel", "name_problem", "refused_models"]
+
+
+class ModelSettings(Section):
+    """One served model with its own cycle, policy and buffer."""
+
+    task: str = Field(DEFAULT_TASK, description="what the model is asked and how an answer is scored")
+    learning: LearningSettings = Field(default_factory=LearningSettings)
+    engine: EngineSettings = Field(default_factory=EngineSettings)
+    drift: DriftWatchSettings = Field(default_factory=DriftWatchSettings)
+    cycle: CycleSettings = Field(default_factory=CycleSettings)
+    events: EventWatchSettings = Field(default_factory=EventWatchSettings)
+    feeds: dict[str, FeedSettings] = Field(default_factory=dict, description="by a name of your own; of task opinion")
+    policy: dict[str, Any] = Field(
+        default_factory=lambda: {
+            "kind": "any",
+            "policies": [{"kind": "drift"}, {"kind": "gain"}, {"kind": "feedback_count", "at_least": 1_000}],
+            "limits": {"cooldown_s": 600.0, "min_feedback": 100, "budget_per_day": 24},
+        },
+        description="trigger policy; see perennial.continual.policy",
+    )
+
+    @field_validator("task")
+    @classmethod
+    def _task_is_known(cls, task: str) -> str:
+        try:
+            return task_named(task).name
+        except ConfigurationError as exc:
+            raise ValueError(str(exc)) from exc
+
+    @model_validator(mode="after")
+    def _learner_is_of_the_task(self) -> Self:
+        """Take the task's own learner where none is named, and refuse one that makes other models."""
+        if "learner" not in self.learning.model_fields_set:
+            learning = self.learning.model_copy(update={"learner": default_learner(self.task)})
+            object.__setattr__(self, "learning", learning)  # the section is frozen once it is made
+        elif self.learning.learner not in LEARNERS_OF[self.task]:
+            known = ", ".join(LEARNERS_OF[self.task])
+            raise ValueError(
+                f"learner {self.learning.learner.value!r} makes no models of task {self.task!r}; use one of {known}"
+            )
+        return self
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RefusedModel:
+    """A model whose section cannot be used, with the reason. It goes on being served, by its task."""
+
+    problem: str
+    task: str
+
+
+def refused_models(sections: Mapping[str, Any]) -> dict[str, RefusedModel]:
+    """The sections that cannot be used, by the model's name."""
+    found = {name: _section_problem(name, section, sections) for name, section in sections.items()}
+    return {
+        name: RefusedModel(problem=problem, task=_task_named_by(sections[name]))
+        for name, problem in found.items()
+        if problem
+    }
+
+
+def name_problem(name: str, names: Iterable[str]) -> str:
+    """Why a model cannot be called so; empty where it can."""
+    try:
+        admit_name(name)
+    except DataError as exc:
+        return str(exc)
+    if name.endswith("_engine"):
+        return f"model name {name!r} must not end in '_engine', which names the versions' own model"
+    first = next(other for other in names if other.lower() == name.lower())
+    return "" if first == name else f"model name {name!r} differs from {first!r} by its case alone; choose another"
+
+
+def _section_problem(name: str, section: Any, names: Iterable[str]) -> str:
+    """Why a model's section cannot be used; empty where it can."""
+    if problem := name_problem(name, names):
+        return f"models: {problem}"
+    try:
+        ModelSettings.model_validate(section)
+    except ValidationError as exc:
+        return "; ".join(f"models.{name}.{problem}" for problem in shown_problems(exc))
+    return ""
+
+
+def _task_named_by(section: Any) -> str:
+    """The task of a section that cannot be used: the one that it names, where that much of it is right."""
+    task = section.get("task") if isinstance(section, dict) else None
+    return task if isinstance(task, str) and task in TASKS else DEFAULT_TASK
