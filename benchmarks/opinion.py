@@ -65,10 +65,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _line(name: str, metric: str, value: float, interval: Sequence[float], baseline: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "metric": metric, "value": value, "interval": list(interval), "baseline": baseline}
-
-
 def _events(folder: Path, bench: Bench, options: argparse.Namespace, results: dict[str, Any]) -> None:
     started = time.perf_counter()
     news = NewsItems.read(folder / "gold_news.csv", bench.embed, since=_OLD_UNTIL)
@@ -78,8 +74,8 @@ def _events(folder: Path, bench: Bench, options: argparse.Namespace, results: di
     for size in found["found"]:
         value, interval = size["found_within_four"], size["found_within_four_interval"]
         name = f"opinion: events of {size['headlines']} headlines"
-        results["recipes"].append(_line(name, "found within four", value, interval, alarms))
-        results["recipes"].append(_line(name, "found", size["found"], size["found_interval"], alarms))
+        results["recipes"].append(record.recipe(name, "found within four", value, interval, alarms))
+        results["recipes"].append(record.recipe(name, "found", size["found"], size["found_interval"], alarms))
     print(f"events: {time.perf_counter() - started:.0f} s", file=sys.stderr, flush=True)
 
 
@@ -129,7 +125,7 @@ def _stream(folder: Path, bench: Bench, results: dict[str, Any]) -> None:
     }
     updated = means["updated"]
     results["recipes"].append(
-        _line(
+        record.recipe(
             "opinion: gold_news stream, labels a day late",
             "accuracy",
             100 * updated.mean,
@@ -158,7 +154,7 @@ def _tweets(folder: Path, bench: Bench, results: dict[str, Any], *, network: boo
     low, high = _f1_interval(given["perennial"], truth)
     baseline = {arm: figures[arm]["macro_f1"] for arm in given if arm != "perennial"}
     results["recipes"].append(
-        _line("opinion: twitter_fin", "macro F1", figures["perennial"]["macro_f1"], [low, high], baseline)
+        record.recipe("opinion: twitter_fin", "macro F1", figures["perennial"]["macro_f1"], [low, high], baseline)
     )
 
 

@@ -215,13 +215,8 @@ def _recipe(arms: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The headline, as every recipe's benchmark gives it: ahead of the best of the others, or behind."""
     (ours,) = (arm for arm in arms if arm["arm"] == "Perennial")
     best = max((arm for arm in arms if arm is not ours), key=lambda arm: float(arm["ndcg"]))
-    return {
-        "name": "recommendation",
-        "metric": "NDCG@10",
-        "value": ours["ndcg"],
-        "interval": ours["ndcg_interval"],
-        "baseline": {"name": best["arm"], "value": best["ndcg"], "ahead_interval": best["ours_ahead_interval"]},
-    }
+    baseline = {"name": best["arm"], "value": best["ndcg"], "ahead_interval": best["ours_ahead_interval"]}
+    return record.recipe("recommendation", "NDCG@10", ours["ndcg"], ours["ndcg_interval"], baseline)
 
 
 def _interval(values: NDArray[np.float64], users: NDArray[np.str_]) -> tuple[float, float]:

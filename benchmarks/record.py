@@ -5,13 +5,14 @@ import math
 import os
 import platform
 import subprocess
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from perennial.continual.atomic_file import write_atomically
 
-__all__ = ["OUT", "commit", "machine", "write"]
+__all__ = ["OUT", "commit", "machine", "recipe", "write"]
 
 OUT = Path(__file__).parent / "out"
 
@@ -43,6 +44,13 @@ def write(name: str, results: dict[str, Any], out: Path | None = None) -> Path:
     path = folder / f"{name}.json"
     write_atomically(path, json.dumps(document, indent=1, allow_nan=False) + "\n")
     return path
+
+
+def recipe(
+    name: str, metric: str, value: float, interval: Sequence[float], baseline: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A headline of a recipe's benchmark: a row of the `recipes` in its results."""
+    return {"name": name, "metric": metric, "value": value, "interval": list(interval), "baseline": baseline}
 
 
 def machine() -> dict[str, Any]:

@@ -43,7 +43,6 @@ class Simulated:
     promoted: float
     standard_error: float
     labels_p50: float
-    labels_p90: float
 
 
 def simulate(cell: Cell, rules: RolloutRules, rollouts: int, rng: np.random.Generator) -> Simulated:
@@ -73,7 +72,6 @@ def simulate(cell: Cell, rules: RolloutRules, rollouts: int, rng: np.random.Gene
         promoted=share,
         standard_error=float(np.sqrt(share * (1 - share) / rollouts)),
         labels_p50=float(np.median(labels)),
-        labels_p90=float(np.quantile(labels, 0.9)),
     )
 
 

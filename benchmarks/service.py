@@ -74,12 +74,9 @@ def _replies(library: Library, vectors: Vectors) -> list[dict[str, Any]]:
     """Cold, after one approved question, sent by themselves, and over time."""
     found = tested_halves(library, vectors(library.texts), np.random.default_rng(0))
     rows = []
-    for situation, name, ks in (
-        ("cold", "cold reply", (1, 3)),
-        ("warm", "one similar question approved", (1, 3)),
-    ):
+    for situation, name in (("cold", "cold reply"), ("warm", "one similar question approved")):
         places = found.places(situation)
-        for k in ks if len(places) else ():
+        for k in (1, 3) if len(places) else ():
             base = {each: float((found.places(f"{situation} {each}") < k).mean()) for each in ("bm25", "encoder")}
             rows.append(_row(name, f"R@{k}", wilson(int((places < k).sum()), len(places)), base))
         rows += _sent(situation, *found.sure(situation))
@@ -163,13 +160,7 @@ def _library(turns: list[tuple[str, str, str]]) -> tuple[Library, list[str], lis
 
 
 def _row(name: str, metric: str, value: Interval, baseline: dict[str, float]) -> dict[str, Any]:
-    return {
-        "name": name,
-        "metric": metric,
-        "value": value.mean,
-        "interval": [round(value.low, 4), round(value.high, 4)],
-        "baseline": baseline,
-    }
+    return record.recipe(name, metric, value.mean, [round(value.low, 4), round(value.high, 4)], baseline)
 
 
 if __name__ == "__main__":

@@ -67,14 +67,12 @@ def _try(library: Library, vectors: Floats, matcher: Matcher, taught: set[str], 
         known = np.flatnonzero(warm[np.arange(len(part)), truth, 0] > 0)  # another question is approved
         tried.add("cold", cold, matcher.weights, truth)
         tried.add("warm", warm[known], matcher.weights, truth[known])
-        for name, way in (("bm25", "words"), ("encoder", "")):
-            tried.add(f"cold {name}", cold, _alone("_".join(filter(None, ("answer", way)))), truth)
-            alone = _alone("_".join(filter(None, ("question", way))))
-            tried.add(f"warm {name}", warm[known], alone, truth[known])
+        for name, way in (("bm25", "_words"), ("encoder", "")):
+            tried.add(f"cold {name}", cold, _alone(f"answer{way}"), truth)
+            tried.add(f"warm {name}", warm[known], _alone(f"question{way}"), truth[known])
 
 
 def _alone(feature: str) -> Floats:
-
     return np.array([float(name == feature) for name in FEATURES], dtype=np.float32)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks import record
 from benchmarks.service_data import Vectors
 from perennial.continual.intervals import paired_bootstrap
 from perennial.continual.learning.replies import Library, Matcher, Question, Reply, Surface, fit_matcher
@@ -38,7 +39,7 @@ def live_stream(name: str, library: Library, vectors: Vectors, rng: np.random.Ge
     matcher = fit_matcher(start, vectors(start.texts), np.random.default_rng(5))
     live = list(known)
     hits: tuple[list[float], list[float]] = ([], [])
-    waves: list[float] = []
+    waves: tuple[list[float], list[float]] = ([], [])
     for part, batch in enumerate(np.array_split(asked, _PARTS)):
         renamed = part >= _PARTS // 2
         there = tuple(_renamed(r, renamed) for r in replies if comes.get(r.id, 0) <= part)
@@ -48,23 +49,20 @@ def live_stream(name: str, library: Library, vectors: Vectors, rng: np.random.Ge
         if not questions:
             continue
         now = Library(replies=there, questions=tuple(dict.fromkeys(live)))
-        ours = _right(now, matcher, questions, vectors)
-        theirs = _right(start, matcher, questions, vectors)
-        hits[0].extend(ours)
-        hits[1].extend(theirs)
-        waves.append(float(np.mean(ours)))
-        waves.append(float(np.mean(theirs)))
+        for arm, known_by in enumerate((now, start)):
+            right = _right(known_by, matcher, questions, vectors)
+            hits[arm].extend(right)
+            waves[arm].append(float(np.mean(right)))
         live += questions  # accepted answers
     gain = paired_bootstrap(np.array(hits[0]), np.array(hits[1]), np.random.default_rng(6))
-    return {
-        "name": name,
-        "metric": "R@1 ahead of the frozen twin",
-        "value": gain.mean,
-        "interval": [round(gain.low, 4), round(gain.high, 4)],
-        "baseline": {"live": float(np.mean(hits[0])), "frozen": float(np.mean(hits[1]))},
-        "waves_live": waves[::2],
-        "waves_frozen": waves[1::2],
-    }
+    row = record.recipe(
+        name,
+        "R@1 ahead of the frozen twin",
+        gain.mean,
+        [round(gain.low, 4), round(gain.high, 4)],
+        {"live": float(np.mean(hits[0])), "frozen": float(np.mean(hits[1]))},
+    )
+    return row | {"waves_live": waves[0], "waves_frozen": waves[1]}
 
 
 def _right(library: Library, matcher: Matcher, questions: list[Question], vectors: Vectors) -> list[float]:
