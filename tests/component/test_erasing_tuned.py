@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.records import Example, Origin, Route, Split
 from perennial.ops.app.wiring import open_parts
@@ -14,17 +13,10 @@ from perennial.ops.commands.erasing.person import erase_person, plan_person
 from perennial.ops.commands.first_version import register
 from perennial.ops.ledger import VersionRow, VersionState, version_card
 from perennial.ops.serving.processes import free_port
+from tests.unit.learning.cards import text_card
 
 pytestmark = pytest.mark.component
-CARD = ModelCard(
-    learner="finetune",
-    encoder="",
-    encoder_fingerprint="sha256:tuned",
-    labels=("a", "b"),
-    head="kernel_lda",
-    temperature=1.0,
-    max_length=32,
-)
+CARD = text_card(learner="finetune", encoder="", encoder_fingerprint="sha256:tuned")
 
 
 def test_an_encoder_that_is_there_no_more_keeps_nobody_from_being_erased(tmp_path: Path) -> None:

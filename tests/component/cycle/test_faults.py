@@ -29,7 +29,6 @@ from perennial.continual.errors import (
 )
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import JobResult
-from perennial.continual.learning.card import ModelCard
 from perennial.continual.records import Example, Route, Split
 from perennial.continual.route import pinned, promoted, rolled_back, with_challenger
 from perennial.ops.comparing import comparison as comparison_module
@@ -46,6 +45,7 @@ from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.route_changes import change_route
 from perennial.ops.store.state import PAUSED
 from tests.component.town import KNOWN, Town
+from tests.unit.learning.cards import text_card
 
 pytestmark = [pytest.mark.component, pytest.mark.alone]
 
@@ -388,15 +388,7 @@ def test_labels_that_came_after_a_training_began_are_not_taken_for_learnt(
 
     def train(*_: object, **__: object) -> JobResult:
         trained = town.workspace.run("intent", 2) / "trained"
-        ModelCard(
-            learner="kernel_lda",
-            encoder="packaged:minilm",
-            encoder_fingerprint="sha256:0",
-            labels=tuple(KNOWN),
-            head="kernel_lda",
-            temperature=1.0,
-            max_length=32,
-        ).write(trained)
+        text_card(labels=tuple(KNOWN)).write(trained)
         town.ledger.add_examples("intent", [_example("a second lost card")], lambda _: Split.TRAIN)
         raise KeyboardInterrupt  # as a kill: nothing of the step comes after it
 

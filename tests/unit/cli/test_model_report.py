@@ -9,7 +9,6 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import NotFound
-from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.proof_answers import ProofAnswers, read_proof_answers
 from perennial.continual.records import Example, Route, Split
@@ -18,6 +17,7 @@ from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.held_out_answers import keep_answers, note_held_out
 from perennial.ops.settings import load_settings
 from perennial.ops.store.workspace import Workspace
+from tests.unit.learning.cards import text_card
 
 SECRET = "<script>alert(1)</script> is what Mary asked about"
 AT = datetime(2026, 1, 1, tzinfo=UTC)
@@ -118,11 +118,7 @@ def test_what_a_version_takes_for_none_of_its_classes_is_told(config: Path, tmp_
     bundle = Workspace(load_settings(config)).bundle("intent", 1)
     bundle.mkdir(parents=True)
     OpenSet(limit=0.0, per_logit=1.0, per_distance=0.0, false_refusals=0.05, rows=477).write(bundle)
-    card = ModelCard(
-        learner="ridge", encoder="packaged:minilm", encoder_fingerprint="sha256:0", labels=("a", "b"), head="ridge",
-        temperature=1.0, max_length=128, metrics={"holdout_new_class_recall": 0.41},
-    )  # fmt: skip
-    card.write(bundle)
+    text_card("ridge", metrics={"holdout_new_class_recall": 0.41}).write(bundle)
     told = json.loads(_report(config, "1", "--json").stdout)["open_set"]
     assert told == {"false_refusals": 0.05, "rows": 477, "new_class_recall": 0.41}
     assert (

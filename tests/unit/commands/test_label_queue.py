@@ -17,6 +17,7 @@ from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.traffic.writer import TrafficWriter
 from tests.component.traffic_rows import columns
+from tests.unit.learning.cards import text_card
 
 START = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -88,7 +89,6 @@ def test_erased_requests_leave_the_queue(queue: LabelQueue) -> None:
 
 
 def test_labels_that_the_answering_model_contradicts_are_doubted(queue: LabelQueue) -> None:
-    from perennial.continual.learning.card import ModelCard
     from perennial.continual.learning.class_sums import ClassRows
     from perennial.continual.learning.fourier import FourierFeatures
     from perennial.continual.learning.kernel_lda import Discriminant, KernelLda
@@ -100,15 +100,7 @@ def test_labels_that_the_answering_model_contradicts_are_doubted(queue: LabelQue
     solved = head.solve(Discriminant(shrinkage=1e-2))
     folder = queue._workspace.bundle("intent", 1)
     write_head(folder, solved)
-    ModelCard(
-        learner="kernel_lda",
-        encoder="packaged:minilm",
-        encoder_fingerprint="sha256:0",
-        labels=solved.labels,
-        head="kernel_lda",
-        temperature=1.0,
-        max_length=32,
-    ).write(folder)
+    text_card(labels=solved.labels).write(folder)
     table = TrafficLog(queue._workspace.traffic("intent")).read(columns=["prediction_id"])
     ids = table["prediction_id"].to_pylist()
     label(queue, ids[:20], "transfer")

@@ -7,11 +7,9 @@ import pytest
 
 from perennial.continual.learning.card import ModelCard
 from perennial.ops.commands.offline import Offline
+from tests.unit.learning.cards import text_card
 
-CARD = ModelCard(
-    learner="ridge", encoder="packaged:e5:thai", encoder_fingerprint="sha256:0", labels=("a",), head="ridge",
-    temperature=1.0, max_length=32,
-)  # fmt: skip
+CARD = text_card("ridge", encoder="packaged:e5:thai")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from perennial.continual.errors import ConfigurationError
-from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import fingerprint
 from perennial.continual.learning.learners import (
@@ -23,6 +22,7 @@ from perennial.continual.learning.names import DEFAULT_LEARNER, LEARNERS_OF, Lea
 from perennial.continual.learning.port import Learner
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.tasks import TASKS, learns_labels
+from tests.unit.learning.cards import text_card
 from tests.unit.learning.conftest import make_rows
 
 Write = Callable[..., Path]
@@ -148,15 +148,6 @@ def test_a_version_holds_the_rows_that_it_learnt_until_they_are_taken_out(
 def test_sums_are_made_anew_where_another_closed_form_is_due(
     head: str, settings: dict[str, int], learner: str, params: dict[str, float], rows: int, due: bool
 ) -> None:
-    card = ModelCard(
-        learner=head,
-        encoder="packaged:minilm",
-        encoder_fingerprint="sha256:0",
-        labels=("a", "b"),
-        head=head,
-        temperature=1.0,
-        max_length=32,
-        settings=settings,
-    )
+    card = text_card(head, settings=settings)
     assert outgrown(card, learner, params, rows=rows) is due
     assert not outgrown(replace(card, learner="finetune"), learner, params, rows=rows)

@@ -9,10 +9,10 @@ import pytest
 from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError
 from perennial.continual.learning.calibration import Link, fit_link, fit_temperature, log_loss
-from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.lexical import LexicalFeatures, WordScores
 from perennial.continual.learning.trained import HEAD_FILE, read_head, write_head
+from tests.unit.learning.cards import text_card
 
 CLASSES = 60
 
@@ -66,16 +66,7 @@ def test_what_was_written_and_cooled_answers_as_before(tmp_path: Path) -> None:
     )
     X, texts = rng.standard_normal((5, 4)), ["my card", "a loan", "", "卡", "trip"]
     write_head(tmp_path, head)
-    card = ModelCard(
-        learner="ridge",
-        encoder="packaged:minilm",
-        encoder_fingerprint="sha256:0",
-        labels=head.labels,
-        head="ridge",
-        temperature=1.0,
-        max_length=128,
-    )
-    card.write(tmp_path)
+    text_card("ridge", labels=head.labels).write(tmp_path)
     wanted = head.logits(X, texts)
     np.testing.assert_array_equal(read_head(tmp_path).logits(X, texts), wanted)
     np.testing.assert_allclose(head.cooled(2.0).logits(X, texts), wanted, atol=1e-4)

@@ -16,22 +16,14 @@ from perennial.continual.learning.context import Context
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.spec import JobSpec
 from perennial.continual.learning.sweep import Trial, sweep
+from tests.unit.learning.cards import text_card
 from tests.unit.learning.conftest import make_rows
 
 pytestmark = pytest.mark.slow
 
 
 def card(accuracy: float, loss: float = 0.5) -> ModelCard:
-    return ModelCard(
-        learner="kernel_lda",
-        encoder="packaged:minilm",
-        encoder_fingerprint="sha256:0",
-        labels=("a", "b"),
-        head="kernel_lda",
-        temperature=1.0,
-        max_length=32,
-        metrics={"holdout_accuracy": accuracy, "holdout_log_loss": loss},
-    )
+    return text_card(metrics={"holdout_accuracy": accuracy, "holdout_log_loss": loss})
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from perennial.continual.jobs.process import JobResult
-from perennial.continual.learning.card import ModelCard, read_card
+from perennial.continual.learning.card import read_card
 from perennial.continual.records import Example, Split
 from perennial.ops.ledger import Ledger, StoredExample, VersionRow, VersionState, version_card
 from perennial.ops.making import version_maker
@@ -18,16 +18,9 @@ from perennial.ops.making.starting_point import keep_encoder
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.settings import LearningSettings, ModelSettings, Settings
 from perennial.ops.store.workspace import Workspace
+from tests.unit.learning.cards import text_card
 
-CARD = ModelCard(
-    learner="kernel_lda",
-    encoder="packaged:minilm",
-    encoder_fingerprint="sha256:0",
-    labels=("a",),
-    head="kernel_lda",
-    temperature=1.0,
-    max_length=32,
-)
+CARD = text_card()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from perennial.continual.learning.card import ModelCard
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.replies import Matcher, Question, Reply
 from perennial.continual.learning.trained import write_head, write_proof
@@ -19,6 +18,7 @@ from perennial.ops.making import judging
 from perennial.ops.serving import bundled
 from perennial.ops.store.reply_store import ReplyStore
 from tests.component.triton_fixtures import LABELS, write_bundle
+from tests.unit.learning.cards import text_card
 
 _WORDS = ("cards", "loans", "trips", "fees", "shares", "coins", "rents")
 TEXTS = ("card lost", "money transfer", "hello")
@@ -110,15 +110,7 @@ def _give_heads(bundle: Path, seed: int) -> None:
         bias=np.zeros(classes, dtype=np.float32),
         temperature=1.0,
     )
-    ModelCard(
-        learner="kernel_lda",
-        encoder="tiny",
-        encoder_fingerprint="tiny",
-        labels=tuple(LABELS),
-        head="kernel_lda",
-        temperature=1.0,
-        max_length=32,
-    ).write(bundle)
+    text_card(encoder="tiny", encoder_fingerprint="tiny", labels=tuple(LABELS)).write(bundle)
     write_head(bundle, head)
     write_proof(bundle, head, (1, 2))
     write_manifest(bundle, read_manifest(bundle))

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from perennial.continual.learning.card import ModelCard
 from perennial.continual.records import Example, Split
 from perennial.ops.ledger import Ledger, VersionRow, VersionState, version_card
 from perennial.ops.making.rows import ModelRows
 from perennial.ops.settings import LearningSettings, ModelSettings, Settings
 from perennial.ops.store.workspace import Workspace
 from tests.component.databases import fresh_url
+from tests.unit.learning.cards import text_card
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 AT_FIRST = 40
@@ -49,16 +49,7 @@ def begun(tmp_path: Path) -> Iterator[tuple[Ledger, Workspace, VersionRow]]:
         ledger.mark_learnt("intent", first.learnt, 1)
         bundle = workspace.bundle("intent", 1)
         bundle.mkdir(parents=True)
-        ModelCard(
-            learner="kernel_lda",
-            encoder="packaged:minilm",
-            encoder_fingerprint="sha256:0",
-            labels=("a", "b"),
-            head="kernel_lda",
-            temperature=1.0,
-            max_length=32,
-            settings={"chosen_at": AT_FIRST},
-        ).write(bundle)
+        text_card(settings={"chosen_at": AT_FIRST}).write(bundle)
         yield ledger, workspace, ledger.version("intent", 1)
 
 
