@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from perennial.continual.rollout.limit_test import critical_loss, critical_losses
 from perennial.continual.rollout.verdict import RolloutRules
@@ -72,6 +71,8 @@ def visible_points(labels: int, disagreement: float, rules: RolloutRules, *, ask
 
 
 def _noticed(labels: int, disagreement: float, loss: float, rules: RolloutRules, *, asked: bool) -> float:
+    from scipy import stats
+
     losing, level = (1 + loss / disagreement) / 2, rules.limit_level
     if labels > _MOST_ROWS or labels == 0:
         differing = labels * (1.0 if asked else disagreement)
