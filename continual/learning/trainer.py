@@ -129,12 +129,15 @@ class Trainer:
         self.strategy.begin(self.network, self._batches(replay))
         corpus = fresh.joined(replay) if self.strategy.mixes else fresh
         total, an_epoch = self.schedule.steps(len(corpus.texts)), -(-len(corpus.texts) // self.schedule.batch)
-        step = self._resume()
+        step, order = self._resume(), None
         while step < total:
-            epoch = step // an_epoch
-            if step % an_epoch == 0 and epoch - self._best["epoch"] > self.schedule.patience:
+            epoch, place = divmod(step, an_epoch)
+            if place == 0 and epoch - self._best["epoch"] > self.schedule.patience:
                 break
-            self._step(step, total, self._fresh_rows(step, an_epoch, corpus), self._replay_rows(step, replay))
+            if place == 0 or order is None:
+                order = self._order(epoch, corpus)
+            rows = order[place * self.schedule.batch : (place + 1) * self.schedule.batch]
+            self._step(step, total, self._batch(corpus, rows, step), self._replay_rows(step, replay))
             step += 1
             if step % an_epoch == 0 and held_out.texts:
                 self._judge(epoch, held_out)
@@ -179,10 +182,8 @@ class Trainer:
             state = {name: value.detach().clone() for name, value in self._trainable().items()}
             self._best = {"loss": loss, "epoch": epoch, "state": state}
 
-    def _fresh_rows(self, step: int, an_epoch: int, corpus: Corpus) -> Batch:
-        epoch, place = divmod(step, an_epoch)
-        order = _by_length(corpus.texts, self.schedule.batch, np.random.default_rng([self.schedule.seed, 1, epoch]))
-        return self._batch(corpus, order[place * self.schedule.batch : (place + 1) * self.schedule.batch], step)
+    def _order(self, epoch: int, corpus: Corpus) -> NDArray[np.int64]:
+        return _by_length(corpus.texts, self.schedule.batch, np.random.default_rng([self.schedule.seed, 1, epoch]))
 
     def _replay_rows(self, step: int, replay: Corpus) -> Batch | None:
         if not (self.strategy.wants_replay and replay.texts):
