@@ -138,11 +138,12 @@ def _simple(
     champion: "_Answers", rows: Sequence[AnyRow], fresh: int, spec: JudgingSpec
 ) -> dict[str, NDArray[np.float64]]:
     """Scores on the fresh rows of what costs nothing: a constant, words and letters, the champion with moved priors."""
-    taught = [row for path in spec.taught for row in read_rows(Path(path))]
+    files = [read_rows(Path(path)) for path in spec.taught]
+    taught = [row for read in files for row in read]
     if not taught:
         return {}
     asked, before = rows[:fresh], [row.target for row in rows[fresh:]]
-    newest = [row.label for row in read_rows(Path(spec.taught[0]))]
+    newest = [row.label for row in files[0]]
     given = {
         "majority": majority_answers(taught, fresh),
         "lexical": lexical_answers(taught, [row.input for row in asked]),
