@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from perennial.continual import cycle as cy
 from perennial.continual.atomic_file import write_atomically
-from perennial.continual.errors import BundleRejected, PublishFailed
+from perennial.continual.errors import BundleRejected, NotFound, PublishFailed
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import KILLED_RETRIES, run_job
 from perennial.continual.rollout import LiveDecision, LiveEvidence, RolloutRules, Unlabelled, Verdict, judge_live
@@ -216,8 +216,10 @@ class ArmComparison:
 
     def _with_limits(self, unlabelled: Unlabelled, new: int) -> Unlabelled:
         """What the judgement on held-out rows says of how sure and how different the versions may be."""
-        row = next((row for row in self.ledger.versions(self.model) if row.version == new), None)
-        gate = {} if row is None else row.metrics.get("gate", {})
+        try:
+            gate = self.ledger.version(self.model, new).metrics.get("gate", {})
+        except NotFound:
+            gate = {}
         accuracies = [
             (float(gate[f"{part}_champion_accuracy"]), float(gate[f"{part}_challenger_accuracy"]))
             for part in ("fresh", "old")
