@@ -7,11 +7,12 @@ import numpy as np
 import numpy.typing as npt
 
 from perennial.continual.learning.embedding_cache import EmbeddingCache
-from perennial.exporters.batches import run_sorted
+from perennial.exporters.batches import row_count, run_sorted
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.parity import PARITY_BATCH
 from perennial.exporters.port import Answerer
-from perennial.exporters.text_classification.signature import ATTENTION_MASK, EMBEDDING, INPUT_IDS
+from perennial.exporters.text_classification.signature import EMBEDDING
+from perennial.exporters.text_classification.tokens import token_key
 
 __all__ = ["ExactEmbeddings"]
 
@@ -64,9 +65,7 @@ class _Exact:
 
 
 def _keys(rows: Inputs) -> list[bytes]:
-    """Each row's real tokens, however far it is padded."""
-    pairs = zip(rows[INPUT_IDS], rows[ATTENTION_MASK], strict=True)
-    return [np.ascontiguousarray(ids[mask != 0], dtype=np.int64).tobytes() for ids, mask in pairs]
+    return [token_key(rows, row) for row in range(row_count(rows))]
 
 
 def _nothing(texts: Sequence[str]) -> Floats:

@@ -12,7 +12,7 @@ from perennial.continual.preparation import clean
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.exporters.text_classification.signature import ATTENTION_MASK, EMBEDDING, INPUT_IDS, LOGITS
 
-__all__ = ["Floats", "FromTokens", "TextTokenizer", "TokenEngine", "Tokens", "padded", "token_inputs"]
+__all__ = ["Floats", "FromTokens", "TextTokenizer", "TokenEngine", "Tokens", "padded", "token_inputs", "token_key"]
 
 Tokens = npt.NDArray[np.int64]
 Floats = npt.NDArray[np.float32]
@@ -45,6 +45,17 @@ def token_inputs(ids: Tokens, mask: Tokens) -> Inputs:
 def padded(rows: Sequence[Sequence[int]], *, width: int = 0) -> Inputs:
     """Ragged token rows as an engine's inputs, padded with the masked id 0 to the longest or to `width`."""
     return token_inputs(*pad(rows, width=width))
+
+
+def token_key(inputs: Inputs, row: int) -> bytes:
+    """A row's real tokens, by which it is found again however far it is padded.
+
+    >>> wide, narrow = padded([[1, 5, 2], [1, 2]]), padded([[1, 2]])
+    >>> token_key(wide, 1) == token_key(narrow, 0), token_key(wide, 0) == token_key(narrow, 0)
+    (True, False)
+    """
+    ids: Tokens = inputs[INPUT_IDS][row][inputs[ATTENTION_MASK][row] != 0]
+    return ids.astype(np.int64).tobytes()
 
 
 class TokenEngine(Protocol):

@@ -33,13 +33,13 @@ from perennial.exporters.replies.signature import (
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 from perennial.exporters.text_classification.signature import (
-    ATTENTION_MASK,
     CONFIDENCE,
     INPUT_IDS,
     LABEL,
     TEXT,
     TEXT_ENGINE,
 )
+from perennial.exporters.text_classification.tokens import token_key
 from perennial.ops.serving.file_memory import FileMemory
 from perennial.ops.serving.port import FurtherProof
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
@@ -151,7 +151,7 @@ class RepliesVersion:
         new = [] if index is None else index.without_vector(self._vectors, _AT_ONCE)
         rows = self._texts.encode([*(message.text for message in messages), *new])
         for text, row in zip(new, range(len(messages), len(messages) + len(new)), strict=True):
-            self._asked[_tokens(rows, row)] = key_of(text)
+            self._asked[token_key(rows, row)] = key_of(text)
         return rows
 
     def answers(
@@ -172,7 +172,7 @@ class RepliesVersion:
             within=within,
         )
         for row in range(count, len(everything)):
-            if (key := self._asked.get(_tokens(inputs, row))) is not None:
+            if (key := self._asked.get(token_key(inputs, row))) is not None:
                 self._vectors[key] = _unit(everything[row].embedding)
         said = everything[:count]
         index = self._index_of(messages)
@@ -446,12 +446,6 @@ def _place(answer: Answered, right: Collection[str]) -> float:
     """How early the first right reply comes."""
     places = (place for place, one in enumerate(answer.suggested, start=1) if one.reply.id in right)
     return 1.0 / next(places, math.inf)
-
-
-def _tokens(rows: Mapping[str, Array], row: int) -> bytes:
-    """A text's token row without padding, as it is found again whatever it was padded to."""
-    ids: Array = rows[INPUT_IDS][row][rows[ATTENTION_MASK][row] > 0]
-    return ids.astype(np.int64).tobytes()
 
 
 def _unit(embedding: Floats) -> Floats:
