@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 import httpx
 
 from perennial.continual.tasks import DEFAULT_TASK
+from perennial.ops.demo.looking import Looking
 from perennial.ops.serving.client import PerennialClient
 
 __all__ = ["Asking", "FeedbackPost", "Paced", "PacedStream", "Sent"]
@@ -40,6 +41,7 @@ class Sent:
     error: str = ""
 
 
+_LOOK_S, _MOST_ROWS = 0.25, 500  # between two posts, and of one
 T = TypeVar("T")  # one question and what became of it
 
 
@@ -137,7 +139,7 @@ class PacedStream(Paced[Sent]):
         question.latency_ms = 1e3 * (time.perf_counter() - started)
 
 
-class FeedbackPost:
+class FeedbackPost(Looking):
     """Posts what became known to a route of the control API, late, in batches; what could not be posted waits.
 
     Args:
@@ -159,40 +161,27 @@ class FeedbackPost:
         delay_s: float,
         posted: Callable[[Sequence[Mapping[str, Any]]], None] | None = None,
     ) -> None:
-        self._url, self._path, self._model, self._many, self._delay_s = url, path, model, many, delay_s
+        super().__init__(url, name="feedback", every_s=_LOOK_S)
+        self._path, self._model, self._many, self._delay_s = path, model, many, delay_s
         self._told = posted
         self._waiting: queue.SimpleQueue[tuple[float, Mapping[str, Any]]] = queue.SimpleQueue()
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="feedback", daemon=True)
+        self._due: list[tuple[float, Mapping[str, Any]]] = []
         self.delivered = 0
-
-    def start(self) -> None:
-        """Begin to post."""
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; calling it again does nothing."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
 
     def offer(self, rows: Sequence[Mapping[str, Any]]) -> None:
         """Post these rows once their time has come."""
         for row in rows:
             self._waiting.put((time.monotonic() + self._delay_s, row))
 
-    def _work(self) -> None:
-        due: list[tuple[float, Mapping[str, Any]]] = []
-        with httpx.Client(base_url=self._url, timeout=10) as http:
-            while not self._stop.is_set():
-                while not self._waiting.empty():
-                    due.append(self._waiting.get())
-                now = time.monotonic()
-                ripe = [row for at, row in due if at <= now][:500]
-                if ripe and self._posted(http, ripe):
-                    gone = {id(row) for row in ripe}
-                    due = [pair for pair in due if id(pair[1]) not in gone]
-                self._stop.wait(0.25)
+    def look(self, http: httpx.Client) -> None:
+        """Post what is due."""
+        while not self._waiting.empty():
+            self._due.append(self._waiting.get())
+        now = time.monotonic()
+        ripe = [row for at, row in self._due if at <= now][:_MOST_ROWS]
+        if ripe and self._posted(http, ripe):
+            gone = {id(row) for row in ripe}
+            self._due = [pair for pair in self._due if id(pair[1]) not in gone]
 
     def _posted(self, http: httpx.Client, rows: Sequence[Mapping[str, Any]]) -> bool:
         try:

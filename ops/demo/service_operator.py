@@ -1,7 +1,6 @@
 """The operator of a demonstration's desk: approves what agents propose, and looks at whether replies are sent."""
 
 import logging
-import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 import httpx
 
 from perennial.ops.demo.desk import Asked
+from perennial.ops.demo.looking import Looking
 from perennial.ops.store.private_file import copied
 
 __all__ = ["Operator"]
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 _LOOK_S, _LOOKS_A_COPY = 1.0, 3
 
 
-class Operator:
+class Operator(Looking):
     """Looks at the library each second, and keeps a copy of it every third time.
 
     Args:
@@ -29,10 +29,9 @@ class Operator:
     """
 
     def __init__(self, *, api: str, model: str, library: Path, copies: Path) -> None:
-        self._api, self._model, self._library, self._copies = api, model, library, copies
+        super().__init__(f"{api}/v1/models/{model}", name="operator", every_s=_LOOK_S)
+        self._library, self._copies, self._looks = library, copies, 0
         self._known: Mapping[str, Mapping[str, Any]] = {}  # the replies that are approved, by their ids
-        self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._work, name="operator", daemon=True)
         self.sending: list[tuple[datetime, float, bool]] = []  # when, surely reached precision, whether it is on
         self.approved: list[tuple[datetime, str, int]] = []  # when, the reply, its version
         self.copied: list[tuple[datetime, Path]] = []
@@ -40,13 +39,7 @@ class Operator:
     def start(self) -> None:
         """Begin to look."""
         self._copies.mkdir(parents=True, exist_ok=True)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End; calling it again does nothing."""
-        self._stop.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout=30)
+        super().start()
 
     def reply_of(self, asked: Asked) -> tuple[str, bool] | None:
         """The id of the library's reply to a message, and whether its text is right now; None where it has none."""
@@ -59,21 +52,20 @@ class Operator:
                 return str(reply["id"]), False
         return None
 
-    def _work(self) -> None:
-        looks = 0
-        with httpx.Client(base_url=f"{self._api}/v1/models/{self._model}", timeout=10) as http:
-            while not self._stop.wait(_LOOK_S):
-                try:
-                    self._look(http)
-                except (httpx.HTTPError, ValueError) as exc:
-                    logger.debug("demo.look_failed", extra={"error": str(exc)})  # the next look sees it all
-                looks += 1
-                if looks % _LOOKS_A_COPY == 0:
-                    target = self._copies / f"{looks:05}.db"
-                    copied(self._library, target)
-                    self.copied.append((datetime.now(UTC), target))
+    def look(self, http: httpx.Client) -> None:
+        """Approve, see whether replies are sent, and keep a copy now and then."""
+        try:
+            self._approve(http)
+        except (httpx.HTTPError, ValueError) as exc:
+            logger.debug("demo.look_failed", extra={"error": str(exc)})  # the next look sees it all
+        self._looks += 1
+        if self._looks % _LOOKS_A_COPY == 0:
+            target = self._copies / f"{self._looks:05}.db"
+            copied(self._library, target)
+            self.copied.append((datetime.now(UTC), target))
 
-    def _look(self, http: httpx.Client) -> None:
+    def _approve(self, http: httpx.Client) -> None:
+        """What is proposed; then see what is approved, and what is sent."""
         for reply in http.get("/replies", params={"state": "proposed"}).raise_for_status().json():
             http.post(f"/replies/{reply['id']}/approve", headers={"X-Perennial-Request": "1"}).raise_for_status()
             self.approved.append((datetime.now(UTC), str(reply["id"]), int(reply["version"])))
