@@ -13,19 +13,20 @@ from perennial.continual.tasks.opinion import Headline
 from perennial.ops.commands.first_version import first_version
 from perennial.ops.demo.analyst import Analyst
 from perennial.ops.demo.archive import Archive
+from perennial.ops.demo.around import AroundLoop
 from perennial.ops.demo.data import dated_file
 from perennial.ops.demo.lived import Pace, run_recipe
 from perennial.ops.demo.news import News
 from perennial.ops.demo.newsdesk import Newsdesk
 from perennial.ops.demo.newsroom import Newsroom
 from perennial.ops.demo.opinion_panels import opinion_panels
-from perennial.ops.demo.paced import Asking, FeedbackPost, Sent
+from perennial.ops.demo.paced import Asking, Sent
 from perennial.ops.demo.panels import Panel
 from perennial.ops.demo.quality import Quality
+from perennial.ops.demo.recipe_settings import hasty_policy
 from perennial.ops.demo.recipes import Progress, RecipeDemoOptions
 from perennial.ops.demo.served import ServedLoop
 from perennial.ops.ledger import Ledger
-from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["run"]
@@ -49,20 +50,18 @@ def _news(options: RecipeDemoOptions) -> News:
     return Archive.read(path)
 
 
-class _Desk:
+class _Desk(AroundLoop):
     """A desk that reads every headline's answer. See `perennial.ops.demo.lived.World`."""
 
     recipe: ClassVar[str] = "opinion"
     measure: ClassVar[str] = "right sentiments"
 
     def __init__(self, news: News, options: RecipeDemoOptions) -> None:
+        super().__init__("/v1/feedback", many="labels", delay_s=_DELAY_S)
         self._news = news
         self._wire = (options.out / "wire.jsonl").resolve()
         self._rng = np.random.default_rng(options.seed)
-        self._loop: ServedLoop
-        self._post: FeedbackPost
         self._analyst: Analyst | None = None
-        self._model = ""
         self._twin: list[str] = []
         self._seen: Newsdesk
 
@@ -80,10 +79,8 @@ class _Desk:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        policies = [{"kind": "drift"}, {"kind": "feedback_count", "at_least": self._news.learns_after}]
-        limits = {"cooldown_s": 5.0, "min_feedback": 200, "budget_per_day": 100}
         return {
-            "policy": {"kind": "any", "policies": policies, "limits": limits},
+            "policy": hasty_policy(at_least=self._news.learns_after, min_feedback=200),
             "events": self._news.watched,
             "feeds": {"wire": {"file": str(self._wire), "every_s": 1.0}},
         }
@@ -95,15 +92,13 @@ class _Desk:
         write_atomically(self._wire, "".join(_row(headline) for headline in self._news.wired()))
 
     def enter(self, loop: ServedLoop, model: str) -> None:
-        self._loop, self._model = loop, model
-        self._post = FeedbackPost(loop.api, "/v1/feedback", model, many="labels", delay_s=_DELAY_S)
-        self._post.start()
+        super().enter(loop, model)
         if self._news.changes:  # where stories are known, somebody can judge
             self._analyst = Analyst(loop.api, model, self._matters)
             self._analyst.start()
 
     def leave(self) -> None:
-        self._post.stop()
+        super().leave()
         if self._analyst is not None:
             self._analyst.stop()
 
@@ -115,9 +110,6 @@ class _Desk:
         if sent.prediction_id and self._rng.random() < _LABELLED:
             self._post.offer([{"prediction_id": sent.prediction_id, "label": sent.asking.truth}])
 
-    def delivered(self) -> int:
-        return self._post.delivered
-
     def change(self, number: int) -> str:
         del number
         return self._news.change()
@@ -127,10 +119,9 @@ class _Desk:
 
     def twin(self, sent: Sequence[Sent]) -> Sequence[float]:
         """By the first version's engine."""
-        workspace = self._loop.workspace
-        self._seen = Newsdesk.read(workspace, self._model, self._news, sent)
-        first = BundledVersion.load(workspace.bundle(self._model, 1), cache_dir=workspace.cache)
-        self._twin = [answer.kept for answer in first.answers([each.asking.asked.text for each in sent])]
+        self._seen = Newsdesk.read(self._loop.workspace, self._model, self._news, sent)
+        answers = self.first_version().answers([each.asking.asked.text for each in sent])
+        self._twin = [answer.kept for answer in answers]
         return [float(label == each.asking.truth) for label, each in zip(self._twin, sent, strict=True)]
 
     def figures(self, later: Sequence[Sent]) -> Mapping[str, Any]:

@@ -12,7 +12,7 @@ from perennial.ops.demo.served import MARK
 from perennial.ops.recipes import Recipe
 from perennial.ops.settings import Settings, load_settings
 
-__all__ = ["HASTE", "recipe_settings"]
+__all__ = ["HASTE", "hasty_policy", "recipe_settings"]
 
 HASTE: Mapping[str, Any] = {  # of one model: what waits for hours elsewhere may not wait here
     "learning": {"niceness": 0},
@@ -54,6 +54,15 @@ def recipe_settings(out: Path, recipe: Recipe, *, seed: int, changed: Mapping[st
     head = f"# Written by `perennial demo --recipe {recipe.name}`; the loop runs under these settings.\n"
     write_atomically(out / MARK, head + "\n".join(lines) + "\n")
     return load_settings(out / MARK)
+
+
+def hasty_policy(*, at_least: int, min_feedback: int) -> Mapping[str, Any]:
+    """A policy that learns after a drift, or after `at_least` pieces of feedback, and hardly rests in between."""
+    return {
+        "kind": "any",
+        "policies": [{"kind": "drift"}, {"kind": "feedback_count", "at_least": at_least}],
+        "limits": {"cooldown_s": 5.0, "min_feedback": min_feedback, "budget_per_day": 100},
+    }
 
 
 def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,15 +9,15 @@ from perennial.continual.errors import DataError
 from perennial.continual.tasks.ranking import Query, Ranking
 from perennial.ops.commands.catalogue import add_items
 from perennial.ops.commands.first_ranking import first_ranking
+from perennial.ops.demo.around import AroundLoop
 from perennial.ops.demo.lived import Pace, run_recipe
-from perennial.ops.demo.paced import Asking, FeedbackPost, Sent
+from perennial.ops.demo.paced import Asking, Sent
 from perennial.ops.demo.panels import Panel
 from perennial.ops.demo.quality import Quality
 from perennial.ops.demo.readers import Library, Readers
+from perennial.ops.demo.recipe_settings import hasty_policy
 from perennial.ops.demo.recipes import Progress, RecipeDemoOptions
-from perennial.ops.demo.served import ServedLoop
 from perennial.ops.ledger import Ledger
-from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.store.workspace import Workspace
 
@@ -25,11 +25,7 @@ __all__ = ["run"]
 
 _READERS, _HISTORY = 300, 6
 _DELAY_S = 1.0  # from an answer to its signals
-_POLICY = {
-    "kind": "any",
-    "policies": [{"kind": "drift"}, {"kind": "feedback_count", "at_least": 700}],
-    "limits": {"cooldown_s": 5.0, "min_feedback": 200, "budget_per_day": 100},
-}
+_POLICY = hasty_policy(at_least=700, min_feedback=200)
 _PARAMS = {"ridge": 5.0}  # of a small library; the recipe's own suits thousands of items
 
 
@@ -40,7 +36,7 @@ def run(options: RecipeDemoOptions, progress: Progress) -> Mapping[str, Any]:
     return run_recipe(_Reading(options.seed), options, progress)
 
 
-class _Reading:
+class _Reading(AroundLoop):
     """Readers around lists. See `perennial.ops.demo.lived.World`."""
 
     recipe: ClassVar[str] = "recommendation"
@@ -51,24 +47,14 @@ class _Reading:
     settings: ClassVar[Mapping[str, Any]] = {"policy": _POLICY, "learning": {"params": _PARAMS}}
 
     def __init__(self, seed: int) -> None:
+        super().__init__("/v1/signals", many="signals", delay_s=_DELAY_S)
         self._readers = Readers(library=Library.generated(seed), count=_READERS, seed=seed + 1)
-        self._loop: ServedLoop
-        self._post: FeedbackPost
-        self._model = ""
 
     def begin(self, ledger: Ledger, workspace: Workspace, model: str, progress: Progress) -> None:
         history = self._readers.history(_HISTORY, datetime.now(UTC))
         progress("learning", {"rows": len(history), "what": f"events of {_READERS} readers"})
         items = self._readers.library.first
         first_ranking(ledger, workspace, model, history, items, partial(progress, "training.step"))
-
-    def enter(self, loop: ServedLoop, model: str) -> None:
-        self._loop, self._model = loop, model
-        self._post = FeedbackPost(loop.api, "/v1/signals", model, many="signals", delay_s=_DELAY_S)
-        self._post.start()
-
-    def leave(self) -> None:
-        self._post.stop()
 
     def draw(self) -> Asking:
         return self._readers.draw()
@@ -83,9 +69,6 @@ class _Reading:
                 ]
             )
 
-    def delivered(self) -> int:
-        return self._post.delivered
-
     def change(self, number: int) -> str:
         self._readers.change()
         if number < self.changes:
@@ -99,11 +82,10 @@ class _Reading:
 
     def twin(self, sent: Sequence[Sent]) -> Sequence[float]:
         """By what version 1 would have listed, knowing of each reader what was known at that moment."""
-        workspace, task = self._loop.workspace, Ranking()
-        first = BundledVersion.load(workspace.bundle(self._model, 1), cache_dir=workspace.cache)
-        memory = serving_side(Ranking.name).memory(workspace.user_events(self._model))
+        task = Ranking()
+        memory = serving_side(Ranking.name).memory(self._loop.workspace.user_events(self._model))
         asked = memory.recalled([Query(user=each.asking.key, at=each.sent_at) for each in sent])
-        pairs = zip(first.answers(asked), sent, strict=True)
+        pairs = zip(self.first_version().answers(asked), sent, strict=True)
         return [task.score(task.read_answer(answer.kept), each.asking.truth) for answer, each in pairs]
 
     def figures(self, later: Sequence[Sent]) -> Mapping[str, Any]:

@@ -13,17 +13,18 @@ from perennial.continual.learning.replies import Action
 from perennial.continual.tasks.replies import Message, Replies
 from perennial.ops.commands.first_replies import first_replies
 from perennial.ops.commands.reply_library import ReplyLibrary
+from perennial.ops.demo.around import AroundLoop
 from perennial.ops.demo.desk import Asked, Desk, desk_of
 from perennial.ops.demo.lived import Pace, run_recipe
-from perennial.ops.demo.paced import Asking, FeedbackPost, Sent
+from perennial.ops.demo.paced import Asking, Sent
 from perennial.ops.demo.panels import Panel
 from perennial.ops.demo.quality import Quality
+from perennial.ops.demo.recipe_settings import hasty_policy
 from perennial.ops.demo.recipes import Progress, RecipeDemoOptions
 from perennial.ops.demo.served import ServedLoop
 from perennial.ops.demo.service_operator import Operator
 from perennial.ops.demo.service_panels import ServiceStory, service_panels
 from perennial.ops.ledger import Ledger
-from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.serving.tasks.replies import Answered
 from perennial.ops.store.feedback.verdicts import VerdictKind
@@ -36,11 +37,6 @@ _DELAY_S = 1.0  # from an answer to its verdict
 _JUDGED, _HANDED_ON = 0.85, 0.03  # shares of the answers
 _PRECISION = 0.95  # that the operator asks of what is sent
 _AT_ONCE = 10  # questions to the twin: beside each of these calls a few texts of the library are embedded
-_POLICY = {
-    "kind": "any",
-    "policies": [{"kind": "drift"}, {"kind": "feedback_count", "at_least": 300}],
-    "limits": {"cooldown_s": 5.0, "min_feedback": 100, "budget_per_day": 100},
-}
 
 
 def run(options: RecipeDemoOptions, progress: Progress) -> Mapping[str, Any]:
@@ -48,25 +44,23 @@ def run(options: RecipeDemoOptions, progress: Progress) -> Mapping[str, Any]:
     return run_recipe(_Service(desk_of(options.data, options.seed), options), options, progress)
 
 
-class _Service:
+class _Service(AroundLoop):
     """Customers, agents and an operator around a desk. See `perennial.ops.demo.lived.World`."""
 
     recipe: ClassVar[str] = "service"
     measure: ClassVar[str] = "R@1"
     pace: ClassVar[Pace] = Pace(rate=10.0, steady=420, lived=350, settle=150, last=400)
     changes: ClassVar[int] = 2
-    settings: ClassVar[Mapping[str, Any]] = {"policy": _POLICY}
+    settings: ClassVar[Mapping[str, Any]] = {"policy": hasty_policy(at_least=300, min_feedback=100)}
 
     def __init__(self, desk: Desk, options: RecipeDemoOptions) -> None:
+        super().__init__("/v1/verdicts", many="verdicts", delay_s=_DELAY_S)
         self._desk, self._out = desk, options.out
         self._rng, self._lock = np.random.default_rng(options.seed + 7), threading.Lock()
         self.title = f"Customer service: replies that follow what customers ask ({desk.name})"
         self._told: list[tuple[datetime, str]] = []
         self._wave = 0
-        self._loop: ServedLoop
-        self._post: FeedbackPost
         self._operator: Operator
-        self._model = ""
         self._story: ServiceStory
         self._sent: Sequence[Sent] = ()
 
@@ -78,16 +72,14 @@ class _Service:
         copied(workspace.replies(model), self._first_library)
 
     def enter(self, loop: ServedLoop, model: str) -> None:
-        self._loop, self._model = loop, model
-        self._post = FeedbackPost(loop.api, "/v1/verdicts", model, many="verdicts", delay_s=_DELAY_S)
+        super().enter(loop, model)
         self._operator = Operator(
             api=loop.api, model=model, library=loop.workspace.replies(model), copies=self._out / "libraries"
         )
-        self._post.start()
         self._operator.start()
 
     def leave(self) -> None:
-        self._post.stop()
+        super().leave()
         self._operator.stop()
 
     def draw(self) -> Asking:
@@ -107,9 +99,6 @@ class _Service:
         with self._lock:
             self._told.append((sent.sent_at, str(verdict["verdict"])))
         self._post.offer([{"prediction_id": sent.prediction_id, **verdict}])
-
-    def delivered(self) -> int:
-        return self._post.delivered
 
     def change(self, number: int) -> str:
         self._wave = number
@@ -166,8 +155,7 @@ class _Service:
 
     def _answered(self, sent: Sequence[Sent], libraries: Sequence[tuple[datetime, Path]]) -> list[tuple[str, ...]]:
         """The replies of version 1, each with the newest of the libraries that was there when it was asked."""
-        workspace = self._loop.workspace
-        first = BundledVersion.load(workspace.bundle(self._model, 1), cache_dir=workspace.cache)
+        first = self.first_version()
         made: list[tuple[str, ...]] = []
         place, memory = 0, serving_side(Replies.name).memory(libraries[0][1])
         for start in range(0, len(sent), _AT_ONCE):
