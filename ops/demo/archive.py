@@ -6,7 +6,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 
-from perennial.continual.errors import DataError
 from perennial.continual.records import Example
 from perennial.continual.tasks.opinion import Headline
 from perennial.ops.demo.data import FIRST_DATED, dated_rows
@@ -41,9 +40,7 @@ class Archive:
         Raises:
             DataError: a row has no date, or there are too few rows.
         """
-        rows = dated_rows(path)
-        if len(rows) <= 2 * first:
-            raise DataError(f"{path} has {len(rows)} rows; {first} for the first version leave too few for a stream")
+        rows = dated_rows(path, first=first)
         at = datetime.now(UTC)
         told: list[tuple[Headline, str]] = []
         for number, (day, text, label) in enumerate(rows[first:]):

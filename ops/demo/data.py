@@ -181,10 +181,8 @@ def dated_data(path: Path, *, first: int = FIRST_DATED) -> DemoData:
     Raises:
         DataError: a row has no date, or there are too few rows.
     """
-    dated = dated_rows(path)
+    dated = dated_rows(path, first=first)
     kept = [(text, label) for _, text, label in dated]
-    if len(kept) <= 2 * first:
-        raise DataError(f"{path} has {len(kept)} rows; {first} for the first version leave too few for a stream")
     return DemoData(
         name=f"{path.stem}, {dated[0][0]} to {dated[-1][0]}",
         first_intents=tuple(sorted({label for _, label in kept[:first]})),
@@ -196,17 +194,20 @@ def dated_data(path: Path, *, first: int = FIRST_DATED) -> DemoData:
     )
 
 
-def dated_rows(path: Path) -> list[tuple[str, str, str]]:
+def dated_rows(path: Path, *, first: int) -> list[tuple[str, str, str]]:
     """Date, text and label of the rows that have both, in the order of their dates.
 
     Raises:
-        DataError: a row has no date.
+        DataError: a row has no date, or the `first` ones, which the first version learns, leave too few for a stream.
     """
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = [(row["date"], row["text"], row["label"]) for row in csv.DictReader(file)]
     if wrong := [number for number, (day, _, _) in enumerate(rows, start=2) if not _is_date(day)]:
         raise DataError(f"{path}, line {wrong[0]}: the date {rows[wrong[0] - 2][0]!r} is none; write it as 2019-02-28")
-    return [row for row in sorted(rows, key=lambda row: row[0]) if row[1].strip() and row[2].strip()]
+    kept = [row for row in sorted(rows, key=lambda row: row[0]) if row[1].strip() and row[2].strip()]
+    if len(kept) <= 2 * first:
+        raise DataError(f"{path} has {len(kept)} rows; {first} for the first version leave too few for a stream")
+    return kept
 
 
 def _is_date(text: str) -> bool:

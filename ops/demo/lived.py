@@ -1,6 +1,5 @@
 """A recipe's demonstration as all of them go: a first version, a served loop, a world that changes, and a page."""
 
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from perennial.ops.demo.panels import Panel
 from perennial.ops.demo.quality import Quality, quality_summary, write_quality_page
 from perennial.ops.demo.recipe_settings import recipe_settings
 from perennial.ops.demo.recipes import Progress, RecipeDemoOptions
-from perennial.ops.demo.served import ServedLoop, emptied
+from perennial.ops.demo.served import ServedLoop, emptied, end_on_sigterm
 from perennial.ops.ledger import Ledger
 from perennial.ops.recipes import recipe_named
 from perennial.ops.store.workspace import Workspace
@@ -131,7 +130,7 @@ def run_recipe(world: World, options: RecipeDemoOptions, progress: Progress) -> 
         world.begin(ledger, Workspace(settings), model, progress)
     loop = ServedLoop(options.out, settings, model, progress)
     life = _Life(world, loop, model, recipe.models[0].task, options.rate or world.pace.rate, progress)
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_sigterm()
     try:
         loop.start()
         life.live()
@@ -226,7 +225,3 @@ class _Life:
                 "version": recent[-1].version if recent else 0,
             },
         )
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt

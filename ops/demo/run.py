@@ -18,20 +18,19 @@ from perennial.ops.demo.data import FIRST_DATED, DemoData, dated_data, dated_fil
 from perennial.ops.demo.measure import Learnt, Recorded, ask_triton, examine, moments, summarise
 from perennial.ops.demo.nightly import nightly_refits
 from perennial.ops.demo.options import DemoOptions, write_settings
+from perennial.ops.demo.recipes import Progress
 from perennial.ops.demo.report import write_report
-from perennial.ops.demo.served import ServedLoop, emptied
+from perennial.ops.demo.served import ServedLoop, emptied, end_on_sigterm
 from perennial.ops.demo.world import Answered, Labeller, Source, Stream
 from perennial.ops.ledger import Ledger
 from perennial.ops.serving.bundled import BundledVersion
 from perennial.ops.settings import Settings, load_settings
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["Demo", "Progress", "run_demo"]
+__all__ = ["Demo", "run_demo"]
 
 logger = logging.getLogger(__name__)
 _MODEL = "intent"
-
-Progress = Callable[[str, dict[str, Any]], None]
 
 
 def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
@@ -53,7 +52,7 @@ def run_demo(options: DemoOptions, progress: Progress) -> dict[str, Any]:
         seed = [Example(text=text, label=label, at=now) for text, label in data.seed]
         first_version(ledger, workspace, _MODEL, seed, lambda step: progress("training.step", step))
     demo = Demo(options, data, settings, progress)
-    signal.signal(signal.SIGTERM, _interrupt)
+    end_on_sigterm()
     try:
         demo.start()
         demo.live()
@@ -74,10 +73,6 @@ def _data_of(options: DemoOptions) -> DemoData:
         waves=options.waves,
         share=options.wave_share,
     )
-
-
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _twin(first: BundledVersion, answered: Sequence[Answered]) -> list[str]:

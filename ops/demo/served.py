@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Mapping
@@ -13,14 +14,14 @@ import httpx
 
 from perennial.continual.errors import DataError, DependencyUnreachable, PerennialError
 from perennial.continual.jobs.module import module_command
+from perennial.ops.demo.recipes import Progress
 from perennial.ops.settings import Settings
 from perennial.ops.store.workspace import Workspace
 
-__all__ = ["MARK", "ServedLoop", "at_of", "emptied"]
+__all__ = ["MARK", "ServedLoop", "at_of", "emptied", "end_on_sigterm"]
 
 MARK = "perennial.toml"
 _START_S, _STOP_S, _LOOK_S = 90.0, 45.0, 0.25
-Progress = Callable[[str, dict[str, Any]], None]
 
 
 def emptied(out: Path) -> None:
@@ -34,6 +35,15 @@ def emptied(out: Path) -> None:
             raise DataError(f"{out} is not empty and holds no earlier demo; name another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
+
+
+def end_on_sigterm() -> None:
+    """Let this process end at SIGTERM as at Ctrl-C: what it has started is stopped."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def at_of(event: Mapping[str, Any]) -> datetime:
