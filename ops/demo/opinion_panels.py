@@ -6,7 +6,7 @@ from typing import Any
 from perennial.continual.events import Phase
 from perennial.continual.events.plan import BAD, GOOD
 from perennial.ops.demo.newsdesk import Newsdesk, SeenEvent
-from perennial.ops.demo.panels import LINE, TWIN, Panel, over_requests, rolling
+from perennial.ops.demo.panels import LINE, TWIN, Panel, rolling
 from perennial.ops.demo.quality import Quality
 from perennial.ops.store.alerts import Alert, AlertState
 from perennial.ops.views.alerts import alert_view
@@ -36,7 +36,7 @@ def opinion_panels(desk: Newsdesk, quality: Quality, twin: Sequence[str]) -> lis
 
 
 def _tone(quality: Quality, twin: Sequence[str]) -> Panel:
-    figure = _figure(f"tone, last {_OF_TONE} headlines", quality)
+    figure = quality.plot(f"tone, last {_OF_TONE} headlines")
     figure.update_layout(yaxis={"rangemode": "normal", "zeroline": True})
     told = [each.asking.truth for each in quality.sent]
     given = ["" if each.error else each.answer.label for each in quality.sent]
@@ -54,7 +54,7 @@ def _tone(quality: Quality, twin: Sequence[str]) -> Panel:
 
 
 def _events(desk: Newsdesk, shown: Sequence[SeenEvent], quality: Quality) -> Panel:
-    figure = _figure("", quality)
+    figure = quality.plot("")
     figure.update_layout(height=120 + 22 * len(shown), margin={"l": 210, "r": 20, "t": 40, "b": 40}, showlegend=True)
     figure.update_yaxes(autorange="reversed", rangemode="normal", type="category")
     names = [f"{event.words} ({event.row.event.name})" for event in shown]
@@ -111,7 +111,7 @@ def _alert_row(alert: Alert) -> tuple[str, str, str]:
 
 
 def _budget(desk: Newsdesk, quality: Quality) -> Panel:
-    figure = _figure("events that tell no story", quality)
+    figure = quality.plot("events that tell no story")
     last = max((each.number for each in quality.sent), default=1)
     allowed = desk.allowed_a_day * desk.days
     false = sorted(event.opened for event in desk.false())
@@ -124,7 +124,3 @@ def _budget(desk: Newsdesk, quality: Quality) -> Panel:
         f"{len(false)} were made. The limit of an event is calibrated to the budget by shuffled headlines."
     )
     return Panel(heading="The budget of false alarms", caption=caption, figure=figure)
-
-
-def _figure(y_title: str, quality: Quality) -> Any:
-    return over_requests(y_title, sent=quality.sent, waves=quality.waves, swaps=quality.swaps)

@@ -15,7 +15,7 @@ from perennial.continual.intervals import mean_interval
 from perennial.ops.demo.paced import Sent
 from perennial.ops.demo.panels import LINE, TWIN, Panel, over_requests, panel_html, rolling
 
-__all__ = ["Quality", "quality_summary", "write_quality_page"]
+__all__ = ["Quality", "mean_of", "quality_summary", "write_quality_page"]
 
 _SWAP_S = 3.0  # around a promotion
 _LAST = 200  # answers in a point of the plot
@@ -39,6 +39,10 @@ class Quality:
     frozen: tuple[float, ...]
     waves: tuple[int, ...]
     swaps: tuple[datetime, ...]
+
+    def plot(self, y_title: str) -> Any:
+        """An empty plot over the questions."""
+        return over_requests(y_title, sent=self.sent, waves=self.waves, swaps=self.swaps)
 
 
 def quality_summary(quality: Quality, *, after: int, seed: int = 0) -> dict[str, Any]:
@@ -64,9 +68,9 @@ def quality_summary(quality: Quality, *, after: int, seed: int = 0) -> dict[str,
         "swaps": len(quality.swaps),
         "changes_at_request": list(quality.waves),
         "measure": quality.measure,
-        "quality_before": _mean([quality.scores[i] for i in before]),
-        "quality_after": _mean([quality.scores[i] for i in later]),
-        "quality_after_frozen": _mean([quality.frozen[i] for i in later]),
+        "quality_before": mean_of([quality.scores[i] for i in before]),
+        "quality_after": mean_of([quality.scores[i] for i in later]),
+        "quality_after_frozen": mean_of([quality.frozen[i] for i in later]),
         "requests_after": len(later),
         "quality_ahead": None if interval is None else interval.mean,
         "quality_ahead_interval": None if interval is None else [interval.low, interval.high],
@@ -97,9 +101,7 @@ def write_quality_page(
 
 def _of_quality(quality: Quality) -> Panel:
     """The loop's answers beside the twin's."""
-    figure = over_requests(
-        f"{quality.measure}, last {_LAST} answers", sent=quality.sent, waves=quality.waves, swaps=quality.swaps
-    )
+    figure = quality.plot(f"{quality.measure}, last {_LAST} answers")
     numbers = [sent.number for sent in quality.sent]
     step = slice(20, None, 5)
     for name, values, colour in (("never retrained", quality.frozen, TWIN), ("Perennial", quality.scores, LINE)):
@@ -130,7 +132,8 @@ def _under_way(sent: Sent, swap: datetime) -> bool:
     return sent.sent_at - window <= swap <= sent.sent_at + timedelta(milliseconds=sent.latency_ms) + window
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def mean_of(values: Sequence[float]) -> float | None:
+    """None where there are none."""
     return float(np.mean(values)) if values else None
 
 

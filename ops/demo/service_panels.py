@@ -11,8 +11,8 @@ import numpy as np
 from perennial.continual.intervals import wilson
 from perennial.continual.learning.replies import Action
 from perennial.ops.demo.paced import Sent
-from perennial.ops.demo.panels import LINE, TWIN, Panel, over_requests, rolling
-from perennial.ops.demo.quality import Quality
+from perennial.ops.demo.panels import LINE, TWIN, Panel, rolling
+from perennial.ops.demo.quality import Quality, mean_of
 
 __all__ = ["ServiceStory", "service_panels"]
 
@@ -52,10 +52,10 @@ class ServiceStory:
         share = wilson(right, len(by_itself)) if by_itself else None
         new = [each for each in later if not each.error and each.asking.truth.first_time]
         return {
-            "recall_3_after": _mean(self.found_3[first:]),
-            "recall_3_after_frozen": _mean(self.frozen_3[first:]),
-            "quality_after_first_version_with_the_library_of_the_moment": _mean(self.same_library[first:]),
-            "quality_after_of_questions_asked_for_the_first_time": _mean(
+            "recall_3_after": mean_of(self.found_3[first:]),
+            "recall_3_after_frozen": mean_of(self.frozen_3[first:]),
+            "quality_after_first_version_with_the_library_of_the_moment": mean_of(self.same_library[first:]),
+            "quality_after_of_questions_asked_for_the_first_time": mean_of(
                 [float(each.answer.replies[:1] == (each.asking.truth.right,)) for each in new]
             ),
             "sent_by_itself": len(by_itself),
@@ -72,7 +72,7 @@ def service_panels(story: ServiceStory, quality: Quality) -> tuple[Panel, ...]:
 
 
 def _of_replies(story: ServiceStory, quality: Quality) -> Panel:
-    figure = _plot("share of the last 200 answers", quality)
+    figure = quality.plot("share of the last 200 answers")
     lines = (
         ("among three, never retrained", story.frozen_3, TWIN, "dash"),
         ("first, first version with the library of the moment", story.same_library, _LIBRARY, "dot"),
@@ -94,7 +94,7 @@ def _of_replies(story: ServiceStory, quality: Quality) -> Panel:
 
 
 def _of_actions(quality: Quality) -> Panel:
-    figure = _plot("share of the last 200 answers", quality)
+    figure = quality.plot("share of the last 200 answers")
     for action, name, colour in _ACTIONS:
         done = [float(not each.error and each.answer.action == action) for each in quality.sent]
         figure.add_scatter(
@@ -110,7 +110,7 @@ def _of_actions(quality: Quality) -> Panel:
 
 
 def _of_verdicts(story: ServiceStory, quality: Quality) -> Panel:
-    figure = _plot("verdicts so far", quality)
+    figure = quality.plot("verdicts so far")
     numbers = _numbers([at for at, _ in story.told], quality.sent)
     for verdict, colour in _VERDICTS.items():
         told = np.cumsum([kind == verdict for _, kind in story.told])
@@ -129,7 +129,7 @@ def _of_verdicts(story: ServiceStory, quality: Quality) -> Panel:
 
 
 def _of_sending(story: ServiceStory, quality: Quality) -> Panel:
-    figure = _plot("precision", quality)
+    figure = quality.plot("precision")
     numbers = _numbers([at for at, _, _ in story.sending], quality.sent)
     figure.add_scatter(
         x=numbers, y=[lowest for _, lowest, _ in story.sending], name="surely reached (95%)", line={"color": LINE}
@@ -151,16 +151,8 @@ def _of_sending(story: ServiceStory, quality: Quality) -> Panel:
     return Panel(heading="The bound of sending", caption=caption, figure=figure)
 
 
-def _plot(y_title: str, quality: Quality) -> Any:
-    return over_requests(y_title, sent=quality.sent, waves=quality.waves, swaps=quality.swaps)
-
-
 def _numbers(moments: Sequence[datetime], sent: Sequence[Sent]) -> list[int]:
     """The number of the last question before each of the moments."""
     times = np.sort(np.array([each.sent_at.timestamp() for each in sent]))
     found: list[int] = np.searchsorted(times, [at.timestamp() for at in moments]).tolist()
     return found
-
-
-def _mean(values: Sequence[float]) -> float | None:
-    return float(np.mean(values)) if len(values) else None
