@@ -262,21 +262,20 @@ class _Export:
 
         A steeper head may make too much of what a low precision has lost.
         """
-        rows, exact = self.held_out, self.model.exact(self.spec.embeddings)
+        rows, encoder = self.held_out, known
         if precision is Precision.FP32:
-            return known, rows.spread(_ROWS_OF_HEAD)
-        encoder, places = known, [] if exact is None else exact.known(rows.inputs)
-        if exact is None or not stand_for(rows, places):
+            return encoder, rows.spread(_ROWS_OF_HEAD)
+        exact = self.model.exact(self.spec.embeddings)
+        if exact is None or not stand_for(rows, exact.known(rows.inputs)):
             if (loaded := load_exact(bundle, threads=self.spec.threads, reread=False)) is None:
                 return None, rows
             encoder = Remembered(loaded)
-            if exact is None:
-                self.stages.done("load_exact_engine")
-                return encoder, rows
-            exact.learn(rows.inputs, self.model.answerer(encoder, self.work))
-            places = exact.known(rows.inputs)
+            if exact is not None:
+                exact.learn(rows.inputs, self.model.answerer(encoder, self.work))
             self.stages.done("load_exact_engine")
-        rows = proving_rows(rows.at(places), _ROWS_OF_HEAD)
+        if exact is None:
+            return encoder, rows
+        rows = proving_rows(rows.at(exact.known(rows.inputs)), _ROWS_OF_HEAD)
         return exact.instead_of(encoder, self.model.answerer(encoder, self.work), rows.inputs), rows
 
     def _repeats(self, bundle: Path, engine: Engine, limit: float) -> bool:
