@@ -6,7 +6,7 @@ moves the revision, by which routers know that they must read the library again.
 
 import sqlite3
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -75,11 +75,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Habits:
-    """How often each intent was settled: with anybody, after each intent, and with each customer."""
+    """How often each intent was settled: with anybody, after each intent, and with each customer who was looked up."""
 
     overall: Mapping[str, int]
     after: Mapping[str, Mapping[str, int]]
-    of: Mapping[str, Mapping[str, int]]
+    of: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
 
 class ReplyStore:
@@ -212,8 +212,8 @@ class ReplyStore:
             ).fetchall()
         return sum(good for (good,) in found), len(found)
 
-    def habits(self, customers: Iterable[str]) -> Habits:
-        """What was settled so far, of everybody and of these customers."""
+    def habits(self) -> Habits:
+        """What was settled so far with anybody; for one customer, see `settled_with`."""
         with self._file.reading() as connection:
             after: dict[str, dict[str, int]] = {}
             overall: dict[str, int] = {}
@@ -223,7 +223,7 @@ class ReplyStore:
                 overall[intent] = overall.get(intent, 0) + count
                 if before:
                     after.setdefault(before, {})[intent] = count
-        return Habits(overall=overall, after=after, of=self.settled_with(customers))
+        return Habits(overall=overall, after=after)
 
     def settled_with(self, customers: Iterable[str]) -> dict[str, Mapping[str, int]]:
         """How often each intent was settled with each of these customers."""

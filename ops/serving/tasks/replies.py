@@ -239,7 +239,7 @@ class _Library(FileMemory):
             return inputs
         messages = [message_of(asked) for asked in inputs]
         known = self._known
-        shelf, habits = None if known is None else known.shelf, Habits(overall={}, after={}, of={})
+        shelf, habits = None if known is None else known.shelf, Habits(overall={}, after={})
         try:
             known = self._current(self._store)
             shelf, habits = known.shelf, self._habits(self._store, known, messages)
@@ -259,7 +259,7 @@ class _Library(FileMemory):
                 if library is None or library.revision != store.revision:
                     library = store.library()
                 shelf = _Shelf(library=library, sending=Sending.of(rule, right=right, judged=judged))
-                self._known = _Known(state=state, shelf=shelf, habits=store.habits(()))
+                self._known = _Known(state=state, shelf=shelf, habits=store.habits())
             return self._known
 
     def _habits(self, store: ReplyStore, known: _Known, messages: Sequence[Message]) -> Habits:

@@ -89,10 +89,10 @@ def test_only_sure_and_judged_answers_count_for_sending_the_newest_first(store: 
 
 def test_habits_are_counts_of_what_was_settled(store: ReplyStore) -> None:
     store.note([verdict(1), verdict(2, previous="fee", intent="lost_card", customer="bob"), verdict(3, intent="")])
-    habits = store.habits(["ann", "bob", "carl"])
+    habits = store.habits()
     assert habits.overall == {"fee": 1, "lost_card": 1}
     assert habits.after == {"fee": {"lost_card": 1}}
-    assert habits.of == {"ann": {"fee": 1}, "bob": {"lost_card": 1}, "carl": {}}
+    assert store.settled_with(["ann", "bob", "carl"]) == {"ann": {"fee": 1}, "bob": {"lost_card": 1}, "carl": {}}
 
 
 def test_an_erased_customer_leaves_nothing_but_approved_replies(store: ReplyStore, tmp_path: Path) -> None:
