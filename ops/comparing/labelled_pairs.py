@@ -12,18 +12,15 @@ from perennial.continual.errors import PerennialError, PublishFailed
 from perennial.continual.labelling import Reason
 from perennial.continual.rollout import ScoreSums
 from perennial.continual.task import AnyTask, score_kept
-from perennial.exporters.engine import Inputs, Outputs
+from perennial.ops.comparing.asking import AskingAgain
 from perennial.ops.ledger.ports import Labels, State
 from perennial.ops.prediction_ids import id_time_us
-from perennial.ops.serving.port import Memory, ServingSide
-from perennial.ops.serving.router.versions import VersionSides
 from perennial.ops.store.state import LABEL_QUEUE
 from perennial.ops.traffic import TrafficLog
 
-__all__ = ["AskVersion", "LabelledPairs", "PairsLedger"]
+__all__ = ["LabelledPairs", "PairsLedger"]
 
 logger = logging.getLogger(__name__)
-AskVersion = Callable[[int, Inputs], Outputs]
 _ASKED_A_LOOK = 32
 _SOUGHT_A_LOOK = 64  # in the log; some of them were answered by neither version, or their text was changed
 _CHECKED_A_LOOK = 500  # pairs whose label may have been corrected
@@ -68,18 +65,15 @@ class LabelledPairs:
         ledger: PairsLedger,
         model: str,
         traffic: TrafficLog,
-        side: ServingSide,
-        sides: VersionSides,
-        ask: AskVersion,
+        asking: AskingAgain,
         *,
         task: AnyTask,
-        memory: Memory,
         versions: tuple[int, int],
         since: datetime,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self._ledger, self._model, self._traffic = ledger, model, traffic
-        self._side, self._sides, self._ask, self._task, self._memory = side, sides, ask, task, memory
+        self._asking, self._task = asking, task
         self._versions, self._since, self._now = versions, since, now
         self._cursor = 0
         self._waiting: dict[str, str] = {}  # labels whose request is to be found and asked, in order
@@ -160,7 +154,7 @@ class LabelledPairs:
     def _seek(self) -> Sequence[Mapping[str, Any]]:
         """The next rows to ask; what can never be paired is dropped, what is not in the log yet is sought again."""
         names = list(islice(chain(self._waiting, self._again), _SOUGHT_A_LOOK))
-        columns = ["prediction_id", "at", *self._side.input_columns, "prediction", "version", "redacted"]
+        columns = ["prediction_id", "at", *self._asking.side.input_columns, "prediction", "version", "redacted"]
         logged = {row["prediction_id"]: row for row in self._traffic.lookup(names, columns).to_pylist()}
         settled_us = (self._now() - _SLACK).timestamp() * 1e6
         for name in names:
@@ -178,8 +172,8 @@ class LabelledPairs:
         return self._waiting.pop(name) if name in self._waiting else self._again.pop(name)
 
     def _usable(self, row: Mapping[str, Any]) -> bool:
-        whole = not row["redacted"] and self._side.logged_input(row) is not None
-        return bool(row["at"] >= self._since and row["version"] in self._versions and whole)
+        mine = row["at"] >= self._since and row["version"] in self._versions
+        return bool(mine and self._asking.is_whole(row))
 
     def _settle(self, row: Mapping[str, Any], version: int, answer: str | None) -> None:
         """Count a row; one that got no answer comes after the others, so that it keeps none from being asked."""
@@ -223,10 +217,7 @@ class LabelledPairs:
             return None
 
     def _answers(self, version: int, rows: Sequence[Mapping[str, Any]]) -> list[str]:
-        version_side = self._sides.get(version)
-        task_inputs = self._memory.recalled([self._side.logged_input(row) for row in rows])
-        inputs = version_side.encode(task_inputs)
-        return [answer.kept for answer in version_side.answers(task_inputs, inputs, self._ask(version, inputs))]
+        return [answer.kept for answer in self._asking.answers(version, rows)]
 
 
 def _counts(differences: Counter[float]) -> tuple[int, int, int]:

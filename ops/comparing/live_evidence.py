@@ -11,7 +11,8 @@ import numpy as np
 from perennial.continual.records import Arm
 from perennial.continual.rollout import LiveEvidence
 from perennial.continual.tasks import task_named
-from perennial.ops.comparing.labelled_pairs import AskVersion, LabelledPairs, PairsLedger
+from perennial.ops.comparing.asking import AskingAgain, AskVersion
+from perennial.ops.comparing.labelled_pairs import LabelledPairs, PairsLedger
 from perennial.ops.comparing.request_counts import Episodes, LastingFailures, NewRows, SlowAnswers
 from perennial.ops.comparing.side_by_side import SideBySide
 from perennial.ops.comparing.unlabelled_pairs import UnlabelledPairs
@@ -50,11 +51,15 @@ class LiveEvidenceReader:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self._ledger, self._model, self._traffic, self._ask = ledger, model, traffic, ask
+        self._ledger, self._model, self._traffic = ledger, model, traffic
         self._task = task_named(workspace.model(model).task)
-        self._side = serving_side(self._task.name)
-        self._memory = self._side.memory(workspace.memory(model))
-        self._sides = VersionSides(self._side, workspace.repository / workspace.engine_model(model))
+        side = serving_side(self._task.name)
+        self._asking = AskingAgain(
+            side=side,
+            sides=VersionSides(side, workspace.repository / workspace.engine_model(model)),
+            memory=side.memory(workspace.memory(model)),
+            ask=ask,
+        )
         self._challenger_limit_s, self._clock = workspace.settings.triton.challenger_limit_s, clock
         self._now = now
         self._rng = np.random.default_rng(workspace.settings.seed)
@@ -102,22 +107,16 @@ class LiveEvidenceReader:
                 self._ledger,
                 self._model,
                 self._traffic,
-                self._side,
-                self._sides,
-                self._ask,
+                self._asking,
                 task=self._task,
-                memory=self._memory,
                 versions=versions,
                 since=labels_since,
                 now=self._now,
             ),
             unlabelled=UnlabelledPairs(
                 self._traffic,
-                self._side,
-                self._sides,
-                self._ask,
+                self._asking,
                 task=self._task,
-                memory=self._memory,
                 versions=versions,
                 rng=np.random.default_rng(seed),
             ),
@@ -145,13 +144,14 @@ class LiveEvidenceReader:
 
     def _newest(self) -> Sequence[Any]:
         """Some of the newest inputs, those from before the promotion included."""
-        logged = self._traffic.read(last=_NEWEST_TRIED, columns=list(self._side.input_columns)).to_pylist()
-        left = [task_input for row in logged if (task_input := self._side.logged_input(row)) is not None]
-        inputs = left or [self._side.probe]
-        return self._memory.recalled([inputs[place] for place in self._rng.choice(len(inputs), _TRIED_A_LOOK)])
+        side = self._asking.side
+        logged = self._traffic.read(last=_NEWEST_TRIED, columns=list(side.input_columns)).to_pylist()
+        left = [task_input for row in logged if (task_input := side.logged_input(row)) is not None]
+        inputs = left or [side.probe]
+        return self._asking.memory.recalled([inputs[place] for place in self._rng.choice(len(inputs), _TRIED_A_LOOK)])
 
     def _ask_one(self, version: int, task_input: Any) -> Any:
-        return self._ask(version, self._sides.get(version).encode([task_input]))
+        return self._asking.ask(version, self._asking.sides.get(version).encode([task_input]))
 
 
 _Of = tuple[int, int, datetime, bool]  # champion, challenger, since, promoted

@@ -2,7 +2,7 @@
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,7 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.records import Arm
 from perennial.continual.rollout import ScoreSums, Unlabelled
 from perennial.continual.task import PREDICTION, AnyTask
-from perennial.exporters.engine import Inputs, Outputs
-from perennial.ops.serving.port import Memory, ServingSide
-from perennial.ops.serving.router.versions import VersionSides
+from perennial.ops.comparing.asking import AskingAgain
 from perennial.ops.traffic import TrafficLog
 
 __all__ = ["UnlabelledPairs"]
@@ -33,17 +31,14 @@ class UnlabelledPairs:
     def __init__(
         self,
         traffic: TrafficLog,
-        side: ServingSide,
-        sides: VersionSides,
-        ask: Callable[[int, Inputs], Outputs],
+        asking: AskingAgain,
         *,
         task: AnyTask,
-        memory: Memory,
         versions: tuple[int, int],
         rng: np.random.Generator,
     ) -> None:
-        self._traffic, self._side, self._sides, self._ask = traffic, side, sides, ask
-        self._task, self._memory, self._versions, self._rng = task, memory, versions, rng
+        self._traffic, self._asking, self._task = traffic, asking, task
+        self._versions, self._rng = versions, rng
         self._told = [name for name in ("confidence", "known") if name in task.log_columns]
         self._fresh: list[str] = []
         self._compared = self._disagreed = self._newly_unknown = self._newly_known = 0
@@ -71,9 +66,9 @@ class UnlabelledPairs:
         if not fresh:
             return
         drawn = self._rng.permutation(len(fresh))[:_ASKED_A_LOOK]
-        columns = ["prediction_id", *self._side.input_columns, PREDICTION, "version", "redacted", *self._told]
+        columns = ["prediction_id", *self._asking.side.input_columns, PREDICTION, "version", "redacted", *self._told]
         logged = self._traffic.lookup([fresh[place] for place in drawn], list(dict.fromkeys(columns))).to_pylist()
-        whole = [row for row in logged if not row["redacted"] and self._side.logged_input(row) is not None]
+        whole = [row for row in logged if self._asking.is_whole(row)]
         for version, other in (self._versions, self._versions[::-1]):
             rows = [row for row in whole if row["version"] == other]
             for row, answer in zip(rows, self._answers(version, rows), strict=False):
@@ -83,10 +78,7 @@ class UnlabelledPairs:
         if not rows:
             return ()
         try:
-            side = self._sides.get(version)
-            task_inputs = self._memory.recalled([self._side.logged_input(row) for row in rows])
-            inputs = side.encode(task_inputs)
-            return side.answers(task_inputs, inputs, self._ask(version, inputs))
+            return self._asking.answers(version, rows)
         except PerennialError as exc:  # the failures of live requests are counted elsewhere
             logger.info("rollout.not_compared", extra={"version": version, "rows": len(rows), "reason": str(exc)})
             return ()
