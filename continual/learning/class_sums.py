@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from perennial.continual.errors import DataError
 from perennial.continual.learning.head import RowFeatures
 from perennial.continual.learning.lapack import on_each
+from perennial.continual.learning.normal_equations import NormalEquations
 from perennial.continual.learning.sums import KnownRows, NamedSums
 
 __all__ = ["PLAIN_OUTER", "PLAIN_SUMS", "ClassRows", "ClassSums", "PlainSums", "StoodIn"]
@@ -241,6 +242,26 @@ class ClassSums:
             counts=counts[used],
             sums=sums[used],
             beside=np.concatenate(beside),
+        )
+
+    def equations(
+        self, stand_ins: Mapping[str, NDArray[np.float64]], most: int, *, of_encoder: int
+    ) -> tuple[NormalEquations, ...]:
+        """What a regression on each part solves, with stand-in rows as `with_stand_ins` has them.
+
+        Of a part's features `of_encoder` are of the encoder. The equations share the memory of the sums.
+        """
+        stood_in, each = self.with_stand_ins(stand_ins, most), self.size // self.parts
+        return tuple(
+            NormalEquations(
+                labels=stood_in.labels,
+                counts=stood_in.counts,
+                sums=np.ascontiguousarray(stood_in.sums[:, columns]),
+                outer=outer,
+                of_encoder=of_encoder,
+                beside=np.ascontiguousarray(stood_in.beside[:, columns]) if len(stood_in.beside) else None,
+            )
+            for columns, outer in zip(self.columns, self.outer.reshape(self.parts, each, each), strict=True)
         )
 
     def narrowed(self, columns: slice, scale: float = 1.0) -> "ClassSums":

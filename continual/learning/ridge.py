@@ -98,21 +98,11 @@ class Ridge(AnchoredSums):
         Raises:
             DataError: nothing has been learnt.
         """
-        stood_in, parts = self._sums.with_stand_ins(self._anchors, anchor_rows), self._sums.parts
-        if not stood_in.labels:
+        of_encoder = self.features.size // self._sums.parts
+        equations = self._sums.equations(self._anchors, anchor_rows, of_encoder=of_encoder)
+        if not equations[0].labels:
             raise DataError("the regression has no rows; add labelled rows before solving it")
-        each = self._sums.size // parts
-        return tuple(
-            NormalEquations(
-                labels=stood_in.labels,
-                counts=stood_in.counts,
-                sums=np.ascontiguousarray(stood_in.sums[:, columns]),
-                outer=outer,
-                of_encoder=self.features.size // parts,
-                beside=np.ascontiguousarray(stood_in.beside[:, columns]) if len(stood_in.beside) else None,
-            )
-            for columns, outer in zip(self._sums.columns, self._sums.outer.reshape(parts, each, each), strict=True)
-        )
+        return equations
 
     def solve(self, penalty: Penalty = _USUAL) -> HeadWeights:
         """The head for what is in now: a second for four times D = 3036 on two cores; its scores are not calibrated.

@@ -13,7 +13,7 @@ from perennial.continual.learning.card import read_card
 from perennial.continual.learning.class_sums import ClassRows, ClassSums
 from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.network_head import NetworkHead
-from perennial.continual.learning.normal_equations import NormalEquations, Penalty, Regression, together
+from perennial.continual.learning.normal_equations import Penalty, Regression, together
 from perennial.continual.learning.ridge import Ridge
 from perennial.continual.learning.trained import STATISTICS_FILE
 from perennial.continual.preparation import row_hash
@@ -89,20 +89,9 @@ class WordSums:
         Raises:
             ValueError: no row is in.
         """
-        stood_in, parts = self._sums.with_stand_ins({}, 0), self._sums.parts
-        each = self._sums.size // parts
-        solved = [
-            NormalEquations(
-                labels=stood_in.labels,
-                counts=stood_in.counts,
-                sums=np.ascontiguousarray(stood_in.sums[:, columns]),
-                outer=outer,
-                of_encoder=0,
-            ).solved(Penalty(shrinkage=shrinkage, words=1.0))
-            for columns, outer in zip(self._sums.columns, self._sums.outer.reshape(parts, each, each), strict=True)
-        ]
-        whole = together(solved)
-        return Regression(labels=whole.labels, weight=whole.weight * np.sqrt(parts), bias=whole.bias)
+        penalty = Penalty(shrinkage=shrinkage, words=1.0)
+        whole = together([part.solved(penalty) for part in self._sums.equations({}, 0, of_encoder=0)])
+        return Regression(labels=whole.labels, weight=whole.weight * np.sqrt(self._sums.parts), bias=whole.bias)
 
     def _mapped(self, rows: ClassRows) -> Floats:
         features: Floats = self.features(rows.texts or [])
