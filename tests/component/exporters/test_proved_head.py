@@ -26,6 +26,7 @@ from tests.component.exporters.conftest import TEXTS, export, write_encoder, wri
 
 pytestmark = pytest.mark.component
 
+ROWS = [(text, f"label {place % 2}") for place, text in enumerate(TEXTS)]
 _WITHOUT_TORCH = """
 import sys
 from perennial.exporters.job import main
@@ -39,6 +40,20 @@ sys.exit(code)
 def grown(encoder: Path, tmp_path: Path) -> Path:
     """Another head with more classes on the same encoder."""
     return write_trained(tmp_path / "grown", encoder, classes=11, seed=8)
+
+
+@pytest.fixture(scope="module")
+def low(trained: TrainedModel, tmp_path_factory: pytest.TempPathFactory) -> ExportResult:
+    """A finished BF16 bundle, proved on rows of two classes, and exact embeddings beside it; no test alters them."""
+    folder = tmp_path_factory.mktemp("low")
+    how: dict[str, Any] = {"precision": "bf16", "embeddings": folder / "embeddings"}
+    return export(folder, trained.folder, EngineKind.OPENVINO, held_out=_written(folder / "rows.json", ROWS), **how)
+
+
+@pytest.fixture
+def kept(low: ExportResult, tmp_path: Path) -> Path:
+    """A copy of these exact embeddings, to which a test may add."""
+    return shutil.copytree(low.bundle.parent / "embeddings", tmp_path / "embeddings")
 
 
 def files(bundle: Path) -> dict[str, str]:
@@ -145,16 +160,15 @@ def test_an_encoder_that_moved_may_still_be_the_trained_one(
 
 @pytest.mark.parametrize("steepness", [1.0, 300.0])
 def test_what_a_low_precision_has_lost_counts_against_a_steeper_head_too(
-    trained: TrainedModel, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steepness: float
+    low: ExportResult, encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, steepness: float
 ) -> None:
     """BF16 where the processor has it: the proof without torch accepts what the one by torch accepts, and no more."""
     engine = EngineKind.OPENVINO
-    first = export(tmp_path / "first", trained.folder, engine, precision="bf16")
     steep = write_trained(tmp_path / "steep", encoder, classes=6, seed=8, steepness=steepness)
     verdicts = []
     for name in ("quick", "slow"):
         try:
-            export(tmp_path / name, steep, engine, precision="bf16", version=2, previous=first.bundle)
+            export(tmp_path / name, steep, engine, precision="bf16", version=2, previous=low.bundle)
             verdicts.append("accepted")
         except ParityFailed:
             verdicts.append("refused")
@@ -164,7 +178,8 @@ def test_what_a_low_precision_has_lost_counts_against_a_steeper_head_too(
 
 @pytest.mark.parametrize("steepness", [1.0, 300.0])
 def test_exact_embeddings_are_worked_out_once_for_all_heads_on_an_encoder(
-    trained: TrainedModel,
+    low: ExportResult,
+    kept: Path,
     encoder: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -172,15 +187,12 @@ def test_exact_embeddings_are_worked_out_once_for_all_heads_on_an_encoder(
     steepness: float,
 ) -> None:
     """The proof on those that are known is as strict as the one by torch, and loads no engine but the new one."""
-    engine, kept = EngineKind.OPENVINO, tmp_path / "embeddings"
-    first = export(tmp_path / "first", trained.folder, engine, precision="bf16", embeddings=kept)
-    loads.clear()
     steep = write_trained(tmp_path / "steep", encoder, classes=6, seed=8, steepness=steepness)
-    own: dict[str, Any] = {"precision": "bf16", "version": 2, "previous": first.bundle}
+    own: dict[str, Any] = {"precision": "bf16", "version": 2, "previous": low.bundle}
     verdicts = []
     for name, folder in (("known", kept), ("slow", None)):
         try:
-            made = export(tmp_path / name, steep, engine, embeddings=folder, **own)
+            made = export(tmp_path / name, steep, EngineKind.OPENVINO, embeddings=folder, **own)
             verdicts.append("accepted")
             if name == "known":
                 assert len(loads) == 1
@@ -197,7 +209,8 @@ def test_exact_embeddings_are_worked_out_once_for_all_heads_on_an_encoder(
     ids=["few more", "many more", "a class more"],
 )
 def test_rows_that_came_later_prove_later_heads_too(
-    trained: TrainedModel,
+    low: ExportResult,
+    kept: Path,
     encoder: Path,
     tmp_path: Path,
     loads: list[Path],
@@ -207,12 +220,9 @@ def test_rows_that_came_later_prove_later_heads_too(
     proved_on: int,
 ) -> None:
     """A few wait for others; a class that none of the known rows has waits for nothing, and is worked out once."""
-    kept, rows = tmp_path / "embeddings", [(text, f"label {place % 2}") for place, text in enumerate(TEXTS)]
     more = [(f"{text} {text}", label) for text in TEXTS[5 : 5 + later]]
     how: dict[str, Any] = {"precision": "bf16", "embeddings": kept}
-    held_out = _written(tmp_path / "first.json", rows)
-    made = export(tmp_path / "made", trained.folder, EngineKind.OPENVINO, held_out=held_out, **how)
-    held_out = _written(tmp_path / "later.json", [*rows, *more])
+    held_out, made = _written(tmp_path / "later.json", [*ROWS, *more]), low
     for version, engines_loaded in ((2, engines), (3, 1)):
         head = write_trained(tmp_path / f"head-{version}", encoder, classes=6, seed=version, steepness=1.0)
         loads.clear()
