@@ -1,8 +1,7 @@
 """After an outage the newest traffic is watched first; the gap that this leaves is sampled, and told."""
 
-from collections import Counter
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
@@ -16,7 +15,7 @@ from perennial.continual.drift.settings import DriftSettings
 from perennial.ops.ledger import DriftReportRow
 from perennial.ops.store.state import WatchState
 from perennial.ops.traffic import TrafficLog
-from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead
+from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead, window_report
 
 __all__ = ["BACKLOG", "Gap", "GapSample", "sampled_report"]
 
@@ -100,25 +99,14 @@ def sampled_report(
         signals=comparison.drifted_signals,
         reason="sampled out of a gap that was not watched; it casts no vote",
     )
-    return DriftReportRow(
-        model=model,
-        version=progress.version,
-        at=datetime.now(UTC),
-        rows=len(cut.window),
-        state=state.level.value,
-        payload={
-            "signal": signal.to_json(),
-            "comparison": comparison.to_json(),
-            "after_id": sample.after.prediction_id,
-            "counting_from": None,
-            "counting": asdict(rule),
-            "requests": cut.requests,
-            "answers": dict(sorted(Counter(cut.window.predictions.tolist()).items())),
-            "drift_since": progress.drift_since,
-            "report_wanted": False,
-            "sequential": {},
-            "sampled": True,
-        },
-        window_from=sample.after.at,
-        window_to=cut.end.at,
+    return window_report(
+        model,
+        progress.version,
+        cut,
+        comparison,
+        signal,
+        after=sample.after,
+        counting_from=None,
+        rule=rule,
+        told={"drift_since": progress.drift_since, "report_wanted": False, "sequential": {}, "sampled": True},
     )

@@ -1,8 +1,7 @@
 """Turns the traffic log into windows, compares each with the champion's reference, and keeps the verdict."""
 
 import logging
-from collections import Counter
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,7 +16,6 @@ from perennial.continual.drift.sequential import EDetector, EDetectorState, abst
 from perennial.continual.drift.settings import DriftSettings, Votes
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError
-from perennial.ops.ledger import DriftReportRow
 from perennial.ops.ledger.ports import DriftReports, Labels, Routes, State
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, WatchState
@@ -25,7 +23,7 @@ from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.catching_up import BACKLOG, Gap, sampled_report
 from perennial.ops.watching.outcomes import OutcomeWatch
-from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead
+from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead, window_report
 
 __all__ = ["Watcher", "counting_rule", "drift_settings"]
 
@@ -101,10 +99,10 @@ class Watcher:
 
     def _caught_up(self, progress: WatchState) -> WatchState:
         """After an outage, the state from where on the newest requests are watched; the gap is sampled and told."""
-        if progress.cursor is None or not progress.reference_ready:
+        after = _after(progress)
+        if after is None or not progress.reference_ready:
             return progress
         size = self._workspace.model(self._model).drift.window_rows
-        after = Place(datetime.fromisoformat(progress.cursor), progress.cursor_id)
         before = datetime.now(UTC) + self._patience(progress.version)
         gap = Gap.behind(
             self._traffic, progress.version, after, newest=_MOST_WINDOWS * size, before=before, backlog=self._backlog
@@ -187,9 +185,7 @@ class Watcher:
         return TrafficAhead(
             self._traffic,
             progress.version,
-            after=None
-            if progress.cursor is None
-            else Place(datetime.fromisoformat(progress.cursor), progress.cursor_id),
+            after=_after(progress),
             counting_from=Place.from_json(progress.counting_from),
             until=datetime.now(UTC) + self._patience(progress.version),
             rule=self._rule(),
@@ -242,26 +238,16 @@ class Watcher:
             drift_since=began,
             sequential=followed,
         )
-        row = DriftReportRow(
-            model=self._model,
-            version=progress.version,
-            at=datetime.now(UTC),
-            rows=len(window),
-            state=after.level.value,
-            payload={
-                "signal": signal.to_json(),
-                "comparison": comparison.to_json(),
-                "after_id": progress.cursor_id,
-                "counting_from": progress.counting_from,
-                "counting": asdict(self._rule()),
-                "requests": cut.requests,
-                "answers": dict(sorted(Counter(window.predictions.tolist()).items())),
-                "drift_since": began,
-                "report_wanted": wanted,
-                "sequential": evidence,
-            },
-            window_from=None if progress.cursor is None else datetime.fromisoformat(progress.cursor),
-            window_to=cut.end.at,
+        row = window_report(
+            self._model,
+            progress.version,
+            cut,
+            comparison,
+            signal,
+            after=_after(progress),
+            counting_from=progress.counting_from,
+            rule=self._rule(),
+            told={"drift_since": began, "report_wanted": wanted, "sequential": evidence},
         )
         with self._ledger.transaction():  # a killed pass leaves both or none: no window is reported twice
             report_id = self._ledger.add_drift_report(row)
@@ -328,6 +314,11 @@ class Watcher:
 def _score(effect: float, floor: float) -> float:
     """An effect in units of its floor: above 1 it is large enough to matter."""
     return effect / floor if floor > 0 else effect
+
+
+def _after(progress: WatchState) -> Place | None:
+    """Behind which row the watch goes on; None from the first one on."""
+    return None if progress.cursor is None else Place(datetime.fromisoformat(progress.cursor), progress.cursor_id)
 
 
 def _end(cut: CutWindow) -> dict[str, Any]:

@@ -1,9 +1,10 @@
 """Windows cut out of the traffic log, and cut again later for whoever wants to know more."""
 
+from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from perennial.continual.drift.compare import DriftComparison
 from perennial.continual.drift.dependence import Counting, CountingRule
 from perennial.continual.drift.explain import Explanation, explain
+from perennial.continual.drift.monitor import DriftSignal
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.drift.window import Window
 from perennial.continual.errors import DataError, NotFound
@@ -32,6 +34,7 @@ __all__ = [
     "explained",
     "reported_window",
     "window_of",
+    "window_report",
 ]
 
 _LOOKED_AT = 200  # newest windows among which one may have drifted
@@ -161,6 +164,40 @@ class TrafficAhead:
 def _behind(table: pa.Table, place: Place) -> pa.Table:
     later = pc.and_(pc.equal(table["at"], place.at), pc.greater(table["prediction_id"], place.prediction_id))
     return table.filter(pc.or_(pc.greater(table["at"], place.at), later))
+
+
+def window_report(
+    model: str,
+    version: int,
+    cut: CutWindow,
+    comparison: DriftComparison,
+    signal: DriftSignal,
+    *,
+    after: Place | None,
+    counting_from: Mapping[str, str] | None,
+    rule: CountingRule,
+    told: Mapping[str, Any],
+) -> DriftReportRow:
+    """The report of a window that was cut behind a place: what `reported_window` cuts it again by, and what is told."""
+    return DriftReportRow(
+        model=model,
+        version=version,
+        at=datetime.now(UTC),
+        rows=len(cut.window),
+        state=signal.level.value,
+        payload={
+            "signal": signal.to_json(),
+            "comparison": comparison.to_json(),
+            "after_id": "" if after is None else after.prediction_id,
+            "counting_from": counting_from,
+            "counting": asdict(rule),
+            "requests": cut.requests,
+            "answers": dict(sorted(Counter(cut.window.predictions.tolist()).items())),
+            **told,
+        },
+        window_from=None if after is None else after.at,
+        window_to=cut.end.at,
+    )
 
 
 def reported_window(
