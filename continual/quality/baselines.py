@@ -2,7 +2,6 @@
 
 import re
 import warnings
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perennial.continual.learning.metrics import macro_f1
+from perennial.continual.quality.simple_answers import majority_answers
 from perennial.continual.records import Example
 
 __all__ = ["BaselineFigures", "majority_baseline", "tfidf_baseline"]
@@ -40,9 +40,7 @@ def majority_baseline(train: Sequence[Example], held_out: Sequence[Example]) -> 
     >>> majority_baseline(rows, rows).accuracy
     0.6666666666666666
     """
-    counts = Counter(row.label for row in train)
-    commonest = min(counts, key=lambda label: (-counts[label], label))
-    return _figures("majority", len(train), [commonest] * len(held_out), held_out)
+    return _figures("majority", len(train), majority_answers(train, len(held_out)), held_out)
 
 
 def tfidf_baseline(train: Sequence[Example], held_out: Sequence[Example], *, seed: int = 0) -> BaselineFigures:
