@@ -128,10 +128,8 @@ def log_mean_above(
     ...     mean_above(5, 60, 900, -0.03), 6)
     True
     """
-    stakes = np.geomspace(0.01, 0.95, _STAKES) / (1 + mean)
     total = np.full(np.broadcast(gains, losses, ties).shape, -np.inf)
-    for stake in stakes:
-        won, even, lost = np.log1p(stake * (1 - mean)), np.log1p(-stake * mean), np.log1p(stake * (-1 - mean))
+    for won, even, lost in zip(*_growths(_stakes(mean), mean), strict=True):
         total = np.logaddexp(total, gains * won + losses * lost + ties * even)
     logs: NDArray[np.float64] = total - np.log(_STAKES)
     return logs
@@ -152,8 +150,8 @@ def mean_score_above(sums: ScoreSums, mean: float) -> float:
     """
     if not -1 < mean < 1:
         raise DataError(f"{sums.rows} rows against a mean difference of {mean}; it must lie in (-1, 1)")
-    stakes = np.geomspace(0.01, 0.95, _STAKES) / (1 + mean)  # a stake below 1 / (1 + mean) can't be lost whole
-    won, even, lost = np.log1p(stakes * (1 - mean)), np.log1p(-stakes * mean), np.log1p(stakes * (-1 - mean))
+    stakes = _stakes(mean)
+    won, even, lost = _growths(stakes, mean)
     over_gains = won - even - stakes / (1 + stakes * (1 - mean))
     over_losses = even - lost - stakes / (1 - stakes * mean)
     logs = (
@@ -165,6 +163,16 @@ def mean_score_above(sums: ScoreSums, mean: float) -> float:
     )
     most = float(logs.max())
     return _exp(most + float(np.log(np.exp(logs - most).mean())))
+
+
+def _stakes(mean: float) -> NDArray[np.float64]:
+    stakes: NDArray[np.float64] = np.geomspace(0.01, 0.95, _STAKES) / (1 + mean)
+    return stakes  # one below 1 / (1 + mean) can't be lost whole
+
+
+def _growths(stakes: NDArray[np.float64], mean: float) -> tuple[NDArray[np.float64], ...]:
+    """The logarithm of what each stake grows by at a difference of 1, of 0 and of -1."""
+    return np.log1p(stakes * (1 - mean)), np.log1p(-stakes * mean), np.log1p(stakes * (-1 - mean))
 
 
 def _exp(value: float) -> float:
