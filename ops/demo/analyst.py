@@ -24,7 +24,6 @@ class Analyst(Looking):
     def __init__(self, url: str, model: str, matters: Callable[[list[str]], bool]) -> None:
         super().__init__(url, name="analyst", every_s=_LOOK_S)
         self._path, self._matters = f"/v1/models/{model}/alerts", matters
-        self.verdicts = 0
 
     def look(self, http: httpx.Client) -> None:
         """Judge what is open."""
@@ -37,4 +36,3 @@ class Analyst(Looking):
     def _judge(self, http: httpx.Client, alert: dict[str, Any]) -> None:
         verdict = "confirmed" if self._matters([one["text"] for one in alert["evidence"]]) else "dismissed"
         http.post(f"{self._path}/{alert['number']}", json={"verdict": verdict}).raise_for_status()
-        self.verdicts += 1
