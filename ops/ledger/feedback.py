@@ -118,9 +118,13 @@ class FeedbackStore(TombstoneStore):
 
     def feedback_labels(self, model: str, prediction_ids: Sequence[str]) -> dict[str, str]:
         """Return the current label of each of these predictions that has one."""
-        with self._read() as connection:
-            known = self._labelled(connection, model, prediction_ids)
-        return {prediction_id: row["target"] for prediction_id, row in known.items()}
+        labels: dict[str, str] = {}
+        with self._read() as connection:  # the two columns alone: a probation asks for hundreds a second
+            for part in chunks(list(dict.fromkeys(prediction_ids))):
+                statement = select(_TABLE.c.prediction_id, _TABLE.c.target)
+                statement = statement.where(_TABLE.c.model == model, _TABLE.c.prediction_id.in_(part))
+                labels |= {row.prediction_id: row.target for row in connection.execute(statement)}
+        return labels
 
     def newest_feedback(self, model: str, limit: int) -> tuple[PendingFeedback, ...]:
         """Return the labels that came or changed last, newest first, joined to their prediction or not."""
