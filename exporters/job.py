@@ -6,12 +6,14 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import ConfigurationError, ExportFailed, PerennialError
+from perennial.continual.jobs.memory import resident_mb
 from perennial.exporters.build import build_engine, check_available, engines_to_try
 from perennial.exporters.built import BuiltEngine
 from perennial.exporters.bundle import (
@@ -39,13 +41,23 @@ if TYPE_CHECKING:
 
     from perennial.exporters.onnx import OnnxGraph
 
-__all__ = ["export_bundle", "main"]
+__all__ = ["Opened", "export_bundle", "main", "run"]
 
 Progress = Callable[[str, Mapping[str, Any]], None]
+Take = Callable[["Opened"], None]
 _CALIBRATION_ROWS = 300
 _ROWS_OF_HEAD = 128  # a head's every weight is in every row's answer
 _MOVED = 0.02  # of a unit vector's places: far above what a precision loses, far below what other weights give
 _SWAPPED_HERE = frozenset({EngineKind.ONNXRUNTIME, EngineKind.OPENVINO})  # the others reuse inside their builders
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """The engine of a bundle that was proved, and what opening it cost."""
+
+    engine: Engine
+    seconds: float
+    megabytes: float
 
 
 class _Stages:
@@ -63,8 +75,12 @@ class _Stages:
         self._progress(stage, {"seconds": round(self.seconds[stage], 3), **facts})
 
 
-def export_bundle(spec: ExportSpec, progress: Progress = lambda stage, facts: None) -> ExportResult:
+def export_bundle(
+    spec: ExportSpec, progress: Progress = lambda stage, facts: None, take: Take = lambda opened: None
+) -> ExportResult:
     """Build, prove and write the bundle; `out_dir` appears complete, by one rename, or not at all.
+
+    `take` is given the engine that was opened to be proved, before it is known whether it is accepted.
 
     Raises:
         ParityFailed: the engine does not answer like the model; nothing is left behind.
@@ -80,7 +96,7 @@ def export_bundle(spec: ExportSpec, progress: Progress = lambda stage, facts: No
     work.mkdir(parents=True)
     scratch.mkdir()
     try:
-        result = _Export(spec, work, scratch, _Stages(progress)).run()
+        result = _Export(spec, work, scratch, _Stages(progress), take).run()
         if spec.out_dir.exists():
             spec.out_dir.rmdir()
         work.rename(spec.out_dir)
@@ -93,8 +109,8 @@ def export_bundle(spec: ExportSpec, progress: Progress = lambda stage, facts: No
 class _Export:
     """The steps of one export, in a folder that nobody else sees."""
 
-    def __init__(self, spec: ExportSpec, work: Path, scratch: Path, stages: _Stages) -> None:
-        self.spec, self.work, self.scratch, self.stages = spec, work, scratch, stages
+    def __init__(self, spec: ExportSpec, work: Path, scratch: Path, stages: _Stages, take: Take) -> None:
+        self.spec, self.work, self.scratch, self.stages, self.take = spec, work, scratch, stages, take
         self.model = exportable(spec.task, spec.trained_dir)
         self.held_out = self.model.read(spec.held_out).spread(spec.parity_rows)
         self.sidecars: frozenset[str] = frozenset()  # the names of files that are the model's own
@@ -102,6 +118,7 @@ class _Export:
         self.graph: OnnxGraph | None = None
         self.previous = None if spec.previous_bundle is None else verify_bundle(spec.previous_bundle, reread=False)
         self.doubts: list[str] = []  # about a swapped engine that the whole proof has to settle
+        self._engine_threads = spec.engine_threads or spec.threads
 
     def run(self) -> ExportResult:
         """Try the engines in turn: where the choice was free, one that alters the answers gives way to an exact one."""
@@ -212,7 +229,10 @@ class _Export:
         The model is the torch module, or its own arithmetic where a bundle with the same encoder was `swapped`.
         """
         write_manifest(self.work, self._manifest(built, graph, {}))
-        engine = load_engine(self.work, threads=self.spec.threads, reread=False)
+        began, before = time.perf_counter(), resident_mb()
+        engine = load_engine(self.work, threads=self._engine_threads, reread=False)
+        seconds, megabytes = time.perf_counter() - began, max(0.0, resident_mb() - before)
+        self.take(Opened(engine=engine, seconds=seconds, megabytes=megabytes))
         self.stages.done("load_engine")
         verdict = None if swapped is None else self._proved_head(swapped, engine, limits)
         if verdict is None:
@@ -267,7 +287,7 @@ class _Export:
             return encoder, rows.spread(_ROWS_OF_HEAD)
         exact = self.model.exact(self.spec.embeddings)
         if exact is None or not stand_for(rows, exact.known(rows.inputs)):
-            if (loaded := load_exact(bundle, threads=self.spec.threads, reread=False)) is None:
+            if (loaded := load_exact(bundle, threads=self._engine_threads, reread=False)) is None:
                 return None, rows
             encoder = Remembered(loaded)
             if exact is not None:
@@ -340,23 +360,27 @@ def _say(stage: str, facts: Mapping[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def main(arguments: Sequence[str]) -> int:
-    """`python -m perennial.exporters.job SPEC.json`: progress on stdout, the result in a file, our exit codes."""
-    if len(arguments) != 1:
-        sys.stderr.write("usage: python -m perennial.exporters.job SPEC.json\n")
-        return 2
-    record = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+def run(spec: Path, take: Take = lambda opened: None) -> int:
+    """Carry out the export of a spec's file, write its result or error, and return the exit code."""
+    record = json.loads(spec.read_text(encoding="utf-8"))
     out = Path(record["out_dir"])
     target = Path(record.get("result") or out.parent / f"{out.name}.result.json")
     try:
-        result = export_bundle(ExportSpec.from_record(record), _say).to_record()
-        code = 0
+        result, code = export_bundle(ExportSpec.from_record(record), _say, take).to_record(), 0
     except PerennialError as exc:
         result = {"error": type(exc).__name__, "message": str(exc)}
         code = exc.exit_code
         sys.stderr.write(f"{exc}\n")
     write_atomically(target, json.dumps(result, indent=1) + "\n")
     return code
+
+
+def main(arguments: Sequence[str]) -> int:
+    """`python -m perennial.exporters.job SPEC.json`: progress on stdout, the result in a file, our exit codes."""
+    if len(arguments) != 1:
+        sys.stderr.write("usage: python -m perennial.exporters.job SPEC.json\n")
+        return 2
+    return run(Path(arguments[0]))
 
 
 if __name__ == "__main__":

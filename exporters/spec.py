@@ -28,7 +28,8 @@ class ExportSpec:
     """One export. `held_out` and `calibration` are parquet or JSON files with `texts` and (held out only) `labels`.
 
     `previous_bundle` invites a weight swap, with the full build as the fallback. `limits` overrides single
-    parity limits. At most `parity_rows` held-out texts are compared, spread evenly over the file.
+    parity limits. At most `parity_rows` held-out texts are compared, spread evenly over the file. `engine_threads` are
+    those of the engine while it is proved, where they are others than the `threads` of everything else.
     """
 
     trained_dir: Path
@@ -42,6 +43,7 @@ class ExportSpec:
     calibration: Path | None = None
     lineage: Lineage = field(default_factory=Lineage)
     threads: int = 0
+    engine_threads: int = 0
     limits: Mapping[str, float] = field(default_factory=dict)
     limits_by_precision: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parity_rows: int = 512

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,7 @@ from perennial.continual.learning.context import Context
 from perennial.continual.learning.descriptions import anchor_texts
 from perennial.continual.learning.encoder import Embedder, hidden_size
 from perennial.continual.learning.head import HeadWeights, RowFeatures
+from perennial.continual.learning.lapack import one_thread_each
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.learning.open_set import OPEN_SET_FILE, NearestMeans, OpenSet, fit_open_set, new_class_recall
 from perennial.continual.learning.rows import read_rows
@@ -82,12 +84,13 @@ class FastModel:
 
 def train_fast(spec: JobSpec, context: Context, embedder: Embedder | None = None) -> ModelCard:
     """`fit_fast`, written to the spec's `out` folder with `model.json` last."""
-    if spec.learner is LearnerName.AUTO:
-        model = _fit_better(spec, context, embedder)
-    else:
-        model = fit_fast(spec, context, embedder, head=spec.learner.value)
-    context.checkpoint()
-    write_fast(spec.out, model)
+    with nullcontext() if spec.previous is None else one_thread_each():  # an update has what serves beside it
+        if spec.learner is LearnerName.AUTO:
+            model = _fit_better(spec, context, embedder)
+        else:
+            model = fit_fast(spec, context, embedder, head=spec.learner.value)
+        context.checkpoint()
+        write_fast(spec.out, model)
     model.card.write(spec.out)
     logger.info("training.fast_model_trained", extra={"rows": model.statistics.rows, "classes": len(model.head.labels)})
     return model.card
@@ -253,7 +256,7 @@ def _made(
 class _Solved:
     """The heads after and before the proof's rows were learnt, the keys of these, what was chosen, and the open set.
 
-    `proof` are the rows, and `seen` their features.
+    `proof` are the rows, and `seen` their features; `near` are the classes without them.
     """
 
     head: HeadWeights
@@ -261,6 +264,7 @@ class _Solved:
     learnt_after: tuple[int, ...]
     settings: dict[str, Any]
     open_set: OpenSet | None
+    near: NearestMeans | None
     proof: HeldOut
     seen: RowFeatures
 
@@ -292,7 +296,8 @@ def _solve(
         logits = proved.scores(seen) if judge is proved else judge.logits(known.X, known.texts)
         truth = places_of(known.labels, judge.labels)
         temperature = fit_temperature(logits, truth)
-        fitted = fit_open_set(logits / temperature, known.X, _nearest(judged_by), settings.false_refusals)
+        beside = near if judged_by is sums else _nearest(judged_by)
+        fitted = fit_open_set(logits / temperature, known.X, beside, settings.false_refusals)
         open_set = None if fitted is None else fitted.carried(1.0, near)
         if form.least_squares and enough:
             link = fit_link(logits / temperature, truth, temperature)
@@ -307,6 +312,7 @@ def _solve(
         learnt_after=tuple(row_hash(text) for text in proof.texts or ()),
         settings=chosen,
         open_set=open_set,
+        near=near,
         proof=proof,
         seen=seen,
     )
@@ -371,7 +377,7 @@ def _figures(spec: JobSpec, solved: _Solved, sums: ClassesLearner, rows: _Rows, 
         figures["holdout_rows"] = float(len(truth))
         figures["holdout_accuracy"] = float((logits.argmax(axis=1) == truth).mean())
         figures["holdout_log_loss"] = log_loss(logits, truth)
-    near, classes = _nearest(sums), sums.named.entries("class")
+    near, classes = solved.near, sums.named.entries("class")
     if near is not None and solved.open_set is not None:
         placed = unseen.within(classes)
         found = new_class_recall(near, placed.X, places_of(placed.labels, classes), solved.open_set.false_refusals)

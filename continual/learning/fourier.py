@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
 
-__all__ = ["FourierFeatures"]
+__all__ = ["FourierFeatures", "WideFourier"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,9 +96,25 @@ class FourierFeatures:
         Raises:
             DataError: X is not (rows, d) or holds a value that is not finite.
         """
-        self.check(X)
-        angles = X.astype(np.float64) @ self.omega.astype(np.float64)
-        angles += self.phase
+        return WideFourier(self)(X)
+
+
+class WideFourier:
+    """Features with the directions in float64, as they are multiplied.
+
+    >>> features = FourierFeatures.make(dimension=2, features=4, gamma=0.5, seed=0)
+    >>> bool((WideFourier(features)(np.ones((1, 2))) == features(np.ones((1, 2)))).all())
+    True
+    """
+
+    def __init__(self, features: FourierFeatures) -> None:
+        self._features, self._omega = features, features.omega.astype(np.float64)
+
+    def __call__(self, X: NDArray[np.floating[Any]]) -> NDArray[np.float64]:
+        """See `FourierFeatures`."""
+        self._features.check(X)
+        angles: NDArray[np.float64] = X.astype(np.float64) @ self._omega
+        angles += self._features.phase
         np.cos(angles, out=angles)
-        angles *= np.sqrt(2.0 / self.size)
+        angles *= np.sqrt(2.0 / self._features.size)
         return angles

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.continual.learning.calibration import Link
-from perennial.continual.learning.fourier import FourierFeatures
+from perennial.continual.learning.fourier import FourierFeatures, WideFourier
 from perennial.continual.learning.lexical import LexicalFeatures
 
-__all__ = ["HeadWeights", "Priors", "RowFeatures"]
+__all__ = ["HeadWeights", "Priors", "RowFeatures", "WideHead"]
 
 _BLOCK = 2048  # rows mapped at a time
 
@@ -64,11 +64,7 @@ class HeadWeights:
         Raises:
             DataError: the head reads words and letters too, and no texts are given.
         """
-        if self.lexical is not None and self.words is not None and texts is None:
-            raise DataError("this head reads the words and letters of a text too; give the texts with the embeddings")
-        blocks = [slice(start, start + _BLOCK) for start in range(0, len(X), _BLOCK)]
-        scores = [self.scores(self.mapped(X[rows], None if texts is None else texts[rows])) for rows in blocks]
-        return np.concatenate(scores) if scores else np.empty((0, len(self.labels)))
+        return WideHead(self).logits(X, texts)
 
     def mapped(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> RowFeatures:
         """Rows as this head sees them, and every other one whose features are the same."""
@@ -84,13 +80,7 @@ class HeadWeights:
 
     def scores(self, rows: RowFeatures) -> NDArray[np.float64]:
         """The logits of rows that are mapped already; see `logits`."""
-        scores: NDArray[np.float64] = rows.of_embeddings @ self.weight.astype(np.float64).T + self.bias
-        if self.lexical is None or self.words is None:
-            return scores
-        if rows.of_words is None:
-            raise DataError("this head reads the words and letters of a text too; map the texts with the embeddings")
-        scores += rows.of_words @ self.lexical.astype(np.float64).T
-        return scores if self.link is None else self.link(scores).astype(np.float64)
+        return WideHead(self).scores(rows)
 
     def cooled(self, temperature: float) -> "HeadWeights":
         """The same head with its logits divided by `temperature` once more; where it has a link, those before it."""
@@ -103,4 +93,47 @@ class HeadWeights:
             temperature=self.temperature * temperature,
             lexical=None if self.lexical is None else (self.lexical / temperature).astype(np.float32),
             link=None if self.link is None else replace(self.link, slope=self.link.slope * temperature),
+        )
+
+
+class WideHead:
+    """A head with its numbers in float64, in which it answers: for whoever asks it again and again.
+
+    >>> head = HeadWeights(labels=("a",), omega=np.zeros((2, 2), np.float32), phase=np.zeros(2, np.float32),
+    ...                    weight=np.eye(1, 2, dtype=np.float32), bias=np.zeros(1, np.float32), temperature=1.0)
+    >>> WideHead(head).logits(np.ones((1, 2))).tolist()
+    [[1.0]]
+    """
+
+    def __init__(self, head: HeadWeights) -> None:
+        self._head = head
+        self._weight = head.weight.astype(np.float64).T
+        self._lexical = None if head.lexical is None else head.lexical.astype(np.float64).T
+        self._fourier: WideFourier | None = None
+
+    def logits(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None = None) -> NDArray[np.float64]:
+        """See `HeadWeights.logits`."""
+        head = self._head
+        if head.lexical is not None and head.words is not None and texts is None:
+            raise DataError("this head reads the words and letters of a text too; give the texts with the embeddings")
+        blocks = [slice(start, start + _BLOCK) for start in range(0, len(X), _BLOCK)]
+        scores = [self.scores(self._mapped(X[rows], None if texts is None else texts[rows])) for rows in blocks]
+        return np.concatenate(scores) if scores else np.empty((0, len(head.labels)))
+
+    def scores(self, rows: RowFeatures) -> NDArray[np.float64]:
+        """See `HeadWeights.scores`."""
+        scores: NDArray[np.float64] = rows.of_embeddings @ self._weight + self._head.bias
+        if self._lexical is None or self._head.words is None:
+            return scores
+        if rows.of_words is None:
+            raise DataError("this head reads the words and letters of a text too; map the texts with the embeddings")
+        scores += rows.of_words @ self._lexical
+        return scores if self._head.link is None else self._head.link(scores).astype(np.float64)
+
+    def _mapped(self, X: NDArray[np.floating[Any]], texts: Sequence[str] | None) -> RowFeatures:
+        head = self._head
+        if self._fourier is None:
+            self._fourier = WideFourier(FourierFeatures(omega=head.omega, phase=head.phase))
+        return RowFeatures(
+            of_embeddings=self._fourier(X), of_words=None if head.words is None or texts is None else head.words(texts)
         )

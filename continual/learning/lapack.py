@@ -9,19 +9,21 @@ import ctypes
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["factored", "on_each", "solved", "solved_half"]
+__all__ = ["factored", "on_each", "one_thread_each", "solved", "solved_half"]
 
 _Matrix = NDArray[np.floating[Any]]
 _Part = TypeVar("_Part")
 _Made = TypeVar("_Made")
 _LETTERS = {np.dtype(np.float32): "s", np.dtype(np.float64): "d"}
 _LOWER, _PLAIN, _TURNED, _NOT_UNIT = b"L", b"N", b"T", b"N"
+_threads: ContextVar[int | None] = ContextVar("threads", default=None)  # that `on_each` may use; None: nobody limits
 
 
 def factored(matrix: _Matrix) -> _Matrix:
@@ -71,7 +73,7 @@ def on_each(work: Callable[[_Part], _Made], parts: Sequence[_Part]) -> list[_Mad
     >>> on_each(abs, [-1, 2, -3])
     [1, 2, 3]
     """
-    with _one_thread_each() as threads:
+    with one_thread_each() as threads:
         if threads == 1 or len(parts) == 1:
             return [work(part) for part in parts]
         with ThreadPoolExecutor(min(threads, len(parts)), thread_name_prefix="algebra") as pool:
@@ -79,12 +81,22 @@ def on_each(work: Callable[[_Part], _Made], parts: Sequence[_Part]) -> list[_Mad
 
 
 @contextmanager
-def _one_thread_each() -> Iterator[int]:
-    """One thread for each product; gives how many it was until now."""
+def one_thread_each() -> Iterator[int]:
+    """One thread for each product inside; gives how many `on_each` may still use, as many as it was before.
+
+    Many small products are done sooner so: threads that share one wait for each other longer than it takes.
+    """
+    if (most := _threads.get()) is not None:
+        yield most
+        return
     controller = _controller()
     most = max((library["num_threads"] for library in controller.info()), default=1)
-    with controller.limit(limits=1):
-        yield most
+    token = _threads.set(most)
+    try:
+        with controller.limit(limits=1):
+            yield most
+    finally:
+        _threads.reset(token)
 
 
 @cache

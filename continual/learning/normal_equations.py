@@ -1,7 +1,7 @@
 """The normal equations of a ridge regression: factored in float32, solved to float64 by refinement."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ __all__ = ["USUAL_TEMPERATURE", "NormalEquations", "Penalty", "Regression", "Sol
 USUAL_TEMPERATURE = 0.15  # what scores of 1 and -1 are divided by where no row tells
 _SOLVED = 1e-11  # of the right side: a residual as small as this is none
 _STEPS = 40  # of refinement
+_ROWS = 64  # of a matrix at a time, which the processor's cache holds
 Floats = NDArray[np.float64]
 _Matrix = NDArray[np.floating[Any]]
 _Inverse = Callable[[Floats], Floats]
@@ -88,7 +89,6 @@ class NormalEquations:
     outer: Floats  # (D, D), of the rows that are in
     of_encoder: int  # features, which come first; the others are of words
     beside: Floats | None = None  # (rows, D): of rows that counts and sums have and `outer` has not, by their weight
-    _narrow: list[NDArray[np.float32]] = field(default_factory=list, repr=False, compare=False)
 
     @property
     def mean(self) -> Floats:
@@ -109,19 +109,17 @@ class NormalEquations:
         return scale
 
     def matrix(self, kind: type[np.floating[Any]], penalty: Penalty) -> _Matrix:
-        """The penalised matrix (D, D), a copy that may be used up.
-
-        In float32 the sums about their mean are kept for the next penalty.
-        """
-        if kind is np.float32:
-            if not self._narrow:
-                self._narrow.append(self._scatter(np.float32))
-            matrix = self._narrow[0].copy()
-        else:
-            matrix = self._scatter(kind)
-        scale = self.scale(penalty).astype(kind)
+        """The penalised matrix (D, D), a copy that may be used up; what stands below the diagonal means nothing."""
+        matrix, mean = np.empty(self.outer.shape, kind), self.mean
+        rows, scale = self.counts.sum(), self.scale(penalty)
         for block in _blocks(len(matrix)):
-            matrix[block] *= scale[block, None] * scale
+            behind = slice(block.start, None)
+            part = np.outer(-rows * mean[block], mean[behind])
+            part += self.outer[block, behind]
+            if self.beside is not None:
+                part += self.beside[:, block].T @ self.beside[:, behind]
+            part *= scale[block, None] * scale[behind]
+            matrix[block, behind] = part
         matrix.flat[:: len(matrix) + 1] += kind(penalty.shrinkage)
         return matrix
 
@@ -149,16 +147,6 @@ class NormalEquations:
     def solved(self, penalty: Penalty, *, precise: bool = True) -> Regression:
         """The regression with a penalty; where it is not `precise`, for choosing one, in float32 alone."""
         return Solver(self, penalty).solution(precise=precise)
-
-    def _scatter(self, kind: type[np.floating[Any]]) -> Any:
-        scatter, mean = self.outer.astype(kind), self.mean
-        if self.beside is not None:
-            narrow = self.beside.astype(kind)
-            scatter += narrow.T @ narrow
-        rows = self.counts.sum()
-        for block in _blocks(len(scatter)):
-            scatter[block] -= np.outer(rows * mean[block], mean).astype(kind)
-        return scatter
 
 
 def together(regressions: Sequence[Regression]) -> Regression:
@@ -269,4 +257,4 @@ def _about_both_means(equations: NormalEquations, features: Floats) -> Floats:
 
 
 def _blocks(size: int) -> Iterator[slice]:
-    return (slice(start, start + 512) for start in range(0, size, 512))
+    return (slice(start, start + 512) for start in range(0, size, _ROWS))

@@ -191,7 +191,7 @@ class LoopSteps:
     def _export(self, version: int, context: StepContext) -> cy.Event:
         champion = self._champion(context)
         rows = self.maker.rows.taught_rows(version, champion)
-        staged = self.maker.export(version, champion, rows, context.cycle_id, self._progress("export", version))
+        staged = self.maker.export_judged(version, champion, rows, context.cycle_id, self._progress("export", version))
         manifest = verify_bundle(staged, reread=False)  # and read when it is published
         self.ledger.set_version_state(
             self.model,

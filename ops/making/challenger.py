@@ -2,17 +2,20 @@
 
 import json
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.errors import BundleRejected, ExportFailed
 from perennial.continual.jobs.errors import JobErrors
+from perennial.continual.jobs.process import Progress
 from perennial.continual.records import PromotionDecision
 from perennial.continual.tasks import learns_labels
 from perennial.ops.ledger import VersionRow
 from perennial.ops.making.demands import Demands
 from perennial.ops.making.judging import JudgingSpec
 from perennial.ops.making.logged_choices import UnknownTime, read_logged
+from perennial.ops.making.proving import Anticipated
 from perennial.ops.making.rows import TrainingRows
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.making.written_rows import nameless
@@ -27,6 +30,7 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "perennial.exporters.text_classification.export",
     "perennial.exporters.text_classification.golden_rows",
     "perennial.ops.making.judging",
+    "perennial.ops.making.proving",
     "perennial.ops.serving.tasks.text_classification",
     "scipy.linalg",
     "safetensors.numpy",
@@ -35,46 +39,45 @@ JOB_MODULES = (  # what a closed form's training, its export and the judgement l
     "onnxruntime",
     "openvino",
 )
+_SPEC = "judge.json"
 
 
 class ChallengerMaker(VersionMaker):
     """Makes one model's challengers, and has them judged. Every step may be repeated."""
 
+    def export_judged(
+        self, version: int, champion: VersionRow, rows: TrainingRows, cycle_id: int, on_progress: Progress
+    ) -> Path:
+        """Export a challenger as `export` does, and where its rows are labelled texts begin its judgement with it.
+
+        Raises:
+            PerennialError: see `export`.
+        """
+        judgement = None
+        if learns_labels(self._task.name):
+            spec, judgement = self._judging(version, champion, rows), self.folder(version) / _SPEC
+            write_atomically(judgement, json.dumps(asdict(spec)))
+        return self.export(version, champion, rows, cycle_id, on_progress, judgement=judgement)
+
     def judge(self, version: int, champion: VersionRow) -> PromotionDecision:
-        """Champion against challenger on held-out rows, in a process of its own.
+        """Champion against challenger on held-out rows, in a process of its own; the export's where that has done it.
 
         Raises:
             BundleRejected: a bundle is altered, or the challenger does not repeat its golden answers.
             ExportFailed: the process ended without a decision; something killed it, or the engine crashed in it.
         """
-        folder = self._workspace.run(self._model, version)
-        taught = self.rows.taught_rows(version, champion)
-        holdout = self.rows.holdout_rows(champion, [stored.id for stored in taught.fresh])
-        learning, task = self._settings.learning, self._task
-        demands = Demands.on(self._ledger, self._workspace, self._model, version, champion)
-        spec = JudgingSpec(
-            champion=champion.version,
-            challenger=version,
-            champion_bundle=str(self._workspace.bundle(self._model, champion.version)),
-            challenger_bundle=str(self.bundle(version)),
-            fresh=nameless(task, holdout.fresh),
-            old=nameless(task, holdout.old),
-            rules=demands.rules,
-            old_among_all=demands.old_among_all,
-            seed=self._workspace.settings.seed,
-            threads=learning.threads,
-            cache=str(self._workspace.cache),
-            task=task.name,
-            taught=self._taught_files(version),
-            memory=str(self._workspace.memory(self._model)),
-            logged=self._logged(champion.version, taught),
-        )
-        write_atomically(folder / "judge.json", json.dumps(asdict(spec)))
-        path = folder / "decision.json"
+        folder = self.folder(version)
+        spec = self._judging(version, champion, self.rows.taught_rows(version, champion))
+        path, anticipated = folder / "decision.json", Anticipated.read(folder)
+        if anticipated is not None and anticipated.answers(spec):
+            write_atomically(path, json.dumps(asdict(anticipated.decision)))
+            return anticipated.decision
+        write_atomically(folder / _SPEC, json.dumps(asdict(spec)))
         path.unlink(missing_ok=True)
-        result = self._run("perennial.ops.making.judging", folder, "judge", learning.timeout_s, lambda _: None)
+        timeout_s = self._settings.learning.timeout_s
+        result = self._run("perennial.ops.making.judging", folder, "judge", timeout_s, lambda _: None)
         if spec.logged:  # requests of callers, most of which are in no labelled row: nobody needs the copy any more
-            write_atomically(folder / "judge.json", json.dumps(asdict(replace(spec, logged=[]))))
+            write_atomically(folder / _SPEC, json.dumps(asdict(replace(spec, logged=[]))))
         if result.exit_code != 0 or not path.is_file():
             raise JobErrors(
                 what=f"judgement of {self._model} version {version}",
@@ -84,6 +87,29 @@ class ChallengerMaker(VersionMaker):
             ).of(result)
         document = json.loads(path.read_text(encoding="utf-8"))
         return PromotionDecision(**{**document, "reasons": tuple(document["reasons"])})
+
+    def _judging(self, version: int, champion: VersionRow, taught: TrainingRows) -> JudgingSpec:
+        """What the gate asks of the challenger now."""
+        holdout = self.rows.holdout_rows(champion, [stored.id for stored in taught.fresh])
+        task = self._task
+        demands = Demands.on(self._ledger, self._workspace, self._model, version, champion)
+        return JudgingSpec(
+            champion=champion.version,
+            challenger=version,
+            champion_bundle=str(self._workspace.bundle(self._model, champion.version)),
+            challenger_bundle=str(self.bundle(version)),
+            fresh=nameless(task, holdout.fresh),
+            old=nameless(task, holdout.old),
+            rules=demands.rules,
+            old_among_all=demands.old_among_all,
+            seed=self._workspace.settings.seed,
+            threads=self.engine_threads,
+            cache=str(self._workspace.cache),
+            task=task.name,
+            taught=self._taught_files(version),
+            memory=str(self._workspace.memory(self._model)),
+            logged=self._logged(champion.version, taught),
+        )
 
     def _logged(self, champion: int, taught: TrainingRows) -> list[dict[str, Any]]:
         """The champion's newest live answers, where a task's log tells of other choices too.

@@ -26,6 +26,7 @@ from perennial.continual.errors import BundleRejected, PerennialError
 from perennial.continual.gate import GateEvidence, GateRules, PairedRows, judge
 from perennial.continual.intervals import surely_below
 from perennial.continual.jobs.memory import resident_mb
+from perennial.continual.learning.lapack import one_thread_each
 from perennial.continual.learning.metrics import expected_calibration_error
 from perennial.continual.learning.rows import read_rows
 from perennial.continual.learning.trained import PROOF_FILE
@@ -35,6 +36,7 @@ from perennial.continual.task import AnyRow, AnyTask
 from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.golden import GOLDEN, Golden
+from perennial.exporters.job import Opened
 from perennial.exporters.text_classification.part import TOKENIZER_FILE
 from perennial.ops.making.logged_choices import logged_choices
 from perennial.ops.serving.bundled import BundledVersion, EngineReply
@@ -42,7 +44,7 @@ from perennial.ops.serving.port import Answer, FurtherProof, Outcomes, VersionSi
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.serving.tasks.text_classification import Classified
 
-__all__ = ["JudgingSpec", "main", "measure"]
+__all__ = ["JudgingSpec", "decide", "main", "measure"]
 
 _TIMED, _TIMED_ALIKE = 40, 16  # rows; fewer where both heads stand on one engine
 _BEYOND_CHANCE = 3.0  # standard errors
@@ -72,10 +74,11 @@ class JudgingSpec:
     logged: list[dict[str, Any]] = field(default_factory=list)  # live answers of the champion, see `logged_choices`
 
 
-def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
+def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEvidence, dict[str, float]]:
     """Let both bundles answer all rows once, and time them one row at a time, taking turns.
 
-    The second is what the challenger's load cost: seconds, megabytes, and its difference from its golden answers.
+    The second is what the challenger's load cost: seconds, megabytes, and its difference from its golden answers. An
+    engine of its bundle that this process has `opened` is not opened again.
 
     Raises:
         BundleRejected: a bundle is not what its manifest says, or the challenger does not repeat its golden answers, or
@@ -83,9 +86,9 @@ def measure(spec: JudgingSpec) -> tuple[GateEvidence, dict[str, float]]:
     """
     cache, task = None if spec.cache is None else Path(spec.cache), task_named(spec.task)
     before, bundle = Path(spec.champion_bundle), Path(spec.challenger_bundle)
-    challenger, loaded = _test_loaded(bundle, spec.threads, cache)
+    challenger, loaded = _test_loaded(bundle, spec.threads, cache, opened)
     if same := _same_embeddings(before, bundle):
-        champion = challenger.beside(before, proved=True)
+        champion = challenger.beside(before, proved=True, reread=opened is None)
     else:
         champion = BundledVersion.load(before, threads=spec.threads, cache_dir=cache, proved=True)
     rows = _read(task, spec.fresh + spec.old)
@@ -164,13 +167,20 @@ def _read(task: AnyTask, written: Sequence[Any]) -> list[AnyRow]:
     return [task.read_row(row, now=now) for row in fields]
 
 
-def _test_loaded(bundle: Path, threads: int, cache: Path | None) -> tuple[BundledVersion, dict[str, float]]:
-    started, before = time.perf_counter(), resident_mb()
-    version = BundledVersion.load(bundle, threads=threads, cache_dir=cache, proved=True)
-    figures = {"challenger_load_s": time.perf_counter() - started}
+def _test_loaded(
+    bundle: Path, threads: int, cache: Path | None, opened: Opened | None
+) -> tuple[BundledVersion, dict[str, float]]:
+    if opened is None:
+        started, before = time.perf_counter(), resident_mb()
+        version = BundledVersion.load(bundle, threads=threads, cache_dir=cache, proved=True)
+        seconds, megabytes = time.perf_counter() - started, max(0.0, resident_mb() - before)
+    else:
+        version = BundledVersion.around(opened.engine, bundle, proved=True)
+        seconds, megabytes = opened.seconds, opened.megabytes
+    figures = {"challenger_load_s": seconds, "challenger_load_mb": megabytes}
     if (bundle / GOLDEN).is_file():
         figures["challenger_golden_difference"] = Golden.read(bundle).check(version.engine)
-    return version, figures | {"challenger_load_mb": max(0.0, resident_mb() - before)}
+    return version, figures
 
 
 def _same_embeddings(champion: Path, challenger: Path) -> bool:
@@ -295,9 +305,9 @@ def _latencies(champion: BundledVersion, challenger: BundledVersion, task_inputs
     return float(np.median(times[0])), float(np.median(times[1]))
 
 
-def decide(spec: JudgingSpec) -> PromotionDecision:
-    """Measure and judge."""
-    evidence, loaded = measure(spec)
+def decide(spec: JudgingSpec, opened: Opened | None = None) -> PromotionDecision:
+    """Measure and judge; see `measure`."""
+    evidence, loaded = measure(spec, opened)
     decision = judge(evidence, GateRules(**spec.rules), np.random.default_rng(spec.seed))
     return replace(decision, figures={**decision.figures, **loaded})
 
@@ -306,7 +316,8 @@ def main() -> int:
     """Read the spec, write the decision beside it as `decision.json`, and exit 0 whatever it says."""
     path = Path(sys.argv[1])
     try:
-        decision = decide(JudgingSpec(**json.loads(path.read_text(encoding="utf-8"))))
+        with one_thread_each():  # of numpy; an engine has threads of its own
+            decision = decide(JudgingSpec(**json.loads(path.read_text(encoding="utf-8"))))
     except PerennialError as exc:
         print(f"{type(exc).__name__}: {exc}", file=sys.stderr)
         return exc.exit_code

@@ -1,6 +1,7 @@
 """The one way in which a version comes about: trained, exported, published. Each step may be repeated after a kill."""
 
 import json
+import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -32,12 +33,15 @@ from perennial.ops.store.workspace import Workspace
 
 __all__ = ["EngineOrder", "VersionMaker", "engine_metrics"]
 
+_FEW_PROCESSORS = 2
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineOrder:
     """An engine that is to be made of a trained model, and the rows that prove it.
 
-    `previous` is a bundle whose engine may take the new weights.
+    `previous` is a bundle whose engine may take the new weights. `judgement` is the spec of one that follows in the
+    same process; see `perennial.ops.making.proving`.
     """
 
     trained: Path
@@ -47,6 +51,7 @@ class EngineOrder:
     held_out: Sequence[Mapping[str, Any]]  # rows as their task writes them; without a target where nobody knows it
     calibration: Sequence[Mapping[str, Any]]
     previous: Path | None = None
+    judgement: Path | None = None
 
 
 class VersionMaker:
@@ -73,6 +78,15 @@ class VersionMaker:
         self._warm = warm
         self.rows = ModelRows(ledger, workspace, model)
         self.cancel = threading.Event()
+
+    @property
+    def engine_threads(self) -> int:
+        """Of an engine that is proved beside one that serves: of two processors the latter has one.
+
+        For one thread an engine is compiled once, and for more twice.
+        """
+        few = len(os.sched_getaffinity(0)) <= _FEW_PROCESSORS
+        return self._settings.learning.threads or (1 if few else 0)
 
     def folder(self, version: int) -> Path:
         """Where the version's specs, rows, logs and reports lie."""
@@ -193,9 +207,18 @@ class VersionMaker:
         return spec.out
 
     def export(
-        self, version: int, champion: VersionRow | None, rows: TrainingRows, cycle_id: int | None, on_progress: Progress
+        self,
+        version: int,
+        champion: VersionRow | None,
+        rows: TrainingRows,
+        cycle_id: int | None,
+        on_progress: Progress,
+        *,
+        judgement: Path | None = None,
     ) -> Path:
         """Compile what was trained into the settings' engine, prove it, and return the bundle's folder.
+
+        With `judgement`, the spec of one, what came of it is judged in the same process.
 
         Raises:
             ParityFailed: the engine does not answer like the model.
@@ -219,6 +242,7 @@ class VersionMaker:
             ),
             held_out=nameless(task, proof),
             calibration=nameless(task, (*rows.examples, *rows.replay) or proof),
+            judgement=judgement,
         )
         errors = JobErrors(
             what=f"export of {self._model} version {version}",
@@ -254,13 +278,17 @@ class VersionMaker:
             version=version,
             lineage=order.lineage,
             threads=self._settings.learning.threads,
+            engine_threads=self.engine_threads if order.judgement is not None else 0,
             parity_rows=engine.parity_rows,
             limits_by_precision=engine.limits,
             task=self._settings.task,
             embeddings=self._workspace.embeddings,
         )
         spec.write(folder / "export.json", result=report)
-        result = self._run("perennial.exporters.job", folder, "export", engine.timeout_s, on_progress)
+        module, arguments = "perennial.exporters.job", list[str]()
+        if order.judgement is not None:
+            module, arguments = "perennial.ops.making.proving", [str(order.judgement)]
+        result = self._run(module, folder, "export", engine.timeout_s, on_progress, *arguments)
         if (staged / "manifest.json").is_file():
             return staged  # whatever became of the process after that
         raise errors.of(result)
@@ -278,10 +306,12 @@ class VersionMaker:
             self._repository.publish(self.staged(version), self._workspace.engine_model(self._model), version)
         return verify_bundle(target)
 
-    def _run(self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress) -> JobResult:
+    def _run(
+        self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress, *arguments: str
+    ) -> JobResult:
         return run_job(
             module,
-            [str(folder / f"{name}.json")],
+            [str(folder / f"{name}.json"), *arguments],
             log=folder / f"{name}.log",
             timeout_s=timeout_s,
             niceness=self._niceness,

@@ -32,16 +32,22 @@ class BundledVersion:
             BundleRejected: the files do not match the manifest.
             ConfigurationError: its task cannot be served here.
         """
-        engine = load_engine(bundle, threads=threads, cache_dir=cache_dir)
+        return cls.around(load_engine(bundle, threads=threads, cache_dir=cache_dir), bundle, proved=proved)
+
+    @classmethod
+    def around(cls, engine: Engine, bundle: Path, *, proved: bool = False) -> "BundledVersion":
+        """The bundle with its engine, which was loaded and verified already."""
         return cls(engine, serving_side(read_manifest(bundle).task).open(bundle, proved=proved))
 
-    def beside(self, bundle: Path, *, proved: bool = False) -> "BundledVersion":
+    def beside(self, bundle: Path, *, proved: bool = False, reread: bool = True) -> "BundledVersion":
         """Another bundle whose engine gives what this one's does: it is verified, and answers by this engine.
+
+        `reread` is that of `verify_bundle`.
 
         Raises:
             BundleRejected: the files do not match the manifest.
         """
-        task = verify_bundle(bundle).task
+        task = verify_bundle(bundle, reread=reread).task
         return BundledVersion(self.engine, serving_side(task).open(bundle, proved=proved))
 
     def ask(self, inputs: Sequence[Any]) -> "EngineReply":

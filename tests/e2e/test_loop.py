@@ -96,6 +96,9 @@ def test_loop_learns_a_new_subject_unattended_and_rolls_back(workspace: E2eWorks
     assert "drift" in versions[1]["lineage"]["reason"]
     assert versions[1]["lineage"]["replay_rows"] == 60
     assert versions[1]["metrics"]["gate"]["accepted"]
+    run = {path.name for path in (workspace.folder / "state" / "runs" / "intent" / "2").iterdir()}
+    assert "decision.json" in run
+    assert "judge.log" not in run, "it was judged in the export's process"
 
 
 def test_serve_killed_and_restarted_has_the_same_champion_buffer_and_feedback(workspace: E2eWorkspace) -> None:

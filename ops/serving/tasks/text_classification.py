@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError, NotFound
-from perennial.continual.learning.head import HeadWeights
+from perennial.continual.learning.head import WideHead
 from perennial.continual.learning.lexical import WordScores
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.trained import HEAD_FILE, PROOF_FILE, read_proved_head
@@ -150,9 +150,9 @@ class TextVersion:
         return best
 
 
-def _proved_head(folder: Path) -> HeadWeights | None:
+def _proved_head(folder: Path) -> WideHead | None:
     """The head as it was proved, without its link; None where it is the one that answers."""
-    return replace(read_proved_head(folder), link=None) if (folder / PROOF_FILE).is_file() else None
+    return WideHead(replace(read_proved_head(folder), link=None)) if (folder / PROOF_FILE).is_file() else None
 
 
 class _TextClassification:
