@@ -1,6 +1,8 @@
 """One model's loop: what the scheduler's jobs do for it."""
 
 import logging
+import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -31,6 +33,7 @@ from perennial.ops.store.feedback import joiner_of
 from perennial.ops.store.state import ErrorState
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.watching.accuracy import AccuracyWatch
+from perennial.ops.watching.budget import WatchBudget, idle_share
 from perennial.ops.watching.collector import collect
 from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.trigger import Trigger
@@ -42,6 +45,7 @@ __all__ = ["AskEngine", "ModelLoop"]
 
 logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
+_IDLE = 0.3  # share of the processors that nobody uses, above which a report takes nothing from anybody
 _AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
@@ -72,7 +76,10 @@ class ModelLoop:
         self.feeds = FeedJobs(parts, model).passes if watches else {}
         self.traffic = traffic_of(workspace, model)
         self.kept = Housekeeping(parts, model, self.traffic, deletes_by)
-        self.watcher = Watcher(ledger, workspace, model, self.traffic, feed)
+        self._share = workspace.settings.schedule.watch_share
+        self.watcher = Watcher(ledger, workspace, model, self.traffic, feed, budget=WatchBudget(self._share))
+        self._reports_from = -math.inf  # since when a report that nothing hangs on may be made, as processors allow
+        self._idle = idle_share()
         self._leaving = threading.Event()
         self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
         self._noted_for: tuple[int, float] | None = None  # for which champion, and in which stretch of time
@@ -201,7 +208,17 @@ class ModelLoop:
             for row in self._ledger.drift_reports(self.model, limit=_REPORTS_LOOKED_AT)
             if row.path is None and row.payload.get("report_wanted")
         ]
-        return self._make_report(wanted[0]) if wanted else ""
+        urgent = [row for row in wanted if row.payload.get("signal", {}).get("alert")]
+        if urgent or not wanted:
+            return self._make_report(urgent[0]) if urgent else ""
+        began = time.monotonic()
+        if began < self._reports_from and self._idle() < _IDLE:
+            return ""
+        try:
+            return self._make_report(wanted[0])
+        finally:
+            cores = len(os.sched_getaffinity(0))
+            self._reports_from = time.monotonic() + (time.monotonic() - began) / (self._share * cores)
 
     def compact(self) -> str:
         """Turn sealed traffic segments into Parquet."""

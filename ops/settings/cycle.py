@@ -55,6 +55,13 @@ class ScheduleSettings(Section):
         "holds about 100 MB more",
     )
     watch_s: float = Field(10.0, gt=0)
+    watch_share: float = Field(
+        0.02,
+        gt=0,
+        le=1,
+        description="share of the machine's processors that watching, and routine reports, may each take while "
+        "processors are short; what does not fit is sampled",
+    )
     retrain_check_s: float = Field(10.0, gt=0)
     reconcile_s: float = Field(15.0, gt=0)
     compact_s: float = Field(300.0, gt=0)

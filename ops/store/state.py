@@ -102,6 +102,8 @@ class WatchState:
     drift_since: str | None = None  # when the first window of the present episode began
     sequential: Mapping[str, Any] | None = None  # bound and state of each e-detector
     counting_from: Mapping[str, str] | None = None
+    passed_over: int = 0  # requests that were not looked at, because watching had taken its share of the processors
+    used_share: float = 0.0  # of the processors' time, by the last pass that looked at a window
 
     def changed(self, **facts: Any) -> Self:
         """Return the state with some facts replaced."""

@@ -9,8 +9,17 @@ from perennial.continual.drift.accuracy import AccuracyEstimate
 from perennial.continual.drift.sequential import EDetectorState
 from perennial.continual.errors import DataError
 from perennial.continual.records import Split
-from perennial.ops.ledger import CycleRow, Ledger
-from perennial.ops.store.state import LANE, ROLLOUT_POWER, ErrorState, LaneState, ModelAccuracy, WorthState
+from perennial.ops.ledger import CycleRow, DriftReportRow, Ledger
+from perennial.ops.store.state import (
+    LANE,
+    ROLLOUT_POWER,
+    WATCH,
+    ErrorState,
+    LaneState,
+    ModelAccuracy,
+    WatchState,
+    WorthState,
+)
 
 __all__ = [
     "AccuracyView",
@@ -58,11 +67,17 @@ class CycleView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftVerdict:
-    """The newest window's verdict."""
+    """The newest window's verdict.
+
+    `passed_over` requests of the champion were not looked at, because watching had taken its share of the processors;
+    `processor_share` is what it took lately.
+    """
 
     state: str
     at: datetime
     rows: int
+    passed_over: int = 0
+    processor_share: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +209,7 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
         cycle=None if cycle is None else reading.of(lambda: CycleView.of(cycle)),
         training=None if cycle is None else reading.of(lambda: LANE.read(ledger, model)),
         power=None if cycle is None else reading.of(lambda: _power(ledger, model, cycle.id)),
-        drift=DriftVerdict(state=reports[0].state, at=reports[0].at, rows=reports[0].rows) if reports else None,
+        drift=_verdict(reports[0], reading.of(lambda: WATCH.read(ledger, model))) if reports else None,
         labels=LabelCounts(
             training=ledger.example_count(model, Split.TRAIN),
             holdout=ledger.example_count(model, Split.HOLDOUT),
@@ -219,6 +234,13 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
         accuracy=accuracy,
         worth=None if worth is None else WorthView.of(worth),
     )
+
+
+def _verdict(report: DriftReportRow, watched: WatchState | None) -> DriftVerdict:
+    verdict = DriftVerdict(state=report.state, at=report.at, rows=report.rows)
+    if watched is None:
+        return verdict
+    return replace(verdict, passed_over=watched.passed_over, processor_share=watched.used_share)
 
 
 def _power(ledger: Ledger, model: str, cycle: int) -> str | None:

@@ -21,15 +21,18 @@ from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, WatchState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
+from perennial.ops.watching.budget import WatchBudget
 from perennial.ops.watching.catching_up import BACKLOG, Gap, sampled_report
 from perennial.ops.watching.outcomes import OutcomeWatch
-from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead, window_report
+from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead, passed_over, window_report
 
 __all__ = ["Watcher", "counting_rule", "drift_settings"]
 
 logger = logging.getLogger(__name__)
 _CLOCK_STEP = timedelta(minutes=10)  # further ahead than now lies nothing that an honest clock told
 _MOST_WINDOWS = 20  # a pass; the next one goes on
+_SUSPECTED = 3  # windows a pass that decide about one that drifted, whatever they cost
+_SPARE, _MOST_SPARE = 6, 48  # times a window's rows that are left ahead where rows are passed over: copies do not count
 
 
 def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
@@ -66,28 +69,48 @@ class Watcher:
         feed: EventFeed,
         *,
         backlog: int = BACKLOG,
+        budget: WatchBudget | None = None,
     ) -> None:
-        """After so many requests that were not watched, `backlog`, the newest come first."""
+        """After so many requests that were not watched, `backlog`, the newest come first.
+
+        Where a `budget` does not suffice for all windows, rows are passed over, and told.
+        """
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self._traffic, self._feed = traffic, feed
         self._outcomes = OutcomeWatch(ledger, workspace, model)
         self._stripped = False
-        self._backlog = backlog
+        self._backlog, self._budget, self._spare = backlog, budget, _SPARE
 
     def watch(self) -> list[DriftSignal]:
-        """Compare every full window that came since the last pass; empty when none is full."""
+        """Compare the full windows that came since the last pass, as many as the budget allows; empty for none."""
+        if self._budget is None:
+            return self._watch(_MOST_WINDOWS)
+        state = WATCH.read(self._ledger, self._model)
+        most = self._budget.windows(_MOST_WINDOWS, least=_SUSPECTED if _is_suspected(state) else 0)
+        with self._budget.spent() as windows:
+            signals = self._watch(most)
+            windows.append(len(signals))
+        return signals
+
+    def _watch(self, most: int) -> list[DriftSignal]:
         route = self._ledger.route(self._model)
         if route is None:
             return []
         self._strip_references()
         progress = self._progress(route.champion)
         settings = self._workspace.model(self._model).drift
-        signals = []
+        signals: list[DriftSignal] = []
         progress = self._caught_up(progress)
+        if progress.reference_ready and most < _MOST_WINDOWS:
+            if not most:
+                return []
+            progress = self._passed_over(progress, max(most, self._spare) * settings.window_rows)
         ahead = self._ahead(progress)
-        for _ in range(_MOST_WINDOWS):
+        for _ in range(max(1, most)):
             cut = ahead.next(settings.window_rows if progress.reference_ready else settings.reference_rows)
             if cut is None:
+                if not signals and ahead.left >= self._spare * settings.window_rows:  # so few of the rows count
+                    self._spare = min(_MOST_SPARE, 2 * self._spare)
                 break
             cut = self._told(cut, progress.version)
             if progress.reference_ready:
@@ -138,6 +161,27 @@ class Watcher:
         self._feed.record(self._model, "drift.gap", **facts)
         logger.warning("drift.gap", extra={"model": self._model, **facts})
         return moved
+
+    def _passed_over(self, progress: WatchState, newest: int) -> WatchState:
+        """The state from where on the newest rows are watched; those before are counted, and never looked at.
+
+        What is passed over is told with the next window: a pass that is killed before it does the same again.
+        """
+        after = _after(progress)
+        if after is None:
+            return progress
+        until = datetime.now(UTC) + self._patience(progress.version)
+        found = passed_over(self._traffic, progress.version, after, newest=newest, until=until)
+        if found is None:
+            return progress
+        place, rows = found
+        return progress.changed(
+            cursor=place.at.isoformat(),
+            cursor_id=place.prediction_id,
+            counting_from=None,
+            requests=progress.requests + rows,
+            passed_over=progress.passed_over + rows,
+        )
 
     def _strip_references(self) -> None:
         """Once a process: references of earlier releases, which held texts, are written anew without them."""
@@ -234,6 +278,7 @@ class Watcher:
             **end,
             requests=requests,
             windows=progress.windows + 1,
+            used_share=0.0 if self._budget is None else round(self._budget.used_share, 4),
             monitor=after.to_json(),
             drift_since=began,
             sequential=followed,
@@ -319,6 +364,11 @@ def _score(effect: float, floor: float) -> float:
 def _after(progress: WatchState) -> Place | None:
     """Behind which row the watch goes on; None from the first one on."""
     return None if progress.cursor is None else Place(datetime.fromisoformat(progress.cursor), progress.cursor_id)
+
+
+def _is_suspected(state: WatchState | None) -> bool:
+    """Whether a window drifted and the next ones decide what it was."""
+    return state is not None and state.level is Level.WARNING
 
 
 def _end(cut: CutWindow) -> dict[str, Any]:

@@ -32,6 +32,7 @@ __all__ = [
     "TrafficAhead",
     "chosen_report",
     "explained",
+    "passed_over",
     "reported_window",
     "window_of",
     "window_report",
@@ -164,6 +165,22 @@ class TrafficAhead:
 def _behind(table: pa.Table, place: Place) -> pa.Table:
     later = pc.and_(pc.equal(table["at"], place.at), pc.greater(table["prediction_id"], place.prediction_id))
     return table.filter(pc.or_(pc.greater(table["at"], place.at), later))
+
+
+def passed_over(
+    traffic: TrafficLog, version: int, after: Place, *, newest: int, until: datetime
+) -> tuple[Place, int] | None:
+    """Up to which row to go so that the `newest` are left, and how many rows that passes over; None where it is none.
+
+    Of the rows their keys alone are read.
+    """
+    keys = traffic.read(since=after.at, until=until, columns=["at", "prediction_id"], version=version)
+    behind = _behind(keys, after)
+    if behind.num_rows <= newest:
+        return None
+    last = behind.num_rows - newest - 1
+    at: datetime = behind["at"][last].as_py()
+    return Place(at.astimezone(UTC), behind["prediction_id"][last].as_py()), last + 1
 
 
 def window_report(

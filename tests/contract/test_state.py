@@ -49,6 +49,8 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
             "drift_since": NOON,
             "sequential": {"doubt": {"bound": 0.2, "state": {}}},
             "counting_from": None,
+            "passed_over": 900,
+            "used_share": 0.02,
         },
     ),
     (state.ERRORS, {**ERRED, "calm_at": NOON, "alarm_since": None}),

@@ -1,5 +1,6 @@
 """Traffic and labels in, drift verdicts, accuracies and the policy's word out."""
 
+import itertools
 import json
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy
 from perennial.ops.watching import windows
 from perennial.ops.watching.accuracy import AccuracyWatch
+from perennial.ops.watching.budget import WatchBudget
 from perennial.ops.watching.collector import Collected, collect
 from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.history import PastReader
@@ -144,6 +146,38 @@ def test_the_watch_goes_on_after_the_rows_that_it_counts_from_were_erased(town: 
     town.ask(400, callers=LOUD, batch=50)
     assert len(watch(town)) >= 3
     assert before >= 4
+
+
+def test_while_processors_are_short_rows_are_passed_over_and_a_drift_is_found_all_the_same(town: Town) -> None:
+    now, used = [0.0], itertools.count(0.0, 10.0)  # each pass takes all that the budget has, and more
+    budget = WatchBudget(0.02, cores=2, clock=lambda: now[0], used=lambda: next(used), idle=lambda: 0.0)
+    watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, EventFeed(), budget=budget)
+
+    def watched(*, after_s: float) -> list[str]:
+        now[0] += after_s
+        return [signal.level.value for signal in watcher.watch()]
+
+    town.ask(400)
+    assert watched(after_s=0.0) == ["ok", "ok"]
+    town.ask(1_500)
+    assert watched(after_s=5.0) == []
+    assert watched(after_s=15.0) == ["ok"]  # so long it is never without a look
+    state = WATCH.read(town.ledger, "intent")
+    assert state is not None
+    assert (state.passed_over, state.requests) == (900, 1_400)
+    assert state.used_share > 0
+    town.ask(800, new=0.5)
+    assert watched(after_s=20.0) == ["warning"]
+    assert watched(after_s=0.1)[0] == "alert"  # a suspicion is settled at once
+    newest, *_ = town.ledger.drift_reports("intent")
+    assert len(reported_window(town.ledger, town.workspace, town.traffic, newest).window) == newest.rows == 100
+
+
+def test_a_budget_leaves_nothing_out_while_processors_are_idle(town: Town) -> None:
+    budget = WatchBudget(1e-6, cores=1, idle=lambda: 0.9)
+    watcher = Watcher(town.ledger, town.workspace, "intent", town.traffic, EventFeed(), budget=budget)
+    town.ask(1_400)
+    assert len(watcher.watch()) == 12
 
 
 def test_a_drift_is_reported_explained_and_kept_apart_from_calm_windows(town: Town) -> None:
