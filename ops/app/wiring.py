@@ -140,6 +140,8 @@ def server_spec(settings: Settings) -> ServerSpec:
         http_body_bytes=triton.http_body_bytes,
         http_hosts=triton.http_hosts,
         http_origins=triton.http_origins,
+        routes=settings.state / "route",
+        together_rows=triton.max_batch_size if triton.http_together else 0,
         on_parent_death=OnParentDeath.KEEP if triton.keep_after_control_dies else OnParentDeath.STOP,
     )
 

@@ -36,6 +36,11 @@ class TritonSettings(Section):
     http_origins: tuple[str, ...] = Field(
         (), description='web pages, as "https://name", whose requests over HTTP are let through; all others are refused'
     )
+    http_together: bool = Field(
+        True,
+        description="whether small requests over HTTP that wait at the same time are handed on as one; each gets its "
+        "own answer, and the server's own counts of requests are of those that it is handed",
+    )
     metrics_port: int = Field(8002, ge=1, le=65535)
     router_instances: int = Field(2, ge=1, description="router processes; each tokenises and logs on its own")
     engine_instances: int = Field(1, ge=1, description="engine processes per version")

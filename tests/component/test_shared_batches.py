@@ -1,8 +1,10 @@
 """Callers whose requests are answered together on the real Triton: one's bad text is no other's error."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 
+import httpx
 import numpy as np
 import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput, InferRequestedOutput
@@ -91,3 +93,62 @@ def _probe_with(server: TritonServer, text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("perennial.ops.serving.tasks.text_classification._TextClassification.probe", text)
         probe(server)
+
+
+def _posted(server: TritonServer, texts: list[str], rounds: int = 15) -> list[list[httpx.Response]]:
+    """What each of so many clients got over HTTP, all of them at once, each one request after the other."""
+    url = f"http://127.0.0.1:{server.spec.http_port}/v2/models/{MODEL}/infer"
+
+    async def client(number: int, text: str, http: httpx.AsyncClient) -> list[httpx.Response]:
+        rows = 1 + number % 3
+        tensor = {"name": "TEXT", "shape": [rows, 1], "datatype": "BYTES", "data": [text] * rows}
+        return [await http.post(url, json={"inputs": [tensor], "id": f"{number}-{turn}"}) for turn in range(rounds)]
+
+    async def together() -> list[list[httpx.Response]]:
+        async with httpx.AsyncClient(timeout=20, verify=False) as http:
+            return await asyncio.gather(*(client(number, text, http) for number, text in enumerate(texts)))
+
+    return asyncio.run(together())
+
+
+def _asked_of_triton(server: TritonServer) -> int:
+    url = f"http://127.0.0.1:{server.spec.http_port}/v2/models/{MODEL}/stats"
+    return int(httpx.get(url).json()["model_stats"][0]["inference_stats"]["success"]["count"])
+
+
+def test_requests_over_http_that_wait_are_handed_on_as_one_and_each_gets_its_own_answer(served):
+    place, server = served
+    place.route(champion=1, resident=(1, 2), epoch=4)
+    said = {"card lost": "card_issue", "money": "money_issue", "hello": "greeting"}
+    before = _asked_of_triton(server)
+    texts = list(said) * 5
+    replies = _posted(server, texts)
+    ids = set()
+    for number, (text, got) in enumerate(zip(texts, replies, strict=True)):
+        for turn, reply in enumerate(got):
+            answer = reply.json()
+            outputs = {output["name"]: output for output in answer["outputs"]}
+            assert outputs["LABEL"]["data"] == [said[text]] * (1 + number % 3)
+            assert outputs["CONFIDENCE"]["shape"] == [1 + number % 3, 1]
+            assert answer["id"] == f"{number}-{turn}"
+            ids.update(outputs["PREDICTION_ID"]["data"])
+    asked = sum(len(got) for got in replies)
+    assert len(ids) == sum((1 + number % 3) * len(got) for number, got in enumerate(replies))
+    assert _asked_of_triton(server) - before < asked / 2
+
+
+def test_what_spoils_an_answer_that_several_share_fails_its_own_sender_alone(served):
+    place, server = served
+    place.route(champion=2, previous=1, resident=(1, 2), epoch=5)
+    *good, bad = _posted(server, ["card lost"] * 5 + ["hello"])
+    assert {reply.json()["outputs"][2]["data"][0] for got in good for reply in got} == {2}
+    assert {reply.json()["outputs"][2]["data"][0] for reply in bad} == {1}
+
+
+def test_while_a_challenger_has_a_share_every_request_goes_alone(served):
+    place, server = served
+    place.route(champion=1, challenger=2, share=0.5, resident=(1, 2), epoch=6)
+    before = _asked_of_triton(server)
+    replies = _posted(server, ["card lost"] * 6, rounds=5)
+    assert {reply.status_code for got in replies for reply in got} == {200}
+    assert _asked_of_triton(server) - before == 30

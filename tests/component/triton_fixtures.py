@@ -287,6 +287,7 @@ class Place:
             grpc_port=ports[0],
             http_port=ports[1],
             metrics_port=ports[2],
+            routes=self.route_path.parent,
             on_parent_death=on_parent_death,
         )
 

@@ -13,6 +13,7 @@ from functools import partial
 import uvloop
 
 from perennial.ops.serving.door.connection import ClientConnection, Hall
+from perennial.ops.serving.door.gathering import Gathering
 from perennial.ops.serving.door.limits import DoorSettings
 from perennial.ops.serving.door.requests import Rules
 from perennial.ops.serving.door.upstream import Upstream
@@ -49,7 +50,10 @@ async def _serve(settings: DoorSettings) -> None:
     for port, metrics in ((settings.http_port, False), (settings.metrics_port, True)):
         if port:
             upstream = Upstream(record, metrics=metrics, answer_s=settings.limits.answer_s)
-            hall = Hall(Rules(settings, metrics=metrics), upstream, settings.limits, present)
+            gathering = None
+            if not metrics and settings.routes is not None and settings.limits.together_rows > 1:
+                gathering = Gathering(upstream, settings.routes, most=settings.limits.together_rows)
+            hall = Hall(Rules(settings, metrics=metrics), upstream, settings.limits, present, gathering)
             make = partial(ClientConnection, hall)
             servers.append(await loop.create_server(make, settings.host, port, backlog=512))
     logger.info("door.open", extra={"http": settings.http_port, "metrics": settings.metrics_port})

@@ -28,6 +28,11 @@ class Reply:
         self.head_length = b""
         self.keep_alive = True
 
+    @property
+    def is_overload(self) -> bool:
+        """Whether it says when to try again: more was asked than could be answered in time."""
+        return _RETRY.search(b"".join(self.body)) is not None
+
 
 def reply_bytes(reply: Reply, *, keep_alive: bool, head: bool = False) -> bytes:
     """Triton's answer for the client: few headers of it, and a status that says whose fault an error is."""

@@ -8,10 +8,11 @@ from typing import Any
 import httptools
 
 from perennial.ops.serving.door.answers import Reply, refusal_bytes, reply_bytes
-from perennial.ops.serving.door.inference import checked_request
+from perennial.ops.serving.door.gathering import Gathering
+from perennial.ops.serving.door.inference import Question, checked_request
 from perennial.ops.serving.door.limits import DoorLimits
 from perennial.ops.serving.door.requests import Body, Refusal, Request, Rules, too_large
-from perennial.ops.serving.door.upstream import Upstream
+from perennial.ops.serving.door.upstream import Done, Upstream
 
 __all__ = ["ClientConnection", "Hall"]
 
@@ -24,8 +25,16 @@ _FULL = Refusal(503, "too many requests are under way; try again in 1 s", retry_
 class Hall:
     """What all connections of one port share: the rules, the way on, and how much is inside."""
 
-    def __init__(self, rules: Rules, upstream: Upstream, limits: DoorLimits, present: "set[ClientConnection]") -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        upstream: Upstream,
+        limits: DoorLimits,
+        present: "set[ClientConnection]",
+        gathering: Gathering | None = None,
+    ) -> None:
         self.rules, self.upstream, self.limits, self.present = rules, upstream, limits, present
+        self.gathering = gathering
         self.buffered = 0
         self.under_way = 0  # requests that Triton works on, those of clients that have left included
 
@@ -206,13 +215,14 @@ class ClientConnection(asyncio.Protocol):
         """Pass on the request that has waited longest, or answer it here."""
         while self._waiting and not self._busy and not self._full and self._transport is not None:
             request, body = self._waiting.popleft()
-            whole, refusal = b"", request.refusal
+            question: Question | None = None
+            refusal = request.refusal
             if refusal is None and request.method == b"POST":
                 checked = checked_request(body.whole(), request.headers.get(_JSON_LENGTH))
                 if isinstance(checked, Refusal):
                     refusal = checked
                 else:
-                    whole, request.json_length = checked
+                    question = checked
             if refusal is None and self._hall.under_way >= self._hall.limits.connections:
                 refusal = _FULL
             if refusal is not None:
@@ -224,10 +234,19 @@ class ClientConnection(asyncio.Protocol):
             body.chunks.clear()  # or a large one stands in memory twice
             self._busy, self.deadline = True, 0.0
             self._hall.under_way += 1
-            self._hall.upstream.ask(request, whole, partial(self._done, request, body))
+            self._pass_on(request, question, partial(self._done, request, body))
         if self._paused and not self._waiting and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()
+
+    def _pass_on(self, request: Request, question: Question | None, done: Done) -> None:
+        """Have it answered: together with others that wait, where it is one of those, else alone."""
+        hall = self._hall
+        if question is None:
+            hall.upstream.ask(request, b"", done)
+        elif hall.gathering is None or not hall.gathering.takes(request, question, done):
+            whole, request.json_length = question.written()
+            hall.upstream.ask(request, whole, done)
 
     def _done(self, request: Request, body: Body, answer: Reply | Refusal) -> None:
         self._release(body)

@@ -4,6 +4,7 @@ Triton 2.51 follows nested JSON until its stack ends, and reserves whatever memo
 process. Written anew, a request means to Triton what it meant to the check: a name that comes twice comes once.
 """
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import msgspec
@@ -11,7 +12,7 @@ import msgspec
 from perennial.exporters.signature import BYTES, INT32
 from perennial.ops.serving.door.requests import Refusal
 
-__all__ = ["checked_request"]
+__all__ = ["Inference", "Question", "checked_request"]
 
 _MOST_VALUES = 1_000_000  # of one input; the model's own limit of rows is far lower
 _KINDS = frozenset({BYTES, INT32})
@@ -20,39 +21,52 @@ _Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 _Size = Annotated[int, msgspec.Meta(ge=0, lt=2**31)]
 
 
-class _InputOptions(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class InputOptions(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     binary_data_size: _Size | None = None
 
 
-class _Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Input(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: _Word
     shape: Annotated[list[_Size], msgspec.Meta(min_length=1, max_length=8)]
     datatype: _Word
     data: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
-    parameters: _InputOptions | None = None
+    parameters: InputOptions | None = None
 
 
-class _OutputOptions(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class OutputOptions(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     binary_data: bool = False
 
 
-class _Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
+class Output(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     name: _Word
-    parameters: _OutputOptions | None = None
+    parameters: OutputOptions | None = None
 
 
-class _Inference(msgspec.Struct, omit_defaults=True):
-    inputs: Annotated[list[_Input], msgspec.Meta(min_length=1, max_length=16)]
-    outputs: Annotated[list[_Output], msgspec.Meta(max_length=16)] = []
+class Inference(msgspec.Struct, omit_defaults=True):
+    inputs: Annotated[list[Input], msgspec.Meta(min_length=1, max_length=16)]
+    outputs: Annotated[list[Output], msgspec.Meta(max_length=16)] = []
     id: _Word = ""
     parameters: dict[_Word, bool | _Whole | float | _Word] = {}
 
 
-_DECODER, _ENCODER = msgspec.json.Decoder(_Inference), msgspec.json.Encoder()
+_DECODER, _ENCODER = msgspec.json.Decoder(Inference), msgspec.json.Encoder()
 
 
-def checked_request(body: bytes, json_length: bytes | None) -> tuple[bytes, bytes | None] | Refusal:
-    """What Triton is to read: the body, and the length of its JSON where binary values follow.
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An inference request that was read in full; `binary` are the values behind its JSON, where it has such."""
+
+    inference: Inference
+    binary: bytes | None = None
+
+    def written(self) -> tuple[bytes, bytes | None]:
+        """What Triton is to read: the body, and the length of its JSON where binary values follow."""
+        head = _ENCODER.encode(self.inference)
+        return (head, None) if self.binary is None else (head + self.binary, b"%d" % len(head))
+
+
+def checked_request(body: bytes, json_length: bytes | None) -> Question | Refusal:
+    """The request, or why it is none.
 
     Args:
         body: as it came.
@@ -69,13 +83,10 @@ def checked_request(body: bytes, json_length: bytes | None) -> tuple[bytes, byte
         return Refusal(400, f"the body is not an inference request: {exc}")
     if reason := _wrong_inputs(request.inputs, len(body) - length):
         return Refusal(400, reason)
-    head = _ENCODER.encode(request)
-    if json_length is None:
-        return head, None
-    return head + body[length:], b"%d" % len(head)
+    return Question(request, None if json_length is None else body[length:])
 
 
-def _wrong_inputs(inputs: list[_Input], following: int) -> str:
+def _wrong_inputs(inputs: list[Input], following: int) -> str:
     binary = 0
     for tensor in inputs:
         if tensor.datatype not in _KINDS:

@@ -21,6 +21,7 @@ class DoorLimits:
     body_s: float = 120.0  # for a whole body
     keep_alive_s: float = 75.0  # between two requests
     answer_s: float = 300.0  # for Triton's answer
+    together_rows: int = 64  # texts of a question that several clients' are put together to; below 2 none are
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +35,7 @@ class DoorSettings:
     local: bool = True  # nobody but this machine reaches it
     hosts: tuple[str, ...] = ()  # further names by which clients may call it
     origins: tuple[str, ...] = ()  # of pages whose requests are let through
+    routes: Path | None = None  # a file a model; nobody's requests are put together where nothing tells the route
     limits: DoorLimits = DoorLimits()
 
     @property
@@ -43,7 +45,8 @@ class DoorSettings:
 
     def to_json(self) -> str:
         """For the command line of the process."""
-        return json.dumps({**asdict(self), "record": str(self.record.resolve())}, sort_keys=True)
+        routes = None if self.routes is None else str(self.routes.resolve())
+        return json.dumps({**asdict(self), "record": str(self.record.resolve()), "routes": routes}, sort_keys=True)
 
     @classmethod
     def from_json(cls, text: str) -> "DoorSettings":
@@ -53,6 +56,7 @@ class DoorSettings:
             **{
                 **fields,
                 "record": Path(fields["record"]),
+                "routes": None if fields["routes"] is None else Path(fields["routes"]),
                 "hosts": tuple(fields["hosts"]),
                 "origins": tuple(fields["origins"]),
                 "limits": DoorLimits(**fields["limits"]),

@@ -12,7 +12,7 @@ from perennial.ops.serving.door.requests import Refusal, Request
 from perennial.ops.serving.secret import KEY
 from perennial.ops.serving.server_record import KeptRecord
 
-__all__ = ["Upstream"]
+__all__ = ["Done", "Upstream"]
 
 Done = Callable[[Reply | Refusal], None]
 _AWAY = Refusal(503, "the server is starting; try again in 1 s", retry_s=1)

@@ -73,6 +73,8 @@ class ServerSpec:
     http_body_bytes: int = 64 * 2**20
     http_hosts: tuple[str, ...] = ()
     http_origins: tuple[str, ...] = ()
+    routes: Path | None = None  # the folder of the route files: where it is known, small questions are put together
+    together_rows: int = 64
     on_parent_death: OnParentDeath = OnParentDeath.KEEP
     start_timeout_s: float = 300.0  # it answers only when its models are loaded, and an engine may take minutes
     stop_timeout_s: float = 15.0
@@ -99,7 +101,8 @@ class ServerSpec:
             local=is_local(self.host),
             hosts=self.http_hosts,
             origins=self.http_origins,
-            limits=DoorLimits(body_bytes=self.http_body_bytes),
+            routes=self.routes,
+            limits=DoorLimits(body_bytes=self.http_body_bytes, together_rows=self.together_rows),
         )
 
 

@@ -24,6 +24,7 @@ from perennial.continual.errors import DependencyUnreachable, PerennialError  # 
 from perennial.continual.records import Arm  # noqa: E402
 from perennial.exporters.contract import PROGRESS, all_inputs  # noqa: E402
 from perennial.exporters.engine import Inputs, Outputs  # noqa: E402
+from perennial.ops.serving.door.together import CALLERS  # noqa: E402
 from perennial.ops.serving.router.admission import Limits, QueuedRequest, RequestQueue, TooLate  # noqa: E402
 from perennial.ops.serving.router.answers import Wanted, columns  # noqa: E402
 from perennial.ops.serving.router.figures import TritonFigures  # noqa: E402
@@ -163,7 +164,12 @@ class TritonPythonModel:
             deadline=deadline,
         )
         return QueuedRequest(
-            item=_Item(request, questions), rows=len(lengths), bytes=size, cost=cost, deadline=deadline, probe=probe
+            item=_Item(request, questions, shared=_is_shared(request)),
+            rows=len(lengths),
+            bytes=size,
+            cost=cost,
+            deadline=deadline,
+            probe=probe,
         )
 
     def _refuse_overdue(self) -> None:
@@ -228,12 +234,15 @@ class TritonPythonModel:
                 logger.exception("worker.failed")
 
     def _answer(self, batch: Batch, queued: list[_Place], lane: RequestQueue["_Item"]) -> None:
-        """Answer each request, whatever happens; what one of them spoils is asked again one by one."""
-        alone, began = len(queued) == 1, time.monotonic()
+        """Answer each request, whatever happens; what one of them spoils is asked again one by one.
+
+        One that several callers share is told to have failed; the front door asks again for each of them.
+        """
+        alone, began = len(queued) == 1 and not queued[0][0].item.shared, time.monotonic()
         try:
             answers = self._router.answer(batch, alone=alone)
         except Exception as exc:  # also the runtime's own, which derive from Exception alone
-            if not alone:
+            if len(queued) > 1:
                 for place in queued:
                     self._answer(*_part(batch, [place]), lane)
                 return
@@ -358,6 +367,7 @@ class _Item(NamedTuple):
     questions: list[Question]
     batch: Batch | None = None
     part: slice = slice(0)
+    shared: bool = False  # by several callers, who are asked one by one where it cannot be answered
 
 
 def _count(settings: RouterSettings, instance: str) -> LostRowsCount | None:
@@ -382,6 +392,11 @@ def _part(batch: Batch, queued: list[_Place]) -> tuple[Batch, list[_Place]]:
 def _is_probe(request: Any) -> bool:
     """Whether the control process asks, by the secret of this start; nothing else makes a request a probe."""
     return knows_secret(request.parameters() or "")
+
+
+def _is_shared(request: Any) -> bool:
+    """Whether the front door put it together of several callers' questions."""
+    return f'"{CALLERS}"' in (request.parameters() or "")
 
 
 def _is_cancelled(queued: QueuedRequest[Any]) -> bool:
