@@ -14,7 +14,7 @@ from perennial.exporters.bundle import MANIFEST, EngineKind, Manifest, Precision
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.openvino_toolkit import import_openvino
 from perennial.exporters.signature import EngineSignature
-from perennial.exporters.streams import StreamedEngine
+from perennial.exporters.streams import LaterEngine, StreamedEngine
 from perennial.exporters.text_classification.tokens import FromTokens
 
 __all__ = ["OnnxEngine", "OpenVinoEngine", "load_engine", "load_exact", "open_onnx", "open_openvino"]
@@ -97,23 +97,26 @@ def _ones(port: Any) -> Any:
 
 
 def open_onnx(model: Path, signature: EngineSignature, *, threads: int) -> Engine:
-    """An ONNX Runtime engine that cuts padded batches; with more than one thread the weights are in memory twice."""
+    """An ONNX Runtime engine that cuts padded batches; at work with several threads it has the weights twice."""
     alone = OnnxEngine(model, threads=threads)
     if signature.padding is None:
         return alone
-    single = alone if threads == 1 else OnnxEngine(model, threads=1)
+    single: Engine | LaterEngine = alone if threads == 1 else LaterEngine(lambda: OnnxEngine(model, threads=1))
     return StreamedEngine(alone, single, threads, signature, signature.padding)
 
 
 def open_openvino(
     model: Path, signature: EngineSignature, *, threads: int, cache_dir: Path | None = None, precision: str = "f32"
 ) -> Engine:
-    """An OpenVINO engine that cuts padded batches; with more than one thread it is compiled for one and for all."""
-    alone = single = OpenVinoEngine(model, threads=threads, cache_dir=cache_dir, precision=precision)
+    """An OpenVINO engine that cuts padded batches; at work with several threads it is compiled for one and for all."""
+    alone = OpenVinoEngine(model, threads=threads, cache_dir=cache_dir, precision=precision)
     if signature.padding is None:
         return alone
-    if threads > 1:
-        single = OpenVinoEngine(model, threads=threads, cache_dir=cache_dir, precision=precision, streams=threads)
+
+    def for_one() -> Engine:
+        return OpenVinoEngine(model, threads=threads, cache_dir=cache_dir, precision=precision, streams=threads)
+
+    single: Engine | LaterEngine = alone if threads == 1 else LaterEngine(for_one)
     return StreamedEngine(alone, single, threads, signature, signature.padding)
 
 

@@ -1,7 +1,8 @@
 """Several pieces of a batch at once: cut by length so that little is padding, one thread each."""
 
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,10 +13,40 @@ from perennial.exporters.batches import lengths_of, some_rows
 from perennial.exporters.engine import Engine, Inputs, Outputs
 from perennial.exporters.signature import EngineSignature, Padding
 
-__all__ = ["StreamedEngine", "cut_by_length"]
+__all__ = ["LaterEngine", "StreamedEngine", "cut_by_length"]
 
+logger = logging.getLogger(__name__)
+_WORTH = 3  # batches in pieces, after which a version is one that answers and not one that waits
 _PIECE_TOKENS = 64  # a product over fewer tokens wastes its set-up
 _SHORTER = 0.75  # of the piece's longest row: here a cut saves more padding than it costs
+
+
+class LaterEngine:
+    """An engine that is made in the background once it was asked for a few times: it has the weights once more.
+
+    A version that only waits to be promoted, or to be gone back to, never has it.
+    """
+
+    def __init__(self, make: Callable[[], Engine], *, worth: int = _WORTH) -> None:
+        self._make, self._left = make, worth
+        self._made: Engine | None = None
+        self._lock = threading.Lock()
+
+    def get(self) -> Engine | None:
+        """The engine; None until it is there."""
+        if self._made is None and self._left > 0:
+            with self._lock:
+                self._left -= 1
+                begins = self._left == 0
+            if begins:
+                threading.Thread(target=self._build, name="later-engine", daemon=True).start()
+        return self._made
+
+    def _build(self) -> None:
+        try:
+            self._made = self._make()
+        except Exception:  # no memory, say; the engine that is there goes on
+            logger.exception("engine.no_second_copy")
 
 
 class StreamedEngine:
@@ -23,11 +54,12 @@ class StreamedEngine:
 
     Two threads that share one product wait for each other at the end of it; two that have a piece of the batch each do
     not. And rows that arrive in any order are not all padded to the longest of the batch. What is too little to cut
-    goes to `alone`, the same engine with every thread.
+    goes to `alone`, the same engine with every thread, and so do the pieces, one after the other, until there is a
+    second copy.
     """
 
     def __init__(
-        self, alone: Engine, single: Engine, streams: int, signature: EngineSignature, padding: Padding
+        self, alone: Engine, single: Engine | LaterEngine, streams: int, signature: EngineSignature, padding: Padding
     ) -> None:
         self._alone, self._single, self._streams = alone, single, streams
         self._signature, self._padding = signature, padding
@@ -41,10 +73,13 @@ class StreamedEngine:
         if len(pieces) == 1:
             return self._alone.infer(inputs)
 
-        def run(piece: npt.NDArray[np.intp]) -> Outputs:
-            return self._single.infer(some_rows(self._signature, inputs, piece, int(lengths[piece].max())))
+        single = self._single.get() if isinstance(self._single, LaterEngine) else self._single
+        engine = self._alone if single is None else single
 
-        answers = list(self._workers().map(run, pieces))
+        def run(piece: npt.NDArray[np.intp]) -> Outputs:
+            return engine.infer(some_rows(self._signature, inputs, piece, int(lengths[piece].max())))
+
+        answers = list(map(run, pieces) if single is None else self._workers().map(run, pieces))
         order = np.concatenate(pieces)
         return {name: in_order(order, [answer[name] for answer in answers]) for name in answers[0]}
 

@@ -1,13 +1,14 @@
 """Batches in pieces: nothing lost, nothing moved, little padding, and the engine asked as promised."""
 
 import threading
+import time
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
 from perennial.exporters.signature import Padding
-from perennial.exporters.streams import StreamedEngine, cut_by_length
+from perennial.exporters.streams import LaterEngine, StreamedEngine, cut_by_length
 from perennial.exporters.text_classification.signature import TEXT_ENGINE
 from perennial.exporters.text_classification.tokens import FromTokens, token_inputs
 
@@ -79,6 +80,30 @@ def test_answers_come_back_in_the_rows_order() -> None:
     assert alone.shapes == []
     assert max(rows * width for rows, width in single.shapes) < 32 * 70 / 2
     assert all(name.startswith("engine") for name in single.threads)
+
+
+def test_the_second_copy_is_made_once_and_only_for_a_version_that_answers() -> None:
+    alone, single, made = Echo(), Echo(), threading.Event()
+
+    def make() -> FromTokens:
+        assert not made.is_set()
+        made.set()
+        return FromTokens(single)
+
+    later = LaterEngine(make, worth=2)
+    padding = Padding(dim="tokens", mask="attention_mask", least=2)
+    engine = StreamedEngine(FromTokens(alone), later, 2, TEXT_ENGINE, padding)
+    ids, mask = batch([8, 70, 12, 30, 9, 65, 20, 41] * 4)
+    wanted = (ids * mask).sum(axis=1, keepdims=True)
+    engine.infer(token_inputs(ids[:1], mask[:1]))
+    assert np.array_equal(engine.infer(token_inputs(ids, mask))["logits"], wanted)
+    assert not made.is_set()
+    end = time.monotonic() + 20
+    while not single.shapes and time.monotonic() < end:
+        assert np.array_equal(engine.infer(token_inputs(ids, mask))["logits"], wanted)
+    assert made.is_set()
+    assert single.shapes
+    assert max(rows * width for rows, width in alone.shapes[1:]) < 32 * 70 / 2
 
 
 def test_padding_on_the_left_and_empty_rows_are_left_whole() -> None:
