@@ -62,6 +62,7 @@ def engines_to_try(
     before: tuple[EngineKind, Precision] | None = None,
     *,
     among: Sequence[tuple[str, str]] = (),
+    measured: bool = False,
 ) -> tuple[tuple[EngineKind, Precision], ...]:
     """What `choose_engine` picks and, where it was free to pick BF16, the FP32 engine for models that BF16 alters.
 
@@ -81,6 +82,8 @@ def engines_to_try(
             )
         kind, form = fit[0]
         return ((EngineKind(kind), Precision(form)),)
+    if measured and before is not None and engine == precision == "auto":
+        return (before, *(each for each in engines_to_try() if each != before))
     first = choose_engine(engine, precision)
     if precision != "auto" or first[1] is not Precision.BF16:
         return (first,)

@@ -6,8 +6,9 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,11 +30,12 @@ from perennial.exporters.engine import Engine
 from perennial.exporters.golden import Golden
 from perennial.exporters.module import fingerprint_module
 from perennial.exporters.parity import ParityLimits, ParityVerdict, check_parity
-from perennial.exporters.port import HeldOut, exportable
+from perennial.exporters.port import Answerer, HeldOut, exportable
 from perennial.exporters.proved_encoder import Remembered, moved_outputs, proving_rows, stand_for
 from perennial.exporters.runtime import load_engine, load_exact
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
 from perennial.exporters.tasks import room_of
+from perennial.exporters.timing import BESIDE, MEASURED, MEASURED_ON, NEW, processor_name, rows_per_s
 from perennial.exporters.torch_engine import TorchEngine
 
 if TYPE_CHECKING:
@@ -122,8 +124,15 @@ class _Export:
 
     def run(self) -> ExportResult:
         """Try the engines in turn: where the choice was free, one that alters the answers gives way to an exact one."""
-        before = None if self.previous is None else (self.previous.engine, self.previous.precision)
-        tried = engines_to_try(self.spec.engine, self.spec.precision, before, among=room_of(self.spec.task).engines())
+        previous = self.previous
+        before = None if previous is None else (previous.engine, previous.precision)
+        tried = engines_to_try(
+            self.spec.engine,
+            self.spec.precision,
+            before,
+            among=room_of(self.spec.task).engines(),
+            measured=previous is not None and previous.options.get(MEASURED_ON) == processor_name(),
+        )
         for engine, precision in tried:
             check_available(engine, precision)
         self.model.sidecars(self.work)
@@ -337,9 +346,25 @@ class _Export:
             options=built.options,
         )
 
+    def _timed(self, built: BuiltEngine, graph: str, beside: Path) -> BuiltEngine:
+        """The engine, with how fast it is here and how fast the other one is."""
+        write_manifest(self.work, self._manifest(built, graph, {}))
+        answerers = {
+            NEW: self.model.answerer(load_engine(self.work, threads=self.spec.threads, reread=False), self.work),
+            BESIDE: self.model.answerer(load_engine(beside, threads=self.spec.threads, reread=False), self.work),
+        }
+        (self.work / "manifest.json").unlink()
+        asked = {name: partial(_answered, answerer) for name, answerer in answerers.items()}
+        speeds = rows_per_s(asked, self.held_out.inputs)
+        self.stages.done("time")
+        told = {MEASURED: json.dumps(speeds), MEASURED_ON: processor_name()}
+        return replace(built, options={**built.options, **told})
+
     def _finish(
         self, built: BuiltEngine, graph: str, verdict: ParityVerdict, path: ExportPath, reason: str | None
     ) -> ExportResult:
+        if self.spec.beside is not None:
+            built = self._timed(built, graph, self.spec.beside)
         write_manifest(self.work, self._manifest(built, graph, verdict.to_record()))
         sha256 = digest(self.work / "manifest.json")
         self.stages.done("seal")
@@ -353,6 +378,10 @@ class _Export:
             verdict=verdict,
             manifest_sha256=sha256,
         )
+
+
+def _answered(answerer: Answerer, inputs: Sequence[Any]) -> object:
+    return answerer.engine.infer(answerer.encode(inputs))
 
 
 def _say(stage: str, facts: Mapping[str, Any]) -> None:

@@ -48,6 +48,7 @@ class ExportSpec:
     limits_by_precision: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     parity_rows: int = 512
     task: str = DEFAULT_TASK
+    beside: Path | None = None  # a bundle whose engine the new one is timed beside, on the held-out rows
     embeddings: Path | None = None  # where embeddings are kept from one export to the next
 
     def write(self, path: Path, *, result: Path) -> None:
@@ -65,7 +66,7 @@ class ExportSpec:
         Raises:
             ConfigurationError: a field is missing, unknown or of the wrong kind.
         """
-        paths = ("trained_dir", "out_dir", "held_out", "previous_bundle", "calibration", "embeddings")
+        paths = ("trained_dir", "out_dir", "held_out", "previous_bundle", "calibration", "beside", "embeddings")
         values: dict[str, Any] = {name: value for name, value in record.items() if name != "result"}
         values |= {name: Path(value) for name, value in values.items() if name in paths and value}
         try:

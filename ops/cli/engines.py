@@ -76,9 +76,48 @@ def list_engines(model: ModelOption = "", config: ConfigOption = None, as_json: 
     if as_json:
         print_json({"versions": rows, "buildable": here})
         return
-    columns = ("version", "engine", "precision", "megabytes", "agreement", "max_abs_logit", "accuracy", "created_at")
+    columns = (
+        "version",
+        "engine",
+        "precision",
+        "megabytes",
+        "agreement",
+        "max_abs_logit",
+        "accuracy",
+        "rows_per_s",
+        "created_at",
+    )
     print_records(f"Engines of {model}", columns, rows)
     print_table("On this machine", ("engine", "precisions", "why not"), ((r.engine, r.precisions, r.why) for r in here))
+
+
+@_app.command("choose")
+def choose(
+    promote: Annotated[bool, typer.Option("--promote", help="have the faster one answer")] = False,
+    model: ModelOption = "",
+    dry_run: DryRunOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Build the engines that may be faster here than the champion's, prove and time them; publish one that is.
+
+    They take turns on the model's held-out rows, in batches of 1, 8 and 32. A faster one has at least 1.1 times the
+    champion's speed over all three. Later versions are built as the same engine, as long as the processor is the same.
+    """
+    from perennial.ops.cli.progress import stages
+    from perennial.ops.commands.engine_choice import choose_engine_of, engines_beside
+
+    with model_session(config, model) as (parts, model):
+        if dry_run:
+            kinds = engines_beside(parts, model)
+            print_json({"model": model, "would_try": [f"{kind.value} {form.value}" for kind, form in kinds]})
+            return
+        with stages("engines beside the champion's") as on_progress:
+            choice = choose_engine_of(parts, model, actor=actor(), promote=promote, on_progress=on_progress)
+    if choice.version is None:
+        say(f"version {choice.champion} stays as it is: nothing is faster here than {choice.engine}")
+    elif not choice.promoted:
+        say(f"version {choice.version} is published and not loaded; next: perennial model promote {choice.version}")
+    print_json(choice)
 
 
 _Parity = Annotated[bool, typer.Option("--parity", help="also compare it with its torch model on held-out rows")]

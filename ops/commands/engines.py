@@ -1,6 +1,9 @@
 """Versions as engines: which there are, whether one still answers as promised, and one compiled anew into another."""
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound
 from perennial.continual.jobs.errors import JobErrors
@@ -12,13 +15,24 @@ from perennial.exporters.build import check_available, engines_to_try
 from perennial.exporters.bundle import EngineKind, Lineage, Manifest, Precision, read_manifest, verify_bundle
 from perennial.exporters.port import HeldOut
 from perennial.exporters.tasks import room_of
+from perennial.exporters.timing import MEASURED, NEW
 from perennial.ops.ledger import VersionRow, VersionState
 from perennial.ops.making.version_maker import EngineOrder, VersionMaker, engine_metrics
 from perennial.ops.making.written_rows import nameless
 from perennial.ops.parts import Parts
 from perennial.ops.serving.tasks import serving_side
 
-__all__ = ["EngineExport", "EngineFacts", "engine_facts", "export_version", "held_out", "plan_export"]
+__all__ = [
+    "EngineExport",
+    "EngineFacts",
+    "engine_facts",
+    "export_errors",
+    "export_order",
+    "export_version",
+    "held_out",
+    "plan_export",
+    "publish_export",
+]
 
 _CALIBRATION_ROWS = 300
 
@@ -37,7 +51,10 @@ class EngineExport:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineFacts:
-    """One bundle on disk, with the parity figures that it was accepted with."""
+    """One bundle on disk, with the parity figures that it was accepted with.
+
+    `rows_per_s` is what it was chosen for, by the rows of a batch; None where nothing was measured.
+    """
 
     version: int
     engine: str
@@ -49,6 +66,7 @@ class EngineFacts:
     accuracy: float | None
     parent: int | None
     created_at: str
+    rows_per_s: Mapping[str, float] | None = None
 
 
 def engine_facts(parts: Parts, model: str) -> list[EngineFacts]:
@@ -117,21 +135,21 @@ def export_version(
         DependencyUnreachable: a package or device is missing after all.
         ExportFailed: the process ended without a bundle.
     """
-    model, label = plan.model, f"{plan.engine.value} {plan.precision.value}"
-    source = parts.ledger.version(model, plan.source)
+    model = plan.model
     maker = VersionMaker(parts.ledger, parts.workspace, model, niceness=0)
-    reason = f"version {plan.source} as {label}"
-    begun = _begun(parts, model, reason)
+    begun = _begun(parts, model, _reason(plan))
     number = parts.ledger.next_version(model) if begun is None else begun
-    errors = JobErrors(
-        what=f"export of {reason}",
-        failed=ExportFailed,
-        report=maker.report(number),
-        log=maker.folder(number) / "export.log",
-        if_late="raise engine.timeout_s",
-    )
-    manifest = verify_bundle(maker.compile(number, _order(parts, plan, source), errors, on_progress))
-    if begun is None:
+    errors = export_errors(maker, number, plan)
+    manifest = verify_bundle(maker.compile(number, export_order(parts, plan), errors, on_progress))
+    return publish_export(parts, maker, plan, number, manifest, actor=actor)
+
+
+def publish_export(
+    parts: Parts, maker: VersionMaker, plan: EngineExport, number: int, manifest: Manifest, *, actor: str
+) -> EngineExport:
+    """Note a bundle that an export left as a version, and publish it."""
+    model, source = plan.model, parts.ledger.version(plan.model, plan.source)
+    if all(row.version != number for row in parts.ledger.versions(model)):
         row = VersionRow(
             model=model,
             version=number,
@@ -140,9 +158,9 @@ def export_version(
             learner=source.learner,
             card={**source.card, "encoder_fingerprint": manifest.encoder_fingerprint},
             metrics={**source.metrics, **engine_metrics(manifest)},
-            lineage={**source.lineage, "reason": reason},
+            lineage={**source.lineage, "reason": _reason(plan)},
         )
-        learnt = maker.rows.learnt_by(plan.source)
+        learnt, label = maker.rows.learnt_by(plan.source), f"{plan.engine.value} {plan.precision.value}"
         with parts.ledger.transaction():
             parts.ledger.add_version(row)
             parts.ledger.mark_learnt(model, learnt, number)
@@ -150,6 +168,21 @@ def export_version(
     maker.publish(number)
     parts.ledger.set_version_state(model, number, VersionState.PUBLISHED)
     return EngineExport(**{name: getattr(plan, name) for name in plan.__slots__ if name != "made"}, made=number)
+
+
+def export_errors(maker: VersionMaker, number: int, plan: EngineExport) -> JobErrors:
+    """What the end of the export's process means."""
+    return JobErrors(
+        what=f"export of {_reason(plan)}",
+        failed=ExportFailed,
+        report=maker.report(number),
+        log=maker.folder(number) / "export.log",
+        if_late="raise engine.timeout_s",
+    )
+
+
+def _reason(plan: EngineExport) -> str:
+    return f"version {plan.source} as {plan.engine.value} {plan.precision.value}"
 
 
 def _facts(version: int, manifest: Manifest) -> EngineFacts:
@@ -165,6 +198,7 @@ def _facts(version: int, manifest: Manifest) -> EngineFacts:
         accuracy=parity.get("accuracy"),
         parent=manifest.lineage.parent_version,
         created_at=manifest.created_at,
+        rows_per_s=json.loads(manifest.options[MEASURED])[NEW] if MEASURED in manifest.options else None,
     )
 
 
@@ -176,7 +210,9 @@ def _begun(parts: Parts, model: str, reason: str) -> int | None:
     return None
 
 
-def _order(parts: Parts, plan: EngineExport, source: VersionRow) -> EngineOrder:
+def export_order(parts: Parts, plan: EngineExport, *, beside: Path | None = None) -> EngineOrder:
+    """The engine that a plan wants, with the rows that prove it; with `beside` it is timed beside that bundle's."""
+    source = parts.ledger.version(plan.model, plan.source)
     proof, task = _held_out_rows(parts, plan.model), task_named(parts.workspace.model(plan.model).task)
     training = [row.example for row in parts.ledger.examples(plan.model, split=Split.TRAIN)]
     return EngineOrder(
@@ -191,4 +227,5 @@ def _order(parts: Parts, plan: EngineExport, source: VersionRow) -> EngineOrder:
         ),
         held_out=nameless(task, proof),
         calibration=nameless(task, HeldOut(inputs=training).spread(_CALIBRATION_ROWS).inputs or proof),
+        beside=beside,
     )

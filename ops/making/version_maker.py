@@ -40,8 +40,8 @@ _FEW_PROCESSORS = 2
 class EngineOrder:
     """An engine that is to be made of a trained model, and the rows that prove it.
 
-    `previous` is a bundle whose engine may take the new weights. `judgement` is the spec of one that follows in the
-    same process; see `perennial.ops.making.proving`.
+    `previous` is a bundle whose engine may take the new weights; `beside` is one that the new engine is timed beside.
+    `judgement` is the spec of one that follows in the same process; see `perennial.ops.making.proving`.
     """
 
     trained: Path
@@ -52,6 +52,7 @@ class EngineOrder:
     calibration: Sequence[Mapping[str, Any]]
     previous: Path | None = None
     judgement: Path | None = None
+    beside: Path | None = None
 
 
 class VersionMaker:
@@ -274,6 +275,7 @@ class VersionMaker:
             held_out=folder / "heldout.json",
             calibration=folder / "calibration.json",
             previous_bundle=order.previous,
+            beside=order.beside,
             model=self._model,
             version=version,
             lineage=order.lineage,

@@ -199,3 +199,38 @@ def test_native_backend_needs_a_server_that_has_it(workspace: Workspace, monkeyp
     assert (config.backend, config.default_model_filename) == ("tensorrt", "model.plan")
     assert list(config.instance_group[0].profile) == ["0", "1"]
     assert "cache_dir" not in config.parameters
+
+
+def test_a_choice_that_the_settings_made_is_not_made_again(workspace: Workspace) -> None:
+    code, _, message = workspace.run("engine", "choose", "--dry-run")
+    assert code == ConfigurationError.exit_code
+    assert "set both to auto" in message
+
+
+def test_an_engine_is_chosen_by_its_speed_beside_the_champions(workspace: Workspace) -> None:
+    folder = workspace.config.parent
+    settings = workspace.config.read_text("utf-8")
+    for told in ('engine = "openvino"\n', 'precision = "fp32"\n', "limits = { int8 = { max_abs_logit = 0.0 } }\n"):
+        assert told in settings
+        settings = settings.replace(told, "")
+    free = Workspace(folder)
+    free.config = folder / "free.toml"
+    free.config.write_text(settings, "utf-8")
+    before = free.versions()
+    would = free.answer("engine", "choose", "--dry-run")["would_try"]
+    assert would[0] == "onnxruntime int8"
+    assert free.versions() == before
+    choice = free.answer("engine", "choose")
+    assert [f"{tried['engine']} {tried['precision']}" for tried in choice["tried"]] == would[: len(choice["tried"])]
+    for tried in choice["tried"]:
+        assert set(tried["rows_per_s"]) == set(tried["champion_rows_per_s"]) == {"1", "8", "32"} or tried["why_not"]
+    *others, last = choice["tried"]
+    assert all(tried["why_not"] for tried in others)
+    listed = {row["version"]: row["rows_per_s"] for row in free.answer("engine", "list", "--json")["versions"]}
+    if last["why_not"]:
+        assert (choice["version"], free.versions()) == (None, before)
+    else:
+        assert last["times_faster"] >= 1.1
+        assert free.versions() == [*before, choice["version"]]
+        assert listed[choice["version"]] == last["rows_per_s"]
+    assert listed[1] is None
