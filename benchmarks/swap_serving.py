@@ -21,9 +21,12 @@ _ROOT = Path(__file__).parents[1]
 class Serving:
     """`perennial serve` in a process of its own."""
 
-    def __init__(self, config: Path) -> None:
+    def __init__(self, config: Path, checkout: Path | None = None) -> None:
+        """With a `checkout` it is the program of another one, by the environment in its `.venv`."""
         self.settings: Settings = load_settings(config)
         self._config = config
+        self._root = checkout or _ROOT
+        self._python = sys.executable if checkout is None else str(checkout / ".venv" / "bin" / "python")
         self.api = f"http://{self.settings.api.host}:{self.settings.api.port}"
         self.process: subprocess.Popen[bytes] | None = None
         self._http = httpx.Client(timeout=5)  # made once: each one reads the system's certificates
@@ -44,7 +47,7 @@ class Serving:
     def launch(self) -> None:
         """Start the process and wait for nothing."""
         command = [
-            sys.executable,
+            self._python,
             "-m",
             "perennial.ops.cli",
             "--log-level",
@@ -54,7 +57,7 @@ class Serving:
             str(self._config),
         ]
         with (self._config.parent / "serve.log").open("ab") as log:
-            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=_ROOT)
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=self._root)
 
     def healthy(self) -> bool:
         """Whether `/healthz` says so."""

@@ -1,0 +1,101 @@
+"""What the serving benchmark runs on: a workspace as `perennial init` makes it, its model as several engines."""
+
+import csv
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.settings_file import write_settings
+from perennial.exporters.bundle import read_manifest
+from perennial.ops.settings import load_settings
+from perennial.ops.store.workspace import Workspace
+
+__all__ = ["ENGINES", "MODEL", "World", "make_world", "perennial"]
+
+MODEL = "intent"
+ENGINES = {"fp32": ("onnxruntime", "fp32"), "bf16": ("openvino", "bf16"), "int8": ("onnxruntime", "int8")}
+_EVERY = 5  # training row: how good the model is matters little here
+_ROOT = Path(__file__).parents[1]
+_TOML = """
+[triton]
+grpc_port = {grpc}
+http_port = {http}
+metrics_port = {metrics}
+[api]
+port = {api}
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """`versions` has the number of the version that is such an engine; `auto` is the one that `init` chose."""
+
+    config: Path
+    workspace: Workspace
+    versions: dict[str, int]
+    texts: list[str]
+
+    def bundle(self, engine: str) -> Path:
+        """The folder of the version that is such an engine."""
+        return self.workspace.bundle(MODEL, self.versions[engine])
+
+    def told(self, engine: str) -> str:
+        """What that version's engine is called, e.g. `openvino bf16`."""
+        manifest = read_manifest(self.bundle(engine))
+        return f"{manifest.engine.value} {manifest.precision.value}"
+
+
+def make_world(folder: Path, data: Path, engines: Sequence[str]) -> World:
+    """The workspace, made where an earlier run did not leave it. `data` has `train.csv` and `test.csv`."""
+    config = folder / "perennial.toml"
+    if not config.is_file():
+        write_settings(folder, _TOML)
+        rows = folder / "rows.csv"
+        _write_rows(data / "train.csv", rows)
+        perennial(config, "init", MODEL, "--data", str(rows))
+    workspace = Workspace(load_settings(config))
+    shutil.rmtree(workspace.traffic(MODEL), ignore_errors=True)
+    versions = {"auto": 1}
+    for name in engines:
+        if name != "auto":
+            versions[name] = _version_as(config, workspace, *ENGINES[name])
+    texts = [row["text"] for row in _rows(data / "test.csv")]
+    return World(config=config, workspace=workspace, versions=versions, texts=texts)
+
+
+def perennial(config: Path, *words: str) -> str:
+    """What a command prints.
+
+    Raises:
+        RuntimeError: it failed.
+    """
+    command = [sys.executable, "-m", "perennial.ops.cli", *words, "--config", str(config)]
+    done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise RuntimeError(f"perennial {' '.join(words)} ended with {done.returncode}: {done.stderr[-2000:]}")
+    return done.stdout
+
+
+def _version_as(config: Path, workspace: Workspace, engine: str, precision: str) -> int:
+    folder = workspace.bundle(MODEL, 1).parent
+    for entry in sorted((int(path.name) for path in folder.iterdir() if path.name.isdigit()), reverse=True):
+        manifest = read_manifest(workspace.bundle(MODEL, entry))
+        if (manifest.engine.value, manifest.precision.value) == (engine, precision):
+            return entry
+    told = perennial(config, "export", "1", "--engine", engine, "--precision", precision, "--model", MODEL)
+    return int(json.loads(told)["version"])
+
+
+def _rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def _write_rows(source: Path, path: Path) -> None:
+    rows = [(row["text"], row.get("label") or row["category"]) for row in _rows(source)[::_EVERY]]
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([("text", "label"), *rows])
