@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from perennial.client.inference import grpc_input
 from perennial.continual.errors import NotFound
 from perennial.exporters.engine import Inputs
 from perennial.exporters.signature import BYTES, Array, Tensor
@@ -18,7 +19,6 @@ from perennial.ops.serving.processes import is_running
 from perennial.ops.serving.server.exposure import is_local
 from perennial.ops.serving.server.server_binary import overlooks_classification
 from perennial.ops.serving.server_record import FILE, ServerRecord
-from perennial.ops.serving.tensors import grpc_input
 
 __all__ = ["Finding", "State", "engine_question", "examine", "examine_binary"]
 

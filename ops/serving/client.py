@@ -1,15 +1,16 @@
-"""A convenience over gRPC; any KServe v2 client works as well."""
+"""The house's own client: one attempt a request, with the house's errors; `perennial.client` writes the requests."""
 
 from collections.abc import Sequence
 from typing import Any
 
+from perennial.client.errors import BadInput
+from perennial.client.inference import CHANNEL_OPTIONS, calls_of, grpc_outputs, outputs_of
 from perennial.continual.errors import InputError
 from perennial.continual.tasks import DEFAULT_TASK
-from perennial.exporters.contract import KEY, usual_outputs
+from perennial.exporters.contract import usual_outputs
 from perennial.exporters.text_classification.signature import KNOWN
 from perennial.ops.serving.control import triton_errors
 from perennial.ops.serving.tasks import serving_side
-from perennial.ops.serving.tensors import grpc_input, strings
 
 __all__ = ["PerennialClient"]
 
@@ -22,10 +23,7 @@ class PerennialClient:
 
         self._url, self._model, self._timeout_s = url, model, timeout_s
         self._side = serving_side(task)
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
-        options += [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100)]
-        options += [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._client = InferenceServerClient(url, channel_args=options)
+        self._client = InferenceServerClient(url, channel_args=list(CHANNEL_OPTIONS))
 
     def __enter__(self) -> "PerennialClient":
         return self
@@ -51,21 +49,19 @@ class PerennialClient:
             NotFound: it has no such model.
             PublishFailed: it refuses the request.
         """
-        if keys is not None and len(keys) != len(inputs):
-            raise InputError(f"{len(keys)} keys for {len(inputs)} inputs; give one key an input, or none")
-        if not inputs:
-            return []
-        from tritonclient.grpc import InferRequestedOutput
-
         signature = self._side.signature
-        tensors = {**self._side.request(inputs), **({} if keys is None else {KEY: strings(KEY, keys)})}
         further = [each.name for each in signature.further if (known if each.name == KNOWN else scores)]
-        names = [*usual_outputs(signature), *further]
+        names, side = [*usual_outputs(signature), *further], self._side
+        try:
+            calls = calls_of(
+                inputs, keys, write=side.request, read=list, outputs=names, rows_at_once=max(1, len(inputs))
+            )
+        except BadInput as exc:
+            raise InputError(str(exc)) from exc
+        if not calls:
+            return []
         with triton_errors(self._url, f"asking {self._model}"):
             result = self._client.infer(
-                self._model,
-                [grpc_input(name, array) for name, array in tensors.items()],
-                outputs=[InferRequestedOutput(name) for name in names],
-                client_timeout=self._timeout_s,
+                self._model, calls[0].inputs(), outputs=grpc_outputs(names), client_timeout=self._timeout_s
             )
-        return list(self._side.received({name: result.as_numpy(name) for name in names}))
+        return list(side.received(outputs_of(result, names)))

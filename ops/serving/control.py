@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from perennial.client.inference import CHANNEL_OPTIONS, grpc_input
 from perennial.continual.errors import BundleRejected, DependencyUnreachable, NotFound, PerennialError, PublishFailed
 from perennial.exporters.engine import Inputs, Outputs
 from perennial.exporters.golden import Golden
 from perennial.ops.serving.secret import KEY, PARAMETER
 from perennial.ops.serving.server_record import Secret
-from perennial.ops.serving.tensors import grpc_input
 
 __all__ = ["IndexEntry", "TritonControl", "triton_errors"]
 
@@ -84,11 +84,7 @@ class TritonControl:
 
         self.url, self._secret = url, secret
         self._timeout_s, self._load_timeout_s = timeout_s, load_timeout_s
-        # No global connection pool: a restarted server must not be met with an old channel's back-off.
-        options = [("grpc.use_local_subchannel_pool", 1), ("grpc.max_reconnect_backoff_ms", 500)]
-        options += [("grpc.initial_reconnect_backoff_ms", 100), ("grpc.min_reconnect_backoff_ms", 100)]
-        options += [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._client = InferenceServerClient(url, channel_args=options)
+        self._client = InferenceServerClient(url, channel_args=list(CHANNEL_OPTIONS))
 
     def close(self) -> None:
         """Close the channel."""

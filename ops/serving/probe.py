@@ -7,6 +7,8 @@ from functools import cache
 from itertools import count
 from typing import Any
 
+from perennial.client.inference import grpc_input
+from perennial.client.tensors import strings
 from perennial.continual.errors import DependencyUnreachable, PublishFailed
 from perennial.continual.records import Arm, Route
 from perennial.exporters.contract import KEY, PROGRESS
@@ -14,7 +16,6 @@ from perennial.ops.serving.control import triton_errors
 from perennial.ops.serving.port import ServingSide
 from perennial.ops.serving.router.progress import Progress
 from perennial.ops.serving.router.route import pick_arm
-from perennial.ops.serving.tensors import grpc_input, strings
 
 __all__ = ["STALL_LIMIT_S", "ChampionSilent", "EngineWatch", "Stalled", "probe_router"]
 

@@ -7,24 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from perennial.continual.errors import DataError, InputError
+from perennial.continual.errors import DataError
 from perennial.exporters.signature import Array
 
-__all__ = ["column", "decoded", "grpc_input", "one_a_row", "read_json", "strings", "wide"]
+__all__ = ["column", "decoded", "one_a_row", "read_json", "wide"]
 
 
 def column(values: Sequence[Any], kind: Any) -> Array:
     """One value a row (rows, 1)."""
     return np.array(values, dtype=kind).reshape(-1, 1)
-
-
-def strings(name: str, values: Sequence[str]) -> Array:
-    """One string a row, as UTF-8.
-
-    Raises:
-        InputError: one is none that UTF-8 can hold; the message names the row of the tensor `name`.
-    """
-    return np.array([[_encoded(name, row, value)] for row, value in enumerate(values)], dtype=object)
 
 
 def one_a_row(tensors: Mapping[str, Array], name: str, rows: int) -> Sequence[bytes]:
@@ -47,16 +38,6 @@ def wide(rows: Sequence[Sequence[Any]], nothing: Any, kind: Any, *, width: int |
     for number, row in enumerate(rows):
         made[number, : len(row)] = row
     return made
-
-
-def grpc_input(name: str, array: Array) -> Any:
-    """The array as an input of a gRPC request."""
-    from tritonclient.grpc import InferInput
-    from tritonclient.utils import np_to_triton_dtype
-
-    tensor = InferInput(name, list(array.shape), np_to_triton_dtype(array.dtype))
-    tensor.set_data_from_numpy(np.ascontiguousarray(array))
-    return tensor
 
 
 def decoded(name: str, row: int, raw: bytes, *, whole: bool = True) -> str:
@@ -93,13 +74,3 @@ def read_json(name: str, row: int, raw: bytes, *, most: int, fewer: str, send: s
         return json.loads(decoded(name, row, raw))
     except (ValueError, RecursionError) as exc:
         raise DataError(f"{name} of row {row} is not JSON ({exc}); send {send}") from exc
-
-
-def _encoded(name: str, row: int, value: str) -> bytes:
-    try:
-        return value.encode()
-    except UnicodeEncodeError as exc:
-        half = f"U+{ord(value[exc.start]):04X}"
-        raise InputError(
-            f"{name} of row {row}: character {exc.start} is {half}, half of a surrogate pair; send UTF-8 text"
-        ) from exc

@@ -12,6 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
+from perennial.client.rankings import RankedList
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.learning.ranking import Ask, Event, Exploration, Ranked, TrainedRanking
 from perennial.continual.records import Route
@@ -22,7 +23,7 @@ from perennial.ops.serving.processes import free_port
 from perennial.ops.serving.repository import ModelRepository
 from perennial.ops.serving.router.router import RouterSettings
 from perennial.ops.serving.server.server import ServerSpec, TritonServer
-from perennial.ops.serving.tasks.ranking import SIDE, ReceivedList
+from perennial.ops.serving.tasks.ranking import SIDE
 from perennial.ops.store.user_events import UserEvents
 from perennial.ops.traffic import TrafficLog
 from tests.component.ranking_fixtures import export_ranking, train_ranking
@@ -82,7 +83,7 @@ class Shop:
         route = Route(model=MODEL, epoch=self.epoch, champion=champion, resident=(1, 2))
         write_atomically(self.root / "var" / "route.json", json.dumps(asdict(route)))
 
-    def ask(self, *asked: Asked) -> list[ReceivedList]:
+    def ask(self, *asked: Asked) -> list[RankedList]:
         with PerennialClient(self.server.spec.url, MODEL, timeout_s=_PATIENCE_S, task="ranking") as client:
             return list(client.predict(list(asked), scores=True))
 
@@ -104,7 +105,7 @@ class Shop:
             profile,
         )
 
-    def logged(self, received: ReceivedList) -> dict[str, Any]:
+    def logged(self, received: RankedList) -> dict[str, Any]:
         (row,) = TrafficLog(self.traffic).lookup([received.prediction_id], None).to_pylist()
         return dict(row)
 

@@ -1,5 +1,6 @@
 """The served contract, on the real embedded Triton."""
 
+import asyncio
 import http.client
 import json
 import threading
@@ -16,6 +17,8 @@ import pytest
 from tritonclient.grpc import InferenceServerClient, InferInput
 from tritonclient.utils import InferenceServerException
 
+from perennial.client import AsyncClient, BadInput, Client, Places
+from perennial.client import NotFound as ClientNotFound
 from perennial.continual.errors import BundleRejected, DependencyUnreachable, NotFound, PublishFailed
 from perennial.exporters.golden import Golden
 from perennial.ops.ledger import FeedbackRow, Ledger
@@ -99,6 +102,26 @@ def test_grpc_client_gets_answers_in_order(client):
     assert {answer.version for answer in answers} == {1}
     assert len({answer.prediction_id for answer in answers}) == 3
     assert all(answer.scores is None for answer in answers)
+
+
+def test_the_clients_own_distribution_asks_it_too(served):
+    places, texts = Places(grpc=served.server.spec.url, timeout_s=_PATIENCE_S), ["card lost", "money transfer", "hello"]
+    with Client(MODEL, places, rows_at_once=32) as client:
+        answer = client.predict("card lost", key="me", scores=True, known=True)
+        assert (answer.label, answer.known, max(answer.scores, key=answer.scores.get)) == (LABELS[0], True, LABELS[0])
+        assert [one.label for one in client.predict_many(texts * 30)] == list(LABELS) * 30
+        with pytest.raises(BadInput, match="half of a surrogate pair"):
+            client.predict("\ud800")
+    with Client("nobody", places) as stranger, pytest.raises(ClientNotFound, match="nobody"):
+        stranger.predict("card lost")
+
+    async def at_once():
+        async with AsyncClient(MODEL, places) as client:
+            return await asyncio.gather(*(client.predict(text) for text in texts * 5))
+
+    assert [one.label for one in asyncio.run(at_once())] == list(LABELS) * 5
+    (row,) = TrafficLog(served.place.traffic).lookup([answer.prediction_id], columns=["key", "text"]).to_pylist()
+    assert (row["key"], row["text"]) == ("me", "card lost")
 
 
 def test_scores_come_when_they_are_asked_for(client):

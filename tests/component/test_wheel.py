@@ -1,5 +1,6 @@
 """The wheel, installed where nothing of the repository is: it holds everything, nothing else, and the loop runs."""
 
+import email
 import json
 import os
 import shutil
@@ -9,19 +10,22 @@ import tarfile
 import venv
 import zipfile
 from dataclasses import dataclass
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 pytestmark = [pytest.mark.component, pytest.mark.slow, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).resolve().parents[2]
-ROOMS = ("continual", "exporters", "ops")
+CLIENT = ROOT / "client" / "perennial_client"
+ROOMS = {"client": CLIENT} | {room: ROOT / room for room in ("continual", "exporters", "ops")}
 NOT_SOURCE = (".*", "__pycache__", "var", "out", "build", "dist", "*.egg-info", "model_repository")
 FILES = {
-    f"perennial/{path.relative_to(ROOT).as_posix()}"
-    for room in ROOMS
-    for path in (ROOT / room).rglob("*")
+    f"perennial/{room}/{path.relative_to(folder).as_posix()}"
+    for room, folder in ROOMS.items()
+    for path in folder.rglob("*")
     if path.is_file() and "__pycache__" not in path.parts
 } | {f"perennial/{path.name}" for path in (ROOT / "perennial").iterdir() if path.is_file()}
 
@@ -71,11 +75,15 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     folder = tmp_path_factory.mktemp("built")
     copy = folder / "source"
     shutil.copytree(ROOT, copy, symlinks=True, ignore=shutil.ignore_patterns(*NOT_SOURCE))
-    command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(copy)]
-    done = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, timeout=240, check=False)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    _build(copy, folder)
     (sdist,), (wheel,) = folder.glob("*.tar.gz"), folder.glob("*.whl")
     return Built(sdist=sdist, wheel=wheel)
+
+
+def _build(source: Path, into: Path, *kinds: str) -> None:
+    command = [sys.executable, "-m", "build", *kinds, "--no-isolation", "--outdir", str(into), str(source)]
+    done = subprocess.run(command, env=_plain_environment(), capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -128,6 +136,56 @@ def test_tritons_processes_look_into_the_wheel_alone(installed: Installed) -> No
     places = [Path(place) for place in installed.run("python", "-c", show).strip().split(os.pathsep)]
     assert places[0] == installed.site
     assert [place for place in places if (place / "perennial").exists()] == [installed.site]
+
+
+def test_the_client_asks_from_an_environment_of_its_own_without_torch(tmp_path: Path) -> None:
+    copy = tmp_path / "client"
+    shutil.copytree(ROOT / "client", copy, ignore=shutil.ignore_patterns(*NOT_SOURCE))
+    _build(copy, tmp_path, "--wheel")
+    (wheel,) = tmp_path.glob("perennial_client-*.whl")
+    made = Installed(folder=tmp_path / "environment", elsewhere=tmp_path)
+    venv.create(made.folder, symlinks=True)
+    with zipfile.ZipFile(wheel) as packed:
+        packed.extractall(made.site)
+        names = {name for name in packed.namelist() if ".dist-info/" not in name}
+        (metadata,) = (name for name in packed.namelist() if name.endswith("/METADATA"))
+        needed = email.message_from_bytes(packed.read(metadata)).get_all("Requires-Dist", [])
+    assert names == {f"perennial_client/{path.name}" for path in CLIENT.iterdir() if path.is_file()}
+    for place in _needed_places(needed):
+        (made.site / place.name).symlink_to(place)
+    ask = """
+import importlib.util, sys
+import perennial_client
+from perennial_client import *
+try:
+    Client("intent", Places(grpc="127.0.0.1:9", timeout_s=0.2)).predict("hello")
+except Unreachable as error:
+    print(error)
+print(sorted(name for name in ("torch", "perennial", "pytriton", "transformers") if importlib.util.find_spec(name)))
+"""
+    said, others = made.run("python", "-c", ask).strip().splitlines()
+    assert said.startswith("asking intent at 127.0.0.1:9: nobody answers")
+    assert others == "[]"
+
+
+def _needed_places(requirements: list[str]) -> set[Path]:
+    """Where the packages of some requirements lie, and of what those require, file by file and folder by folder."""
+    waiting, seen, places = [Requirement(each) for each in requirements], set(), set()
+    while waiting:
+        wanted = waiting.pop()
+        if (wanted.name, *sorted(wanted.extras)) in seen:
+            continue
+        seen.add((wanted.name, *sorted(wanted.extras)))
+        found = distribution(wanted.name)
+        tops = {file.parts[0] for file in found.files or () if not file.parts[0].startswith((".", "__pycache__"))}
+        places |= {Path(str(found.locate_file(top))) for top in tops}
+        extras = ("", *wanted.extras)
+        waiting += [
+            requirement
+            for requirement in map(Requirement, found.requires or ())
+            if requirement.marker is None or any(requirement.marker.evaluate({"extra": extra}) for extra in extras)
+        ]
+    return places
 
 
 def test_a_new_user_gets_help_settings_and_the_whole_loop(installed: Installed) -> None:

@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from perennial.client.texts import Prediction
 from perennial.continual.errors import DataError, PerennialError
-from perennial.ops.serving.tasks.text_classification import Received
 from tests.e2e.conftest import requests_about
 from tests.e2e.receiver import SECRET, Receiver
 from tests.e2e.workspace import E2eWorkspace, ask, kill, wait_for
@@ -35,7 +35,7 @@ class Traffic:
 
     def __init__(self, workspace: E2eWorkspace) -> None:
         self._workspace = workspace
-        self.about, self.failed, self.answers = list(KNOWN), 0, list[tuple[str, Received]]()
+        self.about, self.failed, self.answers = list(KNOWN), 0, list[tuple[str, Prediction]]()
         self._stop, self._seed = threading.Event(), 100
 
     def work(self) -> None:

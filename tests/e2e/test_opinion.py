@@ -12,6 +12,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from perennial.client import Client, Places
+from perennial.client import Headline as ClientHeadline
+from perennial.client import Symbol as ClientSymbol
 from perennial.continual.tasks.opinion import Headline, Symbol
 from perennial.ops.cli.main import app
 from perennial.ops.serving.client import PerennialClient
@@ -197,12 +200,16 @@ def test_an_answer_tells_the_event_its_alert_and_what_is_said_of_each_symbol(
     assert [(one.symbol, one.label) for one in answer.opinions] == [("ZNT", "negative")]
     (copy,) = served.predict([Headline(text=f"{STORY[3]}!", source="a copier")], ["desk"])
     assert (copy.event, copy.alert) == (alert["subject"], "1")
+    with Client("news", Places(grpc=f"127.0.0.1:{newsroom.workspace.grpc}")) as client:
+        symbols = (ClientSymbol(name="ZNT", names=("Zentor",)),)
+        said = client.opinion(ClientHeadline(text=STORY[3], symbols=symbols), further=True)
+    assert (said.label, said.opinions) == (answer.label, answer.opinions)
     (other,) = served.predict(["museum wins"])
     assert (other.label, other.event, other.phase, other.alert) == ("positive", "", "", "")
     (printed,) = newsroom.cli("predict", STORY[3])
     assert (printed["label"], printed["event"], printed["alert"]) == ("negative", alert["subject"], "1")
     (event,) = newsroom.http("models/news/events").json()
-    assert (event["phase"], event["headlines"], event["copies"]) == ("growing", 6, 2)
+    assert (event["phase"], event["headlines"], event["copies"]) == ("growing", 7, 3)
     assert event["sources"] == sorted([*SOURCES, "west wire"])
 
 

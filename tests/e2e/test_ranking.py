@@ -11,6 +11,7 @@ import httpx
 import numpy as np
 import pytest
 
+from perennial.client import Client, Kept, Places, RowsRefused, Signal
 from perennial.continual.learning.learners import sums_hold
 from perennial.continual.learning.ranking import TrainedRanking, user_key
 from perennial.exporters.ranking.asked import Asked
@@ -122,6 +123,25 @@ def test_a_click_counts_in_the_very_next_list(shop: E2eWorkspace, served: Perenn
     (known,) = served.predict([Asked(user="nobody-yet", count=5)])
     assert known.items != stranger.items
     assert signalled(shop, [liked | {"signal": "skip", "value": None}])["new"] in {0, 1}
+
+
+def test_the_clients_own_distribution_ranks_and_tells_what_users_did(
+    shop: E2eWorkspace, served: PerennialClient
+) -> None:
+    places = Places(grpc=f"127.0.0.1:{shop.grpc}", api=f"http://127.0.0.1:{shop.api}")
+    with Client("films", places) as client:
+        ranked = client.rank("reader-001", count=4, withheld=["engine book 1"])
+        (same,) = served.predict([Asked(user="reader-001", count=4, withheld=("engine book 1",))])
+        assert ranked.items == same.items
+        rated = Signal(item=ranked.items[0], signal="rating", value=5.0, user="a-new-reader", at=datetime.now(UTC))
+        assert client.signals([rated]) == Kept(new=1)
+        assert client.signals([rated]) == Kept(unchanged=1), "sent again it changes nothing"
+        with pytest.raises(RowsRefused, match="1 of 2 signals are refused") as refused:
+            client.signals([Signal(item="i", user="u", signal="stare"), rated])
+        assert [row["row"] for row in refused.value.rows] == [0]
+        known = client.status()
+        assert (known.model, known.champion, known.document) == ("films", status(shop)["champion"], status(shop))
+        assert client.health().healthy
 
 
 def test_a_signal_that_cannot_be_kept_is_named_and_the_others_are_kept(

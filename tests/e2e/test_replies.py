@@ -10,13 +10,14 @@ import httpx
 import pytest
 from typer.testing import CliRunner
 
+from perennial import client
+from perennial.client.replies import SuggestedReplies
 from perennial.continual.learning.replies import Matcher
 from perennial.continual.learning.replies.library import key_of
 from perennial.continual.tasks.replies import Message, Turn
 from perennial.ops.cli.main import app
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
-from perennial.ops.serving.tasks.replies import ReceivedReplies
 from perennial.ops.store.reply_store import ReplyStore
 from tests.e2e.conftest import requests_about
 from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
@@ -75,7 +76,7 @@ def served(desk: E2eWorkspace) -> Iterator[PerennialClient]:
         yield client
 
 
-def one(client: PerennialClient, text: str, **more: Any) -> ReceivedReplies:
+def one(client: PerennialClient, text: str, **more: Any) -> SuggestedReplies:
     (received,) = client.predict([Message(text=text, **more)])
     return received
 
@@ -154,6 +155,27 @@ def test_the_same_over_http(desk: E2eWorkspace, served: PerennialClient) -> None
     assert {row["id"] for row in http(desk, "GET", f"{replies}?state=approved&intent=trip")} == {"trip", "lounge"}
     assert http(desk, "DELETE", f"{replies}/nothing", status=404)["error"] == "NotFound"
     assert "intent" in http(desk, "POST", replies, {"reply": "Of no intent."}, 422)["detail"]
+
+
+def test_the_clients_own_distribution_replies_and_tells_what_became_of_it(
+    desk: E2eWorkspace, served: PerennialClient
+) -> None:
+    places = client.Places(grpc=f"127.0.0.1:{desk.grpc}", api=f"http://127.0.0.1:{desk.api}")
+    earlier = (client.Turn(text="hello", intent="loan"),)
+    asked = client.Message(text="my lost card pin", customer="client", turns=earlier, values={"name": "Jo"})
+    with client.Client("desk", places) as desk_client:
+        suggested = desk_client.reply(asked, further=True)
+        same = one(
+            served, asked.text, customer="client", turns=(Turn(text="hello", intent="loan"),), values=asked.values
+        )
+        assert (suggested.label, suggested.replies, suggested.action) == (same.label, same.replies, same.action)
+        assert suggested.replies[0].startswith("Dear Jo, about your card")
+        assert suggested.reasons is not None
+        assert suggested.scores is not None
+        verdict = client.Verdict(prediction_id=suggested.prediction_id, verdict="handed_over")
+        first = desk_client.verdicts([verdict])
+        assert desk_client.predict("my lost card pin").label == "card", "a message is a text, too"
+    assert first.new + first.unchanged in {0, 1}
 
 
 def test_verdicts_count_at_once_and_open_and_close_sending(desk: E2eWorkspace, served: PerennialClient) -> None:

@@ -1,5 +1,8 @@
 """A careful rollout as an operator sees it: shadow, approval, canary, probation; and an abort at any time."""
 
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +15,7 @@ from tests.e2e.test_loop import KNOWN, Traffic
 from tests.e2e.workspace import E2eWorkspace, make_workspace, wait_for, write_csv
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600), pytest.mark.alone]
+CLIENT = Path(__file__).resolve().parents[2] / "client"
 _CYCLE = """
 shadow = true
 shadow_rows = 100
@@ -101,3 +105,24 @@ def test_a_paused_cycle_waits(careful: E2eWorkspace) -> None:
     assert careful.cli("rollout", "abort")["outcome"] == "done"
     assert careful.cli("rollout", "resume")["outcome"] == "done"
     wait_for(lambda: _state(careful) is None, 30, "the end of the cycle")
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        ((sys.executable, "ask.py", "my card is lost", "card"), "100 answers to 100 texts\n1 new label\nversion "),
+        ((sys.executable, "ask_async.py", "my card is lost", "the loan"), "card "),
+        (("bash", "ask.sh", "my card is lost", "card"), '"new":1,'),
+        (("node", "ask.mjs", "my card is lost", "card"), "1 new label"),
+    ],
+    ids=lambda command: command[1] if isinstance(command, tuple) else "",
+)
+def test_the_examples_of_the_client_run(careful: E2eWorkspace, command: tuple[str, ...], said: str) -> None:
+    places = {"GRPC": f"127.0.0.1:{careful.grpc}"}
+    places |= {"HTTP": f"http://127.0.0.1:{careful.http}", "API": f"http://127.0.0.1:{careful.api}"}
+    told = {f"PERENNIAL_{name}": place for name, place in places.items()} | {"PYTHONPATH": str(CLIENT)}
+    done = subprocess.run(
+        command, cwd=CLIENT / "examples", env=os.environ | told, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert said in done.stdout

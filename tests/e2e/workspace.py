@@ -15,9 +15,9 @@ from typing import Any
 
 import httpx
 
+from perennial.client.texts import Prediction
 from perennial.ops.serving.client import PerennialClient
 from perennial.ops.serving.processes import free_port
-from perennial.ops.serving.tasks.text_classification import Received
 
 # How a workspace begins that is served; the sections of its models follow.
 SERVED_TOML = """
@@ -166,5 +166,5 @@ def kill(pid: int) -> None:
     os.kill(pid, signal.SIGKILL)
 
 
-def ask(client: PerennialClient, texts: Sequence[str]) -> list[Received]:
+def ask(client: PerennialClient, texts: Sequence[str]) -> list[Prediction]:
     return [client.predict([text])[0] for text in texts]

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import sys
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -9,7 +10,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-LAYERS = ("continual", "exporters", "ops")  # each may import itself and what stands before it
+LAYERS = ("client", "continual", "exporters", "ops")  # each may import itself and what stands before it
+FOLDERS = {layer: ROOT / layer for layer in LAYERS} | {"client": ROOT / "client" / "perennial_client"}
+ALONE = {"continual": {"client"}}  # what a layer may not import although it stands before it
+OF_THE_CLIENT = {"httpx", "numpy", "tritonclient"}  # its distribution installs nothing else
 NOT_PRODUCT = {"benchmarks", "tests"}
 NO_BUSINESS_OF_THE_CORE = {
     "aiohttp", "alembic", "fastapi", "flask", "grpc", "http", "httpx", "psycopg", "requests", "socket", "socketserver",
@@ -36,9 +40,9 @@ FLOORS = (  # the rooms of ops, from the ground up: each may import itself and r
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 FILES = {
-    "perennial." + ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path
-    for layer in LAYERS
-    for path in sorted((ROOT / layer).rglob("*.py"))
+    ".".join(("perennial", layer, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__"): path
+    for layer, folder in FOLDERS.items()
+    for path in sorted(folder.rglob("*.py"))
 }
 TREES = {name: ast.parse(path.read_text(encoding="utf-8")) for name, path in FILES.items()}
 PACKAGES = [name for name, path in FILES.items() if path.name == "__init__.py"]
@@ -149,7 +153,7 @@ def test_the_walk_sees_an_import_wherever_it_stands(
 
 @pytest.mark.parametrize("layer", LAYERS)
 def test_imports_point_from_ops_to_exporters_to_continual(layer: str) -> None:
-    above = {*LAYERS[LAYERS.index(layer) + 1 :], *NOT_PRODUCT}
+    above = {*LAYERS[LAYERS.index(layer) + 1 :], *NOT_PRODUCT, *ALONE.get(layer, ())}
     wrong = [
         f"{module}:{line} imports {name}"
         for module in FILES
@@ -158,6 +162,25 @@ def test_imports_point_from_ops_to_exporters_to_continual(layer: str) -> None:
         if _layer(name) in above
     ]
     assert not wrong
+
+
+def test_the_client_stands_alone_wherever_it_is_installed() -> None:
+    mine = [module for module in FILES if _layer(module) == "client"]
+    stray = [
+        f"{module}:{line} imports {name}"
+        for module in mine
+        for name, line in _imports(module)
+        if not name.startswith("perennial.client")
+        and name.split(".")[0] not in {*sys.stdlib_module_names, *OF_THE_CLIENT}
+    ]
+    absolute = [
+        f"{module}:{node.lineno} names the package it is in"
+        for module in mine
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.ImportFrom) and not node.level and (node.module or "").startswith("perennial")
+    ]
+    assert len(mine) > 10
+    assert not stray + absolute
 
 
 def test_every_room_of_ops_has_a_floor_and_three_modules_at_most_lie_loose() -> None:

@@ -4,19 +4,18 @@ import json
 import threading
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from perennial.client.opinions import Opinion, SymbolOpinion, headline_tensors, opinions_in, written_symbols
 from perennial.continual.errors import DataError, NotFound, PerennialError
 from perennial.continual.preparation import admit_key, admit_time, deidentify
 from perennial.continual.preparation.characters import SURROGATE
 from perennial.continual.tasks.opinion.headline import MOST_SYMBOLS, Headline, Symbol, headline_of
 from perennial.exporters.bundle import read_manifest
-from perennial.exporters.contract import PREDICTION_ID, VERSION
 from perennial.exporters.opinion.signature import (
     ALERT,
     EVENT,
@@ -28,28 +27,19 @@ from perennial.exporters.opinion.signature import (
     SYMBOLS,
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
-from perennial.exporters.text_classification.signature import CONFIDENCE, LABEL, TEXT, TEXT_ENGINE
+from perennial.exporters.text_classification.signature import TEXT_ENGINE
 from perennial.ops.serving.file_memory import FileMemory
 from perennial.ops.serving.port import FurtherProof, Given, Mindless
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
 from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
-from perennial.ops.serving.tensors import column, decoded, one_a_row, read_json, strings
+from perennial.ops.serving.tensors import column, decoded, one_a_row, read_json
 from perennial.ops.store.headlines import Headlines, Observed
 
-__all__ = ["SIDE", "Opined", "OpinionVersion", "ReceivedOpinion", "SymbolOpinion"]
+__all__ = ["SIDE", "Opined", "OpinionVersion"]
 
 _MOST_BYTES = 4_000  # of symbols as JSON
 _WAIT_S = 0.2  # for a locked file of headlines, at most
 _MOST_WAITING = 2_000  # headlines that could not be written yet
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SymbolOpinion:
-    """What the clauses about one symbol say of it."""
-
-    symbol: str
-    label: str
-    confidence: float
 
 
 class Opined(NamedTuple):
@@ -85,22 +75,6 @@ class Opined(NamedTuple):
             for one in self.opinions
         ]
         return json.dumps(opinions, ensure_ascii=False)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedOpinion:
-    """What a caller got for one headline; `scores`, `known` and `opinions` where they were asked for."""
-
-    label: str
-    confidence: float
-    event: str
-    phase: str
-    alert: str
-    version: int
-    prediction_id: str
-    scores: dict[str, float] | None = None
-    known: bool | None = None
-    opinions: tuple[SymbolOpinion, ...] | None = None
 
 
 class OpinionVersion:
@@ -230,36 +204,10 @@ class _Opinion:
     input_columns: ClassVar[tuple[str, ...]] = ("text",)
 
     def request(self, inputs: Sequence[str | Headline]) -> Mapping[str, Array]:
-        headlines = [headline_of(asked) for asked in inputs]
-        further = {
-            SOURCE: [headline.source for headline in headlines],
-            PUBLISHED_AT: ["" if (at := headline.published_at) is None else at.isoformat() for headline in headlines],
-            SYMBOLS: [_written(headline.symbols) for headline in headlines],
-        }
-        return {
-            TEXT: strings(TEXT, [headline.text for headline in headlines]),
-            **{name: strings(name, values) for name, values in further.items() if any(values)},
-        }
+        return headline_tensors([headline_of(asked) for asked in inputs])
 
-    def received(self, outputs: Mapping[str, Array]) -> list[ReceivedOpinion]:
-        columns = {name: array[:, 0].tolist() for name, array in outputs.items()}
-        rows = range(len(columns[LABEL]))
-        of_text = OF_TEXTS.received(outputs)
-        return [
-            ReceivedOpinion(
-                label=columns[LABEL][row].decode(),
-                confidence=columns[CONFIDENCE][row],
-                event=columns[EVENT][row].decode(),
-                phase=columns[PHASE][row].decode(),
-                alert=columns[ALERT][row].decode(),
-                version=columns[VERSION][row],
-                prediction_id=columns[PREDICTION_ID][row].decode(),
-                scores=of_text[row].scores,
-                known=of_text[row].known,
-                opinions=_read_opinions(columns[OPINIONS][row]) if OPINIONS in columns else None,
-            )
-            for row in rows
-        ]
+    def received(self, outputs: Mapping[str, Array]) -> list[Opinion]:
+        return opinions_in(outputs)
 
     def sizes(self, tensors: Mapping[str, Array]) -> list[int]:
         """A text is read once more for each symbol."""
@@ -320,7 +268,7 @@ class _Opinion:
             **OF_TEXTS.columns(texts, [answer.said for answer in answers]),
             "source": [deidentify(headline.source) for headline in headlines],
             "published_at": ["" if (at := headline.published_at) is None else at.isoformat() for headline in headlines],
-            "symbols": [deidentify(_written(headline.symbols)) for headline in headlines],
+            "symbols": [deidentify(written_symbols(headline.symbols)) for headline in headlines],
             "opinions": [deidentify(answer.opinions_kept) for answer in answers],
             "event": [answer.event for answer in answers],
             "phase": [answer.phase for answer in answers],
@@ -331,11 +279,6 @@ class _Opinion:
 def _time(row: int, raw: bytes) -> datetime | None:
     written = decoded(PUBLISHED_AT, row, raw).strip()
     return admit_time(written, now=datetime.now(UTC), field=f"{PUBLISHED_AT} of row {row}") if written else None
-
-
-def _written(symbols: Sequence[Symbol]) -> str:
-    """Symbols as a request has them: JSON, each with its other names."""
-    return json.dumps({one.name: list(one.names) for one in symbols}, ensure_ascii=False) if symbols else ""
 
 
 def _symbols(row: int, raw: bytes) -> tuple[Symbol, ...]:
@@ -358,13 +301,6 @@ def _symbols(row: int, raw: bytes) -> tuple[Symbol, ...]:
 
 def _are_names(names: object) -> bool:
     return isinstance(names, list) and all(isinstance(name, str) and not SURROGATE.search(name) for name in names)
-
-
-def _read_opinions(written: bytes) -> tuple[SymbolOpinion, ...]:
-    return tuple(
-        SymbolOpinion(symbol=one["symbol"], label=one["sentiment"], confidence=one["confidence"])
-        for one in json.loads(written)
-    )
 
 
 SIDE = _Opinion()

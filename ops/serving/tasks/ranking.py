@@ -3,20 +3,20 @@
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from perennial.client.rankings import RankedList, lists_in, ranking_tensors
 from perennial.continual.errors import DataError, NotFound, PerennialError
 from perennial.continual.learning.ranking import Placed
 from perennial.continual.preparation import admit_key, clean
 from perennial.continual.preparation.characters import SURROGATE, has_visible
 from perennial.continual.tasks.ranking import Query, Ranking
 from perennial.continual.tasks.ranking.rows import EVERYBODY
-from perennial.exporters.contract import PREDICTION_ID, VERSION
 from perennial.exporters.ranking.asked import Asked, asked_of
 from perennial.exporters.ranking.catalogue import Catalogue
 from perennial.exporters.ranking.outcomes import ListOutcomes
@@ -39,10 +39,10 @@ from perennial.exporters.ranking.signature import (
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 from perennial.ops.serving.file_memory import FileMemory
 from perennial.ops.serving.port import FurtherProof
-from perennial.ops.serving.tensors import decoded, one_a_row, read_json, strings, wide
+from perennial.ops.serving.tensors import decoded, one_a_row, read_json, wide
 from perennial.ops.store.user_events import UserEvents
 
-__all__ = ["SIDE", "Listed", "RankingVersion", "ReceivedList"]
+__all__ = ["SIDE", "Listed", "RankingVersion"]
 
 _USUAL_COUNT = 10
 _MOST_NAMED, _MOST_BYTES = 10_000, 500_000  # candidates, or withheld items; as JSON
@@ -71,18 +71,6 @@ class Listed(NamedTuple):
     def embedding(self) -> None:
         """None."""
         return
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedList:
-    """What a caller got for one user; `propensities` where they were asked for."""
-
-    items: tuple[str, ...]
-    scores: tuple[float, ...]
-    reasons: tuple[str, ...]
-    version: int
-    prediction_id: str
-    propensities: tuple[float, ...] | None = None
 
 
 class RankingVersion:
@@ -155,34 +143,13 @@ class _Ranking:
     input_columns: ClassVar[tuple[str, ...]] = ("user", "asked_at", "segment", "context", "ask")
 
     def request(self, inputs: Sequence[Asked]) -> Mapping[str, Array]:
-        """Times and profiles are the router's affair and are not sent."""
-        tensors: dict[str, Array] = {
-            USER: strings(USER, [asked.user for asked in inputs]),
-            COUNT: np.array([[asked.count] for asked in inputs], dtype=np.int32),
-        }
-        texts = {
-            CONTEXT: [asked.context for asked in inputs],
-            CANDIDATES: [_written(asked.candidates) for asked in inputs],
-            WITHHELD: [_written(asked.withheld or None) for asked in inputs],
-            LANGUAGE: [asked.language for asked in inputs],
-            SEGMENT: ["" if asked.segment == EVERYBODY else asked.segment for asked in inputs],
-        }
-        return tensors | {name: strings(name, values) for name, values in texts.items() if any(values)}
+        """Times and profiles are the router's affair and are not sent, nor is the segment of everybody."""
+        return ranking_tensors(
+            [replace(asked, segment="") if asked.segment == EVERYBODY else asked for asked in inputs]
+        )
 
-    def received(self, outputs: Mapping[str, Array]) -> list[ReceivedList]:
-        rows = range(len(outputs[ITEMS]))
-        counts = [sum(bool(name) for name in outputs[ITEMS][row]) for row in rows]
-        return [
-            ReceivedList(
-                items=tuple(name.decode() for name in outputs[ITEMS][row][: counts[row]]),
-                scores=tuple(outputs[SCORES][row][: counts[row]].tolist()),
-                reasons=tuple(reason.decode() for reason in outputs[REASON][row][: counts[row]]),
-                version=int(outputs[VERSION][row, 0]),
-                prediction_id=outputs[PREDICTION_ID][row, 0].decode(),
-                propensities=tuple(outputs[PROPENSITY][row][: counts[row]].tolist()) if PROPENSITY in outputs else None,
-            )
-            for row in rows
-        ]
+    def received(self, outputs: Mapping[str, Array]) -> list[RankedList]:
+        return lists_in(outputs)
 
     def sizes(self, tensors: Mapping[str, Array]) -> list[int]:
         if USER not in tensors:
@@ -284,10 +251,6 @@ class _Ranking:
             "prediction": [answer.kept for answer in answers],
             "propensities": [json.dumps([round(place.propensity, 9) for place in answer.places]) for answer in answers],
         }
-
-
-def _written(names: Sequence[str] | None) -> str:
-    return "" if names is None else json.dumps(list(names), ensure_ascii=False)
 
 
 def _key(name: str, row: int, raw: bytes) -> str:

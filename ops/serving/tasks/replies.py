@@ -11,13 +11,13 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
+from perennial.client.replies import SuggestedReplies, message_tensors, replies_in
 from perennial.continual.errors import DataError, NotFound, PerennialError
 from perennial.continual.learning.replies import Action, Library, Matcher, Sending, SendingRule, fill, key_of, proves
 from perennial.continual.learning.replies.index import LibraryIndex, Past, Suggested, Wanted
 from perennial.continual.preparation import admit_key, deidentify
 from perennial.continual.preparation.characters import SURROGATE
 from perennial.continual.tasks.replies import Message, Turn, message_of
-from perennial.exporters.contract import PREDICTION_ID, VERSION
 from perennial.exporters.replies.signature import (
     ACTION,
     CUSTOMER,
@@ -33,10 +33,7 @@ from perennial.exporters.replies.signature import (
 )
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 from perennial.exporters.text_classification.signature import (
-    CONFIDENCE,
     INPUT_IDS,
-    LABEL,
-    TEXT,
     TEXT_ENGINE,
 )
 from perennial.exporters.text_classification.tokens import token_key
@@ -44,11 +41,11 @@ from perennial.ops.serving.file_memory import FileMemory
 from perennial.ops.serving.port import FurtherProof
 from perennial.ops.serving.tasks.text_classification import SIDE as OF_TEXTS
 from perennial.ops.serving.tasks.text_classification import Classified, Floats, TextVersion
-from perennial.ops.serving.tensors import column, decoded, one_a_row, read_json, strings, wide
+from perennial.ops.serving.tensors import column, decoded, one_a_row, read_json, wide
 from perennial.ops.store.reply_store import Habits, ReplyStore
 from perennial.ops.store.sending_rule import read_rule
 
-__all__ = ["SIDE", "Answered", "ReceivedReplies", "RepliesVersion"]
+__all__ = ["SIDE", "Answered", "RepliesVersion"]
 
 _WAIT_S = 0.05  # for a locked library, at most
 _MOST_CUSTOMERS = 10_000  # whose history is kept in memory
@@ -105,23 +102,6 @@ class Answered(NamedTuple):
     def embedding(self) -> Floats:
         """The text's."""
         return self.said.embedding
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReceivedReplies:
-    """What a caller got for one message; `reasons`, `scores` (of intents) and `known` where they were asked for."""
-
-    label: str
-    confidence: float
-    action: str
-    reply_ids: tuple[str, ...]
-    replies: tuple[str, ...]
-    reply_scores: tuple[float, ...]
-    version: int
-    prediction_id: str
-    reasons: tuple[str, ...] | None = None
-    scores: dict[str, float] | None = None
-    known: bool | None = None
 
 
 class RepliesVersion:
@@ -306,40 +286,10 @@ class _Replies:
     input_columns: ClassVar[tuple[str, ...]] = ("text", "language", "previous")
 
     def request(self, inputs: Sequence[str | Message]) -> Mapping[str, Array]:
-        messages = [message_of(asked) for asked in inputs]
-        further = {
-            CUSTOMER: [message.customer for message in messages],
-            LANGUAGE: [message.language for message in messages],
-            TURNS: [_written_turns(message.turns) for message in messages],
-            VALUES: [json.dumps(dict(message.values)) if message.values else "" for message in messages],
-        }
-        return {
-            TEXT: strings(TEXT, [message.text for message in messages]),
-            **{name: strings(name, values) for name, values in further.items() if any(values)},
-        }
+        return message_tensors([message_of(asked) for asked in inputs])
 
-    def received(self, outputs: Mapping[str, Array]) -> list[ReceivedReplies]:
-        columns = {name: array[:, 0].tolist() for name, array in outputs.items()}
-        of_text = OF_TEXTS.received(outputs)
-        made = []
-        for row in range(len(columns[LABEL])):
-            count = sum(bool(name) for name in outputs[REPLY_IDS][row])
-            made.append(
-                ReceivedReplies(
-                    label=columns[LABEL][row].decode(),
-                    confidence=columns[CONFIDENCE][row],
-                    action=columns[ACTION][row].decode(),
-                    reply_ids=_texts(outputs, REPLY_IDS, row, count),
-                    replies=_texts(outputs, REPLIES, row, count),
-                    reply_scores=tuple(outputs[REPLY_SCORES][row][:count].tolist()),
-                    version=columns[VERSION][row],
-                    prediction_id=columns[PREDICTION_ID][row].decode(),
-                    reasons=_texts(outputs, REASON, row, count) if REASON in outputs else None,
-                    scores=of_text[row].scores,
-                    known=of_text[row].known,
-                )
-            )
-        return made
+    def received(self, outputs: Mapping[str, Array]) -> list[SuggestedReplies]:
+        return replies_in(outputs)
 
     def sizes(self, tensors: Mapping[str, Array]) -> list[int]:
         return OF_TEXTS.sizes(tensors)
@@ -456,16 +406,6 @@ def _unit(embedding: Floats) -> Floats:
 
 def _of_replies(rows: Sequence[Sequence[str]]) -> Array:
     return wide([[value.encode() for value in row] for row in rows], b"", np.object_, width=MOST_REPLIES)
-
-
-def _texts(outputs: Mapping[str, Array], name: str, row: int, count: int) -> tuple[str, ...]:
-    return tuple(value.decode() for value in outputs[name][row][:count])
-
-
-def _written_turns(turns: Sequence[Turn]) -> str:
-    fields = ("text", "intent", "reply")
-    written = [{name: value for name in fields if (value := getattr(turn, name))} for turn in turns]
-    return json.dumps(written, ensure_ascii=False) if turns else ""
 
 
 def _turns(row: int, raw: bytes) -> tuple[Turn, ...]:

@@ -1,13 +1,14 @@
 """Text classification at the router: texts in, labels with their probabilities out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from perennial.client.texts import Prediction, predictions_in, text_tensors
 from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.learning.head import WideHead
@@ -15,7 +16,6 @@ from perennial.continual.learning.lexical import WordScores
 from perennial.continual.learning.open_set import OpenSet
 from perennial.continual.learning.trained import HEAD_FILE, PROOF_FILE, read_proved_head
 from perennial.continual.preparation import deidentify
-from perennial.exporters.contract import PREDICTION_ID, VERSION
 from perennial.exporters.signature import Array, EngineSignature, RouterSignature
 from perennial.exporters.text_classification.part import TOKENIZER_FILE, read_labels
 from perennial.exporters.text_classification.signature import (
@@ -33,9 +33,9 @@ from perennial.exporters.text_classification.signature import (
 )
 from perennial.exporters.text_classification.tokens import TextTokenizer, padded
 from perennial.ops.serving.port import FurtherProof, Mindless
-from perennial.ops.serving.tensors import column, decoded, strings
+from perennial.ops.serving.tensors import column, decoded
 
-__all__ = ["SIDE", "Classified", "Received", "TextVersion"]
+__all__ = ["SIDE", "Classified", "TextVersion"]
 
 Floats = npt.NDArray[np.float32]
 _LONGEST_CHARACTER = 4  # bytes in UTF-8
@@ -61,18 +61,6 @@ class Classified(NamedTuple):
     def kept(self) -> str:
         """The label."""
         return self.label
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Received:
-    """What a caller got for one text. `scores` maps label to probability; both it and `known` where asked for."""
-
-    label: str
-    confidence: float
-    version: int
-    prediction_id: str
-    scores: dict[str, float] | None = None
-    known: bool | None = None
 
 
 class TextVersion:
@@ -166,22 +154,10 @@ class _TextClassification:
     input_columns: ClassVar[tuple[str, ...]] = ("text",)
 
     def request(self, inputs: Sequence[str]) -> Mapping[str, Array]:
-        return {TEXT: strings(TEXT, inputs)}
+        return text_tensors(inputs)
 
-    def received(self, outputs: Mapping[str, Array]) -> list[Received]:
-        columns = {name: array[:, 0].tolist() for name, array in outputs.items()}
-        scores = _by_label(outputs) if SCORES in outputs else None
-        return [
-            Received(
-                label=columns[LABEL][row].decode(),
-                confidence=columns[CONFIDENCE][row],
-                version=columns[VERSION][row],
-                prediction_id=columns[PREDICTION_ID][row].decode(),
-                scores=None if scores is None else scores[row],
-                known=columns[KNOWN][row] if KNOWN in columns else None,
-            )
-            for row in range(len(columns[LABEL]))
-        ]
+    def received(self, outputs: Mapping[str, Array]) -> list[Prediction]:
+        return predictions_in(outputs)
 
     def sizes(self, tensors: Mapping[str, Array]) -> list[int]:
         if TEXT not in tensors:
@@ -246,14 +222,6 @@ class _TextClassification:
             "tokens": [answer.tokens for answer in answers],
             "known": [answer.known for answer in answers],
         }
-
-
-def _by_label(outputs: Mapping[str, Array]) -> list[dict[str, float]]:
-    """Probabilities by label; a place without a label belongs to another version's row."""
-    return [
-        {label.decode(): float(score) for label, score in zip(labels, scores, strict=True) if label}
-        for labels, scores in zip(outputs[LABELS], outputs[SCORES], strict=True)
-    ]
 
 
 def _scores(answers: Sequence[Classified]) -> Array:

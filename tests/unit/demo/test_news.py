@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from perennial.client.opinions import Opinion
 from perennial.continual.errors import DataError
 from perennial.continual.events import Event, Phase
 from perennial.ops.demo.archive import Archive
@@ -18,7 +19,6 @@ from perennial.ops.demo.paced import Sent
 from perennial.ops.demo.panels import panel_html
 from perennial.ops.demo.quality import Quality
 from perennial.ops.demo.recipes import RecipeDemoOptions
-from perennial.ops.serving.tasks.opinion import ReceivedOpinion
 from perennial.ops.store.alerts import Alert, AlertState
 from perennial.ops.store.headlines import EventRow
 
@@ -106,9 +106,7 @@ def test_figures_and_panels_tell_what_became_of_stories_alerts_and_the_budget() 
     sent = []
     for number in range(400):
         asking = room.draw()
-        answer = ReceivedOpinion(
-            label=asking.truth, confidence=1.0, event="", phase="", alert="", version=1, prediction_id=""
-        )
+        answer = Opinion(label=asking.truth, confidence=1.0, event="", phase="", alert="", version=1, prediction_id="")
         at = NOON + timedelta(seconds=number)
         sent.append(Sent(number=number, asking=asking, sent_at=at, answer=answer, version=1))
     story = room.stories[0]

@@ -1,0 +1,100 @@
+"""What became of answers: labels, signals and verdicts as they are given, and what the control API made of them."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from typing import Any
+
+from .control import Request, parts_of, row_of
+from .errors import BadInput
+
+__all__ = ["Kept", "Label", "Rows", "Signal", "Verdict", "feedback_requests", "total_of"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Label:
+    """The right label of an answered prediction, or of a text of its own."""
+
+    label: str
+    prediction_id: str | None = None
+    text: str | None = None
+    key: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signal:
+    """What a user did with an item: click, rating (`value` is the stars), skip or dwell (`value` is seconds)."""
+
+    item: str
+    signal: str = "click"
+    value: float | None = None
+    prediction_id: str | None = None
+    user: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Verdict:
+    """What became of suggested replies.
+
+    `verdict` is accepted, edited or own (`text` is what was sent), rejected, handed_over, solved or unsolved.
+    """
+
+    prediction_id: str
+    verdict: str
+    reply: str | None = None
+    text: str | None = None
+    intent: str | None = None
+    at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kept:
+    """What became of the rows; each is counted once."""
+
+    new: int = 0
+    corrected: int = 0
+    confirmed: int = 0
+    unchanged: int = 0
+    stale: int = 0
+    erased: int = 0
+
+    def __add__(self, other: "Kept") -> "Kept":
+        return Kept(**{one.name: getattr(self, one.name) + getattr(other, one.name) for one in fields(self)})
+
+
+Rows = Sequence[Label | Signal | Verdict]
+_PLACES = {Label: ("/v1/feedback", "labels"), Signal: ("/v1/signals", "signals"), Verdict: ("/v1/verdicts", "verdicts")}
+
+
+def feedback_requests(model: str, rows: Rows) -> list[Request[Kept]]:
+    """The requests that give all rows, which are of one kind.
+
+    Raises:
+        BadInput: they are of several kinds, or of none.
+    """
+    kinds = {type(row) for row in rows}
+    if not rows:
+        return []
+    if len(kinds) > 1 or not kinds <= _PLACES.keys():
+        raise BadInput(f"rows are {sorted(kind.__name__ for kind in kinds)}; give Labels, Signals or Verdicts")
+    path, name = _PLACES[kinds.pop()]
+    return [
+        Request(
+            method="POST",
+            path=path,
+            body={"model": model, name: [row_of(asdict(row)) for row in part]},
+            read=_kept,
+        )
+        for part in parts_of(list(rows))
+    ]
+
+
+def total_of(kept: Sequence[Kept]) -> Kept:
+    """The counts of several requests."""
+    return sum(kept, Kept())
+
+
+def _kept(answer: Any) -> Kept:
+    return Kept(**{one.name: int(answer[one.name]) for one in fields(Kept)})
