@@ -11,6 +11,7 @@ from perennial.ops.api.guard import Guard
 from perennial.ops.api.models import check_known
 from perennial.ops.api.openapi import document
 from perennial.ops.api.origin import is_loopback
+from perennial.ops.api.pages import Pages
 from perennial.ops.api.routes.alerts import AlertDesk, add_alerts
 from perennial.ops.api.routes.commands import CommandControl, add_commands
 from perennial.ops.api.routes.descriptions import add_descriptions
@@ -62,8 +63,10 @@ class _Prometheus(Response):
     media_type = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def create_api(ledger: Ledger, control: LoopControl, feed: EventFeed, settings: ApiSettings) -> FastAPI:
-    """The application.
+def create_api(
+    ledger: Ledger, control: LoopControl, feed: EventFeed, settings: ApiSettings, pages: Pages | None = None
+) -> FastAPI:
+    """The application, with the pages of the console where there is one.
 
     Raises:
         ConfigurationError: it would listen beyond loopback without tokens.
@@ -74,8 +77,8 @@ def create_api(ledger: Ledger, control: LoopControl, feed: EventFeed, settings: 
             f"listen on 127.0.0.1"
         )
     api = FastAPI(title="Perennial", version="1", docs_url="/docs", redoc_url=None)
-    translate_errors(api)
-    api.add_middleware(Guard, routes=api.routes, settings=settings)
+    translate_errors(api, pages)
+    api.add_middleware(Guard, routes=api.routes, settings=settings, pages=pages)
     add_health(api, control)
     _add_reading(api, ledger, control, feed)
     add_feedback(api, ledger, labeller)
@@ -89,6 +92,8 @@ def create_api(ledger: Ledger, control: LoopControl, feed: EventFeed, settings: 
     add_alerts(api, ledger, control, labeller)
     add_erasures(api, control)
     add_commands(api, ledger, control)
+    if pages is not None:
+        api.router.routes.extend(pages.routes)
     document(api, asks_tokens=bool(settings.tokens))
     return api
 

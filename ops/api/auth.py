@@ -13,9 +13,10 @@ from starlette.exceptions import HTTPException
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.settings import ApiSettings
 
-__all__ = ["ACTOR", "Needs", "Role", "Tokens", "labeller", "operator", "viewer"]
+__all__ = ["ACTOR", "ROLE", "Needs", "Role", "Tokens", "labeller", "operator", "viewer"]
 
 ACTOR = "perennial.actor"
+ROLE = "perennial.role"  # of a page's visitor, by name; None for a stranger
 _bearer = HTTPBearer(auto_error=False, description="a token of `perennial token new`; none where no token is set")
 
 
@@ -64,6 +65,24 @@ class Tokens:
         if role < needed:
             raise HTTPException(403, f"this token's role is {role.name.lower()}; {needed.name.lower()} is needed")
         return role.name.lower()
+
+    def visitor(
+        self, headers: Headers, signed_in_with: str | None, needed: Role | None
+    ) -> tuple[str | None, str | None]:
+        """The name and the role of a page's visitor, who signed in with the token of this hash; None for a stranger.
+
+        Raises:
+            HTTPException: 401 without a known token where one is needed, 403 with one of too low a role.
+        """
+        if not self._roles:
+            return "local", Role.OPERATOR.name.lower()
+        role = self._roles.get(signed_in_with or "", self._role(headers))
+        if role is None and needed is not None:
+            raise HTTPException(401, "sign in with a token")
+        if role is not None and needed is not None and role < needed:
+            raise HTTPException(403, f"this token's role is {role.name.lower()}; {needed.name.lower()} is needed")
+        name = None if role is None else role.name.lower()
+        return name, name
 
     def known(self, headers: Headers) -> str | None:
         """The name of who asks for what is open to everybody; None for a stranger, where tokens are asked for."""

@@ -10,6 +10,7 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.types import Scope
 
 from perennial.continual.errors import (
     DependencyUnreachable,
@@ -20,9 +21,10 @@ from perennial.continual.errors import (
     PerennialError,
     Refused,
 )
+from perennial.ops.api.pages import Pages
 from perennial.ops.ledger import Conflict
 
-__all__ = ["PROBLEM", "Problem", "problem", "problem_of", "translate_errors"]
+__all__ = ["PROBLEM", "Problem", "answer_to", "problem", "problem_of", "translate_errors"]
 
 PROBLEM = "application/problem+json"
 _RETRY_S = "5"
@@ -88,11 +90,19 @@ def problem_of(error: Exception) -> Problem:
     return problem(500, "InternalError", "the request failed for a reason of the server's own; its log tells which")
 
 
-def translate_errors(api: FastAPI) -> None:
+def answer_to(error: Exception, scope: Scope, pages: Pages | None) -> Response:
+    """Return the error as its caller reads it: as a page where a page was asked for."""
+    told = problem_of(error)
+    if pages is None or not pages.covers(scope["path"]):
+        return told
+    return pages.told(scope, told.status_code, json.loads(bytes(told.body))["detail"])
+
+
+def translate_errors(api: FastAPI, pages: Pages | None = None) -> None:
     """Give every error of the application the one shape."""
 
-    async def translate(_: Request, error: Exception) -> Response:
-        return problem_of(error)
+    async def translate(request: Request, error: Exception) -> Response:
+        return answer_to(error, request.scope, pages)
 
     for kind in (PerennialError, RequestValidationError, HTTPException):
         api.add_exception_handler(kind, translate)

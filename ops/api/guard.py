@@ -12,10 +12,11 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perennial.ops.api.auth import ACTOR, Needs, Role, Tokens
+from perennial.ops.api.auth import ACTOR, ROLE, Needs, Role, Tokens
 from perennial.ops.api.body import Bodies
-from perennial.ops.api.errors import problem_of
-from perennial.ops.api.origin import Hosts, check_page, check_write
+from perennial.ops.api.errors import answer_to
+from perennial.ops.api.origin import Hosts, check_form, check_page, check_write
+from perennial.ops.api.pages import Pages
 from perennial.ops.settings import ApiSettings
 
 __all__ = ["Guard", "role_of"]
@@ -39,7 +40,8 @@ _HEADERS = {
 def role_of(route: BaseRoute) -> Role | None:
     """The least role that an operation asks for; None for what is open to everybody."""
     if not isinstance(route, APIRoute):
-        return None
+        needs: str | None = getattr(route, "needs", None)  # of a page
+        return None if needs is None else Role[needs.upper()]
     roles = [dependency.call.role for dependency in route.dependant.dependencies if isinstance(dependency.call, Needs)]
     return max(roles, default=None)
 
@@ -47,9 +49,12 @@ def role_of(route: BaseRoute) -> Role | None:
 class Guard:
     """Middleware that lets a request through only when host, page, token and size are right."""
 
-    def __init__(self, app: ASGIApp, *, routes: Sequence[BaseRoute], settings: ApiSettings) -> None:
+    def __init__(
+        self, app: ASGIApp, *, routes: Sequence[BaseRoute], settings: ApiSettings, pages: Pages | None = None
+    ) -> None:
         self._app = app
         self._routes = routes
+        self._pages = pages
         self._hosts = Hosts(settings.host, settings.hosts)
         self._tokens = Tokens(settings)
         self._bodies = Bodies(limit=settings.body_bytes, idle_s=settings.idle_s)
@@ -59,7 +64,7 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        exchange = _Exchange(scope, receive, send)
+        exchange = _Exchange(scope, receive, send, self._pages)
         try:
             inner = self._let_in(scope)
             async with self._bodies.read(exchange.receive) as body:
@@ -79,9 +84,14 @@ class Guard:
         check_page(method, headers)
         inner = {**scope, "method": "GET" if method == "HEAD" else method}
         needed = role_of(self._route(inner))
-        inner[ACTOR] = self._tokens.known(headers) if needed is None else self._tokens.actor(headers, needed)
+        if self._pages is not None and self._pages.covers(scope["path"]):
+            inner[ACTOR], inner[ROLE] = self._tokens.visitor(headers, self._pages.token_of(headers), needed)
+            check = check_form
+        else:
+            inner[ACTOR] = self._tokens.known(headers) if needed is None else self._tokens.actor(headers, needed)
+            check = check_write
         if method not in _READS:
-            check_write(headers)
+            check(headers)
         self._bodies.check_declared(headers.get("content-length"))
         return inner
 
@@ -106,8 +116,9 @@ class Guard:
 class _Exchange:
     """One request and its answer: what was read and sent of it so far."""
 
-    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __init__(self, scope: Scope, receive: Receive, send: Send, pages: Pages | None) -> None:
         self._scope = scope
+        self._pages = pages
         self._receive = receive
         self._send = send
         self._headers = Headers(scope=scope)
@@ -143,7 +154,7 @@ class _Exchange:
 
     async def refuse(self, error: Exception) -> None:
         """Answer with the error; a caller still sending its body is heard a while, or it would not see the answer."""
-        response = problem_of(error)
+        response = answer_to(error, self._scope, self._pages)
         lingers = self._unread and response.status_code != 408 and self._headers.get("expect") is None
         if self._unread:
             response.headers["Connection"] = "close"

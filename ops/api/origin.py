@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 
-__all__ = ["REQUEST_HEADER", "Hosts", "check_page", "check_write", "is_loopback"]
+__all__ = ["REQUEST_HEADER", "Hosts", "check_form", "check_page", "check_write", "is_loopback"]
 
 REQUEST_HEADER = "X-Perennial-Request"
 _HOST = re.compile(r"(?P<name>\[[0-9a-fA-F:.]+\]|[^\s:\[\]@/]+)(?::[0-9]{1,5})?")
@@ -73,6 +73,20 @@ def check_write(headers: Headers) -> None:
     raise HTTPException(
         415, f"a write needs Content-Type: application/json, or the header {REQUEST_HEADER}: 1 where it has no body"
     )
+
+
+def check_form(headers: Headers) -> None:
+    """Ask a page's form for its kind, and for a browser's word that it came from a page of this very server.
+
+    Raises:
+        HTTPException: 403 without that word, 415 for another kind.
+    """
+    types = headers.getlist("content-type")
+    kind = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
+    if kind != "application/x-www-form-urlencoded":
+        raise HTTPException(415, "a form of the console comes as application/x-www-form-urlencoded")
+    if "origin" not in headers and headers.get("sec-fetch-site") != "same-origin":
+        raise HTTPException(403, "the browser does not say that the form came from a page of this server")
 
 
 def is_loopback(host: str) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-__all__ = ["shown_problems", "shown_toml_error"]
+__all__ = ["is_secret_place", "shown_problems", "shown_toml_error"]
 
 _OPEN = re.compile(r"[\w .,+-]{0,60}")
 _QUOTED = re.compile(r"\([^()]*['\"][^()]*\)|'[^']*'|\"[^\"]*\"")
@@ -29,6 +29,12 @@ def shown_toml_error(error: Exception) -> str:
     return _QUOTED.sub("...", str(error))
 
 
+def is_secret_place(place: Sequence[Any]) -> bool:
+    """Whether what stands at this path of the settings may be a secret."""
+    steps = [str(step).lower() for step in place]
+    return any(step in _SECRET_PLACES or any(name in step for name in _SECRET_NAMES) for step in steps)
+
+
 def _named(place: Sequence[Any]) -> str:
     """The path of a setting; below `tokens` a name may itself be the secret."""
     steps = [str(step) for step in place]
@@ -40,8 +46,7 @@ def _named(place: Sequence[Any]) -> str:
 
 def _shown(place: Sequence[Any], value: Any, error: str) -> str:
     """The value as it is quoted; empty where it may be a secret."""
-    steps = [str(step).lower() for step in place]
-    if any(step in _SECRET_PLACES or any(name in step for name in _SECRET_NAMES) for step in steps):
+    if is_secret_place(place):
         return ""
     if isinstance(value, bool | int | float) and error in _RANGES:
         return repr(value)

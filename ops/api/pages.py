@@ -1,0 +1,32 @@
+"""Pages for people, on the port of the API: what the guard and the errors must know of whoever serves them."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from starlette.datastructures import Headers
+from starlette.responses import Response
+from starlette.routing import BaseRoute
+from starlette.types import Scope
+
+__all__ = ["Pages"]
+
+
+class Pages(Protocol):
+    """The console, as the API sees it. A route's `needs` is the least role, or None for what is open to everybody."""
+
+    @property
+    def routes(self) -> Sequence[BaseRoute]:
+        """Return the routes of the pages."""
+        ...
+
+    def covers(self, path: str) -> bool:
+        """Tell whether a path is one of a page, known or not."""
+        ...
+
+    def token_of(self, headers: Headers) -> str | None:
+        """Return the hash of the token with which the browser signed in; None where it did not."""
+        ...
+
+    def told(self, scope: Scope, status: int, detail: str) -> Response:
+        """Tell an error as a page; a visitor who is not signed in is led to the place for it."""
+        ...
