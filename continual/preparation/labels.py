@@ -1,7 +1,7 @@
 """The labels that a model knows, so that no twin of one starts a class of its own."""
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from perennial.continual.errors import DataError
 from perennial.continual.preparation.characters import without_hidden
@@ -31,6 +31,9 @@ class KnownLabels:
         self._near: dict[str, str] = {}
         for label in labels:
             self._keep(label)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self._exact))
 
     def __contains__(self, label: str) -> bool:
         return label in self._exact

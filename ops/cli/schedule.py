@@ -60,15 +60,15 @@ def run(
     as_json: JsonOption = False,
 ) -> None:
     """Have the leader run a job now, paused or not, and wait for its end."""
+    from perennial.ops.commands.schedule import known_job, request_job
+
     with session(config) as parts:
-        row = _job(parts.ledger, job)
+        row = known_job(parts.ledger, job)
         if dry_run:
             _show({"job": job, "would": "run once, at the leader's next beat", "paused": row.paused}, as_json=as_json)
             return
         known = {each.id for each in parts.ledger.job_runs(job, 20)}
-        with parts.ledger.transaction():
-            parts.ledger.request_run(job)
-            parts.ledger.audit(actor(), "job.requested", None, {"job": job})
+        request_job(parts.ledger, job, actor=actor())
         outcome = {"job": job, "requested": True} if wait_s == 0 else _wait(parts.ledger, job, known, wait_s)
     _show(outcome, as_json=as_json)
     if outcome.get("outcome") not in {None, "done"}:
@@ -88,25 +88,14 @@ def resume(job: _Job, dry_run: DryRunOption = False, config: ConfigOption = None
 
 
 def _set_paused(job: str, config: Any, *, paused: bool, dry_run: bool, as_json: bool) -> None:
+    from perennial.ops.commands.schedule import known_job, pause_job
 
     with session(config) as parts:
-        before = _job(parts.ledger, job)
-        if not dry_run and before.paused is not paused:
-            with parts.ledger.transaction():
-                parts.ledger.pause_job(job, paused=paused)
-                parts.ledger.audit(actor(), "job.paused" if paused else "job.resumed", None, {"job": job})
+        before = known_job(parts.ledger, job)
+        if not dry_run:
+            pause_job(parts.ledger, job, paused=paused, actor=actor())
     change = {"job": job, "paused": paused, "changed": before.paused is not paused, "next_due": before.next_due}
     _show(change | ({"dry_run": True} if dry_run else {}), as_json=as_json)
-
-
-def _job(ledger: Any, name: str) -> Any:
-    from perennial.continual.errors import NotFound
-
-    jobs = {row.name: row for row in ledger.jobs()}
-    if name not in jobs:
-        known = ", ".join(jobs) or "none yet: the first `perennial serve` writes them down"
-        raise NotFound(f"job {name!r} does not exist; there are {known}")
-    return jobs[name]
 
 
 def _wait(ledger: Any, job: str, known: set[int], wait_s: float) -> dict[str, Any]:
@@ -116,11 +105,12 @@ def _wait(ledger: Any, job: str, known: set[int], wait_s: float) -> dict[str, An
         DependencyUnreachable: nobody ran it in time.
     """
     from perennial.continual.errors import DependencyUnreachable
+    from perennial.ops.commands.schedule import known_job
     from perennial.ops.views.schedule import RunView
 
     deadline = time.monotonic() + wait_s
     while time.monotonic() < deadline:
-        waits = _job(ledger, job).requested_at is not None
+        waits = known_job(ledger, job).requested_at is not None
         fresh = [row for row in ledger.job_runs(job, 20) if row.id not in known]
         if not waits and fresh and all(row.finished_at is not None for row in fresh):
             return {"job": job, **asdict(RunView.of(max(fresh, key=lambda row: int(row.id))))}

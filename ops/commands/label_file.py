@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from perennial.continual.preparation import (
     LABEL,
@@ -18,7 +19,7 @@ from perennial.ops.ledger import FeedbackRow
 from perennial.ops.ledger.ports import Vocabulary
 from perennial.ops.store.feedback import GivenLabel, admit_given, known_labels
 
-__all__ = ["LabelFile", "read_label_file"]
+__all__ = ["LabelFile", "read_label_file", "read_pasted_labels"]
 
 _ROLES = (Role("prediction_id"), LABEL, Role("text"), Role("at"), Role("key"))
 _NOTHING_STATED = FileReading()
@@ -69,3 +70,15 @@ def _given(fields: Mapping[str, str]) -> GivenLabel:
         key=fields.get("key"),
         at=fields.get("at") or None,
     )
+
+
+def read_pasted_labels(content: str, ledger: Vocabulary, model: str, columns: Mapping[str, str]) -> LabelFile:
+    """The rows of a table that was pasted, its columns named by their roles; all of them, or none.
+
+    Raises:
+        As `read_label_file`.
+    """
+    with TemporaryDirectory(prefix="perennial-pasted-") as folder:
+        path = Path(folder) / "pasted.csv"
+        path.write_text(content, encoding="utf-8")
+        return read_label_file(path, ledger, model, reading=FileReading(columns=columns, encoding="utf-8"))

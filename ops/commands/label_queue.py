@@ -90,6 +90,18 @@ class LabelQueue:
         rows = self._shown(self._traffic.lookup(list(waiting), columns=columns))
         return tuple(_item(waiting[name], rows[name]) for name in waiting if name in rows)[:limit]
 
+    def waiting_choices(self, limit: int) -> tuple[QueueChoice, ...]:
+        """What was chosen and waits for a label, in the order of `open_items`, without a look at the traffic."""
+        chosen = self._chosen()
+        labelled = self._ledger.feedback_labels(self._model, [row.prediction_id for row in chosen])
+        return tuple(row for row in chosen if row.prediction_id not in labelled)[:limit]
+
+    def items_of(self, choices: Sequence[QueueChoice]) -> tuple[QueueItem, ...]:
+        """Those of the choices whose request is still in the traffic log."""
+        columns = ["prediction_id", "version", *self._task.log_columns]
+        rows = self._shown(self._traffic.lookup([row.prediction_id for row in choices], columns=columns))
+        return tuple(_item(row, rows[row.prediction_id]) for row in choices if row.prediction_id in rows)
+
     def refill(self, *, budget: int = 50, rows: int = 5_000, shares: Shares | None = None) -> tuple[QueueItem, ...]:
         """Choose up to `budget` of the newest `rows` requests that have no label, beside what waits already.
 

@@ -50,10 +50,17 @@ class AuditStore(Store):
             return self._append_audit(connection, actor=actor, action=action, model=model, detail=detail)
 
     def audit_entries(
-        self, model: str | None = None, *, limit: int | None = None, since_seq: int = 0
+        self,
+        model: str | None = None,
+        *,
+        limit: int | None = None,
+        since_seq: int = 0,
+        before_seq: int | None = None,
     ) -> tuple[AuditEntry, ...]:
-        """Return entries after `since_seq`, oldest first; with `limit`, the newest ones of them."""
+        """Return entries after `since_seq` and before `before_seq`, oldest first; with `limit`, the newest of them."""
         statement = select(schema.audit_entry).where(schema.audit_entry.c.seq > since_seq)
+        if before_seq is not None:
+            statement = statement.where(schema.audit_entry.c.seq < before_seq)
         if model is not None:
             statement = statement.where(schema.audit_entry.c.model == model)
         statement = statement.order_by(schema.audit_entry.c.seq.desc()).limit(limit)

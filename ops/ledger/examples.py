@@ -103,6 +103,16 @@ class ExampleStore(TombstoneStore):
             task = self._task(connection, model)
             return tuple(_stored(task, row) for row in connection.execute(statement).mappings())
 
+    def examples_of(self, model: str, ids: Sequence[int]) -> dict[int, StoredExample]:
+        """Return those of these examples that are current, by id."""
+        found: dict[int, StoredExample] = {}
+        with self._read() as connection:
+            task = self._task(connection, model)
+            for part in chunks(list(ids)):
+                statement = _current(select(_TABLE), model, None).where(_TABLE.c.id.in_(part))
+                found |= {row["id"]: _stored(task, row) for row in connection.execute(statement).mappings()}
+        return found
+
     def mark_learnt(self, model: str, ids: Iterable[int], version: int) -> None:
         """Note that a version learnt from these rows. A retry changes nothing; ids erased meanwhile are left out."""
         with self._write() as connection:

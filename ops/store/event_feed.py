@@ -28,6 +28,11 @@ class EventFeed:
         self._lock = threading.Lock()
         self._count = 0
 
+    @property
+    def last(self) -> int:
+        """The number of the latest event; 0 before the first."""
+        return self._count
+
     def record(self, model: str, name: str, **facts: Any) -> None:
         """Add one."""
         with self._lock:

@@ -354,6 +354,24 @@ def test_examples_are_kept_once_a_normalised_text_with_the_newest_label(ledger: 
     assert ledger.contradiction_count("intent") == 2
 
 
+def test_examples_are_looked_up_by_their_ids_while_they_are_current(ledger: Ledger) -> None:
+    ledger.add_examples("intent", [example("a", "fee"), example("b", "fee")], all_train)
+    first, second = (stored.id for stored in ledger.examples("intent"))
+    assert ledger.examples_of("intent", [second, first, 999]).keys() == {first, second}
+    ledger.add_examples("intent", [example("a", "loan", 1)], all_train)
+    assert ledger.examples_of("intent", [first, second]).keys() == {second}
+    assert ledger.examples_of("other", [first, second]) == {}
+    assert ledger.examples_of("intent", []) == {}
+
+
+def test_audit_entries_are_read_page_by_page(ledger: Ledger) -> None:
+    for number in range(5):
+        ledger.audit("test", f"step.{number}", "intent", {})
+    last = ledger.audit_head()[0]
+    assert [entry.seq for entry in ledger.audit_entries(limit=2, before_seq=last)] == [last - 2, last - 1]
+    assert ledger.audit_entries(before_seq=1) == ()
+
+
 def test_examples_added_again_change_nothing(ledger: Ledger) -> None:
     rows = [example("a", "x"), example("a", "y", 1), example("a", "z", 0.5), example("b", "x")]
     first = ledger.add_examples("intent", rows, all_train)

@@ -1,0 +1,168 @@
+"""How good a version is, out of its kept answers to held-out rows: classes, confusions and calibration; no training."""
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from perennial.continual.intervals import wilson
+from perennial.continual.learning.metrics import accuracy_by_class, calibration_bins
+from perennial.continual.preparation import deidentify
+from perennial.continual.quality import AnswerFigures, HeldOutAnswers, judge_answers
+from perennial.ops.ledger import Ledger, VersionRow
+from perennial.ops.making.held_out_answers import kept_answers
+from perennial.ops.store.workspace import Workspace
+
+__all__ = [
+    "CalibrationPoint",
+    "ClassQuality",
+    "VersionQuality",
+    "VersionsBeside",
+    "version_quality",
+    "versions_beside",
+]
+
+_BINS = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationPoint:
+    """Rows answered with about the same confidence, and the share of them that was right, with its 95% interval."""
+
+    confidence: float
+    right: float
+    low: float
+    high: float
+    rows: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClassQuality:
+    """One class: its held-out rows, the share answered rightly, and of the rows answered with it the share so right."""
+
+    label: str
+    rows: int
+    recall: float
+    answered: int
+    precision: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionQuality:
+    """The figures of a version's held-out answers, each class, the worst first, and its calibration."""
+
+    figures: AnswerFigures
+    classes: tuple[ClassQuality, ...]
+    calibration: tuple[CalibrationPoint, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VersionsBeside:
+    """Two versions on the held-out rows that both answered: which alone was right, and classes by their difference."""
+
+    rows: int
+    both_right: int
+    first_alone: int
+    second_alone: int
+    neither: int
+    classes: tuple[tuple[str, int, float, float], ...]  # label, rows, recall of the first, of the second
+
+
+def version_quality(ledger: Ledger, workspace: Workspace, model: str, version: int) -> VersionQuality | None:
+    """Return the figures of a version; None where its answers were not kept, or all their rows were erased."""
+    row = ledger.version(model, version)
+    answers = _answers(ledger, workspace, row)
+    if answers is None:
+        return None
+    given, labels = list(answers.given), list(answers.labels)
+    right = np.array(given, object) == np.array(labels, object)
+    rows, answered = Counter(labels), Counter(given)
+    hits = Counter(label for label, is_right in zip(labels, right, strict=True) if is_right)
+    classes = [
+        ClassQuality(
+            label=str(label),
+            rows=rows[label],
+            recall=recall,
+            answered=answered[label],
+            precision=hits[label] / answered[label] if answered[label] else None,
+        )
+        for label, recall in accuracy_by_class(given, labels).items()
+    ]
+    return VersionQuality(
+        figures=judge_answers(answers, row.labels),
+        classes=tuple(sorted(classes, key=lambda each: (each.recall, -each.rows, each.label))),
+        calibration=_calibration(answers.confidence, right),
+    )
+
+
+def versions_beside(ledger: Ledger, workspace: Workspace, model: str, first: int, second: int) -> VersionsBeside | None:
+    """Return how two versions differ on the rows that both answered; None where there are none."""
+    answers = [_by_row(ledger, workspace, model, version) for version in (first, second)]
+    common = sorted(answers[0].keys() & answers[1].keys())
+    if not common:
+        return None
+    labels = {number: answers[0][number][1] for number in common}
+    right = [{number: given[number][0] == labels[number] for number in common} for given in answers]
+    counts = Counter((right[0][number], right[1][number]) for number in common)
+    rows = Counter(labels.values())
+    recalls = [Counter(labels[number] for number in common if each[number]) for each in right]
+    classes = [
+        (label, count, recalls[0][label] / count, recalls[1][label] / count)
+        for label, count in rows.items()
+        if recalls[0][label] != recalls[1][label]
+    ]
+    return VersionsBeside(
+        rows=len(common),
+        both_right=counts[True, True],
+        first_alone=counts[True, False],
+        second_alone=counts[False, True],
+        neither=counts[False, False],
+        classes=tuple(sorted(classes, key=lambda each: (-abs(each[3] - each[2]), each[0]))),
+    )
+
+
+def _by_row(ledger: Ledger, workspace: Workspace, model: str, version: int) -> Mapping[int, tuple[str, str]]:
+    """What a version answered to each held-out row that is still there, and the row's label now."""
+    kept = kept_answers(workspace, model, version)
+    if kept is None:
+        return {}
+    rows = ledger.examples_of(model, kept.ids)
+    return {
+        number: (given, rows[number].example.label)
+        for number, given in zip(kept.ids, kept.given, strict=True)
+        if number in rows
+    }
+
+
+def _answers(ledger: Ledger, workspace: Workspace, row: VersionRow) -> HeldOutAnswers | None:
+    kept = kept_answers(workspace, row.model, row.version) if row.labels else None
+    if kept is None:
+        return None
+    rows = ledger.examples_of(row.model, kept.ids)
+    left = [place for place, number in enumerate(kept.ids) if number in rows]
+    if not left:
+        return None
+    examples = [rows[kept.ids[place]].example for place in left]
+    return HeldOutAnswers(
+        texts=tuple(deidentify(each.text) for each in examples),
+        labels=tuple(each.label for each in examples),
+        given=tuple(kept.given[place] for place in left),
+        confidence=tuple(kept.confidence[place] for place in left),
+    )
+
+
+def _calibration(
+    confidence: tuple[float, ...], right: "np.ndarray[tuple[int], np.dtype[np.bool_]]"
+) -> tuple[CalibrationPoint, ...]:
+    points = []
+    for part in calibration_bins(confidence, right, bins=_BINS):
+        if not part.count:
+            continue
+        share = wilson(round(part.accuracy * part.count), part.count)
+        points.append(
+            CalibrationPoint(
+                confidence=part.confidence, right=part.accuracy, low=share.low, high=share.high, rows=part.count
+            )
+        )
+    return tuple(points)
