@@ -9,9 +9,10 @@ from perennial.continual.errors import DependencyUnreachable
 from perennial.ops.settings import ApiSettings
 
 if TYPE_CHECKING:
-    from perennial.ops.api.app import LoopControl
+    from perennial.ops.app.control import ServiceControl
     from perennial.ops.ledger import Ledger
     from perennial.ops.store.event_feed import EventFeed
+    from perennial.ops.store.workspace import Workspace
 
 __all__ = ["ApiThread", "load_api"]
 
@@ -23,18 +24,29 @@ _STOPPED_S = 10.0
 def load_api() -> None:
     """Do half a second of imports that nothing but the API waits for."""
     import perennial.ops.api.app
-    import perennial.ops.api.server  # noqa: F401
+    import perennial.ops.api.server
+    import perennial.ops.console.site  # noqa: F401
 
 
 class ApiThread:
     """Answers HTTP until it is stopped."""
 
-    def __init__(self, ledger: "Ledger", control: "LoopControl", feed: "EventFeed", settings: ApiSettings) -> None:
+    def __init__(
+        self,
+        ledger: "Ledger",
+        workspace: "Workspace",
+        control: "ServiceControl",
+        feed: "EventFeed",
+        settings: ApiSettings,
+    ) -> None:
         from perennial.ops.api.app import create_api
         from perennial.ops.api.server import make_server
+        from perennial.ops.console.site import Console
 
         self._settings = settings
-        self._server = make_server(create_api(ledger, control, feed, settings), settings)
+        self._console = Console(ledger, workspace, control, feed, tokens=tuple(settings.tokens))
+        application = create_api(ledger, control, feed, settings, self._console)
+        self._server = make_server(application, settings)
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)
 
     def start(self) -> None:
@@ -54,7 +66,8 @@ class ApiThread:
             time.sleep(0.01)
 
     def leave(self) -> None:
-        """Take no more requests; those under way are answered."""
+        """Take no more requests; those under way are answered, and open pages told to ask again later."""
+        self._console.leave()
         self._server.should_exit = True
 
     def stop(self, *, within_s: float = _STOPPED_S) -> None:

@@ -100,7 +100,7 @@ class Service:
         self._follower.start()
         here = RunningServe.here(self._parts.settings.api)
         settings = here.lets_itself_in(self._parts.settings.api)
-        self._api = ApiThread(self._parts.ledger, self.control, self.feed, settings)
+        self._api = ApiThread(self._parts.ledger, self._parts.workspace, self.control, self.feed, settings)
         self._api.start()
         here.keep(self._parts.settings.state)
 

@@ -41,8 +41,8 @@ class Sessions:
 
     def token_of(self, cookie: str, tokens: Iterable[str]) -> str | None:
         """Return the hash, of these, of the token that a session was begun with; None for any other cookie."""
-        parts = cookie.split(".") if len(cookie) <= _LONGEST and cookie.isascii() else []
-        if len(parts) != 3 or not parts[0].isdigit() or int(parts[0]) <= time.time() or parts[1] in self._ended:
+        parts = _parts(cookie)
+        if not parts or int(parts[0]) <= time.time() or parts[1] in self._ended:
             return None
         found = None
         for token in tokens:  # all of them, so that the time says nothing of which one it is
@@ -52,8 +52,7 @@ class Sessions:
 
     def end(self, cookie: str) -> None:
         """Let a session be none from now on, whoever holds a copy of its cookie."""
-        parts = cookie.split(".")
-        if len(cookie) > _LONGEST or len(parts) != 3 or not parts[0].isdigit():
+        if not (parts := _parts(cookie)):
             return
         with self._lock:
             now = time.time()
@@ -71,6 +70,12 @@ class Sessions:
     def _keep(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(self._file, json.dumps({"key": self._key.hex(), "ended": self._ended}), mode=0o600)
+
+
+def _parts(cookie: str) -> list[str]:
+    """When the session ends, its name and the signature; nothing of what is no cookie of ours."""
+    parts = cookie.split(".") if len(cookie) <= _LONGEST and cookie.isascii() else []
+    return parts if len(parts) == 3 and parts[0].isdigit() else []
 
 
 def _read(file: Path) -> tuple[bytes, dict[str, int]]:

@@ -19,6 +19,7 @@ from perennial.ops.api.server import make_server
 from perennial.ops.app.service import Service
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.commands.first_version import register
+from perennial.ops.console.site import Console
 from perennial.ops.ledger import VersionRow, version_card
 from perennial.ops.parts import Parts
 from perennial.ops.safety.tokens import hashed
@@ -76,7 +77,9 @@ def answering(
     try:
         _fill(parts)
         service = Service(parts)
-        app = create_api(parts.ledger, service.control, service.feed, parts.settings.api)
+        tokens_seen = tuple(parts.settings.api.tokens)
+        console = Console(parts.ledger, parts.workspace, service.control, service.feed, tokens=tokens_seen)
+        app = create_api(parts.ledger, service.control, service.feed, parts.settings.api, console)
         server = make_server(app, parts.settings.api)
         thread = threading.Thread(target=server.run, daemon=True)
         thread.start()
@@ -85,6 +88,7 @@ def answering(
             assert time.monotonic() < end
             time.sleep(0.01)
         yield RunningApi(app=app, parts=parts, port=port)
+        console.leave()
         server.should_exit = True
         thread.join(20)
         assert not thread.is_alive()

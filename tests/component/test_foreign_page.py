@@ -32,6 +32,9 @@ _API = [
     ("DELETE", f"/v1/models/{MODEL}/descriptions/card_issue", {}),
     ("POST", "/v1/erasures", {"key": "someone"}),
     ("POST", "/v1/feedback", {"model": MODEL, "labels": [{"text": "planted", "label": "card_issue"}]}),
+    ("POST", f"/console/models/{MODEL}/promote", {"version": 1, "reason": "x"}),
+    ("POST", f"/console/models/{MODEL}/rollback", {"reason": "x"}),
+    ("POST", f"/console/models/{MODEL}/labels", {"request": "x", "label": "planted"}),
 ]
 _INPUT = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["planted"]}
 _TRITON = [

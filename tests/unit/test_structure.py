@@ -33,7 +33,7 @@ FLOORS = (  # the rooms of ops, from the ground up: each may import itself and r
     {"making", "watching", "comparing", "feeds"},
     {"cycle"},
     {"views", "commands"},
-    {"api", "notify"},
+    {"api", "console", "notify"},
     {"app"},
     {"demo"},
     {"cli"},

@@ -1,6 +1,7 @@
 """Sessions of browsers: signed, bound to a token, ended for good, and kept over a restart."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -50,7 +51,7 @@ def test_a_session_ends_by_its_time(file: Path) -> None:
         lambda cookie: "\ud800",
     ],
 )
-def test_any_other_cookie_is_none(file: Path, change) -> None:
+def test_any_other_cookie_is_none(file: Path, change: Callable[[str], str]) -> None:
     sessions = Sessions(file)
     other = change(sessions.begin(TOKENS[0]))
     assert sessions.token_of(other, TOKENS) is None

@@ -1,0 +1,93 @@
+"""Drift: the signals over time, one window, what changed in it, and classes that the traffic asks for."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+from perennial.continual.errors import DataError, NotFound
+from perennial.ops.console.desk import Desk, Shown, to
+from perennial.ops.console.visit import Done, Page, Raw, Visit
+from perennial.ops.views.drift import DriftReport, drift_report
+from perennial.ops.views.explanation import window_explained
+
+__all__ = ["add_drift"]
+
+_WINDOWS = 60
+_SANDBOX = (
+    "sandbox allow-scripts; default-src 'none'; script-src 'unsafe-inline' 'unsafe-eval'; style-src 'unsafe-inline'; "
+    "img-src data: blob:; font-src data:; frame-ancestors 'none'"
+)
+
+
+def add_drift(desk: Desk) -> None:
+    """Add the pages and their forms."""
+    _add_windows(desk)
+    _add_proposals(desk)
+
+
+def _add_windows(desk: Desk) -> None:
+    @desk.page("/console/models/{model}/drift")
+    def drift(visit: Visit, model: str) -> Shown:
+        rows = desk.ledger.drift_reports(model, _WINDOWS)
+        reports = [drift_report(row) for row in reversed(rows)]
+        number = visit.number("report")
+        chosen = next((row for row in rows if row.id == number), None) if number else next(iter(rows), None)
+        if number and chosen is None:
+            chosen = desk.ledger.drift_report(model, number)
+        explain = visit.query.get("explain") == "1" and chosen is not None and visit.may("labeller")
+        seen = None
+        if explain and chosen is not None:
+            seen = window_explained(desk.ledger, desk.workspace, desk.traffic.log(model), model, chosen)
+        facts = {
+            "reports": reports,
+            "signals": _series(reports),
+            "chosen": None if chosen is None else drift_report(chosen),
+            "seen": seen,
+            "texts": visit.may("labeller"),
+            "classes": desk.task_of(model) in {"text_classification", "replies"},
+        }
+        return Page("drift.html", {"model": model, "task": desk.task_of(model), **facts})
+
+    @desk.page("/console/models/{model}/drift/{report:int}/evidently", needs="labeller")
+    def evidently(_: Visit, model: str, report: int) -> Shown:
+        path = desk.ledger.drift_report(model, report).path
+        place = None if path is None else Path(path).resolve()
+        if place is None or not place.is_relative_to(desk.workspace.reports(model).resolve()) or not place.is_file():
+            raise NotFound(f"no page was made of report {report} of {model}, or it was deleted since")
+        return Raw(content=place.read_bytes(), kind="text/html; charset=utf-8", policy=_SANDBOX)
+
+
+def _add_proposals(desk: Desk) -> None:
+    @desk.page("/console/models/{model}/proposals", needs="labeller")
+    def proposals(_: Visit, model: str) -> Shown:
+        found = desk.control.class_proposals(model).look(dry_run=True)
+        return Page("proposals.html", {"model": model, "task": desk.task_of(model), "found": found})
+
+    @desk.form("/console/models/{model}/proposals", needs="labeller")
+    def number_them(_: Visit, model: str) -> Shown:
+        desk.control.class_proposals(model).look()
+        return Done(to=f"/console/models/{model}/proposals")
+
+    @desk.form("/console/models/{model}/proposals/accept", needs="labeller")
+    def accept(visit: Visit, model: str) -> Shown:
+        number, label = visit.form.get("number", ""), visit.form.get("label", "")
+        if not (number.isascii() and number.isdigit() and len(number) < 12):
+            raise DataError("the form names no proposal; load the page again")
+        desk.control.class_proposals(model).accept(int(number), label, now=datetime.now(UTC))
+        return Done(to=to(f"/console/models/{model}/proposals"), told="accepted")
+
+
+def _series(reports: list[DriftReport]) -> list[tuple[str, list[float | None], list[bool]]]:
+    """Each signal's effect in its floors, window by window, and where it drifted; the strongest now come first."""
+    names = dict.fromkeys(s.signal for r in reports if r.comparison is not None for s in r.comparison.signals)
+    found = []
+    for name in names:
+        values: list[float | None] = []
+        drifted: list[bool] = []
+        for report in reports:
+            signals = () if report.comparison is None else report.comparison.signals
+            seen = next((signal for signal in signals if signal.signal == name), None)
+            floor = None if seen is None else seen.result.floor
+            values.append(None if seen is None or not floor else seen.result.effect / floor)
+            drifted.append(seen is not None and seen.drifted)
+        found.append((name, values, drifted))
+    return sorted(found, key=lambda each: -(each[1][-1] or 0.0))

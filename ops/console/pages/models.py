@@ -1,0 +1,124 @@
+"""A model with its versions, one version, two beside each other, and what an operator may do with them."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from perennial.continual.errors import DataError
+from perennial.continual.preparation.entrance import admit_note
+from perennial.ops.commands.rollout import request_command
+from perennial.ops.console.desk import Desk, Shown, to
+from perennial.ops.console.visit import Done, Page, Visit
+from perennial.ops.ledger import Conflict
+from perennial.ops.views.overview import model_cards
+from perennial.ops.views.status import CycleView
+from perennial.ops.views.version_quality import version_quality, versions_beside
+from perennial.ops.views.versions import version_view
+
+__all__ = ["add_models", "flat"]
+
+_ROWS = 50
+_CYCLES = 10
+_PROMOTABLE = frozenset({"exported", "published", "resident", "retired"})
+
+
+def add_models(desk: Desk) -> None:
+    """Add the pages and their forms."""
+    _add_pages(desk)
+    _add_forms(desk)
+
+
+def _add_pages(desk: Desk) -> None:
+    @desk.page("/console/models/{model}")
+    def one_model(visit: Visit, model: str) -> Shown:
+        tasks = {model: desk.task_of(model)}
+        (card,) = model_cards(desk.ledger, desk.traffic, desk.control.health(), tasks, (model,))
+        versions = [version_view(row) for row in reversed(desk.ledger.versions(model))]
+        before = visit.number("before")
+        shown = [row for row in versions if not before or row.version < before]
+        facts = {
+            "card": card,
+            "versions": shown[:_ROWS],
+            "numbers": [row.version for row in versions],
+            "older": {"before": shown[_ROWS - 1].version} if len(shown) > _ROWS else None,
+            "newer": {"before": None} if before else None,
+            "cycles": [CycleView.of(row) for row in desk.ledger.cycles(model, _CYCLES)],
+        }
+        return Page("model.html", {"model": model, "task": desk.task_of(model), **facts})
+
+    @desk.page("/console/models/{model}/versions/{version:int}")
+    def one_version(visit: Visit, model: str, version: int) -> Shown:
+        row = version_view(desk.ledger.version(model, version))
+        route = desk.ledger.route(model)
+        numbers = [each.version for each in reversed(desk.ledger.versions(model))]
+        beside = visit.number("beside")
+        other = version_view(desk.ledger.version(model, beside)) if beside else None
+        facts = {
+            "row": row,
+            "figures": flat(row.metrics),
+            "quality": version_quality(desk.ledger, desk.workspace, model, version),
+            "route": route,
+            "promotable": row.state in _PROMOTABLE and (route is None or route.champion != version),
+            "numbers": numbers,
+            "other": other,
+            "other_figures": {} if other is None else flat(other.metrics),
+            "differs": None if other is None else versions_beside(desk.ledger, desk.workspace, model, beside, version),
+        }
+        return Page("version.html", {"model": model, "task": desk.task_of(model), **facts})
+
+    @desk.page("/console/models/{model}/beside")
+    def beside(visit: Visit, model: str) -> Shown:
+        """Where the form goes that chooses two versions."""
+        first, second = visit.number("first"), visit.number("second")
+        return Done(to=to(f"/console/models/{model}/versions/{second}", {"beside": first}))
+
+
+def _add_forms(desk: Desk) -> None:
+    @desk.form("/console/models/{model}/promote", needs="operator")
+    def promote(visit: Visit, model: str) -> Shown:
+        version = visit.form.get("version", "")
+        if not (version.isascii() and version.isdigit() and len(version) < 10):
+            raise DataError(f"version is {version[:20]!r}; choose one of the list")
+        desk.control.promote(model, int(version), actor=_actor(visit), reason=_reason(visit))
+        return Done(to=f"/console/models/{model}", told="promoted")
+
+    @desk.form("/console/models/{model}/rollback", needs="operator")
+    def roll_back(visit: Visit, model: str) -> Shown:
+        desk.control.roll_back(model, to=None, actor=_actor(visit), reason=_reason(visit))
+        return Done(to=f"/console/models/{model}", told="rolled_back")
+
+    @desk.form("/console/models/{model}/retrain", needs="operator")
+    def retrain(visit: Visit, model: str) -> Shown:
+        reason = _reason(visit)
+        cycle = desk.control.retrain(model, actor=_actor(visit))
+        if cycle is None:
+            raise Conflict(f"{model} has a cycle under way; abort it, or wait for its end")
+        desk.ledger.audit(_actor(visit), "retrain.reason", model, {"cycle": cycle, "reason": reason})
+        return Done(to=f"/console/models/{model}/rollout", told="retraining")
+
+    @desk.form("/console/models/{model}/commands/{kind}", needs="operator")
+    def command(visit: Visit, model: str, kind: str) -> Shown:
+        reason = _reason(visit)
+        with desk.ledger.transaction():
+            effect = request_command(desk.ledger, model, kind, _actor(visit))
+            facts = {"kind": kind, "command": effect.command, "cycle": effect.cycle, "reason": reason}
+            desk.ledger.audit(_actor(visit), "command.reason", model, facts)
+        return Done(to=f"/console/models/{model}/rollout", told="asked")
+
+
+def flat(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return what a version's making noted, by its part; what stands outside of any part is of its own."""
+    parts: dict[str, dict[str, Any]] = {}
+    for name, value in figures.items():
+        if isinstance(value, Mapping):
+            parts[name] = {key: each for key, each in value.items() if not isinstance(each, Mapping)}
+        else:
+            parts.setdefault("", {})[name] = value
+    return parts
+
+
+def _actor(visit: Visit) -> str:
+    return visit.actor or "local"
+
+
+def _reason(visit: Visit) -> str:
+    return admit_note(visit.form.get("reason", ""))

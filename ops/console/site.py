@@ -1,0 +1,258 @@
+"""The console: its pages, who visits them, and how they are told what goes wrong."""
+
+import logging
+import re
+import secrets
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.requests import Request, cookie_parser
+from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
+from starlette.types import Scope
+
+from perennial.continual.errors import PerennialError
+from perennial.ops.console import charts
+from perennial.ops.console.desk import ConsoleControl, Desk, PageRoute, Shown, to
+from perennial.ops.console.figures import Figures
+from perennial.ops.console.language import chosen_language
+from perennial.ops.console.live import Pulse
+from perennial.ops.console.pages import PAGES
+from perennial.ops.console.visit import Done, Page, Raw, Visit
+from perennial.ops.console.words import CATALOGUES
+from perennial.ops.ledger import Ledger
+from perennial.ops.safety.sessions import Sessions
+from perennial.ops.safety.tokens import hashed
+from perennial.ops.store.event_feed import EventFeed
+from perennial.ops.store.workspace import Workspace
+from perennial.ops.views.overview import known_models, pulse_of
+
+__all__ = ["Console"]
+
+logger = logging.getLogger(__name__)
+_HERE = Path(__file__).parent
+_ROOT = "/console"
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+_KINDS = {".css": "text/css; charset=utf-8", ".js": "text/javascript; charset=utf-8", ".svg": "image/svg+xml"}
+_SEAT = re.compile("[0-9a-f]{16}")
+_A_YEAR = "public, max-age=31536000, immutable"
+
+
+class Console:
+    """See `perennial.ops.api.pages.Pages`. `tokens` are the hashes that may sign in; none where all may come."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        workspace: Workspace,
+        control: ConsoleControl,
+        feed: EventFeed,
+        *,
+        tokens: Sequence[str],
+    ) -> None:
+        self._ledger, self._feed, self._tokens = ledger, feed, tuple(tokens)
+        self._sessions = Sessions(workspace.state / "console.json")
+        self._templates = Environment(
+            loader=FileSystemLoader(_HERE / "templates"),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            auto_reload=False,
+        )
+        self._templates.globals |= {"charts": charts, "to": to, "asset": _asset}
+        self._process = secrets.token_hex(4)  # a page that comes back to another one is told
+        self.pulse = Pulse(self._look)
+        desk = Desk(ledger, workspace, control, mark=self.pulse.mark, visit=self._visit, respond=self._respond)
+        self._add_own(desk)
+        for add in PAGES:
+            add(desk)
+        live = PageRoute(f"{_ROOT}/live", self._live, methods=["GET"], needs="viewer")
+        self.routes = (*desk.routes, live)
+
+    def covers(self, path: str) -> bool:
+        """See `Pages`."""
+        return path in {"/", _ROOT} or path.startswith(f"{_ROOT}/")
+
+    def token_of(self, headers: Headers) -> str | None:
+        """See `Pages`."""
+        return self._sessions.token_of(self._cookie(headers), self._tokens)
+
+    def told(self, scope: Scope, status: int, detail: str) -> Response:
+        """See `Pages`."""
+        request = Request(scope)
+        if status == 401:
+            if request.method in {"GET", "HEAD"} and scope["path"] != f"{_ROOT}/live":
+                asked = scope["path"] + (f"?{query}" if (query := scope["query_string"].decode("latin-1")) else "")
+                return self._guarded(RedirectResponse(to(f"{_ROOT}/sign-in", {"next": asked}), status_code=303))
+            return PlainTextResponse(detail, status_code=401)
+        back = {"back": scope["path"]} if request.method in {"GET", "HEAD"} else {"back": _back(request)}
+        try:
+            return self._respond(self._visit(request, {}), Page("error.html", {"detail": detail, **back}, status))
+        except Exception:  # a page that cannot tell of a fault must not hide it
+            logger.exception("console.error_page_failed")
+            return PlainTextResponse(detail, status_code=status)
+
+    def leave(self) -> None:
+        """End the streams of open pages; they come back to the next process."""
+        self.pulse.leave()
+
+    def _look(self) -> object:
+        try:
+            return pulse_of(self._ledger), self._process, self._feed.last
+        except PerennialError as exc:
+            return str(exc)
+
+    def _visit(self, request: Request, form: Mapping[str, str]) -> Visit:
+        cookie = self._cookie(request.headers)
+        signed = bool(self._tokens) and self._sessions.token_of(cookie, self._tokens) is not None
+        return Visit(
+            path=request.url.path,
+            language=chosen_language(request.headers.get("accept-language")),
+            actor=request.scope.get("perennial.actor"),
+            role=request.scope.get("perennial.role"),
+            open=not self._tokens,
+            cookie=cookie if signed else "",
+            seat=self._seat(request.headers) or secrets.token_hex(8),
+            secure=request.headers.get("origin", "").startswith("https://"),
+            form_secret=self._sessions.form_secret(cookie if signed else ""),
+            query=dict(request.query_params),
+            form=form,
+        )
+
+    def _cookie(self, headers: Headers) -> str:
+        return cookie_parser(headers.get("cookie", "")).get(self._sessions.cookie, "")
+
+    def _seat(self, headers: Headers) -> str:
+        seat = cookie_parser(headers.get("cookie", "")).get(f"{self._sessions.cookie}-seat", "")
+        return seat if _SEAT.fullmatch(seat) else ""
+
+    def _respond(self, visit: Visit, shown: Shown) -> Response:
+        match shown:
+            case Page():
+                return self._guarded(self._rendered(visit, shown))
+            case Done():
+                return self._guarded(self._moved(visit, shown))
+            case Raw():
+                response = Response(shown.content, headers={"Content-Type": shown.kind})
+                response.headers["Content-Security-Policy"] = shown.policy
+                if shown.kept:
+                    response.headers["Cache-Control"] = _A_YEAR
+                return response
+            case _:
+                return shown
+
+    def _rendered(self, visit: Visit, page: Page) -> Response:
+        figures = Figures(visit.language)
+        body = self._templates.get_template(page.template).render(
+            t=figures.say,
+            f=figures,
+            visit=visit,
+            models=_models(self._ledger),
+            told=visit.query.get("told", ""),
+            says=CATALOGUES[visit.language],
+            **page.facts,
+        )
+        response = HTMLResponse(body, status_code=page.status)
+        if page.seated:
+            seat = f"{self._sessions.cookie}-seat"
+            response.set_cookie(seat, visit.seat, path=_ROOT, httponly=True, samesite="strict", secure=visit.secure)
+        response.headers["Content-Language"] = visit.language
+        response.headers["Vary"] = "Accept-Language, Cookie"
+        return response
+
+    def _moved(self, visit: Visit, done: Done) -> Response:
+        path, _, place = done.to.partition("#")
+        joined = "&" if "?" in path else "?"
+        target = (f"{path}{joined}told={done.told}" if done.told else path) + (f"#{place}" if place else "")
+        response = RedirectResponse(target, status_code=303)
+        if done.cookie is not None:
+            lasts = self._sessions.lasts_s if done.cookie else 0
+            response.set_cookie(
+                self._sessions.cookie,
+                done.cookie,
+                max_age=lasts,
+                path=_ROOT,
+                secure=visit.secure,
+                httponly=True,
+                samesite="strict",
+            )
+        return response
+
+    def _guarded(self, response: Response) -> Response:
+        response.headers["Content-Security-Policy"] = _POLICY
+        response.headers["Referrer-Policy"] = "same-origin"  # without one a form's Origin is null, and is refused
+        return response
+
+    async def _live(self, request: Request) -> Response:
+        if self.pulse.open >= self.pulse.most:
+            raise HTTPException(503, f"{self.pulse.most} pages listen already; this one shows what was when it loaded")
+        last = request.headers.get("last-event-id") or request.query_params.get("last", "")
+        return StreamingResponse(self.pulse.events(last[:100]), media_type="text/event-stream")
+
+    def _add_own(self, desk: Desk) -> None:
+        @desk.page("/", needs=None)
+        def root(_: Visit) -> Shown:
+            return Done(to=_ROOT)
+
+        @desk.page(f"{_ROOT}/static/{{stamp}}/{{name}}", needs=None)
+        def static(_: Visit, name: str) -> Shown:
+            if (found := _files().get(name)) is None:
+                raise HTTPException(404, "there is no such file")
+            return Raw(content=found, kind=_KINDS[Path(name).suffix], policy="default-src 'none'", kept=True)
+
+        @desk.page(f"{_ROOT}/sign-in", needs=None)
+        def sign_in(visit: Visit) -> Shown:
+            return Page("sign_in.html", {"next": _own(visit.query.get("next", "")), "wrong": False})
+
+        @desk.form(f"{_ROOT}/sign-in", needs=None)
+        def signed_in(visit: Visit) -> Shown:
+            token = hashed(visit.form.get("token", "").strip())
+            if token not in self._tokens:
+                return Page("sign_in.html", {"next": _own(visit.form.get("next", "")), "wrong": True}, 403)
+            return Done(to=_own(visit.form.get("next", "")), cookie=self._sessions.begin(token))
+
+        @desk.form(f"{_ROOT}/sign-out", needs=None)
+        def sign_out(visit: Visit) -> Shown:
+            self._sessions.end(visit.cookie)
+            return Done(to=f"{_ROOT}/sign-in", cookie="")
+
+
+def _models(ledger: Ledger) -> Sequence[str]:
+    """The models to go to; none while the ledger cannot be asked, for an error page has them too."""
+    try:
+        return known_models(ledger)
+    except PerennialError:
+        return ()
+
+
+def _own(path: str) -> str:
+    """A way to go on that leads to a page of the console, and nowhere else."""
+    place = path.partition("?")[0]
+    strange = any(part in place for part in ("//", "\\", "..", "%")) or not path.isprintable()
+    return _ROOT if strange or (not place.startswith(f"{_ROOT}/") and place != _ROOT) else path
+
+
+def _back(request: Request) -> str:
+    """The page that a form stood on, by the browser's word; it is of this server, for only such forms are taken."""
+    parts = urlsplit(request.headers.get("referer", ""))
+    return _own(parts.path + (f"?{parts.query}" if parts.query else ""))
+
+
+@lru_cache(maxsize=1)
+def _files() -> Mapping[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted((_HERE / "static").iterdir()) if path.suffix in _KINDS}
+
+
+@lru_cache(maxsize=16)
+def _asset(name: str) -> str:
+    """The address of a file, another one for each content: browsers keep it."""
+    return f"{_ROOT}/static/{sha256(_files()[name]).hexdigest()[:12]}/{name}"

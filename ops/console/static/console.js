@@ -1,0 +1,102 @@
+// Keeps the parts of a page that carry `data-part` as they are on the server, and gives labelling its keys.
+// Every page works without this file: it only spares reloading.
+"use strict";
+(() => {
+  const live = document.body.dataset.live;
+  const sign = document.getElementById("live");
+  const LEAST_MS = 1500; // between two looks, however fast things change
+  let looked = 0, waiting = null, busy = false;
+
+  const show = (on) => {
+    if (!sign) return;
+    const says = on ? sign.dataset.on : sign.dataset.off;
+    if (sign.textContent !== says) sign.textContent = says;
+    sign.classList.toggle("off", !on);
+  };
+
+  const isBeingUsed = (part) => {
+    const focused = document.activeElement;
+    if (focused && part.contains(focused) && focused.matches("input, select, textarea, button")) return true;
+    return [...part.querySelectorAll("input:not([type=hidden]), textarea")].some((field) => field.value !== field.defaultValue);
+  };
+
+  const refresh = async () => {
+    waiting = null;
+    if (busy) return soon();
+    const parts = document.querySelectorAll("[data-part]");
+    if (!parts.length) return;
+    busy = true;
+    looked = Date.now();
+    try {
+      const address = new URL(location.href);
+      address.searchParams.delete("told");
+      const answer = await fetch(address, { headers: { Accept: "text/html" }, redirect: "error" });
+      if (!answer.ok) return;
+      const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
+      for (const part of parts) {
+        const next = fresh.querySelector(`[data-part="${CSS.escape(part.dataset.part)}"]`);
+        if (!next || isBeingUsed(part) || next.innerHTML === part.innerHTML) continue;
+        const open = [...part.querySelectorAll("details")].map((each) => each.open);
+        const place = document.activeElement && part.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
+        part.replaceChildren(...next.childNodes);
+        part.querySelectorAll("details").forEach((each, index) => { if (open[index]) each.open = true; });
+        if (place) part.querySelector(`a[href="${CSS.escape(place)}"]`)?.focus({ preventScroll: true });
+      }
+    } catch { /* the stream tells when the server is back */ } finally { busy = false; }
+  };
+
+  const soon = () => {
+    if (waiting === null) waiting = setTimeout(refresh, Math.max(0, looked + LEAST_MS - Date.now()));
+  };
+
+  if (live && window.EventSource) {
+    const listen = () => {
+      const source = new EventSource(live);
+      source.addEventListener("hello", () => show(true));
+      source.addEventListener("changed", () => { show(true); if (!document.hidden) soon(); else looked = 0; });
+      source.addEventListener("error", () => {
+        show(false);
+        if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000); // refused: signed out, or too many
+      });
+    };
+    listen();
+    document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
+    setInterval(() => { if (!document.hidden) soon(); }, 15000); // times that pass, traffic that comes
+  }
+
+  // Labelling: a key for each choice, only while nobody types.
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const typing = event.target.closest("input:not([type=hidden]), select, textarea");
+    if (typing) {
+      if (event.key === "Escape") typing.blur();
+      return;
+    }
+    const choice = document.querySelector(`[data-key="${CSS.escape(event.key.toLowerCase())}"]`);
+    if (!choice) return;
+    event.preventDefault();
+    if (choice.matches("input")) choice.focus(); else choice.click();
+  });
+
+  // Narrows a long list of classes while one types; Enter takes the first that is left.
+  const narrow = document.querySelector("[data-narrows]");
+  if (narrow) {
+    const buttons = [...document.querySelectorAll(narrow.dataset.narrows)];
+    const matching = () => buttons.filter((button) => button.textContent.toLowerCase().includes(narrow.value.trim().toLowerCase()));
+    narrow.addEventListener("input", () => {
+      const left = new Set(matching());
+      for (const button of buttons) button.hidden = !left.has(button);
+    });
+    narrow.addEventListener("keydown", (event) => {
+      if (event.key !== "Enter" || event.isComposing) return;
+      const exact = buttons.find((button) => button.value === narrow.value.trim());
+      const first = exact || (narrow.dataset.free ? null : matching()[0]);
+      if (first && narrow.value.trim()) { event.preventDefault(); first.click(); }
+    });
+  }
+
+  // A form that cannot be undone asks once more.
+  for (const form of document.querySelectorAll("form[data-sure]")) {
+    form.addEventListener("submit", (event) => { if (!window.confirm(form.dataset.sure)) event.preventDefault(); });
+  }
+})();

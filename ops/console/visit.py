@@ -1,0 +1,64 @@
+"""One request of a page, and what it is answered with."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+__all__ = ["ROLES", "Done", "Page", "Raw", "Visit"]
+
+ROLES = ("viewer", "labeller", "operator")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Visit:
+    """Who asks, in which language, and with what. `role` is None for a stranger; `open` where no token is asked for."""
+
+    path: str
+    language: str
+    actor: str | None
+    role: str | None
+    open: bool
+    form_secret: str
+    secure: bool = False  # the browser came by TLS
+    cookie: str = ""
+    seat: str = ""  # a number of the browser, so that no two people get the same text
+    mark: str = ""  # of the state of things before the page was made
+    query: Mapping[str, str] = field(default_factory=dict)
+    form: Mapping[str, str] = field(default_factory=dict)
+
+    def may(self, role: str) -> bool:
+        """Tell whether the visitor has this role, or a higher one."""
+        return self.role is not None and ROLES.index(self.role) >= ROLES.index(role)
+
+    def number(self, name: str, *, default: int = 0, most: int = 2**31 - 1) -> int:
+        """Return a whole number of the query; the default where there is none that is one."""
+        value = self.query.get(name, "")
+        return min(int(value), most) if value.isascii() and value.isdigit() and len(value) < 12 else default
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page to be rendered: its template, and what that shows."""
+
+    template: str
+    facts: Mapping[str, object] = field(default_factory=dict)
+    status: int = 200
+    seated: bool = False  # the browser keeps its seat
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Done:
+    """A form that did its work: where to go on, and which words of the catalogue tell what was done."""
+
+    to: str
+    told: str = ""
+    cookie: str | None = None  # a session that begins; empty for one that ends
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Raw:
+    """Something that is no page of the console's own: its bytes, their kind, and the policy for it."""
+
+    content: bytes
+    kind: str
+    policy: str
+    kept: bool = False  # by the browser, for good
