@@ -1,5 +1,6 @@
 """Challenger against champion on live traffic: evidence that may be looked at after every request, and the verdict."""
 
+from perennial.continual.rollout.canary_choice import CanaryChoice
 from perennial.continual.rollout.e_values import (
     ScoreSums,
     log_mean_above,
@@ -14,6 +15,7 @@ from perennial.continual.rollout.unlabelled import Unlabelled
 from perennial.continual.rollout.verdict import LiveDecision, LiveEvidence, RolloutRules, Verdict, judge_live
 
 __all__ = [
+    "CanaryChoice",
     "LiveDecision",
     "LiveEvidence",
     "Power",

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from perennial.continual import cycle as cy
 from perennial.continual.errors import DependencyUnreachable, LeaseLost, PerennialError, Refused
 from perennial.continual.records import Route
-from perennial.continual.rollout import Power, RolloutRules
+from perennial.ops.comparing.foresight import foreseen
 from perennial.ops.cycle.corrections import is_correction
 from perennial.ops.cycle.inbox import CommandInbox
 from perennial.ops.cycle.lane import LaneSeat, TrainingLane
@@ -21,14 +21,12 @@ from perennial.ops.cycle.waiting import StepWait, Waited, utc_now
 from perennial.ops.ledger import CycleRow, Fence, Ledger, Phase, VersionRow
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.ledger_guard import check_not_behind
-from perennial.ops.store.state import PAUSED, PROBATION, ROLLOUT, ROLLOUT_POWER, Probation, RolloutPower
+from perennial.ops.store.state import PAUSED, PROBATION, ROLLOUT_POWER, Probation
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["POLICY", "STOP_S", "CycleRunner", "StepContext", "Steps"]
 
 logger = logging.getLogger(__name__)
-_DISAGREEMENT = 0.06  # of two versions one after the other, as long as none were compared
-_COMPARED = 200
 _RETRY_S = 1.0
 _RETRY_MOST_S = 30.0  # between two tries of an outcome, which must succeed in the end
 _LOOK_S = 0.5
@@ -132,10 +130,11 @@ class CycleRunner:
             return None
         version = self._ledger.next_version(self._model)
         settings = self._workspace.model(self._model)
+        power, shares = foreseen(self._ledger, self._workspace, self._model)
         plan = cy.CyclePlan(
             shadow=settings.cycle.shadow,
             approval=settings.cycle.approval == "operator",
-            canary_shares=settings.cycle.canary_shares,
+            canary_shares=shares,
             probation=settings.cycle.probation_s > 0,
         )
         cycle = cy.new_cycle(model=self._model, champion=route.champion, plan=plan)
@@ -166,26 +165,12 @@ class CycleRunner:
         logger.info(
             "cycle.opened", extra={"model": self._model, "cycle": cycle_id, "version": version, "reason": reason}
         )
-        self._tell_power(cycle_id)
+        foresight = replace(power, cycle=cycle_id)
+        ROLLOUT_POWER.keep(self._ledger, self._model, foresight)
+        self._feed.record(self._model, "rollout.power", **asdict(foresight))
+        logger.info("rollout.power", extra={"model": self._model, **asdict(foresight)})
         self._wake.set()
         return cycle_id
-
-    def _tell_power(self, cycle_id: int) -> None:
-        """What the rollout will be able to see with the labels of the last day."""
-        settings = self._workspace.model(self._model).cycle
-        figures, day = ROLLOUT.read(self._ledger, self._model), timedelta(days=1)
-        compared = 0 if figures is None else figures.compared or 0
-        power = Power.of(
-            labels_per_hour=self._ledger.feedback_count(self._model, since=utc_now() - day) / 24,
-            disagreement=_DISAGREEMENT
-            if figures is None or compared < _COMPARED or not figures.disagreed
-            else figures.disagreed / compared,
-            rules=RolloutRules(margin_points=settings.margin_points, error_rate=settings.rollout_error_rate),
-        )
-        told = RolloutPower(cycle=cycle_id, sentence=power.sentence, **asdict(power))
-        ROLLOUT_POWER.keep(self._ledger, self._model, told)
-        self._feed.record(self._model, "rollout.power", **asdict(told))
-        logger.info("rollout.power", extra={"model": self._model, **asdict(told)})
 
     def _may_follow(self, before: CycleRow, route: Route, actor: str) -> bool:
         settings = self._workspace.model(self._model).cycle

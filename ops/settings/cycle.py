@@ -17,7 +17,12 @@ class CycleSettings(Section):
     shadow: bool = False
     shadow_rows: int = Field(500, ge=50)
     shadow_rows_per_s: float = Field(100.0, gt=0, description="most texts a second that a shadow replay answers")
-    canary_shares: tuple[float, ...] = ()
+    canary: Literal["auto", "off"] = Field(
+        "auto",
+        description="auto: a canary at 5% and 25% comes where enough labels and requests come within canary_limit_s to "
+        "tell anything; canary_shares, where they are given, say it instead",
+    )
+    canary_shares: tuple[float, ...] = Field((), description="live shares in rising order; [] leaves the canary out")
     canary_step_s: float = Field(60.0, gt=0, description="least time at each share")
     canary_limit_s: float = Field(3_600.0, gt=0, description="a canary that labels have not decided is judged then")
     margin_points: float = Field(3.0, gt=0, lt=100, description="points of accuracy that a rollout must tell apart")
@@ -41,6 +46,11 @@ class CycleSettings(Section):
     min_gain_points: float = 0.0
     max_forgetting_points: float = Field(1.0, ge=0)
     min_fresh_rows: int = Field(20, ge=0, description="fresh held-out rows that a judgement needs")
+
+    @property
+    def canary_is_named(self) -> bool:
+        """Whether the settings say which shares a canary has, or that there is none."""
+        return self.canary == "off" or "canary_shares" in self.model_fields_set
 
 
 class ScheduleSettings(Section):

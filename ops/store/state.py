@@ -104,6 +104,7 @@ class WatchState:
     counting_from: Mapping[str, str] | None = None
     passed_over: int = 0  # requests that were not looked at, because watching had taken its share of the processors
     used_share: float = 0.0  # of the processors' time, by the last pass that looked at a window
+    like_until: str | None = None  # the end of the newest window that was like the reference
 
     def changed(self, **facts: Any) -> Self:
         """Return the state with some facts replaced."""
@@ -282,7 +283,10 @@ class LiveFigures:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolloutPower:
-    """What a cycle's rollout can see with the labels that come, told before it begins; points as in `Power`."""
+    """What a cycle's rollout can see with the labels that come, told before it begins; points as in `Power`.
+
+    `canary` says in words whether there is one, and why; empty where the settings name it.
+    """
 
     cycle: int
     sentence: str
@@ -290,6 +294,7 @@ class RolloutPower:
     disagreement: float
     come_points: float | None = None
     asked_points: float | None = None
+    canary: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
