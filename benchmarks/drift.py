@@ -25,6 +25,7 @@ from benchmarks.drift_dependent import dependent, found
 from benchmarks.drift_false_alarm import rates
 from benchmarks.drift_streams import REFERENCE_ROWS, changed, changes, clean, concept, split
 from benchmarks.drift_traffic import Traffic, load
+from benchmarks.drift_week import week
 from benchmarks.drift_worth import nothing_to_learn, sitting
 from perennial.continual.drift import DriftSettings, compare
 from perennial.continual.drift.evidently_report import build_report, check_agreement
@@ -100,6 +101,10 @@ def _worth(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
     return [*rows, _shown(nothing_to_learn(traffic, 9_000 if chosen.quick else 100_000))]
 
 
+def _week(traffic: Traffic, chosen: argparse.Namespace) -> Rows:
+    return [_shown(week(traffic, seed)) for seed in range(1 if chosen.quick else 5)]
+
+
 _PARTS: dict[str, Callable[[Traffic, argparse.Namespace], Rows]] = {
     "streams": _streams,
     "false_alarm": _false_alarm,
@@ -107,6 +112,7 @@ _PARTS: dict[str, Callable[[Traffic, argparse.Namespace], Rows]] = {
     "dependent": _dependent,
     "dependent_found": _found,
     "worth": _worth,
+    "week": _week,
 }
 
 

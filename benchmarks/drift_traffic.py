@@ -15,7 +15,7 @@ from perennial.continual.drift import Window
 from perennial.continual.learning.embedding_cache import EmbeddingCache
 from perennial.continual.learning.encoder import PACKAGED_MINILM, Encoder, fingerprint
 
-__all__ = ["KINDS", "Traffic", "load"]
+__all__ = ["KINDS", "Traffic", "answers_of", "head_of", "load"]
 
 _KNOWN = 40
 _FIT_ROWS = 2_000
@@ -63,12 +63,11 @@ class Traffic:
     changed: Mapping[str, Window]
     embeddings: NDArray[np.float32]  # every row of the data set, for false-alarm rates
     held_out_accuracy: float
+    model: Any  # the head that answered, as sklearn has it
 
 
 def load(folder: Path, cache: Path) -> Traffic:
     """Embed BANKING77 (kept in `cache`), fit a head on 40 intents, and answer everything else with it."""
-    from sklearn.linear_model import LogisticRegression
-
     rows = [row for name in ("train", "test") for row in _read(folder / f"{name}.csv")]
     texts = np.array([text for text, _ in rows], dtype=object)
     labels = np.array([label for _, label in rows])
@@ -78,22 +77,23 @@ def load(folder: Path, cache: Path) -> Traffic:
     known = np.isin(labels, rng.permutation(np.unique(labels))[:_KNOWN])
     order = rng.permutation(np.flatnonzero(known))
     fit, clean = order[:_FIT_ROWS], order[_FIT_ROWS:]
-    model = LogisticRegression(C=30, max_iter=300).fit(x[fit], labels[fit])
+    model = head_of(x[fit], labels[fit])
     some = rng.choice(clean, _CHANGED, replace=False)
     changed = {}
     for kind, change in KINDS.items():
         altered = np.array([change(str(text), rng) for text in texts[some]], dtype=object)
-        changed[kind] = _answer(model, altered, embed(altered.tolist()))
-    answered = _answer(model, texts[clean], x[clean])
+        changed[kind] = answers_of(model, altered, embed(altered.tolist()))
+    answered = answers_of(model, texts[clean], x[clean])
     new = np.flatnonzero(~known)
     return Traffic(
         clean=answered,
         truth=labels[clean],
-        new_intents=_answer(model, texts[new], x[new]),
+        new_intents=answers_of(model, texts[new], x[new]),
         new_truth=labels[new],
         changed=changed,
         embeddings=x,
         held_out_accuracy=float((answered.predictions == labels[clean]).mean()),
+        model=model,
     )
 
 
@@ -110,7 +110,15 @@ def _embedder(cache: Path) -> Callable[[list[str]], NDArray[np.float32]]:
     return lambda texts: store.embed(texts, encoder)
 
 
-def _answer(model: Any, texts: NDArray[np.object_], x: NDArray[np.float32]) -> Window:
+def head_of(x: NDArray[np.float32], labels: NDArray[np.str_]) -> Any:
+    """A head fitted on embeddings."""
+    from sklearn.linear_model import LogisticRegression
+
+    return LogisticRegression(C=30, max_iter=300).fit(x, labels)
+
+
+def answers_of(model: Any, texts: NDArray[np.object_], x: NDArray[np.float32]) -> Window:
+    """The texts as the head answers them."""
     chances = model.predict_proba(x)
     best = np.sort(chances, axis=1)
     return Window.from_columns(

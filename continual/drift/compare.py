@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -25,6 +26,7 @@ from perennial.continual.errors import DataError
 
 __all__ = [
     "DriftComparison",
+    "Season",
     "SignalResult",
     "adjusted_of",
     "compare",
@@ -66,6 +68,15 @@ _COLUMNS: Mapping[Signal, str] = {  # of a window, which may lack them
 _OF_ALL_ROWS = frozenset({Signal.PREDICTION, *OUTCOMES})
 
 
+class Season(StrEnum):
+    """What the same phase of the days and weeks before says of a window that is unlike the reference."""
+
+    NOT_ASKED = ""
+    RETURNING = "returning"
+    NEW = "new"
+    UNTOLD = "cannot tell yet"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalResult:
     """One signal's answer. `drifted` holds when `adjusted_p` is below the level and the effect reaches its floor."""
@@ -85,6 +96,9 @@ class DriftComparison:
     alike; `matched_share` is the part of the window that this left. Then a moved mix alone is no drift. `silent_share`
     is the part of the window for which feedback is missing, and nobody knows what became of the answers.
 
+    `season` says whether the window is like the same phase of the `period` before it; with `excused` it is no drift
+    then. `mix_season` says so of its mix of answers; with `mix_new` that mix is new, and that was asked to be drift.
+
     >>> r = StatisticResult(statistic=0.3, p_value=0.001, effect=0.3, floor=0.1, n_reference=600, n_current=300)
     >>> s = SignalResult(signal=Signal.CONFIDENCE, method="ks", result=r, adjusted_p=0.002, drifted=True)
     >>> c = DriftComparison(version=3, n_reference=600, n_current=300, alpha=0.02, permutations=999, seed=7,
@@ -103,16 +117,26 @@ class DriftComparison:
     matched: bool = False
     matched_share: float = 1.0
     silent_share: float = 0.0
+    season: Season = Season.NOT_ASKED
+    period: str = ""
+    excused: bool = False
+    mix_season: Season = Season.NOT_ASKED
+    mix_new: bool = False
 
     @property
     def drifted(self) -> bool:
-        """Whether any signal drifted that speaks of more than the mix of answers."""
-        return any(signal.drifted for signal in self._telling)
+        """Whether any signal drifted that speaks of more than the mix of answers, or than the time of day or week."""
+        return not self.excused and any(signal.drifted for signal in self._telling)
 
     @property
     def mix_moved(self) -> bool:
         """Whether the answers are mixed in another way than in the reference."""
         return any(signal.drifted for signal in self.signals if signal.signal is Signal.PREDICTION)
+
+    @property
+    def mix_strange(self) -> bool:
+        """Whether the mix is looked past, and is not one that returns with the day or the week."""
+        return self.matched and self.mix_moved and self.mix_season is not Season.RETURNING
 
     @property
     def feedback_missing(self) -> bool:
@@ -122,7 +146,8 @@ class DriftComparison:
     @property
     def _telling(self) -> Sequence[SignalResult]:
         """The signals that may be drift."""
-        return [signal for signal in self.signals if not (self.matched and signal.signal is Signal.PREDICTION)]
+        alone = self.matched and not self.mix_new
+        return [signal for signal in self.signals if not (alone and signal.signal is Signal.PREDICTION)]
 
     @property
     def drifted_signals(self) -> tuple[Signal, ...]:
@@ -132,9 +157,13 @@ class DriftComparison:
     def released(self, settings: DriftSettings) -> bool:
         """Whether every signal is clean by the stricter release level, so that a warning may end."""
         level = min(0.5, self.alpha * settings.release)
-        return not any(
+        return self.excused or not any(
             s.adjusted_p < level and s.result.effect >= settings.release_floor * s.result.floor for s in self._telling
         )
+
+    def like_reference(self, settings: DriftSettings) -> bool:
+        """Whether nothing differs from the reference, by the stricter level, and the answers are mixed alike."""
+        return not (self.excused or self.mix_moved) and self.released(settings)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values, with `drifted` beside them for readers of the JSON."""
@@ -154,8 +183,15 @@ class DriftComparison:
             for item in facts["signals"]
         )
         rest = {name: facts[name] for name in ("version", "n_reference", "n_current", "alpha", "permutations", "seed")}
-        later = {name: facts[name] for name in ("matched", "matched_share", "silent_share") if name in facts}
-        return cls(signals=signals, **rest, **later)
+        names = ("matched", "matched_share", "silent_share", "period", "excused", "mix_new")
+        later = {name: facts[name] for name in names if name in facts}
+        return cls(
+            signals=signals,
+            season=Season(facts.get("season", "")),
+            mix_season=Season(facts.get("mix_season", "")),
+            **rest,
+            **later,
+        )
 
 
 def compare(

@@ -135,9 +135,12 @@ class DriftMonitor:
         return after, self._signal(state, after, comparison, sum(recent))
 
     def _mixed(self, state: MonitorState, comparison: DriftComparison) -> MonitorState:
-        """What is told of the mix of answers and of missing feedback; a mix that is drift has the other votes."""
+        """What is told of missing feedback, and of a mix of answers that does not return with the day or the week.
+
+        A mix that is drift has the other votes.
+        """
         votes = self.settings.votes
-        recent = (*state.recent_mix, comparison.mix_moved and comparison.matched)[-votes.among :]
+        recent = (*state.recent_mix, comparison.mix_strange)[-votes.among :]
         told = sum(recent) >= votes.needed or (state.mix_told and any(recent))
         return replace(state, recent_mix=recent, mix_told=told, silence_told=comparison.feedback_missing)
 

@@ -72,7 +72,7 @@ class DriftSettings:
     `min_rows` is the smallest window that is compared. `release` multiplies the level, and `release_floor` the effect
     floors, that a window must stay under before a warning or a cooldown ends. `cooldown_requests` pass between two
     alerts at the least. With `mix_votes` another mix of answers is drift; without, it is told, and what moved beside it
-    is drift.
+    is drift. With `new_mix_votes` a mix is drift that was in no phase of a day and a week before.
 
     >>> DriftSettings().alpha(n_reference=600, n_current=300) > DriftSettings(
     ...     requests_per_false_retraining=1_000_000).alpha(n_reference=600, n_current=300)
@@ -87,6 +87,7 @@ class DriftSettings:
     release_floor: float = 0.8
     floors: Mapping[Signal, float] = field(default_factory=lambda: _FLOORS)
     mix_votes: bool = False
+    new_mix_votes: bool = False
 
     def __post_init__(self) -> None:
         if self.requests_per_false_retraining < 1_000:

@@ -12,7 +12,7 @@ __all__ = ["DriftWatchSettings"]
 class DriftWatchSettings(Section):
     """How traffic is watched."""
 
-    window_rows: int = Field(300, ge=50, description="answered requests in one comparison; windows never overlap")
+    window_rows: int = Field(200, ge=50, description="answered requests in one comparison; windows never overlap")
     reference_rows: int = Field(600, ge=100, description="first requests of a new champion that become its reference")
     copies_within: int = Field(
         1_000,
@@ -26,8 +26,15 @@ class DriftWatchSettings(Section):
         le=1,
         description="most that one caller has of the requests that count, where there are many callers",
     )
-    answer_mix: Literal["told", "drift"] = Field(
-        "told", description="what another mix of the same answers is: told, or drift that may open a retraining"
+    answer_mix: Literal["told", "new", "drift"] = Field(
+        "told",
+        description="what another mix of the same answers is: told; or drift that may open a retraining, where it was "
+        "in no phase of the day and the week before (new), or always (drift)",
+    )
+    seasons: Literal["found", "day", "week", "none"] = Field(
+        "found",
+        description="what traffic turns with: found looks back a day and a week; with a declared day or week, a window "
+        "whose phase was not seen once raises nothing",
     )
     votes: Literal["2 of 3", "3 of 5"] = "2 of 3"
     cooldown_requests: int = Field(1_000, ge=0, description="requests between two alerts at the least")

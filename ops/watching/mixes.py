@@ -5,20 +5,15 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-import numpy as np
-
-from perennial.continual.drift.compare import labels_of
-from perennial.continual.drift.settings import DriftSettings, Signal
-from perennial.continual.drift.statistics import chi_square
+from perennial.continual.drift.compare import Season, labels_of
+from perennial.continual.drift.seasons import PERIODS, mixes_alike
+from perennial.continual.drift.settings import Signal
 from perennial.ops.ledger import DriftReportRow
 from perennial.ops.ledger.ports import DriftReports
 
 __all__ = ["MixHistory", "mix_history"]
 
 _LOOKED_AT = 1_000  # windows before
-_LEVEL = 0.05
-_PERMUTATIONS = 199
-_PERIODS = (("a day", timedelta(days=1)), ("a week", timedelta(days=7)))
 _SAME_PHASE = timedelta(hours=1)
 
 
@@ -26,7 +21,8 @@ _SAME_PHASE = timedelta(hours=1)
 class MixHistory:
     """In which of the windows `compared`, all of one version and before this one, the answers were mixed like here.
 
-    They reach back to `since`; this one ends at `at`.
+    They reach back to `since`; this one ends at `at`. `season` is what the same hours before said of its mix when it
+    was compared, `window_season` what they said of all that it differs in, by the `period`.
     """
 
     moved: bool
@@ -34,18 +30,21 @@ class MixHistory:
     like: tuple[datetime, ...]
     since: datetime | None = None
     at: datetime | None = None
+    season: Season = Season.NOT_ASKED
+    window_season: Season = Season.NOT_ASKED
+    period: str = ""
 
     @property
     def unseen(self) -> tuple[str, ...]:
         """The periods that the windows before do not span once, of which nothing can be told yet."""
         if self.since is None or self.at is None:
-            return tuple(name for name, _ in _PERIODS)
-        return tuple(name for name, period in _PERIODS if self.at - self.since < period)
+            return tuple(PERIODS)
+        return tuple(name for name, period in PERIODS.items() if self.at - self.since < period)
 
     @property
     def same_phase(self) -> tuple[str, ...]:
         """The periods at whose same phase, within an hour, an earlier window was mixed like here."""
-        return tuple(name for name, period in _PERIODS if any(self._in_phase(at, period) for at in self.like))
+        return tuple(name for name, period in PERIODS.items() if any(self._in_phase(at, period) for at in self.like))
 
     def _in_phase(self, at: datetime, period: timedelta) -> bool:
         if self.at is None or self.at - at < period - _SAME_PHASE:
@@ -56,6 +55,28 @@ class MixHistory:
     @property
     def sentence(self) -> str:
         """Return it in words."""
+        return "; ".join(part for part in (self._mix_sentence, self._season_sentence) if part)
+
+    @property
+    def _season_sentence(self) -> str:
+        """What the same hours before say of a window that is unlike the reference in more than its mix."""
+        match self.window_season:
+            case Season.RETURNING:
+                return f"it is like the same hours of {self.period} before, so it returns and is no drift"
+            case Season.NEW:
+                return "the same hours of the days and weeks before were unlike it: it is new"
+            case Season.UNTOLD:
+                return f"whether it returns with {self.period} cannot be told yet: this version has not seen one"
+            case Season.NOT_ASKED:
+                return ""
+
+    @property
+    def _mix_sentence(self) -> str:
+        if self.moved and self.season is Season.NEW and not self.like:
+            return (
+                "the answers are mixed in a new way: no window before had it, nor the same hours of the days and weeks "
+                "before"
+            )
         if not self.moved:
             return "the answers are mixed as in the reference"
         if not self.compared:
@@ -86,11 +107,8 @@ class MixHistory:
 
 def mix_history(ledger: DriftReports, report: DriftReportRow) -> MixHistory:
     """What the windows before a report say of its mix of answers; those of earlier releases kept no mix."""
-    here = report.payload.get("answers")
-    moved = any(
-        each["signal"] == Signal.PREDICTION.value and each["drifted"]
-        for each in report.payload["comparison"]["signals"]
-    )
+    here, compared = report.payload.get("answers"), report.payload["comparison"]
+    moved = any(each["signal"] == Signal.PREDICTION.value and each["drifted"] for each in compared["signals"])
     before = [
         row
         for row in ledger.drift_reports(report.model, limit=_LOOKED_AT)
@@ -105,15 +123,11 @@ def mix_history(ledger: DriftReports, report: DriftReportRow) -> MixHistory:
         like=tuple(sorted(like, reverse=True)),
         since=min((row.window_from or row.window_to or row.at for row in before), default=None),
         at=report.window_to or report.at,
+        season=Season(compared.get("mix_season", "")),
+        window_season=Season(compared.get("season", "")),
+        period=compared.get("period", ""),
     )
 
 
 def _alike(here: Mapping[str, int], there: Mapping[str, int], *, seed: int) -> bool:
-    result = chi_square(
-        labels_of(here),
-        labels_of(there),
-        rng=np.random.default_rng(seed),
-        permutations=_PERMUTATIONS,
-        floor=DriftSettings().floors[Signal.PREDICTION],
-    )
-    return result.p_value >= _LEVEL or not result.relevant
+    return mixes_alike(labels_of(there), labels_of(here), seed=seed)

@@ -12,6 +12,7 @@ from perennial.continual.drift.compare import DriftComparison, compare
 from perennial.continual.drift.dependence import CountingRule
 from perennial.continual.drift.monitor import DriftMonitor, DriftSignal, Level, MonitorState
 from perennial.continual.drift.reference import ReferenceProfile, forget_rows
+from perennial.continual.drift.seasons import Seasons, in_season
 from perennial.continual.drift.sequential import EDetector, EDetectorState, abstained, doubt, upper_bound
 from perennial.continual.drift.settings import DriftSettings, Votes
 from perennial.continual.drift.window import Window
@@ -24,6 +25,7 @@ from perennial.ops.traffic import TrafficLog
 from perennial.ops.watching.budget import WatchBudget
 from perennial.ops.watching.catching_up import BACKLOG, Gap, sampled_report
 from perennial.ops.watching.outcomes import OutcomeWatch
+from perennial.ops.watching.seasons import PhaseReader
 from perennial.ops.watching.windows import CutWindow, Place, TrafficAhead, passed_over, window_report
 
 __all__ = ["Watcher", "counting_rule", "drift_settings"]
@@ -44,6 +46,7 @@ def drift_settings(workspace: Workspace, model: str) -> DriftSettings:
         min_rows=min(drift.window_rows, 100),
         cooldown_requests=drift.cooldown_requests,
         mix_votes=drift.answer_mix == "drift",
+        new_mix_votes=drift.answer_mix == "new",
     )
 
 
@@ -261,7 +264,7 @@ class Watcher:
         reference = ReferenceProfile.load(self._reference(progress.version))
         settings = drift_settings(self._workspace, self._model)
         rng = np.random.default_rng([self._workspace.settings.seed, progress.version, progress.windows])
-        comparison = compare(reference, window, settings, rng)
+        comparison = self._in_season(progress, compare(reference, window, settings, rng), reference, window, rng)
         before = MonitorState.from_json(progress.monitor or {})
         requests = progress.requests + len(window)
         after, signal = DriftMonitor(settings=settings).update(before, comparison, requests)
@@ -282,6 +285,7 @@ class Watcher:
             monitor=after.to_json(),
             drift_since=began,
             sequential=followed,
+            like_until=end["cursor"] if comparison.like_reference(settings) else progress.like_until,
         )
         row = window_report(
             self._model,
@@ -299,6 +303,36 @@ class Watcher:
             WATCH.keep(self._ledger, self._model, moved)
         self._record(progress.version, comparison, signal, report_id, cut)
         return moved, signal
+
+    def _in_season(
+        self,
+        progress: WatchState,
+        comparison: DriftComparison,
+        reference: ReferenceProfile,
+        window: Window,
+        rng: np.random.Generator,
+    ) -> DriftComparison:
+        """The comparison, with what the same hours before say of a window that is unlike the reference."""
+        if not (comparison.drifted or comparison.mix_moved):
+            return comparison
+        seasons = Seasons(self._workspace.model(self._model).drift.seasons)
+        reader = PhaseReader(
+            self._traffic,
+            progress.version,
+            seasons=seasons,
+            rule=self._rule(),
+            told=lambda rows: self._outcomes.told(rows, progress.version),
+        )
+        like_until = None if progress.like_until is None else datetime.fromisoformat(progress.like_until)
+        return in_season(
+            comparison,
+            reference,
+            window,
+            reader.phases(window, reference.sample, like_until),
+            drift_settings(self._workspace, self._model),
+            rng,
+            declared=seasons.declared,
+        )
 
     def _follow(
         self, progress: WatchState, reference: ReferenceProfile, window: Window
@@ -341,11 +375,14 @@ class Watcher:
             "window_to": cut.end.at.isoformat(),
             "requests": cut.requests,
             "mix_moved": comparison.mix_moved,
+            "season": comparison.season.value,
+            "mix_season": comparison.mix_season.value,
             "silent_share": comparison.silent_share,
         }
         self._feed.record(self._model, "drift.window", **facts)
         if signal.mix:
-            self._feed.record(self._model, "drift.mix", version=version, report=report_id, window_to=facts["window_to"])
+            told = {"version": version, "report": report_id, "mix_season": comparison.mix_season.value}
+            self._feed.record(self._model, "drift.mix", window_to=facts["window_to"], **told)
         if signal.silence:
             missing = {"version": version, "report": report_id, "silent_share": comparison.silent_share}
             self._feed.record(self._model, "drift.feedback_missing", window_to=facts["window_to"], **missing)

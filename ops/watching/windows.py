@@ -142,6 +142,10 @@ class TrafficAhead:
             counting_from=self._place(before),
         )
 
+    def up_to(self, rows: int) -> pa.Table:
+        """Up to `rows` next answers that count, as they were logged."""
+        return self._table.take(self._counted(rows))
+
     def _counted(self, rows: int) -> NDArray[np.int64]:
         """The places of the next rows that count, at most so many."""
         if self._rule is None:

@@ -1,0 +1,167 @@
+"""A window beside the same hours of the days or weeks before: what comes and goes with them is no drift."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from enum import StrEnum
+from types import MappingProxyType
+
+import numpy as np
+
+from perennial.continual.drift.compare import DriftComparison, Season, compare, signals_of
+from perennial.continual.drift.reference import ReferenceProfile
+from perennial.continual.drift.settings import DriftSettings, Signal
+from perennial.continual.drift.statistics import chi_square
+from perennial.continual.drift.window import Window
+
+__all__ = ["PERIODS", "Phase", "Seasons", "in_season", "mixes_alike"]
+
+PERIODS: Mapping[str, timedelta] = MappingProxyType({"a day": timedelta(days=1), "a week": timedelta(days=7)})
+"""What traffic turns with, and how long one turn takes."""
+
+_LEVEL = 0.05
+_PERMUTATIONS = 199
+
+
+class Seasons(StrEnum):
+    """Which periods a window is compared over.
+
+    With a declared period, a window whose phase was not seen once casts no vote. Found ones are looked for: until a
+    day or a week was seen, a difference is drift.
+
+    >>> Seasons.WEEK.periods, Seasons.NONE.periods
+    (('a day', 'a week'), ())
+    """
+
+    FOUND = "found"
+    DAY = "day"
+    WEEK = "week"
+    NONE = "none"
+
+    @property
+    def periods(self) -> tuple[str, ...]:
+        """The periods whose phases are looked at, the longest last."""
+        if self is Seasons.NONE:
+            return ()
+        return ("a day",) if self is Seasons.DAY else tuple(PERIODS)
+
+    @property
+    def declared(self) -> bool:
+        """Whether somebody said that traffic turns with the longest of the periods."""
+        return self in {Seasons.DAY, Seasons.WEEK}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Phase:
+    """The same hours of earlier days or weeks: their rows, None where no period was seen once.
+
+    `between` are rows from half a period after them. They are given where no window since was like the reference: then
+    only what differs from them came and went.
+    """
+
+    rows: Window | None
+    between: Window | None = None
+
+
+def in_season(
+    comparison: DriftComparison,
+    reference: ReferenceProfile,
+    current: Window,
+    phases: Mapping[str, Phase],
+    settings: DriftSettings,
+    rng: np.random.Generator,
+    *,
+    declared: bool = False,
+) -> DriftComparison:
+    """The comparison of a window that is unlike the reference, with what its phase in each period before says of it.
+
+    Where such a phase was unlike the reference too, and the window is like it, the window returns and is no drift. A
+    phase like the reference is no season: a weak change that is hard to see beside it excuses nothing. The same is told
+    of the mix of answers alone.
+    `declared`: somebody said that traffic turns with the longest of the periods; a window of a phase not seen once is
+    no drift then. With `settings.new_mix_votes` a mix that was in none of them is drift.
+    """
+    if not phases:
+        return comparison
+    asked = comparison
+    if comparison.drifted:
+        season, period = _season(comparison, reference, current, phases, settings, rng)
+        untold = season is Season.UNTOLD and declared and phases[list(phases)[-1]].rows is None
+        asked = replace(comparison, season=season, period=period, excused=untold or season is Season.RETURNING)
+    if comparison.matched and comparison.mix_moved:
+        mix = _mix_season(current, phases, seed=comparison.seed)
+        asked = replace(asked, mix_season=mix, mix_new=settings.new_mix_votes and mix is Season.NEW)
+    return asked
+
+
+def _season(
+    comparison: DriftComparison,
+    reference: ReferenceProfile,
+    current: Window,
+    phases: Mapping[str, Phase],
+    settings: DriftSettings,
+    rng: np.random.Generator,
+) -> tuple[Season, str]:
+    for period, phase in phases.items():
+        if phase.rows is not None and _returns(comparison, reference, current, phase, settings, rng):
+            return Season.RETURNING, period
+    unseen = _unseen(phases)
+    return (Season.UNTOLD, unseen[0]) if unseen else (Season.NEW, "")
+
+
+def _returns(
+    comparison: DriftComparison,
+    reference: ReferenceProfile,
+    current: Window,
+    phase: Phase,
+    settings: DriftSettings,
+    rng: np.random.Generator,
+) -> bool:
+    rows, between = phase.rows, phase.between
+    if rows is None or len(rows) < max(settings.min_rows, len(current)):
+        return False
+    if not compare(reference, rows, settings, rng).drifted or _unlike(comparison, current, rows, settings, rng):
+        return False
+    return between is None or (
+        len(between) >= settings.min_rows and _unlike(comparison, current, between, settings, rng)
+    )
+
+
+def _unlike(
+    comparison: DriftComparison, current: Window, rows: Window, settings: DriftSettings, rng: np.random.Generator
+) -> bool:
+    """Whether the window drifted from these rows too, or in something that cannot be compared with them."""
+    before = ReferenceProfile.build(rows, version=comparison.version, rng=rng)
+    if not set(comparison.drifted_signals) <= set(signals_of(before, current)):
+        return True
+    return compare(before, current, settings, rng).drifted
+
+
+def _mix_season(current: Window, phases: Mapping[str, Phase], *, seed: int) -> Season:
+    """Whether answers that are mixed unlike the reference's were so in the same phase before."""
+    for phase in phases.values():
+        if phase.rows is not None and len(phase.rows) and _mixed_alike(current, phase.rows, seed):
+            between = phase.between
+            if between is None or (len(between) and not _mixed_alike(current, between, seed)):
+                return Season.RETURNING
+    return Season.UNTOLD if _unseen(phases) else Season.NEW
+
+
+def _unseen(phases: Mapping[str, Phase]) -> list[str]:
+    return [period for period, phase in phases.items() if phase.rows is None]
+
+
+def _mixed_alike(here: Window, there: Window, seed: int) -> bool:
+    return mixes_alike(here.predictions.tolist(), there.predictions.tolist(), seed=seed)
+
+
+def mixes_alike(here: Sequence[str], there: Sequence[str], *, seed: int) -> bool:
+    """Whether two lists of answers may be of one mix: no test tells them apart, or by less than matters."""
+    result = chi_square(
+        here,
+        there,
+        rng=np.random.default_rng(seed),
+        permutations=_PERMUTATIONS,
+        floor=DriftSettings().floors[Signal.PREDICTION],
+    )
+    return result.p_value >= _LEVEL or not result.relevant
