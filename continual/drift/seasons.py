@@ -120,7 +120,8 @@ def _returns(
     rows, between = phase.rows, phase.between
     if rows is None or len(rows) < max(settings.min_rows, len(current)):
         return False
-    if not compare(reference, rows, settings, rng).drifted or _unlike(comparison, current, rows, settings, rng):
+    like_reference = compare(reference, rows, settings, rng).released(settings)
+    if like_reference or _unlike(comparison, current, rows, settings, rng):
         return False
     return between is None or (
         len(between) >= settings.min_rows and _unlike(comparison, current, between, settings, rng)
