@@ -95,7 +95,12 @@ def _week(traffic: Traffic, folder: Path, clock: Any, seed: int) -> dict[str, An
         model=first,
         known=tuple(first.classes_),
     )
-    settings = Settings(state=folder / "state", repository=folder / "repository", models={_MODEL: {}})
+    settings = Settings(
+        state=folder / "state",
+        repository=folder / "repository",
+        models={_MODEL: {}},
+        schedule={"watch_share": 1.0},  # a week takes a minute here, so that its share of that would be too little
+    )
     workspace, ledger = Workspace(settings), Ledger.open(f"sqlite:///{folder / 'ledger.db'}")
     ledger.register_model(_MODEL, {})
     card = version_card(labels=world.known)
