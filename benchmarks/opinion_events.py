@@ -180,6 +180,7 @@ def _found(
     rng = np.random.default_rng((seed, 3, size))
     told = [numbers for _, numbers in stories if len(numbers) >= size]
     soon = ever = 0
+    found_by = [0] * size
     base = settings.burst.base + settings.burst.recent
     for numbers in told:
         for _ in range(trials):
@@ -188,6 +189,8 @@ def _found(
             places = base + np.sort(rng.choice(WITHIN, size, replace=False))
             order = np.insert(others, places - np.arange(size), own)
             hits = _hits(news, order.tolist(), set(places.tolist()), settings)
+            for number in range(min(hits, default=size), size):
+                found_by[number] += 1
             soon += bool(hits & set(range(FOUND_WITHIN)))
             ever += bool(hits)
     runs = len(told) * trials
@@ -196,6 +199,7 @@ def _found(
         "headlines": size,
         "stories": len(told),
         "trials": runs,
+        "found_by_its_headline": [count / runs for count in found_by],
         "found_within_four": soon_share.mean,
         "found_within_four_interval": [soon_share.low, soon_share.high],
         "found": ever_share.mean,

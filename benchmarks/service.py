@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from benchmarks import record
 from benchmarks.service_data import Vectors, read_faq, read_turns
 from benchmarks.service_halves import category_library, paraphrases, tested_halves
+from benchmarks.service_similar import asked_rows, similar_approved
 from benchmarks.service_stream import live_stream
 from perennial.continual.intervals import Interval, wilson
 from perennial.continual.learning.replies import (
@@ -58,10 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             value = wilson(int(hits.sum()), len(hits))
             recipes.append(_row("five questions approved", "R@1", value, {}))
             recipes += _sent("five questions approved", shares, hits)
+            for approved in (1, 5):
+                recipes.append(_similar(folder, vectors, approved, every=share))
             asked_again = category_library(folder, every=share)
             recipes.append(live_stream("asked again over time", asked_again, vectors, np.random.default_rng(1)))
         if (folder / "bankfaq.csv").is_file():
-            recipes += _replies(read_faq(folder / "bankfaq.csv", every=share), vectors)
+            recipes += _replies(folder / "bankfaq.csv", vectors, every=share)
         if (folder / "sgd_test_pairs.csv").is_file():
             recipes.append(_next_turn(read_turns(folder / "sgd_test_pairs.csv", every=share), vectors))
     for row in recipes:
@@ -70,11 +73,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _replies(library: Library, vectors: Vectors) -> list[dict[str, Any]]:
+def _similar(folder: Path, vectors: Vectors, approved: int, *, every: int) -> dict[str, Any]:
+    """After one similar question is approved, where any other has so many."""
+    before, after, share = similar_approved(folder, vectors, approved=approved, every=every)
+    name = f"one similar question approved, {approved} a reply"
+    row = _row(name, "R@1", wilson(int(after.sum()), len(after)), {"before": float(before.mean())})
+    return row | {"questions": len(after), "share_with_similar": share}
+
+
+def _replies(path: Path, vectors: Vectors, *, every: int) -> list[dict[str, Any]]:
     """Cold, after one approved question, sent by themselves, and over time."""
-    found = tested_halves(library, vectors(library.texts), np.random.default_rng(0))
+    library = read_faq(path, every=every)
+    found = tested_halves(library, asked_rows(path, library), vectors(library.texts), np.random.default_rng(0))
     rows = []
-    for situation, name in (("cold", "cold reply"), ("warm", "one similar question approved")):
+    named = {"cold": "cold reply", "again": "asked again, as it stands", "warm": "asked of another product"}
+    for situation, name in named.items():
         places = found.places(situation)
         for k in (1, 3) if len(places) else ():
             base = {each: float((found.places(f"{situation} {each}") < k).mean()) for each in ("bm25", "encoder")}

@@ -28,6 +28,7 @@ from perennial.continual.learning.replies import (
 from perennial.continual.learning.replies.files import read_reply_file
 from perennial.continual.learning.replies.fitting import cross_fitted
 from perennial.continual.learning.replies.index import LibraryIndex, Past, Wanted
+from perennial.continual.learning.replies.weighing import Rivals, fitted_weights
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)
 NOWHERE = np.zeros(4, dtype=np.float32)
@@ -195,7 +196,35 @@ def test_a_reply_whose_only_question_is_left_out_is_not_known_by_having_none() -
     assert (matcher.metrics["warm_pairs"], len(tried.places("warm"))) == (0, 0)
     assert matcher.metrics["cold_recall_1"] < 0.1
     at = FEATURES.index("asked")
-    assert matcher.weights[at] == Matcher().weights[at], "no pair tells what an approved question is worth"
+    assert matcher.weights[at] < Matcher().weights[at], "each is asked for once, so that an approved one is not again"
+
+
+def test_a_reply_that_is_asked_for_again_is_expected_to_be() -> None:
+    """Of questions that come in an order by chance, three in four are of a reply that has been asked for."""
+    rng, at = np.random.default_rng(0), FEATURES.index("asked")
+    replies = tuple(Reply(id=f"r{n:02}", text=f"answer {n:02}", intent="one") for n in range(60))
+    learnt = {}
+    for each in (1, 4):
+        questions = tuple(Question(reply=f"r{n // each:02}", text=f"ask {n:03}") for n in range(60 * each))
+        library = Library(replies=replies, questions=questions)
+        vectors = rng.normal(size=(len(library.texts), 8)).astype(np.float32)
+        found = cross_fitted(library, vectors, np.random.default_rng(1), FitSettings(steps=2))
+        assert found is not None
+        learnt[each] = found[0].weights[at]
+    assert learnt[1] < Matcher().weights[at] < learnt[4]
+
+
+def test_weights_are_those_of_all_replies_though_few_of_them_are_looked_at() -> None:
+    """A meaning that is a little nearer than that of others speaks for a reply, beside the nearest ones too."""
+    rng, pairs_of, replies, at = np.random.default_rng(0), 300, 500, FEATURES.index("answer")
+    features = np.zeros((pairs_of, replies, len(FEATURES)), dtype=np.float32)
+    features[:, :, at] = rng.normal(0.0, 0.1, size=(pairs_of, replies))
+    features[:, 7, at] += 0.1  # so that the true weight is 0.1 / 0.1 ** 2
+    truth = np.full(pairs_of, 7)
+    few = fitted_weights(Rivals.of(features, truth, 60, rng), 1e-6)
+    every = fitted_weights(Rivals.of(features, truth, 2 * replies, rng), 1e-6)
+    assert every[at] == pytest.approx(10.0, abs=1.0)
+    assert few[at] == pytest.approx(every[at], abs=1.0)
 
 
 @pytest.mark.parametrize("seed", range(30))
