@@ -199,21 +199,6 @@ def test_a_reply_whose_only_question_is_left_out_is_not_known_by_having_none() -
     assert matcher.weights[at] < Matcher().weights[at], "each is asked for once, so that an approved one is not again"
 
 
-def test_a_reply_that_is_asked_for_again_is_expected_to_be() -> None:
-    """Of questions that come in an order by chance, three in four are of a reply that has been asked for."""
-    rng, at = np.random.default_rng(0), FEATURES.index("asked")
-    replies = tuple(Reply(id=f"r{n:02}", text=f"answer {n:02}", intent="one") for n in range(60))
-    learnt = {}
-    for each in (1, 4):
-        questions = tuple(Question(reply=f"r{n // each:02}", text=f"ask {n:03}") for n in range(60 * each))
-        library = Library(replies=replies, questions=questions)
-        vectors = rng.normal(size=(len(library.texts), 8)).astype(np.float32)
-        found = cross_fitted(library, vectors, np.random.default_rng(1), FitSettings(steps=2))
-        assert found is not None
-        learnt[each] = found[0].weights[at]
-    assert learnt[1] < Matcher().weights[at] < learnt[4]
-
-
 def test_weights_are_those_of_all_replies_though_few_of_them_are_looked_at() -> None:
     """A meaning that is a little nearer than that of others speaks for a reply, beside the nearest ones too."""
     rng, pairs_of, replies, at = np.random.default_rng(0), 300, 500, FEATURES.index("answer")
