@@ -96,9 +96,9 @@ def _stream(folder: Path, bench: Bench, results: dict[str, Any], *, network: boo
     `fused` is the network that is tuned on from version to version, all older rows replayed, with words beside it.
     """
     dated = _dated(folder / "gold_news.csv")
-    right: dict[str, list[float]] = {"updated": [], "frozen": [], "tfidf_updated": []} | (
-        {"fused": []} if network else {}
-    )
+    right: dict[str, list[float]] = {"updated": [], "frozen": [], "tfidf_updated": []}
+    if network:
+        right["fused"] = []
     lots = []
     with TemporaryDirectory() as work:
         before: Path | None = None
