@@ -42,3 +42,29 @@ def test_the_picture_of_the_rooms_is_the_one_that_is_tested() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^(?: ops)? +(\d+)  ((?:[a-z_]+ {1,2})+) ", page, flags=re.MULTILINE)
     assert [(int(floor), set(rooms.split())) for floor, rooms in reversed(drawn)] == list(enumerate(FLOORS))
+
+
+def _code(page: str) -> list[str]:
+    """The blocks of code of a page, and nothing of its prose."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    return re.findall(r"(?:^    .*\n)+", text, flags=re.MULTILINE)
+
+
+def test_the_chinese_page_has_the_code_the_figures_and_the_links_of_the_english_one() -> None:
+    english, chinese = (ROOT / name for name in ("README.md", "README.zh.md"))
+    assert _code("README.md") == _code("README.zh.md") != []
+    pages = [page.read_text(encoding="utf-8") for page in (english, chinese)]
+    for what in (r"`[^`]+`", r"\d[\d,.]*\d", r"\]\(([^)]+\.(?:md|svg|png)[^)]*)\)", r"^#+ "):
+        of_english, of_chinese = (sorted(re.findall(what, page, flags=re.MULTILINE)) for page in pages)
+        of_chinese = ["README.zh.md" if one == "README.md" else one for one in of_chinese]
+        assert sorted(of_chinese) == of_english, f"the two pages differ in {what}"
+
+
+def test_the_first_page_fits_two_hundred_lines() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200
+
+
+def test_the_map_leads_to_every_page() -> None:
+    pages = {page.relative_to(ROOT / "docs").as_posix() for page in (ROOT / "docs").glob("**/*.md")}
+    led = {link for link, _ in _LINK.findall((ROOT / "docs" / "index.md").read_text(encoding="utf-8"))}
+    assert pages - {"index.md"} - led - {page for page in pages if page.startswith("decisions/0")} == set()
