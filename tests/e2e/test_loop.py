@@ -1,6 +1,7 @@
 """The loop as its users meet it: serve, drift, labels, a new version, roll back, and what survives a kill."""
 
 import json
+import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -135,18 +136,42 @@ def test_triton_killed_comes_back_with_the_same_champion(workspace: E2eWorkspace
         assert httpx.get(f"http://127.0.0.1:{workspace.api}/healthz", timeout=10).json()["triton"]["restarts"] >= 1
 
 
-def test_a_second_serve_of_the_same_workspace_is_refused(workspace: E2eWorkspace) -> None:
+def test_nothing_of_a_workspace_is_open_to_other_users(workspace: E2eWorkspace) -> None:
+    """After training, serving, traffic and feedback; what was left open before is closed by the start."""
+    for path in workspace.folder.rglob("*"):
+        path.chmod(path.stat().st_mode | 0o044)
+    with workspace.serving(), workspace.client() as client:
+        answers = ask(client, ["my card", "my loan"])
+        workspace.feedback([(answer.prediction_id, "card") for answer in answers])
+        workspace.cli("predict", "my trip")
+        ours = [path for name in ("state", "model_repository") for path in (workspace.folder / name).rglob("*")]
+        assert len(ours) > 30
+        open_to_others = [str(path) for path in (workspace.config, *ours) if path.lstat().st_mode & 0o077]
+        assert [path for path in open_to_others if not Path(path).is_symlink()] == []
+
+
+@pytest.fixture(scope="class")
+def serve(workspace: E2eWorkspace) -> Iterator[subprocess.Popen[bytes]]:
+    """One `perennial serve` for what changes nothing of it."""
     with workspace.serving() as process:
+        yield process
+
+
+@pytest.mark.usefixtures("serve")
+class TestOneServe:
+    def test_a_second_serve_of_the_same_workspace_is_refused(
+        self, workspace: E2eWorkspace, serve: subprocess.Popen[bytes]
+    ) -> None:
         message = workspace.cli("serve", check=4)
-        assert f"another `perennial serve` (pid {process.pid})" in message
+        assert f"another `perennial serve` (pid {serve.pid})" in message
 
-
-def test_served_contract_over_plain_http(workspace: E2eWorkspace) -> None:
-    body = {
-        "inputs": [{"name": "TEXT", "shape": [2, 1], "datatype": "BYTES", "data": ["my card", ""]}],
-        "outputs": [{"name": name} for name in ("LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID", "SCORES", "LABELS")],
-    }
-    with workspace.serving():
+    def test_served_contract_over_plain_http(self, workspace: E2eWorkspace) -> None:
+        body = {
+            "inputs": [{"name": "TEXT", "shape": [2, 1], "datatype": "BYTES", "data": ["my card", ""]}],
+            "outputs": [
+                {"name": name} for name in ("LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID", "SCORES", "LABELS")
+            ],
+        }
         base = f"http://127.0.0.1:{workspace.http}/v2/models"
         answer = httpx.post(f"{base}/intent/infer", json=body, timeout=20)
         outputs = {output["name"]: output for output in answer.json()["outputs"]}
@@ -162,23 +187,7 @@ def test_served_contract_over_plain_http(workspace: E2eWorkspace) -> None:
         assert "TEXT" in refused.json()["error"]
         assert httpx.post(f"{base}/nobody/infer", json=body, timeout=20).status_code in {400, 404}
 
-
-def test_nothing_of_a_workspace_is_open_to_other_users(workspace: E2eWorkspace) -> None:
-    """After training, serving, traffic and feedback; what was left open before is closed by the start."""
-    for path in workspace.folder.rglob("*"):
-        path.chmod(path.stat().st_mode | 0o044)
-    with workspace.serving(), workspace.client() as client:
-        answers = ask(client, ["my card", "my loan"])
-        workspace.feedback([(answer.prediction_id, "card") for answer in answers])
-        workspace.cli("predict", "my trip")
-        ours = [path for name in ("state", "model_repository") for path in (workspace.folder / name).rglob("*")]
-        assert len(ours) > 30
-        open_to_others = [str(path) for path in (workspace.config, *ours) if path.lstat().st_mode & 0o077]
-        assert [path for path in open_to_others if not Path(path).is_symlink()] == []
-
-
-def test_control_api_names_what_is_wrong(workspace: E2eWorkspace) -> None:
-    with workspace.serving():
+    def test_control_api_names_what_is_wrong(self, workspace: E2eWorkspace) -> None:
         base = f"http://127.0.0.1:{workspace.api}/v1"
         assert httpx.get(f"{base}/models/nobody", timeout=20).status_code == 404
         empty = httpx.post(f"{base}/feedback", json={"model": "intent", "labels": [{"label": "card"}]}, timeout=20)
@@ -191,6 +200,21 @@ def test_control_api_names_what_is_wrong(workspace: E2eWorkspace) -> None:
         assert httpx.post(f"{base}/models/intent/promote", json={"version": 99}, timeout=20).status_code == 404
         metrics = httpx.get(f"http://127.0.0.1:{workspace.api}/metrics", timeout=20).text
         assert 'perennial_champion_version{model="intent"}' in metrics
+
+    def test_bad_text_is_an_error_for_its_own_request(self, workspace: E2eWorkspace) -> None:
+        import numpy as np
+        from tritonclient.grpc import InferenceServerClient, InferInput
+        from tritonclient.utils import InferenceServerException
+
+        with InferenceServerClient(f"127.0.0.1:{workspace.grpc}") as raw:
+            tensor = InferInput("TEXT", [1, 1], "BYTES")
+            tensor.set_data_from_numpy(np.array([[b"caf\xff"]], dtype=object))
+            with pytest.raises(InferenceServerException, match=r"not UTF-8: byte 0xff at offset 3"):
+                raw.infer("intent", [tensor])
+            with workspace.client() as client:
+                assert client.predict(["my card"])[0].label
+                with pytest.raises((DataError, PerennialError), match=r"KEY of row 0 has 5000 bytes"):
+                    client.predict(["my card"], ["k" * 5000])
 
 
 def test_commands_tell_what_is_missing(workspace: E2eWorkspace, tmp_path: Path) -> None:
@@ -219,22 +243,6 @@ def test_dry_run_changes_nothing(workspace: E2eWorkspace) -> None:
     assert plan["now"]["champion"] == before["champion"]
     assert plan["then"]["champion"] == before["previous"]
     assert json.loads((workspace.folder / "state" / "route" / "intent.json").read_text()) == before
-
-
-def test_bad_text_is_an_error_for_its_own_request(workspace: E2eWorkspace) -> None:
-    import numpy as np
-    from tritonclient.grpc import InferenceServerClient, InferInput
-    from tritonclient.utils import InferenceServerException
-
-    with workspace.serving(), InferenceServerClient(f"127.0.0.1:{workspace.grpc}") as raw:
-        tensor = InferInput("TEXT", [1, 1], "BYTES")
-        tensor.set_data_from_numpy(np.array([[b"caf\xff"]], dtype=object))
-        with pytest.raises(InferenceServerException, match=r"not UTF-8: byte 0xff at offset 3"):
-            raw.infer("intent", [tensor])
-        with workspace.client() as client:
-            assert client.predict(["my card"])[0].label
-            with pytest.raises((DataError, PerennialError), match=r"KEY of row 0 has 5000 bytes"):
-                client.predict(["my card"], ["k" * 5000])
 
 
 def test_status_tells_accuracy_with_what_it_assumes(workspace: E2eWorkspace) -> None:

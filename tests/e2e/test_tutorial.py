@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "tutorial.md"
 _BLOCK = re.compile(r"^```bash\n(.*?)^```$", flags=re.MULTILINE | re.DOTALL)
-_SMALL = """
+_SMALL = """report_s = 600
 [models.intent.learning]
 encoder = "{encoder}"
 max_length = 32
@@ -67,7 +67,7 @@ class Reader:
             return ""
         for first, (done, what) in self._before.items():
             if block.startswith(first):
-                wait_for(done, 120, what)
+                wait_for(done, 240, what)
         block = block.replace("localhost:8001", f"127.0.0.1:{self._workspace.grpc}")
         programs = {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
         done = subprocess.run(

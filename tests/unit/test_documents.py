@@ -53,7 +53,7 @@ def _code(page: str) -> list[str]:
 def test_the_chinese_page_has_the_code_the_figures_and_the_links_of_the_english_one() -> None:
     english, chinese = (ROOT / name for name in ("README.md", "README.zh.md"))
     assert _code("README.md") == _code("README.zh.md") != []
-    pages = [page.read_text(encoding="utf-8") for page in (english, chinese)]
+    pages = [re.sub(r"(?<=\S)\n(?=\S)", " ", page.read_text(encoding="utf-8")) for page in (english, chinese)]
     for what in (r"`[^`]+`", r"\d[\d,.]*\d", r"\]\(([^)]+\.(?:md|svg|png)[^)]*)\)", r"^#+ "):
         of_english, of_chinese = (sorted(re.findall(what, page, flags=re.MULTILINE)) for page in pages)
         of_chinese = ["README.zh.md" if one == "README.md" else one for one in of_chinese]
