@@ -8,6 +8,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import Scope
@@ -91,9 +92,9 @@ def problem_of(error: Exception) -> Problem:
 
 
 def answer_to(error: Exception, scope: Scope, pages: Pages | None) -> Response:
-    """Return the error as its caller reads it: as a page where a page was asked for."""
+    """Return the error as its caller reads it: as a page where a browser asked for one."""
     told = problem_of(error)
-    if pages is None or not pages.covers(scope["path"]):
+    if pages is None or not pages.covers(scope["path"]) or "text/html" not in Headers(scope=scope).get("accept", ""):
         return told
     return pages.told(scope, told.status_code, json.loads(bytes(told.body))["detail"])
 

@@ -357,7 +357,7 @@ def test_every_answer_forbids_sniffing_framing_and_keeping(open_api: RunningApi)
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/", 404),
+        ("GET", "/console/nowhere", 404),
         ("GET", "/v1/nowhere", 404),
         ("GET", "/v1/models/", 404),
         ("GET", "/v1/models/nobody", 404),

@@ -107,7 +107,9 @@ def test_who_is_not_signed_in_is_led_to_the_place_for_it_and_back(browse: Opener
     kept = str(cookie.value)
     browser.send("/console/sign-out")
     assert browser.see("/console").url.path == "/console/sign-in"
-    copied = httpx.get(f"{closed_site.url}/console", cookies={cookie.name: kept}, follow_redirects=False, verify=False)
+    copied = httpx.get(
+        f"{closed_site.url}/console", headers=_HTML, cookies={cookie.name: kept}, follow_redirects=False, verify=False
+    )
     assert copied.status_code == 303  # a copy of the cookie is of no use either
 
 
