@@ -13,7 +13,7 @@ from perennial.continual.learning.class_sums import PLAIN_OUTER, PLAIN_SUMS, Cla
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.head import HeadWeights, RowFeatures
 from perennial.continual.learning.lapack import on_each
-from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile, packed, unpacked
+from perennial.continual.learning.sums import KnownRows, NamedSums, SumsFile, unpacked
 
 __all__ = ["AnchoredSums"]
 
@@ -145,7 +145,8 @@ class AnchoredSums(ABC):
     def _to_file(self, kind: str, **about: Any) -> SumsFile:
         order, arrays = self._sums.labels, self._sums.named.arrays
         plain = self.plain
-        of_plain = {} if plain is None else {PLAIN_SUMS: plain.sums, _PLAIN_PACKED: packed(plain.outer)}
+        of_plain = {} if plain is None else {PLAIN_SUMS: plain.sums}
+        squares = {} if plain is None else {_PLAIN_PACKED: plain.outer}
         return SumsFile(
             format=kind,
             tensors={
@@ -153,7 +154,6 @@ class AnchoredSums(ABC):
                 "phase": self.features.phase,
                 "counts": arrays["counts"],
                 "sums": arrays["sums"],
-                "outer_lower": _lower(arrays["outer"]),
                 **of_plain,
                 **self._sums.known.tensors(order),
                 **{f"anchor.{row}": self._anchors[label] for row, label in enumerate(self._anchors)},
@@ -164,6 +164,7 @@ class AnchoredSums(ABC):
                 },
             },
             about={"labels": order, "anchors": list(self._anchors), **about},
+            squares={"outer_lower": arrays["outer"], **squares},
         )
 
     def _restore(self, tensors: Mapping[str, NDArray[Any]], about: Mapping[str, Any]) -> None:
@@ -182,17 +183,8 @@ class AnchoredSums(ABC):
         self._anchor_means = {label: mean for label, mean in means.items() if mean is not None}
 
 
-def _lower(outer: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The lower triangle, or those of several parts, (parts, n (n + 1) / 2)."""
-    size = outer.shape[-1]
-    lower = np.empty((*outer.shape[:-2], size * (size + 1) // 2))
-    pairs = list(zip(outer.reshape(-1, size, size), lower.reshape(-1, lower.shape[-1]), strict=True))
-    on_each(lambda pair: packed(*pair), pairs)
-    return lower
-
-
 def _whole(lower: NDArray[np.float64], into: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The squares whose triangles `_lower` gave, filled in place.
+    """The squares whose triangles a file has, filled in place.
 
     Raises:
         DataError: they are of another size.

@@ -112,13 +112,16 @@ class NormalEquations:
         """The penalised matrix (D, D), a copy that may be used up; what stands below the diagonal means nothing."""
         matrix, mean = np.empty(self.outer.shape, kind), self.mean
         rows, scale = self.counts.sum(), self.scale(penalty)
+        room = np.empty((_ROWS, len(matrix)))  # new memory for each block would take longer than the arithmetic
         for block in _blocks(len(matrix)):
             behind = slice(block.start, None)
-            part = np.outer(-rows * mean[block], mean[behind])
-            part += self.outer[block, behind]
+            own = self.outer[block, behind]
+            part = np.multiply(-rows * mean[block, None], mean[behind], out=room[: len(own), block.start :])
+            part += own
             if self.beside is not None:
                 part += self.beside[:, block].T @ self.beside[:, behind]
-            part *= scale[block, None] * scale[behind]
+            part *= scale[block, None]
+            part *= scale[behind]
             matrix[block, behind] = part
         matrix.flat[:: len(matrix) + 1] += kind(penalty.shrinkage)
         return matrix
@@ -257,4 +260,4 @@ def _about_both_means(equations: NormalEquations, features: Floats) -> Floats:
 
 
 def _blocks(size: int) -> Iterator[slice]:
-    return (slice(start, start + 512) for start in range(0, size, _ROWS))
+    return (slice(start, start + _ROWS) for start in range(0, size, _ROWS))

@@ -5,8 +5,9 @@ merged by adding them; a row is erased by subtracting what it added, and nothing
 """
 
 import json
-from collections.abc import Iterable, KeysView, Mapping, Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Iterator, KeysView, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
@@ -25,6 +26,12 @@ Solved_co = TypeVar("Solved_co", covariant=True)
 
 _KEYS, _LABELS = "known_keys", "known_labels"
 _MIRRORED = 128  # rows of a triangle
+_TRIANGLE = "_lower"  # how the names of triangles end
+_BUFFER = 2**20
+_SAFE = {"<f8": "F64", "<f4": "F32", "<f2": "F16", "|b1": "BOOL"}
+_SAFE |= {
+    f"{'<' if size > 1 else '|'}{kind}{size}": f"{kind.upper()}{8 * size}" for kind in "iu" for size in (1, 2, 4, 8)
+}
 
 
 class Sums(Protocol[Rows_contra, Settings_contra, Solved_co]):
@@ -245,6 +252,9 @@ class KnownRows:
 class SumsFile:
     """Sums as they lie on disk: a safetensors file of named arrays, and what else is needed to read them.
 
+    `squares` are symmetric matrices (..., n, n), of which the file holds the lower triangles as `packed` has them. They
+    are most of it, and no copy of them is made: triangles are read from the file where they lie.
+
     >>> SumsFile(format="example-1", tensors={}, about={"labels": []}).format
     'example-1'
     """
@@ -252,19 +262,31 @@ class SumsFile:
     format: str
     tensors: Mapping[str, NDArray[Any]]
     about: Mapping[str, Any]  # JSON
+    squares: Mapping[str, Floats] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:
         """Writes the file, whole or not at all."""
-        from safetensors.numpy import save_file
-
         whole = {name: np.ascontiguousarray(value) for name, value in self.tensors.items()}
+        shapes = {name: (value.dtype, value.shape) for name, value in whole.items()}
+        shapes |= {name: (value.dtype, _packed_shape(value)) for name, value in self.squares.items()}
+        order = sorted(shapes, key=lambda name: (-shapes[name][0].itemsize, name))  # each begins at its own multiple
         about = json.dumps({"format": self.format, **self.about})
-        with written_whole(path) as temporary:  # one entry: safetensors writes several in random order
-            save_file(whole, temporary, metadata={"about": about})
+        header, end = dict[str, Any](__metadata__={"about": about}), 0
+        for name in order:
+            dtype, shape = shapes[name]
+            start, end = end, end + dtype.itemsize * math.prod(shape)
+            header[name] = {"dtype": _SAFE[dtype.str], "shape": shape, "data_offsets": (start, end)}
+        head = json.dumps(header, separators=(",", ":")).encode()
+        head += b" " * (-len(head) % 8)
+        with written_whole(path) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
+            file.write(len(head).to_bytes(8, "little") + head)
+            for name in order:
+                for piece in [whole[name]] if name in whole else _triangle_rows(self.squares[name]):
+                    file.write(piece.data if piece.size else b"")
 
     @classmethod
     def read(cls, path: Path) -> "SumsFile":
-        """The file that `write` left.
+        """The file that `write` left; triangles may be read and not written to.
 
         Raises:
             DataError: the file is missing or is not such a file.
@@ -274,7 +296,9 @@ class SumsFile:
         try:
             with safe_open(path, framework="np") as file:
                 about: dict[str, Any] = json.loads((file.metadata() or {}).get("about", "{}"))
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+                names = list(file.keys())
+                tensors = {name: file.get_tensor(name) for name in names if not name.endswith(_TRIANGLE)}
+            tensors |= _triangles(path, [name for name in names if name.endswith(_TRIANGLE)])
         except (OSError, SafetensorError) as error:
             raise DataError(f"statistics {path} cannot be read ({error}); retrain from the stored rows") from error
         return cls(format=str(about.pop("format", None)), tensors=tensors, about=about)
@@ -302,6 +326,31 @@ def load_keys(path: Path) -> frozenset[int]:
             return frozenset(file.get_tensor(_KEYS).tolist())
     except (OSError, SafetensorError) as error:
         raise DataError(f"statistics {path} cannot be read ({error}); retrain from the stored rows") from error
+
+
+def _triangles(path: Path, names: Sequence[str]) -> dict[str, Floats]:
+    """Triangles where they lie in a file that safetensors has found sound."""
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(start - 8))
+    return {
+        name: np.asarray(np.memmap(path, "<f8", "r", start + header[name]["data_offsets"][0], tuple(shape)))
+        if math.prod(shape := header[name]["shape"])
+        else np.zeros(shape)
+        for name in names
+    }
+
+
+def _packed_shape(squares: Floats) -> tuple[int, ...]:
+    size = squares.shape[-1]
+    return (*squares.shape[:-2], size * (size + 1) // 2)
+
+
+def _triangle_rows(squares: Floats) -> Iterator[Floats]:
+    size = squares.shape[-1]
+    for square in squares.reshape(-1, size, size):
+        for row in range(size):
+            yield square[row, : row + 1]
 
 
 def packed(symmetric: Floats, into: Floats | None = None) -> Floats:

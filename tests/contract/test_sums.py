@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save_file
 
 from perennial.continual.errors import DataError
 from perennial.continual.learning.class_sums import ClassRows
@@ -17,7 +18,7 @@ from perennial.continual.learning.lexical import LexicalFeatures
 from perennial.continual.learning.normal_equations import Penalty
 from perennial.continual.learning.ranking import Event, GramSettings, ItemGram
 from perennial.continual.learning.ridge import Ridge
-from perennial.continual.learning.sums import NamedSums, Sums, load_keys, packed, unpacked
+from perennial.continual.learning.sums import NamedSums, Sums, SumsFile, load_keys, packed, unpacked
 
 ROWS = 60
 
@@ -323,3 +324,27 @@ def test_a_packed_triangle_unpacks_to_the_same_matrix(size: int) -> None:
     symmetric = square + square.T
     np.testing.assert_array_equal(packed(symmetric), symmetric[np.tril_indices(size)])
     np.testing.assert_array_equal(unpacked(packed(symmetric), size), symmetric)
+
+
+def test_a_file_of_sums_is_a_safetensors_file_with_triangles_for_squares(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    halves = rng.normal(size=(2, 5, 5))
+    squares = halves + halves.transpose(0, 2, 1)
+    tensors = {
+        "z": rng.normal(size=3).astype(np.float32),
+        "keys": np.arange(3, dtype=np.uint64),
+        "none": np.zeros((0, 4)),
+        "turned": rng.normal(size=(2, 3)).T,
+        "yes": np.array([True, False]),
+    }
+    path = tmp_path / "sums.safetensors"
+    SumsFile(format="example-1", tensors=tensors, about={"labels": ["ß"]}, squares={"outer_lower": squares}).write(path)
+    expected = {**tensors, "outer_lower": np.stack([packed(square) for square in squares])}
+    for seen in (load_file(path), SumsFile.read(path).tensors):
+        assert seen.keys() == expected.keys()
+        for name, value in expected.items():
+            np.testing.assert_array_equal(seen[name], value)
+            assert seen[name].dtype == value.dtype
+    assert (SumsFile.read(path).format, SumsFile.read(path).about) == ("example-1", {"labels": ["ß"]})
+    save_file({name: np.ascontiguousarray(value) for name, value in expected.items()}, path, {"about": "{}"})
+    np.testing.assert_array_equal(SumsFile.read(path).tensors["outer_lower"], expected["outer_lower"])
