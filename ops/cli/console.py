@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from perennial.ops.cli.model_choice import only_model
+from perennial.ops.cli.tables import least_widths, readable_width, stacked
 from perennial.ops.safety.printable import json_text, printable
 
 if TYPE_CHECKING:
@@ -77,16 +78,23 @@ def known_facts(value: Any) -> Any:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table on stdout."""
+    """A table on stdout; where it does not fit, its rows stand one below the other."""
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    cells = [[printable(shown(value), one_line=True) for value in row] for row in rows]
+    width = readable_width()
+    widths = least_widths(columns, cells, width)
+    if widths is None:
+        typer.echo("\n".join(part for part in (printable(title), stacked(columns, cells, width)) if part))
+        return
     table = Table(title=Text(printable(title)), title_justify="left", header_style="bold")
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(Text(printable(shown(value), one_line=True)) for value in row))  # brackets are no markup
-    _console(stderr=False).print(table)
+    for column, least in zip(columns, widths, strict=True):
+        table.add_column(column, min_width=least, overflow="fold")
+    for row in cells:
+        table.add_row(*map(Text, row))  # brackets are no markup
+    Console(width=width).print(table)
 
 
 def print_records(title: str, columns: Sequence[str], records: Iterable[Any]) -> None:

@@ -1,5 +1,6 @@
 """`label queue|submit|doubts|proposals|accept`."""
 
+import re
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,13 +16,17 @@ from perennial.ops.cli.console import (
     say,
 )
 from perennial.ops.cli.new_labels import say_new_labels
+from perennial.ops.cli.prefixes import completed
 from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
     from perennial.ops.commands.class_proposals import Proposed
+    from perennial.ops.parts import Parts
 
 __all__ = ["register"]
 
+_PREFIX = re.compile("[0-9a-f]{4,31}")  # of a prediction id
+_NEWEST = 20_000  # requests, whose ids a prefix may mean
 _app = typer.Typer(help="Which requests are worth a label, and the labels given.", no_args_is_help=True)
 
 
@@ -65,7 +70,9 @@ def queue(
 
 @_app.command()
 def submit(
-    prediction: Annotated[str, typer.Argument(help="the prediction id")],
+    prediction: Annotated[
+        str, typer.Argument(help="the prediction id, or its first characters where they tell it from all others")
+    ],
     label: Annotated[str, typer.Argument(help="the right label; a new one starts a new class")],
     model: ModelOption = "",
     dry_run: DryRunOption = False,
@@ -81,6 +88,8 @@ def submit(
     from perennial.ops.store.traffic_of import traffic_of
 
     with model_session(config, model) as (parts, model):
+        if _PREFIX.fullmatch(prediction):
+            prediction = _completed(parts, model, prediction)
         prediction = admit_prediction_id(prediction)
         answered = traffic_of(parts.workspace, model).lookup([prediction], columns=["prediction"]).to_pylist()
         if not answered:
@@ -96,6 +105,17 @@ def submit(
             return
         register_models(parts.ledger, parts.workspace)
         print_json(add_labels(parts.ledger, model, [row]))
+
+
+def _completed(parts: "Parts", model: str, prefix: str) -> str:
+    """The id that begins so, among those that wait for a label and those of the newest requests."""
+    from perennial.ops.commands.label_queue import LabelQueue
+    from perennial.ops.store.traffic_of import traffic_of
+
+    waiting = [item.prediction_id for item in LabelQueue(parts.ledger, parts.workspace, model).open_items(1_000)]
+    newest = traffic_of(parts.workspace, model).read(last=_NEWEST, columns=["prediction_id"])["prediction_id"]
+    listed_by = f"perennial label queue --model {model}"
+    return completed(prefix, [*waiting, *newest.to_pylist()], what="prediction", listed_by=listed_by)
 
 
 @_app.command()

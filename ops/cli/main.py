@@ -17,6 +17,7 @@ from perennial.continual.errors import PerennialError
 from perennial.ops.cli import (
     alerts,
     audit,
+    config,
     demo,
     doctor,
     drift,
@@ -29,6 +30,7 @@ from perennial.ops.cli import (
     learn,
     ledger,
     models,
+    opening,
     policy,
     replay,
     reply,
@@ -53,14 +55,25 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # plain help: panels load a Markdown reader, which takes longer than all else together
-    add_completion=False,
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"perennial {version('perennial-serving')}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="print the version and stop", is_eager=True, callback=_version)
+    ] = False,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error; logs go to stderr")] = "warning",
 ) -> None:
+    del version
     from perennial.ops.app.logs import configure_logging
 
     if log_level.lower() not in {"debug", "info", "warning", "error"}:
@@ -84,6 +97,8 @@ reply.register(app)
 policy.register(app)
 schedule.register(app)
 audit.register(app)
+config.register(app)
+opening.register(app)
 rollout.register(app)
 demo.register(app)
 doctor.register(app)

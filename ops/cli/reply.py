@@ -9,6 +9,7 @@ import typer
 
 from perennial.ops.cli.console import ConfigOption, DryRunOption, JsonOption, ModelOption, print_json, print_records
 from perennial.ops.cli.file_options import KINDS
+from perennial.ops.cli.prefixes import completed
 from perennial.ops.cli.session import model_session
 
 if TYPE_CHECKING:
@@ -100,7 +101,11 @@ def change(
     fields = {"reply": text, "intent": intent, "language": language, "owner": owner}
     fields |= {"valid_from": valid_from, "valid_until": valid_until}
     with _library(config, model, dry_run=dry_run) as library:
-        print_json(library.change(reply, {name: value for name, value in fields.items() if value}, actor=actor()))
+        print_json(
+            library.change(
+                _completed(library, reply), {name: value for name, value in fields.items() if value}, actor=actor()
+            )
+        )
 
 
 @_app.command()
@@ -115,7 +120,7 @@ def approve(
     from perennial.ops.cli.actor import actor
 
     with _library(config, model, dry_run=dry_run) as library:
-        print_json(library.approve(reply, question=question, actor=actor()))
+        print_json(library.approve(_completed(library, reply), question=question, actor=actor()))
 
 
 @_app.command()
@@ -124,7 +129,7 @@ def withdraw(reply: _Id, model: ModelOption = "", dry_run: DryRunOption = False,
     from perennial.ops.cli.actor import actor
 
     with _library(config, model, dry_run=dry_run) as library:
-        print_json(library.withdraw(reply, actor=actor()))
+        print_json(library.withdraw(_completed(library, reply), actor=actor()))
 
 
 @_app.command()
@@ -147,6 +152,10 @@ def sending(
     changes = {name: value for name, value in stated.items() if value is not None}
     with _library(config, model, dry_run=dry_run) as library:
         print_json(library.state_rule(changes, actor=actor()) if changes else library.sending())
+
+
+def _completed(library: "ReplyLibrary", reply: str) -> str:
+    return completed(reply, (row.id for row in library.listed()), what="reply", listed_by="perennial reply list")
 
 
 @contextmanager

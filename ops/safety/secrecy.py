@@ -1,7 +1,7 @@
 """What may be told of a wrong setting: where it stands and what is wrong, but nothing that may be a secret."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,12 +16,17 @@ _CHOICES = frozenset({"enum", "literal_error"})  # one of a few words was wanted
 _RANGES = frozenset({"greater_than", "greater_than_equal", "int_from_float", "less_than", "less_than_equal"})
 
 
-def shown_problems(error: ValidationError) -> Iterator[str]:
-    """One line for each problem. A value is quoted only where no secret can stand there."""
+def shown_problems(error: ValidationError, meant: Callable[[Sequence[Any]], str] = lambda _: "") -> Iterator[str]:
+    """One line for each problem. A value is quoted only where no secret can stand there.
+
+    `meant` gives the known name that is nearest to an unknown one, by its place.
+    """
     for wrong in error.errors(include_url=False, include_context=False):
         place = list(wrong["loc"])
         seen = _shown(place, wrong["input"], wrong["type"])
-        yield f"{_named(place)}: {wrong['msg']}{f' (seen {seen})' if seen else ''}"
+        near = meant(place) if wrong["type"] == "extra_forbidden" else ""
+        more = f"; did you mean {near!r}?" if near else ""
+        yield f"{_named(place)}: {wrong['msg']}{f' (seen {seen})' if seen else ''}{more}"
 
 
 def shown_toml_error(error: Exception) -> str:

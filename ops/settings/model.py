@@ -15,6 +15,7 @@ from perennial.ops.settings.cycle import CycleSettings
 from perennial.ops.settings.drift import DriftWatchSettings
 from perennial.ops.settings.headlines import EventWatchSettings, FeedSettings
 from perennial.ops.settings.learning import EngineSettings, LearningSettings
+from perennial.ops.settings.reference import meant
 from perennial.ops.settings.section import Section
 
 __all__ = ["ModelSettings", "RefusedModel", "name_problem", "refused_models"]
@@ -98,7 +99,8 @@ def _section_problem(name: str, section: Any, names: Iterable[str]) -> str:
     try:
         ModelSettings.model_validate(section)
     except ValidationError as exc:
-        return "; ".join(f"models.{name}.{problem}" for problem in shown_problems(exc))
+        problems = shown_problems(exc, lambda place: meant(ModelSettings, place))
+        return "; ".join(f"models.{name}.{problem}" for problem in problems)
     return ""
 
 

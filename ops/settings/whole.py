@@ -21,6 +21,7 @@ from perennial.ops.safety.secrecy import shown_problems, shown_toml_error
 from perennial.ops.settings.cycle import ScheduleSettings
 from perennial.ops.settings.model import ModelSettings, RefusedModel, name_problem, refused_models
 from perennial.ops.settings.notify import NotifySettings
+from perennial.ops.settings.reference import meant
 from perennial.ops.settings.serving import ApiSettings, TrafficSettings, TritonSettings
 
 __all__ = ["Settings", "load_settings"]
@@ -154,7 +155,7 @@ def load_settings(config: Path | None = None) -> Settings:
             f"{path} is not valid TOML: {shown_toml_error(exc)}; correct the line and try again"
         ) from None
     except ValidationError as exc:
-        problems = "; ".join(shown_problems(exc))
+        problems = "; ".join(shown_problems(exc, lambda place: meant(Settings, place)))
         # from None: pydantic's own message quotes what it saw, secrets among it
         raise ConfigurationError(f"settings from {path} and PERENNIAL_* variables: {problems}") from None
     if refused and not settings.models:

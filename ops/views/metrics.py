@@ -25,8 +25,14 @@ _FIGURES = (
     ("replay_rows", "Rows in the replay buffer"),
     ("cycle_active", "1 while a cycle is under way, its probation of days included"),
     ("drift_alert", "1 while the newest window stands in an alert"),
+    ("challenger_version", "Version under comparison; 0 while there is none"),
+    ("challenger_share", "Share of the requests that the challenger answers"),
     ("accuracy_estimated", "Accuracy that calibrated confidence promises; blind to a change of concept"),
+    ("accuracy_estimated_low", "Lower end of the 95% interval of accuracy_estimated"),
+    ("accuracy_estimated_high", "Upper end of the 95% interval of accuracy_estimated"),
     ("accuracy_measured", "Accuracy on labelled answers; of a ranking the mean NDCG@10 of lists with signals"),
+    ("accuracy_measured_low", "Lower end of the 95% interval of accuracy_measured"),
+    ("accuracy_measured_high", "Upper end of the 95% interval of accuracy_measured"),
 )
 
 
@@ -82,6 +88,7 @@ def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence
     gauges = {
         name: Gauge(f"perennial_{name}", description, ["model"], registry=registry) for name, description in _FIGURES
     }
+    step = Gauge("perennial_cycle_step", "1 at the step that the cycle is in", ["model", "step"], registry=registry)
     for model in models:
         status = model_status(ledger, model)
         if status.unreadable:  # a figure that nobody knows is not 0
@@ -89,6 +96,8 @@ def _add_figures(registry: "CollectorRegistry", ledger: Ledger, models: Sequence
             continue
         for name, value in _values(status).items():
             gauges[name].labels(model=model).set(value)
+        if status.cycle is not None:
+            step.labels(model=model, step=status.cycle.state).set(1)
 
 
 def _values(status: ModelStatus) -> dict[str, float]:
@@ -101,11 +110,15 @@ def _values(status: ModelStatus) -> dict[str, float]:
         "replay_rows": status.replay_rows,
         "cycle_active": int(status.cycle is not None),
         "drift_alert": int(status.drift is not None and status.drift.state == "alert"),
-        "accuracy_estimated": _value(None if accuracy is None else accuracy.estimated),
-        "accuracy_measured": _value(None if accuracy is None else accuracy.measured),
+        "challenger_version": status.challenger or 0,
+        "challenger_share": status.share,
+        **_interval("accuracy_estimated", None if accuracy is None else accuracy.estimated),
+        **_interval("accuracy_measured", None if accuracy is None else accuracy.measured),
     }
 
 
-def _value(estimate: AccuracyEstimate | None) -> float:
-    """An accuracy; NaN, which Prometheus leaves out of its graphs, while it is not known."""
-    return float("nan") if estimate is None else estimate.value
+def _interval(name: str, estimate: AccuracyEstimate | None) -> dict[str, float]:
+    """An accuracy with its interval; NaN, which Prometheus leaves out of its graphs, while it is not known."""
+    if estimate is None:
+        return dict.fromkeys((name, f"{name}_low", f"{name}_high"), float("nan"))
+    return {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}

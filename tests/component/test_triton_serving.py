@@ -31,6 +31,7 @@ from perennial.ops.watching.collector import Collected, collect
 from tests.component.databases import BACKENDS, fresh_url
 from tests.component.strange_texts import TEXTS
 from tests.component.triton_fixtures import ENGINE, LABELS, MODEL, Place
+from tests.unit.deploy.queries import queries, series_of
 
 pytestmark = [pytest.mark.component, pytest.mark.alone]
 _PATIENCE_S = 60  # an answer that takes longer is none, on however busy a machine
@@ -122,6 +123,15 @@ def test_the_clients_own_distribution_asks_it_too(served):
     assert [one.label for one in asyncio.run(at_once())] == list(LABELS) * 5
     (row,) = TrafficLog(served.place.traffic).lookup([answer.prediction_id], columns=["key", "text"]).to_pylist()
     assert (row["key"], row["text"]) == ("me", "card lost")
+
+
+def test_tritons_series_are_those_that_rules_and_dashboard_read(client, served):
+    client.predict(["card lost"])
+    exposition = httpx.get(f"http://127.0.0.1:{served.server.spec.metrics_port}/metrics", timeout=_PATIENCE_S).text
+    there = {line.split()[2] for line in exposition.splitlines() if line.startswith("# TYPE ")}
+    asked = {name for query in queries().values() for name in series_of(query)}
+    assert {name for name in asked if name.startswith("nv_") or name.endswith("_total")} - there == set()
+    assert f'nv_inference_request_success{{model="{ENGINE}",version="1"}}' in exposition
 
 
 def test_scores_come_when_they_are_asked_for(client):

@@ -1,0 +1,41 @@
+"""The queries of alert rules and dashboard, and the series that they name."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import promql_parser as promql
+import yaml
+
+__all__ = ["DEPLOY", "queries", "series_of"]
+
+DEPLOY = Path(__file__).resolve().parents[3] / "ops" / "deploy"
+
+
+def queries() -> dict[str, str]:
+    """Each query by where it stands. Grafana's variable is put in as a pattern."""
+    rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text())
+    found = {f"alert {rule['alert']}": rule["expr"] for group in rules["groups"] for rule in group["rules"]}
+    board = json.loads((DEPLOY / "grafana" / "dashboard.json").read_text())
+    for panel in board["panels"]:
+        for target in panel["targets"]:
+            found[f"panel {panel['title']} {target['refId']}"] = target["expr"].replace("$model", "intent")
+    return found
+
+
+def series_of(query: str) -> set[str]:
+    """The names of the series that a query reads."""
+    return set(_names(promql.parse(query)))
+
+
+def _names(expression: object) -> Iterator[str]:
+    if isinstance(expression, promql.VectorSelector):
+        assert expression.name is not None, "a query names its series"
+        yield expression.name
+        return
+    for part in ("expr", "lhs", "rhs", "vector_selector", "param"):
+        below = getattr(expression, part, None)
+        if below is not None:
+            yield from _names(below)
+    for argument in getattr(expression, "args", None) or ():
+        yield from _names(argument)

@@ -1,0 +1,131 @@
+"""What a deployment is made of: each file is one that its program takes, and says what this product knows."""
+
+import configparser
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+
+from perennial.ops.settings import Settings, load_settings
+from tests.unit.deploy.queries import DEPLOY, queries, series_of
+
+MANIFESTS = [
+    pytest.param(document, id=f"{document['kind']}-{document['metadata']['name']}")
+    for path in sorted((DEPLOY / "kubernetes").glob("*.yaml"))
+    for document in yaml.safe_load_all(path.read_text())
+]
+COMPOSE = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_kubernetes_takes_each_manifest(manifest: dict[str, Any]) -> None:
+    kubernetes_validate.validate(manifest, "1.31", strict=True)
+
+
+@pytest.mark.parametrize("manifest", [one for one in MANIFESTS if one.values[0]["kind"] == "Deployment"])
+def test_no_pod_is_root_or_writes_its_root(manifest: dict[str, Any]) -> None:
+    pod = manifest["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"]
+    for container in pod["containers"]:
+        allowed = container["securityContext"]
+        assert allowed["readOnlyRootFilesystem"]
+        assert not allowed["allowPrivilegeEscalation"]
+        assert allowed["capabilities"] == {"drop": ["ALL"]}
+        assert "readinessProbe" in container
+        assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
+
+
+def test_every_secret_comes_from_outside() -> None:
+    secret = re.compile("PASSWORD|SECRET|LEDGER_URL")
+    for service in COMPOSE["services"].values():
+        for name, value in service.get("environment", {}).items():
+            assert "${" in value or not secret.search(name), f"{name} is written into the file"
+    for manifest in MANIFESTS:
+        text = json.dumps(manifest.values[0])
+        for name in re.findall(r'"name": "(PERENNIAL_\w+)", "value": ', text):
+            assert not secret.search(name)
+
+
+def test_compose_publishes_and_mounts_nothing_that_is_open_or_missing() -> None:
+    known = {"build", "cap_drop", "command", "depends_on", "deploy", "environment", "healthcheck", "image", "ports"}
+    known |= {"read_only", "restart", "security_opt", "shm_size", "tmpfs", "user", "volumes"}
+    for name, service in COMPOSE["services"].items():
+        assert set(service) <= known, name
+        assert set(service.get("depends_on", ())) <= set(COMPOSE["services"])
+        for port in service.get("ports", ()):
+            assert port.startswith("127.0.0.1:"), name
+        for volume in service.get("volumes", ()):
+            source = volume.split(":")[0]
+            there = (DEPLOY / source).exists() if source.startswith(".") else source in COMPOSE["volumes"]
+            assert there or source == "./viewer.token", f"{name} mounts {source}"
+    for name in ("control", "triton"):
+        assert COMPOSE["services"][name]["read_only"]
+        assert COMPOSE["services"][name]["user"] == "10001:10001"
+
+
+@pytest.mark.parametrize("where", ["compose", "kubernetes"])
+def test_the_settings_of_a_container_can_be_used(tmp_path: Path, where: str) -> None:
+    text = (DEPLOY / "perennial.toml").read_text()
+    if where == "kubernetes":
+        (text,) = (one.values[0]["data"]["perennial.toml"] for one in MANIFESTS if one.values[0]["kind"] == "ConfigMap")
+    (tmp_path / "perennial.toml").write_text(text)
+    settings = load_settings(tmp_path / "perennial.toml")
+    assert not settings.refused
+    assert settings.triton.url == "triton:8001"
+    assert settings.api.tokens, "an address beyond loopback is refused without tokens"
+
+
+def test_variables_of_the_environment_are_settings() -> None:
+    text = "\n".join(path.read_text() for path in DEPLOY.rglob("*") if path.is_file() and path.suffix != ".json")
+    named = set(re.findall(r"\bPERENNIAL_([A-Z_]+)\b", text)) - {"SECRET", "PYTHONPATH"}
+    assert named >= {"LEDGER_URL", "TRITON__SECRET"}
+    for name in named:
+        section: Any = Settings
+        for step in name.lower().split("__"):
+            assert step in section.model_fields, name
+            section = section.model_fields[step].annotation
+
+
+def test_the_images_hold_files_that_there_are() -> None:
+    import pytriton
+
+    text = (DEPLOY / "Containerfile").read_text()
+    (stub,) = re.findall(r"\$packages/pytriton/(\S+stub)", text)
+    assert (Path(pytriton.__file__).parent / stub).is_file()
+    backends = DEPLOY.parent / "serving" / "backends"
+    (names,) = re.findall(r"for name in ([a-z_ ]+);", text)
+    assert sorted(names.split()) == sorted(place.name for place in backends.iterdir() if (place / "model.py").is_file())
+    stages = re.findall(r"^FROM .* AS (\w+)$", text, flags=re.MULTILINE)
+    assert stages == ["build", "control", "triton"]
+    for stage in text.split("\nFROM ")[2:]:
+        assert "\nUSER 10001\n" in stage
+        assert "\nHEALTHCHECK " in stage
+
+
+def test_the_unit_of_systemd_is_narrow_and_starts_what_is_installed() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.optionxform = str  # type: ignore[assignment,method-assign]
+    unit.read(DEPLOY / "systemd" / "perennial.service")
+    service = unit["Service"]
+    assert service["ExecStart"].startswith("/opt/perennial/bin/perennial ")
+    assert service["ExecStart"].endswith(" serve")
+    assert (service["ProtectSystem"], service["NoNewPrivileges"], service["UMask"]) == ("strict", "true", "0077")
+    assert service["ReadWritePaths"] == service["WorkingDirectory"]
+
+
+@pytest.mark.parametrize(("where", "query"), queries().items(), ids=queries())
+def test_prometheus_can_read_each_query(where: str, query: str) -> None:
+    del where
+    assert series_of(query)
+
+
+def test_every_alert_says_what_to_do_and_prometheus_finds_the_rules() -> None:
+    rules = yaml.safe_load((DEPLOY / "alerts.yml").read_text())["groups"][0]["rules"]
+    assert all(rule["annotations"]["summary"] and rule["labels"]["severity"] in {"page", "ticket"} for rule in rules)
+    assert yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["rule_files"] == ["alerts.yml"]
+    assert tomllib.loads((DEPLOY / "perennial.toml").read_text())["api"]["hosts"]
