@@ -1,5 +1,6 @@
 """`doctor`."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,9 +21,13 @@ def doctor(
     as_json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Try, without any secret, what is open on Triton; changes nothing. Exit code 1 when something dangerous is."""
+    """Look at this machine, and try without any secret what is open on Triton; changes nothing.
+
+    Exit code 1 when something dangerous is open.
+    """
     from perennial.ops.app.wiring import configured_models, grpc_urls
     from perennial.ops.commands.doctor import engine_question, examine, examine_binary
+    from perennial.ops.commands.machine import examine_machine
     from perennial.ops.serving.tasks import serving_side
     from perennial.ops.settings import load_settings
     from perennial.ops.store.workspace import Workspace
@@ -44,9 +49,11 @@ def doctor(
     ]
     if not triton.url:
         findings.append(examine_binary(settings.state / "triton"))
+    facts = examine_machine(settings, config or Path("perennial.toml"))
     if as_json:
-        print_json([finding.to_json() for finding in findings])
+        print_json([*(finding.to_json() for finding in findings), *(fact.to_json() for fact in facts)])
     else:
+        print_table("This machine", ["what", "seen", "what to do"], [[f.what, f.seen, f.todo] for f in facts])
         rows = [[f.what, f.where, f.state.value, f.todo if f.wrong else ""] for f in findings]
         print_table("What Triton lets in without a secret", ["what", "where", "state", "what to do"], rows)
     if any(finding.wrong for finding in findings):
