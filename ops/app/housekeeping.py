@@ -35,10 +35,15 @@ class Housekeeping:
         now, keep = self._deletes_by(), timedelta(days=self._parts.settings.traffic.retention_days)
         ledger = self._parts.ledger
         ledger.forget_runs(now - _RUNS_KEPT)
-        forgotten = ledger.forget_history(self.model, now - keep, keep=_HISTORY_KEPT)
+        forgotten, history = ledger.forget_history(self.model, now - keep, keep=_HISTORY_KEPT), 0
+        while rows := forgotten.journal + forgotten.commands + forgotten.drift_reports:  # in steps: others write too
+            history += rows
+            forgotten = ledger.forget_history(self.model, now - keep, keep=_HISTORY_KEPT)
+        while rows := ledger.forget_feedback(self.model, now - keep):  # labels of requests that are gone from the log
+            history += rows
+        ledger.forget_notices(self.model, now - keep)
         pruned = self._traffic.prune(now - keep)
         runs = prune_runs(ledger, self._parts.workspace, self.model, now=now, keep=keep)
-        history = forgotten.journal + forgotten.commands + forgotten.drift_reports
         return f"{pruned} traffic rows, {history} rows of history, work folders {list(runs)}"
 
     def retain_unserved(self) -> str:

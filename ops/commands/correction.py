@@ -36,7 +36,7 @@ class Correction:
         nothing = TrainingRows(fresh=(), replay=maker.rows.replay_rows(), learnt=())
         maker.export(version, champion, nothing, None, self._on_progress)
         manifest = maker.publish(version)
-        ledger.mark_learnt(self._model, maker.rows.learnt_by(champion.version), version)
+        ledger.mark_learnt(self._model, (), version, base=champion.version)
         ledger.set_version_state(
             self._model,
             version,

@@ -160,10 +160,10 @@ def publish_export(
             metrics={**source.metrics, **engine_metrics(manifest)},
             lineage={**source.lineage, "reason": _reason(plan)},
         )
-        learnt, label = maker.rows.learnt_by(plan.source), f"{plan.engine.value} {plan.precision.value}"
+        label = f"{plan.engine.value} {plan.precision.value}"
         with parts.ledger.transaction():
             parts.ledger.add_version(row)
-            parts.ledger.mark_learnt(model, learnt, number)
+            parts.ledger.mark_learnt(model, (), number, base=plan.source)
             parts.ledger.audit(actor, "engine.exported", model, {"version": number, "of": plan.source, "engine": label})
     maker.publish(number)
     parts.ledger.set_version_state(model, number, VersionState.PUBLISHED)

@@ -145,10 +145,15 @@ class LiveEvidenceReader:
     def _newest(self) -> Sequence[Any]:
         """Some of the newest inputs, those from before the promotion included."""
         side = self._asking.side
-        logged = self._traffic.read(last=_NEWEST_TRIED, columns=list(side.input_columns)).to_pylist()
-        left = [task_input for row in logged if (task_input := side.logged_input(row)) is not None]
-        inputs = left or [side.probe]
-        return self._asking.memory.recalled([inputs[place] for place in self._rng.choice(len(inputs), _TRIED_A_LOOK)])
+        logged = self._traffic.read(last=_NEWEST_TRIED, columns=list(side.input_columns))
+        inputs = list[Any]()
+        for place in self._rng.permutation(logged.num_rows):
+            (row,) = logged.slice(int(place), 1).to_pylist()  # the others are not made rows of
+            inputs += [] if (task_input := side.logged_input(row)) is None else [task_input]
+            if len(inputs) == _TRIED_A_LOOK:
+                break
+        inputs = inputs or [side.probe]
+        return self._asking.memory.recalled([inputs[place % len(inputs)] for place in range(_TRIED_A_LOOK)])
 
     def _ask_one(self, version: int, task_input: Any) -> Any:
         return self._asking.ask(version, self._asking.sides.get(version).encode([task_input]))

@@ -12,7 +12,6 @@ from perennial.ops.store.state import PAUSED
 __all__ = ["CommandInbox", "Commanded"]
 
 logger = logging.getLogger(__name__)
-_NEWEST = 20  # commands among which one may be an abort that waits
 
 
 class Commanded(Protocol):
@@ -65,8 +64,7 @@ class CommandInbox:
 
     def abort_waits(self, cycle_id: int) -> bool:
         """Whether somebody asked for the end of this cycle, and nobody took it up yet."""
-        waiting = self._ledger.commands(self._model, limit=_NEWEST)
-        aborts = [command for command in waiting if command.kind == "abort" and command.taken_at is None]
+        aborts = [command for command in self._ledger.waiting_commands(self._model) if command.kind == "abort"]
         return any(command.args.get("cycle", cycle_id) == cycle_id for command in aborts)
 
     def _obey(self, command: CommandRow, row: CycleRow | None, cycle: cy.Cycle | None) -> cy.Cycle | None:

@@ -177,7 +177,7 @@ class LoopSteps:
             "replay_rows": len(rows.replay),
             "last_example_id": rows.last_example_id,
         }
-        self.ledger.mark_learnt(self.model, rows.learnt, version)
+        self.ledger.mark_learnt(self.model, rows.learnt, version, base=rows.base)
         self.ledger.set_version_state(
             self.model,
             version,

@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, func, select
 
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import canonical
@@ -60,6 +60,12 @@ class BufferStore(TombstoneStore):
             rows=tuple(task.read_kept(kept_row(row)) for row in rows),
             extras=tuple(row["extra"]["value"] for row in rows) if has_extras else (),
         )
+
+    def buffered_count(self, model: str) -> int:
+        """Return how many rows a model's buffer holds."""
+        with self._read() as connection:
+            counted = select(func.count()).select_from(_ROW).where(_ROW.c.model == model)
+            return connection.scalar(counted) or 0
 
     def _without_erased(self, connection: Connection, model: str, state: "BufferState[Any]") -> "BufferState[Any]":
         erased = self._tombstones(

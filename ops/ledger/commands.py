@@ -37,7 +37,7 @@ class CommandStore(AuditStore):
         Each is handed out once. Whoever becomes the loop's leader, or could not finish what it took, first calls
         `reclaim_commands`, so that it is handed out again: a command is carried out at least once.
         """
-        untaken = (_COMMAND.c.model == model) & _COMMAND.c.taken_at.is_(None)
+        untaken = (_COMMAND.c.model == model) & _COMMAND.c.finished_at.is_(None) & _COMMAND.c.taken_at.is_(None)
         with self._read() as connection:  # asked several times a second: an empty inbox holds up no writer
             if connection.scalar(select(_COMMAND.c.id).where(untaken).limit(1)) is None:
                 return ()
@@ -50,6 +50,13 @@ class CommandStore(AuditStore):
             connection.execute(update(_COMMAND).where(_COMMAND.c.id.in_(ids)).values(taken_at=self._clock()))
             rows = connection.execute(select(_COMMAND).where(_COMMAND.c.id.in_(ids)).order_by(_COMMAND.c.id))
             return tuple(CommandRow(**row) for row in rows.mappings())
+
+    def waiting_commands(self, model: str) -> tuple[CommandRow, ...]:
+        """Return the commands that nobody took yet, in the order in which they were asked for, and leave them there."""
+        untaken = select(_COMMAND).where(_COMMAND.c.model == model, _COMMAND.c.finished_at.is_(None))
+        untaken = untaken.where(_COMMAND.c.taken_at.is_(None)).order_by(_COMMAND.c.id)
+        with self._read() as connection:
+            return tuple(CommandRow(**row) for row in connection.execute(untaken).mappings())
 
     def reclaim_commands(self, model: str) -> int:
         """Put commands that were taken but not finished back into the inbox, and return how many."""

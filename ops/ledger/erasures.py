@@ -3,6 +3,7 @@
 import logging
 import secrets
 import time
+from collections import Counter
 from collections.abc import Collection, Iterator
 from datetime import datetime
 from sqlite3 import Error as SqliteError
@@ -11,11 +12,14 @@ from typing import Any
 from sqlalchemy import JSON, Connection, Select, String, Text, cast, delete, func, or_, select, update
 
 from perennial.continual.errors import LeaseLost, Refused
+from perennial.continual.records import Split
 from perennial.continual.tasks import DEFAULT_TASK, learns_labels
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.audit import AuditStore
+from perennial.ops.ledger.learnt import LearntStore
 from perennial.ops.ledger.rows import SERVING_STATES, ErasureReceipt, kept_row
 from perennial.ops.ledger.store import chunks
+from perennial.ops.ledger.tallies import FEEDBACK, SUPERSEDED, WAITING
 from perennial.ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
 from perennial.ops.prediction_ids import ID_DIGITS
 
@@ -27,7 +31,7 @@ _FREE_TEXT = frozenset({"detail", "note", "outcome", "error"})
 _OF_TASK = frozenset({"input", "target"})
 
 
-class ErasureStore(AuditStore, TombstoneStore):
+class ErasureStore(AuditStore, LearntStore, TombstoneStore):
     """The part of the ledger that removes a person's rows.
 
     An erasure and a cycle of the same model exclude each other: each begins in a transaction that looks for the other.
@@ -117,7 +121,7 @@ class ErasureStore(AuditStore, TombstoneStore):
             lost = self._rows_of(connection, schema.example, model, key, ids)
             receipt = ErasureReceipt(
                 feedback=len(self._rows_of(connection, schema.feedback, model, key, ids)),
-                versions=self._learners(connection, lost),
+                versions=self._learners(connection, model, lost),
                 buffer_rows=self._count(connection, schema.buffer_row, model, key, ids),
                 examples=len(lost),
             )
@@ -150,10 +154,10 @@ class ErasureStore(AuditStore, TombstoneStore):
             ids = set(prediction_ids) | self._predictions_of(connection, model, key)
             lost = self._rows_of(connection, schema.example, model, key, ids)
             receipt = ErasureReceipt(
-                feedback=self._delete(connection, schema.feedback, model, key, ids),
-                versions=self._learners(connection, lost),
+                feedback=self._delete_feedback(connection, model, key, ids),
+                versions=self._learners(connection, model, lost),
                 buffer_rows=self._delete(connection, schema.buffer_row, model, key, ids),
-                examples=self._delete_examples(connection, lost),
+                examples=self._delete_examples(connection, model, lost),
             )
             for part in chunks(sorted(ids)):
                 past = schema.feedback_history
@@ -273,14 +277,6 @@ class ErasureStore(AuditStore, TombstoneStore):
             )
         return sorted(row_ids)
 
-    def _learners(self, connection: Connection, example_ids: list[int]) -> tuple[int, ...]:
-        versions: set[int] = set()
-        for part in chunks(example_ids):
-            versions |= set(
-                connection.scalars(select(schema.learnt.c.version).where(schema.learnt.c.example_id.in_(part)))
-            )
-        return tuple(sorted(versions))
-
     def _delete(self, connection: Connection, table: Any, model: str, key: str, ids: Collection[str]) -> int:
         gone = connection.execute(delete(table).where(table.c.model == model, table.c.key == key)).rowcount
         for part in chunks(sorted(ids)):
@@ -296,9 +292,29 @@ class ErasureStore(AuditStore, TombstoneStore):
             count += connection.scalar(named.where(table.c.prediction_id.in_(part), other)) or 0
         return count
 
-    def _delete_examples(self, connection: Connection, ids: list[int]) -> int:
+    def _delete_feedback(self, connection: Connection, model: str, key: str, ids: Collection[str]) -> int:
+        table = schema.feedback
+        waiting = select(table.c.id).where(table.c.model == model, table.c.joined_revision < table.c.revision)
+        waited = set(connection.scalars(waiting.where(table.c.key == key)))
+        for part in chunks(sorted(ids)):
+            waited |= set(connection.scalars(waiting.where(table.c.prediction_id.in_(part))))
+        gone = self._delete(connection, table, model, key, ids)
+        self._tally(connection, model, {(FEEDBACK, ""): -gone, (WAITING, ""): -len(waited)})
+        return gone
+
+    def _delete_examples(self, connection: Connection, model: str, ids: list[int]) -> int:
+        table, counted, in_use = schema.example, Counter[tuple[str, str]](), list[int]()
+        by_target = self._counts_by_target(connection, model)
         for part in chunks(ids):
-            connection.execute(delete(schema.example).where(schema.example.c.id.in_(part)))
+            named = select(table.c.id, table.c.split, table.c.target, table.c.superseded_at).where(table.c.id.in_(part))
+            for row in connection.execute(named):
+                over = row.superseded_at is not None
+                counted[(SUPERSEDED, "") if over else (row.split, row.target if by_target else "")] -= 1
+                in_use += [row.id] if not over and row.split == Split.TRAIN else []
+        self._end_learnt(connection, model, in_use)
+        self._tally(connection, model, counted)
+        for part in chunks(ids):
+            connection.execute(delete(table).where(table.c.id.in_(part)))
         return len(ids)
 
 

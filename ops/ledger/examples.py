@@ -1,7 +1,8 @@
 """The labelled examples of a model, each input once, and which version has learnt which of them."""
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from datetime import datetime
 from typing import Any
@@ -11,17 +12,18 @@ from sqlalchemy import Connection, RowMapping, Select, bindparam, func, insert, 
 from perennial.continual.records import Origin, Split
 from perennial.continual.task import AnyRow, AnyTask, KeptRow
 from perennial.ops.ledger import schema
-from perennial.ops.ledger.rows import ExamplesReceipt, StoredExample, VersionState, kept_row
+from perennial.ops.ledger.learnt import LearntStore, learnt_by
+from perennial.ops.ledger.rows import ExamplesReceipt, StoredExample, kept_row
 from perennial.ops.ledger.store import chunks
+from perennial.ops.ledger.tallies import SUPERSEDED
 from perennial.ops.ledger.tombstones import Tombstones, TombstoneStore
 
 __all__ = ["ExampleStore"]
 
 _TABLE = schema.example
-_DISCARDED = (VersionState.FAILED, VersionState.REFUSED)
 
 
-class ExampleStore(TombstoneStore):
+class ExampleStore(LearntStore, TombstoneStore):
     """The part of the ledger that keeps labelled examples.
 
     A changed label is a new row with a new id; the old row stays, superseded, so that what a version learnt can still
@@ -76,8 +78,16 @@ class ExampleStore(TombstoneStore):
                     elif outcome == "relabelled":
                         late.append(added[digest] | {"superseded_at": now})
                     added[digest] = row
+            late = self._unknown(connection, model, late)
             self._move(connection, moved)
-            self._replace(connection, ended, now, [*added.values(), *self._unknown(connection, model, late)])
+            self._replace(connection, ended, now, [*added.values(), *late])
+            replaced = [row for row in known.values() if row["id"] in set(ended)]
+            by_target = self._counts_by_target(connection, model)
+            counted = Counter(_counter(row, by_target=by_target) for row in added.values())
+            counted.subtract(_counter(row, by_target=by_target) for row in replaced)
+            counted[SUPERSEDED, ""] += len(replaced) + len(late)
+            self._tally(connection, model, counted)
+            self._end_learnt(connection, model, [row["id"] for row in replaced if row["split"] == Split.TRAIN])
         return ExamplesReceipt(**counts)
 
     def examples(
@@ -97,8 +107,7 @@ class ExampleStore(TombstoneStore):
         if label is not None:
             statement = statement.where(_TABLE.c.target == label)
         if not_learnt_by is not None:
-            taken = select(schema.learnt.c.example_id).where(schema.learnt.c.example_id == _TABLE.c.id)
-            statement = statement.where(~taken.where(schema.learnt.c.version == not_learnt_by).exists())
+            statement = statement.where(~learnt_by(model, not_learnt_by))
         with self._read() as connection:
             task = self._task(connection, model)
             return tuple(_stored(task, row) for row in connection.execute(statement).mappings())
@@ -113,16 +122,6 @@ class ExampleStore(TombstoneStore):
                 found |= {row["id"]: _stored(task, row) for row in connection.execute(statement).mappings()}
         return found
 
-    def mark_learnt(self, model: str, ids: Iterable[int], version: int) -> None:
-        """Note that a version learnt from these rows. A retry changes nothing; ids erased meanwhile are left out."""
-        with self._write() as connection:
-            self._lock_model(connection, model)
-            for part in chunks(list(ids)):
-                present = select(_TABLE.c.id).where(_TABLE.c.model == model, _TABLE.c.id.in_(part))
-                rows = [{"example_id": id_, "version": version} for id_ in connection.scalars(present)]
-                if rows:
-                    connection.execute(self._insert(schema.learnt).on_conflict_do_nothing(), rows)
-
     def last_example_id(self, model: str) -> int:
         """The newest example's id; 0 without one."""
         with self._read() as connection:
@@ -131,16 +130,21 @@ class ExampleStore(TombstoneStore):
 
     def label_counts(self, model: str, split: Split | None = None) -> dict[str, int]:
         """Return how many current examples each label has, by label."""
-        statement = _current(select(_TABLE.c.target, func.count()), model, split)
+        table, names = schema.tally, list(Split) if split is None else [split]
         with self._read() as connection:
-            rows = connection.execute(statement.group_by(_TABLE.c.target).order_by(_TABLE.c.target)).all()
-        return {label: count for label, count in rows}  # noqa: C416  Row is not a tuple to the type checker
+            if self._counts_by_target(connection, model):
+                counted = select(table.c.part, func.sum(table.c.rows)).where(table.c.model == model)
+                counted = counted.where(table.c.name.in_(names), table.c.rows > 0).group_by(table.c.part)
+                rows = connection.execute(counted.order_by(table.c.part)).all()
+            else:
+                statement = _current(select(_TABLE.c.target, func.count()), model, split)
+                rows = connection.execute(statement.group_by(_TABLE.c.target).order_by(_TABLE.c.target)).all()
+        return {label: int(count) for label, count in rows}
 
     def example_count(self, model: str, split: Split) -> int:
         """Return how many current examples there are."""
-        statement = _current(select(func.count()).select_from(_TABLE), model, split)
         with self._read() as connection:
-            return connection.scalar(statement) or 0
+            return self._tallied(connection, model, split)
 
     def example_rows_between(self, model: str, after_id: int, until_id: int) -> int:
         """Return how many rows have ids in this range, superseded ones included; fewer than before tell an erasure."""
@@ -157,28 +161,10 @@ class ExampleStore(TombstoneStore):
         with self._read() as connection:
             return tuple(connection.scalars(select(targets.c.target).where(targets.c.target.is_not(None))))
 
-    def unlearnt_count(self, model: str, *, by: int | None = None) -> int:
-        """Return how many current training examples `by` has not learnt, or without it: no version that still counts.
-
-        A version that failed or was refused does not count.
-        """
-        taken = select(schema.learnt.c.example_id).where(schema.learnt.c.example_id == _TABLE.c.id)
-        if by is not None:
-            taken = taken.where(schema.learnt.c.version == by)
-        else:
-            lost = select(schema.version.c.version)
-            lost = lost.where(schema.version.c.model == model, schema.version.c.state.in_(_DISCARDED))
-            taken = taken.where(schema.learnt.c.version.not_in(lost))
-        statement = _current(select(func.count()).select_from(_TABLE), model, Split.TRAIN)
-        with self._read() as connection:
-            return connection.scalar(statement.where(~taken.exists())) or 0
-
     def contradiction_count(self, model: str) -> int:
         """Return how many labels were overruled by another one for the same input, since the beginning."""
-        statement = select(func.count()).select_from(_TABLE)
-        statement = statement.where(_TABLE.c.model == model, _TABLE.c.superseded_at.is_not(None))
         with self._read() as connection:
-            return connection.scalar(statement) or 0
+            return self._tallied(connection, model, SUPERSEDED)
 
     def _inputs(
         self, connection: Connection, model: str, hashes: Sequence[str], now: datetime
@@ -216,6 +202,11 @@ class ExampleStore(TombstoneStore):
 def _current(statement: Select[Any], model: str, split: Split | None) -> Select[Any]:
     statement = statement.where(_TABLE.c.model == model, _TABLE.c.superseded_at.is_(None))
     return statement if split is None else statement.where(_TABLE.c.split == split)
+
+
+def _counter(row: Mapping[str, Any], *, by_target: bool) -> tuple[str, str]:
+    """Which counter a current example is in."""
+    return row["split"], row["target"] if by_target else ""
 
 
 def _covered(erased: Tombstones, example: AnyRow, now: datetime) -> bool:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Connection, RowMapping, func, insert, select, update
@@ -12,15 +12,18 @@ from perennial.continual.task import AnyTask
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.rows import FeedbackReceipt, FeedbackRow, JoinOutcome, PendingFeedback
 from perennial.ops.ledger.store import chunks
+from perennial.ops.ledger.tallies import FEEDBACK, WAITING, TallyStore
 from perennial.ops.ledger.tombstones import TombstoneStore
 
 __all__ = ["FeedbackStore"]
 
 _TABLE = schema.feedback
 _HISTORY = schema.feedback_history
+_AT_ONCE = datetime(1970, 1, 1, tzinfo=UTC)
+_FEW = 10_000  # rows that are read one by one rather than found through an index of their times
 
 
-class FeedbackStore(TombstoneStore):
+class FeedbackStore(TallyStore, TombstoneStore):
     """The part of the ledger that keeps labels for predictions.
 
     Two times are kept of each label: `at`, when it was given, and `received_at`, when it came here. The label with the
@@ -49,6 +52,7 @@ class FeedbackStore(TombstoneStore):
             known = self._labelled(connection, model, [row.prediction_id for row in rows])
             for stored in known.values():
                 stored["at"] = _given_at(stored["at"], stored["received_at"], now)
+            reopened = 0
             fresh: dict[str, dict[str, Any]] = {}
             history: list[dict[str, Any]] = []
             for given in rows:
@@ -65,28 +69,45 @@ class FeedbackStore(TombstoneStore):
                 if outcome == "new":
                     fresh[row.prediction_id] = _values(model, row, now)
                 elif outcome in {"corrected", "confirmed"} and current is not None:
+                    reopened += current.get("joined_revision") == current["revision"]
                     self._correct(connection, model, row, current, now, stored=row.prediction_id in known)
             for part in chunks(list(fresh.values())):
                 connection.execute(insert(_TABLE), list(part))
             for part in chunks(history):
                 connection.execute(self._insert(_HISTORY).on_conflict_do_nothing(), list(part))
+            self._tally(connection, model, {(FEEDBACK, ""): len(fresh), (WAITING, ""): len(fresh) + reopened})
             if counts["corrected"] or counts["confirmed"]:
                 self._close_history(connection, model, [row.prediction_id for row in rows], now)
         return FeedbackReceipt(**counts)
 
-    def pending_feedback(self, model: str, limit: int = 1000, *, after_id: int = 0) -> tuple[PendingFeedback, ...]:
+    def pending_feedback(
+        self, model: str, limit: int = 1000, *, after_id: int = 0, due_by: datetime | None = None
+    ) -> tuple[PendingFeedback, ...]:
         """Return labels that were not joined to their prediction yet, or were corrected since, in order of arrival.
 
-        `after_id` pages past rows whose prediction has not been seen yet.
+        `after_id` pages past rows whose prediction has not been seen yet; `due_by` leaves out those that wait longer.
         """
-        statement = (
-            select(_TABLE)
-            .where(_TABLE.c.model == model, _TABLE.c.joined_revision < _TABLE.c.revision, _TABLE.c.id > after_id)
-            .order_by(_TABLE.c.id)
-            .limit(limit)
-        )
+        statement = select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.joined_revision < _TABLE.c.revision)
+        if due_by is not None:
+            statement = statement.where(_TABLE.c.waits_until <= due_by)
+        number = _TABLE.c.id + 0  # which no index knows: a walk by number would read all that was joined
+        statement = statement.where(number > after_id).order_by(number).limit(limit)
         with self._read() as connection:
             return tuple(_pending(row, self._clock()) for row in connection.execute(statement).mappings())
+
+    def postpone(self, model: str, rows: Sequence[PendingFeedback], until: datetime) -> None:
+        """Look for the predictions of these labels no sooner than then. A correction is looked for at once."""
+        with self._write() as connection:
+            self._lock_model(connection, model)
+            for part in chunks([row.id for row in rows]):
+                later = update(_TABLE).where(_TABLE.c.model == model, _TABLE.c.id.in_(part))
+                later = later.where(_TABLE.c.joined_revision < _TABLE.c.revision)
+                connection.execute(later.values(waits_until=until))
+
+    def waiting_count(self, model: str) -> int:
+        """Return how many labels wait for their prediction."""
+        with self._read() as connection:
+            return self._tallied(connection, model, WAITING)
 
     def mark_joined(
         self, model: str, rows: Sequence[PendingFeedback], *, outcome: JoinOutcome = JoinOutcome.JOINED
@@ -101,8 +122,12 @@ class FeedbackStore(TombstoneStore):
         with self._write() as connection:
             self._lock_model(connection, model)
             for part in chunks(list(revisions)):
-                stored = select(_TABLE.c.id, _TABLE.c.revision).where(_TABLE.c.model == model, _TABLE.c.id.in_(part))
-                same = [row.id for row in connection.execute(stored) if row.revision == revisions[row.id]]
+                stored = select(_TABLE.c.id, _TABLE.c.revision, _TABLE.c.joined_revision)
+                stored = stored.where(_TABLE.c.model == model, _TABLE.c.id.in_(part))
+                found = [row for row in connection.execute(stored) if row.revision == revisions[row.id]]
+                same = [row.id for row in found]
+                waited = sum(row.joined_revision < row.revision for row in found)
+                self._tally(connection, model, {(WAITING, ""): -waited})
                 done = update(_TABLE).where(_TABLE.c.id.in_(same))
                 connection.execute(done.values(joined_revision=_TABLE.c.revision, outcome=outcome))
                 marked += len(same)
@@ -110,11 +135,11 @@ class FeedbackStore(TombstoneStore):
 
     def feedback_count(self, model: str, *, since: datetime | None = None) -> int:
         """Return how many predictions have a label, or got or changed one since a time."""
-        statement = select(func.count()).select_from(_TABLE).where(_TABLE.c.model == model)
-        if since is not None:
-            statement = statement.where(_TABLE.c.received_at >= since)
         with self._read() as connection:
-            return connection.scalar(statement) or 0
+            if since is None:
+                return self._tallied(connection, model, FEEDBACK)
+            statement = select(func.count()).select_from(_TABLE).where(_TABLE.c.model == model)
+            return connection.scalar(statement.where(_TABLE.c.received_at >= since)) or 0
 
     def feedback_labels(self, model: str, prediction_ids: Sequence[str]) -> dict[str, str]:
         """Return the current label of each of these predictions that has one."""
@@ -141,11 +166,14 @@ class FeedbackStore(TombstoneStore):
         `after_id` pages on: a model's labels are kept one call after the other, so none comes in behind it. `since`
         leaves out those that came, or last changed, before that moment.
         """
-        statement = select(_TABLE).where(_TABLE.c.model == model, _TABLE.c.id > after_id)
-        if since is not None:
-            statement = statement.where(_TABLE.c.received_at >= since)
+        number: Any = _TABLE.c.id
         with self._read() as connection:
-            rows = connection.execute(statement.order_by(_TABLE.c.id).limit(limit)).mappings()
+            if since is not None and self._newest_id(connection, model) - after_id > _FEW:
+                number = _TABLE.c.id + 0  # which no index knows: the labels are found by their time
+            statement = select(_TABLE).where(_TABLE.c.model == model, number > after_id)
+            if since is not None:
+                statement = statement.where(_TABLE.c.received_at >= since)
+            rows = connection.execute(statement.order_by(number).limit(limit)).mappings()
             return tuple(_pending(row, self._clock()) for row in rows)
 
     def last_feedback_id(self, model: str, *, after_id: int = 0) -> int:
@@ -153,9 +181,8 @@ class FeedbackStore(TombstoneStore):
 
         Whoever has read all up to here by `first_feedback` goes on from here, however few of them it was given.
         """
-        statement = select(_TABLE.c.id).where(_TABLE.c.model == model, _TABLE.c.id > after_id)
         with self._read() as connection:
-            return connection.scalar(statement.order_by(_TABLE.c.id.desc()).limit(1)) or after_id
+            return max(after_id, self._newest_id(connection, model))
 
     def given_labels(self, model: str, prediction_ids: Sequence[str]) -> tuple[GivenLabel, ...]:
         """Return every label ever given for these predictions, by time; where it came from is its annotator."""
@@ -174,6 +201,10 @@ class FeedbackStore(TombstoneStore):
                     for r in connection.execute(statement)
                 ]
         return tuple(sorted(labels, key=lambda given: (given.at, given.prediction_id, given.label)))
+
+    def _newest_id(self, connection: Connection, model: str) -> int:
+        newest = select(_TABLE.c.id).where(_TABLE.c.model == model).order_by(_TABLE.c.id.desc()).limit(1)
+        return int(connection.scalar(newest) or 0)
 
     def _labelled(self, connection: Connection, model: str, ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         rows: dict[str, dict[str, Any]] = {}
@@ -197,6 +228,7 @@ class FeedbackStore(TombstoneStore):
             facts["received_at"] = now
         facts["key"] = row.key if row.key is not None else current["key"]
         facts["revision"] = current["revision"] + 1
+        facts["waits_until"] = _AT_ONCE
         current.update(facts)
         if stored:
             place = (_TABLE.c.model == model) & (_TABLE.c.prediction_id == row.prediction_id)
@@ -242,6 +274,7 @@ def _values(model: str, row: FeedbackRow, now: datetime) -> dict[str, Any]:
         "origin": row.origin,
         "key": row.key,
         "revision": 1,
+        "joined_revision": 0,
     }
 
 

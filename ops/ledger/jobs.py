@@ -4,7 +4,7 @@ from collections.abc import Collection, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import RowMapping, func, select, update
+from sqlalchemy import Connection, RowMapping, select, update
 
 from perennial.continual.errors import LeaseLost, NotFound
 from perennial.ops.ledger import schema
@@ -158,10 +158,15 @@ class JobStore(Store):
 
     def forget_runs(self, before: datetime) -> int:
         """Remove finished runs that ended before a time, but for each job's last success; return how many."""
-        done = select(func.max(_RUN.c.id)).where(_RUN.c.outcome == RunOutcome.DONE).group_by(_RUN.c.job)
-        old = _RUN.delete().where(_RUN.c.finished_at < before, _RUN.c.id.not_in(done))
         with self._write() as connection:
+            last = [self._last_done(connection, name) for name in connection.scalars(select(_JOB.c.name))]
+            old = _RUN.delete().where(_RUN.c.finished_at < before, _RUN.c.id.not_in([run for run in last if run]))
             return connection.execute(old).rowcount
+
+    def _last_done(self, connection: Connection, name: str) -> int | None:
+        done = select(_RUN.c.id).where(_RUN.c.job == name, _RUN.c.outcome == RunOutcome.DONE)
+        newest: int | None = connection.scalar(done.order_by(_RUN.c.due.desc()).limit(1))
+        return newest
 
 
 def _run(row: RowMapping) -> JobRunRow:

@@ -38,6 +38,7 @@ __all__ = [
     "Cycles",
     "DriftReports",
     "ErasedRows",
+    "ExampleCounts",
     "ExampleRows",
     "ExampleSink",
     "Examples",
@@ -166,8 +167,18 @@ class PendingLabels(Protocol):
         """Keep labels, all or none."""
         ...
 
-    def pending_feedback(self, model: str, limit: int = 1000, *, after_id: int = 0) -> tuple[PendingFeedback, ...]:
-        """Return labels that wait, oldest first."""
+    def pending_feedback(
+        self, model: str, limit: int = 1000, *, after_id: int = 0, due_by: datetime | None = None
+    ) -> tuple[PendingFeedback, ...]:
+        """Return labels that wait, oldest first; with `due_by` those that are to be looked for by then."""
+        ...
+
+    def postpone(self, model: str, rows: Sequence[PendingFeedback], until: datetime) -> None:
+        """Look for the predictions of these labels no sooner than then."""
+        ...
+
+    def waiting_count(self, model: str) -> int:
+        """Return how many labels wait for their prediction."""
         ...
 
     def mark_joined(
@@ -191,6 +202,22 @@ class Examples(Protocol):
         limit: int | None = None,
     ) -> tuple[StoredExample, ...]:
         """Return current examples by id."""
+        ...
+
+
+class ExampleCounts(Protocol):
+    """How many labelled rows there are."""
+
+    def example_count(self, model: str, split: Split) -> int:
+        """Return how many current examples there are."""
+        ...
+
+    def contradiction_count(self, model: str) -> int:
+        """Return how many were overruled since the beginning."""
+        ...
+
+    def last_example_id(self, model: str) -> int:
+        """Return the newest one's id; 0 without one."""
         ...
 
 
@@ -265,8 +292,8 @@ class Commands(Protocol):
 class Inbox(Transactions, Protocol):
     """Where the loop takes what it is asked."""
 
-    def commands(self, model: str, limit: int | None = None) -> tuple[CommandRow, ...]:
-        """Return a model's commands, newest first."""
+    def waiting_commands(self, model: str) -> tuple[CommandRow, ...]:
+        """Return the commands that nobody took, oldest first, and leave them there."""
         ...
 
     def take_commands(self, model: str) -> tuple[CommandRow, ...]:

@@ -44,18 +44,20 @@ __all__ = [
     "job_run",
     "journal_entry",
     "learnt",
+    "learnt_base",
     "lease",
     "metadata",
     "model",
     "model_state",
     "notice",
     "route",
+    "tally",
     "tombstone",
     "tombstone_salt",
     "version",
 ]
 
-REVISION = "0004"
+REVISION = "0005"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -121,6 +123,7 @@ version = Table(
     Column("created_at", UtcTime, nullable=False),
     Column("published_at", UtcTime),
     Column("state_at", UtcTime, nullable=False),
+    Index("ix_version_parent", "model", "parent", "version"),
 )
 
 route = Table(
@@ -150,13 +153,17 @@ feedback = Table(
     Column("revision", Integer, nullable=False),
     Column("joined_revision", Integer, nullable=False, server_default="0"),
     Column("outcome", String),
+    Column("waits_until", UtcTime, nullable=False, server_default="1970-01-01 00:00:00.000000"),
     UniqueConstraint("model", "prediction_id"),
     Index("ix_feedback_key", "model", "key"),
+    Index("ix_feedback_model", "model", "id"),
+    Index("ix_feedback_received", "model", "received_at", "id"),
     sqlite_autoincrement=True,
 )
 Index(
     "ix_feedback_pending",
     feedback.c.model,
+    feedback.c.waits_until,
     feedback.c.id,
     postgresql_where=text("joined_revision < revision"),
     sqlite_where=text("joined_revision < revision"),
@@ -201,6 +208,7 @@ example = Table(
     Index("ix_example_key", "model", "key"),
     Index("ix_example_prediction", "model", "prediction_id"),
     Index("ix_example_target", "model", "target"),
+    Index("ix_example_model", "model", "id"),
     sqlite_autoincrement=True,  # an id is never given twice, so `since_id` cannot skip a row
 )
 Index(
@@ -218,6 +226,23 @@ learnt = Table(
     Column("example_id", _ID, ForeignKey("example.id", ondelete="CASCADE"), nullable=False),
     Column("version", Integer, nullable=False),
     PrimaryKeyConstraint("example_id", "version"),
+)
+
+learnt_base = Table(  # a version has learnt all that its base had
+    "learnt_base",
+    metadata,
+    _model_key(primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("base", Integer, nullable=False),
+)
+
+tally = Table(
+    "tally",
+    metadata,
+    _model_key(primary_key=True),
+    Column("name", String, primary_key=True),
+    Column("part", String, primary_key=True),
+    Column("rows", BigInteger, nullable=False),
 )
 
 buffer = Table(
@@ -287,6 +312,7 @@ cycle = Table(
     Column("closed_at", UtcTime),
     Column("outcome", String),
     Column("note", Text),
+    Index("ix_cycle_model", "model", "id"),
     sqlite_autoincrement=True,
 )
 Index(
@@ -358,6 +384,7 @@ audit_entry = Table(
     Column("detail", Text, nullable=False),  # canonical JSON text, for the same reason
     Column("previous", String, nullable=False),
     Column("hash", String, nullable=False),
+    Index("ix_audit_entry_model", "model", "seq"),
 )
 
 audit_head = Table(
@@ -382,6 +409,13 @@ command = Table(
     Column("outcome", Text),
     Index("ix_command_model", "model", "id"),
     sqlite_autoincrement=True,
+)
+Index(
+    "ix_command_open",
+    command.c.model,
+    command.c.id,
+    postgresql_where=text("finished_at IS NULL"),
+    sqlite_where=text("finished_at IS NULL"),
 )
 
 lease = Table(
@@ -416,7 +450,7 @@ job_run = Table(
     Column("outcome", String),
     Column("note", Text),
     UniqueConstraint("job", "due"),
-    Index("ix_job_run_open", "job", "finished_at"),
+    Index("ix_job_run_finished", "finished_at"),
     sqlite_autoincrement=True,
 )
 
@@ -432,4 +466,5 @@ notice = Table(
     Column("attempts", Integer, nullable=False),
     Column("error", Text),
     PrimaryKeyConstraint("model", "alert", "episode", "channel"),
+    Index("ix_notice_claimed", "model", "claimed_at"),
 )

@@ -27,16 +27,18 @@ _TAUGHT = "taught.json"  # in a version's run folder: the rows that its training
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRows:
-    """What one training learns from. `learnt` are the ids that the new version will have learnt in the end.
+    """What one training learns from. `learnt` are the ids of the rows that the new version learns itself.
 
-    `last_example_id` was the newest in the ledger when the rows were read. `afresh`: these are all rows that are
-    stored, and the training begins without the champion's sums.
+    Where it goes on from `base`, it will have learnt all that this version had as well. `last_example_id` was the
+    newest in the ledger when the rows were read. `afresh`: these are all rows that are stored, and the training begins
+    without the champion's sums.
     """
 
     fresh: tuple[StoredExample, ...]
     replay: tuple[AnyRow, ...]
     learnt: tuple[int, ...]
     last_example_id: int = 0
+    base: int | None = None
     afresh: bool = False
 
     @property
@@ -82,8 +84,9 @@ class ModelRows:
         return TrainingRows(
             fresh=fresh,
             replay=self.replay_rows(),
-            learnt=(*self._inherited(parent, candidates), *(s.id for s in fresh)),
+            learnt=tuple(s.id for s in fresh),
             last_example_id=last,
+            base=parent,
             afresh=parent is None,
         )
 
@@ -103,12 +106,13 @@ class ModelRows:
             return self.training_rows(champion)
         taught = json.loads(noted.read_text(encoding="utf-8"))
         ids = set(taught["ids"])
-        parent, candidates = self._candidates(champion, afresh=taught.get("afresh"))
+        parent = self._parent(champion, afresh=taught.get("afresh"))
         return TrainingRows(
             fresh=tuple(s for s in self._all_train() if s.id in ids),
             replay=self.replay_rows(),
-            learnt=(*self._inherited(parent, candidates), *sorted(ids)),
+            learnt=tuple(sorted(ids)),
             last_example_id=int(taught["last_example_id"]),
+            base=parent,
             afresh=parent is None,
         )
 
@@ -142,7 +146,8 @@ class ModelRows:
 
     def learnt_by(self, version: int) -> tuple[int, ...]:
         """The ids of the rows that a version has learnt and that are still there."""
-        return self._inherited(version, self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=version))
+        new = {s.id for s in self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=version)}
+        return tuple(s.id for s in self._all_train() if s.id not in new)
 
     def remember(self, rows: TrainingRows) -> int:
         """Offer what was learnt to the replay buffer, save it, and return how many rows it holds.
@@ -196,15 +201,17 @@ class ModelRows:
         table = log.lookup(prediction_ids, columns=["prediction_id", "confidence"])
         return dict(zip(table["prediction_id"].to_pylist(), table["confidence"].to_pylist(), strict=True))
 
-    def _candidates(
-        self, champion: VersionRow | None, *, afresh: bool | None = None
-    ) -> tuple[int | None, tuple[StoredExample, ...]]:
+    def _candidates(self, champion: VersionRow | None) -> tuple[int | None, tuple[StoredExample, ...]]:
         """The version that a training goes on from, and the rows that it has not learnt."""
+        parent = self._parent(champion)
+        return parent, self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
+
+    def _parent(self, champion: VersionRow | None, *, afresh: bool | None = None) -> int | None:
+        """The version that a training goes on from."""
         if afresh is None:
             start = StartingPoint.of(self._ledger, self._workspace, self._model, champion)
             afresh = start.afresh or champion is None or self._outgrown(champion)
-        parent = None if afresh or champion is None else champion.version
-        return parent, self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
+        return None if afresh or champion is None else champion.version
 
     def _outgrown(self, champion: VersionRow) -> bool:
         """Whether another learner is due than the champion's, which could go on from its sums; see `outgrown`."""
@@ -214,13 +221,6 @@ class ModelRows:
         learnable = self._of_classes(self._all_train(), champion)  # as sums count: of classes with rows enough, once
         rows = len(learner_of_task(self._task.name).keys(stored.example for stored in learnable))
         return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=rows)
-
-    def _inherited(self, parent: int | None, candidates: Sequence[StoredExample]) -> tuple[int, ...]:
-        """What the parent had learnt."""
-        if parent is None:
-            return ()
-        new = {s.id for s in candidates}
-        return tuple(s.id for s in self._all_train() if s.id not in new)
 
     def _all_train(self) -> tuple[StoredExample, ...]:
         return self._ledger.examples(self._model, split=Split.TRAIN)

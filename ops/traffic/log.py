@@ -2,6 +2,7 @@
 
 import threading
 import time
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
@@ -31,7 +32,7 @@ __all__ = ["TrafficLog"]
 _T = TypeVar("_T")
 _TRIES = 100
 _STREAM_BYTES = 16 * 2**20  # of rows are kept, so that a tail read parses only what is new
-_FOOTERS = 4_096
+_FOOTERS = 1_024
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,22 +97,28 @@ class TrafficLog:
         columns: Sequence[str] | None = None,
         version: int | None = None,
         last: int | None = None,
+        first: int | None = None,
     ) -> pa.Table:
         """The rows logged at or after `since` and before `until`, sorted by (at, prediction_id).
 
-        `last` keeps the newest that the other arguments leave, and reads only as far back as it takes. Files outside
-        the times asked for stay closed. Rows whose embedding has another dimension than the newest have a null there.
+        `last` keeps the newest that the other arguments leave, and `first` the oldest; either reads only as far as it
+        takes. Files outside the times asked for stay closed. Rows whose embedding has another dimension than the
+        newest have a null there.
 
         Raises:
-            DataError: a column is unknown, a time has no zone, or `last` is negative.
+            DataError: a column is unknown, a time has no zone, `last` or `first` is negative, or both are given.
             DependencyUnreachable: the files kept changing under the reader.
         """
         _check_times(since, until)
         wanted = self._columns(columns)
         if last is not None and last < 0:
             raise DataError(f"the last {last} rows were asked for; ask for 0 or more")
+        if first is not None and (first < 0 or last is not None):
+            raise DataError(f"the first {first} rows were asked for, and the last {last}; ask for one, 0 or more")
         names = tuple(dict.fromkeys([*wanted, "at", "prediction_id"]))
         query = _Query(since=since, until=until, version=version, names=names)
+        if first is not None:
+            return self._steadily(lambda: self._collect_first(query, first)).slice(0, first).select(wanted)
         table = self._steadily(lambda: self._collect(query, last))
         return (table if last is None else table.slice(max(0, table.num_rows - last))).select(wanted)
 
@@ -166,9 +173,8 @@ class TrafficLog:
         """Prediction id and what was asked of every row that carries the key. Reads the keys of the whole log."""
         kinds = task_named(self.task).log_columns.items()
         inputs = [name for name, kind in kinds if kind is ColumnKind.TEXT and name != PREDICTION]
-        keys = self.read(columns=["prediction_id", "key"])
-        mine = keys.filter(pc.equal(keys["key"], key))["prediction_id"].to_pylist()
-        return self.lookup(mine, columns=["prediction_id", *inputs])
+        wanted = ["prediction_id", *inputs]
+        return self._steadily(lambda: self._carrying(key, [*wanted, "at"])).select(wanted)
 
     def erase(self, key: str) -> int:
         """Remove every row that was logged with this key before the call; returns how many. `bar` the key first.
@@ -176,7 +182,7 @@ class TrafficLog:
         Raises:
             DependencyUnreachable: a live stream's writer kept it locked.
         """
-        return maintenance.discard(self._root, lambda rows: pc.equal(rows["key"], key))
+        return maintenance.discard_key(self._root, key)
 
     def prune(self, older_than: datetime) -> int:
         """Remove the rows logged before `older_than`; returns how many.
@@ -186,8 +192,7 @@ class TrafficLog:
             DependencyUnreachable: a live stream's writer kept it locked.
         """
         _check_times(older_than)
-        moment = _moment(older_than)
-        return maintenance.discard(self._root, lambda rows: pc.less(rows["at"], moment), before_us=_us(older_than))
+        return maintenance.discard_before(self._root, _us(older_than))
 
     def _steadily(self, attempt: Callable[[], _T]) -> _T:
         """Repeat a reading whose list of files went out of date."""
@@ -267,7 +272,21 @@ class TrafficLog:
                 at_hand += tables[-1].num_rows
         return in_order(conform(_oldest_first(tables), query.names, self._known_task()))
 
-    def _pieces(self, file: LogFile, query: _Query, last: int | None) -> Sequence[pa.Table]:
+    def _collect_first(self, query: _Query, first: int) -> pa.Table:
+        catalogue = self._catalogue()
+        tables = [query.keep(rows) for file in catalogue.live if (rows := self._stream(file)) is not None]
+        at_hand = sum(table.num_rows for table in tables)
+        older = [file for file in (*catalogue.sealed, *catalogue.parquet) if query.wants(file)]
+        for file in sorted(older, key=lambda file: file.first_us):
+            if at_hand >= first and file.first_us > _nth_oldest_us(tables, first):
+                break
+            for rows in self._pieces(file, query, first, newest=False):
+                tables.append(query.keep(rows))
+                at_hand += tables[-1].num_rows
+        return in_order(conform(_oldest_first(tables), query.names, self._known_task()))
+
+    def _pieces(self, file: LogFile, query: _Query, most: int | None, *, newest: bool = True) -> Sequence[pa.Table]:
+        """The file's rows, all of them or in pieces, the newest or the oldest first, until there are enough."""
         if file.folder != PARQUET:
             rows = self._stream(file)
             return [] if rows is None else [rows]
@@ -275,28 +294,38 @@ class TrafficLog:
         since, until = (None if moment is None else _us(moment) for moment in (query.since, query.until))
         parquet = self._parquet(file)
         groups = parquet.groups(since_us=since, until_us=until, version=query.version)
-        if last is None:
+        if most is None:
             return [parquet.read(groups, names)]
         pieces: list[pa.Table] = []
         count = 0
-        for group in reversed(groups):  # a file is sorted by time: the newest rows come last
+        for group in reversed(groups) if newest else groups:  # a file is sorted by time: the newest rows come last
             pieces.append(parquet.read([group], names))
             count += query.keep(pieces[-1]).num_rows
-            if count >= last:
+            if count >= most:
                 break
         return pieces
 
     def _find(self, ids: dict[str, int], names: tuple[str, ...]) -> pa.Table:
-        tables = []
+        tables, ordered = [], sorted(ids, key=ids.__getitem__)
+        moments = [ids[name] for name in ordered]
         for file in self._catalogue().files:
-            here = [name for name, moment in ids.items() if file.first_us <= moment <= file.last_us]
+            here = ordered[bisect_left(moments, file.first_us) : bisect_right(moments, file.last_us)]
             if not here:
                 continue
-            wanted = pa.array(here, type=pa.string())
             if file.folder == PARQUET:
-                tables.append(self._parquet(file).find(wanted, names))
+                tables.append(self._parquet(file).find(here, names))
             elif (rows := self._stream(file)) is not None:
+                wanted = pa.array(here, type=pa.string())
                 tables.append(rows.filter(pc.is_in(rows["prediction_id"], wanted)).select(names))
+        return in_order(conform(_oldest_first(tables), names, self._known_task()))
+
+    def _carrying(self, key: str, names: list[str]) -> pa.Table:
+        tables = []
+        for file in self._catalogue().files:
+            if file.folder == PARQUET:
+                tables.append(self._parquet(file).find_key(key, names))
+            elif (rows := self._stream(file)) is not None:
+                tables.append(rows.filter(pc.equal(rows["key"], key)).select(names))
         return in_order(conform(_oldest_first(tables), names, self._known_task()))
 
     def _columns(self, names: Sequence[str] | None) -> list[str]:
@@ -374,6 +403,13 @@ def _nth_newest_us(tables: Sequence[pa.Table], last: int) -> int:
     times = pa.chunked_array([chunk for table in tables for chunk in table["at"].chunks], type=FIXED_COLUMNS["at"])
     ranked = pc.array_sort_indices(times, order="descending")
     return int(times[ranked[last - 1].as_py()].value)
+
+
+def _nth_oldest_us(tables: Sequence[pa.Table], first: int) -> int:
+    if first == 0:
+        return -1
+    times = pa.chunked_array([chunk for table in tables for chunk in table["at"].chunks], type=FIXED_COLUMNS["at"])
+    return int(times[pc.array_sort_indices(times)[first - 1].as_py()].value)
 
 
 def _oldest_first(tables: Sequence[pa.Table]) -> list[pa.Table]:

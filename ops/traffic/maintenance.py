@@ -12,30 +12,32 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from perennial.continual.atomic_file import write_atomically, written_whole
-from perennial.continual.errors import DependencyUnreachable
+from perennial.continual.errors import ConfigurationError, DependencyUnreachable
 from perennial.ops.traffic.catalogue import Catalogue, LogFile, journal_path, strangers, superseded
-from perennial.ops.traffic.columns import columns_of, conform, in_order, schema, span_us
+from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of, conform, in_order, schema, span_us
 from perennial.ops.traffic.erased import ErasedKeys
 from perennial.ops.traffic.formats import FileFormat
-from perennial.ops.traffic.parquet import ParquetRows, write_parquet
+from perennial.ops.traffic.parquet import ParquetRows, rewrite_parquet, write_parquet
 from perennial.ops.traffic.quarantine import QUARANTINE, DamagedFile, copy_aside, quarantined, set_aside
 from perennial.ops.traffic.segment import LIVE, PARQUET, Stream, in_place, lock, seal, sealed_name, writer_gone
 
-__all__ = ["barred", "compact", "discard", "drop_quarantined", "put_aside"]
+__all__ = ["barred", "compact", "discard_before", "discard_key", "drop_quarantined", "put_aside"]
 
 logger = logging.getLogger(__name__)
 _MOST_ROWS = 50_000  # of one compaction's output
 _SMALL_ROWS = 12_000  # a file below this is joined with others
 _SMALL_FILES = 8
+_LARGE_ROWS = 1_000_000  # what files are joined to, piece by piece
 _IDLE_S = 600.0  # a live stream nobody wrote to for so long is sealed, whoever holds it
 _SEAL_PATIENCE_S = 5.0
 
@@ -81,31 +83,85 @@ def barred(root: Path, key: str, at: datetime) -> Iterator[None]:
         yield
 
 
-def discard(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray], *, before_us: int | None = None) -> int:
-    """Remove the rows that `unwanted` marks, also from live streams; returns how many.
+def discard_key(root: Path, key: str) -> int:
+    """Remove the rows that carry a key, also from live streams; returns how many.
 
-    `before_us` leaves files alone whose rows are all later. Files keep their names: their times only bound the rows.
+    Of a compacted file the keys are read, and the rest of it where it holds the key.
+
+    Raises:
+        DependencyUnreachable: a live stream stayed locked.
+        ConfigurationError: a file is of a later release; the others were searched.
+    """
+
+    def unwanted(rows: pa.Table) -> pa.ChunkedArray:
+        return pc.equal(rows["key"], key)
+
+    def holds(file: ParquetRows) -> bool:
+        return bool(file.find_key(key, ["key"]).num_rows)
+
+    return _discard(root, unwanted, holds)
+
+
+def discard_before(root: Path, before_us: int) -> int:
+    """Remove the rows logged before a moment, also from live streams; returns how many.
+
+    Files whose rows are all older go as they are, unread; those whose rows are all later stay untouched.
 
     Raises:
         DependencyUnreachable: a live stream stayed locked.
     """
+    moment = pa.scalar(before_us, FIXED_COLUMNS["at"])
+
+    def unwanted(rows: pa.Table) -> pa.ChunkedArray:
+        return pc.less(rows["at"], moment)
+
+    return _discard(root, unwanted, lambda file: file.first_us < before_us, before_us=before_us)
+
+
+def _discard(
+    root: Path,
+    unwanted: Callable[[pa.Table], pa.ChunkedArray],
+    holds: Callable[[ParquetRows], bool],
+    *,
+    before_us: int | None = None,
+) -> int:
+    """Remove the rows that `unwanted` marks. Files keep their names: their times only bound the rows."""
     if not root.is_dir():
         return 0
     with _alone(root):
         _recover(root)
-        _seal_holding(root, unwanted)
+        refused = list[ConfigurationError]()
+        _seal_holding(root, unwanted, refused)
         catalogue = Catalogue.of(root)
         removed = 0
         for file in (*catalogue.sealed, *catalogue.parquet):
             if before_us is None or file.first_us < before_us:
-                with _setting_aside(root):
-                    removed += _without(root, file, unwanted)
+                with _setting_aside(root, refused):
+                    is_old = before_us is not None and file.last_us < before_us
+                    removed += _dropped(file) if is_old else _without(root, file, unwanted, holds)
         if before_us is not None:
             _forget_quarantined(root, before_us)
     if removed:
         _give_memory_back()
         logger.info("traffic.discarded", extra={"root": str(root), "rows": removed})
+    if refused and before_us is None:  # what may hold the rows was not searched
+        raise refused[0]
     return removed
+
+
+def _dropped(file: LogFile) -> int:
+    """Remove a whole file; returns how many rows it had, as far as this release can tell."""
+    rows = 0
+    try:
+        if file.folder == PARQUET:
+            rows = ParquetRows.of(file.path).rows
+        else:
+            table = Stream().read(file.path)
+            rows = 0 if table is None else int(table.num_rows)
+    except (ConfigurationError, DamagedFile) as exc:
+        logger.warning("traffic.dropped_unread", extra={"path": str(file.path), "reason": str(exc)})
+    file.path.unlink()
+    return rows
 
 
 @contextmanager
@@ -116,12 +172,19 @@ def _alone(root: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _setting_aside(root: Path) -> Iterator[None]:
-    """Have a damaged file cost nothing but itself. The caller holds the log's lock."""
+def _setting_aside(root: Path, refused: list[ConfigurationError] | None = None) -> Iterator[None]:
+    """Have a damaged file, or one of a later release, cost nothing but itself. The caller holds the log's lock.
+
+    What says that a file is of a later release is added to `refused`.
+    """
     try:
         yield
     except DamagedFile as exc:
         set_aside(root, exc.path, exc.cause)
+    except ConfigurationError as exc:  # its own release goes on with it
+        logger.warning("traffic.later_format", extra={"root": str(root), "reason": str(exc)})
+        if refused is not None:
+            refused.append(exc)
 
 
 def put_aside(root: Path, path: Path, cause: str, seen: tuple[int, int]) -> bool:
@@ -191,15 +254,18 @@ def _seal_abandoned(root: Path) -> None:
             abandoned = writer_gone(file.stem) or _age_s(file.path) > _IDLE_S
         except FileNotFoundError:
             continue  # rotated meanwhile
-        if abandoned and not seal(file.path, 0.0):
-            logger.warning("traffic.stream_locked", extra={"path": str(file.path)})
+        with _setting_aside(root):
+            if abandoned and not seal(file.path, 0.0):
+                logger.warning("traffic.stream_locked", extra={"path": str(file.path)})
 
 
-def _seal_holding(root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> None:
+def _seal_holding(
+    root: Path, unwanted: Callable[[pa.Table], pa.ChunkedArray], refused: list[ConfigurationError]
+) -> None:
     for path in sorted((root / LIVE).glob("*.arrows")):
         rows = None
         try:
-            with _setting_aside(root):
+            with _setting_aside(root, refused):
                 rows = Stream().read(path)
         except FileNotFoundError:
             continue  # rotated meanwhile: it is among the sealed ones
@@ -239,11 +305,7 @@ def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
     table = in_order(conform([rows for _, rows in taken], [*columns_of(task), "embedding"], task))
     if table.num_rows:
         output = root / PARQUET / sealed_name(*span_us(table), secrets.token_hex(6), ".parquet")
-        journal = {
-            "output": output.relative_to(root).as_posix(),
-            "replaces": sorted(file.path.relative_to(root).as_posix() for file, _ in taken),
-        }
-        write_atomically(journal_path(root), json.dumps(journal))
+        _note_replacement(root, output, [file for file, _ in taken])
         write_parquet(table, output, task=task)
     for file, _ in taken:
         file.path.unlink()
@@ -251,29 +313,98 @@ def _replace(root: Path, taken: Sequence[tuple[LogFile, pa.Table]]) -> int:
 
 
 def _join_small(root: Path) -> None:
-    """Join neighbouring small files, so that their number grows with the rows and not with the compactions."""
-    small = []
-    for file in Catalogue.of(root).parquet:
+    """Join neighbouring files, so that their number grows with the rows and not with the compactions.
+
+    Small ones become middling ones at once; middling ones become large ones piece by piece, in little memory.
+    """
+    sizes = dict[Path, int]()
+    catalogue = Catalogue.of(root).parquet
+    for file in catalogue:
         with _setting_aside(root):
-            small += [file] if ParquetRows.of(file.path).rows < _SMALL_ROWS else []
+            sizes[file.path] = _known_rows(file.path)
+    small = [file for file in catalogue if sizes.get(file.path, _SMALL_ROWS) < _SMALL_ROWS]
     if len(small) >= _SMALL_FILES:
         for taken in _portions(root, small):
             if len(taken) > 1:
                 _replace(root, taken)
+    half = _LARGE_ROWS // 2  # what has as many is left alone: it would be written again for a few rows more
+    middling = [file for file in catalogue if _SMALL_ROWS <= sizes.get(file.path, half) < half]
+    for some in _neighbours(middling, sizes):
+        with _setting_aside(root):
+            _join(root, some)
 
 
-def _without(root: Path, file: LogFile, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> int:
+@lru_cache(maxsize=65_536)
+def _rows_in(path: Path, inode: int, changed_ns: int) -> int:
+    """How many rows a compacted file has; each footer is read once."""
+    return ParquetRows.of(path).rows
+
+
+def _known_rows(path: Path) -> int:
+    status = path.stat()
+    return _rows_in(path, status.st_ino, status.st_mtime_ns)
+
+
+def _neighbours(files: Sequence[LogFile], sizes: Mapping[Path, int]) -> Iterator[list[LogFile]]:
+    """Runs of files in the order of time that make one large file each; what makes none yet is left."""
+    some, rows = list[LogFile](), 0
+    for file in files:
+        if some and rows + sizes[file.path] > _LARGE_ROWS:
+            yield some
+            some, rows = [], 0
+        some.append(file)
+        rows += sizes[file.path]
+
+
+def _join(root: Path, files: Sequence[LogFile]) -> None:
+    """Write one file in place of several, in the order that survives a kill."""
+    erased, by_kind = ErasedKeys(root), dict[tuple[str, int], list[LogFile]]()
+    for file in files:
+        by_kind.setdefault(_kind(file.path), []).append(file)
+    for taken in by_kind.values():
+        if len(taken) < 2:
+            continue
+        times = min(file.first_us for file in taken), max(file.last_us for file in taken)
+        output = root / PARQUET / sealed_name(*times, secrets.token_hex(6), ".parquet")
+        _note_replacement(root, output, taken)
+        parts = [ParquetRows.of(file.path) for file in taken]
+        rows = rewrite_parquet(parts, output, kept=erased.without, joined=True)
+        for file in taken:
+            file.path.unlink()
+        if not rows:
+            output.unlink()
+    _give_memory_back()
+
+
+def _note_replacement(root: Path, output: Path, taken: Sequence[LogFile]) -> None:
+    journal = {
+        "output": output.relative_to(root).as_posix(),
+        "replaces": sorted(file.path.relative_to(root).as_posix() for file in taken),
+    }
+    write_atomically(journal_path(root), json.dumps(journal))
+
+
+def _without(
+    root: Path,
+    file: LogFile,
+    unwanted: Callable[[pa.Table], pa.ChunkedArray],
+    holds: Callable[[ParquetRows], bool],
+) -> int:
     """Rewrite a file in its place without some of its rows; returns how many those were."""
+    if file.folder == PARQUET:
+        parquet = ParquetRows.of(file.path)
+        if not holds(parquet):
+            return 0
+        rows = rewrite_parquet([parquet], file.path, kept=lambda table: _kept(table, unwanted), joined=False)
+        if not rows:
+            file.path.unlink()
+        return parquet.rows - rows
     rows = _rows(root, file.path)
-    gone = pc.fill_null(unwanted(rows), False)
-    removed = int(pc.sum(gone).as_py() or 0)
-    if not removed:
+    kept = _kept(rows, unwanted)
+    if kept.num_rows == rows.num_rows:
         return 0
-    kept = rows.filter(pc.invert(gone))
     if not kept.num_rows:
         file.path.unlink()
-    elif file.folder == PARQUET:
-        write_parquet(kept, file.path, task=_task(rows))
     else:
         with (
             written_whole(file.path) as temporary,
@@ -281,7 +412,11 @@ def _without(root: Path, file: LogFile, unwanted: Callable[[pa.Table], pa.Chunke
             pa.ipc.new_stream(sink, kept.schema) as stream,
         ):
             stream.write_table(kept)
-    return removed
+    return int(rows.num_rows - kept.num_rows)
+
+
+def _kept(rows: pa.Table, unwanted: Callable[[pa.Table], pa.ChunkedArray]) -> pa.Table:
+    return rows.filter(pc.invert(pc.fill_null(unwanted(rows), False)))
 
 
 def _kind(path: Path) -> tuple[str, int]:
@@ -289,14 +424,23 @@ def _kind(path: Path) -> tuple[str, int]:
     if path.suffix == ".parquet":
         file = ParquetRows.of(path)
         return file.format.task, file.dimension or 0
+    try:
+        with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as whole:
+            return _kind_of(whole.schema)
+    except (pa.ArrowException, OSError, ValueError, LookupError):
+        pass  # what is readable of it decides
     stream = Stream()
     stream.read(path)
     if stream.schema is None:
         if stream.damage:
             raise DamagedFile(path, stream.damage)
         return "", 0  # torn before its first row
-    kind = stream.schema.field("embedding").type
-    return FileFormat.of(stream.schema.metadata).task, 0 if pa.types.is_null(kind) else int(kind.list_size)
+    return _kind_of(stream.schema)
+
+
+def _kind_of(schema_read: pa.Schema) -> tuple[str, int]:
+    kind = schema_read.field("embedding").type
+    return FileFormat.of(schema_read.metadata).task, 0 if pa.types.is_null(kind) else int(kind.list_size)
 
 
 def _rows(root: Path, path: Path) -> pa.Table:

@@ -1,8 +1,9 @@
 """One compacted file: which of its row groups matter, and its rows."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,15 +14,17 @@ import pyarrow.parquet as pq
 
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.task import PREDICTION
-from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of
+from perennial.ops.traffic.columns import FIXED_COLUMNS, columns_of, conform, in_order
 from perennial.ops.traffic.formats import FileFormat
 from perennial.ops.traffic.quarantine import DamagedFile, examined
 
-__all__ = ["ParquetRows", "write_parquet"]
+__all__ = ["ParquetRows", "rewrite_parquet", "write_parquet"]
 
 _GROUP_ROWS = 5_000
+_GROUP_ROWS_JOINED = 10_000  # of large files, whose footers are kept in memory
 _REPEATED = ("key", "version", "arm", PREDICTION)  # a dictionary of embeddings makes reading four times as slow
 _DIMENSION = b"perennial.dimension"
+_NO_TEXT, _ANY_TEXT = ("\U0010ffff", ""), ("", "\U0010ffff")  # least and greatest
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +34,7 @@ class ParquetRows:
     path: Path
     footer: pq.FileMetaData
     format: FileFormat
+    known_bounds: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
     def of(cls, path: Path) -> "ParquetRows":
@@ -68,17 +72,15 @@ class ParquetRows:
             return self._groups(since_us, until_us, version)
 
     def _groups(self, since_us: int | None, until_us: int | None, version: int | None) -> list[int]:
-        kept = []
-        for group in range(self.footer.num_row_groups):
-            first, last = (_us(value) for value in self._bounds(group, "at"))
-            low, high = self._bounds(group, "version")
-            if (
-                (since_us is None or last >= since_us)
-                and (until_us is None or first < until_us)
-                and (version is None or low <= version <= high)
-            ):
-                kept.append(group)
-        return kept
+        return [
+            group
+            for group, ((first, last), (low, high)) in enumerate(
+                zip(self._bounds("at"), self._bounds("version"), strict=True)
+            )
+            if (since_us is None or last >= since_us)
+            and (until_us is None or first < until_us)
+            and (version is None or low <= version <= high)
+        ]
 
     def read(self, groups: Sequence[int], names: Sequence[str]) -> pa.Table:
         """The rows of some groups.
@@ -113,19 +115,111 @@ class ParquetRows:
         """All rows and columns."""
         return self.read(range(self.footer.num_row_groups), [*columns_of(self.format.task), "embedding"])
 
-    def find(self, ids: pa.Array, names: Sequence[str]) -> pa.Table:
-        """The rows with these prediction ids; a group's other columns are read only where it holds one."""
+    def find(self, ids: Sequence[str], names: Sequence[str]) -> pa.Table:
+        """The rows with these prediction ids; only groups whose ids lie around one of them are read."""
+        return self._where("prediction_id", ids, names)
+
+    def find_key(self, key: str, names: Sequence[str]) -> pa.Table:
+        """The rows that carry a key; reads the keys of the groups that may hold it, and no more of the others."""
+        return self._where("key", [key], names)
+
+    @property
+    def first_us(self) -> int:
+        """When the first row was logged."""
+        with examined(self.path):
+            return min((first for first, _ in self._bounds("at")), default=0)
+
+    def _where(self, name: str, values: Sequence[str], names: Sequence[str]) -> pa.Table:
+        ordered, wanted = sorted(values), pa.array(values, type=pa.string())
+        with examined(self.path):
+            bounds = self._bounds(name)
         tables = [self.read([], names)]
-        for group in range(self.footer.num_row_groups):
-            known = self.read([group], ["prediction_id"])["prediction_id"]
-            mask = pc.is_in(known, ids)
+        for group, (low, high) in enumerate(bounds):
+            place = bisect_left(ordered, low)
+            if place == len(ordered) or ordered[place] > high:
+                continue
+            mask = pc.is_in(self.read([group], [name])[name], wanted)
             if pc.any(mask).as_py():
                 tables.append(self.read([group], names).filter(mask))
         return pa.concat_tables(tables)
 
-    def _bounds(self, group: int, name: str) -> tuple[Any, Any]:
-        statistics = self.footer.row_group(group).column(self.footer.schema.names.index(name)).statistics
-        return statistics.min, statistics.max
+    def _bounds(self, name: str) -> list[tuple[Any, Any]]:
+        """The least and the greatest value of each group; texts that no row has lie outside of both."""
+        if name not in self.known_bounds:
+            column = self.footer.schema.names.index(name)
+            kept = list[tuple[Any, Any]]()
+            for group in range(self.footer.num_row_groups):
+                statistics = self.footer.row_group(group).column(column).statistics
+                if name == "at":
+                    kept.append((_us(statistics.min), _us(statistics.max)))
+                elif statistics is not None and statistics.has_min_max:
+                    kept.append((statistics.min, statistics.max))
+                else:  # nothing but nulls
+                    kept.append(_NO_TEXT if statistics is not None and not statistics.num_values else _ANY_TEXT)
+            self.known_bounds[name] = kept
+        return self.known_bounds[name]
+
+
+def rewrite_parquet(
+    files: Sequence[ParquetRows], path: Path, *, kept: Callable[[pa.Table], pa.Table], joined: bool
+) -> int:
+    """Write the rows that are `kept` of some files of one task and width, in order; returns how many.
+
+    A few groups are in memory at a time, however many rows there are. Where no row is kept the file has none.
+    """
+    task, rows, pending = files[0].format.task, 0, list[pa.Table]()
+    names = [*columns_of(task), "embedding"]
+    groups = sorted(
+        (first, place, group) for place, file in enumerate(files) for group, (first, _) in enumerate(file._bounds("at"))
+    )
+    size = _GROUP_ROWS_JOINED if joined else _GROUP_ROWS
+    metadata = FileFormat(task=task).metadata
+    with written_whole(path) as temporary, _Writer(temporary, task) as writer:
+        for number, (_, place, group) in enumerate(groups):
+            pending.append(kept(files[place].read([group], names)))
+            if number + 1 == len(groups):
+                ready = in_order(conform(pending, names, task))
+            else:  # what comes next is no older than its first row
+                table = in_order(conform(pending, names, task))
+                settled = pc.less(table["at"], pa.scalar(groups[number + 1][0], FIXED_COLUMNS["at"]))
+                whole = int(pc.sum(settled).as_py() or 0) // size * size
+                ready, pending = table.slice(0, whole), [table.slice(whole)]
+            if ready.num_rows:
+                writer.write(_varying(ready.replace_schema_metadata(metadata), metadata), size)
+                rows += ready.num_rows
+        if not rows:
+            writer.write(_varying(files[0].read([], names).replace_schema_metadata(metadata), metadata), size)
+    return rows
+
+
+class _Writer:
+    """A file that is written in pieces."""
+
+    def __init__(self, path: Path, task: str) -> None:
+        self._path, self._options = path, _options(task)
+        self._file: pq.ParquetWriter | None = None
+
+    def __enter__(self) -> "_Writer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, table: pa.Table, group_rows: int) -> None:
+        """Add rows."""
+        if self._file is None:
+            self._file = pq.ParquetWriter(self._path, table.schema, **self._options)
+        self._file.write_table(table, row_group_size=group_rows)
+
+
+def _options(task: str) -> dict[str, Any]:
+    """How every file is written."""
+    return {
+        "compression": "zstd",
+        "use_dictionary": [*_REPEATED, *(name for name, kind in columns_of(task).items() if kind == pa.int32())],
+        "write_page_checksum": True,
+    }
 
 
 def _is_ours(field: pa.Field, kinds: Mapping[str, pa.DataType]) -> bool:
@@ -146,9 +240,7 @@ def write_parquet(table: pa.Table, path: Path, *, task: str) -> None:
             _varying(table.replace_schema_metadata(metadata), metadata),
             temporary,
             row_group_size=_GROUP_ROWS,
-            compression="zstd",
-            use_dictionary=[*_REPEATED, *(name for name, kind in columns_of(task).items() if kind == pa.int32())],
-            write_page_checksum=True,
+            **_options(task),
         )
 
 

@@ -151,12 +151,16 @@ class WorthView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LabelCounts:
-    """How many rows there are of each use (of a ranking lists with signals), and how many labels or signals came."""
+    """How many rows there are of each use (of a ranking lists with signals), and how many labels or signals are kept.
+
+    `waiting` ones came for a request that is not in the traffic log.
+    """
 
     training: int
     holdout: int
     unlearnt: int
     feedback: int
+    waiting: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -203,7 +207,6 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
     reading = _Reading()
     route, cycle = reading.of(lambda: ledger.route(model)), reading.of(lambda: ledger.active_cycle(model))
     reports = reading.of(lambda: ledger.drift_reports(model, limit=1))
-    buffer = reading.of(lambda: ledger.load_buffer(model))
     status = ModelStatus(
         model=model,
         cycle=None if cycle is None else reading.of(lambda: CycleView.of(cycle)),
@@ -215,8 +218,9 @@ def model_status(ledger: Ledger, model: str) -> ModelStatus:
             holdout=ledger.example_count(model, Split.HOLDOUT),
             unlearnt=ledger.unlearnt_count(model, by=None if route is None else route.champion),
             feedback=ledger.feedback_count(model),
+            waiting=ledger.waiting_count(model),
         ),
-        replay_rows=0 if buffer is None else len(buffer.rows),
+        replay_rows=ledger.buffered_count(model),
     )
     if route is None:
         return replace(status, unreadable=tuple(reading.wrong))

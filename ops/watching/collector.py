@@ -1,9 +1,11 @@
 """Joins labels to the requests they belong to: feedback and traffic become examples."""
 
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
+from math import ceil, log2
 from typing import Any, Protocol
 
 from perennial.continual.errors import DataError
@@ -18,6 +20,9 @@ __all__ = ["Collected", "collect"]
 
 logger = logging.getLogger(__name__)
 _PAGE = 2_000
+_PASS_S = 5.0  # a pass; the next one goes on
+_FRESH = timedelta(minutes=1)  # so long a row may be written after its request: until then it is looked for each time
+_LONGEST_WAIT = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,13 +58,15 @@ def collect(
     """Turn every label whose request is in the traffic log into an example; by `joiner`, or as labels of texts are.
 
     Examples are stored before a label is taken off the list, so that a pass killed between the two only repeats
-    itself. A label whose request is not there yet waits; after `give_up_after` it is noted as unmatched. A row that
-    cannot become an example, whatever is wrong with it, is noted as refused, and the others go on.
+    itself. A label whose request is not there yet waits: after its first minute it is looked for again each time that
+    it has waited twice as long, so that labels of no request cost next to nothing. After `give_up_after` it is noted as
+    unmatched. A row that cannot become an example, whatever is wrong with it, is noted as refused, and the others go
+    on.
     """
-    joined = waiting = unmatched = refused = 0
-    after = 0
+    joined = unmatched = refused = 0
+    after, began = 0, time.monotonic()
     joiner = joiner or LabelJoiner(ledger, model)
-    while page := ledger.pending_feedback(model, _PAGE, after_id=after):
+    while page := ledger.pending_feedback(model, _PAGE, after_id=after, due_by=now):
         after = page[-1].id
         rows = traffic.lookup([p.prediction_id for p in page], columns=["prediction_id", *joiner.columns])
         answered = {row["prediction_id"]: row for row in rows.to_pylist()}
@@ -69,18 +76,37 @@ def collect(
         stored = _store(ledger, model, admitted, joiner, holdout_share)
         joiner.stored([row.example for row in stored])
         bad += [row.pending for row in admitted if row not in stored]
-        lost = [p for p in page if p.prediction_id not in answered and now - p.received_at > give_up_after]
+        absent = [p for p in page if p.prediction_id not in answered]
+        lost = [p for p in absent if now - p.received_at > give_up_after]
+        _postpone(
+            ledger, model, [p for p in absent if _FRESH < now - p.received_at <= give_up_after], now, give_up_after
+        )
         ledger.mark_joined(model, [row.pending for row in stored])
         ledger.mark_joined(model, lost, outcome=JoinOutcome.UNMATCHED)
         ledger.mark_joined(model, bad, outcome=JoinOutcome.REFUSED)
         joined += len(stored)
         unmatched += len(lost)
         refused += len(bad)
-        waiting += len(page) - len(stored) - len(lost) - len(bad)
+        if time.monotonic() - began > _PASS_S:
+            break
+    waiting = ledger.waiting_count(model)
     collected = Collected(joined=joined, waiting=waiting, unmatched=unmatched, refused=refused)
     if joined or unmatched or refused:
         logger.info("labels.joined", extra={"model": model, **asdict(collected)})
     return collected
+
+
+def _postpone(
+    ledger: PendingLabels, model: str, rows: Sequence[PendingFeedback], now: datetime, give_up_after: timedelta
+) -> None:
+    """Look for these again once they have waited twice as long; by whole minutes, so that many share a write."""
+    minutes: dict[int, list[PendingFeedback]] = {}
+    for row in rows:
+        waited = now - row.received_at
+        step = min(waited, _LONGEST_WAIT, give_up_after - waited)
+        minutes.setdefault(int(2 ** ceil(log2(step / _FRESH))) if step > _FRESH else 1, []).append(row)
+    for number, some in minutes.items():
+        ledger.postpone(model, some, now + number * _FRESH)
 
 
 def _examples(

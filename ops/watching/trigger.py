@@ -1,6 +1,5 @@
 """Whether a retraining begins now: facts out of the ledger, put before the model's policy."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Protocol
@@ -16,13 +15,13 @@ from perennial.continual.policy import (
     decide,
     parse_policy,
 )
-from perennial.continual.records import Example, Route, Split
-from perennial.ops.ledger import AttemptRow, StoredExample
-from perennial.ops.ledger.ports import Cycles, DriftReports, Examples, Routes, State, Versions
-from perennial.ops.prediction_ids import id_time_us
+from perennial.continual.records import Route, Split
+from perennial.ops.ledger import AttemptRow
+from perennial.ops.ledger.ports import Cycles, DriftReports, ExampleCounts, Examples, Routes, State, Versions
 from perennial.ops.store.state import WATCH, ErrorState, ModelAccuracy, WorthState
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.watching.opening import Opening, opening
+from perennial.ops.watching.unlearnt import UnlearntLabels
 
 __all__ = ["Trigger"]
 
@@ -43,7 +42,7 @@ class _Drift:
     signals: tuple[str, ...] = ()
 
 
-class TriggerLedger(Cycles, DriftReports, Examples, Routes, State, Versions, Protocol):
+class TriggerLedger(Cycles, DriftReports, ExampleCounts, Examples, Routes, State, Versions, Protocol):
     """Where the facts come from."""
 
 
@@ -55,6 +54,7 @@ class Trigger:
     ) -> None:
         self._ledger, self._workspace, self._model = ledger, workspace, model
         self.policy = policy or parse_policy(workspace.model(model).policy)
+        self._followed: UnlearntLabels | None = None
 
     def decide(self, now: datetime) -> TriggerDecision | None:
         """What the policy says now; None before the first version and while a cycle is under way, probation aside.
@@ -87,15 +87,23 @@ class Trigger:
             return None
         attempt = self._attempt(route)
         learnt_until = 0 if attempt is None else attempt.last_example_id
-        return opening(self._ledger, self._workspace, self._model, route, self._unlearnt(route), learnt_until)
+        rows = self._ledger.examples(self._model, split=Split.TRAIN, since_id=self._learnt_until(route))
+        return opening(self._ledger, self._workspace, self._model, route, rows, learnt_until)
 
     def _attempt(self, route: Route) -> AttemptRow | None:
         return self._ledger.newest_attempt(self._model, route.champion)
 
-    def _unlearnt(self, route: Route) -> tuple[StoredExample, ...]:
+    def _unlearnt(self, route: Route) -> UnlearntLabels:
         """Training labels that came since the champion learnt."""
-        last = int(self._ledger.version(self._model, route.champion).lineage.get("last_example_id", 0))
-        return self._ledger.examples(self._model, split=Split.TRAIN, since_id=last)
+        last = self._learnt_until(route)
+        if self._followed is None or self._followed.since_id != last:
+            self._followed = UnlearntLabels(self._ledger, self._model, last)
+        followed = self._followed
+        followed.follow()
+        return followed
+
+    def _learnt_until(self, route: Route) -> int:
+        return int(self._ledger.version(self._model, route.champion).lineage.get("last_example_id", 0))
 
     def _drift(self, route: Route) -> _Drift:
         watch = WATCH.read(self._ledger, self._model)
@@ -110,9 +118,7 @@ class Trigger:
             return _Drift(state=DriftState.WARNING, since=watch.since)
         return _Drift()
 
-    def _facts(
-        self, route: Route, drift: _Drift | None, rows: Sequence[StoredExample], attempt: AttemptRow | None
-    ) -> Facts:
+    def _facts(self, route: Route, drift: _Drift | None, rows: UnlearntLabels, attempt: AttemptRow | None) -> Facts:
         champion = self._ledger.version(self._model, route.champion)
         accuracy = ModelAccuracy.of(self._ledger, self._model, route.champion)
         seen = drift or _Drift()
@@ -122,7 +128,7 @@ class Trigger:
         return Facts(
             champion_since=champion.state_at or datetime.now(UTC),
             cycles=tuple(row.opened_at for row in self._ledger.cycles(self._model, limit=200)),
-            unlearnt_feedback=sum(1 for s in rows if _asked_at(s.example) > since) if alert else len(rows),
+            unlearnt_feedback=rows.asked_after(since) if alert else len(rows),
             drift=seen.state,
             drift_since=seen.since,
             drift_signals=seen.signals,
@@ -142,7 +148,7 @@ def _gain(worth: WorthState | None, attempt: AttemptRow | None) -> LearningGain 
     return replace(gain, found=False)
 
 
-def _turned_away(attempt: AttemptRow | None, rows: Sequence[StoredExample]) -> PastAttempt | None:
+def _turned_away(attempt: AttemptRow | None, rows: UnlearntLabels) -> PastAttempt | None:
     """The newest attempt, if its answers were judged: by the gate, by live labels or by an operator."""
     if attempt is None:
         return None
@@ -150,13 +156,7 @@ def _turned_away(attempt: AttemptRow | None, rows: Sequence[StoredExample]) -> P
     end = "refused by the gate" if refused else _ENDS.get(attempt.outcome)
     if end is None:
         return None
-    learnt = sum(row.id <= attempt.last_example_id for row in rows)
+    learnt = rows.until(attempt.last_example_id)
     return PastAttempt(
         version=attempt.version, learnt=learnt, since=len(rows) - learnt, began=attempt.opened_at, end=end
     )
-
-
-def _asked_at(example: Example) -> datetime:
-    """When the labelled request was answered; for a text that came without a request, when it was labelled."""
-    asked_us = None if example.prediction_id is None else id_time_us(example.prediction_id)
-    return example.at if asked_us is None else datetime.fromtimestamp(asked_us / 1e6, UTC)

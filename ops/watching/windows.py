@@ -114,7 +114,8 @@ class TrafficAhead:
         self._task, self._rule = traffic.task, rule
         begin = counting_from or after
         since = None if begin is None else begin.at
-        places = traffic.read(since=since, until=until, columns=["at", "prediction_id"], version=version)
+        keys = ["at", "prediction_id"]
+        places = traffic.read(since=since, until=until, columns=keys, version=version, first=rows + 1)
         if places.num_rows > rows:
             until = places["at"][rows].as_py() + _MICROSECOND  # all rows of that moment, so that none is left behind
         table = traffic.read(since=since, until=until, version=version)

@@ -58,7 +58,7 @@ def test_the_status_of_a_model_is_one_document(busy: RunningApi) -> None:
         "training": {"works": False, "behind": ["mail"], "since": since},
         "power": None,
         "worth": None,
-        "drift": {"state": "alert", "rows": 300},
+        "drift": {"state": "alert", "rows": 300, "passed_over": 0, "processor_share": 0.0},
         "accuracy": {
             "version": 2,
             "at": since,
@@ -67,7 +67,7 @@ def test_the_status_of_a_model_is_one_document(busy: RunningApi) -> None:
             "reference": None,
             "errors": figures,
         },
-        "labels": {"training": 1, "holdout": 0, "unlearnt": 1, "feedback": 0},
+        "labels": {"training": 1, "holdout": 0, "unlearnt": 1, "feedback": 0, "waiting": 0},
         "replay_rows": 1,
     }
 

@@ -11,7 +11,7 @@ import pytest
 from fastapi.testclient import TestClient
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import insert, select
+from sqlalchemy import select
 from typer.testing import CliRunner
 
 from perennial.continual.errors import DataError, RowsRefused
@@ -229,9 +229,8 @@ def test_a_twin_that_was_acknowledged_joins_its_label(ledger: Ledger, tmp_path: 
 
 
 def _acknowledge(ledger: Ledger, prediction_id: str, label: str, now: datetime) -> None:
-    row = {"model": "intent", "prediction_id": prediction_id, "target": label, "at": now, "received_at": now}
-    with ledger.engine.begin() as connection:
-        connection.execute(insert(feedback_table).values(**row, origin=Origin.FEEDBACK, revision=1))
+    """Keep a label as the ledger did before the entrance had its rule."""
+    ledger.add_feedback("intent", [FeedbackRow(prediction_id=prediction_id, label=label, at=now)])
 
 
 FILES = {

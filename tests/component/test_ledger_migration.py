@@ -62,6 +62,7 @@ def old(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OldLedger]:
                     example(2, "100% [phone_", "fee", superseded_at=AT),
                     example(2, "100% [phone_", "ü", superseded_at=None),
                 ],
+                "learnt": [{"example_id": number, "version": 1} for number in (1, 2, 3)],
                 "feedback": [labelled(n, "fee", key=f"caller-{n}", revision=1, joined_revision=n) for n in range(2)],
                 "feedback_history": [labelled(0, "loan", superseded_at=AT), labelled(0, "fee", superseded_at=None)],
                 "buffer": [
@@ -102,6 +103,24 @@ def test_every_row_is_there_after_the_migration_and_after_the_way_back(old: OldL
     assert again == before
 
 
+def test_rows_are_as_they_were_after_they_were_counted_and_after_the_way_back(old: OldLedger) -> None:
+    old.move("0004")
+    before = old.everything()
+    old.move("0005")
+    counted = {(row["name"], row["part"]): row["rows"] for row in old.everything()["tally"]}
+    assert counted == {
+        ("feedback", ""): 2,
+        ("waiting", ""): 1,
+        ("superseded", ""): 1,
+        ("train", "fee"): 1,
+        ("train", "loan"): 1,
+        ("train", "ü"): 1,
+        ("learnt", "1"): 2,
+    }
+    old.move("0004", back=True)
+    assert old.everything() == before
+
+
 def test_a_ledger_of_the_release_before_last_goes_on(old: OldLedger) -> None:
     with Ledger.open(old.url) as ledger:
         assert [
@@ -115,6 +134,9 @@ def test_a_ledger_of_the_release_before_last_goes_on(old: OldLedger) -> None:
         ]
         assert ledger.labels("intent") == ("fee", "loan", "ü")
         assert ledger.contradiction_count("intent") == 1
+        assert ledger.label_counts("intent") == {"fee": 1, "loan": 1, "ü": 1}
+        assert (ledger.feedback_count("intent"), ledger.waiting_count("intent")) == (2, 1)
+        assert [ledger.unlearnt_count("intent", by=version) for version in (1, 2)] == [1, 3]
         buffer = ledger.load_buffer("intent")
         assert buffer is not None
         assert (buffer.kind, [(row.text, row.redacted) for row in buffer.rows]) == (

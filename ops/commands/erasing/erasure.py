@@ -349,5 +349,5 @@ def _ask_for_retraining(parts: Parts, model: str, actor: str) -> int | None:
     champion = parts.ledger.version(model, route.champion)
     if champion.encoder_fingerprint not in tainted_encoders(parts.ledger, model):
         return None
-    waiting = [row.id for row in parts.ledger.commands(model) if row.kind == "retrain" and row.taken_at is None]
-    return waiting[0] if waiting else parts.ledger.request_command(model, "retrain", {"reason": "erasure"}, actor)
+    waiting = [row.id for row in parts.ledger.waiting_commands(model) if row.kind == "retrain"]
+    return waiting[-1] if waiting else parts.ledger.request_command(model, "retrain", {"reason": "erasure"}, actor)

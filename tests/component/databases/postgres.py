@@ -56,6 +56,11 @@ class PostgresServer:
         server._wait()
         return server
 
+    @property
+    def pid(self) -> int:
+        """The server's first process; every other one is its child."""
+        return self._process.pid
+
     def url(self, database: str = "postgres") -> str:
         """Return a database's URL, in the form that an operator would write."""
         return f"postgresql://perennial@127.0.0.1:{self._port}/{database}"

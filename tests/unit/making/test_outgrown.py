@@ -58,11 +58,11 @@ def test_only_once_there_are_twice_the_rows_it_was_chosen_at(begun: tuple[Ledger
     own = ModelRows(ledger, workspace, "intent")
     ledger.add_examples("intent", rows(AT_FIRST, 39), lambda _: Split.TRAIN)
     some = own.training_rows(champion)
-    assert (some.afresh, len(some.fresh), len(some.learnt)) == (False, 39, 79)
+    assert (some.base, some.afresh, len(some.fresh), len(some.learnt)) == (1, False, 39, 39)
     own.note_taught(2, some)
     ledger.add_examples("intent", rows(AT_FIRST + 39, 1), lambda _: Split.TRAIN)
     every = own.training_rows(champion)
-    assert (every.afresh, len(every.fresh), len(every.learnt)) == (True, 80, 80)
+    assert (every.base, every.afresh, len(every.fresh), len(every.learnt)) == (None, True, 80, 80)
     own.note_taught(3, every)
     again = own.taught_rows(2, champion)  # a row that came since changes nothing about what was taught
     assert (again.afresh, [s.id for s in again.fresh]) == (False, [s.id for s in some.fresh])
