@@ -23,7 +23,7 @@ class ModelJobs:
         """Return the jobs of one model."""
         every = self.every
         table = (
-            ("watch", loop.watch, every.watch_s, "default"),
+            ("watch", loop.watch, every.watch_s, "watch"),  # of low priority: it must not hold up what is not
             ("retrain", loop.check, every.retrain_check_s, "default"),
             ("report", loop.report, every.report_s, "reports"),  # seconds of work: it waits for nobody's turn
         )

@@ -33,7 +33,7 @@ from perennial.ops.store.feedback import joiner_of
 from perennial.ops.store.state import ErrorState
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.watching.accuracy import AccuracyWatch
-from perennial.ops.watching.budget import WatchBudget, idle_share
+from perennial.ops.watching.budget import IDLE, WatchBudget, idle_share, lower_this_thread
 from perennial.ops.watching.collector import collect
 from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.trigger import Trigger
@@ -45,7 +45,6 @@ __all__ = ["AskEngine", "ModelLoop"]
 
 logger = logging.getLogger(__name__)
 _ACCURACY_S = 5.0
-_IDLE = 0.3  # share of the processors that nobody uses, above which a report takes nothing from anybody
 _AHEAD = timedelta(seconds=5)  # clocks are corrected by small steps
 _BUSY = frozenset({CycleState.TRAINING, CycleState.EXPORTING, CycleState.JUDGING, CycleState.PUBLISHING})
 _REPORTS_LOOKED_AT = 50  # newest windows among which one may want a report
@@ -130,7 +129,8 @@ class ModelLoop:
         return self.runner.stop(within_s=within_s)
 
     def watch(self) -> str:
-        """Compare what came since the last pass."""
+        """Compare what came since the last pass, in a thread that gives way to whoever answers requests."""
+        lower_this_thread()
         signals = self.watcher.watch()
         return f"{len(signals)} windows" if signals else ""
 
@@ -212,7 +212,7 @@ class ModelLoop:
         if urgent or not wanted:
             return self._make_report(urgent[0]) if urgent else ""
         began = time.monotonic()
-        if began < self._reports_from and self._idle() < _IDLE:
+        if began < self._reports_from and self._idle() < IDLE:
             return ""
         try:
             return self._make_report(wanted[0])

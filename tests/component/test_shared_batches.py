@@ -1,6 +1,8 @@
 """Callers whose requests are answered together on the real Triton: one's bad text is no other's error."""
 
 import asyncio
+import json
+import socket
 import threading
 from collections.abc import Iterator
 
@@ -16,6 +18,7 @@ from perennial.ops.serving.probe import ChampionSilent
 from perennial.ops.serving.router.progress import Progress
 from perennial.ops.serving.secret import PARAMETER
 from perennial.ops.serving.server.server import TritonServer
+from perennial.ops.traffic import TrafficLog
 from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe
 
 pytestmark = [pytest.mark.component, pytest.mark.alone]
@@ -95,14 +98,18 @@ def _probe_with(server: TritonServer, text: str) -> None:
         probe(server)
 
 
-def _posted(server: TritonServer, texts: list[str], rounds: int = 15) -> list[list[httpx.Response]]:
+def _posted(
+    server: TritonServer, texts: list[str], rounds: int = 15, keys: list[str] | None = None
+) -> list[list[httpx.Response]]:
     """What each of so many clients got over HTTP, all of them at once, each one request after the other."""
     url = f"http://127.0.0.1:{server.spec.http_port}/v2/models/{MODEL}/infer"
 
     async def client(number: int, text: str, http: httpx.AsyncClient) -> list[httpx.Response]:
         rows = 1 + number % 3
-        tensor = {"name": "TEXT", "shape": [rows, 1], "datatype": "BYTES", "data": [text] * rows}
-        return [await http.post(url, json={"inputs": [tensor], "id": f"{number}-{turn}"}) for turn in range(rounds)]
+        inputs = [{"name": "TEXT", "shape": [rows, 1], "datatype": "BYTES", "data": [text] * rows}]
+        if keys is not None:
+            inputs.append({"name": "KEY", "shape": [rows, 1], "datatype": "BYTES", "data": [keys[number]] * rows})
+        return [await http.post(url, json={"inputs": inputs, "id": f"{number}-{turn}"}) for turn in range(rounds)]
 
     async def together() -> list[list[httpx.Response]]:
         async with httpx.AsyncClient(timeout=20, verify=False) as http:
@@ -152,3 +159,55 @@ def test_while_a_challenger_has_a_share_every_request_goes_alone(served):
     replies = _posted(server, ["card lost"] * 6, rounds=5)
     assert {reply.status_code for got in replies for reply in got} == {200}
     assert _asked_of_triton(server) - before == 30
+
+
+def test_a_key_that_breaks_its_rule_fails_its_own_sender_and_each_row_has_its_own_key_in_the_log(served):
+    place, server = served
+    place.route(champion=1, resident=(1, 2), epoch=7)
+    keys = [f"person {number}" for number in range(5)]
+    *good, bad = _posted(server, ["card lost"] * 6, rounds=8, keys=[*keys, "x" * 300])
+    assert {reply.status_code for got in good for reply in got} == {200}
+    assert {reply.status_code for reply in bad} == {400}
+    assert "300 bytes" in bad[0].json()["error"]
+    rows = TrafficLog(place.traffic).read(columns=["prediction_id", "key"]).to_pylist()
+    key_of = {row["prediction_id"]: row["key"] for row in rows}
+    for key, got in zip(keys, good, strict=True):
+        for reply in got:
+            outputs = {output["name"]: output["data"] for output in reply.json()["outputs"]}
+            assert {key_of[number] for number in outputs["PREDICTION_ID"]} == {key}
+
+
+def test_requests_sent_ahead_and_one_that_is_never_read_keep_their_order_and_hold_up_nobody(served):
+    place, server = served
+    place.route(champion=1, resident=(1, 2), epoch=8)
+
+    def message(text: str) -> bytes:
+        tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": [text]}
+        body = json.dumps({"inputs": [tensor], "outputs": [{"name": "LABEL"}], "id": text}).encode()
+        head = f"POST /v2/models/{MODEL}/infer HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        return head.encode() + body
+
+    address = ("127.0.0.1", server.spec.http_port)
+    with socket.create_connection(address, 20) as deaf, socket.create_connection(address, 20) as ahead:
+        deaf.sendall(message("money"))
+        ahead.sendall(b"".join(map(message, ("card", "money", "hello", "lost"))))
+        assert {reply.status_code for got in _posted(server, ["card lost"] * 5, rounds=5) for reply in got} == {200}
+        received = b""
+        while received.count(b"HTTP/1.1 200") < 4 or not received.endswith(b"}"):
+            received += ahead.recv(65_536)
+    said = [json.loads(part.partition(b"\r\n\r\n")[2]) for part in received.split(b"HTTP/1.1 200")[1:]]
+    assert [answer["id"] for answer in said] == ["card", "money", "hello", "lost"]
+    labels = [answer["outputs"][0]["data"][0] for answer in said]
+    assert labels == ["card_issue", "money_issue", "greeting", "card_issue"]
+
+
+def test_a_request_with_a_time_limit_keeps_it(served):
+    place, server = served
+    place.route(champion=1, resident=(1, 2), epoch=9)
+    url = f"http://127.0.0.1:{server.spec.http_port}/v2/models/{MODEL}/infer"
+    tensor = {"name": "TEXT", "shape": [1, 1], "datatype": "BYTES", "data": ["card"]}
+    reply = httpx.post(url, json={"inputs": [tensor], "parameters": {"timeout": 1}}, timeout=20, verify=False)
+    assert reply.status_code != 200
+    assert "deadline" in reply.json()["error"] or "timeout" in reply.json()["error"].lower()
+    kept = httpx.post(url, json={"inputs": [tensor], "parameters": {"timeout": 9_000_000}}, timeout=20, verify=False)
+    assert kept.status_code == 200

@@ -1,5 +1,6 @@
 """Requests that wait for their answers: bounded, refused early when they would wait too long, dropped when too late."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -15,6 +16,10 @@ __all__ = ["Limits", "Overloaded", "QueuedRequest", "RequestQueue", "TooLate"]
 T = TypeVar("T")
 _ROW_COST = 32  # what a row costs beside its characters
 _COUNTED_BYTES = 2_000  # of a text; models read no more of it
+_SECOND = 0.5  # of a batch's rows must wait before a second one begins beside the first
+_HOLD = 0.1  # of the time that the last batch took: so long the next one waits for those who have just been answered
+_HOLD_S = 0.003
+_PATIENCE_S = 0.25  # for a first batch that takes long
 _TRUSTED_S = 1.0  # so long must requests have waited without a pause before an estimate refuses one
 
 
@@ -39,6 +44,7 @@ class Limits:
     bytes: int = 64 * 2**20
     batch_rows: int = 64
     batch_cost: int = 64 * (_ROW_COST + _COUNTED_BYTES)
+    gathers: bool = False  # whether a batch waits a moment for those who have just been answered
 
 
 @dataclass(slots=True, kw_only=True, eq=False)
@@ -76,6 +82,7 @@ class RequestQueue(Generic[T]):
         self._callers = 0  # requests that wait or are at work
         self._pace = Pace()
         self._crowded_since: float | None = None
+        self._expected, self._hold_until, self._began = 0, -math.inf, 0.0  # requests of the last batch, and its times
         self._progress_at = clock()
         self.answered = self.refused = self.expired = 0
 
@@ -114,7 +121,7 @@ class RequestQueue(Generic[T]):
     def begin(self, batch: list[QueuedRequest[T]]) -> bool:
         """Have a batch at work without waiting; False, and nothing done, where others wait or are worked on."""
         with self._lock:
-            if self._waiting or self._at_work:
+            if self._waiting or self._at_work or self._held(len(batch), sum(queued.rows for queued in batch)) > 0.0:
                 return False
             now = self._clock()
             self._pace.start(now)
@@ -135,7 +142,7 @@ class RequestQueue(Generic[T]):
         It ends before a request that is not `alike` its first one.
         """
         with self._lock:
-            if not self._came.wait_for(lambda: self._waiting, wait_s):
+            if not self._wait_for_batch(wait_s):
                 return []
             batch: list[QueuedRequest[T]] = []
             rows = cost = 0
@@ -163,6 +170,9 @@ class RequestQueue(Generic[T]):
             self._cost_at_work -= queued.cost
             self._callers -= 1
             crowded = bool(self._waiting) or bool(self._at_work)
+            if self.limits.gathers and not self._at_work:
+                self._hold_until = now + min(_HOLD_S, _HOLD * (now - self._began))
+                self._came.notify_all()
             if good:
                 self._pace.add(queued.cost, now, crowded=crowded)
                 self._progress_at = now
@@ -253,6 +263,36 @@ class RequestQueue(Generic[T]):
             )
         return Overloaded(f"the request has waited for {waited:.1f} s", hint)
 
+    def _wait_for_batch(self, wait_s: float | None) -> bool:
+        """Wait until a batch is to begin; False where nothing waits after `wait_s`."""
+        end = None if wait_s is None else time.monotonic() + wait_s
+        while True:
+            pause = self._pause()
+            left = None if end is None else end - time.monotonic()
+            if pause == 0.0:
+                return True
+            if left is not None and left <= 0.0:
+                return bool(self._waiting)
+            self._came.wait(left if pause is None else pause if left is None else min(pause, left))
+
+    def _pause(self) -> float | None:
+        """How long the next batch still waits for more; None as long as nothing waits."""
+        if not self._waiting:
+            return None
+        first = self._waiting[0]
+        if first.probe or not self.limits.gathers:
+            return 0.0
+        if self._at_work:
+            late = first.arrived + _PATIENCE_S - self._clock()
+            return 0.0 if self._rows >= _SECOND * self.limits.batch_rows else max(0.0, late)
+        return self._held(len(self._waiting), self._rows)
+
+    def _held(self, requests: int, rows: int) -> float:
+        """How long so many wait for those who were answered a moment ago, and may ask again at once."""
+        if not self.limits.gathers or requests >= self._expected or rows >= self.limits.batch_rows:
+            return 0.0
+        return max(0.0, self._hold_until - self._clock())
+
     def _check(self, rows: int, size: int, cost: int, deadline: float | None) -> None:
         now, wait = self._clock(), self._wait()
         if deadline is not None and now >= deadline:
@@ -289,6 +329,8 @@ class RequestQueue(Generic[T]):
         self._callers += 1
 
     def _begin(self, batch: list[QueuedRequest[T]]) -> None:
+        if not self._at_work:
+            self._expected, self._began = len(batch), self._clock()
         self._at_work.update(batch)
         for queued in batch:
             self._cost_at_work += queued.cost

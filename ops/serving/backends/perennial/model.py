@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -92,7 +93,7 @@ class TritonPythonModel:
             rows=self._settings.queue_rows,
             batch_rows=self._settings.max_batch_size,
         )
-        self._queue: RequestQueue[_Item] = RequestQueue(limits)
+        self._queue: RequestQueue[_Item] = RequestQueue(replace(limits, gathers=True))
         self._aside: RequestQueue[_Item] = RequestQueue(limits)  # those that have a row on the challenger's side
         self._second_per_cost = math.inf  # of the last small batch; none has been seen yet
         self._failing = ""  # why the last call of an engine failed; empty after one that did not

@@ -1,9 +1,11 @@
 """Who is taken in, who is refused, and in what batches."""
 
 import threading
+import time
 
 import pytest
 
+from perennial.ops.serving.router import admission
 from perennial.ops.serving.router.admission import Limits, Overloaded, QueuedRequest, RequestQueue, TooLate
 from perennial.ops.serving.router.pace import Pace
 
@@ -514,3 +516,55 @@ def test_a_pace_is_learnt_while_somebody_else_is_at_work_or_waits(clock, beside,
     clock.now += 5
     queue.finish(first, good=True)
     assert (queue._pace.seconds(first.cost) > 1.2) is learns
+
+
+# ---- batches that wait a moment ----
+
+
+def _gathering(monkeypatch: pytest.MonkeyPatch, requests: int) -> RequestQueue[int]:
+    """A queue in which so many requests were answered together a moment ago; it waits long for them to come again."""
+    monkeypatch.setattr(admission, "_HOLD_S", 20.0)
+    monkeypatch.setattr(admission, "_HOLD", 1e6)
+    queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=8, gathers=True))
+    for number in range(requests):
+        queue.offer(_queued(number))
+    taken = queue.take(10.0)
+    time.sleep(0.001)
+    for queued in taken:
+        queue.finish(queued, good=True)
+    return queue
+
+
+def test_a_batch_waits_for_those_who_have_just_been_answered_and_no_longer(monkeypatch: pytest.MonkeyPatch):
+    queue = _gathering(monkeypatch, 3)
+    assert not queue.begin([_queued(0)])
+    threading.Timer(0.05, lambda: [queue.offer(_queued(number)) for number in (1, 2)]).start()
+    queue.offer(_queued(0))
+    assert sorted(queued.item for queued in queue.take(20.0)) == [0, 1, 2]
+
+
+def test_one_caller_alone_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
+    queue = _gathering(monkeypatch, 1)
+    assert queue.begin([_queued(0)])
+
+
+def test_a_probe_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
+    queue = _gathering(monkeypatch, 5)
+    queue.offer(_queued(0, probe=True))
+    began = time.monotonic()
+    assert [queued.probe for queued in queue.take(20.0)] == [True]
+    assert time.monotonic() - began < 10.0
+
+
+def test_a_second_batch_begins_beside_the_first_once_it_is_half_full_or_has_waited(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admission, "_PATIENCE_S", 0.3)
+    queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=8, gathers=True))
+    assert queue.begin([_queued(0)])
+    queue.offer(_queued(1))
+    began = time.monotonic()
+    assert [queued.item for queued in queue.take(20.0)] == [1]
+    assert 0.2 < time.monotonic() - began < 10.0
+    monkeypatch.setattr(admission, "_PATIENCE_S", 20.0)
+    for number in range(2, 6):
+        queue.offer(_queued(number))
+    assert [queued.item for queued in queue.take(20.0)] == [2, 3, 4, 5]
