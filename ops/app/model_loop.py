@@ -15,6 +15,7 @@ from perennial.continual.errors import PerennialError
 from perennial.continual.jobs.warm import WarmJobs
 from perennial.continual.policy import TriggerDecision
 from perennial.exporters.engine import Inputs, Outputs
+from perennial.ops.app.engine_upkeep import EngineUpkeep
 from perennial.ops.app.event_upkeep import EventUpkeep
 from perennial.ops.app.feed_jobs import FeedJobs
 from perennial.ops.app.housekeeping import Housekeeping
@@ -80,6 +81,7 @@ class ModelLoop:
         self._reports_from = -math.inf  # since when a report that nothing hangs on may be made, as processors allow
         self._idle = idle_share()
         self._leaving = threading.Event()
+        self.engines = EngineUpkeep(parts, model, self._leaving)
         self._accuracy = AccuracyWatch(ledger, workspace, model, self.traffic)
         self._noted_for: tuple[int, float] | None = None  # for which champion, and in which stretch of time
         self._errors = ErrorWatch(

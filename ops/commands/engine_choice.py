@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import threading
 from dataclasses import dataclass, field
 
 from perennial.continual.errors import ConfigurationError, ParityFailed, PerennialError
@@ -72,7 +73,13 @@ def engines_beside(parts: Parts, model: str) -> tuple[tuple[EngineKind, Precisio
 
 
 def choose_engine_of(
-    parts: Parts, model: str, *, actor: str, promote: bool = False, on_progress: Progress = lambda _: None
+    parts: Parts,
+    model: str,
+    *,
+    actor: str,
+    promote: bool = False,
+    on_progress: Progress = lambda _: None,
+    cancel: threading.Event | None = None,
 ) -> EngineChoice:
     """Build the engines that may be faster in turn, prove them, time them beside the champion's; publish one that is.
 
@@ -86,6 +93,7 @@ def choose_engine_of(
     champion = _champion(parts, model)
     kinds = engines_beside(parts, model)
     maker, tried = VersionMaker(parts.ledger, parts.workspace, model), []
+    maker.cancel = cancel or maker.cancel
     made: int | None = None
     for kind, precision in kinds:
         plan = plan_export(parts, model, champion, kind.value, precision.value)
@@ -97,6 +105,8 @@ def choose_engine_of(
             tried.append(TimedEngine(engine=kind.value, precision=precision.value, why_not=f"refused: {exc}"))
             continue
         except PerennialError as exc:
+            if maker.cancel.is_set():
+                break
             tried.append(TimedEngine(engine=kind.value, precision=precision.value, why_not=str(exc)))
             continue
         manifest = verify_bundle(bundle)
@@ -108,6 +118,7 @@ def choose_engine_of(
             continue
         made = publish_export(parts, maker, plan, number, manifest, actor=actor).made
         break
+    promote = promote and parts.ledger.active_cycle(model) is None  # one that opened meanwhile has the champion's place
     if made is not None and promote:
         promote_version(parts, model, made, actor=actor, reason="the fastest engine here, by measuring")
     before = read_manifest(parts.workspace.bundle(model, champion))

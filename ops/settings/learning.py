@@ -46,6 +46,12 @@ class EngineSettings(Section):
 
     engine: Literal["auto", "onnxruntime", "openvino", "tensorrt", "aotinductor"] = "auto"
     precision: Literal["auto", "fp32", "tf32", "bf16", "fp16", "fp8", "int8"] = "auto"
+    choose_after_s: float = Field(
+        0.0,
+        ge=0,
+        description="a champion of this age, with engine and precision auto, is tried as other engines once, while "
+        "processors are idle and nothing trains; one that is faster takes its place; 0 leaves that to `engine choose`",
+    )
     parity_rows: int = Field(512, ge=16, description="held-out texts that the parity gate compares")
     limits: dict[str, dict[str, float]] = Field(
         default_factory=dict, description="parity limits by precision, in place of the defaults of docs/engines.md"

@@ -21,6 +21,7 @@ __all__ = [
     "CANARY_BEGAN",
     "CLASS_PROPOSALS",
     "DISPUTED",
+    "ENGINE_CHOICE",
     "ERRORS",
     "LABEL_QUEUE",
     "LANE",
@@ -38,6 +39,7 @@ __all__ = [
     "WATCH",
     "WORTH",
     "CanaryBegan",
+    "ChosenEngine",
     "ErrorState",
     "KeptProposals",
     "LaneState",
@@ -83,6 +85,18 @@ class StateKey(Generic[T]):
     def keep(self, ledger: State, model: str, record: T | None) -> None:
         """Keep a record in place of the last one; None says that there is nothing. A retry changes nothing."""
         ledger.put_state(model, self.name, None if record is None else self.encode(record))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenEngine:
+    """Which engines were tried beside a champion's for its encoder on a processor, and the version that came of it."""
+
+    champion: int
+    encoder: str
+    processor: str
+    version: int | None
+    at: str
+    tried: Sequence[Mapping[str, Any]] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -452,6 +466,7 @@ CLASS_PROPOSALS = StateKey("class_proposals", _read_proposals, _written_proposal
 NOTIFIER = StateKey("herald", _record(NotifierState), _fields)
 ROLLOUT = StateKey("rollout", _record(LiveFigures), _known_fields)
 ROLLOUT_POWER = StateKey("rollout_power", _record(RolloutPower), _fields)
+ENGINE_CHOICE = StateKey("engine_choice", _record(ChosenEngine), _fields)
 DISPUTED = StateKey("disputed", _record(Disputed), _fields)
 PROBATION = StateKey("probation_beside", _record(Probation), _fields)
 PROBATION_FIGURES = StateKey("probation_figures", _record(LiveFigures), _known_fields)  # of the one beside cycles

@@ -2,16 +2,20 @@
 
 import json
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from perennial.continual.errors import ConfigurationError
+from perennial.continual.errors import ConfigurationError, NotFound
+from perennial.exporters.timing import processor_name
 from perennial.exporters.triton_config import engine_config, parse_config
+from perennial.ops.app.engine_upkeep import EngineUpkeep
 from perennial.ops.app.wiring import engine_spec, open_parts
 from perennial.ops.cli.main import app
+from perennial.ops.store.state import ENGINE_CHOICE, ChosenEngine
 from tests.component.exporters.conftest import WORDS, write_encoder
 from tests.e2e.workspace import write_csv
 
@@ -234,3 +238,36 @@ def test_an_engine_is_chosen_by_its_speed_beside_the_champions(workspace: Worksp
         assert free.versions() == [*before, choice["version"]]
         assert listed[choice["version"]] == last["rows_per_s"]
     assert listed[1] is None
+    _chosen_once(free.config)
+
+
+def _chosen_once(config: Path) -> None:
+    """The loop does not choose while processors are busy or a champion is new, and never again what was chosen."""
+    settings = config.read_text("utf-8")
+
+    def look(after_s: float, *, idle: float = 1.0) -> str:
+        config.write_text(settings.replace("parity_rows", f"choose_after_s = {after_s}\nparity_rows"), "utf-8")
+        parts = open_parts(config)
+        try:
+            return EngineUpkeep(parts, "intent", threading.Event(), idle=lambda: idle).look()
+        except NotFound:  # no server ever ran here that could take the new version
+            return "published"
+        finally:
+            parts.close()
+
+    def kept() -> tuple[ChosenEngine | None, list[int]]:
+        parts = open_parts(config)
+        try:
+            return ENGINE_CHOICE.read(parts.ledger, "intent"), list(parts.repository.versions("intent_engine"))
+        finally:
+            parts.close()
+
+    assert (look(0.0), look(3_600.0), look(1e-6, idle=0.1)) == ("", "", "")
+    assert kept()[0] is None
+    told = look(1e-6)
+    chosen, versions = kept()
+    assert chosen is not None
+    assert (chosen.champion, chosen.processor) == (1, processor_name())
+    assert told.startswith("no faster engine") is (chosen.version is None)
+    assert look(1e-6) == ""
+    assert kept() == (chosen, versions)

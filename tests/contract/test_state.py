@@ -93,6 +93,10 @@ AS_WRITTEN: list[tuple[StateKey[Any], Any]] = [  # as they were written before t
             "canary": "no canary: about 2 labels come within its limit of 1 h",
         },
     ),
+    (
+        state.ENGINE_CHOICE,
+        {"champion": 1, "encoder": "e", "processor": "p", "version": 2, "at": NOON, "tried": [{"engine": "openvino"}]},
+    ),
     (state.LANE, {"works": False, "behind": ["a", "b"], "since": NOON}),
     (state.CANARY_BEGAN, {"cycle": 3, "at": NOON}),
     (state.LIMIT_TESTED, 3),
