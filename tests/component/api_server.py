@@ -108,7 +108,7 @@ def _fill(parts: Parts) -> None:
 
 
 def _all_of(connection: socket.socket) -> bytes:
-    parts = []
+    parts: list[bytes] = []
     while True:
         try:
             part = connection.recv(65_536)
