@@ -46,17 +46,23 @@ class Reader:
 
     def __init__(self, workspace: E2eWorkspace, stack: ExitStack) -> None:
         self._workspace, self._stack = workspace, stack
+        self._cycle_seen = False
         self._before: dict[str, tuple[Callable[[], bool], str]] = {
             "perennial drift watch": (lambda: self._drift() == "alert", "an alert"),
-            "perennial rollout show": (lambda: self._step() == "approval", "a challenger that waits"),
+            "perennial rollout show": (self._waits_for_a_word, "a challenger that waits"),
             'perennial predict "why is the new fee charge"': (lambda: self._champion() == 2, "version 2"),
         }
 
     def _drift(self) -> str:
         return str((self._workspace.status()["drift"] or {}).get("state"))
 
-    def _step(self) -> str:
-        return str((self._workspace.status()["cycle"] or {}).get("state"))
+    def _waits_for_a_word(self) -> bool:
+        """A busy machine may have the gate refuse a challenger as slow; `perennial retrain` asks for another one."""
+        cycle = self._workspace.status()["cycle"]
+        if cycle is None and self._cycle_seen:
+            self.types("perennial retrain\n")
+        self._cycle_seen = cycle is not None
+        return cycle is not None and cycle["state"] == "approval"
 
     def _champion(self) -> int:
         return int(self._workspace.status()["champion"])
