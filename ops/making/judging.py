@@ -17,7 +17,7 @@ from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,10 +44,19 @@ from perennial.ops.serving.port import Answer, FurtherProof, Outcomes, VersionSi
 from perennial.ops.serving.tasks import serving_side
 from perennial.ops.serving.tasks.text_classification import Classified
 
-__all__ = ["JudgingSpec", "decide", "main", "measure"]
+__all__ = ["JudgingSpec", "decide", "main", "measure", "time_alone"]
 
 _TIMED, _TIMED_ALIKE = 40, 16  # rows; fewer where both heads stand on one engine
 _BEYOND_CHANCE = 3.0  # standard errors
+_TURNS = 5  # at most, in which both versions are timed
+
+
+class _Answering(Protocol):
+    """What is timed of a version."""
+
+    def answers(self, task_inputs: Sequence[Any]) -> Sequence[Answer]:
+        """Answer each input."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +111,8 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
     answers = _Answers(replies, rows, task), _Answers(asked, rows, task)
     _check_served(answers[1], side.open(bundle))
     timed = task_inputs[: _TIMED_ALIKE if same else _TIMED] or [side.probe]
-    champion_ms, challenger_ms = _latencies(champion, challenger, timed)
+    rules = GateRules(**spec.rules)
+    champion_ms, challenger_ms = time_alone(champion, challenger, timed, limit=rules.max_latency_ratio)
     known = champion.side.vocabulary
     proofs = side.further_proofs(None if spec.memory is None else Path(spec.memory))
     evidence = GateEvidence(
@@ -120,7 +130,6 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
         champion_variety=answers[0].variety(),
         challenger_variety=answers[1].variety(),
     )
-    rules = GateRules(**spec.rules)
     gain, rng = evidence.fresh.difference_points(), np.random.default_rng(spec.seed)
     if len(gain) >= rules.min_fresh_rows > 0 and not surely_below(-gain, 0.0, rules.confidence, rng):
         evidence = replace(evidence, simple=_simple(answers[0], rows, len(spec.fresh), spec))
@@ -294,15 +303,25 @@ def _proved(proof: FurtherProof, champion: BundledVersion, challenger: BundledVe
     )
 
 
-def _latencies(champion: BundledVersion, challenger: BundledVersion, task_inputs: Sequence[Any]) -> tuple[float, float]:
-    """Median milliseconds of one input alone."""
-    times: tuple[list[float], list[float]] = ([], [])
-    for one in task_inputs:
-        for version, spent in zip((champion, challenger), times, strict=True):
-            started = time.perf_counter()
-            version.answers([one])
-            spent.append(1e3 * (time.perf_counter() - started))
-    return float(np.median(times[0])), float(np.median(times[1]))
+def time_alone(
+    champion: _Answering, challenger: _Answering, task_inputs: Sequence[Any], *, limit: float
+) -> tuple[float, float]:
+    """Milliseconds of one input alone, each version's median over the inputs.
+
+    A machine that has much else to do takes the processor away in the middle of an answer. So while the challenger
+    seems slower than the limit allows, both are asked again, and the best time of each input counts.
+    """
+    best = np.full((2, len(task_inputs)), np.inf)
+    for turn in range(_TURNS):
+        for place, one in enumerate(task_inputs):
+            for which in ((0, 1), (1, 0))[(turn + place) % 2]:
+                started = time.perf_counter()
+                (champion, challenger)[which].answers([one])
+                best[which, place] = min(best[which, place], 1e3 * (time.perf_counter() - started))
+        old, new = (float(np.median(times)) for times in best)
+        if new <= limit * old:
+            break
+    return old, new
 
 
 def decide(spec: JudgingSpec, opened: Opened | None = None) -> PromotionDecision:

@@ -1,6 +1,9 @@
 """The judgement of two real bundles: scores by the task, and specs that were written before there was a choice."""
 
 import json
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,6 +18,7 @@ from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.exporters.engine import Engine
 from perennial.exporters.runtime import load_engine
 from perennial.ops.making import judging
+from perennial.ops.making.judging import time_alone
 from perennial.ops.serving import bundled
 from perennial.ops.store.reply_store import ReplyStore
 from tests.component.triton_fixtures import LABELS, write_bundle
@@ -159,3 +163,30 @@ def test_a_version_that_finds_worse_replies_is_refused(tmp_path, monkeypatch, tu
     assert figures["replies_champion_accuracy"] == 1.0
     assert (figures["replies_challenger_accuracy"] < 0.5) is turned
     assert [reason[:13] for reason in decision["reasons"]] == ([] if accepted else ["worse replies"])
+
+
+class _Timed:
+    """Something that takes its time over an answer: `takes(asked, n)` seconds for the n-th time that it is asked."""
+
+    def __init__(self, takes: Callable[[int, int], float]) -> None:
+        self._takes, self._asked = takes, Counter[int]()
+
+    def answers(self, task_inputs: Sequence[int]) -> Sequence[Any]:
+        (asked,) = task_inputs
+        self._asked[asked] += 1
+        time.sleep(self._takes(asked, self._asked[asked]))
+        return []
+
+
+@pytest.mark.parametrize(
+    ("takes", "is_slow"),
+    [
+        (lambda _, n: 0.03 if n == 1 else 0.002, False),  # the machine was busy at first
+        (lambda one, n: 0.03 if (one + n) % 3 else 0.002, False),  # and most of the time
+        (lambda _, n: 0.012, True),
+        (lambda one, n: 0.002 if one % 3 == 0 else 0.02, True),  # two inputs in three
+    ],
+)
+def test_a_busy_machine_makes_no_version_slow(takes: Callable[[int, int], float], is_slow: bool) -> None:
+    old, new = time_alone(_Timed(lambda *_: 0.002), _Timed(takes), range(6), limit=3.0)
+    assert (new > 3.0 * old) == is_slow
