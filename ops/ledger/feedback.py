@@ -275,6 +275,7 @@ def _values(model: str, row: FeedbackRow, now: datetime) -> dict[str, Any]:
         "key": row.key,
         "revision": 1,
         "joined_revision": 0,
+        "waits_until": _AT_ONCE,  # in every row: one that is corrected in the same call states it too
     }
 
 

@@ -138,3 +138,11 @@ def test_every_label_given_is_told_by_time_with_its_origin(ledger: Ledger) -> No
         (g.prediction_id, g.label, g.annotator, g.at) for g in ledger.given_labels("intent", ["p", "q", "p", "-"])
     ]
     assert labels == [("p", "c", "feedback", at(1)), ("q", "b", "feedback", at(2)), ("p", "a", "feedback", at(3))]
+
+
+def test_one_call_brings_new_labels_and_corrects_some_of_them(ledger: Ledger) -> None:
+    receipt = ledger.add_feedback(
+        "intent", [given("a", "card", 1), given("b", "loan", 1), given("a", "trip", 2), given("c", "loan", 1)]
+    )
+    assert (receipt.new, receipt.corrected) == (3, 1)
+    assert ledger.feedback_labels("intent", ["a", "b", "c"]) == {"a": "trip", "b": "loan", "c": "loan"}
