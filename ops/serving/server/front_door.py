@@ -24,6 +24,7 @@ _OPEN_S = 20.0  # it opens within a fifth of a second on a machine that is not b
 _GLANCE_S = 0.2
 _PAUSE_S = 1.0  # after a start that failed
 _GRACE_S = 6.0  # a little more than it gives requests that are under way
+_LEFT: list[subprocess.Popen[bytes]] = []  # go on without this process; a handle that is dropped warns of its child
 
 
 class FrontDoor:
@@ -85,6 +86,8 @@ class FrontDoor:
     def release(self) -> None:
         """Let go of it: it goes on without this process."""
         self._leave()
+        if self._process is not None:
+            _LEFT.append(self._process)
         self._process = None
 
     def _leave(self) -> None:
