@@ -6,19 +6,22 @@ from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
+from perennial.continual.drift.monitor import Level
+from perennial.continual.records import Split
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.tasks import room_of
 from perennial.exporters.timing import processor_name
-from perennial.ops.commands.engine_choice import EngineChoice, choose_engine_of
+from perennial.ops.commands.engine_choice import EngineChoice, choose_engine_of, taken_meanwhile
 from perennial.ops.commands.promotion import promote_version
 from perennial.ops.parts import Parts
-from perennial.ops.store.state import ENGINE_CHOICE, ChosenEngine
+from perennial.ops.store.state import ENGINE_CHOICE, PAUSED, PROBATION, WATCH, ChosenEngine
 from perennial.ops.watching.budget import IDLE, idle_share
 
 __all__ = ["EngineUpkeep"]
 
 logger = logging.getLogger(__name__)
 _BACKEND, _ACTOR = "perennial_engine", "loop"
+_LEAST_S = 60.0  # between two looks
 
 
 class EngineUpkeep:
@@ -38,6 +41,11 @@ class EngineUpkeep:
         free = wanted.engine == wanted.precision == "auto" and not room_of(settings.task).engines()
         return free and wanted.choose_after_s > 0 and self._parts.settings.triton.engine_backend == _BACKEND
 
+    @property
+    def every_s(self) -> float:
+        """Between two looks: one that builds two engines for as long as they may take does not count as hanging."""
+        return max(_LEAST_S, self._parts.workspace.model(self._model).engine.timeout_s)
+
     def look(self) -> str:
         """Choose, where it is time to; returns a note of what was done, empty where nothing was."""
         idle = self._idle()  # asked each time: it tells of the time since then
@@ -50,8 +58,8 @@ class EngineUpkeep:
         self._keep(champion, choice)  # first: a promotion that fails must not have it all done again
         if choice.version is None:
             return f"no faster engine than that of version {champion}"
-        if self._parts.ledger.active_cycle(self._model) is not None:
-            return f"version {choice.version} is faster and waits for an operator: a cycle has begun meanwhile"
+        if why := self._hindrance(champion):
+            return f"version {choice.version} is faster and waits for an operator: {why}"
         reason = f"the same model as version {champion} in a faster engine, by measuring"
         promote_version(self._parts, self._model, choice.version, actor=_ACTOR, reason=reason)
         logger.info("engine.chosen", extra={"model": self._model, "version": choice.version, "champion": champion})
@@ -63,8 +71,10 @@ class EngineUpkeep:
         if not self.is_wanted:
             return None
         route = parts.ledger.route(self._model)
-        if route is None or route.challenger is not None or parts.ledger.active_cycle(self._model) is not None:
+        if route is None or self._hindrance(route.champion):
             return None
+        if not parts.ledger.example_count(self._model, Split.HOLDOUT):
+            return None  # no engine could be proved
         since = parts.ledger.version(self._model, route.champion).state_at
         if since is None or now - since < timedelta(seconds=wanted.choose_after_s):
             return None
@@ -75,6 +85,22 @@ class EngineUpkeep:
         ):
             return None
         return route.champion
+
+    def _hindrance(self, champion: int) -> str:
+        """Why nothing may take this champion's place now; empty where it may.
+
+        A new champion's watch begins anew, with the traffic of that time as the reference: it would hide a drift.
+        """
+        ledger, model = self._parts.ledger, self._model
+        if why := taken_meanwhile(self._parts, model, champion):
+            return why
+        if PAUSED.read(ledger, model):
+            return "rollouts are paused"
+        if PROBATION.read(ledger, model) is not None:
+            return f"version {champion} is on probation"
+        watched = WATCH.read(ledger, model)
+        drifts = watched is not None and watched.version == champion and watched.level is not Level.OK
+        return "its traffic drifts, or may" if drifts else ""
 
     def _keep(self, champion: int, choice: EngineChoice) -> None:
         record = ChosenEngine(

@@ -10,8 +10,6 @@ from perennial.ops.settings import ScheduleSettings
 
 __all__ = ["ModelJobs"]
 
-_ENGINE_S = 60.0
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelJobs:
@@ -31,7 +29,8 @@ class ModelJobs:
         )
         kept = self._of_rows(loop.model, loop.compact, loop.retain)
         news = () if loop.news is None else (("events", loop.news.look_after, every.events_s, "reports"),)
-        engines = (("engine", loop.engines.look, _ENGINE_S, "engines"),) if loop.engines.is_wanted else ()  # once
+        upkeep = loop.engines
+        engines = (("engine", upkeep.look, upkeep.every_s, "engines"),) if upkeep.is_wanted else ()  # once
         feeds = tuple((f"feed-{name}", take, every_s, "feeds") for name, (take, every_s) in loop.feeds.items())
         return [
             *(_spec(loop.model, *row) for row in (*table, *engines, *news, *feeds)),

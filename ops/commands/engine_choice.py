@@ -16,7 +16,7 @@ from perennial.ops.commands.promotion import promote_version
 from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.parts import Parts
 
-__all__ = ["EngineChoice", "TimedEngine", "choose_engine_of", "engines_beside"]
+__all__ = ["EngineChoice", "TimedEngine", "choose_engine_of", "engines_beside", "taken_meanwhile"]
 
 _LEAST = 1.1  # times faster than what answers now, or it is not worth another version
 _KINDS = ((EngineKind.ONNXRUNTIME, Precision.INT8), (EngineKind.OPENVINO, Precision.BF16))
@@ -118,7 +118,7 @@ def choose_engine_of(
             continue
         made = publish_export(parts, maker, plan, number, manifest, actor=actor).made
         break
-    promote = promote and parts.ledger.active_cycle(model) is None  # one that opened meanwhile has the champion's place
+    promote = promote and not taken_meanwhile(parts, model, champion)
     if made is not None and promote:
         promote_version(parts, model, made, actor=actor, reason="the fastest engine here, by measuring")
     before = read_manifest(parts.workspace.bundle(model, champion))
@@ -131,6 +131,19 @@ def choose_engine_of(
         version=made,
         promoted=made is not None and promote,
     )
+
+
+def taken_meanwhile(parts: Parts, model: str, champion: int) -> str:
+    """Who has the place of the champion that was timed, or is about to have it; empty where it is still its own.
+
+    Building takes minutes. A version that somebody went back from in that time must not return as a faster engine.
+    """
+    route = parts.ledger.route(model)
+    if route is None or route.champion != champion:
+        return f"version {champion} is champion no more"
+    if route.challenger is not None or parts.ledger.active_cycle(model) is not None:
+        return "a cycle is under way"
+    return ""
 
 
 def _champion(parts: Parts, model: str) -> int:

@@ -3,6 +3,7 @@
 import json
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,17 +11,31 @@ import pytest
 from typer.testing import CliRunner
 
 from perennial.continual.errors import ConfigurationError, NotFound
+from perennial.continual.records import Route
 from perennial.exporters.timing import processor_name
 from perennial.exporters.triton_config import engine_config, parse_config
 from perennial.ops.app.engine_upkeep import EngineUpkeep
 from perennial.ops.app.wiring import engine_spec, open_parts
 from perennial.ops.cli.main import app
-from perennial.ops.store.state import ENGINE_CHOICE, ChosenEngine
+from perennial.ops.commands.engine_choice import taken_meanwhile
+from perennial.ops.ledger import VersionRow
+from perennial.ops.scheduling import JobFacts
+from perennial.ops.store.state import (
+    ENGINE_CHOICE,
+    PAUSED,
+    PROBATION,
+    WATCH,
+    ChosenEngine,
+    Probation,
+    StateKey,
+    WatchState,
+)
 from tests.component.exporters.conftest import WORDS, write_encoder
 from tests.e2e.workspace import write_csv
 
 pytestmark = pytest.mark.component
 
+_NOON = "2026-03-01T12:00:00+00:00"
 _TOML = """
 state = "state"
 repository = "model_repository"
@@ -264,6 +279,8 @@ def _chosen_once(config: Path) -> None:
 
     assert (look(0.0), look(3_600.0), look(1e-6, idle=0.1)) == ("", "", "")
     assert kept()[0] is None
+    _waits(config, lambda: look(1e-6))
+    assert kept()[0] is None
     told = look(1e-6)
     chosen, versions = kept()
     assert chosen is not None
@@ -271,3 +288,38 @@ def _chosen_once(config: Path) -> None:
     assert told.startswith("no faster engine") is (chosen.version is None)
     assert look(1e-6) == ""
     assert kept() == (chosen, versions)
+
+
+def _waits(config: Path, look: Callable[[], str]) -> None:
+    """A champion that is in question is not replaced, nor one that is champion no more, and a long choice is sound."""
+    probation = Probation(cycle=1, champion=1, previous=0, since=_NOON, until=_NOON)
+    drifts = WatchState(version=1, reference_ready=True, monitor={"version": 1, "level": "cooldown"})
+    questions: tuple[tuple[StateKey[Any], Any], ...] = ((PAUSED, True), (PROBATION, probation), (WATCH, drifts))
+    parts = open_parts(config)
+    try:
+        for key, record in questions:
+            before = key.read(parts.ledger, "intent")
+            key.keep(parts.ledger, "intent", record)
+            assert look() == "", key.name
+            key.keep(parts.ledger, "intent", before)
+        assert taken_meanwhile(parts, "intent", 1) == ""
+        assert taken_meanwhile(parts, "intent", 2) == "version 2 is champion no more"
+        upkeep, limit_s = EngineUpkeep(parts, "intent", threading.Event()), 1_800.0
+        assert not JobFacts(interval_s=upkeep.every_s, since=0.0).silent(now=2 * limit_s + 600.0)
+    finally:
+        parts.close()
+
+
+def test_a_model_without_held_out_rows_has_no_choice_and_no_error(tmp_path: Path) -> None:
+    config = tmp_path / "perennial.toml"
+    folders = f'state = "{tmp_path}/state"\nrepository = "{tmp_path}/models"\n'
+    config.write_text(f"{folders}[models.intent.engine]\nchoose_after_s = 1e-6\n", "utf-8")
+    parts = open_parts(config)
+    try:
+        parts.ledger.register_model("intent", {})
+        parts.ledger.add_version(VersionRow(model="intent", version=1))
+        first = Route(model="intent", champion=1, resident=(1,), epoch=1)
+        parts.ledger.set_route(first, expected_epoch=0, actor="test", reason="a start")
+        assert EngineUpkeep(parts, "intent", threading.Event(), idle=lambda: 1.0).look() == ""
+    finally:
+        parts.close()
