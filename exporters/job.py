@@ -34,6 +34,7 @@ from perennial.exporters.port import Answerer, HeldOut, exportable
 from perennial.exporters.proved_encoder import Remembered, moved_outputs, proving_rows, stand_for
 from perennial.exporters.runtime import load_engine, load_exact
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
+from perennial.exporters.streams import at_work
 from perennial.exporters.tasks import room_of
 from perennial.exporters.timing import BESIDE, MEASURED, MEASURED_ON, NEW, processor_name, rows_per_s
 from perennial.exporters.torch_engine import TorchEngine
@@ -82,7 +83,7 @@ def export_bundle(
 ) -> ExportResult:
     """Build, prove and write the bundle; `out_dir` appears complete, by one rename, or not at all.
 
-    `take` is given the engine that was opened to be proved, before it is known whether it is accepted.
+    `take` is given the engine that was opened to be proved once it is accepted; none of those that were refused.
 
     Raises:
         ParityFailed: the engine does not answer like the model; nothing is left behind.
@@ -241,7 +242,6 @@ class _Export:
         began, before = time.perf_counter(), resident_mb()
         engine = load_engine(self.work, threads=self._engine_threads, reread=False)
         seconds, megabytes = time.perf_counter() - began, max(0.0, resident_mb() - before)
-        self.take(Opened(engine=engine, seconds=seconds, megabytes=megabytes))
         self.stages.done("load_engine")
         verdict = None if swapped is None else self._proved_head(swapped, engine, limits)
         if verdict is None:
@@ -253,6 +253,7 @@ class _Export:
         self.stages.done("parity", accepted=verdict.accepted, agreement=verdict.agreement)
         if verdict.accepted:
             self._write_golden(engine, limits.invariance * verdict.unit)
+            self.take(Opened(engine=engine, seconds=seconds, megabytes=megabytes))
         (self.work / "manifest.json").unlink()
         return verdict
 
@@ -349,10 +350,9 @@ class _Export:
     def _timed(self, built: BuiltEngine, graph: str, beside: Path) -> BuiltEngine:
         """The engine, with how fast it is here and how fast the other one is."""
         write_manifest(self.work, self._manifest(built, graph, {}))
-        answerers = {
-            NEW: self.model.answerer(load_engine(self.work, threads=self.spec.threads, reread=False), self.work),
-            BESIDE: self.model.answerer(load_engine(beside, threads=self.spec.threads, reread=False), self.work),
-        }
+        bundles = {NEW: self.work, BESIDE: beside}
+        engines = {name: load_engine(each, threads=self.spec.threads, reread=False) for name, each in bundles.items()}
+        answerers = {name: self.model.answerer(at_work(engine), self.work) for name, engine in engines.items()}
         (self.work / "manifest.json").unlink()
         asked = {name: partial(_answered, answerer) for name, answerer in answerers.items()}
         speeds = rows_per_s(asked, self.held_out.inputs)
@@ -365,6 +365,8 @@ class _Export:
     ) -> ExportResult:
         if self.spec.beside is not None:
             built = self._timed(built, graph, self.spec.beside)
+        elif self.previous is not None:
+            built = _chosen_before(built, self.previous)
         write_manifest(self.work, self._manifest(built, graph, verdict.to_record()))
         sha256 = digest(self.work / "manifest.json")
         self.stages.done("seal")
@@ -378,6 +380,18 @@ class _Export:
             verdict=verdict,
             manifest_sha256=sha256,
         )
+
+
+def _chosen_before(built: BuiltEngine, previous: Manifest) -> BuiltEngine:
+    """The engine, with the figures that the one before it was chosen by here where it is of the same kind.
+
+    One that was built anew would have lost them, and its next version would be built as `auto` decides at first.
+    """
+    same = (built.engine, built.precision) == (previous.engine, previous.precision)
+    if not same or previous.options.get(MEASURED_ON) != processor_name():
+        return built
+    told = {name: previous.options[name] for name in (MEASURED, MEASURED_ON)}
+    return replace(built, options={**built.options, **told})
 
 
 def _answered(answerer: Answerer, inputs: Sequence[Any]) -> object:

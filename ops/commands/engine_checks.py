@@ -19,6 +19,7 @@ from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.parity import ParityLimits, check_parity
 from perennial.exporters.port import HeldOut, exportable
 from perennial.exporters.runtime import load_engine
+from perennial.exporters.streams import at_work
 from perennial.exporters.torch_engine import TorchEngine
 from perennial.ops.commands.engines import held_out
 from perennial.ops.parts import Parts
@@ -143,6 +144,8 @@ def compare_engines(
     manifests = {version: read_manifest(bundle) for version, bundle in bundles.items()}
     held = _held(parts, model, bundles[versions[0]], texts)
     inputs = held.inputs
+    for engine in engines.values():
+        at_work(engine.engine)
     answers = {version: engine.ask(inputs) for version, engine in engines.items()}
     seconds: dict[int, list[float]] = {version: [] for version in engines}
     order = np.random.default_rng(0)

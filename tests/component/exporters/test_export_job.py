@@ -28,16 +28,18 @@ from perennial.exporters.bundle import (
 )
 from perennial.exporters.golden import Golden, forget_texts
 from perennial.exporters.graph import set_initializer
-from perennial.exporters.job import export_bundle, main
+from perennial.exporters.job import Opened, export_bundle, main
 from perennial.exporters.parity import check_parity, default_limits
 from perennial.exporters.port import HeldOut
 from perennial.exporters.runtime import load_engine
 from perennial.exporters.spec import ExportPath, ExportResult, ExportSpec
+from perennial.exporters.streams import LaterEngine
 from perennial.exporters.text_classification.classifier import BundleClassifier
 from perennial.exporters.text_classification.part import digest_labels
 from perennial.exporters.text_classification.reference import TorchClassifier
 from perennial.exporters.text_classification.texts import read_texts
 from perennial.exporters.text_classification.tokens import TextTokenizer, padded
+from perennial.exporters.timing import BESIDE, MEASURED, NEW
 from perennial.exporters.trained import TrainedModel
 from tests.component.exporters.conftest import TEXTS, export, write_texts, write_trained
 
@@ -323,8 +325,10 @@ def test_an_engine_that_alters_the_answers_gives_way_to_the_next(
         trained_dir=trained.folder, out_dir=tmp_path / "1", held_out=write_texts(tmp_path / "held.json"), model="tiny",
         version=1, threads=2, limits_by_precision={"int8": {"max_abs_logit": 1e-9}},
     )  # fmt: skip
-    result = export_bundle(spec)
+    opened: list[Opened] = []
+    result = export_bundle(spec, take=opened.append)
     assert (result.engine, result.precision) == tried[1]
+    assert len(opened) == 1, "nobody keeps an engine in memory that was refused"
     assert result.fallback_reason is not None
     assert result.fallback_reason.startswith("onnxruntime int8: ")
     assert "max_abs_logit 0." in result.fallback_reason
@@ -334,6 +338,26 @@ def test_an_engine_that_alters_the_answers_gives_way_to_the_next(
     with pytest.raises(ParityFailed, match="onnxruntime int8"):
         export_bundle(replace(spec, out_dir=tmp_path / "2"))
     assert not (tmp_path / "2").exists()
+
+
+@pytest.mark.parametrize("built", [EngineKind.ONNXRUNTIME], indirect=True)
+def test_engines_are_timed_as_they_are_at_work_with_their_second_copies(
+    built: ExportResult, trained: TrainedModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[object] = []
+    monkeypatch.setattr(
+        "perennial.exporters.streams.LaterEngine.make",
+        lambda later, make=LaterEngine.make: (make(later), made.append(later.get())),
+    )
+    spec = ExportSpec(
+        trained_dir=trained.folder, out_dir=tmp_path / "1", held_out=write_texts(tmp_path / "held.json"), model="tiny",
+        version=1, threads=2, engine="onnxruntime", precision="fp32", beside=built.bundle,
+    )  # fmt: skip
+    export_bundle(spec)
+    speeds = json.loads(read_manifest(tmp_path / "1").options[MEASURED])
+    assert set(speeds) == {NEW, BESIDE}
+    assert len(made) == 2
+    assert None not in made
 
 
 @pytest.mark.parametrize(

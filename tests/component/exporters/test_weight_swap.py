@@ -1,6 +1,7 @@
 """New weights in an old engine answer exactly like a full rebuild, and whatever does not fit is refused."""
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,13 +11,14 @@ import pytest
 from perennial.continual.errors import ExportFailed
 from perennial.exporters.batches import run_sorted
 from perennial.exporters.build import build_engine
-from perennial.exporters.bundle import EngineKind, Precision, verify_bundle
+from perennial.exporters.bundle import EngineKind, Precision, read_manifest, verify_bundle, write_manifest
 from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.runtime import OnnxEngine, OpenVinoEngine
 from perennial.exporters.spec import ExportPath, ExportResult
 from perennial.exporters.text_classification.classifier import BundleClassifier
 from perennial.exporters.text_classification.signature import TEXT_ENGINE
 from perennial.exporters.text_classification.tokens import Floats, padded
+from perennial.exporters.timing import BESIDE, MEASURED, MEASURED_ON, NEW, processor_name
 from perennial.exporters.trained import TrainedModel
 from perennial.exporters.weight_swap import swap_weights
 from tests.component.exporters.conftest import TEXTS, export, write_encoder, write_trained
@@ -122,10 +124,16 @@ def drop_a_layer(folder: Path) -> None:
 @pytest.mark.parametrize("built", [EngineKind.ONNXRUNTIME], indirect=True)
 def test_swap_that_does_not_fit_falls_back_to_a_full_build(built: ExportResult, encoder: Path, tmp_path: Path) -> None:
     linear = write_trained(tmp_path / "linear", encoder, kind="linear")
-    result = export(tmp_path / "out", linear, built.engine, version=2, previous=built.bundle)
+    chosen = {MEASURED: json.dumps({NEW: {"1": 2.0}, BESIDE: {"1": 1.0}}), MEASURED_ON: processor_name()}
+    before = Path(shutil.copytree(built.bundle, tmp_path / "before"))
+    manifest = read_manifest(before)
+    write_manifest(before, replace(manifest, options={**manifest.options, **chosen}))
+    result = export(tmp_path / "out", linear, built.engine, version=2, previous=before)
     assert result.path is ExportPath.FULL
     assert result.fallback_reason is not None
     assert "head." in result.fallback_reason
+    kept = read_manifest(result.bundle).options
+    assert {name: kept[name] for name in chosen} == chosen, "the choice outlives a build"
 
 
 def test_int8_engine_takes_a_new_head_but_not_a_new_encoder(

@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from perennial.exporters.signature import Padding
-from perennial.exporters.streams import LaterEngine, StreamedEngine, cut_by_length
+from perennial.exporters.streams import LaterEngine, StreamedEngine, at_work, cut_by_length
 from perennial.exporters.text_classification.signature import TEXT_ENGINE
 from perennial.exporters.text_classification.tokens import FromTokens, token_inputs
 
@@ -104,6 +104,23 @@ def test_the_second_copy_is_made_once_and_only_for_a_version_that_answers() -> N
     assert made.is_set()
     assert single.shapes
     assert max(rows * width for rows, width in alone.shapes[1:]) < 32 * 70 / 2
+
+
+def test_whoever_times_an_engine_has_the_second_copy_at_once() -> None:
+    alone, single, made = Echo(), Echo(), list[int]()
+
+    def make() -> FromTokens:
+        made.append(1)
+        return FromTokens(single)
+
+    padding = Padding(dim="tokens", mask="attention_mask", least=2)
+    engine = StreamedEngine(FromTokens(alone), LaterEngine(make), 2, TEXT_ENGINE, padding)
+    assert at_work(at_work(engine)) is engine
+    ids, mask = batch([8, 70, 12, 30, 9, 65, 20, 41] * 4)
+    for _ in range(5):
+        engine.infer(token_inputs(ids, mask))
+    assert (alone.shapes, made) == ([], [1])
+    assert single.shapes
 
 
 def test_padding_on_the_left_and_empty_rows_are_left_whole() -> None:
