@@ -283,9 +283,17 @@ class RequestQueue(Generic[T]):
         if first.probe or not self.limits.gathers:
             return 0.0
         if self._at_work:
-            late = first.arrived + _PATIENCE_S - self._clock()
-            return 0.0 if self._rows >= _SECOND * self.limits.batch_rows else max(0.0, late)
+            if self._rows >= _SECOND * self.limits.batch_rows:
+                return 0.0
+            return max(0.0, min(map(self._patient_until, self._waiting)) - self._clock())
         return self._held(len(self._waiting), self._rows)
+
+    def _patient_until(self, queued: QueuedRequest[T]) -> float:
+        """So long it waits for the batch before it; where it has a deadline, half of the time that this leaves."""
+        spare = math.inf
+        if queued.deadline is not None:
+            spare = (queued.deadline - queued.arrived - self._pace.seconds(queued.cost)) / 2
+        return queued.arrived + min(_PATIENCE_S, spare)
 
     def _held(self, requests: int, rows: int) -> float:
         """How long so many wait for those who were answered a moment ago, and may ask again at once."""

@@ -568,3 +568,14 @@ def test_a_second_batch_begins_beside_the_first_once_it_is_half_full_or_has_wait
     for number in range(2, 6):
         queue.offer(_queued(number))
     assert [queued.item for queued in queue.take(20.0)] == [2, 3, 4, 5]
+
+
+def test_whoever_has_a_deadline_does_not_wait_for_the_first_batch_until_it_is_over(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(admission, "_PATIENCE_S", 20.0)
+    queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=8, gathers=True))
+    assert queue.begin([_queued(0)])
+    queue.offer(_queued(1))
+    deadline = time.monotonic() + 2.0
+    queue.offer(_queued(2, deadline=deadline))
+    assert [queued.item for queued in queue.take(20.0)] == [1, 2]
+    assert time.monotonic() < deadline
