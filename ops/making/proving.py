@@ -37,14 +37,14 @@ class Anticipated:
 
     @classmethod
     def read(cls, folder: Path) -> Self | None:
-        """The one in a version's work folder; None where there is none."""
+        """The one in a version's work folder; None where there is none, or another release wrote it otherwise."""
         try:
             document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+            decision = document.pop("decision")
+            reasons = tuple(decision.pop("reasons"))
+            return cls(**document, decision=PromotionDecision(**decision, reasons=reasons))
+        except (OSError, AttributeError, KeyError, TypeError, ValueError):
             return None
-        decision = document.pop("decision")
-        reasons = tuple(decision.pop("reasons"))
-        return cls(**document, decision=PromotionDecision(**decision, reasons=reasons))
 
     @classmethod
     def of(cls, spec: JudgingSpec, decision: PromotionDecision) -> Self:

@@ -79,6 +79,12 @@ def test_a_decision_answers_the_questions_that_it_was_asked_about_the_bundle_tha
     assert not kept.answers(spec)
 
 
+@pytest.mark.parametrize("written", ["", "[]", '{"manifest_sha256": "a"}', '{"decision": {"reasons": [], "more": 1}}'])
+def test_a_decision_that_cannot_be_read_is_none_and_ends_no_cycle(tmp_path: Path, written: str) -> None:
+    (tmp_path / "anticipated.json").write_text(written)
+    assert Anticipated.read(tmp_path) is None
+
+
 def test_what_went_wrong_is_left_to_the_steps_own_process(spec: JudgingSpec, tmp_path: Path) -> None:
     judge, export = tmp_path / "judge.json", tmp_path / "export.json"
     judge.write_text(json.dumps({name: getattr(spec, name) for name in spec.__slots__}))
