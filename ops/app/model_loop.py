@@ -76,8 +76,9 @@ class ModelLoop:
         self.feeds = FeedJobs(parts, model).passes if watches else {}
         self.traffic = traffic_of(workspace, model)
         self.kept = Housekeeping(parts, model, self.traffic, deletes_by)
-        self._share = workspace.settings.schedule.watch_share
-        self.watcher = Watcher(ledger, workspace, model, self.traffic, feed, budget=WatchBudget(self._share))
+        settings = workspace.settings
+        self.watch_share = settings.schedule.watch_share / max(1, len(settings.models))  # it is that of all together
+        self.watcher = Watcher(ledger, workspace, model, self.traffic, feed, budget=WatchBudget(self.watch_share))
         self._reports_from = -math.inf  # since when a report that nothing hangs on may be made, as processors allow
         self._idle = idle_share()
         self._leaving = threading.Event()
@@ -220,7 +221,7 @@ class ModelLoop:
             return self._make_report(wanted[0])
         finally:
             cores = len(os.sched_getaffinity(0))
-            self._reports_from = time.monotonic() + (time.monotonic() - began) / (self._share * cores)
+            self._reports_from = time.monotonic() + (time.monotonic() - began) / (self.watch_share * cores)
 
     def compact(self) -> str:
         """Turn sealed traffic segments into Parquet."""

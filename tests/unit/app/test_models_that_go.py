@@ -44,6 +44,11 @@ def test_the_rows_of_every_model_that_the_ledger_knows_are_kept_for_so_long_and_
     assert _jobs(service, "loan") == _KEEP
 
 
+def test_models_divide_the_share_of_the_processors_that_watching_may_take(service: Service) -> None:
+    most = service.roster.parts.settings.schedule.watch_share
+    assert [loop.watch_share for loop in service.roster.loops.values()] == [most / 2] * 2
+
+
 def test_a_model_whose_section_breaks_later_keeps_its_task(service: Service, tmp_path: Path) -> None:
     config = tmp_path / "perennial.toml"
     broken = '[models.shelf]\ntask = "ranking"\n[models.shelf.learning]\nholdout_share = 0.9\n'
