@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import threading
 import time
 from collections.abc import Callable
@@ -34,7 +33,7 @@ from perennial.ops.store.feedback import joiner_of
 from perennial.ops.store.state import ErrorState
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.watching.accuracy import AccuracyWatch
-from perennial.ops.watching.budget import IDLE, WatchBudget, idle_share, lower_this_thread
+from perennial.ops.watching.budget import IDLE, WatchBudget, idle_share, lower_this_thread, processors
 from perennial.ops.watching.collector import collect
 from perennial.ops.watching.error_watch import ErrorWatch
 from perennial.ops.watching.trigger import Trigger
@@ -220,8 +219,8 @@ class ModelLoop:
         try:
             return self._make_report(wanted[0])
         finally:
-            cores = len(os.sched_getaffinity(0))
-            self._reports_from = time.monotonic() + (time.monotonic() - began) / (self.watch_share * cores)
+            allowed = self.watch_share * processors()
+            self._reports_from = time.monotonic() + (time.monotonic() - began) / allowed
 
     def compact(self) -> str:
         """Turn sealed traffic segments into Parquet."""

@@ -1,5 +1,6 @@
 """How much processor time the watch may take while processors are short: what does not fit is sampled."""
 
+import math
 import os
 import threading
 import time
@@ -7,13 +8,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-__all__ = ["IDLE", "WatchBudget", "idle_share", "lower_this_thread"]
+__all__ = ["IDLE", "WatchBudget", "idle_share", "lower_this_thread", "processors"]
 
 _STORE_S = 1.5  # of processor time that may be used at once, after a quiet time or a start
 IDLE = 0.6  # share of the processors that nobody uses, above which watching takes nothing from anybody
 _FIRST_GUESS_S = 0.3  # of one window, before any was measured
 _LONGEST_S = 15.0  # without any window looked at, whatever it costs
-_STAT = Path("/proc/stat")
+_STAT, _CGROUP = Path("/proc/stat"), Path("/sys/fs/cgroup")
 _NICENESS = 10
 
 
@@ -34,12 +35,12 @@ class WatchBudget:
         self,
         share: float,
         *,
-        cores: int = 0,
+        cores: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         used: Callable[[], float] = time.thread_time,
         idle: Callable[[], float] | None = None,
     ) -> None:
-        self.share, self._cores = share, cores or len(os.sched_getaffinity(0))
+        self.share, self._cores = share, cores or processors()
         self._clock, self._used, self._idle = clock, used, idle or idle_share()
         self._credit, self._of_one = _STORE_S, _FIRST_GUESS_S
         self._filled_at = self._looked_at = clock()
@@ -83,26 +84,55 @@ def lower_this_thread() -> None:
             os.setpriority(os.PRIO_PROCESS, thread, _NICENESS)
 
 
-def idle_share() -> Callable[[], float]:
-    """A function that tells which share of the machine's processors was idle since it was last called.
+def processors(cgroup: Path = _CGROUP) -> float:
+    """How many processors this process may use; a container's limit need be no whole number."""
+    return min(len(os.sched_getaffinity(0)), _limit(cgroup))
 
-    Where nothing tells it, none was.
+
+def idle_share(
+    stat: Path = _STAT, cgroup: Path = _CGROUP, clock: Callable[[], float] = time.monotonic
+) -> Callable[[], float]:
+    """A function that tells which share of this process's processors was idle since it was last called.
+
+    Where nothing tells it, none was. In a container that has a limit nothing is idle beyond that.
     """
-    before = [_times()]
+    before = [(_times(stat), _used_s(cgroup), clock())]
 
     def since_last() -> float:
-        now, then = _times(), before[0]
+        now, then = (_times(stat), _used_s(cgroup), clock()), before[0]
         before[0] = now
-        whole = now[1] - then[1]
-        return (now[0] - then[0]) / whole if whole > 0 else 0.0
+        whole = now[0][1] - then[0][1]
+        free = (now[0][0] - then[0][0]) / whole if whole > 0 else 0.0
+        allowed = _limit(cgroup) * (now[2] - then[2])
+        return min(free, 1.0 - (now[1] - then[1]) / allowed) if allowed > 0.0 else free
 
     return since_last
 
 
-def _times() -> tuple[int, int]:
-    """Idle time and all time so far, in ticks."""
+def _times(stat: Path) -> tuple[int, int]:
+    """Idle time and all time so far of the processors that this process may use, in ticks."""
+    own = {f"cpu{number}" for number in os.sched_getaffinity(0)}
     try:
-        numbers = [int(word) for word in _STAT.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
-    except (OSError, ValueError):
+        words = [line.split()[:9] for line in stat.read_text(encoding="ascii").splitlines() if line.startswith("cpu")]
+        rows = [[int(word) for word in numbers] for name, *numbers in words if name in own]
+        return sum(row[3] + row[4] for row in rows), sum(map(sum, rows))
+    except (OSError, ValueError, IndexError):
         return 0, 0
-    return numbers[3] + numbers[4], sum(numbers)
+
+
+def _limit(cgroup: Path) -> float:
+    """Processors that a container is allowed, by cgroup v2."""
+    try:
+        quota, period = (cgroup / "cpu.max").read_text(encoding="ascii").split()
+        return math.inf if quota == "max" else int(quota) / int(period)
+    except (OSError, ValueError, ZeroDivisionError):
+        return math.inf
+
+
+def _used_s(cgroup: Path) -> float:
+    """Processor time that the container has used so far."""
+    try:
+        lines = (cgroup / "cpu.stat").read_text(encoding="ascii").splitlines()
+        return next(int(line.split()[1]) / 1e6 for line in lines if line.startswith("usage_usec "))
+    except (OSError, ValueError, IndexError, StopIteration):
+        return 0.0
