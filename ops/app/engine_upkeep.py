@@ -7,6 +7,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 
 from perennial.continual.drift.monitor import Level
+from perennial.continual.errors import Refused
 from perennial.continual.records import Split
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.tasks import room_of
@@ -21,7 +22,7 @@ __all__ = ["EngineUpkeep"]
 
 logger = logging.getLogger(__name__)
 _BACKEND, _ACTOR = "perennial_engine", "loop"
-_LEAST_S = 60.0  # between two looks
+_LEAST_S, _MOST_S = 60.0, 86_400.0  # between two looks
 
 
 class EngineUpkeep:
@@ -44,7 +45,7 @@ class EngineUpkeep:
     @property
     def every_s(self) -> float:
         """Between two looks: one that builds two engines for as long as they may take does not count as hanging."""
-        return max(_LEAST_S, self._parts.workspace.model(self._model).engine.timeout_s)
+        return min(_MOST_S, max(_LEAST_S, self._parts.workspace.model(self._model).engine.timeout_s))
 
     def look(self) -> str:
         """Choose, where it is time to; returns a note of what was done, empty where nothing was."""
@@ -52,7 +53,10 @@ class EngineUpkeep:
         champion = self._undecided(datetime.now(UTC))
         if champion is None or idle < IDLE:
             return ""
-        choice = choose_engine_of(self._parts, self._model, actor=_ACTOR, cancel=self._leaving)
+        try:
+            choice = choose_engine_of(self._parts, self._model, actor=_ACTOR, cancel=self._leaving)
+        except Refused as exc:  # the next champion has a choice of its own
+            return str(exc)
         if self._leaving.is_set():
             return ""
         self._keep(champion, choice)  # first: a promotion that fails must not have it all done again
@@ -94,6 +98,8 @@ class EngineUpkeep:
         ledger, model = self._parts.ledger, self._model
         if why := taken_meanwhile(self._parts, model, champion):
             return why
+        if ledger.erasure_under_way(model) is not None:
+            return "an erasure is under way"
         if PAUSED.read(ledger, model):
             return "rollouts are paused"
         if PROBATION.read(ledger, model) is not None:

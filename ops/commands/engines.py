@@ -1,11 +1,12 @@
 """Versions as engines: which there are, whether one still answers as promised, and one compiled anew into another."""
 
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound
+from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound, Refused
 from perennial.continual.jobs.errors import JobErrors
 from perennial.continual.jobs.process import Progress
 from perennial.continual.records import Split
@@ -132,6 +133,7 @@ def export_version(
 
     Raises:
         ParityFailed: the engine does not answer like the model.
+        Refused: an erasure concerns the version that was exported; see `publish_export`.
         DependencyUnreachable: a package or device is missing after all.
         ExportFailed: the process ended without a bundle.
     """
@@ -147,8 +149,27 @@ def export_version(
 def publish_export(
     parts: Parts, maker: VersionMaker, plan: EngineExport, number: int, manifest: Manifest, *, actor: str
 ) -> EngineExport:
-    """Note a bundle that an export left as a version, and publish it."""
-    model, source = plan.model, parts.ledger.version(plan.model, plan.source)
+    """Note a bundle that an export left as a version, and publish it.
+
+    Raises:
+        Refused: an erasure has begun or has been meanwhile, whose rows may be in it; the bundle is deleted.
+    """
+    model = plan.model
+    try:
+        _note_export(parts, plan, number, manifest, actor=actor)
+    except Refused:
+        for left in (maker.staged(number), maker.folder(number)):
+            shutil.rmtree(left, ignore_errors=True)
+        raise
+    maker.publish(number)
+    parts.ledger.set_version_state(model, number, VersionState.PUBLISHED)
+    return EngineExport(**{name: getattr(plan, name) for name in plan.__slots__ if name != "made"}, made=number)
+
+
+def _note_export(parts: Parts, plan: EngineExport, number: int, manifest: Manifest, *, actor: str) -> None:
+    model = plan.model
+    _check_not_erased(parts, plan)
+    source = parts.ledger.version(model, plan.source)
     if all(row.version != number for row in parts.ledger.versions(model)):
         row = VersionRow(
             model=model,
@@ -165,9 +186,17 @@ def publish_export(
             parts.ledger.add_version(row)
             parts.ledger.mark_learnt(model, (), number, base=plan.source)
             parts.ledger.audit(actor, "engine.exported", model, {"version": number, "of": plan.source, "engine": label})
-    maker.publish(number)
-    parts.ledger.set_version_state(model, number, VersionState.PUBLISHED)
-    return EngineExport(**{name: getattr(plan, name) for name in plan.__slots__ if name != "made"}, made=number)
+            _check_not_erased(parts, plan)  # one that begins from now on knows of the version, and removes it
+
+
+def _check_not_erased(parts: Parts, plan: EngineExport) -> None:
+    """Return where no erasure concerns the version that was exported; one removes all versions that hold its rows."""
+    if parts.ledger.erasure_under_way(plan.model) is None and parts.workspace.bundle(plan.model, plan.source).is_dir():
+        return
+    raise Refused(
+        f"version {plan.source} of {plan.model} is being erased from, or was removed, since its export began; nothing "
+        "was published: export the version that answers now"
+    )
 
 
 def export_errors(maker: VersionMaker, number: int, plan: EngineExport) -> JobErrors:

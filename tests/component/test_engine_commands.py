@@ -4,21 +4,25 @@ import json
 import shutil
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
-from perennial.continual.errors import ConfigurationError, NotFound
+from perennial.continual.errors import ConfigurationError, NotFound, Refused
 from perennial.continual.records import Route
+from perennial.exporters.bundle import read_manifest
 from perennial.exporters.timing import processor_name
 from perennial.exporters.triton_config import engine_config, parse_config
 from perennial.ops.app.engine_upkeep import EngineUpkeep
 from perennial.ops.app.wiring import engine_spec, open_parts
 from perennial.ops.cli.main import app
 from perennial.ops.commands.engine_choice import taken_meanwhile
+from perennial.ops.commands.engines import plan_export, publish_export
 from perennial.ops.ledger import VersionRow
+from perennial.ops.making.version_maker import VersionMaker
 from perennial.ops.scheduling import JobFacts
 from perennial.ops.store.state import (
     ENGINE_CHOICE,
@@ -306,6 +310,31 @@ def _waits(config: Path, look: Callable[[], str]) -> None:
         assert taken_meanwhile(parts, "intent", 2) == "version 2 is champion no more"
         upkeep, limit_s = EngineUpkeep(parts, "intent", threading.Event()), 1_800.0
         assert not JobFacts(interval_s=upkeep.every_s, since=0.0).silent(now=2 * limit_s + 600.0)
+    finally:
+        parts.close()
+
+
+def test_what_is_erased_while_an_engine_is_built_is_not_published_with_it(workspace: Workspace) -> None:
+    parts = open_parts(workspace.config)
+    maker = VersionMaker(parts.ledger, parts.workspace, "intent")
+    plan = plan_export(parts, "intent", 1, "onnxruntime", "fp32")
+    before = parts.ledger.versions("intent")
+
+    def refused(source: int) -> None:
+        number = parts.ledger.next_version("intent")
+        shutil.copytree(parts.workspace.bundle("intent", 2), maker.staged(number))
+        with pytest.raises(Refused, match=f"version {source} of intent is being erased from, or was removed"):
+            publish_export(
+                parts, maker, replace(plan, source=source), number, read_manifest(maker.staged(number)), actor="test"
+            )
+        assert not maker.staged(number).exists()
+        assert parts.ledger.versions("intent") == before
+
+    try:
+        token, _ = parts.ledger.begin_erasure("intent", "somebody")
+        refused(1)
+        parts.ledger.end_erasure("intent", token)
+        refused(77)  # an erasure that has ended removed it
     finally:
         parts.close()
 
