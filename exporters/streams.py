@@ -39,7 +39,8 @@ class LaterEngine:
                 self._left -= 1
                 begins = self._left == 0
             if begins:
-                threading.Thread(target=self._build, name="later-engine", daemon=True).start()
+                # no daemon: a process that ends while a runtime compiles would be aborted, as if something killed it
+                threading.Thread(target=self._build, name="later-engine").start()
         return self._made
 
     def make(self) -> None:

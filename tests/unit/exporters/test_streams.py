@@ -1,5 +1,7 @@
 """Batches in pieces: nothing lost, nothing moved, little padding, and the engine asked as promised."""
 
+import subprocess
+import sys
 import threading
 import time
 
@@ -104,6 +106,18 @@ def test_the_second_copy_is_made_once_and_only_for_a_version_that_answers() -> N
     assert made.is_set()
     assert single.shapes
     assert max(rows * width for rows, width in alone.shapes[1:]) < 32 * 70 / 2
+
+
+_ENDS_EARLY = """
+import time
+from perennial.exporters.streams import LaterEngine
+LaterEngine(lambda: (time.sleep(0.3), print("made")), worth=1).get()
+"""
+
+
+def test_a_process_does_not_end_in_the_middle_of_a_second_copy() -> None:
+    ended = subprocess.run([sys.executable, "-c", _ENDS_EARLY], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "made\n"
 
 
 def test_whoever_times_an_engine_has_the_second_copy_at_once() -> None:
