@@ -13,10 +13,19 @@ from annotated_types import Ge, Gt, Le, Lt
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 
-__all__ = ["SettingInForce", "SettingLine", "meant", "reference_page", "setting_lines", "settings_in_force"]
+from perennial.ops.safety.secrecy import is_secret_place
+
+__all__ = [
+    "SettingInForce",
+    "SettingLine",
+    "may_be_secret",
+    "meant",
+    "reference_page",
+    "setting_lines",
+    "settings_in_force",
+]
 
 _TABLE_NAME = "NAME"  # stands for a name of the user's own
-_SECRET = frozenset({"tokens", "ledger_url", "password", "secret", "url"})
 _HIDDEN = "***"
 _BOUNDS = {Ge: ">= ", Gt: "> ", Le: "<= ", Lt: "< "}
 _INTRODUCTION = """# Settings
@@ -51,6 +60,15 @@ class SettingInForce:
         return self.value != self.default
 
 
+def may_be_secret(name: str, value: object) -> bool:
+    """Whether a setting's value is not to be shown. What people named in the path to it says nothing of that.
+
+    >>> may_be_secret("headers", {"Authorization": "Bearer 1"}), may_be_secret("expose_unauthenticated_inference", True)
+    (True, False)
+    """
+    return isinstance(value, SecretStr) or (not isinstance(value, bool) and is_secret_place([name]))
+
+
 def settings_in_force(settings: BaseModel, below: str = "") -> Iterator[SettingInForce]:
     """Every setting with its value; what may be secret is shown as ***."""
     for name, info in type(settings).model_fields.items():
@@ -61,8 +79,7 @@ def settings_in_force(settings: BaseModel, below: str = "") -> Iterator[SettingI
             for key, section in value.items():
                 yield from settings_in_force(section, f"{path}.{key}.")
         else:
-            hidden = isinstance(value, SecretStr) or name in _SECRET
-            told = _text(value)
+            told, hidden = _text(value), may_be_secret(name, value)
             yield SettingInForce(
                 name=path, value=_HIDDEN if hidden and told != "-" else told, default=_default(info).strip("`")
             )

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, SecretStr
+from pydantic import BaseModel
 
-from perennial.ops.safety.secrecy import is_secret_place
 from perennial.ops.settings import Settings
+from perennial.ops.settings.reference import may_be_secret
 
 __all__ = ["SettingRow", "settings_in_force", "token_roles"]
 
@@ -44,7 +44,7 @@ def _rows(section: BaseModel, path: Sequence[str]) -> Iterator[SettingRow]:
         if isinstance(value, Mapping) and value and all(isinstance(each, BaseModel) for each in value.values()):
             within += [(f"{name}.{key}", each) for key, each in value.items()]
             continue
-        hidden = (isinstance(value, SecretStr) or is_secret_place([*path, name])) and bool(value)
+        hidden = bool(value) and may_be_secret(name, value)
         yield SettingRow(
             section=".".join(path),
             name=name,

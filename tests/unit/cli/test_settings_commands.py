@@ -12,6 +12,7 @@ from perennial.ops.cli.prefixes import completed
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.settings import Settings, load_settings
 from perennial.ops.settings.reference import reference_page, setting_lines
+from perennial.ops.views.settings_in_force import settings_in_force
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "settings.md"
 TOKEN = "a-token-that-nobody-guesses"
@@ -78,6 +79,21 @@ def test_settings_in_force_tell_changes_and_no_secret(tmp_path: Path) -> None:
     assert "triton.http_port" not in rows
     shown = run(folder, "config", "show")
     assert TOKEN not in shown
+
+
+def test_what_a_webhook_is_authorised_by_is_shown_nowhere_and_a_models_name_hides_nothing(tmp_path: Path) -> None:
+    webhook = f"[notify.webhook.chat]\nurl = 'https://x/{TOKEN}'\nheaders = {{Authorization = 'Bearer {TOKEN}'}}\n"
+    mail = f"[notify.mail.us]\nhost = 'mail'\nsender = 'a@b'\nrecipients = ['c@d']\nuser = '{TOKEN}'\n"
+    folder = written(tmp_path, f"{webhook}{mail}[models.keywords.learning]\nmax_length = 64\n")
+    shown = run(folder, "config", "show", "--json")
+    assert TOKEN not in shown
+    rows = {row["name"]: row["value"] for row in json.loads(shown)}
+    assert (rows["notify.webhook.chat.headers"], rows["notify.mail.us.user"]) == ("***", "***")
+    assert rows["models.keywords.learning.max_length"] == "64"
+    assert rows["triton.expose_unauthenticated_inference"] == "false"
+    viewed = settings_in_force(load_settings(folder / "perennial.toml"))
+    assert TOKEN not in repr(viewed)
+    assert {row.name for row in viewed if row.section == "models.keywords.learning" and row.hidden} == set()
     assert hashed(TOKEN) not in shown
     assert "models.intent.learning.encoder" in shown
 
