@@ -254,9 +254,11 @@ class _Watch:
             ]
             places = [np.arange(*span) for span in spans]
             rows = self._rows(np.concatenate([np.zeros(0, dtype=np.int64), *places])) if begin >= period else None
-            half = np.arange(begin - period // 2, end - period // 2)
+            others = [period * part // 4 for part in (1, 2, 3)] if begin >= period else []
             phases[name] = Phase(
-                rows=rows, between=None if self._like_reference or begin < period else self._rows(half)
+                rows=rows,
+                between=tuple(self._rows(np.arange(begin - back, end - back)) for back in others),
+                like_since=self._like_reference,
             )
         return in_season(comparison, profile, current, phases, self._settings, self._rng)
 

@@ -1,6 +1,6 @@
 """A window beside the same hours of the days or weeks before: what comes and goes with them is no drift."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from enum import StrEnum
@@ -55,12 +55,22 @@ class Seasons(StrEnum):
 class Phase:
     """The same hours of earlier days or weeks: their rows, None where no period was seen once.
 
-    `between` are rows from half a period after them. They are given where no window since was like the reference: then
-    only what differs from them came and went.
+    `between` are rows of other times since: only what differs from some of them came and went. A window that is like
+    the reference by chance does not show that; `like_since` says that there was one, for where those times had no rows.
     """
 
     rows: Window | None
-    between: Window | None = None
+    between: tuple[Window, ...] = ()
+    like_since: bool = False
+
+    def came_and_went(self, unlike: Callable[[Window], bool], least: int) -> bool:
+        """Whether traffic was other meanwhile, by what tells rows from the window's; fewer than `least` tell nothing.
+
+        >>> Phase(rows=None).came_and_went(lambda rows: True, 50)
+        False
+        """
+        telling = [rows for rows in self.between if len(rows) >= least]
+        return any(map(unlike, telling)) if telling else self.like_since
 
 
 def in_season(
@@ -75,9 +85,9 @@ def in_season(
 ) -> DriftComparison:
     """The comparison of a window that is unlike the reference, with what its phase in each period before says of it.
 
-    Where such a phase was unlike the reference too, and the window is like it, the window returns and is no drift. A
-    phase like the reference is no season: a weak change that is hard to see beside it excuses nothing. The same is told
-    of the mix of answers alone.
+    Where such a phase was unlike the reference too, and the window is like it and unlike other times since, the window
+    returns and is no drift. A phase like the reference is no season: a weak change that is hard to see beside it
+    excuses nothing. The same is told of the mix of answers alone.
     `declared`: somebody said that traffic turns with the longest of the periods; a window of a phase not seen once is
     no drift then. With `settings.new_mix_votes` a mix that was in none of them is drift.
     """
@@ -89,7 +99,7 @@ def in_season(
         untold = season is Season.UNTOLD and declared and phases[list(phases)[-1]].rows is None
         asked = replace(comparison, season=season, period=period, excused=untold or season is Season.RETURNING)
     if comparison.matched and comparison.mix_moved:
-        mix = _mix_season(current, phases, seed=comparison.seed)
+        mix = _mix_season(current, phases, settings.min_rows, seed=comparison.seed)
         asked = replace(asked, mix_season=mix, mix_new=settings.new_mix_votes and mix is Season.NEW)
     return asked
 
@@ -117,15 +127,13 @@ def _returns(
     settings: DriftSettings,
     rng: np.random.Generator,
 ) -> bool:
-    rows, between = phase.rows, phase.between
+    rows = phase.rows
     if rows is None or len(rows) < max(settings.min_rows, len(current)):
         return False
     like_reference = compare(reference, rows, settings, rng).released(settings)
     if like_reference or _unlike(comparison, current, rows, settings, rng):
         return False
-    return between is None or (
-        len(between) >= settings.min_rows and _unlike(comparison, current, between, settings, rng)
-    )
+    return phase.came_and_went(lambda other: _unlike(comparison, current, other, settings, rng), settings.min_rows)
 
 
 def _unlike(
@@ -138,12 +146,11 @@ def _unlike(
     return compare(before, current, settings, rng).drifted
 
 
-def _mix_season(current: Window, phases: Mapping[str, Phase], *, seed: int) -> Season:
+def _mix_season(current: Window, phases: Mapping[str, Phase], least: int, *, seed: int) -> Season:
     """Whether answers that are mixed unlike the reference's were so in the same phase before."""
     for phase in phases.values():
         if phase.rows is not None and len(phase.rows) and _mixed_alike(current, phase.rows, seed):
-            between = phase.between
-            if between is None or (len(between) and not _mixed_alike(current, between, seed)):
+            if phase.came_and_went(lambda other: not _mixed_alike(current, other, seed), least):
                 return Season.RETURNING
     return Season.UNTOLD if _unseen(phases) else Season.NEW
 

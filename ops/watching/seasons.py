@@ -17,6 +17,7 @@ __all__ = ["PhaseReader"]
 _PERIODS_BACK = 4
 _TIMES = 2  # times a window's rows that its phases are told by
 _WIDER = (timedelta(0), timedelta(minutes=15), timedelta(hours=1))  # on each side, where the hours before had few rows
+_BETWEEN = (0.25, 0.5, 0.75)  # of a period before a window: the times that tell whether traffic was other meanwhile
 _MOST_ROWS = 20  # times a window's rows that are read of one span: copies and loud callers are among them
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -24,7 +25,8 @@ _MICROSECOND = timedelta(microseconds=1)
 class PhaseReader:
     """Reads what a version answered at a window's time of day and of week.
 
-    What is read is bounded by the window's own rows, whatever lies in the log, and by no more than eight spans of time.
+    What is read is bounded by the window's own rows, whatever lies in the log, and by no more than fourteen spans of
+    time.
     """
 
     def __init__(
@@ -43,12 +45,12 @@ class PhaseReader:
         """What lies one to four periods before the window, nearest first, as far as it came and went.
 
         The version began with the rows of its reference. The newest window that was like it ended at `like_until`;
-        what came after may be the very change that lasts, and is left out. Where no window was, the rows of half a
-        period before come with it. Nothing is known of a window without times.
+        what came after may be the very change that lasts, and is left out. Rows of other times since come with it: of
+        thousands of windows of a weak change, some are like the reference. Nothing is known of a window without times.
         """
         if window.times is None or reference.times is None:
             return {}
-        begun, ever_like = _moment(reference.times.min()), like_until is not None
+        begun = _moment(reference.times.min())
         first, last = _moment(window.times[0]), _moment(window.times[-1])
         found = {}
         for name in self._seasons.periods:
@@ -61,20 +63,25 @@ class PhaseReader:
                 for back in range(1, _PERIODS_BACK + 1)
                 if first - back * period >= begun and (like_until is None or last - back * period <= like_until)
             ]
-            half = (first - period / 2, last - period / 2)
+            rows = self._rows(spans, len(window), latest=like_until)
+            others = [(first - part * period, last - part * period) for part in _BETWEEN] if len(rows) else []
             found[name] = Phase(
-                rows=self._rows(spans, len(window)),
-                between=None if ever_like else self._rows([half], len(window)),
+                rows=rows,
+                between=tuple(self._rows([span], len(window)) for span in others),
+                like_since=like_until is not None,
             )
         return found
 
-    def _rows(self, spans: Sequence[tuple[datetime, datetime]], rows: int) -> Window:
-        """What counts in the spans, of wider ones where they have fewer than a window's rows."""
+    def _rows(
+        self, spans: Sequence[tuple[datetime, datetime]], rows: int, *, latest: datetime | None = None
+    ) -> Window:
+        """What counts in the spans up to `latest`, of wider ones where they have fewer than a window's rows."""
         parts: list[pa.Table] = []
         for wider in _WIDER:
             parts = []
             for begin, end in spans:
-                parts.append(self._counted(begin - wider, end + wider, _TIMES * rows))
+                until = end + wider if latest is None else min(end + wider, latest)
+                parts.append(self._counted(begin - wider, until, _TIMES * rows))
                 if sum(part.num_rows for part in parts) >= _TIMES * rows:
                     break
             if sum(part.num_rows for part in parts) >= rows:

@@ -58,6 +58,20 @@ def test_a_change_that_lasts_is_no_season_the_day_after(town: Town) -> None:
     assert not any(comparison.excused for _, comparison in reports(town, 6 * _WINDOWS))
 
 
+def test_a_change_that_lasts_is_no_season_although_some_windows_are_like_the_reference(town: Town) -> None:
+    for _ in range(2):
+        half_day(town, new=0.0)
+    for _ in range(6):
+        begun = town.now
+        town.ask(200, batch=50, new=0.4)
+        town.ask(100, batch=50, new=0.0)  # a window that by chance holds nothing new
+        town.now = begun + timedelta(hours=12)
+        Watcher(town.ledger, town.workspace, "intent", town.traffic, EventFeed()).watch()
+    found = [comparison for _, comparison in reports(town, 6 * _WINDOWS)]
+    assert not any(comparison.excused for comparison in found)
+    assert sum(comparison.drifted for comparison in found) >= 10
+
+
 def test_with_a_declared_day_the_first_night_raises_nothing_and_says_so(make_town: MakeTown) -> None:
     town = make_town(drift={"seasons": "day"})
     said = [*half_day(town, new=0.0), *half_day(town, new=0.4)]
