@@ -10,6 +10,7 @@ from perennial.continual.drift.dependence import CountingRule
 from perennial.continual.drift.seasons import PERIODS, Phase, Seasons
 from perennial.continual.drift.window import Window
 from perennial.ops.traffic import TrafficLog
+from perennial.ops.traffic.columns import columns_of, conform
 from perennial.ops.watching.windows import Place, TrafficAhead, window_of
 
 __all__ = ["PhaseReader"]
@@ -86,8 +87,9 @@ class PhaseReader:
                     break
             if sum(part.num_rows for part in parts) >= rows:
                 break
-        table = pa.concat_tables(parts) if parts else self._traffic.read(last=0)
-        return self._told(window_of(table, self._traffic.task))
+        task = self._traffic.task
+        table = conform(parts, [*columns_of(task), "embedding"], task)  # an hour without requests has no embeddings
+        return self._told(window_of(table, task))
 
     def _counted(self, begin: datetime, end: datetime, rows: int) -> pa.Table:
         ahead = TrafficAhead(

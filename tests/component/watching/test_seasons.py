@@ -49,6 +49,15 @@ def test_what_comes_with_the_night_alarms_in_the_first_one_alone_and_what_is_new
     assert "alert" in half_day(town, new=0.4)  # the night's requests by day
 
 
+def test_an_outage_at_the_same_hour_the_day_before_leaves_the_days_before_it(town: Town) -> None:
+    half_day(town, new=0.0)
+    half_day(town, new=0.4)
+    town.now += timedelta(hours=24)  # nobody asked
+    half_day(town, new=0.0)
+    assert "alert" not in half_day(town, new=0.4)
+    assert {comparison.season for _, comparison in reports(town, _WINDOWS)} == {Season.RETURNING}
+
+
 def test_a_change_that_lasts_is_no_season_the_day_after(town: Town) -> None:
     for _ in range(2):
         half_day(town, new=0.0)
