@@ -218,7 +218,7 @@ class Watcher:
         now = datetime.now(UTC)
         future: dict[str, Any] = {
             name: now.isoformat()
-            for name in ("cursor", "drift_since")
+            for name in ("cursor", "drift_since", "like_until")
             if (at := getattr(state, name)) is not None and datetime.fromisoformat(at) > now + _CLOCK_STEP
         }
         if not future:
