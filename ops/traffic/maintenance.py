@@ -368,11 +368,9 @@ def _join(root: Path, files: Sequence[LogFile]) -> None:
         output = root / PARQUET / sealed_name(*times, secrets.token_hex(6), ".parquet")
         _note_replacement(root, output, taken)
         parts = [ParquetRows.of(file.path) for file in taken]
-        rows = rewrite_parquet(parts, output, kept=erased.without, joined=True)
+        rewrite_parquet(parts, output, kept=erased.without, joined=True)
         for file in taken:
             file.path.unlink()
-        if not rows:
-            output.unlink()
     _give_memory_back()
 
 
@@ -395,10 +393,9 @@ def _without(
         parquet = ParquetRows.of(file.path)
         if not holds(parquet):
             return 0
-        rows = rewrite_parquet([parquet], file.path, kept=lambda table: _kept(table, unwanted), joined=False)
-        if not rows:
-            file.path.unlink()
-        return parquet.rows - rows
+        return parquet.rows - rewrite_parquet(
+            [parquet], file.path, kept=lambda table: _kept(table, unwanted), joined=False
+        )
     rows = _rows(root, file.path)
     kept = _kept(rows, unwanted)
     if kept.num_rows == rows.num_rows:

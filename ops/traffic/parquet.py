@@ -165,16 +165,29 @@ def rewrite_parquet(
 ) -> int:
     """Write the rows that are `kept` of some files of one task and width, in order; returns how many.
 
-    A few groups are in memory at a time, however many rows there are. Where no row is kept the file has none.
+    A few groups are in memory at a time, however many rows there are. Where no row is kept there is no file then: one
+    without rows has no times to read it by.
     """
+    try:
+        with written_whole(path) as temporary:
+            return _write_kept(files, temporary, kept, _GROUP_ROWS_JOINED if joined else _GROUP_ROWS)
+    except _NothingKept:
+        path.unlink(missing_ok=True)
+        return 0
+
+
+class _NothingKept(Exception):
+    """No row is to be written."""
+
+
+def _write_kept(files: Sequence[ParquetRows], path: Path, kept: Callable[[pa.Table], pa.Table], size: int) -> int:
     task, rows, pending = files[0].format.task, 0, list[pa.Table]()
     names = [*columns_of(task), "embedding"]
     groups = sorted(
         (first, place, group) for place, file in enumerate(files) for group, (first, _) in enumerate(file._bounds("at"))
     )
-    size = _GROUP_ROWS_JOINED if joined else _GROUP_ROWS
     metadata = FileFormat(task=task).metadata
-    with written_whole(path) as temporary, _Writer(temporary, task) as writer:
+    with _Writer(path, task) as writer:
         for number, (_, place, group) in enumerate(groups):
             pending.append(kept(files[place].read([group], names)))
             if number + 1 == len(groups):
@@ -187,8 +200,8 @@ def rewrite_parquet(
             if ready.num_rows:
                 writer.write(_varying(ready.replace_schema_metadata(metadata), metadata), size)
                 rows += ready.num_rows
-        if not rows:
-            writer.write(_varying(files[0].read([], names).replace_schema_metadata(metadata), metadata), size)
+    if not rows:
+        raise _NothingKept
     return rows
 
 

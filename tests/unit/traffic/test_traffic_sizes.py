@@ -10,7 +10,7 @@ import pytest
 from perennial.continual.errors import ConfigurationError, DataError
 from perennial.ops.traffic import TrafficLog, maintenance
 from perennial.ops.traffic.columns import to_batch
-from perennial.ops.traffic.parquet import ParquetRows, write_parquet
+from perennial.ops.traffic.parquet import ParquetRows, rewrite_parquet, write_parquet
 from perennial.ops.traffic.segment import PARQUET, SEALED, sealed_name
 from tests.component.traffic_rows import at, columns, numbers, row_id
 
@@ -101,6 +101,12 @@ def test_what_is_too_old_goes_unread_and_what_lies_across_is_rewritten(
     assert (old.exists(), across.exists(), new.exists()) == (False, True, True)
     kept = log.read(columns=["text"])
     assert numbers(kept) == list(range(ROWS + 100, 3 * ROWS))
+
+
+def test_a_file_of_which_no_row_is_kept_is_gone_at_once(tmp_path: Path) -> None:
+    path = file_of(tmp_path, 0, 10)
+    assert rewrite_parquet([ParquetRows.of(path)], path, kept=lambda rows: rows.slice(0, 0), joined=False) == 0
+    assert list((tmp_path / PARQUET).iterdir()) == [], "a reader would take one without rows for damaged"
 
 
 def test_files_are_joined_to_large_ones_row_for_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
