@@ -121,6 +121,15 @@ def test_rows_are_as_they_were_after_they_were_counted_and_after_the_way_back(ol
     assert old.everything() == before
 
 
+def test_the_way_back_keeps_what_a_version_had_learnt_with_the_one_before_it(old: OldLedger) -> None:
+    old.move("0005")
+    bases = [{"model": "intent", "version": number, "base": number - 1} for number in (3, 2)]
+    old.put({"learnt_base": bases, "learnt": [{"example_id": 4, "version": 2}, {"example_id": 2, "version": 2}]})
+    old.move("0004", back=True)
+    learnt = {(row["version"], row["example_id"]) for row in old.everything()["learnt"]}
+    assert learnt == {(1, number) for number in (1, 2, 3)} | {(2 + more, n) for more in (0, 1) for n in (1, 2, 3, 4)}
+
+
 def test_a_ledger_of_the_release_before_last_goes_on(old: OldLedger) -> None:
     with Ledger.open(old.url) as ledger:
         assert [

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from perennial.ops.ledger.schema import REVISION
 from tests.unit.test_structure import FLOORS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,6 +43,10 @@ def test_the_picture_of_the_rooms_is_the_one_that_is_tested() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
     drawn = re.findall(r"^(?: ops)? +(\d+)  ((?:[a-z_]+ {1,2})+) ", page, flags=re.MULTILINE)
     assert [(int(floor), set(rooms.split())) for floor, rooms in reversed(drawn)] == list(enumerate(FLOORS))
+
+
+def test_the_page_of_upgrades_names_the_schema_of_this_release() -> None:
+    assert f"| the ledger's schema | {REVISION} |" in (ROOT / "docs" / "upgrade.md").read_text(encoding="utf-8")
 
 
 def _code(page: str) -> list[str]:

@@ -34,6 +34,11 @@ _COUNTS = (
     "SELECT e.model, 'learnt', CAST(l.version AS VARCHAR), count(*) FROM learnt l JOIN example e ON e.id = l.example_id"
     " WHERE e.superseded_at IS NULL AND e.split = 'train' GROUP BY e.model, l.version",
 )
+_INHERITED = (
+    "INSERT INTO learnt (example_id, version) SELECT l.example_id, CAST(:version AS INTEGER) FROM learnt l "
+    "JOIN example e ON e.id = l.example_id WHERE e.model = :model AND l.version = :base AND NOT EXISTS "
+    "(SELECT 1 FROM learnt own WHERE own.example_id = l.example_id AND own.version = :version)"
+)
 _BY_TARGET = (
     "SELECT model, split, {target}, count(*) FROM example WHERE superseded_at IS NULL AND model = :model "
     "GROUP BY model, split{grouped}"
@@ -70,6 +75,7 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
+    write_out_inherited(op.get_bind())
     for name, table, _, _ in reversed(_INDEXES):
         op.drop_index(name, table)
     op.create_index("ix_job_run_open", "job_run", ["job", "finished_at"], unique=False)
@@ -90,6 +96,13 @@ def count_rows(connection: sa.Connection) -> None:
         whole = (settings or {}).get("task") in _STRUCTURED
         filled = _BY_TARGET.format(target="''" if whole else "target", grouped="" if whole else ", target")
         connection.execute(sa.text(into + filled), {"model": name})
+
+
+def write_out_inherited(connection: sa.Connection) -> None:
+    """Keep with each version what it had learnt with the one that it went on from; no base has a later number."""
+    bases = sa.text("SELECT model, version, base FROM learnt_base ORDER BY version")
+    for row in connection.execute(bases).mappings().all():
+        connection.execute(sa.text(_INHERITED), dict(row))
 
 
 def _create(name: str, table: str, columns: list[str], where: sa.TextClause | None) -> None:
