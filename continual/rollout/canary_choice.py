@@ -30,14 +30,14 @@ class CanaryChoice:
         hours = limit_s / 3_600
         labels, requests = labels_per_hour * hours, requests_per_hour * hours * _SHARES[0]
         if probation_s < limit_s:
-            return cls._none(f"its limit of {hours:.3g} h is longer than the probation of {probation_s:.3g} s")
+            return cls.none(f"its limit of {hours:.3g} h is longer than the probation of {probation_s:.3g} s")
         if labels < _LEAST_LABELS:
-            return cls._none(
+            return cls.none(
                 f"about {labels:.0f} labels come within its limit of {hours:.3g} h, and it needs {_LEAST_LABELS} to "
                 "tell anything"
             )
         if requests < _LEAST_REQUESTS:
-            return cls._none(
+            return cls.none(
                 f"about {requests:.0f} requests would be its own within {hours:.3g} h, and it needs {_LEAST_REQUESTS} "
                 "for failures and slow answers to show"
             )
@@ -48,5 +48,6 @@ class CanaryChoice:
         )
 
     @classmethod
-    def _none(cls, why: str) -> "CanaryChoice":
+    def none(cls, why: str) -> "CanaryChoice":
+        """No canary, and why."""
         return cls(shares=(), sentence=f"no canary: {why}; probation watches alone")

@@ -1,9 +1,11 @@
 """What a rollout will be able to see with the labels and the traffic of the last day, told before it begins."""
 
+import logging
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
+from perennial.continual.errors import PerennialError
 from perennial.continual.rollout import CanaryChoice, Power, RolloutRules
 from perennial.ops.ledger.ports import State
 from perennial.ops.store.state import ROLLOUT, RolloutPower
@@ -12,6 +14,7 @@ from perennial.ops.store.workspace import Workspace
 
 __all__ = ["foreseen"]
 
+logger = logging.getLogger(__name__)
 _DISAGREEMENT = 0.06  # of two versions one after the other, as long as none were compared
 _COMPARED = 200
 _DAY_HOURS = 24
@@ -40,15 +43,25 @@ def foreseen(ledger: ForesightLedger, workspace: Workspace, model: str) -> tuple
     )
     shares, why = settings.canary_shares, ""
     if not settings.canary_is_named:
-        asked = traffic_of(workspace, model).read(since=day_ago, columns=["at"], last=_MOST_REQUESTS).num_rows
-        choice = CanaryChoice.by_traffic(
-            labels_per_hour=power.labels_per_hour,
-            requests_per_hour=asked / _DAY_HOURS,
-            limit_s=settings.canary_limit_s,
-            probation_s=settings.probation_s,
-        )
+        choice = _chosen(workspace, model, power, day_ago)
         shares, why = choice.shares, choice.sentence
     elif settings.canary == "off":
         shares = ()
     sentence = f"{power.sentence}; {why}" if why else power.sentence
     return RolloutPower(cycle=0, sentence=sentence, canary=why, **asdict(power)), shares
+
+
+def _chosen(workspace: Workspace, model: str, power: Power, day_ago: datetime) -> CanaryChoice:
+    """The canary that the traffic lets something be told by; a log that cannot be read keeps no cycle from opening."""
+    settings = workspace.model(model).cycle
+    try:
+        asked = traffic_of(workspace, model).read(since=day_ago, columns=["at"], last=_MOST_REQUESTS).num_rows
+    except PerennialError as exc:
+        logger.warning("rollout.traffic_unread", extra={"model": model, "reason": str(exc)})
+        return CanaryChoice.none(f"the traffic log cannot be read ({exc})")
+    return CanaryChoice.by_traffic(
+        labels_per_hour=power.labels_per_hour,
+        requests_per_hour=asked / _DAY_HOURS,
+        limit_s=settings.canary_limit_s,
+        probation_s=settings.probation_s,
+    )
