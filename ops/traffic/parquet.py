@@ -1,5 +1,7 @@
 """One compacted file: which of its row groups matter, and its rows."""
 
+import errno
+import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -29,11 +31,15 @@ _NO_TEXT, _ANY_TEXT = ("\U0010ffff", ""), ("", "\U0010ffff")  # least and greate
 
 @dataclass(frozen=True, slots=True)
 class ParquetRows:
-    """A file's footer; rows are read when asked for. Files are sorted by (at, prediction_id)."""
+    """A file's footer; rows are read when asked for. Files are sorted by (at, prediction_id).
+
+    `seen` is the file's inode and time of change: the footer says nothing of another one that takes its place.
+    """
 
     path: Path
     footer: pq.FileMetaData
     format: FileFormat
+    seen: tuple[int, int]
     known_bounds: dict[str, list[tuple[Any, Any]]] = field(default_factory=dict, compare=False, repr=False)
 
     @classmethod
@@ -53,7 +59,7 @@ class ParquetRows:
             ]
             if missing:
                 raise DamagedFile(path, f"it lacks the columns {missing}")
-            return cls(path, file.metadata, form)
+            return cls(path, file.metadata, form, _seen(source))
 
     @property
     def rows(self) -> int:
@@ -105,11 +111,11 @@ class ParquetRows:
 
     @contextmanager
     def _opened(self) -> Iterator[pq.ParquetFile]:
-        with (
-            pa.OSFile(str(self.path)) as source,
-            pq.ParquetFile(source, metadata=self.footer, page_checksum_verification=True) as file,
-        ):
-            yield file
+        with pa.OSFile(str(self.path)) as source:
+            if _seen(source) != self.seen:
+                raise FileNotFoundError(errno.ENOENT, "replaced since its footer was read", str(self.path))
+            with pq.ParquetFile(source, metadata=self.footer, page_checksum_verification=True) as file:
+                yield file
 
     def read_all(self) -> pa.Table:
         """All rows and columns."""
@@ -174,6 +180,11 @@ def rewrite_parquet(
     except _NothingKept:
         path.unlink(missing_ok=True)
         return 0
+
+
+def _seen(source: pa.OSFile) -> tuple[int, int]:
+    status = os.fstat(source.fileno())
+    return status.st_ino, status.st_mtime_ns
 
 
 class _NothingKept(Exception):

@@ -103,6 +103,25 @@ def test_what_is_too_old_goes_unread_and_what_lies_across_is_rewritten(
     assert numbers(kept) == list(range(ROWS + 100, 3 * ROWS))
 
 
+def test_a_file_that_is_rewritten_while_it_is_read_is_read_anew_and_not_taken_for_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file_of(tmp_path, 0)
+    read, rewritten = ParquetRows.read, list[int]()
+
+    def late(self: ParquetRows, groups: list[int], names: list[str]) -> pa.Table:
+        if groups and not rewritten:
+            rewritten.append(-1)
+            rewritten.append(TrafficLog(tmp_path).prune(at(7_000)))
+        return read(self, groups, names)
+
+    monkeypatch.setattr(ParquetRows, "read", late)
+    log = TrafficLog(tmp_path)
+    assert numbers(log.read(columns=["text"])) == list(range(7_000, ROWS))
+    assert rewritten == [-1, 7_000]
+    assert log.quarantined() == ()
+
+
 def test_a_file_of_which_no_row_is_kept_is_gone_at_once(tmp_path: Path) -> None:
     path = file_of(tmp_path, 0, 10)
     assert rewrite_parquet([ParquetRows.of(path)], path, kept=lambda rows: rows.slice(0, 0), joined=False) == 0
