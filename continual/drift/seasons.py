@@ -148,10 +148,14 @@ def _unlike(
 
 def _mix_season(current: Window, phases: Mapping[str, Phase], least: int, *, seed: int) -> Season:
     """Whether answers that are mixed unlike the reference's were so in the same phase before."""
+
+    def unlike(other: Window) -> bool:
+        return not _mixed_alike(current, other, seed)
+
     for phase in phases.values():
-        if phase.rows is not None and len(phase.rows) and _mixed_alike(current, phase.rows, seed):
-            if phase.came_and_went(lambda other: not _mixed_alike(current, other, seed), least):
-                return Season.RETURNING
+        rows = phase.rows
+        if rows is not None and len(rows) and not unlike(rows) and phase.came_and_went(unlike, least):
+            return Season.RETURNING
     return Season.UNTOLD if _unseen(phases) else Season.NEW
 
 

@@ -73,9 +73,7 @@ class PhaseReader:
             )
         return found
 
-    def _rows(
-        self, spans: Sequence[tuple[datetime, datetime]], rows: int, *, latest: datetime | None = None
-    ) -> Window:
+    def _rows(self, spans: Sequence[tuple[datetime, datetime]], rows: int, *, latest: datetime | None = None) -> Window:
         """What counts in the spans up to `latest`, of wider ones where they have fewer than a window's rows."""
         parts: list[pa.Table] = []
         for wider in _WIDER:

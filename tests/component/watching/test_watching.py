@@ -476,7 +476,7 @@ def test_a_watch_that_a_wrong_clock_set_ahead_goes_on(town: Town) -> None:
     state = WATCH.read(town.ledger, "intent")
     assert state is not None
     ahead = (datetime.now(UTC) + timedelta(days=3650)).isoformat()
-    wrong = {name: ahead for name in ("cursor", "drift_since", "like_until")}
+    wrong = dict.fromkeys(("cursor", "drift_since", "like_until"), ahead)
     WATCH.keep(town.ledger, "intent", state.changed(**wrong, cursor_id="f" * 32))
     now = town.now
     town.now = datetime.now(UTC) + timedelta(days=3650)
