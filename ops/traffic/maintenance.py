@@ -38,6 +38,7 @@ _MOST_ROWS = 50_000  # of one compaction's output
 _SMALL_ROWS = 12_000  # a file below this is joined with others
 _SMALL_FILES = 8
 _LARGE_ROWS = 1_000_000  # what files are joined to, piece by piece
+_JOIN_S = 20.0  # after so long the next compaction goes on: years of small files would keep erasures waiting
 _IDLE_S = 600.0  # a live stream nobody wrote to for so long is sealed, whoever holds it
 _SEAL_PATIENCE_S = 5.0
 
@@ -329,9 +330,12 @@ def _join_small(root: Path) -> None:
                 _replace(root, taken)
     half = _LARGE_ROWS // 2  # what has as many is left alone: it would be written again for a few rows more
     middling = [file for file in catalogue if _SMALL_ROWS <= sizes.get(file.path, half) < half]
+    began = time.monotonic()
     for some in _neighbours(middling, sizes):
         with _setting_aside(root):
             _join(root, some)
+        if time.monotonic() - began > _JOIN_S:
+            break
 
 
 @lru_cache(maxsize=65_536)

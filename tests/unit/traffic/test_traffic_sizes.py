@@ -146,6 +146,20 @@ def test_files_are_joined_to_large_ones_row_for_row(tmp_path: Path, monkeypatch:
     assert sorted((tmp_path / PARQUET).iterdir()) == files
 
 
+def test_many_files_are_joined_by_several_compactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"_SMALL_ROWS": 10, "_LARGE_ROWS": 60, "_JOIN_S": 0.0}.items():
+        monkeypatch.setattr(maintenance, name, value)
+    for number in range(7):
+        file_of(tmp_path, number * 20, 20)
+    log = TrafficLog(tmp_path)
+    before, counts = log.read(), list[int]()
+    for _ in range(3):
+        log.compact()
+        counts.append(len(list((tmp_path / PARQUET).iterdir())))
+    assert counts == [5, 3, 3]
+    assert log.read().equals(before)
+
+
 def test_a_file_of_a_later_release_stops_neither_compaction_nor_retention(tmp_path: Path) -> None:
     foreign, new = later_format(tmp_path, 0), later_format(tmp_path, 500_000)
     batch = to_batch(columns([20, 21], first=20), 3)
