@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 _MOST_ROWS = 50_000  # of one compaction's output
 _SMALL_ROWS = 12_000  # a file below this is joined with others
 _SMALL_FILES = 8
-_LARGE_ROWS = 1_000_000  # what files are joined to, piece by piece
+_LARGE_ROWS, _LARGE_BYTES = 1_000_000, 2**30  # what files are joined to, piece by piece: the disk needs it once more
 _JOIN_S = 20.0  # after so long the next compaction goes on: years of small files would keep erasures waiting
 _IDLE_S = 600.0  # a live stream nobody wrote to for so long is sealed, whoever holds it
 _SEAL_PATIENCE_S = 5.0
@@ -328,8 +328,7 @@ def _join_small(root: Path) -> None:
         for taken in _portions(root, small):
             if len(taken) > 1:
                 _replace(root, taken)
-    half = _LARGE_ROWS // 2  # what has as many is left alone: it would be written again for a few rows more
-    middling = [file for file in catalogue if _SMALL_ROWS <= sizes.get(file.path, half) < half]
+    middling = [file for file in catalogue if sizes.get(file.path, 0) >= _SMALL_ROWS]
     began = time.monotonic()
     for some in _neighbours(middling, sizes):
         with _setting_aside(root):
@@ -351,13 +350,16 @@ def _known_rows(path: Path) -> int:
 
 def _neighbours(files: Sequence[LogFile], sizes: Mapping[Path, int]) -> Iterator[list[LogFile]]:
     """Runs of files in the order of time that make one large file each; what makes none yet is left."""
-    some, rows = list[LogFile](), 0
+    some, filled = list[LogFile](), 0.0
     for file in files:
-        if some and rows + sizes[file.path] > _LARGE_ROWS:
+        share = max(sizes[file.path] / _LARGE_ROWS, file.path.stat().st_size / _LARGE_BYTES)
+        if share >= 0.5:
+            continue  # it would be written again for a few rows more
+        if some and filled + share > 1:
             yield some
-            some, rows = [], 0
+            some, filled = [], 0.0
         some.append(file)
-        rows += sizes[file.path]
+        filled += share
 
 
 def _join(root: Path, files: Sequence[LogFile]) -> None:

@@ -146,17 +146,20 @@ def test_files_are_joined_to_large_ones_row_for_row(tmp_path: Path, monkeypatch:
     assert sorted((tmp_path / PARQUET).iterdir()) == files
 
 
-def test_many_files_are_joined_by_several_compactions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"_SMALL_ROWS": 10, "_LARGE_ROWS": 60, "_JOIN_S": 0.0}.items():
+@pytest.mark.parametrize(("files_large", "files"), [(100.0, [5, 3, 3]), (1.5, [7, 7, 7])], ids=["rows", "bytes"])
+def test_a_backlog_is_joined_by_several_compactions_to_files_that_are_not_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files_large: float, files: list[int]
+) -> None:
+    largest = max(file_of(tmp_path, number * 20, 20).stat().st_size for number in range(7))
+    sizes = {"_SMALL_ROWS": 10, "_LARGE_ROWS": 60, "_LARGE_BYTES": files_large * largest}
+    for name, value in {**sizes, "_JOIN_S": 0.0}.items():
         monkeypatch.setattr(maintenance, name, value)
-    for number in range(7):
-        file_of(tmp_path, number * 20, 20)
     log = TrafficLog(tmp_path)
     before, counts = log.read(), list[int]()
     for _ in range(3):
         log.compact()
         counts.append(len(list((tmp_path / PARQUET).iterdir())))
-    assert counts == [5, 3, 3]
+    assert counts == files
     assert log.read().equals(before)
 
 
