@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from .control import Request, answer_of, control_errors
 from .errors import ClientError
-from .feedback import Kept, Label, Rows, Signal, Verdict, feedback_requests, total_of
+from .feedback import Kept, Label, Rows, Signal, Tally, Verdict, feedback_requests
 from .inference import Call, grpc_outputs, inference_errors, outputs_of
 from .opinions import Headline, Opinion
 from .places import Places
@@ -113,11 +113,11 @@ class AsyncClient:
 
     async def status(self) -> ModelStatus:
         """How the model is."""
-        return (await self._asked(status_request(self.model)))[0]
+        return await self._asked(status_request(self.model))
 
     async def health(self) -> ServiceHealth:
         """How the service is."""
-        return (await self._asked(health_request()))[0]
+        return await self._asked(health_request())
 
     async def _answers(self, calls: Sequence[Call[T]]) -> list[T]:
         attempts = Attempts(self.places.retry, self.places.timeout_s)
@@ -139,11 +139,15 @@ class AsyncClient:
         return call.read(outputs_of(result, call.outputs))
 
     async def _kept(self, rows: Rows) -> Kept:
-        return total_of(await self._asked(*feedback_requests(self.model, rows)))
+        attempts, tally = Attempts(self.places.retry, self.places.timeout_s), Tally()
+        for request in feedback_requests(self.model, rows):
+            with tally.noting_refused(request):
+                tally.add(await _tried(attempts, partial(self._send, request)))
+            attempts.succeeded()  # a request with refused rows was answered
+        return tally.total()
 
-    async def _asked(self, *requests: Request[T]) -> list[T]:
-        attempts = Attempts(self.places.retry, self.places.timeout_s)
-        return [await _tried(attempts, partial(self._send, request)) for request in requests]
+    async def _asked(self, request: Request[T]) -> T:
+        return await _tried(Attempts(self.places.retry, self.places.timeout_s), partial(self._send, request))
 
     async def _send(self, request: Request[T], left_s: float) -> T:
         import httpx

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from .control import Request, answer_of, control_errors
 from .errors import ClientError
-from .feedback import Kept, Label, Rows, Signal, Verdict, feedback_requests, total_of
+from .feedback import Kept, Label, Rows, Signal, Tally, Verdict, feedback_requests
 from .inference import Call, grpc_outputs, inference_errors, outputs_of
 from .opinions import Headline, Opinion
 from .places import Places
@@ -110,11 +110,11 @@ class Client:
 
     def status(self) -> ModelStatus:
         """How the model is."""
-        return self._asked(status_request(self.model))[0]
+        return self._asked(status_request(self.model))
 
     def health(self) -> ServiceHealth:
         """How the service is."""
-        return self._asked(health_request())[0]
+        return self._asked(health_request())
 
     def _answers(self, calls: Sequence[Call[T]]) -> list[T]:
         attempts = Attempts(self.places.retry, self.places.timeout_s)
@@ -136,11 +136,15 @@ class Client:
         return call.read(outputs_of(result, call.outputs))
 
     def _kept(self, rows: Rows) -> Kept:
-        return total_of(self._asked(*feedback_requests(self.model, rows)))
+        attempts, tally = Attempts(self.places.retry, self.places.timeout_s), Tally()
+        for request in feedback_requests(self.model, rows):
+            with tally.noting_refused(request):
+                tally.add(_tried(attempts, partial(self._send, request)))
+            attempts.succeeded()  # a request with refused rows was answered
+        return tally.total()
 
-    def _asked(self, *requests: Request[T]) -> list[T]:
-        attempts = Attempts(self.places.retry, self.places.timeout_s)
-        return [_tried(attempts, partial(self._send, request)) for request in requests]
+    def _asked(self, request: Request[T]) -> T:
+        return _tried(Attempts(self.places.retry, self.places.timeout_s), partial(self._send, request))
 
     def _send(self, request: Request[T], left_s: float) -> T:
         import httpx

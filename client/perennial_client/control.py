@@ -13,18 +13,23 @@ __all__ = ["Request", "answer_of", "control_errors", "headers_of", "parts_of", "
 
 T = TypeVar("T")
 ROWS_AT_ONCE = 10_000  # labels, signals or verdicts in one body
+BYTES_AT_ONCE = 8 * 2**20  # of them; by default the API reads bodies of twice as many
 _BUSY = frozenset({429, 502, 503, 504})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request(Generic[T]):
-    """One request, and what makes a record of its JSON answer. `also` are further statuses that carry one."""
+    """One request, and what makes a record of its JSON answer. `also` are further statuses that carry one.
+
+    `first_row` is the number, among all rows that were given, of the first one in its body.
+    """
 
     method: str
     path: str
     read: Callable[[Any], T]
     body: Mapping[str, Any] | None = None
     also: frozenset[int] = frozenset()
+    first_row: int = 0
 
 
 def headers_of(token: str | None) -> dict[str, str]:
@@ -102,6 +107,27 @@ def control_errors(url: str, request: Request[Any]) -> Iterator[None]:
         raise BadInput(f"{what}: the address cannot be used ({exc}); give e.g. http://127.0.0.1:8080") from exc
 
 
-def parts_of(rows: Sequence[T], size: int = ROWS_AT_ONCE) -> list[Sequence[T]]:
-    """The rows in parts of one body each."""
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def parts_of(rows: Sequence[Mapping[str, Any]]) -> list[tuple[int, list[Mapping[str, Any]]]]:
+    """The rows in parts of one body each, each part with the number of its first row.
+
+    Raises:
+        BadInput: a row has no JSON in UTF-8.
+    """
+    parts: list[tuple[int, list[Mapping[str, Any]]]] = []
+    size = 0
+    for number, row in enumerate(rows):
+        size += (own := _bytes_of(number, row))
+        if not parts or len(parts[-1][1]) == ROWS_AT_ONCE or size > BYTES_AT_ONCE:
+            parts.append((number, []))
+            size = own
+        parts[-1][1].append(row)
+    return parts
+
+
+def _bytes_of(number: int, row: Mapping[str, Any]) -> int:
+    try:
+        return len(json.dumps(row, ensure_ascii=False, allow_nan=False).encode())
+    except UnicodeEncodeError as exc:
+        raise BadInput(f"row {number} holds half of a surrogate pair ({exc.reason}); send UTF-8 text") from exc
+    except (TypeError, ValueError) as exc:
+        raise BadInput(f"row {number} cannot be sent: {exc}") from exc

@@ -1,14 +1,15 @@
 """What became of answers: labels, signals and verdicts as they are given, and what the control API made of them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime
 from typing import Any
 
 from .control import Request, parts_of, row_of
-from .errors import BadInput
+from .errors import BadInput, RowsRefused
 
-__all__ = ["Kept", "Label", "Rows", "Signal", "Verdict", "feedback_requests", "total_of"]
+__all__ = ["Kept", "Label", "Rows", "Signal", "Tally", "Verdict", "feedback_requests"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +73,7 @@ def feedback_requests(model: str, rows: Rows) -> list[Request[Kept]]:
     """The requests that give all rows, which are of one kind.
 
     Raises:
-        BadInput: they are of several kinds, or of none.
+        BadInput: they are of several kinds, or of none, or a row cannot be sent; none is sent then.
     """
     kinds = {type(row) for row in rows}
     if not rows:
@@ -84,16 +85,45 @@ def feedback_requests(model: str, rows: Rows) -> list[Request[Kept]]:
         Request(
             method="POST",
             path=path,
-            body={"model": model, name: [row_of(asdict(row)) for row in part]},
+            body={"model": model, name: part},
             read=_kept,
+            first_row=first,
         )
-        for part in parts_of(list(rows))
+        for first, part in parts_of([row_of(asdict(row)) for row in rows])
     ]
 
 
-def total_of(kept: Sequence[Kept]) -> Kept:
-    """The counts of several requests."""
-    return sum(kept, Kept())
+class Tally:
+    """What became of rows that went in several requests: one that has refused rows holds up none of the others."""
+
+    def __init__(self) -> None:
+        self._kept = Kept()
+        self._refusals: list[RowsRefused] = []
+        self._rows: list[dict[str, Any]] = []
+
+    def add(self, kept: Kept) -> None:
+        """Count the rows of one request."""
+        self._kept += kept
+
+    @contextmanager
+    def noting_refused(self, request: Request[Kept]) -> Iterator[None]:
+        """Note the rows that one request was refused, by their numbers among all."""
+        try:
+            yield
+        except RowsRefused as error:
+            self._refusals.append(error)
+            self._rows += [{**row, "row": row.get("row", 0) + request.first_row} for row in error.rows]
+
+    def total(self) -> Kept:
+        """The counts of all requests.
+
+        Raises:
+            RowsRefused: some rows were refused; all others are kept.
+        """
+        if self._refusals:
+            told = "; ".join(str(error) for error in self._refusals)
+            raise RowsRefused(told, self._refusals[0].status, self._rows) from self._refusals[0]
+        return self._kept
 
 
 def _kept(answer: Any) -> Kept:

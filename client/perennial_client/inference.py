@@ -54,6 +54,8 @@ def calls_of(
     Raises:
         BadInput: keys and questions differ in number, or one of them cannot be sent.
     """
+    if isinstance(asked, str):
+        raise BadInput("one text is given where several are asked about; give a list of texts")
     if keys is not None and len(keys) != len(asked):
         raise BadInput(f"{len(keys)} keys for {len(asked)} questions; give one key a question, or none")
     if rows_at_once < 1:

@@ -19,6 +19,7 @@ from tritonclient.utils import serialize_byte_tensor
 
 from perennial.client import (
     AsyncClient,
+    BadInput,
     Client,
     Kept,
     Label,
@@ -27,6 +28,7 @@ from perennial.client import (
     Places,
     Refused,
     Retry,
+    RowsRefused,
     TooLate,
     Unreachable,
     trace_context,
@@ -95,7 +97,8 @@ def running() -> Iterator[Servers]:
             servers.bodies.append(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             servers.came.append({name.lower(): value for name, value in self.headers.items()})
             status = servers.statuses.pop(0) if servers.statuses else 200
-            body = json.dumps(KEPT if status == 200 else {"detail": "busy"}).encode()
+            rows = {"rows": [{"row": 3, "cause": "it is empty"}]} if status == 422 else {}
+            body = json.dumps(KEPT if status == 200 else {"detail": "busy", **rows}).encode()
             self.send_response(status)
             self.send_header("Retry-After", "0")
             self.send_header("Content-Length", str(len(body)))
@@ -192,6 +195,22 @@ def test_an_api_that_is_restarting_gets_the_same_rows_again(ask: Callable[..., A
     assert len(servers.bodies) == 3
     assert servers.bodies[0] == servers.bodies[1] == servers.bodies[2]
     assert servers.bodies[0]["labels"][0]["at"]
+
+
+def test_refused_rows_hold_up_none_of_the_others_and_have_their_own_numbers(
+    ask: Callable[..., Any], servers: Servers
+) -> None:
+    servers.statuses += [422, 200, 422]
+    with pytest.raises(RowsRefused) as refused:
+        ask("feedback", [Label(label="card", text=str(number)) for number in range(20_010)], retry=Retry(attempts=1))
+    assert [len(body["labels"]) for body in servers.bodies] == [10_000, 10_000, 10]
+    assert [row["row"] for row in refused.value.rows] == [3, 20_003]
+
+
+def test_one_text_is_not_taken_for_many(ask: Callable[..., Any], servers: Servers) -> None:
+    with pytest.raises(BadInput, match="list of texts"):
+        ask("predict_many", "my card")
+    assert servers.came == []
 
 
 def test_nobody_there_is_told_within_the_time(ask: Callable[..., Any]) -> None:

@@ -1,5 +1,6 @@
 """Rows as they are sent: each has a time, so that sending them twice changes nothing."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from perennial.client import BadInput, Kept, Label, Signal, Verdict
 from perennial.client.control import answer_of, row_of
 from perennial.client.errors import ClientError, NotAllowed, NotFound, Overloaded, Refused, RowsRefused
-from perennial.client.feedback import Rows, feedback_requests, total_of
+from perennial.client.feedback import Rows, Tally, feedback_requests
 from perennial.client.status import health_request
 
 NOON = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -38,14 +39,29 @@ def test_each_kind_of_row_has_its_place(rows: Rows, path: str, name: str) -> Non
 def test_many_rows_go_in_bodies_that_the_api_takes() -> None:
     requests = feedback_requests("intent", [Label(label="card", text=str(number)) for number in range(20_001)])
     assert [len(request.body["labels"]) for request in requests if request.body] == [10_000, 10_000, 1]
+    assert [request.first_row for request in requests] == [0, 10_000, 20_000]
+    long = feedback_requests("intent", [Label(label="card", text="卡" * 50_000) for _ in range(130)])
+    sizes = [len(json.dumps(request.body, ensure_ascii=False).encode()) for request in long]
+    assert max(sizes) < 2**24, "the API reads no more by default"
+    assert [request.first_row for request in long] == [0, 55, 110]
     assert feedback_requests("intent", []) == []
     with pytest.raises(BadInput, match="Label', 'Signal"):
         feedback_requests("intent", [Label(label="card"), Signal(item="i1")])
 
 
+@pytest.mark.parametrize("row", [Label(label="card", text="half \ud83d"), Signal(item="i1", value=float("nan"))])
+def test_a_row_that_cannot_be_sent_is_named(row: Label | Signal) -> None:
+    fine = Label(label="card", text="lost") if isinstance(row, Label) else Signal(item="i1")
+    with pytest.raises(BadInput, match="row 1 "):
+        feedback_requests("intent", [fine, row])
+
+
 def test_counts_of_several_bodies_add_up() -> None:
-    assert total_of([Kept(new=2, stale=1), Kept(new=3), Kept(erased=1)]) == Kept(new=5, stale=1, erased=1)
-    assert total_of([]) == Kept()
+    tally = Tally()
+    assert tally.total() == Kept()
+    for kept in (Kept(new=2, stale=1), Kept(new=3), Kept(erased=1)):
+        tally.add(kept)
+    assert tally.total() == Kept(new=5, stale=1, erased=1)
 
 
 @pytest.mark.parametrize(
