@@ -10,7 +10,10 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
+from starlette.datastructures import Headers
 
+from perennial.continual.errors import ConfigurationError
+from perennial.ops.api.origin import Hosts
 from perennial.ops.settings import Settings, load_settings
 from tests.unit.deploy.queries import DEPLOY, queries, series_of
 
@@ -116,6 +119,37 @@ def test_the_unit_of_systemd_is_narrow_and_starts_what_is_installed() -> None:
     assert service["ExecStart"].endswith(" serve")
     assert (service["ProtectSystem"], service["NoNewPrivileges"], service["UMask"]) == ("strict", "true", "0077")
     assert service["ReadWritePaths"] == service["WorkingDirectory"]
+
+
+def test_systemd_leaves_triton_running_and_starts_no_wrong_settings_for_ever() -> None:
+    unit = configparser.RawConfigParser(strict=False)
+    unit.read(DEPLOY / "systemd" / "perennial.service")
+    service = unit["Service"]
+    assert service["KillMode"] == "process", "any other one takes Triton down with a control process that died"
+    assert service["RestartPreventExitStatus"] == str(ConfigurationError.exit_code)
+
+
+def test_whoever_mounts_a_volume_first_can_write_it() -> None:
+    stages = dict(re.findall(r"^FROM .* AS (\w+)\n((?:(?!^FROM ).*\n)*)", (DEPLOY / "Containerfile").read_text(), re.M))
+    for name in ("control", "triton"):
+        (made,) = re.findall(r"install --directory --owner 10001 --mode 0700 (.*)", stages[name])
+        mounted = {volume.split(":")[1] for volume in COMPOSE["services"][name]["volumes"] if volume[0] != "."}
+        assert mounted <= set(made.split()), f"{name} mounts a folder that the image lacks: it would be root's"
+
+
+def test_prometheus_asks_the_control_process_by_a_name_that_it_answers_to() -> None:
+    settings = load_settings(DEPLOY / "perennial.toml")
+    for scrape in yaml.safe_load((DEPLOY / "prometheus.yml").read_text())["scrape_configs"]:
+        ((target,),) = (each["targets"] for each in scrape["static_configs"])
+        if target.endswith(":8080"):
+            Hosts(settings.api.host, settings.api.hosts).check(Headers({"host": target}), "172.18.0.4")
+
+
+def test_no_query_asks_for_a_label_that_prometheus_renames() -> None:
+    own = re.compile(r"[{,]\s*(job|instance)\s*[=!]")
+    assert [where for where, query in queries().items() if own.search(query)] == []
+    text = (DEPLOY / "alerts.yml").read_text() + (DEPLOY / "grafana" / "dashboard.json").read_text()
+    assert not re.search(r"\$labels\.(job|instance)\b|{{\s*(job|instance)\s*}}", text)
 
 
 @pytest.mark.parametrize(("where", "query"), queries().items(), ids=queries())
