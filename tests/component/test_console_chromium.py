@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, Route, sync_playwright
 
 from tests.component.api_server import RunningApi, answering
 from tests.component.console_workspace import LABELS, fill_console
@@ -179,6 +179,68 @@ def test_an_afternoon_by_mouse_and_keyboard(browser: Browser, site: RunningApi) 
     assert route is not None
     assert (route.champion, route.previous) == (99, 100)
     screen.check()
+    page.close()
+
+
+def test_no_label_is_given_that_nobody_chose(browser: Browser, site: RunningApi) -> None:
+    """Not by Enter on a name that is no class, and not to the next text by a key that is held."""
+    ledger = site.parts.ledger
+    page = browser.new_page(base_url=site.url)
+    page.goto(f"{_BASE}/labels")
+    if page.locator("[data-key=m]").count():
+        with page.expect_navigation():
+            page.keyboard.press("m")
+    name = page.locator("form [name=request]").first.get_attribute("value") or ""
+    before = ledger.feedback_labels("intent", [name])
+    page.keyboard.press("/")
+    page.keyboard.type("no such class")
+    assert page.locator(".classes button:visible").count() == 0
+    page.keyboard.press("Enter")
+    page.wait_for_timeout(300)
+    assert page.url.endswith("/labels")
+    assert ledger.feedback_labels("intent", [name]) == before
+    page.keyboard.press("Escape")
+    with page.expect_navigation():
+        page.keyboard.down("s")
+    following = page.locator("form [name=request]").first.get_attribute("value")
+    page.keyboard.down("s")  # it repeats
+    page.wait_for_timeout(300)
+    assert page.locator("form [name=request]").first.get_attribute("value") == following
+    page.keyboard.up("s")
+    page.close()
+
+
+def test_a_form_is_sent_once_while_the_server_works_on_it(browser: Browser, site: RunningApi) -> None:
+    page = browser.new_page(base_url=site.url)
+    sent: list[str] = []
+
+    def hold(route: Route) -> None:
+        sent.append(route.request.url)
+
+    page.route("**/retrain", hold)
+    page.goto(_BASE)
+    form = page.locator("form[action$='/retrain']")
+    form.get_by_label("Why").fill("twice")
+    wait = "await new Promise((go) => setTimeout(go, 200));"
+    form.get_by_role("button").evaluate(f"async (button) => {{ button.click(); {wait} button.click(); {wait} }}")
+    assert len(sent) == 1
+    page.close()
+
+
+def test_a_page_in_the_background_holds_no_connection(browser: Browser, site: RunningApi) -> None:
+    page = browser.new_page(base_url=site.url)
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(f"{_BASE}/drift?report=3&explain=1")
+    page.wait_for_function("document.getElementById('live').textContent === 'live'")
+    hide = "Object.defineProperty(document, 'hidden', {configurable: true, get: () => %s}); "
+    tell = "document.dispatchEvent(new Event('visibilitychange'))"
+    with page.expect_event("requestfailed", lambda request: "/console/live" in request.url):
+        page.evaluate(hide % "true" + tell)
+    with page.expect_request(lambda request: "/drift?report=3" in request.url) as again:
+        page.evaluate(hide % "false" + tell)
+    assert "explain" not in again.value.url, "what takes a second is not made again for nobody"
+    assert sum("/console/live" in url for url in asked) == 2
     page.close()
 
 

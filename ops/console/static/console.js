@@ -29,7 +29,7 @@
     looked = Date.now();
     try {
       const address = new URL(location.href);
-      address.searchParams.delete("told");
+      for (const once of ["told", "explain"]) address.searchParams.delete(once); // no part shows them
       const answer = await fetch(address, { headers: { Accept: "text/html" }, redirect: "error" });
       if (!answer.ok) return;
       const fresh = new DOMParser().parseFromString(await answer.text(), "text/html");
@@ -50,23 +50,28 @@
   };
 
   if (live && window.EventSource) {
+    let source = null, again = null;
+    const leave = () => { clearTimeout(again); source?.close(); source = null; };
     const listen = () => {
-      const source = new EventSource(live);
-      source.addEventListener("hello", () => show(true));
-      source.addEventListener("changed", () => { show(true); if (!document.hidden) soon(); else looked = 0; });
-      source.addEventListener("error", () => {
+      leave();
+      const own = source = new EventSource(live);
+      own.addEventListener("hello", () => show(true));
+      own.addEventListener("changed", () => { show(true); soon(); });
+      own.addEventListener("error", () => {
         show(false);
-        if (source.readyState === EventSource.CLOSED) setTimeout(listen, 5000); // refused: signed out, or too many
+        if (own === source && own.readyState === EventSource.CLOSED) again = setTimeout(listen, 5000); // refused: signed out, or too many
       });
     };
-    listen();
-    document.addEventListener("visibilitychange", () => { if (!document.hidden) soon(); });
+    // A browser has six connections to a server: pages in the background must not hold them all.
+    const look = () => { if (document.hidden) { leave(); return; } if (!source) { listen(); soon(); } };
+    if (!document.hidden) listen();
+    document.addEventListener("visibilitychange", look);
     setInterval(() => { if (!document.hidden) soon(); }, 15000); // times that pass, traffic that comes
   }
 
   // Labelling: a key for each choice, only while nobody types.
   document.addEventListener("keydown", (event) => {
-    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing || event.repeat) return; // a key that is held acts once
     const typing = event.target.closest("input:not([type=hidden]), select, textarea");
     if (typing) {
       if (event.key === "Escape") typing.blur();
@@ -78,7 +83,8 @@
     if (choice.matches("input")) choice.focus(); else choice.click();
   });
 
-  // Narrows a long list of classes while one types; Enter takes the first that is left.
+  // Narrows a long list of classes while one types; Enter takes the first that is left. The field stands outside of
+  // the form: in it Enter would press the first button where none is left, and give the label that was answered.
   const narrow = document.querySelector("[data-narrows]");
   if (narrow) {
     const buttons = [...document.querySelectorAll(narrow.dataset.narrows)];
@@ -95,8 +101,14 @@
     });
   }
 
-  // A form that cannot be undone asks once more.
-  for (const form of document.querySelectorAll("form[data-sure]")) {
-    form.addEventListener("submit", (event) => { if (!window.confirm(form.dataset.sure)) event.preventDefault(); });
-  }
+  // What was sent is not sent again by a second click while the server works on it.
+  const sent = new WeakSet();
+  document.addEventListener("submit", (event) => {
+    if (event.target.method !== "post") return;
+    if (sent.has(event.target)) event.preventDefault();
+    sent.add(event.target);
+  });
+  window.addEventListener("pageshow", (event) => {
+    if (event.persisted) for (const form of document.forms) sent.delete(form);
+  });
 })();
