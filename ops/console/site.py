@@ -30,7 +30,7 @@ from perennial.ops.safety.sessions import Sessions
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
-from perennial.ops.views.overview import known_models, pulse_of
+from perennial.ops.views.overview import pulse_of
 
 __all__ = ["Console"]
 
@@ -87,7 +87,7 @@ class Console:
         return self._sessions.token_of(self._cookie(headers), self._tokens)
 
     def told(self, scope: Scope, status: int, detail: str) -> Response:
-        """See `Pages`."""
+        """See `Pages`. This asks no ledger: every other request waits until it is told."""
         request = Request(scope)
         if status == 401:
             if request.method in {"GET", "HEAD"} and scope["path"] != f"{_ROOT}/live":
@@ -156,7 +156,6 @@ class Console:
             t=figures.say,
             f=figures,
             visit=visit,
-            models=_models(self._ledger),
             told=visit.query.get("told", ""),
             says=CATALOGUES[visit.language],
             **page.facts,
@@ -224,14 +223,6 @@ class Console:
         def sign_out(visit: Visit) -> Shown:
             self._sessions.end(visit.cookie)
             return Done(to=f"{_ROOT}/sign-in", cookie="")
-
-
-def _models(ledger: Ledger) -> Sequence[str]:
-    """The models to go to; none while the ledger cannot be asked, for an error page has them too."""
-    try:
-        return known_models(ledger)
-    except PerennialError:
-        return ()
 
 
 def _own(path: str) -> str:

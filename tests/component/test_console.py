@@ -1,13 +1,16 @@
 """The console over HTTP: who is let in, what a page may do, and how it stays as the server is."""
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import event
 
+from perennial.continual.cycle import Cycle, CyclePlan, CycleState, encode
 from perennial.ops.console.desk import PageRoute
 from tests.component.api_server import TOKENS, RunningApi, answering
 
@@ -149,6 +152,60 @@ def test_a_form_of_elsewhere_is_refused(browse: Opener, open_site: RunningApi) -
         told = browser.client.post(form, data=data, headers=headers, follow_redirects=False)
         assert (told.status_code, headers) == (status, headers)
         assert told.headers["content-type"].startswith("text/html")
+
+
+def test_no_page_and_no_error_waits_for_the_ledger_where_all_requests_wait(
+    browse: Opener, open_site: RunningApi
+) -> None:
+    """A database that hangs must not hang the probe of life too, which ends the process."""
+    asked: list[str] = []
+
+    def note(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        with suppress(RuntimeError):
+            asyncio.get_running_loop()
+            asked.append(statement)
+
+    engine = open_site.parts.ledger.engine
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        for path, status in (("nowhere", 404), ("models/gone", 404), ("jobs/gone", 404), ("models/intent", 200)):
+            assert browse(open_site).see(f"/console/{path}").status_code == status
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+    assert asked == []
+
+
+def test_a_rollback_that_is_sent_twice_leads_to_the_version_on_its_button(
+    browse: Opener, open_site: RunningApi
+) -> None:
+    browser, ledger = browse(open_site), open_site.parts.ledger
+    (form,) = re.findall(r'/rollback">(.*?)</form>', browser.see("/console/models/intent").text, flags=re.S)
+    fields = {**dict(re.findall(r'name="(\w+)" value="([^"]*)"', form)), "reason": "complaints"}
+    assert "Roll back to v1" in form
+    origin = {"Origin": open_site.url}
+    for _ in range(2):
+        assert browser.client.post("/console/models/intent/rollback", data=fields, headers=origin).status_code == 200
+        route = ledger.route("intent")
+        assert route is not None
+        assert (route.champion, route.previous) == (1, 2)
+
+
+def test_a_command_is_for_the_cycle_that_the_page_showed(browse: Opener, open_site: RunningApi) -> None:
+    browser, ledger = browse(open_site), open_site.parts.ledger
+    plan = CyclePlan(shadow=True, approval=True, probation=True)
+    cycle = Cycle(model="intent", champion=1, plan=plan, state=CycleState.APPROVAL, challenger=3)
+    number = ledger.open_cycle("intent", "test", encode(cycle), state="approval")
+    approve = "/console/models/intent/commands/approve"
+    shown = "/console/models/intent/rollout"
+    for other in ({"cycle": str(number + 1)}, {}):
+        told = browser.send(approve, shown, reason="looks right", **other)
+        assert told.status_code == 409
+        assert f"cycle {number} is under way" in told.text
+    assert [row for row in ledger.commands("intent") if row.kind == "approve"] == []
+    fields = dict(re.findall(r'name="(cycle)" value="([^"]*)"', browser.see(shown).text))
+    assert browser.send(approve, shown, reason="looks right", **fields).status_code == 200
+    assert [row.kind for row in ledger.commands("intent") if row.kind == "approve"] == ["approve"]
+    ledger.close_cycle(number, outcome="aborted")
 
 
 def test_what_is_not_there_is_told_as_a_page(browse: Opener, open_site: RunningApi) -> None:

@@ -75,15 +75,13 @@ def _add_pages(desk: Desk) -> None:
 def _add_forms(desk: Desk) -> None:
     @desk.form("/console/models/{model}/promote", needs="operator")
     def promote(visit: Visit, model: str) -> Shown:
-        version = visit.form.get("version", "")
-        if not (version.isascii() and version.isdigit() and len(version) < 10):
-            raise DataError(f"version is {version[:20]!r}; choose one of the list")
-        desk.control.promote(model, int(version), actor=_actor(visit), reason=_reason(visit))
+        desk.control.promote(model, _version(visit), actor=_actor(visit), reason=_reason(visit))
         return Done(to=f"/console/models/{model}", told="promoted")
 
     @desk.form("/console/models/{model}/rollback", needs="operator")
     def roll_back(visit: Visit, model: str) -> Shown:
-        desk.control.roll_back(model, to=None, actor=_actor(visit), reason=_reason(visit))
+        """To the version that the button named: sent twice, it must not lead back to the one that was left."""
+        desk.control.roll_back(model, to=_version(visit), actor=_actor(visit), reason=_reason(visit))
         return Done(to=f"/console/models/{model}", told="rolled_back")
 
     @desk.form("/console/models/{model}/retrain", needs="operator")
@@ -100,6 +98,7 @@ def _add_forms(desk: Desk) -> None:
         reason = _reason(visit)
         with desk.ledger.transaction():
             effect = request_command(desk.ledger, model, kind, _actor(visit))
+            _check_shown(visit, effect.cycle)
             facts = {"kind": kind, "command": effect.command, "cycle": effect.cycle, "reason": reason}
             desk.ledger.audit(_actor(visit), "command.reason", model, facts)
         return Done(to=f"/console/models/{model}/rollout", told="asked")
@@ -114,6 +113,20 @@ def flat(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
         else:
             parts.setdefault("", {})[name] = value
     return parts
+
+
+def _version(visit: Visit) -> int:
+    version = visit.form.get("version", "")
+    if not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise DataError(f"version is {version[:20]!r}; choose one of the list")
+    return int(version)
+
+
+def _check_shown(visit: Visit, cycle: int | None) -> None:
+    """Refuse a command that was given to another cycle than the one under way: nobody has looked at this one."""
+    if cycle is not None and (named := visit.form.get("cycle", "")) != str(cycle):
+        shown = named[:20] or "?"
+        raise Conflict(f"the page showed cycle {shown}, and cycle {cycle} is under way now; look at it first")
 
 
 def _actor(visit: Visit) -> str:

@@ -1,9 +1,11 @@
 """The loop's jobs with their runs, the audit log, the settings in force, and who may come in."""
 
+from perennial.continual.errors import NotFound
 from perennial.ops.commands.schedule import known_job, pause_job, request_job
 from perennial.ops.console.desk import Desk, Shown, to
 from perennial.ops.console.visit import Done, Page, Visit
 from perennial.ops.views.health import part_rows
+from perennial.ops.views.overview import known_models
 from perennial.ops.views.schedule import RunView, job_view
 from perennial.ops.views.settings_in_force import settings_in_force, token_roles
 
@@ -24,6 +26,7 @@ def add_operations(desk: Desk) -> None:
         facts = {
             "entries": shown[:_ROWS],
             "model": model,
+            "models": known_models(desk.ledger),
             "older": {"before": shown[_ROWS - 1].seq} if len(shown) > _ROWS else None,
             "newer": {"before": None} if before else None,
         }
@@ -55,6 +58,8 @@ def _add_jobs(desk: Desk) -> None:
         actor = visit.actor or "local"
         if act == "run":
             request_job(desk.ledger, job, actor=actor)
-        else:
+        elif act in {"pause", "resume"}:
             pause_job(desk.ledger, job, paused=act == "pause", actor=actor)
+        else:
+            raise NotFound(f"a job can be run, paused and resumed, and not {act[:20]!r}")
         return Done(to=to(f"/console/jobs/{job}"), told="asked")
