@@ -55,14 +55,20 @@ class RunningApi:
 
 @contextmanager
 def answering(
-    folder: Path, *, tokens: bool = False, ledger_url: str = "", api: Mapping[str, Any] | None = None
+    folder: Path,
+    *,
+    tokens: bool = False,
+    ledger_url: str = "",
+    api: Mapping[str, Any] | None = None,
+    further: Mapping[str, str] | None = None,
 ) -> Iterator[RunningApi]:
-    """An API over a workspace with one model and two versions of it."""
+    """An API over a workspace with one model and two versions of it; `further` models have their task alone."""
     folder.mkdir(parents=True, exist_ok=True)
     port = free_port()
     lines = [
         f"ledger_url = '{ledger_url}'",
         "[models.intent]",
+        *(f"[models.{model}]\ntask = '{task}'" for model, task in (further or {}).items()),
         "[triton]",
         f"grpc_port = {free_port()}",
         "[api]",
