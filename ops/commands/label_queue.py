@@ -83,14 +83,9 @@ class LabelQueue:
 
     def open_items(self, limit: int = 50) -> tuple[QueueItem, ...]:
         """What still waits for a label, in an order that is random: stopping early skews nothing."""
-        chosen = self._chosen()
-        labelled = self._ledger.feedback_labels(self._model, [row.prediction_id for row in chosen])
-        waiting = {row.prediction_id: row for row in chosen if row.prediction_id not in labelled}
-        columns = ["prediction_id", "version", *self._task.log_columns]
-        rows = self._shown(self._traffic.lookup(list(waiting), columns=columns))
-        return tuple(_item(waiting[name], rows[name]) for name in waiting if name in rows)[:limit]
+        return self.items_of(self.waiting_choices())[:limit]
 
-    def waiting_choices(self, limit: int) -> tuple[QueueChoice, ...]:
+    def waiting_choices(self, limit: int | None = None) -> tuple[QueueChoice, ...]:
         """What was chosen and waits for a label, in the order of `open_items`, without a look at the traffic."""
         chosen = self._chosen()
         labelled = self._ledger.feedback_labels(self._model, [row.prediction_id for row in chosen])
