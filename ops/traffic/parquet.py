@@ -3,7 +3,7 @@
 import errno
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -174,12 +174,11 @@ def rewrite_parquet(
     A few groups are in memory at a time, however many rows there are. Where no row is kept there is no file then: one
     without rows has no times to read it by.
     """
-    try:
-        with written_whole(path) as temporary:
-            return _write_kept(files, temporary, kept, _GROUP_ROWS_JOINED if joined else _GROUP_ROWS)
-    except _NothingKept:
+    size = _GROUP_ROWS_JOINED if joined else _GROUP_ROWS
+    rows = _write(_kept_pieces(files, kept, size), path, files[0].format.task, size)
+    if not rows:
         path.unlink(missing_ok=True)
-        return 0
+    return rows
 
 
 def _seen(source: pa.OSFile) -> tuple[int, int]:
@@ -187,54 +186,37 @@ def _seen(source: pa.OSFile) -> tuple[int, int]:
     return status.st_ino, status.st_mtime_ns
 
 
-class _NothingKept(Exception):
-    """No row is to be written."""
-
-
-def _write_kept(files: Sequence[ParquetRows], path: Path, kept: Callable[[pa.Table], pa.Table], size: int) -> int:
-    task, rows, pending = files[0].format.task, 0, list[pa.Table]()
+def _kept_pieces(files: Sequence[ParquetRows], kept: Callable[[pa.Table], pa.Table], size: int) -> Iterator[pa.Table]:
+    """The rows that are kept, in order, in pieces of whole groups but for the last."""
+    task, pending = files[0].format.task, list[pa.Table]()
     names = [*columns_of(task), "embedding"]
     groups = sorted(
         (first, place, group) for place, file in enumerate(files) for group, (first, _) in enumerate(file._bounds("at"))
     )
-    metadata = FileFormat(task=task).metadata
-    with _Writer(path, task) as writer:
-        for number, (_, place, group) in enumerate(groups):
-            pending.append(kept(files[place].read([group], names)))
-            if number + 1 == len(groups):
-                ready = in_order(conform(pending, names, task))
-            else:  # what comes next is no older than its first row
-                table = in_order(conform(pending, names, task))
-                settled = pc.less(table["at"], pa.scalar(groups[number + 1][0], FIXED_COLUMNS["at"]))
-                whole = int(pc.sum(settled).as_py() or 0) // size * size
-                ready, pending = table.slice(0, whole), [table.slice(whole)]
-            if ready.num_rows:
-                writer.write(_varying(ready.replace_schema_metadata(metadata), metadata), size)
-                rows += ready.num_rows
-    if not rows:
-        raise _NothingKept
+    for number, (_, place, group) in enumerate(groups):
+        pending.append(kept(files[place].read([group], names)))
+        ready = in_order(conform(pending, names, task))
+        if number + 1 < len(groups):  # what comes next is no older than its first row
+            settled = pc.less(ready["at"], pa.scalar(groups[number + 1][0], FIXED_COLUMNS["at"]))
+            whole = int(pc.sum(settled).as_py() or 0) // size * size
+            ready, pending = ready.slice(0, whole), [ready.slice(whole)]
+        if ready.num_rows:
+            yield ready
+
+
+def _write(pieces: Iterable[pa.Table], path: Path, task: str, group_rows: int) -> int:
+    """Write sorted rows, given in pieces, where there is a piece; returns how many."""
+    metadata, rows = FileFormat(task=task).metadata, 0
+    tables = (_varying(piece.replace_schema_metadata(metadata), metadata) for piece in pieces)
+    table = next(tables, None)
+    if table is None:
+        return 0
+    with written_whole(path) as temporary, pq.ParquetWriter(temporary, table.schema, **_options(task)) as writer:
+        while table is not None:
+            writer.write_table(table, row_group_size=group_rows)
+            rows += table.num_rows
+            table = next(tables, None)
     return rows
-
-
-class _Writer:
-    """A file that is written in pieces."""
-
-    def __init__(self, path: Path, task: str) -> None:
-        self._path, self._options = path, _options(task)
-        self._file: pq.ParquetWriter | None = None
-
-    def __enter__(self) -> "_Writer":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def write(self, table: pa.Table, group_rows: int) -> None:
-        """Add rows."""
-        if self._file is None:
-            self._file = pq.ParquetWriter(self._path, table.schema, **self._options)
-        self._file.write_table(table, row_group_size=group_rows)
 
 
 def _options(task: str) -> dict[str, Any]:
@@ -258,14 +240,7 @@ def _us(moment: Any) -> int:
 
 def write_parquet(table: pa.Table, path: Path, *, task: str) -> None:
     """Write a sorted table of a task's log; the file is there whole or not at all, also after a power cut."""
-    metadata = FileFormat(task=task).metadata
-    with written_whole(path) as temporary:
-        pq.write_table(
-            _varying(table.replace_schema_metadata(metadata), metadata),
-            temporary,
-            row_group_size=_GROUP_ROWS,
-            **_options(task),
-        )
+    _write([table], path, task, _GROUP_ROWS)
 
 
 def _varying(table: pa.Table, metadata: Mapping[bytes, bytes]) -> pa.Table:
