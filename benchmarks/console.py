@@ -6,7 +6,6 @@ every two seconds: each console fetches the overview anew, as the browser's scri
 """
 
 import argparse
-import os
 import statistics
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Any
 import httpx
 
 from benchmarks import record
+from perennial.ops.serving.processes import processor_s
 from tests.component.api_server import answering
 from tests.component.console_workspace import fill_console
 
@@ -135,12 +135,12 @@ def _with_consoles(
         console.start()
     time.sleep(2.0)
     seconds: float = options.seconds
-    used, until = _seconds(process), time.perf_counter() + seconds
+    used, until = processor_s([process]), time.perf_counter() + seconds
     while time.perf_counter() < until:
         if changes:
             _change(server, "change")
         time.sleep(_CHANGE_S)
-    cores = (_seconds(process) - used) / seconds
+    cores = (processor_s([process]) - used) / seconds
     over.set()
     _change(server, "the end")
     for console in consoles:
@@ -159,15 +159,9 @@ def _console(url: str, over: threading.Event) -> None:
 
 
 def _cores(process: int, seconds: float) -> float:
-    used = _seconds(process)
+    used = processor_s([process])
     time.sleep(seconds)
-    return (_seconds(process) - used) / seconds
-
-
-def _seconds(process: int) -> float:
-    """Processor time so far, of the program and of the system for it."""
-    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return (processor_s([process]) - used) / seconds
 
 
 def _change(server: "subprocess.Popen[str]", what: str) -> None:

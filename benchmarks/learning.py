@@ -9,7 +9,6 @@ and GDumb excepted: their steps are in the record). Needs matplotlib for the plo
 """
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -29,6 +28,7 @@ from benchmarks.learning_kind import Chosen, choose
 from benchmarks.learning_network import rehearsed_mlp
 from benchmarks.learning_report import plot, table
 from benchmarks.learning_score import Scored, compare, score
+from perennial.continual.jobs.memory import resident_mb
 from perennial.continual.learning.fourier import FourierFeatures
 from perennial.continual.learning.names import LearnerName
 from perennial.continual.preparation import read_labelled_file
@@ -246,23 +246,18 @@ def _buffers(data: learning_data.Frozen, offers: int) -> list[dict[str, Any]]:
                 buffer.offer(row, embedding=embedding[n % len(embedding)], uncertainty=(n % 10) / 10)
             spent += time.process_time() - began
             if start == 0:
-                before = _resident_bytes()
+                before = resident_mb()
         found.append(
             {
                 "kind": kind.value,
                 "offers": buffer.seen,
                 "rows": len(buffer),
                 "cpu_microseconds_an_offer": 1e6 * spent / count,
-                "growth_after_the_first_10000_mib": (_resident_bytes() - before) / 2**20,
+                "growth_after_the_first_10000_mib": resident_mb() - before,
             }
         )
         print(found[-1], file=sys.stderr, flush=True)
     return found
-
-
-def _resident_bytes() -> int:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 if __name__ == "__main__":

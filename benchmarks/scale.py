@@ -23,6 +23,7 @@ from typing import Any
 from benchmarks import record
 from benchmarks.scale_world import MODEL, Sizes, World, fill_traffic, opened, postgres_cpu_s, prediction_id
 from perennial.continual.errors import DependencyUnreachable, PerennialError
+from perennial.continual.jobs.memory import resident_mb
 from perennial.ops.app.service import Service
 from perennial.ops.comparing.live_evidence import LiveEvidenceReader
 from perennial.ops.ledger import FeedbackRow
@@ -219,7 +220,7 @@ def caught_up(rows: int) -> dict[str, float]:
             pass
         began = world.began + timedelta(hours=1)
         fill_traffic(world.parts.workspace.traffic(MODEL), rows, began=began, dimension=sizes.dimension)
-        before_mib, wall, cpu = _resident_mib(), time.monotonic(), time.process_time()
+        before_mib, wall, cpu = resident_mb(), time.monotonic(), time.process_time()
         windows = 0
         while told := loop.watch():
             windows += int(told.split()[0])
@@ -235,11 +236,6 @@ def caught_up(rows: int) -> dict[str, float]:
             "resident_before_mib": before_mib,
             "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         }
-
-
-def _resident_mib() -> float:
-    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1])
-    return pages * resource.getpagesize() / 2**20
 
 
 def _hours_ago(hours: float) -> datetime:

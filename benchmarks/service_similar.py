@@ -52,13 +52,13 @@ def similar_approved(
         best = max(others[category], key=lambda other: _common(words[text], words[other]))
         if _common(words[text], words[best]) >= _LIKE:
             pairs.append((text, category, best))
-    told = tuple(dict.fromkeys(Question(reply=category, text=best) for _, category, best in pairs))
+    told = dict.fromkeys(Question(reply=category, text=best) for _, category, best in pairs)
     library = Library(replies=given.replies, questions=(*given.questions, *told))
     vectors([*learnt.texts, *library.texts, *(text for text, _, _ in pairs)])
     found = cross_fitted(learnt, vectors(learnt.texts), np.random.default_rng(8))
     matcher = Matcher() if found is None else found[0]
     surface, embedded = Surface.of(library), vectors(library.texts)
-    similar = np.array([question in set(told) for question in library.questions])
+    similar = np.array([question in told for question in library.questions])
     texts = [library.texts[at] for at in surface.asked]
     tried = Tried()
     for start in range(0, len(pairs), _AT_ONCE):

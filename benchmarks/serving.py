@@ -24,8 +24,8 @@ from typing import Any
 from benchmarks import record
 from benchmarks.serving_load import Load, grpc_load, http_load, write_bodies
 from benchmarks.serving_processes import parts_s, pss_mb
-from benchmarks.serving_rivals import RIVALS
-from benchmarks.serving_servers import Ours, Peer, Server, kserve_body
+from benchmarks.serving_rivals import RIVALS, kserve_body
+from benchmarks.serving_servers import Ours, Peer, Server
 from benchmarks.serving_world import ENGINES, World, make_world
 
 __all__ = ["main"]

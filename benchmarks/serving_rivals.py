@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-__all__ = ["RIVALS", "Rival", "environment", "version_of"]
+from perennial.exporters.text_classification.signature import TEXT
+
+__all__ = ["CACHE", "RIVALS", "Rival", "environment", "kserve_body", "script_of", "version_of"]
 
 _PEERS = Path(__file__).parent / "serving_peers"
 _ENGINE = ("numpy", "onnx", "onnxruntime", "openvino", "pydantic", "safetensors", "tokenizers")  # what our engine needs
@@ -20,8 +22,9 @@ def _plain(texts: Sequence[str]) -> str:
     return json.dumps({"texts": list(texts)})
 
 
-def _kserve(texts: Sequence[str]) -> str:
-    tensor = {"name": "TEXT", "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
+def kserve_body(texts: Sequence[str]) -> str:
+    """A request of the KServe protocol."""
+    tensor = {"name": TEXT, "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
     return json.dumps({"inputs": [tensor]})
 
 
@@ -34,7 +37,6 @@ class Rival:
     package: str
     requirements: tuple[str, ...]
     path: str = "/predict"
-    health: str = "/health"
     body: Callable[[Sequence[str]], str] = _plain
     grpc: bool = False
 
@@ -67,17 +69,10 @@ RIVALS = {
             package="mlserver",
             requirements=("mlserver",),
             path="/v2/models/intent/infer",
-            health="/v2/models/intent/ready",
-            body=_kserve,
+            body=kserve_body,
             grpc=True,
         ),
-        Rival(
-            name="bentoml",
-            script="bentoml_engine.py",
-            package="bentoml",
-            requirements=("bentoml",),
-            health="/readyz",
-        ),
+        Rival(name="bentoml", script="bentoml_engine.py", package="bentoml", requirements=("bentoml",)),
     )
 }
 

@@ -13,22 +13,15 @@ from typing import Protocol
 import httpx
 
 from benchmarks.serving_processes import family
-from benchmarks.serving_rivals import CACHE, Rival, environment, script_of, version_of
+from benchmarks.serving_rivals import CACHE, Rival, environment, kserve_body, script_of, version_of
 from benchmarks.serving_world import MODEL, World, perennial
 from benchmarks.swap_serving import Serving
-from perennial.exporters.text_classification.signature import TEXT
 from perennial.ops.serving.processes import end_group, free_port
 
-__all__ = ["Ours", "Peer", "Server", "kserve_body"]
+__all__ = ["Ours", "Peer", "Server"]
 
 _ROOT = Path(__file__).parents[1]
 _START_S = 120.0
-
-
-def kserve_body(texts: Sequence[str]) -> str:
-    """A request of the KServe protocol."""
-    tensor = {"name": TEXT, "shape": [len(texts), 1], "datatype": "BYTES", "data": list(texts)}
-    return json.dumps({"inputs": [tensor]})
 
 
 class Server(Protocol):

@@ -30,15 +30,12 @@ class Intent(MLModel):  # type: ignore[misc,unused-ignore]
 
 
 def _main() -> None:
-    import argparse
+    from benchmarks.serving_peers.placed import placed
 
-    parser = argparse.ArgumentParser()
-    for name in ("bundle", "cache", "port", "grpc-port"):
-        parser.add_argument(f"--{name}", required=True)
-    given = parser.parse_args()
+    given = placed()
     folder = Path("mlserver").resolve()
     folder.mkdir(exist_ok=True)
-    ports = {"http_port": int(given.port), "grpc_port": int(given.grpc_port), "metrics_port": int(given.port) + 1}
+    ports = {"http_port": given.port, "grpc_port": given.grpc_port, "metrics_port": given.port + 1}
     server = {**ports, "parallel_workers": 0, "host": "127.0.0.1", "debug": False}
     model = {
         "name": "intent",
@@ -48,7 +45,7 @@ def _main() -> None:
     }
     (folder / "settings.json").write_text(json.dumps(server), encoding="utf-8")
     (folder / "model-settings.json").write_text(json.dumps(model), encoding="utf-8")
-    os.environ[_PLACE] = json.dumps([given.bundle, given.cache])
+    os.environ[_PLACE] = json.dumps([str(given.bundle), str(given.cache)])
     command = str(Path(sys.executable).with_name("mlserver"))
     os.execv(command, [command, "start", str(folder)])
 

@@ -14,6 +14,7 @@ class Place:
     bundle: Path
     cache: Path
     port: int
+    grpc_port: int  # 0 for a server without that protocol
 
 
 def placed() -> Place:
@@ -22,5 +23,6 @@ def placed() -> Place:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--cache", type=Path, required=True)
     parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--grpc-port", type=int, default=0)
     given = parser.parse_args()
-    return Place(bundle=given.bundle, cache=given.cache, port=given.port)
+    return Place(bundle=given.bundle, cache=given.cache, port=given.port, grpc_port=given.grpc_port)
