@@ -1,7 +1,6 @@
 """Where pages are registered: each gets its route, its visitor and its way onto the screen."""
 
 import hmac
-import inspect
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -145,7 +144,7 @@ class Desk:
                 if takes_form:
                     _check_secret(visit)
                 marked = needs is not None and not takes_form
-                return await run_in_threadpool(self._answered, show, visit, dict(request.path_params), marked=marked)
+                return await run_in_threadpool(self._answered, show, visit, request.path_params, marked=marked)
 
             self.routes.append(PageRoute(path, answer, methods=methods, needs=needs))
             return show
@@ -159,8 +158,7 @@ class Desk:
                 raise NotFound(f"model {shown(model)} is not known; there are {', '.join(known) or 'none'}")
         if marked:  # before the page is made: what changes meanwhile is told
             visit = replace(visit, mark=self._mark())
-        wanted = inspect.signature(show).parameters
-        return self._respond(visit, show(visit, **{name: value for name, value in places.items() if name in wanted}))
+        return self._respond(visit, show(visit, **places))
 
 
 def to(path: str, *queries: Mapping[str, object]) -> str:

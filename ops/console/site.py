@@ -203,7 +203,8 @@ class Console:
             return Done(to=_ROOT)
 
         @desk.page(f"{_ROOT}/static/{{stamp}}/{{name}}", needs=None)
-        def static(_: Visit, name: str) -> Shown:
+        def static(_: Visit, stamp: str, name: str) -> Shown:
+            del stamp  # of the content, for the browser's sake
             if (found := _files().get(name)) is None:
                 raise HTTPException(404, "there is no such file")
             return Raw(content=found, kind=_KINDS[Path(name).suffix], policy="default-src 'none'", kept=True)

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 __all__ = ["ROLES", "Done", "Page", "Raw", "Visit"]
 
 ROLES = ("viewer", "labeller", "operator")
+_DIGITS = 11
+_MOST = 2**31 - 1  # of the ledger's columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,10 +31,18 @@ class Visit:
         """Tell whether the visitor has this role, or a higher one."""
         return self.role is not None and ROLES.index(self.role) >= ROLES.index(role)
 
-    def number(self, name: str, *, default: int = 0, most: int = 2**31 - 1) -> int:
-        """Return a whole number of the query; the default where there is none that is one."""
-        value = self.query.get(name, "")
-        return min(int(value), most) if value.isascii() and value.isdigit() and len(value) < 12 else default
+    def number(self, name: str) -> int:
+        """Return a whole number of the query; 0 where there is none that is one."""
+        return min(_whole(self.query.get(name, ""), _DIGITS) or 0, _MOST)
+
+    def given_number(self, name: str, *, digits: int = _DIGITS) -> int | None:
+        """Return a whole number of the form; None where there is none that is one of so many digits at most."""
+        return _whole(self.form.get(name, ""), digits)
+
+    @property
+    def acting(self) -> str:
+        """Who acts, as the audit log names it."""
+        return self.actor or "local"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,3 +72,7 @@ class Raw:
     kind: str
     policy: str
     kept: bool = False  # by the browser, for good
+
+
+def _whole(written: str, digits: int) -> int | None:
+    return int(written) if written.isascii() and written.isdigit() and len(written) <= digits else None

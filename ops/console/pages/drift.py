@@ -69,10 +69,10 @@ def _add_proposals(desk: Desk) -> None:
 
     @desk.form("/console/models/{model}/proposals/accept", needs="labeller")
     def accept(visit: Visit, model: str) -> Shown:
-        number, label = visit.form.get("number", ""), visit.form.get("label", "")
-        if not (number.isascii() and number.isdigit() and len(number) < 12):
+        number, label = visit.given_number("number"), visit.form.get("label", "")
+        if number is None:
             raise DataError("the form names no proposal; load the page again")
-        desk.control.class_proposals(model).accept(int(number), label, now=datetime.now(UTC))
+        desk.control.class_proposals(model).accept(number, label, now=datetime.now(UTC))
         return Done(to=to(f"/console/models/{model}/proposals"), told="accepted")
 
 

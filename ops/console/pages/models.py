@@ -14,7 +14,7 @@ from perennial.ops.views.status import CycleView
 from perennial.ops.views.version_quality import version_quality, versions_beside
 from perennial.ops.views.versions import version_view
 
-__all__ = ["add_models", "flat"]
+__all__ = ["add_models"]
 
 _ROWS = 50
 _CYCLES = 10
@@ -54,13 +54,13 @@ def _add_pages(desk: Desk) -> None:
         other = version_view(desk.ledger.version(model, beside)) if beside else None
         facts = {
             "row": row,
-            "figures": flat(row.metrics),
+            "figures": _flat(row.metrics),
             "quality": version_quality(desk.ledger, desk.workspace, model, version),
             "route": route,
             "promotable": row.state in _PROMOTABLE and (route is None or route.champion != version),
             "numbers": numbers,
             "other": other,
-            "other_figures": {} if other is None else flat(other.metrics),
+            "other_figures": {} if other is None else _flat(other.metrics),
             "differs": None if other is None else versions_beside(desk.ledger, desk.workspace, model, beside, version),
         }
         return Page("version.html", {"model": model, "task": desk.task_of(model), **facts})
@@ -75,37 +75,37 @@ def _add_pages(desk: Desk) -> None:
 def _add_forms(desk: Desk) -> None:
     @desk.form("/console/models/{model}/promote", needs="operator")
     def promote(visit: Visit, model: str) -> Shown:
-        desk.control.promote(model, _version(visit), actor=_actor(visit), reason=_reason(visit))
+        desk.control.promote(model, _version(visit), actor=visit.acting, reason=_reason(visit))
         return Done(to=f"/console/models/{model}", told="promoted")
 
     @desk.form("/console/models/{model}/rollback", needs="operator")
     def roll_back(visit: Visit, model: str) -> Shown:
         """To the version that the button named: sent twice, it must not lead back to the one that was left."""
-        desk.control.roll_back(model, to=_version(visit), actor=_actor(visit), reason=_reason(visit))
+        desk.control.roll_back(model, to=_version(visit), actor=visit.acting, reason=_reason(visit))
         return Done(to=f"/console/models/{model}", told="rolled_back")
 
     @desk.form("/console/models/{model}/retrain", needs="operator")
     def retrain(visit: Visit, model: str) -> Shown:
         reason = _reason(visit)
-        cycle = desk.control.retrain(model, actor=_actor(visit))
+        cycle = desk.control.retrain(model, actor=visit.acting)
         if cycle is None:
             raise Conflict(f"{model} has a cycle under way; abort it, or wait for its end")
-        desk.ledger.audit(_actor(visit), "retrain.reason", model, {"cycle": cycle, "reason": reason})
+        desk.ledger.audit(visit.acting, "retrain.reason", model, {"cycle": cycle, "reason": reason})
         return Done(to=f"/console/models/{model}/rollout", told="retraining")
 
     @desk.form("/console/models/{model}/commands/{kind}", needs="operator")
     def command(visit: Visit, model: str, kind: str) -> Shown:
         reason = _reason(visit)
         with desk.ledger.transaction():
-            effect = request_command(desk.ledger, model, kind, _actor(visit))
+            effect = request_command(desk.ledger, model, kind, visit.acting)
             _check_shown(visit, effect.cycle)
             facts = {"kind": kind, "command": effect.command, "cycle": effect.cycle, "reason": reason}
-            desk.ledger.audit(_actor(visit), "command.reason", model, facts)
+            desk.ledger.audit(visit.acting, "command.reason", model, facts)
         return Done(to=f"/console/models/{model}/rollout", told="asked")
 
 
-def flat(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return what a version's making noted, by its part; what stands outside of any part is of its own."""
+def _flat(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """What a version's making noted, by its part; what stands outside of any part is of its own."""
     parts: dict[str, dict[str, Any]] = {}
     for name, value in figures.items():
         if isinstance(value, Mapping):
@@ -116,10 +116,10 @@ def flat(figures: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _version(visit: Visit) -> int:
-    version = visit.form.get("version", "")
-    if not (version.isascii() and version.isdigit() and len(version) < 10):
-        raise DataError(f"version is {version[:20]!r}; choose one of the list")
-    return int(version)
+    version = visit.given_number("version", digits=9)
+    if version is None:
+        raise DataError(f"version is {visit.form.get('version', '')[:20]!r}; choose one of the list")
+    return version
 
 
 def _check_shown(visit: Visit, cycle: int | None) -> None:
@@ -127,10 +127,6 @@ def _check_shown(visit: Visit, cycle: int | None) -> None:
     if cycle is not None and (named := visit.form.get("cycle", "")) != str(cycle):
         shown = named[:20] or "?"
         raise Conflict(f"the page showed cycle {shown}, and cycle {cycle} is under way now; look at it first")
-
-
-def _actor(visit: Visit) -> str:
-    return visit.actor or "local"
 
 
 def _reason(visit: Visit) -> str:

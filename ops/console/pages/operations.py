@@ -55,11 +55,10 @@ def _add_jobs(desk: Desk) -> None:
 
     @desk.form("/console/jobs/{job}/{act}", needs="operator")
     def ask(visit: Visit, job: str, act: str) -> Shown:
-        actor = visit.actor or "local"
         if act == "run":
-            request_job(desk.ledger, job, actor=actor)
+            request_job(desk.ledger, job, actor=visit.acting)
         elif act in {"pause", "resume"}:
-            pause_job(desk.ledger, job, paused=act == "pause", actor=actor)
+            pause_job(desk.ledger, job, paused=act == "pause", actor=visit.acting)
         else:
             raise NotFound(f"a job can be run, paused and resumed, and not {act[:20]!r}")
         return Done(to=to(f"/console/jobs/{job}"), told="asked")

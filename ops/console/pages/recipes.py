@@ -44,7 +44,7 @@ def _add_replies(desk: Desk) -> None:
 
     @desk.form("/console/models/{model}/replies", needs="operator")
     def decide(visit: Visit, model: str) -> Shown:
-        library, actor = desk.control.reply_library(model), visit.actor or "local"
+        library, actor = desk.control.reply_library(model), visit.acting
         reply, act = visit.form.get("reply", ""), visit.form.get("act", "")
         if act == "change":
             library.change(reply, {"reply": visit.form.get("text", "")}, actor=actor)
@@ -83,7 +83,7 @@ def _add_items(desk: Desk) -> None:
     def withdraw(visit: Visit, model: str) -> Shown:
         item, back = visit.form.get("item", ""), visit.form.get("act", "") == "back"
         withdraw_items(desk.workspace, model, [item], withdrawn=not back)
-        desk.ledger.audit(visit.actor or "local", "item.back" if back else "item.withdrawn", model, {"item": item})
+        desk.ledger.audit(visit.acting, "item.back" if back else "item.withdrawn", model, {"item": item})
         return Done(to=f"/console/models/{model}/items", told="changed")
 
 
@@ -124,12 +124,11 @@ def _add_alerts(desk: Desk) -> None:
 
     @desk.form("/console/models/{model}/alerts", needs="labeller")
     def judge(visit: Visit, model: str) -> Shown:
-        number, state = visit.form.get("number", ""), _alert_state(visit.form.get("state", ""))
-        if not (number.isascii() and number.isdigit() and len(number) < 12):
+        number, state = visit.given_number("number"), _alert_state(visit.form.get("state", ""))
+        if number is None:
             raise DataError("the form names no alert; load the page again")
-        note = visit.form.get("note", "")
-        desk.control.judge(model, int(number), state, actor=visit.actor or "local", note=note)
-        return Done(to=to(f"/console/models/{model}/alerts") + f"#alert-{int(number)}", told="changed")
+        desk.control.judge(model, number, state, actor=visit.acting, note=visit.form.get("note", ""))
+        return Done(to=to(f"/console/models/{model}/alerts") + f"#alert-{number}", told="changed")
 
 
 def _alert_state(name: str) -> AlertState:
