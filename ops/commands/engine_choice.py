@@ -1,7 +1,6 @@
 """A faster engine for a model on this machine, by measuring: built, proved, timed on the model's own rows."""
 
 import json
-import shutil
 import threading
 from dataclasses import dataclass, field
 
@@ -113,8 +112,7 @@ def choose_engine_of(
         timed = _timed(manifest)
         tried.append(timed)
         if timed.why_not:
-            shutil.rmtree(maker.staged(number), ignore_errors=True)
-            shutil.rmtree(maker.folder(number), ignore_errors=True)
+            maker.discard(number)
             continue
         made = publish_export(parts, maker, plan, number, manifest, actor=actor).made
         break

@@ -1,9 +1,8 @@
 """Versions as engines: which there are, whether one still answers as promised, and one compiled anew into another."""
 
 import json
-import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perennial.continual.errors import ConfigurationError, DataError, ExportFailed, NotFound, Refused
@@ -158,12 +157,11 @@ def publish_export(
     try:
         _note_export(parts, plan, number, manifest, actor=actor)
     except Refused:
-        for left in (maker.staged(number), maker.folder(number)):
-            shutil.rmtree(left, ignore_errors=True)
+        maker.discard(number)
         raise
     maker.publish(number)
     parts.ledger.set_version_state(model, number, VersionState.PUBLISHED)
-    return EngineExport(**{name: getattr(plan, name) for name in plan.__slots__ if name != "made"}, made=number)
+    return replace(plan, made=number)
 
 
 def _note_export(parts: Parts, plan: EngineExport, number: int, manifest: Manifest, *, actor: str) -> None:

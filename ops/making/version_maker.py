@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -307,6 +308,11 @@ class VersionMaker:
             verify_bundle(self.staged(version), reread=False)
             self._repository.publish(self.staged(version), self._workspace.engine_model(self._model), version)
         return verify_bundle(target)
+
+    def discard(self, version: int) -> None:
+        """Delete what the making of a version that nobody will publish left."""
+        for left in (self.staged(version), self.folder(version)):
+            shutil.rmtree(left, ignore_errors=True)
 
     def _run(
         self, module: str, folder: Path, name: str, timeout_s: float, on_progress: Progress, *arguments: str
