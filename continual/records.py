@@ -144,6 +144,11 @@ class PromotionDecision:
     reasons: tuple[str, ...]  # one per failed rule; empty when accepted
     figures: dict[str, float]  # what the rules looked at, by name
 
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        """The decision whose fields stand in a document."""
+        return cls(**{**document, "reasons": tuple(document["reasons"])})
+
 
 def fields_known_to(kind: type[Any], kept: Mapping[str, Any]) -> dict[str, Any]:
     """What a document has for a record of this kind; what a later release added to it is left out."""

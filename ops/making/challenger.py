@@ -85,8 +85,7 @@ class ChallengerMaker(VersionMaker):
                 refused=BundleRejected,
                 log=folder / "judge.log",
             ).of(result)
-        document = json.loads(path.read_text(encoding="utf-8"))
-        return PromotionDecision(**{**document, "reasons": tuple(document["reasons"])})
+        return PromotionDecision.from_json(json.loads(path.read_text(encoding="utf-8")))
 
     def _judging(self, version: int, champion: VersionRow, taught: TrainingRows) -> JudgingSpec:
         """What the gate asks of the challenger now."""

@@ -40,9 +40,7 @@ class Anticipated:
         """The one in a version's work folder; None where there is none, or another release wrote it otherwise."""
         try:
             document = json.loads((folder / _FILE).read_text(encoding="utf-8"))
-            decision = document.pop("decision")
-            reasons = tuple(decision.pop("reasons"))
-            return cls(**document, decision=PromotionDecision(**decision, reasons=reasons))
+            return cls(**{**document, "decision": PromotionDecision.from_json(document["decision"])})
         except (OSError, AttributeError, KeyError, TypeError, ValueError):
             return None
 
