@@ -233,7 +233,7 @@ def _buffers(data: learning_data.Frozen, offers: int) -> list[dict[str, Any]]:
         count = offers // 10 if kind is BufferKind.HERDING else offers
         shuffled = np.random.default_rng(0).permutation(len(data.y_train))
         embedding, truth = data.x_train[shuffled], data.y_train[shuffled]
-        before, spent = 0, 0.0
+        before, spent = 0.0, 0.0
         for start in range(0, count, 10_000):
             rows = [
                 Example(
