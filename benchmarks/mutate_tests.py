@@ -40,6 +40,7 @@ TESTS: dict[str, tuple[str, ...]] = {
     "perennial.exporters.golden": ("tests/unit/exporters/test_golden.py",),
     "perennial.ops.serving.router.router": ("tests/unit/serving/router",),
     "perennial.ops.serving.router.admission": ("tests/unit/serving/router/test_admission.py",),
+    "perennial.ops.serving.hold": ("tests/unit/serving/router/test_admission.py",),
     "perennial.ops.serving.router.answers": ("tests/unit/serving/router",),
     "perennial.ops.serving.router.version_guard": ("tests/unit/serving/router",),
     "perennial.ops.serving.router.route": ("tests/unit/serving/router",),

@@ -5,7 +5,6 @@ while others are being answered are put together: one to three batches' worth wa
 """
 
 import asyncio
-import math
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from perennial.ops.serving.door.inference import Inference, Input, Question
 from perennial.ops.serving.door.requests import Refusal, Request
 from perennial.ops.serving.door.together import Pieces, joined, split
 from perennial.ops.serving.door.upstream import Done, Upstream
+from perennial.ops.serving.hold import PATIENCE_S, Hold
 from perennial.ops.serving.router.route import RouteFile
 
 __all__ = ["Gathering"]
@@ -29,10 +29,6 @@ __all__ = ["Gathering"]
 _ROWS = 16  # texts of a question that is put together with others
 _BYTES = 16_384  # of its values
 _UNDER_WAY = 2  # batches of one kind: one is answered while the next is read and tokenised
-_SECOND = 0.5  # of a full batch must wait before a second one is worth it
-_HOLD = 0.1  # of the time that the last batch took: so long the next one waits for those who have just been answered
-_HOLD_S = 0.003
-_PATIENCE_S = 0.25  # a question that waits for longer is handed on alone, and has its place in the router's queue
 _INPUTS = (frozenset({TEXT}), frozenset({TEXT, KEY}))
 
 
@@ -91,15 +87,17 @@ class Gathering:
 
 
 class _Line:
-    """Questions of one kind, first come, first served."""
+    """Questions of one kind, first come, first served.
+
+    One that waits for `PATIENCE_S` is handed on alone, and has its place in the router's queue.
+    """
 
     def __init__(self, upstream: Upstream, most: int, when_empty: Callable[[], object]) -> None:
         self._upstream, self._most, self._when_empty = upstream, most, when_empty
         self._loop = asyncio.get_running_loop()
         self._waiting: deque[_Asked] = deque()
         self._rows = self._under_way = 0
-        self._expected = 0  # questions of the batch that was answered last: their clients may ask again at once
-        self._hold_until = -math.inf
+        self._hold = Hold(most)
         self._timer: asyncio.TimerHandle | None = None
 
     def add(self, asked: _Asked) -> None:
@@ -116,27 +114,30 @@ class _Line:
             self._timer = None
         if self._waiting:
             now = self._loop.time()
-            until = self._waiting[0].at + _PATIENCE_S
+            until = self._waiting[0].at + PATIENCE_S
             if not self._under_way:
-                until = min(until, max(now, self._hold_until))
+                until = min(until, max(now, self._held_until()))
             self._timer = self._loop.call_at(until, self._look)
         elif not self._under_way:
-            self._timer = self._loop.call_later(_PATIENCE_S, self._leave)
+            self._timer = self._loop.call_later(PATIENCE_S, self._leave)
 
     def _leave(self) -> None:
         if not self._waiting and not self._under_way:
             self._when_empty()
 
     def _look(self) -> None:
-        late = self._loop.time() - _PATIENCE_S
+        late = self._loop.time() - PATIENCE_S
         while self._waiting and self._waiting[0].at <= late:
             self._ask_alone(self._take())
         self._go_on()
 
     def _may_send(self) -> bool:
         if self._under_way:
-            return self._under_way < _UNDER_WAY and self._rows >= _SECOND * self._most
-        return len(self._waiting) >= self._expected or self._rows >= self._most or self._loop.time() >= self._hold_until
+            return self._under_way < _UNDER_WAY and self._hold.fills_second(self._rows)
+        return self._loop.time() >= self._held_until()
+
+    def _held_until(self) -> float:
+        return self._hold.until(len(self._waiting), self._rows)
 
     def _take(self) -> _Asked:
         asked = self._waiting.popleft()
@@ -157,8 +158,7 @@ class _Line:
 
         def done(answer: Reply | Refusal) -> None:
             self._under_way -= 1
-            now = self._loop.time()
-            self._expected, self._hold_until = len(batch), now + min(_HOLD_S, _HOLD * (now - began))
+            self._hold.answered(len(batch), began=began, now=self._loop.time())
             self._deliver(batch, answer)
             self._go_on()
 

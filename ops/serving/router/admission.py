@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from perennial.continual.errors import DependencyUnreachable
+from perennial.ops.serving.hold import PATIENCE_S, Hold
 from perennial.ops.serving.router.pace import Pace
 
 __all__ = ["Limits", "Overloaded", "QueuedRequest", "RequestQueue", "TooLate"]
@@ -16,10 +17,6 @@ __all__ = ["Limits", "Overloaded", "QueuedRequest", "RequestQueue", "TooLate"]
 T = TypeVar("T")
 _ROW_COST = 32  # what a row costs beside its characters
 _COUNTED_BYTES = 2_000  # of a text; models read no more of it
-_SECOND = 0.5  # of a batch's rows must wait before a second one begins beside the first
-_HOLD = 0.1  # of the time that the last batch took: so long the next one waits for those who have just been answered
-_HOLD_S = 0.003
-_PATIENCE_S = 0.25  # for a first batch that takes long
 _TRUSTED_S = 1.0  # so long must requests have waited without a pause before an estimate refuses one
 
 
@@ -82,7 +79,8 @@ class RequestQueue(Generic[T]):
         self._callers = 0  # requests that wait or are at work
         self._pace = Pace()
         self._crowded_since: float | None = None
-        self._expected, self._hold_until, self._began = 0, -math.inf, 0.0  # requests of the last batch, and its times
+        self._hold = Hold(limits.batch_rows)
+        self._first, self._began = 0, 0.0  # requests of the batch that began while none was at work, and when
         self._progress_at = clock()
         self.answered = self.refused = self.expired = 0
 
@@ -171,7 +169,7 @@ class RequestQueue(Generic[T]):
             self._callers -= 1
             crowded = bool(self._waiting) or bool(self._at_work)
             if self.limits.gathers and not self._at_work:
-                self._hold_until = now + min(_HOLD_S, _HOLD * (now - self._began))
+                self._hold.answered(self._first, began=self._began, now=now)
                 self._came.notify_all()
             if good:
                 self._pace.add(queued.cost, now, crowded=crowded)
@@ -283,7 +281,7 @@ class RequestQueue(Generic[T]):
         if first.probe or not self.limits.gathers:
             return 0.0
         if self._at_work:
-            if self._rows >= _SECOND * self.limits.batch_rows:
+            if self._hold.fills_second(self._rows):
                 return 0.0
             return max(0.0, min(map(self._patient_until, self._waiting)) - self._clock())
         return self._held(len(self._waiting), self._rows)
@@ -293,13 +291,11 @@ class RequestQueue(Generic[T]):
         spare = math.inf
         if queued.deadline is not None:
             spare = (queued.deadline - queued.arrived - self._pace.seconds(queued.cost)) / 2
-        return queued.arrived + min(_PATIENCE_S, spare)
+        return queued.arrived + min(PATIENCE_S, spare)
 
     def _held(self, requests: int, rows: int) -> float:
         """How long so many wait for those who were answered a moment ago, and may ask again at once."""
-        if not self.limits.gathers or requests >= self._expected or rows >= self.limits.batch_rows:
-            return 0.0
-        return max(0.0, self._hold_until - self._clock())
+        return max(0.0, self._hold.until(requests, rows) - self._clock())
 
     def _check(self, rows: int, size: int, cost: int, deadline: float | None) -> None:
         now, wait = self._clock(), self._wait()
@@ -338,7 +334,7 @@ class RequestQueue(Generic[T]):
 
     def _begin(self, batch: list[QueuedRequest[T]]) -> None:
         if not self._at_work:
-            self._expected, self._began = len(batch), self._clock()
+            self._first, self._began = len(batch), self._clock()
         self._at_work.update(batch)
         for queued in batch:
             self._cost_at_work += queued.cost

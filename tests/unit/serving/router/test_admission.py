@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from perennial.ops.serving import hold
 from perennial.ops.serving.router import admission
 from perennial.ops.serving.router.admission import Limits, Overloaded, QueuedRequest, RequestQueue, TooLate
 from perennial.ops.serving.router.pace import Pace
@@ -523,8 +524,8 @@ def test_a_pace_is_learnt_while_somebody_else_is_at_work_or_waits(clock, beside,
 
 def _gathering(monkeypatch: pytest.MonkeyPatch, requests: int) -> RequestQueue[int]:
     """A queue in which so many requests were answered together a moment ago; it waits long for them to come again."""
-    monkeypatch.setattr(admission, "_HOLD_S", 20.0)
-    monkeypatch.setattr(admission, "_HOLD", 1e6)
+    monkeypatch.setattr(hold, "_HOLD_S", 20.0)
+    monkeypatch.setattr(hold, "_HOLD", 1e6)
     queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=8, gathers=True))
     for number in range(requests):
         queue.offer(_queued(number))
@@ -557,21 +558,21 @@ def test_a_probe_waits_for_nobody(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_a_second_batch_begins_beside_the_first_once_it_is_half_full_or_has_waited(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(admission, "_PATIENCE_S", 0.3)
+    monkeypatch.setattr(admission, "PATIENCE_S", 0.3)
     queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=8, gathers=True))
     assert queue.begin([_queued(0)])
     queue.offer(_queued(1))
     began = time.monotonic()
     assert [queued.item for queued in queue.take(20.0)] == [1]
     assert 0.2 < time.monotonic() - began < 10.0
-    monkeypatch.setattr(admission, "_PATIENCE_S", 20.0)
+    monkeypatch.setattr(admission, "PATIENCE_S", 20.0)
     for number in range(2, 6):
         queue.offer(_queued(number))
     assert [queued.item for queued in queue.take(20.0)] == [2, 3, 4, 5]
 
 
 def test_whoever_has_a_deadline_does_not_wait_for_the_first_batch_until_it_is_over(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(admission, "_PATIENCE_S", 20.0)
+    monkeypatch.setattr(admission, "PATIENCE_S", 20.0)
     queue: RequestQueue[int] = RequestQueue(Limits(batch_rows=8, gathers=True))
     assert queue.begin([_queued(0)])
     queue.offer(_queued(1))
