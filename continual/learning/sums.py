@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError
 
-__all__ = ["KnownRows", "NamedSums", "Sums", "SumsFile", "load_keys", "packed", "unpacked"]
+__all__ = ["KnownRows", "NamedSums", "Sums", "SumsFile", "load_keys", "triangle_rows", "unpacked"]
 
 Floats = NDArray[np.float64]
 Rows_contra = TypeVar("Rows_contra", contravariant=True)
@@ -252,8 +252,8 @@ class KnownRows:
 class SumsFile:
     """Sums as they lie on disk: a safetensors file of named arrays, and what else is needed to read them.
 
-    `squares` are symmetric matrices (..., n, n), of which the file holds the lower triangles as `packed` has them. They
-    are most of it, and no copy of them is made: triangles are read from the file where they lie.
+    `squares` are symmetric matrices (..., n, n), of which the file holds the lower triangles (..., n (n + 1) / 2), row
+    by row. They are most of it, and no copy of them is made: triangles are read from the file where they lie.
 
     >>> SumsFile(format="example-1", tensors={}, about={"labels": []}).format
     'example-1'
@@ -281,7 +281,7 @@ class SumsFile:
         with written_whole(path) as temporary, temporary.open("wb", buffering=_BUFFER) as file:
             file.write(len(head).to_bytes(8, "little") + head)
             for name in order:
-                for piece in [whole[name]] if name in whole else _triangle_rows(self.squares[name]):
+                for piece in [whole[name]] if name in whole else triangle_rows(self.squares[name]):
                     file.write(piece.data if piece.size else b"")
 
     @classmethod
@@ -346,25 +346,16 @@ def _packed_shape(squares: Floats) -> tuple[int, ...]:
     return (*squares.shape[:-2], size * (size + 1) // 2)
 
 
-def _triangle_rows(squares: Floats) -> Iterator[Floats]:
+def triangle_rows(squares: Floats) -> Iterator[Floats]:
+    """The rows of the lower triangles of symmetric matrices (..., n, n): half the space."""
     size = squares.shape[-1]
-    for square in squares.reshape(-1, size, size):
+    for square in squares.reshape(math.prod(squares.shape[:-2]), size, size):
         for row in range(size):
             yield square[row, : row + 1]
 
 
-def packed(symmetric: Floats, into: Floats | None = None) -> Floats:
-    """The lower triangle row by row, (n (n + 1) / 2,): half the space of a symmetric matrix."""
-    size = len(symmetric)
-    lower = np.empty(size * (size + 1) // 2) if into is None else into
-    for row in range(size):  # np.tril_indices would take twice the matrix's own memory
-        start = row * (row + 1) // 2
-        lower[start : start + row + 1] = symmetric[row, : row + 1]
-    return lower
-
-
 def unpacked(lower: Floats, size: int, into: Floats | None = None) -> Floats:
-    """The symmetric matrix (size, size) whose lower triangle `packed` gave."""
+    """The symmetric matrix (size, size) whose lower triangle lies in (size (size + 1) / 2,), row by row."""
     symmetric = np.empty((size, size)) if into is None else into
     for row in range(size):
         start = row * (row + 1) // 2
