@@ -5,13 +5,13 @@ from perennial.ops.commands.label_file import read_pasted_labels
 from perennial.ops.commands.label_queue import LabelQueue
 from perennial.ops.commands.labelling_desk import keep_labels
 from perennial.ops.console.desk import Desk, Shown, to
+from perennial.ops.console.paging import ROWS, paged
 from perennial.ops.console.visit import Done, Page, Visit
 from perennial.ops.views.rows import class_rows, rows_of_class
 from perennial.ops.views.status import model_status
 
 __all__ = ["add_data"]
 
-_ROWS = 50
 _DOUBTS = 1_000  # newest requests that are looked at
 
 
@@ -32,14 +32,14 @@ def add_data(desk: Desk) -> None:
     @desk.page("/console/models/{model}/data/rows", needs="labeller")
     def rows(visit: Visit, model: str) -> Shown:
         label, after = visit.query.get("label", ""), visit.number("after")
-        found = rows_of_class(desk.ledger, model, label, after=after, limit=_ROWS + 1)
-        older = {"after": found[_ROWS - 1].id} if len(found) > _ROWS else None
-        facts = {"label": label, "rows": found[:_ROWS], "older": older, "newer": {"after": None} if after else None}
+        found = rows_of_class(desk.ledger, model, label, after=after, limit=ROWS + 1)
+        seen, beside = paged(found, "after", lambda row: row.id, begun=bool(after))
+        facts = {"label": label, "rows": seen, **beside}
         return Page("data_rows.html", {"model": model, "task": desk.task_of(model), **facts})
 
     @desk.page("/console/models/{model}/data/doubts", needs="labeller")
     def doubts(_: Visit, model: str) -> Shown:
-        found = LabelQueue(desk.ledger, desk.workspace, model).doubts(rows=_DOUBTS)[:_ROWS]
+        found = LabelQueue(desk.ledger, desk.workspace, model).doubts(rows=_DOUBTS)[:ROWS]
         return Page("doubts.html", {"model": model, "task": desk.task_of(model), "doubts": found, "looked": _DOUBTS})
 
     @desk.form("/console/models/{model}/data/import", needs="labeller")

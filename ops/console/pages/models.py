@@ -7,6 +7,7 @@ from perennial.continual.errors import DataError
 from perennial.continual.preparation.entrance import admit_note
 from perennial.ops.commands.rollout import request_command
 from perennial.ops.console.desk import Desk, Shown, to
+from perennial.ops.console.paging import paged
 from perennial.ops.console.visit import Done, Page, Visit
 from perennial.ops.ledger import Conflict
 from perennial.ops.views.overview import model_cards
@@ -16,7 +17,6 @@ from perennial.ops.views.versions import version_view
 
 __all__ = ["add_models"]
 
-_ROWS = 50
 _CYCLES = 10
 _PROMOTABLE = frozenset({"exported", "published", "resident", "retired"})
 
@@ -32,16 +32,15 @@ def _add_pages(desk: Desk) -> None:
     def one_model(visit: Visit, model: str) -> Shown:
         tasks = {model: desk.task_of(model)}
         (card,) = model_cards(desk.ledger, desk.traffic, desk.control.health(), tasks, (model,))
-        versions = [version_view(row) for row in reversed(desk.ledger.versions(model))]
-        before = visit.number("before")
-        shown = [row for row in versions if not before or row.version < before]
+        versions, before = list(reversed(desk.ledger.versions(model))), visit.number("before")
+        left = [row for row in versions if not before or row.version < before]
+        seen, beside = paged(left, "before", lambda row: row.version, begun=bool(before))
         facts = {
             "card": card,
-            "versions": shown[:_ROWS],
+            "versions": [version_view(row) for row in seen],
             "numbers": [row.version for row in versions],
-            "older": {"before": shown[_ROWS - 1].version} if len(shown) > _ROWS else None,
-            "newer": {"before": None} if before else None,
             "cycles": [CycleView.of(row) for row in desk.ledger.cycles(model, _CYCLES)],
+            **beside,
         }
         return Page("model.html", {"model": model, "task": desk.task_of(model), **facts})
 

@@ -3,6 +3,7 @@
 from perennial.continual.errors import NotFound
 from perennial.ops.commands.schedule import known_job, pause_job, request_job
 from perennial.ops.console.desk import Desk, Shown, to
+from perennial.ops.console.paging import ROWS, paged
 from perennial.ops.console.visit import Done, Page, Visit
 from perennial.ops.views.health import part_rows
 from perennial.ops.views.overview import known_models
@@ -10,8 +11,6 @@ from perennial.ops.views.schedule import RunView, job_view
 from perennial.ops.views.settings_in_force import settings_in_force, token_roles
 
 __all__ = ["add_operations"]
-
-_ROWS = 50
 
 
 def add_operations(desk: Desk) -> None:
@@ -21,15 +20,9 @@ def add_operations(desk: Desk) -> None:
     @desk.page("/console/audit")
     def audit(visit: Visit) -> Shown:
         before, model = visit.number("before"), visit.query.get("model", "")
-        entries = desk.ledger.audit_entries(model or None, limit=_ROWS + 1, before_seq=before or None)
-        shown = list(reversed(entries))
-        facts = {
-            "entries": shown[:_ROWS],
-            "model": model,
-            "models": known_models(desk.ledger),
-            "older": {"before": shown[_ROWS - 1].seq} if len(shown) > _ROWS else None,
-            "newer": {"before": None} if before else None,
-        }
+        entries = desk.ledger.audit_entries(model or None, limit=ROWS + 1, before_seq=before or None)
+        seen, beside = paged(list(reversed(entries)), "before", lambda row: row.seq, begun=bool(before))
+        facts = {"entries": seen, "model": model, "models": known_models(desk.ledger), **beside}
         return Page("audit.html", facts)
 
     @desk.page("/console/settings", needs="operator")
@@ -50,7 +43,7 @@ def _add_jobs(desk: Desk) -> None:
     @desk.page("/console/jobs/{job}")
     def job(_: Visit, job: str) -> Shown:
         row = known_job(desk.ledger, job)
-        runs = [RunView.of(run) for run in desk.ledger.job_runs(row.name, _ROWS)]
+        runs = [RunView.of(run) for run in desk.ledger.job_runs(row.name, ROWS)]
         return Page("job.html", {"job": job_view(desk.ledger, row), "runs": runs})
 
     @desk.form("/console/jobs/{job}/{act}", needs="operator")

@@ -1,6 +1,5 @@
 """What a recipe has of its own: a library of replies, a catalogue with its users, alerts with their events."""
 
-from bisect import bisect_right
 from pathlib import Path
 
 from perennial.continual.errors import DataError
@@ -8,13 +7,12 @@ from perennial.continual.learning.ranking import Item
 from perennial.ops.commands.catalogue import catalogue, withdraw_items
 from perennial.ops.commands.users import user_profile
 from perennial.ops.console.desk import Desk, Shown, to
+from perennial.ops.console.paging import ROWS, page_after
 from perennial.ops.console.visit import Done, Page, Visit
 from perennial.ops.store.alerts import AlertState
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["add_recipes"]
-
-_ROWS = 50
 
 
 def add_recipes(desk: Desk) -> None:
@@ -29,16 +27,13 @@ def _add_replies(desk: Desk) -> None:
     def replies(visit: Visit, model: str) -> Shown:
         library, state = desk.control.reply_library(model), visit.query.get("state", "")
         listed = sorted(library.listed(state=state), key=lambda reply: reply.id)
-        after = visit.query.get("after", "")
-        place = bisect_right([reply.id for reply in listed], after) if after else 0
-        shown = listed[place : place + _ROWS]
+        seen, beside = page_after(listed, lambda reply: reply.id, visit.query.get("after", ""))
         facts = {
-            "replies": shown,
+            "replies": seen,
             "all": len(listed),
             "state_": state,
             "sending": library.sending(),
-            "older": {"after": shown[-1].id} if place + _ROWS < len(listed) else None,
-            "newer": {"after": None} if place else None,
+            **beside,
         }
         return Page("replies.html", {"model": model, "task": desk.task_of(model), **facts})
 
@@ -63,19 +58,17 @@ def _add_items(desk: Desk) -> None:
     @desk.page("/console/models/{model}/items", needs="labeller")
     def items(visit: Visit, model: str) -> Shown:
         listed = listing.of(model)
-        wanted, after = visit.query.get("find", "").strip().lower(), visit.query.get("after", "")
+        wanted = visit.query.get("find", "").strip().lower()
         found = [item for item in listed if wanted in item.name.lower() or wanted in item.text.lower()]
-        place = bisect_right([item.name for item in found], after) if after else 0
-        shown = found[place : place + _ROWS]
+        seen, beside = page_after(found, lambda item: item.name, visit.query.get("after", ""))
         user = visit.query.get("user", "").strip()
         facts = {
-            "items": shown,
+            "items": seen,
             "all": len(found),
             "find": wanted,
             "user": user,
             "profile": user_profile(desk.workspace, model, user) if user else None,
-            "older": {"after": shown[-1].name} if place + _ROWS < len(found) else None,
-            "newer": {"after": None} if place else None,
+            **beside,
         }
         return Page("items.html", {"model": model, "task": desk.task_of(model), **facts})
 
@@ -116,7 +109,7 @@ def _add_alerts(desk: Desk) -> None:
         state = visit.query.get("state", "")
         chosen = _alert_state(state) if state else None
         facts = {
-            "alerts": desk.control.alerts(model, state=chosen, last=_ROWS),
+            "alerts": desk.control.alerts(model, state=chosen, last=ROWS),
             "events": desk.control.news_events(model, last=20),
             "state_": state,
         }
