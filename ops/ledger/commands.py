@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, insert, or_, select, update
+from sqlalchemy import ColumnElement, Connection, RowMapping, insert, or_, select, update
 
 from perennial.continual.errors import NotFound
 from perennial.ops.ledger import schema
@@ -37,7 +37,7 @@ class CommandStore(AuditStore):
         Each is handed out once. Whoever becomes the loop's leader, or could not finish what it took, first calls
         `reclaim_commands`, so that it is handed out again: a command is carried out at least once.
         """
-        untaken = (_COMMAND.c.model == model) & _COMMAND.c.finished_at.is_(None) & _COMMAND.c.taken_at.is_(None)
+        untaken = _untaken(model)
         with self._read() as connection:  # asked several times a second: an empty inbox holds up no writer
             if connection.scalar(select(_COMMAND.c.id).where(untaken).limit(1)) is None:
                 return ()
@@ -53,10 +53,9 @@ class CommandStore(AuditStore):
 
     def waiting_commands(self, model: str) -> tuple[CommandRow, ...]:
         """Return the commands that nobody took yet, in the order in which they were asked for, and leave them there."""
-        untaken = select(_COMMAND).where(_COMMAND.c.model == model, _COMMAND.c.finished_at.is_(None))
-        untaken = untaken.where(_COMMAND.c.taken_at.is_(None)).order_by(_COMMAND.c.id)
+        statement = select(_COMMAND).where(_untaken(model)).order_by(_COMMAND.c.id)
         with self._read() as connection:
-            return tuple(CommandRow(**row) for row in connection.execute(untaken).mappings())
+            return tuple(CommandRow(**row) for row in connection.execute(statement).mappings())
 
     def reclaim_commands(self, model: str) -> int:
         """Put commands that were taken but not finished back into the inbox, and return how many."""
@@ -136,3 +135,8 @@ class CommandStore(AuditStore):
         if row is None:
             raise NotFound(f"command {command_id} is not in the ledger {self.url}")
         return row
+
+
+def _untaken(model: str) -> ColumnElement[bool]:
+    """Commands that nobody took; those that are finished are named for the sake of the index of open ones."""
+    return (_COMMAND.c.model == model) & _COMMAND.c.finished_at.is_(None) & _COMMAND.c.taken_at.is_(None)

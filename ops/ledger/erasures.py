@@ -19,7 +19,7 @@ from perennial.ops.ledger.audit import AuditStore
 from perennial.ops.ledger.learnt import LearntStore
 from perennial.ops.ledger.rows import SERVING_STATES, ErasureReceipt, kept_row
 from perennial.ops.ledger.store import chunks
-from perennial.ops.ledger.tallies import FEEDBACK, SUPERSEDED, WAITING
+from perennial.ops.ledger.tallies import FEEDBACK, SUPERSEDED, WAITING, counter_of
 from perennial.ops.ledger.tombstones import EVERY_MODEL, TombstoneStore, key_digest
 from perennial.ops.prediction_ids import ID_DIGITS
 
@@ -309,7 +309,7 @@ class ErasureStore(AuditStore, LearntStore, TombstoneStore):
             named = select(table.c.id, table.c.split, table.c.target, table.c.superseded_at).where(table.c.id.in_(part))
             for row in connection.execute(named):
                 over = row.superseded_at is not None
-                counted[(SUPERSEDED, "") if over else (row.split, row.target if by_target else "")] -= 1
+                counted[(SUPERSEDED, "") if over else counter_of(row.split, row.target, by_target=by_target)] -= 1
                 in_use += [row.id] if not over and row.split == Split.TRAIN else []
         self._end_learnt(connection, model, in_use)
         self._tally(connection, model, counted)

@@ -15,7 +15,7 @@ from perennial.ops.ledger import schema
 from perennial.ops.ledger.learnt import LearntStore, learnt_by
 from perennial.ops.ledger.rows import ExamplesReceipt, StoredExample, kept_row
 from perennial.ops.ledger.store import chunks
-from perennial.ops.ledger.tallies import SUPERSEDED
+from perennial.ops.ledger.tallies import SUPERSEDED, counter_of
 from perennial.ops.ledger.tombstones import Tombstones, TombstoneStore
 
 __all__ = ["ExampleStore"]
@@ -55,7 +55,7 @@ class ExampleStore(LearntStore, TombstoneStore):
             hashes = [_input_hash(task, example) for example in allowed]
             known = self._inputs(connection, model, hashes, now)
             added: dict[str, dict[str, Any]] = {}
-            ended: list[int] = []
+            ended: list[dict[str, Any]] = []
             late: list[dict[str, Any]] = []
             moved: dict[int, datetime] = {}
             for example, digest in zip(allowed, hashes, strict=True):
@@ -74,20 +74,19 @@ class ExampleStore(LearntStore, TombstoneStore):
                     late.append(row | {"superseded_at": now})
                 elif outcome in {"added", "relabelled"}:
                     if outcome == "relabelled" and digest in known and digest not in added:
-                        ended.append(known[digest]["id"])
+                        ended.append(known[digest])
                     elif outcome == "relabelled":
                         late.append(added[digest] | {"superseded_at": now})
                     added[digest] = row
             late = self._unknown(connection, model, late)
             self._move(connection, moved)
-            self._replace(connection, ended, now, [*added.values(), *late])
-            replaced = [row for row in known.values() if row["id"] in set(ended)]
+            self._replace(connection, [row["id"] for row in ended], now, [*added.values(), *late])
             by_target = self._counts_by_target(connection, model)
-            counted = Counter(_counter(row, by_target=by_target) for row in added.values())
-            counted.subtract(_counter(row, by_target=by_target) for row in replaced)
-            counted[SUPERSEDED, ""] += len(replaced) + len(late)
+            counted = Counter(counter_of(row["split"], row["target"], by_target=by_target) for row in added.values())
+            counted.subtract(counter_of(row["split"], row["target"], by_target=by_target) for row in ended)
+            counted[SUPERSEDED, ""] += len(ended) + len(late)
             self._tally(connection, model, counted)
-            self._end_learnt(connection, model, [row["id"] for row in replaced if row["split"] == Split.TRAIN])
+            self._end_learnt(connection, model, [row["id"] for row in ended if row["split"] == Split.TRAIN])
         return ExamplesReceipt(**counts)
 
     def examples(
@@ -202,11 +201,6 @@ class ExampleStore(LearntStore, TombstoneStore):
 def _current(statement: Select[Any], model: str, split: Split | None) -> Select[Any]:
     statement = statement.where(_TABLE.c.model == model, _TABLE.c.superseded_at.is_(None))
     return statement if split is None else statement.where(_TABLE.c.split == split)
-
-
-def _counter(row: Mapping[str, Any], *, by_target: bool) -> tuple[str, str]:
-    """Which counter a current example is in."""
-    return row["split"], row["target"] if by_target else ""
 
 
 def _covered(erased: Tombstones, example: AnyRow, now: datetime) -> bool:

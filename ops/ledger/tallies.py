@@ -8,7 +8,7 @@ from perennial.continual.tasks import DEFAULT_TASK, learns_labels
 from perennial.ops.ledger import schema
 from perennial.ops.ledger.store import Store, chunks
 
-__all__ = ["FEEDBACK", "LEARNT", "SUPERSEDED", "WAITING", "Counts", "TallyStore"]
+__all__ = ["FEEDBACK", "LEARNT", "SUPERSEDED", "WAITING", "Counts", "TallyStore", "counter_of"]
 
 FEEDBACK, WAITING = "feedback", "waiting"  # labels of predictions; those of them whose prediction was not found yet
 SUPERSEDED = "superseded"  # examples that were overruled; those in use are counted under the name of their split
@@ -44,3 +44,8 @@ class TallyStore(Store):
         """Whether examples are counted by their target: labels are few, and a ranking's lists are not."""
         settings = connection.scalar(select(schema.model.c.settings).where(schema.model.c.name == model)) or {}
         return learns_labels(settings.get("task", DEFAULT_TASK))
+
+
+def counter_of(split: str, target: str, *, by_target: bool) -> tuple[str, str]:
+    """Which counter an example in use is in."""
+    return split, target if by_target else ""
