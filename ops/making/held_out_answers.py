@@ -1,12 +1,15 @@
 """What versions answered to the rows that proved them: kept by the rows' ids, so that no text outlives its row."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from perennial.continual.atomic_file import write_atomically
 from perennial.continual.learning.proof_answers import read_proof_answers
+from perennial.continual.preparation import deidentify
+from perennial.continual.quality import HeldOutAnswers
+from perennial.continual.records import Example
 from perennial.ops.store.workspace import Workspace
 
 __all__ = ["KeptAnswers", "keep_answers", "kept_answers", "note_held_out"]
@@ -21,6 +24,19 @@ class KeptAnswers:
     ids: tuple[int, ...]
     given: tuple[str, ...]
     confidence: tuple[float, ...]
+
+    def of_rows(self, rows: Mapping[int, Example]) -> HeldOutAnswers | None:
+        """The answers to those of these rows that were held out, in the order of `ids`; None where there are none."""
+        left = [place for place, number in enumerate(self.ids) if number in rows]
+        if not left:
+            return None
+        examples = [rows[self.ids[place]] for place in left]
+        return HeldOutAnswers(
+            texts=tuple(deidentify(each.text) for each in examples),
+            labels=tuple(each.label for each in examples),
+            given=tuple(self.given[place] for place in left),
+            confidence=tuple(self.confidence[place] for place in left),
+        )
 
 
 def note_held_out(folder: Path, ids: Sequence[int]) -> None:

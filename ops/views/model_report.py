@@ -6,7 +6,6 @@ from pathlib import Path
 from perennial.continual.errors import ConfigurationError
 from perennial.continual.learning.card import is_finished, read_card
 from perennial.continual.learning.open_set import OpenSet
-from perennial.continual.preparation import deidentify
 from perennial.continual.quality import (
     AnswerFigures,
     BaselineFigures,
@@ -128,16 +127,7 @@ def _proof(
     kept = kept_answers(workspace, row.model, row.version)
     if kept is None:
         return [], None
-    left = [place for place, number in enumerate(kept.ids) if number in held]
-    rows = [held[kept.ids[place]] for place in left]
-    if not rows:
-        return [], None
-    return rows, HeldOutAnswers(
-        texts=tuple(deidentify(each.text) for each in rows),
-        labels=tuple(each.label for each in rows),
-        given=tuple(kept.given[place] for place in left),
-        confidence=tuple(kept.confidence[place] for place in left),
-    )
+    return [held[number] for number in kept.ids if number in held], kept.of_rows(held)
 
 
 def _open_set(bundle: Path) -> OpenSetView | None:

@@ -8,7 +8,6 @@ import numpy as np
 
 from perennial.continual.intervals import wilson
 from perennial.continual.learning.metrics import accuracy_by_class, calibration_bins
-from perennial.continual.preparation import deidentify
 from perennial.continual.quality import AnswerFigures, HeldOutAnswers, judge_answers
 from perennial.ops.ledger import Ledger, VersionRow
 from perennial.ops.making.held_out_answers import kept_answers
@@ -139,17 +138,8 @@ def _answers(ledger: Ledger, workspace: Workspace, row: VersionRow) -> HeldOutAn
     kept = kept_answers(workspace, row.model, row.version) if row.labels else None
     if kept is None:
         return None
-    rows = ledger.examples_of(row.model, kept.ids)
-    left = [place for place, number in enumerate(kept.ids) if number in rows]
-    if not left:
-        return None
-    examples = [rows[kept.ids[place]].example for place in left]
-    return HeldOutAnswers(
-        texts=tuple(deidentify(each.text) for each in examples),
-        labels=tuple(each.label for each in examples),
-        given=tuple(kept.given[place] for place in left),
-        confidence=tuple(kept.confidence[place] for place in left),
-    )
+    there = ledger.examples_of(row.model, kept.ids)
+    return kept.of_rows({number: stored.example for number, stored in there.items()})
 
 
 def _calibration(
