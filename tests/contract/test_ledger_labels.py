@@ -1,8 +1,6 @@
 """Labels of feedback one by one: what is counted from when on, and which entries of the history are over."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from datetime import datetime
 
 import pytest
 from sqlalchemy import select
@@ -10,38 +8,14 @@ from sqlalchemy import select
 from perennial.continual.records import Origin
 from perennial.ops.ledger import FeedbackReceipt, FeedbackRow, Ledger
 from perennial.ops.ledger.schema import feedback_history as history
-from tests.component.databases import BACKENDS, fresh_url
+from tests.contract.clock import Clock, at
 
 pytestmark = pytest.mark.component
-
-T0 = datetime(2026, 6, 1, tzinfo=UTC)
-
-
-class Clock:
-    """A clock that a test sets, in hours."""
-
-    def __init__(self) -> None:
-        self.hours = 100.0
-
-    def __call__(self) -> datetime:
-        return at(self.hours)
-
-
-def at(hours: float) -> datetime:
-    return T0 + timedelta(hours=hours)
 
 
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=BACKENDS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    with Ledger.open(fresh_url(request.param, tmp_path), clock=clock) as opened:
-        for model in ("intent", "topic"):
-            opened.register_model(model, {})
-        yield opened
+    return Clock(at(100))
 
 
 def given(prediction: str, label: str, hours: float, *, key: str | None = None) -> FeedbackRow:
@@ -57,9 +31,9 @@ def past(ledger: Ledger, model: str = "intent") -> list[tuple[str, str, datetime
 def test_labels_are_counted_and_listed_from_the_very_moment_on(ledger: Ledger, clock: Clock) -> None:
     assert ledger.feedback_count("intent") == 0
     for hours in (1, 2, 3):
-        clock.hours = hours
+        clock.now = at(hours)
         ledger.add_feedback("intent", [given(f"p{hours}", "a", 0.5)])
-    ledger.add_feedback("topic", [given("p9", "a", 0.5)])
+    ledger.add_feedback("other", [given("p9", "a", 0.5)])
     assert [ledger.feedback_count("intent", since=at(hours)) for hours in (2, 2.5, 3, 3.5)] == [2, 1, 1, 0]
     listed = [[row.prediction_id for row in ledger.first_feedback("intent", 9, since=at(h))] for h in (2, 2.5, 3.5)]
     assert listed == [["p2", "p3"], ["p3"], []]
@@ -79,26 +53,26 @@ def test_one_erased_row_stops_none_of_its_neighbours(ledger: Ledger) -> None:
 def test_an_entry_of_the_history_is_over_when_another_label_or_a_later_time_took_its_place(
     ledger: Ledger, clock: Clock
 ) -> None:
-    for model in ("intent", "topic"):
+    for model in ("intent", "other"):
         ledger.add_feedback(model, [given("p", "a", 1), given("q", "a", 1)])
-    clock.hours = 101
+    clock.now = at(101)
     ledger.add_feedback("intent", [given("p", "b", 2)])
     assert past(ledger) == [("p", "a", at(1), at(101)), ("p", "b", at(2), None), ("q", "a", at(1), None)]
-    clock.hours = 102
+    clock.now = at(102)
     ledger.add_feedback("intent", [given("p", "b", 3)])
     confirmed = [("p", "a", at(1), at(101)), ("p", "b", at(2), at(102)), ("p", "b", at(3), None)]
     assert past(ledger) == [*confirmed, ("q", "a", at(1), None)]
-    clock.hours = 103
+    clock.now = at(103)
     ledger.add_feedback("intent", [given("p", "c", 2.5), given("p", "b", 2.75)])
     late = [("p", "c", at(2.5), at(103)), ("p", "b", at(2.75), at(103))]
     assert past(ledger) == [*confirmed[:2], *late, confirmed[2], ("q", "a", at(1), None)]
-    assert past(ledger, "topic") == [("p", "a", at(1), None), ("q", "a", at(1), None)]
+    assert past(ledger, "other") == [("p", "a", at(1), None), ("q", "a", at(1), None)]
 
 
 def test_at_equal_times_the_later_row_wins_and_the_earlier_is_over(ledger: Ledger, clock: Clock) -> None:
     ledger.add_feedback("intent", [given("p", "a", 1), given("p", "b", 1)])
     assert ledger.feedback_labels("intent", ["p"]) == {"p": "b"}
-    clock.hours = 101
+    clock.now = at(101)
     receipt = ledger.add_feedback("intent", [given("p", "a", 1)])
     assert (receipt.corrected, receipt.stale) == (1, 0)
     assert ledger.feedback_labels("intent", ["p"]) == {"p": "a"}
@@ -108,11 +82,11 @@ def test_at_equal_times_the_later_row_wins_and_the_earlier_is_over(ledger: Ledge
 
 def test_a_confirmation_is_no_news_and_a_correction_is(ledger: Ledger, clock: Clock) -> None:
     ledger.add_feedback("intent", [given("p", "a", 1, key="ann")])
-    clock.hours = 101
+    clock.now = at(101)
     ledger.add_feedback("intent", [given("p", "a", 2)])
     (row,) = ledger.newest_feedback("intent", 9)
     assert (row.received_at, row.at, row.key, row.revision) == (at(100), at(2), "ann", 2)
-    clock.hours = 102
+    clock.now = at(102)
     ledger.add_feedback(
         "intent", [FeedbackRow(prediction_id="p", label="b", at=at(3), key="bob", origin=Origin.LABELLER)]
     )
@@ -123,9 +97,9 @@ def test_a_confirmation_is_no_news_and_a_correction_is(ledger: Ledger, clock: Cl
 
 def test_the_newest_labels_come_first_and_those_of_one_call_in_reverse(ledger: Ledger, clock: Clock) -> None:
     ledger.add_feedback("intent", [given("p1", "a", 1), given("p2", "a", 1)])
-    clock.hours = 101
+    clock.now = at(101)
     ledger.add_feedback("intent", [given("p3", "a", 1)])
-    clock.hours = 102
+    clock.now = at(102)
     ledger.add_feedback("intent", [given("p1", "b", 2)])
     assert [row.prediction_id for row in ledger.newest_feedback("intent", 9)] == ["p1", "p3", "p2"]
     assert [row.prediction_id for row in ledger.newest_feedback("intent", 2)] == ["p1", "p3"]
@@ -133,7 +107,7 @@ def test_the_newest_labels_come_first_and_those_of_one_call_in_reverse(ledger: L
 
 def test_every_label_given_is_told_by_time_with_its_origin(ledger: Ledger) -> None:
     ledger.add_feedback("intent", [given("q", "b", 2), given("p", "a", 3), given("p", "c", 1), given("r", "z", 1)])
-    ledger.add_feedback("topic", [given("p", "x", 1)])
+    ledger.add_feedback("other", [given("p", "x", 1)])
     labels = [
         (g.prediction_id, g.label, g.annotator, g.at) for g in ledger.given_labels("intent", ["p", "q", "p", "-"])
     ]

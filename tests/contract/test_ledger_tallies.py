@@ -1,44 +1,13 @@
 """The counters beside the large tables tell what a count of their rows would."""
 
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-
 import pytest
 from sqlalchemy import text
 
 from perennial.continual.records import Example, Origin, Split
 from perennial.ops.ledger import FeedbackRow, JoinOutcome, Ledger, VersionRow, VersionState
-from tests.component.databases import BACKENDS, fresh_url
+from tests.contract.clock import Clock, at
 
 pytestmark = pytest.mark.component
-
-T0 = datetime(2026, 6, 1, tzinfo=UTC)
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.hours = 0.0
-
-    def __call__(self) -> datetime:
-        return at(self.hours)
-
-
-def at(hours: float) -> datetime:
-    return T0 + timedelta(hours=hours)
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=BACKENDS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    with Ledger.open(fresh_url(request.param, tmp_path), clock=clock) as opened:
-        opened.register_model("intent", {})
-        opened.register_model("other", {})
-        yield opened
 
 
 def number(ledger: Ledger, statement: str) -> int:
@@ -84,14 +53,14 @@ def test_counters_follow_labels(ledger: Ledger, clock: Clock) -> None:
     ledger.mark_joined("intent", waiting[:5], outcome=JoinOutcome.UNMATCHED)
     check(ledger)
     assert ledger.waiting_count("intent") == 4
-    clock.hours = 2
+    clock.now = at(2)
     again = [FeedbackRow(prediction_id=f"p{n}", label="b", at=at(1)) for n in (0, 1, 8)]
     ledger.add_feedback("intent", [*again, *again])
     check(ledger)
     assert ledger.waiting_count("intent") == 6, "two that were joined wait again"
     ledger.erase_key("intent", "k0", actor="test")
     check(ledger)
-    clock.hours = 99
+    clock.now = at(99)
     ledger.mark_joined("intent", ledger.pending_feedback("intent"))
     assert ledger.forget_feedback("intent", at(1)) == 4
     check(ledger)
@@ -102,7 +71,7 @@ def test_counters_follow_labels(ledger: Ledger, clock: Clock) -> None:
 def test_counters_follow_examples_and_what_was_learnt(ledger: Ledger, clock: Clock) -> None:
     for version in (1, 2, 3):
         ledger.add_version(VersionRow(model="intent", version=version, state=VersionState.PUBLISHED))
-    clock.hours = 1
+    clock.now = at(1)
     ledger.add_examples("intent", [row(n, "ab"[n % 2], 0, key=f"k{n % 4}") for n in range(20)], split)
     ledger.add_examples("other", [row(n, "a", 0) for n in range(3)], split)
     check(ledger)

@@ -1,7 +1,7 @@
 """What was erased stays erased, on SQLite and on PostgreSQL alike, whoever writes at the same time."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -14,34 +14,16 @@ from perennial.continual.replay import BufferKind, BufferState
 from perennial.ops.ledger import Conflict, ExamplesReceipt, FeedbackReceipt, FeedbackRow, Ledger
 from perennial.ops.traffic import TrafficLog, TrafficWriter
 from perennial.ops.watching.collector import collect
-from tests.component.databases import BACKENDS, fresh_url
 from tests.component.traffic_rows import columns
+from tests.contract.clock import Clock
 
 pytestmark = pytest.mark.component
 ME = "person-7"
 
 
-class Clock:
-    """The ledger's time, which a test moves."""
-
-    def __init__(self) -> None:
-        self.now = datetime(2026, 1, 10, tzinfo=UTC)
-
-    def __call__(self) -> datetime:
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture(params=BACKENDS)
-def ledger(request: pytest.FixtureRequest, tmp_path: Path, clock: Clock) -> Iterator[Ledger]:
-    with Ledger.open(fresh_url(request.param, tmp_path), clock=clock) as opened:
-        for name in ("intent", "other"):
-            opened.register_model(name, {})
-        yield opened
+    return Clock(datetime(2026, 1, 10, tzinfo=UTC))
 
 
 def prediction(moment: datetime, number: int = 0) -> str:
