@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from perennial.continual.atomic_file import write_atomically
+from perennial.continual.processor import processor_facts
 
 __all__ = ["OUT", "commit", "machine", "recipe", "write"]
 
@@ -55,7 +56,7 @@ def recipe(
 
 def machine() -> dict[str, Any]:
     """Return what a reader needs to judge a figure: processor, cores, memory in GiB, instruction sets and versions."""
-    info = _cpuinfo()
+    info = processor_facts()
     present = set(info.get("flags", "").split())
     return {
         "cpu": info.get("model name") or platform.processor() or platform.machine(),
@@ -66,14 +67,6 @@ def machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": _versions(),
     }
-
-
-def _cpuinfo() -> dict[str, str]:
-    path = Path("/proc/cpuinfo")
-    if not path.exists():
-        return {}
-    first = path.read_text(encoding="utf-8").split("\n\n", 1)[0]
-    return {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in first.splitlines())}
 
 
 def _versions() -> dict[str, str]:

@@ -3,8 +3,9 @@
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from perennial.continual.processor import processor_facts
 
 __all__ = ["BESIDE", "MEASURED", "MEASURED_ON", "NEW", "SIZES", "processor_name", "rows_per_s", "times_faster"]
 
@@ -50,11 +51,7 @@ def times_faster(new: Mapping[str, float], old: Mapping[str, float]) -> float:
 
 def processor_name() -> str:
     """The processor, by its name and what it computes with: where it is another one, other engines may be faster."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").split("\n\n", 1)[0].splitlines()
-    except OSError:
-        return "unknown"
-    facts = {name.strip(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+    facts = processor_facts()
     present = set(facts.get("flags", facts.get("Features", "")).split())
     return " ".join([facts.get("model name", "unknown"), *(flag for flag in _FLAGS if flag in present)])
 

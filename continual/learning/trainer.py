@@ -15,6 +15,7 @@ from perennial.continual.learning.augmentation import augment
 from perennial.continual.learning.context import Context
 from perennial.continual.learning.encoder import padded_tensors
 from perennial.continual.learning.strategies.port import Batch, Strategy
+from perennial.continual.processor import processor_facts
 
 __all__ = ["Corpus", "Schedule", "Trainer", "has_fast_bf16"]
 
@@ -75,10 +76,7 @@ class Schedule:
 
 def has_fast_bf16() -> bool:
     """Whether this CPU multiplies bfloat16 natively (AMX or AVX-512 BF16); elsewhere autocast only costs time."""
-    try:
-        flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="ignore")
-    except OSError:
-        return False
+    flags = processor_facts().get("flags", "").split()
     return "amx_bf16" in flags or "avx512_bf16" in flags
 
 

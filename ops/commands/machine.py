@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from perennial.continual.processor import processor_facts
 from perennial.ops.serving.server.exposure import is_local
 from perennial.ops.settings import Settings
 
@@ -50,8 +51,7 @@ def examine_machine(settings: Settings, config: Path) -> tuple[Fact, ...]:
 
 
 def _processor(cpuinfo: Path) -> Fact:
-    lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines() if cpuinfo.is_file() else []
-    flags = next((set(line.split()) for line in lines if line.startswith("flags")), set())
+    flags = set(processor_facts(cpuinfo).get("flags", "").split())
     has = [name for name in _INSTRUCTIONS if name in flags]
     todo = "" if "avx2" in flags else "without AVX2 answers take several times as long: use another machine"
     return Fact(
