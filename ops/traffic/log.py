@@ -118,7 +118,7 @@ class TrafficLog:
         names = tuple(dict.fromkeys([*wanted, "at", "prediction_id"]))
         query = _Query(since=since, until=until, version=version, names=names)
         if first is not None:
-            return self._steadily(lambda: self._collect_first(query, first)).slice(0, first).select(wanted)
+            return self._steadily(lambda: self._collect(query, first, newest=False)).slice(0, first).select(wanted)
         table = self._steadily(lambda: self._collect(query, last))
         return (table if last is None else table.slice(max(0, table.num_rows - last))).select(wanted)
 
@@ -259,33 +259,21 @@ class TrafficLog:
         parts = {name: tuple(filter(self._is_whole, getattr(catalogue, name))) for name in (LIVE, SEALED, PARQUET)}
         return Catalogue(live=parts[LIVE], sealed=parts[SEALED], parquet=parts[PARQUET])
 
-    def _collect(self, query: _Query, last: int | None) -> pa.Table:
+    def _collect(self, query: _Query, most: int | None, *, newest: bool = True) -> pa.Table:
+        """The rows that are asked for, or of the newest or the oldest of them at least so many."""
         catalogue = self._catalogue()
         tables = [query.keep(rows) for file in catalogue.live if (rows := self._stream(file)) is not None]
         at_hand = sum(table.num_rows for table in tables)
         older = [file for file in (*catalogue.sealed, *catalogue.parquet) if query.wants(file)]
-        for file in sorted(older, key=lambda file: file.last_us, reverse=True):
-            if last is not None and at_hand >= last and file.last_us < _nth_newest_us(tables, last):
+        for file in sorted(older, key=lambda file: -file.last_us if newest else file.first_us):
+            if most is not None and at_hand >= most and not _may_hold(file, tables, most, newest=newest):
                 break
-            for rows in self._pieces(file, query, last):
+            for rows in self._pieces(file, query, most, newest=newest):
                 tables.append(query.keep(rows))
                 at_hand += tables[-1].num_rows
         return in_order(conform(_oldest_first(tables), query.names, self._known_task()))
 
-    def _collect_first(self, query: _Query, first: int) -> pa.Table:
-        catalogue = self._catalogue()
-        tables = [query.keep(rows) for file in catalogue.live if (rows := self._stream(file)) is not None]
-        at_hand = sum(table.num_rows for table in tables)
-        older = [file for file in (*catalogue.sealed, *catalogue.parquet) if query.wants(file)]
-        for file in sorted(older, key=lambda file: file.first_us):
-            if at_hand >= first and file.first_us > _nth_oldest_us(tables, first):
-                break
-            for rows in self._pieces(file, query, first, newest=False):
-                tables.append(query.keep(rows))
-                at_hand += tables[-1].num_rows
-        return in_order(conform(_oldest_first(tables), query.names, self._known_task()))
-
-    def _pieces(self, file: LogFile, query: _Query, most: int | None, *, newest: bool = True) -> Sequence[pa.Table]:
+    def _pieces(self, file: LogFile, query: _Query, most: int | None, *, newest: bool) -> Sequence[pa.Table]:
         """The file's rows, all of them or in pieces, the newest or the oldest first, until there are enough."""
         if file.folder != PARQUET:
             rows = self._stream(file)
@@ -397,19 +385,14 @@ def _moment(moment: datetime) -> pa.Scalar:
     return pa.scalar(moment.astimezone(UTC), FIXED_COLUMNS["at"])
 
 
-def _nth_newest_us(tables: Sequence[pa.Table], last: int) -> int:
-    if last == 0:
-        return 2**62
+def _may_hold(file: LogFile, tables: Sequence[pa.Table], most: int, *, newest: bool) -> bool:
+    """Whether a file may hold some of the newest or of the oldest rows, where so many are at hand."""
+    if most == 0:
+        return False
     times = pa.chunked_array([chunk for table in tables for chunk in table["at"].chunks], type=FIXED_COLUMNS["at"])
-    ranked = pc.array_sort_indices(times, order="descending")
-    return int(times[ranked[last - 1].as_py()].value)
-
-
-def _nth_oldest_us(tables: Sequence[pa.Table], first: int) -> int:
-    if first == 0:
-        return -1
-    times = pa.chunked_array([chunk for table in tables for chunk in table["at"].chunks], type=FIXED_COLUMNS["at"])
-    return int(times[pc.array_sort_indices(times)[first - 1].as_py()].value)
+    ranked = pc.array_sort_indices(times, order="descending" if newest else "ascending")
+    last_us = int(times[ranked[most - 1].as_py()].value)
+    return file.last_us >= last_us if newest else file.first_us <= last_us
 
 
 def _oldest_first(tables: Sequence[pa.Table]) -> list[pa.Table]:
