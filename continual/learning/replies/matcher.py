@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from perennial.continual.arrays import softmax
 from perennial.continual.errors import DataError
 from perennial.continual.learning.replies.features import FEATURES, Floats, Searched, Surface
 
@@ -70,9 +71,7 @@ class Matcher:
 
     def probability(self, scores: NDArray[Any]) -> Floats:
         """How probably each reply is right (questions, replies)."""
-        shares = np.exp(scores - scores.max(axis=1, keepdims=True))
-        shares /= shares.sum(axis=1, keepdims=True)
-        shares = np.clip(shares, 1e-6, 1 - 1e-6)
+        shares = np.clip(softmax(scores), 1e-6, 1 - 1e-6)
         odds = self.slope * np.log(shares / (1 - shares)) + self.shift
         sure: Floats = (1.0 / (1.0 + np.exp(-odds))).astype(np.float32)
         return sure

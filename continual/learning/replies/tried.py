@@ -5,9 +5,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import expit
 
+from perennial.continual.arrays import softmax
 from perennial.continual.learning.replies.features import Floats
 from perennial.continual.learning.replies.matcher import scored
-from perennial.continual.learning.replies.weighing import shares
 
 __all__ = ["Tried"]
 
@@ -30,7 +30,7 @@ class Tried:
         places = (scores > scores[rows, truth][:, None]).sum(axis=1)
         self._places.setdefault(name, []).append(places)
         best = scores.argmax(axis=1)
-        self._sure.setdefault(name, []).append((shares(scores)[rows, best], best == truth))
+        self._sure.setdefault(name, []).append((softmax(scores.astype(np.float64))[rows, best], best == truth))
 
     def places(self, name: str) -> Places:
         """How many replies came before the right one, a pair each."""

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 
+from perennial.continual.arrays import softmax
 from perennial.continual.learning.replies.features import FEATURES, Floats
 from perennial.continual.learning.replies.matcher import Matcher, scored
 
-__all__ = ["Rivals", "fitted_weights", "shares"]
+__all__ = ["Rivals", "fitted_weights"]
 
 Doubles = NDArray[np.float64]
 _LEARNT = tuple(name for name in FEATURES if name not in {"intent", "follows", "habit"})
@@ -77,17 +77,10 @@ def fitted_weights(rivals: Rivals, penalty: float) -> Floats:
     start = learnt[_COLUMNS].astype(np.float64)
 
     def loss(w: Doubles) -> tuple[float, Doubles]:
-        likely = shares(X @ w + offset)
+        likely = softmax(X @ w + offset)
         slope = (np.matmul(likely[:, None, :], X)[:, 0] - X[:, 0]).mean(axis=0) + penalty * (w - start)
         value = -np.log(np.maximum(likely[:, 0], 1e-300)).mean() + penalty / 2 * ((w - start) ** 2).sum()
         return float(value), slope
 
     learnt[_COLUMNS] = minimize(loss, start, jac=True, method="L-BFGS-B").x
     return learnt
-
-
-def shares(scores: NDArray[np.floating[Any]]) -> Doubles:
-    """Probabilities by the exponential of scores (rows, replies)."""
-    made: Doubles = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
-    made /= made.sum(axis=1, keepdims=True)
-    return made
