@@ -62,9 +62,7 @@ class Tokens:
         role = self._role(headers)
         if role is None:
             raise HTTPException(401, "give a bearer token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
-        if role < needed:
-            raise HTTPException(403, f"this token's role is {role.name.lower()}; {needed.name.lower()} is needed")
-        return role.name.lower()
+        return _named(role, needed)
 
     def visitor(
         self, headers: Headers, signed_in_with: str | None, needed: Role | None
@@ -75,13 +73,11 @@ class Tokens:
             HTTPException: 401 without a known token where one is needed, 403 with one of too low a role.
         """
         if not self._roles:
-            return "local", Role.OPERATOR.name.lower()
+            return "local", _named(Role.OPERATOR)
         role = self._roles.get(signed_in_with or "", self._role(headers))
         if role is None and needed is not None:
             raise HTTPException(401, "sign in with a token")
-        if role is not None and needed is not None and role < needed:
-            raise HTTPException(403, f"this token's role is {role.name.lower()}; {needed.name.lower()} is needed")
-        name = None if role is None else role.name.lower()
+        name = None if role is None else _named(role, needed)
         return name, name
 
     def known(self, headers: Headers) -> str | None:
@@ -89,7 +85,7 @@ class Tokens:
         if not self._roles:
             return "local"
         role = self._role(headers)
-        return None if role is None else role.name.lower()
+        return None if role is None else _named(role)
 
     def _role(self, headers: Headers) -> Role | None:
         headers_seen = headers.getlist("authorization")
@@ -97,6 +93,17 @@ class Tokens:
         if scheme.lower() != "bearer":
             return None
         return _looked_up(self._roles, hashed(token.strip()))
+
+
+def _named(role: Role, needed: Role | None = None) -> str:
+    """The role by its name, which is the actor's.
+
+    Raises:
+        HTTPException: 403 where a higher one is needed.
+    """
+    if needed is not None and role < needed:
+        raise HTTPException(403, f"this token's role is {role.name.lower()}; {needed.name.lower()} is needed")
+    return role.name.lower()
 
 
 def _looked_up(roles: Mapping[str, Role], wanted: str) -> Role | None:

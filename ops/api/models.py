@@ -3,7 +3,7 @@
 from perennial.continual.errors import DataError, NotFound
 from perennial.continual.preparation import shown
 from perennial.ops.ledger import Ledger
-from perennial.ops.store.removals import is_removed
+from perennial.ops.views.overview import known_models
 
 __all__ = ["check_known", "known_or_only"]
 
@@ -28,7 +28,7 @@ def known_or_only(ledger: Ledger, model: str | None) -> str:
     if model is not None:
         check_known(ledger, model)
         return model
-    known = [row.name for row in ledger.models() if not is_removed(ledger, row.name)]
+    known = known_models(ledger)
     if len(known) != 1:
         raise DataError(
             f'model is not given and there are {len(known)}; add "model": one of {", ".join(known) or "none"}'

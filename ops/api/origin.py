@@ -64,8 +64,7 @@ def check_write(headers: Headers) -> None:
     Raises:
         HTTPException: 415.
     """
-    types = headers.getlist("content-type")
-    kind = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
+    kind = _content_type(headers)
     if kind == "application/json" or (kind.startswith("application/") and kind.endswith("+json")):
         return
     if headers.getlist(REQUEST_HEADER) == ["1"]:
@@ -81,12 +80,16 @@ def check_form(headers: Headers) -> None:
     Raises:
         HTTPException: 403 without that word, 415 for another kind.
     """
-    types = headers.getlist("content-type")
-    kind = types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
-    if kind != "application/x-www-form-urlencoded":
+    if _content_type(headers) != "application/x-www-form-urlencoded":
         raise HTTPException(415, "a form of the console comes as application/x-www-form-urlencoded")
     if "origin" not in headers and headers.get("sec-fetch-site") != "same-origin":
         raise HTTPException(403, "the browser does not say that the form came from a page of this server")
+
+
+def _content_type(headers: Headers) -> str:
+    """What the body is said to be; nothing where that is not said once."""
+    types = headers.getlist("content-type")
+    return types[0].partition(";")[0].strip().lower() if len(types) == 1 else ""
 
 
 def is_loopback(host: str) -> bool:
