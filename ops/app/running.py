@@ -12,11 +12,17 @@ from perennial.ops.serving.processes import is_running, start_ticks
 from perennial.ops.settings import ApiSettings
 from perennial.ops.views.health import HealthView, read_health
 
-__all__ = ["RunningServe"]
+__all__ = ["RunningServe", "address_of"]
 
 _FILE = "serve.json"
 _TIMEOUT_S = 10.0
 _EVERYWHERE = {"": "127.0.0.1", "0": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}
+
+
+def address_of(settings: ApiSettings) -> str:
+    """Where this machine reaches the control API of these settings."""
+    host = _EVERYWHERE.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
+    return f"http://{host}:{settings.port}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,9 +37,8 @@ class RunningServe:
     @classmethod
     def here(cls, settings: ApiSettings) -> "RunningServe":
         """This process, with a token of its own."""
-        host = _EVERYWHERE.get(settings.host, f"[{settings.host}]" if ":" in settings.host else settings.host)
-        url, pid = f"http://{host}:{settings.port}", os.getpid()
-        return cls(pid=pid, ticks=start_ticks(pid) or 0, url=url, token=new_token())
+        pid = os.getpid()
+        return cls(pid=pid, ticks=start_ticks(pid) or 0, url=address_of(settings), token=new_token())
 
     @classmethod
     def of(cls, state: Path) -> "RunningServe | None":

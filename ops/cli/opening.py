@@ -8,8 +8,6 @@ from perennial.ops.cli.console import ConfigOption, say
 
 __all__ = ["register"]
 
-_EVERYWHERE = {"0.0.0.0", "::", ""}
-
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -23,11 +21,10 @@ def open_console(
     """Open the console of the running `perennial serve` in a browser; where there is none, its address is printed."""
     import webbrowser
 
+    from perennial.ops.app.running import address_of
     from perennial.ops.settings import load_settings
 
-    api = load_settings(config).api
-    host = "127.0.0.1" if api.host in _EVERYWHERE else api.host
-    address = f"http://{f'[{host}]' if ':' in host else host}:{api.port}/"
+    address = f"{address_of(load_settings(config).api)}/"
     typer.echo(address)
     if not show and not webbrowser.open(address):
         say("no browser can be started here; open the address where there is one")
