@@ -6,10 +6,11 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from perennial.continual.processor import processor_facts
+from perennial.exporters.bundle import toolchain_versions
+from perennial.exporters.tensorrt import Flavour
 from perennial.ops.serving.server.exposure import is_local
 from perennial.ops.settings import Settings
 
@@ -100,12 +101,8 @@ def _clock(state: Path) -> Fact:
 def _accelerator() -> Fact:
     driver = Path("/proc/driver/nvidia/version")
     gpu = "NVIDIA driver loaded" if driver.is_file() else "no NVIDIA driver"
-    found = []
-    for name in ("tensorrt", "tensorrt-rtx-cu12-bindings"):
-        try:
-            found.append(f"{name} {version(name)}")
-        except PackageNotFoundError:
-            continue
+    installed = toolchain_versions(*(flavour.package for flavour in Flavour))
+    found = [f"{name} {version}" for name, version in installed.items()]
     return Fact(what="GPU and TensorRT", seen=f"{gpu}; {', '.join(found) or 'no TensorRT'}")
 
 
