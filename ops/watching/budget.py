@@ -25,8 +25,9 @@ class WatchBudget:
     >>> budget = WatchBudget(0.02, cores=2, clock=lambda: now[0], used=lambda: now[0], idle=lambda: 0.0)
     >>> budget.windows(20)
     5
-    >>> with budget.spent(5):
+    >>> with budget.spent() as windows:
     ...     now[0] += 8.0
+    ...     windows.append(5)
     >>> budget.windows(20), budget.used_share > 0.4
     (0, True)
     """
@@ -57,9 +58,9 @@ class WatchBudget:
         return min(most, max(least, int(silent), int(max(0.0, self._credit) / self._of_one)))
 
     @contextmanager
-    def spent(self, windows: int | None = None) -> Iterator[list[int]]:
-        """Take out what the thread uses within; whoever learns only there how many windows it was appends it."""
-        told: list[int] = [] if windows is None else [windows]
+    def spent(self) -> Iterator[list[int]]:
+        """Take out what the thread uses within; how many windows it was is appended there."""
+        told = list[int]()
         before, began = self._used(), self._clock()
         try:
             yield told
