@@ -7,11 +7,11 @@ from typing import Any
 
 from perennial.continual.processor import processor_facts
 
-__all__ = ["BESIDE", "MEASURED", "MEASURED_ON", "NEW", "SIZES", "processor_name", "rows_per_s", "times_faster"]
+__all__ = ["BESIDE", "MEASURED", "MEASURED_ON", "NEW", "processor_name", "rows_per_s", "times_faster"]
 
 MEASURED, MEASURED_ON = "measured", "measured_on"  # of a manifest's options: rows a second, and on which processor
 NEW, BESIDE = "new", "beside"  # in what was measured: the manifest's own engine, and the one that it stood beside
-SIZES = (1, 8, 32)  # rows of a batch: one caller alone, some, many
+_SIZES = (1, 8, 32)  # rows of a batch: one caller alone, some, many
 _TURNS = 5
 _TURN_S = 0.1  # of one engine at one size
 _WARM_S = 0.5  # a first batch compiles what is compiled by shape, and a second copy is made in the background
@@ -21,16 +21,16 @@ Answer = Callable[[Sequence[Any]], object]
 
 
 def rows_per_s(
-    engines: Mapping[str, Answer], rows: Sequence[Any], *, sizes: Sequence[int] = SIZES, turn_s: float = _TURN_S
+    engines: Mapping[str, Answer], rows: Sequence[Any], *, turn_s: float = _TURN_S
 ) -> dict[str, dict[str, float]]:
     """Rows a second of each engine at each size of a batch, medians of turns; batches are rows as they come."""
     for answer in engines.values():
-        for size in sizes:
-            _turn(answer, rows, size, _WARM_S / len(sizes), 0)
-    taken: dict[str, dict[int, list[float]]] = {name: {size: [] for size in sizes} for name in engines}
+        for size in _SIZES:
+            _turn(answer, rows, size, _WARM_S / len(_SIZES), 0)
+    taken: dict[str, dict[int, list[float]]] = {name: {size: [] for size in _SIZES} for name in engines}
     names = list(engines)
     for turn in range(_TURNS):
-        for size in sizes:
+        for size in _SIZES:
             for place in range(len(names)):
                 name = names[(place + turn) % len(names)]
                 taken[name][size].append(_turn(engines[name], rows, size, turn_s, turn))
