@@ -113,7 +113,7 @@ def _season(
     rng: np.random.Generator,
 ) -> tuple[Season, str]:
     for period, phase in phases.items():
-        if phase.rows is not None and _returns(comparison, reference, current, phase, settings, rng):
+        if _returns(comparison, reference, current, phase, settings, rng):
             return Season.RETURNING, period
     unseen = _unseen(phases)
     return (Season.UNTOLD, unseen[0]) if unseen else (Season.NEW, "")
