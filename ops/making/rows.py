@@ -77,8 +77,9 @@ class ModelRows:
         not stay right, the newest rows are left to the next training: they prove this one, which must not know them.
         """
         last = self._ledger.last_example_id(self._model)  # before the rows: one that comes between is proof, not old
-        parent, candidates = self._candidates(champion)
-        fresh = self._of_classes(candidates, champion)
+        parent = self._parent(champion)
+        new = self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
+        fresh = self._of_classes(new, champion)
         if not self._task.stays_right:
             fresh = self._before_the_newest(fresh)
         return TrainingRows(
@@ -200,11 +201,6 @@ class ModelRows:
         log = traffic_of(self._workspace, self._model)
         table = log.lookup(prediction_ids, columns=["prediction_id", "confidence"])
         return dict(zip(table["prediction_id"].to_pylist(), table["confidence"].to_pylist(), strict=True))
-
-    def _candidates(self, champion: VersionRow | None) -> tuple[int | None, tuple[StoredExample, ...]]:
-        """The version that a training goes on from, and the rows that it has not learnt."""
-        parent = self._parent(champion)
-        return parent, self._ledger.examples(self._model, split=Split.TRAIN, not_learnt_by=parent)
 
     def _parent(self, champion: VersionRow | None, *, afresh: bool | None = None) -> int | None:
         """The version that a training goes on from."""
