@@ -4,13 +4,12 @@ The queue is a list of prediction ids in the ledger, with the reason and the pro
 the traffic log, so that what is erased there is gone here too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
-import pyarrow as pa
 
 from perennial.continual.drift.reference import ReferenceProfile
 from perennial.continual.labelling import (
@@ -25,12 +24,13 @@ from perennial.continual.labelling import (
     select,
     speaks_for,
 )
-from perennial.continual.task import PREDICTION, score_kept
+from perennial.continual.task import score_kept
 from perennial.continual.tasks import task_named
 from perennial.ops.ledger.ports import Labels, Routes, State
 from perennial.ops.store.state import DISPUTED, LABEL_QUEUE, QueueChoice
 from perennial.ops.store.traffic_of import traffic_of
 from perennial.ops.store.workspace import Workspace
+from perennial.ops.traffic.shown import ShownRequest, shown_requests
 
 __all__ = ["DoubtedLabel", "LabelQueue", "OpenQueue", "QueueItem"]
 
@@ -93,8 +93,7 @@ class LabelQueue:
 
     def items_of(self, choices: Sequence[QueueChoice]) -> tuple[QueueItem, ...]:
         """Those of the choices whose request is still in the traffic log."""
-        columns = ["prediction_id", "version", *self._task.log_columns]
-        rows = self._shown(self._traffic.lookup([row.prediction_id for row in choices], columns=columns))
+        rows = shown_requests(self._traffic, [row.prediction_id for row in choices], self._task)
         return tuple(_item(row, rows[row.prediction_id]) for row in choices if row.prediction_id in rows)
 
     def refill(self, *, budget: int = 50, rows: int = 5_000, shares: Shares | None = None) -> tuple[QueueItem, ...]:
@@ -235,19 +234,6 @@ class LabelQueue:
         texts = [table["text"][place].as_py() for place in places]
         return doubts_of(self._workspace.bundle(self._model, version), embeddings, given, texts=texts)
 
-    def _shown(self, table: pa.Table) -> dict[str, Mapping[str, Any]]:
-        """What a labeller is shown of logged requests, by their ids."""
-        own = {name: table[name].to_pylist() for name in self._task.log_columns}
-        columns = {
-            "prediction_id": table["prediction_id"].to_pylist(),
-            "version": table["version"].to_pylist(),
-            "prediction": own[PREDICTION],
-            "confidence": own.get("confidence", [None] * table.num_rows),
-            "text": self._task.watched(own)["text"],
-        }
-        rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
-        return {row["prediction_id"]: row for row in rows}
-
     def _chosen(self) -> tuple[QueueChoice, ...]:
         return LABEL_QUEUE.read(self._ledger, self._model) or ()
 
@@ -256,13 +242,13 @@ def _choice(row: QueueChoice) -> Choice:
     return Choice(probability=row.probability, batch=row.batch, seen=row.seen)
 
 
-def _item(chosen: QueueChoice, row: Mapping[str, Any]) -> QueueItem:
+def _item(chosen: QueueChoice, request: ShownRequest) -> QueueItem:
     return QueueItem(
-        prediction_id=row["prediction_id"],
-        text=row["text"],
-        answered=row["prediction"],
-        confidence=None if row["confidence"] is None else round(float(row["confidence"]), 4),
-        version=int(row["version"]),
+        prediction_id=chosen.prediction_id,
+        text=request.text,
+        answered=request.answered,
+        confidence=None if request.confidence is None else round(float(request.confidence), 4),
+        version=int(request.version),
         reason=chosen.reason,
         probability=chosen.probability,
     )

@@ -13,6 +13,7 @@ from perennial.ops.ledger import CycleRow, Ledger, Phase
 from perennial.ops.store.state import DISPUTED
 from perennial.ops.store.workspace import Workspace
 from perennial.ops.traffic import TrafficLog
+from perennial.ops.traffic.shown import shown_requests
 
 __all__ = [
     "DisputedRequest",
@@ -109,19 +110,16 @@ def disputed_requests(ledger: Ledger, traffic: TrafficLog, model: str, task: str
     ids: Sequence[str] = () if kept is None else kept.ids[-_SHOWN:]
     if not ids:
         return ()
-    kind = task_named(task)
-    rows = traffic.lookup(ids, columns=["prediction_id", "version", *kind.log_columns])
-    own = {name: rows[name].to_pylist() for name in kind.log_columns}
     labels = ledger.feedback_labels(model, ids)
     shown = [
-        DisputedRequest(prediction_id=name, text=text, answered=answered, version=version, label=labels.get(name))
-        for name, version, text, answered in zip(
-            rows["prediction_id"].to_pylist(),
-            rows["version"].to_pylist(),
-            kind.watched(own)["text"],
-            own["prediction"],
-            strict=True,
+        DisputedRequest(
+            prediction_id=name,
+            text=request.text,
+            answered=request.answered,
+            version=request.version,
+            label=labels.get(name),
         )
+        for name, request in shown_requests(traffic, ids, task_named(task)).items()
     ]
     return tuple(reversed(shown))
 
