@@ -29,13 +29,11 @@ def _add_windows(desk: Desk) -> None:
     def drift(visit: Visit, model: str) -> Shown:
         rows = desk.ledger.drift_reports(model, _WINDOWS)
         reports = [drift_report(row) for row in reversed(rows)]
-        number = visit.number("report")
-        chosen = next((row for row in rows if row.id == number), None) if number else next(iter(rows), None)
+        number, task, seen = visit.number("report"), desk.task_of(model), None
+        chosen = next((row for row in rows if not number or row.id == number), None)
         if number and chosen is None:
             chosen = desk.ledger.drift_report(model, number)
-        explain = visit.query.get("explain") == "1" and chosen is not None and visit.may("labeller")
-        seen = None
-        if explain and chosen is not None:
+        if chosen is not None and visit.query.get("explain") == "1" and visit.may("labeller"):
             seen = window_explained(desk.ledger, desk.workspace, desk.traffic.log(model), model, chosen)
         facts = {
             "reports": reports,
@@ -43,9 +41,9 @@ def _add_windows(desk: Desk) -> None:
             "chosen": None if chosen is None else drift_report(chosen),
             "seen": seen,
             "texts": visit.may("labeller"),
-            "classes": desk.task_of(model) in {"text_classification", "replies"},
+            "classes": task in {"text_classification", "replies"},
         }
-        return Page("drift.html", {"model": model, "task": desk.task_of(model), **facts})
+        return Page("drift.html", {"model": model, "task": task, **facts})
 
     @desk.page("/console/models/{model}/drift/{report:int}/evidently", needs="labeller")
     def evidently(_: Visit, model: str, report: int) -> Shown:
@@ -78,16 +76,10 @@ def _add_proposals(desk: Desk) -> None:
 
 def _series(reports: list[DriftReport]) -> list[tuple[str, list[float | None], list[bool]]]:
     """Each signal's effect in its floors, window by window, and where it drifted; the strongest now come first."""
-    names = dict.fromkeys(s.signal for r in reports if r.comparison is not None for s in r.comparison.signals)
+    windows = [{} if r.comparison is None else {s.signal: s for s in r.comparison.signals} for r in reports]
     found = []
-    for name in names:
-        values: list[float | None] = []
-        drifted: list[bool] = []
-        for report in reports:
-            signals = () if report.comparison is None else report.comparison.signals
-            seen = next((signal for signal in signals if signal.signal == name), None)
-            floor = None if seen is None else seen.result.floor
-            values.append(None if seen is None or not floor else seen.result.effect / floor)
-            drifted.append(seen is not None and seen.drifted)
-        found.append((name, values, drifted))
+    for name in dict.fromkeys(name for signals in windows for name in signals):
+        own = [signals.get(name) for signals in windows]
+        values = [seen.result.effect / seen.result.floor if seen and seen.result.floor else None for seen in own]
+        found.append((name, values, [seen is not None and seen.drifted for seen in own]))
     return sorted(found, key=lambda each: -(each[1][-1] or 0.0))
