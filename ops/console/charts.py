@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-__all__ = ["Bar", "Dot", "Span", "bars", "dots", "path", "span"]
+__all__ = ["Bar", "Span", "bars", "path", "span"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -14,16 +14,6 @@ class Bar:
     y: float
     width: float
     height: float
-    value: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Dot:
-    """One point, with the values that it stands for."""
-
-    x: float
-    y: float
-    at: float
     value: float
 
 
@@ -64,18 +54,6 @@ def span(low: float, value: float, high: float, width: float) -> Span:
     """
     cut = [round(width * min(1.0, max(0.0, share)), 2) for share in (low, value, high)]
     return Span(low=cut[0], value=cut[1], high=cut[2])
-
-
-def dots(points: Sequence[tuple[float, float]], width: float, height: float, *, top: float = 1.0) -> tuple[Dot, ...]:
-    """Return points of [0, 1] by [0, top] on a plane of this size, its origin at the lower left.
-
-    >>> dots([(0.5, 1.0)], 100, 50)
-    (Dot(x=50.0, y=0.0, at=0.5, value=1.0),)
-    """
-    return tuple(
-        Dot(x=round(width * at, 2), y=round(height * (1 - min(1.0, max(0.0, value / top))), 2), at=at, value=value)
-        for at, value in points
-    )
 
 
 def path(values: Sequence[float | None], width: float, height: float, *, top: float) -> str:

@@ -55,7 +55,6 @@ def _add_pages(desk: Desk) -> None:
             "row": row,
             "figures": _flat(row.metrics),
             "quality": version_quality(desk.ledger, desk.workspace, model, version),
-            "route": route,
             "promotable": row.state in _PROMOTABLE and (route is None or route.champion != version),
             "numbers": numbers,
             "other": other,

@@ -30,7 +30,6 @@ def _add_replies(desk: Desk) -> None:
         seen, beside = page_after(listed, lambda reply: reply.id, visit.query.get("after", ""))
         facts = {
             "replies": seen,
-            "all": len(listed),
             "state_": state,
             "sending": library.sending(),
             **beside,
