@@ -18,7 +18,6 @@ from perennial.client import Symbol as ClientSymbol
 from perennial.continual.tasks.opinion import Headline, Symbol
 from perennial.ops.cli.main import app
 from perennial.ops.serving.client import PerennialClient
-from perennial.ops.serving.processes import free_port
 from perennial.ops.store.headlines import Headlines
 from tests.e2e.receiver import SECRET, Receiver
 from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for, write_csv
@@ -90,10 +89,8 @@ class Newsroom:
 
     def __init__(self, folder: Path, encoder: Path, receiver: Receiver) -> None:
         self.receiver, self.feed = receiver, folder / "wire.jsonl"
-        ports = {name: free_port() for name in ("grpc", "http", "metrics", "api")}
-        self.workspace = E2eWorkspace(folder=folder, grpc=ports["grpc"], http=ports["http"], api=ports["api"])
-        self.workspace.config.write_text(
-            _TOML.format(**ports, encoder=encoder, feed=self.feed, receiver=receiver.url, secret=SECRET)
+        self.workspace = E2eWorkspace.written(
+            folder, _TOML, encoder=encoder, feed=self.feed, receiver=receiver.url, secret=SECRET
         )
         self.feed.touch()
 

@@ -17,7 +17,6 @@ from perennial.continual.learning.ranking import TrainedRanking, user_key
 from perennial.exporters.ranking.asked import Asked
 from perennial.ops.app.wiring import open_parts
 from perennial.ops.serving.client import PerennialClient
-from perennial.ops.serving.processes import free_port
 from perennial.ops.store.user_events import UserEvents
 from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
 
@@ -64,9 +63,7 @@ def first_events(users: int = 60) -> list[tuple[str, str, str]]:
 def shop(tmp_path_factory: pytest.TempPathFactory) -> E2eWorkspace:
     """Version 1 is trained of events and published; nothing serves yet."""
     folder = tmp_path_factory.mktemp("shop")
-    ports = {name: free_port() for name in ("grpc", "http", "metrics", "api")}
-    made = E2eWorkspace(folder=folder, grpc=ports["grpc"], http=ports["http"], api=ports["api"])
-    made.config.write_text(_TOML.format(**ports))
+    made = E2eWorkspace.written(folder, _TOML)
     items = rows_of(
         folder / "items.csv", ("item", "title", "genres"), [(item, item, item.split()[0]) for item in ITEMS]
     )

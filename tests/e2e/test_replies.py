@@ -17,7 +17,6 @@ from perennial.continual.learning.replies.library import key_of
 from perennial.continual.tasks.replies import Message, Turn
 from perennial.ops.cli.main import app
 from perennial.ops.serving.client import PerennialClient
-from perennial.ops.serving.processes import free_port
 from perennial.ops.store.reply_store import ReplyStore
 from tests.e2e.conftest import requests_about
 from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
@@ -54,9 +53,7 @@ limits = {{ cooldown_s = 1.0, min_feedback = 5 }}
 def desk(tmp_path_factory: pytest.TempPathFactory, tiny_encoder: Path) -> E2eWorkspace:
     """Version 1 is made of four replies with thirty questions each; nothing serves yet."""
     folder = tmp_path_factory.mktemp("desk")
-    ports = {name: free_port() for name in ("grpc", "http", "metrics", "api")}
-    made = E2eWorkspace(folder=folder, grpc=ports["grpc"], http=ports["http"], api=ports["api"])
-    made.config.write_text(_TOML.format(**ports, encoder=tiny_encoder))
+    made = E2eWorkspace.written(folder, _TOML, encoder=tiny_encoder)
     with (folder / "replies.csv").open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(("question", "reply", "intent", "id"))

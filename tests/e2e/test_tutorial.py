@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from perennial.ops.serving.processes import free_port
 from tests.e2e.workspace import SERVED_TOML, E2eWorkspace, wait_for
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(600)]
@@ -34,11 +33,7 @@ def commands() -> list[str]:
 @pytest.fixture
 def bare(tmp_path: Path, tiny_encoder: Path) -> E2eWorkspace:
     """Settings that a shared machine needs, ports and a small encoder; the tutorial makes everything else."""
-    grpc, http, metrics, api = (free_port() for _ in range(4))
-    made = E2eWorkspace(folder=tmp_path, grpc=grpc, http=http, api=api)
-    ports = SERVED_TOML.format(grpc=grpc, http=http, metrics=metrics, api=api)
-    made.config.write_text(ports + _SMALL.format(encoder=tiny_encoder))
-    return made
+    return E2eWorkspace.written(tmp_path, SERVED_TOML + _SMALL, encoder=tiny_encoder)
 
 
 class Reader:

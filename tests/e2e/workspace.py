@@ -71,6 +71,15 @@ class E2eWorkspace:
     http: int
     api: int
 
+    @classmethod
+    def written(cls, folder: Path, settings: str, **more: object) -> "E2eWorkspace":
+        """One with these settings: `{grpc}`, `{http}`, `{metrics}` and `{api}` in them become free ports."""
+        ports = {name: free_port() for name in ("grpc", "http", "metrics", "api")}
+        made = cls(folder=folder, grpc=ports["grpc"], http=ports["http"], api=ports["api"])
+        folder.mkdir(parents=True, exist_ok=True)
+        made.config.write_text(settings.format(**ports, **more))
+        return made
+
     @property
     def config(self) -> Path:
         return self.folder / "perennial.toml"
@@ -139,12 +148,7 @@ class E2eWorkspace:
 def make_workspace(
     folder: Path, encoder: Path, *, keep: bool = False, cycle: str = "probation_s = 1.0"
 ) -> E2eWorkspace:
-    grpc, http, metrics, api = (free_port() for _ in range(4))
-    workspace = E2eWorkspace(folder=folder, grpc=grpc, http=http, api=api)
-    folder.mkdir(parents=True, exist_ok=True)
-    ports = {"grpc": grpc, "http": http, "metrics": metrics, "api": api}
-    workspace.config.write_text(_TOML.format(**ports, keep="true" if keep else "false", encoder=encoder, cycle=cycle))
-    return workspace
+    return E2eWorkspace.written(folder, _TOML, keep="true" if keep else "false", encoder=encoder, cycle=cycle)
 
 
 def write_csv(path: Path, rows: Sequence[tuple[str, str]]) -> Path:
