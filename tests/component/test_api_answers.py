@@ -1,7 +1,6 @@
 """What the control API answers: the documents that its schemas describe and that the command line prints too."""
 
 import json
-import re
 from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
@@ -13,7 +12,7 @@ from perennial.ops.cli.main import app
 from perennial.ops.store.state import ACCURACY
 from tests.component.api_server import RunningApi, answering
 from tests.component.busy_model import NOON, make_busy
-from tests.unit.deploy.queries import queries, series_of
+from tests.unit.deploy.queries import is_of_triton, series_asked, series_told
 
 pytestmark = pytest.mark.component
 
@@ -196,15 +195,9 @@ def _open_places(schema: dict[str, Any], schemas: dict[str, Any], place: str) ->
 
 def test_the_control_processs_series_are_those_that_rules_and_dashboard_read(busy: RunningApi) -> None:
     exposition = busy.ask("get", "/metrics").text
-    there = set(re.findall("^# TYPE (\\S+) ", exposition, flags=re.MULTILINE))
-    asked = {name for query in queries().values() for name in series_of(query) if not _of_triton(name)}
-    assert asked - there == set()
+    asked = {name for name in series_asked() if not is_of_triton(name)}
+    assert asked - series_told(exposition) == set()
     assert len(asked) > 15
     assert 'perennial_cycle_step{model="intent",step="approval"} 1.0' in exposition
     for end, value in (("", 0.9), ("_low", 0.8), ("_high", 0.95)):
         assert f'perennial_accuracy_measured{end}{{model="intent"}} {value}' in exposition
-
-
-def _of_triton(name: str) -> bool:
-    """Triton's own figures, and those that the routers count there."""
-    return name.startswith("nv_") or name.endswith("_total")

@@ -1,13 +1,14 @@
 """The queries of alert rules and dashboard, and the series that they name."""
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import promql_parser as promql
 import yaml
 
-__all__ = ["DEPLOY", "queries", "series_of"]
+__all__ = ["DEPLOY", "is_of_triton", "queries", "series_asked", "series_of", "series_told"]
 
 DEPLOY = Path(__file__).resolve().parents[3] / "ops" / "deploy"
 
@@ -26,6 +27,21 @@ def queries() -> dict[str, str]:
 def series_of(query: str) -> set[str]:
     """The names of the series that a query reads."""
     return set(_names(promql.parse(query)))
+
+
+def series_asked() -> set[str]:
+    """The names of the series that all of them read."""
+    return {name for query in queries().values() for name in series_of(query)}
+
+
+def is_of_triton(name: str) -> bool:
+    """Triton's own figures, and those that the routers count there."""
+    return name.startswith("nv_") or name.endswith("_total")
+
+
+def series_told(exposition: str) -> set[str]:
+    """The names of the series that a process tells Prometheus."""
+    return set(re.findall(r"^# TYPE (\S+) ", exposition, flags=re.MULTILINE))
 
 
 def _names(expression: object) -> Iterator[str]:
