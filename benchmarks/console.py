@@ -24,11 +24,6 @@ from tests.component.api_server import answering
 from tests.component.console_workspace import fill_console
 
 _BASE = "/console/models/intent"
-_PAGES = (
-    "/console", _BASE, f"{_BASE}/versions/100", f"{_BASE}/versions/100?beside=99", f"{_BASE}/rollout", f"{_BASE}/drift",
-    f"{_BASE}/labels", f"{_BASE}/data", f"{_BASE}/data/rows?label=card", "/console/jobs", "/console/audit",
-    "/console/settings",
-)  # fmt: skip
 _CHANGE_S = 2.0
 _SERVER = """
 import sys, time
@@ -70,6 +65,15 @@ def main() -> None:
     print(record.write("console", results))
 
 
+def _pages(versions: int) -> tuple[str, ...]:
+    newest = f"{_BASE}/versions/{versions}"
+    return (
+        "/console", _BASE, newest, f"{newest}?beside={versions - 1}", f"{_BASE}/rollout", f"{_BASE}/drift",
+        f"{_BASE}/labels", f"{_BASE}/data", f"{_BASE}/data/rows?label=card", "/console/jobs", "/console/audit",
+        "/console/settings",
+    )  # fmt: skip
+
+
 def _measured(server: "subprocess.Popen[str]", options: argparse.Namespace) -> dict[str, Any]:
     assert server.stdout is not None
     assert server.stdin is not None
@@ -77,7 +81,7 @@ def _measured(server: "subprocess.Popen[str]", options: argparse.Namespace) -> d
     began = time.perf_counter()
     client.get("/console").raise_for_status()
     first_ms = 1e3 * (time.perf_counter() - began)
-    pages = {path: _median_ms(client, path, options.repeats) for path in _PAGES}
+    pages = {path: _median_ms(client, path, options.repeats) for path in _pages(options.versions)}
     delays = [_delay_ms(client, server, f"change {number}") for number in range(10)]
     process = server.pid
     idle = _cores(process, options.seconds)
