@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
+from unittest.mock import patch
 
 import httpx
 
@@ -70,20 +71,16 @@ class Ours:
 
     def start(self, engine: str) -> float:
         """See `Server`."""
-        before = {name: os.environ.get(name) for name in self.changed}
-        os.environ.update(self.changed)
-        self._serving = Serving(self.world.config, self.checkout)
-        triton = self._serving.settings.triton
-        self.url = f"http://{triton.host}:{triton.http_port}/v2/models/{MODEL}/infer"
-        self.grpc = f"{triton.host}:{triton.grpc_port}"
-        self._promote(engine)
-        began = time.perf_counter()
-        self._serving.start()
-        _until_answered(self.url, self.body(["hello"]))
-        took = time.perf_counter() - began
-        for name, value in before.items():
-            os.environ.pop(name) if value is None else os.environ.update({name: value})
-        return took
+        with patch.dict(os.environ, self.changed):
+            self._serving = Serving(self.world.config, self.checkout)
+            triton = self._serving.settings.triton
+            self.url = f"http://{triton.host}:{triton.http_port}/v2/models/{MODEL}/infer"
+            self.grpc = f"{triton.host}:{triton.grpc_port}"
+            self._promote(engine)
+            began = time.perf_counter()
+            self._serving.start()
+            _until_answered(self.url, self.body(["hello"]))
+            return time.perf_counter() - began
 
     def _promote(self, engine: str) -> None:
         wanted = self.world.versions[engine]
