@@ -110,21 +110,25 @@ def test_the_images_hold_files_that_there_are() -> None:
         assert "\nHEALTHCHECK " in stage
 
 
-def test_the_unit_of_systemd_is_narrow_and_starts_what_is_installed() -> None:
+@pytest.fixture
+def service() -> configparser.SectionProxy:
+    """What systemd's unit says of the service; a name that stands there twice has its last value."""
     unit = configparser.RawConfigParser(strict=False)
     unit.optionxform = str  # type: ignore[assignment,method-assign]
     unit.read(DEPLOY / "systemd" / "perennial.service")
-    service = unit["Service"]
+    return unit["Service"]
+
+
+def test_the_unit_of_systemd_is_narrow_and_starts_what_is_installed(service: configparser.SectionProxy) -> None:
     assert service["ExecStart"].startswith("/opt/perennial/bin/perennial ")
     assert service["ExecStart"].endswith(" serve")
     assert (service["ProtectSystem"], service["NoNewPrivileges"], service["UMask"]) == ("strict", "true", "0077")
     assert service["ReadWritePaths"] == service["WorkingDirectory"]
 
 
-def test_systemd_leaves_triton_running_and_starts_no_wrong_settings_for_ever() -> None:
-    unit = configparser.RawConfigParser(strict=False)
-    unit.read(DEPLOY / "systemd" / "perennial.service")
-    service = unit["Service"]
+def test_systemd_leaves_triton_running_and_starts_no_wrong_settings_for_ever(
+    service: configparser.SectionProxy,
+) -> None:
     assert service["KillMode"] == "process", "any other one takes Triton down with a control process that died"
     assert service["RestartPreventExitStatus"] == str(ConfigurationError.exit_code)
 
