@@ -17,6 +17,7 @@ _EXAMPLE = schema.example
 _OWN = schema.learnt
 _BASE = schema.learnt_base
 _DISCARDED = (VersionState.FAILED, VersionState.REFUSED)
+_COUNTS = _EXAMPLE.c.superseded_at.is_(None) & (_EXAMPLE.c.split == Split.TRAIN)  # a training example in use
 
 
 class LearntStore(TallyStore):
@@ -35,9 +36,8 @@ class LearntStore(TallyStore):
             self._lock_model(connection, model)
             if base is not None:
                 self._inherit(connection, model, version, base)
-            current = _EXAMPLE.c.superseded_at.is_(None)
             for part in chunks(list(ids)):
-                new = select(_EXAMPLE.c.id, (current & (_EXAMPLE.c.split == Split.TRAIN)).label("counts"))
+                new = select(_EXAMPLE.c.id, _COUNTS.label("counts"))
                 new = new.where(_EXAMPLE.c.model == model, _EXAMPLE.c.id.in_(part), ~learnt_by(model, version))
                 rows = connection.execute(new).all()
                 if rows:
@@ -63,8 +63,8 @@ class LearntStore(TallyStore):
             if all(row.part in gone for row in connection.execute(told)):
                 return all_of_them
             taken = select(_OWN.c.example_id).where(_OWN.c.example_id == _EXAMPLE.c.id, _OWN.c.version.not_in(lost))
-            statement = select(func.count()).select_from(_EXAMPLE).where(_EXAMPLE.c.model == model, ~taken.exists())
-            statement = statement.where(_EXAMPLE.c.superseded_at.is_(None), _EXAMPLE.c.split == Split.TRAIN)
+            statement = select(func.count()).select_from(_EXAMPLE)
+            statement = statement.where(_EXAMPLE.c.model == model, _COUNTS, ~taken.exists())
             return connection.scalar(statement) or 0
 
     def _inherit(self, connection: Connection, model: str, version: int, base: int) -> None:
@@ -77,8 +77,7 @@ class LearntStore(TallyStore):
             inherited = self._tallied(connection, model, LEARNT, str(base))
         else:  # it learnt some rows of its own before, which may be the other's too
             whole = select(func.count()).select_from(_EXAMPLE)
-            whole = whole.where(_EXAMPLE.c.model == model, learnt_by(model, version))
-            whole = whole.where(_EXAMPLE.c.superseded_at.is_(None), _EXAMPLE.c.split == Split.TRAIN)
+            whole = whole.where(_EXAMPLE.c.model == model, _COUNTS, learnt_by(model, version))
             inherited = int(connection.scalar(whole) or 0) - counted
         self._tally(connection, model, {(LEARNT, str(version)): inherited})
 
