@@ -15,7 +15,7 @@ import pytest
 import typer.main
 
 from perennial.ops.cli.main import app
-from tests.unit.test_documents import HISTORY, PAGES, ROOT
+from tests.unit.test_documents import PAGES, ROOT
 
 _CODE = re.compile(r"^(?:    |\$ )? *(perennial .*)$", flags=re.MULTILINE)
 _NAMED = re.compile(r"`(perennial [^`]+)`")
@@ -82,9 +82,7 @@ def fault(words: list[str]) -> str:
     return f"{given} arguments are given, {most} are known" if most is not None and given > most else ""
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in PAGES if page.name not in HISTORY], ids=lambda page: page.relative_to(ROOT).as_posix()
-)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_every_command_that_a_page_shows_exists(page: Path) -> None:
     shown = [words for command in written(page.read_text(encoding="utf-8")) for words in alternatives(command)]
     faults = {" ".join(words): fault(words) for words in shown}

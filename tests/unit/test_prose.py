@@ -11,13 +11,8 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
-HISTORY = {"CHANGELOG.md"}
-PAGES = sorted(
-    page
-    for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "model_repository" / "README.md"]
-    if page.name not in HISTORY
-)
+from tests.unit.test_documents import PAGES, ROOT
+
 MOST_WORDS = 25
 MOST_CHARACTERS = 120
 
