@@ -14,7 +14,7 @@ __all__ = ["least_widths", "readable_width", "stacked"]
 _NOBODY_LOOKS = 200  # columns, where the output goes into a file or another program
 _COMFORT = 24  # columns, into which a text of several words may be folded
 _UNBROKEN = re.compile(r"[^\s\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+|[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]")
-_TOKEN = re.compile(r"\s*(?:[^\s\u3000-\u9fff\uac00-\ud7af\uff00-\uffef]+|[\u3000-\u9fff\uac00-\ud7af\uff00-\uffef])")
+_TOKEN = re.compile(rf"\s*(?:{_UNBROKEN.pattern})")
 
 
 def readable_width() -> int:

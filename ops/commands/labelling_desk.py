@@ -156,8 +156,8 @@ class LabellingDesk:
             recent=tuple(label for label in handouts.recent(seat) if label in known),
         )
 
-    def give(self, model: str, seat: str, prediction_id: str, label: str) -> str:
-        """Give an answered request its label, and return the label as it is kept.
+    def give(self, model: str, seat: str, prediction_id: str, label: str) -> None:
+        """Give an answered request its label.
 
         Raises:
             DataError: the id or the label breaks the rule of the entrance.
@@ -172,7 +172,6 @@ class LabellingDesk:
         row = admit_given(given, known=known_labels(self._ledger, model), now=datetime.now(UTC))
         add_labels(self._ledger, model, [row])
         self.of(model).done(seat, name, row.label)
-        return row.label
 
 
 def keep_labels(ledger: Ledger, model: str, rows: Sequence[FeedbackRow | Example]) -> Mapping[str, int]:

@@ -47,12 +47,10 @@ def request_job(ledger: JobLedger, name: str, *, actor: str) -> None:
         ledger.audit(actor, "job.requested", None, {"job": name})
 
 
-def pause_job(ledger: JobLedger, name: str, *, paused: bool, actor: str) -> bool:
-    """Pause a job or let it go on, and tell whether that changed anything."""
-    before = known_job(ledger, name)
-    if before.paused is paused:
-        return False
+def pause_job(ledger: JobLedger, name: str, *, paused: bool, actor: str) -> None:
+    """Pause a job or let it go on; nothing is noted where it stands so already."""
+    if known_job(ledger, name).paused is paused:
+        return
     with ledger.transaction():
         ledger.pause_job(name, paused=paused)
         ledger.audit(actor, "job.paused" if paused else "job.resumed", None, {"job": name})
-    return True

@@ -46,7 +46,7 @@ class Figures:
         if isinstance(value, int):
             return f"{value:,}"
         if isinstance(value, float):
-            whole = value == int(value) if abs(value) < 1e15 else False
+            whole = abs(value) < 1e15 and value == int(value)
             return f"{value:,.0f}" if whole else f"{value:.4g}"
         if value is None:
             return _NONE
@@ -56,8 +56,10 @@ class Figures:
 
     def plain(self, value: object) -> str:
         """Return a setting as it is written."""
-        if isinstance(value, bool) or value is None or value == "" or value == ():
-            return self.figure(value or (value if isinstance(value, bool) else None))
+        if isinstance(value, bool):
+            return self.figure(value)
+        if value is None or value == "" or value == ():
+            return _NONE
         return self.text(", ".join(map(str, value)) if isinstance(value, tuple) else str(value))
 
     def bound(self, low: float | None, high: float | None, digits: int = 1) -> str:
