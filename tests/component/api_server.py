@@ -25,9 +25,10 @@ from perennial.ops.parts import Parts
 from perennial.ops.safety.tokens import hashed
 from perennial.ops.serving.processes import free_port
 
-__all__ = ["TOKENS", "RunningApi", "answering"]
+__all__ = ["TOKENS", "RunningApi", "answering", "concrete_path", "form_secret"]
 
 TOKENS = {role: f"{role}-token-of-a-test" for role in ("viewer", "labeller", "operator")}
+_SECRET = re.compile(r'name="secret" value="([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +112,12 @@ def _fill(parts: Parts) -> None:
             )
         first = Route(model="intent", epoch=1, champion=2, previous=1, resident=(1, 2))
         parts.ledger.set_route(first, expected_epoch=0, actor="test", reason="a start")
+
+
+def form_secret(page: str) -> str | None:
+    """The word by which a form of the console is known to come from this page."""
+    found = _SECRET.search(page)
+    return None if found is None else found[1]
 
 
 def _all_of(connection: socket.socket) -> bytes:

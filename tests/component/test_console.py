@@ -12,12 +12,11 @@ from sqlalchemy import event
 
 from perennial.continual.cycle import Cycle, CyclePlan, CycleState, encode
 from perennial.ops.console.desk import PageRoute
-from tests.component.api_server import TOKENS, RunningApi, answering
+from tests.component.api_server import TOKENS, RunningApi, answering, form_secret
 
 pytestmark = [pytest.mark.component]
 Opener = Callable[..., "Browser"]
 _HTML = {"Accept": "text/html"}
-_SECRET = re.compile(r'name="secret" value="([0-9a-f]{64})"')
 
 
 @pytest.fixture(scope="module")
@@ -58,8 +57,8 @@ class Browser:
         return self.client.get(path, headers={"Sec-Fetch-Site": "same-origin", "Sec-Fetch-Mode": "navigate"})
 
     def send(self, path: str, page: str = "/console", **fields: Any) -> httpx.Response:
-        found = _SECRET.search(self.see(page).text)
-        data = {**({"secret": found[1]} if found else {}), **fields}
+        secret = form_secret(self.see(page).text)
+        data = {**({} if secret is None else {"secret": secret}), **fields}
         return self.client.post(path, data=data, headers={"Origin": self.site.url, "Referer": f"{self.site.url}{page}"})
 
     def sign_in(self, role: str) -> "Browser":
@@ -132,9 +131,9 @@ def test_a_session_is_none_for_the_api(browse: Opener, closed_site: RunningApi) 
 
 def test_a_form_of_elsewhere_is_refused(browse: Opener, open_site: RunningApi) -> None:
     browser = browse(open_site)
-    found = _SECRET.search(browser.see("/console/sign-in").text)
-    assert found is not None
-    right, form = {"secret": found[1]}, "/console/sign-out"
+    secret = form_secret(browser.see("/console/sign-in").text)
+    assert secret is not None
+    right, form = {"secret": secret}, "/console/sign-out"
     origin = {"Origin": open_site.url}
     assert browser.client.post(form, data=right, headers=origin, follow_redirects=False).status_code == 303
     wrong = [

@@ -1,6 +1,5 @@
 """Every page for every recipe, with versions and without, and in both languages; what each recipe does of its own."""
 
-import re
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -19,7 +18,7 @@ from perennial.ops.parts import Parts
 from perennial.ops.store.headlines import Headlines
 from perennial.ops.store.state import REMOVED, Removal
 from perennial.ops.store.user_events import UserEvents
-from tests.component.api_server import RunningApi, answering
+from tests.component.api_server import RunningApi, answering, form_secret
 from tests.unit.store.test_headlines import PLAN, observed, with_story
 
 pytestmark = [pytest.mark.component]
@@ -28,7 +27,6 @@ _NAME = '<b>"film"</b> 电影 👩‍👩‍👧'
 _OWN = {"films": "items", "desk": "replies", "news": "alerts"}
 _SHARED = ("", "/rollout", "/drift", "/labels", "/data")
 _OFTEN_NOTHING = ("/versions/1", "/data/rows?label=x", "/data/doubts", "/proposals", "/items", "/replies", "/alerts")
-_SECRET = re.compile(r'name="secret" value="([0-9a-f]{64})"')
 
 
 @pytest.fixture(scope="module")
@@ -150,7 +148,7 @@ def test_a_job_does_what_is_asked_of_it_alone(client: httpx.Client, site: Runnin
 def test_a_workspace_without_a_model_and_a_model_that_went_meanwhile(client: httpx.Client, site: RunningApi) -> None:
     ledger, models = site.parts.ledger, ("intent", "bare", *_TASKS)
     page = "/console/models/intent"
-    secret = _SECRET.search(client.get(page).text)
+    secret = form_secret(client.get(page).text)
     assert secret is not None
     for model in models:
         REMOVED.keep(ledger, model, Removal(by="test", at=datetime.now(UTC).isoformat()))
@@ -159,7 +157,7 @@ def test_a_workspace_without_a_model_and_a_model_that_went_meanwhile(client: htt
             assert client.get(path).status_code == 200, path
         assert "perennial init" in client.get("/console").text
         assert client.get(page).status_code == 404
-        told = client.post(f"{page}/retrain", data={"secret": secret[1], "reason": "x"})
+        told = client.post(f"{page}/retrain", data={"secret": secret, "reason": "x"})
         assert told.status_code == 404
         assert "<main" in told.text
     finally:
@@ -168,6 +166,6 @@ def test_a_workspace_without_a_model_and_a_model_that_went_meanwhile(client: htt
 
 
 def _send(client: httpx.Client, path: str, page: str = "", **fields: str) -> httpx.Response:
-    secret = _SECRET.search(client.get(page or path).text)
+    secret = form_secret(client.get(page or path).text)
     assert secret is not None
-    return client.post(path, data={"secret": secret[1], **fields})
+    return client.post(path, data={"secret": secret, **fields})
