@@ -1,7 +1,6 @@
 """How good a version is, out of its kept answers to held-out rows: classes, confusions and calibration; no training."""
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -97,12 +96,14 @@ def version_quality(ledger: Ledger, workspace: Workspace, model: str, version: i
 
 def versions_beside(ledger: Ledger, workspace: Workspace, model: str, first: int, second: int) -> VersionsBeside | None:
     """Return how two versions differ on the rows that both answered; None where there are none."""
-    answers = [_by_row(ledger, workspace, model, version) for version in (first, second)]
-    common = sorted(answers[0].keys() & answers[1].keys())
-    if not common:
+    kept = [kept_answers(workspace, model, version) for version in (first, second)]
+    given = [{} if each is None else dict(zip(each.ids, each.given, strict=True)) for each in kept]
+    there = ledger.examples_of(model, sorted(given[0].keys() & given[1].keys()))
+    if not there:
         return None
-    labels = {number: answers[0][number][1] for number in common}
-    right = [{number: given[number][0] == labels[number] for number in common} for given in answers]
+    labels = {number: stored.example.label for number, stored in there.items()}
+    common = sorted(labels)
+    right = [{number: each[number] == labels[number] for number in common} for each in given]
     counts = Counter((right[0][number], right[1][number]) for number in common)
     rows = Counter(labels.values())
     recalls = [Counter(labels[number] for number in common if each[number]) for each in right]
@@ -119,19 +120,6 @@ def versions_beside(ledger: Ledger, workspace: Workspace, model: str, first: int
         neither=counts[False, False],
         classes=tuple(sorted(classes, key=lambda each: (-abs(each[3] - each[2]), each[0]))),
     )
-
-
-def _by_row(ledger: Ledger, workspace: Workspace, model: str, version: int) -> Mapping[int, tuple[str, str]]:
-    """What a version answered to each held-out row that is still there, and the row's label now."""
-    kept = kept_answers(workspace, model, version)
-    if kept is None:
-        return {}
-    rows = ledger.examples_of(model, kept.ids)
-    return {
-        number: (given, rows[number].example.label)
-        for number, given in zip(kept.ids, kept.given, strict=True)
-        if number in rows
-    }
 
 
 def _answers(ledger: Ledger, workspace: Workspace, row: VersionRow) -> HeldOutAnswers | None:
