@@ -120,7 +120,7 @@ class AsyncClient:
         return await self._asked(health_request())
 
     async def _answers(self, calls: Sequence[Call[T]]) -> list[T]:
-        attempts = Attempts(self.places.retry, self.places.timeout_s)
+        attempts = self.places.attempts()
         return [answer for call in calls for answer in await _tried(attempts, partial(self._infer, call))]
 
     async def _infer(self, call: Call[T], left_s: float) -> list[T]:
@@ -139,7 +139,7 @@ class AsyncClient:
         return call.read(outputs_of(result, call.outputs))
 
     async def _kept(self, rows: Rows) -> Kept:
-        attempts, tally = Attempts(self.places.retry, self.places.timeout_s), Tally()
+        attempts, tally = self.places.attempts(), Tally()
         for request in feedback_requests(self.model, rows):
             with tally.noting_refused(request):
                 tally.add(await _tried(attempts, partial(self._send, request)))
@@ -147,7 +147,7 @@ class AsyncClient:
         return tally.total()
 
     async def _asked(self, request: Request[T]) -> T:
-        return await _tried(Attempts(self.places.retry, self.places.timeout_s), partial(self._send, request))
+        return await _tried(self.places.attempts(), partial(self._send, request))
 
     async def _send(self, request: Request[T], left_s: float) -> T:
         import httpx

@@ -117,7 +117,7 @@ class Client:
         return self._asked(health_request())
 
     def _answers(self, calls: Sequence[Call[T]]) -> list[T]:
-        attempts = Attempts(self.places.retry, self.places.timeout_s)
+        attempts = self.places.attempts()
         return [answer for call in calls for answer in _tried(attempts, partial(self._infer, call))]
 
     def _infer(self, call: Call[T], left_s: float) -> list[T]:
@@ -136,7 +136,7 @@ class Client:
         return call.read(outputs_of(result, call.outputs))
 
     def _kept(self, rows: Rows) -> Kept:
-        attempts, tally = Attempts(self.places.retry, self.places.timeout_s), Tally()
+        attempts, tally = self.places.attempts(), Tally()
         for request in feedback_requests(self.model, rows):
             with tally.noting_refused(request):
                 tally.add(_tried(attempts, partial(self._send, request)))
@@ -144,7 +144,7 @@ class Client:
         return tally.total()
 
     def _asked(self, request: Request[T]) -> T:
-        return _tried(Attempts(self.places.retry, self.places.timeout_s), partial(self._send, request))
+        return _tried(self.places.attempts(), partial(self._send, request))
 
     def _send(self, request: Request[T], left_s: float) -> T:
         import httpx

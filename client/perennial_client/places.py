@@ -7,7 +7,7 @@ from typing import Any
 from .control import headers_of
 from .errors import BadInput
 from .inference import CHANNEL_OPTIONS
-from .retry import Retry
+from .retry import Attempts, Retry
 
 __all__ = ["Places"]
 
@@ -41,6 +41,10 @@ class Places:
             raise BadInput(f"api is {self.api!r}; give an address such as http://127.0.0.1:8080")
         if self.timeout_s <= 0:
             raise BadInput(f"timeout_s is {self.timeout_s}; give a call some time")
+
+    def attempts(self) -> Attempts:
+        """The attempts of a call that begins now."""
+        return Attempts(self.retry, self.timeout_s)
 
     def grpc_options(self) -> dict[str, Any]:
         """How a gRPC client is made."""

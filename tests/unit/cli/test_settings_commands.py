@@ -110,6 +110,8 @@ def test_the_address_of_the_console_is_one_that_a_browser_reaches(tmp_path: Path
     assert run(folder, "open", "--print") == "http://127.0.0.1:9080/\n"
     written(tmp_path, "[api]\nport = 9080\nhost = '::1'\n")
     assert run(folder, "open", "--print") == "http://[::1]:9080/\n"
+    written(tmp_path, "[api]\nport = 9080\nhost = '::'\n")
+    assert run(folder, "open", "--print") == "http://[::1]:9080/\n"
 
 
 def test_the_version_and_a_completion_can_be_asked_for() -> None:
