@@ -10,7 +10,7 @@ from perennial.continual.records import Example, Split
 from perennial.ops.ledger.ports import ExampleCounts, Examples
 from perennial.ops.prediction_ids import id_time_us
 
-__all__ = ["UnlearntLabels"]
+__all__ = ["UnlearntLabels", "asked_at"]
 
 _PAGE = 2_000
 
@@ -68,10 +68,10 @@ class UnlearntLabels:
         while page := self._ledger.examples(self._model, split=Split.TRAIN, since_id=last, limit=_PAGE):
             last = page[-1].id
             self._ids.extend(row.id for row in page)
-            self._asked_us.extend(int(_asked_at(row.example).timestamp() * 1e6) for row in page)
+            self._asked_us.extend(int(asked_at(row.example).timestamp() * 1e6) for row in page)
 
 
-def _asked_at(example: Example) -> datetime:
+def asked_at(example: Example) -> datetime:
     """When the labelled request was answered; for a text that came without a request, when it was labelled."""
     asked_us = None if example.prediction_id is None else id_time_us(example.prediction_id)
     return example.at if asked_us is None else datetime.fromtimestamp(asked_us / 1e6, UTC)
