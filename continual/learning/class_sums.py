@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from perennial.continual.errors import DataError
 from perennial.continual.learning.head import RowFeatures
-from perennial.continual.learning.lapack import on_each
+from perennial.continual.learning.lapack import add_products, on_each
 from perennial.continual.learning.normal_equations import NormalEquations
-from perennial.continual.learning.sums import KnownRows, NamedSums
+from perennial.continual.learning.sums import KnownRows, NamedSums, mirror_lower
 
 __all__ = ["PLAIN_OUTER", "PLAIN_SUMS", "ClassRows", "ClassSums", "PlainSums", "StoodIn"]
 
@@ -296,9 +296,8 @@ class ClassSums:
 
         def add(part: int) -> None:
             own: NDArray[np.float64] = np.ascontiguousarray(mapped[:, self.columns[part]])
-            product = own.T @ own  # numpy's dsyrk: half the work, and exactly symmetric
-            product *= sign
-            outer[part] += product
+            add_products(own, outer[part], sign)
+            mirror_lower(outer[part])
 
         on_each(add, range(self.parts))
 

@@ -1,4 +1,4 @@
-"""Cholesky factors and triangular solutions that leave other threads running: SciPy's own calls do not.
+"""Cholesky factors, triangular solutions and sums of products that leave other threads running: SciPy's own do not.
 
 Each runs on the thread that asks. Several matrices at once, one thread each, are done sooner than one after the other
 with all threads on each: threads that share a factorisation wait for each other at every step of it, and where other
@@ -6,6 +6,7 @@ programs want the processor too, the one that is interrupted keeps all of them w
 """
 
 import ctypes
+import importlib
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -16,14 +17,40 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["factored", "on_each", "one_thread_each", "solved", "solved_half"]
+__all__ = ["add_products", "factored", "on_each", "one_thread_each", "solved", "solved_half"]
 
 _Matrix = NDArray[np.floating[Any]]
 _Part = TypeVar("_Part")
 _Made = TypeVar("_Made")
 _LETTERS = {np.dtype(np.float32): "s", np.dtype(np.float64): "d"}
-_LOWER, _PLAIN, _TURNED, _NOT_UNIT = b"L", b"N", b"T", b"N"
+_LOWER, _UPPER, _PLAIN, _TURNED, _NOT_UNIT = b"L", b"U", b"N", b"T", b"N"  # of Fortran's order
+_LAPACK, _BLAS = "cython_lapack", "cython_blas"
 _threads: ContextVar[int | None] = ContextVar("threads", default=None)  # that `on_each` may use; None: nobody limits
+
+
+def add_products(rows: NDArray[np.float64], onto: NDArray[np.float64], sign: float = 1.0) -> None:
+    """Add the rows' outer products (n, n) to the lower triangle of `onto`, where they lie; the upper one stays.
+
+    A product of its own beside the sums would be new memory of their size for each batch of rows, which takes longer
+    than the arithmetic.
+
+    Args:
+        rows: (rows, n), in C's order.
+        onto: (n, n), in C's order.
+        sign: what the products are multiplied by.
+
+    >>> sums = np.zeros((2, 2))
+    >>> add_products(np.array([[1.0, 2.0], [0.0, 1.0]]), sums)
+    >>> sums.tolist()
+    [[1.0, 0.0], [2.0, 5.0]]
+    """
+    number, size = _int(rows.shape[0]), _int(rows.shape[1])
+    if not rows.size:
+        return
+    _routine("syrk", onto, _BLAS)(
+        *(_UPPER, _PLAIN, size, number, ctypes.byref(ctypes.c_double(sign)), _address(rows.T), size),
+        *(ctypes.byref(ctypes.c_double(1.0)), _address(onto.T), size),
+    )
 
 
 def factored(matrix: _Matrix) -> _Matrix:
@@ -108,10 +135,8 @@ def _controller() -> Any:
 
 
 @cache
-def _pointer(name: str) -> int:
-    from scipy.linalg import cython_lapack
-
-    capsule = cython_lapack.__pyx_capi__[name]
+def _pointer(library: str, name: str) -> int:
+    capsule = importlib.import_module(f"scipy.linalg.{library}").__pyx_capi__[name]
     api = ctypes.pythonapi
     api.PyCapsule_GetName.restype, api.PyCapsule_GetName.argtypes = ctypes.c_char_p, [ctypes.py_object]
     api.PyCapsule_GetPointer.restype = ctypes.c_void_p
@@ -119,9 +144,9 @@ def _pointer(name: str) -> int:
     return int(api.PyCapsule_GetPointer(capsule, api.PyCapsule_GetName(capsule)))
 
 
-def _routine(name: str, like: _Matrix) -> Callable[..., None]:
-    """SciPy's LAPACK by address: ctypes lets other threads run meanwhile."""
-    call: Callable[..., None] = ctypes.CFUNCTYPE(None)(_pointer(_LETTERS[like.dtype] + name))
+def _routine(name: str, like: _Matrix, library: str = _LAPACK) -> Callable[..., None]:
+    """SciPy's LAPACK or BLAS by address: ctypes lets other threads run meanwhile."""
+    call: Callable[..., None] = ctypes.CFUNCTYPE(None)(_pointer(library, _LETTERS[like.dtype] + name))
     return call
 
 

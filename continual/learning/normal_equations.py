@@ -16,6 +16,7 @@ __all__ = ["USUAL_TEMPERATURE", "NormalEquations", "Penalty", "Regression", "Sol
 USUAL_TEMPERATURE = 0.15  # what scores of 1 and -1 are divided by where no row tells
 _SOLVED = 1e-11  # of the right side: a residual as small as this is none
 _STEPS = 40  # of refinement
+_SURELY = 0.01  # of the limit: a residual that is foreseen to be as small need not be worked out
 _ROWS = 64  # of a matrix at a time, which the processor's cache holds
 Floats = NDArray[np.float64]
 _Matrix = NDArray[np.floating[Any]]
@@ -236,15 +237,18 @@ class Solver:
 
         Source: iterative refinement, Higham 2002, chapter 12.
         """
-        size, last = np.abs(towards).max(initial=0.0), np.inf
+        enough, last = _SOLVED * np.abs(towards).max(initial=0.0), np.inf
         for _ in range(_STEPS):
             residual = towards - equations.times(weight, self._penalty)
             left = np.abs(residual).max(initial=0.0)
-            if left <= _SOLVED * size:
+            if left <= enough:
                 return weight
             if not left < 0.5 * last:
                 break
-            weight, last = weight + inverse(residual), left
+            weight = weight + inverse(residual)
+            if last < np.inf and left * (left / last) < _SURELY * enough:
+                return weight  # a step leaves so small a share that the next residual need not be looked at
+            last = left
         return solved(factored(equations.matrix(np.float64, self._penalty).T), towards.copy(order="F"))
 
 

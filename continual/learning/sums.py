@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from perennial.continual.atomic_file import written_whole
 from perennial.continual.errors import DataError
 
-__all__ = ["KnownRows", "NamedSums", "Sums", "SumsFile", "load_keys", "triangle_rows", "unpacked"]
+__all__ = ["KnownRows", "NamedSums", "Sums", "SumsFile", "load_keys", "mirror_lower", "triangle_rows", "unpacked"]
 
 Floats = NDArray[np.float64]
 Rows_contra = TypeVar("Rows_contra", contravariant=True)
@@ -360,11 +360,16 @@ def unpacked(lower: Floats, size: int, into: Floats | None = None) -> Floats:
     for row in range(size):
         start = row * (row + 1) // 2
         symmetric[row, : row + 1] = lower[start : start + row + 1]
-    for start in range(0, size, _MIRRORED):  # in squares that the processor's cache holds
+    mirror_lower(symmetric)
+    return symmetric
+
+
+def mirror_lower(matrix: Floats) -> None:
+    """Make a matrix (n, n) symmetric, in its place, by its lower triangle."""
+    for start in range(0, len(matrix), _MIRRORED):  # in squares that the processor's cache holds
         rows = slice(start, start + _MIRRORED)
         for before in range(0, start, _MIRRORED):
             columns = slice(before, before + _MIRRORED)
-            symmetric[columns, rows] = symmetric[rows, columns].T
-        square = symmetric[rows, rows]
+            matrix[columns, rows] = matrix[rows, columns].T
+        square = matrix[rows, rows]
         square[:] = np.tril(square) + np.tril(square, -1).T
-    return symmetric

@@ -88,7 +88,7 @@ class VersionMaker:
         For one thread an engine is compiled once, and for more twice.
         """
         few = len(os.sched_getaffinity(0)) <= _FEW_PROCESSORS
-        return self._settings.learning.threads or (1 if few else 0)
+        return 1 if few else self._settings.learning.threads
 
     def folder(self, version: int) -> Path:
         """Where the version's specs, rows, logs and reports lie."""

@@ -112,3 +112,15 @@ def test_a_head_trained_on_a_tuned_encoder_takes_it_along(tmp_path: Path) -> Non
     CARD.write(trained)
     keep_encoder(trained, "packaged:minilm")
     assert read_card(trained) == CARD
+
+
+@pytest.mark.parametrize(("processors", "threads", "engine"), [(1, 2, 1), (2, 2, 1), (4, 2, 2), (4, 1, 1)])
+def test_an_engine_is_proved_by_one_thread_where_there_are_two_processors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processors: int, threads: int, engine: int
+) -> None:
+    monkeypatch.setattr(version_maker.os, "sched_getaffinity", lambda _: set(range(processors)))
+    settings = Settings(
+        state=tmp_path / "state", models={"intent": ModelSettings(learning=LearningSettings(threads=threads))}
+    )
+    with Ledger.open(settings.ledger_address) as ledger:
+        assert VersionMaker(ledger, Workspace(settings), "intent").engine_threads == engine
