@@ -52,11 +52,10 @@ class RouterSpec:
     parameters: Mapping[str, str]
     instances: int = 2
     max_batch_size: int = 64
-    queue_delay_us: int = 0
     backend: str = "perennial"
 
     def __post_init__(self) -> None:
-        _check(self.model, self.instances, self.max_batch_size, self.queue_delay_us)
+        _check(self.model, self.instances, self.max_batch_size)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,8 +79,15 @@ class EngineSpec:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _check(self.model, self.instances, self.max_batch_size, self.queue_delay_us)
+        _check(self.model, self.instances, self.max_batch_size)
         _check_versions(self.model, self.versions)
+        if self.queue_delay_us < 0:
+            raise ConfigurationError(f"{self.model}: queue_delay_us {self.queue_delay_us} must be at least 0")
+        if self.queue_delay_us and self.backend is EngineBackend.PERENNIAL:
+            raise ConfigurationError(
+                f"{self.model}: queue_delay_us {self.queue_delay_us} is Triton's batcher's, which the backend "
+                f"{self.backend.value} has none of; leave it out: routers form the batches"
+            )
         if self.threads < 0:
             raise ConfigurationError(f"{self.model}: threads {self.threads} must be 0 (the runtime chooses) or more")
         if self.profiles and self.backend is not EngineBackend.TENSORRT:
@@ -92,8 +98,12 @@ class EngineSpec:
 
 
 def router_config(spec: RouterSpec) -> str:
-    """The router's `config.pbtxt`. It has one version and no warm-up, because an answer is always logged."""
-    config = _new(spec.model, spec.backend, spec.max_batch_size, spec.queue_delay_us)
+    """The router's `config.pbtxt`. It has one version and no warm-up, because an answer is always logged.
+
+    Routers form batches themselves. Triton's dynamic batcher would add a stall: its thread at times misses the wake-up
+    for a request and only looks again after half a second (seen in Triton 2.51, every 100 to 500 requests).
+    """
+    config = _new(spec.model, spec.backend, spec.max_batch_size)
     _tensors(config, all_inputs(spec.signature), all_outputs(spec.signature))
     config.instance_group.add(count=spec.instances, kind=_kinds()["KIND_CPU"])
     config.version_policy.specific.versions.append(1)
@@ -102,8 +112,13 @@ def router_config(spec: RouterSpec) -> str:
 
 
 def engine_config(spec: EngineSpec) -> str:
-    """The engine model's `config.pbtxt`: its inputs and outputs are the signature's, as inside the ONNX graph."""
-    config = _new(spec.model, spec.backend.value, spec.max_batch_size, spec.queue_delay_us)
+    """The engine model's `config.pbtxt`: its inputs and outputs are the signature's, as inside the ONNX graph.
+
+    Only Triton's own backends have its dynamic batcher: the project's engine process gets whole batches from routers.
+    """
+    config = _new(spec.model, spec.backend.value, spec.max_batch_size)
+    if spec.backend is not EngineBackend.PERENNIAL:
+        _batch_dynamically(config, spec)
     _tensors(config, spec.signature.inputs, spec.signature.outputs)
     for tensor in config.input:
         tensor.allow_ragged_batch = spec.backend is EngineBackend.PERENNIAL  # it pads the requests of a batch itself
@@ -146,13 +161,12 @@ def with_versions(text: str, versions: tuple[int, ...]) -> str:
     return _text(config)
 
 
-def _check(model: str, instances: int, max_batch_size: int, queue_delay_us: int) -> None:
+def _check(model: str, instances: int, max_batch_size: int) -> None:
     if not _NAME.fullmatch(model):
         raise ConfigurationError(f"model name {model!r} must be letters, digits, '_', '-' or '.', at most 128")
-    if instances < 1 or max_batch_size < 1 or queue_delay_us < 0:
+    if instances < 1 or max_batch_size < 1:
         raise ConfigurationError(
-            f"{model}: instances {instances} and max_batch_size {max_batch_size} must be at least 1, "
-            f"queue_delay_us {queue_delay_us} at least 0"
+            f"{model}: instances {instances} and max_batch_size {max_batch_size} must be at least 1"
         )
 
 
@@ -161,17 +175,20 @@ def _check_versions(model: str, versions: tuple[int, ...]) -> None:
         raise ConfigurationError(f"{model}: versions {wrong} must be at least 1")
 
 
-def _new(model: str, backend: str, max_batch_size: int, queue_delay_us: int) -> Any:
+def _new(model: str, backend: str, max_batch_size: int) -> Any:
     from tritonclient.grpc import model_config_pb2
 
-    config = model_config_pb2.ModelConfig(name=model, backend=backend, max_batch_size=max_batch_size)
-    preferred = [size for size in (2**power for power in range(2, 12)) if size < max_batch_size]
+    return model_config_pb2.ModelConfig(name=model, backend=backend, max_batch_size=max_batch_size)
+
+
+def _batch_dynamically(config: Any, spec: EngineSpec) -> None:
+    batching, largest = config.dynamic_batching, spec.max_batch_size
+    preferred = [size for size in (2**power for power in range(2, 12)) if size < largest]
     # A preferred size only pays when the batcher waits for it; without a delay it forms what is there.
-    if queue_delay_us:
-        config.dynamic_batching.preferred_batch_size.extend([*preferred[-2:], max_batch_size])
-    config.dynamic_batching.max_queue_delay_microseconds = queue_delay_us
-    config.dynamic_batching.default_queue_policy.max_queue_size = _QUEUED_REQUESTS
-    return config
+    if spec.queue_delay_us:
+        batching.preferred_batch_size.extend([*preferred[-2:], largest])
+    batching.max_queue_delay_microseconds = spec.queue_delay_us
+    batching.default_queue_policy.max_queue_size = _QUEUED_REQUESTS
 
 
 def _kinds() -> Mapping[str, int]:

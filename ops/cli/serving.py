@@ -41,7 +41,9 @@ def serve(config: ConfigOption = None) -> None:
     """Start Triton, the loop and the control API; runs until SIGTERM or Ctrl-C."""
     import gc
     import logging
+    import os
 
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # or a second thread spins after each small product
     gc.disable()  # a collection frees nothing while modules load, and takes a tenth of the time to the first answer
     from perennial.ops.app.service import Service
 

@@ -19,7 +19,7 @@ from perennial.ops.serving.router.progress import Progress
 from perennial.ops.serving.secret import PARAMETER
 from perennial.ops.serving.server.server import TritonServer
 from perennial.ops.traffic import TrafficLog
-from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe
+from tests.component.triton_fixtures import ENGINE, MODEL, Place, probe, trips_for
 
 pytestmark = [pytest.mark.component, pytest.mark.alone]
 _ROUNDS = 40
@@ -27,11 +27,12 @@ _ROUNDS = 40
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Place, TritonServer]]:
-    """Version 2 raises an error at "hello", 1 does at nothing; one router process."""
+    """Version 2 raises an error at "hello", 1 does at nothing, 3 takes time for "transfer"; one router process."""
     place = Place(tmp_path_factory.mktemp("shared"))
     place.install((1,), router_instances=1)
     place.repository.publish(place.stage(2, fails=True), ENGINE, 2)
-    place.repository.set_versions(ENGINE, (1, 2))
+    place.publish(3, shift=0, hang=trips_for(0.003))
+    place.repository.set_versions(ENGINE, (1, 2, 3))
     server = TritonServer(place.spec())
     server.start()
     try:
@@ -125,8 +126,8 @@ def _asked_of_triton(server: TritonServer) -> int:
 
 def test_requests_over_http_that_wait_are_handed_on_as_one_and_each_gets_its_own_answer(served):
     place, server = served
-    place.route(champion=1, resident=(1, 2), epoch=4)
-    said = {"card lost": "card_issue", "money": "money_issue", "hello": "greeting"}
+    place.route(champion=3, resident=(1, 2, 3), epoch=4)
+    said = {"card lost": "card_issue", "transfer": "money_issue", "hello": "greeting"}
     before = _asked_of_triton(server)
     texts = list(said) * 5
     replies = _posted(server, texts)

@@ -31,7 +31,7 @@ def test_router_config_names_inputs_outputs_and_parameters():
     assert [tensor.name for tensor in config.output][:4] == ["LABEL", "CONFIDENCE", "VERSION", "PREDICTION_ID"]
     assert config.parameters["route_path"].string_value == "/w/route.json"
     assert config.instance_group[0].count == 3
-    assert config.HasField("dynamic_batching")
+    assert not config.HasField("dynamic_batching")  # its thread misses wake-ups: a request waits for half a second
     assert not config.model_warmup
 
 
@@ -46,13 +46,12 @@ def test_engine_config_survives_a_round_trip_on_every_backend(backend):
     assert [tensor.name for tensor in config.input] == ["input_ids", "attention_mask"]
     assert all(tensor.allow_ragged_batch is (backend is EngineBackend.PERENNIAL) for tensor in config.input)
     assert bool(config.model_warmup) is (backend is not EngineBackend.PERENNIAL)
+    assert config.HasField("dynamic_batching") is (backend is not EngineBackend.PERENNIAL)
     assert with_versions(text, versions_of(text)) == text
 
 
 def test_with_versions_changes_nothing_else():
-    text = engine_config(
-        EngineSpec(signature=TEXT_ENGINE, model="e", versions=(1,), threads=2, instances=2, queue_delay_us=300)
-    )
+    text = engine_config(EngineSpec(signature=TEXT_ENGINE, model="e", versions=(1,), threads=2, instances=2))
     changed = parse_config(with_versions(text, (3, 1)))
     before = parse_config(text)
     assert list(changed.version_policy.specific.versions) == [1, 3]
@@ -76,6 +75,8 @@ def test_tensorrt_profiles_are_named_on_a_gpu():
         {"model": "e", "instances": 0},
         {"model": "e", "threads": -1},
         {"model": "e", "profiles": ("0",)},
+        {"model": "e", "queue_delay_us": 300},
+        {"model": "e", "backend": EngineBackend.TENSORRT, "queue_delay_us": -1},
     ],
 )
 def test_a_wrong_engine_spec_is_refused(wrong):
@@ -93,7 +94,13 @@ def test_text_that_is_no_configuration_is_refused():
     [(0, 64, []), (300, 64, [16, 32, 64]), (300, 48, [16, 32, 48]), (300, 8, [4, 8]), (300, 4, [4]), (300, 1, [1])],
 )
 def test_batches_are_preferred_large_and_only_where_the_batcher_waits(delay_us, max_batch_size, preferred):
-    spec = EngineSpec(signature=TEXT_ENGINE, model="e", queue_delay_us=delay_us, max_batch_size=max_batch_size)
+    spec = EngineSpec(
+        signature=TEXT_ENGINE,
+        model="e",
+        backend=EngineBackend.TENSORRT,
+        queue_delay_us=delay_us,
+        max_batch_size=max_batch_size,
+    )
     batching = parse_config(engine_config(spec)).dynamic_batching
     assert list(batching.preferred_batch_size) == preferred
     assert batching.max_queue_delay_microseconds == delay_us
