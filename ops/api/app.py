@@ -5,13 +5,14 @@ from typing import Annotated, Protocol
 from fastapi import Depends, FastAPI, Query, Response
 
 from perennial.continual.errors import ConfigurationError
-from perennial.ops.api.auth import labeller, viewer
+from perennial.ops.api.auth import NeedsSomewhere, labeller, viewer
 from perennial.ops.api.errors import translate_errors
 from perennial.ops.api.guard import Guard
 from perennial.ops.api.models import check_known
 from perennial.ops.api.openapi import document
 from perennial.ops.api.origin import is_loopback
 from perennial.ops.api.pages import Pages
+from perennial.ops.api.routes.accounts import add_accounts
 from perennial.ops.api.routes.alerts import AlertDesk, add_alerts
 from perennial.ops.api.routes.commands import CommandControl, add_commands
 from perennial.ops.api.routes.descriptions import add_descriptions
@@ -25,8 +26,10 @@ from perennial.ops.api.routes.users import UserKeeper, add_users
 from perennial.ops.api.routes.verdicts import VerdictKeeper, add_verdicts_route
 from perennial.ops.commands.label_queue import OpenQueue
 from perennial.ops.ledger import AuditEntry, Ledger
+from perennial.ops.safety.roles import Caller, Role
 from perennial.ops.settings import ApiSettings
 from perennial.ops.store.event_feed import EventFeed, LoopEvent
+from perennial.ops.views.callers import Callers
 from perennial.ops.views.drift import DriftReport, drift_report
 from perennial.ops.views.health import ServiceStatus, part_rows
 from perennial.ops.views.rollout import RolloutView, rollout_view
@@ -69,22 +72,23 @@ def create_api(
     """The application, with the pages of the console where there is one.
 
     Raises:
-        ConfigurationError: it would listen beyond loopback without tokens.
+        ConfigurationError: it would listen beyond loopback and ask nobody who they are.
     """
-    if not settings.tokens and not is_loopback(settings.host):
+    callers = Callers(settings, ledger)
+    if not callers.asks and not is_loopback(settings.host):
         raise ConfigurationError(
             f"api.host is {settings.host} and api.tokens is empty; add the hash of a token (`perennial token new`), or "
-            f"listen on 127.0.0.1"
+            f"set api.accounts and make accounts (`perennial account set`), or listen on 127.0.0.1"
         )
     api = FastAPI(title="Perennial", version="1", docs_url="/docs", redoc_url=None)
     translate_errors(api, pages)
-    api.add_middleware(Guard, routes=api.routes, settings=settings, pages=pages)
+    api.add_middleware(Guard, routes=api.routes, settings=settings, callers=callers, pages=pages)
     add_health(api, control)
     _add_reading(api, ledger, control, feed)
-    add_feedback(api, ledger, labeller)
-    add_signals_route(api, ledger, control, labeller)
+    add_feedback(api, ledger)
+    add_signals_route(api, ledger, control)
     add_users(api, ledger, control)
-    add_verdicts_route(api, ledger, control, labeller)
+    add_verdicts_route(api, ledger, control)
     add_replies(api, control)
     _add_label_queue(api, ledger, control)
     add_proposals(api, ledger, control, labeller)
@@ -92,9 +96,10 @@ def create_api(
     add_alerts(api, ledger, control, labeller)
     add_erasures(api, control)
     add_commands(api, ledger, control)
+    add_accounts(api, ledger)
     if pages is not None:
         api.router.routes.extend(pages.routes)
-    document(api, asks_tokens=bool(settings.tokens))
+    document(api, asks_tokens=callers.asks)
     return api
 
 
@@ -109,9 +114,10 @@ def _add_reading(api: FastAPI, ledger: Ledger, control: LoopControl, feed: Event
         health = control.health()
         return ServiceStatus(healthy=health.healthy, parts=part_rows(health))
 
-    @api.get("/v1/models", dependencies=[Depends(viewer)])
-    def models() -> list[ModelStatus]:
-        return [model_status(ledger, row.name) for row in ledger.models()]
+    @api.get("/v1/models")
+    def models(caller: Annotated[Caller, Depends(NeedsSomewhere(Role.VIEWER))]) -> list[ModelStatus]:
+        """The models that the caller may look at."""
+        return [model_status(ledger, row.name) for row in ledger.models() if caller.may(Role.VIEWER, row.name)]
 
     @api.get("/v1/models/{model}", dependencies=[Depends(viewer)])
     def model(model: str) -> ModelStatus:

@@ -1,31 +1,27 @@
-"""Who may do what over HTTP: tokens have roles, and each operation says which role it needs."""
+"""Who may do what over HTTP: each operation says which role it needs, and for which models."""
 
-import secrets
-from collections.abc import Mapping
-from enum import IntEnum
+from enum import Enum
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 from fastapi.security import HTTPBearer
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
-from perennial.ops.safety.tokens import hashed
-from perennial.ops.settings import ApiSettings
+from perennial.ops.safety.roles import CALLER, EVERY, Caller, Role
 
-__all__ = ["ACTOR", "ROLE", "Needs", "Role", "Tokens", "labeller", "operator", "viewer"]
+__all__ = ["Needs", "NeedsSomewhere", "Where", "bearer_of", "check", "labeller", "need_of", "operator", "viewer"]
 
-ACTOR = "perennial.actor"
-ROLE = "perennial.role"  # of a page's visitor, by name; None for a stranger
 _bearer = HTTPBearer(auto_error=False, description="a token of `perennial token new`; none where no token is set")
 
 
-class Role(IntEnum):
-    """Each may do what those before it may."""
+class Where(Enum):
+    """For what the role of an operation is asked."""
 
-    VIEWER = 0
-    LABELLER = 1
-    OPERATOR = 2
+    MODEL = "the model in its path; what has none there belongs to all of them"
+    SOMEWHERE = "any model: the operation itself asks for the one in its body, or tells of those that are seen"
 
 
 class Needs:
@@ -34,82 +30,59 @@ class Needs:
     The guard has checked the role before the operation's body was read.
     """
 
+    where = Where.MODEL
+
     def __init__(self, role: Role) -> None:
         self.role = role
 
     def __call__(self, request: Request, _: Annotated[Any, Depends(_bearer)] = None) -> str:
         """The actor, as the audit log names it."""
-        return str(request.scope[ACTOR])
+        return caller_of(request).name
+
+
+class NeedsSomewhere(Needs):
+    """The same for an operation that learns from its body which model it is for, or tells of several."""
+
+    where = Where.SOMEWHERE
+
+    def __call__(self, request: Request, _: Annotated[Any, Depends(_bearer)] = None) -> Caller:  # type: ignore[override]
+        """Who asks. The operation has to `check` the model, or to leave out those that are not seen."""
+        return caller_of(request)
 
 
 viewer, labeller, operator = Needs(Role.VIEWER), Needs(Role.LABELLER), Needs(Role.OPERATOR)
 
 
-class Tokens:
-    """The tokens that are let in, known by their hashes only."""
-
-    def __init__(self, settings: ApiSettings) -> None:
-        self._roles = {name: Role[role.upper()] for name, role in settings.tokens.items()}
-
-    def actor(self, headers: Headers, needed: Role) -> str:
-        """The name of who asks; `local` where no token is asked for.
-
-        Raises:
-            HTTPException: 401 without a known token, 403 with one of too low a role.
-        """
-        if not self._roles:
-            return "local"
-        role = self._role(headers)
-        if role is None:
-            raise HTTPException(401, "give a bearer token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
-        return _named(role, needed)
-
-    def visitor(
-        self, headers: Headers, signed_in_with: str | None, needed: Role | None
-    ) -> tuple[str | None, str | None]:
-        """The name and the role of a page's visitor, who signed in with the token of this hash; None for a stranger.
-
-        Raises:
-            HTTPException: 401 without a known token where one is needed, 403 with one of too low a role.
-        """
-        if not self._roles:
-            return "local", _named(Role.OPERATOR)
-        role = self._roles.get(signed_in_with or "", self._role(headers))
-        if role is None and needed is not None:
-            raise HTTPException(401, "sign in with a token")
-        name = None if role is None else _named(role, needed)
-        return name, name
-
-    def known(self, headers: Headers) -> str | None:
-        """The name of who asks for what is open to everybody; None for a stranger, where tokens are asked for."""
-        if not self._roles:
-            return "local"
-        role = self._role(headers)
-        return None if role is None else _named(role)
-
-    def _role(self, headers: Headers) -> Role | None:
-        headers_seen = headers.getlist("authorization")
-        scheme, _, token = headers_seen[0].partition(" ") if len(headers_seen) == 1 else ("", "", "")
-        if scheme.lower() != "bearer":
-            return None
-        return _looked_up(self._roles, hashed(token.strip()))
+def caller_of(request: Request) -> Caller:
+    """Return who asks, of an operation that is not open to everybody."""
+    caller: Caller = request.scope[CALLER]
+    return caller
 
 
-def _named(role: Role, needed: Role | None = None) -> str:
-    """The role by its name, which is the actor's.
+def check(caller: Caller, needed: Role, model: str = EVERY) -> None:
+    """Return when a role is enough for a model, or for what belongs to none.
 
     Raises:
-        HTTPException: 403 where a higher one is needed.
+        HTTPException: 403 otherwise; it does not tell whether there is such a model.
     """
-    if needed is not None and role < needed:
-        raise HTTPException(403, f"this token's role is {role.name.lower()}; {needed.name.lower()} is needed")
-    return role.name.lower()
+    if not caller.may(needed, model):
+        held = caller.role(model)
+        of = "" if model == EVERY else " for this model"
+        raise HTTPException(403, f"the role{of} is {'none' if held is None else held.word}; {needed.word} is needed")
 
 
-def _looked_up(roles: Mapping[str, Role], wanted: str) -> Role | None:
-    """Compare with every hash, so that the time says nothing of which one it is."""
-    strongest = None
-    for name, role in roles.items():
-        if secrets.compare_digest(name, wanted):
-            strongest = role
-    return strongest
+def need_of(route: BaseRoute) -> tuple[Role, Where] | None:
+    """The least role that an operation or a page asks for, and for what; None for what is open to everybody."""
+    if not isinstance(route, APIRoute):
+        needs: str | None = getattr(route, "needs", None)  # of a page
+        where = Where.SOMEWHERE if getattr(route, "somewhere", False) else Where.MODEL
+        return None if needs is None else (Role[needs.upper()], where)
+    asked = [each.call for each in route.dependant.dependencies if isinstance(each.call, Needs)]
+    return max(((each.role, each.where) for each in asked), key=lambda need: need[0], default=None)
+
+
+def bearer_of(headers: Headers) -> str | None:
+    """The token that a request carries; None without exactly one."""
+    seen = headers.getlist("authorization")
+    scheme, _, token = seen[0].partition(" ") if len(seen) == 1 else ("", "", "")
+    return token.strip() if scheme.lower() == "bearer" else None

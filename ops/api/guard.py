@@ -1,27 +1,30 @@
 """What stands before every operation: who asks, from where, and how much; the body is read last."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from fastapi.routing import APIRoute
+from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from perennial.ops.api.auth import ACTOR, ROLE, Needs, Role, Tokens
+from perennial.ops.api.auth import Where, bearer_of, check, need_of
 from perennial.ops.api.body import Bodies
 from perennial.ops.api.errors import answer_to
 from perennial.ops.api.origin import Hosts, check_form, check_page, check_write
 from perennial.ops.api.pages import Pages
+from perennial.ops.safety.roles import BY_SESSION, CALLER, EVERY, LOCAL, Caller
 from perennial.ops.settings import ApiSettings
+from perennial.ops.views.callers import Callers
 
-__all__ = ["Guard", "role_of"]
+__all__ = ["Guard"]
 
 _READS = frozenset({"GET", "HEAD"})
+_NO_TOKEN = "give a bearer token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"}
 _LINGER_S = 5.0  # for a refused caller that goes on sending before it reads the refusal
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
 _DOCS = (
@@ -37,26 +40,23 @@ _HEADERS = {
 }
 
 
-def role_of(route: BaseRoute) -> Role | None:
-    """The least role that an operation asks for; None for what is open to everybody."""
-    if not isinstance(route, APIRoute):
-        needs: str | None = getattr(route, "needs", None)  # of a page
-        return None if needs is None else Role[needs.upper()]
-    roles = [dependency.call.role for dependency in route.dependant.dependencies if isinstance(dependency.call, Needs)]
-    return max(roles, default=None)
-
-
 class Guard:
     """Middleware that lets a request through only when host, page, token and size are right."""
 
     def __init__(
-        self, app: ASGIApp, *, routes: Sequence[BaseRoute], settings: ApiSettings, pages: Pages | None = None
+        self,
+        app: ASGIApp,
+        *,
+        routes: Sequence[BaseRoute],
+        settings: ApiSettings,
+        callers: Callers,
+        pages: Pages | None = None,
     ) -> None:
         self._app = app
         self._routes = routes
         self._pages = pages
         self._hosts = Hosts(settings.host, settings.hosts)
-        self._tokens = Tokens(settings)
+        self._callers = callers
         self._bodies = Bodies(limit=settings.body_bytes, idle_s=settings.idle_s)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,7 +66,7 @@ class Guard:
             return
         exchange = _Exchange(scope, receive, send, self._pages)
         try:
-            inner = self._let_in(scope)
+            inner = await self._let_in(scope)
             async with self._bodies.read(exchange.receive) as body:
                 await self._app(inner, exchange.replayed(body), exchange.send)
         except ClientDisconnect:
@@ -76,31 +76,56 @@ class Guard:
                 raise
             await exchange.refuse(exc)
 
-    def _let_in(self, scope: Scope) -> Scope:
+    async def _let_in(self, scope: Scope) -> Scope:
         """The scope for the operation, when its caller may ask for it."""
         headers, method = Headers(scope=scope), scope["method"]
         server = scope.get("server")
         self._hosts.check(headers, server[0] if server else None)
         check_page(method, headers)
         inner = {**scope, "method": "GET" if method == "HEAD" else method}
-        needed = role_of(self._route(inner))
-        if self._pages is not None and self._pages.covers(scope["path"]):
-            inner[ACTOR], inner[ROLE] = self._tokens.visitor(headers, self._pages.token_of(headers), needed)
-            check = check_form
-        else:
-            inner[ACTOR] = self._tokens.known(headers) if needed is None else self._tokens.actor(headers, needed)
-            check = check_write
+        route, places = self._route(inner)
+        is_page = self._pages is not None and self._pages.covers(scope["path"])
+        caller, by_session = await self._caller(headers, is_page=is_page)
+        inner |= {CALLER: caller, BY_SESSION: by_session}
+        if (need := need_of(route)) is not None:
+            if caller is None:
+                raise HTTPException(401, *(("sign in",) if is_page else _NO_TOKEN))
+            needed, where = need
+            if where is Where.SOMEWHERE:
+                if caller.most is None or caller.most < needed:
+                    check(caller, needed)
+            else:
+                check(caller, needed, places.get("model", EVERY))
         if method not in _READS:
-            check(headers)
+            (check_form if is_page else check_write)(headers)
         self._bodies.check_declared(headers.get("content-length"))
         return inner
 
-    def _route(self, scope: Scope) -> BaseRoute:
+    async def _caller(self, headers: Headers, *, is_page: bool) -> tuple[Caller | None, bool]:
+        """Who asks, and whether by a session of the console and no token; None for a stranger."""
+        if not self._callers.asks:
+            return LOCAL, False
+        cookie = self._pages.cookie_of(headers) if is_page and self._pages is not None else ""
+        token = bearer_of(headers)
+        if not cookie and not token:
+            return None, False
+        if not self._callers.reads_ledger:
+            return self._known(cookie, token)
+        return await run_in_threadpool(self._known, cookie, token)
+
+    def _known(self, cookie: str, token: str | None) -> tuple[Caller | None, bool]:
+        if cookie and self._pages is not None:
+            caller = self._pages.signed_in(cookie, self._callers.sessions())
+            if caller is not None:
+                return caller, True
+        return (None if token is None else self._callers.with_token(token)), False
+
+    def _route(self, scope: Scope) -> tuple[BaseRoute, Mapping[str, str]]:
         allowed: set[str] = set()
         for route in self._routes:
-            match, _ = route.matches(scope)
+            match, found = route.matches(scope)
             if match is Match.FULL:
-                return route
+                return route, found.get("path_params", {})
             if match is Match.PARTIAL:
                 allowed |= set(getattr(route, "methods", None) or ())
         if not allowed:

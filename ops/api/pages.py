@@ -1,12 +1,14 @@
 """Pages for people, on the port of the API: what the guard and the errors must know of whoever serves them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.routing import BaseRoute
 from starlette.types import Scope
+
+from perennial.ops.safety.roles import Caller
 
 __all__ = ["Pages"]
 
@@ -23,8 +25,12 @@ class Pages(Protocol):
         """Tell whether a path is one of a page, known or not."""
         ...
 
-    def token_of(self, headers: Headers) -> str | None:
-        """Return the hash of the token with which the browser signed in; None where it did not."""
+    def cookie_of(self, headers: Headers) -> str:
+        """Return the cookie of the browser's session; empty where it has none."""
+        ...
+
+    def signed_in(self, cookie: str, callers: Mapping[str, Caller]) -> Caller | None:
+        """Return whose session a cookie is, of these by what a session begins with; None for any other cookie."""
         ...
 
     def told(self, scope: Scope, status: int, detail: str) -> Response:

@@ -44,7 +44,7 @@ class ApiThread:
         from perennial.ops.console.site import Console
 
         self._settings = settings
-        self._console = Console(ledger, workspace, control, feed, tokens=tuple(settings.tokens))
+        self._console = Console(ledger, workspace, control, feed, settings)
         application = create_api(ledger, control, feed, settings, self._console)
         self._server = make_server(application, settings)
         self._thread = threading.Thread(target=self._serve, name="api", daemon=True)

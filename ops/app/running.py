@@ -63,7 +63,7 @@ class RunningServe:
 
     def lets_itself_in(self, settings: ApiSettings) -> ApiSettings:
         """The settings of an API that takes this token too; where none is asked for, they stay as they are."""
-        if not settings.tokens:
+        if not (settings.tokens or settings.accounts):
             return settings
         return settings.model_copy(update={"tokens": {**settings.tokens, hashed(self.token): "viewer"}})
 

@@ -15,6 +15,7 @@ import typer
 
 from perennial.continual.errors import PerennialError
 from perennial.ops.cli import (
+    account,
     alerts,
     audit,
     config,
@@ -104,6 +105,7 @@ demo.register(app)
 doctor.register(app)
 token.register(app)
 users.register(app)
+account.register(app)
 items.register(app)
 
 

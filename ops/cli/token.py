@@ -17,10 +17,16 @@ class _Role(StrEnum):
     viewer = "viewer"
     labeller = "labeller"
     operator = "operator"
+    admin = "admin"
 
 
 _RoleOption = Annotated[
-    _Role, typer.Option("--role", "-r", help="a viewer reads, a labeller labels too, an operator may do everything")
+    _Role,
+    typer.Option(
+        "--role",
+        "-r",
+        help="a viewer reads, a labeller labels too, an operator commands too, an admin may do everything",
+    ),
 ]
 
 

@@ -81,11 +81,22 @@ class ConsoleControl(Protocol):
 
 
 class PageRoute(Path):
-    """The route of a page; `needs` is the least role, None for what is open to everybody."""
+    """The route of a page; `needs` is the least role, None for what is open to everybody.
 
-    def __init__(self, path: str, endpoint: Callable[..., Any], *, methods: list[str], needs: str | None) -> None:
+    The role is asked for the model of the path, or for all of them; with `somewhere` one for any model is enough.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        endpoint: Callable[..., Any],
+        *,
+        methods: list[str],
+        needs: str | None,
+        somewhere: bool = False,
+    ) -> None:
         super().__init__(path, endpoint, methods=methods, include_in_schema=False)
-        self.needs = needs
+        self.needs, self.somewhere = needs, somewhere
 
 
 class Desk:
@@ -109,14 +120,16 @@ class Desk:
         self._kept: dict[str, tuple[str, float, Any]] = {}
 
     def page(
-        self, path: str, *, needs: str | None = "viewer"
+        self, path: str, *, needs: str | None = "viewer", somewhere: bool = False
     ) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
-        """Register a page to look at."""
-        return self._registered(path, ["GET", "HEAD"], needs, takes_form=False)
+        """Register a page to look at; see `PageRoute`."""
+        return self._registered(path, ["GET", "HEAD"], needs, somewhere=somewhere, takes_form=False)
 
-    def form(self, path: str, *, needs: str | None) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
+    def form(
+        self, path: str, *, needs: str | None, somewhere: bool = False
+    ) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
         """Register where a form goes; it is let in with the secret of its session alone."""
-        return self._registered(path, ["POST"], needs, takes_form=True)
+        return self._registered(path, ["POST"], needs, somewhere=somewhere, takes_form=True)
 
     def task_of(self, model: str) -> str:
         """Return the task of a model."""
@@ -135,7 +148,7 @@ class Desk:
             return cast("Kept", kept[2])
 
     def _registered(
-        self, path: str, methods: list[str], needs: str | None, *, takes_form: bool
+        self, path: str, methods: list[str], needs: str | None, *, somewhere: bool, takes_form: bool
     ) -> Callable[[Callable[..., Shown]], Callable[..., Shown]]:
         def register(show: Callable[..., Shown]) -> Callable[..., Shown]:
             async def answer(request: Request) -> Response:
@@ -146,7 +159,7 @@ class Desk:
                 marked = needs is not None and not takes_form
                 return await run_in_threadpool(self._answered, show, visit, request.path_params, marked=marked)
 
-            self.routes.append(PageRoute(path, answer, methods=methods, needs=needs))
+            self.routes.append(PageRoute(path, answer, methods=methods, needs=needs, somewhere=somewhere))
             return show
 
         return register

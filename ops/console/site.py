@@ -3,7 +3,7 @@
 import logging
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import lru_cache
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +16,8 @@ from starlette.requests import Request, cookie_parser
 from starlette.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response, StreamingResponse
 from starlette.types import Scope
 
-from perennial.continual.errors import PerennialError
+from perennial.continual.errors import PerennialError, Refused
+from perennial.ops.commands.accounts import PasswordDoor
 from perennial.ops.console import charts
 from perennial.ops.console.desk import ConsoleControl, Desk, PageRoute, Shown, to
 from perennial.ops.console.figures import Figures
@@ -26,10 +27,13 @@ from perennial.ops.console.pages import PAGES
 from perennial.ops.console.visit import Done, Page, Raw, Visit
 from perennial.ops.console.words import CATALOGUES
 from perennial.ops.ledger import Ledger
+from perennial.ops.safety.roles import BY_SESSION, CALLER, EVERY, Caller
 from perennial.ops.safety.sessions import Sessions
 from perennial.ops.safety.tokens import hashed
+from perennial.ops.settings import ApiSettings
 from perennial.ops.store.event_feed import EventFeed
 from perennial.ops.store.workspace import Workspace
+from perennial.ops.views.callers import Callers, session_of
 from perennial.ops.views.overview import pulse_of
 
 __all__ = ["Console"]
@@ -47,7 +51,7 @@ _A_YEAR = "public, max-age=31536000, immutable"
 
 
 class Console:
-    """See `perennial.ops.api.pages.Pages`. `tokens` are the hashes that may sign in; none where all may come."""
+    """See `perennial.ops.api.pages.Pages`."""
 
     def __init__(
         self,
@@ -55,10 +59,10 @@ class Console:
         workspace: Workspace,
         control: ConsoleControl,
         feed: EventFeed,
-        *,
-        tokens: Sequence[str],
+        settings: ApiSettings,
     ) -> None:
-        self._ledger, self._feed, self._tokens = ledger, feed, tuple(tokens)
+        self._ledger, self._feed, self._settings = ledger, feed, settings
+        self._callers, self._door = Callers(settings, ledger), PasswordDoor(ledger)
         self._sessions = Sessions(workspace.state / "console.json")
         self._templates = Environment(
             loader=FileSystemLoader(_HERE / "templates"),
@@ -75,16 +79,21 @@ class Console:
         self._add_own(desk)
         for add in PAGES:
             add(desk)
-        live = PageRoute(f"{_ROOT}/live", self._live, methods=["GET"], needs="viewer")
+        live = PageRoute(f"{_ROOT}/live", self._live, methods=["GET"], needs="viewer", somewhere=True)
         self.routes = (*desk.routes, live)
 
     def covers(self, path: str) -> bool:
         """See `Pages`."""
         return path in {"/", _ROOT} or path.startswith(f"{_ROOT}/")
 
-    def token_of(self, headers: Headers) -> str | None:
+    def cookie_of(self, headers: Headers) -> str:
         """See `Pages`."""
-        return self._sessions.token_of(self._cookie(headers), self._tokens)
+        return cookie_parser(headers.get("cookie", "")).get(self._sessions.cookie, "")
+
+    def signed_in(self, cookie: str, callers: Mapping[str, Caller]) -> Caller | None:
+        """See `Pages`."""
+        begun_with = self._sessions.owner_of(cookie, callers)
+        return None if begun_with is None else callers[begun_with]
 
     def told(self, scope: Scope, status: int, detail: str) -> Response:
         """See `Pages`. This asks no ledger: every other request waits until it is told."""
@@ -112,24 +121,20 @@ class Console:
             return str(exc)
 
     def _visit(self, request: Request, form: Mapping[str, str]) -> Visit:
-        cookie = self._cookie(request.headers)
-        signed = bool(self._tokens) and self._sessions.token_of(cookie, self._tokens) is not None
+        cookie = self.cookie_of(request.headers) if request.scope.get(BY_SESSION) else ""
         return Visit(
             path=request.url.path,
             language=chosen_language(request.headers.get("accept-language")),
-            actor=request.scope.get("perennial.actor"),
-            role=request.scope.get("perennial.role"),
-            open=not self._tokens,
-            cookie=cookie if signed else "",
+            caller=request.scope.get(CALLER),
+            model=request.path_params.get("model", EVERY),
+            open=not self._callers.asks,
+            cookie=cookie,
             seat=self._seat(request.headers) or secrets.token_hex(8),
             secure=request.headers.get("origin", "").startswith("https://"),
-            form_secret=self._sessions.form_secret(cookie if signed else ""),
+            form_secret=self._sessions.form_secret(cookie),
             query=dict(request.query_params),
             form=form,
         )
-
-    def _cookie(self, headers: Headers) -> str:
-        return cookie_parser(headers.get("cookie", "")).get(self._sessions.cookie, "")
 
     def _seat(self, headers: Headers) -> str:
         seat = cookie_parser(headers.get("cookie", "")).get(f"{self._sessions.cookie}-seat", "")
@@ -191,6 +196,18 @@ class Console:
         response.headers["Referrer-Policy"] = "same-origin"  # without one a form's Origin is null, and is refused
         return response
 
+    def _let_in(self, form: Mapping[str, str]) -> str | None:
+        """Return what the session of whoever filled in this form begins with; None where nobody is let in."""
+        if self._settings.accounts and form.get("name", "").strip():
+            account = self._door.let_in(form["name"], form.get("password", ""))
+            return None if account is None else session_of(account)
+        token = form.get("token", "").strip()
+        return hashed(token) if token and self._callers.with_token(token) is not None else None
+
+    def _sign_in(self, asked: Mapping[str, str], *, wrong: str = "") -> Shown:
+        facts = {"next": _own(asked.get("next", "")), "wrong": wrong, "accounts": self._settings.accounts}
+        return Page("sign_in.html", facts, 403 if wrong else 200)
+
     async def _live(self, request: Request) -> Response:
         if self.pulse.open >= self.pulse.most:
             raise HTTPException(503, f"{self.pulse.most} pages listen already; this one shows what was when it loaded")
@@ -211,14 +228,17 @@ class Console:
 
         @desk.page(f"{_ROOT}/sign-in", needs=None)
         def sign_in(visit: Visit) -> Shown:
-            return Page("sign_in.html", {"next": _own(visit.query.get("next", "")), "wrong": False})
+            return self._sign_in(visit.query)
 
         @desk.form(f"{_ROOT}/sign-in", needs=None)
         def signed_in(visit: Visit) -> Shown:
-            token = hashed(visit.form.get("token", "").strip())
-            if token not in self._tokens:
-                return Page("sign_in.html", {"next": _own(visit.form.get("next", "")), "wrong": True}, 403)
-            return Done(to=_own(visit.form.get("next", "")), cookie=self._sessions.begin(token))
+            try:
+                begun_with = self._let_in(visit.form)
+            except Refused:
+                return self._sign_in(visit.form, wrong="wait")
+            if begun_with is None:
+                return self._sign_in(visit.form, wrong="name" if visit.form.get("name", "").strip() else "token")
+            return Done(to=_own(visit.form.get("next", "")), cookie=self._sessions.begin(begun_with))
 
         @desk.form(f"{_ROOT}/sign-out", needs=None)
         def sign_out(visit: Visit) -> Shown:

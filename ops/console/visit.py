@@ -3,21 +3,25 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-__all__ = ["ROLES", "Done", "Page", "Raw", "Visit"]
+from perennial.ops.safety.roles import EVERY, Caller, Role
 
-ROLES = ("viewer", "labeller", "operator")
+__all__ = ["Done", "Page", "Raw", "Visit"]
+
 _DIGITS = 11
 _MOST = 2**31 - 1  # of the ledger's columns
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Visit:
-    """Who asks, in which language, and with what. `role` is None for a stranger; `open` where no token is asked for."""
+    """Who asks, in which language, and with what. `caller` is None for a stranger; `open` where nobody is asked.
+
+    `model` is the one that the page is of, or `*`.
+    """
 
     path: str
     language: str
-    actor: str | None
-    role: str | None
+    caller: Caller | None
+    model: str = EVERY
     open: bool
     form_secret: str
     secure: bool = False  # the browser came by TLS
@@ -28,8 +32,25 @@ class Visit:
     form: Mapping[str, str] = field(default_factory=dict)
 
     def may(self, role: str) -> bool:
-        """Tell whether the visitor has this role, or a higher one."""
-        return self.role is not None and ROLES.index(self.role) >= ROLES.index(role)
+        """Tell whether the visitor has this role, or a higher one, for what the page is of."""
+        return self.caller is not None and self.caller.may(Role[role.upper()], self.model)
+
+    def may_everywhere(self, role: str) -> bool:
+        """Tell whether the visitor has this role for what belongs to no model."""
+        return self.caller is not None and self.caller.may(Role[role.upper()])
+
+    def sees(self, model: str) -> bool:
+        """Tell whether the visitor may look at a model."""
+        return self.caller is not None and self.caller.may(Role.VIEWER, model)
+
+    @property
+    def role(self) -> str | None:
+        """Return the role for what the page is of; where there is none for all models, the highest one held."""
+        if self.caller is None:
+            return None
+        role = self.caller.role(self.model)
+        role = self.caller.most if role is None else role
+        return None if role is None else role.word
 
     def number(self, name: str) -> int:
         """Return a whole number of the query; 0 where there is none that is one."""
@@ -42,7 +63,7 @@ class Visit:
     @property
     def acting(self) -> str:
         """Who acts, as the audit log names it."""
-        return self.actor or "local"
+        return "local" if self.caller is None else self.caller.name
 
 
 @dataclass(frozen=True, slots=True)

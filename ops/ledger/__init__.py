@@ -1,5 +1,6 @@
 """The ledger: the database of record, SQLite or PostgreSQL."""
 
+from perennial.ops.ledger.accounts import AccessToken, Account
 from perennial.ops.ledger.descriptions import ClassDescription
 from perennial.ops.ledger.ledger import Ledger
 from perennial.ops.ledger.rows import (
@@ -31,6 +32,8 @@ from perennial.ops.ledger.rows import (
 )
 
 __all__ = [
+    "AccessToken",
+    "Account",
     "AttemptRow",
     "AuditEntry",
     "AuditVerdict",

@@ -12,6 +12,7 @@ from typing import Any, Self
 from sqlalchemy import URL, Connection, Engine, create_engine, event, exc, make_url
 
 from perennial.continual.errors import ConfigurationError, DependencyUnreachable
+from perennial.ops.ledger.accounts import AccountStore
 from perennial.ops.ledger.buffers import BufferStore
 from perennial.ops.ledger.commands import CommandStore
 from perennial.ops.ledger.cycles import CycleStore
@@ -40,6 +41,7 @@ class Ledger(
     ErasureStore,
     JobStore,
     PruningStore,
+    AccountStore,
 ):
     """The database of record. Threads and processes may share it; every call is one transaction of its own.
 

@@ -28,6 +28,9 @@ from sqlalchemy.types import TypeDecorator
 __all__ = [
     "REVISION",
     "UtcTime",
+    "access_token",
+    "account",
+    "account_role",
     "audit_entry",
     "audit_head",
     "buffer",
@@ -57,7 +60,7 @@ __all__ = [
     "version",
 ]
 
-REVISION = "0005"
+REVISION = "0006"
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -371,6 +374,38 @@ description = Table(
     Column("text", Text, nullable=False),
     Column("actor", String, nullable=False),
     Column("at", UtcTime, nullable=False),
+)
+
+account = Table(
+    "account",
+    metadata,
+    Column("name", String, primary_key=True),
+    Column("blocked", Boolean, nullable=False, server_default=false()),
+    Column("password", String),  # a slow hash
+    Column("subject", String, unique=True),
+    Column("seal", String, nullable=False),
+    Column("created_at", UtcTime, nullable=False),
+)
+
+account_role = Table(
+    "account_role",
+    metadata,
+    Column("account", String, ForeignKey("account.name"), nullable=False),
+    Column("model", String, nullable=False),  # or * for every model, also one that comes later
+    Column("role", String, nullable=False),
+    PrimaryKeyConstraint("account", "model"),
+)
+
+access_token = Table(
+    "access_token",
+    metadata,
+    Column("id", _ID, primary_key=True),
+    Column("account", String, ForeignKey("account.name"), nullable=False),
+    Column("label", String, nullable=False),
+    Column("digest", String, nullable=False, unique=True),
+    Column("created_at", UtcTime, nullable=False),
+    Column("ends_at", UtcTime),
+    sqlite_autoincrement=True,
 )
 
 audit_entry = Table(

@@ -1,7 +1,8 @@
-"""Sessions of browsers that signed in with a token: a signed cookie each, and a secret for each session's forms.
+"""Sessions of browsers that signed in: a signed cookie each, and a secret for each session's forms.
 
-A cookie names no token. It is signed with a key of this state folder and the token's hash together, so that it ends
-when the token leaves the settings. Sessions that were signed out are remembered until they would have ended.
+A cookie names nobody. It is signed with a key of this state folder and its owner together. So it ends when that token
+is let in no more, or that account gets another seal. Sessions that were signed out are remembered until they would
+have ended.
 """
 
 import hmac
@@ -34,20 +35,20 @@ class Sessions:
             self._keep()
         self.cookie = f"perennial-{self._mac('name')[:8]}"  # cookies know no ports: two services on one host differ
 
-    def begin(self, token: str) -> str:
-        """Return the cookie of a new session of the token with this hash."""
+    def begin(self, owner: str) -> str:
+        """Return the cookie of a new session: of the token with this hash, or of an account and its seal."""
         ends, name = int(time.time()) + self.lasts_s, secrets.token_urlsafe(16)
-        return f"{ends}.{name}.{self._mac('session', token, str(ends), name)}"
+        return f"{ends}.{name}.{self._mac('session', owner, str(ends), name)}"
 
-    def token_of(self, cookie: str, tokens: Iterable[str]) -> str | None:
-        """Return the hash, of these, of the token that a session was begun with; None for any other cookie."""
+    def owner_of(self, cookie: str, owners: Iterable[str]) -> str | None:
+        """Return who of these a session was begun for; None for any other cookie."""
         parts = _parts(cookie)
         if not parts or int(parts[0]) <= time.time() or parts[1] in self._ended:
             return None
         found = None
-        for token in tokens:  # all of them, so that the time says nothing of which one it is
-            if hmac.compare_digest(self._mac("session", token, *parts[:2]), parts[2]):
-                found = token
+        for owner in owners:  # all of them, so that the time says nothing of which one it is
+            if hmac.compare_digest(self._mac("session", owner, *parts[:2]), parts[2]):
+                found = owner
         return found
 
     def end(self, cookie: str) -> None:

@@ -76,15 +76,23 @@ class TritonSettings(Section):
     )
 
 
+RoleWord = Literal["viewer", "labeller", "operator", "admin"]
+
+
 class ApiSettings(Section):
     """The HTTP control plane."""
 
     host: str = "127.0.0.1"
     port: int = Field(8080, ge=1, le=65535)
-    tokens: dict[str, Literal["viewer", "labeller", "operator"]] = Field(
+    tokens: dict[str, RoleWord] = Field(
         default_factory=dict,
         description="hash of a bearer token (`perennial token new` prints both) -> role; empty leaves a loopback "
         "address open and refuses any other",
+    )
+    accounts: bool = Field(
+        False,
+        description="people and programs have accounts of their own (`perennial account set`); everybody is asked who "
+        "they are",
     )
     hosts: tuple[str, ...] = Field(
         (), description="names that this server answers to beside localhost and its own address, e.g. of a proxy"

@@ -27,7 +27,7 @@ from perennial.ops.serving.processes import free_port
 
 __all__ = ["TOKENS", "RunningApi", "answering", "concrete_path", "form_secret"]
 
-TOKENS = {role: f"{role}-token-of-a-test" for role in ("viewer", "labeller", "operator")}
+TOKENS = {role: f"{role}-token-of-a-test" for role in ("viewer", "labeller", "operator", "admin")}
 _SECRET = re.compile(r'name="secret" value="([0-9a-f]{64})"')
 
 
@@ -84,8 +84,7 @@ def answering(
     try:
         _fill(parts)
         service = Service(parts)
-        tokens_seen = tuple(parts.settings.api.tokens)
-        console = Console(parts.ledger, parts.workspace, service.control, service.feed, tokens=tokens_seen)
+        console = Console(parts.ledger, parts.workspace, service.control, service.feed, parts.settings.api)
         app = create_api(parts.ledger, service.control, service.feed, parts.settings.api, console)
         server = make_server(app, parts.settings.api)
         thread = threading.Thread(target=server.run, daemon=True)

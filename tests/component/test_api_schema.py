@@ -31,7 +31,7 @@ def generated(api: RunningApi, folder: Path, *more: str) -> int:
     return int(cases[1].replace(",", ""))
 
 
-@pytest.mark.parametrize(("backend", "role"), list(zip(BACKENDS, (None, "operator"), strict=True)))
+@pytest.mark.parametrize(("backend", "role"), list(zip(BACKENDS, (None, "admin"), strict=True)))
 def test_every_answer_to_a_generated_request_is_a_documented_one(
     tmp_path: Path, backend: str, role: str | None
 ) -> None:
@@ -43,11 +43,12 @@ def test_every_answer_to_a_generated_request_is_a_documented_one(
         assert generated(api, tmp_path, *more) >= _LEAST_CASES
 
 
-_ROLES = {None: -1, "unknown": -1, "viewer": 0, "labeller": 1, "operator": 2}
+_ROLES = {None: -1, "unknown": -1, "viewer": 0, "labeller": 1, "operator": 2, "admin": 3}
 _NEEDED = {
     "get /healthz": None,
     "get /metrics": "viewer",
     "get /v1/status": "viewer",
+    "get /v1/who": "viewer",
     "get /v1/models": "viewer",
     "get /v1/models/{model}": "viewer",
     "get /v1/models/{model}/versions": "viewer",
@@ -84,6 +85,11 @@ _NEEDED = {
     "patch /v1/models/{model}/replies/{reply}": "operator",
     "delete /v1/models/{model}/replies/{reply}": "operator",
     "post /v1/models/{model}/replies/{reply}/approve": "operator",
+    "get /v1/accounts": "admin",
+    "put /v1/accounts/{account}": "admin",
+    "delete /v1/accounts/{account}": "admin",
+    "post /v1/accounts/{account}/tokens": "admin",
+    "delete /v1/accounts/{account}/tokens/{number}": "admin",
 }
 
 

@@ -252,7 +252,7 @@ def _routes(site: RunningApi) -> list[tuple[str, str, str | None]]:
 
 
 def test_each_page_and_form_is_for_its_role_and_those_above(browse: Opener, closed_site: RunningApi) -> None:
-    roles = ("viewer", "labeller", "operator")
+    roles = ("viewer", "labeller", "operator", "admin")
     origin = {"Origin": closed_site.url}
     people = {role: browse(closed_site).sign_in(role).client for role in roles}
     stranger = browse(closed_site).client

@@ -5,8 +5,9 @@ from typing import Annotated, Protocol
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
-from perennial.ops.api.auth import operator
+from perennial.ops.api.auth import NeedsSomewhere, check
 from perennial.ops.commands.erasing.person import PersonErasure, PersonPlan
+from perennial.ops.safety.roles import EVERY, Caller, Role
 
 __all__ = ["Eraser", "ErasureBody", "add_erasures"]
 
@@ -37,5 +38,8 @@ def add_erasures(api: FastAPI, eraser: Eraser) -> None:
     """
 
     @api.post("/v1/erasures")
-    def erasures(body: ErasureBody, actor: Annotated[str, Depends(operator)]) -> PersonPlan | PersonErasure:
-        return eraser.erase(body.key, model=body.model, dry_run=body.dry_run, actor=actor)
+    def erasures(
+        body: ErasureBody, caller: Annotated[Caller, Depends(NeedsSomewhere(Role.OPERATOR))]
+    ) -> PersonPlan | PersonErasure:
+        check(caller, Role.OPERATOR, EVERY if body.model is None else body.model)
+        return eraser.erase(body.key, model=body.model, dry_run=body.dry_run, actor=caller.name)

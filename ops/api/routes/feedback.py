@@ -20,8 +20,10 @@ from perennial.continual.errors import DataError, RowsRefused
 from perennial.continual.preparation import shown
 from perennial.continual.records import Example
 from perennial.continual.tasks import DEFAULT_TASK
+from perennial.ops.api.auth import NeedsSomewhere
 from perennial.ops.api.models import known_or_only
 from perennial.ops.ledger import FeedbackRow, Ledger
+from perennial.ops.safety.roles import Caller, Role
 from perennial.ops.store.feedback import GivenLabel, add_labels, admit_given, check_takes, known_labels
 
 __all__ = ["Feedback", "Kept", "Label", "Misshapen", "add_feedback", "admitted", "apart", "kept_or_refused", "optional"]
@@ -85,14 +87,13 @@ class Kept(BaseModel):
     erased: int = Field(description="belong to a person who was erased, and were not kept")
 
 
-def add_feedback(api: FastAPI, ledger: Ledger, labeller: Callable[..., str]) -> None:
+def add_feedback(api: FastAPI, ledger: Ledger) -> None:
     """Add the route: a labeller may write."""
 
     @api.post("/v1/feedback")
-    def feedback(body: Feedback, actor: Annotated[str, Depends(labeller)]) -> Kept:
+    def feedback(body: Feedback, caller: Annotated[Caller, Depends(NeedsSomewhere(Role.LABELLER))]) -> Kept:
         """Keep labels. Good rows are kept also where others are refused (422); sending all of them again is safe."""
-        del actor
-        model = known_or_only(ledger, body.model)
+        model = known_or_only(ledger, body.model, caller, Role.LABELLER)
         check_takes(ledger, model, DEFAULT_TASK)
         rows, refused = _admitted(ledger, model, body)
         return kept_or_refused(add_labels(ledger, model, rows), refused, of=len(body.labels), what="labels")

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from fastapi import FastAPI, Request, Response
 
-from perennial.ops.api.auth import ACTOR
+from perennial.ops.safety.roles import CALLER, Role
 from perennial.ops.views.health import HealthNames, HealthView, ReadyName, ReadyView, names_of
 
 __all__ = ["Alive", "HealthControl", "add_health"]
@@ -37,7 +37,7 @@ def add_health(api: FastAPI, control: HealthControl) -> None:
     def healthz(request: Request, response: Response) -> HealthView | HealthNames:
         health = control.health()
         response.status_code = 200 if health.healthy else 503
-        return health if request.scope[ACTOR] else names_of(health)
+        return health if _may_look(request) else names_of(health)
 
     @api.get("/healthz/live")
     async def live() -> Alive:  # in no thread: those may all be waiting for something
@@ -47,4 +47,10 @@ def add_health(api: FastAPI, control: HealthControl) -> None:
     def ready(request: Request, response: Response) -> ReadyView | ReadyName:
         seen = control.ready()
         response.status_code = 200 if seen.ready else 503
-        return seen if request.scope[ACTOR] else ReadyName(ready=seen.ready)
+        return seen if _may_look(request) else ReadyName(ready=seen.ready)
+
+
+def _may_look(request: Request) -> bool:
+    """Whether the caller may look at what belongs to all models together."""
+    caller = request.scope[CALLER]
+    return caller is not None and caller.may(Role.VIEWER)

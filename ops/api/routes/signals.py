@@ -1,15 +1,17 @@
 """What users did with items, over HTTP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, WrapValidator
 
+from perennial.ops.api.auth import NeedsSomewhere
 from perennial.ops.api.models import known_or_only
 from perennial.ops.api.routes.feedback import Kept, admitted, apart, kept_or_refused, optional
 from perennial.ops.ledger import Ledger
+from perennial.ops.safety.roles import Caller, Role
 from perennial.ops.store.feedback import AdmittedSignal, GivenSignal, admit_signal, check_takes
 
 __all__ = ["Signal", "SignalKeeper", "Signals", "add_signals_route"]
@@ -45,14 +47,13 @@ class Signals(BaseModel):
     signals: list[Annotated[Signal, WrapValidator(apart)]] = Field(min_length=1, max_length=10_000)
 
 
-def add_signals_route(api: FastAPI, ledger: Ledger, keeper: SignalKeeper, labeller: Callable[..., str]) -> None:
+def add_signals_route(api: FastAPI, ledger: Ledger, keeper: SignalKeeper) -> None:
     """Add the route: a labeller may write."""
 
     @api.post("/v1/signals")
-    def signals(body: Signals, actor: Annotated[str, Depends(labeller)]) -> Kept:
+    def signals(body: Signals, caller: Annotated[Caller, Depends(NeedsSomewhere(Role.LABELLER))]) -> Kept:
         """Keep signals; the next answer knows of them. Good rows are kept also where others are refused (422)."""
-        del actor
-        model = known_or_only(ledger, body.model)
+        model = known_or_only(ledger, body.model, caller, Role.LABELLER)
         check_takes(ledger, model, "ranking")
         rows, refused = _admitted(body)
         return kept_or_refused(keeper.keep_signals(model, rows), refused, of=len(body.signals), what="signals")

@@ -1,15 +1,17 @@
 """What became of answers to customers, over HTTP."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, FastAPI
 from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, WrapValidator
 
+from perennial.ops.api.auth import NeedsSomewhere
 from perennial.ops.api.models import known_or_only
 from perennial.ops.api.routes.feedback import Kept, admitted, apart, kept_or_refused, optional
 from perennial.ops.ledger import Ledger
+from perennial.ops.safety.roles import Caller, Role
 from perennial.ops.store.feedback import AdmittedVerdict, GivenVerdict, admit_verdict, check_takes, known_labels
 from perennial.ops.store.feedback.verdicts import VerdictKind
 
@@ -46,14 +48,13 @@ class Verdicts(BaseModel):
     verdicts: list[Annotated[GivenVerdictBody, WrapValidator(apart)]] = Field(min_length=1, max_length=10_000)
 
 
-def add_verdicts_route(api: FastAPI, ledger: Ledger, keeper: VerdictKeeper, labeller: Callable[..., str]) -> None:
+def add_verdicts_route(api: FastAPI, ledger: Ledger, keeper: VerdictKeeper) -> None:
     """Add the route: a labeller may write."""
 
     @api.post("/v1/verdicts")
-    def verdicts(body: Verdicts, actor: Annotated[str, Depends(labeller)]) -> Kept:
+    def verdicts(body: Verdicts, caller: Annotated[Caller, Depends(NeedsSomewhere(Role.LABELLER))]) -> Kept:
         """Keep what became of answers; the next answer knows of it. Good rows are kept beside refused ones (422)."""
-        del actor
-        model = known_or_only(ledger, body.model)
+        model = known_or_only(ledger, body.model, caller, Role.LABELLER)
         check_takes(ledger, model, "replies")
         known, now = known_labels(ledger, model), datetime.now(UTC)
         rows, refused = admitted(

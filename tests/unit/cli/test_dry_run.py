@@ -34,7 +34,7 @@ _WITHOUT = {
             "policy show",
             "replay show",
         ),
-        *("config check", "config show", "open"),
+        *("account list", "config check", "config show", "open"),
         *("doctor", "rollout show", "schedule list", "status"),
         *("alerts events", "alerts list", "alerts show", "items list", "reply list", "users export", "users show"),
     },

@@ -19,8 +19,8 @@ def file(tmp_path: Path) -> Path:
 def test_a_session_is_known_by_its_token_also_to_the_next_process(file: Path) -> None:
     cookie = Sessions(file).begin(TOKENS[1])
     after = Sessions(file)
-    assert after.token_of(cookie, TOKENS) == TOKENS[1]
-    assert after.token_of(cookie, TOKENS[:1]) is None, "a token that left the settings takes its sessions with it"
+    assert after.owner_of(cookie, TOKENS) == TOKENS[1]
+    assert after.owner_of(cookie, TOKENS[:1]) is None, "a token that left the settings takes its sessions with it"
     assert file.stat().st_mode & 0o777 == 0o600
     assert "bb" not in cookie
 
@@ -30,12 +30,12 @@ def test_what_was_ended_stays_ended(file: Path) -> None:
     first, second = sessions.begin(TOKENS[0]), sessions.begin(TOKENS[0])
     sessions.end(first)
     for known in (sessions, Sessions(file)):
-        assert known.token_of(first, TOKENS) is None
-        assert known.token_of(second, TOKENS) == TOKENS[0]
+        assert known.owner_of(first, TOKENS) is None
+        assert known.owner_of(second, TOKENS) == TOKENS[0]
 
 
 def test_a_session_ends_by_its_time(file: Path) -> None:
-    assert Sessions(file, lasts_s=0).token_of(Sessions(file, lasts_s=0).begin(TOKENS[0]), TOKENS) is None
+    assert Sessions(file, lasts_s=0).owner_of(Sessions(file, lasts_s=0).begin(TOKENS[0]), TOKENS) is None
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_a_session_ends_by_its_time(file: Path) -> None:
 def test_any_other_cookie_is_none(file: Path, change: Callable[[str], str]) -> None:
     sessions = Sessions(file)
     other = change(sessions.begin(TOKENS[0]))
-    assert sessions.token_of(other, TOKENS) is None
+    assert sessions.owner_of(other, TOKENS) is None
     sessions.end(other)
 
 
@@ -68,4 +68,4 @@ def test_a_damaged_file_makes_a_new_key(file: Path) -> None:
     cookie = Sessions(file).begin(TOKENS[0])
     for content in ("", "{}", '{"key": "zz", "ended": {}}', json.dumps({"key": "00", "ended": []}), "[]"):
         file.write_text(content)
-        assert Sessions(file).token_of(cookie, TOKENS) is None
+        assert Sessions(file).owner_of(cookie, TOKENS) is None
