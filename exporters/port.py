@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from perennial.exporters.onnx import OnnxGraph
 
-__all__ = ["Answerer", "Exportable", "HeldOut", "exportable"]
+__all__ = ["Answerer", "Exportable", "HeldOut", "KnownRows", "exportable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,19 +82,19 @@ class Answerer(Protocol):
         ...
 
 
-class ExactRows(Protocol):
-    """What an encoder gives for rows in full precision: worked out once, however many heads are put on it."""
+class KnownRows(Protocol):
+    """What an encoder gives for rows, run in one way: worked out once, however many heads are put on it."""
 
     def known(self, inputs: Sequence[Any], /) -> Sequence[int]:
         """The places of the inputs of which it is known."""
         ...
 
     def learn(self, inputs: Sequence[Any], /, by: Answerer) -> None:
-        """Take what an exact engine gives for the inputs."""
+        """Take what an engine that runs it in this way gives for the inputs."""
         ...
 
     def instead_of(self, engine: Engine, by: Answerer, inputs: Sequence[Any], /) -> Engine:
-        """An engine that gives what is known for these inputs, and that engine's own for any other row."""
+        """An encoder that gives what is known for these inputs, and asks the engine about any other row."""
         ...
 
 
@@ -151,7 +151,7 @@ class Exportable(Protocol):
         """
         ...
 
-    def exact(self, folder: Path | None) -> "ExactRows | None":
+    def exact(self, folder: Path | None) -> "KnownRows | None":
         """What is known exactly of rows that proved its encoder before, kept below `folder`; None where nothing can be.
 
         Without a folder nothing is kept.

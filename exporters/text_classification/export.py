@@ -19,9 +19,9 @@ from perennial.exporters.onnx import OnnxGraph, export_onnx
 from perennial.exporters.port import HeldOut
 from perennial.exporters.signature import EngineSignature
 from perennial.exporters.text_classification.answering import TextAnswerer
-from perennial.exporters.text_classification.exact_embeddings import ExactEmbeddings
 from perennial.exporters.text_classification.golden_rows import golden_rows
 from perennial.exporters.text_classification.head_arithmetic import HeadOnEngine
+from perennial.exporters.text_classification.known_embeddings import KnownEmbeddings
 from perennial.exporters.text_classification.part import LABELS_FILE, TOKENIZER_FILE, TextPart, digest_labels
 from perennial.exporters.text_classification.signature import TEXT_ENGINE
 from perennial.exporters.text_classification.texts import read_texts
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from torch.nn import Module
 
 __all__ = ["TextExportable"]
+
+_EXACT = "exact"  # a folder of embeddings
 
 
 class TextExportable:
@@ -107,12 +109,12 @@ class TextExportable:
         """That of a solved head, on embeddings."""
         return HeadOnEngine(engine, self.trained.head) if self.trained.head else None
 
-    def exact(self, folder: Path | None) -> ExactEmbeddings | None:
-        """The embeddings of rows that proved this encoder before."""
+    def exact(self, folder: Path | None) -> KnownEmbeddings | None:
+        """The embeddings in FP32 of rows that proved this encoder before."""
         if folder is None or not self.trained.head:
             return None
-        return ExactEmbeddings(
-            folder,
+        return KnownEmbeddings(
+            folder / _EXACT,
             encoder=self.encoder_fingerprint,
             max_length=self.trained.max_length,
             dimension=self.trained.dimension,

@@ -21,7 +21,7 @@ from perennial.continual.route import (
     with_challenger,
     without_challenger,
 )
-from perennial.exporters.bundle import verify_bundle
+from perennial.exporters.bundle import read_manifest
 from perennial.ops.comparing.comparison import ArmComparison
 from perennial.ops.cycle.corrections import is_correction
 from perennial.ops.cycle.runner import StepContext
@@ -192,7 +192,7 @@ class LoopSteps:
         champion = self._champion(context)
         rows = self.maker.rows.taught_rows(version, champion)
         staged = self.maker.export_judged(version, champion, rows, context.cycle_id, self._progress("export", version))
-        manifest = verify_bundle(staged, reread=False)  # and read when it is published
+        manifest = read_manifest(staged)  # its files are verified when it is published
         self.ledger.set_version_state(
             self.model,
             version,

@@ -104,6 +104,7 @@ class ChallengerMaker(VersionMaker):
             seed=self._workspace.settings.seed,
             threads=self.engine_threads,
             cache=str(self._workspace.cache),
+            embeddings=str(self._workspace.embeddings),
             task=task.name,
             taught=self._taught_files(version),
             memory=str(self._workspace.memory(self._model)),

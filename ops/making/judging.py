@@ -37,6 +37,7 @@ from perennial.continual.tasks import DEFAULT_TASK, task_named
 from perennial.exporters.bundle import read_manifest
 from perennial.exporters.golden import GOLDEN, Golden
 from perennial.exporters.job import Opened
+from perennial.exporters.text_classification.given import head_on_given
 from perennial.exporters.text_classification.part import TOKENIZER_FILE
 from perennial.ops.making.logged_choices import logged_choices
 from perennial.ops.serving.bundled import BundledVersion, EngineReply
@@ -76,6 +77,7 @@ class JudgingSpec:
     seed: int
     threads: int
     cache: str | None = None
+    embeddings: str | None = None  # the folder of what encoders gave for rows
     old_among_all: bool = False
     task: str = DEFAULT_TASK
     taught: tuple[str, ...] = ()  # files of the rows that the challenger learnt, of tasks whose rows are labelled texts
@@ -106,7 +108,7 @@ def measure(spec: JudgingSpec, opened: Opened | None = None) -> tuple[GateEviden
     memory = side.memory(None if spec.memory is None else Path(spec.memory))
     task_inputs = memory.recalled([row.input for row in rows])
     outcomes = side.outcomes(Path(spec.champion_bundle))
-    asked = challenger.ask(task_inputs)
+    asked = _asked(challenger, spec, task_inputs) if same else challenger.ask(task_inputs)
     replies = asked.read_by(champion.side) if same else champion.ask(task_inputs)
     answers = _Answers(replies, rows, task), _Answers(asked, rows, task)
     _check_served(answers[1], side.open(bundle))
@@ -212,6 +214,19 @@ def _same_embeddings(champion: Path, challenger: Path) -> bool:
         for manifest in (read_manifest(champion), read_manifest(challenger))
     )
     return one == other
+
+
+def _asked(challenger: BundledVersion, spec: JudgingSpec, task_inputs: Sequence[Any]) -> EngineReply:
+    """What the engine gives; for rows that it was asked about when another head stood on this encoder, what it gave.
+
+    The head's own arithmetic, by which the engine was proved, answers on what was given.
+    """
+    if spec.embeddings is None or not task_inputs:
+        return challenger.ask(task_inputs)
+    bundle, folder = Path(spec.challenger_bundle), Path(spec.embeddings)
+    return BundledVersion(head_on_given(challenger.engine, bundle, folder, task_inputs), challenger.side).ask(
+        task_inputs
+    )
 
 
 def _check_served(proved: "_Answers", served: VersionSide) -> None:

@@ -304,10 +304,11 @@ class VersionMaker:
             PublishFailed: the disk refuses.
         """
         target = self._workspace.bundle(self._model, version)
-        if not target.is_dir():
-            verify_bundle(self.staged(version), reread=False)
-            self._repository.publish(self.staged(version), self._workspace.engine_model(self._model), version)
-        return verify_bundle(target)
+        if target.is_dir():
+            return verify_bundle(target)
+        verify_bundle(self.staged(version))
+        self._repository.publish(self.staged(version), self._workspace.engine_model(self._model), version)
+        return verify_bundle(target, reread=False)  # a rename leaves the files what they are
 
     def discard(self, version: int) -> None:
         """Delete what the making of a version that nobody will publish left."""

@@ -133,7 +133,7 @@ def _sums(bundle: Path, *texts: str) -> None:
 def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never_published(api: RunningApi) -> None:
     from perennial.continual.learning.embedding_cache import EmbeddingCache, texts_held
     from perennial.continual.learning.encoder import fingerprint, hidden_size, resolve_encoder
-    from perennial.exporters.text_classification.exact_embeddings import ExactEmbeddings
+    from perennial.exporters.text_classification.known_embeddings import KnownEmbeddings
 
     parts, key, text = api.parts, "me in caches", "what caches keep of me by its hash"
     theirs = "what caches keep of somebody else"
@@ -147,7 +147,7 @@ def test_embeddings_leave_the_caches_of_every_encoder_also_of_one_that_was_never
         "dimension": hidden_size(base),
     }
     known = EmbeddingCache(parts.workspace.embeddings, **which)
-    exact = ExactEmbeddings(parts.workspace.embeddings, **which)._cache
+    exact = KnownEmbeddings(parts.workspace.embeddings / "exact", **which)._cache
     never = EmbeddingCache(parts.workspace.embeddings, encoder="sha256:tuned and killed", max_length=8, dimension=3)
     elsewhere = EmbeddingCache(parts.workspace.state / "kept", encoder="sha256:another", max_length=8, dimension=5)
     untouched = EmbeddingCache(parts.workspace.embeddings, encoder="sha256:of others", max_length=8, dimension=3)

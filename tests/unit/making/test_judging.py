@@ -14,9 +14,11 @@ import pytest
 from perennial.continual.learning.head import HeadWeights
 from perennial.continual.learning.replies import Matcher, Question, Reply
 from perennial.continual.learning.trained import write_head, write_proof
+from perennial.exporters.batches import row_count, run_sorted
 from perennial.exporters.bundle import read_manifest, write_manifest
 from perennial.exporters.engine import Engine
 from perennial.exporters.runtime import load_engine
+from perennial.exporters.text_classification import known_embeddings
 from perennial.ops.making import judging
 from perennial.ops.making.judging import time_alone
 from perennial.ops.serving import bundled
@@ -141,6 +143,30 @@ def test_heads_on_one_encoder_are_judged_by_one_run_of_it_and_alike(bundles, tmp
     assert once["figures"].keys() == twice["figures"].keys()
     assert all(once["figures"][name] == twice["figures"][name] for name in once["figures"].keys() - measured)
     assert once["figures"]["fresh_champion_accuracy"] != once["figures"]["fresh_challenger_accuracy"]
+
+
+def test_a_text_is_asked_of_an_encoder_once_and_heads_are_judged_alike(bundles, tmp_path, monkeypatch):
+    three = [write_bundle(tmp_path / name, number) for number, name in enumerate(("one", "two", "three"), 1)]
+    for seed, bundle in enumerate(three):
+        _give_heads(bundle, seed)
+    asked: list[int] = []
+
+    def run(engine: Engine, signature: Any, inputs: Any, batch: int) -> Any:
+        asked.append(row_count(inputs))
+        return run_sorted(engine, signature, inputs, batch)
+
+    monkeypatch.setattr(known_embeddings, "run_sorted", run)
+    how: dict[str, Any] = {"rules": {"max_calibration_error": 1.0}}
+    for challenger, new in ((1, [3]), (2, [])):
+        pair = (str(three[challenger - 1]), str(three[challenger]))
+        anew = decided(tmp_path, monkeypatch, *pair, **how)
+        asked.clear()
+        known = decided(tmp_path, monkeypatch, *pair, embeddings=str(tmp_path / "embeddings"), **how)
+        measured = {"latency_ratio", "challenger_load_s", "challenger_load_mb"}
+        assert asked == new, "three different texts are asked at the first judgement, and none at the second"
+        for name in known["figures"].keys() - measured:
+            assert known["figures"][name] == pytest.approx(anew["figures"][name], abs=1e-4), name
+        assert known["reasons"] == anew["reasons"]
 
 
 @pytest.mark.parametrize(("turned", "accepted"), [(False, True), (True, False)])
