@@ -1,6 +1,6 @@
 """The learners by name, and what can be told of a version whichever of them made it."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -202,13 +202,13 @@ def train_model(spec: "JobSpec", context: "Context", embedder: "Embedder | None"
     return LEARNERS[spec.learner].train(spec, context, embedder)
 
 
-def outgrown(card: "ModelCard", learner: str, params: Mapping[str, Any], *, rows: int) -> bool:
-    """Whether a closed form's sums should be made anew, from all of the `rows` that are stored.
+def outgrown(card: "ModelCard", learner: str, params: Mapping[str, Any], *, rows: Callable[[], int]) -> bool:
+    """Whether a closed form's sums should be made anew, from all of the rows that are stored.
 
     They hold what one closed form needs, and not what the other does. That is so where the settings name the other one.
     Where they leave the choice, a kernel LDA was the better one of few rows: once twice as many are there as when its
     settings were last chosen, both are tried again. A ridge is not left: what it lacks against the other vanishes with
-    more rows.
+    more rows. `rows` counts them, and is asked only where that decides.
     """
     if card.head not in {LearnerName.KERNEL_LDA, LearnerName.RIDGE} or card.learner == LearnerName.FINETUNE:
         return False
@@ -218,7 +218,7 @@ def outgrown(card: "ModelCard", learner: str, params: Mapping[str, Any], *, rows
 
     chosen_at = int(card.settings.get("chosen_at", 0))  # 0: it was told, or is of a release that had no other form
     told = params.get("shrinkage") is not None
-    return card.head == LearnerName.KERNEL_LDA and not told and 0 < GROWN * chosen_at <= rows
+    return card.head == LearnerName.KERNEL_LDA and not told and chosen_at > 0 and GROWN * chosen_at <= rows()
 
 
 def sums_hold(bundle: Path, rows: Collection[int]) -> bool:

@@ -106,12 +106,13 @@ class ModelRows:
         if not noted.is_file():  # trained before such notes were taken
             return self.training_rows(champion)
         taught = json.loads(noted.read_text(encoding="utf-8"))
-        ids = set(taught["ids"])
+        ids = sorted(set(taught["ids"]))
+        there = self._ledger.examples_of(self._model, ids)
         parent = self._parent(champion, afresh=taught.get("afresh"))
         return TrainingRows(
-            fresh=tuple(s for s in self._all_train() if s.id in ids),
+            fresh=tuple(there[number] for number in ids if number in there),
             replay=self.replay_rows(),
-            learnt=tuple(sorted(ids)),
+            learnt=tuple(ids),
             last_example_id=int(taught["last_example_id"]),
             base=parent,
             afresh=parent is None,
@@ -214,8 +215,11 @@ class ModelRows:
         bundle = self._workspace.bundle(self._model, champion.version)
         if not is_finished(bundle):
             return False
-        learnable = self._of_classes(self._all_train(), champion)  # as sums count: of classes with rows enough, once
-        rows = len(learner_of_task(self._task.name).keys(stored.example for stored in learnable))
+
+        def rows() -> int:
+            learnable = self._of_classes(self._all_train(), champion)  # as sums count: of classes with rows enough, once
+            return len(learner_of_task(self._task.name).keys(stored.example for stored in learnable))
+
         return outgrown(read_card(bundle), self._learning.learner, self._learning.params, rows=rows)
 
     def _all_train(self) -> tuple[StoredExample, ...]:
