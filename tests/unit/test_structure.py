@@ -39,6 +39,19 @@ FLOORS = (  # the rooms of ops, from the ground up: each may import itself and r
     {"cli"},
 )
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
+OF_ONE_TASK = (  # what is there for recommendation, customer service or financial opinion alone
+    *(f"perennial.continual.{name}" for name in ("events", "learning.ranking", "learning.replies")),
+    *(f"perennial.continual.tasks.{name}" for name in ("opinion", "ranking", "replies")),
+    *(f"perennial.exporters.{name}" for name in ("opinion", "ranking", "replies")),
+    *(f"perennial.ops.serving.tasks.{name}" for name in ("opinion", "ranking", "replies")),
+    *(f"perennial.ops.store.{name}" for name in ("alerts", "headlines", "reply_store", "user_events")),
+    *(f"perennial.ops.{name}" for name in ("feeds", "recipes")),
+)
+OF_EVERY_TASK = (  # and what decides, remembers and compares, whatever the task
+    *(f"perennial.continual.{name}" for name in ("cycle", "gate", "policy", "replay", "rollout", "route")),
+    *(f"perennial.ops.{name}" for name in ("cycle", "comparing", "ledger", "scheduling")),
+)
+NAMED_WHEN_MIGRATED = {"perennial.ops.ledger.migrations.versions.v0005_counted_rows"}  # a step never changes
 FILES = {
     ".".join(("perennial", layer, *path.relative_to(folder).with_suffix("").parts)).removesuffix(".__init__"): path
     for layer, folder in FOLDERS.items()
@@ -103,6 +116,11 @@ def _on_loading(module: str) -> set[str]:
         found.update(_named(module, node))
         waiting += list(ast.iter_child_nodes(node))
     return found
+
+
+def _is_within(name: str, packages: tuple[str, ...]) -> bool:
+    """Whether a module is one of some packages, or lies in one."""
+    return any(name == package or name.startswith(f"{package}.") for package in packages)
 
 
 def _loaded_with(module: str) -> dict[str, tuple[str, ...]]:
@@ -220,6 +238,35 @@ def test_the_demo_is_known_to_the_command_line_alone() -> None:
         if name == "perennial.ops.demo" or name.startswith("perennial.ops.demo.")
     ]
     assert not wrong
+
+
+@pytest.mark.parametrize("room", OF_EVERY_TASK)
+def test_what_serves_every_task_knows_none_of_the_three_systems(room: str) -> None:
+    """Neither by an import nor by the name of a task; only the registry of tasks knows them by name."""
+    modules = [module for module in FILES if module == room or module.startswith(f"{room}.")]
+    assert modules
+    wrong = [
+        f"{module}:{line} imports {name}"
+        for module in modules
+        for name, line in _imports(module)
+        if _is_within(name, OF_ONE_TASK)
+    ]
+    wrong += [
+        f"{module}:{node.lineno} names {node.value!r}"
+        for module in modules
+        for node in ast.walk(TREES[module])
+        if isinstance(node, ast.Constant) and node.value in {"ranking", "replies", "opinion"}
+        if module not in NAMED_WHEN_MIGRATED
+    ]
+    assert not wrong
+
+
+def test_the_three_systems_are_where_the_walk_looks_for_them() -> None:
+    assert {name for name in OF_ONE_TASK if name not in FILES} == set()
+    served = "perennial.ops.serving.tasks"
+    for name in ("ranking", "replies", "opinion"):
+        assert any(part == f"perennial.continual.tasks.{name}" for part in OF_ONE_TASK)
+        assert any(_is_within(imported, OF_ONE_TASK) for imported, _ in _imports(f"{served}.{name}"))
 
 
 def test_continual_knows_no_server_database_or_http() -> None:
